@@ -1,0 +1,38 @@
+//! Names of the files and directories of a stage, and of the variables that pyshm's parts say to each other.
+//!
+//! ```text
+//! <root>/pyshm-<uid>/<stage id>/        0700, the user's own
+//!     index          immutable, mapped read-only by every process
+//!     state          mapped read-write: what diverged, and counters
+//!     lease          flock: who uses the stage
+//!     stage.json     for people: bundles, sizes, times
+//!     fs/<path>      the staged tree, under the original absolute paths
+//!     orig/<path>    pristine bytes of the files that were edited under fs/ (RPATHs)
+//!     lib/libpyshm.so, bin/pyshm-exec
+//! ```
+
+/// The stage's index file.
+pub const INDEX: &str = "index";
+/// The stage's shared, writable state file.
+pub const STATE: &str = "state";
+/// Locked by who uses the stage.
+pub const LEASE: &str = "lease";
+/// What people and `pyshm status` read about the stage.
+pub const INFO: &str = "stage.json";
+/// The staged tree; a staged path is this directory followed by the original absolute path.
+pub const FS: &str = "fs";
+/// Pristine copies of edited files, mirrored as under [`FS`].
+pub const ORIG: &str = "orig";
+/// The staged shim, relative to the stage.
+pub const SHIM: &str = "lib/libpyshm.so";
+/// The staged trampoline, relative to the stage.
+pub const TRAMPOLINE: &str = "bin/pyshm-exec";
+
+/// Turns the shim off when it is set to anything but `0` or nothing.
+pub const ENV_DISABLE: &str = "PYSHM_DISABLE";
+/// The stage's directory; without it the shim looks beside itself.
+pub const ENV_STAGE: &str = "PYSHM_STAGE";
+/// Carries a value of `LD_PRELOAD` to a child's constructor, which restores it: `LD_PRELOAD=` follows `PYSHM_`.
+pub const ENV_SAVED_PRELOAD: &str = "PYSHM_LD_PRELOAD";
+/// Carries the visible `LD_LIBRARY_PATH` to a child whose real one is rewritten to the stage.
+pub const ENV_SAVED_LIBRARY_PATH: &str = "PYSHM_LD_LIBRARY_PATH";

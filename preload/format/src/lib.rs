@@ -1,0 +1,60 @@
+//! Layouts that `libpyshm.so` and the staging tools share: the stage's [`index`] and its [`state`] file.
+//!
+//! Both are read by every process of a job, so this crate has no dependencies, allocates nothing and has no
+//! `unsafe`. All integers are little-endian. A reader never trusts a byte of a file: every offset is checked
+//! where it is used, and a damaged file yields [`FormatError`] or "not found", never another file's data.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "build")]
+pub mod build;
+mod hash;
+pub mod index;
+pub mod layout;
+pub mod state;
+
+pub use hash::hash_path;
+pub use index::{Entry, Index, Kind, Prefix, PrefixMode, Stat, Time};
+
+/// Why a file is not a usable index or state file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormatError {
+    /// Shorter than its header says, or than a header.
+    Truncated,
+    /// The first bytes are not ours.
+    Magic,
+    /// Written by a version of pyshm whose layout this one does not know.
+    Version(u32),
+    /// A field of the header does not fit the others.
+    Damaged,
+}
+
+impl core::fmt::Display for FormatError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Truncated => f.write_str("it is truncated"),
+            Self::Magic => f.write_str("it was not written by pyshm"),
+            Self::Version(v) => write!(f, "its format version is {v}, which this pyshm does not know"),
+            Self::Damaged => f.write_str("its header is damaged"),
+        }
+    }
+}
+
+/// Reads a little-endian `u64` at `at`; 0 where the file is too short.
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    match bytes.get(at..).and_then(|b| b.first_chunk::<8>()) {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => 0,
+    }
+}
+
+/// Reads a little-endian `u32` at `at`; 0 where the file is too short.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    match bytes.get(at..).and_then(|b| b.first_chunk::<4>()) {
+        Some(chunk) => u32::from_le_bytes(*chunk),
+        None => 0,
+    }
+}
+
+#[cfg(all(test, feature = "build"))]
+mod tests;

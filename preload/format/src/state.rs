@@ -1,0 +1,115 @@
+//! The stage's state file: what diverged from the snapshot, and how many operations were answered locally.
+//!
+//! It is created, zeroed but for the header, when a stage is built, and mapped shared and writable by every
+//! process of the node. Every word behind the header is one little-endian `u64`, changed by atomic operations
+//! only.
+//!
+//! ```text
+//! 0      magic "PYSHMST1"
+//! 8      version u32
+//! 64     number of marks in the diverged set
+//! 128    number of SUBTREE marks
+//! 192    1 when the set is full: everything passes
+//! 4096   STRIPES counters of STRIPE_BYTES: words answered, passed
+//! 8192   SLOTS words: 0 is free, anything else is the hash of a mark
+//! ```
+//!
+//! A mark is `hash_path(path)` mixed with its [`Mark`]. Marks are never taken back; a false positive only makes
+//! an operation pass to the shared file system.
+
+use crate::{FormatError, u32_at, u64_at};
+
+/// The first eight bytes.
+pub const MAGIC: [u8; 8] = *b"PYSHMST1";
+/// The layout's version.
+pub const VERSION: u32 = 1;
+/// Offset of the number of marks.
+pub const COUNT: usize = 64;
+/// Offset of the number of [`Mark::Subtree`] marks.
+pub const SUBTREES: usize = 128;
+/// Offset of the word that is 1 when the set is full.
+pub const FULL: usize = 192;
+/// Offset of the counters.
+pub const COUNTERS: usize = 4096;
+/// Number of counter stripes; a process uses the one of its process ID, so that ranks do not share cache lines.
+pub const STRIPES: usize = 64;
+/// Bytes of one stripe, a cache line.
+pub const STRIPE_BYTES: usize = 64;
+/// Offset in a stripe of the number of operations that were answered from the stage or its index.
+pub const ANSWERED: usize = 0;
+/// Offset in a stripe of the number of operations under a prefix that passed to the shared file system.
+pub const PASSED: usize = 8;
+/// Offset of the diverged set.
+pub const SET: usize = 8192;
+/// Number of words of the diverged set; a power of two.
+pub const SLOTS: usize = 1 << 16;
+/// Size of the file in bytes.
+pub const FILE_BYTES: usize = SET + SLOTS * 8;
+
+/// What of a path differs from the snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// The path itself: its data, its attributes or whether it exists.
+    Path,
+    /// The names in a directory, and with them its times.
+    Listing,
+    /// Everything at and below the path.
+    Subtree,
+}
+
+impl Mark {
+    /// The word that stands for this mark on a path with the hash `path_hash`; never 0.
+    #[must_use]
+    pub const fn word(self, path_hash: u64) -> u64 {
+        let salt = match self {
+            Self::Path => 0x51c8_6d2b_3f0a_9e11,
+            Self::Listing => 0xa3d1_70c5_882e_4b37,
+            Self::Subtree => 0x1f97_b4e6_5d03_c84d,
+        };
+        (path_hash ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+    }
+
+    /// The slot at which the search for `word` starts.
+    #[must_use]
+    pub const fn slot(word: u64) -> usize {
+        ((word >> 40) as usize) & (SLOTS - 1)
+    }
+}
+
+/// The first bytes of a new state file; the rest of its [`FILE_BYTES`] is zero.
+#[must_use]
+pub fn header() -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..].copy_from_slice(&VERSION.to_le_bytes());
+    bytes
+}
+
+/// Checks that `bytes` are a whole state file of this version.
+///
+/// # Errors
+/// [`FormatError`] says what is wrong.
+pub fn check(bytes: &[u8]) -> Result<(), FormatError> {
+    if bytes.len() < FILE_BYTES {
+        return Err(FormatError::Truncated);
+    }
+    if bytes[..8] != MAGIC {
+        return Err(FormatError::Magic);
+    }
+    match u32_at(bytes, 8) {
+        VERSION => Ok(()),
+        other => Err(FormatError::Version(other)),
+    }
+}
+
+/// The sums of the counters of a state file: operations answered locally, and passed.
+#[must_use]
+pub fn counters(bytes: &[u8]) -> (u64, u64) {
+    let mut sums = (0u64, 0u64);
+    for stripe in 0..STRIPES {
+        let at = COUNTERS + stripe * STRIPE_BYTES;
+        sums.0 = sums.0.wrapping_add(u64_at(bytes, at + ANSWERED));
+        sums.1 = sums.1.wrapping_add(u64_at(bytes, at + PASSED));
+    }
+    sums
+}
