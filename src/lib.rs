@@ -1,1 +1,16 @@
-//! p
+//! The tools of pyshm: bundles are made ([`bundle`]), kept ([`cache`]), delivered to nodes as stages ([`stage`]),
+//! over MPI where there are several (`bcast`), and a job's command is run on top of them ([`run`]).
+//!
+//! This is our own process, never the user's: what runs inside a job's ranks is the `preload` package.
+
+pub mod bundle;
+// pub mod cache;
+pub mod cli;
+pub mod error;
+pub mod exit_codes;
+pub mod install;
+pub mod progress;
+pub mod python;
+// pub mod run;
+pub mod runpath;
+pub mod stage;

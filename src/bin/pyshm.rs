@@ -1,1 +1,4 @@
-fn main(){}
+//! `pyshm`: see [`pyshm_tools::cli`].
+fn main() -> std::process::ExitCode {
+    pyshm_tools::cli::main()
+}

@@ -4,7 +4,9 @@
 extern crate alloc;
 use alloc::vec::Vec;
 
-use crate::index::{ENTRY_BYTES, HEADER_BYTES, Kind, MAGIC, PREFIX_BYTES, PrefixMode, Record, Stat, VERSION};
+use crate::index::{
+    ENTRY_BYTES, HEADER_BYTES, Kind, MAGIC, PREFIX_BYTES, PrefixMode, Record, Stat, VERSION,
+};
 use crate::{hash_path, layout};
 
 /// One path to put into an index.
@@ -61,7 +63,13 @@ impl IndexBuilder {
     /// Adds a prefix, or with `path != canonical` another spelling of one, and returns its number.
     ///
     /// `statfs` is as in [`crate::Prefix`].
-    pub fn prefix(&mut self, path: &[u8], canonical: &[u8], mode: PrefixMode, statfs: &[u64; 11]) -> u16 {
+    pub fn prefix(
+        &mut self,
+        path: &[u8],
+        canonical: &[u8],
+        mode: PrefixMode,
+        statfs: &[u64; 11],
+    ) -> u16 {
         let mut b = [0; PREFIX_BYTES];
         let path = self.string(&[path]);
         let canonical = self.string(&[canonical]);

@@ -338,6 +338,13 @@ impl<'a> Index<'a> {
         Some(Entry { index: *self, bytes })
     }
 
+    /// The number of an entry of this index, as [`entry`](Self::entry) takes it.
+    #[must_use]
+    pub fn number(&self, entry: &Entry<'_>) -> Option<usize> {
+        let at = (entry.bytes.as_ptr() as usize).checked_sub(self.entries.as_ptr() as usize)?;
+        (at < self.entries.len()).then_some(at / ENTRY_BYTES)
+    }
+
     /// A string without its NUL; empty where the place is not inside the strings or no NUL follows.
     fn string(&self, (off, len): (u32, u32)) -> &'a [u8] {
         let (off, len) = (off as usize, len as usize);
@@ -412,7 +419,8 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn stat(&self) -> Stat {
         let b = self.bytes;
-        let time = |i: usize| Time { sec: u64_at(b, 104 + i * 8) as i64, nsec: u32_at(b, 136 + i * 4) };
+        let time =
+            |i: usize| Time { sec: u64_at(b, 104 + i * 8) as i64, nsec: u32_at(b, 136 + i * 4) };
         Stat {
             dev: u64_at(b, 40),
             ino: u64_at(b, 48),

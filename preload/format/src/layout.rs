@@ -6,6 +6,7 @@
 //!     state          mapped read-write: what diverged, and counters
 //!     lease          flock: who uses the stage
 //!     stage.json     for people: bundles, sizes, times
+//!     env            what `--reroute env` changes in the environment
 //!     fs/<path>      the staged tree, under the original absolute paths
 //!     orig/<path>    pristine bytes of the files that were edited under fs/ (RPATHs)
 //!     lib/libpyshm.so, bin/pyshm-exec
@@ -19,6 +20,9 @@ pub const STATE: &str = "state";
 pub const LEASE: &str = "lease";
 /// What people and `pyshm status` read about the stage.
 pub const INFO: &str = "stage.json";
+/// What `pyshm-exec --env` changes in the environment, each followed by a NUL: `NAME=VALUE` sets, `NAME` unsets,
+/// `NAME+=VALUE` puts the value in front of what is there, with a colon between.
+pub const ENVIRONMENT: &str = "env";
 /// The staged tree; a staged path is this directory followed by the original absolute path.
 pub const FS: &str = "fs";
 /// Pristine copies of edited files, mirrored as under [`FS`].

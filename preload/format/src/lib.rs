@@ -34,7 +34,9 @@ impl core::fmt::Display for FormatError {
         match self {
             Self::Truncated => f.write_str("it is truncated"),
             Self::Magic => f.write_str("it was not written by pyshm"),
-            Self::Version(v) => write!(f, "its format version is {v}, which this pyshm does not know"),
+            Self::Version(v) => {
+                write!(f, "its format version is {v}, which this pyshm does not know")
+            }
             Self::Damaged => f.write_str("its header is damaged"),
         }
     }

@@ -13,8 +13,22 @@ fn sample() -> Vec<u8> {
     let statfs = [7; 11];
     let p = b.prefix(b"/shared/env", b"/shared/env", PrefixMode::Snapshot, &statfs);
     b.prefix(b"/alias", b"/shared/env", PrefixMode::Overlay, &statfs);
-    let stat = Stat { ino: 42, size: 3, mode: 0o100_644, mtime: Time { sec: -5, nsec: 999_999_999 }, ..Stat::default() };
-    let new = NewEntry { path: b"/shared/env", kind: Kind::Directory, flags: 0, target: b"", edited: false, prefix: p, stat };
+    let stat = Stat {
+        ino: 42,
+        size: 3,
+        mode: 0o100_644,
+        mtime: Time { sec: -5, nsec: 999_999_999 },
+        ..Stat::default()
+    };
+    let new = NewEntry {
+        path: b"/shared/env",
+        kind: Kind::Directory,
+        flags: 0,
+        target: b"",
+        edited: false,
+        prefix: p,
+        stat,
+    };
     b.entry(&new);
     b.entry(&NewEntry { path: b"/shared/env/a.so", kind: Kind::File, edited: true, ..new });
     b.entry(&NewEntry { path: b"/shared/env/l", kind: Kind::Symlink, target: b"a.so", ..new });

@@ -1,0 +1,106 @@
+//! The head of a bundle: the first bytes of the file, of fixed length, that say where the manifest is.
+//!
+//! Its payload is `PYSHMBN1`, version `u32`, zero `u32`, the packed and the raw length of frame 0 as `u64` each,
+//! and blake3 of the packed frame 0; integers are little-endian. In a `.tar.zst` it stands in a skippable frame
+//! (RFC 8878, section 3.1.2), in a `.tar.gz` in the extra field `PY` of an empty member (RFC 1952, section 2.3.1.1).
+#![forbid(unsafe_code)]
+
+use super::frame::Codec;
+
+const MAGIC: [u8; 8] = *b"PYSHMBN1";
+const VERSION: u32 = 1;
+const PAYLOAD_BYTES: usize = 64;
+const SKIPPABLE: u32 = 0x184D_2A5E;
+/// A gzip member's header with an extra field, of unknown system, without time.
+const GZIP_START: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
+/// An empty deflate stream, its checksum and length.
+const GZIP_END: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Enough of a file to read any head.
+pub const MAX_BYTES: usize = 128;
+/// No manifest is larger than this when unpacked.
+const MAX_MANIFEST: u64 = 1 << 30;
+
+/// Where the manifest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// How the frames are compressed.
+    pub codec: Codec,
+    /// Bytes of frame 0 in the file.
+    pub packed: u64,
+    /// Bytes of frame 0 in the tar stream.
+    pub raw: u64,
+    /// blake3 of frame 0 in the file.
+    pub digest: [u8; 32],
+}
+
+impl Head {
+    /// Length of a head of this codec in bytes; frame 0 follows it.
+    #[must_use]
+    pub fn len(codec: Codec) -> usize {
+        match codec {
+            Codec::Zstd => 8 + PAYLOAD_BYTES,
+            Codec::Gzip => GZIP_START.len() + 6 + PAYLOAD_BYTES + GZIP_END.len(),
+        }
+    }
+
+    /// The head's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut payload = MAGIC.to_vec();
+        payload.extend_from_slice(&VERSION.to_le_bytes());
+        payload.extend_from_slice(&0u32.to_le_bytes());
+        payload.extend_from_slice(&self.packed.to_le_bytes());
+        payload.extend_from_slice(&self.raw.to_le_bytes());
+        payload.extend_from_slice(&self.digest);
+        match self.codec {
+            Codec::Zstd => {
+                let size = PAYLOAD_BYTES as u32;
+                [&SKIPPABLE.to_le_bytes()[..], &size.to_le_bytes(), &payload].concat()
+            }
+            Codec::Gzip => {
+                let size = PAYLOAD_BYTES as u16;
+                let (field, extra) = (size.to_le_bytes(), (size + 4).to_le_bytes());
+                [&GZIP_START[..], &extra, b"PY", &field, &payload, &GZIP_END].concat()
+            }
+        }
+    }
+
+    /// Reads the head from the first bytes of a file.
+    ///
+    /// # Errors
+    /// What the file is instead, as a sentence's end.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let (codec, at) = match bytes {
+            [0x5e, 0x2a, 0x4d, 0x18, ..] => (Codec::Zstd, 8),
+            [0x1f, 0x8b, 8, 4, ..] if bytes.get(12..14) == Some(b"PY") => (Codec::Gzip, 16),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x1f, 0x8b, ..] => {
+                return Err(
+                    "it is compressed, but was not made by pyshm: make one with 'pyshm bundle env'"
+                        .into(),
+                );
+            }
+            [] => return Err("it is empty".into()),
+            _ => return Err("it is not a compressed tar: make one with 'pyshm bundle env'".into()),
+        };
+        let truncated = || "it is truncated: make it anew with 'pyshm bundle env'".to_string();
+        let payload = bytes.get(at..at + PAYLOAD_BYTES).ok_or_else(truncated)?;
+        let number =
+            |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap_or_default());
+        if payload[..8] != MAGIC {
+            return Err("it was not made by pyshm: make one with 'pyshm bundle env'".into());
+        }
+        let version = number(8) & 0xffff_ffff;
+        if version != u64::from(VERSION) {
+            return Err(format!("its format version is {version}, which this pyshm does not know"));
+        }
+        let digest = payload[32..].try_into().map_err(|_| truncated())?;
+        let head = Self { codec, packed: number(16), raw: number(24), digest };
+        if head.raw > MAX_MANIFEST || head.packed > MAX_MANIFEST {
+            return Err(format!(
+                "its manifest claims {}",
+                crate::progress::bytes(head.raw.max(head.packed))
+            ));
+        }
+        Ok(head)
+    }
+}

@@ -1,0 +1,24 @@
+//! A bundle: one or more prefixes as a compressed tar that a node can unpack from any point of its stream.
+//!
+//! ```text
+//! head         HEAD_BYTES of payload in a skippable zstd frame, or in the extra field of an empty gzip member
+//! frame 0      the tar member ".pyshm/manifest"
+//! frame 1 …    the rest of the tar, cut where it is convenient; each frame decompresses on its own
+//! ```
+//!
+//! To `tar` it is an ordinary `.tar.zst` or `.tar.gz` whose members are the original absolute paths without the
+//! leading slash. To pyshm the [`Manifest`] says everything: where each file's data starts in the tar, what each
+//! frame covers, and the digest of every frame, so that frames are decoded, checked and written in any order by
+//! any number of threads, and no tar header has to be believed.
+#![forbid(unsafe_code)]
+
+pub mod frame;
+pub mod head;
+pub mod manifest;
+mod pack;
+pub(crate) mod reader;
+mod walk;
+
+pub use manifest::{Manifest, Mode};
+pub use pack::{PackOptions, PackReport, PrefixSpec, pack};
+pub use reader::Reader;

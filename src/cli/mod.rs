@@ -1,0 +1,88 @@
+//! The command line of `pyshm`: bundles and stages, by hand.
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod cache;
+mod stage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+
+/// Where stages go unless `--root` says otherwise.
+pub const DEFAULT_ROOT: &str = "/dev/shm";
+
+const AFTER_HELP: &str = "\
+Examples:
+  pyshm bundle env ~/envs/science -o science.tar.zst   pack an environment
+  pyshm inspect science.tar.zst                        what is in it
+  pyshm stage -b science.tar.zst                       stage it on this node, print where
+  pyshm status                                         what is staged here
+  pyshm unstage --all                                  remove it
+A job needs none of these: see 'pyshm-run --help'.
+
+Exit codes: 0 done, 2 wrong command line, 65 a bundle is damaged or refused, 66 an input is not there,
+69 a part of pyshm is missing, 71 the system failed, 73 a file or stage cannot be written, 75 try again";
+
+/// Packs Python environments and stages them on nodes.
+#[derive(Debug, Parser)]
+#[command(name = "pyshm", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Pack a prefix into a bundle
+    #[command(subcommand)]
+    Bundle(bundle::BundleCommand),
+    /// Show what a bundle holds
+    Inspect(bundle::Inspect),
+    /// Stage bundles on this node and print the stage's directory
+    Stage(stage::StageCommand),
+    /// Remove stages from this node
+    Unstage(stage::Unstage),
+    /// Show the stages of this node
+    Status(stage::Status),
+    /// Remove what crashed or killed jobs left on this node
+    Gc(stage::Gc),
+    /// List and prune the bundles that pyshm-run made by itself
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
+}
+
+/// Runs `pyshm` with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pyshm: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Bundle(command) => command.run(),
+        Command::Inspect(command) => command.run(),
+        Command::Stage(command) => command.run(),
+        Command::Unstage(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Gc(command) => command.run(),
+        Command::Cache(command) => command.run(),
+    }
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    use crate::error::Error;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::system("write JSON")(e.into()))?;
+    println!("{text}");
+    Ok(())
+}

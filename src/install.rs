@@ -1,0 +1,64 @@
+//! Where the parts of this installation lie: beside the running program, or in `../lib` and `../libexec`.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The MPI library that a `pyshm-bcast` was built with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mpi {
+    /// MPICH and what shares its ABI (Intel MPI, Cray MPICH, MVAPICH).
+    Mpich,
+    /// Open MPI.
+    OpenMpi,
+}
+
+impl Mpi {
+    /// The file name of the broadcast helper that was built with it.
+    #[must_use]
+    pub fn helper(self) -> &'static str {
+        match self {
+            Self::Mpich => "pyshm-bcast-mpich",
+            Self::OpenMpi => "pyshm-bcast-openmpi",
+        }
+    }
+}
+
+/// The library that ranks load.
+///
+/// # Errors
+/// [`Error::Unavailable`] names the places that were searched.
+pub fn shim() -> Result<PathBuf> {
+    part("libpyshm.so")
+}
+
+/// The trampoline that stands in the program's place on a launcher's command line.
+///
+/// # Errors
+/// As [`shim`].
+pub fn trampoline() -> Result<PathBuf> {
+    part("pyshm-exec")
+}
+
+/// The broadcast helper for `mpi`; `PYSHM_BCAST` overrides it.
+///
+/// # Errors
+/// As [`shim`].
+pub fn broadcaster(mpi: Mpi) -> Result<PathBuf> {
+    match std::env::var_os("PYSHM_BCAST") {
+        Some(path) if !path.is_empty() => Ok(path.into()),
+        _ => part(mpi.helper()),
+    }
+}
+
+fn part(name: &str) -> Result<PathBuf> {
+    let exe =
+        std::env::current_exe().map_err(Error::system("find the running program's own file"))?;
+    let dir = exe.parent().unwrap_or(Path::new("/"));
+    let places = [dir.to_path_buf(), dir.join("../lib"), dir.join("../libexec")];
+    places.iter().map(|place| place.join(name)).find(|path| path.exists()).ok_or_else(|| {
+        let places: Vec<_> = places.iter().map(|p| p.display().to_string()).collect();
+        Error::Unavailable(format!("{name} is not installed: looked in {}", places.join(", ")))
+    })
+}

@@ -1,0 +1,180 @@
+//! `RPATH` and `RUNPATH` of ELF files: found when a bundle is made, rewritten when it is staged.
+//!
+//! The dynamic loader searches these directories by itself, before any hook of ours can act, so an absolute one
+//! under a prefix would lead every rank to the shared file system. In the stage such an element becomes
+//! `$ORIGIN/…`. The string is only replaced in place, where nothing else points into it (linkers let other strings
+//! share the tail of a longer one) and the new text is no longer than the old.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use object::elf::{self, FileHeader64};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader, Sym};
+use object::read::{ReadCache, ReadRef};
+use object::{Endianness, SectionIndex};
+
+/// The text of the `RPATH` or `RUNPATH` of an ELF file when one of its elements is absolute.
+#[must_use]
+pub fn absolute(file: &File) -> Option<Vec<u8>> {
+    let cache = ReadCache::new(file);
+    if cache.read_bytes_at(0, 4).ok()? != elf::ELFMAG {
+        return None;
+    }
+    let found = find(&cache)?;
+    found.text.split(|b| *b == b':').any(|element| element.starts_with(b"/")).then_some(found.text)
+}
+
+/// The bytes of an ELF file with the elements of its search path that `staged` accepts made relative to `origin`,
+/// the directory it lies in; `None` where nothing is to be changed or nothing can be.
+#[must_use]
+pub fn relocate(bytes: &[u8], origin: &Path, staged: impl Fn(&Path) -> bool) -> Option<Vec<u8>> {
+    let found = find(bytes)?;
+    let text = rewritten(&found.text, origin, staged)?;
+    if text.len() > found.text.len() || is_shared(bytes, &found)? {
+        return None;
+    }
+    let mut edited = bytes.to_vec();
+    let old = edited.get_mut(found.at..found.at.checked_add(found.text.len())?)?;
+    old.fill(0);
+    old[..text.len()].copy_from_slice(&text);
+    Some(edited)
+}
+
+/// The new search path, or `None` where no element changes.
+fn rewritten(text: &[u8], origin: &Path, staged: impl Fn(&Path) -> bool) -> Option<Vec<u8>> {
+    let mut changed = false;
+    let mut elements: Vec<Vec<u8>> = Vec::new();
+    for element in text.split(|b| *b == b':') {
+        let path = Path::new(OsStr::from_bytes(element));
+        let new = if path.is_absolute() && staged(path) {
+            changed = true;
+            relative(origin, path)
+        } else {
+            element.to_vec()
+        };
+        // The loader searches a directory once however often it is named.
+        if !elements.contains(&new) {
+            elements.push(new);
+        }
+    }
+    changed.then(|| elements.join(&b':'))
+}
+
+/// `to` as seen from `from`, both absolute: `$ORIGIN/../lib`.
+fn relative(from: &Path, to: &Path) -> Vec<u8> {
+    let (from, to): (Vec<Component>, Vec<Component>) =
+        (from.components().collect(), to.components().collect());
+    let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let mut text = b"$ORIGIN".to_vec();
+    for _ in common..from.len() {
+        text.extend_from_slice(b"/..");
+    }
+    for part in &to[common..] {
+        text.push(b'/');
+        text.extend_from_slice(part.as_os_str().as_bytes());
+    }
+    text
+}
+
+struct Found {
+    /// Offset of the text in the file.
+    at: usize,
+    text: Vec<u8>,
+    /// Offset of the text in the string table.
+    name: u64,
+    /// Names in the string table that the dynamic section uses otherwise.
+    others: Vec<u64>,
+}
+
+fn find<'a, R: ReadRef<'a>>(data: R) -> Option<Found> {
+    let header = FileHeader64::<Endianness>::parse(data).ok()?;
+    let endian = header.endian().ok()?;
+    let segments = header.program_headers(endian, data).ok()?;
+    let dynamic = segments.iter().find_map(|s| s.dynamic(endian, data).ok().flatten())?;
+    let (mut table, mut name, mut others) = (None, None, Vec::new());
+    for entry in dynamic {
+        let value = entry.d_val(endian);
+        match entry.d_tag(endian) {
+            elf::DT_STRTAB => table = Some(value),
+            // Where both are there, the loader ignores DT_RPATH.
+            elf::DT_RUNPATH => others.extend(name.replace(value)),
+            elf::DT_RPATH if name.is_none() => name = Some(value),
+            elf::DT_RPATH
+            | elf::DT_NEEDED
+            | elf::DT_SONAME
+            | elf::DT_AUXILIARY
+            | elf::DT_FILTER => others.push(value),
+            _ => {}
+        }
+    }
+    let (table, name) = (table?, name?);
+    let load = segments.iter().find(|s| {
+        let (from, len) = (s.p_vaddr(endian), s.p_filesz(endian));
+        s.p_type(endian) == elf::PT_LOAD && table >= from && table - from < len
+    })?;
+    let at = table - load.p_vaddr(endian) + load.p_offset(endian) + name;
+    let text = data.read_bytes_at_until(at..data.len().ok()?, 0).ok()?.to_vec();
+    Some(Found { at: usize::try_from(at).ok()?, text, name, others })
+}
+
+/// Whether anything else in the file uses a part of the text; `None` where that cannot be told.
+fn is_shared(bytes: &[u8], found: &Found) -> Option<bool> {
+    let inside = |name: u64| name >= found.name && name <= found.name + found.text.len() as u64;
+    let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, bytes).ok()?;
+    let symbols = sections.symbols(endian, bytes, elf::SHT_DYNSYM).ok()?;
+    if symbols.section() == SectionIndex(0) {
+        return None;
+    }
+    if symbols.iter().any(|s| inside(s.st_name(endian).into()))
+        || found.others.iter().any(|n| inside(*n))
+    {
+        return Some(true);
+    }
+    if let Some((mut needs, _)) = sections.gnu_verneed(endian, bytes).ok()? {
+        while let Some((need, mut auxiliaries)) = needs.next().ok()? {
+            let mut shared = inside(need.vn_file.get(endian).into());
+            while let Some(auxiliary) = auxiliaries.next().ok()? {
+                shared |= inside(auxiliary.vna_name.get(endian).into());
+            }
+            if shared {
+                return Some(true);
+            }
+        }
+    }
+    if let Some((mut definitions, _)) = sections.gnu_verdef(endian, bytes).ok()? {
+        while let Some((_, mut auxiliaries)) = definitions.next().ok()? {
+            while let Some(auxiliary) = auxiliaries.next().ok()? {
+                if inside(auxiliary.vda_name.get(endian).into()) {
+                    return Some(true);
+                }
+            }
+        }
+    }
+    Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_under_a_prefix_become_relative_and_others_stay() {
+        let staged = |p: &Path| p.starts_with("/opt/env");
+        let text = rewritten(
+            b"/opt/env/lib:/usr/lib:$ORIGIN/x:/opt/env/lib",
+            Path::new("/opt/env/lib/python3/x"),
+            staged,
+        );
+        assert_eq!(text.unwrap(), b"$ORIGIN/../..:/usr/lib:$ORIGIN/x");
+        assert_eq!(rewritten(b"/usr/lib:$ORIGIN", Path::new("/opt/env/lib"), staged), None);
+        assert_eq!(
+            relative(Path::new("/opt/env/bin"), Path::new("/opt/base/lib")),
+            b"$ORIGIN/../../base/lib"
+        );
+    }
+}

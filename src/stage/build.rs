@@ -1,0 +1,300 @@
+//! Builds a stage from bundles whose bytes arrive in order, and publishes it.
+//!
+//! The calling thread cuts what arrives into frames; others decompress, check and write them. What needs to know
+//! all bundles (symbolic links, search paths of libraries, the index) waits for [`StageBuild::publish`]. Until then
+//! everything stands under a temporary name that goes away with the [`StageBuild`].
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, mpsc};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pyshm_format::{layout, state};
+
+use super::files::{Files, LastDirectory};
+use super::unfinished::Unfinished;
+use super::{Info, Place, Runtime, Stage, StageId, index, reroute, space, tree};
+use crate::bundle::frame::Decoder;
+use crate::bundle::head::{self, Head};
+use crate::bundle::manifest::{FrameRecord, Manifest};
+use crate::bundle::reader;
+use crate::error::{Error, Result};
+
+/// More threads than this write no faster into memory, and each needs the memory of its frames.
+const MAX_THREADS: usize = 6;
+
+/// How to build.
+#[derive(Debug, Clone, Default)]
+pub struct BuildOptions {
+    /// Threads that decompress and write; 0 takes what the process may use, at most six.
+    pub threads: usize,
+    /// Only bundles with a prefix that covers one of these paths are staged; `None` stages all.
+    pub interests: Option<Vec<PathBuf>>,
+    /// The stage stays until someone removes it by name.
+    pub keep: bool,
+}
+
+impl BuildOptions {
+    /// Whether a bundle is to be staged.
+    #[must_use]
+    pub fn wants(&self, manifest: &Manifest) -> bool {
+        self.interests.as_ref().is_none_or(|paths| manifest.covers(paths))
+    }
+
+    fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS),
+            n => n,
+        }
+    }
+}
+
+/// What one bundle brought.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unpacked {
+    /// Bytes of the bundle.
+    pub bundle_bytes: u64,
+    /// Bytes that its files take.
+    pub unpacked_bytes: u64,
+    /// Number of paths.
+    pub entries: u64,
+}
+
+/// A stage that is being built.
+pub struct StageBuild {
+    dir: Unfinished,
+    place: Place,
+    id: StageId,
+    options: BuildOptions,
+    manifests: Vec<Manifest>,
+    info: Info,
+}
+
+impl StageBuild {
+    /// Starts to build the stage `id` in `place`.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`] when its directory cannot be made.
+    pub fn begin(place: &Place, id: &StageId, options: BuildOptions) -> Result<Self> {
+        let dir = Unfinished::create(place, id)?;
+        let info = Info { keep: options.keep, ..Info::default() };
+        Ok(Self { dir, place: place.clone(), id: id.clone(), options, manifests: Vec::new(), info })
+    }
+
+    /// The temporary directory it is built in.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Unpacks the bundle whose bytes, `length` in all, arrive in order in `chunks` of any size, and returns when
+    /// all is written. After an error nothing more is received. `bundle` is the name for messages.
+    ///
+    /// # Errors
+    /// [`Error::BadBundle`] for what is wrong with the bundle, [`Error::NoSpace`] and [`Error::CannotWrite`] for
+    /// what is wrong with the node.
+    pub fn unpack(
+        &mut self,
+        bundle: &Path,
+        length: u64,
+        chunks: mpsc::Receiver<Vec<u8>>,
+    ) -> Result<Unpacked> {
+        let mut stream = Stream { bundle, chunks, buffer: Vec::new(), at: 0 };
+        stream.fill(head::MAX_BYTES.min(length as usize))?;
+        let refused = |reason| Error::bundle(bundle, reason);
+        let head = Head::parse(stream.peek()).map_err(refused)?;
+        let end = Head::len(head.codec) + head.packed as usize;
+        stream.fill(end)?;
+        let manifest = reader::manifest_of(&head, stream.peek()).map_err(refused)?;
+        stream.consume(end);
+        self.refuse_overlap(bundle, &manifest)?;
+        let unpacked_bytes = manifest.unpacked_bytes();
+        let entries = manifest.entries.len() as u64;
+        space::check(self.place.root(), unpacked_bytes, entries)?;
+
+        let root = self.dir.path().join(layout::FS);
+        tree::make_directories(&manifest, &root)?;
+        let files = Files::new(&manifest, root);
+        tree::make_empty_files(&manifest, &files)?;
+        unpack_frames(&manifest, &mut stream, &files, self.options.threads())?;
+        drop(files);
+
+        self.info.bundles.push(bundle.to_path_buf());
+        self.info.prefixes.extend(manifest.prefixes.iter().map(|p| p.path().to_path_buf()));
+        self.info.bundle_bytes += length;
+        self.info.unpacked_bytes += unpacked_bytes;
+        self.info.entries += entries;
+        self.manifests.push(manifest);
+        Ok(Unpacked { bundle_bytes: length, unpacked_bytes, entries })
+    }
+
+    /// Finishes the stage and gives it its name.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`] names what could not be written; nothing is left then.
+    pub fn publish(mut self, runtime: &Runtime) -> Result<Stage> {
+        let dir = self.dir.path();
+        let edited = tree::finish(&self.manifests, dir)?;
+        let stage = self.place.stage_dir(&self.id);
+        let write = |name: &str, bytes: &[u8]| {
+            let path = dir.join(name);
+            std::fs::write(&path, bytes).map_err(Error::write(&path))
+        };
+        write(layout::INDEX, &index::build(&self.manifests, &edited, &stage))?;
+        write(layout::STATE, &state::header())?;
+        let state = dir.join(layout::STATE);
+        let file =
+            std::fs::OpenOptions::new().write(true).open(&state).map_err(Error::write(&state))?;
+        file.set_len(state::FILE_BYTES as u64).map_err(Error::write(&state))?;
+        write(layout::ENVIRONMENT, &reroute::environment(&self.manifests, &stage))?;
+        runtime.install(dir)?;
+        self.info.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        self.info.write(dir)?;
+        self.dir.publish(&self.place, &self.id)
+    }
+
+    fn refuse_overlap(&self, bundle: &Path, manifest: &Manifest) -> Result<()> {
+        for known in self.manifests.iter().flat_map(|m| &m.prefixes) {
+            for new in &manifest.prefixes {
+                if new.path().starts_with(known.path()) || known.path().starts_with(new.path()) {
+                    let reason = format!(
+                        "its prefix {} overlaps {}, which another bundle of this job brings: stage one of them",
+                        new.path().display(),
+                        known.path().display()
+                    );
+                    return Err(Error::bundle(bundle, reason));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a bundle as they arrive.
+struct Stream<'a> {
+    bundle: &'a Path,
+    chunks: mpsc::Receiver<Vec<u8>>,
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl Stream<'_> {
+    /// Waits until `wanted` bytes stand in the buffer.
+    fn fill(&mut self, wanted: usize) -> Result<()> {
+        while self.buffer.len() - self.at < wanted {
+            let ended = |_| Error::bundle(self.bundle, "it ended early: its reader stopped");
+            let chunk = self.chunks.recv().map_err(ended)?;
+            if self.at == self.buffer.len() {
+                (self.buffer, self.at) = (chunk, 0);
+            } else {
+                self.buffer.drain(..self.at);
+                self.at = 0;
+                self.buffer.extend_from_slice(&chunk);
+            }
+        }
+        Ok(())
+    }
+
+    fn peek(&self) -> &[u8] {
+        &self.buffer[self.at..]
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+}
+
+/// A frame on its way to the thread that writes it.
+struct Frame {
+    record: FrameRecord,
+    /// Where its data begins in the tar stream.
+    start: u64,
+    packed: Vec<u8>,
+}
+
+/// What the writing threads share.
+struct Writers<'a> {
+    manifest: &'a Manifest,
+    bundle: &'a Path,
+    files: &'a Files<'a>,
+    frames: Mutex<mpsc::Receiver<Frame>>,
+    failed: Mutex<Option<Error>>,
+}
+
+impl Writers<'_> {
+    /// One thread: writes frames until there are no more. After a failure it goes on receiving, so that the feeder
+    /// never waits for a reader that is gone.
+    fn run(&self) {
+        if let Err(error) = self.write_frames() {
+            if let Ok(mut failed) = self.failed.lock() {
+                failed.get_or_insert(error);
+            }
+            while self.next().is_some() {}
+        }
+    }
+
+    /// The lock is held while waiting: one thread waits for the channel, the others for the lock.
+    fn next(&self) -> Option<Frame> {
+        self.frames.lock().ok()?.recv().ok()
+    }
+
+    fn write_frames(&self) -> Result<()> {
+        let damaged = |why: String| {
+            Error::bundle(self.bundle, format!("it is damaged ({why}): make it anew"))
+        };
+        let mut decoder =
+            Decoder::new(self.manifest.codec).map_err(Error::system("prepare to decompress"))?;
+        let mut directory = LastDirectory::default();
+        while let Some(frame) = self.next() {
+            let raw = decoder
+                .decode(&frame.packed, frame.record.raw as usize)
+                .map_err(|e| damaged(e.to_string()))?;
+            if *blake3::hash(raw).as_bytes() != frame.record.digest {
+                return Err(damaged("a digest differs".into()));
+            }
+            self.files.write(frame.start, raw, &mut directory)?;
+        }
+        Ok(())
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.lock().is_ok_and(|failed| failed.is_some())
+    }
+}
+
+fn unpack_frames(
+    manifest: &Manifest,
+    stream: &mut Stream<'_>,
+    files: &Files<'_>,
+    threads: usize,
+) -> Result<()> {
+    // Short: each frame that waits is memory.
+    let (to_writers, frames) = mpsc::sync_channel::<Frame>(2);
+    let bundle = stream.bundle;
+    let writers =
+        Writers { manifest, bundle, files, frames: Mutex::new(frames), failed: Mutex::new(None) };
+    let fed = std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| writers.run());
+        }
+        let mut start = 0;
+        for record in &manifest.frames {
+            if writers.has_failed() {
+                break;
+            }
+            let length = record.packed as usize;
+            stream.fill(length)?;
+            let packed = stream.peek()[..length].to_vec();
+            stream.consume(length);
+            // It cannot be disconnected while the writers live, and they end after this sender.
+            let _ = to_writers.send(Frame { record: *record, start, packed });
+            start += u64::from(record.raw);
+        }
+        drop(to_writers);
+        Ok(())
+    });
+    match writers.failed.into_inner().ok().flatten() {
+        Some(error) => Err(error),
+        None => fed,
+    }
+}

@@ -1,0 +1,105 @@
+//! The index of a stage, made on the node itself: device numbers and `statfs` are this node's own.
+//!
+//! Lustre, NFS and FUSE number their mounts on every node anew. One `lstat` for each device that a bundle knows,
+//! and one `statfs` for each prefix, are all that a leader asks the shared file system for.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use pyshm_format::build::{IndexBuilder, NewEntry};
+use pyshm_format::index::{ENTRY_REMOTE, FLAG_NOEXEC};
+use pyshm_format::{Kind, PrefixMode, Stat, Time};
+
+use super::space;
+use super::tree::Edited;
+use crate::bundle::manifest::{EntryKind, EntryStat, Manifest, Mode};
+
+/// The bytes of the index of `manifests` for the stage whose final directory is `stage`.
+pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Vec<u8> {
+    let parent = stage.parent().unwrap_or(stage);
+    let flags = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
+    let mut builder = IndexBuilder::new(stage.as_os_str().as_encoded_bytes(), flags);
+    for manifest in manifests {
+        let mut numbers = Vec::new();
+        for prefix in &manifest.prefixes {
+            let mode = match prefix.mode {
+                Mode::Snapshot => PrefixMode::Snapshot,
+                Mode::Overlay => PrefixMode::Overlay,
+            };
+            let statfs = statfs(prefix.path());
+            let number = builder.prefix(&prefix.path, &prefix.path, mode, &statfs);
+            for alias in &prefix.aliases {
+                builder.prefix(alias, &prefix.path, mode, &statfs);
+            }
+            numbers.push((prefix.path(), number));
+        }
+        let mut devices = HashMap::new();
+        for entry in &manifest.entries {
+            // The first path of a device in the manifest's order is where it is mounted, or the prefix.
+            let here = || entry.path().symlink_metadata().map_or(entry.stat.dev, |m| m.dev());
+            let device = *devices.entry(entry.stat.dev).or_insert_with(here);
+            let (kind, target): (_, &[u8]) = match &entry.kind {
+                EntryKind::Directory => (Kind::Directory, b""),
+                EntryKind::Symlink(target) => (Kind::Symlink, target),
+                EntryKind::File { .. } | EntryKind::HardLink(_) | EntryKind::Remote => {
+                    (Kind::File, b"")
+                }
+                EntryKind::Other => (Kind::Other, b""),
+            };
+            let prefix =
+                numbers.iter().find(|(path, _)| entry.path().starts_with(path)).map_or(0, |p| p.1);
+            builder.entry(&NewEntry {
+                path: &entry.path,
+                kind,
+                flags: if entry.kind == EntryKind::Remote { ENTRY_REMOTE } else { 0 },
+                target,
+                edited: edited.contains(entry.path.as_slice()),
+                prefix,
+                stat: with_device(&entry.stat, device),
+            });
+        }
+    }
+    builder.finish()
+}
+
+fn with_device(stat: &EntryStat, dev: u64) -> Stat {
+    let time = |(sec, nsec): (i64, u32)| Time { sec, nsec };
+    Stat {
+        dev,
+        ino: stat.ino,
+        rdev: stat.rdev,
+        nlink: stat.nlink,
+        size: stat.size,
+        blocks: stat.blocks,
+        mode: stat.mode,
+        uid: stat.uid,
+        gid: stat.gid,
+        blksize: stat.blksize,
+        atime: time(stat.atime),
+        mtime: time(stat.mtime),
+        ctime: time(stat.ctime),
+        btime: time(stat.btime),
+    }
+}
+
+/// `statfs(2)` in the order of [`pyshm_format::Prefix`]; zero where the prefix is not on this node.
+fn statfs(prefix: &Path) -> [u64; 11] {
+    let (Ok(fs), Ok(vfs)) = (rustix::fs::statfs(prefix), rustix::fs::statvfs(prefix)) else {
+        return [0; 11];
+    };
+    [
+        fs.f_type as u64,
+        fs.f_bsize as u64,
+        fs.f_blocks,
+        fs.f_bfree,
+        fs.f_bavail,
+        fs.f_files,
+        fs.f_ffree,
+        vfs.f_fsid,
+        vfs.f_namemax,
+        fs.f_frsize as u64,
+        vfs.f_flag.bits().into(),
+    ]
+}

@@ -1,0 +1,42 @@
+//! `stage.json`: what a stage holds, for people and for `pyshm status`.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use pyshm_format::layout;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The description of a stage.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Info {
+    /// The bundles, in their order.
+    pub bundles: Vec<PathBuf>,
+    /// The prefixes that the stage stands in for.
+    pub prefixes: Vec<PathBuf>,
+    /// Number of paths in the index.
+    pub entries: u64,
+    /// Bytes of the bundles.
+    pub bundle_bytes: u64,
+    /// Bytes that the stage's files take.
+    pub unpacked_bytes: u64,
+    /// When it was published, seconds since the epoch.
+    pub created: u64,
+    /// Someone asked to keep it: only `pyshm unstage` removes it.
+    pub keep: bool,
+}
+
+impl Info {
+    pub(super) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(layout::INFO);
+        let text = std::fs::read(&path).map_err(Error::read("stage", &path))?;
+        serde_json::from_slice(&text).map_err(|e| Error::read("stage", &path)(e.into()))
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join(layout::INFO);
+        let text = serde_json::to_vec_pretty(self).map_err(|e| Error::write(&path)(e.into()))?;
+        std::fs::write(&path, text).map_err(Error::write(&path))
+    }
+}

@@ -1,0 +1,193 @@
+//! The parts of a staged tree that are not file data: directories first, and at the end what needs to know all
+//! bundles of the stage: symbolic links, search paths inside libraries, hard links, the directories' times.
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Component, Path, PathBuf};
+
+use pyshm_format::layout;
+use rustix::fs::{AtFlags, CWD, Mode};
+
+use super::files::{Files, LastDirectory, below, staged_mode, times};
+use crate::bundle::Manifest;
+use crate::bundle::manifest::{EntryKind, EntryRecord};
+use crate::error::{Error, Result};
+use crate::runpath;
+
+/// Libraries larger than this keep their search paths: editing one takes its size in memory.
+const EDIT_LIMIT: u64 = 64 << 20;
+
+/// Makes the directories of a manifest below `root`, and those above its prefixes.
+pub(super) fn make_directories(manifest: &Manifest, root: &Path) -> Result<()> {
+    for prefix in &manifest.prefixes {
+        let above = below(root, prefix.path().parent().unwrap_or(Path::new("/")));
+        std::fs::create_dir_all(&above).map_err(Error::write(&above))?;
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.mode(0o700);
+    for entry in manifest.entries.iter().filter(|e| e.kind == EntryKind::Directory) {
+        let path = below(root, entry.path());
+        builder.create(&path).map_err(Error::write(&path))?;
+    }
+    Ok(())
+}
+
+/// Makes what has no data in the stream: empty files, and placeholders for what is not in the bundle.
+pub(super) fn make_empty_files(manifest: &Manifest, files: &Files<'_>) -> Result<()> {
+    let mut last = LastDirectory::default();
+    for entry in &manifest.entries {
+        let empty = match entry.kind {
+            EntryKind::File { .. } => entry.stat.size == 0,
+            EntryKind::Remote | EntryKind::Other => true,
+            _ => false,
+        };
+        if empty {
+            let made = files
+                .create(entry, &mut last)
+                .and_then(|f| Ok(rustix::fs::futimens(&f, &times(&entry.stat))?));
+            made.map_err(Error::write(entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Which entries (by path) have an edited copy under `fs/` and the pristine one under `orig/`.
+pub(super) type Edited = HashSet<Vec<u8>>;
+
+/// Finishes the tree of all bundles in the stage that is being built in `dir`.
+pub(super) fn finish(manifests: &[Manifest], dir: &Path) -> Result<Edited> {
+    let tree = Tree { manifests, fs: dir.join(layout::FS), orig: dir.join(layout::ORIG) };
+    let mut edited = Edited::new();
+    for manifest in manifests {
+        // Hard links come after the files they name, as in the manifest.
+        for entry in &manifest.entries {
+            match &entry.kind {
+                EntryKind::Symlink(target) => tree.link(entry, target)?,
+                EntryKind::File { runpath: Some(_), .. } => tree.edit(entry, entry, &mut edited)?,
+                EntryKind::HardLink(to) => {
+                    tree.hard_link(entry, &manifest.entries[*to as usize], &mut edited)?
+                }
+                _ => {}
+            }
+        }
+    }
+    // Children before parents: what is made in a directory changes its times.
+    for entry in manifests
+        .iter()
+        .flat_map(|m| m.entries.iter().rev())
+        .filter(|e| e.kind == EntryKind::Directory)
+    {
+        let path = below(&tree.fs, entry.path());
+        // The owner must be able to clean up.
+        let mode = Mode::from_raw_mode((entry.stat.mode & 0o777) | 0o700);
+        let done = rustix::fs::chmod(&path, mode).and_then(|()| {
+            rustix::fs::utimensat(CWD, &path, &times(&entry.stat), AtFlags::empty())
+        });
+        done.map_err(|e| Error::write(&path)(e.into()))?;
+    }
+    Ok(edited)
+}
+
+struct Tree<'a> {
+    manifests: &'a [Manifest],
+    fs: PathBuf,
+    orig: PathBuf,
+}
+
+impl Tree<'_> {
+    /// The path below a prefix's real spelling, if it lies below a prefix.
+    fn staged(&self, path: &Path) -> Option<PathBuf> {
+        let prefixes = self.manifests.iter().flat_map(|m| &m.prefixes);
+        for prefix in prefixes {
+            for spelling in prefix.spellings() {
+                if let Ok(rest) = path.strip_prefix(spelling) {
+                    return Some(prefix.path().join(rest));
+                }
+            }
+        }
+        None
+    }
+
+    /// A symbolic link; one that is absolute and leads under a prefix leads to the staged tree.
+    fn link(&self, entry: &EntryRecord, target: &[u8]) -> Result<()> {
+        let target = Path::new(OsStr::from_bytes(target));
+        let text = match self.staged(target).filter(|_| target.is_absolute()) {
+            Some(staged) => relative(entry.path().parent().unwrap_or(Path::new("/")), &staged),
+            None => target.to_path_buf(),
+        };
+        let path = below(&self.fs, entry.path());
+        let made = rustix::fs::symlink(&text, &path).and_then(|()| {
+            rustix::fs::utimensat(CWD, &path, &times(&entry.stat), AtFlags::SYMLINK_NOFOLLOW)
+        });
+        made.map_err(|e| Error::write(&path)(e.into()))
+    }
+
+    /// Replaces the staged `entry` by a copy whose search path leads into the stage, made from the bytes of `source`
+    /// (itself, or the file it is a hard link to).
+    fn edit(&self, entry: &EntryRecord, source: &EntryRecord, edited: &mut Edited) -> Result<()> {
+        let staged = below(&self.fs, entry.path());
+        let failed = |cause| Error::CannotWrite { path: staged.clone(), cause };
+        let from = if edited.contains(source.path.as_slice()) { &self.orig } else { &self.fs };
+        if source.stat.size > EDIT_LIMIT {
+            return Ok(());
+        }
+        let bytes = std::fs::read(below(from, source.path())).map_err(failed)?;
+        let origin = entry.path().parent().unwrap_or(Path::new("/"));
+        let Some(new) = runpath::relocate(&bytes, origin, |path| self.staged(path).is_some())
+        else {
+            return Ok(());
+        };
+        let pristine = below(&self.orig, entry.path());
+        let replace = || -> io::Result<()> {
+            std::fs::create_dir_all(pristine.parent().unwrap_or(Path::new("/")))?;
+            std::fs::rename(&staged, &pristine)?;
+            let file = File::create_new(&staged)?;
+            std::os::unix::fs::FileExt::write_all_at(&file, &new, 0)?;
+            rustix::fs::fchmod(&file, staged_mode(&entry.stat))?;
+            Ok(rustix::fs::futimens(&file, &times(&entry.stat))?)
+        };
+        replace().map_err(failed)?;
+        edited.insert(entry.path.to_vec());
+        Ok(())
+    }
+
+    fn hard_link(&self, entry: &EntryRecord, to: &EntryRecord, edited: &mut Edited) -> Result<()> {
+        let staged = below(&self.fs, entry.path());
+        // To the pristine inode: an edited copy is right for one directory only.
+        let root = if edited.contains(to.path.as_slice()) { &self.orig } else { &self.fs };
+        std::fs::hard_link(below(root, to.path()), &staged).map_err(Error::write(&staged))?;
+        match to.kind {
+            EntryKind::File { runpath: Some(_), .. } => self.edit(entry, to, edited),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `to` as seen from the directory `from`, both absolute.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let (from, to): (Vec<Component>, Vec<Component>) =
+        (from.components().collect(), to.components().collect());
+    let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let up = std::iter::repeat_n(Component::ParentDir, from.len() - common);
+    let path: PathBuf = up.chain(to[common..].iter().copied()).collect();
+    if path.as_os_str().is_empty() { PathBuf::from(".") } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absolute_link_becomes_relative_to_its_directory() {
+        let case =
+            |from: &str, to: &str| relative(Path::new(from), Path::new(to)).display().to_string();
+        assert_eq!(case("/a/venv/bin", "/a/base/bin/python3"), "../../base/bin/python3");
+        assert_eq!(case("/a/lib", "/a/lib/x"), "x");
+        assert_eq!(case("/a/lib", "/a/lib"), ".");
+    }
+}
