@@ -1,0 +1,219 @@
+//! Bundles: what is packed is staged as it was, and what is damaged or hostile is refused and leaves nothing.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use common::{Hostile, Tool, listing};
+use pyshm_tools::bundle::manifest::{EntryKind, EntryStat};
+use pyshm_tools::exit_codes;
+
+/// A small prefix with everything that a tree can have.
+fn make_prefix(dir: &Path) {
+    fs::create_dir_all(dir.join("lib/sub")).unwrap();
+    fs::create_dir_all(dir.join("empty")).unwrap();
+    fs::write(dir.join("lib/a.py"), "print('a')\n").unwrap();
+    fs::write(dir.join("lib/zero"), "").unwrap();
+    fs::write(dir.join("lib/sub/tool"), "#!/bin/sh\necho tool\n").unwrap();
+    fs::set_permissions(dir.join("lib/sub/tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::hard_link(dir.join("lib/a.py"), dir.join("lib/same.py")).unwrap();
+    symlink("lib", dir.join("lib64")).unwrap();
+    symlink(dir.join("lib/a.py"), dir.join("absolute")).unwrap();
+    symlink("/usr/bin/env", dir.join("outward")).unwrap();
+    symlink("nowhere", dir.join("dangling")).unwrap();
+    // Larger than a frame, so that several threads share it; hard to compress, so that a flipped byte matters.
+    let mut state = 1u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    fs::write(dir.join("large"), (0..20 << 20).map(|_| noise()).collect::<Vec<_>>()).unwrap();
+    for i in 0..300 {
+        fs::write(dir.join(format!("lib/sub/{i}.py")), format!("x = {i}\n").repeat(i)).unwrap();
+    }
+}
+
+#[test]
+fn a_staged_tree_equals_the_original() {
+    for ending in ["tar.zst", "tar.gz"] {
+        let tool = Tool::new();
+        let prefix = tool.path("env");
+        make_prefix(&prefix);
+        let bundle = tool.path(&format!("b.{ending}"));
+        tool.run(&["bundle", "env", prefix.to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+        let stage = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).ok();
+        let staged = Path::new(stage.trim()).join("fs").join(prefix.strip_prefix("/").unwrap());
+        assert_eq!(listing(&staged), listing(&prefix), "{ending}");
+        assert_eq!(fs::read_link(staged.join("absolute")).unwrap(), Path::new("lib/a.py"));
+        assert_eq!(fs::read_link(staged.join("outward")).unwrap(), Path::new("/usr/bin/env"));
+        let inode = |name: &str| fs::metadata(staged.join(name)).unwrap().ino();
+        assert_eq!(inode("lib/a.py"), inode("lib/same.py"));
+        tool.run(&["unstage", "--all"]).ok();
+        assert!(tool.root_is_empty());
+    }
+}
+
+#[test]
+fn tar_reads_a_bundle() {
+    let tool = Tool::new();
+    make_prefix(&tool.path("env"));
+    for (ending, option) in [("tar.zst", "--zstd"), ("tar.gz", "--gzip")] {
+        let bundle = tool.path(&format!("b.{ending}"));
+        tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+        let out = tool.path(&format!("out-{ending}"));
+        fs::create_dir(&out).unwrap();
+        let tar = std::process::Command::new("tar").args([option, "-xf"]).arg(&bundle).arg("-C").arg(&out).status();
+        assert!(tar.unwrap().success());
+        let unpacked = out.join(tool.path("env").strip_prefix("/").unwrap());
+        assert_eq!(fs::read(unpacked.join("large")).unwrap(), fs::read(tool.path("env/large")).unwrap());
+        assert_eq!(fs::read_link(unpacked.join("absolute")).unwrap(), tool.path("env/lib/a.py"));
+    }
+}
+
+#[test]
+fn inspect_says_what_a_bundle_holds() {
+    let tool = Tool::new();
+    make_prefix(&tool.path("env"));
+    let bundle = tool.path("b.tar.zst");
+    tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+    let json = tool.run(&["inspect", bundle.to_str().unwrap(), "--json", "--entries"]).ok();
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["prefixes"][0]["path"], tool.path("env").to_str().unwrap());
+    assert_eq!(value["symlinks"], 4);
+    assert_eq!(value["files"], 305);
+    let entries = value["entries"].as_array().unwrap();
+    let tool_entry = entries.iter().find(|e| e["path"].as_str().unwrap().ends_with("sub/tool")).unwrap();
+    assert_eq!(tool_entry["mode"], 0o100_755);
+}
+
+#[test]
+fn a_bundle_that_is_missing_truncated_or_no_bundle_is_refused() {
+    let tool = Tool::new();
+    make_prefix(&tool.path("env"));
+    let good = tool.path("good.tar.zst");
+    tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", good.to_str().unwrap(), "-q"]).ok();
+    let bytes = fs::read(&good).unwrap();
+    let plain_tar = tool.path("plain.tar");
+    assert!(std::process::Command::new("tar").arg("-cf").arg(&plain_tar).arg(tool.path("env/lib")).status().unwrap().success());
+    let plain = fs::read(&plain_tar).unwrap();
+    let cases: [(&str, &[u8], &str); 6] = [
+        ("empty", b"", "it is empty"),
+        ("text", b"hello, this is no tar at all", "not a compressed tar"),
+        ("plain", &plain, "not a compressed tar"),
+        ("half", &bytes[..bytes.len() / 2], "truncated"),
+        ("stub", &bytes[..40], "truncated"),
+        ("longer", &[&bytes[..], b"x"].concat(), "longer than it should be"),
+    ];
+    for (name, content, message) in cases {
+        let path = tool.path(name);
+        fs::write(&path, content).unwrap();
+        let out = tool.run(&["stage", "-b", path.to_str().unwrap()]).fails(exit_codes::BAD_BUNDLE);
+        assert!(out.contains(message) && out.contains(path.to_str().unwrap()), "{name}: {out}");
+        assert!(tool.root_is_empty(), "{name}");
+    }
+    let out = tool.run(&["stage", "-b", "/nowhere/b.tar.zst"]).fails(exit_codes::NO_INPUT);
+    assert!(out.contains("/nowhere/b.tar.zst") && out.contains("No such file"), "{out}");
+}
+
+#[test]
+fn one_flipped_byte_is_found_wherever_it_is() {
+    let tool = Tool::new();
+    make_prefix(&tool.path("env"));
+    for ending in ["tar.zst", "tar.gz"] {
+        let good = tool.path(&format!("good.{ending}"));
+        tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", good.to_str().unwrap(), "-q"]).ok();
+        let bytes = fs::read(&good).unwrap();
+        let bad = tool.path(&format!("bad.{ending}"));
+        let places = [0, 9, 17, 60, 200, 3000, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1000];
+        for at in places {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            fs::write(&bad, damaged).unwrap();
+            let out = tool.run(&["stage", "-b", bad.to_str().unwrap()]);
+            // Bytes that no reader looks at (a gzip header's time and system) may differ.
+            if !(out.code == 0 && ending == "tar.gz" && at == 9) {
+                let message = out.fails(exit_codes::BAD_BUNDLE);
+                assert!(message.contains(bad.to_str().unwrap()), "byte {at}: {message}");
+                assert!(tool.root_is_empty(), "byte {at}");
+            } else {
+                tool.run(&["unstage", "--all"]).ok();
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_manifests_are_refused_by_name() {
+    let tool = Tool::new();
+    let link = |target: &str| EntryKind::Symlink(serde_bytes::ByteBuf::from(target));
+    let file = |offset| EntryKind::File { offset, digest: [0; 32], runpath: None };
+    let cases: [(&str, Vec<Hostile>, &str); 8] = [
+        ("dotdot", vec![Hostile::new("/p/../x", file(512), 1)], "'..'"),
+        ("relative", vec![Hostile::new("p/x", file(512), 1)], "not an absolute path"),
+        ("outside", vec![Hostile::new("/etc/passwd", file(512), 1)], "does not lie in a directory of the bundle"),
+        ("through", vec![Hostile::new("/p/l", link("/etc"), 4), Hostile::new("/p/l/x", file(512), 1)], "does not lie in a directory"),
+        ("twice", vec![Hostile::new("/p/x", file(512), 0), Hostile::new("/p/x", link("/etc/x"), 6)], "appears twice"),
+        ("bomb", vec![Hostile::new("/p/x", file(512), 1 << 60)], "claims data that the bundle does not have"),
+        ("hard", vec![Hostile::new("/p/h", EntryKind::HardLink(77), 1)], "hard link to what is no file"),
+        ("nul", vec![Hostile::new("/p/a\0b", file(512), 1)], "no possible path"),
+    ];
+    for (name, entries, message) in cases {
+        let bundle = tool.path(&format!("{name}.tar.zst"));
+        common::write_hostile(&bundle, entries);
+        let out = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).fails(exit_codes::BAD_BUNDLE);
+        assert!(out.contains(message) && out.contains(bundle.to_str().unwrap()), "{name}: {out}");
+        assert!(tool.root_is_empty(), "{name}");
+    }
+    let _ = EntryStat::default();
+}
+
+#[test]
+fn a_prefix_that_does_not_exist_is_named() {
+    let tool = Tool::new();
+    let out = tool.run(&["bundle", "env", "/nowhere/env", "-o", tool.path("b.tar.zst").to_str().unwrap()]);
+    let message = out.fails(exit_codes::NO_INPUT);
+    assert!(message.contains("/nowhere/env") && message.contains("No such file"), "{message}");
+    assert!(!tool.path("b.tar.zst").exists());
+    fs::create_dir(tool.path("env")).unwrap();
+    let out = tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", tool.path("b.zip").to_str().unwrap()]);
+    assert!(out.fails(exit_codes::USAGE).contains(".tar.zst"));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_numbers() {
+    let tool = Tool::new();
+    make_prefix(&tool.path("env"));
+    let bundle = tool.path("b.tar.zst");
+    tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+    // A mount of its own: this test needs root, as the whole suite does.
+    let script = format!(
+        "mount -t tmpfs -o size=8m tmpfs {root} && {pyshm} stage -b {bundle} --root {root}; code=$?; ls -A {root}; exit $code",
+        root = tool.root().display(),
+        pyshm = env!("CARGO_BIN_EXE_pyshm"),
+        bundle = bundle.display()
+    );
+    let out = std::process::Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap();
+    let message = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(exit_codes::CANNOT_WRITE.into()), "{message}");
+    assert!(message.contains("8.4 MB free") && message.contains("are needed"), "{message}");
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "", "nothing is left");
+}
+
+#[test]
+fn a_directory_that_another_user_made_first_is_not_trusted() {
+    let tool = Tool::new();
+    make_prefix(&tool.path("env"));
+    let bundle = tool.path("b.tar.zst");
+    tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+    let place = tool.root().join("pyshm-0");
+    fs::create_dir(&place).unwrap();
+    std::os::unix::fs::chown(&place, Some(12345), None).unwrap();
+    let out = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).fails(exit_codes::CANNOT_WRITE);
+    assert!(out.contains("belongs to another user"), "{out}");
+    fs::remove_dir(&place).unwrap();
+    symlink("/tmp", &place).unwrap();
+    let out = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).fails(exit_codes::CANNOT_WRITE);
+    assert!(out.contains("not a directory"), "{out}");
+}

@@ -1,0 +1,138 @@
+//! What the integration tests share: a temporary place, the `pyshm` command, and hostile bundles.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pyshm_tools::bundle::frame::Codec;
+use pyshm_tools::bundle::head::Head;
+use pyshm_tools::bundle::manifest::{EntryKind, EntryRecord, EntryStat, FrameRecord, MEMBER, Manifest, Mode, PrefixRecord};
+use serde_bytes::ByteBuf;
+
+/// A temporary directory with a root for stages, and `pyshm` to be run there.
+pub struct Tool {
+    dir: tempfile::TempDir,
+    root: PathBuf,
+}
+
+/// How a command ended.
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Its standard output; it must have succeeded.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        self.stdout
+    }
+
+    /// Its standard error; it must have failed with `code`.
+    #[track_caller]
+    pub fn fails(self, code: u8) -> String {
+        assert_eq!(self.code, i32::from(code), "{}{}", self.stdout, self.stderr);
+        self.stderr
+    }
+}
+
+impl Tool {
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("pyshm-test-").tempdir_in("/var/tmp").unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir(&root).unwrap();
+        Self { dir, root }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether nothing is left of any stage.
+    pub fn root_is_empty(&self) -> bool {
+        fs::read_dir(&self.root).unwrap().next().is_none()
+    }
+
+    /// Runs `pyshm`, with this test's root where the subcommand takes one.
+    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pyshm"));
+        command.args(args);
+        let takes_root = ["stage", "unstage", "status", "gc"].iter().any(|c| args[0].as_ref() == *c);
+        if takes_root {
+            command.arg("--root").arg(&self.root);
+        }
+        end(&mut command)
+    }
+}
+
+/// Runs a command to its end.
+pub fn end(command: &mut Command) -> Ended {
+    let out = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ended { code: out.status.code().unwrap_or(-1), stdout: text(out.stdout), stderr: text(out.stderr) }
+}
+
+/// Every path of a tree with kind, mode, size, modification time and, for a file, its bytes' digest.
+pub fn listing(top: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for entry in walkdir::WalkDir::new(top).sort_by_file_name() {
+        let entry = entry.unwrap();
+        let m = entry.path().symlink_metadata().unwrap();
+        let name = entry.path().strip_prefix(top).unwrap().display();
+        let kind = m.mode() & 0o170_000;
+        if m.is_symlink() {
+            lines.push(format!("{name} {kind:o}"));
+            continue;
+        }
+        let data = if m.is_file() { blake3::hash(&fs::read(entry.path()).unwrap()).to_string() } else { String::new() };
+        let size = if m.is_file() { m.size() } else { 0 };
+        lines.push(format!("{name} {:o} {size} {}.{} {data}", m.mode(), m.mtime(), m.mtime_nsec()));
+    }
+    lines
+}
+
+/// An entry of a bundle that no honest program writes.
+pub struct Hostile(EntryRecord);
+
+impl Hostile {
+    pub fn new(path: &str, kind: EntryKind, size: u64) -> Self {
+        Self(EntryRecord { path: ByteBuf::from(path), kind, stat: EntryStat { size, mode: 0o100_644, ..EntryStat::default() } })
+    }
+}
+
+/// Writes a bundle whose manifest has the directory `/p` and these entries, well-formed in every other respect.
+pub fn write_hostile(bundle: &Path, entries: Vec<Hostile>) {
+    let codec = Codec::Zstd;
+    let raw = vec![0u8; 4096];
+    let packed = codec.compress(&raw, 3).unwrap();
+    let frame = FrameRecord { packed: packed.len() as u32, raw: 4096, digest: *blake3::hash(&raw).as_bytes() };
+    let mut all = vec![Hostile::new("/p", EntryKind::Directory, 0)];
+    all.extend(entries);
+    let manifest = Manifest {
+        tool: "a test".into(),
+        created: 0,
+        codec,
+        prefixes: vec![PrefixRecord { path: ByteBuf::from("/p"), aliases: vec![], mode: Mode::Snapshot }],
+        entries: all.into_iter().map(|e| e.0).collect(),
+        frames: vec![frame],
+    };
+    let body = manifest.to_bytes();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(body.len() as u64);
+    header.set_mode(0o644);
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, MEMBER, &body[..]).unwrap();
+    let first = std::mem::take(tar.get_mut());
+    let zero = codec.compress(&first, 3).unwrap();
+    let head = Head { codec, packed: zero.len() as u64, raw: first.len() as u64, digest: *blake3::hash(&zero).as_bytes() };
+    fs::write(bundle, [head.to_bytes(), zero, packed].concat()).unwrap();
+}
