@@ -2,8 +2,8 @@
 //!
 //! The dynamic loader searches these directories by itself, before any hook of ours can act, so an absolute one
 //! under a prefix would lead every rank to the shared file system. In the stage such an element becomes
-//! `$ORIGIN/…`. The string is only replaced in place, where nothing else points into it (linkers let other strings
-//! share the tail of a longer one) and the new text is no longer than the old.
+//! `$ORIGIN/…`: in place where nothing else points into the string (linkers let other strings share the tail of a
+//! longer one) and the new text is no longer than the old, else by a new string table at the file's end.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -27,20 +27,43 @@ pub fn absolute(file: &File) -> Option<Vec<u8>> {
     found.text.split(|b| *b == b':').any(|element| element.starts_with(b"/")).then_some(found.text)
 }
 
-/// The bytes of an ELF file with the elements of its search path that `staged` accepts made relative to `origin`,
-/// the directory it lies in; `None` where nothing is to be changed or nothing can be.
+/// Files larger than this are not rewritten: it takes several times their size in memory.
+const REWRITE_LIMIT: u64 = 64 << 20;
+
+/// How to change an ELF file.
+pub enum Edit {
+    /// Other bytes at an offset.
+    InPlace(u64, Vec<u8>),
+    /// Another file.
+    Whole(Vec<u8>),
+}
+
+/// How to make the elements of an ELF file's search path that `staged` accepts relative to `origin`, the directory it
+/// lies in; `None` where nothing is to be changed or nothing can be.
 #[must_use]
-pub fn relocate(bytes: &[u8], origin: &Path, staged: impl Fn(&Path) -> bool) -> Option<Vec<u8>> {
-    let found = find(bytes)?;
-    let text = rewritten(&found.text, origin, staged)?;
-    if text.len() > found.text.len() || is_shared(bytes, &found)? {
-        return None;
+pub fn relocate(file: &File, origin: &Path, staged: impl Fn(&Path) -> bool) -> Option<Edit> {
+    let cache = ReadCache::new(file);
+    let found = find(&cache)?;
+    let mut text = rewritten(&found.text, origin, staged)?;
+    if text.len() <= found.text.len() && !is_shared(&cache, &found)? {
+        text.resize(found.text.len(), 0);
+        return Some(Edit::InPlace(found.at, text));
     }
-    let mut edited = bytes.to_vec();
-    let old = edited.get_mut(found.at..found.at.checked_add(found.text.len())?)?;
-    old.fill(0);
-    old[..text.len()].copy_from_slice(&text);
-    Some(edited)
+    let size = cache.len().ok().filter(|size| *size <= REWRITE_LIMIT)?;
+    rewrite(cache.read_bytes_at(0, size).ok()?, text, found.is_rpath)
+}
+
+/// The file with a new string table at its end. `None` where the layout is too unusual for that.
+fn rewrite(bytes: &[u8], text: Vec<u8>, is_rpath: bool) -> Option<Edit> {
+    let mut rewriter = object_rewrite::Rewriter::read(bytes).ok()?;
+    rewriter.elf_set_runpath(text).ok()?;
+    if is_rpath {
+        // The older kind, which is searched before LD_LIBRARY_PATH and for the libraries of libraries too.
+        rewriter.elf_use_rpath().ok()?;
+    }
+    let mut new = Vec::with_capacity(bytes.len() + (64 << 10));
+    rewriter.write(&mut new).ok()?;
+    Some(Edit::Whole(new))
 }
 
 /// The new search path, or `None` where no element changes.
@@ -81,10 +104,11 @@ fn relative(from: &Path, to: &Path) -> Vec<u8> {
 
 struct Found {
     /// Offset of the text in the file.
-    at: usize,
+    at: u64,
     text: Vec<u8>,
     /// Offset of the text in the string table.
     name: u64,
+    is_rpath: bool,
     /// Names in the string table that the dynamic section uses otherwise.
     others: Vec<u64>,
 }
@@ -94,14 +118,17 @@ fn find<'a, R: ReadRef<'a>>(data: R) -> Option<Found> {
     let endian = header.endian().ok()?;
     let segments = header.program_headers(endian, data).ok()?;
     let dynamic = segments.iter().find_map(|s| s.dynamic(endian, data).ok().flatten())?;
-    let (mut table, mut name, mut others) = (None, None, Vec::new());
+    let (mut table, mut name, mut others, mut is_rpath) = (None, None, Vec::new(), false);
     for entry in dynamic {
         let value = entry.d_val(endian);
         match entry.d_tag(endian) {
             elf::DT_STRTAB => table = Some(value),
             // Where both are there, the loader ignores DT_RPATH.
-            elf::DT_RUNPATH => others.extend(name.replace(value)),
-            elf::DT_RPATH if name.is_none() => name = Some(value),
+            elf::DT_RUNPATH => {
+                others.extend(name.replace(value));
+                is_rpath = false;
+            }
+            elf::DT_RPATH if name.is_none() => (name, is_rpath) = (Some(value), true),
             elf::DT_RPATH
             | elf::DT_NEEDED
             | elf::DT_SONAME
@@ -117,16 +144,16 @@ fn find<'a, R: ReadRef<'a>>(data: R) -> Option<Found> {
     })?;
     let at = table - load.p_vaddr(endian) + load.p_offset(endian) + name;
     let text = data.read_bytes_at_until(at..data.len().ok()?, 0).ok()?.to_vec();
-    Some(Found { at: usize::try_from(at).ok()?, text, name, others })
+    Some(Found { at, text, name, is_rpath, others })
 }
 
 /// Whether anything else in the file uses a part of the text; `None` where that cannot be told.
-fn is_shared(bytes: &[u8], found: &Found) -> Option<bool> {
+fn is_shared<'a, R: ReadRef<'a>>(data: R, found: &Found) -> Option<bool> {
     let inside = |name: u64| name >= found.name && name <= found.name + found.text.len() as u64;
-    let header = FileHeader64::<Endianness>::parse(bytes).ok()?;
+    let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;
-    let sections = header.sections(endian, bytes).ok()?;
-    let symbols = sections.symbols(endian, bytes, elf::SHT_DYNSYM).ok()?;
+    let sections = header.sections(endian, data).ok()?;
+    let symbols = sections.symbols(endian, data, elf::SHT_DYNSYM).ok()?;
     if symbols.section() == SectionIndex(0) {
         return None;
     }
@@ -135,7 +162,7 @@ fn is_shared(bytes: &[u8], found: &Found) -> Option<bool> {
     {
         return Some(true);
     }
-    if let Some((mut needs, _)) = sections.gnu_verneed(endian, bytes).ok()? {
+    if let Some((mut needs, _)) = sections.gnu_verneed(endian, data).ok()? {
         while let Some((need, mut auxiliaries)) = needs.next().ok()? {
             let mut shared = inside(need.vn_file.get(endian).into());
             while let Some(auxiliary) = auxiliaries.next().ok()? {
@@ -146,7 +173,7 @@ fn is_shared(bytes: &[u8], found: &Found) -> Option<bool> {
             }
         }
     }
-    if let Some((mut definitions, _)) = sections.gnu_verdef(endian, bytes).ok()? {
+    if let Some((mut definitions, _)) = sections.gnu_verdef(endian, data).ok()? {
         while let Some((_, mut auxiliaries)) = definitions.next().ok()? {
             while let Some(auxiliary) = auxiliaries.next().ok()? {
                 if inside(auxiliary.vda_name.get(endian).into()) {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use common::{Hostile, Tool, listing};
-use pyshm_tools::bundle::manifest::{EntryKind, EntryStat};
+use pyshm_tools::bundle::manifest::EntryKind;
 use pyshm_tools::exit_codes;
 
 /// A small prefix with everything that a tree can have.
@@ -26,7 +26,8 @@ fn make_prefix(dir: &Path) {
     // Larger than a frame, so that several threads share it; hard to compress, so that a flipped byte matters.
     let mut state = 1u64;
     let mut noise = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as u8
     };
     fs::write(dir.join("large"), (0..20 << 20).map(|_| noise()).collect::<Vec<_>>()).unwrap();
@@ -42,7 +43,15 @@ fn a_staged_tree_equals_the_original() {
         let prefix = tool.path("env");
         make_prefix(&prefix);
         let bundle = tool.path(&format!("b.{ending}"));
-        tool.run(&["bundle", "env", prefix.to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+        tool.run(&[
+            "bundle",
+            "env",
+            prefix.to_str().unwrap(),
+            "-o",
+            bundle.to_str().unwrap(),
+            "-q",
+        ])
+        .ok();
         let stage = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).ok();
         let staged = Path::new(stage.trim()).join("fs").join(prefix.strip_prefix("/").unwrap());
         assert_eq!(listing(&staged), listing(&prefix), "{ending}");
@@ -61,13 +70,29 @@ fn tar_reads_a_bundle() {
     make_prefix(&tool.path("env"));
     for (ending, option) in [("tar.zst", "--zstd"), ("tar.gz", "--gzip")] {
         let bundle = tool.path(&format!("b.{ending}"));
-        tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+        tool.run(&[
+            "bundle",
+            "env",
+            tool.path("env").to_str().unwrap(),
+            "-o",
+            bundle.to_str().unwrap(),
+            "-q",
+        ])
+        .ok();
         let out = tool.path(&format!("out-{ending}"));
         fs::create_dir(&out).unwrap();
-        let tar = std::process::Command::new("tar").args([option, "-xf"]).arg(&bundle).arg("-C").arg(&out).status();
+        let tar = std::process::Command::new("tar")
+            .args([option, "-xf"])
+            .arg(&bundle)
+            .arg("-C")
+            .arg(&out)
+            .status();
         assert!(tar.unwrap().success());
         let unpacked = out.join(tool.path("env").strip_prefix("/").unwrap());
-        assert_eq!(fs::read(unpacked.join("large")).unwrap(), fs::read(tool.path("env/large")).unwrap());
+        assert_eq!(
+            fs::read(unpacked.join("large")).unwrap(),
+            fs::read(tool.path("env/large")).unwrap()
+        );
         assert_eq!(fs::read_link(unpacked.join("absolute")).unwrap(), tool.path("env/lib/a.py"));
     }
 }
@@ -77,14 +102,23 @@ fn inspect_says_what_a_bundle_holds() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     let bundle = tool.path("b.tar.zst");
-    tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+    tool.run(&[
+        "bundle",
+        "env",
+        tool.path("env").to_str().unwrap(),
+        "-o",
+        bundle.to_str().unwrap(),
+        "-q",
+    ])
+    .ok();
     let json = tool.run(&["inspect", bundle.to_str().unwrap(), "--json", "--entries"]).ok();
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value["prefixes"][0]["path"], tool.path("env").to_str().unwrap());
     assert_eq!(value["symlinks"], 4);
     assert_eq!(value["files"], 305);
     let entries = value["entries"].as_array().unwrap();
-    let tool_entry = entries.iter().find(|e| e["path"].as_str().unwrap().ends_with("sub/tool")).unwrap();
+    let tool_entry =
+        entries.iter().find(|e| e["path"].as_str().unwrap().ends_with("sub/tool")).unwrap();
     assert_eq!(tool_entry["mode"], 0o100_755);
 }
 
@@ -93,10 +127,26 @@ fn a_bundle_that_is_missing_truncated_or_no_bundle_is_refused() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     let good = tool.path("good.tar.zst");
-    tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", good.to_str().unwrap(), "-q"]).ok();
+    tool.run(&[
+        "bundle",
+        "env",
+        tool.path("env").to_str().unwrap(),
+        "-o",
+        good.to_str().unwrap(),
+        "-q",
+    ])
+    .ok();
     let bytes = fs::read(&good).unwrap();
     let plain_tar = tool.path("plain.tar");
-    assert!(std::process::Command::new("tar").arg("-cf").arg(&plain_tar).arg(tool.path("env/lib")).status().unwrap().success());
+    assert!(
+        std::process::Command::new("tar")
+            .arg("-cf")
+            .arg(&plain_tar)
+            .arg(tool.path("env/lib"))
+            .status()
+            .unwrap()
+            .success()
+    );
     let plain = fs::read(&plain_tar).unwrap();
     let cases: [(&str, &[u8], &str); 6] = [
         ("empty", b"", "it is empty"),
@@ -123,10 +173,19 @@ fn one_flipped_byte_is_found_wherever_it_is() {
     make_prefix(&tool.path("env"));
     for ending in ["tar.zst", "tar.gz"] {
         let good = tool.path(&format!("good.{ending}"));
-        tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", good.to_str().unwrap(), "-q"]).ok();
+        tool.run(&[
+            "bundle",
+            "env",
+            tool.path("env").to_str().unwrap(),
+            "-o",
+            good.to_str().unwrap(),
+            "-q",
+        ])
+        .ok();
         let bytes = fs::read(&good).unwrap();
         let bad = tool.path(&format!("bad.{ending}"));
-        let places = [0, 9, 17, 60, 200, 3000, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1000];
+        let places =
+            [0, 9, 17, 60, 200, 3000, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1000];
         for at in places {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;
@@ -152,32 +211,64 @@ fn hostile_manifests_are_refused_by_name() {
     let cases: [(&str, Vec<Hostile>, &str); 8] = [
         ("dotdot", vec![Hostile::new("/p/../x", file(512), 1)], "'..'"),
         ("relative", vec![Hostile::new("p/x", file(512), 1)], "not an absolute path"),
-        ("outside", vec![Hostile::new("/etc/passwd", file(512), 1)], "does not lie in a directory of the bundle"),
-        ("through", vec![Hostile::new("/p/l", link("/etc"), 4), Hostile::new("/p/l/x", file(512), 1)], "does not lie in a directory"),
-        ("twice", vec![Hostile::new("/p/x", file(512), 0), Hostile::new("/p/x", link("/etc/x"), 6)], "appears twice"),
-        ("bomb", vec![Hostile::new("/p/x", file(512), 1 << 60)], "claims data that the bundle does not have"),
-        ("hard", vec![Hostile::new("/p/h", EntryKind::HardLink(77), 1)], "hard link to what is no file"),
+        (
+            "outside",
+            vec![Hostile::new("/etc/passwd", file(512), 1)],
+            "does not lie in a directory of the bundle",
+        ),
+        (
+            "through",
+            vec![Hostile::new("/p/l", link("/etc"), 4), Hostile::new("/p/l/x", file(512), 1)],
+            "does not lie in a directory",
+        ),
+        (
+            "twice",
+            vec![Hostile::new("/p/x", file(512), 0), Hostile::new("/p/x", link("/etc/x"), 6)],
+            "appears twice",
+        ),
+        (
+            "bomb",
+            vec![Hostile::new("/p/x", file(512), 1 << 60)],
+            "claims data that the bundle does not have",
+        ),
+        (
+            "hard",
+            vec![Hostile::new("/p/h", EntryKind::HardLink(77), 1)],
+            "hard link to what is no file",
+        ),
         ("nul", vec![Hostile::new("/p/a\0b", file(512), 1)], "no possible path"),
     ];
     for (name, entries, message) in cases {
         let bundle = tool.path(&format!("{name}.tar.zst"));
         common::write_hostile(&bundle, entries);
-        let out = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).fails(exit_codes::BAD_BUNDLE);
+        let out =
+            tool.run(&["stage", "-b", bundle.to_str().unwrap()]).fails(exit_codes::BAD_BUNDLE);
         assert!(out.contains(message) && out.contains(bundle.to_str().unwrap()), "{name}: {out}");
         assert!(tool.root_is_empty(), "{name}");
     }
-    let _ = EntryStat::default();
 }
 
 #[test]
 fn a_prefix_that_does_not_exist_is_named() {
     let tool = Tool::new();
-    let out = tool.run(&["bundle", "env", "/nowhere/env", "-o", tool.path("b.tar.zst").to_str().unwrap()]);
+    let out = tool.run(&[
+        "bundle",
+        "env",
+        "/nowhere/env",
+        "-o",
+        tool.path("b.tar.zst").to_str().unwrap(),
+    ]);
     let message = out.fails(exit_codes::NO_INPUT);
     assert!(message.contains("/nowhere/env") && message.contains("No such file"), "{message}");
     assert!(!tool.path("b.tar.zst").exists());
     fs::create_dir(tool.path("env")).unwrap();
-    let out = tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", tool.path("b.zip").to_str().unwrap()]);
+    let out = tool.run(&[
+        "bundle",
+        "env",
+        tool.path("env").to_str().unwrap(),
+        "-o",
+        tool.path("b.zip").to_str().unwrap(),
+    ]);
     assert!(out.fails(exit_codes::USAGE).contains(".tar.zst"));
 }
 
@@ -186,7 +277,15 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     let bundle = tool.path("b.tar.zst");
-    tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+    tool.run(&[
+        "bundle",
+        "env",
+        tool.path("env").to_str().unwrap(),
+        "-o",
+        bundle.to_str().unwrap(),
+        "-q",
+    ])
+    .ok();
     // A mount of its own: this test needs root, as the whole suite does.
     let script = format!(
         "mount -t tmpfs -o size=8m tmpfs {root} && {pyshm} stage -b {bundle} --root {root}; code=$?; ls -A {root}; exit $code",
@@ -194,7 +293,10 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
         pyshm = env!("CARGO_BIN_EXE_pyshm"),
         bundle = bundle.display()
     );
-    let out = std::process::Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap();
+    let out = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .output()
+        .unwrap();
     let message = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(exit_codes::CANNOT_WRITE.into()), "{message}");
     assert!(message.contains("8.4 MB free") && message.contains("are needed"), "{message}");
@@ -206,7 +308,15 @@ fn a_directory_that_another_user_made_first_is_not_trusted() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     let bundle = tool.path("b.tar.zst");
-    tool.run(&["bundle", "env", tool.path("env").to_str().unwrap(), "-o", bundle.to_str().unwrap(), "-q"]).ok();
+    tool.run(&[
+        "bundle",
+        "env",
+        tool.path("env").to_str().unwrap(),
+        "-o",
+        bundle.to_str().unwrap(),
+        "-q",
+    ])
+    .ok();
     let place = tool.root().join("pyshm-0");
     fs::create_dir(&place).unwrap();
     std::os::unix::fs::chown(&place, Some(12345), None).unwrap();
@@ -216,4 +326,64 @@ fn a_directory_that_another_user_made_first_is_not_trusted() {
     symlink("/tmp", &place).unwrap();
     let out = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).fails(exit_codes::CANNOT_WRITE);
     assert!(out.contains("not a directory"), "{out}");
+}
+
+#[test]
+fn the_loader_finds_staged_libraries_by_absolute_search_paths() {
+    let tool = Tool::new();
+    // Short and deep, so that "$ORIGIN/../…" is longer than the original text; and long, so that it fits in place.
+    for (prefix, deep) in [
+        (tool.path("e"), "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s"),
+        (tool.path("environment"), "lib/x"),
+    ] {
+        fs::create_dir_all(prefix.join(deep)).unwrap();
+        fs::create_dir_all(prefix.join("lib")).unwrap();
+        let gcc = |output: &Path, source: &str, more: &[&str]| {
+            let file = tool.path("source.c");
+            fs::write(&file, source).unwrap();
+            let status = std::process::Command::new("gcc")
+                .args(["-shared", "-fPIC", "-o"])
+                .arg(output)
+                .arg(&file)
+                .args(more)
+                .status();
+            assert!(status.unwrap().success());
+        };
+        let lib = prefix.join("lib");
+        gcc(&lib.join("libdep.so"), "int dep(void) { return 42; }", &[]);
+        for kind in ["--enable-new-dtags", "--disable-new-dtags"] {
+            let user = prefix.join(deep).join(format!("libuser{kind}.so"));
+            let search = format!("-L{0} -Wl,-rpath,{0} -Wl,{kind} -ldep", lib.display());
+            gcc(
+                &user,
+                "int dep(void); int user(void) { return dep(); }",
+                &search.split(' ').collect::<Vec<_>>(),
+            );
+        }
+        let bundle = tool.path("b.tar.zst");
+        tool.run(&[
+            "bundle",
+            "env",
+            prefix.to_str().unwrap(),
+            "-o",
+            bundle.to_str().unwrap(),
+            "-q",
+        ])
+        .ok();
+        let stage = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).ok();
+        let inside =
+            |part: &str| Path::new(stage.trim()).join(part).join(prefix.strip_prefix("/").unwrap());
+        for kind in ["--enable-new-dtags", "--disable-new-dtags"] {
+            let name = format!("{deep}/libuser{kind}.so");
+            let ldd =
+                common::end(std::process::Command::new("ldd").arg(inside("fs").join(&name))).ok();
+            assert!(ldd.contains(stage.trim()) && !ldd.contains("not found"), "{ldd}");
+            assert_eq!(
+                fs::read(inside("orig").join(&name)).unwrap(),
+                fs::read(prefix.join(&name)).unwrap(),
+                "pristine"
+            );
+        }
+        tool.run(&["unstage", "--all"]).ok();
+    }
 }

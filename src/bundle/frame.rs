@@ -75,7 +75,8 @@ impl Decoder {
             Codec::Zstd => Some(zstd::bulk::Decompressor::new()?),
             Codec::Gzip => None,
         };
-        Ok(Self { zstd, raw: Vec::new() })
+        // All of it at once: growing would copy, and leave holes. It is touched only as far as frames need it.
+        Ok(Self { zstd, raw: Vec::with_capacity(MAX_RAW) })
     }
 
     /// Decompresses `packed`, one whole frame, into exactly `raw_len` bytes.

@@ -99,14 +99,18 @@ impl StageBuild {
         length: u64,
         chunks: mpsc::Receiver<Vec<u8>>,
     ) -> Result<Unpacked> {
-        let mut stream = Stream { bundle, chunks, buffer: Vec::new(), at: 0 };
-        stream.fill(head::MAX_BYTES.min(length as usize))?;
+        let mut stream = Stream { bundle, chunks, chunk: Vec::new(), at: 0 };
+        let mut start = Vec::new();
+        stream.read(&mut start, head::MAX_BYTES.min(length as usize))?;
         let refused = |reason| Error::bundle(bundle, reason);
-        let head = Head::parse(stream.peek()).map_err(refused)?;
+        let head = Head::parse(&start).map_err(refused)?;
         let end = Head::len(head.codec) + head.packed as usize;
-        stream.fill(end)?;
-        let manifest = reader::manifest_of(&head, stream.peek()).map_err(refused)?;
-        stream.consume(end);
+        let missing = end
+            .checked_sub(start.len())
+            .ok_or_else(|| refused("its manifest is damaged".into()))?;
+        stream.read(&mut start, missing)?;
+        let manifest = reader::manifest_of(&head, &start).map_err(refused)?;
+        drop(start);
         self.refuse_overlap(bundle, &manifest)?;
         let unpacked_bytes = manifest.unpacked_bytes();
         let entries = manifest.entries.len() as u64;
@@ -174,33 +178,27 @@ impl StageBuild {
 struct Stream<'a> {
     bundle: &'a Path,
     chunks: mpsc::Receiver<Vec<u8>>,
-    buffer: Vec<u8>,
+    chunk: Vec<u8>,
     at: usize,
 }
 
 impl Stream<'_> {
-    /// Waits until `wanted` bytes stand in the buffer.
-    fn fill(&mut self, wanted: usize) -> Result<()> {
-        while self.buffer.len() - self.at < wanted {
-            let ended = |_| Error::bundle(self.bundle, "it ended early: its reader stopped");
-            let chunk = self.chunks.recv().map_err(ended)?;
-            if self.at == self.buffer.len() {
-                (self.buffer, self.at) = (chunk, 0);
-            } else {
-                self.buffer.drain(..self.at);
-                self.at = 0;
-                self.buffer.extend_from_slice(&chunk);
+    /// Appends the next `wanted` bytes to `to`.
+    fn read(&mut self, to: &mut Vec<u8>, mut wanted: usize) -> Result<()> {
+        to.reserve_exact(wanted);
+        while wanted > 0 {
+            if self.at == self.chunk.len() {
+                // Freed before the next one is waited for: a chunk is much memory.
+                (self.chunk, self.at) = (Vec::new(), 0);
+                let ended = |_| Error::bundle(self.bundle, "it ended early: its reader stopped");
+                self.chunk = self.chunks.recv().map_err(ended)?;
             }
+            let taken = wanted.min(self.chunk.len() - self.at);
+            to.extend_from_slice(&self.chunk[self.at..self.at + taken]);
+            self.at += taken;
+            wanted -= taken;
         }
         Ok(())
-    }
-
-    fn peek(&self) -> &[u8] {
-        &self.buffer[self.at..]
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.at += bytes;
     }
 }
 
@@ -218,6 +216,8 @@ struct Writers<'a> {
     bundle: &'a Path,
     files: &'a Files<'a>,
     frames: Mutex<mpsc::Receiver<Frame>>,
+    /// Buffers of written frames, to be filled again: fresh memory costs a page fault each 4 kB.
+    spare: Mutex<Vec<Vec<u8>>>,
     failed: Mutex<Option<Error>>,
 }
 
@@ -253,6 +253,9 @@ impl Writers<'_> {
                 return Err(damaged("a digest differs".into()));
             }
             self.files.write(frame.start, raw, &mut directory)?;
+            if let Ok(mut spare) = self.spare.lock() {
+                spare.push(frame.packed);
+            }
         }
         Ok(())
     }
@@ -271,8 +274,14 @@ fn unpack_frames(
     // Short: each frame that waits is memory.
     let (to_writers, frames) = mpsc::sync_channel::<Frame>(2);
     let bundle = stream.bundle;
-    let writers =
-        Writers { manifest, bundle, files, frames: Mutex::new(frames), failed: Mutex::new(None) };
+    let writers = Writers {
+        manifest,
+        bundle,
+        files,
+        frames: Mutex::new(frames),
+        spare: Mutex::default(),
+        failed: Mutex::default(),
+    };
     let fed = std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| writers.run());
@@ -282,10 +291,10 @@ fn unpack_frames(
             if writers.has_failed() {
                 break;
             }
-            let length = record.packed as usize;
-            stream.fill(length)?;
-            let packed = stream.peek()[..length].to_vec();
-            stream.consume(length);
+            let mut packed =
+                writers.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
+            packed.clear();
+            stream.read(&mut packed, record.packed as usize)?;
             // It cannot be disconnected while the writers live, and they end after this sender.
             let _ = to_writers.send(Frame { record: *record, start, packed });
             start += u64::from(record.raw);

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Component, Path, PathBuf};
 
 use pyshm_format::layout;
@@ -17,10 +17,7 @@ use super::files::{Files, LastDirectory, below, staged_mode, times};
 use crate::bundle::Manifest;
 use crate::bundle::manifest::{EntryKind, EntryRecord};
 use crate::error::{Error, Result};
-use crate::runpath;
-
-/// Libraries larger than this keep their search paths: editing one takes its size in memory.
-const EDIT_LIMIT: u64 = 64 << 20;
+use crate::runpath::{self, Edit};
 
 /// Makes the directories of a manifest below `root`, and those above its prefixes.
 pub(super) fn make_directories(manifest: &Manifest, root: &Path) -> Result<()> {
@@ -133,12 +130,9 @@ impl Tree<'_> {
         let staged = below(&self.fs, entry.path());
         let failed = |cause| Error::CannotWrite { path: staged.clone(), cause };
         let from = if edited.contains(source.path.as_slice()) { &self.orig } else { &self.fs };
-        if source.stat.size > EDIT_LIMIT {
-            return Ok(());
-        }
-        let bytes = std::fs::read(below(from, source.path())).map_err(failed)?;
+        let file = File::open(below(from, source.path())).map_err(failed)?;
         let origin = entry.path().parent().unwrap_or(Path::new("/"));
-        let Some(new) = runpath::relocate(&bytes, origin, |path| self.staged(path).is_some())
+        let Some(edit) = runpath::relocate(&file, origin, |path| self.staged(path).is_some())
         else {
             return Ok(());
         };
@@ -146,9 +140,20 @@ impl Tree<'_> {
         let replace = || -> io::Result<()> {
             std::fs::create_dir_all(pristine.parent().unwrap_or(Path::new("/")))?;
             std::fs::rename(&staged, &pristine)?;
-            let file = File::create_new(&staged)?;
-            std::os::unix::fs::FileExt::write_all_at(&file, &new, 0)?;
-            rustix::fs::fchmod(&file, staged_mode(&entry.stat))?;
+            let file = match &edit {
+                Edit::InPlace(at, bytes) => {
+                    std::fs::copy(&pristine, &staged)?;
+                    let file = File::options().write(true).open(&staged)?;
+                    file.write_all_at(bytes, *at)?;
+                    file
+                }
+                Edit::Whole(bytes) => {
+                    let file = File::create_new(&staged)?;
+                    file.write_all_at(bytes, 0)?;
+                    rustix::fs::fchmod(&file, staged_mode(&entry.stat))?;
+                    file
+                }
+            };
             Ok(rustix::fs::futimens(&file, &times(&entry.stat))?)
         };
         replace().map_err(failed)?;

@@ -9,7 +9,9 @@ use std::process::Command;
 
 use pyshm_tools::bundle::frame::Codec;
 use pyshm_tools::bundle::head::Head;
-use pyshm_tools::bundle::manifest::{EntryKind, EntryRecord, EntryStat, FrameRecord, MEMBER, Manifest, Mode, PrefixRecord};
+use pyshm_tools::bundle::manifest::{
+    EntryKind, EntryRecord, EntryStat, FrameRecord, MEMBER, Manifest, Mode, PrefixRecord,
+};
 use serde_bytes::ByteBuf;
 
 /// A temporary directory with a root for stages, and `pyshm` to be run there.
@@ -66,7 +68,8 @@ impl Tool {
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyshm"));
         command.args(args);
-        let takes_root = ["stage", "unstage", "status", "gc"].iter().any(|c| args[0].as_ref() == *c);
+        let takes_root =
+            ["stage", "unstage", "status", "gc"].iter().any(|c| args[0].as_ref() == *c);
         if takes_root {
             command.arg("--root").arg(&self.root);
         }
@@ -78,7 +81,11 @@ impl Tool {
 pub fn end(command: &mut Command) -> Ended {
     let out = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ended { code: out.status.code().unwrap_or(-1), stdout: text(out.stdout), stderr: text(out.stderr) }
+    Ended {
+        code: out.status.code().unwrap_or(-1),
+        stdout: text(out.stdout),
+        stderr: text(out.stderr),
+    }
 }
 
 /// Every path of a tree with kind, mode, size, modification time and, for a file, its bytes' digest.
@@ -93,7 +100,11 @@ pub fn listing(top: &Path) -> Vec<String> {
             lines.push(format!("{name} {kind:o}"));
             continue;
         }
-        let data = if m.is_file() { blake3::hash(&fs::read(entry.path()).unwrap()).to_string() } else { String::new() };
+        let data = if m.is_file() {
+            blake3::hash(&fs::read(entry.path()).unwrap()).to_string()
+        } else {
+            String::new()
+        };
         let size = if m.is_file() { m.size() } else { 0 };
         lines.push(format!("{name} {:o} {size} {}.{} {data}", m.mode(), m.mtime(), m.mtime_nsec()));
     }
@@ -105,7 +116,11 @@ pub struct Hostile(EntryRecord);
 
 impl Hostile {
     pub fn new(path: &str, kind: EntryKind, size: u64) -> Self {
-        Self(EntryRecord { path: ByteBuf::from(path), kind, stat: EntryStat { size, mode: 0o100_644, ..EntryStat::default() } })
+        Self(EntryRecord {
+            path: ByteBuf::from(path),
+            kind,
+            stat: EntryStat { size, mode: 0o100_644, ..EntryStat::default() },
+        })
     }
 }
 
@@ -114,14 +129,22 @@ pub fn write_hostile(bundle: &Path, entries: Vec<Hostile>) {
     let codec = Codec::Zstd;
     let raw = vec![0u8; 4096];
     let packed = codec.compress(&raw, 3).unwrap();
-    let frame = FrameRecord { packed: packed.len() as u32, raw: 4096, digest: *blake3::hash(&raw).as_bytes() };
+    let frame = FrameRecord {
+        packed: packed.len() as u32,
+        raw: 4096,
+        digest: *blake3::hash(&raw).as_bytes(),
+    };
     let mut all = vec![Hostile::new("/p", EntryKind::Directory, 0)];
     all.extend(entries);
     let manifest = Manifest {
         tool: "a test".into(),
         created: 0,
         codec,
-        prefixes: vec![PrefixRecord { path: ByteBuf::from("/p"), aliases: vec![], mode: Mode::Snapshot }],
+        prefixes: vec![PrefixRecord {
+            path: ByteBuf::from("/p"),
+            aliases: vec![],
+            mode: Mode::Snapshot,
+        }],
         entries: all.into_iter().map(|e| e.0).collect(),
         frames: vec![frame],
     };
@@ -133,6 +156,11 @@ pub fn write_hostile(bundle: &Path, entries: Vec<Hostile>) {
     tar.append_data(&mut header, MEMBER, &body[..]).unwrap();
     let first = std::mem::take(tar.get_mut());
     let zero = codec.compress(&first, 3).unwrap();
-    let head = Head { codec, packed: zero.len() as u64, raw: first.len() as u64, digest: *blake3::hash(&zero).as_bytes() };
+    let head = Head {
+        codec,
+        packed: zero.len() as u64,
+        raw: first.len() as u64,
+        digest: *blake3::hash(&zero).as_bytes(),
+    };
     fs::write(bundle, [head.to_bytes(), zero, packed].concat()).unwrap();
 }

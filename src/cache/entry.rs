@@ -1,0 +1,196 @@
+//! One entry of the cache: the files of one prefix's bundle.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::PackReport;
+use crate::error::{Error, Result};
+use crate::run::cleanup;
+
+const BUNDLE: &str = "bundle.tar.zst";
+const MANIFEST: &str = "manifest";
+const INFO: &str = "info.json";
+const USED: &str = "used";
+/// What names of users' marks begin with.
+const USE: &str = "use-";
+/// What names of unfinished files begin with.
+const TEMPORARY: &str = ".new-";
+/// A mark or unfinished file older than this was left by a crash.
+const ABANDONED: Duration = Duration::from_secs(30 * 60);
+
+/// What an entry holds, for people.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EntryInfo {
+    /// The entry's directory in the cache.
+    #[serde(default)]
+    pub name: String,
+    /// The prefix that was packed.
+    pub prefix: PathBuf,
+    /// Bytes of the bundle.
+    pub bytes: u64,
+    /// Bytes of the prefix's files.
+    pub raw_bytes: u64,
+    /// Number of paths.
+    pub entries: u64,
+    /// When it was made, seconds since the epoch.
+    pub created: u64,
+    /// When it was last used, seconds since the epoch.
+    #[serde(default)]
+    pub used: u64,
+    /// Someone makes or reads it now.
+    #[serde(default)]
+    pub busy: bool,
+}
+
+/// An entry's directory.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub dir: PathBuf,
+}
+
+impl Entry {
+    /// The entry of `prefix`, by its real path, made if it is not there.
+    pub fn of(cache: &Path, prefix: &Path) -> Result<Self> {
+        let real = std::fs::canonicalize(prefix).map_err(Error::read("prefix", prefix))?;
+        let dir = cache.join(super::entry_name(&real));
+        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(Error::write(&dir)(e)),
+            _ => Ok(Self { dir }),
+        }
+    }
+
+    pub fn bundle(&self) -> PathBuf {
+        self.dir.join(BUNDLE)
+    }
+
+    pub fn manifest(&self) -> PathBuf {
+        self.dir.join(MANIFEST)
+    }
+
+    /// Says that the entry is read until the mark is dropped.
+    pub fn using(&self) -> Result<Use> {
+        let path = self.dir.join(unique(USE, ""));
+        std::fs::write(&path, "").map_err(Error::write(&path))?;
+        cleanup::register(&path);
+        Ok(Use { path })
+    }
+
+    /// Notes that it was used now.
+    pub fn touch(&self) {
+        // By the file server's clock, whatever this node's says.
+        let _ = std::fs::write(self.dir.join(USED), "\n");
+    }
+
+    pub fn temporary(&self) -> Temporary {
+        // The ending tells the packer how to compress.
+        let path = self.dir.join(unique(TEMPORARY, ".tar.zst"));
+        cleanup::register(&path);
+        Temporary { path }
+    }
+
+    pub fn describe(&self, prefix: &Path, report: &PackReport) -> Result<()> {
+        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let info = EntryInfo {
+            name: String::new(),
+            prefix: prefix.to_path_buf(),
+            bytes: report.bundle_bytes,
+            raw_bytes: report.raw_bytes,
+            entries: report.entries as u64,
+            created,
+            used: created,
+            busy: false,
+        };
+        let temporary = self.temporary();
+        let text = serde_json::to_vec_pretty(&info).map_err(|e| Error::write(temporary.path())(e.into()))?;
+        std::fs::write(temporary.path(), text).map_err(Error::write(temporary.path()))?;
+        temporary.publish(&self.dir.join(INFO))
+    }
+
+    /// What it holds; `None` for a directory that is no entry, or one that is not finished.
+    pub fn info(&self) -> Option<EntryInfo> {
+        let mut info: EntryInfo = serde_json::from_slice(&std::fs::read(self.dir.join(INFO)).ok()?).ok()?;
+        let bundle = self.bundle().metadata().ok()?;
+        info.bytes = bundle.len();
+        info.name = self.dir.file_name()?.to_string_lossy().into_owned();
+        let used = self.dir.join(USED).metadata().and_then(|m| m.modified()).ok();
+        let used = used.and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
+        info.used = used.map_or(info.created, |d| d.as_secs());
+        info.busy = self.is_busy();
+        Some(info)
+    }
+
+    /// Whether someone makes or reads it. What a crash left counts for half an hour, by the file server's clock.
+    pub fn is_busy(&self) -> bool {
+        let Ok(now) = self.server_time() else { return true };
+        let Ok(files) = std::fs::read_dir(&self.dir) else { return false };
+        files.flatten().any(|file| {
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            let marks = name.starts_with(USE) || name.starts_with(TEMPORARY) || name == super::lock::NAME;
+            let modified = file.metadata().and_then(|m| m.modified());
+            marks && modified.is_ok_and(|m| now.duration_since(m).is_ok_and(|age| age < ABANDONED) || m > now)
+        })
+    }
+
+    fn server_time(&self) -> io::Result<SystemTime> {
+        let probe = self.dir.join(unique(".now-", ""));
+        std::fs::write(&probe, "")?;
+        let time = probe.metadata().and_then(|m| m.modified());
+        let _ = std::fs::remove_file(&probe);
+        time
+    }
+}
+
+/// Removed when it is dropped.
+#[derive(Debug)]
+pub struct Use {
+    path: PathBuf,
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        cleanup::forget(&self.path);
+    }
+}
+
+/// A file under a temporary name, removed unless it is published.
+pub(super) struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name, after its data is on the server.
+    pub fn publish(self, name: &Path) -> Result<()> {
+        let file = File::open(&self.path).map_err(Error::write(&self.path))?;
+        file.sync_all().map_err(Error::write(&self.path))?;
+        std::fs::rename(&self.path, name).map_err(Error::write(name))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        cleanup::forget(&self.path);
+    }
+}
+
+/// A name that no other process of the cluster uses.
+pub(super) fn unique(start: &str, end: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let host = rustix::system::uname().nodename().to_string_lossy().replace('/', "_");
+    let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+    format!("{start}{host}-{pid}-{count}-{nanos:x}{end}")
+}

@@ -1,0 +1,202 @@
+//! A lock for a directory on a shared file system, made of nothing but exclusive creation, rename and rewriting a
+//! small file, since `flock` is a no-op or local to the node on many of them.
+//!
+//! The holder rewrites the file every few seconds. A waiter judges only by its own clock: a lock whose text it saw
+//! unchanged for [`STALE`] belongs to the dead, and it puts a lock of its own in its place by one rename. The holder
+//! writes through the descriptor it opened, so that one that was only asleep never overwrites its successor's.
+//! Should two ever hold it, both make the same bundle under names of their own: time is lost, nothing else.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::entry::unique;
+use crate::error::{Error, Result};
+use crate::run::cleanup;
+
+/// The file.
+pub(super) const NAME: &str = "lock";
+/// How often the holder rewrites it.
+const BEAT: Duration = Duration::from_secs(3);
+/// How long a waiter sees the same text before it takes over.
+const STALE: Duration = Duration::from_secs(30);
+/// How often a waiter looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long one that took over waits for others that did so at the same moment.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Held until it is dropped.
+pub(super) struct Lock {
+    path: PathBuf,
+    token: String,
+    stop: Option<Sender<()>>,
+    beating: Option<JoinHandle<()>>,
+}
+
+/// How patient a lock is; other than usual only in tests.
+#[derive(Clone, Copy)]
+struct Pace {
+    beat: Duration,
+    stale: Duration,
+    settle: Duration,
+}
+
+impl Lock {
+    /// Takes the lock of `dir`; `waiting` is told once who holds it.
+    pub fn take(dir: &Path, waiting: &dyn Fn(&str)) -> Result<Self> {
+        Self::take_with(dir, waiting, Pace { beat: BEAT, stale: STALE, settle: SETTLE })
+    }
+
+    fn take_with(dir: &Path, waiting: &dyn Fn(&str), pace: Pace) -> Result<Self> {
+        let path = dir.join(NAME);
+        let token = unique("", "");
+        let mine = dir.join(format!("lock-{token}"));
+        let (file, text) = write_lock(&mine, &token)?;
+        cleanup::register(&mine);
+        let mut seen = (String::new(), Instant::now());
+        let mut told = false;
+        let taken = loop {
+            // The link's count tells whether it worked, even if the server's answer was lost and asked again.
+            let _ = std::fs::hard_link(&mine, &path);
+            if file.metadata().is_ok_and(|m| m.nlink() == 2) {
+                break Ok(());
+            }
+            let now = std::fs::read_to_string(&path).unwrap_or_default();
+            if now == text {
+                break Ok(());
+            }
+            if now != seen.0 {
+                seen = (now, Instant::now());
+            }
+            if !told && !seen.0.is_empty() {
+                told = true;
+                waiting(seen.0.split_whitespace().next().unwrap_or("another process"));
+            }
+            if seen.1.elapsed() >= pace.stale {
+                match Self::take_over(&mine, &path, &seen.0, &text, pace) {
+                    Ok(true) => break Ok(()),
+                    Ok(false) => {
+                        // Someone else was faster, and this one's file went with the rename.
+                        cleanup::forget(&mine);
+                        return Self::take_with(dir, waiting, pace);
+                    }
+                    Err(e) => break Err(e),
+                }
+            }
+            std::thread::sleep(LOOK.min(pace.stale / 4));
+        };
+        let _ = std::fs::remove_file(&mine);
+        cleanup::forget(&mine);
+        taken?;
+        cleanup::register(&path);
+        let (stop, stopped) = mpsc::channel();
+        let name = token.clone();
+        let beating = std::thread::spawn(move || {
+            let mut count = 1u64;
+            while stopped.recv_timeout(pace.beat) == Err(RecvTimeoutError::Timeout) {
+                let _ = file.write_all_at(line(&name, count).as_bytes(), 0).and_then(|()| file.sync_data());
+                count += 1;
+            }
+        });
+        Ok(Self { path, token, stop: Some(stop), beating: Some(beating) })
+    }
+
+    /// Puts this one's file in the place of a dead holder's; `false` if another did so too and came last.
+    fn take_over(mine: &Path, path: &Path, dead: &str, text: &str, pace: Pace) -> Result<bool> {
+        if std::fs::read_to_string(path).unwrap_or_default() == dead {
+            std::fs::rename(mine, path).map_err(Error::write(path))?;
+            std::thread::sleep(pace.settle);
+            return Ok(std::fs::read_to_string(path).unwrap_or_default() == text);
+        }
+        let _ = std::fs::remove_file(mine);
+        Ok(false)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(beating) = self.beating.take() {
+            let _ = beating.join();
+        }
+        // Not if another one took it over meanwhile.
+        if std::fs::read_to_string(&self.path).is_ok_and(|text| text.starts_with(&self.token)) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        cleanup::forget(&self.path);
+    }
+}
+
+fn write_lock(path: &Path, token: &str) -> Result<(File, String)> {
+    let text = line(token, 0);
+    let file = File::create_new(path).map_err(Error::write(path))?;
+    file.write_all_at(text.as_bytes(), 0).and_then(|()| file.sync_data()).map_err(Error::write(path))?;
+    Ok((file, text))
+}
+
+/// Of one length, so that rewriting it in place never leaves a rest.
+fn line(token: &str, count: u64) -> String {
+    format!("{token} {count:020}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    const FAST: Pace =
+        Pace { beat: Duration::from_millis(50), stale: Duration::from_millis(400), settle: Duration::from_millis(50) };
+
+    #[test]
+    fn one_at_a_time_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let _lock = Lock::take_with(dir.path(), &|_| {}, FAST).unwrap();
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    std::thread::sleep(Duration::from_millis(20));
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_holder_that_lives_is_waited_for_longer_than_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = Lock::take_with(dir.path(), &|_| {}, FAST).unwrap();
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| drop(Lock::take_with(dir.path(), &|_| {}, FAST).unwrap()));
+            std::thread::sleep(FAST.stale * 3);
+            drop(held);
+        });
+        assert!(begun.elapsed() >= FAST.stale * 3);
+    }
+
+    #[test]
+    fn what_the_dead_left_is_taken_over_whatever_its_time_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        std::fs::write(&path, "other-1-0-0 00000000000000000007\n").unwrap();
+        let ahead = std::time::SystemTime::now() + Duration::from_secs(86_400);
+        File::open(&path).unwrap().set_modified(ahead).unwrap();
+        let told = AtomicU32::new(0);
+        let waiting = |holder: &str| {
+            assert_eq!(holder, "other-1-0-0");
+            told.fetch_add(1, Ordering::SeqCst);
+        };
+        let lock = Lock::take_with(dir.path(), &waiting, FAST).unwrap();
+        assert_eq!(told.load(Ordering::SeqCst), 1);
+        drop(lock);
+        assert!(!path.exists());
+    }
+}
