@@ -1,1 +1,53 @@
-//! placeholder
+//! `libpyshm.so`: every file operation under an original path is answered from the node's own copy.
+//!
+//! The library is preloaded into the user's processes. It must be unnoticeable: it never prints, panics, exits,
+//! allocates or locks on its own, and whatever it is not sure of goes to the kernel unchanged.
+//!
+//! ```text
+//! hooks/*   the exported functions, one file per family     ask, then obey
+//! paths     what the caller passed → absolute, original
+//! route     the decision: pure, safe code
+//! mark      writes: what diverges from the stage
+//! exec      starting programs; child: their environment
+//! stage     finds and maps the stage, once
+//! ```
+#![warn(clippy::undocumented_unsafe_blocks)]
+// A test binary must not hook itself, so it has no hooks and does not use all of the rest.
+#![cfg_attr(test, allow(dead_code, unused_imports))]
+
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_pointer_width = "64",
+    target_endian = "little"
+)))]
+compile_error!("libpyshm.so is for 64-bit little-endian Linux with glibc");
+
+#[cfg(not(test))]
+#[macro_use]
+mod real;
+
+mod diverged;
+mod env;
+mod permission;
+mod route;
+mod script;
+mod stage;
+mod sys;
+
+#[cfg(not(test))]
+mod arena;
+#[cfg(not(test))]
+mod child;
+#[cfg(not(test))]
+mod exec;
+#[cfg(not(test))]
+mod hooks;
+#[cfg(not(test))]
+mod init;
+#[cfg(not(test))]
+mod mark;
+#[cfg(not(test))]
+mod paths;
+#[cfg(test)]
+mod tests;

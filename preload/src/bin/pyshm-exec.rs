@@ -1,1 +1,183 @@
-fn main(){}
+//! The trampoline: lies in the stage, on the node itself, and stands in PROGRAM's place on a launcher's command
+//! line, so that not even the launcher's exec touches the shared file system.
+//!
+//! `pyshm-exec [--env] [--] PROGRAM ARGUMENTS…`
+//!
+//! It searches PATH in the index and starts the staged program under its original name with the shim preloaded, by
+//! the same code as the shim's exec hooks; the shim need not be loaded here. `--env` reroutes by environment
+//! variables instead, for programs the shim cannot enter. PROGRAM's environment is the launcher's; without a usable
+//! stage PROGRAM is simply started.
+//!
+//! It is started once for every rank, so it has C's `main`: std's runtime would read `/proc/self/maps` before ours.
+#![no_main]
+// The modules are the shim's; not everything in them serves here.
+#![allow(dead_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::{fs, ptr};
+
+use pyshm_format::layout;
+
+#[path = "../arena.rs"]
+mod arena;
+#[path = "../child.rs"]
+mod child;
+#[path = "../diverged.rs"]
+mod diverged;
+#[path = "../env.rs"]
+mod env;
+#[path = "../exec.rs"]
+mod exec;
+#[path = "../paths.rs"]
+mod paths;
+#[path = "../permission.rs"]
+mod permission;
+#[path = "../route.rs"]
+mod route;
+#[path = "../script.rs"]
+mod script;
+#[path = "../stage.rs"]
+mod stage;
+#[path = "../sys.rs"]
+mod sys;
+
+// Else std's unwinder comes from libgcc_s.so.1, one more library to look for in every rank.
+#[link(name = "gcc_eh", kind = "static")]
+unsafe extern "C" {}
+
+/// The environment for `--env`.
+type Variables = Vec<Vec<u8>>;
+
+/// Entry point.
+///
+/// # Safety
+/// Called by libc with the program's arguments.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
+    let mut reroute = false;
+    let mut args = argv;
+    // SAFETY: argv is a null-terminated array of C strings; nothing is read behind its null.
+    let first = unsafe {
+        loop {
+            if (*args).is_null() {
+                break None;
+            }
+            // The first is our own name.
+            args = args.add(1);
+            if (*args).is_null() {
+                break None;
+            }
+            match CStr::from_ptr(*args).to_bytes() {
+                b"--env" => reroute = true,
+                b"--" => {
+                    args = args.add(1);
+                    break (!(*args).is_null()).then(|| CStr::from_ptr(*args));
+                }
+                _ => break Some(CStr::from_ptr(*args)),
+            }
+        }
+    };
+    let Some(program) = first else {
+        let _ = writeln!(std::io::stderr(), "usage: pyshm-exec [--env] [--] PROGRAM ARGUMENTS...");
+        return 2;
+    };
+    let dir = own_stage();
+    let error = match dir {
+        Some(dir) if reroute => start_rerouted(&dir, program, args),
+        dir => {
+            if let Some(dir) = dir {
+                stage::use_directory(&dir);
+            }
+            start(program, args, env::environ().cast_const().cast())
+        }
+    };
+    let missing = matches!(error, libc::ENOENT | libc::ENOTDIR);
+    let name = program.to_string_lossy();
+    let _ = if missing && !program.to_bytes().contains(&b'/') {
+        writeln!(std::io::stderr(), "pyshm-run: {name}: command not found")
+    } else {
+        // SAFETY: strerror gives a C string that lives until its next call.
+        let text = unsafe { CStr::from_ptr(libc::strerror(error)) }.to_string_lossy();
+        writeln!(std::io::stderr(), "pyshm-run: {name}: {text}")
+    };
+    if missing { 127 } else { 126 }
+}
+
+/// The stage this program lies in.
+fn own_stage() -> Option<Vec<u8>> {
+    let mut exe = fs::read_link("/proc/self/exe").ok()?.into_os_string().into_vec();
+    exe.truncate(exe.strip_suffix(layout::TRAMPOLINE.as_bytes())?.strip_suffix(b"/")?.len());
+    Some(exe)
+}
+
+/// Starts a program as `execvp` does; the error number if it cannot.
+fn start(program: &CStr, args: exec::Strings, envp: exec::Strings) -> c_int {
+    // SAFETY: the program's own arguments and environment.
+    unsafe {
+        exec::start_by_name(program.as_ptr(), args, envp, &mut |path, argv, envp| {
+            sys::syscall(libc::SYS_execve, [path as usize, argv as usize, envp as usize, 0, 0, 0])
+                .err()
+                .unwrap_or(0)
+        })
+    }
+}
+
+/// The same after applying the stage's `env` file.
+fn start_rerouted(dir: &[u8], program: &CStr, args: exec::Strings) -> c_int {
+    // SAFETY: libc's environment, before there are threads.
+    let mut variables: Variables = unsafe { env::strings(env::environ().cast_const().cast()) }
+        .map(|s| s.to_bytes().to_vec())
+        .collect();
+    rerouted(&mut variables, &Path::new(std::str::from_utf8(dir).unwrap_or("")).join("env"));
+    let variables: Vec<CString> =
+        variables.into_iter().filter_map(|v| CString::new(v).ok()).collect();
+    let pointers: Vec<*const c_char> =
+        variables.iter().map(|v| v.as_ptr()).chain([ptr::null()]).collect();
+    // PATH is looked up in the process's own environment. No stage was taken: nothing is redirected.
+    // SAFETY: a null-terminated array of C strings that lives until the program ends or is replaced.
+    unsafe { env::replace(pointers.as_ptr()) };
+    stage::turn_off();
+    start(program, args, pointers.as_ptr())
+}
+
+/// Applies the stage's `env` file: `NAME=VALUE` sets, `NAME+=VALUE` puts in front with a colon, `NAME` unsets;
+/// each ends with a NUL.
+fn rerouted(variables: &mut Variables, file: &Path) {
+    let Ok(text) = fs::read(file) else { return };
+    for line in text.split(|&b| b == 0).filter(|l| !l.is_empty()) {
+        let Some(equals) = line.iter().position(|&b| b == b'=') else {
+            unset(variables, line);
+            continue;
+        };
+        let (name, new) = (&line[..equals], &line[equals + 1..]);
+        let (name, new) = match name.strip_suffix(b"+") {
+            Some(name) => match value(variables, name) {
+                Some(old) if !old.is_empty() => (name, [new, b":", old].concat()),
+                _ => (name, new.to_vec()),
+            },
+            None => (name, new.to_vec()),
+        };
+        let text = [name, b"=", &new].concat();
+        match variables.iter_mut().find(|s| is(s, name)) {
+            Some(old) => *old = text,
+            None => variables.push(text),
+        }
+    }
+}
+
+fn is(variable: &[u8], name: &[u8]) -> bool {
+    variable.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&b'='))
+}
+
+fn value<'a>(variables: &'a Variables, name: &[u8]) -> Option<&'a [u8]> {
+    variables.iter().find(|s| is(s, name)).map(|s| &s[name.len() + 1..])
+}
+
+fn unset(variables: &mut Variables, name: &[u8]) -> bool {
+    let before = variables.len();
+    variables.retain(|s| !is(s, name));
+    variables.len() < before
+}

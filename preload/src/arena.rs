@@ -1,0 +1,68 @@
+//! Memory for one exec or spawn, on the stack.
+//!
+//! An exec hook may run in a vfork child, which shares the parent's memory: a heap block would leak into the
+//! parent, and the allocator's locks may be held by a thread that does not exist in the child.
+
+use core::ffi::c_char;
+use core::mem::{self, MaybeUninit};
+
+/// Words that are still free.
+pub struct Arena<'a> {
+    free: &'a mut [MaybeUninit<u64>],
+}
+
+impl<'a> Arena<'a> {
+    fn take(&mut self, words: usize) -> Option<&'a mut [MaybeUninit<u64>]> {
+        if words > self.free.len() {
+            return None;
+        }
+        let (taken, free) = mem::take(&mut self.free).split_at_mut(words);
+        self.free = free;
+        Some(taken)
+    }
+
+    /// The parts as one C string.
+    pub fn string(&mut self, parts: &[&[u8]]) -> Option<*const c_char> {
+        let len: usize = parts.iter().map(|p| p.len()).sum();
+        let room = self.take(len / 8 + 1)?;
+        let mut to = room.as_mut_ptr().cast::<u8>();
+        for part in parts {
+            // SAFETY: `room` has at least `len + 1` bytes, and the parts are `len` bytes together.
+            unsafe {
+                to.copy_from_nonoverlapping(part.as_ptr(), part.len());
+                to = to.add(part.len());
+            }
+        }
+        // SAFETY: the byte behind the parts.
+        unsafe { to.write(0) };
+        Some(room.as_ptr().cast())
+    }
+
+    /// An array of `len` null pointers.
+    pub fn array(&mut self, len: usize) -> Option<&'a mut [*const c_char]> {
+        let room = self.take(len)?;
+        for word in room.iter_mut() {
+            word.write(0);
+        }
+        // SAFETY: initialized words of a pointer's size and alignment; zero is the null pointer.
+        Some(unsafe { core::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), len) })
+    }
+}
+
+const _: () = assert!(size_of::<*const c_char>() == size_of::<u64>());
+
+/// Runs `f` with at least `bytes` of memory; `None` if that is more than a stack should give.
+pub fn with<R>(bytes: usize, f: impl FnOnce(&mut Arena<'_>) -> R) -> Option<R> {
+    match bytes.div_ceil(8) {
+        0..=2048 => Some(sized::<2048, R>(f)),
+        2049..=16384 => Some(sized::<16384, R>(f)),
+        16385..=131_072 => Some(sized::<131_072, R>(f)),
+        _ => None,
+    }
+}
+
+#[inline(never)]
+fn sized<const N: usize, R>(f: impl FnOnce(&mut Arena<'_>) -> R) -> R {
+    let mut words = [const { MaybeUninit::uninit() }; N];
+    f(&mut Arena { free: &mut words })
+}

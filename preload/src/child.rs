@@ -1,0 +1,156 @@
+//! The environment that a child is started with; see [`crate::env`] for its two differences from the visible one.
+
+use core::ffi::c_char;
+
+use pyshm_format::layout::{ENV_DISABLE, ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
+
+use crate::arena::Arena;
+use crate::env::{strings, value};
+use crate::route::{Found, Scratch};
+use crate::stage::Stage;
+
+const PRELOAD: &[u8] = b"LD_PRELOAD";
+const LIBRARY_PATH: &[u8] = b"LD_LIBRARY_PATH";
+/// File name of the shim, wherever it lies.
+const SHIM_NAME: &[u8] = b"libpyshm.so";
+
+/// A bound for the bytes [`environment`] takes from an arena.
+///
+/// # Safety
+/// `envp` must be null or a null-terminated array of C strings.
+pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
+    let mut bytes = 512 + stage.shim().len();
+    // SAFETY: by the caller's word.
+    for s in unsafe { strings(envp) } {
+        bytes += 8;
+        let text = s.to_bytes();
+        if value(text, PRELOAD).is_some() {
+            bytes += 2 * text.len();
+        } else if let Some(dirs) = value(text, LIBRARY_PATH) {
+            let elements = 1 + dirs.iter().filter(|&&b| b == b':' || b == b';').count();
+            bytes += 2 * text.len() + elements * (stage.index().fs_len() + longest(stage, dirs));
+        }
+    }
+    bytes
+}
+
+/// A bound for what an element of a search path can grow by beyond `<stage>/fs`, when a symbolic link or an alias
+/// stands for a longer name.
+fn longest(stage: &Stage, dirs: &[u8]) -> usize {
+    if dirs.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some()) {
+        1024
+    } else {
+        0
+    }
+}
+
+/// The environment for a child. `None` if `arena` is too small; `envp` itself if nothing needs to differ.
+///
+/// # Safety
+/// `envp` must be null or a null-terminated array of C strings that outlive the result.
+pub unsafe fn environment(
+    stage: &Stage,
+    envp: *const *const c_char,
+    arena: &mut Arena<'_>,
+) -> Option<*const *const c_char> {
+    let (mut count, mut preload, mut dirs) = (0, None, None);
+    // SAFETY: by the caller's word.
+    for s in unsafe { strings(envp) } {
+        let text = s.to_bytes();
+        if value(text, ENV_DISABLE.as_bytes()).is_some_and(|v| !matches!(v, b"" | b"0")) {
+            return Some(envp);
+        }
+        if let Some(v) = value(text, PRELOAD) {
+            preload = preload.or(Some((count, v)));
+        } else if let Some(v) = value(text, LIBRARY_PATH) {
+            dirs = dirs.or(Some((count, v)));
+        }
+        count += 1;
+    }
+    let named = preload.is_some_and(|(_, v)| elements(v).next() == Some(stage.shim()));
+    let dirs = dirs.filter(|(_, v)| {
+        v.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some())
+    });
+    if (named && dirs.is_none()) || stage.noexec || !stage.shim_exists() {
+        return Some(envp);
+    }
+    let array = arena.array(count + 4)?;
+    // SAFETY: by the caller's word.
+    for (to, s) in array.iter_mut().zip(unsafe { strings(envp) }) {
+        *to = s.as_ptr();
+    }
+    let mut end = count;
+    if !named {
+        let others = preload.map_or(&b""[..], |(_, v)| v);
+        let ours = preload_string(stage, others, arena)?;
+        match preload {
+            Some((at, visible)) => {
+                array[at] = ours;
+                array[end] = arena.string(&[ENV_SAVED_PRELOAD.as_bytes(), b"=", visible])?;
+            }
+            None => array[end] = ours,
+        }
+        end += 1;
+    }
+    if let Some((at, visible)) = dirs {
+        array[at] = library_path(stage, visible, arena)?;
+        array[end] = arena.string(&[ENV_SAVED_LIBRARY_PATH.as_bytes(), b"=", visible])?;
+    }
+    Some(array.as_ptr())
+}
+
+/// The elements of `LD_PRELOAD`.
+fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|&b| b == b':' || b == b' ').filter(|e| !e.is_empty())
+}
+
+/// `LD_PRELOAD` with the staged shim in front, and no other copy of the shim behind it.
+fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
+    let is_shim = |e: &[u8]| e.rsplit(|&b| b == b'/').next() == Some(SHIM_NAME);
+    // Most lists are empty or hold a few names; each round appends one.
+    let mut text = arena.string(&[PRELOAD, b"=", stage.shim()])?;
+    for e in elements(others).filter(|e| !is_shim(e)) {
+        // SAFETY: a string that the arena has just made.
+        let so_far = unsafe { core::ffi::CStr::from_ptr(text) }.to_bytes();
+        text = arena.string(&[so_far, b":", e])?;
+    }
+    Some(text)
+}
+
+/// `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. One that does not exist is left
+/// out: the loader would look for it on the shared file system. An empty element stays, it means the working directory.
+fn library_path(stage: &Stage, dirs: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
+    let mut parts: [&[u8]; 130] = [b""; 130];
+    (parts[0], parts[1]) = (LIBRARY_PATH, b"=");
+    let mut n = 2;
+    for dir in dirs.split(|&b| b == b':' || b == b';') {
+        let Some(staged) = directory(stage, dir) else { continue };
+        if n > 2 {
+            *parts.get_mut(n)? = b":";
+            n += 1;
+        }
+        *parts.get_mut(n)? = staged;
+        n += 1;
+    }
+    arena.string(&parts[..n])
+}
+
+/// What stands for a directory of a search path; `None` if there is no such directory.
+fn directory<'a>(stage: &Stage, dir: &'a [u8]) -> Option<&'a [u8]> {
+    if dir.first() != Some(&b'/') {
+        return Some(dir);
+    }
+    match find(stage, dir) {
+        Found::Entry(e) if !stage.view.listing_diverged(&e) => Some(e.staged()),
+        Found::Absent { .. } => None,
+        _ => Some(dir),
+    }
+}
+
+#[inline(never)]
+fn find(stage: &Stage, dir: &[u8]) -> Found<'static> {
+    match stage.view.find_fast(dir, true) {
+        Some(found) => found,
+        None => stage.view.walk(dir, true, &mut Scratch::new()).found,
+    }
+}

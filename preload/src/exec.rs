@@ -1,0 +1,325 @@
+//! Starting a program: what is handed to the kernel in place of what the caller gave.
+//!
+//! What must stay true:
+//! - A staged script never goes to the kernel: it would pass the staged name to the interpreter. Its first line is
+//!   read here, and the interpreter is started with the *original* script path, as the kernel would.
+//! - argv[0] of a binary is the caller's.
+//! - Everything lives on the stack ([`crate::arena`]); nothing global is written.
+//! - Whatever cannot be planned is handed to the real function unchanged.
+
+use core::ffi::{c_char, c_int};
+
+use libc::AT_FDCWD;
+use pyshm_format::Entry;
+
+use crate::arena::{self, Arena};
+use crate::paths::{Answer, ask, bytes};
+use crate::route::{PATH_MAX, Want};
+use crate::script::{self, HEAD, Head};
+use crate::stage::{Stage, stage};
+use crate::{child, env, permission, sys};
+
+/// Interpreters that are scripts themselves: as many as the kernel takes.
+const MAX_LEVELS: usize = 5;
+
+/// What `execvp` starts for a file that the kernel does not know.
+const SHELL: *const c_char = c"/bin/sh".as_ptr();
+
+/// A null-terminated array of C strings.
+pub type Strings = *const *const c_char;
+
+/// Starts `path` by calling `run` with what to hand to the kernel; `run` gives an error number, or 0.
+/// `rooted`: whether `path` means the same now as when the program is started.
+///
+/// # Safety
+/// `path`, `argv` and `envp` as execve requires.
+pub unsafe fn start(
+    path: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    rooted: bool,
+    run: &mut dyn FnMut(*const c_char, Strings, Strings) -> c_int,
+) -> c_int {
+    let Some(stage) = stage() else { return run(path, argv, envp) };
+    // SAFETY: by the caller's word.
+    let Some(text) = (unsafe { bytes(path) }) else { return run(path, argv, envp) };
+    // SAFETY: by the caller's word.
+    let room = unsafe { child::room(stage, envp) + text.len() + 8192 + 8 * count(argv) };
+    // SAFETY: by the caller's word.
+    let done =
+        arena::with(room, |arena| unsafe { planned(stage, arena, path, argv, envp, rooted, run) });
+    done.unwrap_or_else(|| run(path, argv, envp))
+}
+
+/// # Safety
+/// `array` must be null or a null-terminated array.
+unsafe fn count(array: Strings) -> usize {
+    // SAFETY: by the caller's word.
+    unsafe { env::strings(array) }.count()
+}
+
+/// # Safety
+/// As [`start`].
+unsafe fn planned(
+    stage: &Stage,
+    arena: &mut Arena<'_>,
+    path: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    rooted: bool,
+    run: &mut dyn FnMut(*const c_char, Strings, Strings) -> c_int,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    let envp = unsafe { child::environment(stage, envp, arena) }.unwrap_or(envp);
+    if !rooted || stage.noexec {
+        return run(path, argv, envp);
+    }
+    let (mut path, mut argv) = (path, argv);
+    for _ in 0..MAX_LEVELS {
+        let mut head = [0; HEAD];
+        // SAFETY: the caller's path, or an interpreter's name in the arena.
+        let target = match unsafe { target(arena, path, &mut head) } {
+            Ok(target) => target,
+            Err(e) => return e,
+        };
+        let script = match script::parse(&head[..target.head]) {
+            Head::Broken if target.staged => return libc::ENOEXEC,
+            Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
+                script
+            }
+            _ => {
+                let e = run(target.file, argv, envp);
+                let gone = matches!(
+                    e,
+                    libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM | libc::ELOOP
+                );
+                return if target.staged && gone { run(path, argv, envp) } else { e };
+            }
+        };
+        // SAFETY: by the caller's word.
+        let Some(next) = (unsafe { interpret(arena, script, path, argv) }) else {
+            return run(path, argv, envp);
+        };
+        (path, argv) = next;
+    }
+    libc::ELOOP
+}
+
+/// A program file.
+struct Target {
+    /// What the kernel is given.
+    file: *const c_char,
+    /// Whether that is the staged copy.
+    staged: bool,
+    /// How many bytes of its head were read.
+    head: usize,
+}
+
+/// Finds the file for `path` and reads its head; an error number if it cannot be started.
+///
+/// # Safety
+/// `path` must be a C string.
+unsafe fn target(
+    arena: &mut Arena<'_>,
+    path: *const c_char,
+    head: &mut [u8; HEAD],
+) -> Result<Target, c_int> {
+    let peek = |file: *const c_char, head: &mut [u8; HEAD]| -> Result<usize, c_int> {
+        // SAFETY: a C string.
+        let fd = unsafe {
+            sys::openat(AT_FDCWD, file, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        }?;
+        let n = sys::read(fd, head).unwrap_or(0);
+        sys::close(fd);
+        Ok(n)
+    };
+    let outside = |arena: &mut Arena<'_>, file: *const c_char, head: &mut [u8; HEAD]| {
+        let head = match peek(file, head) {
+            Err(e @ (libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG)) => {
+                return Err(e);
+            }
+            r => r.unwrap_or(0),
+        };
+        // SAFETY: a C string, perhaps in a buffer that ends with this call.
+        let text = unsafe { core::ffi::CStr::from_ptr(file) }.to_bytes();
+        let file = if file == path { path } else { arena.string(&[text]).unwrap_or(path) };
+        Ok(Target { file, staged: false, head })
+    };
+    // SAFETY: by the caller's word.
+    let asked = unsafe { linked(arena, path) }.unwrap_or(path);
+    // SAFETY: the same, or a string of the arena's.
+    unsafe {
+        ask(AT_FDCWD, asked, true, Want::Program, |answer| match answer {
+            Answer::Absent(e) => Err(e),
+            Answer::Pass(..) if asked != path => outside(arena, path, head),
+            Answer::Pass(_, file) => outside(arena, file, head),
+            Answer::Redirect(e) => {
+                executable(&e)?;
+                match peek(e.staged().as_ptr().cast(), head) {
+                    Ok(n) => Ok(Target { file: e.staged().as_ptr().cast(), staged: true, head: n }),
+                    // An execute-only program; or the stage is being removed.
+                    Err(libc::EACCES) => {
+                        Ok(Target { file: e.staged().as_ptr().cast(), staged: true, head: 0 })
+                    }
+                    Err(_) => outside(arena, path, head),
+                }
+            }
+        })
+    }
+}
+
+/// Follows a program's symbolic links from outside the prefixes to one of them: the interpreter of an environment
+/// whose base is staged and that is not itself. `None` if they do not lead there.
+///
+/// # Safety
+/// `path` must be a C string.
+unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_char> {
+    const LINKS: usize = 8;
+    let stage = stage()?;
+    // SAFETY: by the caller's word.
+    let text = unsafe { bytes(path) }?;
+    if stage.view.prefix_of(text).is_some() {
+        return None;
+    }
+    let mut name = [0u8; PATH_MAX];
+    let mut target = [0u8; PATH_MAX];
+    name[..text.len()].copy_from_slice(text);
+    let mut len = text.len();
+    for _ in 0..LINKS {
+        // SAFETY: `name` has a NUL at `len`.
+        let n = unsafe { sys::readlinkat(AT_FDCWD, name.as_ptr().cast(), &mut target) }.ok()?;
+        let dir = match target[0] {
+            b'/' => 0,
+            _ => name[..len].iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1),
+        };
+        len = dir + n;
+        *name.get_mut(len)? = 0;
+        name[dir..len].copy_from_slice(&target[..n]);
+        if stage.view.prefix_of(&name[..len]).is_some() {
+            return arena.string(&[&name[..len]]);
+        }
+    }
+    None
+}
+
+/// Whether the original may be executed.
+pub fn executable(e: &Entry<'static>) -> Result<(), c_int> {
+    permission::check(e, libc::X_OK, true)
+}
+
+/// Whether a script outside the prefixes has its interpreter in the stage. Everything else is the kernel's.
+fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> bool {
+    let Some(mut name) = arena.string(&[interpreter]) else { return false };
+    if stage.view.prefix_of(interpreter).is_none() {
+        // SAFETY: a string that the arena has just made.
+        let Some(link) = (unsafe { linked(arena, name) }) else { return false };
+        name = link;
+    }
+    // SAFETY: a string that the arena has just made.
+    unsafe {
+        ask(AT_FDCWD, name, true, Want::Program, |answer| matches!(answer, Answer::Redirect(_)))
+    }
+}
+
+/// The interpreter's path and arguments for a script.
+///
+/// # Safety
+/// `path` and `argv` as execve requires.
+unsafe fn interpret(
+    arena: &mut Arena<'_>,
+    script: script::Interpreter<'_>,
+    path: *const c_char,
+    argv: Strings,
+) -> Option<(*const c_char, Strings)> {
+    // SAFETY: by the caller's word.
+    let given = unsafe { count(argv) };
+    let array = arena.array(given + 4)?;
+    let interpreter = arena.string(&[script.path])?;
+    array[0] = interpreter;
+    let mut n = 1;
+    if !script.arg.is_empty() {
+        array[n] = arena.string(&[script.arg])?;
+        n += 1;
+    }
+    array[n] = path;
+    // SAFETY: by the caller's word.
+    for (to, s) in array[n + 1..].iter_mut().zip(unsafe { env::strings(argv) }.skip(1)) {
+        *to = s.as_ptr();
+    }
+    Some((interpreter, array.as_ptr()))
+}
+
+/// How a planned program is handed to the kernel: an error number, or 0.
+pub type Run<'a> = &'a mut dyn FnMut(*const c_char, Strings, Strings) -> c_int;
+
+/// Starts a program as `execvpe` does: by PATH if the name has no slash, by the shell what the kernel does not know.
+///
+/// # Safety
+/// As [`start`].
+pub unsafe fn start_by_name(
+    file: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    run: Run<'_>,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        match bytes(file) {
+            Some(name) if !name.contains(&b'/') => {
+                search(name, &mut |path| start_or_shell(path, argv, envp, run))
+            }
+            _ => start_or_shell(file, argv, envp, run),
+        }
+    }
+}
+
+/// # Safety
+/// As [`start`].
+unsafe fn start_or_shell(path: *const c_char, argv: Strings, envp: Strings, run: Run<'_>) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let e = start(path, argv, envp, true, run);
+        if e != libc::ENOEXEC {
+            return e;
+        }
+        let n = count(argv);
+        let shell = arena::with(8 * (n + 3), |arena| {
+            let Some(array) = arena.array(n + 3) else { return libc::ENOEXEC };
+            (array[0], array[1]) = (SHELL, path);
+            for (to, s) in array[2..].iter_mut().zip(env::strings(argv).skip(1)) {
+                *to = s.as_ptr();
+            }
+            start(SHELL, array.as_ptr(), envp, true, run)
+        });
+        shell.unwrap_or(libc::ENOEXEC)
+    }
+}
+
+/// Tries every directory of PATH in which `name` may lie; `attempt` gives an error number to go on or stop with.
+pub fn search(name: &[u8], attempt: &mut dyn FnMut(*const c_char) -> c_int) -> c_int {
+    if name.is_empty() {
+        return libc::ENOENT;
+    }
+    let dirs = env::get(b"PATH").unwrap_or(b"/bin:/usr/bin");
+    let mut refused = false;
+    let mut buf = [0u8; PATH_MAX];
+    for dir in dirs.split(|&b| b == b':') {
+        // An empty element is the working directory.
+        let n = if dir.is_empty() { 0 } else { dir.len() + 1 };
+        if n + name.len() >= PATH_MAX {
+            continue;
+        }
+        if n > 0 {
+            buf[..n - 1].copy_from_slice(dir);
+            buf[n - 1] = b'/';
+        }
+        buf[n..n + name.len()].copy_from_slice(name);
+        buf[n + name.len()] = 0;
+        match attempt(buf.as_ptr().cast()) {
+            libc::EACCES => refused = true,
+            libc::ENOENT | libc::ESTALE | libc::ENOTDIR | libc::ENODEV | libc::ETIMEDOUT => {}
+            e => return e,
+        }
+    }
+    if refused { libc::EACCES } else { libc::ENOENT }
+}

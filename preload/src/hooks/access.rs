@@ -1,0 +1,57 @@
+//! access and its kin, answered from the recorded mode and owner.
+
+use core::ffi::{c_char, c_int};
+
+use libc::AT_FDCWD;
+
+use crate::paths::{Answer, ask};
+use crate::permission::check;
+use crate::route::Want;
+use crate::sys;
+
+/// # Safety
+/// `path` as access requires.
+#[inline]
+unsafe fn access_at(
+    dirfd: c_int,
+    path: *const c_char,
+    want: c_int,
+    follow: bool,
+    effective: bool,
+    real: impl Fn(c_int, *const c_char) -> c_int,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        ask(dirfd, path, follow, Want::Attributes, |answer| match answer {
+            Answer::Pass(dirfd, path) => real(dirfd, path),
+            Answer::Absent(e) => sys::fail(e),
+            Answer::Redirect(e) => match check(&e, want, effective) {
+                Ok(()) => 0,
+                Err(e) => sys::fail(e),
+            },
+        })
+    }
+}
+
+hooks! {
+    unsafe fn access(path: *const c_char, want: c_int) -> c_int => my_access {
+        // SAFETY: the caller's own arguments.
+        unsafe { access_at(AT_FDCWD, path, want, true, false, |_, p| redhook::real!(access)(p, want)) }
+    }
+    unsafe fn eaccess(path: *const c_char, want: c_int) -> c_int => my_eaccess {
+        // SAFETY: the caller's own arguments.
+        unsafe { access_at(AT_FDCWD, path, want, true, true, |_, p| redhook::real!(eaccess)(p, want)) }
+    }
+    unsafe fn euidaccess(path: *const c_char, want: c_int) -> c_int => my_euidaccess {
+        // SAFETY: the caller's own arguments.
+        unsafe { access_at(AT_FDCWD, path, want, true, true, |_, p| redhook::real!(euidaccess)(p, want)) }
+    }
+    unsafe fn faccessat(dirfd: c_int, path: *const c_char, want: c_int, flags: c_int) -> c_int => my_faccessat {
+        let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+        let effective = flags & libc::AT_EACCESS != 0;
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            access_at(dirfd, path, want, follow, effective, |d, p| redhook::real!(faccessat)(d, p, want, flags))
+        }
+    }
+}

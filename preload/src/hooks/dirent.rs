@@ -1,0 +1,263 @@
+//! Directories: streams read the staged copy and show the original's inode numbers.
+//!
+//! Which streams are staged is remembered in a small lock-free table of stream pointers, so that readdir on any
+//! other stream costs one load while the table is empty. A stream that finds no place in it is opened on the
+//! original: slower, never wrong.
+
+use core::ffi::{c_char, c_int, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+use libc::{AT_FDCWD, DIR, dirent};
+use pyshm_format::{Entry, Kind};
+
+use crate::hooks::open::retry;
+use crate::paths::{Answer, ask};
+use crate::route::{PATH_MAX, Want};
+use crate::stage::{Stage, mark_redirected, stage};
+use crate::sys;
+
+const PLACES: usize = 64;
+static STREAMS: [AtomicPtr<DIR>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
+/// Hash of the directory's path, whose entry it finds again. Written before its stream is handed to the program.
+static ENTRIES: [AtomicU32; PLACES] = [const { AtomicU32::new(0) }; PLACES];
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+fn remember(dir: *mut DIR, e: &Entry<'static>) -> bool {
+    let Some(stage) = stage() else { return false };
+    let Some(number) = number_of(stage, e) else { return false };
+    for (place, entry) in STREAMS.iter().zip(&ENTRIES) {
+        if place.compare_exchange(ptr::null_mut(), dir, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
+            entry.store(number, Ordering::Release);
+            USED.fetch_add(1, Ordering::AcqRel);
+            return true;
+        }
+    }
+    false
+}
+
+fn number_of(stage: &Stage, e: &Entry<'static>) -> Option<u32> {
+    u32::try_from(stage.index().number(e)?).ok()
+}
+
+fn forget(dir: *mut DIR) {
+    if USED.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    for place in &STREAMS {
+        if place.compare_exchange(dir, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
+            USED.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The directory a staged stream reads.
+fn directory_of(dir: *mut DIR) -> Option<Entry<'static>> {
+    if USED.load(Ordering::Acquire) == 0 || dir.is_null() {
+        return None;
+    }
+    let at = STREAMS.iter().position(|p| p.load(Ordering::Acquire) == dir)?;
+    stage()?.index().entry(ENTRIES[at].load(Ordering::Acquire) as usize)
+}
+
+/// Puts the original's inode number into an entry that was read from the staged directory `parent`.
+///
+/// # Safety
+/// `entry` must be a filled `struct dirent`.
+unsafe fn correct(parent: &Entry<'static>, entry: *mut dirent) {
+    let Some(stage) = stage() else { return };
+    // SAFETY: the name of a filled entry is a C string.
+    let name = unsafe { core::ffi::CStr::from_ptr((&raw const (*entry).d_name).cast()) }.to_bytes();
+    let mut buf = [0u8; PATH_MAX];
+    let dir = parent.path();
+    let found = match name {
+        b"." => Some(*parent),
+        b".." => {
+            let n = dir.iter().rposition(|&b| b == b'/').unwrap_or(0);
+            stage.index().lookup(&dir[..n])
+        }
+        _ => {
+            let n = dir.len() + 1 + name.len();
+            let Some(path) = buf.get_mut(..n) else { return };
+            path[..dir.len()].copy_from_slice(dir);
+            path[dir.len()] = b'/';
+            path[dir.len() + 1..].copy_from_slice(name);
+            stage.index().lookup(path)
+        }
+    };
+    let Some(e) = found else { return };
+    let s = e.stat();
+    // SAFETY: a filled entry is writable: it lies in the stream's or the caller's buffer.
+    unsafe {
+        (*entry).d_ino = s.ino;
+        if e.kind() == Kind::Other || (*entry).d_type != libc::DT_UNKNOWN {
+            (*entry).d_type = ((s.mode & libc::S_IFMT) >> 12) as u8;
+        }
+    }
+}
+
+/// # Safety
+/// As readdir's result: null or a filled entry.
+unsafe fn corrected(dir: *mut DIR, entry: *mut dirent) -> *mut dirent {
+    if !entry.is_null()
+        && let Some(parent) = directory_of(dir)
+    {
+        // SAFETY: by the caller's word.
+        unsafe { correct(&parent, entry) };
+    }
+    entry
+}
+
+/// # Safety
+/// As scandirat.
+unsafe fn scan(
+    dirfd: c_int,
+    path: *const c_char,
+    list: *mut *mut *mut dirent,
+    real: impl Fn(c_int, *const c_char) -> c_int,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        ask(dirfd, path, true, Want::Data(libc::O_DIRECTORY), |answer| match answer {
+            Answer::Pass(dirfd, path) => real(dirfd, path),
+            Answer::Absent(e) => sys::fail(e),
+            Answer::Redirect(e) => {
+                let before = sys::errno();
+                let n = real(AT_FDCWD, e.staged().as_ptr().cast());
+                if n < 0 {
+                    if !retry(sys::errno()) {
+                        return n;
+                    }
+                    sys::set_errno(before);
+                    return real(AT_FDCWD, e.path().as_ptr().cast());
+                }
+                for i in 0..n as usize {
+                    correct(&e, *(*list).add(i));
+                }
+                n
+            }
+        })
+    }
+}
+
+/// Lets a staged directory's descriptor stand for the original if names in it changed since it was
+/// opened, or the staged one was removed.
+fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
+    let removed = || sys::fstat(fd).is_ok_and(|st| st.st_nlink == 0);
+    let changed = stage().is_some_and(|s| s.view.listing_diverged(e)) || removed();
+    if !changed {
+        return false;
+    }
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by one of the same kind.
+    unsafe {
+        let Ok(original) = sys::openat(AT_FDCWD, e.path().as_ptr().cast(), flags) else {
+            return false;
+        };
+        let close = libc::fcntl(fd, libc::F_GETFD) & libc::FD_CLOEXEC != 0;
+        let flags = if close { libc::O_CLOEXEC } else { 0 };
+        let r =
+            sys::syscall(libc::SYS_dup3, [original as usize, fd as usize, flags as usize, 0, 0, 0]);
+        sys::close(original);
+        r.is_ok()
+    }
+}
+
+type Filter = *const c_void;
+
+hooks! {
+    unsafe fn opendir(path: *const c_char) -> *mut DIR => my_opendir {
+        let real = |p: *const c_char| -> *mut DIR {
+            // SAFETY: the caller's own path, or one of ours.
+            unsafe { redhook::real!(opendir)(p) }
+        };
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            ask(AT_FDCWD, path, true, Want::Data(libc::O_DIRECTORY), |answer| match answer {
+                Answer::Pass(_, path) => real(path),
+                Answer::Absent(e) => {
+                    sys::set_errno(e);
+                    ptr::null_mut()
+                }
+                Answer::Redirect(e) => {
+                    let before = sys::errno();
+                    let dir = real(e.staged().as_ptr().cast());
+                    if dir.is_null() {
+                        if !retry(sys::errno()) {
+                            return dir;
+                        }
+                        sys::set_errno(before);
+                        return real(e.path().as_ptr().cast());
+                    }
+                    mark_redirected(libc::dirfd(dir));
+                    if remember(dir, &e) {
+                        return dir;
+                    }
+                    redhook::real!(closedir)(dir);
+                    real(e.path().as_ptr().cast())
+                }
+            })
+        }
+    }
+    unsafe fn fdopendir(fd: c_int) -> *mut DIR => my_fdopendir {
+        let entry = stage().and_then(|s| s.entry_of_fd(fd)).filter(|e| !reopened(fd, e));
+        // SAFETY: the caller's own arguments.
+        let dir: *mut DIR = unsafe { redhook::real!(fdopendir)(fd) };
+        if !dir.is_null() && let Some(e) = entry {
+            // Without a place the names are right and only the inode numbers are the stage's.
+            remember(dir, &e);
+        }
+        dir
+    }
+    unsafe fn closedir(dir: *mut DIR) -> c_int => my_closedir {
+        forget(dir);
+        // SAFETY: the caller's own arguments.
+        unsafe { redhook::real!(closedir)(dir) }
+    }
+    unsafe fn readdir(dir: *mut DIR) -> *mut dirent => my_readdir {
+        // SAFETY: the caller's own arguments.
+        unsafe { corrected(dir, redhook::real!(readdir)(dir)) }
+    }
+    unsafe fn readdir64(dir: *mut DIR) -> *mut dirent => my_readdir64 {
+        // SAFETY: the caller's own arguments; on 64-bit systems both structures are one.
+        unsafe { corrected(dir, redhook::real!(readdir64)(dir)) }
+    }
+    unsafe fn readdir_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int => my_readdir_r {
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            let r = redhook::real!(readdir_r)(dir, entry, result);
+            if r == 0 {
+                corrected(dir, *result);
+            }
+            r
+        }
+    }
+    unsafe fn readdir64_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int => my_readdir64_r {
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            let r = redhook::real!(readdir64_r)(dir, entry, result);
+            if r == 0 {
+                corrected(dir, *result);
+            }
+            r
+        }
+    }
+    unsafe fn scandir(path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandir {
+        // SAFETY: the caller's own arguments.
+        unsafe { scan(AT_FDCWD, path, list, |_, p| redhook::real!(scandir)(p, list, filter, order)) }
+    }
+    unsafe fn scandir64(path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandir64 {
+        // SAFETY: the caller's own arguments.
+        unsafe { scan(AT_FDCWD, path, list, |_, p| redhook::real!(scandir64)(p, list, filter, order)) }
+    }
+    unsafe fn scandirat(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandirat {
+        // SAFETY: the caller's own arguments.
+        unsafe { scan(dirfd, path, list, |d, p| redhook::real!(scandirat)(d, p, list, filter, order)) }
+    }
+    unsafe fn scandirat64(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandirat64 {
+        // SAFETY: the caller's own arguments.
+        unsafe { scan(dirfd, path, list, |d, p| redhook::real!(scandirat64)(d, p, list, filter, order)) }
+    }
+}

@@ -1,0 +1,264 @@
+//! The dynamic loader: libraries are loaded from the stage and shown under their original names.
+//!
+//! dlopen looks a plain name up through the RUNPATH of its *caller*, which it knows by its return address. So the
+//! hooks of dlopen and dlmopen only exchange the path and jump on: the caller stays the caller. The exchanged path
+//! lives in the index and outlives the call.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use libc::{AT_FDCWD, size_t};
+
+use crate::paths::{Answer, ask, bytes};
+use crate::route::{Found, Scratch, Want};
+use crate::stage::{Stage, stage};
+use crate::sys;
+
+static REAL_DLOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static REAL_DLMOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+fn find(real: &AtomicPtr<c_void>, name: &CStr) {
+    if real.load(Ordering::Acquire).is_null() {
+        // SAFETY: a C string; twice gives the same answer.
+        real.store(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }, Ordering::Release);
+    }
+}
+
+/// The path to load in place of `path`.
+///
+/// # Safety
+/// As dlopen's first argument.
+unsafe fn library(path: *const c_char) -> *const c_char {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let Some(stage) = stage() else { return path };
+        // A plain name is searched for by the loader; `$ORIGIN` and its like are its own too.
+        match bytes(path) {
+            Some(text) if text.contains(&b'/') && !text.contains(&b'$') && !stage.noexec => {}
+            _ => return path,
+        }
+        ask(AT_FDCWD, path, true, Want::Program, |answer| match answer {
+            // The staged file may have been removed.
+            Answer::Redirect(e) => {
+                let staged = e.staged().as_ptr().cast();
+                if sys::faccessat(AT_FDCWD, staged, libc::R_OK, 0).is_ok() { staged } else { path }
+            }
+            _ => path,
+        })
+    }
+}
+
+/// # Safety
+/// As dlopen.
+unsafe extern "C" fn for_dlopen(path: *const c_char) -> *const c_char {
+    find(&REAL_DLOPEN, c"dlopen");
+    // SAFETY: by the caller's word.
+    unsafe { library(path) }
+}
+
+/// # Safety
+/// As dlmopen.
+unsafe extern "C" fn for_dlmopen(path: *const c_char) -> *const c_char {
+    find(&REAL_DLMOPEN, c"dlmopen");
+    // SAFETY: by the caller's word.
+    unsafe { library(path) }
+}
+
+/// Stands in front of libc's function of this name.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dlopen(path: *const c_char, mode: c_int) -> *mut c_void {
+    #[cfg(target_arch = "x86_64")]
+    core::arch::naked_asm!(
+        "push rsi", "call {route}", "pop rsi",
+        "mov rdi, rax", "mov rax, [rip + {real}]", "jmp rax",
+        route = sym for_dlopen, real = sym REAL_DLOPEN
+    );
+    #[cfg(target_arch = "aarch64")]
+    core::arch::naked_asm!(
+        "stp x29, x30, [sp, #-32]!", "mov x29, sp", "str x1, [sp, #16]",
+        "bl {route}",
+        "ldr x1, [sp, #16]", "ldp x29, x30, [sp], #32",
+        "adrp x16, {real}", "ldr x16, [x16, :lo12:{real}]", "br x16",
+        route = sym for_dlopen, real = sym REAL_DLOPEN
+    );
+}
+
+/// Stands in front of libc's function of this name.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dlmopen(
+    space: libc::c_long,
+    path: *const c_char,
+    mode: c_int,
+) -> *mut c_void {
+    #[cfg(target_arch = "x86_64")]
+    core::arch::naked_asm!(
+        "push rdi", "push rdx", "sub rsp, 8", "mov rdi, rsi", "call {route}", "add rsp, 8", "pop rdx", "pop rdi",
+        "mov rsi, rax", "mov rax, [rip + {real}]", "jmp rax",
+        route = sym for_dlmopen, real = sym REAL_DLMOPEN
+    );
+    #[cfg(target_arch = "aarch64")]
+    core::arch::naked_asm!(
+        "stp x29, x30, [sp, #-32]!", "mov x29, sp", "stp x0, x2, [sp, #16]", "mov x0, x1",
+        "bl {route}",
+        "mov x1, x0", "ldp x0, x2, [sp, #16]", "ldp x29, x30, [sp], #32",
+        "adrp x16, {real}", "ldr x16, [x16, :lo12:{real}]", "br x16",
+        route = sym for_dlmopen, real = sym REAL_DLMOPEN
+    );
+}
+
+/// The original name in place of a staged one: the tail of the same string, or where a RUNPATH's `..` stands in it
+/// the index's own spelling.
+///
+/// # Safety
+/// `name` must be null or a C string.
+unsafe fn original(stage: &Stage, name: *const c_char) -> *const c_char {
+    let dir = stage.dir();
+    if name.is_null() {
+        return name;
+    }
+    // Most names are not staged: the first bytes tell, without the string's length.
+    for (i, &b) in dir.iter().enumerate() {
+        // SAFETY: every byte before this one was not NUL.
+        if unsafe { *name.add(i) } as u8 != b {
+            return name;
+        }
+    }
+    // SAFETY: by the caller's word.
+    let text = unsafe { CStr::from_ptr(name) }.to_bytes();
+    let Some(tail) = stage.original(text) else { return name };
+    if tail.windows(3).any(|w| w == b"/..")
+        && let Some(clean) = clean(stage, tail)
+    {
+        return clean;
+    }
+    tail.as_ptr().cast()
+}
+
+#[inline(never)]
+fn clean(stage: &Stage, path: &[u8]) -> Option<*const c_char> {
+    match stage.view.walk(path, false, &mut Scratch::new()).found {
+        Found::Entry(e) => Some(e.path().as_ptr().cast()),
+        _ => None,
+    }
+}
+
+type Callback = Option<unsafe extern "C" fn(*mut libc::dl_phdr_info, size_t, *mut c_void) -> c_int>;
+
+/// What [`each`] needs of the caller of dl_iterate_phdr.
+struct Call {
+    callback: Callback,
+    data: *mut c_void,
+    stage: &'static Stage,
+}
+
+/// # Safety
+/// As a callback of dl_iterate_phdr whose data is a [`Call`].
+unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mut c_void) -> c_int {
+    // SAFETY: `call` is the `Call` on the stack of our dl_iterate_phdr; `info` is the loader's, for reading.
+    unsafe {
+        let call = &*call.cast::<Call>();
+        let mut copy = *info;
+        copy.dlpi_name = original(call.stage, copy.dlpi_name);
+        // An older loader's structure is shorter than ours; `size` says so to the callback as well.
+        match call.callback {
+            Some(callback) if size <= size_of::<libc::dl_phdr_info>() => {
+                callback(&raw mut copy, size, call.data)
+            }
+            Some(callback) => callback(info, size, call.data),
+            None => 0,
+        }
+    }
+}
+
+const RTLD_DI_ORIGIN: c_int = 6;
+
+hooks! {
+    unsafe fn dl_iterate_phdr(callback: Callback, data: *mut c_void) -> c_int => my_dl_iterate_phdr {
+        match stage() {
+            Some(stage) => {
+                let mut call = Call { callback, data, stage };
+                // SAFETY: `each` gets the `Call` it expects, which outlives the iteration.
+                unsafe { redhook::real!(dl_iterate_phdr)(Some(each), (&raw mut call).cast()) }
+            }
+            // SAFETY: the caller's own arguments.
+            None => unsafe { redhook::real!(dl_iterate_phdr)(callback, data) },
+        }
+    }
+    unsafe fn dladdr(address: *const c_void, info: *mut libc::Dl_info) -> c_int => my_dladdr {
+        // SAFETY: the caller's own arguments; the result is filled where it is not 0.
+        unsafe {
+            let r: c_int = redhook::real!(dladdr)(address, info);
+            if r != 0 && let Some(stage) = stage() {
+                (*info).dli_fname = original(stage, (*info).dli_fname);
+            }
+            r
+        }
+    }
+    unsafe fn dladdr1(address: *const c_void, info: *mut libc::Dl_info, extra: *mut *mut c_void, flags: c_int) -> c_int => my_dladdr1 {
+        // SAFETY: as above.
+        unsafe {
+            let r: c_int = redhook::real!(dladdr1)(address, info, extra, flags);
+            if r != 0 && let Some(stage) = stage() {
+                (*info).dli_fname = original(stage, (*info).dli_fname);
+            }
+            r
+        }
+    }
+    unsafe fn dlinfo(handle: *mut c_void, request: c_int, to: *mut c_void) -> c_int => my_dlinfo {
+        // SAFETY: the caller's own arguments; for this request the result is a C string in the caller's buffer.
+        unsafe {
+            let r: c_int = redhook::real!(dlinfo)(handle, request, to);
+            if r == 0 && request == RTLD_DI_ORIGIN && let Some(stage) = stage() {
+                let text = CStr::from_ptr(to.cast()).to_bytes();
+                if let Some(tail) = stage.original(text) {
+                    ptr::copy(tail.as_ptr(), to.cast(), tail.len() + 1);
+                }
+            }
+            r
+        }
+    }
+    unsafe fn dlerror() -> *mut c_char => my_dlerror {
+        // SAFETY: the result is null or the calling thread's own message.
+        unsafe {
+            let message: *mut c_char = redhook::real!(dlerror)();
+            if !message.is_null() && let Some(stage) = stage() {
+                shorten(stage, message);
+            }
+            message
+        }
+    }
+}
+
+/// Takes `<stage>/fs` out of a message, in place. A message that contains a path was formatted into memory of the
+/// calling thread's, which libc frees at its next dlerror; constant messages contain none.
+///
+/// # Safety
+/// `message` must be a C string, writable where it contains the stage's directory.
+unsafe fn shorten(stage: &Stage, message: *mut c_char) {
+    let fs = stage.dir().len() + b"/fs".len();
+    let mut from = 0;
+    loop {
+        // SAFETY: by the caller's word; `from` stays within the message.
+        let text = unsafe { CStr::from_ptr(message.add(from)) }.to_bytes();
+        let Some(at) =
+            text.windows(fs).position(|w| w.starts_with(stage.dir()) && w.ends_with(b"/fs"))
+        else {
+            return;
+        };
+        // SAFETY: moves the tail and its NUL down within the message.
+        unsafe {
+            let to = message.add(from + at);
+            ptr::copy(to.add(fs), to, text.len() - at - fs + 1);
+        }
+        from += at;
+    }
+}

@@ -1,0 +1,158 @@
+//! readlink and realpath: original targets and original names.
+
+use core::ffi::{c_char, c_int};
+use core::ptr;
+use core::slice;
+
+use libc::{AT_FDCWD, size_t, ssize_t};
+use pyshm_format::Kind;
+
+use crate::paths::{Answer, ask, bytes, own_fd};
+use crate::route::Want;
+use crate::stage::{redirected, stage};
+use crate::sys;
+
+/// Replaces a staged path in `buf[..n]`, as `/proc/self/exe` or a descriptor's link gives it, by the original.
+/// A truncated one is translated as far as it goes.
+///
+/// # Safety
+/// `buf[..n]` must be writable.
+unsafe fn translate(buf: *mut c_char, n: usize) -> usize {
+    let Some(stage) = stage() else { return n };
+    // SAFETY: by the caller's word.
+    let text = unsafe { slice::from_raw_parts(buf.cast::<u8>(), n) };
+    let Some(original) = stage.original(text) else { return n };
+    let start = n - original.len();
+    let len = stage.kept(original).len();
+    // SAFETY: both within `buf[..n]`.
+    unsafe { ptr::copy(buf.add(start), buf, len) };
+    len
+}
+
+/// Whether a link names what the kernel keeps of a process, where the staged name of a redirected file shows through.
+///
+/// # Safety
+/// `path` as in [`bytes`].
+unsafe fn is_kernel_link(path: *const c_char) -> bool {
+    // SAFETY: by the caller's word.
+    let Some(path) = (unsafe { bytes(path) }) else { return false };
+    match own_fd(path) {
+        // Not one that the program opened by its staged name.
+        Some(fd) => redirected(fd),
+        None => path.starts_with(b"/proc/") || path.starts_with(b"/dev/fd/"),
+    }
+}
+
+/// # Safety
+/// As readlink.
+#[inline]
+unsafe fn readlink_at(
+    dirfd: c_int,
+    path: *const c_char,
+    buf: *mut c_char,
+    size: size_t,
+    real: impl Fn(c_int, *const c_char) -> ssize_t,
+) -> ssize_t {
+    // SAFETY: by the caller's word.
+    unsafe {
+        ask(dirfd, path, false, Want::Attributes, |answer| match answer {
+            Answer::Pass(dirfd, path) => {
+                let n = real(dirfd, path);
+                if n > 0 && is_kernel_link(path) {
+                    translate(buf, n as usize) as ssize_t
+                } else {
+                    n
+                }
+            }
+            Answer::Absent(e) => sys::fail(e) as ssize_t,
+            Answer::Redirect(e) if e.kind() != Kind::Symlink || (size as ssize_t) <= 0 => {
+                sys::fail(libc::EINVAL) as ssize_t
+            }
+            Answer::Redirect(_) if buf.is_null() => sys::fail(libc::EFAULT) as ssize_t,
+            Answer::Redirect(e) => {
+                let n = e.target().len().min(size);
+                ptr::copy_nonoverlapping(e.target().as_ptr(), buf.cast(), n);
+                n as ssize_t
+            }
+        })
+    }
+}
+
+/// # Safety
+/// As realpath.
+unsafe fn realpath_as(
+    path: *const c_char,
+    to: *mut c_char,
+    real: impl Fn(*const c_char) -> *mut c_char,
+) -> *mut c_char {
+    // SAFETY: by the caller's word; a result of `real` is a C string in writable memory of the caller's.
+    unsafe {
+        ask(AT_FDCWD, path, true, Want::Attributes, |answer| match answer {
+            Answer::Pass(_, path) => {
+                let r = real(path);
+                if !r.is_null() && is_kernel_link(path) {
+                    let n = translate(r, libc::strlen(r));
+                    *r.add(n) = 0;
+                }
+                r
+            }
+            Answer::Absent(e) => {
+                sys::set_errno(e);
+                ptr::null_mut()
+            }
+            Answer::Redirect(e) => {
+                let path = e.path();
+                // realpath's contract: memory that the caller frees.
+                let to = if to.is_null() { libc::malloc(path.len() + 1).cast() } else { to };
+                if !to.is_null() {
+                    ptr::copy_nonoverlapping(path.as_ptr(), to.cast(), path.len() + 1);
+                }
+                to
+            }
+        })
+    }
+}
+
+hooks! {
+    unsafe fn readlink(path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t => my_readlink {
+        // SAFETY: the caller's own arguments.
+        unsafe { readlink_at(AT_FDCWD, path, buf, size, |_, p| redhook::real!(readlink)(p, buf, size)) }
+    }
+    unsafe fn readlinkat(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t => my_readlinkat {
+        // SAFETY: the caller's own arguments.
+        unsafe { readlink_at(dirfd, path, buf, size, |d, p| redhook::real!(readlinkat)(d, p, buf, size)) }
+    }
+    unsafe fn __readlink_chk(path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t => alt_readlink_chk {
+        // The real function ends the program when `size` exceeds the buffer; it must see such a call.
+        if size > room {
+            // SAFETY: the caller's own arguments.
+            return unsafe { redhook::real!(__readlink_chk)(path, buf, size, room) };
+        }
+        // SAFETY: the caller's own arguments.
+        unsafe { readlink_at(AT_FDCWD, path, buf, size, |_, p| redhook::real!(readlink)(p, buf, size)) }
+    }
+    unsafe fn __readlinkat_chk(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t => alt_readlinkat_chk {
+        if size > room {
+            // SAFETY: as above.
+            return unsafe { redhook::real!(__readlinkat_chk)(dirfd, path, buf, size, room) };
+        }
+        // SAFETY: the caller's own arguments.
+        unsafe { readlink_at(dirfd, path, buf, size, |d, p| redhook::real!(readlinkat)(d, p, buf, size)) }
+    }
+    unsafe fn realpath(path: *const c_char, to: *mut c_char) -> *mut c_char => my_realpath {
+        // SAFETY: the caller's own arguments.
+        unsafe { realpath_as(path, to, |p| redhook::real!(realpath)(p, to)) }
+    }
+    unsafe fn __realpath_chk(path: *const c_char, to: *mut c_char, room: size_t) -> *mut c_char => alt_realpath_chk {
+        if room < crate::route::PATH_MAX {
+            // SAFETY: the caller's own arguments; the real function ends the program.
+            return unsafe { redhook::real!(__realpath_chk)(path, to, room) };
+        }
+        // SAFETY: the caller's own arguments.
+        unsafe { realpath_as(path, to, |p| redhook::real!(realpath)(p, to)) }
+    }
+    unsafe fn canonicalize_file_name(path: *const c_char) -> *mut c_char => my_canonicalize_file_name {
+        // SAFETY: the caller's own arguments.
+        unsafe { realpath_as(path, ptr::null_mut(), |p| redhook::real!(canonicalize_file_name)(p)) }
+    }
+}

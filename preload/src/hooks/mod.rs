@@ -1,0 +1,38 @@
+//! The exported functions, one file per family of libc's.
+//!
+//! A hook asks for a decision ([`crate::paths::ask`]) and obeys it. It does not allocate but where the function it
+//! stands in front of does, takes no lock, does not panic, and leaves errno alone on success.
+
+pub mod access;
+pub mod cwd;
+pub mod dirent;
+pub mod dl;
+pub mod exec;
+pub mod fsinfo;
+pub mod links;
+pub mod mutate;
+pub mod open;
+pub mod shell;
+pub mod spawn;
+pub mod stat;
+pub mod stdio;
+pub mod temp;
+pub mod xattr;
+
+/// Looks up every real function. Called by the constructor, before threads and forks exist.
+pub fn resolve() {
+    access::resolve();
+    cwd::resolve();
+    dirent::resolve();
+    dl::resolve();
+    exec::resolve();
+    fsinfo::resolve();
+    links::resolve();
+    mutate::resolve();
+    open::resolve();
+    shell::resolve();
+    spawn::resolve();
+    stdio::resolve();
+    temp::resolve();
+    xattr::resolve();
+}

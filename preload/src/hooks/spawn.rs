@@ -1,0 +1,95 @@
+//! posix_spawn: libc starts the program in a child of its own, so the path, the arguments and the environment are
+//! prepared here.
+
+use core::ffi::{c_char, c_int, c_void};
+
+use libc::{AT_FDCWD, mode_t, pid_t};
+
+use crate::exec::{self, Strings, search, start};
+use crate::hooks::open;
+use crate::mark::{self, Names};
+use crate::paths::{Answer, ask, bytes};
+use crate::route::Want;
+use crate::stage::stage;
+use crate::sys;
+
+/// A relative path means what it means in the child, which the file actions may have sent to another directory.
+///
+/// # Safety
+/// `path` as posix_spawn requires.
+unsafe fn rooted(path: *const c_char, actions: *const c_void) -> bool {
+    // SAFETY: by the caller's word.
+    actions.is_null() || unsafe { bytes(path) }.is_some_and(|p| p.first() == Some(&b'/'))
+}
+
+hooks! {
+    unsafe fn posix_spawn(
+        pid: *mut pid_t, path: *const c_char, actions: *const c_void, attr: *const c_void, argv: Strings, envp: Strings
+    ) -> c_int => my_posix_spawn {
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            start(path, argv, envp, rooted(path, actions), &mut |path, argv, envp| {
+                redhook::real!(posix_spawn)(pid, path, actions, attr, argv, envp)
+            })
+        }
+    }
+    unsafe fn posix_spawnp(
+        pid: *mut pid_t, file: *const c_char, actions: *const c_void, attr: *const c_void, argv: Strings, envp: Strings
+    ) -> c_int => my_posix_spawnp {
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            let run = |path: *const c_char| {
+                start(path, argv, envp, rooted(path, actions), &mut |path, argv, envp| {
+                    redhook::real!(posix_spawn)(pid, path, actions, attr, argv, envp)
+                })
+            };
+            match bytes(file) {
+                Some(name) if stage().is_some() && !name.contains(&b'/') => {
+                    search(name, &mut |path| match startable(path) { 0 => run(path), e => e })
+                }
+                Some(name) if stage().is_some() && name.contains(&b'/') => run(file),
+                _ => redhook::real!(posix_spawnp)(pid, file, actions, attr, argv, envp),
+            }
+        }
+    }
+    unsafe fn posix_spawn_file_actions_addopen(
+        actions: *mut c_void, fd: c_int, path: *const c_char, flags: c_int, mode: mode_t
+    ) -> c_int => my_posix_spawn_file_actions_addopen {
+        let real = |p: *const c_char| -> c_int {
+            // SAFETY: the caller's own arguments; libc copies the path.
+            unsafe { redhook::real!(posix_spawn_file_actions_addopen)(actions, fd, p, flags, mode) }
+        };
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            if bytes(path).is_none_or(|p| p.first() != Some(&b'/')) {
+                return real(path);
+            }
+            if open::writes(flags) {
+                return mark::one(AT_FDCWD, path, true, Names::IfMissing, |_, p| real(p));
+            }
+            ask(AT_FDCWD, path, true, Want::Data(flags), |answer| match answer {
+                Answer::Redirect(e) => real(e.pristine().as_ptr().cast()),
+                Answer::Pass(_, p) => real(p),
+                // The child reports it.
+                Answer::Absent(_) => real(path),
+            })
+        }
+    }
+}
+
+/// Whether a candidate of a PATH search can be started: 0, or why not. Only files count, as for execve.
+///
+/// # Safety
+/// `path` must be a C string.
+unsafe fn startable(path: *const c_char) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        ask(AT_FDCWD, path, true, Want::Program, |answer| match answer {
+            Answer::Absent(e) => e,
+            Answer::Redirect(e) => exec::executable(&e).err().unwrap_or(0),
+            Answer::Pass(dirfd, path) => {
+                sys::faccessat(dirfd, path, libc::X_OK, libc::AT_EACCESS).err().unwrap_or(0)
+            }
+        })
+    }
+}

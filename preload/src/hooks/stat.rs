@@ -1,0 +1,252 @@
+//! The stat family, answered from the index without a system call.
+//!
+//! `stat` and its kin are exported symbols only since glibc 2.33, `__xstat` and its kin are hidden ones since then,
+//! and `statx` came with 2.28: none of them can be asked of redhook on every node, so they reach the kernel
+//! directly. The layouts of `struct stat` and `struct stat64` are one and the kernel's own on both architectures.
+//!
+//! A descriptor of a staged file reports the original's attributes: stat and fstat agree.
+
+use core::ffi::{c_char, c_int, c_uint};
+
+use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
+use pyshm_format::{Entry, Kind, Stat};
+
+use crate::paths::{Answer, ask};
+use crate::route::Want;
+use crate::stage::stage;
+use crate::sys;
+
+/// `struct stat` of an entry.
+fn fill(s: &Stat) -> libc::stat {
+    // SAFETY: a struct of integers may be all zero; its padding fields have no constructor.
+    let mut st: libc::stat = unsafe { core::mem::zeroed() };
+    st.st_dev = s.dev;
+    st.st_ino = s.ino;
+    st.st_rdev = s.rdev;
+    st.st_nlink = s.nlink as _;
+    st.st_mode = s.mode;
+    st.st_uid = s.uid;
+    st.st_gid = s.gid;
+    st.st_size = s.size as _;
+    st.st_blocks = s.blocks as _;
+    st.st_blksize = s.blksize as _;
+    (st.st_atime, st.st_atime_nsec) = (s.atime.sec, i64::from(s.atime.nsec));
+    (st.st_mtime, st.st_mtime_nsec) = (s.mtime.sec, i64::from(s.mtime.nsec));
+    (st.st_ctime, st.st_ctime_nsec) = (s.ctime.sec, i64::from(s.ctime.nsec));
+    st
+}
+
+/// `struct statx` of an entry.
+fn fill_x(s: &Stat) -> libc::statx {
+    // SAFETY: as in `fill`.
+    let mut x: libc::statx = unsafe { core::mem::zeroed() };
+    let time = |t: pyshm_format::Time| {
+        // SAFETY: as in `fill`.
+        let mut x: libc::statx_timestamp = unsafe { core::mem::zeroed() };
+        (x.tv_sec, x.tv_nsec) = (t.sec, t.nsec);
+        x
+    };
+    x.stx_mask = libc::STATX_BASIC_STATS;
+    if s.btime != pyshm_format::Time::default() {
+        x.stx_mask |= libc::STATX_BTIME;
+        x.stx_btime = time(s.btime);
+    }
+    x.stx_blksize = s.blksize;
+    x.stx_nlink = s.nlink as u32;
+    x.stx_uid = s.uid;
+    x.stx_gid = s.gid;
+    x.stx_mode = s.mode as u16;
+    x.stx_ino = s.ino;
+    x.stx_size = s.size;
+    x.stx_blocks = s.blocks;
+    (x.stx_atime, x.stx_mtime, x.stx_ctime) = (time(s.atime), time(s.mtime), time(s.ctime));
+    (x.stx_dev_major, x.stx_dev_minor) = (libc::major(s.dev), libc::minor(s.dev));
+    (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(s.rdev), libc::minor(s.rdev));
+    x
+}
+
+/// The entry behind a descriptor, unless it diverged since it was opened.
+fn current(fd: c_int, st: Option<&libc::stat>) -> Option<Entry<'static>> {
+    let stage = stage()?;
+    let hint = st.and_then(|st| stage.hint(fd, st));
+    let e = hint.or_else(|| stage.entry_of_fd(fd))?;
+    let listing = e.kind() == Kind::Directory && stage.view.listing_diverged(&e);
+    (!listing && !stage.view.diverged.has(pyshm_format::state::Mark::Path, e.hash())).then_some(e)
+}
+
+/// # Safety
+/// `to` as the kernel requires.
+unsafe fn kernel(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
+    let a = [dirfd as usize, path as usize, to as usize, flags as usize, 0, 0];
+    // SAFETY: the kernel checks the pointers.
+    sys::ret(unsafe { sys::syscall(libc::SYS_newfstatat, a) })
+}
+
+/// # Safety
+/// As stat.
+#[inline]
+unsafe fn stat_at(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
+    if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 {
+        // SAFETY: the caller's path, null or a C string.
+        let empty = path.is_null() || unsafe { *path } == 0;
+        if empty {
+            // SAFETY: by the caller's word.
+            return unsafe { stat_fd(dirfd, to) };
+        }
+    }
+    // SAFETY: by the caller's word.
+    unsafe {
+        ask(
+            dirfd,
+            path,
+            flags & AT_SYMLINK_NOFOLLOW == 0,
+            Want::Attributes,
+            |answer| match answer {
+                Answer::Pass(dirfd, path) => kernel(dirfd, path, to, flags),
+                Answer::Absent(e) => sys::fail(e),
+                Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),
+                Answer::Redirect(e) => {
+                    to.write(fill(&e.stat()));
+                    0
+                }
+            },
+        )
+    }
+}
+
+/// # Safety
+/// As fstat.
+#[inline]
+unsafe fn stat_fd(fd: c_int, to: *mut libc::stat) -> c_int {
+    // SAFETY: the kernel checks the pointer.
+    if let Err(e) = unsafe { sys::syscall(libc::SYS_fstat, [fd as usize, to as usize, 0, 0, 0, 0]) }
+    {
+        return sys::fail(e);
+    }
+    let Some(stage) = stage() else { return 0 };
+    // SAFETY: the kernel filled it.
+    if unsafe { (*to).st_dev } == stage.dev {
+        redo(stage, fd, to);
+    }
+    0
+}
+
+/// The original's attributes in place of the stage's.
+#[inline(never)]
+fn redo(stage: &crate::stage::Stage, fd: c_int, to: *mut libc::stat) {
+    // SAFETY: the kernel has just filled it.
+    let st = unsafe { *to };
+    if let Some(e) = current(fd, Some(&st)) {
+        // SAFETY: the kernel has just written there.
+        unsafe { to.write(fill(&e.stat())) };
+        return;
+    }
+    let mut buf = [0; crate::route::PATH_MAX];
+    // Diverged since it was opened: the original answers, if it is there.
+    let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return };
+    let a = [
+        AT_FDCWD as usize,
+        path.as_ptr() as usize,
+        to as usize,
+        AT_SYMLINK_NOFOLLOW as usize,
+        0,
+        0,
+    ];
+    // SAFETY: a C string of ours, and the kernel has just written to `to`. A failure leaves it as it is.
+    let _ = unsafe { sys::syscall(libc::SYS_newfstatat, a) };
+}
+
+exports! {
+    unsafe fn stat(path: *const c_char, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(AT_FDCWD, path, to, 0) }
+    }
+    unsafe fn stat64(path: *const c_char, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(AT_FDCWD, path, to, 0) }
+    }
+    unsafe fn lstat(path: *const c_char, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW) }
+    }
+    unsafe fn lstat64(path: *const c_char, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW) }
+    }
+    unsafe fn fstatat(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(dirfd, path, to, flags) }
+    }
+    unsafe fn fstatat64(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(dirfd, path, to, flags) }
+    }
+    unsafe fn fstat(fd: c_int, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_fd(fd, to) }
+    }
+    unsafe fn fstat64(fd: c_int, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_fd(fd, to) }
+    }
+    // The first argument is the version of the structure; 64-bit systems have only one.
+    unsafe fn __xstat(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(AT_FDCWD, path, to, 0) }
+    }
+    unsafe fn __xstat64(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(AT_FDCWD, path, to, 0) }
+    }
+    unsafe fn __lxstat(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW) }
+    }
+    unsafe fn __lxstat64(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW) }
+    }
+    unsafe fn __fxstat(_version: c_int, fd: c_int, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_fd(fd, to) }
+    }
+    unsafe fn __fxstat64(_version: c_int, fd: c_int, to: *mut libc::stat) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_fd(fd, to) }
+    }
+    unsafe fn __fxstatat(_v: c_int, dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(dirfd, path, to, flags) }
+    }
+    unsafe fn __fxstatat64(_v: c_int, dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
+        // SAFETY: the caller's own arguments.
+        unsafe { stat_at(dirfd, path, to, flags) }
+    }
+    unsafe fn statx(dirfd: c_int, path: *const c_char, flags: c_int, mask: c_uint, to: *mut libc::statx) -> c_int {
+        let kernel = |dirfd: c_int, path: *const c_char| {
+            let a = [dirfd as usize, path as usize, flags as usize, mask as usize, to as usize, 0];
+            // SAFETY: the kernel checks the pointers.
+            sys::ret(unsafe { sys::syscall(libc::SYS_statx, a) })
+        };
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 && (path.is_null() || *path == 0) {
+                let r = kernel(dirfd, path);
+                let dev = || libc::makedev((*to).stx_dev_major, (*to).stx_dev_minor);
+                if r == 0 && stage().is_some_and(|s| s.dev == dev()) && let Some(e) = current(dirfd, None) {
+                    to.write(fill_x(&e.stat()));
+                }
+                return r;
+            }
+            ask(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Want::Attributes, |answer| match answer {
+                Answer::Pass(dirfd, path) => kernel(dirfd, path),
+                Answer::Absent(e) => sys::fail(e),
+                Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),
+                Answer::Redirect(e) => {
+                    to.write(fill_x(&e.stat()));
+                    0
+                }
+            })
+        }
+    }
+}

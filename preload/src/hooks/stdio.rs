@@ -1,0 +1,102 @@
+//! fopen and freopen: libc opens inside itself, so their paths are replaced here.
+
+use core::ffi::{c_char, c_int};
+
+use libc::{AT_FDCWD, FILE};
+
+use crate::hooks::open::retry;
+use crate::mark::{self, Names};
+use crate::paths::{Answer, ask, bytes};
+use crate::route::Want;
+use crate::stage::mark_redirected;
+use crate::sys;
+
+/// What a mode string means for the file.
+fn flags(mode: &[u8]) -> c_int {
+    // Behind a comma stands the character set.
+    let letters = mode.split(|&b| b == b',').next().unwrap_or(mode);
+    match letters.first() {
+        Some(b'r') if !letters.contains(&b'+') => libc::O_RDONLY,
+        Some(b'r') => libc::O_RDWR,
+        _ => libc::O_RDWR | libc::O_CREAT,
+    }
+}
+
+/// # Safety
+/// `path` and `mode` as fopen requires.
+unsafe fn fopen_as(
+    path: *const c_char,
+    mode: *const c_char,
+    real: impl Fn(*const c_char) -> *mut FILE,
+) -> *mut FILE {
+    // SAFETY: by the caller's word.
+    let Some(letters) = (unsafe { bytes(mode) }) else { return real(path) };
+    let flags = flags(letters);
+    if flags != libc::O_RDONLY {
+        let names = if flags & libc::O_CREAT != 0 { Names::IfMissing } else { Names::Same };
+        // SAFETY: by the caller's word.
+        return unsafe { mark::one(AT_FDCWD, path, true, names, |_, path| real(path)) };
+    }
+    // SAFETY: by the caller's word.
+    unsafe {
+        ask(AT_FDCWD, path, true, Want::Data(flags), |answer| match answer {
+            Answer::Pass(_, path) => real(path),
+            Answer::Absent(e) => {
+                sys::set_errno(e);
+                core::ptr::null_mut()
+            }
+            Answer::Redirect(e) => {
+                let before = sys::errno();
+                let file = real(e.pristine().as_ptr().cast());
+                if !file.is_null() {
+                    mark_redirected(libc::fileno(file));
+                    return file;
+                }
+                if !retry(sys::errno()) {
+                    return file;
+                }
+                sys::set_errno(before);
+                real(e.path().as_ptr().cast())
+            }
+        })
+    }
+}
+
+hooks! {
+    unsafe fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => my_fopen {
+        // SAFETY: the caller's own arguments.
+        unsafe { fopen_as(path, mode, |p| redhook::real!(fopen)(p, mode)) }
+    }
+    unsafe fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => my_fopen64 {
+        // SAFETY: the caller's own arguments.
+        unsafe { fopen_as(path, mode, |p| redhook::real!(fopen64)(p, mode)) }
+    }
+    unsafe fn freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE => my_freopen {
+        // SAFETY: the caller's own arguments. A freopen that failed has closed its stream, so there is no second try.
+        unsafe { reopen(path, mode, |p| redhook::real!(freopen)(p, mode, file)) }
+    }
+    unsafe fn freopen64(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE => my_freopen64 {
+        // SAFETY: as above.
+        unsafe { reopen(path, mode, |p| redhook::real!(freopen64)(p, mode, file)) }
+    }
+}
+
+/// # Safety
+/// As freopen.
+unsafe fn reopen(
+    path: *const c_char,
+    mode: *const c_char,
+    real: impl Fn(*const c_char) -> *mut FILE,
+) -> *mut FILE {
+    // SAFETY: by the caller's word; the staged file is looked for first.
+    unsafe {
+        let staged_is_there =
+            ask(AT_FDCWD, path, true, Want::Data(libc::O_RDONLY), |answer| match answer {
+                Answer::Redirect(e) => {
+                    sys::faccessat(AT_FDCWD, e.pristine().as_ptr().cast(), libc::R_OK, 0).is_ok()
+                }
+                _ => true,
+            });
+        if staged_is_there { fopen_as(path, mode, real) } else { real(path) }
+    }
+}

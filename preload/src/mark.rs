@@ -1,0 +1,216 @@
+//! Writes: where they land is marked diverged, then the original is changed.
+//!
+//! What must stay true:
+//! - The mark is made before the call. A mark for a call that then fails only costs speed.
+//! - The mark carries the canonical path, with symbolic links resolved; where the index cannot resolve it (outside
+//!   the prefixes, or through something that diverged) the kernel does, by opening the parent with O_PATH.
+//! - Known limit: a path that enters a prefix through a symbolic link outside it, and that is no alias the index
+//!   knows, is marked only when it opens a descriptor ([`opened`]) or contains `..`.
+
+use core::ffi::{CStr, c_char, c_int};
+
+use libc::AT_FDCWD;
+use pyshm_format::state::Mark;
+use pyshm_format::{Kind, hash_path};
+
+use crate::paths::{absolute, bytes, own_fd};
+use crate::route::{Found, PATH_MAX, Scratch};
+use crate::stage::{Stage, fd_link, redirected, stage};
+use crate::sys;
+
+/// What a call does to the names in the parent directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// Nothing: the path's own data or attributes change.
+    Same,
+    /// It adds the name if there is none.
+    IfMissing,
+    /// It adds or removes the name.
+    Change,
+    /// It moves the name, and everything below it if it is a directory.
+    Move,
+}
+
+/// Marks what a write to `path` changes, and calls `real` with the directory and path to use.
+///
+/// # Safety
+/// `path` as in [`bytes`].
+#[inline]
+pub unsafe fn one<R>(
+    dirfd: c_int,
+    path: *const c_char,
+    follow: bool,
+    names: Names,
+    real: impl FnOnce(c_int, *const c_char) -> R,
+) -> R {
+    let Some(stage) = stage() else { return real(dirfd, path) };
+    // SAFETY: by the caller's word.
+    let Some(text) = (unsafe { bytes(path) }) else { return real(dirfd, path) };
+    let concerned = match text.first() {
+        None => false,
+        Some(b'/') => {
+            text.starts_with(b"/proc/")
+                || text.starts_with(b"/dev/fd/")
+                || !matches!(stage.view.find_fast(text, follow), Some(Found::Outside))
+        }
+        Some(_) => true,
+    };
+    if !concerned {
+        return real(dirfd, path);
+    }
+    let mut real = Some(real);
+    let mut result = None;
+    write(stage, dirfd, path, text, follow, names, &mut |d, p| {
+        result = real.take().map(|real| real(d, p))
+    });
+    match result {
+        Some(r) => r,
+        // `write` calls its argument exactly once.
+        None => unreachable!(),
+    }
+}
+
+/// The same for two paths.
+///
+/// # Safety
+/// Both paths as in [`bytes`].
+pub unsafe fn two<R>(
+    old: (c_int, *const c_char, Names),
+    new: (c_int, *const c_char, Names),
+    follow_old: bool,
+    real: impl FnOnce(c_int, *const c_char, c_int, *const c_char) -> R,
+) -> R {
+    // A directory that moves takes everything below it to its new name too.
+    // SAFETY: by the caller's word.
+    unsafe {
+        one(old.0, old.1, follow_old, old.2, |old_fd, old_path| {
+            one(new.0, new.1, false, new.2, |new_fd, new_path| {
+                real(old_fd, old_path, new_fd, new_path)
+            })
+        })
+    }
+}
+
+/// Marks the file that a descriptor was just opened for writing on, if it lies under a prefix after all.
+pub fn opened(fd: c_int) {
+    if fd < 0 {
+        return;
+    }
+    let Some(stage) = stage() else { return };
+    // Only what lies on the file system of a prefix can lie under it.
+    if sys::fstat(fd).is_ok_and(|st| stage.has_prefix_on(st.st_dev)) {
+        opened_slow(stage, fd);
+    }
+}
+
+#[inline(never)]
+fn opened_slow(stage: &Stage, fd: c_int) {
+    let mut buf = [0; PATH_MAX];
+    let Some(path) = fd_link(fd, &mut buf) else { return };
+    if stage.view.prefix_of(path).is_some() && !stage.view.diverged.has(Mark::Path, hash_path(path))
+    {
+        let names =
+            if stage.view.index.lookup(path).is_some() { Names::Same } else { Names::Change };
+        mark(stage, path, names);
+    }
+}
+
+#[inline(never)]
+fn write(
+    stage: &Stage,
+    dirfd: c_int,
+    path: *const c_char,
+    text: &[u8],
+    follow: bool,
+    names: Names,
+    real: &mut dyn FnMut(c_int, *const c_char),
+) {
+    let mut buf = [0; PATH_MAX];
+    if text.starts_with(b"/proc/") || text.starts_with(b"/dev/fd/") {
+        // Reopening a staged file for writing through its descriptor must reach the original.
+        // SAFETY: the caller's path is a C string, and the buffer is ours.
+        let n = unsafe { sys::readlinkat(AT_FDCWD, path, &mut buf[..PATH_MAX - 1]) }.unwrap_or(0);
+        let link = if own_fd(text).is_some_and(redirected) { &buf[..n] } else { &[] };
+        if follow && let Some(original) = stage.original(link) {
+            mark(stage, original, names);
+            let start = n - original.len();
+            buf[n] = 0;
+            return real(AT_FDCWD, buf[start..].as_ptr().cast());
+        }
+        return real(dirfd, path);
+    }
+    let Some(abs) = absolute(stage, dirfd, text, &mut buf) else { return real(dirfd, path) };
+    let own = if abs.moved { (AT_FDCWD, abs.path.as_ptr().cast()) } else { (dirfd, path) };
+    locate(stage, abs.path, follow, &mut |canonical| mark(stage, canonical, names));
+    real(own.0, own.1);
+}
+
+/// Finds the canonical path that a write to `path` concerns, if it lies under a prefix.
+#[inline(never)]
+fn locate(stage: &Stage, path: &[u8], follow: bool, found: &mut dyn FnMut(&[u8])) {
+    let view = &stage.view;
+    let mut scratch = Scratch::new();
+    let walked = view.walk(path, follow, &mut scratch);
+    let dots = || path.windows(3).any(|w| w == b"/..");
+    match walked.found {
+        Found::Entry(e) => found(e.path()),
+        Found::Absent { last: true, .. } => found(scratch.path(walked.len)),
+        Found::Absent { last: false, .. } => {}
+        Found::Outside if !dots() => {}
+        _ => by_kernel(path, follow, &mut scratch, &mut |path| {
+            if view.prefix_of(path).is_some() {
+                found(path);
+            }
+        }),
+    }
+}
+
+/// Lets the kernel resolve `path`, or where it does not exist its parent.
+fn by_kernel(path: &[u8], follow: bool, scratch: &mut Scratch, found: &mut dyn FnMut(&[u8])) {
+    let mut link = [0; PATH_MAX];
+    let mut resolve = |name: &[u8], tail: &[u8]| -> bool {
+        let Some(c) = scratch.c_str(name) else { return false };
+        let Ok(fd) = sys::open(c, libc::O_PATH) else { return false };
+        let n = fd_link(fd, &mut link).map_or(0, <[u8]>::len);
+        sys::close(fd);
+        let end = n + tail.len();
+        let Some(room) = link.get_mut(n..end) else { return false };
+        room.copy_from_slice(tail);
+        found(&link[..end]);
+        true
+    };
+    let trimmed = path.iter().rposition(|&b| b != b'/').map_or(path, |i| &path[..=i]);
+    let slash = trimmed.iter().rposition(|&b| b == b'/').unwrap_or(0);
+    if follow && resolve(trimmed, b"") {
+        return;
+    }
+    resolve(if slash == 0 { b"/" } else { &trimmed[..slash] }, &trimmed[slash..]);
+}
+
+/// Marks a canonical path.
+fn mark(stage: &Stage, path: &[u8], names: Names) {
+    let view = &stage.view;
+    let hash = hash_path(path);
+    let known = view.index.lookup(path);
+    stage.count(false);
+    view.diverged.mark(Mark::Path, hash);
+    let changes_listing = match names {
+        Names::Same => false,
+        Names::IfMissing => known.is_none(),
+        Names::Change | Names::Move => true,
+    };
+    if names == Names::Move && known.is_some_and(|e| e.kind() == Kind::Directory) {
+        view.diverged.mark(Mark::Subtree, hash);
+    }
+    if changes_listing && let Some(slash) = path.iter().rposition(|&b| b == b'/') {
+        view.diverged.mark(Mark::Listing, hash_path(&path[..slash]));
+    }
+}
+
+impl Scratch {
+    /// A copy of `path` as a C string.
+    fn c_str(&mut self, path: &[u8]) -> Option<&CStr> {
+        self.set(path)?;
+        CStr::from_bytes_with_nul(self.path_nul(path.len())).ok()
+    }
+}

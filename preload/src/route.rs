@@ -1,0 +1,505 @@
+//! The decision: what becomes of one operation on one absolute path.
+//!
+//! Pure: it looks at the index, the diverged set and the path, asks no kernel and allocates nothing. Hooks obey it.
+//!
+//! What must stay true:
+//! - A path is answered only when the index proves the answer; whatever is unclear passes to the kernel unchanged.
+//! - `..` is taken back only from a directory whose path is known to be free of symbolic links.
+//! - The common cases (a known path, a missing name in a known directory) never touch the 8 KB of [`Scratch`].
+#![forbid(unsafe_code)]
+
+use libc::{EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, c_int};
+use pyshm_format::index::PrefixMode;
+use pyshm_format::state::Mark;
+use pyshm_format::{Entry, Index, Kind, hash_path};
+
+use crate::diverged::Diverged;
+
+/// Longest path the kernel takes, its NUL included.
+pub const PATH_MAX: usize = 4096;
+/// Longest name of a directory entry.
+const NAME_MAX: usize = 255;
+/// Symbolic links the kernel follows in one path.
+const MAX_LINKS: u32 = 40;
+
+/// What decisions are made from.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The stage's index.
+    pub index: Index<'a>,
+    /// What no longer holds.
+    pub diverged: Diverged<'a>,
+    /// The leading bytes that all spellings of all prefixes share: most paths are outside by these alone.
+    common: &'a [u8],
+}
+
+/// Why an operation asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// The recorded attributes: stat, access, readlink, realpath.
+    Attributes,
+    /// The data, to open it with these flags, which do not write.
+    Data(c_int),
+    /// A program or library that the staged copy stands in for.
+    Program,
+}
+
+/// What a hook has to do.
+#[derive(Debug, Clone, Copy)]
+pub enum Decision<'a> {
+    /// Call the real function with the caller's own path; nothing of ours is concerned.
+    Outside,
+    /// Call the real function with the caller's own path, which lies under a prefix.
+    Pass,
+    /// Call the real function with the path in [`Scratch::path`]: a symbolic link led out of the prefixes.
+    PassAs(usize),
+    /// The entry answers, or its staged file is used.
+    Redirect(Entry<'a>),
+    /// Fail with this error number.
+    Absent(c_int),
+}
+
+/// Room for a path on its way through symbolic links.
+#[derive(Debug)]
+pub struct Scratch {
+    out: [u8; PATH_MAX],
+    rest: [u8; PATH_MAX],
+}
+
+impl Scratch {
+    /// Zeroed.
+    pub fn new() -> Self {
+        Self { out: [0; PATH_MAX], rest: [0; PATH_MAX] }
+    }
+
+    /// The path of a [`Decision::PassAs`] or of [`Walked`], a NUL behind it.
+    pub fn path(&self, len: usize) -> &[u8] {
+        self.out.get(..len).unwrap_or(&[])
+    }
+
+    /// Puts a path in, with a NUL behind it.
+    pub fn set(&mut self, path: &[u8]) -> Option<()> {
+        *self.out.get_mut(path.len())? = 0;
+        self.out.get_mut(..path.len())?.copy_from_slice(path);
+        Some(())
+    }
+
+    /// The same with its NUL.
+    pub fn path_nul(&self, len: usize) -> &[u8] {
+        self.out.get(..=len).unwrap_or(&[0])
+    }
+}
+
+/// Where a path leads.
+#[derive(Debug, Clone, Copy)]
+pub enum Found<'a> {
+    /// Never under a prefix.
+    Outside,
+    /// Under a prefix, but not for us to answer.
+    Unknown,
+    /// Led out of the prefixes, to the path in the scratch.
+    Leaves,
+    /// This entry.
+    Entry(Entry<'a>),
+    /// The kernel would give this error; `last` if it is only the last name that is missing.
+    Absent { errno: c_int, last: bool },
+}
+
+/// Where a path leads, and the length of its resolved spelling in the scratch (as far as it got).
+#[derive(Debug, Clone, Copy)]
+pub struct Walked<'a> {
+    /// Where.
+    pub found: Found<'a>,
+    /// Length of the resolved path.
+    pub len: usize,
+}
+
+impl<'a> View<'a> {
+    /// Prepares decisions from an index and a diverged set.
+    pub fn new(index: Index<'a>, diverged: Diverged<'a>) -> Self {
+        let mut common: Option<&'a [u8]> = None;
+        for prefix in index.prefixes() {
+            let path = prefix.path;
+            common = Some(match common {
+                None => path,
+                Some(c) => &c[..c.iter().zip(path).take_while(|(a, b)| a == b).count()],
+            });
+        }
+        Self { index, diverged, common: common.unwrap_or(b"") }
+    }
+
+    /// Whether the absolute path lies at or under a prefix by its spelling alone; its prefix's number.
+    pub fn prefix_of(&self, path: &[u8]) -> Option<usize> {
+        if !path.starts_with(self.common) {
+            return None;
+        }
+        (0..self.index.prefix_count()).find(|&i| {
+            self.index.prefix(i).is_some_and(|p| {
+                path.strip_prefix(p.path)
+                    .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+            })
+        })
+    }
+
+    /// Whether `path` is a proper ancestor of a canonical prefix, and so free of symbolic links itself.
+    fn above_canonical(&self, path: &[u8]) -> bool {
+        self.index
+            .prefixes()
+            .any(|p| p.canonical.strip_prefix(path).is_some_and(|r| r.first() == Some(&b'/')))
+    }
+
+    /// Whether a directory at or above `path` was moved away or replaced.
+    fn in_diverged_subtree(&self, path: &[u8]) -> bool {
+        if !self.diverged.any_subtree() {
+            return false;
+        }
+        let mut end = path.len();
+        while end > 0 {
+            if self.diverged.has(Mark::Subtree, hash_path(&path[..end])) {
+                return true;
+            }
+            end = path[..end].iter().rposition(|&b| b == b'/').unwrap_or(0);
+        }
+        false
+    }
+
+    fn entry_diverged(&self, entry: &Entry<'a>) -> bool {
+        self.diverged.any()
+            && (self.diverged.has(Mark::Path, entry.hash())
+                || self.in_diverged_subtree(entry.path()))
+    }
+
+    /// Whether the names in a directory changed.
+    pub fn listing_diverged(&self, entry: &Entry<'a>) -> bool {
+        self.diverged.has(Mark::Listing, entry.hash())
+    }
+
+    /// Answers the common cases without scratch memory; `None` where [`walk`](Self::walk) has to.
+    pub fn find_fast(&self, path: &[u8], follow: bool) -> Option<Found<'a>> {
+        if self.prefix_of(path).is_none() {
+            // `//` and `/./` and `/../` may still lead under a prefix.
+            let odd = path.windows(2).any(|w| w[0] == b'/' && (w[1] == b'/' || w[1] == b'.'));
+            return if odd { None } else { Some(Found::Outside) };
+        }
+        if let Some(entry) = self.index.lookup(path) {
+            if entry.kind() == Kind::Symlink && follow {
+                return None;
+            }
+            return Some(if self.entry_diverged(&entry) {
+                Found::Unknown
+            } else {
+                Found::Entry(entry)
+            });
+        }
+        if self.diverged.any() {
+            return None;
+        }
+        let slash = path.iter().rposition(|&b| b == b'/')?;
+        let name = &path[slash + 1..];
+        if name.is_empty() || name == b"." || name == b".." || name.len() > NAME_MAX {
+            return None;
+        }
+        let parent = self.index.lookup(&path[..slash])?;
+        match parent.kind() {
+            Kind::Directory if self.mode(&parent) == PrefixMode::Snapshot => {
+                Some(Found::Absent { errno: ENOENT, last: true })
+            }
+            Kind::File => Some(Found::Absent { errno: ENOTDIR, last: false }),
+            _ => None,
+        }
+    }
+
+    fn mode(&self, entry: &Entry<'a>) -> PrefixMode {
+        self.index.prefix(entry.prefix()).map_or(PrefixMode::Overlay, |p| p.mode)
+    }
+
+    /// Follows `path` component by component, as the kernel would.
+    pub fn walk(&self, path: &[u8], follow: bool, s: &mut Scratch) -> Walked<'a> {
+        let mut walk = Walk {
+            view: self,
+            s,
+            len: 0,
+            at: PATH_MAX,
+            cur: Cur::Outside { physical: true },
+            links: 0,
+            entered: false,
+            tainted: false,
+        };
+        let found = match walk.push(path) {
+            Ok(()) => walk.run(follow).unwrap_or_else(|stop| stop),
+            Err(stop) => stop,
+        };
+        let len = walk.len;
+        if let Some(nul) = walk.s.out.get_mut(len) {
+            *nul = 0;
+        }
+        Walked { found, len }
+    }
+
+    /// Turns where a path leads into what to do about it.
+    pub fn decide(&self, walked: Walked<'a>, want: Want) -> Decision<'a> {
+        match walked.found {
+            Found::Outside => Decision::Outside,
+            Found::Unknown => Decision::Pass,
+            Found::Leaves => Decision::PassAs(walked.len),
+            Found::Absent { errno, .. } => Decision::Absent(errno),
+            Found::Entry(e) => match want {
+                Want::Attributes => self.attributes(e),
+                Want::Data(flags) => self.data(e, flags),
+                Want::Program => self.program(e),
+            },
+        }
+    }
+
+    fn attributes(&self, e: Entry<'a>) -> Decision<'a> {
+        // A changed listing changes the directory's times and link count.
+        if e.kind() == Kind::Directory && self.listing_diverged(&e) {
+            Decision::Pass
+        } else {
+            Decision::Redirect(e)
+        }
+    }
+
+    fn data(&self, e: Entry<'a>, flags: c_int) -> Decision<'a> {
+        let has = |f| flags & f == f;
+        match e.kind() {
+            Kind::Directory if self.listing_diverged(&e) => Decision::Pass,
+            Kind::Directory => Decision::Redirect(e),
+            Kind::Other => Decision::Pass,
+            Kind::File if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
+            Kind::File if e.is_remote() => Decision::Pass,
+            Kind::File => Decision::Redirect(e),
+            // Only O_NOFOLLOW comes here. The staged link has another text than the original: O_PATH passes.
+            Kind::Symlink if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
+            Kind::Symlink if has(libc::O_PATH) => Decision::Pass,
+            Kind::Symlink => Decision::Absent(ELOOP),
+        }
+    }
+
+    fn program(&self, e: Entry<'a>) -> Decision<'a> {
+        match e.kind() {
+            Kind::File if e.is_remote() => Decision::Pass,
+            Kind::File => Decision::Redirect(e),
+            Kind::Directory => Decision::Absent(EACCES),
+            _ => Decision::Pass,
+        }
+    }
+}
+
+/// Where a walk stands.
+#[derive(Clone, Copy)]
+enum Cur<'a> {
+    /// Outside the prefixes; `physical` while the path is known to contain no symbolic link.
+    Outside { physical: bool },
+    /// At this entry.
+    Inside(Entry<'a>),
+}
+
+/// `s.out[..len]` is the path resolved so far (empty for `/`), `s.rest[at..]` what is still to come.
+struct Walk<'v, 'a> {
+    view: &'v View<'a>,
+    s: &'v mut Scratch,
+    len: usize,
+    at: usize,
+    cur: Cur<'a>,
+    links: u32,
+    entered: bool,
+    /// A directory on the way diverged itself: names in it that the index does not know may exist.
+    tainted: bool,
+}
+
+impl<'a> Walk<'_, 'a> {
+    /// Puts `text` in front of what is still to come.
+    fn push(&mut self, text: &[u8]) -> Result<(), Found<'a>> {
+        let from = self.at.checked_sub(text.len()).ok_or(TOO_LONG)?;
+        self.s.rest[from..self.at].copy_from_slice(text);
+        self.at = from;
+        Ok(())
+    }
+
+    fn append(&mut self, name: &[u8]) -> Result<(), Found<'a>> {
+        let end = self.len + name.len();
+        if end >= PATH_MAX {
+            return Err(TOO_LONG);
+        }
+        self.s.out[self.len..end].copy_from_slice(name);
+        self.len = end;
+        Ok(())
+    }
+
+    fn run(&mut self, follow: bool) -> Result<Found<'a>, Found<'a>> {
+        let mut slash_at_end = false;
+        loop {
+            let mut rest = &self.s.rest[self.at..];
+            while let [b'/', more @ ..] = rest {
+                rest = more;
+            }
+            if rest.is_empty() {
+                break;
+            }
+            let n = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
+            let start = PATH_MAX - rest.len();
+            self.at = start + n;
+            let name_is = |text: &[u8]| &rest[..n] == text;
+            slash_at_end = n < rest.len();
+            if let Cur::Inside(e) = self.cur
+                && e.kind() != Kind::Directory
+            {
+                return Ok(Found::Absent { errno: ENOTDIR, last: false });
+            }
+            if name_is(b".") {
+                // "x/." must be a directory, like "x/".
+                slash_at_end = true;
+                continue;
+            }
+            if name_is(b"..") {
+                slash_at_end = true;
+                if self.up()? {
+                    continue;
+                }
+                return self.leave_rest(start);
+            }
+            if n > NAME_MAX {
+                return Ok(Found::Unknown);
+            }
+            // Whether the rest has another name: a link that is not the last one is always followed.
+            let last = rest[n..].iter().all(|&b| b == b'/');
+            self.step(start, n, last, follow || slash_at_end || !last)?;
+        }
+        match self.cur {
+            Cur::Inside(e) if slash_at_end && e.kind() != Kind::Directory => {
+                Ok(Found::Absent { errno: ENOTDIR, last: false })
+            }
+            Cur::Inside(e) => Ok(Found::Entry(e)),
+            Cur::Outside { .. } if !self.entered => Ok(Found::Outside),
+            Cur::Outside { .. } => {
+                if slash_at_end || self.len == 0 {
+                    self.append(b"/")?;
+                }
+                Ok(Found::Leaves)
+            }
+        }
+    }
+
+    /// `..`; false where only the kernel knows what it means.
+    fn up(&mut self) -> Result<bool, Found<'a>> {
+        if matches!(self.cur, Cur::Outside { physical: false }) {
+            return Ok(false);
+        }
+        self.len = self.s.out[..self.len].iter().rposition(|&b| b == b'/').unwrap_or(0);
+        self.place(true, false)?;
+        Ok(true)
+    }
+
+    /// The kernel takes over outside the prefixes: the resolved part, then the rest as it is.
+    fn leave_rest(&mut self, start: usize) -> Result<Found<'a>, Found<'a>> {
+        if !self.entered {
+            return Ok(Found::Outside);
+        }
+        self.append(b"/")?;
+        let n = PATH_MAX - start;
+        if self.len + n >= PATH_MAX {
+            return Err(TOO_LONG);
+        }
+        let Scratch { out, rest } = &mut *self.s;
+        out[self.len..self.len + n].copy_from_slice(&rest[start..]);
+        self.len += n;
+        Ok(Found::Leaves)
+    }
+
+    /// Decides what `out[..len]` is when it may be outside. `nofollow_last`: the path ends here and is not followed.
+    fn place(&mut self, physical: bool, nofollow_last: bool) -> Result<(), Found<'a>> {
+        let view = self.view;
+        let out = &self.s.out[..self.len];
+        let Some(number) = view.prefix_of(out) else {
+            let physical = physical && (out.is_empty() || view.above_canonical(out));
+            self.cur = Cur::Outside { physical };
+            return Ok(());
+        };
+        self.entered = true;
+        let Some(prefix) = view.index.prefix(number) else { return Err(Found::Unknown) };
+        if prefix.path != prefix.canonical {
+            // The alias itself may be a symbolic link; only the kernel can say what it looks like.
+            if nofollow_last && out == prefix.path {
+                return Err(Found::Unknown);
+            }
+            let tail = self.len - prefix.path.len();
+            let (from, to) = (prefix.path.len(), prefix.canonical.len());
+            if to + tail >= PATH_MAX {
+                return Err(TOO_LONG);
+            }
+            self.s.out.copy_within(from..from + tail, to);
+            self.s.out[..to].copy_from_slice(prefix.canonical);
+            self.len = to + tail;
+        }
+        let entry = view.index.lookup(&self.s.out[..self.len]).ok_or(Found::Unknown)?;
+        if view.entry_diverged(&entry) {
+            if entry.kind() != Kind::Directory || view.in_diverged_subtree(entry.path()) {
+                return Err(Found::Unknown);
+            }
+            self.tainted = true;
+        }
+        self.cur = Cur::Inside(entry);
+        Ok(())
+    }
+
+    /// One name, `rest[start..start + n]`.
+    fn step(&mut self, start: usize, n: usize, last: bool, follow: bool) -> Result<(), Found<'a>> {
+        let parent_len = self.len;
+        self.append(b"/")?;
+        if self.len + n >= PATH_MAX {
+            return Err(TOO_LONG);
+        }
+        let Scratch { out, rest } = &mut *self.s;
+        out[self.len..self.len + n].copy_from_slice(&rest[start..start + n]);
+        self.len += n;
+        let dir = match self.cur {
+            Cur::Outside { physical } => return self.place(physical, last && !follow),
+            Cur::Inside(dir) => dir,
+        };
+        let view = self.view;
+        let path = &self.s.out[..self.len];
+        let any = view.diverged.any();
+        let Some(entry) = view.index.lookup(path) else {
+            if any {
+                let hash = hash_path(path);
+                let known =
+                    view.diverged.has(Mark::Path, hash) || view.diverged.has(Mark::Subtree, hash);
+                if known || self.tainted || view.in_diverged_subtree(path) {
+                    return Err(Found::Unknown);
+                }
+            }
+            if view.mode(&dir) == PrefixMode::Overlay {
+                return Err(Found::Unknown);
+            }
+            return Err(Found::Absent { errno: ENOENT, last });
+        };
+        if any && view.entry_diverged(&entry) {
+            if last || entry.kind() != Kind::Directory || view.in_diverged_subtree(path) {
+                return Err(Found::Unknown);
+            }
+            self.tainted = true;
+        }
+        if entry.kind() != Kind::Symlink || !follow {
+            self.cur = Cur::Inside(entry);
+            return Ok(());
+        }
+        self.links += 1;
+        if self.links > MAX_LINKS {
+            return Err(Found::Absent { errno: ELOOP, last: false });
+        }
+        let target = entry.target();
+        if target.is_empty() {
+            return Err(Found::Unknown);
+        }
+        self.push(target)?;
+        self.len = parent_len;
+        if target[0] == b'/' {
+            self.len = 0;
+            self.cur = Cur::Outside { physical: true };
+        }
+        Ok(())
+    }
+}
+
+const TOO_LONG: Found<'static> = Found::Absent { errno: ENAMETOOLONG, last: false };

@@ -1,0 +1,70 @@
+//! The first line of a script, read as the kernel reads it.
+#![forbid(unsafe_code)]
+
+/// Bytes of a program that the kernel looks at.
+pub const HEAD: usize = 256;
+
+/// An interpreter and its optional argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interpreter<'a> {
+    /// Path.
+    pub path: &'a [u8],
+    /// Everything behind it, trimmed; empty if there is nothing.
+    pub arg: &'a [u8],
+}
+
+/// What the head of a program is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head<'a> {
+    /// Not a script.
+    Other,
+    /// A script whose first line names no usable interpreter: ENOEXEC.
+    Broken,
+    /// A script.
+    Script(Interpreter<'a>),
+}
+
+/// Reads the first [`HEAD`] bytes of a program.
+pub fn parse(head: &[u8]) -> Head<'_> {
+    let Some(line) = head.strip_prefix(b"#!") else { return Head::Other };
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let end = line.iter().position(|&b| b == b'\n' || b == 0);
+    let line_is_cut = end.is_none() && head.len() >= HEAD;
+    let line = &line[..end.unwrap_or(line.len())];
+    let Some(start) = line.iter().position(|b| !blank(b)) else { return Head::Broken };
+    let line = &line[start..];
+    let n = line.iter().position(blank);
+    // Only the interpreter's own name must not be cut; its argument may be, silently.
+    if n.is_none() && line_is_cut {
+        return Head::Broken;
+    }
+    let n = n.unwrap_or(line.len());
+    let rest = &line[n..];
+    let from = rest.iter().position(|b| !blank(b)).unwrap_or(rest.len());
+    let to = rest.iter().rposition(|b| !blank(b)).map_or(from, |i| i + 1);
+    Head::Script(Interpreter { path: &line[..n], arg: &rest[from..to] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script<'a>(path: &'a str, arg: &'a str) -> Head<'a> {
+        Head::Script(Interpreter { path: path.as_bytes(), arg: arg.as_bytes() })
+    }
+
+    #[test]
+    fn the_line_is_split_as_the_kernel_splits_it() {
+        assert_eq!(parse(b"\x7fELF"), Head::Other);
+        assert_eq!(parse(b"#!/bin/sh\nx"), script("/bin/sh", ""));
+        assert_eq!(
+            parse(b"#! \t/usr/bin/env  python -u \t\n"),
+            script("/usr/bin/env", "python -u")
+        );
+        assert_eq!(parse(b"#!/bin/sh"), script("/bin/sh", ""));
+        assert_eq!(parse(b"#!  \n/bin/sh"), Head::Broken);
+        let mut long = b"#!/".to_vec();
+        long.resize(HEAD, b'x');
+        assert_eq!(parse(&long), Head::Broken);
+    }
+}

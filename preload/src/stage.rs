@@ -1,0 +1,371 @@
+//! Finds the stage, checks that it is ours, maps it.
+//!
+//! What must stay true:
+//! - It happens once in a process, lazily, at whatever call comes first: other libraries' constructors may run
+//!   before ours. Whoever comes while it is under way is told that there is no stage, and passes.
+//! - Anything unexpected makes the shim inert for good, silently.
+//! - Nothing is trusted but a directory that belongs to the effective user and that no one else may write.
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::mem::MaybeUninit;
+use core::slice;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use pyshm_format::index::FLAG_NOEXEC;
+use pyshm_format::{Entry, Index, Kind, layout, state};
+
+use crate::diverged::Diverged;
+use crate::route::{PATH_MAX, View};
+use crate::{env, sys};
+
+/// Longest directory of a stage: paths below it must fit into PATH_MAX.
+const STAGE_MAX: usize = 1024;
+
+/// File status flags that mark a descriptor as redirected by the shim.
+///
+/// A staged file that the program opened by its *staged* path (someone who cleans up /dev/shm, say) must not be taken
+/// for the original: removing what it contains would remove the original. Both flags together are set by nobody else,
+/// mean nothing on a regular file or directory of tmpfs, belong to the open file itself, and so survive dup, fork and
+/// exec.
+pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
+
+/// A stage that passed all checks. It lives as long as the process.
+pub struct Stage {
+    /// What decisions are made from.
+    pub view: View<'static>,
+    /// Device of the stage's file system.
+    pub dev: u64,
+    /// Whether its files may not be executed or mapped executable.
+    pub noexec: bool,
+    stripe: usize,
+    shim: Name,
+}
+
+/// A short path with its NUL.
+struct Name {
+    bytes: [u8; STAGE_MAX + 64],
+    len: usize,
+}
+
+impl Name {
+    fn new(parts: &[&[u8]]) -> Option<Self> {
+        let mut name = Self { bytes: [0; STAGE_MAX + 64], len: 0 };
+        for part in parts {
+            let end = name.len.checked_add(part.len())?;
+            name.bytes.get_mut(name.len..end)?.copy_from_slice(part);
+            name.len = end;
+        }
+        // The NUL must still fit.
+        (name.len < name.bytes.len()).then_some(name)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn c_str(&self) -> Option<&CStr> {
+        CStr::from_bytes_with_nul(&self.bytes[..=self.len]).ok()
+    }
+}
+
+const NEW: u8 = 0;
+const BUSY: u8 = 1;
+const INERT: u8 = 2;
+const ACTIVE: u8 = 3;
+
+static STATE: AtomicU8 = AtomicU8::new(NEW);
+
+struct Cell(UnsafeCell<MaybeUninit<Stage>>);
+// SAFETY: it is written once, by whoever moved STATE from NEW to BUSY, and read only after STATE is ACTIVE.
+unsafe impl Sync for Cell {}
+static CELL: Cell = Cell(UnsafeCell::new(MaybeUninit::uninit()));
+
+/// The stage, if this process has one.
+#[inline]
+pub fn stage() -> Option<&'static Stage> {
+    match STATE.load(Ordering::Acquire) {
+        // SAFETY: ACTIVE was stored, with release, after the cell was filled; nobody writes it again.
+        ACTIVE => Some(unsafe { (*CELL.0.get()).assume_init_ref() }),
+        NEW => init(),
+        _ => None,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn init() -> Option<&'static Stage> {
+    init_with(find)
+}
+
+/// Takes the stage in `dir` before anything asks for one: for the trampoline, which knows where it lies.
+#[allow(dead_code)] // the library finds its stage by itself
+pub fn use_directory(dir: &[u8]) -> Option<&'static Stage> {
+    init_with(|| if allowed() { open(dir) } else { None })
+}
+
+fn init_with(find: impl FnOnce() -> Option<Stage>) -> Option<&'static Stage> {
+    if STATE.compare_exchange(NEW, BUSY, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        return None;
+    }
+    let found = find();
+    let state = if found.is_some() { ACTIVE } else { INERT };
+    if let Some(stage) = found {
+        // SAFETY: BUSY is ours alone, and no one reads before ACTIVE.
+        unsafe { (*CELL.0.get()).write(stage) };
+    }
+    STATE.store(state, Ordering::Release);
+    if state == ACTIVE { stage() } else { None }
+}
+
+/// Turns the shim off for the rest of the process: after chroot no path means what the index says.
+pub fn turn_off() {
+    STATE.store(INERT, Ordering::Release);
+}
+
+/// The file that this library was loaded from.
+pub fn own_file() -> Option<&'static CStr> {
+    type Dladdr = unsafe extern "C" fn(*const c_void, *mut libc::Dl_info) -> c_int;
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: `dladdr` has this signature in every libc; RTLD_NEXT gives libc's own, not our hook. It fills
+    // `info` or returns 0; the name it gives belongs to the loader, which keeps a preloaded library for good.
+    unsafe {
+        let real = libc::dlsym(libc::RTLD_NEXT, c"dladdr".as_ptr());
+        if real.is_null() {
+            return None;
+        }
+        let dladdr: Dladdr = core::mem::transmute(real);
+        if dladdr(core::ptr::from_ref(&STATE).cast(), info.as_mut_ptr()) == 0 {
+            return None;
+        }
+        let name = info.assume_init().dli_fname;
+        (!name.is_null()).then(|| CStr::from_ptr(name))
+    }
+}
+
+/// Whether this process may use a stage at all.
+fn allowed() -> bool {
+    // SAFETY: getauxval reads the process's own vector.
+    let secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
+    !secure && env::get(layout::ENV_DISABLE.as_bytes()).is_none_or(|v| matches!(v, b"" | b"0"))
+}
+
+fn find() -> Option<Stage> {
+    if !allowed() {
+        return None;
+    }
+    let dir = match env::get(layout::ENV_STAGE.as_bytes()) {
+        Some(dir) if dir.first() == Some(&b'/') => dir,
+        Some(b"") | None => {
+            let own = own_file()?.to_bytes();
+            own.strip_suffix(layout::SHIM.as_bytes())?.strip_suffix(b"/")?
+        }
+        Some(_) => return None,
+    };
+    open(dir)
+}
+
+fn open(dir: &[u8]) -> Option<Stage> {
+    if dir.len() > STAGE_MAX || dir.first() != Some(&b'/') {
+        return None;
+    }
+    let name = Name::new(&[dir])?;
+    let fd = sys::open(name.c_str()?, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW).ok()?;
+    let found = load(fd, dir);
+    sys::close(fd);
+    found
+}
+
+fn load(dirfd: c_int, dir: &[u8]) -> Option<Stage> {
+    let euid = sys::uid(true);
+    let st = sys::fstat(dirfd).ok()?;
+    if st.st_uid != euid || st.st_mode & 0o022 != 0 {
+        return None;
+    }
+    let index = map(dirfd, layout::INDEX, false, euid)?;
+    let state = map(dirfd, layout::STATE, true, euid)?;
+    // SAFETY: a private view of nothing else: the mapping is as long as the slice, readable, and never unmapped.
+    // An index is immutable once its stage is published; only its owner, the user himself, could change it.
+    let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) }).ok()?;
+    if index.stage() != dir {
+        return None;
+    }
+    // SAFETY: as above, for the header alone, which is never written after the file was made.
+    let header = unsafe { slice::from_raw_parts(state.0, state::COUNT) };
+    if header[..8] != state::MAGIC || header[8..12] != state::VERSION.to_le_bytes() {
+        return None;
+    }
+    // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes
+    // access its words by atomic operations only.
+    let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
+    // SAFETY: getpid takes nothing and cannot fail.
+    let pid = unsafe { sys::syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0);
+    Some(Stage {
+        view: View::new(index, Diverged::new(words)?),
+        dev: st.st_dev,
+        noexec: index.flags() & FLAG_NOEXEC != 0,
+        stripe: pid,
+        shim: Name::new(&[dir, b"/", layout::SHIM.as_bytes()])?,
+    })
+}
+
+/// Maps one of the stage's files.
+fn map(dirfd: c_int, name: &str, writable: bool, euid: u32) -> Option<(*mut u8, usize)> {
+    let name = Name::new(&[name.as_bytes()])?;
+    let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
+    // SAFETY: a C string of ours.
+    let fd = unsafe {
+        sys::openat(
+            dirfd,
+            name.c_str()?.as_ptr(),
+            access | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC,
+        )
+    }
+    .ok()?;
+    let mapped = sys::fstat(fd).ok().and_then(|st| {
+        let regular = st.st_mode & libc::S_IFMT == libc::S_IFREG;
+        let len = usize::try_from(st.st_size).ok()?;
+        let least = if writable { state::FILE_BYTES } else { pyshm_format::index::HEADER_BYTES };
+        if !regular || st.st_uid != euid || len < least {
+            return None;
+        }
+        Some((sys::map(fd, len, writable).ok()?, len))
+    });
+    sys::close(fd);
+    mapped
+}
+
+impl Stage {
+    /// The index.
+    pub fn index(&self) -> &Index<'static> {
+        &self.view.index
+    }
+
+    /// The stage's directory.
+    pub fn dir(&self) -> &'static [u8] {
+        self.view.index.stage()
+    }
+
+    /// The staged shim.
+    pub fn shim(&self) -> &[u8] {
+        self.shim.bytes()
+    }
+
+    /// Whether a prefix lies on this device.
+    pub fn has_prefix_on(&self, dev: u64) -> bool {
+        let index = self.index();
+        index.prefixes().any(|p| index.lookup(p.canonical).is_some_and(|e| e.stat().dev == dev))
+    }
+
+    /// Whether the staged shim is still there.
+    pub fn shim_exists(&self) -> bool {
+        // SAFETY: a C string of ours.
+        self.shim
+            .c_str()
+            .is_some_and(|s| unsafe { sys::faccessat(libc::AT_FDCWD, s.as_ptr(), 0, 0) }.is_ok())
+    }
+
+    /// Counts an operation under a prefix.
+    pub fn count(&self, answered: bool) {
+        self.view.diverged.count(self.stripe, answered);
+    }
+
+    /// The original path that a path in the stage stands for: its tail.
+    pub fn original<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        let below = path.strip_prefix(self.dir())?;
+        let tail = below.strip_prefix(b"/fs").or_else(|| below.strip_prefix(b"/orig"))?;
+        (tail.first() == Some(&b'/')).then_some(tail)
+    }
+
+    /// An original path without what the kernel appends to a file's name when the staged file was removed.
+    pub fn kept<'a>(&self, path: &'a [u8]) -> &'a [u8] {
+        path.strip_suffix(b" (deleted)")
+            .filter(|_| self.view.index.lookup(path).is_none())
+            .unwrap_or(path)
+    }
+
+    /// The entry that a descriptor was opened from, if it is one of the stage's files.
+    pub fn entry_of_fd(&self, fd: c_int) -> Option<Entry<'static>> {
+        if sys::fstat(fd).ok()?.st_dev != self.dev || !redirected(fd) {
+            return None;
+        }
+        let mut buf = [0; PATH_MAX];
+        self.view.index.lookup(self.path_of_fd(fd, &mut buf)?)
+    }
+
+    /// Remembers what a redirected open has just given a descriptor to.
+    pub fn remember(&self, fd: c_int, e: &Entry<'static>) {
+        let Some(hint) = usize::try_from(fd).ok().and_then(|fd| HINTS.get(fd)) else { return };
+        let number = self.index().number(e).and_then(|n| u32::try_from(n + 1).ok());
+        hint.store(number.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The file a redirected descriptor was opened from, if it is the one remembered: `st` says what the descriptor
+    /// has now, and a staged file has its original's size, mode and time of modification. Asking the kernel for its
+    /// name instead costs ten times as much, and every file that Python reads is asked for its size.
+    pub fn hint(&self, fd: c_int, st: &libc::stat) -> Option<Entry<'static>> {
+        let number =
+            HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed).checked_sub(1)?;
+        let e = self.index().entry(number as usize)?;
+        let s = e.stat();
+        let same = e.kind() == Kind::File
+            && (s.size, s.mode) == (st.st_size as u64, st.st_mode)
+            && (s.mtime.sec, i64::from(s.mtime.nsec)) == (st.st_mtime, st.st_mtime_nsec);
+        (same && redirected(fd)).then_some(e)
+    }
+
+    /// The original path of a descriptor that was redirected to one of the stage's files.
+    pub fn path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
+        if !redirected(fd) {
+            return None;
+        }
+        let path = fd_link(fd, buf)?;
+        Some(self.kept(self.original(path)?))
+    }
+
+    /// The same as a C string.
+    pub fn c_path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b CStr> {
+        let base = buf.as_ptr() as usize;
+        let path = self.path_of_fd(fd, buf)?;
+        let (start, len) = (path.as_ptr() as usize - base, path.len());
+        *buf.get_mut(start + len)? = 0;
+        CStr::from_bytes_until_nul(&buf[start..]).ok()
+    }
+}
+
+/// Entries by descriptor, as redirected opens last left them: number + 1. Only a hint, because descriptors are closed,
+/// duplicated and, in a vfork child, opened without our knowledge; [`Stage::hint`] proves it.
+static HINTS: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
+
+/// Whether the shim opened a staged file in the original's place.
+pub fn redirected(fd: c_int) -> bool {
+    sys::fcntl(fd, libc::F_GETFL, 0).is_ok_and(|flags| flags as c_int & REDIRECTED == REDIRECTED)
+}
+
+/// Marks a descriptor that libc opened on a staged file for us.
+pub fn mark_redirected(fd: c_int) {
+    if let Ok(flags) = sys::fcntl(fd, libc::F_GETFL, 0) {
+        let _ = sys::fcntl(fd, libc::F_SETFL, flags | REDIRECTED as usize);
+    }
+}
+
+/// What `/proc/self/fd/<fd>` names.
+pub fn fd_link(fd: c_int, buf: &mut [u8; PATH_MAX]) -> Option<&[u8]> {
+    let mut name = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
+    let mut digits = [0u8; 10];
+    let mut n = u32::try_from(fd).ok()?;
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    let text = &digits[at..];
+    name[14..14 + text.len()].copy_from_slice(text);
+    // SAFETY: `name` ends with NULs.
+    let n = unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast::<c_char>(), buf) }.ok()?;
+    buf.get(..n)
+}
