@@ -87,6 +87,14 @@ pub enum Error {
         /// Why it failed.
         cause: io::Error,
     },
+    /// A failure of another process of ours, which has said what and how it would have exited.
+    #[error("{message}")]
+    Reported {
+        /// What it said.
+        message: String,
+        /// Its exit code.
+        code: u8,
+    },
     /// Stopped by a signal.
     #[error("stopped by signal {0}")]
     Interrupted(i32),
@@ -131,6 +139,7 @@ impl Error {
             Self::CommandNotFound(_) => exit_codes::NOT_FOUND,
             Self::NotExecutable { .. } => exit_codes::NOT_EXECUTABLE,
             Self::System { .. } => exit_codes::SYSTEM,
+            Self::Reported { code, .. } => *code,
             Self::Interrupted(signal) => 128u8.wrapping_add(*signal as u8),
         }
     }

@@ -3,14 +3,16 @@
 //!
 //! This is our own process, never the user's: what runs inside a job's ranks is the `preload` package.
 
+#[cfg(feature = "mpi")]
+pub mod bcast;
 pub mod bundle;
-// pub mod cache;
+pub mod cache;
 pub mod cli;
 pub mod error;
 pub mod exit_codes;
 pub mod install;
 pub mod progress;
 pub mod python;
-// pub mod run;
+pub mod run;
 pub mod runpath;
 pub mod stage;

@@ -1,17 +1,83 @@
-//! `pyshm cache` (to be wired).
+//! `pyshm cache`: the bundles that `pyshm-run` made by itself.
 #![forbid(unsafe_code)]
-use clap::Subcommand;
 
+use clap::{Args, Subcommand};
+
+use super::print_json;
+use crate::cache::{self, EntryInfo, PruneOptions};
 use crate::error::Result;
+use crate::progress;
 
+/// What to do with the cache.
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// List
-    List,
+    /// List what is in the cache, the least recently used first
+    List(List),
+    /// Remove bundles from the cache; never one that is in use
+    Prune(Prune),
+}
+
+/// `pyshm cache list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `pyshm cache prune`
+#[derive(Debug, Args)]
+#[command(after_help = "Without options it removes the least recently used bundles until the cache is no larger than \
+PYSHM_CACHE_MAX (20 GB unless set).")]
+pub struct Prune {
+    /// Everything
+    #[arg(long)]
+    all: bool,
+    /// What was not used for so many days
+    #[arg(long, value_name = "DAYS", conflicts_with = "all")]
+    older_than: Option<f64>,
+    /// Print what was removed as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl CacheCommand {
     pub(super) fn run(self) -> Result<()> {
+        let directory = cache::directory()?;
+        match self {
+            Self::List(options) => {
+                let entries = cache::list(&directory)?;
+                if options.json {
+                    return print_json(&entries);
+                }
+                if entries.is_empty() {
+                    println!("nothing is cached in {}", directory.display());
+                }
+                entries.iter().for_each(show);
+            }
+            Self::Prune(options) => {
+                let capped = !options.all && options.older_than.is_none();
+                let cap = if capped { Some(cache::cap()?) } else { None };
+                let options_of = PruneOptions { all: options.all, older_than_days: options.older_than, cap };
+                let removed = cache::prune(&directory, &options_of)?;
+                if options.json {
+                    return print_json(&removed);
+                }
+                removed.iter().for_each(show);
+            }
+        }
         Ok(())
     }
+}
+
+fn show(entry: &EntryInfo) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let days = now.saturating_sub(entry.used) / 86_400;
+    let used = match days {
+        0 => "used today".to_string(),
+        1 => "used yesterday".to_string(),
+        n => format!("used {n} days ago"),
+    };
+    let size = progress::bytes(entry.bytes);
+    println!("{size:>10}  {used}{}  {}", if entry.busy { ", in use" } else { "" }, entry.prefix.display());
 }

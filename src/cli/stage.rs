@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{DEFAULT_ROOT, print_json};
 use crate::error::{Error, Result};
 use crate::progress;
+use crate::run::cleanup;
 use crate::stage::local::stage_here;
 use crate::stage::{self, BuildOptions, Place, Stage, StageId};
 
@@ -33,6 +35,8 @@ impl StageCommand {
     pub(super) fn run(self) -> Result<()> {
         let id = StageId::of_bundles(&self.bundles)?;
         let place = Place::open(&self.root)?;
+        cleanup::register_place(&place);
+        cleanup::on_signals(&[SIGINT, SIGTERM, SIGHUP])?;
         let options = BuildOptions { threads: self.threads, interests: None, keep: true };
         let staged =
             stage_here(&place, &id, &self.bundles, options).inspect_err(|_| place.tidy())?;

@@ -6,6 +6,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
 use super::lease::Lease;
 use super::{Place, Stage, StageId};
 use crate::error::{Error, Result};
@@ -32,11 +35,22 @@ impl Unfinished {
         &self.dir
     }
 
+    /// Gives the stage its name. Where another one has it meanwhile, that one is as good and is returned, unless it
+    /// is hollow: then the two change places, so that the name is never missing.
     pub fn publish(mut self, place: &Place, id: &StageId) -> Result<Stage> {
         let lease = Arc::new(Lease::shared(&self.dir)?);
         let stage = Stage { dir: place.stage_dir(id), id: id.clone(), _lease: Some(lease) };
-        std::fs::rename(&self.dir, &stage.dir).map_err(Error::write(&stage.dir))?;
-        self.published = true;
+        let rename = |flags| rustix::fs::renameat_with(CWD, &self.dir, CWD, &stage.dir, flags);
+        match rename(RenameFlags::NOREPLACE) {
+            Ok(()) => self.published = true,
+            Err(Errno::EXIST) if !stage.is_hollow() => {
+                let there = Stage::find(place, id).filter(|there| there.lease().is_ok());
+                return there.ok_or_else(|| Error::TryAgain(format!("{stage} is being removed: try again")));
+            }
+            // What was there is now under the temporary name, and goes with it.
+            Err(Errno::EXIST) => rename(RenameFlags::EXCHANGE).map_err(|e| Error::write(&stage.dir)(e.into()))?,
+            Err(e) => return Err(Error::write(&stage.dir)(e.into())),
+        }
         Ok(stage)
     }
 }

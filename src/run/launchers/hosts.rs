@@ -115,7 +115,8 @@ pub fn repeated(text: &str) -> Option<Vec<usize>> {
             Some((number, times)) => (number, times.strip_suffix(')')?.parse().ok()?),
             None => (part, 1),
         };
-        numbers.extend(std::iter::repeat_n(number.trim().parse().ok()?, times));
+        let number: usize = number.trim().parse().ok()?;
+        numbers.extend(std::iter::repeat_n(number, times));
     }
     Some(numbers)
 }

@@ -140,19 +140,19 @@ fn nodes(parsed: &Parsed, world: &World) -> Result<(Option<Vec<String>>, usize),
     let number = number.and_then(|n| n.parse().ok()).or(all.as_ref().map(Vec::len));
     let number = number.ok_or("the number of the allocation's nodes is not known (SLURM_NNODES)")?;
     let text = |name| parsed.value(name).map(|v| v.to_string_lossy().into_owned());
-    if let Some(list) = text("nodelist") {
+    if let Some(list) = text("w") {
         if list.contains('/') {
             return Err("a --nodelist file is not understood".into());
         }
         let named = expand(&list)?;
         // With a larger -N Slurm adds nodes of its own choice.
-        let wanted = text("nodes").map_or(Some(named.len()), |n| n.split('-').next_back()?.parse().ok());
+        let wanted = text("N").map_or(Some(named.len()), |n| n.split('-').next_back()?.parse().ok());
         if wanted == Some(named.len()) {
             let count = named.len();
             return Ok((Some(named), count));
         }
     }
-    if let Some(excluded) = text("exclude") {
+    if let Some(excluded) = text("x") {
         let excluded = expand(&excluded)?;
         let all = all.ok_or("the allocation's nodes are not known (SLURM_JOB_NODELIST)")?;
         let rest: Vec<String> = all.into_iter().filter(|n| !excluded.contains(n)).collect();

@@ -1,0 +1,114 @@
+#!/bin/bash
+# docs/build.sh [--debug] [--no-mpi]: builds pyshm into target/pyshm/{bin,lib,libexec}.
+#
+#   bin/pyshm bin/pyshm-run            the tools
+#   lib/libpyshm.so                    what ranks load
+#   libexec/pyshm-exec                 the trampoline
+#   libexec/pyshm-bcast-mpich          the broadcast, for MPICH, Intel MPI, Cray MPICH …
+#   libexec/pyshm-bcast-openmpi        and for Open MPI
+#
+# A broadcast helper is built for each MPI whose mpicc is found: MPICH_MPICC and OPENMPI_MPICC if they are set (`none`
+# leaves one out), else every mpicc on PATH, told by what it links. Without any MPI the rest is built, which is enough
+# for jobs on one node. Needs cargo; for the helpers also libclang. PYSHM_BUILD_DIR (default target) and PYSHM_PREFIX
+# (default target/pyshm) choose other places.
+set -euo pipefail
+
+cd "$(dirname "$(readlink -f "$0")")/.."
+profile=release with_mpi=1
+for word in "$@"; do
+    case $word in
+        --debug) profile=dev ;;
+        --no-mpi) with_mpi= ;;
+        *) sed -n '2,13p' "$0" >&2; exit 2 ;;
+    esac
+done
+build=${PYSHM_BUILD_DIR:-target}
+prefix=${PYSHM_PREFIX:-target/pyshm}
+output=$profile
+[ "$profile" != dev ] || output=debug
+
+say() { echo "build.sh: $*" >&2; }
+die() { say "$*"; exit 1; }
+command -v cargo >/dev/null || die "failed to find cargo: install Rust (https://rustup.rs)"
+
+# A running program is never written into, only replaced.
+put() {
+    mkdir -p "$(dirname "$2")"
+    cp "$1" "$2.new.$$"
+    mv -f "$2.new.$$" "$2"
+}
+
+# Says which MPI an mpicc belongs to: mpich, openmpi or nothing.
+kind_of() {
+    local shown
+    shown=$("$1" -show 2>/dev/null || "$1" --showme 2>/dev/null) || return 0
+    case "$shown $("$1" --showme:version 2>/dev/null || true)" in
+        *[Oo]pen*MPI* | *openmpi* | *ompi*) echo openmpi ;;
+        *mpich* | *-lmpi*) echo mpich ;;
+    esac
+}
+
+# The directories that an mpicc links from; its own rpath is not carried by cargo.
+libdirs_of() {
+    { "$1" -show 2>/dev/null || "$1" --showme:link; } | tr ' ' '\n' | sed -n 's/^-L//p' | sort -u
+    { "$1" -show 2>/dev/null || true; } | tr ' ' '\n' | sed -n 's/^-Wl,-rpath,//p; s/^-Wl,-rpath=//p' | sort -u
+}
+
+find_mpicc() {
+    local wanted=$1 given=$2 dir name
+    [ "$given" != none ] || return 0
+    if [ -n "$given" ]; then
+        command -v "$given" >/dev/null || die "failed to find $given"
+        echo "$given"
+        return
+    fi
+    local IFS=:
+    for dir in $PATH; do
+        for name in mpicc "mpicc.$wanted"; do
+            if [ -x "$dir/$name" ] && [ "$(kind_of "$dir/$name")" = "$wanted" ]; then
+                echo "$dir/$name"
+                return
+            fi
+        done
+    done
+}
+
+find_libclang() {
+    [ -z "${LIBCLANG_PATH:-}" ] || return 0
+    command -v llvm-config >/dev/null && return 0
+    ldconfig -p 2>/dev/null | grep -q libclang && return 0
+    compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib*/libclang*.so*' >/dev/null
+}
+
+say "building the tools and the shim"
+cargo build --locked --profile "$profile" --target-dir "$build" -p pyshm --bins
+cargo build --locked --profile "$profile" --target-dir "$build" -p pyshm-preload
+put "$build/$output/pyshm" "$prefix/bin/pyshm"
+put "$build/$output/pyshm-run" "$prefix/bin/pyshm-run"
+put "$build/$output/libpyshm.so" "$prefix/lib/libpyshm.so"
+put "$build/$output/pyshm-exec" "$prefix/libexec/pyshm-exec"
+
+built=
+for kind in mpich openmpi; do
+    [ -n "$with_mpi" ] || break
+    variable=${kind^^}_MPICC
+    mpicc=$(find_mpicc "$kind" "${!variable:-}")
+    if [ -z "$mpicc" ]; then
+        say "no mpicc of $kind: without libexec/pyshm-bcast-$kind (set $variable to build it)"
+        continue
+    fi
+    find_libclang || die "failed to find libclang, which the MPI bindings are made with: install it (Debian: apt install \
+libclang-dev), set LIBCLANG_PATH to its directory, or build with --no-mpi"
+    flags=${RUSTFLAGS:-}
+    # As RPATH, which comes before LD_LIBRARY_PATH: a job's environment must not bring another libmpi.
+    for dir in $(libdirs_of "$mpicc"); do
+        flags="$flags -C link-arg=-Wl,--disable-new-dtags,-rpath,$dir"
+    done
+    say "building pyshm-bcast-$kind with $mpicc"
+    # One target directory for each MPI: cargo does not notice another MPICC.
+    MPICC=$mpicc RUSTFLAGS=$flags cargo build --locked --profile "$profile" --target-dir "$build/$kind" -p pyshm \
+        --features mpi --bin pyshm-bcast
+    put "$build/$kind/$output/pyshm-bcast" "$prefix/libexec/pyshm-bcast-$kind"
+    built="$built $kind"
+done
+say "done: $prefix, broadcast for${built:- no MPI}"

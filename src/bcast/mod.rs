@@ -1,0 +1,242 @@
+//! `pyshm-bcast`: the staging step of a job on several nodes, one process on each.
+//!
+//! Rank 0 alone opens the bundles, each exactly once, and broadcasts them among one leader per node; every leader
+//! unpacks what arrives and publishes its node's stage. Then all sleep until rank 0's standard input ends, purge, and
+//! exit. What happened is said by rank 0 as [`Event`]s, one JSON object a line.
+//!
+//! What must stay true: every leader takes part in every collective operation in the same order, whatever has gone
+//! wrong on its node; MPI is only called by the main thread; and whatever ends a process, its node is clean behind it.
+#![forbid(unsafe_code)]
+
+mod asleep;
+mod deliver;
+mod leaders;
+mod node;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+use crate::bundle::Reader;
+use crate::error::{Error, Result};
+use crate::run::cleanup;
+use crate::run::events::{Event, Ready};
+use crate::stage::{BuildOptions, Runtime, StageId};
+use asleep::Ending;
+use leaders::Leaders;
+use node::Node;
+
+/// Started by pyshm-run with one process on each node of a job; not meant to be started by hand
+#[derive(Debug, Clone, Parser)]
+#[command(name = "pyshm-bcast", version)]
+pub struct Cli {
+    /// Directory in the nodes' memory where stages lie
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    root: PathBuf,
+    /// The stage's name
+    #[arg(long)]
+    id: String,
+    /// Number of nodes that the step must have
+    #[arg(long, value_name = "N")]
+    nodes: Option<usize>,
+    /// Threads that unpack
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Leave the stage on the nodes
+    #[arg(long)]
+    keep: bool,
+    /// Stage only bundles that cover one of these paths
+    #[arg(long = "interest", value_name = "PATH")]
+    interests: Vec<PathBuf>,
+    /// A bundle
+    #[arg(short, long = "bundle", value_name = "FILE", required = true)]
+    bundles: Vec<PathBuf>,
+}
+
+/// What rank 0 has decided, for all.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Plan {
+    /// Every node has the stage.
+    Reuse,
+    /// These bundles come, with their names for messages and their lengths.
+    Deliver(Vec<(PathBuf, u64)>),
+    /// No bundle covers anything the job uses.
+    Nothing,
+    /// Nothing can be delivered; rank 0 has said why.
+    Stop,
+}
+
+/// `pyshm-bcast`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = cleanup::on_signals(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM]) {
+        eprintln!("pyshm-bcast: {error}");
+        return error.exit_code().into();
+    }
+    cleanup::on_orphaned();
+    cleanup::spread();
+    match leaders::join(cli.nodes) {
+        Err(error) => {
+            eprintln!("pyshm-bcast: {error}");
+            error.exit_code().into()
+        }
+        // A second process on a node: it has waited for the leaders.
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(leaders)) => match work(&cli, &leaders) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => error.exit_code().into(),
+        },
+    }
+}
+
+fn work(cli: &Cli, leaders: &Leaders) -> Result<()> {
+    let ending = Ending::watch(leaders.is_root());
+    if leaders.is_root() {
+        Event::Started { nodes: leaders.count() }.say();
+    }
+    let outcome = stage(cli, leaders, &ending);
+    match &outcome {
+        Ok(Some(_)) => {
+            asleep::until_told(leaders, &ending);
+            let (answered, passed) = cleanup::release().map_or((0, 0), |hold| {
+                let released = hold.release();
+                (released.answered, released.passed)
+            });
+            let (answered, passed) = (leaders.sum(answered), leaders.sum(passed));
+            if leaders.is_root() {
+                Event::Purged { answered, passed }.say();
+            }
+        }
+        Ok(None) | Err(_) => {
+            // Hollow stages, where others of the same step have failed.
+            if let Some(hold) = cleanup::release() {
+                hold.release();
+            }
+            cleanup::now();
+        }
+    }
+    leaders.leave();
+    outcome.map(drop)
+}
+
+/// Stages on all nodes; `None` when there is nothing to stage. Rank 0 says what has come of it. Fails on all nodes
+/// or on none.
+fn stage(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>> {
+    let begun = Instant::now();
+    let id = StageId::parse(&cli.id)?;
+    let options = BuildOptions { threads: cli.threads, interests: None, keep: cli.keep };
+    let mut node = Node::prepare(&cli.root, &id, options);
+    let all_have_it = leaders.all(node.has_stage());
+
+    let mut source = match (leaders.is_root(), all_have_it) {
+        (true, false) => Source::open(cli).map(Some),
+        _ => Ok(None),
+    };
+    let plan = leaders.share(leaders.is_root().then(|| match (&source, all_have_it) {
+        (_, true) => Plan::Reuse,
+        (Ok(Some(source)), _) if source.readers.is_empty() => Plan::Nothing,
+        (Ok(Some(source)), _) => Plan::Deliver(source.list()),
+        _ => Plan::Stop,
+    }))?;
+    if leaders.is_root()
+        && let Err(error) = &source
+    {
+        Event::failed(error).say();
+    }
+    let bundles = match plan {
+        Plan::Stop => return Err(source.err().unwrap_or_else(stopped)),
+        Plan::Nothing => {
+            if leaders.is_root() {
+                Event::Nothing { reason: "no bundle covers what the job uses".into() }.say();
+            }
+            return Ok(None);
+        }
+        Plan::Reuse => Vec::new(),
+        Plan::Deliver(bundles) => bundles,
+    };
+    let source = source.as_mut().ok().and_then(Option::as_mut);
+    let mut ready = Ready { stage: node.stage_dir(), nodes: leaders.count(), ..Ready::default() };
+    if all_have_it {
+        node.hold(cli.keep);
+    } else {
+        ready = deliver_all(cli, leaders, ending, &mut node, &bundles, source, ready)?;
+    }
+    ready.unpack_seconds = leaders.slowest(begun.elapsed().as_secs_f64());
+    ready.staged = leaders.sum(u64::from(node.is_staged())) as usize;
+    ready.failures = leaders.gather(node.failure().as_deref());
+    if ready.staged == 0 {
+        let why = ready.failures.first().cloned().unwrap_or_default();
+        let error = node.into_error().unwrap_or_else(|| Error::Unavailable(why));
+        if leaders.is_root() {
+            Event::failed(&error).say();
+        }
+        return Err(error);
+    }
+    if leaders.is_root() {
+        Event::Ready(ready).say();
+    }
+    Ok(Some(()))
+}
+
+fn deliver_all(
+    cli: &Cli,
+    leaders: &Leaders,
+    ending: &Ending,
+    node: &mut Node,
+    bundles: &[(PathBuf, u64)],
+    mut source: Option<&mut Source>,
+    mut ready: Ready,
+) -> Result<Ready> {
+    let begun = Instant::now();
+    let runtime = Runtime {
+        shim: leaders.share_bytes(source.as_mut().map(|s| std::mem::take(&mut s.runtime.shim))),
+        trampoline: leaders.share_bytes(source.as_mut().map(|s| std::mem::take(&mut s.runtime.trampoline))),
+    };
+    for (i, (name, length)) in bundles.iter().enumerate() {
+        let reader = source.as_mut().map(|s| &mut s.readers[i]);
+        let delivered = deliver::bundle(leaders, ending, node, name, *length, reader);
+        // Rank 0 knows whether going on makes sense: what is wrong with a bundle is wrong on every node.
+        let why = delivered.err().map(|error| {
+            Event::failed(&error).say();
+            error
+        });
+        if leaders.share(leaders.is_root().then_some(why.is_some()))? {
+            return Err(why.unwrap_or_else(stopped));
+        }
+        ready.bundle_bytes += length;
+    }
+    ready.broadcast_seconds = leaders.slowest(begun.elapsed().as_secs_f64());
+    node.publish(&runtime, cli.keep);
+    ready.unpacked_bytes = leaders.most(node.unpacked_bytes());
+    Ok(ready)
+}
+
+fn stopped() -> Error {
+    Error::Unavailable("rank 0 of the staging step has stopped".into())
+}
+
+/// What rank 0 alone reads.
+struct Source {
+    readers: Vec<Reader>,
+    runtime: Runtime,
+}
+
+impl Source {
+    fn open(cli: &Cli) -> Result<Self> {
+        let runtime = Runtime::read()?;
+        let mut readers = cli.bundles.iter().map(|b| Reader::open(b)).collect::<Result<Vec<_>>>()?;
+        if !cli.interests.is_empty() {
+            readers.retain(|r| r.manifest().covers(&cli.interests));
+        }
+        Ok(Self { readers, runtime })
+    }
+
+    fn list(&self) -> Vec<(PathBuf, u64)> {
+        self.readers.iter().map(|r| (r.path().to_path_buf(), r.len())).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! This node's part: its stage while it is built, and what has gone wrong with it.
+//!
+//! A node that fails goes on taking part in the step; in the end it publishes a hollow stage, so that the launcher
+//! finds the trampoline on every node.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::run::hold::Hold;
+use crate::run::{cleanup, job};
+use crate::stage::{self, BuildOptions, Place, Runtime, Stage, StageBuild, StageId};
+
+enum State {
+    /// The stage was there.
+    There(Stage),
+    /// It is being built.
+    Building(Box<StageBuild>),
+    /// It is published and held.
+    Held,
+    /// It cannot be.
+    Failed(Error),
+}
+
+pub(super) struct Node {
+    place: Option<Place>,
+    dir: PathBuf,
+    id: StageId,
+    state: State,
+    unpacked_bytes: u64,
+}
+
+impl Node {
+    /// Looks for the stage, and begins to build it where it is not there.
+    pub fn prepare(root: &Path, id: &StageId, options: BuildOptions) -> Self {
+        let mut node =
+            Self { place: None, dir: PathBuf::new(), id: id.clone(), state: State::Held, unpacked_bytes: 0 };
+        node.state = match Place::open(root) {
+            Err(error) => State::Failed(error),
+            Ok(place) => {
+                cleanup::register_place(&place);
+                node.dir = place.stage_dir(id);
+                let begun = begin(&place, id, options);
+                node.place = Some(place);
+                begun.unwrap_or_else(State::Failed)
+            }
+        };
+        node
+    }
+
+    pub fn has_stage(&self) -> bool {
+        matches!(self.state, State::There(_))
+    }
+
+    pub fn is_staged(&self) -> bool {
+        matches!(self.state, State::Held)
+    }
+
+    pub fn stage_dir(&self) -> PathBuf {
+        self.dir.clone()
+    }
+
+    pub fn unpacked_bytes(&self) -> u64 {
+        self.unpacked_bytes
+    }
+
+    /// What is being built, if the node still needs what arrives.
+    pub fn building(&mut self) -> Option<&mut StageBuild> {
+        match &mut self.state {
+            State::Building(build) => Some(build),
+            _ => None,
+        }
+    }
+
+    pub fn unpacked(&mut self, result: Result<stage::Unpacked>) {
+        match result {
+            Ok(unpacked) => self.unpacked_bytes += unpacked.unpacked_bytes,
+            // What was built so far goes with it.
+            Err(error) => self.state = State::Failed(error),
+        }
+    }
+
+    /// Uses a stage that was there.
+    pub fn hold(&mut self, keep: bool) {
+        if let (State::There(stage), Some(place)) = (&self.state, &self.place) {
+            self.state = hold(place, stage, keep).map_or_else(State::Failed, |()| State::Held);
+        }
+    }
+
+    /// Publishes what was built, or a hollow stage where that has failed.
+    pub fn publish(&mut self, runtime: &Runtime, keep: bool) {
+        let Some(place) = self.place.clone() else { return };
+        match std::mem::replace(&mut self.state, State::Held) {
+            State::There(stage) => {
+                self.state = State::There(stage);
+                self.hold(keep);
+            }
+            State::Building(build) => {
+                let published = build.publish(runtime).and_then(|stage| hold(&place, &stage, keep));
+                self.state = published.map_or_else(State::Failed, |()| State::Held);
+            }
+            state => self.state = state,
+        }
+        if matches!(self.state, State::Failed(_)) {
+            // Nothing more can be done where not even this works: the launcher will say so.
+            let _ = runtime.publish_hollow(&place, &self.id).and_then(|stage| hold(&place, &stage, false));
+        }
+    }
+
+    /// What went wrong.
+    pub fn failure(&self) -> Option<String> {
+        match &self.state {
+            State::Failed(error) => Some(error.to_string()),
+            _ => None,
+        }
+    }
+
+    pub fn into_error(self) -> Option<Error> {
+        match self.state {
+            State::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn begin(place: &Place, id: &StageId, options: BuildOptions) -> Result<State> {
+    if let Some(stage) = Stage::find(place, id).filter(|stage| !stage.is_hollow()) {
+        return Ok(State::There(stage));
+    }
+    job::sweep(place);
+    stage::collect_garbage(place)?;
+    Ok(State::Building(Box::new(StageBuild::begin(place, id, options)?)))
+}
+
+fn hold(place: &Place, stage: &Stage, keep: bool) -> Result<()> {
+    cleanup::keep(Hold::take(place, stage, keep)?);
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Which bundles a job stages: those the user named, or those of the Python environment that its program runs in.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::{command, pays};
+use crate::cache::{self, Use};
+use crate::error::{Error, Result};
+use crate::python::{self, Python};
+use crate::stage::StageId;
+
+/// What to stage.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The stage's name.
+    pub id: StageId,
+    /// The bundles.
+    pub bundles: Vec<PathBuf>,
+    /// What a bundle must cover to be staged; `None` where that is decided already.
+    pub interests: Option<Vec<PathBuf>>,
+    /// Keeps bundles of the cache while they are read.
+    pub uses: Vec<Use>,
+}
+
+/// Chooses; `Err(reason)` inside when there is nothing to stage, which is no failure.
+///
+/// # Errors
+/// Whatever goes wrong with a named bundle, the interpreter or the cache.
+pub fn choose(
+    named: &[PathBuf],
+    program: Option<&OsStr>,
+    ranks: usize,
+    say: &dyn Fn(&str),
+) -> Result<Result<Chosen, String>> {
+    let program = program.and_then(|p| command::find(p).ok());
+    if named.is_empty() { automatic(program.as_deref(), ranks, say) } else { explicit(named, program.as_deref()).map(Ok) }
+}
+
+fn explicit(named: &[PathBuf], program: Option<&Path>) -> Result<Chosen> {
+    let absolute = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
+    let bundles = named.iter().map(absolute).collect::<Result<Vec<_>>>()?;
+    let interests = interests(program);
+    let id = stage_id(&bundles, &interests)?;
+    Ok(Chosen { id, bundles, interests: Some(interests), uses: Vec::new() })
+}
+
+/// Of several bundles only some may be staged, so that what they are staged for is part of the name.
+fn stage_id(bundles: &[PathBuf], interests: &[PathBuf]) -> Result<StageId> {
+    let id = StageId::of_bundles(bundles)?;
+    if bundles.len() < 2 {
+        return Ok(id);
+    }
+    let mut hash = blake3::Hasher::new();
+    hash.update(id.as_str().as_bytes());
+    for path in interests {
+        hash.update(path.as_os_str().as_encoded_bytes()).update(&[0]);
+    }
+    StageId::parse(&hash.finalize().to_hex()[..16])
+}
+
+fn automatic(program: Option<&Path>, ranks: usize, say: &dyn Fn(&str)) -> Result<Result<Chosen, String>> {
+    let Some(interpreter) = command::interpreter(program) else {
+        return Ok(Err("no Python interpreter is on PATH".into()));
+    };
+    let python = Python::ask(&interpreter)?;
+    let prefixes = python.bundled();
+    if prefixes.is_empty() {
+        let names: Vec<_> = python.prefixes.iter().map(|p| p.display().to_string()).collect();
+        return Ok(Err(format!("{} is never bundled by itself; name a bundle with -b", names.join(", "))));
+    }
+    let (mut bundles, mut uses, mut unpacked) = (Vec::new(), Vec::new(), 0);
+    for prefix in prefixes {
+        let cached = cache::ensure(&prefix, false, say)?;
+        unpacked += cached.manifest.unpacked_bytes();
+        bundles.push(cached.bundle);
+        uses.push(cached.using);
+    }
+    if let Some(why) = pays::decline(unpacked, pays::serial_read()?, ranks) {
+        return Ok(Err(why));
+    }
+    let id = StageId::of_bundles(&bundles)?;
+    Ok(Ok(Chosen { id, bundles, interests: None, uses }))
+}
+
+/// Paths that the job will use: its program, and what the environment's variables name.
+fn interests(program: Option<&Path>) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    let mut add = |path: PathBuf| {
+        let Ok(path) = std::path::absolute(path) else { return };
+        let real = std::fs::canonicalize(&path).ok().filter(|real| *real != path);
+        for path in [Some(path), real].into_iter().flatten() {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    };
+    if let Some(program) = program {
+        add(program.to_path_buf());
+        let interpreter = command::interpreter(Some(program));
+        // A wrapper (pyenv's) says nothing by where it lies: it is asked.
+        let wrapper = interpreter.as_deref().filter(|i| python::is_interpreter(program) && command::is_script(i));
+        for prefix in wrapper.and_then(|w| Python::ask(w).ok()).map(|p| p.prefixes).unwrap_or_default() {
+            if python::may_bundle(&prefix) {
+                add(prefix);
+            }
+        }
+        if let Some(interpreter) = interpreter.filter(|_| command::is_script(program)) {
+            add(interpreter);
+        }
+    }
+    for name in ["PATH", "PYTHONPATH"] {
+        let value = std::env::var_os(name).unwrap_or_default();
+        for path in std::env::split_paths(&value).filter(|p| !p.as_os_str().is_empty()) {
+            add(path);
+        }
+    }
+    for name in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
+        if let Some(path) = std::env::var_os(name).filter(|v| !v.is_empty()) {
+            add(path.into());
+        }
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programs_real_path_counts_as_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = std::fs::canonicalize(dir.path()).unwrap().join("tool");
+        std::fs::write(&real, "").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let paths = interests(Some(&link));
+        assert!(paths.contains(&link) && paths.contains(&real));
+    }
+
+    #[test]
+    fn several_bundles_have_another_name_for_other_interests() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundles: Vec<PathBuf> = ["a", "b"].iter().map(|n| dir.path().join(n)).collect();
+        bundles.iter().for_each(|b| std::fs::write(b, "x").unwrap());
+        let (x, y) = ([PathBuf::from("/x")], [PathBuf::from("/y")]);
+        assert_ne!(stage_id(&bundles, &x).unwrap(), stage_id(&bundles, &y).unwrap());
+        assert_eq!(stage_id(&bundles[..1], &x).unwrap(), stage_id(&bundles[..1], &y).unwrap());
+    }
+}

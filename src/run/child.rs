@@ -1,0 +1,81 @@
+//! The user's command: started with the standard streams and the environment that pyshm-run got, waited for, and
+//! imitated in how it ended.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+
+use super::signals::{Inbox, Message};
+use crate::error::{Error, Result};
+
+/// How the command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this code.
+    Code(u8),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        match status.signal() {
+            Some(signal) => Self::Signal(signal),
+            None => Self::Code(status.code().unwrap_or(1) as u8),
+        }
+    }
+}
+
+impl Ended {
+    /// Ends this process in the same way.
+    #[must_use]
+    pub fn imitate(self) -> ExitCode {
+        match self {
+            Self::Code(code) => code.into(),
+            Self::Signal(signal) => {
+                // The command has left its core file, if it was to leave one.
+                let limit = getrlimit(Resource::Core);
+                let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+                // A signal without a default that ends a process.
+                128u8.wrapping_add(signal as u8).into()
+            }
+        }
+    }
+}
+
+/// Runs `command` to its end. Signals that a process sends to this one are forwarded; those of the terminal reach
+/// the command by themselves, as it is in the same process group.
+///
+/// # Errors
+/// [`Error::CommandNotFound`] or [`Error::NotExecutable`] when it cannot be started.
+pub fn run(command: &[OsString], inbox: &Inbox) -> Result<Ended> {
+    if let Some(signal) = inbox.ended() {
+        return Ok(Ended::Signal(signal));
+    }
+    let name = command[0].to_string_lossy().into_owned();
+    let mut child = Command::new(&command[0]).args(&command[1..]).spawn().map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => Error::CommandNotFound(name),
+        _ => Error::NotExecutable { command: name, cause },
+    })?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(Error::system("wait for the command"))? {
+            return Ok(status.into());
+        }
+        // A lost SIGCHLD would otherwise be waited for without end.
+        match inbox.next(Duration::from_secs(1)) {
+            Some(Message::Signal(signal, true)) => {
+                let pid = Pid::from_raw(child.id() as i32);
+                if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
+                    let _ = kill_process(pid, signal);
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `pyshm-run`'s command line.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  pyshm-run mpiexec -n 512 -f hosts python app.py       broadcast, then start the ranks
+  pyshm-run -b env.tar.zst srun -n 4096 python app.py   with a bundle made by 'pyshm bundle env'
+  pyshm-run python app.py                               on this node, without MPI
+  mpiexec -n 8 pyshm-run python app.py                  each node stages by itself
+
+COMMAND's first word decides: a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) gets one \
+staging process on each of its nodes, and then starts its ranks from there; anything else is staged on this node.
+
+Without -b the program's interpreter is asked for its prefixes (never /, /usr and the like), and each is bundled once \
+into a cache and made anew when it has changed. Such a bundle is not staged where that cannot pay: when it is larger \
+than 64 times what all ranks read at their start (PYSHM_SERIAL_READ, 64 MiB, for each rank); -v says so.
+
+Exit status: COMMAND's own; a COMMAND that dies by a signal ends pyshm-run by the same signal. Otherwise
+  2 wrong usage; 126 COMMAND or the launcher cannot be executed; 127 it is not found;
+and with --no-fallback, where staging failed:
+  65 damaged bundle; 66 no such bundle or prefix; 69 launcher, MPI or its helper failed or is not understood;
+  71 the system refused something; 73 no space or no permission; 75 try again.
+
+Environment:
+  PYSHM_CACHE, PYSHM_CACHE_MAX   the cache of bundles (~/.cache/pyshm) and its size (20GB)
+  PYSHM_WAIT                     seconds to wait for MPI, or for the rank that stages (300)
+  PYSHM_BCAST                    the broadcast helper, if not the installed one for the launcher's MPI
+  PYSHM_BCAST_LAUNCH             the command that starts one process on each of the job's nodes, for commands that
+                                 are not understood; PYSHM_PROGRAM is then the word that is the program";
+
+/// Runs COMMAND with its Python environment staged in /dev/shm, on every node that it uses
+#[derive(Debug, Clone, Parser)]
+#[command(name = "pyshm-run", version, after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "these are command-line flags")]
+pub struct Cli {
+    /// A bundle to stage; may be repeated. Those that cover neither the program nor anything in PATH, PYTHONPATH,
+    /// VIRTUAL_ENV or CONDA_PREFIX are left out
+    #[arg(short, long = "bundle", value_name = "FILE")]
+    pub bundles: Vec<PathBuf>,
+
+    /// Directory in the nodes' memory where stages lie
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    pub root: PathBuf,
+
+    /// How ranks come to use the stage: by the shim, by environment variables only, or not at all
+    #[arg(long, value_name = "HOW", default_value = "shim")]
+    pub reroute: Reroute,
+
+    /// Leave the stage on the nodes for later jobs ('pyshm unstage' removes it)
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Run from the shared file system after one warning when staging fails (the default)
+    #[arg(long, overrides_with = "no_fallback")]
+    fallback: bool,
+
+    /// Do not run COMMAND when staging fails
+    #[arg(long, overrides_with = "fallback")]
+    no_fallback: bool,
+
+    /// Say at the end in one line what was staged (the default on a terminal)
+    #[arg(long, overrides_with = "no_summary")]
+    summary: bool,
+
+    /// Say nothing at the end
+    #[arg(long, overrides_with = "summary")]
+    no_summary: bool,
+
+    /// Threads that unpack on each node; 0 takes what the process may use
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+
+    /// Say what is done
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// How ranks come to use the stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Reroute {
+    /// The shim answers file operations
+    Shim,
+    /// PYTHONHOME, PATH and LD_LIBRARY_PATH point into the stage
+    Env,
+    /// Nothing is staged
+    Off,
+}
+
+impl Cli {
+    /// Whether COMMAND runs from the shared file system when staging fails.
+    #[must_use]
+    pub fn falls_back(&self) -> bool {
+        !self.no_fallback
+    }
+
+    /// Whether to say at the end what was staged.
+    #[must_use]
+    pub fn sums_up(&self) -> bool {
+        !self.no_summary && (self.summary || std::io::stderr().is_terminal())
+    }
+
+    /// Says what is done, when that is wanted.
+    pub fn say(&self, text: &str) {
+        if self.verbose {
+            eprintln!("pyshm-run: {text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Cli {
+        Cli::try_parse_from(words).unwrap()
+    }
+
+    #[test]
+    fn options_behind_the_command_are_its_own() {
+        let cli = parse(&["pyshm-run", "-b", "x", "mpiexec", "-n", "4", "python", "-v", "--keep"]);
+        assert_eq!(cli.command, ["mpiexec", "-n", "4", "python", "-v", "--keep"]);
+        assert!(!cli.keep && !cli.verbose);
+        let cli = parse(&["pyshm-run", "--", "prog", "--", "-b"]);
+        assert_eq!(cli.command, ["prog", "--", "-b"]);
+    }
+
+    #[test]
+    fn the_last_of_two_opposites_counts() {
+        assert!(parse(&["pyshm-run", "x"]).falls_back());
+        assert!(!parse(&["pyshm-run", "--no-fallback", "x"]).falls_back());
+        assert!(parse(&["pyshm-run", "--no-fallback", "--fallback", "x"]).falls_back());
+        assert!(parse(&["pyshm-run", "--summary", "x"]).sums_up());
+    }
+
+    #[test]
+    fn the_help_names_every_exit_code() {
+        let help = <Cli as clap::CommandFactory>::command().render_help().to_string();
+        for code in ["65", "66", "69", "71", "73", "75", "126", "127"] {
+            assert!(help.contains(code), "{code}");
+        }
+    }
+}

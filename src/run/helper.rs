@@ -1,0 +1,144 @@
+//! The staging helper: `pyshm-run` started anew by itself to find, make and unpack bundles, so that the process that
+//! runs the user's command touches none of them, and can be interrupted at any time by ending its helper.
+//!
+//! It lives until its standard input ends, which also happens when whoever started it is gone, and then lets go of
+//! what it holds.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+use super::events::{Event, Prepared, Ready};
+use super::hold::Hold;
+use super::{bundles, cleanup, command};
+use crate::error::{Error, Result};
+use crate::stage::local::stage_here;
+use crate::stage::{BuildOptions, Place};
+
+/// The first argument that makes `pyshm-run` a helper.
+pub const ARGUMENT: &str = "__helper";
+
+/// What a helper shall do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Request {
+    /// The bundles that the user named.
+    pub bundles: Vec<PathBuf>,
+    /// PROGRAM.
+    pub program: Option<OsString>,
+    /// Answer with an error when PROGRAM cannot be started.
+    pub check_program: bool,
+    /// Number of ranks, for the rule whether staging pays.
+    pub ranks: usize,
+    /// Stage on this node; otherwise only say what to stage.
+    pub stage: bool,
+    /// The directory of stages.
+    pub root: PathBuf,
+    /// As in [`BuildOptions`].
+    pub threads: usize,
+    /// The stage stays.
+    pub keep: bool,
+    /// Say more.
+    pub verbose: bool,
+}
+
+impl Request {
+    /// The command that does it.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the request cannot be written down.
+    pub fn command(&self) -> Result<Command> {
+        let text = serde_json::to_string(self).map_err(|e| Error::system("describe what to stage")(e.into()))?;
+        // By this name it is found even if the installation was replaced meanwhile, and without a look-up there.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(ARGUMENT).arg(text);
+        Ok(command)
+    }
+}
+
+/// The helper's whole life.
+pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
+    let request = request.and_then(OsStr::to_str).and_then(|text| serde_json::from_str::<Request>(text).ok());
+    let Some(request) = request else {
+        eprintln!("pyshm-run: {ARGUMENT} is for pyshm-run's own use");
+        return crate::exit_codes::USAGE.into();
+    };
+    if let Err(error) = cleanup::on_signals(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM]) {
+        Event::failed(&error).say();
+        return error.exit_code().into();
+    }
+    let ending = std::thread::spawn(|| {
+        let mut rest = [0; 64];
+        while std::io::stdin().read(&mut rest).is_ok_and(|n| n > 0) {}
+        cleanup::now();
+        signal_hook::low_level::exit(0);
+    });
+    cleanup::spread();
+    // Kept until the end: marks of use in the cache.
+    let kept = work(&request);
+    if let Err(error) = &kept {
+        Event::failed(error).say();
+    }
+    let _ = ending.join();
+    std::process::ExitCode::SUCCESS
+}
+
+fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
+    if let Some(program) = request.program.as_deref().filter(|_| request.check_program) {
+        command::find(program)?;
+    }
+    let speaks = request.verbose || std::io::stderr().is_terminal();
+    let say = |text: &str| {
+        if speaks {
+            eprintln!("pyshm-run: {text}");
+        }
+    };
+    let chosen = bundles::choose(&request.bundles, request.program.as_deref(), request.ranks, &say)?;
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        Err(reason) => {
+            Event::Nothing { reason }.say();
+            return Ok(Vec::new());
+        }
+    };
+    if !request.stage {
+        let id = chosen.id.to_string();
+        Event::Prepared(Prepared { id, bundles: chosen.bundles, interests: chosen.interests }).say();
+        return Ok(chosen.uses);
+    }
+    let place = Place::open(&request.root)?;
+    cleanup::register_place(&place);
+    let options = BuildOptions { threads: request.threads, interests: chosen.interests, keep: request.keep };
+    let Some(staged) = stage_here(&place, &chosen.id, &chosen.bundles, options)? else {
+        return Err(covers_nothing(&chosen.bundles));
+    };
+    cleanup::keep(Hold::take(&place, &staged.stage, request.keep)?);
+    let ready = Ready {
+        stage: staged.stage.dir.clone(),
+        nodes: 1,
+        staged: 1,
+        bundle_bytes: staged.bundle_bytes,
+        unpacked_bytes: staged.unpacked_bytes,
+        broadcast_seconds: 0.0,
+        unpack_seconds: staged.seconds,
+        failures: Vec::new(),
+    };
+    // Its own lease would say for ever that the stage is in use.
+    drop(staged);
+    Event::Ready(ready).say();
+    Ok(chosen.uses)
+}
+
+/// No bundle covers what the job uses.
+#[must_use]
+pub fn covers_nothing(bundles: &[PathBuf]) -> Error {
+    let names: Vec<_> = bundles.iter().map(|b| b.display().to_string()).collect();
+    Error::Usage(format!(
+        "{} covers neither the program nor anything in PATH, PYTHONPATH, VIRTUAL_ENV or CONDA_PREFIX",
+        names.join(", ")
+    ))
+}

@@ -1,0 +1,276 @@
+//! What the ranks of one job on one node share, when they stage by themselves: who leads, which stage it became, and
+//! how many have come and gone.
+//!
+//! A job is known without a look at its bundles: by the launcher's names for it, or by the process that started its
+//! ranks. One small file in the user's place holds the record; its lock dies with its holder.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use serde::{Deserialize, Serialize};
+
+use super::cli::Cli;
+use super::launchers::hosts;
+use crate::error::{Error, Result};
+use crate::stage::{Place, StageId};
+
+/// The directory of records.
+const DIRECTORY: &str = "by-job";
+
+/// What is known of the job on this node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The stage; `None` when there is none and the ranks run from the shared file system.
+    pub stage: Option<String>,
+    /// Ranks that came.
+    pub arrived: usize,
+    /// Ranks that went.
+    pub left: usize,
+}
+
+/// A record that this process has locked.
+#[derive(Debug)]
+pub struct Locked {
+    file: File,
+    path: PathBuf,
+}
+
+impl Locked {
+    /// Locks the record of job `key`, waiting until `limit`; `None` when that has passed.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`] when there can be no record.
+    pub fn take(place: &Place, key: &str, limit: Duration) -> Result<Option<Self>> {
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        let path = place.dir().join(DIRECTORY).join(key);
+        let mut file = None;
+        loop {
+            let opened = match file.take() {
+                Some(file) => file,
+                None => match open(place, &path) {
+                    // The last of another job has just removed the directory.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound && begun.elapsed() < limit => {
+                        Place::open(place.root())?;
+                        continue;
+                    }
+                    opened => opened.map_err(Error::write(&path))?,
+                },
+            };
+            if flock(&opened, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                let mine = opened.metadata().map(|m| m.ino()).ok();
+                // Whoever held it may have removed it: then it is another file, or none.
+                if std::fs::metadata(&path).map(|m| m.ino()).ok() == mine {
+                    return Ok(Some(Self { file: opened, path }));
+                }
+                continue;
+            }
+            if begun.elapsed() >= limit {
+                return Ok(None);
+            }
+            file = Some(opened);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// What the record says; `None` for a new one.
+    #[must_use]
+    pub fn read(&self) -> Option<Record> {
+        let mut text = vec![0; 4096];
+        let length = self.file.read_at(&mut text, 0).ok()?;
+        serde_json::from_slice(&text[..length]).ok()
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`].
+    pub fn write(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(record).map_err(|e| Error::write(&self.path)(e.into()))?;
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all_at(&text, 0));
+        written.map_err(Error::write(&self.path))
+    }
+
+    /// Removes the record, and the directory when it is the last one.
+    pub fn remove(self, place: &Place) {
+        let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_dir(place.dir().join(DIRECTORY));
+        place.tidy();
+    }
+}
+
+fn open(place: &Place, path: &Path) -> io::Result<File> {
+    match std::fs::create_dir(place.dir().join(DIRECTORY)) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    let flags = OFlags::NOFOLLOW.bits() as i32;
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)
+}
+
+/// Removes records that a crash left: nobody holds their lock, and their stage is gone.
+pub fn sweep(place: &Place) {
+    let directory = place.dir().join(DIRECTORY);
+    for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(file) = File::options().read(true).write(true).open(&path) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        let record = Locked { file, path: path.clone() }.read();
+        let stage = record.and_then(|r| r.stage).and_then(|id| StageId::parse(&id).ok());
+        let in_use = match stage {
+            Some(id) => place.stage_dir(&id).exists(),
+            // Ranks without a stage hold nothing: a record of theirs is left for a day.
+            None => entry.metadata().and_then(|m| m.modified()).is_ok_and(|m| {
+                m.elapsed().is_ok_and(|age| age < Duration::from_secs(86_400))
+            }),
+        };
+        if !in_use {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+    let _ = std::fs::remove_dir(&directory);
+}
+
+/// The name of the job that this process belongs to.
+#[must_use]
+pub fn key(cli: &Cli) -> String {
+    let mut hash = blake3::Hasher::new();
+    let mut add = |part: &[u8]| {
+        hash.update(&(part.len() as u64).to_le_bytes()).update(part);
+    };
+    for bundle in &cli.bundles {
+        add(bundle.as_os_str().as_bytes());
+    }
+    if cli.bundles.iter().any(|b| b.is_relative()) {
+        add(std::env::current_dir().unwrap_or_default().as_os_str().as_bytes());
+    }
+    add(cli.command[0].as_bytes());
+    for name in ["PATH", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
+        add(std::env::var_os(name).unwrap_or_default().as_bytes());
+    }
+    add(launched_by().as_bytes());
+    // Not 16 digits: those are stages.
+    format!("{}.job", &hash.finalize().to_hex()[..32])
+}
+
+/// Which launch this rank comes from, in the launcher's words if it says so, else by the process that started it.
+fn launched_by() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    if let (Some(job), Some(step), Some(_)) =
+        (variable("SLURM_JOB_ID"), variable("SLURM_STEP_ID"), variable("SLURM_LOCALID"))
+    {
+        return format!("slurm {job}.{step}");
+    }
+    let names = ["PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "OMPI_MCA_orte_hnp_uri", "PMI_JOBID", "PMI_PORT", "PALS_APID"];
+    if let Some((name, value)) = names.iter().find_map(|name| Some((name, variable(name)?))) {
+        return format!("{name} {value}");
+    }
+    let parent = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
+    let stat = std::fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
+    // Field 22, the start time; the name in field 2 may hold blanks.
+    let begun = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)).unwrap_or("");
+    format!("parent {parent} {begun}")
+}
+
+/// How many ranks the launcher starts on this node, where it says so.
+#[must_use]
+pub fn local_size() -> Option<usize> {
+    local_size_of(&|name| std::env::var(name).ok())
+}
+
+fn local_size_of(variable: &dyn Fn(&str) -> Option<String>) -> Option<usize> {
+    let number = |name: &str| variable(name)?.parse().ok();
+    let slurm = || {
+        // Without it, this is a batch script and no rank, and the number is the whole job's.
+        variable("SLURM_LOCALID")?;
+        let node: usize = number("SLURM_NODEID").unwrap_or(0);
+        hosts::repeated(&variable("SLURM_STEP_TASKS_PER_NODE")?)?.get(node).copied()
+    };
+    number("MPI_LOCALNRANKS").or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE")).or_else(slurm)
+}
+
+/// The limit on waiting, from `PYSHM_WAIT`.
+#[must_use]
+pub fn patience() -> Duration {
+    let seconds = std::env::var_os("PYSHM_WAIT").and_then(|v| OsStr::to_str(&v)?.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or(300))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, Place) {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::open(root.path()).unwrap();
+        (root, place)
+    }
+
+    #[test]
+    fn one_leads_and_the_others_find_what_it_wrote() {
+        let (_root, place) = place();
+        let led = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let locked = Locked::take(&place, "x.job", Duration::from_secs(10)).unwrap().unwrap();
+                    let mut record = locked.read().unwrap_or_else(|| {
+                        led.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        Record { stage: Some("0123456789abcdef".into()), ..Record::default() }
+                    });
+                    record.arrived += 1;
+                    locked.write(&record).unwrap();
+                });
+            }
+        });
+        assert_eq!(led.into_inner(), 1);
+        let locked = Locked::take(&place, "x.job", Duration::ZERO).unwrap().unwrap();
+        assert_eq!(locked.read().unwrap().arrived, 8);
+        locked.remove(&place);
+        assert!(!place.dir().exists());
+    }
+
+    #[test]
+    fn waiting_has_a_limit() {
+        let (_root, place) = place();
+        let _held = Locked::take(&place, "x.job", Duration::ZERO).unwrap().unwrap();
+        assert!(Locked::take(&place, "x.job", Duration::from_millis(30)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_record_without_its_stage_is_swept() {
+        let (_root, place) = place();
+        let locked = Locked::take(&place, "x.job", Duration::ZERO).unwrap().unwrap();
+        locked.write(&Record { stage: Some("0123456789abcdef".into()), arrived: 1, left: 0 }).unwrap();
+        sweep(&place);
+        assert!(place.dir().join("by-job/x.job").exists());
+        drop(locked);
+        sweep(&place);
+        assert!(!place.dir().join("by-job").exists());
+    }
+
+    #[test]
+    fn the_local_size_is_the_launchers_and_not_a_batch_scripts() {
+        let of = |pairs: &'static [(&str, &str)]| {
+            local_size_of(&|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_string()))
+        };
+        assert_eq!(of(&[("MPI_LOCALNRANKS", "4")]), Some(4));
+        assert_eq!(of(&[("OMPI_COMM_WORLD_LOCAL_SIZE", "2")]), Some(2));
+        assert_eq!(of(&[("SLURM_STEP_TASKS_PER_NODE", "8(x2)")]), None);
+        assert_eq!(
+            of(&[("SLURM_STEP_TASKS_PER_NODE", "8,2"), ("SLURM_LOCALID", "0"), ("SLURM_NODEID", "1")]),
+            Some(2)
+        );
+        assert_eq!(of(&[]), None);
+    }
+}

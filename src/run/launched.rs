@@ -1,0 +1,201 @@
+//! A command that starts with a launcher: the staging step runs on the same nodes first, then the command with the
+//! staged trampoline in PROGRAM's place.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::child::{self, Ended};
+use super::cli::Cli;
+use super::events::{Event, Prepared, Ready};
+use super::helper::Request;
+use super::hold::Hold;
+use super::launchers::{self, Family, Nodes, Plan, World};
+use super::signals::Inbox;
+use super::step::Step;
+use super::{command, give_up, job, local, staged_command, summary};
+use crate::error::{Error, Result};
+use crate::install;
+
+/// What is there for the ranks, and who keeps it there.
+enum Staged {
+    /// On this node only, held by this process.
+    Here(Hold, Ready),
+    /// On all nodes, held by the step.
+    ByStep(Step, Ready),
+}
+
+impl Staged {
+    fn ready(&self) -> &Ready {
+        match self {
+            Self::Here(_, ready) | Self::ByStep(_, ready) => ready,
+        }
+    }
+}
+
+/// Stages and runs.
+///
+/// # Errors
+/// The launcher's own, and those of staging with `--no-fallback`.
+pub fn run(cli: &Cli) -> Result<Ended> {
+    let launcher = command::find(&cli.command[0])?;
+    let inbox = Inbox::open()?;
+    let world = World::current();
+    let family = match is_overridden(&world) && !launchers::is_launcher(&cli.command[0]) {
+        // Only its MPI is asked for then, and PYSHM_BCAST may say that too.
+        true => Ok(Family::Slurm),
+        false => Family::of(&launcher),
+    };
+    let plan = family.and_then(|family| launchers::plan(&cli.command, family, &world));
+    let staged = plan.and_then(|plan| match plan {
+        Some(plan) => Ok(stage(cli, &plan, &inbox)?.map(|staged| (plan, staged))),
+        None => Ok(None),
+    });
+    let staged = match staged {
+        Err(Error::Interrupted(signal)) => return Ok(Ended::Signal(signal)),
+        Err(cause) => {
+            give_up(cli, cause)?;
+            None
+        }
+        Ok(staged) => staged,
+    };
+    let Some((plan, staged)) = staged else { return child::run(&cli.command, &inbox) };
+    let argv = staged_command(cli, &plan.programs, &staged.ready().stage);
+    let ended = child::run(&argv, &inbox);
+    let ready = staged.ready().clone();
+    let answered = match staged {
+        Staged::Here(hold, _) => Some(hold.release().answered),
+        Staged::ByStep(step, _) => step.finish(&inbox).map(|(answered, _)| answered),
+    };
+    if cli.sums_up() {
+        eprintln!("pyshm-run: {}", summary::line(&ready, answered));
+    }
+    ended
+}
+
+/// Whether the user has said how to launch and which word is PROGRAM.
+pub fn is_overridden(world: &World) -> bool {
+    world.var("PYSHM_BCAST_LAUNCH").is_some() && world.var("PYSHM_PROGRAM").is_some()
+}
+
+/// Stages; `None` when there is nothing to stage.
+fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
+    let here = plan.nodes == Nodes::Here;
+    // Before anything is made: without it the work would be for nothing.
+    let helper = if here { None } else { Some(helper(plan)?) };
+    let request = Request {
+        bundles: cli.bundles.clone(),
+        program: Some(cli.command[plan.programs[0]].clone()),
+        check_program: false,
+        ranks: plan.ranks.or(plan.promised).unwrap_or(1),
+        stage: here,
+        root: cli.root.clone(),
+        threads: cli.threads,
+        keep: cli.keep,
+        verbose: cli.verbose,
+    };
+    let Some(helper) = helper else {
+        let staged = local::stage_by_helper(cli, &request, inbox)?;
+        return Ok(staged.map(|(hold, ready)| Staged::Here(hold, ready)));
+    };
+    // It keeps the cache's bundles from being pruned until they are read.
+    let mut preparing = Step::help(request.command()?, inbox)?;
+    let prepared = match preparing.wait(inbox, None)? {
+        Event::Prepared(prepared) => prepared,
+        Event::Nothing { reason } => {
+            cli.say(&format!("nothing is staged: {reason}"));
+            return Ok(None);
+        }
+        _ => return Err(unexpected()),
+    };
+    let staged = broadcast(cli, plan, &helper, &prepared, inbox);
+    preparing.finish(inbox);
+    staged.map(Some)
+}
+
+/// The broadcast helper, checked to be there, as no launcher says that well.
+fn helper(plan: &Plan) -> Result<PathBuf> {
+    let helper = install::broadcaster(plan.mpi)?;
+    command::find(helper.as_os_str()).map_err(|e| {
+        Error::Unavailable(format!("the broadcast helper cannot be started ({e}): set PYSHM_BCAST to one that can"))
+    })
+}
+
+fn broadcast(cli: &Cli, plan: &Plan, helper: &PathBuf, prepared: &Prepared, inbox: &Inbox) -> Result<Staged> {
+    let mut command = Command::new(&plan.step[0]);
+    command.args(&plan.step[1..]).arg(helper);
+    command.arg("--root").arg(&cli.root).args(["--id", &prepared.id]);
+    command.args(["--threads", &cli.threads.to_string()]);
+    if let Some(nodes) = plan.promised {
+        command.args(["--nodes", &nodes.to_string()]);
+    }
+    if cli.keep {
+        command.arg("--keep");
+    }
+    for path in prepared.interests.iter().flatten() {
+        command.arg("--interest").arg(path);
+    }
+    for bundle in &prepared.bundles {
+        command.arg("--bundle").arg(bundle);
+    }
+    clean_environment(&mut command);
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    cli.say(&words.iter().map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" "));
+    let mut step = Step::launch(command, inbox, cli.verbose)?;
+    let mut limit = Some(job::patience());
+    let ready = loop {
+        match step.wait(inbox, limit)? {
+            // MPI works: from here on it takes as long as it takes.
+            Event::Started { .. } => limit = None,
+            Event::Ready(ready) => break ready,
+            Event::Nothing { .. } => return Err(super::helper::covers_nothing(&prepared.bundles)),
+            _ => return Err(unexpected()),
+        }
+    };
+    if !ready.failures.is_empty() {
+        let without = ready.nodes - ready.staged;
+        let first = one_line(&ready.failures[0]);
+        eprintln!("pyshm-run: warning: {without} of {} nodes run from the shared file system ({first})", ready.nodes);
+    }
+    cli.say(&format!("staged in {} on {} of {} nodes", ready.stage.display(), ready.staged, ready.nodes));
+    Ok(Staged::ByStep(step, ready))
+}
+
+/// What the application's step asked for must not shape the staging step.
+fn clean_environment(command: &mut Command) {
+    const GONE: [&str; 12] = [
+        "LD_PRELOAD",
+        "PYSHM_STAGE",
+        "PYSHM_LD_PRELOAD",
+        "PYSHM_LD_LIBRARY_PATH",
+        "SLURM_CPUS_PER_TASK",
+        "SLURM_DISTRIBUTION",
+        "SLURM_TRES_PER_TASK",
+        "SLURM_HINT",
+        "SLURM_EXCLUSIVE",
+        "SLURM_EXACT",
+        "SLURM_NPROCS",
+        "MPIR_CVAR_ENABLE_GPU",
+    ];
+    // MPICH_GPU_SUPPORT_ENABLED needs a GPU and its library in every process, …
+    const GONE_STARTS: [&str; 6] =
+        ["SLURM_NTASKS", "SLURM_CPU_BIND", "SLURM_MEM_PER_", "SLURM_GPU", "SLURM_GRES", "MPICH_GPU_"];
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if GONE.contains(&&*text) || GONE_STARTS.iter().any(|s| text.starts_with(s)) {
+            command.env_remove(&name);
+        }
+    }
+    if std::env::var_os("SLURM_JOB_ID").is_some() {
+        // For launchers that start their daemons by srun: the application's step must not wait for this one to end.
+        command.env("SLURM_OVERLAP", "1");
+    }
+}
+
+fn unexpected() -> Error {
+    Error::Unavailable("the staging step said something unexpected".into())
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

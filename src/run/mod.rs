@@ -1,0 +1,123 @@
+//! `pyshm-run`: stages what a command needs, runs it on top of that, and cleans up.
+//!
+//! COMMAND's first word decides how: [`launched`] for a launcher, [`local`] for anything else; never the variables of
+//! a rank, which a batch script has as well. Whatever goes wrong in staging, the command runs from the shared file
+//! system after one line of warning, unless `--no-fallback` is given.
+#![forbid(unsafe_code)]
+
+pub mod bundles;
+pub mod child;
+pub mod cleanup;
+pub mod cli;
+pub mod command;
+pub mod events;
+pub mod helper;
+pub mod hold;
+pub mod job;
+pub mod launched;
+pub mod launchers;
+pub mod local;
+pub mod pays;
+pub mod signals;
+pub mod step;
+pub mod summary;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pyshm_format::layout;
+
+use child::Ended;
+use cli::{Cli, Reroute};
+
+use crate::error::{Error, Result};
+use crate::exit_codes;
+
+/// `pyshm-run`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == helper::ARGUMENT) {
+        return helper::main(arguments.next().as_deref());
+    }
+    match run(&Cli::parse()) {
+        Ok(ended) => ended.imitate(),
+        Err(Error::Interrupted(signal)) => Ended::Signal(signal).imitate(),
+        Err(error) => {
+            eprintln!("pyshm-run: {error}");
+            error.exit_code().into()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<Ended> {
+    let overridden = || launched::is_overridden(&launchers::World::current());
+    if cli.reroute == Reroute::Off {
+        child::run(&cli.command, &signals::Inbox::open()?)
+    } else if launchers::is_launcher(&cli.command[0]) || overridden() {
+        launched::run(cli)
+    } else {
+        local::run(cli)
+    }
+}
+
+/// The command with the stage's trampoline before each word of `programs`.
+fn staged_command(cli: &Cli, programs: &[usize], stage: &Path) -> Vec<OsString> {
+    let trampoline = stage.join(layout::TRAMPOLINE);
+    let mut command = Vec::with_capacity(cli.command.len() + 2);
+    for (i, word) in cli.command.iter().enumerate() {
+        if programs.contains(&i) {
+            command.push(trampoline.clone().into_os_string());
+            if cli.reroute == Reroute::Env {
+                command.push("--env".into());
+            }
+        }
+        command.push(word.clone());
+    }
+    command
+}
+
+/// Whether an error concerns the command and not its staging.
+fn is_commands_own(error: &Error) -> bool {
+    matches!(error.exit_code(), exit_codes::NOT_FOUND | exit_codes::NOT_EXECUTABLE)
+        && matches!(error, Error::CommandNotFound(_) | Error::NotExecutable { .. } | Error::Reported { .. })
+}
+
+/// Staging failed because of `cause`: one line of warning, or the error itself with `--no-fallback`.
+fn give_up(cli: &Cli, cause: Error) -> Result<()> {
+    if is_commands_own(&cause) || matches!(cause, Error::Interrupted(_)) || !cli.falls_back() {
+        return Err(cause);
+    }
+    let cause = cause.to_string();
+    let line = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+    eprintln!("pyshm-run: warning: {line}; running from the shared file system");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cli(words: &[&str]) -> Cli {
+        Cli::try_parse_from([&["pyshm-run"], words].concat()).unwrap()
+    }
+
+    #[test]
+    fn the_trampoline_stands_before_the_program() {
+        let stage = Path::new("/dev/shm/s");
+        let command = staged_command(&cli(&["mpiexec", "-n", "2", "python", "a"]), &[3], stage);
+        assert_eq!(command, ["mpiexec", "-n", "2", "/dev/shm/s/bin/pyshm-exec", "python", "a"]);
+        let command = staged_command(&cli(&["--reroute", "env", "python", "a"]), &[0], stage);
+        assert_eq!(command, ["/dev/shm/s/bin/pyshm-exec", "--env", "python", "a"]);
+    }
+
+    #[test]
+    fn a_command_that_cannot_run_is_never_fallen_back_from() {
+        assert!(give_up(&cli(&["x"]), Error::CommandNotFound("x".into())).is_err());
+        assert!(give_up(&cli(&["x"]), events::reported("x: command not found".into(), 127)).is_err());
+        assert!(give_up(&cli(&["x"]), Error::Unavailable("no MPI".into())).is_ok());
+        assert!(give_up(&cli(&["--no-fallback", "x"]), Error::Unavailable("no MPI".into())).is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! The line at the end that says what staging did.
+#![forbid(unsafe_code)]
+
+use super::events::Ready;
+use crate::progress::bytes;
+
+/// The line, without pyshm-run's name; `answered` is the number of operations that were answered locally, if known.
+#[must_use]
+pub fn line(ready: &Ready, answered: Option<u64>) -> String {
+    let nodes = match ready.nodes {
+        1 => "this node".to_string(),
+        n => format!("{n} nodes"),
+    };
+    let mut parts = Vec::new();
+    if ready.bundle_bytes == 0 {
+        parts.push(format!("the stage was there already on {nodes}"));
+    } else {
+        parts.push(format!("{} bundle", bytes(ready.bundle_bytes)));
+        if ready.nodes > 1 {
+            parts.push(format!("broadcast to {nodes} in {:.1} s", ready.broadcast_seconds));
+            parts.push(format!("unpacked in {:.1} s", ready.unpack_seconds));
+        } else {
+            parts.push(format!("unpacked on {nodes} in {:.1} s", ready.unpack_seconds));
+        }
+    }
+    if ready.staged < ready.nodes {
+        parts.push(format!("{} of them without a stage", ready.nodes - ready.staged));
+    }
+    if let Some(answered) = answered {
+        parts.push(format!("{} operations answered locally", grouped(answered)));
+    }
+    parts.join(", ")
+}
+
+/// `24,512`
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_what_was_delivered() {
+        let ready = Ready {
+            nodes: 4,
+            staged: 4,
+            bundle_bytes: 175_200_000,
+            broadcast_seconds: 0.8,
+            unpack_seconds: 1.9,
+            ..Ready::default()
+        };
+        assert_eq!(
+            line(&ready, Some(24512)),
+            "175.2 MB bundle, broadcast to 4 nodes in 0.8 s, unpacked in 1.9 s, 24,512 operations answered locally"
+        );
+        let here = Ready { nodes: 1, staged: 1, ..ready.clone() };
+        assert_eq!(line(&here, None), "175.2 MB bundle, unpacked on this node in 1.9 s");
+        let again = Ready { bundle_bytes: 0, ..ready };
+        assert_eq!(line(&again, Some(7)), "the stage was there already on 4 nodes, 7 operations answered locally");
+    }
+}

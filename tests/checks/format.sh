@@ -1,0 +1,3 @@
+#!/bin/bash
+# The code is formatted.
+cargo fmt --all --check

@@ -1,0 +1,61 @@
+# launch.sh: the words that start a job on the virtual cluster, per launcher; sourced by tests. Works with bash arrays so
+# that a test can put words before the launcher (`pyshm-run mpiexec ...`) and before the program.
+#
+#   launch_words FLAVOR root|user [RANKS [NODES]]     default 8 ranks on 4 nodes, the same number on each; sets
+#       LAUNCH=(mpiexec ... )     the launcher and its options; the program follows
+#       LAUNCH_ENV=(NAME=value …) what the launcher and the ranks need in the environment
+#       ALLOC=(salloc ...)        for Slurm: the allocation that the job runs in; else empty
+#       FORWARD=x                 option that forwards a variable (`-x`, Open MPI), empty where all are forwarded
+#       PYTHON                    the interpreter to run, of the environment that fits the flavor's MPI
+#       LOGIN=(vcluster exec…)    how to run a command on n0 as that user
+#
+# Flavors: hydra (MPICH wheel), ompi (mpirun of Open MPI 4.1), srun-pmi2 (MPICH), srun-pmix (Open MPI).
+# The environment is that of tests/env/make-env.sh in $TEST_ENV, default target/test-env.
+#
+#   "${LOGIN[@]}" env "${LAUNCH_ENV[@]}" "${ALLOC[@]}" pyshm-run "${LAUNCH[@]}" pyshm-run "$PYTHON" app.py OUT
+
+_launch_dir=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd -P)
+. "$_launch_dir/common.sh"
+: "${TEST_ENV:=$CHECKOUT/target/test-env}"
+VCLUSTER=$_launch_dir/vcluster
+FLAVORS=(hydra ompi srun-pmi2 srun-pmix)
+export VCLUSTER_DIR
+
+launch_words() {
+    local flavor=$1 who=$2 ranks=${3:-8} nodes=${4:-4} per_node
+    per_node=$((ranks / nodes))
+    LAUNCH=() LAUNCH_ENV=() ALLOC=() FORWARD=''
+    PYTHON=$TEST_ENV/venv/bin/python
+    case $who in
+        root) LOGIN=("$VCLUSTER" exec n0) ;;
+        user) LOGIN=("$VCLUSTER" exec-as "$CLUSTER_USER" n0) ;;
+        *) echo "launch_words: root or user, not $who" >&2; return 2 ;;
+    esac
+    case $flavor in
+        hydra)
+            LAUNCH=("$TEST_ENV/venv/bin/mpiexec" -launcher ssh)
+            [ "$who" = user ] || LAUNCH+=(-launcher-exec "$_launch_dir/fake-ssh")
+            LAUNCH+=(-f "$STATE/hosts.hydra" -n "$ranks" -ppn "$per_node") ;;
+        ompi)
+            # UCX and libfabric look for hardware for seconds; TCP and shared memory are what the cluster has.
+            LAUNCH_ENV=(OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_pml=ob1 OMPI_MCA_btl=tcp,vader,self
+                OMPI_MCA_btl_tcp_if_include=eth0 OMPI_MCA_oob_tcp_if_include=eth0)
+            LAUNCH=(mpirun.openmpi)
+            [ "$who" = user ] || LAUNCH+=(--allow-run-as-root --mca plm_rsh_agent "$_launch_dir/fake-ssh")
+            LAUNCH+=(--hostfile "$STATE/hosts.ompi" --map-by "ppr:$per_node:node" --bind-to none -n "$ranks")
+            FORWARD=-x
+            PYTHON=$TEST_ENV/venv-ompi/bin/python ;;
+        srun-pmi2 | srun-pmix)
+            ALLOC=(salloc -Q -N "$nodes" -n "$ranks" --ntasks-per-node="$per_node")
+            LAUNCH=(srun --mpi="${flavor#srun-}" -N "$nodes" -n "$ranks" --ntasks-per-node="$per_node")
+            if [ "$flavor" = srun-pmix ]; then
+                # UCX over TCP, not ob1: with srun a fast rank's first message can reach a rank that is still in
+                # MPI_Init, and ob1 of 4.1 and 5.0 then crashes (open-mpi/ompi issue 12495; 1 of 13 runs on a busy machine).
+                LAUNCH_ENV=(OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_pml=ucx OMPI_MCA_btl=self
+                    OMPI_MCA_pml_ucx_tls=any OMPI_MCA_pml_ucx_devices=any
+                    UCX_TLS=tcp,self,sysv,posix UCX_NET_DEVICES=eth0 PMIX_MCA_psec=native)
+                PYTHON=$TEST_ENV/venv-ompi/bin/python
+            fi ;;
+        *) echo "launch_words: unknown flavor $flavor" >&2; return 2 ;;
+    esac
+}

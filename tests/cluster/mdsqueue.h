@@ -1,0 +1,82 @@
+/*
+ * mdsqueue.h: what all mounts of mdsfs share through one mapped file: a queue for metadata, one for data, counters.
+ * The order of `enum op` is the order in which `mdsfs stat` prints.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Those before CLOSE are the metadata server's; the rest are counted only. */
+enum op { LOOKUP, NEGATIVE, GETATTR, OPEN, OPENDIR, READDIR, READLINK, STATFS, CLOSE, READ, READ_BYTES, OPS };
+static const char *const op_names[OPS] = {"lookup",  "lookup_neg", "getattr", "open", "opendir",   "readdir",
+                                          "readlink", "statfs",    "close",   "read", "read_bytes"};
+
+struct shared {
+    _Atomic long mds_next; /* when the metadata queue is free again, ns of CLOCK_MONOTONIC */
+    _Atomic long mds_rate; /* operations a second */
+    _Atomic long latency_us;
+    _Atomic long oss_rate_mb;
+    _Atomic long oss_next; /* the same for data */
+    _Atomic long waited_ns;
+    _Atomic long count[16];
+};
+
+static struct shared *shared;
+static long now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+static void sleep_until(long t) {
+    struct timespec when = {t / 1000000000L, t % 1000000000L};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, 0) == EINTR) {
+    }
+}
+
+/* Takes the next place in a queue that is busy for `cost` ns with each request; returns when it is done. */
+static long enqueue(_Atomic long *queue, long at, long cost) {
+    long old = atomic_load(queue), done;
+    do {
+        done = (old > at ? old : at) + cost;
+    } while (!atomic_compare_exchange_weak(queue, &old, done));
+    return done;
+}
+
+static void mds(enum op op) {
+    long at = now(), done = at, rate = shared->mds_rate;
+    shared->count[op]++;
+    if (rate > 0)
+        done = enqueue(&shared->mds_next, at, 1000000000L / rate);
+    done += shared->latency_us * 1000;
+    if (done > at) {
+        sleep_until(done);
+        shared->waited_ns += done - at;
+    }
+}
+
+static void oss(long bytes) {
+    long rate = shared->oss_rate_mb;
+    shared->count[READ]++;
+    shared->count[READ_BYTES] += bytes;
+    if (rate > 0)
+        sleep_until(enqueue(&shared->oss_next, now(), bytes * 1000 / rate));
+}
+
+static struct shared *map(const char *file) {
+    int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    void *at = MAP_FAILED;
+    if (fd >= 0 && ftruncate(fd, sizeof(struct shared)) == 0)
+        at = mmap(0, sizeof(struct shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) {
+        perror(file);
+        exit(1);
+    }
+    close(fd);
+    return at;
+}

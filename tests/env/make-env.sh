@@ -1,0 +1,136 @@
+#!/bin/bash
+# make-env.sh DIR [--large]: makes the Python environments of the tests below DIR (e.g. target/test-env).
+#
+#   DIR/base       the interpreter's own prefix, copied so that an ordinary user can read it; absent where the
+#                  interpreter is the system's (/usr), which is never bundled
+#   DIR/venv       a venv of it: numpy, scipy, mpi4py and MPICH with mpicc and mpiexec
+#   DIR/venv-ompi  the same without MPICH: mpi4py then takes the system's Open MPI
+#   DIR/prefix     --large: one hand-built prefix of some 600 MB for staging benchmarks (as PREFIX/bin/python,
+#                  no venv; where the interpreter is the system's, a venv with copied binaries)
+#
+# Must stay true: nothing outside DIR and pip's cache is written; run again it does nothing (DIR/*.stamp hold what
+# each was made from); every .pyc is there, whatever PYTHONDONTWRITEBYTECODE says; libraries keep the absolute
+# RUNPATHs that a prefix has which was built in place.
+set -euo pipefail
+here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
+usage() { echo "usage: make-env.sh DIR [--large]" >&2; exit 2; }
+
+large=
+dir=
+for word in "$@"; do
+    case $word in
+        --large) large=1 ;;
+        -*) usage ;;
+        *) [ -z "$dir" ] || usage; dir=$word ;;
+    esac
+done
+[ -n "$dir" ] || usage
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd -P)
+umask 022
+unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONSTARTUP
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
+
+# One maker at a time: tests that run side by side all call this script.
+exec 9>"$dir/.lock"
+flock 9
+
+# `python3` may be a wrapper script (pyenv): only the interpreter knows where it lives.
+python=${PYTHON:-python3}
+read -r base_prefix version < <("$python" -I -c \
+    'import sys; print(sys.base_prefix, "%d.%d" % sys.version_info[:2])')
+"$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "make-env.sh: $python is older than 3.11" >&2
+    exit 1
+}
+case $base_prefix in / | /usr) system_base=1 ;; *) system_base= ;; esac
+
+# Raise `recipe` when an environment made before must be made again. Not this file's own text: an environment is
+# made in its place, under the feet of jobs that run.
+recipe=1
+stamp_of() { { echo "$recipe $dir $base_prefix $("$python" -I -VV)"; cat /dev/null "$@"; } | sha256sum | cut -d' ' -f1; }
+fresh() { [ "$(cat "$dir/$1.stamp" 2>/dev/null)" = "$2" ]; }
+say() { echo "make-env.sh: $*" >&2; }
+
+# Copies the interpreter's prefix without tests, static libraries and other people's packages, and tells every
+# text file and library in the copy where it now lies.
+copy_base() {
+    local to=$1 file rpath
+    rm -rf "$to"
+    mkdir -p "$to"
+    (cd "$base_prefix" && tar -cf - --exclude="./lib/python$version/site-packages/*" \
+        --exclude="./lib/python$version/test" --exclude="./lib/python$version/idlelib" \
+        --exclude="./lib/python$version/*/test" --exclude="./lib/python$version/*/tests" \
+        --exclude="./lib/python$version/tkinter" --exclude="./lib/python$version/EXTERNALLY-MANAGED" \
+        --exclude='*.a' --exclude='__pycache__' \
+        ./bin/python* ./lib ./include) | tar -C "$to" -xf -
+    { grep -rlI --exclude='*.py' -- "$base_prefix" "$to/bin" "$to/lib" || true
+      grep -lI -- "$base_prefix" "$to/lib/python$version"/_sysconfigdata*.py || true; } |
+        while read -r file; do [ -L "$file" ] || sed -i "s|$base_prefix|$to|g" "$file"; done
+    find "$to/bin" "$to/lib" -type f \( -name '*.so*' -o -name "python$version" \) | while read -r file; do
+        rpath=$(patchelf --print-rpath "$file" 2>/dev/null) || continue
+        case $rpath in
+            *"$base_prefix"*) patchelf --set-rpath "${rpath//"$base_prefix"/"$to"}" "$file" ;;
+        esac
+    done
+    ln -sf "python$version" "$to/bin/python"
+}
+
+interpreter() { if [ -n "$system_base" ]; then echo "$base_prefix/bin/python$version"; else echo "$dir/base/bin/python$version"; fi; }
+
+# make_venv NAME requirements…
+make_venv() {
+    local name=$1 file args=()
+    shift
+    for file in "$@"; do args+=(-r "$file"); done
+    rm -rf "${dir:?}/$name"
+    "$(interpreter)" -m venv "$dir/$name"
+    "$dir/$name/bin/python" -m pip install -q --only-binary :all: "${args[@]}"
+    compile "$dir/$name/bin/python" "$dir/$name/lib"
+}
+
+# Exit status ignored: packages carry templates that are not Python.
+compile() { "$1" -m compileall -q -j 2 "$2" >/dev/null 2>&1 || true; }
+
+need=("$here/requirements.txt")
+if [ -z "$system_base" ]; then
+    stamp=$(stamp_of)
+    if ! fresh base "$stamp"; then
+        say "base: a copy of $base_prefix"
+        copy_base "$dir/base"
+        compile "$dir/base/bin/python" "$dir/base/lib"
+        echo "$stamp" >"$dir/base.stamp"
+    fi
+fi
+stamp=$(stamp_of "${need[@]}" "$here/requirements-mpich.txt")
+if ! fresh venv "$stamp"; then
+    say "venv"
+    make_venv venv "${need[@]}" "$here/requirements-mpich.txt"
+    echo "$stamp" >"$dir/venv.stamp"
+fi
+stamp=$(stamp_of "${need[@]}")
+if ! fresh venv-ompi "$stamp"; then
+    say "venv-ompi"
+    make_venv venv-ompi "${need[@]}"
+    echo "$stamp" >"$dir/venv-ompi.stamp"
+fi
+
+if [ -n "$large" ]; then
+    need+=("$here/requirements-mpich.txt" "$here/requirements-large.txt")
+    stamp=$(stamp_of "${need[@]}")
+    if ! fresh prefix "$stamp"; then
+        say "prefix (large)"
+        rm -rf "$dir/prefix"
+        if [ -n "$system_base" ]; then
+            "$(interpreter)" -m venv --copies "$dir/prefix"
+        else
+            copy_base "$dir/prefix"
+            "$dir/prefix/bin/python" -m ensurepip >/dev/null
+        fi
+        args=()
+        for file in "${need[@]}"; do args+=(-r "$file"); done
+        "$dir/prefix/bin/python" -m pip install -q --only-binary :all: "${args[@]}"
+        compile "$dir/prefix/bin/python" "$dir/prefix/lib"
+        echo "$stamp" >"$dir/prefix.stamp"
+    fi
+fi

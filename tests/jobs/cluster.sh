@@ -1,0 +1,152 @@
+#!/bin/bash
+# The main job on four virtual nodes, 8 ranks, under real launchers: results as bare, no operation on the environment by
+# any rank, the bundle opened once, one unpacking a node, nothing left behind.
+. "$(dirname "$0")/harness.sh"
+VCLUSTER_DIR=$(mktemp -d /var/tmp/pyshm-cluster.XXXXXX); chmod 755 "$VCLUSTER_DIR"
+TEST_ENV=$env_dir
+. "$top/tests/cluster/launch.sh"
+trap '"$VCLUSTER" down; rmdir "$VCLUSTER_DIR" 2>/dev/null' EXIT
+"$VCLUSTER" up 4 || exit 1
+"$VCLUSTER" slurm >/dev/null || exit 1
+job() { timeout 170 "$top/tests/cluster/run-mpi.sh" "$@"; }
+
+nodes_are_clean() {
+  local i left
+  for i in 0 1 2 3 4; do
+    left=$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 | grep -vE '/(vader|osc|sem\.|mpich|psm|ucx)' | head -3)
+    [ -z "$left" ] || fail "n$i has $left"
+  done
+}
+
+# What ranks did from their first exec on: ops TRACE FROM DIR… prints the number of operations on the DIRs. That the
+# ranks were seen at all is shown by what they do in the stage.
+ops() {
+  local trace=$1 from=$2; shift 2
+  local under=() dir
+  for dir; do under+=(--under "$dir"); done
+  local count=(python3 "$tools/count_ops.py" "$trace" --from-exec "$from" --ignore-exec '^"/proc/self/exe"' --json)
+  "${count[@]}" --under /dev/shm | python3 -c 'import json, sys
+seen = json.load(sys.stdin)
+assert seen["processes"] >= 8 and seen["total"] > 5000, seen' || { echo "the ranks were not seen"; return; }
+  "${count[@]}" "${under[@]}" | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'
+}
+opened() { grep -cE "open(at)?\(.*\"$2\".* = [0-9]" "$1"; }
+
+bare_run() { # FLAVOR [--user]: once for each, shared by the tests
+  out=$VCLUSTER_DIR/bare-$1${2:-}
+  [ -d "$out" ] && return
+  install -d -m 777 "$out"
+  job ${2:+"$2"} "$1" python "$tools/app.py" "$out" >&2
+}
+
+started_from_stage='^"[^"]*/bin/pyshm-exec"'
+
+before_the_launcher() { # FLAVOR VENV
+  local flavor=$1 env=$2 bundle out
+  bundle=$(bundle_of "$(basename "$env")" "$env") || fail "no bundle"
+  bare_run "$flavor"
+  mkdir "$work/out"
+  job --before "$tools/trace.sh $work/trace $pyshm_run --no-fallback -b $bundle" "$flavor" python "$tools/app.py" "$work/out" || fail "the job failed"
+  check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 8 "$out" "$work/out"
+  equal "operations of all ranks" 0 "$(ops "$work/trace" "$started_from_stage" "$env" "$env_dir/base" "$top/target/pyshm" "$bundle")"
+  equal "times the bundle was opened" 1 "$(opened "$work/trace" "$bundle")"
+  equal "nodes that unpacked" 4 "$(grep -cE 'openat\(.*/\.new-[^"]*/index".*O_CREAT.* = [0-9]' "$work/trace")"
+  nodes_are_clean
+}
+test_hydra_with_mpich_makes_no_operation_on_the_environment() { before_the_launcher hydra "$venv"; }
+test_mpirun_of_open_mpi_makes_no_operation_on_the_environment() { before_the_launcher ompi "$venv_ompi"; }
+
+as_a_user() { # FLAVOR VENV
+  local flavor=$1 env=$2 bundle
+  bundle=$(bundle_of "$(basename "$env")" "$env") || fail "no bundle"
+  bare_run "$flavor" --user
+  chmod 777 "$work"; install -d -m 777 "$work/out"
+  job --user --before "$pyshm_run --no-fallback --summary -b $bundle" "$flavor" python "$tools/app.py" "$work/out" 2>&1 | tee "$work/said" || fail "the job failed"
+  check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 8 "$out" "$work/out"
+  contains "the summary" "$(cat "$work/said")" "broadcast to 4 nodes"
+  nodes_are_clean
+}
+test_an_ordinary_user_runs_under_hydra() { as_a_user hydra "$venv"; }
+test_an_ordinary_user_runs_under_open_mpi() { as_a_user ompi "$venv_ompi"; }
+
+as_the_ranks_program() { # FLAVOR VENV
+  local flavor=$1 env=$2 bundle under
+  bundle=$(bundle_of "$(basename "$env")" "$env") || fail "no bundle"
+  bare_run "$flavor"
+  mkdir "$work/out"
+  job --before "$tools/trace.sh $work/trace" --inside "$pyshm_run --no-fallback -b $bundle" "$flavor" python "$tools/app.py" "$work/out" || fail "the job failed"
+  check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 8 "$out" "$work/out"
+  equal "operations on environment and bundle" 0 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$env" "$env_dir/base" "$bundle")"
+  equal "operations on the installation: each rank's exec" 8 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$top/target/pyshm")"
+  equal "times the bundle was opened: once a node" 4 "$(opened "$work/trace" "$bundle")"
+  equal "nodes that unpacked" 4 "$(grep -cE 'openat\(.*/\.new-[^"]*/index".*O_CREAT.* = [0-9]' "$work/trace")"
+  nodes_are_clean
+}
+test_ranks_of_hydra_stage_by_themselves() { as_the_ranks_program hydra "$venv"; }
+test_ranks_of_open_mpi_stage_by_themselves() { as_the_ranks_program ompi "$venv_ompi"; }
+
+test_without_a_bundle_the_prefixes_are_found_and_cached() {
+  bare_run hydra
+  mkdir "$work/out" "$work/again"
+  export PYSHM_CACHE=$work/cache
+  job --before "$tools/trace.sh $work/trace $pyshm_run --no-fallback" hydra python "$tools/app.py" "$work/out" || fail "the job failed"
+  check "the results are those of the bare run" python3 "$tools/compare.py" --ignore environ/PYSHM --size 8 "$out" "$work/out"
+  equal "operations of all ranks" 0 "$(ops "$work/trace" "$started_from_stage" "$venv" "$env_dir/base" "$top/target/pyshm" "$work/cache")"
+  job --before "$pyshm_run --no-fallback -v" hydra python "$tools/app.py" "$work/again" >"$work/said" 2>&1 || fail "the second job failed"
+  [[ $(cat "$work/said") != *"making the bundle"* ]] || fail "the second job packed again"
+  nodes_are_clean
+}
+
+test_srun_stages_on_all_nodes_of_the_allocation() {
+  local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
+  bare_run srun-pmi2
+  mkdir "$work/out"
+  job --before "$pyshm_run --no-fallback --summary -b $bundle" srun-pmi2 python "$tools/app.py" "$work/out" >"$work/said" 2>&1 || { cat "$work/said"; fail "the job failed"; }
+  check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 8 "$out" "$work/out"
+  contains "the summary" "$(cat "$work/said")" "broadcast to 4 nodes"
+  nodes_are_clean
+}
+
+test_environment_variables_alone_reroute_the_ranks() {
+  local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
+  mkdir "$work/out"
+  job --before "$tools/trace.sh $work/trace $pyshm_run --no-fallback --reroute env -b $bundle" hydra python -c \
+    'import sys, numpy, mpi4py; assert sys.prefix.startswith("/dev/shm/pyshm-"), sys.prefix; assert numpy.__file__.startswith("/dev/shm/"), numpy.__file__' || fail "the job failed"
+  nodes_are_clean
+}
+
+test_a_node_without_room_runs_from_the_shared_file_system() {
+  local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
+  bare_run hydra
+  mkdir "$work/out"
+  VCLUSTER_WD=/ "$VCLUSTER" exec n3 mount -o remount,size=100m /dev/shm
+  job --before "$pyshm_run -b $bundle" hydra python "$tools/app.py" "$work/out" >"$work/said" 2>&1 || { cat "$work/said"; fail "the job failed"; }
+  job --before "$pyshm_run --no-fallback -b $bundle" hydra python "$tools/app.py" "$work/out" >"$work/strict" 2>&1; local code=$?
+  VCLUSTER_WD=/ "$VCLUSTER" exec n3 mount -o remount,size=4g /dev/shm
+  check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 8 "$out" "$work/out"
+  contains "the warning" "$(cat "$work/said")" "1 of 4 nodes"
+  contains "the numbers" "$(cat "$work/said")" "are needed"
+  equal "one line of warning" 1 "$(grep -c 'pyshm-run:' "$work/said")"
+  [ "$code" != 0 ] || fail "--no-fallback ran the job"
+  nodes_are_clean
+}
+
+test_a_damaged_bundle_is_said_once_and_the_job_runs() {
+  bare_run hydra
+  mkdir "$work/out"
+  python3 - "$(bundle_of venv "$venv")" "$work/bad.tar.zst" <<'PY'
+import sys
+data = bytearray(open(sys.argv[1], "rb").read())
+data[len(data) * 2 // 3] ^= 1
+open(sys.argv[2], "wb").write(data)
+PY
+  job --before "$pyshm_run -b $work/bad.tar.zst" hydra python "$tools/app.py" "$work/out" >"$work/said" 2>&1 || { cat "$work/said"; fail "the job failed"; }
+  check "the results are those of the bare run" python3 "$tools/compare.py" --size 8 "$out" "$work/out"
+  equal "one line of warning" 1 "$(grep -c 'pyshm-run:' "$work/said")"
+  contains "the bundle's name" "$(cat "$work/said")" "$work/bad.tar.zst"
+  job --before "$pyshm_run --no-fallback -b $work/bad.tar.zst" hydra python "$tools/app.py" "$work/out"
+  equal "exit code with --no-fallback" 65 $?
+  nodes_are_clean
+}
+
+run_tests

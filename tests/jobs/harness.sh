@@ -1,0 +1,52 @@
+# Sourced by every job test: runs the functions named test_*, each in a subshell of its own, and counts them.
+#
+# A test file defines test_… functions and ends with `run_tests`. A test fails when it returns non-zero; `check` and its
+# like say why. $work is a new directory for each test, visible on every node of the virtual cluster.
+set -uo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+env_dir=$top/target/test-env
+venv=$env_dir/venv
+venv_ompi=$env_dir/venv-ompi
+pyshm=$top/target/pyshm/bin/pyshm
+pyshm_run=$top/target/pyshm/bin/pyshm-run
+tools=$top/tests/tools
+# The tests decide what is bundled and cached where.
+unset PYSHM_CACHE PYSHM_STAGE PYSHM_DISABLE PYSHM_BCAST PYSHM_BCAST_LAUNCH LD_PRELOAD PYTHONDONTWRITEBYTECODE
+export PYTHONHASHSEED=0
+
+fail() { echo "    FAILED: $*" >&2; exit 1; }
+# check WHAT COMMAND…: the command must succeed.
+check() { local what=$1; shift; "$@" || fail "$what"; }
+# equal WHAT EXPECTED GOT
+equal() { [ "$2" = "$3" ] || fail "$1: expected '$2', got '$3'"; }
+# contains WHAT TEXT PATTERN
+contains() { [[ $2 == *"$3"* ]] || fail "$1: no '$3' in: $2"; }
+
+# The bundle of an environment, made once for all test files: bundle_of NAME PREFIX prints its path.
+bundle_of() {
+  local bundle=$top/target/test-bundles/$1.tar.zst
+  mkdir -p "${bundle%/*}"
+  [ -e "$bundle" ] || "$pyshm" bundle env "$2" -o "$bundle" -q || return 1
+  echo "$bundle"
+}
+
+# Directories whose operations are counted, as options for count_ops.py: the environment and its base interpreter.
+watch() { local p; for p in $("$1/bin/python" -c 'import sys; print(*sorted({sys.prefix, sys.base_prefix}))'); do echo --under "$p"; done; }
+
+run_tests() {
+  local name passed=0 failed=0 begun output
+  for name in $(declare -F | awk '$3 ~ /^test_/ { print $3 }'); do
+    [[ -z ${ONLY:-} || $name == *$ONLY* ]] || continue
+    work=$(mktemp -d /var/tmp/pyshm-job.XXXXXX); chmod 755 "$work"; begun=$SECONDS
+    output=$work.log
+    if ( "$name" ) >"$output" 2>&1; then
+      passed=$((passed + 1)); echo "  ok   ${name#test_} ($((SECONDS - begun)) s)"
+    else
+      failed=$((failed + 1)); echo "  FAIL ${name#test_} ($((SECONDS - begun)) s)"; sed 's/^/      /' "$output" | tail -n 40
+    fi
+    [ -n "${KEEP:-}" ] || rm -rf "$work" "$output"
+  done
+  echo "$passed $failed" >> "${RESULTS:-/dev/null}"
+  [ "$failed" = 0 ]
+}

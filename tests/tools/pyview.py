@@ -1,0 +1,100 @@
+"""Python's own view of its environment, as plain data: what must be equal between a bare and a pyshm run.
+
+Shared by app.py (under MPI) and view.py (without). Must stay true: importable as a module without side effects (spawn
+pools import it), and deterministic: no times of reading, no process ids, no addresses.
+"""
+import os
+import re
+import sys
+import sysconfig
+
+# Variables that differ between ranks or between two starts of the same job; everything else must be equal.
+VOLATILE = re.compile(
+    r"^(PMI|PMIX|OMPI|ORTE|PRTE|HYD|HYDRA|MPIR?_|MPICH|SLURM|SLURMD|SRUN|SSH_|XDG_SESSION_ID|TMUX|UCX_|FI_"
+    r"|IPATH_NO_BACKTRACE$|HFI_NO_BACKTRACE$|KRB5CCNAME$|HOSTNAME$|HOST$|_$|WINDOWID$|TMPDIR$|LS_COLORS$)"
+)
+
+
+def environment():
+    return {k: v for k, v in sorted(os.environ.items()) if not VOLATILE.match(k)}
+
+
+def interpreter():
+    """sys, sysconfig and where modules come from."""
+    import site
+
+    names = ("prefix", "base_prefix", "exec_prefix", "base_exec_prefix", "executable", "path", "orig_argv", "argv",
+             "platlibdir", "pycache_prefix")
+    view = {"sys." + name: getattr(sys, name, None) for name in names}
+    view["sys._base_executable"] = getattr(sys, "_base_executable", None)
+    view["sys.path_importer_cache"] = sorted(sys.path_importer_cache)
+    view["sysconfig.paths"] = sysconfig.get_paths()
+    view["sysconfig.vars"] = {k: sysconfig.get_config_var(k) for k in
+                              ("prefix", "exec_prefix", "LIBDIR", "LIBPL", "BINDIR", "INCLUDEPY", "SCRIPTDIR")}
+    view["site.packages"] = site.getsitepackages()
+    view["modules"] = {
+        name: [getattr(module, "__file__", None), getattr(module, "__cached__", None),
+               list(getattr(module, "__path__", []))]
+        for name, module in sorted(sys.modules.items()) if not name.startswith("__")
+    }
+    return view
+
+
+def process():
+    return {
+        "getcwd": os.getcwd(),
+        "proc.exe": os.readlink("/proc/self/exe"),
+        "proc.cwd": os.readlink("/proc/self/cwd"),
+        "environ": environment(),
+    }
+
+
+def stat_of(path, follow=True):
+    """Every field but the time of the last read."""
+    try:
+        s = os.stat(path, follow_symlinks=follow)
+    except OSError as error:
+        return repr(error)
+    return [s.st_mode, s.st_ino, s.st_dev, s.st_nlink, s.st_uid, s.st_gid, s.st_size, s.st_mtime_ns, s.st_ctime_ns,
+            s.st_blksize, s.st_blocks]
+
+
+def directory(path):
+    """What listdir, scandir and stat say of a directory, sorted by name."""
+    try:
+        entries = sorted(os.scandir(path), key=lambda e: e.name)
+    except OSError as error:
+        return repr(error)
+    return {
+        "listdir": sorted(os.listdir(path)),
+        "scandir": [[e.name, e.path, e.inode(), e.is_dir(), e.is_file(), e.is_symlink()] for e in entries],
+        "stat": {e.name: stat_of(e.path, follow=False) for e in entries},
+        "readlink": {e.name: os.readlink(e.path) for e in entries if e.is_symlink()},
+        "realpath": {e.name: os.path.realpath(e.path) for e in entries if e.is_symlink()},
+    }
+
+
+def in_worker(number):
+    """Runs in a process of a multiprocessing pool: computes a little and says where it stands."""
+    import numpy
+
+    value = float(numpy.abs(numpy.fft.rfft(numpy.arange(64.0) + number)).sum())
+    return [number, value.hex(), sys.executable, sys.prefix, os.getcwd(), numpy.__file__,
+            os.readlink("/proc/self/exe")]
+
+
+def pool(method, workers=2):
+    """The answers of a process pool. Not multiprocessing.Pool: that replaces workers that die at once for ever."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context(method)) as processes:
+        return list(processes.map(in_worker, range(workers * 2)))
+
+
+def run(words, **options):
+    """A child's status and output."""
+    import subprocess
+
+    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, **options)
+    return {"status": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
