@@ -270,6 +270,16 @@ impl Stage {
         self.view.diverged.count(self.stripe, answered);
     }
 
+    /// Puts `<stage>/fs` and the absolute `path` into `name`, a NUL behind them; `None` where they do not fit.
+    pub fn staged_name(&self, path: &[u8], name: &mut [u8; PATH_MAX]) -> Option<()> {
+        let mut at = 0;
+        for part in [self.dir(), b"/fs", path, b"\0"] {
+            name.get_mut(at..at + part.len())?.copy_from_slice(part);
+            at += part.len();
+        }
+        Some(())
+    }
+
     /// The original path that a path in the stage stands for: its tail.
     pub fn original<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
         let below = path.strip_prefix(self.dir())?;

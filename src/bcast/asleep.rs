@@ -15,27 +15,33 @@ use super::leaders::Leaders;
 const LOOK: Duration = Duration::from_millis(80);
 
 /// Whether rank 0 was told to end: its standard input has ended, or said `purge`.
+#[derive(Clone, Default)]
 pub(super) struct Ending {
     told: Arc<AtomicBool>,
+    /// By a word, so that whoever said it still listens.
+    by_word: Arc<AtomicBool>,
 }
 
 impl Ending {
     /// Begins to watch the standard input, on rank 0 only: what launchers give to the others has ended already.
     pub fn watch(root: bool) -> Self {
-        let told = Arc::new(AtomicBool::new(false));
+        let ending = Self::default();
         if root {
-            let told = told.clone();
+            let ending = ending.clone();
             std::thread::spawn(move || {
-                let lines = std::io::stdin().lock().lines().map_while(Result::ok);
-                for line in lines {
-                    if line.trim() == "purge" {
-                        break;
-                    }
-                }
-                told.store(true, Ordering::Release);
+                let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
+                let word = lines.any(|line| line.trim() == "purge");
+                ending.by_word.store(word, Ordering::Release);
+                ending.told.store(true, Ordering::Release);
             });
         }
-        Self { told }
+        ending
+    }
+
+    /// Whether someone still listens to what rank 0 says. Where pyshm-run is gone, a word to it would end the
+    /// launcher, and with it the others before they have cleaned up.
+    pub fn is_heard(&self) -> bool {
+        !self.is_told() || self.by_word.load(Ordering::Acquire)
     }
 
     /// Whether it has happened.

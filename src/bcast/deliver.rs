@@ -51,7 +51,8 @@ pub(super) fn bundle(
                 unpacked
             })
         });
-        let mut source = reader.map(|reader| Source { reader, ending, refused: &refused, failed: None });
+        let mut source =
+            reader.map(|reader| Source { reader, ending, refused: &refused, failed: None });
         let complete = broadcast(leaders, length, source.as_mut(), to);
         let unpacked = unpacking.and_then(|thread| thread.join().ok());
         let failed = source.and_then(|source| source.failed);
@@ -111,12 +112,22 @@ impl Source<'_> {
 }
 
 /// Broadcasts all chunks and hands them on; `false` when rank 0 has stopped.
-fn broadcast(leaders: &Leaders, length: u64, mut source: Option<&mut Source<'_>>, to: SyncSender<Vec<u8>>) -> bool {
+fn broadcast(
+    leaders: &Leaders,
+    length: u64,
+    mut source: Option<&mut Source<'_>>,
+    to: SyncSender<Vec<u8>>,
+) -> bool {
     let root = leaders.comm.process_at_rank(0);
-    let mut sizes = (0..length.div_ceil(CHUNK as u64)).map(|i| (length - i * CHUNK as u64).min(CHUNK as u64) as usize);
+    let mut sizes = (0..length.div_ceil(CHUNK as u64))
+        .map(|i| (length - i * CHUNK as u64).min(CHUNK as u64) as usize);
     let mut fill = |source: &mut Option<&mut Source<'_>>| -> Vec<Vec<u8>> {
         let sizes = sizes.by_ref().take(IN_FLIGHT);
-        sizes.map(|size| source.as_mut().map_or_else(|| vec![0; size + 1], |source| source.next(size))).collect()
+        sizes
+            .map(|size| {
+                source.as_mut().map_or_else(|| vec![0; size + 1], |source| source.next(size))
+            })
+            .collect()
     };
     let mut to = Some(to);
     let mut arrived = Vec::new();
@@ -125,7 +136,8 @@ fn broadcast(leaders: &Leaders, length: u64, mut source: Option<&mut Source<'_>>
         let mut next = Vec::new();
         scope(|scope| {
             let start = |chunk| Some(root.immediate_broadcast_into(scope, chunk));
-            let mut requests: Vec<_> = current.iter_mut().map(|chunk| start(&mut chunk[..])).collect();
+            let mut requests: Vec<_> =
+                current.iter_mut().map(|chunk| start(&mut chunk[..])).collect();
             for chunk in arrived.drain(..) {
                 hand_on(chunk, &mut to, &mut || poll(&mut requests));
             }
@@ -153,7 +165,11 @@ fn broadcast(leaders: &Leaders, length: u64, mut source: Option<&mut Source<'_>>
 }
 
 /// Gives a chunk to the unpacking, or drops it where that has ended. MPI makes progress meanwhile.
-fn hand_on(chunk: Vec<u8>, to: &mut Option<SyncSender<Vec<u8>>>, progress: &mut dyn FnMut() -> bool) {
+fn hand_on(
+    chunk: Vec<u8>,
+    to: &mut Option<SyncSender<Vec<u8>>>,
+    progress: &mut dyn FnMut() -> bool,
+) {
     let mut chunk = chunk;
     while let Some(sender) = to.as_ref() {
         match sender.try_send(chunk) {

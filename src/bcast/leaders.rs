@@ -62,7 +62,8 @@ pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
 /// A process that the launcher says is one of several, but that MPI sees alone, has the wrong MPI.
 fn singleton(size: usize) -> Option<Error> {
     let names = ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"];
-    let (name, said) = names.iter().find_map(|n| Some((n, std::env::var(n).ok()?.parse::<usize>().ok()?)))?;
+    let (name, said) =
+        names.iter().find_map(|n| Some((n, std::env::var(n).ok()?.parse::<usize>().ok()?)))?;
     (said != size).then(|| {
         Error::Unavailable(format!(
             "the launcher started {said} processes ({name}) but MPI sees {size}: this helper was built with another \
@@ -119,7 +120,8 @@ impl Leaders {
 
     /// Rank 0's value, on all nodes.
     pub fn share<T: Serialize + DeserializeOwned>(&self, mine: Option<T>) -> Result<T> {
-        let failed = |e: serde_json::Error| Error::system("share a decision among the nodes")(e.into());
+        let failed =
+            |e: serde_json::Error| Error::system("share a decision among the nodes")(e.into());
         // An error here is one everywhere: the others read nothing.
         let bytes = mine.map(|value| serde_json::to_vec(&value).unwrap_or_default());
         serde_json::from_slice(&self.share_bytes(bytes)).map_err(failed)
@@ -154,7 +156,8 @@ impl Leaders {
         }
         let mut all = vec![0u8; MESSAGE * self.count()];
         root.gather_into_root(&text[..], &mut all[..]);
-        let message = |text: &[u8]| String::from_utf8_lossy(text).trim_end_matches('\0').to_string();
+        let message =
+            |text: &[u8]| String::from_utf8_lossy(text).trim_end_matches('\0').to_string();
         all.chunks(MESSAGE).map(message).filter(|m| !m.is_empty()).collect()
     }
 

@@ -79,6 +79,7 @@ pub fn main() -> ExitCode {
         return error.exit_code().into();
     }
     cleanup::on_orphaned();
+    cleanup::include_mapped();
     cleanup::spread();
     match leaders::join(cli.nodes) {
         Err(error) => {
@@ -108,7 +109,7 @@ fn work(cli: &Cli, leaders: &Leaders) -> Result<()> {
                 (released.answered, released.passed)
             });
             let (answered, passed) = (leaders.sum(answered), leaders.sum(passed));
-            if leaders.is_root() {
+            if leaders.is_root() && ending.is_heard() {
                 Event::Purged { answered, passed }.say();
             }
         }
@@ -195,7 +196,8 @@ fn deliver_all(
     let begun = Instant::now();
     let runtime = Runtime {
         shim: leaders.share_bytes(source.as_mut().map(|s| std::mem::take(&mut s.runtime.shim))),
-        trampoline: leaders.share_bytes(source.as_mut().map(|s| std::mem::take(&mut s.runtime.trampoline))),
+        trampoline: leaders
+            .share_bytes(source.as_mut().map(|s| std::mem::take(&mut s.runtime.trampoline))),
     };
     for (i, (name, length)) in bundles.iter().enumerate() {
         let reader = source.as_mut().map(|s| &mut s.readers[i]);
@@ -229,7 +231,8 @@ struct Source {
 impl Source {
     fn open(cli: &Cli) -> Result<Self> {
         let runtime = Runtime::read()?;
-        let mut readers = cli.bundles.iter().map(|b| Reader::open(b)).collect::<Result<Vec<_>>>()?;
+        let mut readers =
+            cli.bundles.iter().map(|b| Reader::open(b)).collect::<Result<Vec<_>>>()?;
         if !cli.interests.is_empty() {
             readers.retain(|r| r.manifest().covers(&cli.interests));
         }

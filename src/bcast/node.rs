@@ -33,8 +33,13 @@ pub(super) struct Node {
 impl Node {
     /// Looks for the stage, and begins to build it where it is not there.
     pub fn prepare(root: &Path, id: &StageId, options: BuildOptions) -> Self {
-        let mut node =
-            Self { place: None, dir: PathBuf::new(), id: id.clone(), state: State::Held, unpacked_bytes: 0 };
+        let mut node = Self {
+            place: None,
+            dir: PathBuf::new(),
+            id: id.clone(),
+            state: State::Held,
+            unpacked_bytes: 0,
+        };
         node.state = match Place::open(root) {
             Err(error) => State::Failed(error),
             Ok(place) => {
@@ -103,7 +108,9 @@ impl Node {
         }
         if matches!(self.state, State::Failed(_)) {
             // Nothing more can be done where not even this works: the launcher will say so.
-            let _ = runtime.publish_hollow(&place, &self.id).and_then(|stage| hold(&place, &stage, false));
+            let _ = runtime
+                .publish_hollow(&place, &self.id)
+                .and_then(|stage| hold(&place, &stage, false));
         }
     }
 

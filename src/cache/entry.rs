@@ -96,7 +96,8 @@ impl Entry {
     }
 
     pub fn describe(&self, prefix: &Path, report: &PackReport) -> Result<()> {
-        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let created =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let info = EntryInfo {
             name: String::new(),
             prefix: prefix.to_path_buf(),
@@ -108,14 +109,16 @@ impl Entry {
             busy: false,
         };
         let temporary = self.temporary();
-        let text = serde_json::to_vec_pretty(&info).map_err(|e| Error::write(temporary.path())(e.into()))?;
+        let text = serde_json::to_vec_pretty(&info)
+            .map_err(|e| Error::write(temporary.path())(e.into()))?;
         std::fs::write(temporary.path(), text).map_err(Error::write(temporary.path()))?;
         temporary.publish(&self.dir.join(INFO))
     }
 
     /// What it holds; `None` for a directory that is no entry, or one that is not finished.
     pub fn info(&self) -> Option<EntryInfo> {
-        let mut info: EntryInfo = serde_json::from_slice(&std::fs::read(self.dir.join(INFO)).ok()?).ok()?;
+        let mut info: EntryInfo =
+            serde_json::from_slice(&std::fs::read(self.dir.join(INFO)).ok()?).ok()?;
         let bundle = self.bundle().metadata().ok()?;
         info.bytes = bundle.len();
         info.name = self.dir.file_name()?.to_string_lossy().into_owned();
@@ -133,9 +136,13 @@ impl Entry {
         files.flatten().any(|file| {
             let name = file.file_name();
             let name = name.to_string_lossy();
-            let marks = name.starts_with(USE) || name.starts_with(TEMPORARY) || name == super::lock::NAME;
+            let marks =
+                name.starts_with(USE) || name.starts_with(TEMPORARY) || name == super::lock::NAME;
             let modified = file.metadata().and_then(|m| m.modified());
-            marks && modified.is_ok_and(|m| now.duration_since(m).is_ok_and(|age| age < ABANDONED) || m > now)
+            marks
+                && modified.is_ok_and(|m| {
+                    now.duration_since(m).is_ok_and(|age| age < ABANDONED) || m > now
+                })
         })
     }
 
@@ -191,6 +198,7 @@ pub(super) fn unique(start: &str, end: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let host = rustix::system::uname().nodename().to_string_lossy().replace('/', "_");
     let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+    let nanos =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
     format!("{start}{host}-{pid}-{count}-{nanos:x}{end}")
 }

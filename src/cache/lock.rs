@@ -98,7 +98,9 @@ impl Lock {
         let beating = std::thread::spawn(move || {
             let mut count = 1u64;
             while stopped.recv_timeout(pace.beat) == Err(RecvTimeoutError::Timeout) {
-                let _ = file.write_all_at(line(&name, count).as_bytes(), 0).and_then(|()| file.sync_data());
+                let _ = file
+                    .write_all_at(line(&name, count).as_bytes(), 0)
+                    .and_then(|()| file.sync_data());
                 count += 1;
             }
         });
@@ -134,7 +136,9 @@ impl Drop for Lock {
 fn write_lock(path: &Path, token: &str) -> Result<(File, String)> {
     let text = line(token, 0);
     let file = File::create_new(path).map_err(Error::write(path))?;
-    file.write_all_at(text.as_bytes(), 0).and_then(|()| file.sync_data()).map_err(Error::write(path))?;
+    file.write_all_at(text.as_bytes(), 0)
+        .and_then(|()| file.sync_data())
+        .map_err(Error::write(path))?;
     Ok((file, text))
 }
 
@@ -149,8 +153,11 @@ mod tests {
 
     use super::*;
 
-    const FAST: Pace =
-        Pace { beat: Duration::from_millis(50), stale: Duration::from_millis(400), settle: Duration::from_millis(50) };
+    const FAST: Pace = Pace {
+        beat: Duration::from_millis(50),
+        stale: Duration::from_millis(400),
+        settle: Duration::from_millis(50),
+    };
 
     #[test]
     fn one_at_a_time_holds_it() {

@@ -45,7 +45,12 @@ pub fn directory() -> Result<PathBuf> {
     let found = variable("PYSHM_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|d| d.join("pyshm")))
         .or_else(|| variable("HOME").map(|d| d.join(".cache/pyshm")));
-    let missing = || Error::Usage("failed to find the cache's directory: set PYSHM_CACHE or HOME to an absolute path".into());
+    let missing = || {
+        Error::Usage(
+            "failed to find the cache's directory: set PYSHM_CACHE or HOME to an absolute path"
+                .into(),
+        )
+    };
     found.filter(|d| d.is_absolute()).ok_or_else(missing)
 }
 
@@ -103,7 +108,11 @@ pub struct Cached {
 /// [`Error::TryAgain`] when the prefix does not stop changing, and what [`pack`] says.
 pub fn ensure(prefix: &Path, quiet: bool, say: &dyn Fn(&str)) -> Result<Cached> {
     let cache = directory()?;
-    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&cache).map_err(Error::write(&cache))?;
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(&cache)
+        .map_err(Error::write(&cache))?;
     let entry = Entry::of(&cache, prefix)?;
     if let Some(cached) = fresh(&entry)? {
         return Ok(cached);
@@ -161,7 +170,13 @@ fn make(entry: &Entry, prefix: &Path, quiet: bool) -> Result<Manifest> {
 fn entry_name(prefix: &Path) -> String {
     let name: String = prefix
         .file_name()
-        .map(|n| n.to_string_lossy().chars().filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c)).take(40).collect())
+        .map(|n| {
+            n.to_string_lossy()
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+                .take(40)
+                .collect()
+        })
         .unwrap_or_default();
     let hash = blake3::hash(prefix.as_os_str().as_bytes()).to_hex();
     format!("{name}-{}", &hash[..16])

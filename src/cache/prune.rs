@@ -27,7 +27,8 @@ pub fn list(directory: &Path) -> Result<Vec<EntryInfo>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         names => names.map_err(Error::read("cache", directory))?,
     };
-    let mut entries: Vec<_> = names.flatten().filter_map(|n| Entry { dir: n.path() }.info()).collect();
+    let mut entries: Vec<_> =
+        names.flatten().filter_map(|n| Entry { dir: n.path() }.info()).collect();
     entries.sort_by_key(|e| e.used);
     Ok(entries)
 }
@@ -77,7 +78,12 @@ mod tests {
         std::fs::write(dir.join("info.json"), info).unwrap();
         std::fs::write(dir.join("used"), "").unwrap();
         let used = SystemTime::now() - Duration::from_secs(days * 86_400);
-        std::fs::File::options().write(true).open(dir.join("used")).unwrap().set_modified(used).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(dir.join("used"))
+            .unwrap()
+            .set_modified(used)
+            .unwrap();
         dir
     }
 

@@ -27,8 +27,10 @@ pub struct List {
 
 /// `pyshm cache prune`
 #[derive(Debug, Args)]
-#[command(after_help = "Without options it removes the least recently used bundles until the cache is no larger than \
-PYSHM_CACHE_MAX (20 GB unless set).")]
+#[command(
+    after_help = "Without options it removes the least recently used bundles until the cache is no larger than \
+PYSHM_CACHE_MAX (20 GB unless set)."
+)]
 pub struct Prune {
     /// Everything
     #[arg(long)]
@@ -58,7 +60,8 @@ impl CacheCommand {
             Self::Prune(options) => {
                 let capped = !options.all && options.older_than.is_none();
                 let cap = if capped { Some(cache::cap()?) } else { None };
-                let options_of = PruneOptions { all: options.all, older_than_days: options.older_than, cap };
+                let options_of =
+                    PruneOptions { all: options.all, older_than_days: options.older_than, cap };
                 let removed = cache::prune(&directory, &options_of)?;
                 if options.json {
                     return print_json(&removed);
@@ -71,7 +74,9 @@ impl CacheCommand {
 }
 
 fn show(entry: &EntryInfo) {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
     let days = now.saturating_sub(entry.used) / 86_400;
     let used = match days {
         0 => "used today".to_string(),
@@ -79,5 +84,9 @@ fn show(entry: &EntryInfo) {
         n => format!("used {n} days ago"),
     };
     let size = progress::bytes(entry.bytes);
-    println!("{size:>10}  {used}{}  {}", if entry.busy { ", in use" } else { "" }, entry.prefix.display());
+    println!(
+        "{size:>10}  {used}{}  {}",
+        if entry.busy { ", in use" } else { "" },
+        entry.prefix.display()
+    );
 }

@@ -34,7 +34,11 @@ pub fn choose(
     say: &dyn Fn(&str),
 ) -> Result<Result<Chosen, String>> {
     let program = program.and_then(|p| command::find(p).ok());
-    if named.is_empty() { automatic(program.as_deref(), ranks, say) } else { explicit(named, program.as_deref()).map(Ok) }
+    if named.is_empty() {
+        automatic(program.as_deref(), ranks, say)
+    } else {
+        explicit(named, program.as_deref()).map(Ok)
+    }
 }
 
 fn explicit(named: &[PathBuf], program: Option<&Path>) -> Result<Chosen> {
@@ -59,7 +63,11 @@ fn stage_id(bundles: &[PathBuf], interests: &[PathBuf]) -> Result<StageId> {
     StageId::parse(&hash.finalize().to_hex()[..16])
 }
 
-fn automatic(program: Option<&Path>, ranks: usize, say: &dyn Fn(&str)) -> Result<Result<Chosen, String>> {
+fn automatic(
+    program: Option<&Path>,
+    ranks: usize,
+    say: &dyn Fn(&str),
+) -> Result<Result<Chosen, String>> {
     let Some(interpreter) = command::interpreter(program) else {
         return Ok(Err("no Python interpreter is on PATH".into()));
     };
@@ -67,7 +75,10 @@ fn automatic(program: Option<&Path>, ranks: usize, say: &dyn Fn(&str)) -> Result
     let prefixes = python.bundled();
     if prefixes.is_empty() {
         let names: Vec<_> = python.prefixes.iter().map(|p| p.display().to_string()).collect();
-        return Ok(Err(format!("{} is never bundled by itself; name a bundle with -b", names.join(", "))));
+        return Ok(Err(format!(
+            "{} is never bundled by itself; name a bundle with -b",
+            names.join(", ")
+        )));
     }
     let (mut bundles, mut uses, mut unpacked) = (Vec::new(), Vec::new(), 0);
     for prefix in prefixes {
@@ -99,8 +110,12 @@ fn interests(program: Option<&Path>) -> Vec<PathBuf> {
         add(program.to_path_buf());
         let interpreter = command::interpreter(Some(program));
         // A wrapper (pyenv's) says nothing by where it lies: it is asked.
-        let wrapper = interpreter.as_deref().filter(|i| python::is_interpreter(program) && command::is_script(i));
-        for prefix in wrapper.and_then(|w| Python::ask(w).ok()).map(|p| p.prefixes).unwrap_or_default() {
+        let wrapper = interpreter
+            .as_deref()
+            .filter(|i| python::is_interpreter(program) && command::is_script(i));
+        for prefix in
+            wrapper.and_then(|w| Python::ask(w).ok()).map(|p| p.prefixes).unwrap_or_default()
+        {
             if python::may_bundle(&prefix) {
                 add(prefix);
             }

@@ -59,9 +59,11 @@ pub fn run(command: &[OsString], inbox: &Inbox) -> Result<Ended> {
         return Ok(Ended::Signal(signal));
     }
     let name = command[0].to_string_lossy().into_owned();
-    let mut child = Command::new(&command[0]).args(&command[1..]).spawn().map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => Error::CommandNotFound(name),
-        _ => Error::NotExecutable { command: name, cause },
+    let mut child = Command::new(&command[0]).args(&command[1..]).spawn().map_err(|cause| {
+        match cause.kind() {
+            io::ErrorKind::NotFound => Error::CommandNotFound(name),
+            _ => Error::NotExecutable { command: name, cause },
+        }
     })?;
     loop {
         if let Some(status) = child.try_wait().map_err(Error::system("wait for the command"))? {

@@ -21,10 +21,11 @@ struct Registered {
     files: Vec<PathBuf>,
     places: Vec<Place>,
     hold: Option<Hold>,
+    mapped: bool,
 }
 
 static REGISTERED: Mutex<Registered> =
-    Mutex::new(Registered { files: Vec::new(), places: Vec::new(), hold: None });
+    Mutex::new(Registered { files: Vec::new(), places: Vec::new(), hold: None, mapped: false });
 
 fn registered() -> MutexGuard<'static, Registered> {
     REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
@@ -45,6 +46,12 @@ pub fn register_place(place: &Place) {
     registered().places.push(place.clone());
 }
 
+/// Removes the segments in `/dev/shm` that this process has mapped if it is stopped: MPI's own, which it only removes
+/// itself when it ends in good order.
+pub fn include_mapped() {
+    registered().mapped = true;
+}
+
 /// Keeps `hold` until [`release`], or lets it go if the process is stopped.
 pub fn keep(hold: Hold) {
     registered().hold = Some(hold);
@@ -57,11 +64,10 @@ pub fn release() -> Option<Hold> {
 
 /// Removes everything that is registered. Called once, before the process dies.
 pub fn now() {
-    let (files, places, hold) = {
-        let mut registered = registered();
-        let Registered { files, places, hold } = std::mem::take(&mut *registered);
-        (files, places, hold)
-    };
+    let Registered { files, places, hold, mapped } = std::mem::take(&mut *registered());
+    if mapped {
+        remove_mapped();
+    }
     for file in files {
         let _ = std::fs::remove_file(file);
     }
@@ -71,6 +77,17 @@ pub fn now() {
     for place in places {
         remove_unfinished(&place);
         place.tidy();
+    }
+}
+
+fn remove_mapped() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for line in maps.lines() {
+        // Only what lies in /dev/shm itself: below it, stages and the like have removers of their own.
+        let path = line.find("/dev/shm/").map(|at| Path::new(&line[at..]));
+        if let Some(path) = path.filter(|p| p.parent() == Some(Path::new("/dev/shm"))) {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -86,7 +103,8 @@ fn remove_unfinished(place: &Place) {
         let renamed = dir.with_file_name(format!("{name}-stopped"));
         let dir = if std::fs::rename(&dir, &renamed).is_ok() { renamed } else { dir };
         let begun = Instant::now();
-        while std::fs::remove_dir_all(&dir).is_err() && dir.exists() && begun.elapsed() < PATIENCE {}
+        while std::fs::remove_dir_all(&dir).is_err() && dir.exists() && begun.elapsed() < PATIENCE {
+        }
     }
 }
 

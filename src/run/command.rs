@@ -107,7 +107,8 @@ mod tests {
     fn script(dir: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = dir.join(name);
         std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+            .unwrap();
         path
     }
 
@@ -134,6 +135,9 @@ mod tests {
         assert_eq!(interpreter(Some(&direct)), Some("/x/bin/python3".into()));
         assert!(is_script(&direct));
         assert!(!is_script(Path::new("/bin/sh")));
-        assert_eq!(interpreter(Some(Path::new("/y/bin/python3.11"))), Some("/y/bin/python3.11".into()));
+        assert_eq!(
+            interpreter(Some(Path::new("/y/bin/python3.11"))),
+            Some("/y/bin/python3.11".into())
+        );
     }
 }

@@ -101,7 +101,10 @@ impl Event {
 /// A failure that another process reported, with its exit code.
 #[must_use]
 pub fn reported(message: String, code: u8) -> Error {
-    Error::Reported { message, code: if code == exit_codes::OK { exit_codes::UNAVAILABLE } else { code } }
+    Error::Reported {
+        message,
+        code: if code == exit_codes::OK { exit_codes::UNAVAILABLE } else { code },
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +113,12 @@ mod tests {
 
     #[test]
     fn events_survive_the_pipe_and_chatter_is_ignored() {
-        let ready = Event::Ready(Ready { stage: "/dev/shm/x".into(), nodes: 4, staged: 3, ..Ready::default() });
+        let ready = Event::Ready(Ready {
+            stage: "/dev/shm/x".into(),
+            nodes: 4,
+            staged: 3,
+            ..Ready::default()
+        });
         let line = serde_json::to_string(&ready).unwrap();
         assert!(line.starts_with(r#"{"event":"ready","stage":"/dev/shm/x","nodes":4"#), "{line}");
         assert_eq!(Event::read(&line), Some(ready));

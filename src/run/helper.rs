@@ -52,7 +52,8 @@ impl Request {
     /// # Errors
     /// [`Error::System`] when the request cannot be written down.
     pub fn command(&self) -> Result<Command> {
-        let text = serde_json::to_string(self).map_err(|e| Error::system("describe what to stage")(e.into()))?;
+        let text = serde_json::to_string(self)
+            .map_err(|e| Error::system("describe what to stage")(e.into()))?;
         // By this name it is found even if the installation was replaced meanwhile, and without a look-up there.
         let mut command = Command::new("/proc/self/exe");
         command.arg(ARGUMENT).arg(text);
@@ -62,7 +63,8 @@ impl Request {
 
 /// The helper's whole life.
 pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
-    let request = request.and_then(OsStr::to_str).and_then(|text| serde_json::from_str::<Request>(text).ok());
+    let request =
+        request.and_then(OsStr::to_str).and_then(|text| serde_json::from_str::<Request>(text).ok());
     let Some(request) = request else {
         eprintln!("pyshm-run: {ARGUMENT} is for pyshm-run's own use");
         return crate::exit_codes::USAGE.into();
@@ -97,7 +99,8 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
             eprintln!("pyshm-run: {text}");
         }
     };
-    let chosen = bundles::choose(&request.bundles, request.program.as_deref(), request.ranks, &say)?;
+    let chosen =
+        bundles::choose(&request.bundles, request.program.as_deref(), request.ranks, &say)?;
     let chosen = match chosen {
         Ok(chosen) => chosen,
         Err(reason) => {
@@ -107,12 +110,14 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     };
     if !request.stage {
         let id = chosen.id.to_string();
-        Event::Prepared(Prepared { id, bundles: chosen.bundles, interests: chosen.interests }).say();
+        Event::Prepared(Prepared { id, bundles: chosen.bundles, interests: chosen.interests })
+            .say();
         return Ok(chosen.uses);
     }
     let place = Place::open(&request.root)?;
     cleanup::register_place(&place);
-    let options = BuildOptions { threads: request.threads, interests: chosen.interests, keep: request.keep };
+    let options =
+        BuildOptions { threads: request.threads, interests: chosen.interests, keep: request.keep };
     let Some(staged) = stage_here(&place, &chosen.id, &chosen.bundles, options)? else {
         return Err(covers_nothing(&chosen.bundles));
     };

@@ -113,7 +113,14 @@ fn open(place: &Place, path: &Path) -> io::Result<File> {
         _ => {}
     }
     let flags = OFlags::NOFOLLOW.bits() as i32;
-    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path)
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags)
+        .open(path)
 }
 
 /// Removes records that a crash left: nobody holds their lock, and their stage is gone.
@@ -130,9 +137,10 @@ pub fn sweep(place: &Place) {
         let in_use = match stage {
             Some(id) => place.stage_dir(&id).exists(),
             // Ranks without a stage hold nothing: a record of theirs is left for a day.
-            None => entry.metadata().and_then(|m| m.modified()).is_ok_and(|m| {
-                m.elapsed().is_ok_and(|age| age < Duration::from_secs(86_400))
-            }),
+            None => entry
+                .metadata()
+                .and_then(|m| m.modified())
+                .is_ok_and(|m| m.elapsed().is_ok_and(|age| age < Duration::from_secs(86_400))),
         };
         if !in_use {
             let _ = std::fs::remove_file(&path);
@@ -171,14 +179,22 @@ fn launched_by() -> String {
     {
         return format!("slurm {job}.{step}");
     }
-    let names = ["PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid", "OMPI_MCA_orte_hnp_uri", "PMI_JOBID", "PMI_PORT", "PALS_APID"];
+    let names = [
+        "PMIX_NAMESPACE",
+        "OMPI_MCA_ess_base_jobid",
+        "OMPI_MCA_orte_hnp_uri",
+        "PMI_JOBID",
+        "PMI_PORT",
+        "PALS_APID",
+    ];
     if let Some((name, value)) = names.iter().find_map(|name| Some((name, variable(name)?))) {
         return format!("{name} {value}");
     }
     let parent = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
     let stat = std::fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
     // Field 22, the start time; the name in field 2 may hold blanks.
-    let begun = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)).unwrap_or("");
+    let begun =
+        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)).unwrap_or("");
     format!("parent {parent} {begun}")
 }
 
@@ -202,7 +218,8 @@ fn local_size_of(variable: &dyn Fn(&str) -> Option<String>) -> Option<usize> {
 /// The limit on waiting, from `PYSHM_WAIT`.
 #[must_use]
 pub fn patience() -> Duration {
-    let seconds = std::env::var_os("PYSHM_WAIT").and_then(|v| OsStr::to_str(&v)?.trim().parse().ok());
+    let seconds =
+        std::env::var_os("PYSHM_WAIT").and_then(|v| OsStr::to_str(&v)?.trim().parse().ok());
     Duration::from_secs(seconds.unwrap_or(300))
 }
 
@@ -223,7 +240,8 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let locked = Locked::take(&place, "x.job", Duration::from_secs(10)).unwrap().unwrap();
+                    let locked =
+                        Locked::take(&place, "x.job", Duration::from_secs(10)).unwrap().unwrap();
                     let mut record = locked.read().unwrap_or_else(|| {
                         led.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                         Record { stage: Some("0123456789abcdef".into()), ..Record::default() }
@@ -251,7 +269,9 @@ mod tests {
     fn a_record_without_its_stage_is_swept() {
         let (_root, place) = place();
         let locked = Locked::take(&place, "x.job", Duration::ZERO).unwrap().unwrap();
-        locked.write(&Record { stage: Some("0123456789abcdef".into()), arrived: 1, left: 0 }).unwrap();
+        locked
+            .write(&Record { stage: Some("0123456789abcdef".into()), arrived: 1, left: 0 })
+            .unwrap();
         sweep(&place);
         assert!(place.dir().join("by-job/x.job").exists());
         drop(locked);
@@ -262,13 +282,19 @@ mod tests {
     #[test]
     fn the_local_size_is_the_launchers_and_not_a_batch_scripts() {
         let of = |pairs: &'static [(&str, &str)]| {
-            local_size_of(&|name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_string()))
+            local_size_of(&|name| {
+                pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_string())
+            })
         };
         assert_eq!(of(&[("MPI_LOCALNRANKS", "4")]), Some(4));
         assert_eq!(of(&[("OMPI_COMM_WORLD_LOCAL_SIZE", "2")]), Some(2));
         assert_eq!(of(&[("SLURM_STEP_TASKS_PER_NODE", "8(x2)")]), None);
         assert_eq!(
-            of(&[("SLURM_STEP_TASKS_PER_NODE", "8,2"), ("SLURM_LOCALID", "0"), ("SLURM_NODEID", "1")]),
+            of(&[
+                ("SLURM_STEP_TASKS_PER_NODE", "8,2"),
+                ("SLURM_LOCALID", "0"),
+                ("SLURM_NODEID", "1")
+            ]),
             Some(2)
         );
         assert_eq!(of(&[]), None);

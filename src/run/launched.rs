@@ -117,11 +117,19 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
 fn helper(plan: &Plan) -> Result<PathBuf> {
     let helper = install::broadcaster(plan.mpi)?;
     command::find(helper.as_os_str()).map_err(|e| {
-        Error::Unavailable(format!("the broadcast helper cannot be started ({e}): set PYSHM_BCAST to one that can"))
+        Error::Unavailable(format!(
+            "the broadcast helper cannot be started ({e}): set PYSHM_BCAST to one that can"
+        ))
     })
 }
 
-fn broadcast(cli: &Cli, plan: &Plan, helper: &PathBuf, prepared: &Prepared, inbox: &Inbox) -> Result<Staged> {
+fn broadcast(
+    cli: &Cli,
+    plan: &Plan,
+    helper: &PathBuf,
+    prepared: &Prepared,
+    inbox: &Inbox,
+) -> Result<Staged> {
     let mut command = Command::new(&plan.step[0]);
     command.args(&plan.step[1..]).arg(helper);
     command.arg("--root").arg(&cli.root).args(["--id", &prepared.id]);
@@ -155,9 +163,22 @@ fn broadcast(cli: &Cli, plan: &Plan, helper: &PathBuf, prepared: &Prepared, inbo
     if !ready.failures.is_empty() {
         let without = ready.nodes - ready.staged;
         let first = one_line(&ready.failures[0]);
-        eprintln!("pyshm-run: warning: {without} of {} nodes run from the shared file system ({first})", ready.nodes);
+        if !cli.falls_back() {
+            step.finish(inbox);
+            let text = format!("{without} of {} nodes could not be staged ({first})", ready.nodes);
+            return Err(Error::Unavailable(text));
+        }
+        eprintln!(
+            "pyshm-run: warning: {without} of {} nodes run from the shared file system ({first})",
+            ready.nodes
+        );
     }
-    cli.say(&format!("staged in {} on {} of {} nodes", ready.stage.display(), ready.staged, ready.nodes));
+    cli.say(&format!(
+        "staged in {} on {} of {} nodes",
+        ready.stage.display(),
+        ready.staged,
+        ready.nodes
+    ));
     Ok(Staged::ByStep(step, ready))
 }
 
@@ -178,8 +199,14 @@ fn clean_environment(command: &mut Command) {
         "MPIR_CVAR_ENABLE_GPU",
     ];
     // MPICH_GPU_SUPPORT_ENABLED needs a GPU and its library in every process, …
-    const GONE_STARTS: [&str; 6] =
-        ["SLURM_NTASKS", "SLURM_CPU_BIND", "SLURM_MEM_PER_", "SLURM_GPU", "SLURM_GRES", "MPICH_GPU_"];
+    const GONE_STARTS: [&str; 6] = [
+        "SLURM_NTASKS",
+        "SLURM_CPU_BIND",
+        "SLURM_MEM_PER_",
+        "SLURM_GPU",
+        "SLURM_GRES",
+        "MPICH_GPU_",
+    ];
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if GONE.contains(&&*text) || GONE_STARTS.iter().any(|s| text.starts_with(s)) {

@@ -69,11 +69,15 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
     let patience = job::patience();
     let locked = Locked::take(&place, &key, patience).map_err(plain)?.ok_or_else(|| {
         let seconds = patience.as_secs();
-        plain(Error::TryAgain(format!("this node's stage was not there after {seconds} s (PYSHM_WAIT)")))
+        plain(Error::TryAgain(format!(
+            "this node's stage was not there after {seconds} s (PYSHM_WAIT)"
+        )))
     })?;
     let mut record = locked.read();
-    let known = record.as_ref().and_then(|r| r.stage.clone()).and_then(|id| StageId::parse(&id).ok());
-    let mut hold = known.as_ref().and_then(|id| Hold::take(&place, &Stage::find(&place, id)?, cli.keep).ok());
+    let known =
+        record.as_ref().and_then(|r| r.stage.clone()).and_then(|id| StageId::parse(&id).ok());
+    let mut hold =
+        known.as_ref().and_then(|id| Hold::take(&place, &Stage::find(&place, id)?, cli.keep).ok());
     if known.is_some() && hold.is_none() {
         // What the record names is gone.
         record = None;
@@ -134,18 +138,28 @@ fn lead(cli: &Cli, place: &Place, inbox: &Inbox) -> Result<Option<(Hold, Ready)>
 }
 
 /// Runs a helper that stages on this node, and takes over the stage from it.
-pub(super) fn stage_by_helper(cli: &Cli, request: &Request, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
+pub(super) fn stage_by_helper(
+    cli: &Cli,
+    request: &Request,
+    inbox: &Inbox,
+) -> Result<Option<(Hold, Ready)>> {
     let mut step = Step::help(request.command()?, inbox)?;
     match step.wait(inbox, None)? {
         Event::Ready(ready) => {
             let place = Place::open(&cli.root)?;
-            let gone = || Error::TryAgain(format!("the stage {} is gone: try again", ready.stage.display()));
+            let gone = || {
+                Error::TryAgain(format!("the stage {} is gone: try again", ready.stage.display()))
+            };
             let id = ready.stage.file_name().and_then(|n| n.to_str()).ok_or_else(gone)?;
             let stage = Stage::find(&place, &StageId::parse(id)?).ok_or_else(gone)?;
             let hold = Hold::take(&place, &stage, cli.keep)?;
             // Only now that the stage has another user may the helper let go of it.
             step.finish(inbox);
-            cli.say(&format!("staged in {} in {:.1} s", ready.stage.display(), ready.unpack_seconds));
+            cli.say(&format!(
+                "staged in {} in {:.1} s",
+                ready.stage.display(),
+                ready.unpack_seconds
+            ));
             Ok(Some((hold, ready)))
         }
         Event::Nothing { reason } => {

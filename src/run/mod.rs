@@ -82,7 +82,10 @@ fn staged_command(cli: &Cli, programs: &[usize], stage: &Path) -> Vec<OsString> 
 /// Whether an error concerns the command and not its staging.
 fn is_commands_own(error: &Error) -> bool {
     matches!(error.exit_code(), exit_codes::NOT_FOUND | exit_codes::NOT_EXECUTABLE)
-        && matches!(error, Error::CommandNotFound(_) | Error::NotExecutable { .. } | Error::Reported { .. })
+        && matches!(
+            error,
+            Error::CommandNotFound(_) | Error::NotExecutable { .. } | Error::Reported { .. }
+        )
 }
 
 /// Staging failed because of `cause`: one line of warning, or the error itself with `--no-fallback`.
@@ -116,8 +119,12 @@ mod tests {
     #[test]
     fn a_command_that_cannot_run_is_never_fallen_back_from() {
         assert!(give_up(&cli(&["x"]), Error::CommandNotFound("x".into())).is_err());
-        assert!(give_up(&cli(&["x"]), events::reported("x: command not found".into(), 127)).is_err());
+        assert!(
+            give_up(&cli(&["x"]), events::reported("x: command not found".into(), 127)).is_err()
+        );
         assert!(give_up(&cli(&["x"]), Error::Unavailable("no MPI".into())).is_ok());
-        assert!(give_up(&cli(&["--no-fallback", "x"]), Error::Unavailable("no MPI".into())).is_err());
+        assert!(
+            give_up(&cli(&["--no-fallback", "x"]), Error::Unavailable("no MPI".into())).is_err()
+        );
     }
 }

@@ -4,7 +4,9 @@
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
+use signal_hook::consts::{
+    SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU,
+};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::origin::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
@@ -46,7 +48,8 @@ impl Inbox {
     pub fn open() -> Result<Self> {
         let (sender, receiver) = mpsc::channel();
         let ignored = ignored();
-        let handled = FORWARDED.into_iter().filter(|s| ignored & (1 << (s - 1)) == 0).chain([SIGCHLD]);
+        let handled =
+            FORWARDED.into_iter().filter(|s| ignored & (1 << (s - 1)) == 0).chain([SIGCHLD]);
         let failed = Error::system("handle signals");
         let mut signals = SignalsInfo::<WithOrigin>::new(handled).map_err(failed)?;
         let to = sender.clone();

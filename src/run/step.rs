@@ -72,7 +72,8 @@ impl Step {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let failed = |e| Error::Unavailable(format!("failed to start the staging step {name}: {e}"));
+        let failed =
+            |e| Error::Unavailable(format!("failed to start the staging step {name}: {e}"));
         let mut child = command.spawn().map_err(failed)?;
         let stdin = child.stdin.take();
         if let Some(stdout) = child.stdout.take() {
@@ -107,12 +108,16 @@ impl Step {
                     Event::Failed { message, code } => return Err(reported(message, code)),
                     event => return Ok(event),
                 },
-                Some(Message::Silent(number)) if number == self.number => return Err(self.ended_early()),
+                Some(Message::Silent(number)) if number == self.number => {
+                    return Err(self.ended_early());
+                }
                 None if limit.is_some_and(|l| begun.elapsed() >= l) => {
                     self.stop();
                     let seconds = begun.elapsed().as_secs();
                     let name = &self.name;
-                    let text = format!("the staging step {name} said nothing for {seconds} s (PYSHM_WAIT)");
+                    let text = format!(
+                        "the staging step {name} said nothing for {seconds} s (PYSHM_WAIT)"
+                    );
                     return Err(Error::Unavailable(text));
                 }
                 _ => {}
@@ -123,16 +128,14 @@ impl Step {
     /// Ends the step as it should end: it lets go of the stage on every node. Returns the numbers of operations that
     /// were answered locally and passed, if it said them.
     pub fn finish(mut self, inbox: &Inbox) -> Option<(u64, u64)> {
-        // Some launchers do not hand on that their input has ended.
-        if let Some(stdin) = &mut self.stdin {
-            let _ = stdin.write_all(b"purge\n").and_then(|()| stdin.flush());
-        }
-        self.stdin = None;
+        self.tell();
         let begun = Instant::now();
         let mut counted = None;
         while begun.elapsed() < Duration::from_secs(5) {
             match inbox.next(Duration::from_millis(20)) {
-                Some(Message::Step(number, Event::Purged { answered, passed })) if number == self.number => {
+                Some(Message::Step(number, Event::Purged { answered, passed }))
+                    if number == self.number =>
+                {
                     counted = Some((answered, passed));
                 }
                 Some(Message::Silent(number)) if number == self.number => break,
@@ -146,13 +149,20 @@ impl Step {
 
     /// Ends the step at once, within some four seconds; it still cleans up behind itself.
     pub fn stop(&mut self) {
-        self.stdin = None;
+        self.tell();
         // A helper answers a signal; a launcher's processes can only clean up before the launcher ends them.
         if !self.group {
             self.signal(Signal::TERM);
         }
         if !self.ends_within(Duration::from_millis(2500)) {
             self.kill_after(Duration::from_millis(1500));
+        }
+    }
+
+    /// Says that it is to end; with a word, since some launchers do not hand on that their input has ended.
+    fn tell(&mut self) {
+        if let Some(mut stdin) = self.stdin.take() {
+            let _ = stdin.write_all(b"purge\n").and_then(|()| stdin.flush());
         }
     }
 
@@ -169,7 +179,8 @@ impl Step {
 
     fn signal(&self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.child.id() as i32) else { return };
-        let _ = if self.group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
+        let _ =
+            if self.group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
     }
 
     fn has_ended(&mut self) -> bool {
@@ -201,7 +212,10 @@ impl Step {
         };
         // What it wrote last may still be on its way.
         std::thread::sleep(Duration::from_millis(20));
-        let said = self.said.lock().map(|said| said.iter().map(|l| l.trim().to_string()).collect::<Vec<_>>());
+        let said = self
+            .said
+            .lock()
+            .map(|said| said.iter().map(|l| l.trim().to_string()).collect::<Vec<_>>());
         let said = first_telling(&said.unwrap_or_default());
         let name = &self.name;
         Error::Unavailable(match said {

@@ -66,6 +66,9 @@ mod tests {
         let here = Ready { nodes: 1, staged: 1, ..ready.clone() };
         assert_eq!(line(&here, None), "175.2 MB bundle, unpacked on this node in 1.9 s");
         let again = Ready { bundle_bytes: 0, ..ready };
-        assert_eq!(line(&again, Some(7)), "the stage was there already on 4 nodes, 7 operations answered locally");
+        assert_eq!(
+            line(&again, Some(7)),
+            "the stage was there already on 4 nodes, 7 operations answered locally"
+        );
     }
 }

@@ -154,8 +154,11 @@ mod tests {
     fn a_virtual_environments_packages_come_by_pythonpath_and_its_programs_first() {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap();
-        let venv =
-            manifest(&root, "venv", &["pyvenv.cfg", "bin/python", "lib/python3.11/site-packages/x.py"]);
+        let venv = manifest(
+            &root,
+            "venv",
+            &["pyvenv.cfg", "bin/python", "lib/python3.11/site-packages/x.py"],
+        );
         let base = manifest(&root, "base", &["bin/python3.11", "lib/python3.11/os.py"]);
         let got = lines(&[venv, base], &root);
         assert_eq!(got[0], "PATH+=/s/fs/base/bin");

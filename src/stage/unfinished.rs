@@ -45,10 +45,14 @@ impl Unfinished {
             Ok(()) => self.published = true,
             Err(Errno::EXIST) if !stage.is_hollow() => {
                 let there = Stage::find(place, id).filter(|there| there.lease().is_ok());
-                return there.ok_or_else(|| Error::TryAgain(format!("{stage} is being removed: try again")));
+                return there.ok_or_else(|| {
+                    Error::TryAgain(format!("{stage} is being removed: try again"))
+                });
             }
             // What was there is now under the temporary name, and goes with it.
-            Err(Errno::EXIST) => rename(RenameFlags::EXCHANGE).map_err(|e| Error::write(&stage.dir)(e.into()))?,
+            Err(Errno::EXIST) => {
+                rename(RenameFlags::EXCHANGE).map_err(|e| Error::write(&stage.dir)(e.into()))?
+            }
             Err(e) => return Err(Error::write(&stage.dir)(e.into())),
         }
         Ok(stage)

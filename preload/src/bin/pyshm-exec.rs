@@ -15,7 +15,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io::Write;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::{fs, ptr};
 
@@ -131,7 +131,10 @@ fn start_rerouted(dir: &[u8], program: &CStr, args: exec::Strings) -> c_int {
     let mut variables: Variables = unsafe { env::strings(env::environ().cast_const().cast()) }
         .map(|s| s.to_bytes().to_vec())
         .collect();
-    rerouted(&mut variables, &Path::new(std::str::from_utf8(dir).unwrap_or("")).join("env"));
+    rerouted(
+        &mut variables,
+        &Path::new(std::ffi::OsStr::from_bytes(dir)).join(layout::ENVIRONMENT),
+    );
     let variables: Vec<CString> =
         variables.into_iter().filter_map(|v| CString::new(v).ok()).collect();
     let pointers: Vec<*const c_char> =
@@ -140,7 +143,21 @@ fn start_rerouted(dir: &[u8], program: &CStr, args: exec::Strings) -> c_int {
     // SAFETY: a null-terminated array of C strings that lives until the program ends or is replaced.
     unsafe { env::replace(pointers.as_ptr()) };
     stage::turn_off();
-    start(program, args, pointers.as_ptr())
+    let Some(staged) = staged(dir, program) else { return start(program, args, pointers.as_ptr()) };
+    // A program that is named by its path is the staged one, and finds its own files beside itself by that name.
+    // SAFETY: the arguments up to their null, the first of which is the program.
+    let rest = unsafe { (1..).map(|i| *args.add(i)).take_while(|a| !a.is_null()) };
+    let args: Vec<*const c_char> =
+        [staged.as_ptr()].into_iter().chain(rest).chain([ptr::null()]).collect();
+    start(&staged, args.as_ptr(), pointers.as_ptr())
+}
+
+/// The staged copy of a program that is named by an absolute path, if there is one.
+fn staged(dir: &[u8], program: &CStr) -> Option<CString> {
+    let name = program.to_bytes();
+    let path = [dir, b"/", layout::FS.as_bytes(), name].concat();
+    let exists = name.starts_with(b"/") && Path::new(std::ffi::OsStr::from_bytes(&path)).exists();
+    if exists { CString::new(path).ok() } else { None }
 }
 
 /// Applies the stage's `env` file: `NAME=VALUE` sets, `NAME+=VALUE` puts in front with a colon, `NAME` unsets;

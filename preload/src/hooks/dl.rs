@@ -2,7 +2,8 @@
 //!
 //! dlopen looks a plain name up through the RUNPATH of its *caller*, which it knows by its return address. So the
 //! hooks of dlopen and dlmopen only exchange the path and jump on: the caller stays the caller. The exchanged path
-//! lives in the index and outlives the call.
+//! lives in the index and outlives the call. Only the failure for a library that is known to be missing is made
+//! here: a path with a slash is not searched for, so that the caller does not matter.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
@@ -11,7 +12,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use libc::{AT_FDCWD, size_t};
 
 use crate::paths::{Answer, ask, bytes};
-use crate::route::{Found, Scratch, Want};
+use crate::route::{Found, PATH_MAX, Scratch, Want};
 use crate::stage::{Stage, stage};
 use crate::sys;
 
@@ -25,11 +26,14 @@ fn find(real: &AtomicPtr<c_void>, name: &CStr) {
     }
 }
 
-/// The path to load in place of `path`.
+/// In place of a path: the real function was called already and has failed. No path lies on the first page.
+const FAILED: *const c_char = ptr::without_provenance(1);
+
+/// The path to load in place of `path`; or [`FAILED`] after `fail` was called with the name of a missing library.
 ///
 /// # Safety
 /// As dlopen's first argument.
-unsafe fn library(path: *const c_char) -> *const c_char {
+unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *const c_char {
     // SAFETY: by the caller's word.
     unsafe {
         let Some(stage) = stage() else { return path };
@@ -44,6 +48,18 @@ unsafe fn library(path: *const c_char) -> *const c_char {
                 let staged = e.staged().as_ptr().cast();
                 if sys::faccessat(AT_FDCWD, staged, libc::R_OK, 0).is_ok() { staged } else { path }
             }
+            // The loader fails by itself, and says so under the original name, without a look at the original: below
+            // the stage the name is as missing. dlerror translates it back.
+            Answer::Absent(libc::ENOENT)
+                if bytes(path).is_some_and(|text| text.starts_with(b"/")) =>
+            {
+                let mut name = [0; PATH_MAX];
+                if stage.staged_name(bytes(path).unwrap_or_default(), &mut name).is_none() {
+                    return path;
+                }
+                fail(name.as_ptr().cast());
+                FAILED
+            }
             _ => path,
         })
     }
@@ -51,18 +67,36 @@ unsafe fn library(path: *const c_char) -> *const c_char {
 
 /// # Safety
 /// As dlopen.
-unsafe extern "C" fn for_dlopen(path: *const c_char) -> *const c_char {
+unsafe extern "C" fn for_dlopen(path: *const c_char, mode: c_int) -> *const c_char {
+    type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
     find(&REAL_DLOPEN, c"dlopen");
-    // SAFETY: by the caller's word.
-    unsafe { library(path) }
+    // SAFETY: by the caller's word; the real function was found above.
+    unsafe {
+        library(path, |missing| {
+            let real =
+                core::mem::transmute::<*mut c_void, Dlopen>(REAL_DLOPEN.load(Ordering::Acquire));
+            real(missing, mode);
+        })
+    }
 }
 
 /// # Safety
 /// As dlmopen.
-unsafe extern "C" fn for_dlmopen(path: *const c_char) -> *const c_char {
+unsafe extern "C" fn for_dlmopen(
+    path: *const c_char,
+    space: libc::c_long,
+    mode: c_int,
+) -> *const c_char {
+    type Dlmopen = unsafe extern "C" fn(libc::c_long, *const c_char, c_int) -> *mut c_void;
     find(&REAL_DLMOPEN, c"dlmopen");
-    // SAFETY: by the caller's word.
-    unsafe { library(path) }
+    // SAFETY: by the caller's word; the real function was found above.
+    unsafe {
+        library(path, |missing| {
+            let real =
+                core::mem::transmute::<*mut c_void, Dlmopen>(REAL_DLMOPEN.load(Ordering::Acquire));
+            real(space, missing, mode);
+        })
+    }
 }
 
 /// Stands in front of libc's function of this name.
@@ -75,7 +109,9 @@ pub unsafe extern "C" fn dlopen(path: *const c_char, mode: c_int) -> *mut c_void
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!(
         "push rsi", "call {route}", "pop rsi",
+        "cmp rax, 1", "je 2f",
         "mov rdi, rax", "mov rax, [rip + {real}]", "jmp rax",
+        "2:", "xor eax, eax", "ret",
         route = sym for_dlopen, real = sym REAL_DLOPEN
     );
     #[cfg(target_arch = "aarch64")]
@@ -83,6 +119,7 @@ pub unsafe extern "C" fn dlopen(path: *const c_char, mode: c_int) -> *mut c_void
         "stp x29, x30, [sp, #-32]!", "mov x29, sp", "str x1, [sp, #16]",
         "bl {route}",
         "ldr x1, [sp, #16]", "ldp x29, x30, [sp], #32",
+        "cmp x0, #1", "b.ne 2f", "mov x0, xzr", "ret", "2:",
         "adrp x16, {real}", "ldr x16, [x16, :lo12:{real}]", "br x16",
         route = sym for_dlopen, real = sym REAL_DLOPEN
     );
@@ -101,15 +138,21 @@ pub unsafe extern "C" fn dlmopen(
 ) -> *mut c_void {
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!(
-        "push rdi", "push rdx", "sub rsp, 8", "mov rdi, rsi", "call {route}", "add rsp, 8", "pop rdx", "pop rdi",
+        "push rdi", "push rdx", "sub rsp, 8",
+        "xchg rdi, rsi", "call {route}",
+        "add rsp, 8", "pop rdx", "pop rdi",
+        "cmp rax, 1", "je 2f",
         "mov rsi, rax", "mov rax, [rip + {real}]", "jmp rax",
+        "2:", "xor eax, eax", "ret",
         route = sym for_dlmopen, real = sym REAL_DLMOPEN
     );
     #[cfg(target_arch = "aarch64")]
     core::arch::naked_asm!(
-        "stp x29, x30, [sp, #-32]!", "mov x29, sp", "stp x0, x2, [sp, #16]", "mov x0, x1",
+        "stp x29, x30, [sp, #-32]!", "mov x29, sp", "stp x0, x2, [sp, #16]",
+        "mov x9, x0", "mov x0, x1", "mov x1, x9",
         "bl {route}",
         "mov x1, x0", "ldp x0, x2, [sp, #16]", "ldp x29, x30, [sp], #32",
+        "cmp x1, #1", "b.ne 2f", "mov x0, xzr", "ret", "2:",
         "adrp x16, {real}", "ldr x16, [x16, :lo12:{real}]", "br x16",
         route = sym for_dlmopen, real = sym REAL_DLMOPEN
     );

@@ -52,7 +52,8 @@ impl Family {
         }
         let mut command = Command::new(path);
         command.arg("--version").stdin(Stdio::null());
-        let output = command.output().map_err(Error::system(format!("run {} --version", path.display())))?;
+        let output =
+            command.output().map_err(Error::system(format!("run {} --version", path.display())))?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         Self::from_version(&text).ok_or_else(|| {
@@ -84,7 +85,8 @@ impl Family {
             Self::Hydra => Mpi::Mpich,
             Self::OpenMpi => Mpi::OpenMpi,
             Self::Slurm => {
-                let option = step.iter().find_map(|w| w.to_str()?.strip_prefix("--mpi=").map(String::from));
+                let option =
+                    step.iter().find_map(|w| w.to_str()?.strip_prefix("--mpi=").map(String::from));
                 let kind = option.or_else(|| {
                     let at = step.iter().position(|w| w == "--mpi")?;
                     Some(step.get(at + 1)?.to_str()?.to_string())
@@ -95,7 +97,11 @@ impl Family {
                     true => (Mpi::OpenMpi, Mpi::Mpich),
                     false => (Mpi::Mpich, Mpi::OpenMpi),
                 };
-                if install::broadcaster(first).is_err() && install::broadcaster(second).is_ok() { second } else { first }
+                if install::broadcaster(first).is_err() && install::broadcaster(second).is_ok() {
+                    second
+                } else {
+                    first
+                }
             }
         }
     }

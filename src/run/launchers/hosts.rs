@@ -21,7 +21,11 @@ impl Host {
 
 /// `a,b:4`: a comma-separated list; a host without a number takes `default` ranks.
 pub fn comma_list(text: &str, default: Option<usize>) -> Vec<Host> {
-    text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| with_slots(t, default)).collect()
+    text.split(',')
+        .map(str::trim)
+        .filter(|t| !t.is_empty())
+        .map(|t| with_slots(t, default))
+        .collect()
 }
 
 /// `name` or `name:4`.
@@ -34,7 +38,9 @@ pub fn with_slots(text: &str, default: Option<usize>) -> Host {
 
 /// The lines of a host file without comments.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(|line| line.split('#').next().unwrap_or("").trim()).filter(|line| !line.is_empty())
+    text.lines()
+        .map(|line| line.split('#').next().unwrap_or("").trim())
+        .filter(|line| !line.is_empty())
 }
 
 /// The nodes that get a rank when `ranks` ranks fill `hosts` one after the other: all of them where the number of

@@ -69,7 +69,14 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
     match &nodes {
         Nodes::Here => {}
         Nodes::Named(names) => {
-            step.extend(os(["-hosts", &names.join(","), "-ppn", "1", "-n", &names.len().to_string()]));
+            step.extend(os([
+                "-hosts",
+                &names.join(","),
+                "-ppn",
+                "1",
+                "-n",
+                &names.len().to_string(),
+            ]));
         }
         Nodes::Allocated(count) => {
             let count = count.ok_or("the number of the allocation's nodes is not known")?;
@@ -92,7 +99,10 @@ fn nodes(parsed: &Parsed, ranks: Option<usize>, world: &World) -> Result<Nodes, 
     } else if let Some(file) = file {
         let text = world.read(&file)?;
         // Behind the host may stand "binding=…", "user=…", "ifname=…".
-        hosts::lines(&text).filter_map(|l| l.split_whitespace().next()).map(|h| hosts::with_slots(h, Some(1))).collect()
+        hosts::lines(&text)
+            .filter_map(|l| l.split_whitespace().next())
+            .map(|h| hosts::with_slots(h, Some(1)))
+            .collect()
     } else {
         return super::allocation(world, ranks, per_node);
     };
@@ -135,7 +145,10 @@ mod tests {
     fn only_nodes_that_get_ranks_are_staged() {
         let w = world(&[]);
         assert_eq!(step("mpiexec -hosts a,b,c -n 2 x", &w), "mpiexec -hosts a,b -ppn 1 -n 2");
-        assert_eq!(step("mpiexec -hosts a,b,c -ppn 2 -n 8 x", &w), "mpiexec -hosts a,b,c -ppn 1 -n 3");
+        assert_eq!(
+            step("mpiexec -hosts a,b,c -ppn 2 -n 8 x", &w),
+            "mpiexec -hosts a,b,c -ppn 1 -n 3"
+        );
         assert_eq!(step("mpiexec -hosts a:4,b:4 -n 3 x", &w), "mpiexec -hosts a -ppn 1 -n 1");
         assert_eq!(step("mpiexec -hosts a,a,b -n 3 x", &w), "mpiexec -hosts a,b -ppn 1 -n 2");
         assert_eq!(step("mpiexec --hosts=a,b x", &w), "mpiexec -hosts a,b -ppn 1 -n 2");
@@ -148,7 +161,8 @@ mod tests {
             "mpiexec -launcher ssh -launcher-exec /x/fake-ssh -iface eth0 -genv A B -l -hosts a,b -n 2 python a.py",
             &world(&[]),
         );
-        let want = "mpiexec -launcher ssh -launcher-exec /x/fake-ssh -iface eth0 -hosts a,b -ppn 1 -n 2";
+        let want =
+            "mpiexec -launcher ssh -launcher-exec /x/fake-ssh -iface eth0 -hosts a,b -ppn 1 -n 2";
         assert_eq!(got, want);
     }
 

@@ -84,12 +84,14 @@ impl World {
     }
 
     fn read(&self, file: &OsStr) -> Result<String, String> {
-        std::fs::read_to_string(file).map_err(|e| format!("host file {} cannot be read ({e})", file.display()))
+        std::fs::read_to_string(file)
+            .map_err(|e| format!("host file {} cannot be read ({e})", file.display()))
     }
 
     /// The variable by which a resource manager shows itself.
     fn manager(&self) -> Option<&'static str> {
-        let known = ["SLURM_JOB_ID", "PBS_NODEFILE", "LSB_MCPU_HOSTS", "PE_HOSTFILE", "COBALT_NODEFILE"];
+        let known =
+            ["SLURM_JOB_ID", "PBS_NODEFILE", "LSB_MCPU_HOSTS", "PE_HOSTFILE", "COBALT_NODEFILE"];
         known.into_iter().find(|name| self.var(name).is_some())
     }
 
@@ -102,7 +104,11 @@ impl World {
 }
 
 /// The nodes of the resource manager's allocation; this node only where there is none.
-fn allocation(world: &World, ranks: Option<usize>, per_node: Option<usize>) -> Result<Nodes, String> {
+fn allocation(
+    world: &World,
+    ranks: Option<usize>,
+    per_node: Option<usize>,
+) -> Result<Nodes, String> {
     let (names, slots) = match world.manager() {
         None => return Ok(Nodes::Here),
         Some("SLURM_JOB_ID") => {
@@ -111,7 +117,10 @@ fn allocation(world: &World, ranks: Option<usize>, per_node: Option<usize>) -> R
             let Some(names) = list.and_then(|l| hosts::expand(&l)) else {
                 return Ok(Nodes::Allocated(number.and_then(|n| n.parse().ok())));
             };
-            let slots = world.var("SLURM_TASKS_PER_NODE").and_then(|t| hosts::repeated(&t)).unwrap_or_default();
+            let slots = world
+                .var("SLURM_TASKS_PER_NODE")
+                .and_then(|t| hosts::repeated(&t))
+                .unwrap_or_default();
             (names, slots)
         }
         Some("PBS_NODEFILE") => {
@@ -125,10 +134,15 @@ fn allocation(world: &World, ranks: Option<usize>, per_node: Option<usize>) -> R
             }
             counted.into_iter().unzip()
         }
-        Some(other) => return Err(format!("the resource manager that sets {other} is not understood")),
+        Some(other) => {
+            return Err(format!("the resource manager that sets {other} is not understood"));
+        }
     };
-    let hosts: Vec<_> =
-        names.into_iter().enumerate().map(|(i, name)| hosts::Host::new(name, slots.get(i).copied())).collect();
+    let hosts: Vec<_> = names
+        .into_iter()
+        .enumerate()
+        .map(|(i, name)| hosts::Host::new(name, slots.get(i).copied()))
+        .collect();
     let used = hosts::filled(&hosts, ranks, per_node);
     Ok(match world.named(used) {
         Nodes::Named(used) => Nodes::Allocated(Some(used.len())),
@@ -174,7 +188,10 @@ pub fn plan(command: &[OsString], family: Family, world: &World) -> Result<Optio
 fn named_words(command: &[OsString], program: &OsStr) -> Result<Vec<usize>> {
     let found: Vec<usize> = (1..command.len()).filter(|i| command[*i] == program).collect();
     match found.is_empty() {
-        true => Err(Error::Usage(format!("PYSHM_PROGRAM names {}, which is no word of the command", program.display()))),
+        true => Err(Error::Usage(format!(
+            "PYSHM_PROGRAM names {}, which is no word of the command",
+            program.display()
+        ))),
         false => Ok(found),
     }
 }
@@ -242,14 +259,20 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_names_the_option_and_the_way_out() {
-        let error = plan(&words("mpiexec -odd 1 x"), Family::Hydra, &world(&[])).unwrap_err().to_string();
+        let error =
+            plan(&words("mpiexec -odd 1 x"), Family::Hydra, &world(&[])).unwrap_err().to_string();
         assert!(error.contains("-odd") && error.contains("PYSHM_BCAST_LAUNCH"), "{error}");
     }
 
     #[test]
     fn the_way_out_takes_the_whole_launch_and_the_programs_name() {
-        let w = world(&[("PYSHM_BCAST_LAUNCH", "srun -n 4 --comment 'a b'"), ("PYSHM_PROGRAM", "python")]);
-        let p = plan(&words("mpiexec -odd 1 python a : -n 1 python b"), Family::Hydra, &w).unwrap().unwrap();
+        let w = world(&[
+            ("PYSHM_BCAST_LAUNCH", "srun -n 4 --comment 'a b'"),
+            ("PYSHM_PROGRAM", "python"),
+        ]);
+        let p = plan(&words("mpiexec -odd 1 python a : -n 1 python b"), Family::Hydra, &w)
+            .unwrap()
+            .unwrap();
         assert_eq!(p.programs, [3, 8]);
         assert_eq!(p.step, ["srun", "-n", "4", "--comment", "a b"]);
         assert_eq!(p.promised, None);

@@ -82,11 +82,27 @@ const TABLE: &[Opt] = &[
     opt(&["report-pid"], Words(1), Drop),
     opt(&["report-uri"], Words(1), Drop),
     opt(&["show-progress"], Flag, Drop),
-    opt(&["rankfile", "rf"], Words(1), Refuse("places every rank by itself, which is not understood")),
+    opt(
+        &["rankfile", "rf"],
+        Words(1),
+        Refuse("places every rank by itself, which is not understood"),
+    ),
     opt(&["app"], Words(1), Refuse("names a file of programs, which is not understood")),
-    opt(&["hnp"], Words(1), Refuse("uses daemons that were started before, which is not understood")),
-    opt(&["dvm"], Words(1), Refuse("uses daemons that were started before, which is not understood")),
-    opt(&["preload-binary", "s"], Flag, Refuse("copies PROGRAM to the nodes, which pyshm does as well")),
+    opt(
+        &["hnp"],
+        Words(1),
+        Refuse("uses daemons that were started before, which is not understood"),
+    ),
+    opt(
+        &["dvm"],
+        Words(1),
+        Refuse("uses daemons that were started before, which is not understood"),
+    ),
+    opt(
+        &["preload-binary", "s"],
+        Flag,
+        Refuse("copies PROGRAM to the nodes, which pyshm does as well"),
+    ),
 ];
 
 /// Variables that a launched process needs to reach the others; `-x` of anything else concerns the application.
@@ -119,8 +135,14 @@ fn is_transport(given: &Given) -> bool {
     given.name == "x" && TRANSPORT.iter().any(|t| value.starts_with(t.as_bytes()))
 }
 
-fn nodes(parsed: &Parsed, ranks: Option<usize>, world: &World, launcher: &OsStr) -> Result<Nodes, String> {
-    let file = ["hostfile", "default-hostfile"].iter().find_map(|n| parsed.value(n)).map(OsString::from);
+fn nodes(
+    parsed: &Parsed,
+    ranks: Option<usize>,
+    world: &World,
+    launcher: &OsStr,
+) -> Result<Nodes, String> {
+    let file =
+        ["hostfile", "default-hostfile"].iter().find_map(|n| parsed.value(n)).map(OsString::from);
     let file = file.or_else(|| mca(parsed, world, "orte_default_hostfile"));
     let file = file.or_else(|| mca(parsed, world, "prte_default_hostfile"));
     let hosts = if let Some(list) = parsed.value("host") {
@@ -153,15 +175,18 @@ fn used(hosts: &[Host], ranks: Option<usize>, parsed: &Parsed) -> Vec<String> {
     match by.as_deref() {
         None | Some("slot") => {}
         Some("node") => per_node = Some(1),
-        Some(by) => match by.strip_prefix("ppr:").and_then(|p| p.strip_suffix(":node")?.parse().ok()) {
-            Some(n) => per_node = Some(n),
-            None => return hosts::filled(hosts, None, None),
-        },
+        Some(by) => {
+            match by.strip_prefix("ppr:").and_then(|p| p.strip_suffix(":node")?.parse().ok()) {
+                Some(n) => per_node = Some(n),
+                None => return hosts::filled(hosts, None, None),
+            }
+        }
     }
     if parsed.has("bynode") {
         per_node = Some(1);
     }
-    let counted_otherwise = ["npersocket", "ppr", "bycore", "nolocal"].iter().any(|n| parsed.has(n));
+    let counted_otherwise =
+        ["npersocket", "ppr", "bycore", "nolocal"].iter().any(|n| parsed.has(n));
     hosts::filled(hosts, ranks.filter(|_| !counted_otherwise), per_node)
 }
 
@@ -189,16 +214,20 @@ fn merged(hosts: Vec<Host>) -> Vec<Host> {
 /// A parameter of the modular component architecture, from the command line or the environment.
 fn mca(parsed: &Parsed, world: &World, name: &str) -> Option<OsString> {
     let given = parsed.given.iter().rev().find(|g| g.name.ends_with("mca") && g.values[0] == *name);
-    let from_environment = || ["OMPI_MCA_", "PRTE_MCA_"].iter().find_map(|p| world.var_os(&format!("{p}{name}")));
+    let from_environment =
+        || ["OMPI_MCA_", "PRTE_MCA_"].iter().find_map(|p| world.var_os(&format!("{p}{name}")));
     given.map(|g| g.values[1].clone()).or_else(from_environment)
 }
 
 /// The site's default host file, which is all comments where Open MPI is as it was installed.
 fn site_hosts(world: &World, launcher: &Path) -> Result<Vec<Host>, String> {
     let real = std::fs::canonicalize(launcher).ok();
-    let beside = real.as_deref().and_then(Path::parent).and_then(Path::parent).map(|p| p.join("etc"));
+    let beside =
+        real.as_deref().and_then(Path::parent).and_then(Path::parent).map(|p| p.join("etc"));
     let places = beside.into_iter().chain([PathBuf::from("/etc/openmpi")]);
-    for name in places.flat_map(|p| ["openmpi-default-hostfile", "prte-default-hostfile"].map(|n| p.join(n))) {
+    for name in places
+        .flat_map(|p| ["openmpi-default-hostfile", "prte-default-hostfile"].map(|n| p.join(n)))
+    {
         if name.exists() {
             return Ok(hosts::lines(&world.read(name.as_os_str())?).map(file_line).collect());
         }
@@ -224,12 +253,27 @@ mod tests {
     #[test]
     fn only_nodes_that_get_ranks_are_staged() {
         let tail = "--map-by ppr:1:node --bind-to none";
-        assert_eq!(step("mpirun --host a:2,b:2,c:2 -n 3 x"), format!("mpirun --host a:1,b:1 {tail} -n 2"));
+        assert_eq!(
+            step("mpirun --host a:2,b:2,c:2 -n 3 x"),
+            format!("mpirun --host a:1,b:1 {tail} -n 2")
+        );
         assert_eq!(step("mpirun -H a,a,b -n 2 x"), format!("mpirun --host a:1 {tail} -n 1"));
-        assert_eq!(step("mpirun -H a:4,b:4 --map-by ppr:1:node -n 2 x"), format!("mpirun --host a:1,b:1 {tail} -n 2"));
-        assert_eq!(step("mpirun -H a:4,b:4 --map-by node -n 2 x"), format!("mpirun --host a:1,b:1 {tail} -n 2"));
-        assert_eq!(step("mpirun -H a:4,b:4 -npernode 2 -n 2 x"), format!("mpirun --host a:1 {tail} -n 1"));
-        assert_eq!(step("mpirun -H a:4,b:4 --map-by core -n 2 x"), format!("mpirun --host a:1,b:1 {tail} -n 2"));
+        assert_eq!(
+            step("mpirun -H a:4,b:4 --map-by ppr:1:node -n 2 x"),
+            format!("mpirun --host a:1,b:1 {tail} -n 2")
+        );
+        assert_eq!(
+            step("mpirun -H a:4,b:4 --map-by node -n 2 x"),
+            format!("mpirun --host a:1,b:1 {tail} -n 2")
+        );
+        assert_eq!(
+            step("mpirun -H a:4,b:4 -npernode 2 -n 2 x"),
+            format!("mpirun --host a:1 {tail} -n 1")
+        );
+        assert_eq!(
+            step("mpirun -H a:4,b:4 --map-by core -n 2 x"),
+            format!("mpirun --host a:1,b:1 {tail} -n 2")
+        );
     }
 
     #[test]
@@ -248,13 +292,18 @@ mod tests {
         let got = step(
             "mpirun --allow-run-as-root --mca plm_rsh_agent /x/ssh -x OMPI_MCA_a -x HOME --tag-output -H a:1,b:1 -n 2 x",
         );
-        let want = "mpirun --allow-run-as-root --mca plm_rsh_agent /x/ssh -x OMPI_MCA_a --host a:1,b:1";
+        let want =
+            "mpirun --allow-run-as-root --mca plm_rsh_agent /x/ssh -x OMPI_MCA_a --host a:1,b:1";
         assert!(got.starts_with(want), "{got}");
     }
 
     #[test]
     fn in_an_allocation_every_node_is_staged() {
-        let w = world(&[("SLURM_JOB_ID", "7"), ("SLURM_NNODES", "4"), ("SLURM_JOB_NODELIST", "n[1-4]")]);
+        let w = world(&[
+            ("SLURM_JOB_ID", "7"),
+            ("SLURM_NNODES", "4"),
+            ("SLURM_JOB_NODELIST", "n[1-4]"),
+        ]);
         let p = parts(&words("mpirun -n 2 x"), &w).unwrap();
         assert_eq!(p.nodes, Nodes::Allocated(Some(4)));
         assert_eq!(check(&p), "mpirun --map-by ppr:1:node --bind-to none");

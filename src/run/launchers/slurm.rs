@@ -112,7 +112,9 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
     }
     if world.var("SLURM_JOB_ID").is_none() {
         // A step of its own would get another allocation, perhaps on other nodes.
-        return Err("srun outside an allocation is not understood: use it within salloc or sbatch".into());
+        return Err(
+            "srun outside an allocation is not understood: use it within salloc or sbatch".into()
+        );
     }
     let (list, count) = nodes(&parsed, world)?;
     let mut step = vec![command[0].clone()];
@@ -121,7 +123,8 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
     step.extend(os(["--overlap", "--mem=0", "-N", &count_text, "-n", &count_text]));
     step.extend(os(["--ntasks-per-node=1", "--cpu-bind=none"]));
     // One task is one core on sites with task affinity, and decoding is serial then.
-    let cpus = world.var("SLURM_JOB_CPUS_PER_NODE").and_then(|c| hosts::repeated(&c)?.into_iter().min());
+    let cpus =
+        world.var("SLURM_JOB_CPUS_PER_NODE").and_then(|c| hosts::repeated(&c)?.into_iter().min());
     if let Some(cpus) = cpus {
         step.push(format!("--cpus-per-task={cpus}").into());
     }
@@ -133,12 +136,14 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
 
 /// The nodes, where they are not all of the allocation, and their number.
 fn nodes(parsed: &Parsed, world: &World) -> Result<(Option<Vec<String>>, usize), String> {
-    let expand = |list: &str| hosts::expand(list).ok_or(format!("node list {list} is not understood"));
+    let expand =
+        |list: &str| hosts::expand(list).ok_or(format!("node list {list} is not understood"));
     let all = world.var("SLURM_JOB_NODELIST").or_else(|| world.var("SLURM_NODELIST"));
     let all = all.map(|l| expand(&l)).transpose()?;
     let number = world.var("SLURM_JOB_NUM_NODES").or_else(|| world.var("SLURM_NNODES"));
     let number = number.and_then(|n| n.parse().ok()).or(all.as_ref().map(Vec::len));
-    let number = number.ok_or("the number of the allocation's nodes is not known (SLURM_NNODES)")?;
+    let number =
+        number.ok_or("the number of the allocation's nodes is not known (SLURM_NNODES)")?;
     let text = |name| parsed.value(name).map(|v| v.to_string_lossy().into_owned());
     if let Some(list) = text("w") {
         if list.contains('/') {
@@ -146,7 +151,8 @@ fn nodes(parsed: &Parsed, world: &World) -> Result<(Option<Vec<String>>, usize),
         }
         let named = expand(&list)?;
         // With a larger -N Slurm adds nodes of its own choice.
-        let wanted = text("N").map_or(Some(named.len()), |n| n.split('-').next_back()?.parse().ok());
+        let wanted =
+            text("N").map_or(Some(named.len()), |n| n.split('-').next_back()?.parse().ok());
         if wanted == Some(named.len()) {
             let count = named.len();
             return Ok((Some(named), count));
@@ -191,7 +197,11 @@ mod tests {
 
     #[test]
     fn the_step_gets_the_cpus_of_the_smallest_node() {
-        let w = world(&[("SLURM_JOB_ID", "7"), ("SLURM_NNODES", "2"), ("SLURM_JOB_CPUS_PER_NODE", "64,32")]);
+        let w = world(&[
+            ("SLURM_JOB_ID", "7"),
+            ("SLURM_NNODES", "2"),
+            ("SLURM_JOB_CPUS_PER_NODE", "64,32"),
+        ]);
         assert!(check(&parts(&words("srun x"), &w).unwrap()).ends_with("--cpus-per-task=32"));
     }
 

@@ -104,7 +104,11 @@ impl Parsed {
 ///
 /// # Errors
 /// The reason, for a message that says what to do.
-pub fn parse(command: &[OsString], table: &'static [Opt], dashes: Dashes) -> Result<Parsed, String> {
+pub fn parse(
+    command: &[OsString],
+    table: &'static [Opt],
+    dashes: Dashes,
+) -> Result<Parsed, String> {
     let mut parsed = Parsed { given: Vec::new(), program: None };
     let mut at = 1;
     while let Some(word) = command.get(at) {
@@ -119,7 +123,9 @@ pub fn parse(command: &[OsString], table: &'static [Opt], dashes: Dashes) -> Res
             break;
         }
         let taken = match dashes {
-            Dashes::Getopt if !bytes.starts_with(b"--") => cluster(command, at, table, &mut parsed.given)?,
+            Dashes::Getopt if !bytes.starts_with(b"--") => {
+                cluster(command, at, table, &mut parsed.given)?
+            }
             _ => long(command, at, table, dashes, &mut parsed.given)?,
         };
         at += taken;
@@ -136,7 +142,11 @@ pub fn parse(command: &[OsString], table: &'static [Opt], dashes: Dashes) -> Res
 
 /// A word with the option's whole name, and what follows it; returns how many words were taken.
 fn long(
-    command: &[OsString], at: usize, table: &'static [Opt], dashes: Dashes, given: &mut Vec<Given>,
+    command: &[OsString],
+    at: usize,
+    table: &'static [Opt],
+    dashes: Dashes,
+    given: &mut Vec<Given>,
 ) -> Result<usize, String> {
     let word = command[at].as_bytes();
     let start = word.iter().position(|b| *b != b'-').unwrap_or(word.len());
@@ -148,7 +158,8 @@ fn long(
     let fits = |n: &&str| n.as_bytes() == name && (dashes == Dashes::Any || n.len() > 1);
     let found = table.iter().find(|o| o.names.iter().any(|n| fits(&n)));
     let Some(opt) = found.filter(|_| start <= 2) else { return Err(unknown(&command[at])) };
-    let mut values: Vec<OsString> = attached.iter().map(|v| OsString::from_vec(v.to_vec())).collect();
+    let mut values: Vec<OsString> =
+        attached.iter().map(|v| OsString::from_vec(v.to_vec())).collect();
     let separate = match opt.arity {
         Arity::Words(n) => usize::from(n).saturating_sub(values.len()),
         Arity::Flag | Arity::Attached => 0,
@@ -160,7 +171,12 @@ fn long(
 }
 
 /// A word with one dash and one letter after the other, as getopt reads it.
-fn cluster(command: &[OsString], at: usize, table: &'static [Opt], given: &mut Vec<Given>) -> Result<usize, String> {
+fn cluster(
+    command: &[OsString],
+    at: usize,
+    table: &'static [Opt],
+    given: &mut Vec<Given>,
+) -> Result<usize, String> {
     let word = command[at].as_bytes();
     for (i, letter) in word.iter().enumerate().skip(1) {
         let found = table.iter().find(|o| o.names.iter().any(|n| n.as_bytes() == [*letter]));
