@@ -10,6 +10,7 @@ use mpi::request::scope;
 use mpi::traits::{Communicator, Root};
 
 use super::leaders::Leaders;
+use crate::run::events::Event;
 
 /// How often the others look whether rank 0 was told.
 const LOOK: Duration = Duration::from_millis(80);
@@ -38,10 +39,12 @@ impl Ending {
         ending
     }
 
-    /// Whether someone still listens to what rank 0 says. Where pyshm-run is gone, a word to it would end the
-    /// launcher, and with it the others before they have cleaned up.
-    pub fn is_heard(&self) -> bool {
-        !self.is_told() || self.by_word.load(Ordering::Acquire)
+    /// Says something to pyshm-run, unless that is gone: then it would end the launcher, which has nowhere to put it,
+    /// and with it the other nodes' processes before they have cleaned up.
+    pub fn say(&self, event: &Event) {
+        if !self.is_told() || self.by_word.load(Ordering::Acquire) {
+            event.say();
+        }
     }
 
     /// Whether it has happened.

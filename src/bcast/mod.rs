@@ -13,7 +13,7 @@ mod deliver;
 mod leaders;
 mod node;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -23,9 +23,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use crate::bundle::Reader;
 use crate::error::{Error, Result};
-use crate::run::cleanup;
 use crate::run::events::{Event, Ready};
-use crate::stage::{BuildOptions, Runtime, StageId};
+use crate::run::{cleanup, job};
+use crate::stage::{self, BuildOptions, Place, Runtime, StageId};
 use asleep::Ending;
 use leaders::Leaders;
 use node::Node;
@@ -38,8 +38,11 @@ pub struct Cli {
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     root: PathBuf,
     /// The stage's name
-    #[arg(long)]
+    #[arg(long, default_value = "")]
     id: String,
+    /// Only remove what a step has left that was killed; needs no MPI
+    #[arg(long)]
+    sweep: bool,
     /// Number of nodes that the step must have
     #[arg(long, value_name = "N")]
     nodes: Option<usize>,
@@ -53,7 +56,7 @@ pub struct Cli {
     #[arg(long = "interest", value_name = "PATH")]
     interests: Vec<PathBuf>,
     /// A bundle
-    #[arg(short, long = "bundle", value_name = "FILE", required = true)]
+    #[arg(short, long = "bundle", value_name = "FILE", required_unless_present = "sweep")]
     bundles: Vec<PathBuf>,
 }
 
@@ -74,6 +77,12 @@ enum Plan {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.sweep {
+        return match sweep(&cli.root) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => error.exit_code().into(),
+        };
+    }
     if let Err(error) = cleanup::on_signals(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM]) {
         eprintln!("pyshm-bcast: {error}");
         return error.exit_code().into();
@@ -88,20 +97,30 @@ pub fn main() -> ExitCode {
         }
         // A second process on a node: it has waited for the leaders.
         Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(leaders)) => match work(&cli, &leaders) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => error.exit_code().into(),
-        },
+        Ok(Some(leaders)) => {
+            work(&cli, &leaders);
+            // Also after a failure, which rank 0 has said: some launchers kill all others when one process ends with
+            // another code, before these have ended MPI.
+            ExitCode::SUCCESS
+        }
     }
 }
 
-fn work(cli: &Cli, leaders: &Leaders) -> Result<()> {
+/// Removes from this node what nobody uses.
+fn sweep(root: &Path) -> Result<()> {
+    let place = Place::open(root)?;
+    job::sweep(&place);
+    let removed = stage::collect_garbage(&place).map(drop);
+    place.tidy();
+    removed
+}
+
+fn work(cli: &Cli, leaders: &Leaders) {
     let ending = Ending::watch(leaders.is_root());
     if leaders.is_root() {
-        Event::Started { nodes: leaders.count() }.say();
+        ending.say(&Event::Started { nodes: leaders.count() });
     }
-    let outcome = stage(cli, leaders, &ending);
-    match &outcome {
+    match stage_all(cli, leaders, &ending) {
         Ok(Some(_)) => {
             asleep::until_told(leaders, &ending);
             let (answered, passed) = cleanup::release().map_or((0, 0), |hold| {
@@ -109,8 +128,8 @@ fn work(cli: &Cli, leaders: &Leaders) -> Result<()> {
                 (released.answered, released.passed)
             });
             let (answered, passed) = (leaders.sum(answered), leaders.sum(passed));
-            if leaders.is_root() && ending.is_heard() {
-                Event::Purged { answered, passed }.say();
+            if leaders.is_root() {
+                ending.say(&Event::Purged { answered, passed });
             }
         }
         Ok(None) | Err(_) => {
@@ -118,16 +137,15 @@ fn work(cli: &Cli, leaders: &Leaders) -> Result<()> {
             if let Some(hold) = cleanup::release() {
                 hold.release();
             }
-            cleanup::now();
+            cleanup::tidy();
         }
     }
     leaders.leave();
-    outcome.map(drop)
 }
 
 /// Stages on all nodes; `None` when there is nothing to stage. Rank 0 says what has come of it. Fails on all nodes
 /// or on none.
-fn stage(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>> {
+fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>> {
     let begun = Instant::now();
     let id = StageId::parse(&cli.id)?;
     let options = BuildOptions { threads: cli.threads, interests: None, keep: cli.keep };
@@ -147,13 +165,14 @@ fn stage(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>> {
     if leaders.is_root()
         && let Err(error) = &source
     {
-        Event::failed(error).say();
+        ending.say(&Event::failed(error));
     }
     let bundles = match plan {
         Plan::Stop => return Err(source.err().unwrap_or_else(stopped)),
         Plan::Nothing => {
             if leaders.is_root() {
-                Event::Nothing { reason: "no bundle covers what the job uses".into() }.say();
+                let reason = "no bundle covers what the job uses".into();
+                ending.say(&Event::Nothing { reason });
             }
             return Ok(None);
         }
@@ -174,12 +193,12 @@ fn stage(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>> {
         let why = ready.failures.first().cloned().unwrap_or_default();
         let error = node.into_error().unwrap_or_else(|| Error::Unavailable(why));
         if leaders.is_root() {
-            Event::failed(&error).say();
+            ending.say(&Event::failed(&error));
         }
         return Err(error);
     }
     if leaders.is_root() {
-        Event::Ready(ready).say();
+        ending.say(&Event::Ready(ready));
     }
     Ok(Some(()))
 }
@@ -203,10 +222,7 @@ fn deliver_all(
         let reader = source.as_mut().map(|s| &mut s.readers[i]);
         let delivered = deliver::bundle(leaders, ending, node, name, *length, reader);
         // Rank 0 knows whether going on makes sense: what is wrong with a bundle is wrong on every node.
-        let why = delivered.err().map(|error| {
-            Event::failed(&error).say();
-            error
-        });
+        let why = delivered.err().inspect(|error| ending.say(&Event::failed(error)));
         if leaders.share(leaders.is_root().then_some(why.is_some()))? {
             return Err(why.unwrap_or_else(stopped));
         }

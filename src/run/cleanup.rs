@@ -62,6 +62,13 @@ pub fn release() -> Option<Hold> {
     registered().hold.take()
 }
 
+/// Removes the user's own directory where nothing is left in it.
+pub fn tidy() {
+    for place in &registered().places {
+        place.tidy();
+    }
+}
+
 /// Removes everything that is registered. Called once, before the process dies.
 pub fn now() {
     let Registered { files, places, hold, mapped } = std::mem::take(&mut *registered());

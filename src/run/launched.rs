@@ -2,8 +2,13 @@
 //! staged trampoline in PROGRAM's place.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::child::{self, Ended};
 use super::cli::Cli;
@@ -17,18 +22,21 @@ use super::{command, give_up, job, local, staged_command, summary};
 use crate::error::{Error, Result};
 use crate::install;
 
+/// How long cleaning up behind a step may take.
+const SWEEPING: Duration = Duration::from_secs(3);
+
 /// What is there for the ranks, and who keeps it there.
 enum Staged {
     /// On this node only, held by this process.
     Here(Hold, Ready),
     /// On all nodes, held by the step.
-    ByStep(Step, Ready),
+    ByStep(Step, Sweeper, Ready),
 }
 
 impl Staged {
     fn ready(&self) -> &Ready {
         match self {
-            Self::Here(_, ready) | Self::ByStep(_, ready) => ready,
+            Self::Here(_, ready) | Self::ByStep(_, _, ready) => ready,
         }
     }
 }
@@ -65,7 +73,13 @@ pub fn run(cli: &Cli) -> Result<Ended> {
     let ready = staged.ready().clone();
     let answered = match staged {
         Staged::Here(hold, _) => Some(hold.release().answered),
-        Staged::ByStep(step, _) => step.finish(&inbox).map(|(answered, _)| answered),
+        Staged::ByStep(step, sweeper, _) => {
+            let finished = step.finish(&inbox);
+            if !finished.clean {
+                sweeper.sweep();
+            }
+            finished.counted.map(|(answered, _)| answered)
+        }
     };
     if cli.sums_up() {
         eprintln!("pyshm-run: {}", summary::line(&ready, answered));
@@ -126,14 +140,13 @@ fn helper(plan: &Plan) -> Result<PathBuf> {
 fn broadcast(
     cli: &Cli,
     plan: &Plan,
-    helper: &PathBuf,
+    helper: &Path,
     prepared: &Prepared,
     inbox: &Inbox,
 ) -> Result<Staged> {
-    let mut command = Command::new(&plan.step[0]);
-    command.args(&plan.step[1..]).arg(helper);
-    command.arg("--root").arg(&cli.root).args(["--id", &prepared.id]);
-    command.args(["--threads", &cli.threads.to_string()]);
+    let sweeper = Sweeper::new(cli, plan, helper);
+    let mut command = sweeper.helper();
+    command.args(["--id", &prepared.id, "--threads", &cli.threads.to_string()]);
     if let Some(nodes) = plan.promised {
         command.args(["--nodes", &nodes.to_string()]);
     }
@@ -146,40 +159,87 @@ fn broadcast(
     for bundle in &prepared.bundles {
         command.arg("--bundle").arg(bundle);
     }
-    clean_environment(&mut command);
     let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
     cli.say(&words.iter().map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" "));
     let mut step = Step::launch(command, inbox, cli.verbose)?;
-    let mut limit = Some(job::patience());
-    let ready = loop {
-        match step.wait(inbox, limit)? {
-            // MPI works: from here on it takes as long as it takes.
-            Event::Started { .. } => limit = None,
-            Event::Ready(ready) => break ready,
-            Event::Nothing { .. } => return Err(super::helper::covers_nothing(&prepared.bundles)),
-            _ => return Err(unexpected()),
+    let ready = match until_ready(&mut step, prepared, inbox) {
+        Ok(ready) => ready,
+        Err(error) => {
+            // Where it could say what was wrong it has also cleaned up.
+            let told = matches!(
+                error,
+                Error::Reported { .. } | Error::Usage(_) | Error::Interrupted(_)
+            );
+            if !step.stop() || !told {
+                sweeper.sweep();
+            }
+            return Err(error);
         }
     };
     if !ready.failures.is_empty() {
-        let without = ready.nodes - ready.staged;
+        let (without, nodes) = (ready.nodes - ready.staged, ready.nodes);
         let first = one_line(&ready.failures[0]);
-        if !cli.falls_back() {
-            step.finish(inbox);
-            let text = format!("{without} of {} nodes could not be staged ({first})", ready.nodes);
-            return Err(Error::Unavailable(text));
-        }
         eprintln!(
-            "pyshm-run: warning: {without} of {} nodes run from the shared file system ({first})",
-            ready.nodes
+            "pyshm-run: warning: {without} of {nodes} nodes run from the shared file system ({first})"
         );
     }
-    cli.say(&format!(
-        "staged in {} on {} of {} nodes",
-        ready.stage.display(),
-        ready.staged,
-        ready.nodes
-    ));
-    Ok(Staged::ByStep(step, ready))
+    let (stage, staged, nodes) = (ready.stage.display(), ready.staged, ready.nodes);
+    cli.say(&format!("staged in {stage} on {staged} of {nodes} nodes"));
+    Ok(Staged::ByStep(step, sweeper, ready))
+}
+
+fn until_ready(step: &mut Step, prepared: &Prepared, inbox: &Inbox) -> Result<Ready> {
+    let mut limit = Some(job::patience());
+    loop {
+        match step.wait(inbox, limit)? {
+            // MPI works: from here on it takes as long as it takes.
+            Event::Started { .. } => limit = None,
+            Event::Ready(ready) => return Ok(ready),
+            Event::Nothing { .. } => return Err(super::helper::covers_nothing(&prepared.bundles)),
+            _ => return Err(unexpected()),
+        }
+    }
+}
+
+/// Removes what a step has left behind that could not do so itself: launchers kill all of a step when one of its
+/// processes dies.
+struct Sweeper {
+    words: Vec<OsString>,
+}
+
+impl Sweeper {
+    fn new(cli: &Cli, plan: &Plan, helper: &Path) -> Self {
+        let mut words = plan.step.clone();
+        words.extend([helper.into(), "--root".into(), cli.root.clone().into()]);
+        Self { words }
+    }
+
+    /// The helper on all nodes, with the place and no more.
+    fn helper(&self) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command.args(&self.words[1..]);
+        clean_environment(&mut command);
+        command
+    }
+
+    /// Starts it once more, only to clean up. Nothing can be done where that fails: the next staging does it then.
+    fn sweep(&self) {
+        let mut command = self.helper();
+        command.arg("--sweep").process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let Ok(mut child) = command.spawn() else { return };
+        let begun = Instant::now();
+        while matches!(child.try_wait(), Ok(None)) {
+            if begun.elapsed() > SWEEPING {
+                if let Some(group) = Pid::from_raw(child.id() as i32) {
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
+                let _ = child.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }
 
 /// What the application's step asked for must not shape the staging step.

@@ -19,6 +19,15 @@ use crate::error::{Error, Result};
 /// Lines of a step's standard error that are kept for the message when it fails.
 const KEPT_LINES: usize = 20;
 
+/// How a step has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished {
+    /// Operations that were answered locally and that were passed, if it said so.
+    pub counted: Option<(u64, u64)>,
+    /// It has cleaned up on every node.
+    pub clean: bool,
+}
+
 /// A running step.
 #[derive(Debug)]
 pub struct Step {
@@ -125,9 +134,8 @@ impl Step {
         }
     }
 
-    /// Ends the step as it should end: it lets go of the stage on every node. Returns the numbers of operations that
-    /// were answered locally and passed, if it said them.
-    pub fn finish(mut self, inbox: &Inbox) -> Option<(u64, u64)> {
+    /// Ends the step as it should end: it lets go of the stage on every node.
+    pub fn finish(mut self, inbox: &Inbox) -> Finished {
         self.tell();
         let begun = Instant::now();
         let mut counted = None;
@@ -143,20 +151,19 @@ impl Step {
                 _ => {}
             }
         }
-        self.kill_after(Duration::from_secs(2));
-        counted
+        let by_itself = self.kill_after(Duration::from_secs(2));
+        Finished { counted, clean: by_itself && (counted.is_some() || !self.group) }
     }
 
-    /// Ends the step at once, within some four seconds; it still cleans up behind itself.
-    pub fn stop(&mut self) {
+    /// Ends the step at once, within some four seconds; it still cleans up behind itself. Returns whether it has ended
+    /// by itself.
+    pub fn stop(&mut self) -> bool {
         self.tell();
         // A helper answers a signal; a launcher's processes can only clean up before the launcher ends them.
         if !self.group {
             self.signal(Signal::TERM);
         }
-        if !self.ends_within(Duration::from_millis(2500)) {
-            self.kill_after(Duration::from_millis(1500));
-        }
+        self.ends_within(Duration::from_millis(2500)) || self.kill_after(Duration::from_millis(1500))
     }
 
     /// Says that it is to end; with a word, since some launchers do not hand on that their input has ended.
@@ -166,15 +173,17 @@ impl Step {
         }
     }
 
-    fn kill_after(&mut self, limit: Duration) {
+    /// Ends it by force where it does not end; returns whether none was needed.
+    fn kill_after(&mut self, limit: Duration) -> bool {
         if self.ends_within(Duration::from_millis(200)) {
-            return;
+            return true;
         }
         self.signal(Signal::TERM);
         if !self.ends_within(limit) {
             self.signal(Signal::KILL);
             let _ = self.child.wait();
         }
+        false
     }
 
     fn signal(&self, signal: Signal) {

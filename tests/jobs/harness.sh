@@ -23,6 +23,12 @@ equal() { [ "$2" = "$3" ] || fail "$1: expected '$2', got '$3'"; }
 # contains WHAT TEXT PATTERN
 contains() { [[ $2 == *"$3"* ]] || fail "$1: no '$3' in: $2"; }
 
+# isolate "$@": runs the test file again with a /dev/shm of its own, so that what others have there does not matter.
+isolate() {
+  [ -z "${PYSHM_TEST_ISOLATED:-}" ] || return 0
+  PYSHM_TEST_ISOLATED=1 exec unshare --mount bash -c 'mount -t tmpfs -o mode=1777,size=8g tmpfs /dev/shm && exec bash "$0" "$@"' "$0" "$@"
+}
+
 # The bundle of an environment, made once for all test files: bundle_of NAME PREFIX prints its path.
 bundle_of() {
   local bundle=$top/target/test-bundles/$1.tar.zst

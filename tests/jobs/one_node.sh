@@ -1,0 +1,177 @@
+#!/bin/bash
+# pyshm-run on one node without MPI: what Python sees, what a command gets, what is bundled by itself, what the cache does.
+. "$(dirname "$0")/harness.sh"
+isolate "$@"
+export PYSHM_CACHE; PYSHM_CACHE=$(mktemp -d /var/tmp/pyshm-cache.XXXXXX)
+trap 'rm -rf "$PYSHM_CACHE"' EXIT
+bundle=$(bundle_of venv "$venv") || { echo "failed to bundle $venv"; exit 1; }
+python=$venv/bin/python
+strict() { "$pyshm_run" --no-fallback -b "$bundle" "$@"; }
+nothing_left() { local left; left=$(ls -A /dev/shm | grep -x "pyshm-$(id -u)"); [ -z "$left" ] || fail "/dev/shm has $(find "/dev/shm/$left" -maxdepth 2)"; }
+
+test_python_sees_what_it_saw_before() {
+  "$python" "$tools/view.py" >"$work/bare" || fail "the bare run"
+  strict "$python" "$tools/view.py" >"$work/pyshm" || fail "the run with pyshm"
+  check "the two are equal" python3 "$tools/compare.py" --strict-env "$work/bare" "$work/pyshm"
+  nothing_left
+}
+
+test_a_start_makes_no_operation_on_the_environment() {
+  local code='import numpy.fft, scipy.interpolate, subprocess, sys; subprocess.run([sys.executable, "-c", "import numpy"], check=True)'
+  bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback -b "$bundle" "$python" -c "$code" || fail "the run"
+  local count=(python3 "$tools/count_ops.py" "$work/trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --json)
+  "${count[@]}" --under /dev/shm | python3 -c 'import json, sys; assert json.load(sys.stdin)["total"] > 500' || fail "the program was not seen"
+  # shellcheck disable=SC2046
+  "${count[@]}" $(watch "$venv") --under "$top/target/pyshm" --under "$bundle" >"$work/counted"
+  equal "operations" 0 "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["total"])' "$work/counted")"
+}
+
+test_status_streams_and_arguments_are_the_commands_own() {
+  strict "$python" -c 'import sys; sys.exit(37)'; equal "exit status" 37 $?
+  equal "standard input and output" "HELLO" "$(echo hello | strict "$python" -c 'print(input().upper())')"
+  equal "standard error" "only this" "$(strict --no-summary "$python" -c 'import sys; sys.stderr.write("only this")' 2>&1 >/dev/null)"
+  equal "arguments" "['-c', 'a b', '', '--keep', '*']" "$(strict "$python" -c 'import sys; print(sys.argv)' 'a b' '' --keep '*')"
+  strict "$python" -c 'import os, signal; os.kill(os.getpid(), signal.SIGKILL)'; equal "status after SIGKILL" 137 $?
+  ( strict "$python" -c 'import os, signal; os.kill(os.getpid(), signal.SIGTERM)' ); equal "status after SIGTERM" 143 $?
+  nothing_left
+}
+
+test_a_command_that_cannot_run_is_said_as_by_a_shell() {
+  strict no-such-command-here 2>"$work/said"; equal "exit code" 127 $?
+  contains "message" "$(cat "$work/said")" "no-such-command-here: command not found"
+  touch "$work/plain"
+  strict "$work/plain" 2>"$work/said"; equal "exit code" 126 $?
+  contains "message" "$(cat "$work/said")" "$work/plain: Permission denied"
+  strict mpiexec.of.nowhere -n 2 true 2>/dev/null; equal "a launcher that is not installed, by name" 127 $?
+  ( export PATH=/nowhere; "$pyshm_run" -b "$bundle" mpiexec -n 2 true 2>"$work/said" ); equal "a launcher that is not installed" 127 $?
+  contains "message" "$(cat "$work/said")" "mpiexec: command not found"
+  nothing_left
+}
+
+test_a_signal_reaches_the_command_once() {
+  cat >"$work/count.py" <<'PY'
+import os, signal, sys, time
+seen = []
+signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+open(sys.argv[1] + "/ready", "w").close()
+end = time.time() + 20
+while time.time() < end and not os.path.exists(sys.argv[1] + "/stop"):
+    time.sleep(0.05)
+print(len(seen))
+PY
+  "$pyshm_run" --no-fallback -b "$bundle" "$python" "$work/count.py" "$work" >"$work/out" & local pid=$!
+  for _ in $(seq 200); do [ -e "$work/ready" ] && break; sleep 0.05; done
+  kill -USR1 $pid; sleep 0.5; touch "$work/stop"; wait $pid; equal "exit status" 0 $?
+  equal "times it was received" 1 "$(cat "$work/out")"
+}
+
+test_writes_reach_the_shared_tree_and_are_seen_at_once() {
+  cp -a "$venv" "$work/venv"
+  "$pyshm_run" --no-fallback "$work/venv/bin/python" - "$work/venv" <<'PY' || fail "the program"
+import os, subprocess, sys
+top = sys.argv[1]
+site = [p for p in sys.path if p.endswith("site-packages")][0]
+new = os.path.join(site, "made_by_test.py")
+assert not os.path.exists(new)
+with open(new, "w") as f:
+    f.write("x = 1\n")
+assert os.path.exists(new) and "made_by_test.py" in os.listdir(site)
+see = "import made_by_test, os; print(made_by_test.x, os.path.getsize(made_by_test.__file__))"
+assert subprocess.check_output([sys.executable, "-c", see], text=True) == "1 6\n"
+cfg = os.path.join(top, "pyvenv.cfg")
+with open(cfg, "a") as f:
+    f.write("# more\n")
+assert open(cfg).read().endswith("# more\n")
+os.rename(new, new + ".moved")
+assert not os.path.exists(new) and os.path.exists(new + ".moved")
+os.unlink(new + ".moved")
+assert "made_by_test.py.moved" not in os.listdir(site)
+os.mkdir(os.path.join(top, "directory"))
+assert subprocess.run(["test", "-d", os.path.join(top, "directory")]).returncode == 0
+PY
+  equal "the shared file" "# more" "$(tail -n 1 "$work/venv/pyvenv.cfg")"
+  [ -d "$work/venv/directory" ] || fail "the directory is not on the shared file system"
+  nothing_left
+}
+
+test_a_pip_install_between_two_runs_is_seen() {
+  cp -a "$venv" "$work/venv"; local py=$work/venv/bin/python
+  "$pyshm_run" -v --no-fallback "$py" -c 'import numpy' 2>"$work/first" || fail "first run"
+  contains "first run" "$(cat "$work/first")" "making the bundle of $work/venv"
+  "$pyshm_run" -v --no-fallback "$py" -c 'import numpy' 2>"$work/second" || fail "second run"
+  [[ $(cat "$work/second") != *"making the bundle"* ]] || fail "nothing changed, but it was packed again"
+  mkdir "$work/package"; printf 'from setuptools import setup\nsetup(name="newcomer", version="1", py_modules=["newcomer"])\n' >"$work/package/setup.py"
+  echo 'greeting = "hello"' >"$work/package/newcomer.py"
+  # As an installer does it, without the network: a module and its metadata.
+  local site; site=$("$py" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+  "$py" -m pip install -q --no-index --no-build-isolation --no-deps "$work/package" 2>"$work/pip" || { cp "$work/package/newcomer.py" "$site/"; }
+  equal "the new module" hello "$("$pyshm_run" -v --no-fallback "$py" -c 'import newcomer; print(newcomer.greeting)' 2>"$work/third")"
+  contains "third run" "$(cat "$work/third")" "making the bundle of $work/venv"
+  nothing_left
+}
+
+test_jobs_that_start_together_pack_once() {
+  export PYSHM_CACHE=$work/cache
+  cp -a "$venv" "$work/venv"
+  local i pids=()
+  for i in 1 2 3 4 5 6; do "$pyshm_run" -v --no-fallback "$work/venv/bin/python" -c 'import numpy' 2>"$work/said.$i" & pids+=($!); done
+  for i in "${pids[@]}"; do wait "$i" || fail "a job failed"; done
+  equal "jobs that packed the environment" 1 "$(cat "$work"/said.* | grep -c "making the bundle of $work/venv ")"
+  nothing_left
+}
+
+test_the_cache_is_listed_and_pruned() {
+  export PYSHM_CACHE=$work/cache
+  "$pyshm_run" --no-fallback "$python" -c 'import numpy' || fail "the run"
+  equal "prefixes in the cache" "$("$python" -c 'import sys; print(*sorted({sys.prefix, sys.base_prefix}), sep="\n")')" \
+    "$("$pyshm" cache list --json | python3 -c 'import json, sys; print(*sorted(e["prefix"] for e in json.load(sys.stdin)), sep="\n")')"
+  contains "the list" "$("$pyshm" cache list)" "used today"
+  PYSHM_CACHE_MAX=1 "$pyshm" cache prune >/dev/null || fail "prune"
+  contains "the list" "$("$pyshm" cache list)" "nothing is cached"
+}
+
+test_what_cannot_pay_is_not_staged() {
+  PYSHM_SERIAL_READ=1M "$pyshm_run" -v "$python" -c 'import sys; print(sys.prefix)' >"$work/out" 2>"$work/said" || fail "the run"
+  equal "the program ran" "$venv" "$(cat "$work/out")"
+  contains "the reason" "$(cat "$work/said")" "cannot pay"
+  [[ $(PYSHM_SERIAL_READ=1M strict -v "$python" -c '' 2>&1) != *"cannot pay"* ]] || fail "a bundle that was asked for was declined"
+}
+
+test_a_bundle_that_covers_nothing_is_not_staged() {
+  ( cd /; env -u VIRTUAL_ENV -u CONDA_PREFIX -u PYTHONPATH PATH=/usr/bin:/bin bash "$tools/trace.sh" "$work/trace" "$pyshm_run" -b "$bundle" hostname >/dev/null 2>"$work/said" ) || fail "the run: $(cat "$work/said")"
+  grep -q 'execve("/usr/bin/hostname"\|execve("/bin/hostname"' "$work/trace" || fail "hostname was not run as it is"
+  if grep -q '\.new-' "$work/trace"; then fail "it was staged"; fi
+  nothing_left
+}
+
+test_scripts_and_wrappers_find_their_environment() {
+  printf '#!%s\nimport numpy, sys; print(sys.prefix, numpy.__file__.startswith(sys.prefix))\n' "$python" >"$work/tool"; chmod +x "$work/tool"
+  equal "a script with a shebang" "$venv True" "$("$pyshm_run" --no-fallback "$work/tool")"
+  printf '#!/bin/sh\nexec "%s" "$@"\n' "$python" >"$work/python3"; chmod +x "$work/python3"
+  equal "a wrapper script" "$venv" "$(PATH=$work:$PATH "$pyshm_run" --no-fallback python3 -c 'import sys; print(sys.prefix)')"
+  equal "an active environment" "$venv" "$(VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH "$pyshm_run" --no-fallback bash -c 'python -c "import sys; print(sys.prefix)"')"
+  nothing_left
+}
+
+test_environment_variables_alone_reroute() {
+  strict --reroute env "$python" -c 'import sys, numpy; assert numpy.__file__.startswith("/dev/shm/pyshm-"), numpy.__file__; assert sys.executable.startswith("/dev/shm/pyshm-"), sys.executable' || fail "by path"
+  PATH=$venv/bin:$PATH strict --reroute env python -c 'import scipy.interpolate as s; assert s.__file__.startswith("/dev/shm/pyshm-"), s.__file__' || fail "by name"
+  equal "off" "$venv" "$(strict --reroute off "$python" -c 'import sys; print(sys.prefix)')"
+  nothing_left
+}
+
+test_keep_leaves_the_stage_for_the_next_run() {
+  strict --keep "$python" -c '' || fail "first run"
+  equal "stages" 1 "$("$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"
+  bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback --keep -b "$bundle" "$python" -c '' || fail "second run"
+  equal "times the bundle was opened" 0 "$(grep -c "open.*\"$bundle\"" "$work/trace")"
+  "$pyshm" unstage --all || fail "unstage"
+  nothing_left
+}
+
+test_the_summary_says_what_was_done() {
+  strict --summary "$python" -c 'import numpy' 2>"$work/said" || fail "the run"
+  [[ $(cat "$work/said") =~ ^pyshm-run:\ [0-9.]+\ MB\ bundle,\ unpacked\ on\ this\ node\ in\ [0-9.]+\ s,\ [0-9,]+\ operations\ answered\ locally$ ]] || fail "it is: $(cat "$work/said")"
+}
+
+run_tests
