@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::run::cleanup;
 
 /// Bytes of a node's name and message that are gathered.
 const MESSAGE: usize = 512;
@@ -40,6 +41,9 @@ pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
     }
     let node = world.split_shared(world.rank());
     let leads = node.rank() == 0;
+    if node.size() == 1 {
+        cleanup::remove_mapped();
+    }
     let mut count = 0u64;
     world.all_reduce_into(&u64::from(leads), &mut count, SystemOperation::sum());
     if let Some(promised) = promised.filter(|p| *p as u64 != count) {

@@ -88,7 +88,6 @@ pub fn main() -> ExitCode {
         return error.exit_code().into();
     }
     cleanup::on_orphaned();
-    cleanup::include_mapped();
     cleanup::spread();
     match leaders::join(cli.nodes) {
         Err(error) => {

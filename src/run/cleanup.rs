@@ -21,11 +21,10 @@ struct Registered {
     files: Vec<PathBuf>,
     places: Vec<Place>,
     hold: Option<Hold>,
-    mapped: bool,
 }
 
 static REGISTERED: Mutex<Registered> =
-    Mutex::new(Registered { files: Vec::new(), places: Vec::new(), hold: None, mapped: false });
+    Mutex::new(Registered { files: Vec::new(), places: Vec::new(), hold: None });
 
 fn registered() -> MutexGuard<'static, Registered> {
     REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,12 +43,6 @@ pub fn forget(file: &Path) {
 /// Removes what this process builds in `place` if it is stopped.
 pub fn register_place(place: &Place) {
     registered().places.push(place.clone());
-}
-
-/// Removes the segments in `/dev/shm` that this process has mapped if it is stopped: MPI's own, which it only removes
-/// itself when it ends in good order.
-pub fn include_mapped() {
-    registered().mapped = true;
 }
 
 /// Keeps `hold` until [`release`], or lets it go if the process is stopped.
@@ -71,10 +64,10 @@ pub fn tidy() {
 
 /// Removes everything that is registered. Called once, before the process dies.
 pub fn now() {
-    let Registered { files, places, hold, mapped } = std::mem::take(&mut *registered());
-    if mapped {
-        remove_mapped();
-    }
+    // Whoever comes second waits, and must not end the process before the first one is done.
+    static REMOVING: Mutex<()> = Mutex::new(());
+    let _removing = REMOVING.lock().unwrap_or_else(PoisonError::into_inner);
+    let Registered { files, places, hold } = std::mem::take(&mut *registered());
     for file in files {
         let _ = std::fs::remove_file(file);
     }
@@ -87,7 +80,9 @@ pub fn now() {
     }
 }
 
-fn remove_mapped() {
+/// Removes the names of what this process has mapped from `/dev/shm` itself: MPI's segments, which a process that is
+/// killed would leave. For processes that are alone on their node, so that nobody else will look for them.
+pub fn remove_mapped() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for line in maps.lines() {
         // Only what lies in /dev/shm itself: below it, stages and the like have removers of their own.

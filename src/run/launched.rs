@@ -166,10 +166,8 @@ fn broadcast(
         Ok(ready) => ready,
         Err(error) => {
             // Where it could say what was wrong it has also cleaned up.
-            let told = matches!(
-                error,
-                Error::Reported { .. } | Error::Usage(_) | Error::Interrupted(_)
-            );
+            let told =
+                matches!(error, Error::Reported { .. } | Error::Usage(_) | Error::Interrupted(_));
             if !step.stop() || !told {
                 sweeper.sweep();
             }

@@ -163,7 +163,8 @@ impl Step {
         if !self.group {
             self.signal(Signal::TERM);
         }
-        self.ends_within(Duration::from_millis(2500)) || self.kill_after(Duration::from_millis(1500))
+        self.ends_within(Duration::from_millis(2500))
+            || self.kill_after(Duration::from_millis(1500))
     }
 
     /// Says that it is to end; with a word, since some launchers do not hand on that their input has ended.

@@ -18,6 +18,8 @@ export PYTHONHASHSEED=0
 fail() { echo "    FAILED: $*" >&2; exit 1; }
 # check WHAT COMMAND…: the command must succeed.
 check() { local what=$1; shift; "$@" || fail "$what"; }
+# note TEXT: a figure for the reader, shown also when the test passes.
+note() { echo "       $*" >&3; }
 # equal WHAT EXPECTED GOT
 equal() { [ "$2" = "$3" ] || fail "$1: expected '$2', got '$3'"; }
 # contains WHAT TEXT PATTERN
@@ -41,6 +43,7 @@ bundle_of() {
 watch() { local p; for p in $("$1/bin/python" -c 'import sys; print(*sorted({sys.prefix, sys.base_prefix}))'); do echo --under "$p"; done; }
 
 run_tests() {
+  exec 3>&1
   local name passed=0 failed=0 begun output
   for name in $(declare -F | awk '$3 ~ /^test_/ { print $3 }'); do
     [[ -z ${ONLY:-} || $name == *$ONLY* ]] || continue
@@ -51,7 +54,7 @@ run_tests() {
     else
       failed=$((failed + 1)); echo "  FAIL ${name#test_} ($((SECONDS - begun)) s)"; sed 's/^/      /' "$output" | tail -n 40
     fi
-    [ -n "${KEEP:-}" ] || rm -rf "$work" "$output"
+    rm -rf "$work" "$output"
   done
   echo "$passed $failed" >> "${RESULTS:-/dev/null}"
   [ "$failed" = 0 ]

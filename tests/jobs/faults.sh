@@ -1,0 +1,67 @@
+#!/bin/bash
+# What goes wrong in staging is said in one line that names file, cause and way out, and the command still runs; with
+# --no-fallback it is an error with its documented code. Nothing is left in /dev/shm either way.
+. "$(dirname "$0")/harness.sh"
+isolate "$@"
+bundle=$(bundle_of venv "$venv") || exit 1
+python=$venv/bin/python
+
+# wrong CODE PATTERN [OPTION…]: the same command with and without fallback.
+wrong() {
+  local code=$1 pattern=$2; shift 2
+  "$pyshm_run" "$@" "$python" -c 'print("ran")' >"$work/out" 2>"$work/said"; equal "exit status with fallback" 0 $?
+  equal "the command's output" ran "$(cat "$work/out")"
+  equal "lines of warning" 1 "$(wc -l <"$work/said")"
+  contains "the warning" "$(cat "$work/said")" "pyshm-run: warning: "
+  contains "the warning" "$(cat "$work/said")" "$pattern"
+  contains "the warning" "$(cat "$work/said")" "; running from the shared file system"
+  "$pyshm_run" --no-fallback "$@" "$python" -c 'print("ran")' >"$work/out" 2>"$work/said"; equal "exit status without" "$code" $?
+  equal "nothing ran" "" "$(cat "$work/out")"
+  contains "the error" "$(cat "$work/said")" "$pattern"
+  [ ! -e "/dev/shm/pyshm-0" ] || fail "left: $(find /dev/shm -maxdepth 3)"
+}
+test_no_such_bundle() { wrong 66 "/nowhere/env.tar.zst: No such file" -b /nowhere/env.tar.zst; }
+test_a_truncated_bundle() { head -c 50000000 "$bundle" >"$work/b.tar.zst"; wrong 65 "$work/b.tar.zst is refused: it is truncated" -b "$work/b.tar.zst"; }
+test_a_flipped_byte() {
+  cp "$bundle" "$work/b.tar.zst"; printf '\377\000\377' | dd of="$work/b.tar.zst" bs=1 seek=60000000 conv=notrunc status=none
+  wrong 65 "$work/b.tar.zst is refused: it is damaged" -b "$work/b.tar.zst"
+}
+test_not_a_tar() { echo hello >"$work/b.tar.zst"; wrong 65 "$work/b.tar.zst is refused: it is not a compressed tar" -b "$work/b.tar.zst"; }
+test_an_empty_bundle() { : >"$work/b.tar.zst"; wrong 65 "it is empty" -b "$work/b.tar.zst"; }
+test_a_full_memory() {
+  mount -o remount,size=50m /dev/shm || fail "mount"
+  wrong 73 "free some, or choose another place with --root" -b "$bundle"; mount -o remount,size=8g /dev/shm
+}
+test_a_root_that_does_not_exist() { wrong 73 "/nowhere" --root /nowhere -b "$bundle"; }
+test_a_place_that_another_user_took() {
+  mkdir /dev/shm/pyshm-0; chown 12345 /dev/shm/pyshm-0
+  "$pyshm_run" -b "$bundle" "$python" -c 'print("ran")' >"$work/out" 2>"$work/said"; equal "exit status" 0 $?
+  contains "the warning" "$(cat "$work/said")" "/dev/shm/pyshm-0 is not trusted: it belongs to another user"
+  rmdir /dev/shm/pyshm-0
+}
+
+mpiexec=$venv/bin/mpiexec
+launched() { # CODE PATTERN COMMAND…
+  local code=$1 pattern=$2; shift 2
+  "$pyshm_run" -b "$bundle" "$@" >"$work/out" 2>"$work/said"; equal "exit status with fallback" 0 $?
+  equal "ranks that ran" 2 "$(grep -o ran "$work/out" | wc -l)"
+  contains "the warning" "$(cat "$work/said")" "$pattern"
+  "$pyshm_run" --no-fallback -b "$bundle" "$@" >"$work/out" 2>"$work/said"; equal "exit status without" "$code" $?
+  equal "nothing ran" "" "$(cat "$work/out")"
+  [ ! -e "/dev/shm/pyshm-0" ] || fail "left: $(find /dev/shm -maxdepth 3)"
+}
+test_a_command_line_that_is_not_understood() {
+  launched 69 "PYSHM_BCAST_LAUNCH" "$mpiexec" -n 1 "$python" -c 'print("ran")' : -n 1 "$python" -c 'print("ran")'
+  "$pyshm_run" --no-fallback -b "$bundle" "$mpiexec" -no-such-option -n 2 "$python" -c '' 2>"$work/said"; equal "exit status" 69 $?
+  contains "the error" "$(cat "$work/said")" "-no-such-option"
+}
+test_a_helper_that_does_not_exist() {
+  export PYSHM_BCAST=/nowhere/pyshm-bcast
+  launched 69 "/nowhere/pyshm-bcast" "$mpiexec" -launcher fork -hosts "$(hostname)x,$(hostname)" -n 2 "$python" -c 'print("ran")' 2>&1 || exit 1
+}
+test_a_program_that_is_not_found_behind_a_launcher() {
+  PATH=$venv/bin:$PATH "$pyshm_run" -b "$bundle" "$mpiexec" -n 2 no-such-program >"$work/out" 2>&1; equal "exit status" 127 $?
+  contains "message" "$(cat "$work/out")" "no-such-program: command not found"
+}
+
+run_tests

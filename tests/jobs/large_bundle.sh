@@ -1,0 +1,45 @@
+#!/bin/bash
+# A bundle over 2 GiB, of data that does not compress, reaches two nodes whole; memory does not grow with it.
+. "$(dirname "$0")/harness.sh"
+VCLUSTER_DIR=$(mktemp -d /var/tmp/pyshm-cluster.XXXXXX); chmod 755 "$VCLUSTER_DIR"
+TEST_ENV=$env_dir
+. "$top/tests/cluster/launch.sh"
+big=$(mktemp -d /var/tmp/pyshm-big.XXXXXX)
+trap '"$VCLUSTER" down; rm -rf "$VCLUSTER_DIR" "$big"' EXIT
+"$VCLUSTER" up 2 || exit 1
+bundle=$(bundle_of venv "$venv") || exit 1
+
+test_more_than_two_gibibytes_travel_in_little_memory() {
+  mkdir "$big/prefix"; head -c 2300000000 /dev/urandom >"$big/prefix/data"; echo small >"$big/prefix/small"
+  "$pyshm" bundle env "$big/prefix" -o "$big/big.tar.zst" -q || fail "bundling"
+  [ "$(stat -c %s "$big/big.tar.zst")" -gt $((2 << 30)) ] || fail "the bundle is too small for this test"
+  printf '#!/bin/sh\nexec python3 %s %s %s/target/pyshm/libexec/pyshm-bcast-mpich "$@"\n' "$tools/peak.py" "$work/peak" "$top" >"$work/helper"
+  chmod +x "$work/helper"
+  cat >"$work/hash.py" <<'PY'
+import hashlib, os, sys
+from mpi4py import MPI
+with open(sys.argv[1] + "/data", "rb") as file:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+where = os.readlink("/proc/self/fd/%d" % os.open(sys.argv[1] + "/data", os.O_RDONLY))
+with open(f"{sys.argv[2]}/{MPI.COMM_WORLD.rank}", "w") as file:
+    print(digest, file=file)
+PY
+  mkdir "$work/out"
+  launch_words hydra root 2 2
+  local begun=$SECONDS
+  "${LOGIN[@]}" env PYTHONPATH="$big/prefix" PYSHM_BCAST="$work/helper" bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback --summary -b "$bundle" -b "$big/big.tar.zst" \
+    "${LAUNCH[@]}" "$PYTHON" "$work/hash.py" "$big/prefix" "$work/out" || fail "the job"
+  note "2.3 GB of data that does not compress: the job took $((SECONDS - begun)) s"
+  local expected; expected=$(sha256sum "$big/prefix/data" | cut -d' ' -f1)
+  equal "rank 0's data" "$expected" "$(cat "$work/out/0")"
+  equal "rank 1's data" "$expected" "$(cat "$work/out/1")"
+  equal "times the bundle was opened" 1 "$(grep -cE "open(at)?\(.*\"$big/big.tar.zst\"" "$work/trace")"
+  local node peak
+  for node in n1 n2; do
+    peak=$(cat "$work/peak.$node") || fail "no measurement on $node"
+    note "peak memory of pyshm-bcast on $node: $((peak / 1000)) MB"
+    [ "$peak" -lt 200000 ] || fail "it took $peak kB on $node"
+  done
+}
+
+run_tests

@@ -1,0 +1,78 @@
+#!/bin/bash
+# Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application: everything ends within 5 s and
+# /dev/shm of all nodes is clean; with a launcher on two nodes and on one node without.
+. "$(dirname "$0")/harness.sh"
+isolate "$@"
+VCLUSTER_DIR=$(mktemp -d /var/tmp/pyshm-cluster.XXXXXX); chmod 755 "$VCLUSTER_DIR"
+TEST_ENV=$env_dir
+. "$top/tests/cluster/launch.sh"
+big=$(mktemp -d /var/tmp/pyshm-big.XXXXXX)
+trap '"$VCLUSTER" down; rm -rf "$VCLUSTER_DIR" "$big"' EXIT
+"$VCLUSTER" up 2 || exit 1
+
+# Large enough that each phase takes seconds: data that does not compress, named by PYTHONPATH so that it is staged.
+mkdir "$big/prefix"; head -c 1500000000 /dev/urandom >"$big/prefix/data"
+"$pyshm" bundle env "$big/prefix" -o "$big/big.tar.zst" -q || exit 1
+bundle=$(bundle_of venv "$venv") || exit 1
+
+cat >"$big/sleep.py" <<'PY'
+import sys, time
+open(sys.argv[1], "w").close()
+time.sleep(60)
+PY
+
+clean_everywhere() {
+  local i left
+  for i in 0 1 2; do
+    for _ in $(seq 50); do
+      left=$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 -path '*pyshm*' 2>/dev/null | head -3); [ -z "$left" ] && break; sleep 0.1
+    done
+    [ -z "$left" ] || fail "n$i has $left"
+  done
+  left=$(pgrep -fa 'pyshm-bcast-' | grep -F "$big" | head -3); [ -z "$left" ] || fail "still running: $left"
+}
+
+
+on_two_nodes() { # SIGNAL PHASE
+  local when node; node=/proc/$(host_pid n2)/root/dev/shm
+  case $2 in
+    broadcast) when="ls -d $node/pyshm-0/.new-* >/dev/null 2>&1" ;;
+    unpacking) when="[ \$(du -sm $node/pyshm-0 2>/dev/null | cut -f1) -gt 600 ] 2>/dev/null" ;;
+    application) when="[ -e $work/ready ]" ;;
+  esac
+  launch_words hydra root 2 2
+  python3 "$tools/interrupt.py" "$1" --when "$when" -- "${LOGIN[@]}" env PYTHONPATH="$big/prefix" \
+    "$pyshm_run" -b "$bundle" -b "$big/big.tar.zst" "${LAUNCH[@]}" "$PYTHON" "$big/sleep.py" "$work/ready" || fail "see above"
+  [ "$2" = application ] || [ ! -e "$work/ready" ] || fail "the application was started"
+  clean_everywhere
+}
+# The process that holds a node's namespaces, as this side numbers it: the one with the node's host name.
+host_pid() {
+  local p
+  for p in $(pgrep -f 'sleep infinity'); do
+    [ "$(nsenter -t "$p" -u hostname 2>/dev/null)" = "$1" ] && grep -qs "$VCLUSTER_DIR" "/proc/$p/mountinfo" && { echo "$p"; return; }
+  done
+}
+test_ctrl_c_during_the_broadcast() { on_two_nodes --ctrl-c broadcast; }
+test_ctrl_c_during_unpacking() { on_two_nodes --ctrl-c unpacking; }
+test_ctrl_c_during_the_application() { on_two_nodes --ctrl-c application; }
+test_sigterm_during_the_broadcast() { on_two_nodes --term broadcast; }
+test_sigterm_during_unpacking() { on_two_nodes --term unpacking; }
+test_sigterm_during_the_application() { on_two_nodes --term application; }
+
+on_one_node() { # SIGNAL PHASE
+  local when
+  case $2 in
+    unpacking) when="[ \$(du -sm /dev/shm/pyshm-0 2>/dev/null | cut -f1) -gt 600 ] 2>/dev/null" ;;
+    application) when="[ -e $work/ready ]" ;;
+  esac
+  PYTHONPATH=$big/prefix python3 "$tools/interrupt.py" "$1" --when "$when" -- \
+    "$pyshm_run" -b "$bundle" -b "$big/big.tar.zst" "$venv/bin/python" "$big/sleep.py" "$work/ready" || fail "see above"
+  [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0 -maxdepth 2)"
+}
+test_ctrl_c_during_unpacking_on_one_node() { on_one_node --ctrl-c unpacking; }
+test_ctrl_c_during_the_application_on_one_node() { on_one_node --ctrl-c application; }
+test_sigterm_during_unpacking_on_one_node() { on_one_node --term unpacking; }
+test_sigterm_during_the_application_on_one_node() { on_one_node --term application; }
+
+run_tests

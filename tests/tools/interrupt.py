@@ -1,0 +1,75 @@
+"""interrupt.py (--ctrl-c | --term) --when COMMAND [--within S] -- CMD...: runs CMD on a terminal of its own, waits until the
+shell command COMMAND succeeds, then types Ctrl-C there or sends SIGTERM to CMD's pyshm-run, and waits for CMD's end.
+
+Prints how long that took; exit status 1 where it is more than --within seconds (5), 2 where COMMAND never succeeded.
+"""
+import argparse
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+
+def pyshm_run_below(pid):
+    """The first pyshm-run among a process and its descendants, its helpers (which have other arguments) aside."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+        if words[0].endswith(b"/pyshm-run") and b"__helper" not in words:
+            return pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            children = file.read().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return next((found for child in children if (found := pyshm_run_below(int(child)))), None)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--ctrl-c", action="store_true")
+    how.add_argument("--term", action="store_true")
+    parser.add_argument("--when", required=True)
+    parser.add_argument("--within", type=float, default=5.0)
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(options.command[0], options.command)
+
+    sent, limit, ended = None, time.monotonic() + 60, None
+    while ended is None:
+        if select.select([terminal], [], [], 0.02)[0]:
+            try:
+                sys.stdout.buffer.write(os.read(terminal, 65536))
+            except OSError:
+                pass
+        if sent is None and subprocess.run(options.when, shell=True, check=False).returncode == 0:
+            if options.ctrl_c:
+                os.write(terminal, b"\x03")
+            else:
+                os.kill(pyshm_run_below(pid), signal.SIGTERM)
+            sent = time.monotonic()
+            limit = sent + 30
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            ended = time.monotonic()
+        elif time.monotonic() > limit:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            print("interrupt.py: it did not end", flush=True)
+            return 1 if sent else 2
+    if sent is None:
+        print("interrupt.py: it ended before the condition was true", flush=True)
+        return 2
+    seconds = ended - sent
+    print(f"\ninterrupt.py: ended after {seconds:.1f} s, status {os.waitstatus_to_exitcode(status)}", flush=True)
+    return 0 if seconds <= options.within else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
