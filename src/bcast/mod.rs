@@ -190,7 +190,7 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
     ready.failures = leaders.gather(node.failure().as_deref());
     if ready.staged == 0 {
         let why = ready.failures.first().cloned().unwrap_or_default();
-        let error = node.into_error().unwrap_or_else(|| Error::Unavailable(why));
+        let error = node.into_error().unwrap_or(Error::Unavailable(why));
         if leaders.is_root() {
             ending.say(&Event::failed(&error));
         }

@@ -70,14 +70,11 @@ pub fn run(command: &[OsString], inbox: &Inbox) -> Result<Ended> {
             return Ok(status.into());
         }
         // A lost SIGCHLD would otherwise be waited for without end.
-        match inbox.next(Duration::from_secs(1)) {
-            Some(Message::Signal(signal, true)) => {
-                let pid = Pid::from_raw(child.id() as i32);
-                if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
-                    let _ = kill_process(pid, signal);
-                }
+        if let Some(Message::Signal(signal, true)) = inbox.next(Duration::from_secs(1)) {
+            let pid = Pid::from_raw(child.id() as i32);
+            if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
+                let _ = kill_process(pid, signal);
             }
-            Some(_) | None => {}
         }
     }
 }

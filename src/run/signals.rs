@@ -1,7 +1,7 @@
 //! Everything that `pyshm-run` waits for comes through one queue: signals, its child's end, what staging steps say.
 #![forbid(unsafe_code)]
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use signal_hook::consts::{
@@ -76,11 +76,8 @@ impl Inbox {
     /// The next message, or `None` when none comes within `limit`.
     #[must_use]
     pub fn next(&self, limit: Duration) -> Option<Message> {
-        match self.receiver.recv_timeout(limit) {
-            Ok(message) => Some(message),
-            // This side holds a sender itself.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        // It cannot be disconnected: this side holds a sender itself.
+        self.receiver.recv_timeout(limit).ok()
     }
 
     /// An ending signal that has arrived already.

@@ -100,6 +100,6 @@ fn statfs(prefix: &Path) -> [u64; 11] {
         vfs.f_fsid,
         vfs.f_namemax,
         fs.f_frsize as u64,
-        vfs.f_flag.bits().into(),
+        vfs.f_flag.bits(),
     ]
 }

@@ -78,7 +78,7 @@ fn feed(build: &mut StageBuild, reader: &mut Reader) -> Result<super::Unpacked> 
             Ok(())
         });
         let unpacked = build.unpack(&name, length, chunks);
-        let read = reading.join().unwrap_or_else(|_| Ok(()));
+        let read = reading.join().unwrap_or(Ok(()));
         // Where reading failed, the unpacking only saw its stream end.
         read.and(unpacked)
     })

@@ -156,7 +156,7 @@ fn long(
     };
     // getopt's short options are single letters and never follow two dashes.
     let fits = |n: &&str| n.as_bytes() == name && (dashes == Dashes::Any || n.len() > 1);
-    let found = table.iter().find(|o| o.names.iter().any(|n| fits(&n)));
+    let found = table.iter().find(|o| o.names.iter().any(&fits));
     let Some(opt) = found.filter(|_| start <= 2) else { return Err(unknown(&command[at])) };
     let mut values: Vec<OsString> =
         attached.iter().map(|v| OsString::from_vec(v.to_vec())).collect();
