@@ -249,6 +249,64 @@ fn hostile_manifests_are_refused_by_name() {
 }
 
 #[test]
+fn a_command_runs_in_spite_of_a_hostile_bundle_unless_told_otherwise() {
+    let tool = Tool::new();
+    let bundle = tool.path("hostile.tar.zst");
+    let file = EntryKind::File { offset: 512, digest: [0; 32], runpath: None };
+    common::write_hostile(&bundle, vec![Hostile::new("/p/../x", file, 1)]);
+    let run = |option: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pyshm-run"));
+        command.arg(option).arg("--root").arg(tool.root()).arg("-b").arg(&bundle);
+        common::end(command.args(["sh", "-c", "echo ran; exit 3"]))
+    };
+    let out = run("--fallback");
+    assert_eq!((out.code, out.stdout.as_str()), (3, "ran\n"));
+    assert!(out.stderr.contains("warning") && out.stderr.contains("'..'"), "{}", out.stderr);
+    assert_eq!(out.stderr.lines().count(), 1, "{}", out.stderr);
+    let out = run("--no-fallback");
+    assert_eq!(out.stdout, "");
+    assert!(out.fails(exit_codes::BAD_BUNDLE).contains(bundle.to_str().unwrap()));
+    assert!(tool.root_is_empty());
+}
+
+#[test]
+fn a_prefix_that_changes_while_it_is_packed_is_noticed() {
+    let tool = Tool::new();
+    let prefix = tool.path("env");
+    fs::create_dir(&prefix).unwrap();
+    // Long to read, quick to make.
+    fs::File::create(prefix.join("z-large")).unwrap().set_len(4 << 30).unwrap();
+    let bundle = tool.path("b.tar.zst");
+    let mut packing = std::process::Command::new(env!("CARGO_BIN_EXE_pyshm"))
+        .args(["bundle", "env"])
+        .arg(&prefix)
+        .arg("-o")
+        .arg(&bundle)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its temporary file shows that the prefix has been walked.
+    let begun = || {
+        fs::read_dir(tool.path(""))
+            .unwrap()
+            .flatten()
+            .any(|e| e.file_name().as_encoded_bytes().starts_with(b".pyshm-bundle-"))
+    };
+    while !begun() {
+        assert!(packing.try_wait().unwrap().is_none(), "it ended too soon");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    fs::write(prefix.join("a-new"), "new").unwrap();
+    let out = packing.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(exit_codes::TRY_AGAIN.into()), "{message}");
+    assert!(message.contains("changed while it was packed"), "{message}");
+    let left: Vec<_> =
+        fs::read_dir(tool.path("")).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left.len(), 2, "only the prefix and the root are left: {left:?}");
+}
+
+#[test]
 fn a_prefix_that_does_not_exist_is_named() {
     let tool = Tool::new();
     let out = tool.run(&[

@@ -190,12 +190,29 @@ fn launched_by() -> String {
     if let Some((name, value)) = names.iter().find_map(|name| Some((name, variable(name)?))) {
         return format!("{name} {value}");
     }
-    let parent = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
-    let stat = std::fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
-    // Field 22, the start time; the name in field 2 may hold blanks.
-    let begun =
-        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)).unwrap_or("");
-    format!("parent {parent} {begun}")
+    let (process, begun) = launcher();
+    format!("process {process} {begun}")
+}
+
+/// The process that started the ranks, and its start time: the nearest ancestor that is no part of this rank, since a
+/// shell, a debugger or the like may stand in between. Where no launcher is known it is the parent.
+fn launcher() -> (i32, String) {
+    let rank = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID"]
+        .iter()
+        .find_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?).into_bytes()));
+    let mut process = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // Behind the name, which may hold blanks: field 4 is the parent, field 22 the start time.
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
+        let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        let is_rank = rank.as_ref().is_some_and(|r| variables.split(|b| *b == 0).any(|v| v == r));
+        match fields.get(1).and_then(|parent| parent.parse().ok()) {
+            Some(parent) if is_rank && parent > 1 => process = parent,
+            _ => return (process, fields.get(19).unwrap_or(&"").to_string()),
+        }
+    }
 }
 
 /// How many ranks the launcher starts on this node, where it says so.

@@ -134,6 +134,27 @@ test_a_node_without_room_runs_from_the_shared_file_system() {
   nodes_are_clean
 }
 
+test_a_helper_of_another_mpi_is_refused() {
+  local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
+  export PYSHM_BCAST=$top/target/pyshm/libexec/pyshm-bcast-openmpi
+  job --before "$pyshm_run --no-fallback -b $bundle" hydra true >"$work/said" 2>&1
+  equal "exit code" 69 $?
+  contains "the error" "$(cat "$work/said")" "PYSHM_BCAST"
+  nodes_are_clean
+}
+
+test_the_staging_launch_can_be_given_by_hand() {
+  local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
+  bare_run hydra
+  mkdir "$work/out"
+  launch_words hydra root 4 4
+  export PYSHM_BCAST_LAUNCH="${LAUNCH[*]}"
+  job --before "$pyshm_run --no-fallback --summary -b $bundle" hydra python "$tools/app.py" "$work/out" >"$work/said" 2>&1 || { cat "$work/said"; fail "the job failed"; }
+  check "the results are those of the bare run" python3 "$tools/compare.py" --size 8 "$out" "$work/out"
+  contains "the summary" "$(cat "$work/said")" "broadcast to 4 nodes"
+  nodes_are_clean
+}
+
 test_a_damaged_bundle_is_said_once_and_the_job_runs() {
   bare_run hydra
   mkdir "$work/out"
