@@ -29,6 +29,8 @@ if [ $# = 0 ]; then
   for check in tests/checks/*.sh; do code "$(basename "$check" .sh)" bash "$check"; done
 
   say "unit and integration tests"
+  # The tools' own tests find shim and trampoline beside the tools.
+  code "cargo build" cargo build --workspace --quiet
   code "cargo test" cargo test --workspace --no-fail-fast
   code "python tests of the tools" python3 -m unittest discover -s tests/tools -p 'test_*.py'
 fi

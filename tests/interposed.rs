@@ -1,27 +1,26 @@
 //! Programs run twice, bare and interposed, in the same tree: what they print must be the same.
 
-mod common;
-
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const PROBES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probes");
+/// What is shipped: the shim is tested as users have it.
+const PYSHM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/pyshm/bin/pyshm");
 
-/// A tree, and a stage of it; both are removed at the end.
+/// A tree, and a stage of it in memory; both are removed at the end.
 struct Stage {
+    directory: tempfile::TempDir,
+    root: tempfile::TempDir,
     tree: PathBuf,
     stage: PathBuf,
 }
 
 impl Stage {
-    fn new(name: &str) -> Self {
-        // SAFETY: it takes nothing and cannot fail.
-        let uid = unsafe { libc::geteuid() };
-        let name = format!("test-{}-{name}", std::process::id());
-        let tree =
-            std::env::temp_dir().canonicalize().unwrap().join(format!("pyshm-{name}")).join("tree");
-        Self { stage: format!("/dev/shm/pyshm-{uid}/{name}").into(), tree }
+    fn new() -> Self {
+        assert!(Path::new(PYSHM).exists(), "{PYSHM} is missing: run docs/build.sh first");
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        Self { tree: directory.path().join("tree"), directory, root, stage: PathBuf::new() }
     }
 
     fn make_tree(&self) {
@@ -29,18 +28,38 @@ impl Stage {
         assert!(Command::new("sh").arg(script).arg(&self.tree).status().unwrap().success());
     }
 
-    fn make_stage(&self, options: &[&str]) {
-        let exe = Path::new(env!("CARGO_BIN_EXE_pyshm-exec"));
-        let make = exe.with_file_name("examples").join("mkstage");
-        let mut make = Command::new(make);
-        make.args(options).arg(&self.stage).arg(common::library()).arg(exe).arg(&self.tree);
-        assert!(make.output().unwrap().status.success());
+    /// Bundles and stages the tree as it is now.
+    fn make_stage(&mut self, mode: &str) {
+        let bundle = self.directory.path().join("tree.tar.zst");
+        let run = |args: &[&std::ffi::OsStr]| {
+            let out = Command::new(PYSHM).args(args).output().unwrap();
+            assert!(out.status.success(), "{}", text(&out));
+            text(&out).trim().to_string()
+        };
+        run(&[
+            "bundle".as_ref(),
+            "env".as_ref(),
+            self.tree.as_ref(),
+            "-o".as_ref(),
+            bundle.as_ref(),
+            "--mode".as_ref(),
+            mode.as_ref(),
+        ]);
+        self.stage = run(&[
+            "stage".as_ref(),
+            "-b".as_ref(),
+            bundle.as_ref(),
+            "--root".as_ref(),
+            self.root.path().as_ref(),
+        ])
+        .into();
     }
 
     /// Runs a command on a fresh tree, bare and interposed.
-    fn compare(&self, options: &[&str], command: &[&str]) {
+    fn compare(&mut self, mode: &str, command: &[&str]) {
+        let tree = self.tree.clone();
         let run = |mut c: Command| {
-            c.arg(&self.tree).env_remove("LD_PRELOAD").env("LC_ALL", "C.UTF-8");
+            c.arg(&tree).env_remove("LD_PRELOAD").env("LC_ALL", "C.UTF-8");
             text(&c.output().unwrap())
         };
         self.make_tree();
@@ -48,7 +67,7 @@ impl Stage {
         bare.args(&command[1..]);
         let bare = run(bare);
         self.make_tree();
-        self.make_stage(options);
+        self.make_stage(mode);
         let mut staged = Command::new(self.stage.join("bin/pyshm-exec"));
         staged.args(command);
         let staged = run(staged);
@@ -60,13 +79,6 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.tree.parent().unwrap());
-        let _ = fs::remove_dir_all(&self.stage);
-    }
-}
-
 fn text(out: &Output) -> String {
     String::from_utf8_lossy(&[&out.stdout[..], &out.stderr[..]].concat()).into_owned()
 }
@@ -74,15 +86,14 @@ fn text(out: &Output) -> String {
 #[test]
 fn python_sees_the_same_under_snapshot_and_overlay() {
     let probe = format!("{PROBES}/files.py");
-    Stage::new("snapshot").compare(&[], &["python3", &probe]);
-    Stage::new("overlay").compare(&["-o"], &["python3", &probe]);
+    Stage::new().compare("snapshot", &["python3", &probe]);
+    Stage::new().compare("overlay", &["python3", &probe]);
 }
 
 #[test]
 fn c_sees_the_same() {
-    let stage = Stage::new("calls");
+    let mut stage = Stage::new();
     let program = stage.tree.with_file_name("calls");
-    fs::create_dir_all(program.parent().unwrap()).unwrap();
     let cc = Command::new("cc")
         .args(["-w", "-o"])
         .arg(&program)
@@ -90,14 +101,14 @@ fn c_sees_the_same() {
         .args(["-ldl", "-lpthread"])
         .status();
     assert!(cc.unwrap().success());
-    stage.compare(&[], &[program.to_str().unwrap()]);
+    stage.compare("snapshot", &[program.to_str().unwrap()]);
 }
 
 #[test]
 fn removing_a_stage_from_within_removes_nothing_else() {
-    let stage = Stage::new("remove");
+    let mut stage = Stage::new();
     stage.make_tree();
-    stage.make_stage(&[]);
+    stage.make_stage("snapshot");
     let list = || text(&Command::new("find").arg(&stage.tree).output().unwrap());
     let before = list();
     let script = format!(
