@@ -1,4 +1,4 @@
-//! Where the parts of this installation lie: beside the running program, or in `../lib` and `../libexec`.
+//! Where the parts of this installation lie: beside the running program, or in `lib` and `libexec` beside its directory.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -56,7 +56,8 @@ fn part(name: &str) -> Result<PathBuf> {
     let exe =
         std::env::current_exe().map_err(Error::system("find the running program's own file"))?;
     let dir = exe.parent().unwrap_or(Path::new("/"));
-    let places = [dir.to_path_buf(), dir.join("../lib"), dir.join("../libexec")];
+    let above = dir.parent().unwrap_or(dir);
+    let places = [dir.to_path_buf(), above.join("lib"), above.join("libexec")];
     places.iter().map(|place| place.join(name)).find(|path| path.exists()).ok_or_else(|| {
         let places: Vec<_> = places.iter().map(|p| p.display().to_string()).collect();
         Error::Unavailable(format!("{name} is not installed: looked in {}", places.join(", ")))

@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::{DEFAULT_ROOT, print_json};
 use crate::error::{Error, Result};
 use crate::progress;
-use crate::run::cleanup;
+use crate::run::{cleanup, job};
 use crate::stage::local::stage_here;
 use crate::stage::{self, BuildOptions, Place, Stage, StageId};
 
@@ -157,6 +157,7 @@ impl Gc {
         for removed in stage::collect_garbage(&place)? {
             println!("{}", removed.display());
         }
+        job::sweep(&place);
         place.tidy();
         Ok(())
     }
