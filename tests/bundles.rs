@@ -42,16 +42,7 @@ fn a_staged_tree_equals_the_original() {
         let tool = Tool::new();
         let prefix = tool.path("env");
         make_prefix(&prefix);
-        let bundle = tool.path(&format!("b.{ending}"));
-        tool.run(&[
-            "bundle",
-            "env",
-            prefix.to_str().unwrap(),
-            "-o",
-            bundle.to_str().unwrap(),
-            "-q",
-        ])
-        .ok();
+        let bundle = tool.bundle("env", &format!("b.{ending}"));
         let stage = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).ok();
         let staged = Path::new(stage.trim()).join("fs").join(prefix.strip_prefix("/").unwrap());
         assert_eq!(listing(&staged), listing(&prefix), "{ending}");
@@ -69,16 +60,7 @@ fn tar_reads_a_bundle() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     for (ending, option) in [("tar.zst", "--zstd"), ("tar.gz", "--gzip")] {
-        let bundle = tool.path(&format!("b.{ending}"));
-        tool.run(&[
-            "bundle",
-            "env",
-            tool.path("env").to_str().unwrap(),
-            "-o",
-            bundle.to_str().unwrap(),
-            "-q",
-        ])
-        .ok();
+        let bundle = tool.bundle("env", &format!("b.{ending}"));
         let out = tool.path(&format!("out-{ending}"));
         fs::create_dir(&out).unwrap();
         let tar = std::process::Command::new("tar")
@@ -101,16 +83,7 @@ fn tar_reads_a_bundle() {
 fn inspect_says_what_a_bundle_holds() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
-    let bundle = tool.path("b.tar.zst");
-    tool.run(&[
-        "bundle",
-        "env",
-        tool.path("env").to_str().unwrap(),
-        "-o",
-        bundle.to_str().unwrap(),
-        "-q",
-    ])
-    .ok();
+    let bundle = tool.bundle("env", "b.tar.zst");
     let json = tool.run(&["inspect", bundle.to_str().unwrap(), "--json", "--entries"]).ok();
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value["prefixes"][0]["path"], tool.path("env").to_str().unwrap());
@@ -126,16 +99,7 @@ fn inspect_says_what_a_bundle_holds() {
 fn a_bundle_that_is_missing_truncated_or_no_bundle_is_refused() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
-    let good = tool.path("good.tar.zst");
-    tool.run(&[
-        "bundle",
-        "env",
-        tool.path("env").to_str().unwrap(),
-        "-o",
-        good.to_str().unwrap(),
-        "-q",
-    ])
-    .ok();
+    let good = tool.bundle("env", "good.tar.zst");
     let bytes = fs::read(&good).unwrap();
     let plain_tar = tool.path("plain.tar");
     assert!(
@@ -172,16 +136,7 @@ fn one_flipped_byte_is_found_wherever_it_is() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     for ending in ["tar.zst", "tar.gz"] {
-        let good = tool.path(&format!("good.{ending}"));
-        tool.run(&[
-            "bundle",
-            "env",
-            tool.path("env").to_str().unwrap(),
-            "-o",
-            good.to_str().unwrap(),
-            "-q",
-        ])
-        .ok();
+        let good = tool.bundle("env", &format!("good.{ending}"));
         let bytes = fs::read(&good).unwrap();
         let bad = tool.path(&format!("bad.{ending}"));
         let places =
@@ -334,16 +289,7 @@ fn a_prefix_that_does_not_exist_is_named() {
 fn what_does_not_fit_is_refused_with_the_numbers() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
-    let bundle = tool.path("b.tar.zst");
-    tool.run(&[
-        "bundle",
-        "env",
-        tool.path("env").to_str().unwrap(),
-        "-o",
-        bundle.to_str().unwrap(),
-        "-q",
-    ])
-    .ok();
+    let bundle = tool.bundle("env", "b.tar.zst");
     // A mount of its own: this test needs root, as the whole suite does.
     let script = format!(
         "mount -t tmpfs -o size=8m tmpfs {root} && {pyshm} stage -b {bundle} --root {root}; code=$?; ls -A {root}; exit $code",
@@ -365,16 +311,7 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
 fn a_directory_that_another_user_made_first_is_not_trusted() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
-    let bundle = tool.path("b.tar.zst");
-    tool.run(&[
-        "bundle",
-        "env",
-        tool.path("env").to_str().unwrap(),
-        "-o",
-        bundle.to_str().unwrap(),
-        "-q",
-    ])
-    .ok();
+    let bundle = tool.bundle("env", "b.tar.zst");
     let place = tool.root().join("pyshm-0");
     fs::create_dir(&place).unwrap();
     std::os::unix::fs::chown(&place, Some(12345), None).unwrap();
@@ -418,16 +355,7 @@ fn the_loader_finds_staged_libraries_by_absolute_search_paths() {
                 &search.split(' ').collect::<Vec<_>>(),
             );
         }
-        let bundle = tool.path("b.tar.zst");
-        tool.run(&[
-            "bundle",
-            "env",
-            prefix.to_str().unwrap(),
-            "-o",
-            bundle.to_str().unwrap(),
-            "-q",
-        ])
-        .ok();
+        let bundle = tool.bundle(prefix.to_str().unwrap(), "b.tar.zst");
         let stage = tool.run(&["stage", "-b", bundle.to_str().unwrap()]).ok();
         let inside =
             |part: &str| Path::new(stage.trim()).join(part).join(prefix.strip_prefix("/").unwrap());

@@ -64,6 +64,22 @@ impl Tool {
         fs::read_dir(&self.root).unwrap().next().is_none()
     }
 
+    /// Bundles the directory `name` of this place into the file `bundle` and returns that file's path.
+    #[track_caller]
+    pub fn bundle(&self, name: &str, bundle: &str) -> PathBuf {
+        let (prefix, bundle) = (self.path(name), self.path(bundle));
+        self.run(&[
+            "bundle".as_ref(),
+            "env".as_ref(),
+            prefix.as_os_str(),
+            "-o".as_ref(),
+            bundle.as_ref(),
+            "-q".as_ref(),
+        ])
+        .ok();
+        bundle
+    }
+
     /// Runs `pyshm`, with this test's root where the subcommand takes one.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyshm"));

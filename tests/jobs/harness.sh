@@ -31,6 +31,17 @@ isolate() {
   PYSHM_TEST_ISOLATED=1 exec unshare --mount bash -c 'mount -t tmpfs -o mode=1777,size=8g tmpfs /dev/shm && exec bash "$0" "$@"' "$0" "$@"
 }
 
+# cluster_up N: a virtual cluster of N nodes for this test file, gone when it ends, and launch.sh's functions. $scratch is
+# a directory that goes with it.
+cluster_up() {
+  VCLUSTER_DIR=$(mktemp -d /var/tmp/pyshm-cluster.XXXXXX); chmod 755 "$VCLUSTER_DIR"
+  scratch=$(mktemp -d /var/tmp/pyshm-scratch.XXXXXX); chmod 755 "$scratch"
+  TEST_ENV=$env_dir
+  . "$top/tests/cluster/launch.sh"
+  trap '"$VCLUSTER" down; rm -rf "$VCLUSTER_DIR" "$scratch"' EXIT
+  "$VCLUSTER" up "$1" || exit 1
+}
+
 # The bundle of an environment, made once for all test files: bundle_of NAME PREFIX prints its path.
 bundle_of() {
   local bundle=$top/target/test-bundles/$1.tar.zst

@@ -1,18 +1,13 @@
 #!/bin/bash
 # A bundle over 2 GiB, of data that does not compress, reaches two nodes whole; memory does not grow with it.
 . "$(dirname "$0")/harness.sh"
-VCLUSTER_DIR=$(mktemp -d /var/tmp/pyshm-cluster.XXXXXX); chmod 755 "$VCLUSTER_DIR"
-TEST_ENV=$env_dir
-. "$top/tests/cluster/launch.sh"
-big=$(mktemp -d /var/tmp/pyshm-big.XXXXXX)
-trap '"$VCLUSTER" down; rm -rf "$VCLUSTER_DIR" "$big"' EXIT
-"$VCLUSTER" up 2 || exit 1
+cluster_up 2
 bundle=$(bundle_of venv "$venv") || exit 1
 
 test_more_than_two_gibibytes_travel_in_little_memory() {
-  mkdir "$big/prefix"; head -c 2300000000 /dev/urandom >"$big/prefix/data"; echo small >"$big/prefix/small"
-  "$pyshm" bundle env "$big/prefix" -o "$big/big.tar.zst" -q || fail "bundling"
-  [ "$(stat -c %s "$big/big.tar.zst")" -gt $((2 << 30)) ] || fail "the bundle is too small for this test"
+  mkdir "$scratch/prefix"; head -c 2300000000 /dev/urandom >"$scratch/prefix/data"; echo small >"$scratch/prefix/small"
+  "$pyshm" bundle env "$scratch/prefix" -o "$scratch/big.tar.zst" -q || fail "bundling"
+  [ "$(stat -c %s "$scratch/big.tar.zst")" -gt $((2 << 30)) ] || fail "the bundle is too small for this test"
   printf '#!/bin/sh\nexec python3 %s %s %s/target/pyshm/libexec/pyshm-bcast-mpich "$@"\n' "$tools/peak.py" "$work/peak" "$top" >"$work/helper"
   chmod +x "$work/helper"
   cat >"$work/hash.py" <<'PY'
@@ -27,13 +22,13 @@ PY
   mkdir "$work/out"
   launch_words hydra root 2 2
   local begun=$SECONDS
-  "${LOGIN[@]}" env PYTHONPATH="$big/prefix" PYSHM_BCAST="$work/helper" bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback --summary -b "$bundle" -b "$big/big.tar.zst" \
-    "${LAUNCH[@]}" "$PYTHON" "$work/hash.py" "$big/prefix" "$work/out" || fail "the job"
+  "${LOGIN[@]}" env PYTHONPATH="$scratch/prefix" PYSHM_BCAST="$work/helper" bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback --summary -b "$bundle" -b "$scratch/big.tar.zst" \
+    "${LAUNCH[@]}" "$PYTHON" "$work/hash.py" "$scratch/prefix" "$work/out" || fail "the job"
   note "2.3 GB of data that does not compress: the job took $((SECONDS - begun)) s"
-  local expected; expected=$(sha256sum "$big/prefix/data" | cut -d' ' -f1)
+  local expected; expected=$(sha256sum "$scratch/prefix/data" | cut -d' ' -f1)
   equal "rank 0's data" "$expected" "$(cat "$work/out/0")"
   equal "rank 1's data" "$expected" "$(cat "$work/out/1")"
-  equal "times the bundle was opened" 1 "$(grep -cE "open(at)?\(.*\"$big/big.tar.zst\"" "$work/trace")"
+  equal "times the bundle was opened" 1 "$(grep -cE "open(at)?\(.*\"$scratch/big.tar.zst\"" "$work/trace")"
   local node peak
   for node in n1 n2; do
     peak=$(cat "$work/peak.$node") || fail "no measurement on $node"

@@ -3,19 +3,14 @@
 # /dev/shm of all nodes is clean; with a launcher on two nodes and on one node without.
 . "$(dirname "$0")/harness.sh"
 isolate "$@"
-VCLUSTER_DIR=$(mktemp -d /var/tmp/pyshm-cluster.XXXXXX); chmod 755 "$VCLUSTER_DIR"
-TEST_ENV=$env_dir
-. "$top/tests/cluster/launch.sh"
-big=$(mktemp -d /var/tmp/pyshm-big.XXXXXX)
-trap '"$VCLUSTER" down; rm -rf "$VCLUSTER_DIR" "$big"' EXIT
-"$VCLUSTER" up 2 || exit 1
+cluster_up 2
 
 # Large enough that each phase takes seconds: data that does not compress, named by PYTHONPATH so that it is staged.
-mkdir "$big/prefix"; head -c 1500000000 /dev/urandom >"$big/prefix/data"
-"$pyshm" bundle env "$big/prefix" -o "$big/big.tar.zst" -q || exit 1
+mkdir "$scratch/prefix"; head -c 1500000000 /dev/urandom >"$scratch/prefix/data"
+"$pyshm" bundle env "$scratch/prefix" -o "$scratch/big.tar.zst" -q || exit 1
 bundle=$(bundle_of venv "$venv") || exit 1
 
-cat >"$big/sleep.py" <<'PY'
+cat >"$scratch/sleep.py" <<'PY'
 import sys, time
 open(sys.argv[1], "w").close()
 time.sleep(60)
@@ -29,7 +24,7 @@ clean_everywhere() {
     done
     [ -z "$left" ] || fail "n$i has $left"
   done
-  left=$(pgrep -fa 'pyshm-bcast-' | grep -F "$big" | head -3); [ -z "$left" ] || fail "still running: $left"
+  left=$(pgrep -fa 'pyshm-bcast-' | grep -F "$scratch" | head -3); [ -z "$left" ] || fail "still running: $left"
 }
 
 
@@ -41,8 +36,8 @@ on_two_nodes() { # SIGNAL PHASE
     application) when="[ -e $work/ready ]" ;;
   esac
   launch_words hydra root 2 2
-  python3 "$tools/interrupt.py" "$1" --when "$when" -- "${LOGIN[@]}" env PYTHONPATH="$big/prefix" \
-    "$pyshm_run" -b "$bundle" -b "$big/big.tar.zst" "${LAUNCH[@]}" "$PYTHON" "$big/sleep.py" "$work/ready" || fail "see above"
+  python3 "$tools/interrupt.py" "$1" --when "$when" -- "${LOGIN[@]}" env PYTHONPATH="$scratch/prefix" \
+    "$pyshm_run" -b "$bundle" -b "$scratch/big.tar.zst" "${LAUNCH[@]}" "$PYTHON" "$scratch/sleep.py" "$work/ready" || fail "see above"
   [ "$2" = application ] || [ ! -e "$work/ready" ] || fail "the application was started"
   clean_everywhere
 }
@@ -66,8 +61,8 @@ on_one_node() { # SIGNAL PHASE
     unpacking) when="[ \$(du -sm /dev/shm/pyshm-0 2>/dev/null | cut -f1) -gt 600 ] 2>/dev/null" ;;
     application) when="[ -e $work/ready ]" ;;
   esac
-  PYTHONPATH=$big/prefix python3 "$tools/interrupt.py" "$1" --when "$when" -- \
-    "$pyshm_run" -b "$bundle" -b "$big/big.tar.zst" "$venv/bin/python" "$big/sleep.py" "$work/ready" || fail "see above"
+  PYTHONPATH=$scratch/prefix python3 "$tools/interrupt.py" "$1" --when "$when" -- \
+    "$pyshm_run" -b "$bundle" -b "$scratch/big.tar.zst" "$venv/bin/python" "$scratch/sleep.py" "$work/ready" || fail "see above"
   [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0 -maxdepth 2)"
 }
 test_ctrl_c_during_unpacking_on_one_node() { on_one_node --ctrl-c unpacking; }
