@@ -59,6 +59,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of ours that someone else could have made.
+    #[error("{path} is not trusted: {reason}", path = path.display())]
+    NotOurs {
+        /// Its name.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: &'static str,
+    },
     /// Something changed underneath or is in use.
     #[error("{0}")]
     TryAgain(String),
@@ -130,9 +138,10 @@ impl Error {
         match self {
             Self::NoInput { .. } => exit_codes::NO_INPUT,
             Self::BadBundle { .. } => exit_codes::BAD_BUNDLE,
-            Self::NoSpace { .. } | Self::CannotWrite { .. } | Self::Untrusted { .. } => {
-                exit_codes::CANNOT_WRITE
-            }
+            Self::NoSpace { .. }
+            | Self::CannotWrite { .. }
+            | Self::Untrusted { .. }
+            | Self::NotOurs { .. } => exit_codes::CANNOT_WRITE,
             Self::TryAgain(_) => exit_codes::TRY_AGAIN,
             Self::Unavailable(_) => exit_codes::UNAVAILABLE,
             Self::Usage(_) => exit_codes::USAGE,

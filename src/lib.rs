@@ -3,6 +3,20 @@
 //!
 //! This is our own process, never the user's: what runs inside a job's ranks is the `preload` package.
 
+/// Prints a line to standard output. Unlike `println!` it does not end the program where nobody reads it.
+macro_rules! print_line {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
+/// Prints a line to standard error, likewise.
+macro_rules! warn_line {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
 #[cfg(feature = "mpi")]
 pub mod bcast;
 pub mod bundle;

@@ -9,7 +9,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, Sym};
@@ -38,10 +38,14 @@ pub enum Edit {
     Whole(Vec<u8>),
 }
 
-/// How to make the elements of an ELF file's search path that `staged` accepts relative to `origin`, the directory it
-/// lies in; `None` where nothing is to be changed or nothing can be.
+/// How to make the elements of an ELF file's search path relative to `origin`, the directory it lies in, for which
+/// `staged` has a directory in the stage (as its original path, without aliases); `None` where nothing is to be changed or nothing can be.
 #[must_use]
-pub fn relocate(file: &File, origin: &Path, staged: impl Fn(&Path) -> bool) -> Option<Edit> {
+pub fn relocate(
+    file: &File,
+    origin: &Path,
+    staged: impl Fn(&Path) -> Option<PathBuf>,
+) -> Option<Edit> {
     let cache = ReadCache::new(file);
     let found = find(&cache)?;
     let mut text = rewritten(&found.text, origin, staged)?;
@@ -67,16 +71,21 @@ fn rewrite(bytes: &[u8], text: Vec<u8>, is_rpath: bool) -> Option<Edit> {
 }
 
 /// The new search path, or `None` where no element changes.
-fn rewritten(text: &[u8], origin: &Path, staged: impl Fn(&Path) -> bool) -> Option<Vec<u8>> {
+fn rewritten(
+    text: &[u8],
+    origin: &Path,
+    staged: impl Fn(&Path) -> Option<PathBuf>,
+) -> Option<Vec<u8>> {
     let mut changed = false;
     let mut elements: Vec<Vec<u8>> = Vec::new();
     for element in text.split(|b| *b == b':') {
         let path = Path::new(OsStr::from_bytes(element));
-        let new = if path.is_absolute() && staged(path) {
-            changed = true;
-            relative(origin, path)
-        } else {
-            element.to_vec()
+        let new = match staged(path).filter(|_| path.is_absolute()) {
+            Some(staged) => {
+                changed = true;
+                relative(origin, &staged)
+            }
+            None => element.to_vec(),
         };
         // The loader searches a directory once however often it is named.
         if !elements.contains(&new) {
@@ -191,7 +200,7 @@ mod tests {
 
     #[test]
     fn elements_under_a_prefix_become_relative_and_others_stay() {
-        let staged = |p: &Path| p.starts_with("/opt/env");
+        let staged = |p: &Path| p.starts_with("/opt/env").then(|| p.to_path_buf());
         let text = rewritten(
             b"/opt/env/lib:/usr/lib:$ORIGIN/x:/opt/env/lib",
             Path::new("/opt/env/lib/python3/x"),

@@ -84,14 +84,14 @@ pub fn main() -> ExitCode {
         };
     }
     if let Err(error) = cleanup::on_signals(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM]) {
-        eprintln!("pyshm-bcast: {error}");
+        warn_line!("pyshm-bcast: {error}");
         return error.exit_code().into();
     }
     cleanup::on_orphaned();
     cleanup::spread();
     match leaders::join(cli.nodes) {
         Err(error) => {
-            eprintln!("pyshm-bcast: {error}");
+            warn_line!("pyshm-bcast: {error}");
             error.exit_code().into()
         }
         // A second process on a node: it has waited for the leaders.
@@ -122,10 +122,8 @@ fn work(cli: &Cli, leaders: &Leaders) {
     match stage_all(cli, leaders, &ending) {
         Ok(Some(_)) => {
             asleep::until_told(leaders, &ending);
-            let (answered, passed) = cleanup::release().map_or((0, 0), |hold| {
-                let released = hold.release();
-                (released.answered, released.passed)
-            });
+            let (answered, passed) =
+                cleanup::let_go().map_or((0, 0), |released| (released.answered, released.passed));
             let (answered, passed) = (leaders.sum(answered), leaders.sum(passed));
             if leaders.is_root() {
                 ending.say(&Event::Purged { answered, passed });
@@ -133,9 +131,7 @@ fn work(cli: &Cli, leaders: &Leaders) {
         }
         Ok(None) | Err(_) => {
             // Hollow stages, where others of the same step have failed.
-            if let Some(hold) = cleanup::release() {
-                hold.release();
-            }
+            cleanup::let_go();
             cleanup::tidy();
         }
     }
@@ -188,7 +184,8 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
     ready.unpack_seconds = leaders.slowest(begun.elapsed().as_secs_f64());
     ready.staged = leaders.sum(u64::from(node.is_staged())) as usize;
     ready.failures = leaders.gather(node.failure().as_deref());
-    if ready.staged == 0 {
+    // One node without the trampoline would take the whole job down.
+    if !leaders.all(node.has_trampoline()) || ready.staged == 0 {
         let why = ready.failures.first().cloned().unwrap_or_default();
         let error = node.into_error().unwrap_or(Error::Unavailable(why));
         if leaders.is_root() {

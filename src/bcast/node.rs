@@ -61,6 +61,11 @@ impl Node {
         matches!(self.state, State::Held)
     }
 
+    /// Whether the launcher will find the program to start here, in a stage or in a hollow one.
+    pub fn has_trampoline(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| Stage::find(place, &self.id).is_some())
+    }
+
     pub fn stage_dir(&self) -> PathBuf {
         self.dir.clone()
     }
@@ -107,7 +112,7 @@ impl Node {
             state => self.state = state,
         }
         if matches!(self.state, State::Failed(_)) {
-            // Nothing more can be done where not even this works: the launcher will say so.
+            // Where not even this works, `has_trampoline` says so and the whole job runs without stages.
             let _ = runtime
                 .publish_hollow(&place, &self.id)
                 .and_then(|stage| hold(&place, &stage, false));

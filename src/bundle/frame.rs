@@ -49,6 +49,15 @@ impl Codec {
         Ok(decoder.raw)
     }
 
+    /// The levels there are.
+    #[must_use]
+    pub fn levels(self) -> std::ops::RangeInclusive<i32> {
+        match self {
+            Self::Zstd => 1..=22,
+            Self::Gzip => 0..=9,
+        }
+    }
+
     /// The level that bundles are compressed with where none is asked for.
     #[must_use]
     pub fn default_level(self) -> i32 {

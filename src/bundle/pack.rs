@@ -22,6 +22,7 @@ use super::head::Head;
 use super::manifest::{self, EntryKind, EntryRecord, FrameRecord, Manifest, Mode, PrefixRecord};
 use super::walk::{self, Found};
 use crate::error::{Error, Result};
+use crate::run::cleanup;
 use crate::{progress, runpath};
 
 /// A directory to pack.
@@ -65,6 +66,14 @@ pub struct PackReport {
 pub fn pack(prefixes: &[PrefixSpec], output: &Path, options: &PackOptions) -> Result<PackReport> {
     let begun = Instant::now();
     let codec = codec_of(output)?;
+    let level = options.level.unwrap_or(codec.default_level());
+    if !codec.levels().contains(&level) {
+        let (first, last) = (codec.levels().start().to_owned(), codec.levels().end().to_owned());
+        return Err(Error::Usage(format!(
+            "{level} is no compression level: for {} they are {first} to {last}",
+            output.display()
+        )));
+    }
     let prefixes = resolve(prefixes)?;
     let found = prefixes.iter().flat_map(|p| walk::walk(p.path())).collect::<Result<Vec<_>>>()?;
     let raw_bytes = found.iter().filter(|f| f.kind.is_file()).map(|f| f.stat.size).sum();
@@ -75,7 +84,6 @@ pub fn pack(prefixes: &[PrefixSpec], output: &Path, options: &PackOptions) -> Re
     } else {
         progress::byte_bar("packing", raw_bytes)
     };
-    let level = options.level.unwrap_or(codec.default_level());
     let (entries, frames) = write_frames(&found, &temporary.frames, codec, level, &bar)?;
     bar.finish_and_clear();
 
@@ -352,7 +360,9 @@ impl Temporary {
         };
         let frames = tempfile::tempfile_in(directory).map_err(Error::write(output))?;
         let output = tempfile::Builder::new().prefix(".pyshm-bundle-").tempfile_in(directory);
-        Ok(Self { frames, output: output.map_err(Error::write(directory))? })
+        let output = output.map_err(Error::write(directory))?;
+        cleanup::register(output.path());
+        Ok(Self { frames, output })
     }
 
     fn assemble(self, manifest: &Manifest, level: i32, output: &Path) -> Result<u64> {
@@ -384,6 +394,7 @@ impl Temporary {
             Ok(Head::len(manifest.codec) as u64 + packed_len + frames)
         };
         let bytes = write(&mut temporary).map_err(failed)?;
+        cleanup::forget(temporary.path());
         temporary.persist(output).map_err(|e| Error::write(output)(e.error))?;
         Ok(bytes)
     }

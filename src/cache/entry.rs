@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -61,9 +61,18 @@ impl Entry {
         let real = std::fs::canonicalize(prefix).map_err(Error::read("prefix", prefix))?;
         let dir = cache.join(super::entry_name(&real));
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(Error::write(&dir)(e)),
-            _ => Ok(Self { dir }),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::write(&dir)(e));
+            }
+            _ => {}
         }
+        // Where others may write to the cache's directory, one of them may have made the entry first.
+        let m = std::fs::symlink_metadata(&dir).map_err(Error::write(&dir))?;
+        if m.is_dir() && m.uid() == rustix::process::geteuid().as_raw() && m.mode() & 0o022 == 0 {
+            return Ok(Self { dir });
+        }
+        let reason = "it is not a directory of yours alone; remove it, or choose another cache with PYSHM_CACHE";
+        Err(Error::NotOurs { path: dir, reason })
     }
 
     pub fn bundle(&self) -> PathBuf {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::print_json;
 use crate::bundle::manifest::EntryKind;
 use crate::bundle::{Manifest, Mode, PackOptions, PrefixSpec, Reader, pack};
 use crate::error::{Error, Result};
+use crate::run::cleanup;
 use crate::{progress, python};
 
 /// Kinds of prefixes.
@@ -27,7 +29,7 @@ pub struct Env {
     /// The bundle to write; its ending says how: .tar.zst or .tar.gz
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Compression level (zstd: 3 unless given, gzip: 6)
+    /// Compression level (zstd: 1 to 22, 3 unless given; gzip: 0 to 9, 6)
     #[arg(long, value_name = "N")]
     level: Option<i32>,
     /// What a path that is not in the bundle means to a job
@@ -69,6 +71,7 @@ impl Env {
                 .unwrap_or(std::io::ErrorKind::NotADirectory.into());
             return Err(Error::read("prefix", &self.prefix)(missing));
         }
+        cleanup::on_signals(&[SIGINT, SIGTERM, SIGHUP])?;
         let mut prefixes = vec![PrefixSpec { path: self.prefix.clone(), mode }];
         if let Some(base) = python::base_of(&self.prefix)? {
             prefixes.push(PrefixSpec { path: base, mode });
@@ -82,7 +85,7 @@ impl Env {
             });
             print_json(&value)?;
         } else if !self.quiet {
-            println!(
+            print_line!(
                 "{}: {} paths, {} packed into {} in {:.1} s",
                 self.output.display(),
                 report.entries,
@@ -132,29 +135,29 @@ impl Inspect {
             }
             return print_json(&value);
         }
-        println!("{}: made by {}", self.bundle.display(), manifest.tool);
+        print_line!("{}: made by {}", self.bundle.display(), manifest.tool);
         for (record, shown) in manifest.prefixes.iter().zip(&prefixes) {
-            println!(
+            print_line!(
                 "  prefix       {} ({:?})",
                 shown["path"].as_str().unwrap_or_default(),
                 record.mode
             );
         }
-        println!("  files        {files}");
-        println!("  directories  {directories}");
-        println!("  symlinks     {links}");
+        print_line!("  files        {files}");
+        print_line!("  directories  {directories}");
+        print_line!("  symlinks     {links}");
         if remote > 0 {
-            println!("  not bundled  {remote} (they stay on the shared file system)");
+            print_line!("  not bundled  {remote} (they stay on the shared file system)");
         }
-        println!(
+        print_line!(
             "  size         {} in {} frames",
             progress::bytes(reader.len()),
             manifest.frames.len()
         );
-        println!("  unpacked     {}", progress::bytes(manifest.unpacked_bytes()));
+        print_line!("  unpacked     {}", progress::bytes(manifest.unpacked_bytes()));
         if self.entries {
             for entry in &manifest.entries {
-                println!(
+                print_line!(
                     "{:06o} {:>12} {}",
                     entry.stat.mode,
                     entry.stat.size,

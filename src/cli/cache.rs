@@ -53,7 +53,7 @@ impl CacheCommand {
                     return print_json(&entries);
                 }
                 if entries.is_empty() {
-                    println!("nothing is cached in {}", directory.display());
+                    print_line!("nothing is cached in {}", directory.display());
                 }
                 entries.iter().for_each(show);
             }
@@ -84,7 +84,7 @@ fn show(entry: &EntryInfo) {
         n => format!("used {n} days ago"),
     };
     let size = progress::bytes(entry.bytes);
-    println!(
+    print_line!(
         "{size:>10}  {used}{}  {}",
         if entry.busy { ", in use" } else { "" },
         entry.prefix.display()

@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("pyshm: {error}");
+            warn_line!("pyshm: {error}");
             ExitCode::from(error.exit_code())
         }
     }
@@ -83,6 +83,6 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     use crate::error::Error;
     let text =
         serde_json::to_string_pretty(value).map_err(|e| Error::system("write JSON")(e.into()))?;
-    println!("{text}");
+    print_line!("{text}");
     Ok(())
 }

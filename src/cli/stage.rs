@@ -47,7 +47,7 @@ impl StageCommand {
                 "unpacked_bytes": staged.unpacked_bytes, "seconds": staged.seconds,
             }));
         }
-        println!("{}", staged.stage);
+        print_line!("{}", staged.stage);
         Ok(())
     }
 }
@@ -74,13 +74,14 @@ impl Unstage {
         let place = Place::open(&self.root)?;
         let stages = if self.all { place.stages()? } else { self.named(&place)? };
         for stage in stages {
-            if !self.force && stage.in_use() {
-                let text = format!(
-                    "{stage} is in use: wait for its job, or remove it anyway with --force"
-                );
+            let name = stage.to_string();
+            if self.force {
+                stage.purge()?;
+            } else if !stage.purge_unused()? {
+                let text =
+                    format!("{name} is in use: wait for its job, or remove it anyway with --force");
                 return Err(Error::TryAgain(text));
             }
-            stage.purge()?;
         }
         place.tidy();
         Ok(())
@@ -122,17 +123,17 @@ impl Status {
             return print_json(&stages.iter().map(shown).collect::<Vec<_>>());
         }
         if stages.is_empty() {
-            println!("nothing is staged in {}", self.root.display());
+            print_line!("nothing is staged in {}", self.root.display());
         }
         for stage in &stages {
             let state = if stage.in_use() { "in use" } else { "not in use" };
-            println!("{stage}  {state}");
+            print_line!("{stage}  {state}");
             let Ok(info) = stage.info() else { continue };
             for prefix in &info.prefixes {
-                println!("  {}", prefix.display());
+                print_line!("  {}", prefix.display());
             }
             let (answered, passed) = stage.counters();
-            println!(
+            print_line!(
                 "  {} paths, {}; {answered} operations answered here, {passed} passed on",
                 info.entries,
                 progress::bytes(info.unpacked_bytes)
@@ -155,7 +156,7 @@ impl Gc {
     pub(super) fn run(self) -> Result<()> {
         let place = Place::open(&self.root)?;
         for removed in stage::collect_garbage(&place)? {
-            println!("{}", removed.display());
+            print_line!("{}", removed.display());
         }
         job::sweep(&place);
         place.tidy();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::hold::Hold;
+use super::hold::{Hold, Released};
 use crate::error::{Error, Result};
 use crate::stage::Place;
 
@@ -62,10 +62,17 @@ pub fn tidy() {
     }
 }
 
-/// Removes everything that is registered. Called once, before the process dies.
+/// Held while something is removed: whoever comes second must not end the process before the first one is done.
+static REMOVING: Mutex<()> = Mutex::new(());
+
+/// Lets go of what was kept, which the last user removes, and says what was found.
+pub fn let_go() -> Option<Released> {
+    let _removing = REMOVING.lock().unwrap_or_else(PoisonError::into_inner);
+    release().map(Hold::release)
+}
+
+/// Removes everything that is registered. Called before the process dies.
 pub fn now() {
-    // Whoever comes second waits, and must not end the process before the first one is done.
-    static REMOVING: Mutex<()> = Mutex::new(());
     let _removing = REMOVING.lock().unwrap_or_else(PoisonError::into_inner);
     let Registered { files, places, hold } = std::mem::take(&mut *registered());
     for file in files {

@@ -117,7 +117,7 @@ impl Cli {
     /// Says what is done, when that is wanted.
     pub fn say(&self, text: &str) {
         if self.verbose {
-            eprintln!("pyshm-run: {text}");
+            warn_line!("pyshm-run: {text}");
         }
     }
 }

@@ -84,7 +84,12 @@ impl Event {
 
     /// Writes the line; a reader that is gone is no error.
     pub fn say(&self) {
-        if let Ok(mut line) = serde_json::to_vec(self) {
+        let line = serde_json::to_vec(self).or_else(|e| {
+            // Paths that are not UTF-8; who waits for this line must not wait for ever.
+            let message = format!("failed to pass on a path: {e}");
+            serde_json::to_vec(&Self::Failed { message, code: exit_codes::SYSTEM })
+        });
+        if let Ok(mut line) = line {
             line.push(b'\n');
             let mut out = std::io::stdout().lock();
             let _ = out.write_all(&line).and_then(|()| out.flush());

@@ -66,7 +66,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
     let request =
         request.and_then(OsStr::to_str).and_then(|text| serde_json::from_str::<Request>(text).ok());
     let Some(request) = request else {
-        eprintln!("pyshm-run: {ARGUMENT} is for pyshm-run's own use");
+        warn_line!("pyshm-run: {ARGUMENT} is for pyshm-run's own use");
         return crate::exit_codes::USAGE.into();
     };
     if let Err(error) = cleanup::on_signals(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM]) {
@@ -96,7 +96,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     let speaks = request.verbose || std::io::stderr().is_terminal();
     let say = |text: &str| {
         if speaks {
-            eprintln!("pyshm-run: {text}");
+            warn_line!("pyshm-run: {text}");
         }
     };
     let chosen =

@@ -1,13 +1,7 @@
 //! Use of a published stage: as long as it lasts nobody removes the stage, and who is the last to let go does.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
-use std::path::Path;
-
-use pyshm_format::layout;
-use rustix::fs::{FlockOperation, flock};
-
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::stage::{Lease, Place, Stage};
 
 /// A stage in use.
@@ -17,18 +11,26 @@ pub struct Hold {
     place: Place,
     lease: Lease,
     keep: bool,
+    /// The counters when this use began.
+    before: (u64, u64),
 }
 
 impl Hold {
-    /// Begins to use `stage`; with `keep` it stays when the last user lets go.
+    /// Begins to use `stage`; with `keep`, or where someone asked for that before, it stays when the last user lets go.
     ///
     /// # Errors
     /// As [`Stage::lease`].
     pub fn take(place: &Place, stage: &Stage, keep: bool) -> Result<Self> {
         let lease = stage.lease()?;
         // A stage that was just built brings a lease of its own; found again, it has none.
-        let stage = Stage::find(place, &stage.id).unwrap_or_else(|| stage.clone());
-        Ok(Self { stage, place: place.clone(), lease, keep })
+        let gone = || Error::TryAgain(format!("the stage {stage} is gone: try again"));
+        let stage = Stage::find(place, &stage.id).ok_or_else(gone)?;
+        if keep {
+            stage.keep()?;
+        }
+        let keep = keep || stage.info().is_ok_and(|info| info.keep);
+        let before = stage.counters();
+        Ok(Self { stage, place: place.clone(), lease, keep, before })
     }
 
     /// The stage.
@@ -41,8 +43,10 @@ impl Hold {
     /// answered locally and passed.
     pub fn release(self) -> Released {
         let (answered, passed) = self.stage.counters();
+        let (answered, passed) =
+            (answered.saturating_sub(self.before.0), passed.saturating_sub(self.before.1));
         drop(self.lease);
-        let alone = lock_alone(&self.stage.dir);
+        let alone = Lease::exclusive(&self.stage.dir);
         let purged = match (self.keep, alone) {
             (false, Some(_alone)) => self.stage.purge().is_ok(),
             _ => false,
@@ -63,11 +67,4 @@ pub struct Released {
     pub answered: u64,
     /// Operations below a prefix that went to the shared file system.
     pub passed: u64,
-}
-
-/// The lease's lock, if nobody else holds it; while it lives nobody begins to use the stage.
-fn lock_alone(dir: &Path) -> Option<File> {
-    let file = File::open(dir.join(layout::LEASE)).ok()?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    Some(file)
 }

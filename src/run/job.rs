@@ -166,9 +166,25 @@ pub fn key(cli: &Cli) -> String {
     for name in ["PATH", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
         add(std::env::var_os(name).unwrap_or_default().as_bytes());
     }
-    add(launched_by().as_bytes());
+    match is_rank() {
+        true => add(launched_by().as_bytes()),
+        // Nobody shares a run that is no rank: another one, a minute later, must look at the prefix again.
+        false => add(&std::process::id().to_le_bytes()),
+    }
     // Not 16 digits: those are stages.
     format!("{}.job", &hash.finalize().to_hex()[..32])
+}
+
+/// Whether a launcher started this process, perhaps with others on the node. In a batch script Slurm's variables are
+/// set as well, but not those of a step with several tasks.
+fn is_rank() -> bool {
+    let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let by_others = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID"];
+    let by_slurm = || {
+        variable("SLURM_STEP_NUM_TASKS").is_some_and(|n| n != "1")
+            && variable("SLURM_LOCALID").is_some()
+    };
+    by_others.iter().any(|name| variable(name).is_some()) || by_slurm()
 }
 
 /// Which launch this rank comes from, in the launcher's words if it says so, else by the process that started it.

@@ -82,7 +82,7 @@ pub fn run(cli: &Cli) -> Result<Ended> {
         }
     };
     if cli.sums_up() {
-        eprintln!("pyshm-run: {}", summary::line(&ready, answered));
+        warn_line!("pyshm-run: {}", summary::line(&ready, answered));
     }
     ended
 }
@@ -177,7 +177,12 @@ fn broadcast(
     if !ready.failures.is_empty() {
         let (without, nodes) = (ready.nodes - ready.staged, ready.nodes);
         let first = one_line(&ready.failures[0]);
-        eprintln!(
+        if !cli.falls_back() {
+            step.finish(inbox);
+            let text = format!("{without} of {} nodes could not be staged ({first})", ready.nodes);
+            return Err(Error::Unavailable(text));
+        }
+        warn_line!(
             "pyshm-run: warning: {without} of {nodes} nodes run from the shared file system ({first})"
         );
     }

@@ -53,7 +53,7 @@ pub fn run(cli: &Cli) -> Result<Ended> {
     if let Some(entered) = entered {
         let (ready, answered) = entered.leave(&inbox);
         if let Some(ready) = ready.filter(|_| cli.sums_up()) {
-            eprintln!("pyshm-run: {}", summary::line(&ready, answered));
+            warn_line!("pyshm-run: {}", summary::line(&ready, answered));
         }
     }
     ended
@@ -110,6 +110,8 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
     };
     record.arrived += 1;
     if let Err(error) = locked.write(&record) {
+        hold.map(Hold::release);
+        locked.remove(&place);
         return Err((error, inbox));
     }
     Ok((Entered { place, key, hold, ready }, inbox))

@@ -42,11 +42,16 @@ pub fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == helper::ARGUMENT) {
         return helper::main(arguments.next().as_deref());
     }
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    if let Some(option) = cli.command[0].to_str().filter(|word| word.starts_with('-')) {
+        warn_line!("pyshm-run: there is no option '{option}': see 'pyshm-run --help'");
+        return exit_codes::USAGE.into();
+    }
+    match run(&cli) {
         Ok(ended) => ended.imitate(),
         Err(Error::Interrupted(signal)) => Ended::Signal(signal).imitate(),
         Err(error) => {
-            eprintln!("pyshm-run: {error}");
+            warn_line!("pyshm-run: {error}");
             error.exit_code().into()
         }
     }
@@ -95,7 +100,7 @@ fn give_up(cli: &Cli, cause: Error) -> Result<()> {
     }
     let cause = cause.to_string();
     let line = cause.split_whitespace().collect::<Vec<_>>().join(" ");
-    eprintln!("pyshm-run: warning: {line}; running from the shared file system");
+    warn_line!("pyshm-run: warning: {line}; running from the shared file system");
     Ok(())
 }
 

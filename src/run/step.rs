@@ -55,7 +55,7 @@ impl Step {
                 for line in BufReader::new(stderr).split(b'\n').map_while(std::io::Result::ok) {
                     let line = String::from_utf8_lossy(&line).into_owned();
                     if verbose {
-                        eprintln!("{line}");
+                        warn_line!("{line}");
                     }
                     let Ok(mut said) = said.lock() else { break };
                     said.push_back(line);
@@ -88,8 +88,8 @@ impl Step {
         if let Some(stdout) = child.stdout.take() {
             let to = inbox.sender();
             std::thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(std::io::Result::ok) {
-                    if let Some(event) = Event::read(&line) {
+                for line in BufReader::new(stdout).split(b'\n').map_while(std::io::Result::ok) {
+                    if let Some(event) = Event::read(&String::from_utf8_lossy(&line)) {
                         let _ = to.send(Message::Step(number, event));
                     }
                 }

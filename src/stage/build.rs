@@ -23,6 +23,9 @@ use crate::error::{Error, Result};
 /// More threads than this write no faster into memory, and each needs the memory of its frames.
 const MAX_THREADS: usize = 6;
 
+/// No more than this even where more are asked for.
+const MOST_THREADS: usize = 64;
+
 /// How to build.
 #[derive(Debug, Clone, Default)]
 pub struct BuildOptions {
@@ -44,7 +47,7 @@ impl BuildOptions {
     fn threads(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS),
-            n => n,
+            n => n.min(MOST_THREADS),
         }
     }
 }

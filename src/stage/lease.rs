@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use pyshm_format::layout;
@@ -21,21 +22,20 @@ impl Lease {
     pub(super) fn shared(dir: &Path) -> Result<Self> {
         let path = dir.join(layout::LEASE);
         let file = File::open(&path).map_err(Error::read("stage", &path))?;
-        flock(&file, FlockOperation::NonBlockingLockShared).map_err(|_| {
-            Error::TryAgain(format!("the stage {} is being removed: try again", dir.display()))
-        })?;
-        Ok(Self { _locked: file })
+        let removed =
+            || Error::TryAgain(format!("the stage {} is being removed: try again", dir.display()));
+        lock(file, FlockOperation::NonBlockingLockShared).ok_or_else(removed)
     }
 
-    /// The only one, or `None` while there are others.
-    pub(super) fn exclusive(dir: &Path) -> Option<Self> {
-        Self::lock_alone(&dir.join(layout::LEASE))
+    /// The only one, or `None` while there are others. Who holds it may remove the stage.
+    pub(crate) fn exclusive(dir: &Path) -> Option<Self> {
+        lock(File::open(dir.join(layout::LEASE)).ok()?, FlockOperation::NonBlockingLockExclusive)
     }
 
     /// The right to build in `dir`, or `None` while its builder lives. It locks the directory itself, so that users'
     /// leases can begin before the builder is done.
     pub(super) fn building(dir: &Path) -> Option<Self> {
-        Self::lock_alone(dir)
+        lock(File::open(dir).ok()?, FlockOperation::NonBlockingLockExclusive)
     }
 
     /// Makes the file that users lock.
@@ -43,12 +43,12 @@ impl Lease {
         let path = dir.join(layout::LEASE);
         File::create(&path).map(drop).map_err(Error::write(&path))
     }
+}
 
-    fn lock_alone(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-        Some(Self { _locked: file })
-    }
+/// A lock on a file that still has a name: one that was removed meanwhile belongs to no stage.
+fn lock(file: File, how: FlockOperation) -> Option<Lease> {
+    flock(&file, how).ok()?;
+    (file.metadata().ok()?.nlink() > 0).then_some(Lease { _locked: file })
 }
 
 /// Whether a process that this user may look at has the stage's index mapped.

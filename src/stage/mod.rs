@@ -85,6 +85,26 @@ impl Stage {
         Info::read(&self.dir)
     }
 
+    /// Removes the stage unless it is in use; whether it is gone. Nobody begins to use it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Stage::purge`].
+    pub fn purge_unused(self) -> Result<bool> {
+        match Lease::exclusive(&self.dir).filter(|_| !lease::is_mapped(&self.dir)) {
+            Some(_held) => self.purge().map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Makes the stage stay until someone removes it by name.
+    ///
+    /// # Errors
+    /// As [`Stage::info`], and [`Error::CannotWrite`].
+    pub fn keep(&self) -> Result<()> {
+        let info = self.info()?;
+        if info.keep { Ok(()) } else { Info { keep: true, ..info }.write(&self.dir) }
+    }
+
     /// Removes the stage. The shim goes last: a process that starts meanwhile still finds what `LD_PRELOAD` names.
     ///
     /// # Errors
@@ -126,14 +146,9 @@ pub fn collect_garbage(place: &Place) -> Result<Vec<PathBuf>> {
     }
     for stage in place.stages()? {
         let kept = stage.info().is_ok_and(|info| info.keep);
-        if kept {
-            continue;
-        }
-        // Held until the stage is gone, so that nobody begins to use it meanwhile.
-        if let Some(_held) = Lease::exclusive(&stage.dir).filter(|_| !lease::is_mapped(&stage.dir))
-        {
-            removed.push(stage.dir.clone());
-            stage.purge()?;
+        let dir = stage.dir.clone();
+        if !kept && stage.purge_unused()? {
+            removed.push(dir);
         }
     }
     Ok(removed)

@@ -28,7 +28,7 @@ impl Place {
     /// [`Error::Untrusted`] when the name is taken by something else, [`Error::CannotWrite`] when it cannot be made.
     pub fn open(root: &Path) -> Result<Self> {
         // As the kernel names it: the shim compares it with what the kernel says of descriptors.
-        let root = std::fs::canonicalize(root).map_err(Error::write(root))?;
+        let root = std::fs::canonicalize(root).map_err(Error::read("root directory", root))?;
         let uid = rustix::process::geteuid().as_raw();
         let dir = root.join(format!("pyshm-{uid}"));
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {

@@ -11,11 +11,11 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Component, Path, PathBuf};
 
 use pyshm_format::layout;
-use rustix::fs::{AtFlags, CWD, Mode};
+use rustix::fs::{AtFlags, CWD};
 
 use super::files::{Files, LastDirectory, below, staged_mode, times};
-use crate::bundle::Manifest;
 use crate::bundle::manifest::{EntryKind, EntryRecord};
+use crate::bundle::{Manifest, Mode};
 use crate::error::{Error, Result};
 use crate::runpath::{self, Edit};
 
@@ -81,7 +81,7 @@ pub(super) fn finish(manifests: &[Manifest], dir: &Path) -> Result<Edited> {
     {
         let path = below(&tree.fs, entry.path());
         // The owner must be able to clean up.
-        let mode = Mode::from_raw_mode((entry.stat.mode & 0o777) | 0o700);
+        let mode = rustix::fs::Mode::from_raw_mode((entry.stat.mode & 0o777) | 0o700);
         let done = rustix::fs::chmod(&path, mode).and_then(|()| {
             rustix::fs::utimensat(CWD, &path, &times(&entry.stat), AtFlags::empty())
         });
@@ -110,12 +110,33 @@ impl Tree<'_> {
         None
     }
 
+    /// The same for a directory that a library is searched in: only where the stage knows all that is there.
+    fn staged_directory(&self, path: &Path) -> Option<PathBuf> {
+        let staged =
+            self.staged(path).filter(|p| p.components().all(|c| c != Component::ParentDir))?;
+        let manifest = self
+            .manifests
+            .iter()
+            .find(|m| m.prefixes.iter().any(|p| staged.starts_with(p.path())))?;
+        let snapshot = manifest
+            .prefixes
+            .iter()
+            .any(|p| p.mode == Mode::Snapshot && staged.starts_with(p.path()));
+        let known = || manifest.entries.iter().any(|e| e.path() == staged);
+        (snapshot || known()).then_some(staged)
+    }
+
     /// A symbolic link; one that is absolute and leads under a prefix leads to the staged tree.
     fn link(&self, entry: &EntryRecord, target: &[u8]) -> Result<()> {
         let target = Path::new(OsStr::from_bytes(target));
-        let text = match self.staged(target).filter(|_| target.is_absolute()) {
-            Some(staged) => relative(entry.path().parent().unwrap_or(Path::new("/")), &staged),
-            None => target.to_path_buf(),
+        let parent = entry.path().parent().unwrap_or(Path::new("/"));
+        let text = if target.is_absolute() {
+            self.staged(target)
+                .map_or_else(|| target.to_path_buf(), |staged| relative(parent, &staged))
+        } else {
+            // Out of the prefixes it leads to the original: the stage has nothing there.
+            let led = climbed(parent, target);
+            if self.staged(&led).is_some() { target.to_path_buf() } else { led }
         };
         let path = below(&self.fs, entry.path());
         let made = rustix::fs::symlink(&text, &path).and_then(|()| {
@@ -132,7 +153,7 @@ impl Tree<'_> {
         let from = if edited.contains(source.path.as_slice()) { &self.orig } else { &self.fs };
         let file = File::open(below(from, source.path())).map_err(failed)?;
         let origin = entry.path().parent().unwrap_or(Path::new("/"));
-        let Some(edit) = runpath::relocate(&file, origin, |path| self.staged(path).is_some())
+        let Some(edit) = runpath::relocate(&file, origin, |path| self.staged_directory(path))
         else {
             return Ok(());
         };
@@ -142,18 +163,19 @@ impl Tree<'_> {
             std::fs::rename(&staged, &pristine)?;
             let file = match &edit {
                 Edit::InPlace(at, bytes) => {
-                    std::fs::copy(&pristine, &staged)?;
-                    let file = File::options().write(true).open(&staged)?;
+                    // Not fs::copy: the copy of a read-only file could not be written to.
+                    let mut file = File::create_new(&staged)?;
+                    io::copy(&mut File::open(&pristine)?, &mut file)?;
                     file.write_all_at(bytes, *at)?;
                     file
                 }
                 Edit::Whole(bytes) => {
                     let file = File::create_new(&staged)?;
                     file.write_all_at(bytes, 0)?;
-                    rustix::fs::fchmod(&file, staged_mode(&entry.stat))?;
                     file
                 }
             };
+            rustix::fs::fchmod(&file, staged_mode(&entry.stat))?;
             Ok(rustix::fs::futimens(&file, &times(&entry.stat))?)
         };
         replace().map_err(failed)?;
@@ -173,6 +195,21 @@ impl Tree<'_> {
     }
 }
 
+/// Where a relative target leads from a directory without symbolic links in its path; only `..` at its beginning is
+/// taken back, as what follows a name may be a link.
+fn climbed(from: &Path, target: &Path) -> PathBuf {
+    let mut led = from.to_path_buf();
+    let mut parts = target.components().peekable();
+    while let Some(part) = parts.next_if(|c| matches!(c, Component::ParentDir | Component::CurDir))
+    {
+        if part == Component::ParentDir {
+            led.pop();
+        }
+    }
+    led.extend(parts);
+    led
+}
+
 /// `to` as seen from the directory `from`, both absolute.
 fn relative(from: &Path, to: &Path) -> PathBuf {
     let (from, to): (Vec<Component>, Vec<Component>) =
@@ -186,6 +223,15 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relative_link_out_of_the_prefix_is_followed_by_its_leading_dots() {
+        let case =
+            |from: &str, to: &str| climbed(Path::new(from), Path::new(to)).display().to_string();
+        assert_eq!(case("/opt/env/lib", "../../base/lib/x"), "/opt/base/lib/x");
+        assert_eq!(case("/opt/env/lib", "x/../y"), "/opt/env/lib/x/../y");
+        assert_eq!(case("/opt/env/lib", "./x"), "/opt/env/lib/x");
+    }
 
     #[test]
     fn an_absolute_link_becomes_relative_to_its_directory() {

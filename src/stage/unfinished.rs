@@ -5,12 +5,13 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::lease::Lease;
-use super::{Place, Stage, StageId};
+use super::{Place, Stage, StageId, space};
 use crate::error::{Error, Result};
 
 /// The directory.
@@ -22,8 +23,23 @@ pub(super) struct Unfinished {
 
 impl Unfinished {
     pub fn create(place: &Place, id: &StageId) -> Result<Self> {
+        if space::is_noexec(place.dir()) {
+            let text = format!(
+                "{} is mounted noexec: choose another place with --root",
+                place.root().display()
+            );
+            return Err(Error::Unavailable(text));
+        }
         let dir = place.unfinished_dir(id);
-        std::fs::DirBuilder::new().mode(0o700).create(&dir).map_err(Error::write(&dir))?;
+        // Another job that ends may remove the user's directory while it is empty.
+        let mut attempts = 0;
+        while let Err(e) = std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            attempts += 1;
+            if e.kind() != std::io::ErrorKind::NotFound || attempts > 10 {
+                return Err(Error::write(&dir)(e));
+            }
+            Place::open(place.root())?;
+        }
         let failed = || Error::TryAgain(format!("{} is being removed: try again", dir.display()));
         let this =
             Self { _building: Lease::building(&dir).ok_or_else(failed)?, dir, published: false };
@@ -36,26 +52,37 @@ impl Unfinished {
     }
 
     /// Gives the stage its name. Where another one has it meanwhile, that one is as good and is returned, unless it
-    /// is hollow: then the two change places, so that the name is never missing.
+    /// is hollow: then the two change places, so that the name is never missing. One that is being removed is waited
+    /// for: its remover works by name, and must not meet this one.
     pub fn publish(mut self, place: &Place, id: &StageId) -> Result<Stage> {
+        const LIMIT: Duration = Duration::from_secs(20);
         let lease = Arc::new(Lease::shared(&self.dir)?);
         let stage = Stage { dir: place.stage_dir(id), id: id.clone(), _lease: Some(lease) };
         let rename = |flags| rustix::fs::renameat_with(CWD, &self.dir, CWD, &stage.dir, flags);
-        match rename(RenameFlags::NOREPLACE) {
-            Ok(()) => self.published = true,
-            Err(Errno::EXIST) if !stage.is_hollow() => {
-                let there = Stage::find(place, id).filter(|there| there.lease().is_ok());
-                return there.ok_or_else(|| {
-                    Error::TryAgain(format!("{stage} is being removed: try again"))
-                });
+        let begun = Instant::now();
+        loop {
+            match rename(RenameFlags::NOREPLACE) {
+                Ok(()) => {
+                    self.published = true;
+                    return Ok(stage);
+                }
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(Error::write(&stage.dir)(e.into())),
             }
-            // What was there is now under the temporary name, and goes with it.
-            Err(Errno::EXIST) => {
-                rename(RenameFlags::EXCHANGE).map_err(|e| Error::write(&stage.dir)(e.into()))?
+            // With a lease on what is there nobody removes it.
+            if let Ok(lease) = Lease::shared(&stage.dir) {
+                if !stage.is_hollow() {
+                    return Ok(Stage { _lease: Some(Arc::new(lease)), ..stage.clone() });
+                }
+                // What was there is now under the temporary name, and goes with it.
+                rename(RenameFlags::EXCHANGE).map_err(|e| Error::write(&stage.dir)(e.into()))?;
+                return Ok(stage);
             }
-            Err(e) => return Err(Error::write(&stage.dir)(e.into())),
+            if begun.elapsed() > LIMIT {
+                return Err(Error::TryAgain(format!("{stage} is being removed: try again")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(stage)
     }
 }
 

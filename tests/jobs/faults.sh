@@ -32,7 +32,7 @@ test_a_full_memory() {
   mount -o remount,size=50m /dev/shm || fail "mount"
   wrong 73 "free some, or choose another place with --root" -b "$bundle"; mount -o remount,size=8g /dev/shm
 }
-test_a_root_that_does_not_exist() { wrong 73 "/nowhere" --root /nowhere -b "$bundle"; }
+test_a_root_that_does_not_exist() { wrong 66 "/nowhere" --root /nowhere -b "$bundle"; }
 test_a_place_that_another_user_took() {
   mkdir /dev/shm/pyshm-0; chown 12345 /dev/shm/pyshm-0
   "$pyshm_run" -b "$bundle" "$python" -c 'print("ran")' >"$work/out" 2>"$work/said"; equal "exit status" 0 $?

@@ -169,6 +169,52 @@ test_keep_leaves_the_stage_for_the_next_run() {
   nothing_left
 }
 
+test_a_kept_stage_survives_a_run_without_keep() {
+  "$pyshm" stage -b "$bundle" >/dev/null || fail "stage"
+  strict "$python" -c '' || fail "the run"
+  equal "stages" 1 "$("$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"
+  "$pyshm" unstage --all || fail "unstage"
+  nothing_left
+}
+
+test_a_second_run_sees_what_changed_beside_the_first() {
+  cp -a "$venv" "$work/venv"; local py=$work/venv/bin/python site
+  site=$("$py" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+  "$pyshm_run" --no-fallback "$py" -c 'import sys, time; open(sys.argv[1], "w"); time.sleep(8)' "$work/ready" & local pid=$!
+  for _ in $(seq 200); do [ -e "$work/ready" ] && break; sleep 0.05; done
+  echo 'x = 7' >"$site/latecomer.py"
+  equal "the new module" 7 "$("$pyshm_run" --no-fallback "$py" -c 'import latecomer; print(latecomer.x)')"
+  wait $pid; equal "the first run" 0 $?
+  nothing_left
+}
+
+test_an_ordinary_user_stages_a_read_only_environment_behind_a_symlink() {
+  mkdir -p "$work/real/lib/deep" "$work/out"; ln -s real "$work/env"; chmod 777 "$work/out"
+  echo 'int dep(void) { return 42; }' >"$work/dep.c"; echo 'int dep(void); int user(void) { return dep(); }' >"$work/user.c"
+  gcc -shared -fPIC -o "$work/real/lib/libdep.so" "$work/dep.c" || fail "gcc"
+  gcc -shared -fPIC -o "$work/real/lib/deep/libuser.so" "$work/user.c" -L"$work/real/lib" -Wl,-rpath,"$work/env/lib" -ldep || fail "gcc"
+  chmod -R a-w "$work/real"
+  local user=(setpriv --reuid 12345 --regid 12345 --clear-groups) stage
+  "${user[@]}" "$pyshm" bundle env "$work/env" -o "$work/out/b.tar.zst" -q || fail "bundle"
+  stage=$("${user[@]}" "$pyshm" stage -b "$work/out/b.tar.zst") || fail "stage"
+  contains "what the loader finds" "$(ldd "$stage/fs$work/real/lib/deep/libuser.so")" "$stage/fs$work/real/lib/deep/../libdep.so"
+  "${user[@]}" "$pyshm" unstage --all || fail "unstage"
+  chmod -R u+w "$work/real"
+}
+
+test_a_reader_that_goes_away_is_no_crash() {
+  "$pyshm" inspect --entries "$bundle" | head -1 >/dev/null; equal "exit status" 0 "${PIPESTATUS[0]}"
+  strict --summary "$python" -c 'print(5)' >"$work/out" 2>/dev/full; equal "exit status" 0 $?
+  equal "output" 5 "$(cat "$work/out")"
+}
+
+test_an_option_that_does_not_exist_is_wrong_usage() {
+  "$pyshm_run" --sumary true 2>"$work/said"; equal "exit code" 2 $?
+  contains "message" "$(cat "$work/said")" "--sumary"
+  "$pyshm" bundle env "$venv" -o "$work/b.tar.zst" --level 99 2>"$work/said"; equal "exit code" 2 $?
+  contains "message" "$(cat "$work/said")" "1 to 22"
+}
+
 test_the_summary_says_what_was_done() {
   strict --summary "$python" -c 'import numpy' 2>"$work/said" || fail "the run"
   [[ $(cat "$work/said") =~ ^pyshm-run:\ [0-9.]+\ MB\ bundle,\ unpacked\ on\ this\ node\ in\ [0-9.]+\ s,\ [0-9,]+\ operations\ answered\ locally$ ]] || fail "it is: $(cat "$work/said")"
