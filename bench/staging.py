@@ -3,7 +3,8 @@
 
     python3 bench/staging.py BUNDLE.tar.zst [--pyshm PATH] [--runs N] [--threads N] [--archive NAME]
 
-Both write into /dev/shm. Prints the seconds, CPU seconds and peak memory of each, and the ratio of the medians of the
+An environment of about 650 MB to bundle: bash tests/env/make-env.sh target/test-env --large; its prefix is
+target/test-env/prefix. Both write into /dev/shm. Prints the seconds, CPU seconds and peak memory of each, and the ratio of the medians of the
 wall times (below 1: pyshm is faster). `--archive NAME` keeps the output in bench/runs/NAME.
 """
 import argparse

@@ -84,7 +84,16 @@ impl<'a> Diverged<'a> {
                     }
                     return;
                 }
-                Err(w) if w == word => return,
+                Err(w) if w == word => {
+                    // Its finder may not have counted yet, and with a count of 0 nobody looks. One too many is harmless.
+                    if self.word(state::COUNT) == 0 {
+                        add(state::COUNT);
+                    }
+                    if mark == Mark::Subtree && self.word(state::SUBTREES) == 0 {
+                        add(state::SUBTREES);
+                    }
+                    return;
+                }
                 Err(_) => slot = (slot + 1) & (state::SLOTS - 1),
             }
         }
