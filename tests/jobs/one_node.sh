@@ -100,11 +100,17 @@ test_a_pip_install_between_two_runs_is_seen() {
   contains "first run" "$(cat "$work/first")" "making the bundle of $work/venv"
   "$pyshm_run" -v --no-fallback "$py" -c 'import numpy' 2>"$work/second" || fail "second run"
   [[ $(cat "$work/second") != *"making the bundle"* ]] || fail "nothing changed, but it was packed again"
-  mkdir "$work/package"; printf 'from setuptools import setup\nsetup(name="newcomer", version="1", py_modules=["newcomer"])\n' >"$work/package/setup.py"
-  echo 'greeting = "hello"' >"$work/package/newcomer.py"
-  # As an installer does it, without the network: a module and its metadata.
-  local site; site=$("$py" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-  "$py" -m pip install -q --no-index --no-build-isolation --no-deps "$work/package" 2>"$work/pip" || { cp "$work/package/newcomer.py" "$site/"; }
+  # A wheel of one module, made by hand: pip needs neither an index nor anything to build with.
+  "$py" - "$work/newcomer-1-py3-none-any.whl" <<'PY' || fail "the wheel"
+import sys, zipfile
+info = "newcomer-1.dist-info/"
+with zipfile.ZipFile(sys.argv[1], "w") as wheel:
+    wheel.writestr("newcomer.py", 'greeting = "hello"\n')
+    wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: newcomer\nVersion: 1\n")
+    wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(info + "RECORD", f"newcomer.py,,\n{info}METADATA,,\n{info}WHEEL,,\n{info}RECORD,,\n")
+PY
+  "$py" -m pip install -q --no-index --no-deps "$work/newcomer-1-py3-none-any.whl" || fail "pip install"
   equal "the new module" hello "$("$pyshm_run" -v --no-fallback "$py" -c 'import newcomer; print(newcomer.greeting)' 2>"$work/third")"
   contains "third run" "$(cat "$work/third")" "making the bundle of $work/venv"
   nothing_left
