@@ -16,6 +16,17 @@ test_python_sees_what_it_saw_before() {
   nothing_left
 }
 
+test_the_job_itself_runs_where_no_mpi_is_installed_for_staging() {
+  local install=$work/pyshm; cp -a "$top/target/pyshm" "$install"; rm "$install"/libexec/pyshm-bcast-*
+  mkdir "$work/bare" "$work/staged"
+  "$python" "$tools/app.py" "$work/bare" || fail "the bare run"
+  bash "$tools/trace.sh" "$work/trace" "$install/bin/pyshm-run" --no-fallback -b "$bundle" "$python" "$tools/app.py" "$work/staged" || fail "the run with pyshm"
+  check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 1 "$work/bare" "$work/staged"
+  # shellcheck disable=SC2046
+  python3 "$tools/count_ops.py" "$work/trace" --from-exec '^"[^"]*/bin/pyshm-exec"' $(watch "$venv") --under "$install" --under "$bundle" --max 0 || fail "operations on the environment"
+  nothing_left
+}
+
 test_a_start_makes_no_operation_on_the_environment() {
   local code='import numpy.fft, scipy.interpolate, subprocess, sys; subprocess.run([sys.executable, "-c", "import numpy"], check=True)'
   bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback -b "$bundle" "$python" -c "$code" || fail "the run"
