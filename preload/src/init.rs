@@ -1,8 +1,8 @@
 //! The constructor.
 //!
 //! Other libraries' constructors may have called hooks before; they found the stage by themselves. What is done here
-//! is what must happen before the program's `main`: real symbols are looked up while there is one thread, and the
-//! environment gets its visible values.
+//! is what must happen before the program's `main`: what is loaded is remembered while nothing can be unloaded, and
+//! the environment gets its visible values.
 
 use core::ffi::{c_char, c_int};
 
@@ -12,8 +12,9 @@ use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
 use pyshm_format::state::Mark;
 
 use crate::exec::{Strings, start};
-use crate::stage::{Stage, own_file, stage};
-use crate::{env, hooks, sys};
+use crate::route::PATH_MAX;
+use crate::stage::{Stage, stage};
+use crate::{env, loaded, sys};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -22,14 +23,13 @@ static INIT: unsafe extern "C" fn(c_int, Strings, Strings) = init;
 /// # Safety
 /// Called by the loader, which passes what `main` gets.
 unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
-    let stage = stage();
-    if let Some(stage) = stage {
+    loaded::remember();
+    if let Some(stage) = stage() {
         restart(stage, argv);
-        hooks::resolve();
     }
     let set = |name: &str| env::get(name.as_bytes()).is_some();
     if set("LD_PRELOAD") || set(ENV_SAVED_PRELOAD) || set(ENV_SAVED_LIBRARY_PATH) {
-        let own = own_file().map_or(&b""[..], |own| own.to_bytes());
+        let own = loaded::own_file().map_or(&b""[..], |own| own.to_bytes());
         // SAFETY: constructors of preloaded libraries run before the program can make threads.
         unsafe { env::restore(own) };
     }
@@ -40,19 +40,37 @@ unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
 ///
 /// It cannot loop: a staged program's name is not under a prefix.
 fn restart(stage: &Stage, argv: Strings) {
-    let mut buf = [0u8; crate::route::PATH_MAX];
-    // SAFETY: a C string; the kernel writes into `buf`.
-    let n = unsafe {
-        sys::readlinkat(
-            AT_FDCWD,
-            c"/proc/self/exe".as_ptr(),
-            &mut buf[..crate::route::PATH_MAX - 1],
-        )
-    };
-    let Some(exe) = n.ok().and_then(|n| buf.get(..n)) else { return };
-    if stage.view.prefix_of(exe).is_none() {
-        return;
+    // A larger buffer would touch a page of the stack that most programs never use.
+    let mut short = [0u8; 512];
+    let n = own_program(&mut short);
+    if n < short.len() {
+        restart_as(stage, argv, short.get(..n).unwrap_or_default());
+    } else {
+        restart_long(stage, argv);
     }
+}
+
+#[inline(never)]
+fn restart_long(stage: &Stage, argv: Strings) {
+    let mut long = [0u8; PATH_MAX];
+    let n = own_program(&mut long);
+    restart_as(stage, argv, long.get(..n).unwrap_or_default());
+}
+
+/// The file that this process runs; as many bytes of its path as fit.
+fn own_program(to: &mut [u8]) -> usize {
+    // SAFETY: a C string; the kernel writes into `to`.
+    unsafe { sys::readlinkat(AT_FDCWD, c"/proc/self/exe".as_ptr(), to) }.unwrap_or(0)
+}
+
+fn restart_as(stage: &Stage, argv: Strings, exe: &[u8]) {
+    if stage.view.prefix_of(exe).is_some() {
+        restart_staged(stage, argv, exe);
+    }
+}
+
+#[inline(never)]
+fn restart_staged(stage: &Stage, argv: Strings, exe: &[u8]) {
     let Some(e) = stage.view.index.lookup(exe) else { return };
     let changed = stage.view.diverged.has(Mark::Path, e.hash());
     // Without us in LD_PRELOAD (another way of preloading) the new program would not be ours.

@@ -11,6 +11,8 @@
 //! exec      starting programs; child: their environment
 //! stage     finds and maps the stage, once
 //! ```
+// std costs every process of every user its relocations, and names symbols that older systems do not have.
+#![cfg_attr(not(test), no_std)]
 #![warn(clippy::undocumented_unsafe_blocks)]
 // A test binary must not hook itself, so it has no hooks and does not use all of the rest.
 #![cfg_attr(test, allow(dead_code, unused_imports))]
@@ -29,8 +31,10 @@ mod real;
 
 mod diverged;
 mod env;
+mod loaded;
 mod permission;
 mod route;
+mod scratch;
 mod script;
 mod stage;
 mod sys;
@@ -51,3 +55,30 @@ mod mark;
 mod paths;
 #[cfg(test)]
 mod tests;
+
+/// The shim allocates nothing. Where the workspace is built as one, `pyshm_format` brings its builder, which would.
+#[cfg(not(test))]
+mod never {
+    use core::alloc::{GlobalAlloc, Layout};
+
+    struct Never;
+
+    // SAFETY: failing every request is allowed, so there is nothing to give back.
+    unsafe impl GlobalAlloc for Never {
+        unsafe fn alloc(&self, _: Layout) -> *mut u8 {
+            core::ptr::null_mut()
+        }
+
+        unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+    }
+
+    #[global_allocator]
+    static NEVER: Never = Never;
+}
+
+/// What would be a mistake of ours, since a hook must never panic: the process ends as by abort(3).
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    sys::abort()
+}

@@ -1,20 +1,133 @@
 //! How hooks are declared and how they reach the function they stand in front of.
 //!
-//! [`hooks!`] declares with redhook: the compiler checks one signature for the exported symbol and the real one.
-//! redhook looks the real symbol up inside a `Once` and panics when it is missing, which a hook must never do;
-//! so every family has a `resolve`, run by the constructor before threads and forks exist, and lists only symbols
-//! that every glibc has. What may be missing (`__xstat` on the one hand, `stat` before 2.33 on the other), what is
-//! variadic and what needs a stub is exported by [`exports!`] and reaches the kernel by itself.
+//! The shape is redhook's: [`hooks!`] declares a function once for the exported symbol and the real one, and
+//! `real!(name)` is the real one. redhook itself needs std, whose relocations and look-ups cost every process of every
+//! user 60 µs and more (`bench/`), looks symbols up inside a `Once`, and panics when one is missing; here a symbol is
+//! looked up at its first use, without a lock ([`crate::loaded`]), and a missing one fails with ENOSYS.
+//!
+//! What libc keeps hidden (`__xstat` since 2.33), what is variadic and what needs a stub is exported by [`exports!`]
+//! and reaches the kernel by itself.
 
-/// Declares hooks of symbols that every supported libc has.
-macro_rules! hooks {
-    ($( unsafe fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $hook:ident $body:block )*) => {
-        $( redhook::hook! { unsafe fn $name ( $($arg : $ty),* ) -> $ret => $hook $body } )*
+use core::ffi::{CStr, c_int, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
-        /// Looks up the real functions of this family, so that no hook has to.
-        pub fn resolve() {
-            $( let _ = redhook::real!($name); )*
+use crate::loaded;
+
+/// Longest name of a function, its NUL included.
+const NAME: usize = 48;
+
+/// A function of the objects behind us, looked up once.
+///
+/// It holds its name itself: a pointer to it would be a relocation for each hook in every process.
+pub struct Real {
+    name: [u8; NAME],
+    address: AtomicPtr<c_void>,
+}
+
+impl Real {
+    /// The function `name`, not looked up yet.
+    pub const fn new(name: &str) -> Self {
+        let mut bytes = [0; NAME];
+        let mut i = 0;
+        // Only in a constant: a name that is too long is a compiler's error.
+        while i < name.len() {
+            bytes[i] = name.as_bytes()[i];
+            i += 1;
         }
+        assert!(i < NAME);
+        Self { name: bytes, address: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Its address; `missing` if there is none.
+    #[inline]
+    pub fn get(&self, missing: *mut c_void) -> *mut c_void {
+        let known = self.address.load(Ordering::Relaxed);
+        if known.is_null() { self.find(missing) } else { known }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find(&self, missing: *mut c_void) -> *mut c_void {
+        let name = CStr::from_bytes_until_nul(&self.name).unwrap_or_default();
+        let found = loaded::next_function(name).unwrap_or(missing);
+        self.address.store(found, Ordering::Relaxed);
+        found
+    }
+}
+
+/// What a function returns that could not do anything.
+pub trait Failed {
+    /// The value, beside errno.
+    fn failed() -> Self;
+}
+
+impl Failed for c_int {
+    fn failed() -> Self {
+        -1
+    }
+}
+
+impl Failed for isize {
+    fn failed() -> Self {
+        -1
+    }
+}
+
+impl Failed for i64 {
+    fn failed() -> Self {
+        -1
+    }
+}
+
+impl<T> Failed for *mut T {
+    fn failed() -> Self {
+        ptr::null_mut()
+    }
+}
+
+/// Declares hooks of functions that other objects define too.
+macro_rules! hooks {
+    ($( unsafe fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $hook:ident $body:block )*) => { $(
+        /// The real function.
+        #[allow(non_camel_case_types)]
+        pub enum $name {}
+
+        impl $name {
+            /// The function behind ours. An alias may use another hook's.
+            #[allow(dead_code)]
+            #[inline]
+            pub fn real() -> unsafe extern "C" fn($($ty),*) -> $ret {
+                static REAL: $crate::real::Real = $crate::real::Real::new(stringify!($name));
+                unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
+                    $crate::sys::set_errno(libc::ENOSYS);
+                    <$ret as $crate::real::Failed>::failed()
+                }
+                let address = REAL.get(missing as *mut core::ffi::c_void);
+                // SAFETY: the function of this name has this signature in every libc.
+                unsafe { core::mem::transmute(address) }
+            }
+        }
+
+        /// Stands in front of the function of this name.
+        ///
+        /// # Safety
+        /// As the real one.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+            // SAFETY: the caller's own arguments.
+            unsafe { $hook($($arg),*) }
+        }
+
+        #[inline]
+        pub(crate) unsafe fn $hook($($arg: $ty),*) -> $ret $body
+    )* };
+}
+
+/// The real function of a hook.
+macro_rules! real {
+    ($name:ident) => {
+        $name::real()
     };
 }
 

@@ -14,9 +14,8 @@ use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Index, Kind, hash_path};
 
 use crate::diverged::Diverged;
+pub use crate::scratch::{PATH_MAX, Scratch};
 
-/// Longest path the kernel takes, its NUL included.
-pub const PATH_MAX: usize = 4096;
 /// Longest name of a directory entry.
 const NAME_MAX: usize = 255;
 /// Symbolic links the kernel follows in one path.
@@ -57,37 +56,6 @@ pub enum Decision<'a> {
     Redirect(Entry<'a>),
     /// Fail with this error number.
     Absent(c_int),
-}
-
-/// Room for a path on its way through symbolic links.
-#[derive(Debug)]
-pub struct Scratch {
-    out: [u8; PATH_MAX],
-    rest: [u8; PATH_MAX],
-}
-
-impl Scratch {
-    /// Zeroed.
-    pub fn new() -> Self {
-        Self { out: [0; PATH_MAX], rest: [0; PATH_MAX] }
-    }
-
-    /// The path of a [`Decision::PassAs`] or of [`Walked`], a NUL behind it.
-    pub fn path(&self, len: usize) -> &[u8] {
-        self.out.get(..len).unwrap_or(&[])
-    }
-
-    /// Puts a path in, with a NUL behind it.
-    pub fn set(&mut self, path: &[u8]) -> Option<()> {
-        *self.out.get_mut(path.len())? = 0;
-        self.out.get_mut(..path.len())?.copy_from_slice(path);
-        Some(())
-    }
-
-    /// The same with its NUL.
-    pub fn path_nul(&self, len: usize) -> &[u8] {
-        self.out.get(..=len).unwrap_or(&[0])
-    }
 }
 
 /// Where a path leads.

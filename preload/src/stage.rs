@@ -7,7 +7,7 @@
 //! - Nothing is trusted but a directory that belongs to the effective user and that no one else may write.
 
 use core::cell::UnsafeCell;
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int};
 use core::mem::MaybeUninit;
 use core::slice;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use pyshm_format::{Entry, Index, Kind, layout, state};
 
 use crate::diverged::Diverged;
 use crate::route::{PATH_MAX, View};
-use crate::{env, sys};
+use crate::{env, loaded, sys};
 
 /// Longest directory of a stage: paths below it must fit into PATH_MAX.
 const STAGE_MAX: usize = 1024;
@@ -123,26 +123,6 @@ pub fn turn_off() {
     STATE.store(INERT, Ordering::Release);
 }
 
-/// The file that this library was loaded from.
-pub fn own_file() -> Option<&'static CStr> {
-    type Dladdr = unsafe extern "C" fn(*const c_void, *mut libc::Dl_info) -> c_int;
-    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: `dladdr` has this signature in every libc; RTLD_NEXT gives libc's own, not our hook. It fills
-    // `info` or returns 0; the name it gives belongs to the loader, which keeps a preloaded library for good.
-    unsafe {
-        let real = libc::dlsym(libc::RTLD_NEXT, c"dladdr".as_ptr());
-        if real.is_null() {
-            return None;
-        }
-        let dladdr: Dladdr = core::mem::transmute(real);
-        if dladdr(core::ptr::from_ref(&STATE).cast(), info.as_mut_ptr()) == 0 {
-            return None;
-        }
-        let name = info.assume_init().dli_fname;
-        (!name.is_null()).then(|| CStr::from_ptr(name))
-    }
-}
-
 /// Whether this process may use a stage at all.
 fn allowed() -> bool {
     // SAFETY: getauxval reads the process's own vector.
@@ -157,7 +137,7 @@ fn find() -> Option<Stage> {
     let dir = match env::get(layout::ENV_STAGE.as_bytes()) {
         Some(dir) if dir.first() == Some(&b'/') => dir,
         Some(b"") | None => {
-            let own = own_file()?.to_bytes();
+            let own = loaded::own_file()?.to_bytes();
             own.strip_suffix(layout::SHIM.as_bytes())?.strip_suffix(b"/")?
         }
         Some(_) => return None,

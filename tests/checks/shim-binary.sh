@@ -1,9 +1,16 @@
 #!/bin/bash
-# What libpyshm.so needs and exports: libc and the loader alone, no executable stack, the checked list of symbols.
+# What libpyshm.so needs and exports: libc and the loader alone, no symbol newer than glibc 2.17, no thread-local storage,
+# no executable stack, everything bound and then read-only, the checked list of symbols.
 set -e
 shim=target/pyshm/lib/libpyshm.so
+fail() { echo "$shim: $*" >&2; exit 1; }
 needed=$(readelf -d "$shim" | awk -F'[][]' '/NEEDED/ { print $2 }' | sort | tr '\n' ' ')
-case $needed in "ld-linux-"*"libc.so.6 " | "libc.so.6 ") ;; *) echo "NEEDED is $needed" >&2; exit 1;; esac
-if readelf -lW "$shim" | grep 'GNU_STACK.*E '; then echo "its stack is executable" >&2; exit 1; fi
-readelf -d "$shim" | grep -q 'BIND_NOW\|FLAGS.*NOW' || { echo "it is not bound at once" >&2; exit 1; }
+case $needed in "ld-linux-"*"libc.so.6 " | "libc.so.6 "*"ld-linux-"* | "libc.so.6 ") ;; *) fail "NEEDED is $needed" ;; esac
+newest=$(readelf -VW "$shim" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
+[ -n "$newest" ] || fail "it has no symbol versions"
+[ "$(printf '%s\n' "$newest" GLIBC_2.17 | sort -V | tail -n 1)" = GLIBC_2.17 ] || fail "it needs $newest"
+! readelf -SW "$shim" | grep -q '\.tdata\|\.tbss' || fail "it has thread-local storage"
+readelf -lW "$shim" | grep -q 'GNU_STACK.*RW ' || fail "its stack is executable"
+readelf -lW "$shim" | grep -q GNU_RELRO || fail "it has no RELRO"
+readelf -d "$shim" | grep -q 'BIND_NOW\|FLAGS.*NOW' || fail "it is not bound at once"
 diff preload/exports.txt <(nm -D --defined-only "$shim" | awk '{ print $3 }' | sed 's/@.*//' | sort -u)

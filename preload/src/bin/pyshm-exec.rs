@@ -31,12 +31,16 @@ mod diverged;
 mod env;
 #[path = "../exec.rs"]
 mod exec;
+#[path = "../loaded.rs"]
+mod loaded;
 #[path = "../paths.rs"]
 mod paths;
 #[path = "../permission.rs"]
 mod permission;
 #[path = "../route.rs"]
 mod route;
+#[path = "../scratch.rs"]
+mod scratch;
 #[path = "../script.rs"]
 mod script;
 #[path = "../stage.rs"]

@@ -36,22 +36,22 @@ unsafe fn access_at(
 hooks! {
     unsafe fn access(path: *const c_char, want: c_int) -> c_int => my_access {
         // SAFETY: the caller's own arguments.
-        unsafe { access_at(AT_FDCWD, path, want, true, false, |_, p| redhook::real!(access)(p, want)) }
+        unsafe { access_at(AT_FDCWD, path, want, true, false, |_, p| real!(access)(p, want)) }
     }
     unsafe fn eaccess(path: *const c_char, want: c_int) -> c_int => my_eaccess {
         // SAFETY: the caller's own arguments.
-        unsafe { access_at(AT_FDCWD, path, want, true, true, |_, p| redhook::real!(eaccess)(p, want)) }
+        unsafe { access_at(AT_FDCWD, path, want, true, true, |_, p| real!(eaccess)(p, want)) }
     }
     unsafe fn euidaccess(path: *const c_char, want: c_int) -> c_int => my_euidaccess {
         // SAFETY: the caller's own arguments.
-        unsafe { access_at(AT_FDCWD, path, want, true, true, |_, p| redhook::real!(euidaccess)(p, want)) }
+        unsafe { access_at(AT_FDCWD, path, want, true, true, |_, p| real!(euidaccess)(p, want)) }
     }
     unsafe fn faccessat(dirfd: c_int, path: *const c_char, want: c_int, flags: c_int) -> c_int => my_faccessat {
         let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
         let effective = flags & libc::AT_EACCESS != 0;
         // SAFETY: the caller's own arguments.
         unsafe {
-            access_at(dirfd, path, want, follow, effective, |d, p| redhook::real!(faccessat)(d, p, want, flags))
+            access_at(dirfd, path, want, follow, effective, |d, p| real!(faccessat)(d, p, want, flags))
         }
     }
 }

@@ -17,11 +17,11 @@ hooks! {
             }
         }
         // SAFETY: the caller's own arguments.
-        unsafe { redhook::real!(fchdir)(fd) }
+        unsafe { real!(fchdir)(fd) }
     }
     unsafe fn chroot(path: *const c_char) -> c_int => my_chroot {
         // SAFETY: the caller's own arguments.
-        let r: c_int = unsafe { redhook::real!(chroot)(path) };
+        let r: c_int = unsafe { real!(chroot)(path) };
         if r == 0 {
             stage::turn_off();
         }

@@ -171,7 +171,7 @@ hooks! {
     unsafe fn opendir(path: *const c_char) -> *mut DIR => my_opendir {
         let real = |p: *const c_char| -> *mut DIR {
             // SAFETY: the caller's own path, or one of ours.
-            unsafe { redhook::real!(opendir)(p) }
+            unsafe { real!(opendir)(p) }
         };
         // SAFETY: the caller's own arguments.
         unsafe {
@@ -195,7 +195,7 @@ hooks! {
                     if remember(dir, &e) {
                         return dir;
                     }
-                    redhook::real!(closedir)(dir);
+                    real!(closedir)(dir);
                     real(e.path().as_ptr().cast())
                 }
             })
@@ -204,7 +204,7 @@ hooks! {
     unsafe fn fdopendir(fd: c_int) -> *mut DIR => my_fdopendir {
         let entry = stage().and_then(|s| s.entry_of_fd(fd)).filter(|e| !reopened(fd, e));
         // SAFETY: the caller's own arguments.
-        let dir: *mut DIR = unsafe { redhook::real!(fdopendir)(fd) };
+        let dir: *mut DIR = unsafe { real!(fdopendir)(fd) };
         if !dir.is_null() && let Some(e) = entry {
             // Without a place the names are right and only the inode numbers are the stage's.
             remember(dir, &e);
@@ -214,20 +214,20 @@ hooks! {
     unsafe fn closedir(dir: *mut DIR) -> c_int => my_closedir {
         forget(dir);
         // SAFETY: the caller's own arguments.
-        unsafe { redhook::real!(closedir)(dir) }
+        unsafe { real!(closedir)(dir) }
     }
     unsafe fn readdir(dir: *mut DIR) -> *mut dirent => my_readdir {
         // SAFETY: the caller's own arguments.
-        unsafe { corrected(dir, redhook::real!(readdir)(dir)) }
+        unsafe { corrected(dir, real!(readdir)(dir)) }
     }
     unsafe fn readdir64(dir: *mut DIR) -> *mut dirent => my_readdir64 {
         // SAFETY: the caller's own arguments; on 64-bit systems both structures are one.
-        unsafe { corrected(dir, redhook::real!(readdir64)(dir)) }
+        unsafe { corrected(dir, real!(readdir64)(dir)) }
     }
     unsafe fn readdir_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int => my_readdir_r {
         // SAFETY: the caller's own arguments.
         unsafe {
-            let r = redhook::real!(readdir_r)(dir, entry, result);
+            let r = real!(readdir_r)(dir, entry, result);
             if r == 0 {
                 corrected(dir, *result);
             }
@@ -237,7 +237,7 @@ hooks! {
     unsafe fn readdir64_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int => my_readdir64_r {
         // SAFETY: the caller's own arguments.
         unsafe {
-            let r = redhook::real!(readdir64_r)(dir, entry, result);
+            let r = real!(readdir64_r)(dir, entry, result);
             if r == 0 {
                 corrected(dir, *result);
             }
@@ -246,18 +246,18 @@ hooks! {
     }
     unsafe fn scandir(path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandir {
         // SAFETY: the caller's own arguments.
-        unsafe { scan(AT_FDCWD, path, list, |_, p| redhook::real!(scandir)(p, list, filter, order)) }
+        unsafe { scan(AT_FDCWD, path, list, |_, p| real!(scandir)(p, list, filter, order)) }
     }
     unsafe fn scandir64(path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandir64 {
         // SAFETY: the caller's own arguments.
-        unsafe { scan(AT_FDCWD, path, list, |_, p| redhook::real!(scandir64)(p, list, filter, order)) }
+        unsafe { scan(AT_FDCWD, path, list, |_, p| real!(scandir64)(p, list, filter, order)) }
     }
     unsafe fn scandirat(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandirat {
         // SAFETY: the caller's own arguments.
-        unsafe { scan(dirfd, path, list, |d, p| redhook::real!(scandirat)(d, p, list, filter, order)) }
+        unsafe { scan(dirfd, path, list, |d, p| real!(scandirat)(d, p, list, filter, order)) }
     }
     unsafe fn scandirat64(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandirat64 {
         // SAFETY: the caller's own arguments.
-        unsafe { scan(dirfd, path, list, |d, p| redhook::real!(scandirat64)(d, p, list, filter, order)) }
+        unsafe { scan(dirfd, path, list, |d, p| real!(scandirat64)(d, p, list, filter, order)) }
     }
 }

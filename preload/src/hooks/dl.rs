@@ -14,16 +14,21 @@ use libc::{AT_FDCWD, size_t};
 use crate::paths::{Answer, ask, bytes};
 use crate::route::{Found, PATH_MAX, Scratch, Want};
 use crate::stage::{Stage, stage};
-use crate::sys;
+use crate::{loaded, sys};
 
 static REAL_DLOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static REAL_DLMOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 fn find(real: &AtomicPtr<c_void>, name: &CStr) {
     if real.load(Ordering::Acquire).is_null() {
-        // SAFETY: a C string; twice gives the same answer.
-        real.store(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }, Ordering::Release);
+        let found = loaded::next_function(name).unwrap_or(nothing as *mut c_void);
+        real.store(found, Ordering::Release);
     }
+}
+
+/// In place of a dlopen that no object defines, which a program that calls it makes impossible.
+extern "C" fn nothing() -> *mut c_void {
+    ptr::null_mut()
 }
 
 /// In place of a path: the real function was called already and has failed. No path lies on the first page.
@@ -230,16 +235,16 @@ hooks! {
             Some(stage) => {
                 let mut call = Call { callback, data, stage };
                 // SAFETY: `each` gets the `Call` it expects, which outlives the iteration.
-                unsafe { redhook::real!(dl_iterate_phdr)(Some(each), (&raw mut call).cast()) }
+                unsafe { real!(dl_iterate_phdr)(Some(each), (&raw mut call).cast()) }
             }
             // SAFETY: the caller's own arguments.
-            None => unsafe { redhook::real!(dl_iterate_phdr)(callback, data) },
+            None => unsafe { real!(dl_iterate_phdr)(callback, data) },
         }
     }
     unsafe fn dladdr(address: *const c_void, info: *mut libc::Dl_info) -> c_int => my_dladdr {
         // SAFETY: the caller's own arguments; the result is filled where it is not 0.
         unsafe {
-            let r: c_int = redhook::real!(dladdr)(address, info);
+            let r: c_int = real!(dladdr)(address, info);
             if r != 0 && let Some(stage) = stage() {
                 (*info).dli_fname = original(stage, (*info).dli_fname);
             }
@@ -249,7 +254,7 @@ hooks! {
     unsafe fn dladdr1(address: *const c_void, info: *mut libc::Dl_info, extra: *mut *mut c_void, flags: c_int) -> c_int => my_dladdr1 {
         // SAFETY: as above.
         unsafe {
-            let r: c_int = redhook::real!(dladdr1)(address, info, extra, flags);
+            let r: c_int = real!(dladdr1)(address, info, extra, flags);
             if r != 0 && let Some(stage) = stage() {
                 (*info).dli_fname = original(stage, (*info).dli_fname);
             }
@@ -259,7 +264,7 @@ hooks! {
     unsafe fn dlinfo(handle: *mut c_void, request: c_int, to: *mut c_void) -> c_int => my_dlinfo {
         // SAFETY: the caller's own arguments; for this request the result is a C string in the caller's buffer.
         unsafe {
-            let r: c_int = redhook::real!(dlinfo)(handle, request, to);
+            let r: c_int = real!(dlinfo)(handle, request, to);
             if r == 0 && request == RTLD_DI_ORIGIN && let Some(stage) = stage() {
                 let text = CStr::from_ptr(to.cast()).to_bytes();
                 if let Some(tail) = stage.original(text) {
@@ -272,7 +277,7 @@ hooks! {
     unsafe fn dlerror() -> *mut c_char => my_dlerror {
         // SAFETY: the result is null or the calling thread's own message.
         unsafe {
-            let message: *mut c_char = redhook::real!(dlerror)();
+            let message: *mut c_char = real!(dlerror)();
             if !message.is_null() && let Some(stage) = stage() {
                 shorten(stage, message);
             }

@@ -18,7 +18,7 @@ unsafe fn run(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
     // SAFETY: by the caller's word; an execve that returns has failed.
     let e = unsafe {
         start(path, argv, envp, true, &mut |path, argv, envp| {
-            redhook::real!(execve)(path, argv, envp);
+            real!(execve)(path, argv, envp);
             sys::errno()
         })
     };
@@ -31,7 +31,7 @@ unsafe fn run_path(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
     // SAFETY: by the caller's word; an execve that returns has failed.
     let e = unsafe {
         exec::start_by_name(file, argv, envp, &mut |path, argv, envp| {
-            redhook::real!(execve)(path, argv, envp);
+            real!(execve)(path, argv, envp);
             sys::errno()
         })
     };
@@ -50,7 +50,7 @@ hooks! {
     unsafe fn execv(path: *const c_char, argv: Strings) -> c_int => my_execv {
         if stage().is_none() {
             // SAFETY: the caller's own arguments.
-            return unsafe { redhook::real!(execv)(path, argv) };
+            return unsafe { real!(execv)(path, argv) };
         }
         // SAFETY: the caller's own arguments.
         unsafe { run(path, argv, environ()) }
@@ -58,7 +58,7 @@ hooks! {
     unsafe fn execvp(file: *const c_char, argv: Strings) -> c_int => my_execvp {
         if stage().is_none() {
             // SAFETY: the caller's own arguments.
-            return unsafe { redhook::real!(execvp)(file, argv) };
+            return unsafe { real!(execvp)(file, argv) };
         }
         // SAFETY: the caller's own arguments.
         unsafe { run_path(file, argv, environ()) }
@@ -66,14 +66,14 @@ hooks! {
     unsafe fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int => my_execvpe {
         if stage().is_none() {
             // SAFETY: the caller's own arguments.
-            return unsafe { redhook::real!(execvpe)(file, argv, envp) };
+            return unsafe { real!(execvpe)(file, argv, envp) };
         }
         // SAFETY: the caller's own arguments.
         unsafe { run_path(file, argv, envp) }
     }
     unsafe fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int => my_fexecve {
         // SAFETY: the caller's own arguments.
-        unsafe { run_fd(fd, argv, envp, &mut |argv, envp| { redhook::real!(fexecve)(fd, argv, envp); sys::errno() }) }
+        unsafe { run_fd(fd, argv, envp, &mut |argv, envp| { real!(fexecve)(fd, argv, envp); sys::errno() }) }
     }
 }
 

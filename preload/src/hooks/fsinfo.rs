@@ -110,34 +110,34 @@ fn by_fd(fd: c_int, fill: impl Fn([u64; 11]), real: impl Fn() -> c_int) -> c_int
 hooks! {
     unsafe fn statfs(path: *const c_char, to: *mut libc::statfs) -> c_int => my_statfs {
         // SAFETY: the caller's own arguments; the layout is the kernel's.
-        unsafe { by_path(path, |v| to.cast::<Statfs>().write(v.into()), |p| redhook::real!(statfs)(p, to)) }
+        unsafe { by_path(path, |v| to.cast::<Statfs>().write(v.into()), |p| real!(statfs)(p, to)) }
     }
     unsafe fn statfs64(path: *const c_char, to: *mut libc::statfs) -> c_int => my_statfs64 {
         // SAFETY: as above; on 64-bit systems both structures are one.
-        unsafe { by_path(path, |v| to.cast::<Statfs>().write(v.into()), |p| redhook::real!(statfs64)(p, to)) }
+        unsafe { by_path(path, |v| to.cast::<Statfs>().write(v.into()), |p| real!(statfs64)(p, to)) }
     }
     unsafe fn fstatfs(fd: c_int, to: *mut libc::statfs) -> c_int => my_fstatfs {
         // SAFETY: as above.
-        unsafe { by_fd(fd, |v| to.cast::<Statfs>().write(v.into()), || redhook::real!(fstatfs)(fd, to)) }
+        unsafe { by_fd(fd, |v| to.cast::<Statfs>().write(v.into()), || real!(fstatfs)(fd, to)) }
     }
     unsafe fn fstatfs64(fd: c_int, to: *mut libc::statfs) -> c_int => my_fstatfs64 {
         // SAFETY: as above.
-        unsafe { by_fd(fd, |v| to.cast::<Statfs>().write(v.into()), || redhook::real!(fstatfs64)(fd, to)) }
+        unsafe { by_fd(fd, |v| to.cast::<Statfs>().write(v.into()), || real!(fstatfs64)(fd, to)) }
     }
     unsafe fn statvfs(path: *const c_char, to: *mut libc::statvfs) -> c_int => my_statvfs {
         // SAFETY: as above.
-        unsafe { by_path(path, |v| fill_v(to, v), |p| redhook::real!(statvfs)(p, to)) }
+        unsafe { by_path(path, |v| fill_v(to, v), |p| real!(statvfs)(p, to)) }
     }
     unsafe fn statvfs64(path: *const c_char, to: *mut libc::statvfs) -> c_int => my_statvfs64 {
         // SAFETY: as above.
-        unsafe { by_path(path, |v| fill_v(to, v), |p| redhook::real!(statvfs64)(p, to)) }
+        unsafe { by_path(path, |v| fill_v(to, v), |p| real!(statvfs64)(p, to)) }
     }
     unsafe fn fstatvfs(fd: c_int, to: *mut libc::statvfs) -> c_int => my_fstatvfs {
         // SAFETY: as above.
-        unsafe { by_fd(fd, |v| fill_v(to, v), || redhook::real!(fstatvfs)(fd, to)) }
+        unsafe { by_fd(fd, |v| fill_v(to, v), || real!(fstatvfs)(fd, to)) }
     }
     unsafe fn fstatvfs64(fd: c_int, to: *mut libc::statvfs) -> c_int => my_fstatvfs64 {
         // SAFETY: as above.
-        unsafe { by_fd(fd, |v| fill_v(to, v), || redhook::real!(fstatvfs64)(fd, to)) }
+        unsafe { by_fd(fd, |v| fill_v(to, v), || real!(fstatvfs64)(fd, to)) }
     }
 }

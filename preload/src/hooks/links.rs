@@ -116,43 +116,43 @@ unsafe fn realpath_as(
 hooks! {
     unsafe fn readlink(path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t => my_readlink {
         // SAFETY: the caller's own arguments.
-        unsafe { readlink_at(AT_FDCWD, path, buf, size, |_, p| redhook::real!(readlink)(p, buf, size)) }
+        unsafe { readlink_at(AT_FDCWD, path, buf, size, |_, p| real!(readlink)(p, buf, size)) }
     }
     unsafe fn readlinkat(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t => my_readlinkat {
         // SAFETY: the caller's own arguments.
-        unsafe { readlink_at(dirfd, path, buf, size, |d, p| redhook::real!(readlinkat)(d, p, buf, size)) }
+        unsafe { readlink_at(dirfd, path, buf, size, |d, p| real!(readlinkat)(d, p, buf, size)) }
     }
     unsafe fn __readlink_chk(path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t => alt_readlink_chk {
         // The real function ends the program when `size` exceeds the buffer; it must see such a call.
         if size > room {
             // SAFETY: the caller's own arguments.
-            return unsafe { redhook::real!(__readlink_chk)(path, buf, size, room) };
+            return unsafe { real!(__readlink_chk)(path, buf, size, room) };
         }
         // SAFETY: the caller's own arguments.
-        unsafe { readlink_at(AT_FDCWD, path, buf, size, |_, p| redhook::real!(readlink)(p, buf, size)) }
+        unsafe { readlink_at(AT_FDCWD, path, buf, size, |_, p| real!(readlink)(p, buf, size)) }
     }
     unsafe fn __readlinkat_chk(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t => alt_readlinkat_chk {
         if size > room {
             // SAFETY: as above.
-            return unsafe { redhook::real!(__readlinkat_chk)(dirfd, path, buf, size, room) };
+            return unsafe { real!(__readlinkat_chk)(dirfd, path, buf, size, room) };
         }
         // SAFETY: the caller's own arguments.
-        unsafe { readlink_at(dirfd, path, buf, size, |d, p| redhook::real!(readlinkat)(d, p, buf, size)) }
+        unsafe { readlink_at(dirfd, path, buf, size, |d, p| real!(readlinkat)(d, p, buf, size)) }
     }
     unsafe fn realpath(path: *const c_char, to: *mut c_char) -> *mut c_char => my_realpath {
         // SAFETY: the caller's own arguments.
-        unsafe { realpath_as(path, to, |p| redhook::real!(realpath)(p, to)) }
+        unsafe { realpath_as(path, to, |p| real!(realpath)(p, to)) }
     }
     unsafe fn __realpath_chk(path: *const c_char, to: *mut c_char, room: size_t) -> *mut c_char => alt_realpath_chk {
         if room < crate::route::PATH_MAX {
             // SAFETY: the caller's own arguments; the real function ends the program.
-            return unsafe { redhook::real!(__realpath_chk)(path, to, room) };
+            return unsafe { real!(__realpath_chk)(path, to, room) };
         }
         // SAFETY: the caller's own arguments.
-        unsafe { realpath_as(path, to, |p| redhook::real!(realpath)(p, to)) }
+        unsafe { realpath_as(path, to, |p| real!(realpath)(p, to)) }
     }
     unsafe fn canonicalize_file_name(path: *const c_char) -> *mut c_char => my_canonicalize_file_name {
         // SAFETY: the caller's own arguments.
-        unsafe { realpath_as(path, ptr::null_mut(), |p| redhook::real!(canonicalize_file_name)(p)) }
+        unsafe { realpath_as(path, ptr::null_mut(), |p| real!(canonicalize_file_name)(p)) }
     }
 }

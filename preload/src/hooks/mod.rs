@@ -18,21 +18,3 @@ pub mod stat;
 pub mod stdio;
 pub mod temp;
 pub mod xattr;
-
-/// Looks up every real function. Called by the constructor, before threads and forks exist.
-pub fn resolve() {
-    access::resolve();
-    cwd::resolve();
-    dirent::resolve();
-    dl::resolve();
-    exec::resolve();
-    fsinfo::resolve();
-    links::resolve();
-    mutate::resolve();
-    open::resolve();
-    shell::resolve();
-    spawn::resolve();
-    stdio::resolve();
-    temp::resolve();
-    xattr::resolve();
-}

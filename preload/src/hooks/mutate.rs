@@ -14,159 +14,159 @@ use crate::sys;
 hooks! {
     unsafe fn mkdir(path: *const c_char, mode: mode_t) -> c_int => my_mkdir {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| redhook::real!(mkdir)(p, mode)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| real!(mkdir)(p, mode)) }
     }
     unsafe fn mkdirat(dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int => my_mkdirat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, false, Names::Change, |d, p| redhook::real!(mkdirat)(d, p, mode)) }
+        unsafe { one(dirfd, path, false, Names::Change, |d, p| real!(mkdirat)(d, p, mode)) }
     }
     unsafe fn rmdir(path: *const c_char) -> c_int => my_rmdir {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| redhook::real!(rmdir)(p)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| real!(rmdir)(p)) }
     }
     unsafe fn unlink(path: *const c_char) -> c_int => my_unlink {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| redhook::real!(unlink)(p)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| real!(unlink)(p)) }
     }
     unsafe fn unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int => my_unlinkat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, false, Names::Change, |d, p| redhook::real!(unlinkat)(d, p, flags)) }
+        unsafe { one(dirfd, path, false, Names::Change, |d, p| real!(unlinkat)(d, p, flags)) }
     }
     unsafe fn remove(path: *const c_char) -> c_int => my_remove {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| redhook::real!(remove)(p)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| real!(remove)(p)) }
     }
     unsafe fn mkfifo(path: *const c_char, mode: mode_t) -> c_int => my_mkfifo {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| redhook::real!(mkfifo)(p, mode)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| real!(mkfifo)(p, mode)) }
     }
     unsafe fn mkfifoat(dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int => my_mkfifoat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, false, Names::Change, |d, p| redhook::real!(mkfifoat)(d, p, mode)) }
+        unsafe { one(dirfd, path, false, Names::Change, |d, p| real!(mkfifoat)(d, p, mode)) }
     }
     unsafe fn chmod(path: *const c_char, mode: mode_t) -> c_int => my_chmod {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| redhook::real!(chmod)(p, mode)) }
+        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| real!(chmod)(p, mode)) }
     }
     unsafe fn lchmod(path: *const c_char, mode: mode_t) -> c_int => my_lchmod {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| redhook::real!(lchmod)(p, mode)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| real!(lchmod)(p, mode)) }
     }
     unsafe fn fchmodat(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int => my_fchmodat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Names::Same, |d, p| redhook::real!(fchmodat)(d, p, mode, flags)) }
+        unsafe { one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Names::Same, |d, p| real!(fchmodat)(d, p, mode, flags)) }
     }
     unsafe fn chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int => my_chown {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| redhook::real!(chown)(p, uid, gid)) }
+        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| real!(chown)(p, uid, gid)) }
     }
     unsafe fn lchown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int => my_lchown {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| redhook::real!(lchown)(p, uid, gid)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| real!(lchown)(p, uid, gid)) }
     }
     unsafe fn fchownat(dirfd: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int => my_fchownat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Names::Same, |d, p| redhook::real!(fchownat)(d, p, uid, gid, flags)) }
+        unsafe { one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Names::Same, |d, p| real!(fchownat)(d, p, uid, gid, flags)) }
     }
     unsafe fn truncate(path: *const c_char, len: off_t) -> c_int => my_truncate {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| redhook::real!(truncate)(p, len)) }
+        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| real!(truncate)(p, len)) }
     }
     unsafe fn truncate64(path: *const c_char, len: off_t) -> c_int => my_truncate64 {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| redhook::real!(truncate64)(p, len)) }
+        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| real!(truncate64)(p, len)) }
     }
     unsafe fn utime(path: *const c_char, times: *const c_void) -> c_int => my_utime {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| redhook::real!(utime)(p, times)) }
+        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| real!(utime)(p, times)) }
     }
     unsafe fn utimes(path: *const c_char, times: *const c_void) -> c_int => my_utimes {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| redhook::real!(utimes)(p, times)) }
+        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| real!(utimes)(p, times)) }
     }
     unsafe fn lutimes(path: *const c_char, times: *const c_void) -> c_int => my_lutimes {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| redhook::real!(lutimes)(p, times)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| real!(lutimes)(p, times)) }
     }
     unsafe fn futimesat(dirfd: c_int, path: *const c_char, times: *const c_void) -> c_int => my_futimesat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, true, Names::Same, |d, p| redhook::real!(futimesat)(d, p, times)) }
+        unsafe { one(dirfd, path, true, Names::Same, |d, p| real!(futimesat)(d, p, times)) }
     }
     unsafe fn utimensat(dirfd: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int => my_utimensat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Names::Same, |d, p| redhook::real!(utimensat)(d, p, times, flags)) }
+        unsafe { one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Names::Same, |d, p| real!(utimensat)(d, p, times, flags)) }
     }
     unsafe fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int => my_setxattr {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| redhook::real!(setxattr)(p, name, value, size, flags)) }
+        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| real!(setxattr)(p, name, value, size, flags)) }
     }
     unsafe fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int => my_lsetxattr {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| redhook::real!(lsetxattr)(p, name, value, size, flags)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| real!(lsetxattr)(p, name, value, size, flags)) }
     }
     unsafe fn removexattr(path: *const c_char, name: *const c_char) -> c_int => my_removexattr {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| redhook::real!(removexattr)(p, name)) }
+        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| real!(removexattr)(p, name)) }
     }
     unsafe fn lremovexattr(path: *const c_char, name: *const c_char) -> c_int => my_lremovexattr {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| redhook::real!(lremovexattr)(p, name)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| real!(lremovexattr)(p, name)) }
     }
     unsafe fn rename(old: *const c_char, new: *const c_char) -> c_int => my_rename {
         let (from, to) = ((AT_FDCWD, old, Names::Move), (AT_FDCWD, new, Names::Move));
         // SAFETY: the caller's own arguments.
-        unsafe { two(from, to, false, |_, old, _, new| redhook::real!(rename)(old, new)) }
+        unsafe { two(from, to, false, |_, old, _, new| real!(rename)(old, new)) }
     }
     unsafe fn renameat(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char) -> c_int => my_renameat {
         let (from, to) = ((old_fd, old, Names::Move), (new_fd, new, Names::Move));
         // SAFETY: the caller's own arguments.
-        unsafe { two(from, to, false, |a, old, b, new| redhook::real!(renameat)(a, old, b, new)) }
+        unsafe { two(from, to, false, |a, old, b, new| real!(renameat)(a, old, b, new)) }
     }
     unsafe fn link(old: *const c_char, new: *const c_char) -> c_int => my_link {
         let (from, to) = ((AT_FDCWD, old, Names::Same), (AT_FDCWD, new, Names::Change));
         // SAFETY: the caller's own arguments.
-        unsafe { two(from, to, false, |_, old, _, new| redhook::real!(link)(old, new)) }
+        unsafe { two(from, to, false, |_, old, _, new| real!(link)(old, new)) }
     }
     unsafe fn linkat(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char, flags: c_int) -> c_int => my_linkat {
         let (from, to) = ((old_fd, old, Names::Same), (new_fd, new, Names::Change));
         let follow = flags & libc::AT_SYMLINK_FOLLOW != 0;
         // SAFETY: the caller's own arguments.
-        unsafe { two(from, to, follow, |a, old, b, new| redhook::real!(linkat)(a, old, b, new, flags)) }
+        unsafe { two(from, to, follow, |a, old, b, new| real!(linkat)(a, old, b, new, flags)) }
     }
     unsafe fn symlink(target: *const c_char, path: *const c_char) -> c_int => my_symlink {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| redhook::real!(symlink)(target, p)) }
+        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| real!(symlink)(target, p)) }
     }
     unsafe fn symlinkat(target: *const c_char, dirfd: c_int, path: *const c_char) -> c_int => my_symlinkat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, false, Names::Change, |d, p| redhook::real!(symlinkat)(target, d, p)) }
+        unsafe { one(dirfd, path, false, Names::Change, |d, p| real!(symlinkat)(target, d, p)) }
     }
     unsafe fn fchmod(fd: c_int, mode: mode_t) -> c_int => my_fchmod {
         // SAFETY: the caller's own arguments; `again` gives a C string.
-        unsafe { again(fd, |p| redhook::real!(chmod)(p, mode), || redhook::real!(fchmod)(fd, mode)) }
+        unsafe { again(fd, |p| real!(chmod)(p, mode), || real!(fchmod)(fd, mode)) }
     }
     unsafe fn fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int => my_fchown {
         // SAFETY: as above.
-        unsafe { again(fd, |p| redhook::real!(chown)(p, uid, gid), || redhook::real!(fchown)(fd, uid, gid)) }
+        unsafe { again(fd, |p| real!(chown)(p, uid, gid), || real!(fchown)(fd, uid, gid)) }
     }
     unsafe fn futimens(fd: c_int, times: *const c_void) -> c_int => my_futimens {
         // SAFETY: as above.
-        unsafe { again(fd, |p| redhook::real!(utimensat)(AT_FDCWD, p, times, 0), || redhook::real!(futimens)(fd, times)) }
+        unsafe { again(fd, |p| real!(utimensat)(AT_FDCWD, p, times, 0), || real!(futimens)(fd, times)) }
     }
     unsafe fn futimes(fd: c_int, times: *const c_void) -> c_int => my_futimes {
         // SAFETY: as above.
-        unsafe { again(fd, |p| redhook::real!(utimes)(p, times), || redhook::real!(futimes)(fd, times)) }
+        unsafe { again(fd, |p| real!(utimes)(p, times), || real!(futimes)(fd, times)) }
     }
     unsafe fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int => my_fsetxattr {
         // SAFETY: as above.
         unsafe {
-            again(fd, |p| redhook::real!(setxattr)(p, name, value, size, flags),
-                || redhook::real!(fsetxattr)(fd, name, value, size, flags))
+            again(fd, |p| real!(setxattr)(p, name, value, size, flags),
+                || real!(fsetxattr)(fd, name, value, size, flags))
         }
     }
     unsafe fn fremovexattr(fd: c_int, name: *const c_char) -> c_int => my_fremovexattr {
         // SAFETY: as above.
-        unsafe { again(fd, |p| redhook::real!(removexattr)(p, name), || redhook::real!(fremovexattr)(fd, name)) }
+        unsafe { again(fd, |p| real!(removexattr)(p, name), || real!(fremovexattr)(fd, name)) }
     }
 }
 

@@ -84,52 +84,52 @@ unsafe fn open_at(
 hooks! {
     unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => my_open {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| redhook::real!(open)(p, f, mode)) }
+        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(open)(p, f, mode)) }
     }
     unsafe fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => my_open64 {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| redhook::real!(open64)(p, f, mode)) }
+        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(open64)(p, f, mode)) }
     }
     unsafe fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => alt_open {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| redhook::real!(open)(p, f, mode)) }
+        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(open)(p, f, mode)) }
     }
     unsafe fn __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => alt_open64 {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| redhook::real!(open64)(p, f, mode)) }
+        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(open64)(p, f, mode)) }
     }
     unsafe fn __open_2(path: *const c_char, flags: c_int) -> c_int => alt_open_2 {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| redhook::real!(__open_2)(p, f)) }
+        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(__open_2)(p, f)) }
     }
     unsafe fn __open64_2(path: *const c_char, flags: c_int) -> c_int => alt_open64_2 {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| redhook::real!(__open64_2)(p, f)) }
+        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(__open64_2)(p, f)) }
     }
     unsafe fn openat(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int => my_openat {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(dirfd, path, flags, |d, p, f| redhook::real!(openat)(d, p, f, mode)) }
+        unsafe { open_at(dirfd, path, flags, |d, p, f| real!(openat)(d, p, f, mode)) }
     }
     unsafe fn openat64(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int => my_openat64 {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(dirfd, path, flags, |d, p, f| redhook::real!(openat64)(d, p, f, mode)) }
+        unsafe { open_at(dirfd, path, flags, |d, p, f| real!(openat64)(d, p, f, mode)) }
     }
     unsafe fn __openat_2(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int => alt_openat_2 {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(dirfd, path, flags, |d, p, f| redhook::real!(__openat_2)(d, p, f)) }
+        unsafe { open_at(dirfd, path, flags, |d, p, f| real!(__openat_2)(d, p, f)) }
     }
     unsafe fn __openat64_2(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int => alt_openat64_2 {
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(dirfd, path, flags, |d, p, f| redhook::real!(__openat64_2)(d, p, f)) }
+        unsafe { open_at(dirfd, path, flags, |d, p, f| real!(__openat64_2)(d, p, f)) }
     }
     unsafe fn creat(path: *const c_char, mode: mode_t) -> c_int => my_creat {
         let flags = O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, _| redhook::real!(creat)(p, mode)) }
+        unsafe { open_at(AT_FDCWD, path, flags, |_, p, _| real!(creat)(p, mode)) }
     }
     unsafe fn creat64(path: *const c_char, mode: mode_t) -> c_int => my_creat64 {
         let flags = O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
         // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, _| redhook::real!(creat64)(p, mode)) }
+        unsafe { open_at(AT_FDCWD, path, flags, |_, p, _| real!(creat64)(p, mode)) }
     }
 }

@@ -58,7 +58,7 @@ hooks! {
     unsafe fn system(command: *const c_char) -> c_int => my_system {
         if command.is_null() || stage().is_none() || IN_SYSTEM.swap(true, Ordering::AcqRel) {
             // SAFETY: the caller's own arguments.
-            return unsafe { redhook::real!(system)(command) };
+            return unsafe { real!(system)(command) };
         }
         // SAFETY: the caller's command is a C string.
         let status = unsafe { run(command) };
@@ -72,10 +72,10 @@ hooks! {
                 Some(_) if !command.is_null() && !mode.is_null() => {
                     match open_stream(command, mode) {
                         Some(file) => file,
-                        None => redhook::real!(popen)(command, mode),
+                        None => real!(popen)(command, mode),
                     }
                 }
-                _ => redhook::real!(popen)(command, mode),
+                _ => real!(popen)(command, mode),
             }
         }
     }
@@ -91,7 +91,7 @@ hooks! {
             }
         }
         // SAFETY: the caller's own arguments.
-        unsafe { redhook::real!(pclose)(file) }
+        unsafe { real!(pclose)(file) }
     }
 }
 
@@ -113,7 +113,7 @@ unsafe fn run(command: *const c_char) -> c_int {
         libc::sigaction(libc::SIGQUIT, &raw const ignore, &raw mut quit);
         libc::sigemptyset(block.as_mut_ptr());
         libc::sigaddset(block.as_mut_ptr(), libc::SIGCHLD);
-        libc::pthread_sigmask(libc::SIG_BLOCK, block.as_ptr(), mask.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_BLOCK, block.as_ptr(), mask.as_mut_ptr());
 
         libc::sigemptyset(default.as_mut_ptr());
         for (signal, old) in [(libc::SIGINT, &int), (libc::SIGQUIT, &quit)] {
@@ -135,7 +135,7 @@ unsafe fn run(command: *const c_char) -> c_int {
         let e = if failed == 0 { sys::errno() } else { failed };
         libc::sigaction(libc::SIGINT, &raw const int, ptr::null_mut());
         libc::sigaction(libc::SIGQUIT, &raw const quit, ptr::null_mut());
-        libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut());
+        libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut());
         sys::set_errno(e);
         status
     }
@@ -198,7 +198,7 @@ unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mu
             return Some(file);
         }
         if !letters.contains(&b'e') {
-            libc::fcntl(ours, libc::F_SETFD, 0);
+            let _ = sys::fcntl(ours, libc::F_SETFD, 0);
         }
         PIDS[place].store(pid, Ordering::Release);
         FDS[place].store(ours, Ordering::Release);

@@ -29,7 +29,7 @@ hooks! {
         // SAFETY: the caller's own arguments.
         unsafe {
             start(path, argv, envp, rooted(path, actions), &mut |path, argv, envp| {
-                redhook::real!(posix_spawn)(pid, path, actions, attr, argv, envp)
+                real!(posix_spawn)(pid, path, actions, attr, argv, envp)
             })
         }
     }
@@ -40,7 +40,7 @@ hooks! {
         unsafe {
             let run = |path: *const c_char| {
                 start(path, argv, envp, rooted(path, actions), &mut |path, argv, envp| {
-                    redhook::real!(posix_spawn)(pid, path, actions, attr, argv, envp)
+                    real!(posix_spawn)(pid, path, actions, attr, argv, envp)
                 })
             };
             match bytes(file) {
@@ -48,7 +48,7 @@ hooks! {
                     search(name, &mut |path| match startable(path) { 0 => run(path), e => e })
                 }
                 Some(name) if stage().is_some() && name.contains(&b'/') => run(file),
-                _ => redhook::real!(posix_spawnp)(pid, file, actions, attr, argv, envp),
+                _ => real!(posix_spawnp)(pid, file, actions, attr, argv, envp),
             }
         }
     }
@@ -57,7 +57,7 @@ hooks! {
     ) -> c_int => my_posix_spawn_file_actions_addopen {
         let real = |p: *const c_char| -> c_int {
             // SAFETY: the caller's own arguments; libc copies the path.
-            unsafe { redhook::real!(posix_spawn_file_actions_addopen)(actions, fd, p, flags, mode) }
+            unsafe { real!(posix_spawn_file_actions_addopen)(actions, fd, p, flags, mode) }
         };
         // SAFETY: the caller's own arguments.
         unsafe {

@@ -65,19 +65,19 @@ unsafe fn fopen_as(
 hooks! {
     unsafe fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => my_fopen {
         // SAFETY: the caller's own arguments.
-        unsafe { fopen_as(path, mode, |p| redhook::real!(fopen)(p, mode)) }
+        unsafe { fopen_as(path, mode, |p| real!(fopen)(p, mode)) }
     }
     unsafe fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => my_fopen64 {
         // SAFETY: the caller's own arguments.
-        unsafe { fopen_as(path, mode, |p| redhook::real!(fopen64)(p, mode)) }
+        unsafe { fopen_as(path, mode, |p| real!(fopen64)(p, mode)) }
     }
     unsafe fn freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE => my_freopen {
         // SAFETY: the caller's own arguments. A freopen that failed has closed its stream, so there is no second try.
-        unsafe { reopen(path, mode, |p| redhook::real!(freopen)(p, mode, file)) }
+        unsafe { reopen(path, mode, |p| real!(freopen)(p, mode, file)) }
     }
     unsafe fn freopen64(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE => my_freopen64 {
         // SAFETY: as above.
-        unsafe { reopen(path, mode, |p| redhook::real!(freopen64)(p, mode, file)) }
+        unsafe { reopen(path, mode, |p| real!(freopen64)(p, mode, file)) }
     }
 }
 

@@ -23,7 +23,7 @@ hooks! {
     unsafe fn mkstemp(template: *mut c_char) -> c_int => my_mkstemp {
         // SAFETY: the caller's own arguments; the template is a C string when the call succeeded.
         unsafe {
-            let fd: c_int = redhook::real!(mkstemp)(template);
+            let fd: c_int = real!(mkstemp)(template);
             if fd >= 0 {
                 made(template);
             }
@@ -33,7 +33,7 @@ hooks! {
     unsafe fn mkstemp64(template: *mut c_char) -> c_int => my_mkstemp64 {
         // SAFETY: the caller's own arguments; the template is a C string when the call succeeded.
         unsafe {
-            let fd: c_int = redhook::real!(mkstemp64)(template);
+            let fd: c_int = real!(mkstemp64)(template);
             if fd >= 0 {
                 made(template);
             }
@@ -43,7 +43,7 @@ hooks! {
     unsafe fn mkostemp(template: *mut c_char, flags: c_int) -> c_int => my_mkostemp {
         // SAFETY: the caller's own arguments; the template is a C string when the call succeeded.
         unsafe {
-            let fd: c_int = redhook::real!(mkostemp)(template, flags);
+            let fd: c_int = real!(mkostemp)(template, flags);
             if fd >= 0 {
                 made(template);
             }
@@ -53,7 +53,7 @@ hooks! {
     unsafe fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int => my_mkostemp64 {
         // SAFETY: the caller's own arguments; the template is a C string when the call succeeded.
         unsafe {
-            let fd: c_int = redhook::real!(mkostemp64)(template, flags);
+            let fd: c_int = real!(mkostemp64)(template, flags);
             if fd >= 0 {
                 made(template);
             }
@@ -63,7 +63,7 @@ hooks! {
     unsafe fn mkstemps(template: *mut c_char, tail: c_int) -> c_int => my_mkstemps {
         // SAFETY: the caller's own arguments; the template is a C string when the call succeeded.
         unsafe {
-            let fd: c_int = redhook::real!(mkstemps)(template, tail);
+            let fd: c_int = real!(mkstemps)(template, tail);
             if fd >= 0 {
                 made(template);
             }
@@ -73,7 +73,7 @@ hooks! {
     unsafe fn mkstemps64(template: *mut c_char, tail: c_int) -> c_int => my_mkstemps64 {
         // SAFETY: the caller's own arguments; the template is a C string when the call succeeded.
         unsafe {
-            let fd: c_int = redhook::real!(mkstemps64)(template, tail);
+            let fd: c_int = real!(mkstemps64)(template, tail);
             if fd >= 0 {
                 made(template);
             }
@@ -83,7 +83,7 @@ hooks! {
     unsafe fn mkostemps(template: *mut c_char, tail: c_int, flags: c_int) -> c_int => my_mkostemps {
         // SAFETY: the caller's own arguments; the template is a C string when the call succeeded.
         unsafe {
-            let fd: c_int = redhook::real!(mkostemps)(template, tail, flags);
+            let fd: c_int = real!(mkostemps)(template, tail, flags);
             if fd >= 0 {
                 made(template);
             }
@@ -93,7 +93,7 @@ hooks! {
     unsafe fn mkostemps64(template: *mut c_char, tail: c_int, flags: c_int) -> c_int => my_mkostemps64 {
         // SAFETY: the caller's own arguments; the template is a C string when the call succeeded.
         unsafe {
-            let fd: c_int = redhook::real!(mkostemps64)(template, tail, flags);
+            let fd: c_int = real!(mkostemps64)(template, tail, flags);
             if fd >= 0 {
                 made(template);
             }
@@ -103,7 +103,7 @@ hooks! {
     unsafe fn mkdtemp(template: *mut c_char) -> *mut c_char => my_mkdtemp {
         // SAFETY: as above.
         unsafe {
-            let dir: *mut c_char = redhook::real!(mkdtemp)(template);
+            let dir: *mut c_char = real!(mkdtemp)(template);
             if !ptr::eq(dir, ptr::null()) {
                 made(dir);
             }

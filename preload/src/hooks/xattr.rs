@@ -32,18 +32,18 @@ unsafe fn read(
 hooks! {
     unsafe fn getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t => my_getxattr {
         // SAFETY: the caller's own arguments.
-        unsafe { read(path, true, -1, |p| redhook::real!(getxattr)(p, name, value, size)) }
+        unsafe { read(path, true, -1, |p| real!(getxattr)(p, name, value, size)) }
     }
     unsafe fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t => my_lgetxattr {
         // SAFETY: the caller's own arguments.
-        unsafe { read(path, false, -1, |p| redhook::real!(lgetxattr)(p, name, value, size)) }
+        unsafe { read(path, false, -1, |p| real!(lgetxattr)(p, name, value, size)) }
     }
     unsafe fn listxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t => my_listxattr {
         // SAFETY: the caller's own arguments.
-        unsafe { read(path, true, 0, |p| redhook::real!(listxattr)(p, list, size)) }
+        unsafe { read(path, true, 0, |p| real!(listxattr)(p, list, size)) }
     }
     unsafe fn llistxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t => my_llistxattr {
         // SAFETY: the caller's own arguments.
-        unsafe { read(path, false, 0, |p| redhook::real!(llistxattr)(p, list, size)) }
+        unsafe { read(path, false, 0, |p| real!(llistxattr)(p, list, size)) }
     }
 }

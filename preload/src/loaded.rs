@@ -1,0 +1,236 @@
+//! The objects that the loader has loaded: which one is ours, and what those behind it define.
+//!
+//! A hook's real function is what the next object in the loader's order defines, as with `dlsym(RTLD_NEXT)`. dlsym
+//! itself takes the loader's lock, so that the first call of a hook could hang (a constructor waiting for a thread
+//! that opens a file), and the version that it carries on a new system does not exist on an older one. Reading the
+//! loader's own list needs neither.
+//!
+//! What must stay true:
+//! - Only objects that were there at start-up are looked at: they are never unloaded, so no lock is needed.
+//! - Nothing here allocates or calls libc.
+//!
+//! Sources: gABI chapter 5 (dynamic section, symbol table), `elf.h` and `link.h` of glibc, and for DT_GNU_HASH the
+//! description in `https://flapenguin.me/elf-dt-gnu-hash`.
+
+use core::ffi::{CStr, c_char, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// The public part of the loader's description of an object.
+#[repr(C)]
+struct Object {
+    base: usize,
+    name: *const c_char,
+    dynamic: *const Dynamic,
+    next: *const Object,
+    previous: *const Object,
+}
+
+#[repr(C)]
+struct Debug {
+    version: i32,
+    first: *const Object,
+}
+
+#[repr(C)]
+struct Dynamic {
+    tag: u64,
+    value: usize,
+}
+
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    info: u8,
+    other: u8,
+    section: u16,
+    value: usize,
+    size: usize,
+}
+
+unsafe extern "C" {
+    /// The loader's list, kept for debuggers.
+    static _r_debug: Debug;
+    /// Our own dynamic section, by the linker.
+    static _DYNAMIC: Dynamic;
+}
+
+const DT_NULL: u64 = 0;
+const DT_STRTAB: u64 = 5;
+const DT_SYMTAB: u64 = 6;
+const DT_GNU_HASH: u64 = 0x6fff_fef5;
+const DT_VERSYM: u64 = 0x6fff_fff0;
+/// Of a symbol's version: not the default one.
+const HIDDEN: u16 = 0x8000;
+const STT_OBJECT: u8 = 1;
+const STT_TLS: u8 = 6;
+const STT_GNU_IFUNC: u8 = 10;
+
+/// Our own object, once it was found.
+static OWN: AtomicPtr<Object> = AtomicPtr::new(ptr::null_mut());
+/// The last object that was there at start-up.
+static LAST: AtomicPtr<Object> = AtomicPtr::new(ptr::null_mut());
+
+/// Our own object; `None` only where the loader keeps no list.
+fn own() -> Option<&'static Object> {
+    let known = OWN.load(Ordering::Acquire);
+    // SAFETY: the loader's objects that were there at start-up stay, and we are one of them. The list is
+    // null-terminated, and the loader only appends to it behind us.
+    unsafe {
+        if let Some(own) = known.as_ref() {
+            return Some(own);
+        }
+        let mut next = _r_debug.first;
+        while let Some(object) = next.as_ref() {
+            if object.dynamic == &raw const _DYNAMIC {
+                OWN.store(ptr::from_ref(object).cast_mut(), Ordering::Release);
+                return Some(object);
+            }
+            next = object.next;
+        }
+        None
+    }
+}
+
+/// The file that this library was loaded from, as the loader names it.
+pub fn own_file() -> Option<&'static CStr> {
+    let name = own()?.name;
+    // SAFETY: a C string of the loader's, which lives as long as the object.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })
+}
+
+/// Remembers which objects are there: called by the constructor, before the program can load and unload others.
+#[allow(dead_code)] // the trampoline has no hooks
+pub fn remember() {
+    let Some(mut last) = own() else { return };
+    // SAFETY: as in `own`.
+    while let Some(next) = unsafe { last.next.as_ref() } {
+        last = next;
+    }
+    LAST.store(ptr::from_ref(last).cast_mut(), Ordering::Release);
+}
+
+/// The function `name` of the first object behind ours that defines one.
+#[allow(dead_code)] // the trampoline has no hooks
+pub fn next_function(name: &CStr) -> Option<*mut c_void> {
+    let hash = gnu_hash(name.to_bytes());
+    let last = LAST.load(Ordering::Acquire);
+    let mut object = own()?;
+    while !ptr::eq(object, last) {
+        // SAFETY: as in `own`; behind the last object of the start nothing is looked at.
+        object = unsafe { object.next.as_ref() }?;
+        if let Some(function) = Tables::of(object).and_then(|t| t.function(name, hash)) {
+            return Some(function);
+        }
+    }
+    None
+}
+
+/// DJB's hash, of DT_GNU_HASH.
+fn gnu_hash(name: &[u8]) -> u32 {
+    name.iter().fold(5381, |h: u32, &b| h.wrapping_mul(33).wrapping_add(u32::from(b)))
+}
+
+/// The tables of one object that a lookup needs.
+struct Tables {
+    base: usize,
+    hash: *const u32,
+    symbols: *const Symbol,
+    strings: *const c_char,
+    versions: *const u16,
+}
+
+impl Tables {
+    fn of(object: &Object) -> Option<Self> {
+        let mut t = Self {
+            base: object.base,
+            hash: ptr::null(),
+            symbols: ptr::null(),
+            strings: ptr::null(),
+            versions: ptr::null(),
+        };
+        // The loader adds the base in place, but not where the section is read-only (the vDSO).
+        let place = |value: usize| if value < object.base { value + object.base } else { value };
+        let mut at = object.dynamic;
+        // SAFETY: an object's dynamic section ends with DT_NULL.
+        while let Some(entry) = unsafe { at.as_ref() }.filter(|e| e.tag != DT_NULL) {
+            let value = place(entry.value);
+            match entry.tag {
+                DT_GNU_HASH => t.hash = ptr::with_exposed_provenance(value),
+                DT_SYMTAB => t.symbols = ptr::with_exposed_provenance(value),
+                DT_STRTAB => t.strings = ptr::with_exposed_provenance(value),
+                DT_VERSYM => t.versions = ptr::with_exposed_provenance(value),
+                _ => {}
+            }
+            // SAFETY: the entry was not the last one.
+            at = unsafe { at.add(1) };
+        }
+        (!t.hash.is_null() && !t.symbols.is_null() && !t.strings.is_null()).then_some(t)
+    }
+
+    fn function(&self, name: &CStr, hash: u32) -> Option<*mut c_void> {
+        // SAFETY: a hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words,
+        // the buckets, and a chain word for each symbol from the first one on; the last of a chain has bit 0 set.
+        // Symbol and version tables have an element for each symbol of a chain. The linker made them so, and the
+        // loader relies on it as well.
+        unsafe {
+            let (buckets, first) = (*self.hash, *self.hash.add(1));
+            let (words, shift) = (*self.hash.add(2), *self.hash.add(3));
+            if buckets == 0 || words == 0 {
+                return None;
+            }
+            let filter = self.hash.add(4).cast::<u64>();
+            let bits = filter.add((hash / 64 % words) as usize).read_unaligned();
+            if bits >> (hash % 64) & bits >> ((hash >> (shift & 31)) % 64) & 1 == 0 {
+                return None;
+            }
+            let table = filter.add(words as usize).cast::<u32>();
+            let mut number = *table.add((hash % buckets) as usize);
+            if number < first {
+                return None;
+            }
+            let chain = table.add(buckets as usize);
+            loop {
+                let word = *chain.add((number - first) as usize);
+                if word | 1 == hash | 1 && self.is(number, name) {
+                    let symbol = &*self.symbols.add(number as usize);
+                    return Some(self.address(symbol));
+                }
+                if word & 1 != 0 {
+                    return None;
+                }
+                number += 1;
+            }
+        }
+    }
+
+    /// Whether a symbol is a function of this name in its default version.
+    ///
+    /// # Safety
+    /// `number` must be that of a symbol.
+    unsafe fn is(&self, number: u32, name: &CStr) -> bool {
+        // SAFETY: by the caller's word; a symbol's name is a C string of the string table.
+        unsafe {
+            let symbol = &*self.symbols.add(number as usize);
+            let hidden =
+                !self.versions.is_null() && *self.versions.add(number as usize) & HIDDEN != 0;
+            symbol.section != 0
+                && !hidden
+                && !matches!(symbol.info & 15, STT_OBJECT | STT_TLS)
+                && CStr::from_ptr(self.strings.add(symbol.name as usize)) == name
+        }
+    }
+
+    /// # Safety
+    /// `symbol` must be a defined function of this object.
+    unsafe fn address(&self, symbol: &Symbol) -> *mut c_void {
+        let address = ptr::with_exposed_provenance_mut(self.base.wrapping_add(symbol.value));
+        if symbol.info & 15 != STT_GNU_IFUNC {
+            return address;
+        }
+        // SAFETY: the address is that of a resolver, which gives the function's.
+        unsafe {
+            core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> *mut c_void>(address)()
+        }
+    }
+}
