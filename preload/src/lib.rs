@@ -36,6 +36,7 @@ mod permission;
 mod route;
 mod scratch;
 mod script;
+mod spelling;
 mod stage;
 mod sys;
 

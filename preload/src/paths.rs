@@ -14,7 +14,7 @@ use core::slice;
 use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
-use crate::route::{Decision, PATH_MAX, Scratch, Walked, Want};
+use crate::route::{Decision, Found, PATH_MAX, Scratch, Walked, Want};
 use crate::stage::{Stage, fd_link, redirected, stage};
 use crate::sys;
 
@@ -110,6 +110,10 @@ pub unsafe fn ask<R>(
     let Some(text) = (unsafe { bytes(path) }) else { return obey(Answer::Pass(dirfd, path)) };
     if text.first() == Some(&b'/') {
         if let Some(found) = stage.view.find_fast(text, follow) {
+            // Most paths of most programs.
+            if matches!(found, Found::Outside) {
+                return obey(Answer::Pass(dirfd, path));
+            }
             let decision = stage.view.decide(Walked { found, len: 0 }, want);
             return obey(answer(stage, decision, dirfd, path));
         }

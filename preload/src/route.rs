@@ -15,6 +15,7 @@ use pyshm_format::{Entry, Index, Kind, hash_path};
 
 use crate::diverged::Diverged;
 pub use crate::scratch::{PATH_MAX, Scratch};
+use crate::spelling::may_be_odd;
 
 /// Longest name of a directory entry.
 const NAME_MAX: usize = 255;
@@ -97,7 +98,15 @@ impl<'a> View<'a> {
     }
 
     /// Whether the absolute path lies at or under a prefix by its spelling alone; its prefix's number.
+    #[inline]
     pub fn prefix_of(&self, path: &[u8]) -> Option<usize> {
+        // One byte tells most paths apart, where comparing from the beginning would go far.
+        let last = self.common.len().wrapping_sub(1);
+        if path.get(last) != self.common.get(last) { None } else { self.prefix_among_all(path) }
+    }
+
+    #[inline(never)]
+    fn prefix_among_all(&self, path: &[u8]) -> Option<usize> {
         if !path.starts_with(self.common) {
             return None;
         }
@@ -143,12 +152,17 @@ impl<'a> View<'a> {
     }
 
     /// Answers the common cases without scratch memory; `None` where [`walk`](Self::walk) has to.
+    #[inline]
     pub fn find_fast(&self, path: &[u8], follow: bool) -> Option<Found<'a>> {
         if self.prefix_of(path).is_none() {
             // `//` and `/./` and `/../` may still lead under a prefix.
-            let odd = path.windows(2).any(|w| w[0] == b'/' && (w[1] == b'/' || w[1] == b'.'));
-            return if odd { None } else { Some(Found::Outside) };
+            return if may_be_odd(path) { None } else { Some(Found::Outside) };
         }
+        self.find_inside(path, follow)
+    }
+
+    #[inline(never)]
+    fn find_inside(&self, path: &[u8], follow: bool) -> Option<Found<'a>> {
         if let Some(entry) = self.index.lookup(path) {
             if entry.kind() == Kind::Symlink && follow {
                 return None;

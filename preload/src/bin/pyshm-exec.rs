@@ -43,6 +43,8 @@ mod route;
 mod scratch;
 #[path = "../script.rs"]
 mod script;
+#[path = "../spelling.rs"]
+mod spelling;
 #[path = "../stage.rs"]
 mod stage;
 #[path = "../sys.rs"]

@@ -1,0 +1,78 @@
+/*
+ * calls ROUNDS CALLS OPERATION PATH…: the time of one call, for each pair of operation and path: the least and the
+ * median of ROUNDS rounds of CALLS calls, in nanoseconds. With ROUNDS 0 the first pair's calls are made once, without
+ * a clock, so that instructions can be counted.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct stat st;
+static char text[4096];
+static int held;
+
+static void do_stat(const char *path) { stat(path, &st); }
+static void do_lstat(const char *path) { lstat(path, &st); }
+static void do_fstat(const char *path) { (void)path; fstat(held, &st); }
+static void do_access(const char *path) { access(path, R_OK); }
+static void do_readlink(const char *path) { if (readlink(path, text, sizeof text) < 0) errno = 0; }
+static void do_open(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) close(fd);
+}
+static void do_opendir(const char *path) {
+    DIR *dir = opendir(path);
+    if (!dir) return;
+    while (readdir(dir)) {}
+    closedir(dir);
+}
+
+static const struct { const char *name; void (*call)(const char *); } operations[] = {
+    {"stat", do_stat}, {"lstat", do_lstat}, {"fstat", do_fstat}, {"access", do_access},
+    {"readlink", do_readlink}, {"open", do_open}, {"opendir", do_opendir},
+};
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 5) return 2;
+    int rounds = atoi(argv[1]), calls = atoi(argv[2]);
+    double *times = calloc(rounds + 1, sizeof *times);
+    for (int i = 3; i + 1 < argc; i += 2) {
+        void (*call)(const char *) = NULL;
+        for (size_t k = 0; k < sizeof operations / sizeof *operations; k++)
+            if (!strcmp(operations[k].name, argv[i])) call = operations[k].call;
+        if (!call) return 2;
+        const char *path = argv[i + 1];
+        held = open(path, O_RDONLY);
+        if (!rounds) {
+            for (int n = 0; n < calls; n++) call(path);
+            return 0;
+        }
+        for (int r = 0; r < rounds; r++) {
+            double begun = now();
+            for (int n = 0; n < calls; n++) call(path);
+            times[r] = (now() - begun) / calls;
+        }
+        close(held);
+        qsort(times, rounds, sizeof *times, compare);
+        printf("%.1f %.1f\n", times[0], times[rounds / 2]);
+    }
+    return 0;
+}

@@ -1,0 +1,45 @@
+/*
+ * starts ROUNDS PROGRAM VARIABLE…: starts PROGRAM without arguments ROUNDS times for each VARIABLE, which is its whole
+ * environment ("-": none), in turn; prints the least and the median time in microseconds from posix_spawn to waitpid.
+ */
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 4) return 2;
+    int rounds = atoi(argv[1]), kinds = argc - 3;
+    double *times = calloc((size_t)rounds * kinds, sizeof *times);
+    char *program[] = {argv[2], NULL};
+    for (int r = 0; r < rounds; r++) {
+        for (int k = 0; k < kinds; k++) {
+            char *environment[] = {strcmp(argv[3 + k], "-") ? argv[3 + k] : NULL, NULL};
+            pid_t child;
+            int status;
+            double begun = now();
+            if (posix_spawn(&child, argv[2], NULL, NULL, program, environment)) return 1;
+            if (waitpid(child, &status, 0) < 0 || status) return 1;
+            times[(size_t)k * rounds + r] = now() - begun;
+        }
+    }
+    for (int k = 0; k < kinds; k++) {
+        double *t = times + (size_t)k * rounds;
+        qsort(t, rounds, sizeof *t, compare);
+        printf("%.1f %.1f\n", t[0], t[rounds / 2]);
+    }
+    return 0;
+}
