@@ -1,16 +1,19 @@
 //! Finds the stage, checks that it is ours, maps it.
 //!
 //! What must stay true:
-//! - It happens once in a process, lazily, at whatever call comes first: other libraries' constructors may run
-//!   before ours. Whoever comes while it is under way is told that there is no stage, and passes.
+//! - It happens lazily, at whatever call comes first: other libraries' constructors may run before ours.
+//! - Another thread that comes while it is under way finds the stage for itself: were it told that there is none, what
+//!   it writes would not be marked. It does not wait either: in the child of a fork at that moment nobody would finish.
+//!   The same thread, in a handler or a callback, is told that there is no stage, and passes.
 //! - Anything unexpected makes the shim inert for good, silently.
 //! - Nothing is trusted but a directory that belongs to the effective user and that no one else may write.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::MaybeUninit;
+use core::ptr;
 use core::slice;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use pyshm_format::index::FLAG_NOEXEC;
 use pyshm_format::{Entry, Index, Kind, layout, state};
@@ -81,13 +84,18 @@ struct Cell(UnsafeCell<MaybeUninit<Stage>>);
 unsafe impl Sync for Cell {}
 static CELL: Cell = Cell(UnsafeCell::new(MaybeUninit::uninit()));
 
+/// The thread that moved STATE to BUSY; 0 before it says so.
+static FINDER: AtomicUsize = AtomicUsize::new(0);
+/// What the first of the threads found that came during BUSY.
+static LATE: AtomicPtr<Stage> = AtomicPtr::new(ptr::null_mut());
+
 /// The stage, if this process has one.
 #[inline]
 pub fn stage() -> Option<&'static Stage> {
     match STATE.load(Ordering::Acquire) {
         // SAFETY: ACTIVE was stored, with release, after the cell was filled; nobody writes it again.
         ACTIVE => Some(unsafe { (*CELL.0.get()).assume_init_ref() }),
-        NEW => init(),
+        NEW | BUSY => init(),
         _ => None,
     }
 }
@@ -105,8 +113,11 @@ pub fn use_directory(dir: &[u8]) -> Option<&'static Stage> {
 }
 
 fn init_with(find: impl FnOnce() -> Option<Stage>) -> Option<&'static Stage> {
-    if STATE.compare_exchange(NEW, BUSY, Ordering::AcqRel, Ordering::Acquire).is_err() {
-        return None;
+    match STATE.compare_exchange(NEW, BUSY, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => FINDER.store(sys::thread(), Ordering::Release),
+        Err(BUSY) if FINDER.load(Ordering::Acquire) == sys::thread() => return None,
+        Err(BUSY) => return late(find),
+        Err(_) => return stage(),
     }
     let found = find();
     let state = if found.is_some() { ACTIVE } else { INERT };
@@ -116,6 +127,21 @@ fn init_with(find: impl FnOnce() -> Option<Stage>) -> Option<&'static Stage> {
     }
     STATE.store(state, Ordering::Release);
     if state == ACTIVE { stage() } else { None }
+}
+
+/// The stage for a thread that comes while another one is finding it.
+fn late(find: impl FnOnce() -> Option<Stage>) -> Option<&'static Stage> {
+    let known = LATE.load(Ordering::Acquire);
+    if known.is_null() {
+        let found = find()?;
+        let mine = sys::memory(size_of::<Stage>()).ok()?.cast::<Stage>();
+        // SAFETY: new memory, page-aligned and long enough, which nobody else knows yet.
+        unsafe { mine.write(found) };
+        // Who comes second uses the first one's; what it found itself stays mapped, unused.
+        let _ = LATE.compare_exchange(known, mine, Ordering::AcqRel, Ordering::Acquire);
+    }
+    // SAFETY: it is null or was filled before it was published; nobody writes or unmaps it again.
+    unsafe { LATE.load(Ordering::Acquire).as_ref() }
 }
 
 /// Turns the shim off for the rest of the process: after chroot no path means what the index says.

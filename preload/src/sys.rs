@@ -42,6 +42,12 @@ pub fn errno() -> c_int {
     unsafe { *libc::__errno_location() }
 }
 
+/// A number that tells the calling thread from every other one.
+pub fn thread() -> usize {
+    // SAFETY: as in `errno`; the address alone is used.
+    unsafe { libc::__errno_location() as usize }
+}
+
 /// Sets the calling thread's errno.
 pub fn set_errno(e: c_int) {
     // SAFETY: as in `errno`.
@@ -148,6 +154,14 @@ pub fn map(fd: c_int, len: usize, writable: bool) -> Result<*mut u8> {
     let prot = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
     let a = [0, len, prot as usize, libc::MAP_SHARED as usize, fd as usize, 0];
     // SAFETY: a new mapping at an address the kernel chooses overlaps nothing.
+    unsafe { syscall(libc::SYS_mmap, a) }.map(|p| p as *mut u8)
+}
+
+/// New memory, zeroed.
+pub fn memory(len: usize) -> Result<*mut u8> {
+    let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let a = [0, len, prot, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize, usize::MAX, 0];
+    // SAFETY: as in `map`.
     unsafe { syscall(libc::SYS_mmap, a) }.map(|p| p as *mut u8)
 }
 
