@@ -15,6 +15,7 @@ packages=(
     libfuse3-dev fuse3                              # mdsfs, the slow shared file system
     iproute2 util-linux procps hostname passwd      # namespaces, veth pairs, setpriv
     strace zstd libarchive-tools rsync              # counting operations, peers to measure against
+    g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
 )
 
 if [ "${1:-}" = --list ]; then

@@ -1,0 +1,62 @@
+/* A library whose constructor brings two threads to the shim as the process's very first calls: one looks, and while the shim is still
+ * finding its stage (the test slows it down) the other writes, and a child forked at that moment writes too. What was written must be
+ * seen by every later read. The program that it is preloaded into is early.c's. STRESS_FILE: the number of a file that nobody wrote yet. */
+#include "common.h"
+
+static atomic_int ready;
+static char other[256];
+
+static void *look(void *unused)
+{
+    struct stat st;
+    atomic_fetch_add(&ready, 1);
+    while (atomic_load(&ready) < 2)
+        ;
+    CHECK(stat(other, &st) == 0, "%s", other);
+    return unused;
+}
+
+static void put(const char *name, const char *text)
+{
+    int fd = open(name, O_WRONLY | O_TRUNC);
+    CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) && close(fd) == 0, "%s", name);
+}
+
+static void is(const char *name, const char *text)
+{
+    char buf[64];
+    int fd = open(name, O_RDONLY), n = read(fd, buf, sizeof buf);
+    CHECK(n == (int)strlen(text) && memcmp(buf, text, n) == 0, "%s has '%.*s' and not '%s'", name, n > 0 ? n : 0, buf, text);
+    close(fd);
+}
+
+__attribute__((constructor)) static void first(void)
+{
+    const char *where = getenv("STRESS_TREE"), *number = getenv("STRESS_FILE");
+    if (!where || !number)
+        return;
+    int i = atoi(number);
+    char name[256], by_child[256];
+    snprintf(other, sizeof other, "%s/d15/f0", where);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, look, NULL) == 0, "thread");
+    while (atomic_load(&ready) < 1)
+        ;
+    atomic_fetch_add(&ready, 1);
+    usleep(30000);
+    snprintf(name, sizeof name, "%s/d%d/f%d", where, i / FILES, i % FILES);
+    snprintf(by_child, sizeof by_child, "%s/d%d/f%d", where, i / FILES + 7, i % FILES);
+    put(name, "by a thread\n");
+    pid_t child = fork();
+    if (child == 0) {
+        put(by_child, "by a child\n");
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    pthread_join(thread, NULL);
+    is(name, "by a thread\n");
+    is(by_child, "by a child\n");
+    printf("calls 5 answered 0\n");
+    fflush(stdout);
+    _exit(0);
+}

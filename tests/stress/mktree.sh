@@ -1,0 +1,14 @@
+# Makes the tree that the stress programs know: mktree.sh DIRECTORY
+# d0 … d15, each with f0 … f63 (a file's text is its name), three links and sub/below; a link to a directory; w for writing; a neighbour.
+set -eu
+mkdir -p "$1" "${1}2" "$1/lib" "$1/bin" "$1/w/below"
+cd "$1"
+for d in $(seq 0 15); do
+  mkdir -p "d$d/sub"
+  for f in $(seq 0 63); do echo "d$d/f$f" >"d$d/f$f"; done
+  ln -s f0 "d$d/rel"; ln -s "$1/d$d/f1" "d$d/abs"; ln -s nowhere "d$d/dangling"
+  echo "d$d/sub/below" >"d$d/sub/below"
+done
+ln -s d15 dirlink; ln -s below w/link
+printf '#!/bin/sh\necho "$0 $1"\n' >bin/script; chmod 755 bin/script
+printf '#!%s/bin/nowhere\n' "$1" >bin/lost; chmod 755 bin/lost

@@ -1,0 +1,112 @@
+/* signals TREE SECONDS STACK FIRST LAST: a timer at 10 kHz interrupts whatever hook is running; the handler, on an alternate stack of
+ * STACK bytes beside the signal's own frame, a closed page below, does operations FIRST … LAST-1 itself. Success leaves errno alone even then.
+ * STACK 0: only says how many bytes of stack that takes, the signal's frame and the program's own included.
+ *
+ * With a sixth word, the handler's own operation is that one, at 100 Hz: `write`, `exec` (in a child). */
+#include "common.h"
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+extern char **environ;
+static atomic_long signals;
+static int first, last;
+static const char *special = "";
+static unsigned char *stack;
+static size_t stack_size;
+/* What a child found, which has a copy of the stack. */
+static volatile size_t *deepest;
+
+/* How far down the alternate stack was written. */
+static size_t used(void)
+{
+    size_t at = 0;
+    while (at < stack_size && stack[at] == 0xa5)
+        at++;
+    return stack_size - at;
+}
+
+static void handle(int number)
+{
+    (void)number;
+    static unsigned seed;
+    int before = errno;
+    if (strcmp(special, "write") == 0) {
+        char name[256];
+        snprintf(name, sizeof name, "%s/w/link/../written", tree);
+        int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        CHECK(fd >= 0 && close(fd) == 0 && unlink(name) == 0, "%s", name);
+        calls += 2;
+    } else if (strcmp(special, "exec") == 0) {
+        pid_t child = fork();
+        if (child == 0) {
+            /* It fails only at its very end: for want of the script's interpreter. */
+            char name[256], *argv[] = {name, "x", NULL};
+            snprintf(name, sizeof name, "%s/bin/lost", tree);
+            execve(name, argv, environ);
+            *deepest = used();
+            _exit(errno);
+        }
+        int status;
+        CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == ENOENT, "status %x", status);
+        calls += 1;
+    } else {
+        int what = first + next(&seed) % (last - first);
+        operate(&seed, what, 0);
+    }
+    /* operate() has checked that each success leaves errno alone; here it stands for a handler that keeps it. */
+    errno = before;
+    signals++;
+}
+
+static void alternate(size_t size)
+{
+    stack_size = (size + 4095) & ~4095ul;
+    unsigned char *map = mmap(NULL, stack_size + 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(map != MAP_FAILED && mprotect(map + 4096, stack_size, PROT_READ | PROT_WRITE) == 0, "the stack");
+    stack = map + 4096;
+    memset(stack, 0xa5, stack_size);
+    stack_t alt = {.ss_sp = stack + stack_size - size, .ss_size = size};
+    CHECK(sigaltstack(&alt, NULL) == 0, "sigaltstack of %zu", size);
+}
+
+int main(int argc, char **argv)
+{
+    begin(argc, argv, 5);
+    double end = now() + atof(argv[2]);
+    size_t size = strtoul(argv[3], NULL, 10);
+    first = atoi(argv[4]);
+    last = atoi(argv[5]);
+    if (argc > 6)
+        special = argv[6];
+    deepest = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    alternate(size ? size + getauxval(AT_MINSIGSTKSZ) : 1 << 20);
+    struct sigaction action = {.sa_handler = handle, .sa_flags = SA_ONSTACK | SA_RESTART};
+    sigaction(SIGALRM, &action, NULL);
+    if (size == 0) {
+        /* What is bound at the first call is not the handler's. */
+        unsigned seed = 1;
+        for (int i = 0; i < 2000; i++)
+            operate(&seed, next(&seed) % ALL, 0);
+        for (int i = 0; i < (*special ? 10 : 2000); i++)
+            raise(SIGALRM);
+        printf("%zu\n", *deepest > used() ? *deepest : used());
+        return finish();
+    }
+    timer_t timer;
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0, "timer");
+    /* fork does not come to its end where signals interrupt it faster than it is. */
+    long nanoseconds = *special ? 10000000 : 100000;
+    struct itimerspec every = {{0, nanoseconds}, {0, nanoseconds}};
+    timer_settime(timer, 0, &every, NULL);
+    unsigned seed = 7;
+    long rounds = 0;
+    do {
+        operate(&seed, next(&seed) % ALL, 0);
+        rounds++;
+    } while (now() < end || atomic_load(&signals) < 100);
+    memset(&every, 0, sizeof every);
+    timer_settime(timer, 0, &every, NULL);
+    printf("%ld signals in %ld operations, %zu bytes of alternate stack used\n", atomic_load(&signals), rounds, used());
+    return finish();
+}
