@@ -358,10 +358,28 @@ pub fn redirected(fd: c_int) -> bool {
     sys::fcntl(fd, libc::F_GETFL, 0).is_ok_and(|flags| flags as c_int & REDIRECTED == REDIRECTED)
 }
 
-/// Marks a descriptor that libc opened on a staged file for us.
-pub fn mark_redirected(fd: c_int) {
-    if let Ok(flags) = sys::fcntl(fd, libc::F_GETFL, 0) {
-        let _ = sys::fcntl(fd, libc::F_SETFL, flags | REDIRECTED as usize);
+/// Marks a descriptor that libc has just opened on a staged file for us, by exchanging its open file for one that is
+/// opened with the marking flags: F_SETFL does not set O_ASYNC on what cannot send signals.
+///
+/// # Safety
+/// `path` must be the C string that libc opened.
+pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
+    let (Ok(status), Ok(close)) =
+        (sys::fcntl(fd, libc::F_GETFL, 0), sys::fcntl(fd, libc::F_GETFD, 0))
+    else {
+        return;
+    };
+    let cloexec = if close as c_int & libc::FD_CLOEXEC != 0 { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: by the caller's word; dup3 replaces a descriptor that nobody else knows yet by one of the same kind.
+    unsafe {
+        let Ok(marked) =
+            sys::openat(libc::AT_FDCWD, path, status as c_int | REDIRECTED | libc::O_CLOEXEC)
+        else {
+            return;
+        };
+        let _ =
+            sys::syscall(libc::SYS_dup3, [marked as usize, fd as usize, cloexec as usize, 0, 0, 0]);
+        sys::close(marked);
     }
 }
 

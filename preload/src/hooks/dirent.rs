@@ -14,7 +14,7 @@ use pyshm_format::{Entry, Kind};
 use crate::hooks::open::retry;
 use crate::paths::{Answer, ask};
 use crate::route::{PATH_MAX, Want};
-use crate::stage::{Stage, mark_redirected, stage};
+use crate::stage::{REDIRECTED, Stage, stage};
 use crate::sys;
 
 const PLACES: usize = 64;
@@ -165,6 +165,9 @@ fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     }
 }
 
+/// How opendir opens.
+const DIRECTORY: c_int = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_CLOEXEC;
+
 type Filter = *const c_void;
 
 hooks! {
@@ -182,16 +185,20 @@ hooks! {
                     ptr::null_mut()
                 }
                 Answer::Redirect(e) => {
-                    let before = sys::errno();
-                    let dir = real(e.staged().as_ptr().cast());
-                    if dir.is_null() {
-                        if !retry(sys::errno()) {
-                            return dir;
+                    // The descriptor must be marked as redirected, so it is opened here.
+                    let fd = match sys::openat(AT_FDCWD, e.staged().as_ptr().cast(), DIRECTORY | REDIRECTED) {
+                        Ok(fd) => fd,
+                        Err(errno) if retry(errno) => return real(e.path().as_ptr().cast()),
+                        Err(errno) => {
+                            sys::set_errno(errno);
+                            return ptr::null_mut();
                         }
-                        sys::set_errno(before);
-                        return real(e.path().as_ptr().cast());
+                    };
+                    let dir: *mut DIR = real!(fdopendir)(fd);
+                    if dir.is_null() {
+                        sys::close(fd);
+                        return dir;
                     }
-                    mark_redirected(libc::dirfd(dir));
                     if remember(dir, &e) {
                         return dir;
                     }

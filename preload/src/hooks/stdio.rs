@@ -49,7 +49,7 @@ unsafe fn fopen_as(
                 let before = sys::errno();
                 let file = real(e.pristine().as_ptr().cast());
                 if !file.is_null() {
-                    mark_redirected(libc::fileno(file));
+                    mark_redirected(libc::fileno(file), e.pristine().as_ptr().cast());
                     return file;
                 }
                 if !retry(sys::errno()) {
