@@ -247,6 +247,7 @@ impl<'a> View<'a> {
         match e.kind() {
             Kind::Directory if self.listing_diverged(&e) => Decision::Pass,
             Kind::Directory => Decision::Redirect(e),
+            Kind::Other if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Other => Decision::Pass,
             Kind::File if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::File if e.is_remote() => Decision::Pass,
