@@ -16,10 +16,15 @@ use crate::sys;
 /// A relative path means what it means in the child, which the file actions may have sent to another directory.
 ///
 /// # Safety
-/// `path` as posix_spawn requires.
+/// `path` and `actions` as posix_spawn requires.
 unsafe fn rooted(path: *const c_char, actions: *const c_void) -> bool {
+    // libc's header has these first: int __allocated, int __used. Whether an action is a chdir only libc knows.
     // SAFETY: by the caller's word.
-    actions.is_null() || unsafe { bytes(path) }.is_some_and(|p| p.first() == Some(&b'/'))
+    let used = || unsafe { actions.cast::<c_int>().add(1).read() };
+    // SAFETY: by the caller's word.
+    actions.is_null()
+        || used() == 0
+        || unsafe { bytes(path) }.is_some_and(|p| p.first() == Some(&b'/'))
 }
 
 hooks! {
