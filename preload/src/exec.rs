@@ -13,7 +13,7 @@ use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
 use crate::arena::{self, Arena};
-use crate::paths::{Answer, ask, bytes};
+use crate::paths::{Answer, absolute, ask, bytes};
 use crate::route::{PATH_MAX, Want};
 use crate::script::{self, HEAD, Head};
 use crate::stage::{Stage, stage};
@@ -183,8 +183,13 @@ unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_
     }
     let mut name = [0u8; PATH_MAX];
     let mut target = [0u8; PATH_MAX];
-    name[..text.len()].copy_from_slice(text);
-    let mut len = text.len();
+    // A relative name may lie under a prefix too.
+    let path = absolute(stage, AT_FDCWD, text, &mut name)?.path;
+    if stage.view.prefix_of(path).is_some() {
+        return None;
+    }
+    let mut len = path.len();
+    *name.get_mut(len)? = 0;
     for _ in 0..LINKS {
         // SAFETY: `name` has a NUL at `len`.
         let n = unsafe { sys::readlinkat(AT_FDCWD, name.as_ptr().cast(), &mut target) }.ok()?;
