@@ -11,7 +11,7 @@ use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
 use pyshm_format::state::Mark;
-use pyshm_format::{Kind, hash_path};
+use pyshm_format::{Entry, Kind, hash_path};
 
 use crate::paths::{absolute, bytes, own_fd};
 use crate::route::{Found, PATH_MAX, Scratch};
@@ -193,6 +193,14 @@ fn mark(stage: &Stage, path: &[u8], names: Names) {
     let hash = hash_path(path);
     let known = view.index.lookup(path);
     stage.count(false);
+    if matches!(names, Names::Same | Names::IfMissing)
+        && let Some(e) = known
+        && e.kind() == Kind::File
+        && e.stat().nlink > 1
+        && !view.diverged.has(Mark::Path, hash)
+    {
+        other_names(stage, &e);
+    }
     view.diverged.mark(Mark::Path, hash);
     let changes_listing = match names {
         Names::Same => false,
@@ -204,6 +212,19 @@ fn mark(stage: &Stage, path: &[u8], names: Names) {
     }
     if changes_listing && let Some(slash) = path.iter().rposition(|&b| b == b'/') {
         view.diverged.mark(Mark::Listing, hash_path(&path[..slash]));
+    }
+}
+
+/// Marks every name of a file with hard links: its data and attributes change under all of them.
+#[cold]
+#[inline(never)]
+fn other_names(stage: &Stage, e: &Entry<'_>) {
+    let (index, one) = (stage.index(), e.stat());
+    for other in (0..index.len()).filter_map(|number| index.entry(number)) {
+        let s = other.stat();
+        if (s.ino, s.dev) == (one.ino, one.dev) {
+            stage.view.diverged.mark(Mark::Path, other.hash());
+        }
     }
 }
 
