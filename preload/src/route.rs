@@ -40,6 +40,8 @@ pub enum Want {
     Attributes,
     /// The data, to open it with these flags, which do not write.
     Data(c_int),
+    /// Whether there is such a name.
+    Name,
     /// A program or library that the staged copy stands in for.
     Program,
 }
@@ -227,6 +229,7 @@ impl<'a> View<'a> {
             Found::Absent { errno, .. } => Decision::Absent(errno),
             Found::Entry(e) => match want {
                 Want::Attributes => self.attributes(e),
+                Want::Name => Decision::Redirect(e),
                 Want::Data(flags) => self.data(e, flags),
                 Want::Program => self.program(e),
             },

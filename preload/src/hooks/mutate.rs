@@ -7,18 +7,19 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, dev_t, gid_t, mode_t, off_t, size_t, uid_t};
 
 use crate::mark::{Names, one, two};
-use crate::route::PATH_MAX;
+use crate::paths::{Answer, ask};
+use crate::route::{PATH_MAX, Want};
 use crate::stage::stage;
 use crate::sys;
 
 hooks! {
     unsafe fn mkdir(path: *const c_char, mode: mode_t) -> c_int => my_mkdir {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Change, |_, p| real!(mkdir)(p, mode)) }
+        unsafe { make(AT_FDCWD, path, |_, p| real!(mkdir)(p, mode)) }
     }
     unsafe fn mkdirat(dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int => my_mkdirat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, false, Names::Change, |d, p| real!(mkdirat)(d, p, mode)) }
+        unsafe { make(dirfd, path, |d, p| real!(mkdirat)(d, p, mode)) }
     }
     unsafe fn rmdir(path: *const c_char) -> c_int => my_rmdir {
         // SAFETY: the caller's own arguments.
@@ -167,6 +168,26 @@ hooks! {
     unsafe fn fremovexattr(fd: c_int, name: *const c_char) -> c_int => my_fremovexattr {
         // SAFETY: as above.
         unsafe { again(fd, |p| real!(removexattr)(p, name), || real!(fremovexattr)(fd, name)) }
+    }
+}
+
+/// Makes a directory. What is there already changes nothing: `mkdir -p` comes through every directory on its way.
+///
+/// # Safety
+/// As mkdirat.
+unsafe fn make(
+    dirfd: c_int,
+    path: *const c_char,
+    real: impl FnOnce(c_int, *const c_char) -> c_int,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let known =
+            ask(dirfd, path, false, Want::Name, |answer| matches!(answer, Answer::Redirect(_)));
+        if known {
+            return sys::fail(libc::EEXIST);
+        }
+        one(dirfd, path, false, Names::Change, real)
     }
 }
 
