@@ -14,6 +14,8 @@ packages=(
     openssh-server openssh-client                   # an ordinary user's remote shell inside it
     libfuse3-dev fuse3                              # mdsfs, the slow shared file system
     iproute2 util-linux procps hostname passwd      # namespaces, veth pairs, setpriv
+    git zsh perl nodejs default-jre-headless file   # programs that are run on a staged prefix
+    tar findutils diffutils sqlite3 gzip xz-utils mawk
     strace zstd libarchive-tools rsync              # counting operations, peers to measure against
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
 )

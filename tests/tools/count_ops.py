@@ -15,6 +15,7 @@ import re
 import sys
 
 import stracelog
+import written
 
 AT, PLAIN = "at", "plain"
 # call -> the places of its names: (AT, descriptor's place, name's place) or (PLAIN, name's place).
@@ -235,6 +236,8 @@ def main():
     parser.add_argument("--ignore-exec", action="append", metavar="REGEX", help="drop a process and its children from such an exec on")
     parser.add_argument("--no-resolve", action="store_true", help="compare names as written only")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--unwritten", metavar="COPY", help="count only what no call of the trace wrote (written.py); "
+                        "COPY is the one watched directory as it was before")
     parser.add_argument("--list", type=int, default=0, metavar="N", help="show the first N lines that count")
     parser.add_argument("--max", type=int, metavar="N", help="exit status 1 if the total is larger")
     options = parser.parse_args()
@@ -245,6 +248,8 @@ def main():
         cwd = open(sidecar, encoding="utf-8").read().rstrip("\n") if os.path.exists(sidecar) else os.getcwd()
     log = stracelog.read(options.trace)
     counter = Counter(options.under, cwd, options.from_exec, options.ignore_exec, not options.no_resolve).run(log.calls)
+    if options.unwritten:
+        counter.hits = written.unwritten(counter.hits, options.under[0], options.unwritten)
     summary = counter.summary()
     if options.json:
         print(json.dumps(summary, indent=1))

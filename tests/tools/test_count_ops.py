@@ -7,6 +7,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import count_ops  # noqa: E402
 import stracelog  # noqa: E402
+import written  # noqa: E402
 
 ENV = "/shared/env"
 
@@ -184,6 +185,32 @@ class Logs(unittest.TestCase):
             calls = stracelog.read(directory).calls
         counter = count_ops.Counter([ENV], "/", resolve=False).run(calls)
         self.assertEqual(sorted(hit[2] for hit in counter.hits), [ENV + "/lib", ENV + "/z"])
+
+
+class Unwritten(unittest.TestCase):
+    def test_only_what_was_read_and_never_written(self):
+        with tempfile.TemporaryDirectory() as top:
+            top = os.path.realpath(top)
+            copy = top + "/copy"
+            os.makedirs(copy + "/lib/sub")
+            for name in ("a", "b", "lib/c", "lib/sub/d", "lib/linked"):
+                open(copy + "/" + name, "w", encoding="utf-8").close()
+            os.remove(copy + "/lib/linked")
+            os.link(copy + "/a", copy + "/lib/linked")
+            counter = count(f"""
+1 openat(AT_FDCWD</>, "{top}/env/a", O_WRONLY|O_APPEND) = 3<{top}/env/a>
+1 openat(AT_FDCWD</>, "{top}/env/a", O_RDONLY) = 3<{top}/env/a>
+1 newfstatat(AT_FDCWD</>, "{top}/env/lib/linked", 0x7ffe, 0) = 0
+1 newfstatat(AT_FDCWD</>, "{top}/env", 0x7ffe, 0) = 0
+1 openat(AT_FDCWD</>, "{top}/env/b", O_RDONLY) = 3<{top}/env/b>
+1 newfstatat(AT_FDCWD</>, "{top}/env/missing", 0x7ffe, 0) = -1 ENOENT (No such file or directory)
+1 newfstatat(AT_FDCWD</>, "{top}/env/lib/c", 0x7ffe, 0) = 0
+1 rename("{top}/env/lib/sub", "{top}/env/moved") = 0
+1 newfstatat(AT_FDCWD</>, "{top}/env/moved/d", 0x7ffe, 0) = 0
+1 newfstatat(AT_FDCWD</>, "{top}/env/lib/sub/d", 0x7ffe, 0) = -1 ENOENT (No such file or directory)
+""", under=(top + "/env",))
+            left = [hit[2] for hit in written.unwritten(counter.hits, top + "/env", copy)]
+        self.assertEqual(left, [top + "/env/" + name for name in ("b", "missing", "lib/c")])
 
 
 if __name__ == "__main__":
