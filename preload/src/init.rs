@@ -14,7 +14,7 @@ use pyshm_format::state::Mark;
 use crate::exec::{Strings, start};
 use crate::route::PATH_MAX;
 use crate::stage::{Stage, stage};
-use crate::{env, loaded, sys};
+use crate::{env, loaded, log, sys};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -24,9 +24,11 @@ static INIT: unsafe extern "C" fn(c_int, Strings, Strings) = init;
 /// Called by the loader, which passes what `main` gets.
 unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
     loaded::remember();
-    if let Some(stage) = stage() {
+    let stage = stage();
+    if let Some(stage) = stage {
         restart(stage, argv);
     }
+    log::start(stage);
     let set = |name: &str| env::get(name.as_bytes()).is_some();
     if set("LD_PRELOAD") || set(ENV_SAVED_PRELOAD) || set(ENV_SAVED_LIBRARY_PATH) {
         let own = loaded::own_file().map_or(&b""[..], |own| own.to_bytes());

@@ -29,9 +29,9 @@ compile_error!("libpyshm.so is for 64-bit little-endian Linux with glibc");
 #[macro_use]
 mod real;
 
-mod diverged;
 mod env;
 mod loaded;
+mod log;
 mod permission;
 mod route;
 mod scratch;

@@ -11,7 +11,7 @@ use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
 use pyshm_format::state::Mark;
-use pyshm_format::{Entry, Kind, hash_path};
+use pyshm_format::{Entry, Kind, Lookup, hash_path};
 
 use crate::paths::{absolute, bytes, own_fd};
 use crate::route::{Found, PATH_MAX, Scratch};
@@ -191,10 +191,10 @@ fn by_kernel(path: &[u8], follow: bool, scratch: &mut Scratch, found: &mut dyn F
 fn mark(stage: &Stage, path: &[u8], names: Names) {
     let view = &stage.view;
     let hash = hash_path(path);
-    let known = view.index.lookup(path);
+    let known = view.index.find(path);
     stage.count(false);
     if matches!(names, Names::Same | Names::IfMissing)
-        && let Some(e) = known
+        && let Lookup::Found(e) = known
         && e.kind() == Kind::File
         && e.stat().nlink > 1
         && !view.diverged.has(Mark::Path, hash)
@@ -204,10 +204,15 @@ fn mark(stage: &Stage, path: &[u8], names: Names) {
     view.diverged.mark(Mark::Path, hash);
     let changes_listing = match names {
         Names::Same => false,
-        Names::IfMissing => known.is_none(),
+        Names::IfMissing => known.found().is_none(),
         Names::Change | Names::Move => true,
     };
-    if names == Names::Move && known.is_some_and(|e| e.kind() == Kind::Directory) {
+    let directory = match known {
+        Lookup::Found(e) => e.kind() == Kind::Directory,
+        Lookup::Absent => false,
+        Lookup::Damaged => true,
+    };
+    if names == Names::Move && directory {
         view.diverged.mark(Mark::Subtree, hash);
     }
     if changes_listing && let Some(slash) = path.iter().rposition(|&b| b == b'/') {

@@ -3,7 +3,8 @@
 //! Pure: it looks at the index, the diverged set and the path, asks no kernel and allocates nothing. Hooks obey it.
 //!
 //! What must stay true:
-//! - A path is answered only when the index proves the answer; whatever is unclear passes to the kernel unchanged.
+//! - A path is answered only when the index proves the answer; whatever is unclear, or damaged in the index, passes to
+//!   the kernel unchanged.
 //! - `..` is taken back only from a directory whose path is known to be free of symbolic links.
 //! - The common cases (a known path, a missing name in a known directory) never touch the 8 KB of [`Scratch`].
 #![forbid(unsafe_code)]
@@ -11,9 +12,8 @@
 use libc::{EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, c_int};
 use pyshm_format::index::PrefixMode;
 use pyshm_format::state::Mark;
-use pyshm_format::{Entry, Index, Kind, hash_path};
+use pyshm_format::{Diverged, Entry, Index, Kind, Lookup, hash_path};
 
-use crate::diverged::Diverged;
 pub use crate::scratch::{PATH_MAX, Scratch};
 use crate::spelling::may_be_odd;
 
@@ -165,15 +165,12 @@ impl<'a> View<'a> {
 
     #[inline(never)]
     fn find_inside(&self, path: &[u8], follow: bool) -> Option<Found<'a>> {
-        if let Some(entry) = self.index.lookup(path) {
-            if entry.kind() == Kind::Symlink && follow {
-                return None;
-            }
-            return Some(if self.entry_diverged(&entry) {
-                Found::Unknown
-            } else {
-                Found::Entry(entry)
-            });
+        match self.index.find(path) {
+            Lookup::Found(entry) if entry.kind() == Kind::Symlink && follow => return None,
+            Lookup::Found(entry) if self.entry_diverged(&entry) => return Some(Found::Unknown),
+            Lookup::Found(entry) => return Some(Found::Entry(entry)),
+            Lookup::Damaged => return Some(Found::Unknown),
+            Lookup::Absent => {}
         }
         if self.diverged.any() {
             return None;
@@ -446,7 +443,11 @@ impl<'a> Walk<'_, 'a> {
         let view = self.view;
         let path = &self.s.out[..self.len];
         let any = view.diverged.any();
-        let Some(entry) = view.index.lookup(path) else {
+        let found = view.index.find(path);
+        if let Lookup::Damaged = found {
+            return Err(Found::Unknown);
+        }
+        let Some(entry) = found.found() else {
             if any {
                 let hash = hash_path(path);
                 let known =

@@ -5,8 +5,9 @@
 //! - Another thread that comes while it is under way finds the stage for itself: were it told that there is none, what
 //!   it writes would not be marked. It does not wait either: in the child of a fork at that moment nobody would finish.
 //!   The same thread, in a handler or a callback, is told that there is no stage, and passes.
-//! - Anything unexpected makes the shim inert for good, silently.
-//! - Nothing is trusted but a directory that belongs to the effective user and that no one else may write.
+//! - Anything unexpected makes the shim inert for good, silently unless `PYSHM_LOG` asks (see [`crate::log`]).
+//! - Nothing is trusted but a directory that belongs to the effective user and that no one else may write. What its
+//!   owner alters in the files after they were mapped is beyond us: cutting one short kills whoever looks there.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
@@ -16,9 +17,9 @@ use core::slice;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use pyshm_format::index::FLAG_NOEXEC;
-use pyshm_format::{Entry, Index, Kind, layout, state};
+use pyshm_format::{Diverged, Entry, Index, Kind, Lookup, layout, state};
 
-use crate::diverged::Diverged;
+use crate::log::Inert;
 use crate::route::{PATH_MAX, View};
 use crate::{env, loaded, sys};
 
@@ -74,8 +75,8 @@ impl Name {
 
 const NEW: u8 = 0;
 const BUSY: u8 = 1;
-const INERT: u8 = 2;
-const ACTIVE: u8 = 3;
+const ACTIVE: u8 = 2;
+// Anything else is a reason: see `Inert`.
 
 static STATE: AtomicU8 = AtomicU8::new(NEW);
 
@@ -109,31 +110,35 @@ fn init() -> Option<&'static Stage> {
 /// Takes the stage in `dir` before anything asks for one: for the trampoline, which knows where it lies.
 #[allow(dead_code)] // the library finds its stage by itself
 pub fn use_directory(dir: &[u8]) -> Option<&'static Stage> {
-    init_with(|| if allowed() { open(dir) } else { None })
+    init_with(|| allowed().and_then(|()| open(dir)))
 }
 
-fn init_with(find: impl FnOnce() -> Option<Stage>) -> Option<&'static Stage> {
+fn init_with(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Stage> {
     match STATE.compare_exchange(NEW, BUSY, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => FINDER.store(sys::thread(), Ordering::Release),
         Err(BUSY) if FINDER.load(Ordering::Acquire) == sys::thread() => return None,
         Err(BUSY) => return late(find),
         Err(_) => return stage(),
     }
-    let found = find();
-    let state = if found.is_some() { ACTIVE } else { INERT };
-    if let Some(stage) = found {
-        // SAFETY: BUSY is ours alone, and no one reads before ACTIVE.
-        unsafe { (*CELL.0.get()).write(stage) };
+    match find() {
+        Ok(found) => {
+            // SAFETY: BUSY is ours alone, and no one reads before ACTIVE.
+            unsafe { (*CELL.0.get()).write(found) };
+            STATE.store(ACTIVE, Ordering::Release);
+            stage()
+        }
+        Err(why) => {
+            STATE.store(why as u8, Ordering::Release);
+            None
+        }
     }
-    STATE.store(state, Ordering::Release);
-    if state == ACTIVE { stage() } else { None }
 }
 
 /// The stage for a thread that comes while another one is finding it.
-fn late(find: impl FnOnce() -> Option<Stage>) -> Option<&'static Stage> {
+fn late(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Stage> {
     let known = LATE.load(Ordering::Acquire);
     if known.is_null() {
-        let found = find()?;
+        let found = find().ok()?;
         let mine = sys::memory(size_of::<Stage>()).ok()?.cast::<Stage>();
         // SAFETY: new memory, page-aligned and long enough, which nobody else knows yet.
         unsafe { mine.write(found) };
@@ -146,76 +151,87 @@ fn late(find: impl FnOnce() -> Option<Stage>) -> Option<&'static Stage> {
 
 /// Turns the shim off for the rest of the process: after chroot no path means what the index says.
 pub fn turn_off() {
-    STATE.store(INERT, Ordering::Release);
+    STATE.store(Inert::OtherRoot as u8, Ordering::Release);
+}
+
+/// Why there is no stage: the number of an [`Inert`], or a smaller one.
+pub fn why_inert() -> u8 {
+    STATE.load(Ordering::Acquire)
 }
 
 /// Whether this process may use a stage at all.
-fn allowed() -> bool {
+fn allowed() -> Result<(), Inert> {
     // SAFETY: getauxval reads the process's own vector.
-    let secure = unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
-    !secure && env::get(layout::ENV_DISABLE.as_bytes()).is_none_or(|v| matches!(v, b"" | b"0"))
-}
-
-fn find() -> Option<Stage> {
-    if !allowed() {
-        return None;
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        return Err(Inert::Privileged);
     }
-    let dir = match env::get(layout::ENV_STAGE.as_bytes()) {
-        Some(dir) if dir.first() == Some(&b'/') => dir,
-        Some(b"") | None => {
-            let own = loaded::own_file()?.to_bytes();
-            own.strip_suffix(layout::SHIM.as_bytes())?.strip_suffix(b"/")?
-        }
-        Some(_) => return None,
-    };
-    open(dir)
+    match env::get(layout::ENV_DISABLE.as_bytes()) {
+        None | Some(b"" | b"0") => Ok(()),
+        Some(_) => Err(Inert::Disabled),
+    }
 }
 
-fn open(dir: &[u8]) -> Option<Stage> {
+/// Where the stage should be: `PYSHM_STAGE`, else around this library.
+pub fn directory() -> Result<&'static [u8], Inert> {
+    match env::get(layout::ENV_STAGE.as_bytes()) {
+        Some(dir) if dir.first() == Some(&b'/') => Ok(dir),
+        Some(b"") | None => loaded::own_file()
+            .and_then(|own| own.to_bytes().strip_suffix(layout::SHIM.as_bytes()))
+            .and_then(|dir| dir.strip_suffix(b"/"))
+            .ok_or(Inert::NoStage),
+        Some(_) => Err(Inert::Variable),
+    }
+}
+
+fn find() -> Result<Stage, Inert> {
+    allowed()?;
+    open(directory()?)
+}
+
+fn open(dir: &[u8]) -> Result<Stage, Inert> {
     if dir.len() > STAGE_MAX || dir.first() != Some(&b'/') {
-        return None;
+        return Err(Inert::Variable);
     }
-    let name = Name::new(&[dir])?;
-    let fd = sys::open(name.c_str()?, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW).ok()?;
+    let name = Name::new(&[dir]).ok_or(Inert::Variable)?;
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let fd = name.c_str().and_then(|name| sys::open(name, flags).ok()).ok_or(Inert::Gone)?;
     let found = load(fd, dir);
     sys::close(fd);
     found
 }
 
-fn load(dirfd: c_int, dir: &[u8]) -> Option<Stage> {
+fn load(dirfd: c_int, dir: &[u8]) -> Result<Stage, Inert> {
     let euid = sys::uid(true);
-    let st = sys::fstat(dirfd).ok()?;
+    let st = sys::fstat(dirfd).map_err(|_| Inert::Gone)?;
     if st.st_uid != euid || st.st_mode & 0o022 != 0 {
-        return None;
+        return Err(Inert::Foreign);
     }
-    let index = map(dirfd, layout::INDEX, false, euid)?;
-    let state = map(dirfd, layout::STATE, true, euid)?;
+    let index = map(dirfd, layout::INDEX, false, euid).ok_or(Inert::NoIndex)?;
+    let state = map(dirfd, layout::STATE, true, euid).ok_or(Inert::NoState)?;
     // SAFETY: a private view of nothing else: the mapping is as long as the slice, readable, and never unmapped.
     // An index is immutable once its stage is published; only its owner, the user himself, could change it.
-    let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) }).ok()?;
+    let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) })?;
     if index.stage() != dir {
-        return None;
+        return Err(Inert::Elsewhere);
     }
     // SAFETY: as above, for the header alone, which is never written after the file was made.
     let header = unsafe { slice::from_raw_parts(state.0, state::COUNT) };
-    if header[..8] != state::MAGIC || header[8..12] != state::VERSION.to_le_bytes() {
-        return None;
-    }
+    state::check(state.1, header).map_err(|_| Inert::BadState)?;
     // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes
     // access its words by atomic operations only.
     let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
     // SAFETY: getpid takes nothing and cannot fail.
     let pid = unsafe { sys::syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0);
-    Some(Stage {
-        view: View::new(index, Diverged::new(words)?),
+    Ok(Stage {
+        view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?),
         dev: st.st_dev,
         noexec: index.flags() & FLAG_NOEXEC != 0,
         stripe: pid,
-        shim: Name::new(&[dir, b"/", layout::SHIM.as_bytes()])?,
+        shim: Name::new(&[dir, b"/", layout::SHIM.as_bytes()]).ok_or(Inert::Variable)?,
     })
 }
 
-/// Maps one of the stage's files.
+/// Maps one of the stage's files, if it is a regular one of this user's and has at least a header.
 fn map(dirfd: c_int, name: &str, writable: bool, euid: u32) -> Option<(*mut u8, usize)> {
     let name = Name::new(&[name.as_bytes()])?;
     let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
@@ -231,8 +247,7 @@ fn map(dirfd: c_int, name: &str, writable: bool, euid: u32) -> Option<(*mut u8, 
     let mapped = sys::fstat(fd).ok().and_then(|st| {
         let regular = st.st_mode & libc::S_IFMT == libc::S_IFREG;
         let len = usize::try_from(st.st_size).ok()?;
-        let least = if writable { state::FILE_BYTES } else { pyshm_format::index::HEADER_BYTES };
-        if !regular || st.st_uid != euid || len < least {
+        if !regular || st.st_uid != euid || len < pyshm_format::index::HEADER_BYTES {
             return None;
         }
         Some((sys::map(fd, len, writable).ok()?, len))
@@ -260,7 +275,11 @@ impl Stage {
     /// Whether a prefix lies on this device.
     pub fn has_prefix_on(&self, dev: u64) -> bool {
         let index = self.index();
-        index.prefixes().any(|p| index.lookup(p.canonical).is_some_and(|e| e.stat().dev == dev))
+        index.prefixes().any(|p| match index.find(p.canonical) {
+            Lookup::Found(e) => e.stat().dev == dev,
+            // It may.
+            Lookup::Absent | Lookup::Damaged => true,
+        })
     }
 
     /// Whether the staged shim is still there.

@@ -10,9 +10,8 @@ use std::sync::atomic::AtomicU64;
 use proptest::prelude::*;
 use pyshm_format::build::{IndexBuilder, NewEntry};
 use pyshm_format::state::{self, Mark};
-use pyshm_format::{Index, Kind, PrefixMode, Stat, hash_path};
+use pyshm_format::{Diverged, Index, Kind, PrefixMode, Stat, hash_path};
 
-use crate::diverged::Diverged;
 use crate::route::{Decision, Found, Scratch, View, Walked, Want};
 
 const STAGE: &[u8] = b"/dev/shm/pyshm-1/s";
@@ -97,6 +96,7 @@ fn add(index: &mut IndexBuilder, prefix: u16, path: &Path) {
         target: target.as_os_str().as_bytes(),
         edited: false,
         prefix,
+        xattrs: None,
         stat: Stat { ino: meta.ino(), mode: meta.mode(), size: meta.size(), ..Stat::default() },
     });
     if kind == Kind::Directory {
@@ -124,6 +124,10 @@ fn find<'a>(view: &View<'a>, path: &[u8], follow: bool, scratch: &mut Scratch) -
 fn agree(view: &View<'_>, path: &[u8], follow: bool) {
     let mut scratch = Scratch::new();
     let walked = find(view, path, follow, &mut scratch);
+    agrees(view, path, follow, walked, &scratch);
+}
+
+fn agrees(view: &View<'_>, path: &[u8], follow: bool, walked: Walked<'_>, scratch: &Scratch) {
     let name = Path::new(OsStr::from_bytes(path));
     let kernel = if follow { name.metadata() } else { name.symlink_metadata() };
     let key = |m: fs::Metadata| (m.ino(), m.mode());
@@ -177,6 +181,74 @@ proptest! {
             }
         }
     }
+}
+
+/// Spellings of what is there, what is not, and what lies behind links.
+const SPELLINGS: &[&str] = &[
+    "env",
+    "env/",
+    "env/lib/a",
+    "env/lib/nope",
+    "env/lib64/a",
+    "env/lib64/nope",
+    "env/abs/os.py",
+    "env/out/deep/f",
+    "env/lib/py/site",
+    "env/dangling",
+    "env/loop1",
+    "env/slashed",
+    "env/bin/../lib/a",
+    "env/lib/a/x",
+    "env/nope/x",
+    "env/lib/up/f",
+    "env/round/python/os.py",
+    "env/self/bin/python",
+    "env/empty",
+    "env/empty/x",
+    "alias/lib/a",
+    "alias/nope",
+    "env2/f",
+    "other/deep/f",
+];
+
+#[test]
+fn a_damaged_index_agrees_with_the_kernel_or_asks_it() {
+    let tree = Tree::new("damaged", PrefixMode::Snapshot);
+    let words = words();
+    let head = u32::from_le_bytes(*tree.index[36..].first_chunk().unwrap()) as usize;
+    let mut state = 1u64;
+    let mut random = |n: usize| {
+        // Knuth's MMIX generator; its low bits are poor.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % n
+    };
+    let (mut answered, mut passed) = (0, 0);
+    for _ in 0..2000 {
+        let mut bad = tree.index.clone();
+        for _ in 0..=random(6) {
+            let at = head + random(bad.len() - head);
+            let len = (random(8) * random(32)).min(bad.len() - at);
+            bad[at] ^= 1 << random(8);
+            bad[at..at + len].fill(0);
+        }
+        let view = View::new(Index::parse(&bad).unwrap(), Diverged::new(&words).unwrap());
+        for spelling in SPELLINGS {
+            let path = tree.path(spelling);
+            for follow in [true, false] {
+                let mut scratch = Scratch::new();
+                let walked = view.walk(&path, follow, &mut scratch);
+                agrees(&view, &path, follow, walked, &scratch);
+                if let Found::Unknown = walked.found {
+                    passed += 1;
+                }
+                if let Some(found) = view.find_fast(&path, follow) {
+                    agrees(&view, &path, follow, Walked { found, len: 0 }, &scratch);
+                    answered += 1;
+                }
+            }
+        }
+    }
+    assert!(answered > 10_000 && passed > 1000, "{answered} {passed}");
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use pyshm_format::build::{IndexBuilder, NewEntry};
-use pyshm_format::index::{ENTRY_REMOTE, FLAG_NOEXEC};
+use pyshm_format::index::FLAG_NOEXEC;
+use pyshm_format::record::ENTRY_REMOTE;
 use pyshm_format::{Kind, PrefixMode, Stat, Time};
 
 use super::space;
@@ -57,6 +58,7 @@ pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Ve
                 target,
                 edited: edited.contains(entry.path.as_slice()),
                 prefix,
+                xattrs: None,
                 stat: with_device(&entry.stat, device),
             });
         }

@@ -4,9 +4,13 @@
 extern crate alloc;
 use alloc::vec::Vec;
 
+use crate::hash::check;
 use crate::index::{
-    ENTRY_BYTES, HEADER_BYTES, Kind, MAGIC, PREFIX_BYTES, PrefixMode, Record, Stat, VERSION,
+    BUCKET_BYTES, BUCKET_SLOTS, HEADER_BYTES, HEADER_CHECK, MAGIC, PREFIX_BYTES, PrefixMode,
+    VERSION, text_check,
 };
+use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
+use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 
 /// One path to put into an index.
@@ -16,7 +20,7 @@ pub struct NewEntry<'a> {
     pub path: &'a [u8],
     /// What it is.
     pub kind: Kind,
-    /// `ENTRY_…` bits.
+    /// `ENTRY_…` bits but [`ENTRY_EDITED`].
     pub flags: u8,
     /// A symbolic link's original target, else empty.
     pub target: &'a [u8],
@@ -24,9 +28,26 @@ pub struct NewEntry<'a> {
     pub edited: bool,
     /// Number of the prefix, as [`IndexBuilder::prefix`] returned it.
     pub prefix: u16,
+    /// Its extended attributes, as [`IndexBuilder::xattrs`] returned them; `None` leaves them to the original.
+    pub xattrs: Option<XattrsId>,
     /// The original's attributes, with this node's device number.
     pub stat: Stat,
 }
+
+/// Extended attributes to put into an index.
+#[derive(Debug, Clone, Copy)]
+pub struct NewXattrs<'a> {
+    /// Errno of a listing: 0 where it works, [`crate::xattr::ASK`] leaves it to the original.
+    pub list: u8,
+    /// Errno for a name that is not there, by [`crate::xattr::Class`]; [`crate::xattr::ASK`] leaves it to the original.
+    pub missing: [u8; CLASSES],
+    /// Names and values in the order of a listing; `None` leaves the value to the original.
+    pub values: &'a [(&'a [u8], Option<&'a [u8]>)],
+}
+
+/// Extended attributes that an index has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct XattrsId(u32);
 
 /// Collects prefixes and entries.
 #[derive(Debug)]
@@ -34,10 +55,13 @@ pub struct IndexBuilder {
     flags: u32,
     fs: Vec<u8>,
     orig: Vec<u8>,
-    stage: (u32, u32),
     prefixes: Vec<[u8; PREFIX_BYTES]>,
+    /// Strings of the head; offsets are from its end of the prefixes, which moves until all are known.
+    head: Vec<u8>,
     entries: Vec<Record>,
     strings: Vec<u8>,
+    /// What in the strings has a check before it.
+    proven: Vec<(u32, usize)>,
 }
 
 impl IndexBuilder {
@@ -47,17 +71,16 @@ impl IndexBuilder {
     #[must_use]
     pub fn new(stage: &[u8], flags: u32) -> Self {
         let below = |name: &str| [stage, b"/", name.as_bytes()].concat();
-        let mut builder = Self {
+        Self {
             flags,
             fs: below(layout::FS),
             orig: below(layout::ORIG),
-            stage: (0, 0),
             prefixes: Vec::new(),
+            head: Vec::new(),
             entries: Vec::new(),
             strings: Vec::new(),
-        };
-        builder.stage = builder.string(&[stage]);
-        builder
+            proven: Vec::new(),
+        }
     }
 
     /// Adds a prefix, or with `path != canonical` another spelling of one, and returns its number.
@@ -71,8 +94,8 @@ impl IndexBuilder {
         statfs: &[u64; 11],
     ) -> u16 {
         let mut b = [0; PREFIX_BYTES];
-        let path = self.string(&[path]);
-        let canonical = self.string(&[canonical]);
+        let path = string(&mut self.head, &[path]);
+        let canonical = string(&mut self.head, &[canonical]);
         let mode = u32::from(mode == PrefixMode::Overlay);
         for (i, v) in [path.0, path.1, canonical.0, canonical.1, mode].iter().enumerate() {
             b[i * 4..i * 4 + 4].copy_from_slice(&v.to_le_bytes());
@@ -84,40 +107,66 @@ impl IndexBuilder {
         u16::try_from(self.prefixes.len() - 1).expect("fewer than 65,536 prefixes")
     }
 
+    /// Adds extended attributes that any number of entries may have.
+    pub fn xattrs(&mut self, new: &NewXattrs<'_>) -> XattrsId {
+        let mut names = Vec::new();
+        let mut values = Vec::new();
+        for (name, value) in new.values {
+            names.extend_from_slice(name);
+            names.push(0);
+            let len = value.map_or(NOT_HERE, |v| v.len() as u32);
+            values.extend_from_slice(&len.to_le_bytes());
+            values.extend_from_slice(value.unwrap_or_default());
+        }
+        let total = (HEAD_BYTES + names.len() + values.len()) as u32;
+        let mut b = total.to_le_bytes().to_vec();
+        b.push(new.list);
+        b.extend_from_slice(&new.missing);
+        b.resize(12, 0);
+        b.extend_from_slice(&(names.len() as u32).to_le_bytes());
+        XattrsId(self.proven_string(&[&b, &names, &values]).0)
+    }
+
     /// Adds an entry. Each path must be added once.
     pub fn entry(&mut self, new: &NewEntry<'_>) {
-        let fs = core::mem::take(&mut self.fs);
-        let orig = core::mem::take(&mut self.orig);
-        let record = Record {
+        let short =
+            |(at, len): (u32, u32)| (at, u16::try_from(len).expect("a path of the kernel's"));
+        let staged = short(string(&mut self.strings, &[&self.fs, new.path]));
+        let pristine =
+            if new.edited { string(&mut self.strings, &[&self.orig, new.path]).0 } else { 0 };
+        let target = match new.kind {
+            Kind::Symlink => short(self.proven_string(&[new.target])),
+            _ => (0, 0),
+        };
+        self.entries.push(Record {
             hash: hash_path(new.path),
-            staged: self.string(&[&fs, new.path]),
-            pristine: if new.edited { self.string(&[&orig, new.path]) } else { (0, 0) },
-            target: if new.kind == Kind::Symlink { self.string(&[new.target]) } else { (0, 0) },
+            staged,
+            pristine,
+            target,
+            xattrs: new.xattrs.map_or(0, |id| id.0),
             kind: new.kind,
-            flags: new.flags,
+            flags: new.flags | if new.edited { ENTRY_EDITED } else { 0 },
             prefix: new.prefix,
             stat: new.stat,
-        };
-        self.entries.push(record);
-        (self.fs, self.orig) = (fs, orig);
+        });
     }
 
     /// The bytes of the index file.
     #[must_use]
-    pub fn finish(self) -> Vec<u8> {
-        let nslots = (self.entries.len() * 2).next_power_of_two().max(8);
-        let mut slots = alloc::vec![0u32; nslots];
-        for (number, entry) in self.entries.iter().enumerate() {
-            let mut slot = (entry.hash as usize) & (nslots - 1);
-            while slots[slot] != 0 {
-                slot = (slot + 1) & (nslots - 1);
-            }
-            slots[slot] = u32::try_from(number + 1).expect("fewer than 2^32 entries");
+    pub fn finish(mut self) -> Vec<u8> {
+        let seed = self.digest();
+        for (at, len) in core::mem::take(&mut self.proven) {
+            let at = at as usize;
+            let proof = text_check(seed, at, &self.strings[at..at + len]);
+            self.strings[at - 8..at].copy_from_slice(&proof.to_le_bytes());
         }
-        let slots_at = HEADER_BYTES;
-        let entries_at = slots_at + nslots * 4;
-        let prefixes_at = entries_at + self.entries.len() * ENTRY_BYTES;
-        let strings_at = prefixes_at + self.prefixes.len() * PREFIX_BYTES;
+        let roots = [&self.fs, &self.orig].map(|root| string(&mut self.head, &[root]));
+        let strings_in_head = HEADER_BYTES + self.prefixes.len() * PREFIX_BYTES;
+        let head_len = strings_in_head + self.head.len();
+        let buckets_at = head_len.next_multiple_of(BUCKET_BYTES);
+        let buckets = self.buckets();
+        let entries_at = buckets_at + buckets.len() * BUCKET_BYTES;
+        let strings_at = entries_at + self.entries.len() * ENTRY_BYTES;
         let total = strings_at + self.strings.len();
 
         let mut file = Vec::with_capacity(total);
@@ -125,35 +174,85 @@ impl IndexBuilder {
         file.extend_from_slice(&VERSION.to_le_bytes());
         file.extend_from_slice(&self.flags.to_le_bytes());
         file.extend_from_slice(&(total as u64).to_le_bytes());
-        for count in [nslots, self.entries.len(), self.prefixes.len(), self.fs.len()] {
-            file.extend_from_slice(&(count as u32).to_le_bytes());
+        for count in [buckets.len(), self.entries.len(), self.prefixes.len(), head_len] {
+            let count = u32::try_from(count).expect("fewer than 2^32 of anything");
+            file.extend_from_slice(&count.to_le_bytes());
         }
-        for offset in [slots_at, entries_at, prefixes_at, strings_at, self.strings.len()] {
+        for offset in [buckets_at, entries_at, strings_at, self.strings.len()] {
             file.extend_from_slice(&(offset as u64).to_le_bytes());
         }
-        file.extend_from_slice(&self.stage.0.to_le_bytes());
-        file.extend_from_slice(&self.stage.1.to_le_bytes());
+        file.extend_from_slice(&seed.to_le_bytes());
+        let shift = strings_in_head as u32;
+        for (at, len) in roots {
+            file.extend_from_slice(&(at + shift).to_le_bytes());
+            file.extend_from_slice(&len.to_le_bytes());
+        }
         file.resize(HEADER_BYTES, 0);
-        for slot in &slots {
-            file.extend_from_slice(&slot.to_le_bytes());
+        for mut prefix in self.prefixes {
+            for field in [0, 8] {
+                let at = u32::from_le_bytes([0, 1, 2, 3].map(|i| prefix[field + i])) + shift;
+                prefix[field..field + 4].copy_from_slice(&at.to_le_bytes());
+            }
+            file.extend_from_slice(&prefix);
+        }
+        file.extend_from_slice(&self.head);
+        let proof = check(check(0, 0, &file[..HEADER_CHECK]), 0, &file[HEADER_BYTES..]);
+        file[HEADER_CHECK..HEADER_BYTES].copy_from_slice(&proof.to_le_bytes());
+        file.resize(buckets_at, 0);
+        for mut bucket in buckets {
+            let proof = check(seed, file.len(), &bucket[8..]);
+            bucket[..8].copy_from_slice(&proof.to_le_bytes());
+            file.extend_from_slice(&bucket);
         }
         for entry in &self.entries {
-            file.extend_from_slice(&entry.to_bytes());
-        }
-        for prefix in &self.prefixes {
-            file.extend_from_slice(prefix);
+            let place = file.len();
+            file.extend_from_slice(&entry.to_bytes(seed, place));
         }
         file.extend_from_slice(&self.strings);
         file
     }
 
-    fn string(&mut self, parts: &[&[u8]]) -> (u32, u32) {
-        let at = u32::try_from(self.strings.len()).expect("less than 4 GiB of paths");
-        for part in parts {
-            self.strings.extend_from_slice(part);
+    /// A digest of all entries and strings.
+    fn digest(&self) -> u64 {
+        let strings = hash_path(&self.strings);
+        self.entries.iter().fold(strings, |seed, e| check(seed, 0, &e.to_bytes(0, 0)))
+    }
+
+    /// The hash table, without checks. A bucket has room for seven and gets four or fewer on average.
+    fn buckets(&self) -> Vec<[u8; BUCKET_BYTES]> {
+        let count = self.entries.len().div_ceil(4).next_power_of_two();
+        let mut buckets = alloc::vec![[0; BUCKET_BYTES]; count];
+        let mut used = alloc::vec![0; count];
+        for (number, entry) in self.entries.iter().enumerate() {
+            let mut at = entry.hash as usize & (count - 1);
+            while used[at] == BUCKET_SLOTS {
+                at = (at + 1) & (count - 1);
+            }
+            let slot = &mut buckets[at][8 + used[at] * 8..][..8];
+            used[at] += 1;
+            let number = u32::try_from(number + 1).expect("fewer than 2^32 entries");
+            slot[..4].copy_from_slice(&((entry.hash >> 32) as u32).to_le_bytes());
+            slot[4..].copy_from_slice(&number.to_le_bytes());
         }
-        let len = self.strings.len() as u32 - at;
-        self.strings.push(0);
+        buckets
+    }
+
+    /// A string with room for its check before it.
+    fn proven_string(&mut self, parts: &[&[u8]]) -> (u32, u32) {
+        self.strings.resize(self.strings.len() + 8, 0);
+        let (at, len) = string(&mut self.strings, parts);
+        self.proven.push((at, len as usize));
         (at, len)
     }
+}
+
+/// Appends a string and its NUL.
+fn string(strings: &mut Vec<u8>, parts: &[&[u8]]) -> (u32, u32) {
+    let at = u32::try_from(strings.len()).expect("less than 4 GiB of paths");
+    for part in parts {
+        strings.extend_from_slice(part);
+    }
+    let len = strings.len() as u32 - at;
+    strings.push(0);
+    (at, len)
 }

@@ -4,70 +4,52 @@
 //! 0     magic "PYSHMIX1"
 //! 8     version u32, then flags u32 (INCOMPATIBLE bits: a reader that does not know one refuses the file)
 //! 16    length of the file u64
-//! 24    slots u32 (a power of two), entries u32, prefixes u32, length of "<stage>/fs" u32
-//! 40    offsets u64: slots, entries, prefixes, strings; then length of the strings u64
-//! 80    the stage's directory: offset u32 and length u32 in the strings
-//! 88    zero up to HEADER_BYTES
-//! slots      u32 each: the entry's number + 1, 0 is free; open addressing from `hash & (slots - 1)`, step 1
-//! entries    ENTRY_BYTES each
-//! prefixes   PREFIX_BYTES each
-//! strings    each followed by a NUL; an entry's path is the tail of its staged path
+//! 24    buckets u32 (a power of two), entries u32, prefixes u32, length of the head u32
+//! 40    offsets u64: buckets, entries, strings; then length of the strings u64
+//! 72    seed u64: a digest of the content, so that another index's parts prove nothing here
+//! 80    "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each
+//! 96    zero
+//! 120   check u64 of the whole head but these eight bytes
+//! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head
+//! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
+//!            free); the search goes from `hash & (buckets - 1)` to the next bucket while there is no free slot
+//! entries    ENTRY_BYTES each, see Record
+//! strings    each followed by a NUL; an entry's path is the tail of its staged path. Targets of symbolic links and
+//!            extended attributes have a check u64 before them
 //! ```
+//!
+//! **Nothing is believed that is not proven**, and only what is looked up is proven, so that a process which starts
+//! does not read the whole file. The head is proven once by [`Index::parse`]. A lookup proves each bucket it reads: so
+//! an *absence* is proven too, because a damaged bucket, tag or number cannot hide an entry. It proves the entry by its
+//! own check, the entry's path by comparing it with what is looked for, the directory before the path by comparing it
+//! with the head's, and a link's target by its check. What fails is [`Lookup::Damaged`]: nothing is known of the path.
 
-use crate::{FormatError, hash_path, u32_at, u64_at};
+use crate::hash::check;
+use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, ENTRY_REMOTE};
+use crate::record::{Kind, Stat};
+use crate::xattr::{self, Xattrs};
+use crate::{FormatError, hash_path, u16_at, u32_at, u64_at};
 
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 /// The layout's version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Size of the header.
 pub const HEADER_BYTES: usize = 128;
-/// Size of an entry.
-pub const ENTRY_BYTES: usize = 160;
+/// Where the header's check stands.
+pub(crate) const HEADER_CHECK: usize = 120;
 /// Size of a prefix record.
 pub const PREFIX_BYTES: usize = 128;
+/// Size of a bucket, a cache line.
+pub const BUCKET_BYTES: usize = 64;
+/// Entries that a bucket has room for.
+pub const BUCKET_SLOTS: usize = 7;
 /// Flag: the stage's file system is mounted `noexec`; exec and dlopen use the original files.
 pub const FLAG_NOEXEC: u32 = 1;
 /// All flags that this version knows.
 const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
-
-/// Entry flag: the data is not in the stage (only a placeholder); reads pass to the shared file system.
-pub const ENTRY_REMOTE: u8 = 1;
-
-/// What an entry is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory; all its entries are in the index.
-    Directory,
-    /// A regular file.
-    File,
-    /// A symbolic link.
-    Symlink,
-    /// A socket, fifo or device: known to exist, never staged; it always passes.
-    Other,
-}
-
-impl Kind {
-    /// The byte that stands for the kind in an entry.
-    #[must_use]
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Directory => 1,
-            Self::File => 2,
-            Self::Symlink => 3,
-            Self::Other => 4,
-        }
-    }
-
-    const fn from_code(code: u8) -> Self {
-        match code {
-            1 => Self::Directory,
-            2 => Self::File,
-            3 => Self::Symlink,
-            _ => Self::Other,
-        }
-    }
-}
+/// Set in the place of what lies in the strings, so that it is no place of anything else.
+pub(crate) const IN_STRINGS: usize = 1 << 63;
 
 /// What a miss under a prefix means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,97 +58,6 @@ pub enum PrefixMode {
     Snapshot,
     /// The index knows some paths: a miss passes to the shared file system.
     Overlay,
-}
-
-/// Seconds and nanoseconds since the epoch.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Time {
-    /// Seconds.
-    pub sec: i64,
-    /// Nanoseconds, 0 to 999,999,999.
-    pub nsec: u32,
-}
-
-/// What `lstat` said of the original, with the device number that *this node* has for it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stat {
-    /// Device on this node (`st_dev`).
-    pub dev: u64,
-    /// Inode.
-    pub ino: u64,
-    /// Device that a device node stands for.
-    pub rdev: u64,
-    /// Number of hard links.
-    pub nlink: u64,
-    /// Bytes; for a symbolic link the length of the original target.
-    pub size: u64,
-    /// 512-byte blocks.
-    pub blocks: u64,
-    /// Type and permissions, as `st_mode`.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Preferred I/O size.
-    pub blksize: u32,
-    /// Last access.
-    pub atime: Time,
-    /// Last modification.
-    pub mtime: Time,
-    /// Last status change.
-    pub ctime: Time,
-    /// Creation; zero where the file system has none.
-    pub btime: Time,
-}
-
-/// Everything of an entry but its strings, which stand in the index's string area.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
-    /// `hash_path` of the original path.
-    pub hash: u64,
-    /// Offset and length (without NUL) of `<stage>/fs<path>` in the strings.
-    pub staged: (u32, u32),
-    /// Offset and length of `<stage>/orig<path>`; length 0 where the staged file is pristine itself.
-    pub pristine: (u32, u32),
-    /// Offset and length of a symbolic link's original target.
-    pub target: (u32, u32),
-    /// What it is.
-    pub kind: Kind,
-    /// `ENTRY_…` bits.
-    pub flags: u8,
-    /// Number of the prefix it belongs to.
-    pub prefix: u16,
-    /// The original's attributes.
-    pub stat: Stat,
-}
-
-impl Record {
-    /// The record's bytes in the index.
-    #[must_use]
-    pub fn to_bytes(&self) -> [u8; ENTRY_BYTES] {
-        let mut b = [0; ENTRY_BYTES];
-        let mut put = |at: usize, value: &[u8]| b[at..at + value.len()].copy_from_slice(value);
-        put(0, &self.hash.to_le_bytes());
-        for (at, (off, len)) in [(8, self.staged), (16, self.pristine), (24, self.target)] {
-            put(at, &off.to_le_bytes());
-            put(at + 4, &len.to_le_bytes());
-        }
-        put(32, &[self.kind.code(), self.flags]);
-        put(34, &self.prefix.to_le_bytes());
-        let s = &self.stat;
-        for (i, v) in [s.dev, s.ino, s.rdev, s.nlink, s.size, s.blocks].iter().enumerate() {
-            put(40 + i * 8, &v.to_le_bytes());
-        }
-        for (i, v) in [s.mode, s.uid, s.gid, s.blksize].iter().enumerate() {
-            put(88 + i * 4, &v.to_le_bytes());
-        }
-        for (i, t) in [s.atime, s.mtime, s.ctime, s.btime].iter().enumerate() {
-            put(104 + i * 8, &t.sec.to_le_bytes());
-            put(136 + i * 4, &t.nsec.to_le_bytes());
-        }
-        b
-    }
 }
 
 /// A prefix: a directory of the shared file system that the stage stands in for.
@@ -183,21 +74,46 @@ pub struct Prefix<'a> {
     pub statfs: [u64; 11],
 }
 
+/// What the index says of a path.
+#[derive(Debug, Clone, Copy)]
+pub enum Lookup<'a> {
+    /// This is its entry.
+    Found(Entry<'a>),
+    /// It has none, for certain.
+    Absent,
+    /// What would say so is damaged: nothing is known.
+    Damaged,
+}
+
+impl<'a> Lookup<'a> {
+    /// The entry, where there is one for certain.
+    #[must_use]
+    #[inline]
+    pub fn found(self) -> Option<Entry<'a>> {
+        match self {
+            Self::Found(entry) => Some(entry),
+            Self::Absent | Self::Damaged => None,
+        }
+    }
+}
+
 /// An index in memory. Cheap to copy; made once in a process.
 #[derive(Debug, Clone, Copy)]
 pub struct Index<'a> {
-    bytes: &'a [u8],
-    slots: &'a [u8],
-    entries: &'a [u8],
-    prefixes: &'a [u8],
+    head: &'a [u8],
+    buckets: &'a [[u8; BUCKET_BYTES]],
+    entries: &'a [[u8; ENTRY_BYTES]],
     strings: &'a [u8],
-    fs_len: usize,
-    flags: u32,
-    stage: (u32, u32),
+    buckets_at: usize,
+    entries_at: usize,
+    seed: u64,
+    /// "<stage>/fs" and "<stage>/orig".
+    fs: &'a [u8],
+    orig: &'a [u8],
 }
 
 impl<'a> Index<'a> {
-    /// Checks the header of `bytes`. Entries are checked when they are looked up.
+    /// Checks the head of `bytes`. Entries are checked when they are looked up.
     ///
     /// # Errors
     /// [`FormatError`] says what is wrong with the file.
@@ -212,68 +128,67 @@ impl<'a> Index<'a> {
         if version != VERSION {
             return Err(FormatError::Version(version));
         }
-        let flags = u32_at(bytes, 12);
-        if flags & !KNOWN_FLAGS != 0 {
-            return Err(FormatError::Damaged);
-        }
         if u64_at(bytes, 16) != bytes.len() as u64 {
             return Err(FormatError::Truncated);
         }
-        let part = |at: usize, len: u64| -> Result<&'a [u8], FormatError> {
-            let from = usize::try_from(u64_at(bytes, at)).map_err(|_| FormatError::Damaged)?;
-            let len = usize::try_from(len).map_err(|_| FormatError::Damaged)?;
-            let to = from.checked_add(len).ok_or(FormatError::Damaged)?;
-            bytes.get(from..to).ok_or(FormatError::Damaged)
+        let damaged = FormatError::Damaged;
+        let part = |from: u64, len: u64| -> Result<&'a [u8], FormatError> {
+            let from = usize::try_from(from).map_err(|_| damaged)?;
+            let to = usize::try_from(len).ok().and_then(|len| from.checked_add(len));
+            bytes.get(from..to.ok_or(damaged)?).ok_or(damaged)
         };
-        let nslots = u32_at(bytes, 24);
-        if !nslots.is_power_of_two() {
-            return Err(FormatError::Damaged);
+        let head = part(0, u32_at(bytes, 36).into())?;
+        let (header, rest) = head.split_at_checked(HEADER_BYTES).ok_or(damaged)?;
+        if check(check(0, 0, &header[..HEADER_CHECK]), 0, rest) != u64_at(header, HEADER_CHECK) {
+            return Err(damaged);
         }
-        let index = Self {
-            bytes,
-            slots: part(40, u64::from(nslots) * 4)?,
-            entries: part(48, u64::from(u32_at(bytes, 28)) * ENTRY_BYTES as u64)?,
-            prefixes: part(56, u64::from(u32_at(bytes, 32)) * PREFIX_BYTES as u64)?,
-            strings: part(64, u64_at(bytes, 72))?,
-            fs_len: u32_at(bytes, 36) as usize,
-            flags,
-            stage: (u32_at(bytes, 80), u32_at(bytes, 84)),
-        };
-        // "<stage>/fs" is the stage's directory and three more bytes.
-        if index.stage().len() + 3 != index.fs_len || index.prefixes.is_empty() {
-            return Err(FormatError::Damaged);
+        // From here on the header is as it was written; what follows only keeps a bad builder from doing harm.
+        let nbuckets = u32_at(bytes, 24);
+        let nprefixes = u32_at(bytes, 32) as usize;
+        if u32_at(bytes, 12) & !KNOWN_FLAGS != 0
+            || !nbuckets.is_power_of_two()
+            || nprefixes == 0
+            || nprefixes > rest.len() / PREFIX_BYTES
+        {
+            return Err(damaged);
         }
-        Ok(index)
-    }
-
-    /// The whole file.
-    #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+        let buckets = part(u64_at(bytes, 40), u64::from(nbuckets) * BUCKET_BYTES as u64)?;
+        let entries = part(u64_at(bytes, 48), u64::from(u32_at(bytes, 28)) * ENTRY_BYTES as u64)?;
+        Ok(Self {
+            head,
+            buckets: buckets.as_chunks().0,
+            entries: entries.as_chunks().0,
+            strings: part(u64_at(bytes, 56), u64_at(bytes, 64))?,
+            buckets_at: u64_at(bytes, 40) as usize,
+            entries_at: u64_at(bytes, 48) as usize,
+            seed: u64_at(bytes, 72),
+            fs: head_string(head, 80).filter(|fs| fs.ends_with(b"/fs")).ok_or(damaged)?,
+            orig: head_string(head, 88).ok_or(damaged)?,
+        })
     }
 
     /// `FLAG_…` bits.
     #[must_use]
     pub fn flags(&self) -> u32 {
-        self.flags
+        u32_at(self.head, 12)
     }
 
-    /// The stage's directory (a NUL follows it in the file).
+    /// The stage's directory.
     #[must_use]
     pub fn stage(&self) -> &'a [u8] {
-        self.string(self.stage)
+        self.fs.strip_suffix(b"/fs").unwrap_or(&[])
     }
 
     /// Length of `<stage>/fs`: what a staged path has before the original one.
     #[must_use]
     pub fn fs_len(&self) -> usize {
-        self.fs_len
+        self.fs.len()
     }
 
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len() / ENTRY_BYTES
+        self.entries.len()
     }
 
     /// Whether there are no entries.
@@ -284,22 +199,27 @@ impl<'a> Index<'a> {
 
     /// Number of prefixes, aliases included.
     #[must_use]
+    #[inline]
     pub fn prefix_count(&self) -> usize {
-        self.prefixes.len() / PREFIX_BYTES
+        u32_at(self.head, 32) as usize
     }
 
     /// The prefix with number `i`.
     #[must_use]
+    #[inline]
     pub fn prefix(&self, i: usize) -> Option<Prefix<'a>> {
-        let at = i.checked_mul(PREFIX_BYTES)?;
-        let b = self.prefixes.get(at..at.checked_add(PREFIX_BYTES)?)?;
+        if i >= self.prefix_count() {
+            return None;
+        }
+        let at = HEADER_BYTES.checked_add(i.checked_mul(PREFIX_BYTES)?)?;
+        let b = self.head.get(at..at.checked_add(PREFIX_BYTES)?)?;
         let mut statfs = [0; 11];
         for (i, word) in statfs.iter_mut().enumerate() {
             *word = u64_at(b, 24 + i * 8);
         }
         Some(Prefix {
-            path: self.string((u32_at(b, 0), u32_at(b, 4))),
-            canonical: self.string((u32_at(b, 8), u32_at(b, 12))),
+            path: head_string(self.head, at)?,
+            canonical: head_string(self.head, at + 8)?,
             mode: if u32_at(b, 16) == 1 { PrefixMode::Overlay } else { PrefixMode::Snapshot },
             statfs,
         })
@@ -310,132 +230,245 @@ impl<'a> Index<'a> {
         (0..self.prefix_count()).filter_map(|i| self.prefix(i))
     }
 
-    /// The entry of the original path `path`: absolute, in the prefix's canonical spelling, normalized.
+    /// What is known of the original path `path`: absolute, in the prefix's canonical spelling, normalized.
     #[must_use]
-    pub fn lookup(&self, path: &[u8]) -> Option<Entry<'a>> {
+    #[inline]
+    pub fn find(&self, path: &[u8]) -> Lookup<'a> {
         let hash = hash_path(path);
-        let nslots = self.slots.len() / 4;
-        let mut slot = (hash as usize) & (nslots - 1);
-        for _ in 0..nslots {
-            let number = u32_at(self.slots, slot * 4);
-            if number == 0 {
-                return None;
+        let mask = self.buckets.len().wrapping_sub(1);
+        let mut number = hash as usize & mask;
+        for _ in 0..self.buckets.len() {
+            let Some(bucket) = self.buckets.get(number) else { return Lookup::Damaged };
+            let place = self.buckets_at + number * BUCKET_BYTES;
+            let mut full = true;
+            for slot in bucket[8..].as_chunks::<8>().0 {
+                let entry = u32_at(slot, 4);
+                if entry == 0 {
+                    full = false;
+                    break;
+                }
+                if u32_at(slot, 0) == (hash >> 32) as u32 {
+                    match self.candidate(entry as usize - 1, hash, path) {
+                        Lookup::Absent => {}
+                        known => return known,
+                    }
+                }
             }
-            let entry = self.entry(number as usize - 1)?;
-            if entry.hash() == hash && entry.path() == path {
-                return Some(entry);
+            // An entry proves itself, so only an absence needs the bucket's word.
+            if check(self.seed, place, &bucket[8..]) != u64_at(bucket, 0) {
+                return Lookup::Damaged;
             }
-            slot = (slot + 1) & (nslots - 1);
+            if !full {
+                return Lookup::Absent;
+            }
+            number = (number + 1) & mask;
         }
-        None
+        Lookup::Absent
     }
 
-    /// The entry with number `number`, 0 to `len() - 1`.
+    /// Whether the entry `number` is that of `path`; Absent if it is another's.
+    #[inline]
+    fn candidate(&self, number: usize, hash: u64, path: &[u8]) -> Lookup<'a> {
+        let Some(entry) = self.proven(number) else { return Lookup::Damaged };
+        if entry.hash() != hash {
+            return Lookup::Absent;
+        }
+        // The hash is the path's, so another text is a damaged one.
+        if self.texts(&entry, path) { Lookup::Found(entry) } else { Lookup::Damaged }
+    }
+
+    /// The entry of `path`, where there is one for certain.
+    #[must_use]
+    #[inline]
+    pub fn lookup(&self, path: &[u8]) -> Option<Entry<'a>> {
+        self.find(path).found()
+    }
+
+    /// The entry with number `number`, 0 to `len() - 1`, if it is whole.
     #[must_use]
     pub fn entry(&self, number: usize) -> Option<Entry<'a>> {
-        let at = number.checked_mul(ENTRY_BYTES)?;
-        let bytes = self.entries.get(at..at.checked_add(ENTRY_BYTES)?)?;
-        Some(Entry { index: *self, bytes })
+        let entry = self.proven(number)?;
+        let path = entry.path();
+        (hash_path(path) == entry.hash() && self.texts(&entry, path)).then_some(entry)
+    }
+
+    /// An entry whose fixed part is as it was written.
+    #[inline]
+    fn proven(&self, number: usize) -> Option<Entry<'a>> {
+        let bytes = self.entries.get(number)?;
+        let place = self.entries_at + number * ENTRY_BYTES;
+        (check(self.seed, place, &bytes[..ENTRY_CHECK]) == u64_at(bytes, ENTRY_CHECK)).then_some(
+            Entry { strings: self.strings, bytes, fs_len: self.fs.len(), seed: self.seed },
+        )
+    }
+
+    /// Whether a proven entry's strings are as they were written, and its path is `path`.
+    #[inline]
+    fn texts(&self, entry: &Entry<'a>, path: &[u8]) -> bool {
+        let is = |text: &[u8], dir: &[u8]| text.strip_prefix(dir) == Some(path);
+        if !is(entry.staged(), self.fs) {
+            return false;
+        }
+        let special = entry.kind() == Kind::Symlink || entry.flag(ENTRY_EDITED);
+        !special || self.special_texts(entry, path)
+    }
+
+    #[inline(never)]
+    fn special_texts(&self, entry: &Entry<'a>, path: &[u8]) -> bool {
+        if entry.flag(ENTRY_EDITED) && entry.pristine().strip_prefix(self.orig) != Some(path) {
+            return false;
+        }
+        if entry.kind() != Kind::Symlink {
+            return true;
+        }
+        let (off, target) = (entry.offset(2), entry.target());
+        // An empty text stands for one that is not inside the strings; no link has an empty target.
+        !target.is_empty() && proven_text(self.strings, self.seed, off, target)
     }
 
     /// The number of an entry of this index, as [`entry`](Self::entry) takes it.
     #[must_use]
     pub fn number(&self, entry: &Entry<'_>) -> Option<usize> {
         let at = (entry.bytes.as_ptr() as usize).checked_sub(self.entries.as_ptr() as usize)?;
-        (at < self.entries.len()).then_some(at / ENTRY_BYTES)
+        (at < size_of_val(self.entries)).then_some(at / ENTRY_BYTES)
     }
+}
 
-    /// A string without its NUL; empty where the place is not inside the strings or no NUL follows.
-    fn string(&self, (off, len): (u32, u32)) -> &'a [u8] {
-        let (off, len) = (off as usize, len as usize);
-        match self.strings.get(off..off.saturating_add(len).saturating_add(1)) {
-            Some([text @ .., 0]) => text,
-            _ => &[],
-        }
+/// The string whose offset and length stand at `at` of the head.
+#[inline]
+fn head_string(head: &[u8], at: usize) -> Option<&[u8]> {
+    string(head, u32_at(head, at) as usize, u32_at(head, at + 4) as usize)
+}
+
+/// A string without its NUL; `None` where the place is not inside `strings` or no NUL follows.
+#[inline]
+fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
+    match strings.get(off..off.saturating_add(len).saturating_add(1)) {
+        Some([text @ .., 0]) => Some(text),
+        _ => None,
     }
+}
+
+/// Whether `text`, which stands at `off` of the strings, has the check that stands before it.
+fn proven_text(strings: &[u8], seed: u64, off: usize, text: &[u8]) -> bool {
+    let written = off.checked_sub(8).and_then(|at| strings.get(at..off));
+    written.is_some_and(|w| u64_at(w, 0) == text_check(seed, off, text))
+}
+
+/// What stands before a target or attributes.
+pub(crate) fn text_check(seed: u64, off: usize, text: &[u8]) -> u64 {
+    check(seed ^ text.len() as u64, off | IN_STRINGS, text)
 }
 
 /// One path of the index. Every string it returns is followed by a NUL in the index.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    index: Index<'a>,
-    bytes: &'a [u8],
+    strings: &'a [u8],
+    bytes: &'a [u8; ENTRY_BYTES],
+    fs_len: usize,
+    seed: u64,
 }
 
 impl<'a> Entry<'a> {
-    fn text(&self, at: usize) -> &'a [u8] {
-        self.index.string((u32_at(self.bytes, at), u32_at(self.bytes, at + 4)))
+    #[inline]
+    fn offset(&self, i: usize) -> usize {
+        u32_at(self.bytes, 8 + i * 4) as usize
+    }
+
+    #[inline]
+    fn text(&self, offset: usize, len: usize) -> &'a [u8] {
+        string(self.strings, offset, len).unwrap_or(&[])
+    }
+
+    #[inline]
+    fn flag(&self, flag: u8) -> bool {
+        self.bytes[29] & flag != 0
+    }
+
+    #[inline]
+    fn staged_len(&self) -> usize {
+        u16_at(self.bytes, 24) as usize
     }
 
     /// `hash_path` of the original path.
     #[must_use]
+    #[inline]
     pub fn hash(&self) -> u64 {
         u64_at(self.bytes, 0)
     }
 
     /// The original absolute path.
     #[must_use]
+    #[inline]
     pub fn path(&self) -> &'a [u8] {
-        self.staged().get(self.index.fs_len..).unwrap_or(&[])
+        self.staged().get(self.fs_len..).unwrap_or(&[])
     }
 
     /// The staged path, `<stage>/fs` and the original path: what exec and dlopen use.
     #[must_use]
+    #[inline]
     pub fn staged(&self) -> &'a [u8] {
-        self.text(8)
+        self.text(self.offset(0), self.staged_len())
     }
 
     /// The staged path whose bytes are the original's: what open uses.
     #[must_use]
     pub fn pristine(&self) -> &'a [u8] {
-        if u32_at(self.bytes, 20) == 0 { self.staged() } else { self.text(16) }
+        if self.flag(ENTRY_EDITED) {
+            // "orig" is two bytes longer than "fs".
+            self.text(self.offset(1), self.staged_len() + 2)
+        } else {
+            self.staged()
+        }
     }
 
     /// A symbolic link's original target; empty for anything else.
     #[must_use]
     pub fn target(&self) -> &'a [u8] {
-        self.text(24)
+        self.text(self.offset(2), u16_at(self.bytes, 26) as usize)
+    }
+
+    /// What is known of its extended attributes; `None` where nothing is.
+    #[must_use]
+    pub fn xattrs(&self) -> Option<Xattrs<'a>> {
+        let off = self.offset(3);
+        let rest = self.strings.get(off..).filter(|_| off != 0)?;
+        let bytes = rest.get(..u32_at(rest, 0) as usize)?;
+        let whole =
+            bytes.len() >= xattr::HEAD_BYTES && proven_text(self.strings, self.seed, off, bytes);
+        whole.then(|| Xattrs::new(bytes))
     }
 
     /// What it is.
     #[must_use]
+    #[inline]
     pub fn kind(&self) -> Kind {
-        Kind::from_code(self.bytes.get(32).copied().unwrap_or(0))
+        Kind::from_code(self.bytes[28])
     }
 
     /// Whether its data was left out of the stage.
     #[must_use]
     pub fn is_remote(&self) -> bool {
-        self.bytes.get(33).is_some_and(|flags| flags & ENTRY_REMOTE != 0)
+        self.flag(ENTRY_REMOTE)
+    }
+
+    /// Whether an access control list rules who may do what.
+    #[must_use]
+    pub fn has_acl(&self) -> bool {
+        self.flag(ENTRY_ACL)
     }
 
     /// Number of the prefix it belongs to.
     #[must_use]
+    #[inline]
     pub fn prefix(&self) -> usize {
-        (u32_at(self.bytes, 32) >> 16) as usize
+        u16_at(self.bytes, 30) as usize
     }
 
     /// The original's attributes.
     #[must_use]
+    #[inline]
     pub fn stat(&self) -> Stat {
-        let b = self.bytes;
-        let time =
-            |i: usize| Time { sec: u64_at(b, 104 + i * 8) as i64, nsec: u32_at(b, 136 + i * 4) };
-        Stat {
-            dev: u64_at(b, 40),
-            ino: u64_at(b, 48),
-            rdev: u64_at(b, 56),
-            nlink: u64_at(b, 64),
-            size: u64_at(b, 72),
-            blocks: u64_at(b, 80),
-            mode: u32_at(b, 88),
-            uid: u32_at(b, 92),
-            gid: u32_at(b, 96),
-            blksize: u32_at(b, 100),
-            atime: time(0),
-            mtime: time(1),
-            ctime: time(2),
-            btime: time(3),
-        }
+        Stat::from_entry(self.bytes)
     }
 }

@@ -34,6 +34,8 @@ pub const TRAMPOLINE: &str = "bin/pyshm-exec";
 
 /// Turns the shim off when it is set to anything but `0` or nothing.
 pub const ENV_DISABLE: &str = "PYSHM_DISABLE";
+/// Makes the shim say once, when a program starts, whether it is active; silent when it is `0` or nothing.
+pub const ENV_LOG: &str = "PYSHM_LOG";
 /// The stage's directory; without it the shim looks beside itself.
 pub const ENV_STAGE: &str = "PYSHM_STAGE";
 /// Carries a value of `LD_PRELOAD` to a child's constructor, which restores it: `LD_PRELOAD=` follows `PYSHM_`.

@@ -2,19 +2,28 @@
 //!
 //! Both are read by every process of a job, so this crate has no dependencies, allocates nothing and has no
 //! `unsafe`. All integers are little-endian. A reader never trusts a byte of a file: every offset is checked
-//! where it is used, and a damaged file yields [`FormatError`] or "not found", never another file's data.
+//! where it is used, and a damaged file yields [`FormatError`] or [`Lookup::Damaged`], neither another file's data
+//! nor an absence that is none.
+//!
+//! Limits: what the stage's owner alters after a process mapped it. Of the state file only the header is checked: it
+//! is shared memory that every process of the user writes, and a mark that is wiped out there is lost.
 #![no_std]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "build")]
 pub mod build;
+pub mod diverged;
 mod hash;
 pub mod index;
 pub mod layout;
+pub mod record;
 pub mod state;
+pub mod xattr;
 
+pub use diverged::Diverged;
 pub use hash::hash_path;
-pub use index::{Entry, Index, Kind, Prefix, PrefixMode, Stat, Time};
+pub use index::{Entry, Index, Lookup, Prefix, PrefixMode};
+pub use record::{Kind, Stat, Time};
 
 /// Why a file is not a usable index or state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +34,7 @@ pub enum FormatError {
     Magic,
     /// Written by a version of pyshm whose layout this one does not know.
     Version(u32),
-    /// A field of the header does not fit the others.
+    /// The head is not as it was written.
     Damaged,
 }
 
@@ -37,12 +46,13 @@ impl core::fmt::Display for FormatError {
             Self::Version(v) => {
                 write!(f, "its format version is {v}, which this pyshm does not know")
             }
-            Self::Damaged => f.write_str("its header is damaged"),
+            Self::Damaged => f.write_str("its head is damaged"),
         }
     }
 }
 
 /// Reads a little-endian `u64` at `at`; 0 where the file is too short.
+#[inline]
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     match bytes.get(at..).and_then(|b| b.first_chunk::<8>()) {
         Some(chunk) => u64::from_le_bytes(*chunk),
@@ -51,6 +61,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Reads a little-endian `u32` at `at`; 0 where the file is too short.
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     match bytes.get(at..).and_then(|b| b.first_chunk::<4>()) {
         Some(chunk) => u32::from_le_bytes(*chunk),
@@ -58,5 +69,14 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     }
 }
 
-#[cfg(all(test, feature = "build"))]
+/// Reads a little-endian `u16` at `at`; 0 where the file is too short.
+#[inline]
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    match bytes.get(at..).and_then(|b| b.first_chunk::<2>()) {
+        Some(chunk) => u16::from_le_bytes(*chunk),
+        None => 0,
+    }
+}
+
+#[cfg(all(test, feature = "build", not(loom)))]
 mod tests;

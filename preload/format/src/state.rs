@@ -22,7 +22,7 @@ use crate::{FormatError, u32_at, u64_at};
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMST1";
 /// The layout's version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Offset of the number of marks.
 pub const COUNT: usize = 64;
 /// Offset of the number of [`Mark::Subtree`] marks.
@@ -69,10 +69,10 @@ impl Mark {
         (path_hash ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
     }
 
-    /// The slot at which the search for `word` starts.
+    /// The slot at which the search for `word` starts in a set of `slots`, a power of two.
     #[must_use]
-    pub const fn slot(word: u64) -> usize {
-        ((word >> 40) as usize) & (SLOTS - 1)
+    pub const fn slot(word: u64, slots: usize) -> usize {
+        ((word >> 40) as usize) & (slots - 1)
     }
 }
 
@@ -85,18 +85,21 @@ pub fn header() -> [u8; 12] {
     bytes
 }
 
-/// Checks that `bytes` are a whole state file of this version.
+/// Checks the size of a state file and its first bytes, up to [`COUNT`].
 ///
 /// # Errors
 /// [`FormatError`] says what is wrong.
-pub fn check(bytes: &[u8]) -> Result<(), FormatError> {
-    if bytes.len() < FILE_BYTES {
+pub fn check(size: usize, header: &[u8]) -> Result<(), FormatError> {
+    if size != FILE_BYTES || header.len() < COUNT {
         return Err(FormatError::Truncated);
     }
-    if bytes[..8] != MAGIC {
+    if header[..8] != MAGIC {
         return Err(FormatError::Magic);
     }
-    match u32_at(bytes, 8) {
+    if header[12..COUNT].iter().any(|&b| b != 0) {
+        return Err(FormatError::Damaged);
+    }
+    match u32_at(header, 8) {
         VERSION => Ok(()),
         other => Err(FormatError::Version(other)),
     }

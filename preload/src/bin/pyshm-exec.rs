@@ -25,14 +25,14 @@ use pyshm_format::layout;
 mod arena;
 #[path = "../child.rs"]
 mod child;
-#[path = "../diverged.rs"]
-mod diverged;
 #[path = "../env.rs"]
 mod env;
 #[path = "../exec.rs"]
 mod exec;
 #[path = "../loaded.rs"]
 mod loaded;
+#[path = "../log.rs"]
+mod log;
 #[path = "../paths.rs"]
 mod paths;
 #[path = "../permission.rs"]

@@ -1,0 +1,124 @@
+//! The diverged set: what of the stage no longer holds because a process of this node changed the original.
+//!
+//! A lock-free hash table in the stage's state file ([`crate::state`]), shared by every process of the node.
+//! It only grows. A mark is inserted *before* the change is made, so that no process can see the change and then
+//! be answered from the stage. Usually it is empty, and one load says so.
+//!
+//! What must stay true, and is checked by a model of all interleavings (`tests/checks/diverged-model.sh`): whoever
+//! sees anything that a process did after its [`Diverged::mark`] returned sees the mark too, whoever inserted it.
+
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicU64, Ordering};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering};
+
+use crate::state::{self, Mark};
+
+/// The state file.
+#[derive(Debug, Clone, Copy)]
+pub struct Diverged<'a> {
+    count: &'a AtomicU64,
+    subtrees: &'a AtomicU64,
+    full: &'a AtomicU64,
+    counters: &'a [AtomicU64],
+    set: &'a [AtomicU64],
+}
+
+impl<'a> Diverged<'a> {
+    /// Takes the words of a whole state file; `None` if it is too short.
+    pub fn new(words: &'a [AtomicU64]) -> Option<Self> {
+        const COUNTERS: usize = state::COUNTERS / 8;
+        const SET: usize = state::SET / 8;
+        Some(Self {
+            count: words.get(state::COUNT / 8)?,
+            subtrees: words.get(state::SUBTREES / 8)?,
+            full: words.get(state::FULL / 8)?,
+            counters: words.get(COUNTERS..COUNTERS + state::STRIPES * state::STRIPE_BYTES / 8)?,
+            set: words.get(SET..SET + state::SLOTS)?,
+        })
+    }
+
+    /// Whether anything diverged at all.
+    #[inline]
+    pub fn any(&self) -> bool {
+        self.count.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether whole directories diverged.
+    pub fn any_subtree(&self) -> bool {
+        self.subtrees.load(Ordering::Acquire) != 0 || self.full()
+    }
+
+    fn full(&self) -> bool {
+        self.full.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the path with this hash carries the mark. True for everything once the set is full.
+    pub fn has(&self, mark: Mark, hash: u64) -> bool {
+        if !self.any() {
+            return false;
+        }
+        if self.full() {
+            return true;
+        }
+        for slot in self.search(mark.word(hash)) {
+            match slot.load(Ordering::Acquire) {
+                0 => return false,
+                w if w == mark.word(hash) => return true,
+                _ => {}
+            }
+        }
+        true
+    }
+
+    /// All slots, in the order in which `word` looks for a place.
+    fn search(&self, word: u64) -> impl Iterator<Item = &'a AtomicU64> {
+        let (before, from) = self.set.split_at(Mark::slot(word, self.set.len()));
+        from.iter().chain(before)
+    }
+
+    /// Adds a mark.
+    pub fn mark(&self, mark: Mark, hash: u64) {
+        let word = mark.word(hash);
+        // A quarter stays free so that a search for what is not there ends soon.
+        if self.count.load(Ordering::Acquire) as usize >= self.set.len() / 4 * 3 {
+            self.full.store(1, Ordering::Release);
+            return;
+        }
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::AcqRel);
+        for slot in self.search(word) {
+            match slot.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    count(self.count);
+                    if mark == Mark::Subtree {
+                        count(self.subtrees);
+                    }
+                    return;
+                }
+                Err(w) if w == word => {
+                    // Its finder may not have counted yet, and with a count of 0 nobody looks. One too many is harmless.
+                    if self.count.load(Ordering::Acquire) == 0 {
+                        count(self.count);
+                    }
+                    if mark == Mark::Subtree && self.subtrees.load(Ordering::Acquire) == 0 {
+                        count(self.subtrees);
+                    }
+                    return;
+                }
+                Err(_) => {}
+            }
+        }
+        // Many came at once and took what was left, maybe without having counted yet.
+        self.full.store(1, Ordering::Release);
+        count(self.count);
+    }
+
+    /// Counts an operation under a prefix, in a stripe of the caller's choice.
+    pub fn count(&self, stripe: usize, answered: bool) {
+        let which = if answered { state::ANSWERED } else { state::PASSED };
+        let at = (stripe & (state::STRIPES - 1)) * state::STRIPE_BYTES + which;
+        if let Some(w) = self.counters.get(at / 8) {
+            w.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What an entry of the index holds, and its bytes.
+
+use crate::hash::check;
+use crate::{u32_at, u64_at};
+
+/// Size of an entry.
+pub const ENTRY_BYTES: usize = 160;
+/// Where an entry's check stands, behind everything that it proves.
+pub(crate) const ENTRY_CHECK: usize = 152;
+
+/// Entry flag: the data is not in the stage (only a placeholder); reads pass to the shared file system.
+pub const ENTRY_REMOTE: u8 = 1;
+/// Entry flag: an access control list rules who may do what; the mode bits do not say it.
+pub const ENTRY_ACL: u8 = 2;
+/// Entry flag: the file under `fs/` was edited, the original's bytes stand under `orig/`.
+pub const ENTRY_EDITED: u8 = 4;
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory; all its entries are in the index.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link.
+    Symlink,
+    /// A socket, fifo or device: known to exist, never staged; it always passes.
+    Other,
+}
+
+impl Kind {
+    /// The byte that stands for the kind in an entry.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Directory => 1,
+            Self::File => 2,
+            Self::Symlink => 3,
+            Self::Other => 4,
+        }
+    }
+
+    pub(crate) const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::Directory,
+            2 => Self::File,
+            3 => Self::Symlink,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Seconds and nanoseconds since the epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Time {
+    /// Seconds.
+    pub sec: i64,
+    /// Nanoseconds, 0 to 999,999,999.
+    pub nsec: u32,
+}
+
+/// What `lstat` said of the original, with the device number that *this node* has for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stat {
+    /// Device on this node (`st_dev`).
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+    /// Device that a device node stands for.
+    pub rdev: u64,
+    /// Number of hard links.
+    pub nlink: u64,
+    /// Bytes; for a symbolic link the length of the original target.
+    pub size: u64,
+    /// 512-byte blocks.
+    pub blocks: u64,
+    /// Type and permissions, as `st_mode`.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Preferred I/O size.
+    pub blksize: u32,
+    /// Last access.
+    pub atime: Time,
+    /// Last modification.
+    pub mtime: Time,
+    /// Last status change.
+    pub ctime: Time,
+    /// Creation; zero where the file system has none.
+    pub btime: Time,
+}
+
+impl Stat {
+    /// Reads what [`Record::to_bytes`] wrote.
+    #[inline]
+    pub(crate) fn from_entry(b: &[u8; ENTRY_BYTES]) -> Self {
+        let time =
+            |i: usize| Time { sec: u64_at(b, 96 + i * 8) as i64, nsec: u32_at(b, 128 + i * 4) };
+        Self {
+            dev: u64_at(b, 32),
+            ino: u64_at(b, 40),
+            rdev: u64_at(b, 48),
+            nlink: u64_at(b, 56),
+            size: u64_at(b, 64),
+            blocks: u64_at(b, 72),
+            mode: u32_at(b, 80),
+            uid: u32_at(b, 84),
+            gid: u32_at(b, 88),
+            blksize: u32_at(b, 92),
+            atime: time(0),
+            mtime: time(1),
+            ctime: time(2),
+            btime: time(3),
+        }
+    }
+}
+
+/// Everything of an entry; its strings stand in the index's string area.
+///
+/// ```text
+/// 0    hash of the path u64
+/// 8    offsets in the strings, u32 each: staged path, pristine path, target, extended attributes
+/// 24   lengths, u16 each: staged path, target
+/// 28   kind u8, flags u8, number of the prefix u16
+/// 32   the original's attributes
+/// 144  zero
+/// 152  check u64
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// `hash_path` of the original path.
+    pub hash: u64,
+    /// Offset and length (without NUL) of `<stage>/fs<path>` in the strings.
+    pub staged: (u32, u16),
+    /// Offset of `<stage>/orig<path>` where [`ENTRY_EDITED`] says so.
+    pub pristine: u32,
+    /// Offset and length of a symbolic link's original target; its check stands before it.
+    pub target: (u32, u16),
+    /// Offset of what is known of its extended attributes; 0 where nothing is.
+    pub xattrs: u32,
+    /// What it is.
+    pub kind: Kind,
+    /// `ENTRY_…` bits.
+    pub flags: u8,
+    /// Number of the prefix it belongs to.
+    pub prefix: u16,
+    /// The original's attributes.
+    pub stat: Stat,
+}
+
+impl Record {
+    /// The record's bytes at `place` in the index with this `seed`.
+    #[must_use]
+    pub fn to_bytes(&self, seed: u64, place: usize) -> [u8; ENTRY_BYTES] {
+        let mut b = [0; ENTRY_BYTES];
+        let mut put = |at: usize, value: &[u8]| b[at..at + value.len()].copy_from_slice(value);
+        put(0, &self.hash.to_le_bytes());
+        let offsets = [self.staged.0, self.pristine, self.target.0, self.xattrs];
+        for (i, v) in offsets.iter().enumerate() {
+            put(8 + i * 4, &v.to_le_bytes());
+        }
+        put(24, &self.staged.1.to_le_bytes());
+        put(26, &self.target.1.to_le_bytes());
+        put(28, &[self.kind.code(), self.flags]);
+        put(30, &self.prefix.to_le_bytes());
+        let s = &self.stat;
+        for (i, v) in [s.dev, s.ino, s.rdev, s.nlink, s.size, s.blocks].iter().enumerate() {
+            put(32 + i * 8, &v.to_le_bytes());
+        }
+        for (i, v) in [s.mode, s.uid, s.gid, s.blksize].iter().enumerate() {
+            put(80 + i * 4, &v.to_le_bytes());
+        }
+        for (i, t) in [s.atime, s.mtime, s.ctime, s.btime].iter().enumerate() {
+            put(96 + i * 8, &t.sec.to_le_bytes());
+            put(128 + i * 4, &t.nsec.to_le_bytes());
+        }
+        let proof = check(seed, place, &b[..ENTRY_CHECK]);
+        b[ENTRY_CHECK..].copy_from_slice(&proof.to_le_bytes());
+        b
+    }
+}

@@ -1,0 +1,120 @@
+//! What the index knows of a path's extended attributes, and what a reader of them is told.
+//!
+//! Most paths of a prefix share one [`Xattrs`]: no attributes, and what this file system says when it is asked for one.
+//!
+//! ```text
+//! 0    length of the whole u32
+//! 4    errno of a listing u8: 0 answers it, ASK leaves it to the original
+//! 5    errno u8 for a name that is not there, for each Class: ASK leaves it to the original
+//! 9    zero
+//! 12   length of the names u32
+//! 16   names, each with a NUL behind it, as listxattr(2) returns them
+//!      values in the order of the names: length u32 (NOT_HERE: the original has it) and bytes
+//! ```
+
+use crate::u32_at;
+
+/// The longest name that Linux takes.
+const NAME_MAX: usize = 255;
+/// Size of what stands before the names.
+pub(crate) const HEAD_BYTES: usize = 16;
+/// Stands for an errno where only the original's file system knows.
+pub const ASK: u8 = 255;
+/// Stands for a length where the value is not recorded.
+pub(crate) const NOT_HERE: u32 = u32::MAX;
+
+/// Names that one file system treats alike when a path does not have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// `user.*`
+    User,
+    /// `security.*`
+    Security,
+    /// `system.posix_acl_access`
+    AccessList,
+    /// `system.posix_acl_default`
+    DefaultList,
+}
+
+/// Number of classes.
+pub const CLASSES: usize = 4;
+
+impl Class {
+    /// The class of a name; `None` for names that file systems make up as they like (`lustre.*`, `system.nfs4_acl`),
+    /// that depend on the reader (`trusted.*`), or that the kernel refuses before any file system sees them.
+    #[must_use]
+    pub fn of(name: &[u8]) -> Option<Self> {
+        let below = |space: &[u8]| name.strip_prefix(space).is_some_and(|rest| !rest.is_empty());
+        match name {
+            _ if name.len() > NAME_MAX => None,
+            b"system.posix_acl_access" => Some(Self::AccessList),
+            b"system.posix_acl_default" => Some(Self::DefaultList),
+            _ if below(b"user.") => Some(Self::User),
+            _ if below(b"security.") => Some(Self::Security),
+            _ => None,
+        }
+    }
+}
+
+/// What a reader is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// This error number.
+    Errno(i32),
+    /// Nothing: the original is asked.
+    Ask,
+}
+
+/// What is known of a path's extended attributes.
+#[derive(Debug, Clone, Copy)]
+pub struct Xattrs<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Xattrs<'a> {
+    /// Takes bytes that were proven.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    fn errno(&self, at: usize) -> Option<Told<'a>> {
+        match self.bytes.get(at).copied().unwrap_or(ASK) {
+            0 => None,
+            ASK => Some(Told::Ask),
+            e => Some(Told::Errno(e.into())),
+        }
+    }
+
+    fn names(&self) -> &'a [u8] {
+        let len = u32_at(self.bytes, 12) as usize;
+        self.bytes.get(HEAD_BYTES..HEAD_BYTES.saturating_add(len)).unwrap_or(&[])
+    }
+
+    /// What listxattr(2) returns.
+    #[must_use]
+    pub fn list(&self) -> Told<'a> {
+        self.errno(4).unwrap_or(Told::Bytes(self.names()))
+    }
+
+    /// What getxattr(2) returns for `name`.
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Told<'a> {
+        let names = self.names();
+        let mut at = HEAD_BYTES + names.len();
+        for known in names.split_inclusive(|&b| b == 0) {
+            let len = u32_at(self.bytes, at);
+            let here = if len == NOT_HERE { 0 } else { len as usize };
+            let end = (at + 4).saturating_add(here);
+            if known.strip_suffix(b"\0") == Some(name) {
+                return match self.bytes.get(at + 4..end) {
+                    Some(value) if len != NOT_HERE => Told::Bytes(value),
+                    _ => Told::Ask,
+                };
+            }
+            at = end;
+        }
+        Class::of(name).and_then(|class| self.errno(5 + class as usize)).unwrap_or(Told::Ask)
+    }
+}

@@ -1,0 +1,106 @@
+//! What `PYSHM_LOG` asks for: one line on standard error when a program starts, whether the shim is active and if not
+//! why. Nothing else is ever said: the shim must be unnoticeable.
+#![allow(dead_code)] // the trampoline starts the program that says it
+
+use pyshm_format::FormatError;
+use pyshm_format::layout::ENV_LOG;
+
+use crate::stage::{Stage, directory, why_inert};
+use crate::{env, sys};
+
+/// Why the shim does nothing. The numbers stand beside the other states of [`crate::stage`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Inert {
+    /// The program gains privileges: it gets no stage and nobody is told so.
+    Privileged = 3,
+    /// `PYSHM_DISABLE`.
+    Disabled,
+    /// `PYSHM_STAGE` is no possible directory.
+    Variable,
+    /// No variable, and the library does not lie in a stage.
+    NoStage,
+    /// The stage's directory cannot be opened.
+    Gone,
+    /// Its owner or mode.
+    Foreign,
+    /// The index cannot be mapped.
+    NoIndex,
+    /// The state file cannot be mapped.
+    NoState,
+    /// The index is cut short or was not finished.
+    ShortIndex,
+    /// The index is no index.
+    OtherFile,
+    /// Another pyshm wrote the index.
+    OtherVersion,
+    /// The index's head is not as it was written.
+    BadIndex,
+    /// The state file's header is not as it was written.
+    BadState,
+    /// The index was made for another directory.
+    Elsewhere,
+    /// The process changed its root.
+    OtherRoot,
+}
+
+/// What is said of each, in their order. One text, because pointers to many would be relocations in every process.
+const TEXTS: &str = "the program gains privileges
+PYSHM_DISABLE is set
+PYSHM_STAGE is no usable absolute path
+libpyshm.so does not lie in a stage and PYSHM_STAGE is not set
+the stage's directory cannot be opened
+the stage's directory belongs to another user, or others may write there
+the stage's index is missing, too short or not this user's
+the stage's state file is missing, too short or not this user's
+the stage's index is truncated
+the stage's index was not written by pyshm
+another version of pyshm wrote the stage's index
+the head of the stage's index is damaged
+the header of the stage's state file is damaged
+the stage's index was made for another directory
+the process changed its root directory";
+
+impl From<FormatError> for Inert {
+    fn from(e: FormatError) -> Self {
+        match e {
+            FormatError::Truncated => Self::ShortIndex,
+            FormatError::Magic => Self::OtherFile,
+            FormatError::Version(_) => Self::OtherVersion,
+            FormatError::Damaged => Self::BadIndex,
+        }
+    }
+}
+
+/// Says it, if it is asked for. Called by the constructor.
+pub fn start(stage: Option<&Stage>) {
+    if matches!(env::get(ENV_LOG.as_bytes()), None | Some(b"" | b"0")) {
+        return;
+    }
+    let dir = stage.map(Stage::dir).or(directory().ok()).unwrap_or(b"");
+    let (what, why) = match (stage, why_inert()) {
+        (Some(_), _) => ("active", ""),
+        // Not even by a variable does the user make a program speak that may do more than he.
+        (None, why) if why <= Inert::Privileged as u8 => return,
+        (None, why) => {
+            let number = usize::from(why - Inert::Privileged as u8);
+            ("inactive: ", TEXTS.split('\n').nth(number).unwrap_or(""))
+        }
+    };
+    let (open, close) = if dir.is_empty() { ("", "") } else { (" (", ")") };
+    let mut line = [0u8; 1280];
+    let mut len = 0;
+    // A directory that is too long for a stage is cut.
+    let cut = dir.get(..1024).unwrap_or(dir);
+    for part in ["pyshm: ", what, why, open].map(str::as_bytes).into_iter().chain([
+        cut,
+        close.as_bytes(),
+        b"\n",
+    ]) {
+        let Some(room) = line.get_mut(len..len + part.len()) else { return };
+        room.copy_from_slice(part);
+        len += part.len();
+    }
+    // SAFETY: the kernel reads `len` bytes of `line`. One call, so that lines of many ranks do not mix.
+    let _ = unsafe { sys::syscall(libc::SYS_write, [2, line.as_ptr() as usize, len, 0, 0, 0]) };
+}
