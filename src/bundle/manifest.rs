@@ -4,7 +4,8 @@
 //! a directory of the same manifest as its parent, and appears once. Whoever writes files by it can therefore
 //! never leave the tree, nor write through a symbolic link.
 //!
-//! Its bytes are `PYSHMMF1`, the version as a little-endian `u32`, and the structure in postcard's wire format.
+//! Its bytes are `PYSHMMF1`, the version as a little-endian `u32`, and the structure in postcard's wire format; since
+//! version 2 the extended attributes follow. A bundle of version 1 is read as one that knows of none.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -15,13 +16,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::xattr::Xattrs;
 use super::{frame, walk};
 use crate::error::{Error, Result};
 
 /// The first bytes of a manifest.
 pub const MAGIC: [u8; 8] = *b"PYSHMMF1";
 /// Version of the structure.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Name of the manifest's tar member.
 pub const MEMBER: &str = ".pyshm/manifest";
 /// The longest path that Linux takes, with its NUL.
@@ -42,6 +44,9 @@ pub struct Manifest {
     pub entries: Vec<EntryRecord>,
     /// The frames behind the manifest's, in the order of the stream.
     pub frames: Vec<FrameRecord>,
+    /// The entries' extended attributes; `None` where they were not recorded.
+    #[serde(skip)]
+    pub xattrs: Option<Xattrs>,
 }
 
 /// What a path that the bundle does not know means.
@@ -170,7 +175,9 @@ impl Manifest {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&VERSION.to_le_bytes());
-        postcard::to_extend(self, bytes).expect("a manifest has only types that postcard writes")
+        postcard::to_extend(self, bytes)
+            .and_then(|bytes| postcard::to_extend(&self.xattrs, bytes))
+            .expect("a manifest has only types that postcard writes")
     }
 
     /// Reads and checks the bytes of a manifest.
@@ -181,12 +188,18 @@ impl Manifest {
         let rest = bytes.strip_prefix(&MAGIC).ok_or("its manifest is not one of pyshm's")?;
         let (version, body) = rest.split_first_chunk::<4>().ok_or("its manifest is truncated")?;
         let version = u32::from_le_bytes(*version);
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(format!("its format version is {version}, which this pyshm does not know"));
         }
-        let manifest: Self =
-            postcard::from_bytes(body).map_err(|e| format!("its manifest is damaged ({e})"))?;
+        let damaged = |e| format!("its manifest is damaged ({e})");
+        let (mut manifest, rest): (Self, _) = postcard::take_from_bytes(body).map_err(damaged)?;
+        if version > 1 {
+            manifest.xattrs = postcard::from_bytes(rest).map_err(damaged)?;
+        }
         manifest.check()?;
+        if let Some(xattrs) = &manifest.xattrs {
+            xattrs.check(manifest.entries.len())?;
+        }
         Ok(manifest)
     }
 

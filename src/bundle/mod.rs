@@ -18,6 +18,7 @@ pub mod manifest;
 mod pack;
 pub(crate) mod reader;
 mod walk;
+pub mod xattr;
 
 pub use manifest::{Manifest, Mode};
 pub use pack::{PackOptions, PackReport, PrefixSpec, pack};

@@ -21,6 +21,7 @@ use super::frame::{Codec, Cutter};
 use super::head::Head;
 use super::manifest::{self, EntryKind, EntryRecord, FrameRecord, Manifest, Mode, PrefixRecord};
 use super::walk::{self, Found};
+use super::xattr::{Collector, Xattrs};
 use crate::error::{Error, Result};
 use crate::run::cleanup;
 use crate::{progress, runpath};
@@ -84,12 +85,13 @@ pub fn pack(prefixes: &[PrefixSpec], output: &Path, options: &PackOptions) -> Re
     } else {
         progress::byte_bar("packing", raw_bytes)
     };
-    let (entries, frames) = write_frames(&found, &temporary.frames, codec, level, &bar)?;
+    let (entries, xattrs, frames) = write_frames(&found, &temporary.frames, codec, level, &bar)?;
     bar.finish_and_clear();
 
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let tool = concat!("pyshm ", env!("CARGO_PKG_VERSION")).to_string();
-    let manifest = Manifest { tool, created, codec, prefixes, entries, frames };
+    let xattrs = Some(xattrs);
+    let manifest = Manifest { tool, created, codec, prefixes, entries, frames, xattrs };
     if let Some(path) = manifest.changed()? {
         return Err(changed_meanwhile(&path));
     }
@@ -152,14 +154,14 @@ fn changed_meanwhile(path: &Path) -> Error {
     ))
 }
 
-/// Writes all frames to `file` and returns the entries and frames of the manifest.
+/// Writes all frames to `file` and returns the entries, their extended attributes and the frames of the manifest.
 fn write_frames(
     found: &[Found],
     file: &File,
     codec: Codec,
     level: i32,
     bar: &ProgressBar,
-) -> Result<(Vec<EntryRecord>, Vec<FrameRecord>)> {
+) -> Result<(Vec<EntryRecord>, Xattrs, Vec<FrameRecord>)> {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let (raw_to, raw_from) = mpsc::sync_channel::<(usize, Vec<u8>)>(threads);
     let (packed_to, packed_from) = mpsc::sync_channel::<(usize, io::Result<Packed>)>(threads);
@@ -192,9 +194,9 @@ fn write_frames(
         let frames = writer.join().unwrap_or_else(|_| Err(io::Error::other("the writer stopped")));
         // A failure to write stops the compressors and then the reader: it is the one to report.
         let frames = frames.map_err(Error::system("write the bundle's frames"))?;
-        let entries = entries?;
+        let (entries, xattrs) = entries?;
         finished.map_err(Error::system("write the bundle's frames"))?;
-        Ok((entries, frames))
+        Ok((entries, xattrs, frames))
     })
 }
 
@@ -238,10 +240,11 @@ fn write_tar<F>(
     found: &[Found],
     cutter: &mut Cutter<F>,
     bar: &ProgressBar,
-) -> Result<Vec<EntryRecord>>
+) -> Result<(Vec<EntryRecord>, Xattrs)>
 where
     F: FnMut(Vec<u8>) -> io::Result<()>,
 {
+    let mut xattrs = Collector::default();
     let mut first_names: HashMap<(u64, u64), u32> = HashMap::new();
     let mut entries: Vec<EntryRecord> = Vec::with_capacity(found.len());
     let mut tar = tar::Builder::new(cutter);
@@ -278,10 +281,11 @@ where
             kind
         };
         tar.get_mut().entry_ends().map_err(sink)?;
+        xattrs.add(item, kind == EntryKind::Remote);
         entries.push(EntryRecord { path: bytes_of(&item.path), kind, stat });
     }
     tar.finish().map_err(sink)?;
-    Ok(entries)
+    Ok((entries, xattrs.finish()))
 }
 
 fn append_file<F>(

@@ -8,14 +8,15 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use pyshm_format::build::{IndexBuilder, NewEntry};
+use pyshm_format::build::{IndexBuilder, NewEntry, NewXattrs, XattrsId};
 use pyshm_format::index::FLAG_NOEXEC;
-use pyshm_format::record::ENTRY_REMOTE;
+use pyshm_format::record::{ENTRY_ACL, ENTRY_REMOTE};
 use pyshm_format::{Kind, PrefixMode, Stat, Time};
 
 use super::space;
 use super::tree::Edited;
 use crate::bundle::manifest::{EntryKind, EntryStat, Manifest, Mode};
+use crate::bundle::xattr::XattrSet;
 
 /// The bytes of the index of `manifests` for the stage whose final directory is `stage`.
 pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Vec<u8> {
@@ -36,8 +37,9 @@ pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Ve
             }
             numbers.push((prefix.path(), number));
         }
+        let sets = xattrs(manifest, &mut builder);
         let mut devices = HashMap::new();
-        for entry in &manifest.entries {
+        for (number, entry) in manifest.entries.iter().enumerate() {
             // The first path of a device in the manifest's order is where it is mounted, or the prefix.
             let here = || entry.path().symlink_metadata().map_or(entry.stat.dev, |m| m.dev());
             let device = *devices.entry(entry.stat.dev).or_insert_with(here);
@@ -51,19 +53,35 @@ pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Ve
             };
             let prefix =
                 numbers.iter().find(|(path, _)| entry.path().starts_with(path)).map_or(0, |p| p.1);
+            let known = manifest.xattrs.as_ref();
+            let acl = known.and_then(|x| x.set(number)).is_some_and(XattrSet::has_acl);
+            let remote = entry.kind == EntryKind::Remote;
             builder.entry(&NewEntry {
                 path: &entry.path,
                 kind,
-                flags: if entry.kind == EntryKind::Remote { ENTRY_REMOTE } else { 0 },
+                flags: if remote { ENTRY_REMOTE } else { 0 } | if acl { ENTRY_ACL } else { 0 },
                 target,
                 edited: edited.contains(entry.path.as_slice()),
                 prefix,
-                xattrs: None,
+                xattrs: known.and_then(|x| sets.get(*x.of.get(number)? as usize)).copied(),
                 stat: with_device(&entry.stat, device),
             });
         }
     }
     builder.finish()
+}
+
+/// Puts the sets of extended attributes of a manifest into the index, in their order.
+fn xattrs(manifest: &Manifest, builder: &mut IndexBuilder) -> Vec<XattrsId> {
+    let add = |set: &XattrSet| {
+        let values: Vec<(&[u8], Option<&[u8]>)> = set
+            .values
+            .iter()
+            .map(|(n, v)| (n.as_slice(), v.as_ref().map(|v| v.as_slice())))
+            .collect();
+        builder.xattrs(&NewXattrs { list: set.list, missing: set.missing, values: &values })
+    };
+    manifest.xattrs.iter().flat_map(|x| &x.sets).map(add).collect()
 }
 
 fn with_device(stat: &EntryStat, dev: u64) -> Stat {

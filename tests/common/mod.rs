@@ -163,6 +163,7 @@ pub fn write_hostile(bundle: &Path, entries: Vec<Hostile>) {
         }],
         entries: all.into_iter().map(|e| e.0).collect(),
         frames: vec![frame],
+        xattrs: None,
     };
     let body = manifest.to_bytes();
     let mut header = tar::Header::new_gnu();
