@@ -7,9 +7,9 @@
 //! What must stay true, and is checked by a model of all interleavings (`tests/checks/diverged-model.sh`): whoever
 //! sees anything that a process did after its [`Diverged::mark`] returned sees the mark too, whoever inserted it.
 
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 use core::sync::atomic::{AtomicU64, Ordering};
-#[cfg(loom)]
+#[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
 use crate::state::{self, Mark};
@@ -122,3 +122,7 @@ impl<'a> Diverged<'a> {
         }
     }
 }
+
+#[cfg(all(loom, test))]
+#[path = "diverged_model.rs"]
+mod model;

@@ -1,0 +1,124 @@
+//! Every interleaving of processes that mark and look, by loom. Built and run by `tests/checks/diverged-model.sh`.
+//!
+//! A process marks, then changes the original; here the change is a flag. The kernel orders a change before whoever
+//! sees it, as release and acquire do.
+
+extern crate std;
+use std::vec::Vec;
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::*;
+
+/// A set with few slots, so that all its states can be visited.
+struct Table {
+    count: AtomicU64,
+    subtrees: AtomicU64,
+    full: AtomicU64,
+    set: [AtomicU64; 4],
+    /// What each writer changed.
+    changed: [AtomicU64; 3],
+}
+
+impl Table {
+    fn new() -> Arc<Self> {
+        let word = || AtomicU64::new(0);
+        Arc::new(Self {
+            count: word(),
+            subtrees: word(),
+            full: word(),
+            set: [word(), word(), word(), word()],
+            changed: [word(), word(), word()],
+        })
+    }
+
+    fn set(&self) -> Diverged<'_> {
+        let Self { count, subtrees, full, set, .. } = self;
+        Diverged { count, subtrees, full, counters: &[], set }
+    }
+
+    /// Marks, then changes.
+    fn write(&self, writer: usize, mark: Mark, hash: u64) {
+        self.set().mark(mark, hash);
+        self.changed[writer].store(1, Ordering::Release);
+    }
+
+    fn has_changed(&self, writer: usize) -> bool {
+        self.changed[writer].load(Ordering::Acquire) == 1
+    }
+}
+
+/// Hashes whose marks start their search at the same slot.
+fn colliding(mark: Mark) -> impl Iterator<Item = u64> {
+    (1..).map(|n| n * 0x1234_5678_9abc).filter(move |h| Mark::slot(mark.word(*h), 4) == 3)
+}
+
+/// Two writers and a reader who looks at both changes, in both orders by the model's choice.
+fn two_writers(mark: Mark, hashes: [u64; 2], subtree: bool) {
+    loom::model(move || {
+        let table = Table::new();
+        let writers: Vec<_> = hashes
+            .into_iter()
+            .enumerate()
+            .map(|(writer, hash)| {
+                let table = table.clone();
+                thread::spawn(move || table.write(writer, mark, hash))
+            })
+            .collect();
+        for (writer, hash) in hashes.into_iter().enumerate() {
+            if table.has_changed(writer) {
+                assert!(table.set().any() && table.set().has(mark, hash));
+                assert!(!subtree || table.set().any_subtree());
+            }
+        }
+        writers.into_iter().for_each(|w| w.join().unwrap());
+        assert!(hashes.iter().all(|h| table.set().has(mark, *h)));
+    });
+}
+
+#[test]
+fn loom_a_change_is_never_seen_without_its_mark() {
+    let mut hashes = colliding(Mark::Path);
+    two_writers(Mark::Path, [hashes.next().unwrap(), hashes.next().unwrap()], false);
+}
+
+#[test]
+fn loom_the_same_mark_of_two_is_seen_with_either_change() {
+    let hash = colliding(Mark::Path).next().unwrap();
+    two_writers(Mark::Path, [hash, hash], false);
+}
+
+#[test]
+fn loom_a_subtree_is_announced_with_its_mark() {
+    let hash = colliding(Mark::Subtree).next().unwrap();
+    two_writers(Mark::Subtree, [hash, hash], true);
+}
+
+#[test]
+fn loom_a_set_that_fills_up_loses_no_mark() {
+    let hashes: Vec<u64> = colliding(Mark::Subtree).take(5).collect();
+    let mut model = loom::model::Builder::new();
+    // All interleavings of three writers would take hours; bugs show with few switches.
+    model.preemption_bound = Some(2);
+    model.check(move || {
+        let table = Table::new();
+        table.set().mark(Mark::Path, hashes[3]);
+        table.set().mark(Mark::Path, hashes[4]);
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let (table, hash) = (table.clone(), hashes[writer]);
+                thread::spawn(move || table.write(writer, Mark::Subtree, hash))
+            })
+            .collect();
+        table.write(2, Mark::Subtree, hashes[2]);
+        for (writer, hash) in hashes.iter().enumerate().take(3) {
+            if table.has_changed(writer) {
+                assert!(table.set().has(Mark::Subtree, *hash) && table.set().any_subtree());
+            }
+        }
+        writers.into_iter().for_each(|w| w.join().unwrap());
+        assert!(hashes[..3].iter().all(|h| table.set().has(Mark::Subtree, *h)));
+        assert!(table.set().any_subtree());
+    });
+}
