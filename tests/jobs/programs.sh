@@ -51,7 +51,7 @@ PATH=$p/bin:$PATH; type tool; type -a tool; type no-such-tool; command -v tool; 
 tool a "b c"; by-tool d; no-such-tool; "$p/docs/words"; "$p/bin"
 compgen -f "$p/d" | sort; compgen -c to | grep -x tool; ( exec "$p/bin/tool" replaced )
 ( exec -a other bash -c 'echo $0'; )
-trap 'echo leaving' EXIT; bash "$p/bin/tool" by bash; coproc "$p/bin/tool" co; cat <&"${COPROC[0]}"; wait
+trap 'echo leaving' EXIT; bash "$p/bin/tool" by bash; coproc cat "$p/docs/words" -; exec 8<&"${COPROC[0]}"; eval "exec ${COPROC[1]}>&-"; cat <&8; wait
 "$p/bin/tool" in the background & wait
 source no-such-library; eval ". $p/library.sh"; env -i "$p/bin/tool" without environment; test -r "$p/docs/private"
 echo $?; shopt -u globstar nullglob dotglob
@@ -84,7 +84,7 @@ md5sum "$1/docs/words" | md5sum -c; b2sum <"$1/data/numbers"
 SH
   reads_script "text utilities" "$p" <<'SH'
 cat "$1/docs/words" "$1/no-such" "$1/docs"; head -c 20 "$1/data/numbers"; tail -n 3 "$1/data/numbers"
-tail -c +108880 "$1/data/numbers"; wc "$1"/docs/words "$1"/data/numbers; sort -rn "$1/data/numbers" | head -n 2
+tail -c +108880 "$1/data/numbers"; wc "$1"/docs/words "$1"/data/numbers; sort -rn "$1/data/numbers" | sed -n 1,2p
 uniq -c "$1/docs/words"; cut -c 1-3 "$1/docs/words"; tac "$1/docs/words"; od -c "$1/data/junk"; nl "$1/docs/words"
 paste "$1/docs/words" "$1/docs/a b"; join "$1/docs/words" "$1/data/words.linked"
 comm "$1/docs/words" "$1/data/words.linked"; cmp "$1/data/numbers" "$1/data/zeros"; split -n 1/3 "$1/docs/words"
@@ -331,7 +331,7 @@ git blame -s sub/5; git ls-files -s; git cat-file -p HEAD^{tree}; git rev-parse 
 git branch -avv; git tag -n; git describe --tags; git grep -n 299; git fsck --full 2>&1 | sort
 git rev-list --objects --all | wc -l; git count-objects
 git for-each-ref; git check-ignore -v x.o; git config --list --local; git -C sub log -1 --format=%H
-git archive HEAD | tar -t; git verify-pack -v .git/objects/pack/*.idx | tail -n 2; git reflog | head -n 2
+git archive HEAD | tar -t; git verify-pack -v .git/objects/pack/*.idx | tail -n 2; git reflog | sed -n 1,2p
 git merge-base main other; git stash list; git bundle create - HEAD 2>/dev/null | wc -l; git shortlog -sn HEAD
 cd sub && git ls-files ..; git rev-parse --show-cdup
 SH

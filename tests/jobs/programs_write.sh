@@ -163,13 +163,13 @@ test_git() {
 cd "$1"; git status --short; echo changed >>file1; echo new >new; git status --short; git add -A
 git diff --cached --stat; git commit -qm "on top"; git log --oneline --stat -2; git mv file2 moved; git rm -q sub/1
 git commit -qm moved; ls; git status; git stash list; echo dirty >>file3; git stash -q; git stash pop -q
-git checkout -q -- file3; git tag -a v1 -m v1; git show --stat v1 | head -n 3; git rev-parse HEAD HEAD^{tree}
+git checkout -q -- file3; git tag -a v1 -m v1; git show --stat v1 | sed -n 1,3p; git rev-parse HEAD HEAD^{tree}
 git fsck 2>&1 | sort
 SH
   writes_script "git branches" "$p" <<'SH'
 cd "$1"; git checkout -q other; ls; seq 5 >file9; git add . ; git commit -qm other; git checkout -q main
-git merge -q -m merged other; git log --oneline --graph; git cherry-pick other 2>&1 | head -n 1
-git reset -q --hard HEAD~1; git rebase -q other; git log --oneline; git branch -d other 2>&1 | head -n 1
+git merge -q -m merged other; git log --oneline --graph; git cherry-pick other 2>&1 | sed -n 1,1p
+git reset -q --hard HEAD~1; git rebase -q other; git log --oneline; git branch -d other 2>&1 | sed -n 1,1p
 git revert --no-edit HEAD; cat sub/3; git clean -fdxq; git reset -q --hard HEAD~2; ls; git reflog | wc -l
 git config user.name B; git config --get user.name
 SH
