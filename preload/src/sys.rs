@@ -126,6 +126,21 @@ pub fn fstat(fd: c_int) -> Result<libc::stat> {
     Ok(unsafe { st.assume_init() })
 }
 
+/// `lstat`.
+///
+/// # Safety
+/// `path` must be a C string or a pointer that the kernel may refuse.
+#[allow(dead_code)] // the trampoline lists no directories
+pub unsafe fn lstat(path: *const c_char) -> Result<libc::stat> {
+    let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
+    let flags = libc::AT_SYMLINK_NOFOLLOW as usize;
+    let a = [libc::AT_FDCWD as usize, path as usize, st.as_mut_ptr() as usize, flags, 0, 0];
+    // SAFETY: the kernel checks `path` and writes one `struct stat`.
+    unsafe { syscall(libc::SYS_newfstatat, a) }?;
+    // SAFETY: the call succeeded and filled it.
+    Ok(unsafe { st.assume_init() })
+}
+
 /// `faccessat` for the effective or the real user.
 ///
 /// # Safety

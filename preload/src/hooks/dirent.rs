@@ -9,7 +9,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use libc::{AT_FDCWD, DIR, dirent};
-use pyshm_format::{Entry, Kind};
+use pyshm_format::{Entry, Kind, Lookup};
 
 use crate::hooks::open::retry;
 use crate::paths::{Answer, ask};
@@ -72,28 +72,32 @@ unsafe fn correct(parent: &Entry<'static>, entry: *mut dirent) {
     let name = unsafe { core::ffi::CStr::from_ptr((&raw const (*entry).d_name).cast()) }.to_bytes();
     let mut buf = [0u8; PATH_MAX];
     let dir = parent.path();
-    let found = match name {
-        b"." => Some(*parent),
-        b".." => {
-            let n = dir.iter().rposition(|&b| b == b'/').unwrap_or(0);
-            stage.index().lookup(&dir[..n])
-        }
-        _ => {
-            let n = dir.len() + 1 + name.len();
-            let Some(path) = buf.get_mut(..n) else { return };
-            path[..dir.len()].copy_from_slice(dir);
-            path[dir.len()] = b'/';
-            path[dir.len() + 1..].copy_from_slice(name);
-            stage.index().lookup(path)
-        }
+    let n = match name {
+        b"." => dir.len(),
+        b".." => dir.iter().rposition(|&b| b == b'/').unwrap_or(0),
+        _ => dir.len() + 1 + name.len(),
     };
-    let Some(e) = found else { return };
-    let s = e.stat();
+    for part in [(0, dir), (dir.len(), b"/"), (dir.len() + 1, name)] {
+        let Some(to) = buf.get_mut(part.0..part.0 + part.1.len()) else { return };
+        to.copy_from_slice(part.1);
+    }
+    let Some(end) = buf.get_mut(n) else { return };
+    *end = 0;
+    let (ino, mode, other) = match stage.index().find(&buf[..n]) {
+        Lookup::Found(e) => (e.stat().ino, e.stat().mode, e.kind() == Kind::Other),
+        Lookup::Absent => return,
+        // Its entry is damaged: the original says it.
+        // SAFETY: there is a NUL behind the path.
+        Lookup::Damaged => match unsafe { sys::lstat(buf.as_ptr().cast()) } {
+            Ok(st) => (st.st_ino, st.st_mode, true),
+            Err(_) => return,
+        },
+    };
     // SAFETY: a filled entry is writable: it lies in the stream's or the caller's buffer.
     unsafe {
-        (*entry).d_ino = s.ino;
-        if e.kind() == Kind::Other || (*entry).d_type != libc::DT_UNKNOWN {
-            (*entry).d_type = ((s.mode & libc::S_IFMT) >> 12) as u8;
+        (*entry).d_ino = ino;
+        if other || (*entry).d_type != libc::DT_UNKNOWN {
+            (*entry).d_type = ((mode & libc::S_IFMT) >> 12) as u8;
         }
     }
 }
