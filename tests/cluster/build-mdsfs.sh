@@ -1,11 +1,12 @@
 #!/bin/bash
-# build-mdsfs.sh [OUT]: builds mdsfs.c (default target/test-tools/mdsfs) where it is older than its source; prints OUT.
+# build-mdsfs.sh [OUT]: builds mdsfs (default target/test-tools/mdsfs) where it is older than its sources; prints OUT.
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/common.sh"
 source=$CHECKOUT/tests/cluster/mdsfs.c
 out=${1:-$CHECKOUT/target/test-tools/mdsfs}
 mkdir -p "$(dirname "$out")"
-if [ ! -e "$out" ] || [ "$source" -nt "$out" ] || [ "${source%mdsfs.c}mdsqueue.h" -nt "$out" ]; then
+stale() { local part; for part in "${source%fs.c}"*.[ch]; do [ ! "$part" -nt "$out" ] || return 0; done; [ ! -e "$out" ]; }
+if stale; then
     # shellcheck disable=SC2046
     gcc -O2 -Wall -Wextra -o "$out.$$" "$source" $(pkg-config --cflags --libs fuse3) -lpthread
     mv "$out.$$" "$out"

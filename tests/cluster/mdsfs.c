@@ -1,13 +1,14 @@
 /*
  * mdsfs: a stand-in for a parallel file system whose metadata server is slow and shared by all nodes.
  *
- *   mdsfs SRC MNT STATE                              mounts SRC read-only on MNT, in the background
+ *   mdsfs [-f] [-w] SRC MNT STATE                    mounts SRC on MNT, read-only without -w, in the background; with -f
+ *                                                    in the foreground, says "mounted", and ends with its parent
  *   mdsfs set STATE OPS_PER_S LATENCY_US [MB_PER_S]  0 = no limit
  *   mdsfs stat STATE | reset STATE                   prints or clears the counters
  *
  * STATE is a file that every mount maps: it holds one queue for metadata, one for data, and the counters of all nodes
  * together. Mount once in each node: each then has a kernel cache of its own, kept for $MDSFS_TIMEOUT seconds
- * (default 60; 0: none). Directory listings carry no attributes.
+ * (default 60; 0: none). Directory listings carry no attributes. Access is checked by the kernel from owners and modes.
  *
  * Must stay true: every request that a metadata server would see passes mds() exactly once, whatever its result.
  * Built by build-mdsfs.sh.
@@ -18,45 +19,24 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
-#include <pthread.h>
-#include <search.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "mdsqueue.h"
+#include "mdsnode.h"
 
 static double cache_seconds = 60;
+static int writable;
 
-/* An inode number is the address of its node; nodes live as long as the mount. */
-struct node {
-    char *path;
-};
-static struct node root;
-static void *nodes;
-static pthread_mutex_t nodes_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static int compare(const void *a, const void *b) {
-    return strcmp(((const struct node *)a)->path, ((const struct node *)b)->path);
-}
-
-static struct node *node_of(fuse_ino_t ino) { return ino == FUSE_ROOT_ID ? &root : (struct node *)ino; }
-
-static struct node *node_for(char *path) {
-    struct node key = {path}, *node = NULL;
-    pthread_mutex_lock(&nodes_lock);
-    struct node **found = tfind(&key, &nodes, compare);
-    if (found) {
-        node = *found;
-    } else if ((node = malloc(sizeof *node)) && (node->path = strdup(path))) {
-        tsearch(node, &nodes, compare);
-    }
-    pthread_mutex_unlock(&nodes_lock);
-    return node;
-}
+#include "mdswrite.h"
 
 static void do_init(void *user, struct fuse_conn_info *connection) {
     (void)user;
@@ -67,34 +47,22 @@ static void do_init(void *user, struct fuse_conn_info *connection) {
 }
 
 static void do_lookup(fuse_req_t request, fuse_ino_t parent, const char *name) {
-    char path[4096];
-    struct fuse_entry_param entry = {.attr_timeout = cache_seconds, .entry_timeout = cache_seconds};
-    snprintf(path, sizeof path, "%s/%s", node_of(parent)->path, name);
-    if (lstat(path, &entry.attr) < 0) {
-        int error = errno;
-        mds(NEGATIVE);
-        if (error == ENOENT)
-            fuse_reply_entry(request, &entry); /* inode 0: the kernel remembers that it is not there */
-        else
-            fuse_reply_err(request, error);
-        return;
-    }
-    mds(LOOKUP);
-    struct node *node = node_for(path);
-    if (!node) {
-        fuse_reply_err(request, ENOMEM);
-        return;
-    }
-    entry.ino = (fuse_ino_t)node;
-    entry.generation = 1;
-    fuse_reply_entry(request, &entry);
+    struct fuse_entry_param entry = {.attr_timeout = cache_seconds, .entry_timeout = cache_seconds, .generation = 1};
+    struct node *node = node_at(fd_of(parent), name, &entry.attr);
+    int error = errno;
+    mds(node ? LOOKUP : NEGATIVE);
+    entry.ino = (fuse_ino_t)node; /* inode 0: the kernel remembers that it is not there */
+    if (node || error == ENOENT)
+        fuse_reply_entry(request, &entry);
+    else
+        fuse_reply_err(request, error);
 }
 
 static void do_getattr(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file) {
     struct stat s;
     (void)file;
     mds(GETATTR);
-    if (lstat(node_of(ino)->path, &s) < 0)
+    if (fstat(fd_of(ino), &s) < 0)
         fuse_reply_err(request, errno);
     else
         fuse_reply_attr(request, &s, cache_seconds);
@@ -103,7 +71,7 @@ static void do_getattr(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info
 static void do_readlink(fuse_req_t request, fuse_ino_t ino) {
     char target[4097];
     mds(READLINK);
-    ssize_t length = readlink(node_of(ino)->path, target, sizeof target - 1);
+    ssize_t length = readlinkat(fd_of(ino), "", target, sizeof target - 1);
     if (length < 0) {
         fuse_reply_err(request, errno);
         return;
@@ -114,11 +82,11 @@ static void do_readlink(fuse_req_t request, fuse_ino_t ino) {
 
 static void do_open(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file) {
     mds(OPEN);
-    if ((file->flags & O_ACCMODE) != O_RDONLY) {
+    if (!writable && (file->flags & O_ACCMODE) != O_RDONLY) {
         fuse_reply_err(request, EROFS);
         return;
     }
-    int fd = open(node_of(ino)->path, O_RDONLY | O_CLOEXEC);
+    int fd = open(name_of(ino).text, (file->flags & (O_ACCMODE | O_APPEND | O_TRUNC)) | O_CLOEXEC);
     if (fd < 0) {
         fuse_reply_err(request, errno);
         return;
@@ -141,13 +109,14 @@ static void do_read(fuse_req_t request, fuse_ino_t ino, size_t size, off_t offse
     data.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
     data.buf[0].fd = file->fh;
     data.buf[0].pos = offset;
-    oss(size);
+    oss(READ, size);
     fuse_reply_data(request, &data, FUSE_BUF_SPLICE_MOVE);
 }
 
 static void do_opendir(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info *file) {
     mds(OPENDIR);
-    DIR *directory = opendir(node_of(ino)->path);
+    int fd = openat(fd_of(ino), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
     if (!directory) {
         fuse_reply_err(request, errno);
         return;
@@ -197,29 +166,75 @@ static void do_releasedir(fuse_req_t request, fuse_ino_t ino, struct fuse_file_i
 static void do_statfs(fuse_req_t request, fuse_ino_t ino) {
     struct statvfs s;
     mds(STATFS);
-    if (statvfs(node_of(ino)->path, &s) < 0)
+    if (fstatvfs(fd_of(ino), &s) < 0)
         fuse_reply_err(request, errno);
     else
         fuse_reply_statfs(request, &s);
 }
 
+/* What a call that fills a buffer gave; a size of 0 asks for the size alone. */
+static void reply_value(fuse_req_t request, char *value, size_t size, ssize_t length) {
+    if (length < 0)
+        fuse_reply_err(request, errno);
+    else if (size == 0)
+        fuse_reply_xattr(request, length);
+    else
+        fuse_reply_buf(request, value, length);
+}
+
+static void do_getxattr(fuse_req_t request, fuse_ino_t ino, const char *name, size_t size) {
+    char value[65536];
+    mds(GETXATTR);
+    size_t room = size < sizeof value ? size : sizeof value;
+    reply_value(request, value, size, getxattr(name_of(ino).text, name, value, room));
+}
+
+static void do_listxattr(fuse_req_t request, fuse_ino_t ino, size_t size) {
+    char names[65536];
+    mds(LISTXATTR);
+    size_t room = size < sizeof names ? size : sizeof names;
+    reply_value(request, names, size, listxattr(name_of(ino).text, names, room));
+}
+
+/* On a mount without -w the kernel never asks for those that write. */
 static const struct fuse_lowlevel_ops operations = {
-    .init = do_init,         .lookup = do_lookup,   .getattr = do_getattr, .readlink = do_readlink,
-    .open = do_open,         .release = do_release, .read = do_read,       .opendir = do_opendir,
-    .readdir = do_readdir,   .releasedir = do_releasedir, .statfs = do_statfs,
+    .init = do_init,           .lookup = do_lookup,     .getattr = do_getattr,   .readlink = do_readlink,
+    .open = do_open,           .release = do_release,   .read = do_read,         .opendir = do_opendir,
+    .readdir = do_readdir,     .releasedir = do_releasedir, .statfs = do_statfs, .getxattr = do_getxattr,
+    .listxattr = do_listxattr, .setattr = do_setattr,   .create = do_create,     .mknod = do_mknod,
+    .mkdir = do_mkdir,         .symlink = do_symlink,   .link = do_link,         .unlink = do_unlink,
+    .rmdir = do_rmdir,         .rename = do_rename,     .write_buf = do_write,   .fallocate = do_fallocate,
+    .setxattr = do_setxattr,   .removexattr = do_removexattr,
 };
 
-static int serve(const char *source, const char *mount_point) {
-    char *words[] = {"mdsfs", "-o", "ro,allow_other,default_permissions,fsname=mdsfs,subtype=mds", NULL};
-    struct fuse_args arguments = FUSE_ARGS_INIT(3, words);
-    if (!(root.path = realpath(source, NULL))) {
+static int serve(const char *source, const char *mount_point, int foreground) {
+    char options[128];
+    struct rlimit files;
+    struct fuse_args arguments = FUSE_ARGS_INIT(0, NULL);
+    /* Others may be let in by root alone, unless /etc/fuse.conf says more. */
+    snprintf(options, sizeof options, "-o%s,%sdefault_permissions,fsname=mdsfs,subtype=mds", writable ? "rw" : "ro",
+             geteuid() == 0 ? "allow_other," : "");
+    if (fuse_opt_add_arg(&arguments, "mdsfs") || fuse_opt_add_arg(&arguments, options))
+        return 1;
+    if ((root.fd = open(source, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0) {
         perror(source);
         return 1;
+    }
+    umask(0);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* each node holds one */
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
     }
     struct fuse_session *session = fuse_session_new(&arguments, &operations, sizeof operations, NULL);
     if (!session || fuse_set_signal_handlers(session) || fuse_session_mount(session, mount_point))
         return 1;
-    fuse_daemonize(0);
+    if (foreground) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        puts("mounted");
+        fflush(stdout);
+    } else {
+        fuse_daemonize(0);
+    }
     struct fuse_loop_config *loop = fuse_loop_cfg_create();
     fuse_loop_cfg_set_clone_fd(loop, 1);
     fuse_loop_cfg_set_max_threads(loop, 256); /* each waiting request holds one */
@@ -245,7 +260,7 @@ int main(int argc, char **argv) {
     }
     if (argc == 3 && !strcmp(word, "reset")) {
         shared = map(argv[2]);
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < OPS; i++)
             shared->count[i] = 0;
         shared->waited_ns = 0;
         return 0;
@@ -258,12 +273,21 @@ int main(int argc, char **argv) {
             shared->oss_rate_mb = atol(argv[5]);
         return 0;
     }
-    if (argc != 4) {
-        fprintf(stderr, "mdsfs SRC MNT STATE | stat|reset STATE | set STATE OPS_PER_S LATENCY_US [MB_PER_S]\n");
+    int option, foreground = 0;
+    while ((option = getopt(argc, argv, "+fw")) != -1) {
+        if (option == 'f')
+            foreground = 1;
+        else if (option == 'w')
+            writable = 1;
+        else
+            argc = 0;
+    }
+    if (argc - optind != 3) {
+        fprintf(stderr, "mdsfs [-f] [-w] SRC MNT STATE | stat|reset STATE | set STATE OPS_PER_S LATENCY_US [MB_PER_S]\n");
         return 2;
     }
     if (getenv("MDSFS_TIMEOUT"))
         cache_seconds = atof(getenv("MDSFS_TIMEOUT"));
-    shared = map(argv[3]);
-    return serve(argv[1], argv[2]);
+    shared = map(argv[optind + 2]);
+    return serve(argv[optind], argv[optind + 1], foreground);
 }

@@ -12,9 +12,16 @@
 #include <unistd.h>
 
 /* Those before CLOSE are the metadata server's; the rest are counted only. */
-enum op { LOOKUP, NEGATIVE, GETATTR, OPEN, OPENDIR, READDIR, READLINK, STATFS, CLOSE, READ, READ_BYTES, OPS };
-static const char *const op_names[OPS] = {"lookup",  "lookup_neg", "getattr", "open", "opendir",   "readdir",
-                                          "readlink", "statfs",    "close",   "read", "read_bytes"};
+enum op {
+    LOOKUP, NEGATIVE, GETATTR, OPEN, OPENDIR, READDIR, READLINK, STATFS, GETXATTR, LISTXATTR,
+    SETATTR, CREATE, MKNOD, MKDIR, SYMLINK, LINK, UNLINK, RMDIR, RENAME, SETXATTR, REMOVEXATTR,
+    CLOSE, READ, READ_BYTES, WRITE, WRITE_BYTES, OPS
+};
+static const char *const op_names[OPS] = {
+    "lookup", "lookup_neg", "getattr", "open", "opendir", "readdir", "readlink", "statfs", "getxattr", "listxattr",
+    "setattr", "create", "mknod", "mkdir", "symlink", "link", "unlink", "rmdir", "rename", "setxattr", "removexattr",
+    "close", "read", "read_bytes", "write", "write_bytes",
+};
 
 struct shared {
     _Atomic long mds_next; /* when the metadata queue is free again, ns of CLOCK_MONOTONIC */
@@ -23,7 +30,7 @@ struct shared {
     _Atomic long oss_rate_mb;
     _Atomic long oss_next; /* the same for data */
     _Atomic long waited_ns;
-    _Atomic long count[16];
+    _Atomic long count[OPS];
 };
 
 static struct shared *shared;
@@ -60,10 +67,11 @@ static void mds(enum op op) {
     }
 }
 
-static void oss(long bytes) {
+/* READ or WRITE; the counter of the bytes follows. */
+static void oss(enum op op, long bytes) {
     long rate = shared->oss_rate_mb;
-    shared->count[READ]++;
-    shared->count[READ_BYTES] += bytes;
+    shared->count[op]++;
+    shared->count[op + 1] += bytes;
     if (rate > 0)
         sleep_until(enqueue(&shared->oss_next, now(), bytes * 1000 / rate));
 }

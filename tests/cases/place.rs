@@ -1,0 +1,222 @@
+//! Where a case runs: a directory, a mount namespace, a stand-in for the shared file system, and a user.
+//!
+//! ```text
+//! /var/tmp/pyshm-case-…/
+//!     shared, bare     what the file system serves: for the preloaded run and for the bare one
+//!     mnt              where it is mounted
+//!     shm              node-local memory, for the stage
+//!     pyshm, probes    what is tested, and what it is tested with
+//! ```
+//!
+//! Must stay true: nothing outlives the [`Place`]. Mounts are those of its thread's own namespace; the file system's
+//! process ends with the place, or with the thread. Without root there is no such namespace, and `Drop` unmounts.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::mount::{MountFlags, MountPropagationFlags};
+
+use crate::probes;
+
+const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Who runs a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    Root,
+    Ordinary,
+}
+
+impl User {
+    /// Those that this process can be.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let root = is_root();
+        [Self::Root, Self::Ordinary].into_iter().filter(move |user| root || *user == Self::Ordinary)
+    }
+
+    /// The user and group number.
+    pub fn id(self) -> u32 {
+        match self {
+            Self::Root => 0,
+            // It has no name: nothing may depend on one.
+            Self::Ordinary if is_root() => 12345,
+            Self::Ordinary => rustix::process::getuid().as_raw(),
+        }
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// See the module.
+pub struct Place {
+    user: User,
+    dir: tempfile::TempDir,
+    /// The node's memory, where `dir/shm` is not a mount of our own.
+    memory: Option<tempfile::TempDir>,
+    install: PathBuf,
+    probes: PathBuf,
+    /// The file system's processes, the topmost mount last.
+    mounted: Vec<Child>,
+}
+
+impl Place {
+    /// A new place, in a mount namespace of the calling thread's own.
+    pub fn new(user: User) -> Self {
+        let dir = tempfile::Builder::new().prefix("pyshm-case-").tempdir_in("/var/tmp").unwrap();
+        let mut place = Self {
+            user,
+            dir,
+            memory: None,
+            install: std::env::var_os("PYSHM_TEST_INSTALL")
+                .map_or_else(|| Path::new(CHECKOUT).join("target/pyshm"), PathBuf::from),
+            probes: probes::build().to_path_buf(),
+            mounted: Vec::new(),
+        };
+        let program = place.install.join("bin/pyshm");
+        assert!(program.exists(), "{} is missing: run docs/build.sh first", program.display());
+        for name in ["shared", "bare", "mnt", "shm", "pyshm", "probes", "out"] {
+            fs::create_dir(place.file(name)).unwrap();
+            // What the user makes here, traces and bundles, is looked at by root.
+            fs::set_permissions(place.file(name), PermissionsExt::from_mode(0o777)).unwrap();
+        }
+        fs::set_permissions(place.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        fs::copy(Path::new(CHECKOUT).join("tests/tools/trace.sh"), place.file("trace.sh")).unwrap();
+        if is_root() {
+            place.own_namespace();
+        } else {
+            place.memory = Some(tempfile::tempdir_in("/dev/shm").unwrap());
+        }
+        place
+    }
+
+    /// Gives the thread its own mounts, and shows there what an ordinary user may have no way to.
+    fn own_namespace(&mut self) {
+        // SAFETY: descriptors stay shared; only mounts, root and working directory become the thread's own.
+        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        let memory = self.file("shm");
+        rustix::mount::mount("tmpfs", &memory, "tmpfs", MountFlags::empty(), c"mode=1777").unwrap();
+        for (from, to) in [(&mut self.install, "pyshm"), (&mut self.probes, "probes")] {
+            let to = self.dir.path().join(to);
+            rustix::mount::mount_bind(from.as_path(), &to).unwrap();
+            *from = to;
+        }
+    }
+
+    /// A file or directory of the place's own, outside the mount.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What the mounted file system serves.
+    pub fn backing(&self, name: &str) -> PathBuf {
+        self.file(name)
+    }
+
+    /// Where it is mounted: `M` of the probes.
+    pub fn mount_point(&self) -> PathBuf {
+        self.file("mnt")
+    }
+
+    /// A name in the mounted file system.
+    pub fn below_mount(&self, name: &str) -> PathBuf {
+        if name == "." { self.mount_point() } else { self.mount_point().join(name) }
+    }
+
+    /// The directory of the compiled probes.
+    pub fn probes(&self) -> &Path {
+        &self.probes
+    }
+
+    /// The device that a path lies on.
+    pub fn device(&self, path: &Path) -> u64 {
+        fs::metadata(path).unwrap().dev()
+    }
+
+    /// Mounts a backing directory, over the mount that is there: two mounts at one time have two device numbers.
+    pub fn mount(&mut self, backing: &str) {
+        let mut server = Command::new(probes::file_system())
+            .args(["-f", "-w"])
+            .args([
+                self.backing(backing),
+                self.mount_point(),
+                self.file(&format!("{backing}.state")),
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        self.mounted.push(server);
+        assert_eq!(said, "mounted\n", "the stand-in for the shared file system (needs /dev/fuse)");
+    }
+
+    /// Takes the topmost mount away.
+    pub fn unmount(&mut self) {
+        if let Some(mut server) = self.mounted.pop() {
+            let pid = rustix::process::Pid::from_child(&server);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = server.wait();
+        }
+    }
+
+    /// A command of the case's user, with nothing in its environment that tests do not put there; killed after a
+    /// minute, because a hang is to be a failure.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["-k", "1", "60"]).arg(program).current_dir("/").env_clear();
+        command.env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("HOME", "/nonexistent");
+        if is_root() {
+            command.uid(self.user.id()).gid(self.user.id());
+        }
+        command
+    }
+
+    fn pyshm(&self, words: &[&Path]) -> String {
+        let output = self.command(self.install.join("bin/pyshm")).args(words).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_string()
+    }
+
+    /// Bundles a prefix.
+    pub fn bundle(&self, prefix: &Path, mode: &str) -> PathBuf {
+        let number = fs::read_dir(self.file("out")).unwrap().count();
+        let bundle = self.file(&format!("out/{number}.tar.zst"));
+        let [verb, env, output, quiet, m] = ["bundle", "env", "-o", "-q", "--mode"].map(Path::new);
+        self.pyshm(&[verb, env, prefix, output, &bundle, quiet, m, Path::new(mode)]);
+        bundle
+    }
+
+    /// Stages bundles; the stage's directory.
+    pub fn stage(&self, bundles: &[PathBuf]) -> PathBuf {
+        let root =
+            self.memory.as_ref().map_or_else(|| self.file("shm"), |m| m.path().to_path_buf());
+        let mut words = vec![Path::new("stage"), Path::new("--root"), &root];
+        for bundle in bundles {
+            words.extend([Path::new("-b"), bundle]);
+        }
+        self.pyshm(&words).into()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        while !self.mounted.is_empty() {
+            self.unmount();
+        }
+        if is_root() {
+            // What is bound here lies elsewhere, and `TempDir` removes what it finds.
+            for name in ["pyshm", "probes", "shm"] {
+                let detach = rustix::mount::UnmountFlags::DETACH;
+                let _ = rustix::mount::unmount(self.file(name), detach);
+            }
+        }
+    }
+}

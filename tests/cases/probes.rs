@@ -1,0 +1,71 @@
+//! The programs that cases run, compiled when their sources are newer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::place::Place;
+
+const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
+const BUILT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cases");
+
+/// The directory of the compiled probes, with the scripts beside them.
+pub fn build() -> &'static Path {
+    static BUILD: OnceLock<()> = OnceLock::new();
+    BUILD.get_or_init(|| {
+        fs::create_dir_all(BUILT).unwrap();
+        let sources = Path::new(CHECKOUT).join("tests/cases/probes");
+        let header = sources.join("probe.h");
+        for source in fs::read_dir(sources).unwrap().map(|e| e.unwrap().path()) {
+            let name = source.file_stem().unwrap().to_str().unwrap();
+            match source.extension().and_then(|e| e.to_str()) {
+                Some("c") => compile(&source, &header, &Path::new(BUILT).join(name)),
+                Some("py") => put(&source, &Path::new(BUILT).join(format!("{name}.py"))),
+                _ => {}
+            }
+        }
+    });
+    Path::new(BUILT)
+}
+
+/// The same, as the place's user finds it.
+pub fn directory(place: &Place) -> &str {
+    place.probes().to_str().unwrap()
+}
+
+/// The stand-in for the shared file system, `tests/cluster/mdsfs.c`.
+pub fn file_system() -> &'static Path {
+    static BUILD: OnceLock<PathBuf> = OnceLock::new();
+    BUILD.get_or_init(|| {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mdsfs");
+        let script = Path::new(CHECKOUT).join("tests/cluster/build-mdsfs.sh");
+        let output = Command::new("bash").arg(script).arg(&program).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        program
+    })
+}
+
+fn compile(source: &Path, header: &Path, program: &Path) {
+    let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    if time(program).is_some_and(|built| Some(built) > time(source) && Some(built) > time(header)) {
+        return;
+    }
+    let new = scratch(program);
+    // -w: functions that are called on purpose are deprecated.
+    let cc =
+        Command::new("cc").args(["-O1", "-w", "-o"]).arg(&new).arg(source).arg("-ldl").status();
+    assert!(cc.unwrap().success(), "{}", source.display());
+    fs::rename(new, program).unwrap();
+}
+
+fn put(from: &Path, to: &Path) {
+    let new = scratch(to);
+    fs::copy(from, &new).unwrap();
+    fs::rename(new, to).unwrap();
+}
+
+/// A name of our own: several test programs may build at once.
+fn scratch(path: &Path) -> PathBuf {
+    path.with_extension(format!("new.{}", std::process::id()))
+}

@@ -1,0 +1,115 @@
+//! The trees that probes work on.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid, XattrFlags};
+
+/// A tree in the making. Names are relative to the prefix `env`; `../x` lies beside it.
+pub struct Tree {
+    env: PathBuf,
+    named: PathBuf,
+}
+
+impl Tree {
+    /// In `backing`, which will be seen as `named`.
+    pub fn new(backing: PathBuf, named: PathBuf) -> Self {
+        fs::create_dir(backing.join("env")).unwrap();
+        Self { env: backing.join("env"), named }
+    }
+
+    /// A directory, and those above it.
+    pub fn dir(&self, name: &str) {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(self.env.join(name)).unwrap();
+    }
+
+    /// A file; its directory is made too.
+    pub fn file(&self, name: &str, text: &str) {
+        let path = self.env.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        self.mode(name, 0o644);
+    }
+
+    /// An executable file.
+    pub fn program(&self, name: &str, text: &str) {
+        self.file(name, text);
+        self.mode(name, 0o755);
+    }
+
+    /// A symbolic link; `{E}` and `{M}` in its text are the absolute names of the prefix and of what it lies in.
+    pub fn link(&self, name: &str, text: &str) {
+        let path = self.env.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mount = self.named.to_str().unwrap();
+        symlink(text.replace("{E}", &format!("{mount}/env")).replace("{M}", mount), path).unwrap();
+    }
+
+    /// A hard link to another file.
+    pub fn hard_link(&self, old: &str, new: &str) {
+        fs::hard_link(self.env.join(old), self.env.join(new)).unwrap();
+    }
+
+    /// Permissions.
+    pub fn mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.env.join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    /// An extended attribute.
+    pub fn attribute(&self, name: &str, attribute: &str, value: &str) {
+        let path = self.env.join(name);
+        rustix::fs::setxattr(&path, attribute, value.as_bytes(), XattrFlags::empty()).unwrap();
+    }
+
+    /// Gives all of it to its owner, with times that do not depend on when it was made, and `M/out` to who will run.
+    pub fn finish(&self, owner: u32, user: u32) {
+        self.dir("../out");
+        let top = self.env.parent().unwrap();
+        for entry in walkdir::WalkDir::new(top).contents_first(true) {
+            let path = entry.unwrap().into_path();
+            let below_out = path.starts_with(top.join("out"));
+            give(&path, if below_out { user } else { owner });
+            let time = Timespec { tv_sec: 1_000_000_000, tv_nsec: 123_456_789 };
+            let times = Timestamps { last_access: time, last_modification: time };
+            rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        }
+    }
+}
+
+fn give(path: &Path, id: u32) {
+    if rustix::process::geteuid().is_root() {
+        let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+        rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    }
+}
+
+/// What most cases work on.
+pub fn standard(t: &Tree) {
+    t.file("a", "hello\n");
+    t.file("d/b", "world\n");
+    t.file("d/sub/c", "deep\n");
+    t.dir("empty");
+    for i in 1..=3 {
+        t.file(&format!("full/{i}"), &format!("{i}\n"));
+    }
+    t.dir("full/sub");
+    t.link("full/link", "1");
+    t.file("lib/os.py", "import sys\n");
+    t.link("lib64", "lib");
+    t.file("read-only", "ro\n");
+    t.mode("read-only", 0o444);
+    t.program("bin/tool", "#!/bin/sh\necho tool \"$@\"\n");
+    t.hard_link("a", "same-as-a");
+    // Links: within, absolute, to a directory, to nothing, out of the prefix, in a circle.
+    t.link("to-a", "a");
+    t.link("abs-to-b", "{E}/d/b");
+    t.link("to-d", "d");
+    t.link("dangling", "no/such/file");
+    t.link("outside", "{M}/out/real");
+    t.link("outside-dir", "{M}/out");
+    t.link("loop1", "loop2");
+    t.link("loop2", "loop1");
+    t.file("../out/real", "outside\n");
+    t.file("../env2/a", "the neighbour's\n");
+}

@@ -1,0 +1,298 @@
+//! One case: a probe runs bare and preloaded, in the same tree under the same names, and both must look the same.
+//!
+//! ```ignore
+//! // Case 6.
+//! #[test]
+//! fn a_missing_name_is_enoent_without_an_operation() {
+//!     Case::c("paths", "missing").run();
+//! }
+//! ```
+//!
+//! A probe is a function in `probes/FILE.c` ([`Case::c`]), in `probes/FILE.py` ([`Case::python`]) or a line of shell
+//! ([`Case::sh`]). It gets two variables: `E`, the prefix (`P("a/b")` in C), and `M`, the directory the prefix lies in
+//! (`B("out/x")`: beside the prefix). It prints what it sees, but nothing that two trees may have different: relations
+//! between inode and device numbers or times, never the numbers. It must end with status 0 unless [`Case::ends`].
+//!
+//! For each of root and an ordinary user, [`Case::run`]
+//!
+//! 1. makes the tree twice ([`crate::tree`]; another tree: [`Case::tree`]), bundles one of them as that user,
+//! 2. runs the probe bare in the other,
+//! 3. mounts the first again, so that it has another device number than when it was bundled, stages and runs the probe
+//!    preloaded,
+//!
+//! and demands that what both print is equal, and their exit status; that the preloaded run made as many operations on
+//! the prefix as [`Case::ops`] says (none unless it is called), counted by strace; that the bare run made at least one;
+//! and that the shim was at work: the staged library was loaded, and it counted in the stage's state.
+//!
+//! What is staged is `target/pyshm`, or `$PYSHM_TEST_INSTALL`. Without root the ordinary user's half is run alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::place::{Place, User};
+use crate::probes;
+use crate::trace::{self, Counted, Trace};
+use crate::tree::{self, Tree};
+
+/// How many operations on the prefix a preloaded run may make. A `chdir` is none, nor is a call on a descriptor.
+#[derive(Debug, Clone, Copy)]
+pub enum Ops {
+    /// None: all is answered on the node.
+    Zero,
+    /// At most this many, and at least one: what writes, and what is read of it afterwards, is on the shared file system.
+    AtMost(u64),
+    /// Not looked at: libc cannot be helped, and the case says why.
+    Any,
+}
+
+/// How the preloaded run is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// `<stage>/bin/pyshm-exec PROBE`, as `pyshm-run` has the launcher do it.
+    Trampoline,
+    /// `LD_PRELOAD=<stage>/lib/libpyshm.so PROBE`.
+    Preload,
+}
+
+/// A case; see the module.
+pub struct Case {
+    words: Vec<String>,
+    tree: fn(&Tree),
+    owned_by_root: bool,
+    overlay: bool,
+    ops: Ops,
+    prefix: &'static str,
+    more_prefixes: Vec<&'static str>,
+    start: Start,
+    only: Option<User>,
+    variables: Vec<(&'static str, &'static str)>,
+    says: Vec<&'static str>,
+    ends: i32,
+    inert: bool,
+}
+
+impl Case {
+    /// The function NAME of `probes/FILE.c`.
+    pub fn c(file: &str, name: &str) -> Self {
+        Self::command(&[&format!("{{probes}}/{file}"), name])
+    }
+
+    /// The function NAME of `probes/FILE.py`.
+    pub fn python(file: &str, name: &str) -> Self {
+        Self::command(&["python3", "-ISB", &format!("{{probes}}/{file}.py"), name])
+    }
+
+    /// A line of shell.
+    pub fn sh(script: &str) -> Self {
+        Self::command(&["sh", "-c", script])
+    }
+
+    /// Any command. `{probes}` in its words is the directory of the compiled probes; `{E}` and `{M}` are as the variables.
+    pub fn command(words: &[&str]) -> Self {
+        Self {
+            words: words.iter().map(ToString::to_string).collect(),
+            tree: tree::standard,
+            owned_by_root: false,
+            overlay: false,
+            ops: Ops::Zero,
+            prefix: "env",
+            more_prefixes: Vec::new(),
+            start: Start::Trampoline,
+            only: None,
+            variables: Vec::new(),
+            says: Vec::new(),
+            ends: 0,
+            inert: false,
+        }
+    }
+
+    /// Another tree than [`tree::standard`].
+    pub fn tree(self, tree: fn(&Tree)) -> Self {
+        Self { tree, ..self }
+    }
+
+    /// The tree belongs to root, whoever looks at it; else to who runs the probe.
+    pub fn owned_by_root(self) -> Self {
+        Self { owned_by_root: true, ..self }
+    }
+
+    /// What the bundle does not know may exist on the shared file system; else it does not exist.
+    pub fn overlay(self) -> Self {
+        Self { overlay: true, ..self }
+    }
+
+    /// Other than none.
+    pub fn ops(self, ops: Ops) -> Self {
+        Self { ops, ..self }
+    }
+
+    /// The prefix's name below `M`, a symbolic link perhaps, or `.` for `M` itself. `env` unless this is called.
+    pub fn prefix(self, prefix: &'static str) -> Self {
+        Self { prefix, ..self }
+    }
+
+    /// One more prefix, with a bundle of its own, staged together with the first.
+    pub fn and_prefix(mut self, prefix: &'static str) -> Self {
+        self.more_prefixes.push(prefix);
+        self
+    }
+
+    /// Another way to start the preloaded run.
+    pub fn start(self, start: Start) -> Self {
+        Self { start, ..self }
+    }
+
+    /// One of both users alone; the case says why.
+    pub fn only(self, user: User) -> Self {
+        Self { only: Some(user), ..self }
+    }
+
+    /// A variable for both runs; `{E}`, `{M}` and `{probes}` are replaced.
+    pub fn variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
+    }
+
+    /// A line that both runs must print: that they are equal is not enough where both could fail alike.
+    pub fn says(mut self, line: &'static str) -> Self {
+        self.says.push(line);
+        self
+    }
+
+    /// The exit status that both runs must have.
+    pub fn ends(self, status: i32) -> Self {
+        Self { ends: status, ..self }
+    }
+
+    /// The shim is expected not to work here.
+    pub fn inert(self) -> Self {
+        Self { inert: true, ..self }
+    }
+
+    /// Runs the case as each user.
+    #[track_caller]
+    pub fn run(&self) {
+        let users = User::all().filter(|user| self.only.is_none_or(|only| only == *user));
+        for user in users {
+            // A thread of its own, because it gets a mount namespace of its own.
+            let result = std::thread::scope(|s| s.spawn(|| self.run_as(user)).join());
+            if let Err(panic) = result {
+                eprintln!("it failed as {user:?}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+
+    fn run_as(&self, user: User) {
+        let mut place = Place::new(user);
+        let owner = if self.owned_by_root { User::Root } else { user };
+        for backing in ["bare", "shared"] {
+            let tree = Tree::new(place.backing(backing), place.mount_point());
+            (self.tree)(&tree);
+            tree.finish(owner.id(), user.id());
+        }
+        let prefixes: Vec<_> = std::iter::once(&self.prefix)
+            .chain(&self.more_prefixes)
+            .map(|name| place.below_mount(name))
+            .collect();
+        let mode = if self.overlay { "overlay" } else { "snapshot" };
+
+        place.mount("shared");
+        let bundles: Vec<_> = prefixes.iter().map(|prefix| place.bundle(prefix, mode)).collect();
+        let bundled_on = place.device(&prefixes[0]);
+        place.mount("bare");
+        let bare = self.observe(&place, &prefixes, None);
+        place.unmount();
+        place.mount("shared");
+        assert_ne!(place.device(&prefixes[0]), bundled_on, "the prefix has another device now");
+        let stage = place.stage(&bundles);
+        let before = answered_and_passed(&stage);
+        let preloaded = self.observe(&place, &prefixes, Some(&stage));
+
+        self.judge_output(&bare, &preloaded);
+        assert!(bare.ops.total > 0, "the bare run made no operation, so counting proves nothing");
+        let at_work = preloaded.trace.loaded(&stage) && answered_and_passed(&stage) > before;
+        assert_eq!(at_work, !self.inert, "the shim is at work");
+        let total = preloaded.ops.total;
+        let right = match self.ops {
+            Ops::Zero => total == 0,
+            Ops::AtMost(most) => (1..=most).contains(&total),
+            Ops::Any => true,
+        };
+        let bare = bare.ops.total;
+        assert!(
+            right,
+            "the preloaded run made {total} operations (bare: {bare}), expected {:?}:\n{}\nand printed\n{}",
+            self.ops, preloaded.ops.list, preloaded.output
+        );
+        if std::env::var_os("PYSHM_TEST_SHOW").is_some() {
+            eprintln!("{user:?}: {total} operations (bare: {bare})\n{}", preloaded.output);
+        }
+    }
+
+    fn judge_output(&self, bare: &Seen, preloaded: &Seen) {
+        let (left, right) = (bare.output.lines(), preloaded.output.lines());
+        let whole = || format!("bare:\n{}\npreloaded:\n{}", bare.output, preloaded.output);
+        for (a, b) in left.zip(right) {
+            assert_eq!(a, b, "bare on the left\n{}", whole());
+        }
+        assert_eq!(bare.output, preloaded.output, "bare on the left");
+        assert_eq!(bare.status, preloaded.status, "exit status, bare on the left\n{}", whole());
+        assert_eq!(bare.status, self.ends, "exit status on the left\n{}", whole());
+        assert!(!bare.output.trim().is_empty(), "the probe prints something");
+        for line in &self.says {
+            assert!(bare.output.lines().any(|l| l == *line), "{line:?} is printed:\n{}", whole());
+        }
+    }
+
+    /// Runs the probe under strace.
+    fn observe(&self, place: &Place, prefixes: &[PathBuf], stage: Option<&Path>) -> Seen {
+        let fill = |text: &str| {
+            text.replace("{probes}", probes::directory(place))
+                .replace("{E}", prefixes[0].to_str().unwrap())
+                .replace("{M}", place.mount_point().to_str().unwrap())
+        };
+        let trace =
+            place.file(if stage.is_some() { "out/preloaded.trace" } else { "out/bare.trace" });
+        let mut command = place.command("bash");
+        command.arg(place.file("trace.sh")).arg(&trace).arg("env");
+        command.env("E", &prefixes[0]).env("M", place.mount_point());
+        for (name, value) in &self.variables {
+            command.arg(format!("{name}={}", fill(value)));
+        }
+        match (stage, self.start) {
+            (None, _) => {}
+            (Some(stage), Start::Trampoline) => {
+                command.arg(stage.join("bin/pyshm-exec"));
+            }
+            (Some(stage), Start::Preload) => {
+                command.arg(format!("LD_PRELOAD={}/lib/libpyshm.so", stage.display()));
+            }
+        }
+        command.args(self.words.iter().map(|word| fill(word)));
+        let output = command.output().unwrap();
+        let trace = Trace::read(&trace);
+        Seen {
+            output: String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat())
+                .into(),
+            status: output.status.code().unwrap_or(-1),
+            ops: trace::count(&trace, prefixes),
+            trace,
+        }
+    }
+}
+
+/// What a run showed.
+struct Seen {
+    output: String,
+    status: i32,
+    ops: Counted,
+    trace: Trace,
+}
+
+/// Operations under a prefix that processes with the shim counted in the stage's state.
+fn answered_and_passed(stage: &Path) -> u64 {
+    let state = fs::read(stage.join(pyshm_format::layout::STATE)).unwrap();
+    let (answered, passed) = pyshm_format::state::counters(&state);
+    answered + passed
+}

@@ -1,0 +1,69 @@
+/*
+ * mdsnode.h: the files that the kernel knows of, each as a descriptor of the backing file.
+ *
+ * Must stay true: one node for each backing file, whatever its names, so that hard links are one file and a rename
+ * changes nothing here. Nodes live as long as the mount: an inode number cannot be used again while they are held.
+ */
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* An inode number of the mount is the address of its node. */
+struct node {
+    dev_t dev;
+    ino_t ino;
+    int fd; /* O_PATH */
+};
+static struct node root;
+
+static int fd_of(fuse_ino_t ino) { return ino == FUSE_ROOT_ID ? root.fd : ((struct node *)ino)->fd; }
+
+/* A path of the backing file for the calls that take no descriptor of O_PATH. It is followed, to a symbolic link too. */
+struct name {
+    char text[32];
+};
+static struct name name_of(fuse_ino_t ino) {
+    struct name name;
+    snprintf(name.text, sizeof name.text, "/proc/self/fd/%d", fd_of(ino));
+    return name;
+}
+
+static int node_compare(const void *a, const void *b) {
+    const struct node *x = a, *y = b;
+    return x->dev != y->dev ? (x->dev < y->dev ? -1 : 1) : x->ino != y->ino ? (x->ino < y->ino ? -1 : 1) : 0;
+}
+
+/* The node of a name, and its attributes; NULL with errno. */
+static struct node *node_at(int parent, const char *name, struct stat *s) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static void *nodes;
+    struct node *node = malloc(sizeof *node), **found;
+    if (!node)
+        return NULL;
+    node->fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (node->fd < 0 || fstat(node->fd, s) < 0) {
+        int error = errno;
+        if (node->fd >= 0)
+            close(node->fd);
+        free(node);
+        errno = error;
+        return NULL;
+    }
+    node->dev = s->st_dev;
+    node->ino = s->st_ino;
+    pthread_mutex_lock(&lock);
+    found = tsearch(node, &nodes, node_compare);
+    pthread_mutex_unlock(&lock);
+    if (!found || *found != node) {
+        close(node->fd);
+        free(node);
+    }
+    if (!found)
+        errno = ENOMEM;
+    return found ? *found : NULL;
+}
