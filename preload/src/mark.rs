@@ -13,7 +13,7 @@ use libc::AT_FDCWD;
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Lookup, hash_path};
 
-use crate::paths::{absolute, bytes, own_fd};
+use crate::paths::{absolute, below_own_fd, bytes, own_fd};
 use crate::route::{Found, PATH_MAX, Scratch};
 use crate::stage::{Stage, fd_link, redirected, stage};
 use crate::sys;
@@ -126,7 +126,10 @@ fn write(
     real: &mut dyn FnMut(c_int, *const c_char),
 ) {
     let mut buf = [0; PATH_MAX];
-    if text.starts_with(b"/proc/") || text.starts_with(b"/dev/fd/") {
+    // A name below a directory's descriptor is one relative to it.
+    let (dirfd_of, name) = below_own_fd(text).unwrap_or((dirfd, text));
+    if name.first() == Some(&b'/') && (text.starts_with(b"/proc/") || text.starts_with(b"/dev/fd/"))
+    {
         // Reopening a staged file for writing through its descriptor must reach the original.
         // SAFETY: the caller's path is a C string, and the buffer is ours.
         let n = unsafe { sys::readlinkat(AT_FDCWD, path, &mut buf[..PATH_MAX - 1]) }.unwrap_or(0);
@@ -139,7 +142,7 @@ fn write(
         }
         return real(dirfd, path);
     }
-    let Some(abs) = absolute(stage, dirfd, text, &mut buf) else { return real(dirfd, path) };
+    let Some(abs) = absolute(stage, dirfd_of, name, &mut buf) else { return real(dirfd, path) };
     let own = if abs.moved { (AT_FDCWD, abs.path.as_ptr().cast()) } else { (dirfd, path) };
     locate(stage, abs.path, follow, &mut |canonical| mark(stage, canonical, names));
     real(own.0, own.1);

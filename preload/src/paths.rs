@@ -50,6 +50,15 @@ pub fn own_fd(path: &[u8]) -> Option<c_int> {
     core::str::from_utf8(number).ok()?.parse().ok()
 }
 
+/// One of this process's own descriptors and a name below it, as in `/proc/self/fd/3/name`.
+pub fn below_own_fd(path: &[u8]) -> Option<(c_int, &[u8])> {
+    let start = [&b"/proc/self/fd/"[..], b"/dev/fd/"].into_iter().find(|s| path.starts_with(s))?;
+    let slash = start.len() + path.get(start.len()..)?.iter().position(|&b| b == b'/')?;
+    let name = path.get(slash..)?;
+    let name = name.get(name.iter().position(|&b| b != b'/')?..)?;
+    Some((own_fd(path.get(..slash)?)?, name))
+}
+
 /// A path made absolute; `moved` if its directory is the stage's, so that the caller's own spelling must not be used.
 pub struct Absolute<'b> {
     /// Absolute path in original terms.
