@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(set(&|_| ()), None);
         let name = |n: &[u8]| (ByteBuf::from(n), None);
         for bad in [
-            set(&|x| drop(x.of.pop())),
+            set(&|x| x.of.truncate(x.of.len() - 1)),
             set(&|x| x.of[0] = 9),
             set(&|x| x.sets[0].list = 200),
             set(&|x| x.sets[0].missing[0] = 0),

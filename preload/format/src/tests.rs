@@ -150,7 +150,7 @@ fn damage(file: &mut [u8], other: &[u8], random: &mut Random) {
             4 => {
                 let to = random.below(file.len() - len);
                 // Whole lines and entries, too.
-                let (at, to) = if len % 2 == 0 { (at & !63, to & !63) } else { (at, to) };
+                let (at, to) = if len.is_multiple_of(2) { (at & !63, to & !63) } else { (at, to) };
                 file.copy_within(at..at + len, to);
             }
             // Another index of this directory: parts of an older one, without its head, which would make it that one.
