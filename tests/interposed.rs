@@ -75,7 +75,7 @@ impl Stage {
             assert_eq!(a, b, "bare on the left");
         }
         assert_eq!(bare, staged, "bare on the left");
-        assert!(bare.lines().count() > 20, "the probe ran: {bare}");
+        assert!(bare.lines().count() > 8, "the probe ran: {bare}");
     }
 }
 
@@ -84,14 +84,14 @@ fn text(out: &Output) -> String {
 }
 
 #[test]
-fn python_sees_the_same_under_snapshot_and_overlay() {
-    let probe = format!("{PROBES}/files.py");
+fn programs_start_the_same_under_snapshot_and_overlay() {
+    let probe = format!("{PROBES}/programs.py");
     Stage::new().compare("snapshot", &["python3", &probe]);
     Stage::new().compare("overlay", &["python3", &probe]);
 }
 
 #[test]
-fn c_sees_the_same() {
+fn programs_libraries_and_threads_are_the_same() {
     let mut stage = Stage::new();
     let program = stage.tree.with_file_name("calls");
     let cc = Command::new("cc")

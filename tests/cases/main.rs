@@ -1,7 +1,7 @@
 //! The cases that must hold: what a program sees through the shim is what it would see without it.
 //!
-//! How a case is written is said in [`world`]. `hooks.txt` names for each hook the case that fails without it;
-//! `tests/tools/hooks_off.py` tries it.
+//! How a case is written is said in [`world`]. `hooks.txt` names for each hook a case that fails without it;
+//! `tests/tools/hooks_off.py` tries that.
 
 mod place;
 mod probes;
@@ -9,4 +9,13 @@ mod trace;
 mod tree;
 mod world;
 
+mod attributes;
+mod cwd;
+mod descriptors;
+mod directories;
+mod file_system;
+mod links;
+mod open;
 mod paths;
+mod programs;
+mod writes;

@@ -1,9 +1,137 @@
 //! Which file a path means.
 
-use crate::world::Case;
+use crate::links;
+use crate::tree::{self, Tree};
+use crate::world::{Case, Ops, Start};
 
-// Case 6.
+// Case 1.
+#[test]
+fn a_neighbour_whose_name_begins_like_the_prefix_is_not_in_it() {
+    Case::c("paths", "neighbours").says("  reads: the neighbour's").run();
+}
+
+// Case 2.
+#[test]
+fn all_spellings_of_a_path_are_one_file() {
+    Case::c("paths", "spellings").says("doubled: one file 1").run();
+}
+
+// Case 2. Only the kernel knows that `out` is no symbolic link, from which `..` would lead elsewhere.
+#[test]
+fn a_path_that_comes_back_from_outside_is_left_to_the_kernel() {
+    Case::c("paths", "in_from_outside")
+        .says("in from outside: one file 1")
+        .ops(Ops::AtMost(5))
+        .run();
+}
+
+// Case 3.
+#[test]
+fn nothing_leads_back_from_a_directory_that_does_not_exist() {
+    Case::c("paths", "back_from_nothing")
+        .says("stat(P(\"nonexist/../bin\"), &s): No such file or directory")
+        .run();
+}
+
+// Case 4.
+#[test]
+fn a_path_through_a_linked_directory_is_found_without_an_operation() {
+    Case::c("paths", "through_a_link").says("one file 1").run();
+}
+
+// Case 5.
+#[test]
+fn a_file_is_no_directory() {
+    Case::c("paths", "file_as_directory")
+        .says("stat(P(\"lib/os.py/\"), &s): Not a directory")
+        .run();
+}
+
+// Case 6. Its chdir is none of the operations that are counted.
 #[test]
 fn a_missing_name_is_enoent_without_an_operation() {
     Case::c("paths", "missing").says("stat(P(\"nope\"), &s): No such file or directory").run();
+}
+
+// Case 7. Only what renames to a name of the prefix is counted, and what finds out where that leads.
+#[test]
+fn a_bad_pointer_is_efault_and_nothing_is_enoent() {
+    Case::c("paths", "bad_pointers").says("stat(p, &s): Bad address").ops(Ops::AtMost(7)).run();
+}
+
+// Case 8. The kernel refuses these names itself, before it asks any file system.
+#[test]
+fn a_path_that_is_too_long_is_refused() {
+    Case::c("paths", "too_long")
+        .says("stat(path, &s): File name too long")
+        .says("stat(P(name), &s): File name too long")
+        .ops(Ops::AtMost(22))
+        .run();
+}
+
+fn linked(t: &Tree) {
+    tree::standard(t);
+    t.link("../link", "env");
+}
+
+#[test]
+fn a_prefix_that_is_a_symbolic_link_is_one_tree_under_both_names() {
+    Case::c("paths", "both_names").tree(linked).prefix("link").ops(Ops::AtMost(20)).run();
+}
+
+// The link itself is asked of the kernel: a mount or another link may have taken its place.
+#[test]
+fn the_symbolic_link_that_a_prefix_is_stays_a_link() {
+    Case::c("paths", "the_link_itself").tree(linked).prefix("link").ops(Ops::AtMost(2)).run();
+}
+
+fn two(t: &Tree) {
+    tree::standard(t);
+    t.file("../other/x", "in the other\n");
+    t.link("../other/to-env", "{E}");
+    t.link("to-other", "../other");
+}
+
+#[test]
+fn two_prefixes_are_staged_together() {
+    Case::c("paths", "two_prefixes").tree(two).and_prefix("other").run();
+}
+
+#[test]
+fn a_whole_file_system_may_be_the_prefix() {
+    Case::sh("cat $E/env/a; ls $E/env; test -e $E/nope; echo $?").prefix(".").run();
+}
+
+fn later(t: &Tree) {
+    t.file("later", "later\n");
+    t.file("d/later", "later too\n");
+    t.file("later-dir/x", "x\n");
+}
+
+#[test]
+fn under_an_overlay_what_the_bundle_does_not_know_is_on_the_shared_file_system() {
+    Case::c("paths", "unknown_names").overlay().later(later).ops(Ops::AtMost(4)).run();
+}
+
+#[test]
+fn under_an_overlay_what_the_bundle_knows_takes_no_operation() {
+    Case::c("stat", "by_path").overlay().run();
+    Case::c("links", "absolute").tree(links::with_directory).overlay().run();
+}
+
+#[test]
+fn a_program_that_is_preloaded_by_hand_sees_the_same() {
+    Case::c("paths", "spellings").start(Start::Preload).run();
+    Case::c("paths", "missing").start(Start::Preload).run();
+}
+
+#[test]
+fn errno_is_left_alone_by_what_succeeds() {
+    Case::c("paths", "errno_is_kept").ops(Ops::AtMost(10)).run();
+}
+
+// Case 64.
+#[test]
+fn a_shim_that_is_switched_off_does_nothing() {
+    Case::c("paths", "spellings").variable("PYSHM_DISABLE", "1").inert().ops(Ops::Any).run();
 }

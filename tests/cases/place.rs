@@ -140,8 +140,17 @@ impl Place {
         fs::metadata(path).unwrap().dev()
     }
 
-    /// Mounts a backing directory, over the mount that is there: two mounts at one time have two device numbers.
+    /// Whether mounts that follow each other have two device numbers.
+    pub fn renumbers(&self) -> bool {
+        is_root()
+    }
+
+    /// Mounts a backing directory, over the mount that is there: two mounts at one time have two device numbers. That
+    /// takes root; others have one mount after the other, perhaps with one number.
     pub fn mount(&mut self, backing: &str) {
+        if !is_root() {
+            self.unmount();
+        }
         let mut server = Command::new(probes::file_system())
             .args(["-f", "-w"])
             .args([

@@ -1,7 +1,7 @@
 //! The trees that probes work on.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid, XattrFlags};
@@ -15,7 +15,7 @@ pub struct Tree {
 impl Tree {
     /// In `backing`, which will be seen as `named`.
     pub fn new(backing: PathBuf, named: PathBuf) -> Self {
-        fs::create_dir(backing.join("env")).unwrap();
+        fs::create_dir_all(backing.join("env")).unwrap();
         Self { env: backing.join("env"), named }
     }
 
@@ -112,4 +112,50 @@ pub fn standard(t: &Tree) {
     t.link("loop2", "loop1");
     t.file("../out/real", "outside\n");
     t.file("../env2/a", "the neighbour's\n");
+}
+
+/// The standard tree, and in `w/` a file for each call of `probes/mutate.c`.
+pub fn writable(t: &Tree) {
+    standard(t);
+    for name in "unlink unlinkat remove link linkat rename renameat renameat2 chmod lchmod fchmodat chown lchown fchownat \
+                 truncate truncate64 utime utimes lutimes futimesat utimensat fchmod fchown futimens futimes setxattr \
+                 lsetxattr fsetxattr removexattr lremovexattr fremovexattr"
+        .split_whitespace()
+    {
+        t.file(&format!("w/{name}"), name);
+    }
+    for name in ["rmdir", "unlinkat.dir", "fchmod.dir"] {
+        t.dir(&format!("w/{name}"));
+    }
+    for name in ["lchown", "lutimes"] {
+        t.link(&format!("w/{name}.link"), name);
+    }
+    for name in ["removexattr", "lremovexattr", "fremovexattr"] {
+        t.attribute(&format!("w/{name}"), "user.note", "noted");
+    }
+}
+
+/// What a run left of a tree: a line for each path. Times only where they are not just now.
+pub fn remains(backing: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for entry in walkdir::WalkDir::new(backing).sort_by_file_name() {
+        let path = entry.unwrap().into_path();
+        let m = fs::symlink_metadata(&path).unwrap();
+        let name = path.strip_prefix(backing).unwrap().display();
+        let mut line = format!("{name} {:o} {}:{} links {}", m.mode(), m.uid(), m.gid(), m.nlink());
+        if m.mtime() < 1_500_000_000 {
+            line += &format!(" changed {}.{:09}", m.mtime(), m.mtime_nsec());
+        }
+        if m.is_symlink() {
+            line += &format!(" -> {}", fs::read_link(&path).unwrap().display());
+        } else if m.is_file() {
+            line += &format!(" {} bytes {}", m.size(), blake3::hash(&fs::read(&path).unwrap()));
+            let mut value = [0u8; 64];
+            if let Ok(n) = rustix::fs::lgetxattr(&path, "user.note", &mut value) {
+                line += &format!(" note {:?}", String::from_utf8_lossy(&value[..n]));
+            }
+        }
+        lines.push(line);
+    }
+    lines
 }

@@ -20,7 +20,7 @@
 //! 3. mounts the first again, so that it has another device number than when it was bundled, stages and runs the probe
 //!    preloaded,
 //!
-//! and demands that what both print is equal, and their exit status; that the preloaded run made as many operations on
+//! and demands that what both print is equal, their exit status, and the tree that they leave behind; that the preloaded run made as many operations on
 //! the prefix as [`Case::ops`] says (none unless it is called), counted by strace; that the bare run made at least one;
 //! and that the shim was at work: the staged library was loaded, and it counted in the stage's state.
 //!
@@ -58,6 +58,7 @@ pub enum Start {
 pub struct Case {
     words: Vec<String>,
     tree: fn(&Tree),
+    later: Option<fn(&Tree)>,
     owned_by_root: bool,
     overlay: bool,
     ops: Ops,
@@ -92,6 +93,7 @@ impl Case {
         Self {
             words: words.iter().map(ToString::to_string).collect(),
             tree: tree::standard,
+            later: None,
             owned_by_root: false,
             overlay: false,
             ops: Ops::Zero,
@@ -111,7 +113,12 @@ impl Case {
         Self { tree, ..self }
     }
 
-    /// The tree belongs to root, whoever looks at it; else to who runs the probe.
+    /// What another node changes after the prefix was bundled.
+    pub fn later(self, later: fn(&Tree)) -> Self {
+        Self { later: Some(later), ..self }
+    }
+
+    /// The tree belongs to root, whoever looks at it; else to who runs the probe. Without root there is no such case.
     pub fn owned_by_root(self) -> Self {
         Self { owned_by_root: true, ..self }
     }
@@ -172,7 +179,9 @@ impl Case {
     /// Runs the case as each user.
     #[track_caller]
     pub fn run(&self) {
-        let users = User::all().filter(|user| self.only.is_none_or(|only| only == *user));
+        let possible = !self.owned_by_root || User::all().any(|user| user == User::Root);
+        let wanted = |user: &User| possible && self.only.is_none_or(|only| only == *user);
+        let users = User::all().filter(wanted);
         for user in users {
             // A thread of its own, because it gets a mount namespace of its own.
             let result = std::thread::scope(|s| s.spawn(|| self.run_as(user)).join());
@@ -200,19 +209,28 @@ impl Case {
         place.mount("shared");
         let bundles: Vec<_> = prefixes.iter().map(|prefix| place.bundle(prefix, mode)).collect();
         let bundled_on = place.device(&prefixes[0]);
+        for backing in ["bare", "shared"] {
+            if let Some(later) = self.later {
+                later(&Tree::new(place.backing(backing), place.mount_point()));
+            }
+        }
         place.mount("bare");
         let bare = self.observe(&place, &prefixes, None);
         place.unmount();
         place.mount("shared");
-        assert_ne!(place.device(&prefixes[0]), bundled_on, "the prefix has another device now");
+        let renumbered = place.device(&prefixes[0]) != bundled_on;
+        assert!(renumbered || !place.renumbers(), "the prefix has another device now");
         let stage = place.stage(&bundles);
         let before = answered_and_passed(&stage);
         let preloaded = self.observe(&place, &prefixes, Some(&stage));
 
         self.judge_output(&bare, &preloaded);
+        let [left, right] = ["bare", "shared"].map(|name| tree::remains(&place.backing(name)));
+        for (a, b) in left.iter().zip(&right) {
+            assert_eq!(a, b, "what the bare run left on the shared file system on the left");
+        }
+        assert_eq!(left, right, "what the bare run left on the shared file system on the left");
         assert!(bare.ops.total > 0, "the bare run made no operation, so counting proves nothing");
-        let at_work = preloaded.trace.loaded(&stage) && answered_and_passed(&stage) > before;
-        assert_eq!(at_work, !self.inert, "the shim is at work");
         let total = preloaded.ops.total;
         let right = match self.ops {
             Ops::Zero => total == 0,
@@ -225,6 +243,8 @@ impl Case {
             "the preloaded run made {total} operations (bare: {bare}), expected {:?}:\n{}\nand printed\n{}",
             self.ops, preloaded.ops.list, preloaded.output
         );
+        let at_work = preloaded.trace.loaded(&stage) && answered_and_passed(&stage) > before;
+        assert_eq!(at_work, !self.inert, "the shim is at work");
         if std::env::var_os("PYSHM_TEST_SHOW").is_some() {
             eprintln!("{user:?}: {total} operations (bare: {bare})\n{}", preloaded.output);
         }

@@ -89,16 +89,19 @@ static void contents(int fd) {
 }
 #define CONTENTS(call) contents(OPEN(call))
 
-/* Prints what a file's attributes show of what it is, who owns it and when it changed. */
+/* Prints what a file is, who owns it and when it changed, where that is not just now. */
 static void attributes(const char *path) {
     struct stat s;
-    errno = 0;
-    if (lstat(path, &s))
+    if (lstat(path, &s)) {
         say("  %s: %s", path, strerror(errno));
-    else
-        say("  %s: mode %o links %d uid %d gid %d size %d mtime %ld.%09ld", path, s.st_mode, (int)s.st_nlink, s.st_uid,
-            s.st_gid, S_ISDIR(s.st_mode) ? 0 : (int)s.st_size, S_ISDIR(s.st_mode) ? 0 : s.st_mtim.tv_sec,
-            S_ISDIR(s.st_mode) ? 0 : s.st_mtim.tv_nsec);
+        return;
+    }
+    printf("  %s: mode %o links %d uid %d gid %d", path, s.st_mode, (int)s.st_nlink, s.st_uid, s.st_gid);
+    if (!S_ISDIR(s.st_mode))
+        printf(" size %ld", (long)s.st_size);
+    if (s.st_mtim.tv_sec < 1500000000)
+        printf(" changed %ld.%09ld", s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
+    say("");
 }
 
 /* Whether two results of stat are of one file, in one state. */

@@ -1,0 +1,70 @@
+//! What stat and access say.
+
+use crate::place::User;
+use crate::tree::{self, Tree};
+use crate::world::{Case, Ops};
+
+#[test]
+fn every_stat_by_path_gives_the_original_s_attributes() {
+    Case::c("stat", "by_path").says("a link 1").run();
+}
+
+#[test]
+fn every_stat_by_descriptor_gives_the_original_s_attributes() {
+    Case::c("stat", "by_descriptor").says("  the device of what lies beside it 1").run();
+}
+
+// Case 14.
+#[test]
+fn stat_and_fstat_agree_after_open() {
+    Case::c("stat", "after_open").says("a: dev 1 ino 1 mtime 1.1 all 1").run();
+}
+
+// Case 15.
+#[test]
+fn a_directory_is_no_mount_point_and_a_mount_point_is_one() {
+    Case::c("stat", "mount_point").says("a mount point 0; one device inside 1").ops(Ops::Any).run();
+    Case::python("python", "is_mount").says("False").run();
+    Case::python("python", "is_mount").prefix(".").says("True").run();
+}
+
+// Case 16, under all of its names.
+#[test]
+fn every_access_is_answered_from_the_original_s_mode() {
+    Case::c("stat", "access_names").run();
+}
+
+// The kernel refuses it before it looks at the path.
+#[test]
+fn access_to_nonsense_is_refused_before_the_name_is_looked_at() {
+    Case::c("stat", "access_to_nonsense")
+        .says("access(P(\"nope\"), 8): Invalid argument")
+        .ops(Ops::AtMost(3))
+        .run();
+}
+
+// Case 16.
+#[test]
+fn a_tree_of_root_s_is_not_writable_for_others() {
+    Case::c("stat", "access_names").owned_by_root().run();
+    Case::sh("test -w $E/a; echo $?; test -w $E; echo $?; echo x 2>&1 >>$E/a; rm -f $E/d/b 2>&1")
+        .owned_by_root()
+        .only(User::Ordinary)
+        .ends(1)
+        .ops(Ops::AtMost(5))
+        .run();
+}
+
+fn closed(t: &Tree) {
+    tree::standard(t);
+    t.mode("read-only", 0o000);
+    t.mode("bin/tool", 0o711);
+    t.mode("d", 0o750);
+}
+
+// Case 16. What belongs to the group, or to none.
+#[test]
+fn modes_are_those_of_the_original() {
+    Case::c("stat", "access_names").tree(closed).only(User::Root).run();
+    Case::c("stat", "by_path").tree(closed).only(User::Root).run();
+}

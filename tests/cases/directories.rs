@@ -1,0 +1,60 @@
+//! Directories and what walks them.
+
+use crate::tree;
+use crate::world::{Case, Ops};
+
+// Case 63, by each way to read a stream.
+#[test]
+fn every_entry_of_a_stream_has_the_original_s_inode_number() {
+    Case::c("directories", "streams").run();
+}
+
+// Cases 29 and 63.
+#[test]
+fn a_stream_of_a_descriptor_has_the_same_entries() {
+    Case::c("directories", "from_descriptors").says("one directory 1").run();
+}
+
+// Case 29.
+#[test]
+fn a_stream_that_goes_back_gives_the_same_entries() {
+    Case::c("directories", "positions").says("found again 7").says("after rewinddir 7").run();
+}
+
+// It needs malloc to give the same memory again, which glibc's does.
+#[test]
+fn a_closed_stream_is_forgotten() {
+    Case::c("directories", "closing").says("in its place 1").run();
+}
+
+// Case 30.
+#[test]
+fn every_scan_of_a_directory_is_answered_by_the_stage() {
+    Case::c("directories", "scanning").run();
+}
+
+// Case 30. The process really goes into the directories: what it opens there to come back is theirs.
+#[test]
+fn a_tree_is_walked_from_inside() {
+    Case::c("directories", "walking_in_the_directories").ops(Ops::Any).run();
+}
+
+// Case 30. As above.
+#[test]
+fn a_hierarchy_is_traversed_from_inside() {
+    Case::c("directories", "traversing_in_the_directories").ops(Ops::Any).run();
+}
+
+// More entries than fit into one buffer of getdents.
+#[test]
+fn a_large_directory_is_listed_whole() {
+    Case::sh("ls -i $E/large | awk '{print $2}' | cksum; ls -U $E/large | wc -l; find $E/large -name '*99' | sort")
+        .tree(|t| {
+            tree::standard(t);
+            for i in 0..2500 {
+                t.file(&format!("large/file-with-a-name-of-some-length-{i}"), "");
+            }
+        })
+        .says("2500")
+        .run();
+}

@@ -1,0 +1,173 @@
+/* What was written is there at once, in this process and in others. */
+#include "probe.h"
+#include <sys/mman.h>
+#include <sys/time.h>
+
+/* Prints what a second process sees of a file. */
+static void others_see(const char *path) {
+    fflush(stdout);
+    run("cat", path, NULL);
+}
+
+PROBE(create) {
+    struct stat s;
+    OPEN(open(P("new"), O_RDONLY));
+    int fd = OPEN(open(P("new"), O_WRONLY | O_CREAT | O_EXCL, 0644));
+    CALL(write(fd, "new\n", 4));
+    close(fd);
+    attributes(P("new"));
+    CALL(access(P("new"), R_OK));
+    CONTENTS(open(P("new"), O_RDONLY));
+    listing(E);
+    others_see(P("new"));
+    run("ls", E, NULL);
+    OPEN(open(P("new"), O_WRONLY | O_CREAT | O_EXCL, 0644));
+}
+
+PROBE(append) {
+    int before = open(P("a"), O_RDONLY), fd = OPEN(open(P("a"), O_WRONLY | O_APPEND));
+    CALL(write(fd, "more\n", 5));
+    close(fd);
+    CONTENTS(open(P("a"), O_RDONLY));
+    CONTENTS(open(P("to-a"), O_RDONLY));
+    others_see(P("a"));
+    struct stat s;
+    CALL(stat(P("a"), &s));
+    say("size %d", (int)s.st_size);
+    CALL(fstat(before, &s));
+    say("size %d", (int)s.st_size);
+}
+
+/* The same file by its other name. */
+PROBE(append_by_hard_link) {
+    int fd = OPEN(open(P("same-as-a"), O_WRONLY | O_APPEND));
+    CALL(write(fd, "more\n", 5));
+    close(fd);
+    CONTENTS(open(P("same-as-a"), O_RDONLY));
+    CONTENTS(open(P("a"), O_RDONLY));
+}
+
+PROBE(remove_file) {
+    struct stat s;
+    CALL(unlink(P("full/1")));
+    CALL(stat(P("full/1"), &s));
+    OPEN(open(P("full/1"), O_RDONLY));
+    CALL(access(P("full/1"), F_OK));
+    OPEN(open(P("full/link"), O_RDONLY));
+    listing(P("full"));
+    others_see(P("full/1"));
+    run("ls", P("full"), NULL);
+    CALL(unlink(P("full/1")));
+    write_file(P("full/1"), "again\n");
+    CONTENTS(open(P("full/link"), O_RDONLY));
+    listing(P("full"));
+}
+
+PROBE(rename_file) {
+    CALL(rename(P("full/1"), P("full/one")));
+    CONTENTS(open(P("full/one"), O_RDONLY));
+    OPEN(open(P("full/1"), O_RDONLY));
+    others_see(P("full/one"));
+    CALL(rename(P("full/2"), B("out/two")));
+    CONTENTS(open(B("out/two"), O_RDONLY));
+    OPEN(open(P("full/2"), O_RDONLY));
+    listing(P("full"));
+    CALL(rename(B("out/two"), P("d/back")));
+    CONTENTS(open(P("d/back"), O_RDONLY));
+    listing(P("d"));
+    others_see(P("d/back"));
+    /* Over another, and each for the other. */
+    CALL(rename(P("full/3"), P("d/b")));
+    CONTENTS(open(P("d/b"), O_RDONLY));
+    CONTENTS(open(P("abs-to-b"), O_RDONLY));
+    CALL(renameat2(AT_FDCWD, P("a"), AT_FDCWD, P("lib/os.py"), RENAME_EXCHANGE));
+    CONTENTS(open(P("a"), O_RDONLY));
+    CONTENTS(open(P("lib/os.py"), O_RDONLY));
+    CONTENTS(open(P("lib64/os.py"), O_RDONLY));
+    run("ls", P("full"), P("d"), NULL);
+}
+
+PROBE(rename_directory) {
+    CALL(rename(P("d"), P("moved")));
+    CONTENTS(open(P("moved/b"), O_RDONLY));
+    CONTENTS(open(P("moved/sub/c"), O_RDONLY));
+    OPEN(open(P("d/sub/c"), O_RDONLY));
+    CALL(access(P("d"), F_OK));
+    CALL(access(P("to-d/b"), F_OK));
+    listing(P("moved"));
+    listing(P("moved/sub"));
+    listing(P("d"));
+    others_see(P("moved/sub/c"));
+    /* Another directory takes its place. */
+    CALL(rename(P("full"), P("d")));
+    listing(P("d"));
+    CONTENTS(open(P("d/1"), O_RDONLY));
+    OPEN(open(P("d/b"), O_RDONLY));
+    CONTENTS(open(P("to-d/2"), O_RDONLY));
+    /* Out, and in again by another name. */
+    CALL(rename(P("moved"), B("out/moved")));
+    CALL(access(P("moved/sub/c"), F_OK));
+    CALL(rename(B("out/moved"), P("lib/in")));
+    CONTENTS(open(P("lib64/in/sub/c"), O_RDONLY));
+    listing(P("lib/in/sub"));
+    run("ls", "-R", E, NULL);
+}
+
+PROBE(directories) {
+    CALL(mkdir(P("made"), 0755));
+    listing(P("made"));
+    listing(E);
+    write_file(P("made/x"), "x\n");
+    CONTENTS(open(P("made/x"), O_RDONLY));
+    listing(P("made"));
+    CALL(rmdir(P("made")));
+    CALL(mkdir(P("made/in"), 0755));
+    listing(P("made"));
+    others_see(P("made/x"));
+    CALL(unlink(P("made/x")));
+    CALL(rmdir(P("made/in")));
+    CALL(rmdir(P("made")));
+    listing(P("made"));
+    CALL(rmdir(P("empty")));
+    listing(E);
+    run("ls", E, NULL);
+}
+
+/* By a symbolic link: what it leads to is changed, and seen under its own name. */
+PROBE(through_links) {
+    write_file(P("abs-to-b"), "changed\n");
+    CONTENTS(open(P("d/b"), O_RDONLY));
+    CONTENTS(open(P("to-d/b"), O_RDONLY));
+    write_file(P("to-d/new"), "new\n");
+    CONTENTS(open(P("d/new"), O_RDONLY));
+    listing(P("d"));
+    CALL(unlink(P("to-a")));
+    CONTENTS(open(P("a"), O_RDONLY));
+    CALL(symlink("lib", P("to-a")));
+    CONTENTS(open(P("to-a/os.py"), O_RDONLY));
+    CALL(chmod(P("abs-to-b"), 0600));
+    attributes(P("d/b"));
+    others_see(P("to-d/new"));
+    /* By what lies outside. */
+    CALL(symlink(P("d"), B("out/in")));
+    write_file(B("out/in/there"), "there\n");
+    CONTENTS(open(P("d/there"), O_RDONLY));
+    listing(P("d"));
+}
+
+/* What a child writes is there for its parent, and the other way round. */
+PROBE(child_and_parent) {
+    fflush(stdout);
+    if (!fork()) {
+        write_file(P("by-child"), "child\n");
+        write_file(P("a"), "child\n");
+        _exit(0);
+    }
+    wait(NULL);
+    CONTENTS(open(P("by-child"), O_RDONLY));
+    CONTENTS(open(P("a"), O_RDONLY));
+    run("sh", "-c", "echo shell > $E/by-shell; rm $E/full/2", NULL);
+    CONTENTS(open(P("by-shell"), O_RDONLY));
+    OPEN(open(P("full/2"), O_RDONLY));
+    listing(P("full"));
+}

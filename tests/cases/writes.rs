@@ -1,0 +1,109 @@
+//! Writes go to the shared file system, and are seen at once.
+//!
+//! What is written costs its operations, and what is read of it afterwards passes too: the numbers say that it is no
+//! more than that. The bare runs make as many, and those for all that is read besides.
+
+use crate::tree;
+use crate::world::{Case, Ops};
+
+// Case 17.
+#[test]
+fn a_new_file_is_seen_by_all_at_once() {
+    Case::c("writes", "create").says("  reads: new").ops(Ops::AtMost(20)).run();
+}
+
+// Case 18.
+#[test]
+fn what_is_appended_to_a_bundled_file_is_read_back() {
+    Case::c("writes", "append").says("size 11").ops(Ops::AtMost(10)).run();
+}
+
+// Case 18.
+#[test]
+fn what_is_appended_by_one_name_of_a_file_is_read_by_its_other() {
+    Case::c("writes", "append_by_hard_link").ops(Ops::AtMost(4)).run();
+}
+
+// Case 19.
+#[test]
+fn a_removed_file_is_gone_and_gone_from_the_listing() {
+    Case::c("writes", "remove_file").ops(Ops::AtMost(25)).run();
+}
+
+// Case 20.
+#[test]
+fn a_file_renamed_into_out_of_and_within_the_prefix_has_its_new_name() {
+    Case::c("writes", "rename_file").ops(Ops::AtMost(60)).run();
+}
+
+// Case 21.
+#[test]
+fn the_whole_subtree_follows_a_renamed_directory() {
+    Case::c("writes", "rename_directory").ops(Ops::AtMost(90)).run();
+}
+
+// Case 22.
+#[test]
+fn made_and_removed_directories_are_listed_right() {
+    Case::c("writes", "directories").ops(Ops::AtMost(60)).run();
+}
+
+// Case 23.
+#[test]
+fn a_compiled_module_lands_in_the_original_tree_and_is_read_back() {
+    Case::python("python", "compiles")
+        .tree(|t| {
+            tree::standard(t);
+            t.file("lib/module.py", "answer = 42\n");
+        })
+        .says("42 cached True module.py")
+        .ops(Ops::AtMost(60))
+        .run();
+}
+
+#[test]
+fn what_is_written_through_a_link_is_seen_under_the_file_s_own_name() {
+    Case::c("writes", "through_links").ops(Ops::AtMost(60)).run();
+}
+
+#[test]
+fn parents_and_children_see_what_the_other_wrote() {
+    Case::c("writes", "child_and_parent").ops(Ops::AtMost(30)).run();
+}
+
+#[test]
+fn every_call_that_makes_or_removes_a_name_is_seen_at_once() {
+    Case::c("mutate", "names").tree(tree::writable).ops(Ops::AtMost(250)).run();
+}
+
+#[test]
+fn every_call_that_changes_attributes_is_seen_at_once() {
+    Case::c("mutate", "attributes_by_path").tree(tree::writable).ops(Ops::AtMost(80)).run();
+}
+
+#[test]
+fn every_call_that_changes_extended_attributes_is_seen_at_once() {
+    Case::c("mutate", "extended_attributes").tree(tree::writable).ops(Ops::AtMost(60)).run();
+}
+
+#[test]
+fn every_temporary_name_is_seen_at_once() {
+    Case::c("mutate", "temporary").tree(tree::writable).ops(Ops::AtMost(150)).run();
+}
+
+#[test]
+fn what_is_refused_is_refused_as_without_the_shim() {
+    Case::c("mutate", "refused").ops(Ops::AtMost(60)).run();
+    Case::c("mutate", "refused").owned_by_root().ops(Ops::AtMost(60)).run();
+}
+
+// What the bundle does not know costs operations to read here: the cases are the same, the numbers larger.
+#[test]
+fn under_an_overlay_writes_are_seen_at_once() {
+    for probe in
+        ["create", "remove_file", "rename_file", "rename_directory", "directories", "through_links"]
+    {
+        Case::c("writes", probe).overlay().ops(Ops::AtMost(100)).run();
+    }
+    Case::python("python", "writes").overlay().ops(Ops::AtMost(500)).run();
+}

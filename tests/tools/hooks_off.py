@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""hooks_off.py [--families FAMILY,…] [FUNCTION…]: shows that no hook can be lost unnoticed.
+
+For every function of preload/exports.txt (or those named) a copy of the installation is made in which that one symbol of
+libpyshm.so is switched off, so that programs get libc's own function, and the case that tests/cases/hooks.txt names for
+it is run on it: it must fail. With nothing switched off it must pass. FAMILY is a file of preload/src/hooks without its
+ending; with --families only the functions declared there have to be in hooks.txt.
+
+Must stay true: a function that no case guards is an error, and so is a case that fails by itself. The installation is
+$PYSHM_TEST_INSTALL, else target/pyshm; it is never changed.
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+SHIM = "lib/libpyshm.so"
+SHT_DYNSYM = 11
+
+
+def switched_off(image, name):
+    """The ELF file without its dynamic symbol NAME: undefined and without a value, so that the loader looks further."""
+    image = bytearray(image)
+    if image[:5] != b"\x7fELF\x02":
+        raise ValueError("not a 64-bit ELF file")
+    (table,) = struct.unpack_from("<Q", image, 0x28)
+    size, count = struct.unpack_from("<HH", image, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", image, table + i * size) for i in range(count)]
+    found = 0
+    for section in (s for s in sections if s[1] == SHT_DYNSYM):
+        start, length, link, entry = section[4], section[5], section[6], section[9]
+        strings = sections[link][4]
+        for at in range(start, start + length, entry):
+            text, _, _, index, _, _ = struct.unpack_from("<IBBHQQ", image, at)
+            end = image.index(0, strings + text)
+            if index != 0 and image[strings + text:end].decode() == name:
+                struct.pack_into("<HQ", image, at + 6, 0, 0)    # st_shndx and st_value
+                found += 1
+    if found != 1:
+        raise ValueError(f"{name} is {found} times in the table of dynamic symbols")
+    return bytes(image)
+
+
+def case_of():
+    """Function -> the case that guards it."""
+    table = {}
+    for line in (TOP / "tests/cases/hooks.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            function, case = line.split()
+            if function in table:
+                raise ValueError(f"hooks.txt names {function} twice")
+            table[function] = case
+    return table
+
+
+def declared_in(families):
+    """The functions that these files of hooks declare."""
+    names = set()
+    for family in families:
+        text = (TOP / f"preload/src/hooks/{family}.rs").read_text()
+        names |= set(re.findall(r"\bfn (\w+)\s*\(", text))
+    return names
+
+
+def test_program():
+    """Builds the cases; the program's path."""
+    command = ["cargo", "test", "--no-run", "--test", "cases", "--message-format=json"]
+    built = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, check=True, text=True)
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("reason") == "compiler-artifact" and message["target"]["name"] == "cases" and message["executable"]:
+            return message["executable"]
+    raise ValueError("cargo built no program of the cases")
+
+
+def passes(program, case, installation):
+    """Whether a case passes on an installation."""
+    ended = subprocess.run([program, "--exact", case], cwd=TOP, capture_output=True, text=True, check=False,
+                           env={**os.environ, "PYSHM_TEST_INSTALL": str(installation), "RUST_BACKTRACE": "0"})
+    if "running 1 test\n" not in ended.stdout:
+        raise ValueError(f"there is no case {case}: {ended.stdout}{ended.stderr}")
+    return ended.returncode == 0
+
+
+def without(function, installation, scratch):
+    """A copy of the installation without a function."""
+    copy = scratch / function
+    shutil.copytree(installation, copy, ignore=shutil.ignore_patterns("libpyshm.so", "pyshm-bcast-*"))
+    (copy / SHIM).write_bytes(switched_off((installation / SHIM).read_bytes(), function))
+    return copy
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("functions", nargs="*")
+    parser.add_argument("--families", help="only these must be guarded; separated by commas")
+    options = parser.parse_args()
+    begun = time.monotonic()
+    installation = pathlib.Path(os.environ.get("PYSHM_TEST_INSTALL", TOP / "target/pyshm")).resolve()
+    exported = (TOP / "preload/exports.txt").read_text().split()
+    guards = case_of()
+    wanted = options.functions or exported
+    if options.families:
+        wanted = [f for f in wanted if f in declared_in(options.families.split(","))]
+    wrong = [f"{f}: it is not exported" for f in (*guards, *options.functions) if f not in exported]
+    wrong += [f"{f}: hooks.txt names no case for it" for f in wanted if f not in guards]
+    functions = [f for f in wanted if f in guards and f in exported]
+    program = test_program()
+
+    with tempfile.TemporaryDirectory(prefix="pyshm-hooks-", dir="/var/tmp") as directory, \
+            concurrent.futures.ThreadPoolExecutor(2) as pool:
+        scratch = pathlib.Path(directory)
+        scratch.chmod(0o755)
+
+        def notices(function):
+            copy = without(function, installation, scratch)
+            noticed = not passes(program, guards[function], copy)
+            shutil.rmtree(copy)
+            return noticed
+
+        cases = sorted({guards[f] for f in functions})
+        for case, passed in zip(cases, pool.map(lambda case: passes(program, case, installation), cases)):
+            if not passed:
+                wrong.append(f"{case} fails with nothing switched off")
+        for function, noticed in zip(functions, pool.map(notices, functions)):
+            print(f"{'  ok  ' if noticed else '  FAIL'} {function:32} {guards[function]}", flush=True)
+            if not noticed:
+                wrong.append(f"{function} can be switched off unnoticed by {guards[function]}")
+    for line in wrong:
+        print(line)
+    print(f"{len(functions)} hooks switched off, {len(wrong)} wrong, {time.monotonic() - begun:.0f} s")
+    return 1 if wrong or not functions else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
