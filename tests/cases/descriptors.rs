@@ -35,10 +35,40 @@ fn a_read_descriptor_opened_again_for_writing_is_the_original() {
 
 // Case 62.
 #[test]
+fn a_read_descriptor_opened_again_for_reading_shows_what_is_there_now() {
+    Case::c("descriptors", "reopen_for_reading").says("  reads: changed").ops(Ops::AtMost(6)).run();
+}
+
+// Case 62.
+#[test]
 fn a_name_below_a_directory_s_descriptor_is_the_original_s() {
     Case::c("descriptors", "through_the_kernel_s_link")
         .says("  reads: made")
         .ops(Ops::AtMost(5))
+        .run();
+}
+
+// Case 62.
+#[test]
+fn a_lock_on_a_read_descriptor_is_on_the_original() {
+    Case::c("descriptors", "flocks")
+        .says("flock(fd, LOCK_SH | LOCK_NB): Resource temporarily unavailable")
+        .ops(Ops::AtMost(4))
+        .run();
+    Case::c("descriptors", "reader_locks").ops(Ops::AtMost(8)).run();
+}
+
+// Case 62.
+#[test]
+fn a_record_lock_on_a_read_descriptor_is_on_the_original() {
+    Case::c("descriptors", "record_locks")
+        .says("fcntl(fd, F_SETLK, &whole): Resource temporarily unavailable")
+        .ops(Ops::AtMost(4))
+        .run();
+    Case::c("descriptors", "description_locks").ops(Ops::AtMost(4)).run();
+    Case::c("descriptors", "lockf_locks")
+        .says("lockf(fd, F_TEST, 0): Permission denied")
+        .ops(Ops::AtMost(4))
         .run();
 }
 

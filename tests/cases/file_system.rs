@@ -11,6 +11,12 @@ fn the_file_system_is_the_shared_one() {
         .run();
 }
 
+// Case 58.
+#[test]
+fn the_file_system_s_limits_are_the_shared_one_s() {
+    Case::c("filesystem", "limits").run();
+}
+
 #[test]
 fn extended_attributes_that_are_not_there_take_no_operation() {
     Case::c("filesystem", "no_attributes").run();
@@ -21,7 +27,25 @@ fn extended_attributes_have_the_original_s_values() {
     Case::c("filesystem", "attribute_values").tree(tree::writable).says("  noted").run();
 }
 
+// Case 59: bind and connect are no operations on a path for strace.
+#[test]
+fn a_socket_under_the_prefix_is_bound_and_found() {
+    Case::c("filesystem", "sockets").says("through").ops(Ops::AtMost(25)).run();
+    Case::c("filesystem", "relative_socket").ops(Ops::AtMost(6)).run();
+}
+
 #[test]
 fn changes_are_notified() {
     Case::c("filesystem", "notification").says("read 1").ops(Ops::AtMost(12)).run();
+}
+
+#[test]
+fn a_table_of_mounts_is_read_without_an_operation() {
+    Case::c("filesystem", "mount_table")
+        .tree(|t| {
+            tree::standard(t);
+            t.file("fstab", "none /somewhere tmpfs defaults 0 0\n");
+        })
+        .says("/somewhere")
+        .run();
 }

@@ -27,3 +27,8 @@ fn every_fopen_for_writing_reaches_the_original_and_is_seen() {
 fn a_file_without_a_name_is_made_on_the_shared_file_system() {
     Case::c("open", "unnamed").ops(Ops::AtMost(4)).run();
 }
+
+#[test]
+fn a_raw_system_call_is_answered_by_the_stage() {
+    Case::c("open", "raw").says("  reads: hello").run();
+}

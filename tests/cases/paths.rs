@@ -59,6 +59,12 @@ fn a_bad_pointer_is_efault_and_nothing_is_enoent() {
     Case::c("paths", "bad_pointers").says("stat(p, &s): Bad address").ops(Ops::AtMost(7)).run();
 }
 
+// Case 7. A pointer to nothing that looks like one to something.
+#[test]
+fn a_pointer_to_unmapped_memory_is_efault() {
+    Case::c("paths", "unmapped_pointer").says("stat(page, &s): Bad address").run();
+}
+
 // Case 8. The kernel refuses these names itself, before it asks any file system.
 #[test]
 fn a_path_that_is_too_long_is_refused() {

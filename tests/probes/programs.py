@@ -11,3 +11,4 @@ def run(*a):
 for s in 'spqn': t('run '+s,lambda:run(E+'/bin/'+s,'1','2')); t('sh run '+s,lambda:run('sh','-c',f'{E}/bin/{s} 1 2; cd {E}/bin; ./{s} 3; PATH={E}/bin:$PATH; {s} 4'))
 t('execlp',lambda:run('perl','-e',f'$ENV{{PATH}}="{E}/bin:$ENV{{PATH}}"; exec {{"s"}} "s","a"'))
 t('ro dir',lambda:run(E))
+t('fexec',lambda:(lambda f:run(sys.executable,'-c',f'import os; f=os.open("{E}/bin/s",os.O_RDONLY); os.set_inheritable(f,True); os.execve(f,["s","1"],{{}})'))(0))
