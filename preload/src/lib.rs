@@ -54,6 +54,8 @@ mod init;
 mod mark;
 #[cfg(not(test))]
 mod paths;
+#[cfg(not(test))]
+mod readable;
 #[cfg(test)]
 mod tests;
 

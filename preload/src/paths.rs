@@ -16,7 +16,7 @@ use pyshm_format::Entry;
 
 use crate::route::{Decision, Found, PATH_MAX, Scratch, Walked, Want};
 use crate::stage::{Stage, fd_link, redirected, stage};
-use crate::sys;
+use crate::{readable, sys};
 
 /// What a hook has to do, in C's terms.
 #[derive(Debug, Clone, Copy)]
@@ -32,16 +32,20 @@ pub enum Answer {
 /// The bytes of a C string shorter than PATH_MAX; `None` for what the kernel is to refuse.
 ///
 /// # Safety
-/// `path` must be null, another address in the first page, a kernel address, or a C string that outlives `'a`.
+/// If `path` can be read, it must be a C string that outlives `'a`.
 pub unsafe fn bytes<'a>(path: *const c_char) -> Option<&'a [u8]> {
-    // Neither the first page nor addresses with the sign bit set belong to a process.
-    if (path as usize) < 4096 || (path as isize) < 0 {
-        return None;
+    let mut n = 0;
+    while n < PATH_MAX {
+        let rest = readable::page_rest((path as usize).checked_add(n)?)?.min(PATH_MAX - n);
+        // SAFETY: that many bytes can be read.
+        let more = unsafe { libc::strnlen(path.add(n), rest) };
+        n += more;
+        if more < rest {
+            // SAFETY: as many bytes precede the NUL.
+            return Some(unsafe { slice::from_raw_parts(path.cast(), n) });
+        }
     }
-    // SAFETY: a C string, by the caller's word; strnlen stops at its NUL.
-    let n = unsafe { libc::strnlen(path, PATH_MAX) };
-    // SAFETY: as many bytes precede the NUL.
-    (n < PATH_MAX).then(|| unsafe { slice::from_raw_parts(path.cast(), n) })
+    None
 }
 
 /// The descriptor that a path names as one of this process's own.

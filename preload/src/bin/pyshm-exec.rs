@@ -37,6 +37,8 @@ mod log;
 mod paths;
 #[path = "../permission.rs"]
 mod permission;
+#[path = "../readable.rs"]
+mod readable;
 #[path = "../route.rs"]
 mod route;
 #[path = "../scratch.rs"]

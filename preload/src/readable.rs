@@ -1,0 +1,46 @@
+//! Whether a caller's pointer can be read: libc's functions hand it to the kernel, which answers EFAULT where reading it
+//! here would end the program.
+//!
+//! The kernel is asked once for a page; a table remembers the pages that were readable. One that was taken away since
+//! is not noticed: then the program ends, as it does in every function of libc's that reads a string itself.
+
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::sys;
+
+/// Bytes of the smallest page of both architectures.
+const PAGE: usize = 4096;
+/// Pages that are remembered, each at the place of its number's last bits.
+const PLACES: usize = 512;
+
+static READABLE: [AtomicUsize; PLACES] = [const { AtomicUsize::new(0) }; PLACES];
+
+/// Bytes from `address` to the end of its page, if they can be read.
+#[inline]
+pub fn page_rest(address: usize) -> Option<usize> {
+    let page = address / PAGE;
+    let place = READABLE.get(page % PLACES)?;
+    // Page 0 belongs to no program, so that an empty place is none.
+    if place.load(Ordering::Relaxed) != page && !(page != 0 && remember(place, page)) {
+        return None;
+    }
+    Some(PAGE - address % PAGE)
+}
+
+#[cold]
+#[inline(never)]
+fn remember(place: &AtomicUsize, page: usize) -> bool {
+    // rt_sigprocmask reads a set of signals before it finds out that there is no such operation (sigprocmask(2),
+    // kernel/signal.c), and changes nothing.
+    const NO_OPERATION: c_int = -1;
+    // SAFETY: the kernel checks the pointer, reads eight bytes, and writes nothing.
+    let answer = unsafe {
+        sys::syscall(libc::SYS_rt_sigprocmask, [NO_OPERATION as usize, page * PAGE, 0, 8, 0, 0])
+    };
+    let readable = answer != Err(libc::EFAULT);
+    if readable {
+        place.store(page, Ordering::Relaxed);
+    }
+    readable
+}
