@@ -70,7 +70,26 @@ unsafe fn correct(parent: &Entry<'static>, entry: *mut dirent) {
     let Some(stage) = stage() else { return };
     // SAFETY: the name of a filled entry is a C string.
     let name = unsafe { core::ffi::CStr::from_ptr((&raw const (*entry).d_name).cast()) }.to_bytes();
-    let mut buf = [0u8; PATH_MAX];
+    let size = parent.path().len() + name.len() + 2;
+    // Zeroing room for the longest path would take longer than all the rest.
+    if size <= SHORT {
+        correct_in(stage, parent, name, &mut [0; SHORT], entry);
+    } else {
+        correct_in(stage, parent, name, &mut [0; PATH_MAX], entry);
+    }
+}
+
+/// Room for most paths, in bytes.
+const SHORT: usize = 256;
+
+#[inline(never)]
+fn correct_in(
+    stage: &Stage,
+    parent: &Entry<'static>,
+    name: &[u8],
+    buf: &mut [u8],
+    entry: *mut dirent,
+) {
     let dir = parent.path();
     let n = match name {
         b"." => dir.len(),
@@ -83,8 +102,13 @@ unsafe fn correct(parent: &Entry<'static>, entry: *mut dirent) {
     }
     let Some(end) = buf.get_mut(n) else { return };
     *end = 0;
-    let (ino, mode, other) = match stage.index().find(&buf[..n]) {
+    let Some(path) = buf.get(..n) else { return };
+    let (ino, mode, other) = match stage.index().find(path) {
         Lookup::Found(e) => (e.stat().ino, e.stat().mode, e.kind() == Kind::Other),
+        Lookup::Absent if name == b".." => match above(parent, buf) {
+            Some(ino) => (ino, libc::S_IFDIR, false),
+            None => return,
+        },
         Lookup::Absent => return,
         // Its entry is damaged: the original says it.
         // SAFETY: there is a NUL behind the path.
@@ -100,6 +124,15 @@ unsafe fn correct(parent: &Entry<'static>, entry: *mut dirent) {
             (*entry).d_type = ((mode & libc::S_IFMT) >> 12) as u8;
         }
     }
+}
+
+/// The inode number that `..` has in the top directory of a prefix, `dir`; `name` is the path of what is above it.
+fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
+    let top = dir.stat();
+    // SAFETY: the caller has put a NUL behind the path.
+    let st = unsafe { sys::lstat(name.as_ptr().cast()) }.ok()?;
+    // In the top directory of a file system `..` is that directory itself.
+    Some(if st.st_dev == top.dev { st.st_ino } else { top.ino })
 }
 
 /// # Safety
