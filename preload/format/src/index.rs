@@ -206,7 +206,6 @@ impl<'a> Index<'a> {
 
     /// The prefix with number `i`.
     #[must_use]
-    #[inline]
     pub fn prefix(&self, i: usize) -> Option<Prefix<'a>> {
         if i >= self.prefix_count() {
             return None;
@@ -231,8 +230,8 @@ impl<'a> Index<'a> {
     }
 
     /// What is known of the original path `path`: absolute, in the prefix's canonical spelling, normalized.
+    // Not inline: the shim is compiled for size, and this is to be fast.
     #[must_use]
-    #[inline]
     pub fn find(&self, path: &[u8]) -> Lookup<'a> {
         let hash = hash_path(path);
         let mask = self.buckets.len().wrapping_sub(1);
@@ -279,7 +278,6 @@ impl<'a> Index<'a> {
 
     /// The entry of `path`, where there is one for certain.
     #[must_use]
-    #[inline]
     pub fn lookup(&self, path: &[u8]) -> Option<Entry<'a>> {
         self.find(path).found()
     }
@@ -460,14 +458,12 @@ impl<'a> Entry<'a> {
 
     /// Number of the prefix it belongs to.
     #[must_use]
-    #[inline]
     pub fn prefix(&self) -> usize {
         u16_at(self.bytes, 30) as usize
     }
 
     /// The original's attributes.
     #[must_use]
-    #[inline]
     pub fn stat(&self) -> Stat {
         Stat::from_entry(self.bytes)
     }
