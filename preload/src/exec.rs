@@ -184,7 +184,7 @@ unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_
     let mut name = [0u8; PATH_MAX];
     let mut target = [0u8; PATH_MAX];
     // A relative name may lie under a prefix too.
-    let path = absolute(stage, AT_FDCWD, text, &mut name)?.path;
+    let path = absolute(stage, AT_FDCWD, text, true, &mut name)?.path;
     if stage.view.prefix_of(path).is_some() {
         return None;
     }

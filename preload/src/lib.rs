@@ -8,6 +8,7 @@
 //! paths     what the caller passed → absolute, original
 //! route     the decision: pure, safe code
 //! mark      writes: what diverges from the stage
+//! promote   a staged file's descriptor becomes the original's
 //! exec      starting programs; child: their environment
 //! stage     finds and maps the stage, once
 //! ```
@@ -30,6 +31,7 @@ compile_error!("libpyshm.so is for 64-bit little-endian Linux with glibc");
 mod real;
 
 mod env;
+mod fdlink;
 mod loaded;
 mod log;
 mod permission;
@@ -54,6 +56,8 @@ mod init;
 mod mark;
 #[cfg(not(test))]
 mod paths;
+#[cfg(not(test))]
+mod promote;
 #[cfg(not(test))]
 mod readable;
 #[cfg(test)]

@@ -13,9 +13,10 @@ use libc::AT_FDCWD;
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Lookup, hash_path};
 
-use crate::paths::{absolute, below_own_fd, bytes, own_fd};
+use crate::fdlink;
+use crate::paths::{absolute, bytes};
 use crate::route::{Found, PATH_MAX, Scratch};
-use crate::stage::{Stage, fd_link, redirected, stage};
+use crate::stage::{Stage, fd_link, stage};
 use crate::sys;
 
 /// What a call does to the names in the parent directory.
@@ -49,8 +50,7 @@ pub unsafe fn one<R>(
     let concerned = match text.first() {
         None => false,
         Some(b'/') => {
-            text.starts_with(b"/proc/")
-                || text.starts_with(b"/dev/fd/")
+            fdlink::parse(text).is_some()
                 || !matches!(stage.view.find_fast(text, follow), Some(Found::Outside))
         }
         Some(_) => true,
@@ -126,23 +126,18 @@ fn write(
     real: &mut dyn FnMut(c_int, *const c_char),
 ) {
     let mut buf = [0; PATH_MAX];
-    // A name below a directory's descriptor is one relative to it.
-    let (dirfd_of, name) = below_own_fd(text).unwrap_or((dirfd, text));
-    if name.first() == Some(&b'/') && (text.starts_with(b"/proc/") || text.starts_with(b"/dev/fd/"))
+    let Some(abs) = absolute(stage, dirfd, text, follow, &mut buf) else {
+        return real(dirfd, path);
+    };
+    if !abs.moved
+        && let Some(link) = fdlink::parse(text)
     {
-        // Reopening a staged file for writing through its descriptor must reach the original.
-        // SAFETY: the caller's path is a C string, and the buffer is ours.
-        let n = unsafe { sys::readlinkat(AT_FDCWD, path, &mut buf[..PATH_MAX - 1]) }.unwrap_or(0);
-        let link = if own_fd(text).is_some_and(redirected) { &buf[..n] } else { &[] };
-        if follow && let Some(original) = stage.original(link) {
-            mark(stage, original, names);
-            let start = n - original.len();
-            buf[n] = 0;
-            return real(AT_FDCWD, buf[start..].as_ptr().cast());
+        // A descriptor of the original itself, which the kernel finds by that name.
+        if let Some(path) = link.path(follow, &mut buf) {
+            locate(stage, path, follow, &mut |canonical| mark(stage, canonical, names));
         }
         return real(dirfd, path);
     }
-    let Some(abs) = absolute(stage, dirfd_of, name, &mut buf) else { return real(dirfd, path) };
     let own = if abs.moved { (AT_FDCWD, abs.path.as_ptr().cast()) } else { (dirfd, path) };
     locate(stage, abs.path, follow, &mut |canonical| mark(stage, canonical, names));
     real(own.0, own.1);

@@ -4,8 +4,8 @@
 //! - The working directory is asked of the kernel each time: a cached one would be wrong after chdir in a vfork
 //!   child, which shares our memory.
 //! - A working directory in the stage is one the program went to by that name: it is not translated.
-//! - A path relative to a redirected directory's descriptor never reaches the kernel as it is where it passes: it
-//!   would hit the staged copy. It is replaced by the original absolute path.
+//! - A path relative to a redirected directory's descriptor, or through `/proc/self/fd`, never reaches the kernel as it
+//!   is where it passes: it would hit the staged copy. It is replaced by the original absolute path.
 //! - The frames with path buffers are entered only when they are needed: a signal handler may run on a small stack.
 
 use core::ffi::{c_char, c_int};
@@ -14,6 +14,7 @@ use core::slice;
 use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
+use crate::fdlink;
 use crate::route::{Decision, Found, PATH_MAX, Scratch, Walked, Want};
 use crate::stage::{Stage, fd_link, redirected, stage};
 use crate::{readable, sys};
@@ -48,21 +49,6 @@ pub unsafe fn bytes<'a>(path: *const c_char) -> Option<&'a [u8]> {
     None
 }
 
-/// The descriptor that a path names as one of this process's own.
-pub fn own_fd(path: &[u8]) -> Option<c_int> {
-    let number = path.strip_prefix(b"/proc/self/fd/").or_else(|| path.strip_prefix(b"/dev/fd/"))?;
-    core::str::from_utf8(number).ok()?.parse().ok()
-}
-
-/// One of this process's own descriptors and a name below it, as in `/proc/self/fd/3/name`.
-pub fn below_own_fd(path: &[u8]) -> Option<(c_int, &[u8])> {
-    let start = [&b"/proc/self/fd/"[..], b"/dev/fd/"].into_iter().find(|s| path.starts_with(s))?;
-    let slash = start.len() + path.get(start.len()..)?.iter().position(|&b| b == b'/')?;
-    let name = path.get(slash..)?;
-    let name = name.get(name.iter().position(|&b| b != b'/')?..)?;
-    Some((own_fd(path.get(..slash)?)?, name))
-}
-
 /// A path made absolute; `moved` if its directory is the stage's, so that the caller's own spelling must not be used.
 pub struct Absolute<'b> {
     /// Absolute path in original terms.
@@ -71,39 +57,106 @@ pub struct Absolute<'b> {
     pub moved: bool,
 }
 
-/// Makes `path` absolute, in original terms.
+/// Makes `path` absolute, in original terms. `follow`: whether a symbolic link at its end is followed.
 pub fn absolute<'b>(
     stage: &Stage,
     dirfd: c_int,
     path: &[u8],
+    follow: bool,
     buf: &'b mut [u8; PATH_MAX],
 ) -> Option<Absolute<'b>> {
-    if path.first() == Some(&b'/') {
-        buf.get_mut(..path.len())?.copy_from_slice(path);
-        return Some(Absolute { path: buf.get(..path.len())?, moved: false });
-    }
-    let n = if dirfd == AT_FDCWD { sys::getcwd(buf).ok()? } else { fd_link(dirfd, buf)?.len() };
-    let dir = buf.get(..n)?;
-    if dir.first() != Some(&b'/') {
-        return None;
-    }
-    let mut start = 0;
-    let mut end = n;
-    if dirfd != AT_FDCWD
-        && let Some(original) = stage.original(dir)
-        && redirected(dirfd)
-    {
-        start = n - original.len();
-        end = start + stage.kept(original).len();
-    }
-    if !path.is_empty() {
-        *buf.get_mut(end)? = b'/';
-        buf.get_mut(end + 1..end + 1 + path.len())?.copy_from_slice(path);
-        end += 1 + path.len();
+    let (start, mut end, rest) = match path.first() {
+        Some(b'/') => {
+            let link = fdlink::parse(path).filter(|link| follow || !link.rest.is_empty());
+            match link.and_then(|link| Some((link.original(stage, buf)?, link.rest))) {
+                Some(((start, end), rest)) => (start, end, rest),
+                None => {
+                    buf.get_mut(..path.len())?.copy_from_slice(path);
+                    return Some(Absolute { path: buf.get(..path.len())?, moved: false });
+                }
+            }
+        }
+        _ => {
+            let n = match dirfd {
+                AT_FDCWD => sys::getcwd(buf).ok()?,
+                _ => fd_link(dirfd, buf)?.len(),
+            };
+            let dir = buf.get(..n)?;
+            if dir.first() != Some(&b'/') {
+                return None;
+            }
+            let place = if dirfd == AT_FDCWD { None } else { stage.part_of(dir) };
+            let (start, end) = place.filter(|_| redirected(dirfd)).unwrap_or((0, n));
+            (start, end, path)
+        }
+    };
+    if !rest.is_empty() {
+        if rest.first() != Some(&b'/') {
+            *buf.get_mut(end)? = b'/';
+            end += 1;
+        }
+        buf.get_mut(end..end + rest.len())?.copy_from_slice(rest);
+        end += rest.len();
     }
     // Room for a NUL.
     *buf.get_mut(end)? = 0;
     Some(Absolute { path: buf.get(start..end)?, moved: start > 0 })
+}
+
+/// Calls `real` with what names the original: where the caller's directory is a staged one, or its path leads through a
+/// staged descriptor, that is an absolute path. For calls that need no more than not to reach the stage.
+/// `empty`: an empty path means the descriptor itself.
+///
+/// # Safety
+/// `path` as in [`bytes`].
+pub unsafe fn original<R>(
+    dirfd: c_int,
+    path: *const c_char,
+    follow: bool,
+    empty: bool,
+    real: impl FnOnce(c_int, *const c_char) -> R,
+) -> R {
+    let Some(stage) = stage() else { return real(dirfd, path) };
+    // SAFETY: by the caller's word. Where an empty path is allowed, so is a null pointer.
+    let text = match unsafe { bytes(path) } {
+        None if empty && path.is_null() => &[],
+        None => return real(dirfd, path),
+        Some(text) => text,
+    };
+    let concerned = match text.first() {
+        None => empty && redirected(dirfd),
+        Some(b'/') => fdlink::parse(text).is_some(),
+        Some(_) => dirfd != AT_FDCWD && redirected(dirfd),
+    };
+    if !concerned {
+        return real(dirfd, path);
+    }
+    let mut real = Some(real);
+    let mut result = None;
+    moved(stage, dirfd, path, text, follow, &mut |dirfd, path| {
+        result = real.take().map(|real| real(dirfd, path))
+    });
+    match result {
+        Some(r) => r,
+        // `moved` calls its argument exactly once.
+        None => unreachable!(),
+    }
+}
+
+#[inline(never)]
+fn moved(
+    stage: &Stage,
+    dirfd: c_int,
+    path: *const c_char,
+    text: &[u8],
+    follow: bool,
+    real: &mut dyn FnMut(c_int, *const c_char),
+) {
+    let mut buf = [0; PATH_MAX];
+    match absolute(stage, dirfd, text, follow, &mut buf) {
+        Some(abs) if abs.moved => real(AT_FDCWD, abs.path.as_ptr().cast()),
+        _ => real(dirfd, path),
+    }
 }
 
 /// Asks for a decision on a path and hands it to `obey`.
@@ -122,7 +175,9 @@ pub unsafe fn ask<R>(
     // SAFETY: by the caller's word.
     let Some(text) = (unsafe { bytes(path) }) else { return obey(Answer::Pass(dirfd, path)) };
     if text.first() == Some(&b'/') {
-        if let Some(found) = stage.view.find_fast(text, follow) {
+        if let Some(found) = stage.view.find_fast(text, follow)
+            && !(matches!(found, Found::Outside) && fdlink::parse(text).is_some())
+        {
             // Most paths of most programs.
             if matches!(found, Found::Outside) {
                 return obey(Answer::Pass(dirfd, path));
@@ -174,7 +229,7 @@ fn slow(
     obey: &mut dyn FnMut(Answer),
 ) {
     let mut buf = [0; PATH_MAX];
-    let Some(abs) = absolute(stage, dirfd, text, &mut buf) else {
+    let Some(abs) = absolute(stage, dirfd, text, follow, &mut buf) else {
         return obey(Answer::Pass(dirfd, path));
     };
     // Where the path passes although its directory is a staged one, its absolute spelling goes; `buf` has a NUL.

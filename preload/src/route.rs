@@ -250,7 +250,8 @@ impl<'a> View<'a> {
             Kind::Other if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Other => Decision::Pass,
             Kind::File if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
-            Kind::File if e.is_remote() => Decision::Pass,
+            // A descriptor of O_PATH cannot be marked as a staged one's; for a directory one that reads stands for it.
+            Kind::File if has(libc::O_PATH) || e.is_remote() => Decision::Pass,
             Kind::File => Decision::Redirect(e),
             // Only O_NOFOLLOW comes here. The staged link has another text than the original: O_PATH passes.
             Kind::Symlink if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),

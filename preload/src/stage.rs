@@ -34,6 +34,19 @@ const STAGE_MAX: usize = 1024;
 /// exec.
 pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
 
+/// With [`REDIRECTED`], and on a directory: opened with O_PATH. A descriptor of O_PATH itself carries no flags, so it could
+/// not be marked; this flag means nothing on a directory.
+pub const PATH_ONLY: c_int = libc::O_APPEND | libc::O_DIRECTORY;
+
+/// With [`PATH_ONLY`]: O_DIRECTORY was given beside O_PATH.
+pub const PATH_ONLY_DIRECTORY: c_int = libc::O_NONBLOCK;
+
+/// Whether these flags of a descriptor say that it stands for one of O_PATH.
+pub fn is_path_only(flags: c_int) -> bool {
+    let mark = REDIRECTED | PATH_ONLY;
+    flags & mark == mark
+}
+
 /// A stage that passed all checks. It lives as long as the process.
 pub struct Stage {
     /// What decisions are made from.
@@ -89,7 +102,6 @@ static CELL: Cell = Cell(UnsafeCell::new(MaybeUninit::uninit()));
 static FINDER: AtomicUsize = AtomicUsize::new(0);
 /// What the first of the threads found that came during BUSY.
 static LATE: AtomicPtr<Stage> = AtomicPtr::new(ptr::null_mut());
-
 /// The stage, if this process has one.
 #[inline]
 pub fn stage() -> Option<&'static Stage> {
@@ -220,13 +232,11 @@ fn load(dirfd: c_int, dir: &[u8]) -> Result<Stage, Inert> {
     // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes
     // access its words by atomic operations only.
     let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
-    // SAFETY: getpid takes nothing and cannot fail.
-    let pid = unsafe { sys::syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0);
     Ok(Stage {
         view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?),
         dev: st.st_dev,
         noexec: index.flags() & FLAG_NOEXEC != 0,
-        stripe: pid,
+        stripe: sys::pid() as usize,
         shim: Name::new(&[dir, b"/", layout::SHIM.as_bytes()]).ok_or(Inert::Variable)?,
     })
 }
@@ -319,6 +329,13 @@ impl Stage {
             .unwrap_or(path)
     }
 
+    /// Where in a path of the stage's the original one starts and ends.
+    pub fn part_of(&self, path: &[u8]) -> Option<(usize, usize)> {
+        let original = self.original(path)?;
+        let start = path.len() - original.len();
+        Some((start, start + self.kept(original).len()))
+    }
+
     /// The entry that a descriptor was opened from, if it is one of the stage's files.
     pub fn entry_of_fd(&self, fd: c_int) -> Option<Entry<'static>> {
         if sys::fstat(fd).ok()?.st_dev != self.dev || !redirected(fd) {
@@ -396,8 +413,7 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
         else {
             return;
         };
-        let _ =
-            sys::syscall(libc::SYS_dup3, [marked as usize, fd as usize, cloexec as usize, 0, 0, 0]);
+        let _ = sys::dup3(marked, fd, cloexec);
         sys::close(marked);
     }
 }

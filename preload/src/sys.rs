@@ -94,6 +94,18 @@ pub fn fcntl(fd: c_int, command: c_int, value: usize) -> Result {
     unsafe { syscall(libc::SYS_fcntl, [fd as usize, command as usize, value, 0, 0, 0]) }
 }
 
+/// `lseek`.
+pub fn seek(fd: c_int, offset: usize, whence: c_int) -> Result {
+    // SAFETY: the call takes numbers alone.
+    unsafe { syscall(libc::SYS_lseek, [fd as usize, offset, whence as usize, 0, 0, 0]) }
+}
+
+/// `dup3`.
+pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result {
+    // SAFETY: the call takes numbers alone.
+    unsafe { syscall(libc::SYS_dup3, [old as usize, new as usize, flags as usize, 0, 0, 0]) }
+}
+
 /// Reads once.
 pub fn read(fd: c_int, to: &mut [u8]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` bytes into `to`.
@@ -184,6 +196,11 @@ pub fn memory(len: usize) -> Result<*mut u8> {
 fn id(n: libc::c_long) -> u32 {
     // SAFETY: these calls take no arguments and cannot fail.
     unsafe { syscall(n, [0; 6]) }.unwrap_or(0) as u32
+}
+
+/// This process.
+pub fn pid() -> u32 {
+    id(libc::SYS_getpid)
 }
 
 /// The effective or the real user.

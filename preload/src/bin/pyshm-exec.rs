@@ -29,6 +29,8 @@ mod child;
 mod env;
 #[path = "../exec.rs"]
 mod exec;
+#[path = "../fdlink.rs"]
+mod fdlink;
 #[path = "../loaded.rs"]
 mod loaded;
 #[path = "../log.rs"]

@@ -7,9 +7,10 @@ use core::slice;
 use libc::{AT_FDCWD, size_t, ssize_t};
 use pyshm_format::Kind;
 
-use crate::paths::{Answer, ask, bytes, own_fd};
+use crate::fdlink;
+use crate::paths::{Answer, ask, bytes};
 use crate::route::Want;
-use crate::stage::{redirected, stage};
+use crate::stage::stage;
 use crate::sys;
 
 /// Replaces a staged path in `buf[..n]`, as `/proc/self/exe` or a descriptor's link gives it, by the original.
@@ -36,10 +37,10 @@ unsafe fn translate(buf: *mut c_char, n: usize) -> usize {
 unsafe fn is_kernel_link(path: *const c_char) -> bool {
     // SAFETY: by the caller's word.
     let Some(path) = (unsafe { bytes(path) }) else { return false };
-    match own_fd(path) {
+    match fdlink::parse(path) {
         // Not one that the program opened by its staged name.
-        Some(fd) => redirected(fd),
-        None => path.starts_with(b"/proc/") || path.starts_with(b"/dev/fd/"),
+        Some(link) => link.is_redirected(),
+        None => path.starts_with(b"/proc/"),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod cwd;
+pub mod descriptor;
 pub mod dirent;
 pub mod dl;
 pub mod exec;
@@ -17,4 +18,5 @@ pub mod spawn;
 pub mod stat;
 pub mod stdio;
 pub mod temp;
+pub mod watch;
 pub mod xattr;

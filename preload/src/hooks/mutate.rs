@@ -4,10 +4,12 @@
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
-use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, dev_t, gid_t, mode_t, off_t, size_t, uid_t};
+use libc::{
+    AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, dev_t, gid_t, mode_t, off_t, size_t, uid_t,
+};
 
 use crate::mark::{Names, one, two};
-use crate::paths::{Answer, ask};
+use crate::paths::{Answer, ask, bytes, original};
 use crate::route::{PATH_MAX, Want};
 use crate::stage::stage;
 use crate::sys;
@@ -55,7 +57,7 @@ hooks! {
     }
     unsafe fn fchmodat(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int => my_fchmodat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Names::Same, |d, p| real!(fchmodat)(d, p, mode, flags)) }
+        unsafe { at(dirfd, path, flags, |d, p, f| real!(fchmodat)(d, p, mode, f)) }
     }
     unsafe fn chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int => my_chown {
         // SAFETY: the caller's own arguments.
@@ -67,7 +69,7 @@ hooks! {
     }
     unsafe fn fchownat(dirfd: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int => my_fchownat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Names::Same, |d, p| real!(fchownat)(d, p, uid, gid, flags)) }
+        unsafe { at(dirfd, path, flags, |d, p, f| real!(fchownat)(d, p, uid, gid, f)) }
     }
     unsafe fn truncate(path: *const c_char, len: off_t) -> c_int => my_truncate {
         // SAFETY: the caller's own arguments.
@@ -95,7 +97,7 @@ hooks! {
     }
     unsafe fn utimensat(dirfd: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int => my_utimensat {
         // SAFETY: the caller's own arguments.
-        unsafe { one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Names::Same, |d, p| real!(utimensat)(d, p, times, flags)) }
+        unsafe { at(dirfd, path, flags, |d, p, f| real!(utimensat)(d, p, times, f)) }
     }
     unsafe fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int => my_setxattr {
         // SAFETY: the caller's own arguments.
@@ -129,10 +131,14 @@ hooks! {
         unsafe { two(from, to, false, |_, old, _, new| real!(link)(old, new)) }
     }
     unsafe fn linkat(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char, flags: c_int) -> c_int => my_linkat {
-        let (from, to) = ((old_fd, old, Names::Same), (new_fd, new, Names::Change));
         let follow = flags & libc::AT_SYMLINK_FOLLOW != 0;
-        // SAFETY: the caller's own arguments.
-        unsafe { two(from, to, follow, |a, old, b, new| real!(linkat)(a, old, b, new, flags)) }
+        // SAFETY: the caller's own arguments. The old name may be a descriptor alone.
+        unsafe {
+            original(old_fd, old, follow, flags & AT_EMPTY_PATH != 0, |old_fd, old| {
+                let (from, to) = ((old_fd, old, Names::Same), (new_fd, new, Names::Change));
+                two(from, to, follow, |a, old, b, new| real!(linkat)(a, old, b, new, flags))
+            })
+        }
     }
     unsafe fn symlink(target: *const c_char, path: *const c_char) -> c_int => my_symlink {
         // SAFETY: the caller's own arguments.
@@ -191,8 +197,28 @@ unsafe fn make(
     }
 }
 
+/// Changes attributes of a path, or with AT_EMPTY_PATH of a descriptor, by `real`.
+///
+/// # Safety
+/// `path` as in [`crate::paths::bytes`].
+pub(super) unsafe fn at(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    real: impl Fn(c_int, *const c_char, c_int) -> c_int,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        if flags & AT_EMPTY_PATH != 0 && bytes(path).is_some_and(<[u8]>::is_empty) {
+            return again(dirfd, |p| real(AT_FDCWD, p, 0), || real(dirfd, path, flags));
+        }
+        let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
+        one(dirfd, path, follow, Names::Same, |d, p| real(d, p, flags))
+    }
+}
+
 /// Calls `by_path` with the original's path, marked diverged, if `fd` is a staged file, else `by_fd`.
-fn again(
+pub(super) fn again(
     fd: c_int,
     by_path: impl FnOnce(*const c_char) -> c_int,
     by_fd: impl FnOnce() -> c_int,

@@ -12,7 +12,7 @@ use libc::{AT_FDCWD, O_CREAT, O_NOFOLLOW, mode_t};
 use crate::mark::{self, Names};
 use crate::paths::{Answer, ask};
 use crate::route::Want;
-use crate::stage::{REDIRECTED, stage};
+use crate::stage::{PATH_ONLY, PATH_ONLY_DIRECTORY, REDIRECTED, stage};
 use crate::sys;
 
 /// Whether an open with these flags may change something.
@@ -21,6 +21,18 @@ pub fn writes(flags: c_int) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY
         || flags & (O_CREAT | libc::O_TRUNC) != 0
         || flags & libc::O_TMPFILE == libc::O_TMPFILE
+}
+
+/// Flags for the staged file in place of `flags`. Only a directory is opened with O_PATH.
+pub fn staged_flags(flags: c_int) -> c_int {
+    match flags & libc::O_PATH {
+        0 => flags | REDIRECTED,
+        // The kernel looks at no other flags beside O_PATH.
+        _ => {
+            let called = if flags & libc::O_DIRECTORY != 0 { PATH_ONLY_DIRECTORY } else { 0 };
+            flags & (O_NOFOLLOW | libc::O_CLOEXEC) | REDIRECTED | PATH_ONLY | called
+        }
+    }
 }
 
 /// Whether a staged file could not be opened because it is no longer there or not usable: the original is tried.
@@ -33,7 +45,7 @@ pub fn retry(errno: c_int) -> bool {
 /// # Safety
 /// `path` as the real function requires.
 #[inline]
-unsafe fn open_at(
+pub(super) unsafe fn open_at(
     dirfd: c_int,
     path: *const c_char,
     flags: c_int,
@@ -59,12 +71,7 @@ unsafe fn open_at(
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(e) => {
                 let before = sys::errno();
-                // A descriptor of O_PATH carries no flags, so it could not be marked: it is a reading one.
-                let fd = real(
-                    AT_FDCWD,
-                    e.pristine().as_ptr().cast(),
-                    flags & !libc::O_PATH | REDIRECTED,
-                );
+                let fd = real(AT_FDCWD, e.pristine().as_ptr().cast(), staged_flags(flags));
                 if fd >= 0 {
                     if let Some(stage) = stage() {
                         stage.remember(fd, &e);
