@@ -37,6 +37,21 @@ unsafe fn access_at(
     }
 }
 
+/// # Safety
+/// As faccessat.
+pub(super) unsafe fn access_with_flags(
+    dirfd: c_int,
+    path: *const c_char,
+    want: c_int,
+    flags: c_int,
+    real: impl Fn(c_int, *const c_char) -> c_int,
+) -> c_int {
+    let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+    let effective = flags & libc::AT_EACCESS != 0;
+    // SAFETY: by the caller's word.
+    unsafe { access_at(dirfd, path, want, follow, effective, real) }
+}
+
 hooks! {
     unsafe fn access(path: *const c_char, want: c_int) -> c_int => my_access {
         // SAFETY: the caller's own arguments.
@@ -51,11 +66,7 @@ hooks! {
         unsafe { access_at(AT_FDCWD, path, want, true, true, |_, p| real!(euidaccess)(p, want)) }
     }
     unsafe fn faccessat(dirfd: c_int, path: *const c_char, want: c_int, flags: c_int) -> c_int => my_faccessat {
-        let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
-        let effective = flags & libc::AT_EACCESS != 0;
         // SAFETY: the caller's own arguments.
-        unsafe {
-            access_at(dirfd, path, want, follow, effective, |d, p| real!(faccessat)(d, p, want, flags))
-        }
+        unsafe { access_with_flags(dirfd, path, want, flags, |d, p| real!(faccessat)(d, p, want, flags)) }
     }
 }

@@ -65,30 +65,35 @@ fn directory_of(dir: *mut DIR) -> Option<Entry<'static>> {
 /// Puts the original's inode number into an entry that was read from the staged directory `parent`.
 ///
 /// # Safety
-/// `entry` must be a filled `struct dirent`.
-unsafe fn correct(parent: &Entry<'static>, entry: *mut dirent) {
+/// The inode number and the type must be writable, the name a C string.
+unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *const c_char) {
     let Some(stage) = stage() else { return };
-    // SAFETY: the name of a filled entry is a C string.
-    let name = unsafe { core::ffi::CStr::from_ptr((&raw const (*entry).d_name).cast()) }.to_bytes();
+    // SAFETY: by the caller's word.
+    let name = unsafe { core::ffi::CStr::from_ptr(name) }.to_bytes();
     let size = parent.path().len() + name.len() + 2;
     // Zeroing room for the longest path would take longer than all the rest.
-    if size <= SHORT {
-        correct_in(stage, parent, name, &mut [0; SHORT], entry);
-    } else {
-        correct_in(stage, parent, name, &mut [0; PATH_MAX], entry);
+    // SAFETY: by the caller's word.
+    unsafe {
+        if size <= SHORT {
+            correct_in(stage, parent, name, &mut [0; SHORT], (ino, kind));
+        } else {
+            correct_in(stage, parent, name, &mut [0; PATH_MAX], (ino, kind));
+        }
     }
 }
 
 /// Room for most paths, in bytes.
 const SHORT: usize = 256;
 
+/// # Safety
+/// The inode number and the type in `to` must be writable.
 #[inline(never)]
-fn correct_in(
+unsafe fn correct_in(
     stage: &Stage,
     parent: &Entry<'static>,
     name: &[u8],
     buf: &mut [u8],
-    entry: *mut dirent,
+    to: (*mut u64, *mut u8),
 ) {
     let dir = parent.path();
     let n = match name {
@@ -117,11 +122,11 @@ fn correct_in(
             Err(_) => return,
         },
     };
-    // SAFETY: a filled entry is writable: it lies in the stream's or the caller's buffer.
+    // SAFETY: by the caller's word.
     unsafe {
-        (*entry).d_ino = ino;
-        if other || (*entry).d_type != libc::DT_UNKNOWN {
-            (*entry).d_type = ((mode & libc::S_IFMT) >> 12) as u8;
+        to.0.write_unaligned(ino);
+        if other || *to.1 != libc::DT_UNKNOWN {
+            *to.1 = ((mode & libc::S_IFMT) >> 12) as u8;
         }
     }
 }
@@ -136,13 +141,60 @@ fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
 }
 
 /// # Safety
+/// `entry` must be a filled `struct dirent`.
+unsafe fn correct_entry(parent: &Entry<'static>, entry: *mut dirent) {
+    // SAFETY: a filled entry is writable: it lies in the stream's or the caller's buffer. Its name is a C string.
+    unsafe {
+        let name = (&raw const (*entry).d_name).cast();
+        correct(parent, &raw mut (*entry).d_ino, &raw mut (*entry).d_type, name);
+    }
+}
+
+/// getdents and getdents64: `old` has the type at an entry's end, and the names two bytes nearer to its beginning.
+///
+/// # Safety
+/// As getdents64.
+pub(super) unsafe fn entries(fd: c_int, to: *mut u8, size: usize, old: bool) -> isize {
+    let staged = match stage() {
+        Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
+            stage.entry_of_fd(fd).filter(|e| !reopened(fd, e))
+        }
+        _ => None,
+    };
+    #[cfg(target_arch = "x86_64")]
+    let number = if old { libc::SYS_getdents } else { libc::SYS_getdents64 };
+    #[cfg(not(target_arch = "x86_64"))]
+    let number = libc::SYS_getdents64;
+    // SAFETY: the kernel checks the pointer.
+    let n = match unsafe { sys::syscall(number, [fd as usize, to as usize, size, 0, 0, 0]) } {
+        Ok(n) => n,
+        Err(e) => return sys::fail(e) as isize,
+    };
+    let mut at = 0;
+    while let Some(parent) = &staged
+        && at < n
+    {
+        // SAFETY: the kernel has filled `to[..n]` with entries, each of which says how long it is.
+        unsafe {
+            let entry = to.add(at);
+            let name = entry.add(if old { NAME_AT - 1 } else { NAME_AT }).cast();
+            let len = usize::from(entry.add(LENGTH_AT).cast::<u16>().read_unaligned());
+            let kind = entry.add(if old { len - 1 } else { LENGTH_AT + 2 });
+            correct(parent, entry.cast(), kind, name);
+            at += len.max(1);
+        }
+    }
+    n as isize
+}
+
+/// # Safety
 /// As readdir's result: null or a filled entry.
 unsafe fn corrected(dir: *mut DIR, entry: *mut dirent) -> *mut dirent {
     if !entry.is_null()
         && let Some(parent) = directory_of(dir)
     {
         // SAFETY: by the caller's word.
-        unsafe { correct(&parent, entry) };
+        unsafe { correct_entry(&parent, entry) };
     }
     entry
 }
@@ -171,7 +223,7 @@ unsafe fn scan(
                     return real(AT_FDCWD, e.path().as_ptr().cast());
                 }
                 for i in 0..n as usize {
-                    correct(&e, *(*list).add(i));
+                    correct_entry(&e, *(*list).add(i));
                 }
                 n
             }
@@ -193,10 +245,8 @@ fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
         let Ok(original) = sys::openat(AT_FDCWD, e.path().as_ptr().cast(), flags) else {
             return false;
         };
-        let close = libc::fcntl(fd, libc::F_GETFD) & libc::FD_CLOEXEC != 0;
-        let flags = if close { libc::O_CLOEXEC } else { 0 };
-        let r =
-            sys::syscall(libc::SYS_dup3, [original as usize, fd as usize, flags as usize, 0, 0, 0]);
+        let close = sys::fcntl(fd, libc::F_GETFD, 0).unwrap_or(0) as c_int & libc::FD_CLOEXEC != 0;
+        let r = sys::dup3(original, fd, if close { libc::O_CLOEXEC } else { 0 });
         sys::close(original);
         r.is_ok()
     }
@@ -204,6 +254,17 @@ fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
 
 /// How opendir opens.
 const DIRECTORY: c_int = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_CLOEXEC;
+/// Where in an entry of getdents64 its length and its name stand; behind the length stands the type.
+const LENGTH_AT: usize = core::mem::offset_of!(dirent, d_reclen);
+const NAME_AT: usize = core::mem::offset_of!(dirent, d_name);
+
+// getdents64 came with glibc 2.30 and is the system call and nothing else.
+exports! {
+    unsafe fn getdents64(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize {
+        // SAFETY: the caller's own arguments.
+        unsafe { entries(fd, to.cast(), size, false) }
+    }
+}
 
 type Filter = *const c_void;
 

@@ -13,6 +13,7 @@ pub mod fsinfo;
 pub mod links;
 pub mod mutate;
 pub mod open;
+pub mod raw;
 pub mod shell;
 pub mod spawn;
 pub mod stat;

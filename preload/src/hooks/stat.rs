@@ -85,7 +85,12 @@ unsafe fn kernel(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: 
 /// # Safety
 /// As stat.
 #[inline]
-unsafe fn stat_at(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
+pub(super) unsafe fn stat_at(
+    dirfd: c_int,
+    path: *const c_char,
+    to: *mut libc::stat,
+    flags: c_int,
+) -> c_int {
     if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 {
         // SAFETY: the caller's path, null or a C string.
         let empty = path.is_null() || unsafe { *path } == 0;
@@ -117,7 +122,7 @@ unsafe fn stat_at(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags:
 /// # Safety
 /// As fstat.
 #[inline]
-unsafe fn stat_fd(fd: c_int, to: *mut libc::stat) -> c_int {
+pub(super) unsafe fn stat_fd(fd: c_int, to: *mut libc::stat) -> c_int {
     // SAFETY: the kernel checks the pointer.
     if let Err(e) = unsafe { sys::syscall(libc::SYS_fstat, [fd as usize, to as usize, 0, 0, 0, 0]) }
     {
