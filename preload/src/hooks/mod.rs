@@ -15,6 +15,7 @@ pub mod mutate;
 pub mod open;
 pub mod raw;
 pub mod shell;
+pub mod socket;
 pub mod spawn;
 pub mod stat;
 pub mod stdio;

@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 
 use crate::hooks::{
-    access, cwd, descriptor, dirent, exec, fsinfo, links, mutate, open, stat, watch, xattr,
+    access, cwd, descriptor, dirent, exec, fsinfo, links, mutate, open, socket, stat, watch, xattr,
 };
 use crate::mark::{Names, one};
 use crate::route::PATH_MAX;
@@ -173,6 +173,7 @@ calls! { a;
     libc::SYS_name_to_handle_at => {
         watch::my_name_to_handle_at(a.int(0), a.path(1), a.pointer(2), a.pointer(3), a.int(4))
     },
+    libc::SYS_bind => socket::my_bind(a.int(0), a.pointer::<libc::sockaddr>(1), a.int(2) as libc::socklen_t),
     #[cfg(target_arch = "x86_64")]
     libc::SYS_mkdir => mutate::my_mkdir(a.path(0), a.int(1) as c_uint),
     libc::SYS_mkdirat => mutate::my_mkdirat(a.int(0), a.path(1), a.int(2) as c_uint),
