@@ -12,7 +12,7 @@ use crate::stage::stage;
 use crate::sys;
 
 /// The recorded values for an entry: type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen, frsize, flags.
-fn recorded(e: &Entry<'static>) -> Option<[u64; 11]> {
+pub(super) fn recorded(e: &Entry<'static>) -> Option<[u64; 11]> {
     let values = stage()?.index().prefix(e.prefix())?.statfs;
     // A type of 0 says that nobody asked when the stage was made.
     (values[0] != 0).then_some(values)

@@ -227,6 +227,16 @@ exports! {
         // SAFETY: the caller's own arguments.
         unsafe { stat_at(dirfd, path, to, flags) }
     }
+    // libc's own asks for the file's numbers by itself.
+    unsafe fn ftok(path: *const c_char, id: c_int) -> libc::key_t {
+        // SAFETY: a struct of integers may be all zero.
+        let mut st: libc::stat = unsafe { core::mem::zeroed() };
+        // SAFETY: the caller's own path.
+        if unsafe { stat_at(AT_FDCWD, path, &raw mut st, 0) } < 0 {
+            return -1;
+        }
+        ((st.st_ino & 0xffff) | ((st.st_dev & 0xff) << 16) | ((id as u64 & 0xff) << 24)) as libc::key_t
+    }
     unsafe fn statx(dirfd: c_int, path: *const c_char, flags: c_int, mask: c_uint, to: *mut libc::statx) -> c_int {
         let kernel = |dirfd: c_int, path: *const c_char| {
             let a = [dirfd as usize, path as usize, flags as usize, mask as usize, to as usize, 0];

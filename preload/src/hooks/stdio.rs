@@ -1,4 +1,4 @@
-//! fopen and freopen: libc opens inside itself, so their paths are replaced here.
+//! fopen, freopen and setmntent: libc opens inside itself, so their paths are replaced here.
 
 use core::ffi::{c_char, c_int};
 
@@ -70,6 +70,14 @@ hooks! {
     unsafe fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => my_fopen64 {
         // SAFETY: the caller's own arguments.
         unsafe { fopen_as(path, mode, |p| real!(fopen64)(p, mode)) }
+    }
+    unsafe fn setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE => my_setmntent {
+        // SAFETY: the caller's own arguments.
+        unsafe { fopen_as(path, mode, |p| real!(setmntent)(p, mode)) }
+    }
+    unsafe fn __setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE => alt_setmntent {
+        // SAFETY: the caller's own arguments.
+        unsafe { fopen_as(path, mode, |p| real!(__setmntent)(p, mode)) }
     }
     unsafe fn freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE => my_freopen {
         // SAFETY: the caller's own arguments. A freopen that failed has closed its stream, so there is no second try.
