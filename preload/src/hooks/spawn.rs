@@ -1,5 +1,5 @@
 //! posix_spawn: libc starts the program in a child of its own, so the path, the arguments and the environment are
-//! prepared here.
+//! prepared here. What the file actions open or go to is known only when they are added.
 
 use core::ffi::{c_char, c_int, c_void};
 
@@ -9,7 +9,8 @@ use crate::exec::{self, Strings, search, start};
 use crate::hooks::open;
 use crate::mark::{self, Names};
 use crate::paths::{Answer, ask, bytes};
-use crate::route::Want;
+use crate::real::Real;
+use crate::route::{PATH_MAX, Want};
 use crate::stage::stage;
 use crate::sys;
 
@@ -60,25 +61,59 @@ hooks! {
     unsafe fn posix_spawn_file_actions_addopen(
         actions: *mut c_void, fd: c_int, path: *const c_char, flags: c_int, mode: mode_t
     ) -> c_int => my_posix_spawn_file_actions_addopen {
-        let real = |p: *const c_char| -> c_int {
+        let real = |p: *const c_char, flags: c_int| -> c_int {
             // SAFETY: the caller's own arguments; libc copies the path.
             unsafe { real!(posix_spawn_file_actions_addopen)(actions, fd, p, flags, mode) }
         };
         // SAFETY: the caller's own arguments.
         unsafe {
             if bytes(path).is_none_or(|p| p.first() != Some(&b'/')) {
-                return real(path);
+                return real(path, flags);
             }
             if open::writes(flags) {
-                return mark::one(AT_FDCWD, path, true, Names::IfMissing, |_, p| real(p));
+                return mark::one(AT_FDCWD, path, true, Names::IfMissing, |_, p| real(p, flags));
             }
             ask(AT_FDCWD, path, true, Want::Data(flags), |answer| match answer {
-                Answer::Redirect(e) => real(e.pristine().as_ptr().cast()),
-                Answer::Pass(_, p) => real(p),
+                Answer::Redirect(e) => {
+                    let (p, f) = (e.pristine().as_ptr().cast(), open::staged_flags(flags));
+                    real(p, f)
+                }
+                Answer::Pass(_, p) => real(p, flags),
                 // The child reports it.
-                Answer::Absent(_) => real(path),
+                Answer::Absent(_) => real(path, flags),
             })
         }
+    }
+    unsafe fn posix_spawn_file_actions_addfchdir_np(actions: *mut c_void, fd: c_int) -> c_int => my_addfchdir_np {
+        // SAFETY: the caller's own arguments.
+        unsafe { add_directory(actions, fd, || real!(posix_spawn_file_actions_addfchdir_np)(actions, fd)) }
+    }
+    unsafe fn posix_spawn_file_actions_addfchdir(actions: *mut c_void, fd: c_int) -> c_int => my_addfchdir {
+        // SAFETY: the caller's own arguments.
+        unsafe { add_directory(actions, fd, || real!(posix_spawn_file_actions_addfchdir)(actions, fd)) }
+    }
+}
+
+/// Sends the child to the original of a staged directory, by its path; to any other by `real`.
+///
+/// # Safety
+/// As posix_spawn_file_actions_addfchdir_np.
+unsafe fn add_directory(actions: *mut c_void, fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    // Not a hook: programs look for it to see whether it exists, and it takes the original's path as it is.
+    type AddDirectory = unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int;
+    static ADD: Real = Real::new("posix_spawn_file_actions_addchdir_np");
+    unsafe extern "C" fn missing(_: *mut c_void, _: *const c_char) -> c_int {
+        libc::ENOSYS
+    }
+    let mut buf = [0; PATH_MAX];
+    match stage().and_then(|stage| stage.c_path_of_fd(fd, &mut buf)) {
+        // SAFETY: the function of this name has this signature; the caller's own actions; libc copies the path.
+        Some(path) => unsafe {
+            let add =
+                core::mem::transmute::<*mut c_void, AddDirectory>(ADD.get(missing as *mut c_void));
+            add(actions, path.as_ptr())
+        },
+        None => real(),
     }
 }
 
