@@ -4,8 +4,11 @@
 //! hooks of dlopen and dlmopen only exchange the path and jump on: the caller stays the caller. The exchanged path
 //! lives in the index and outlives the call. Only the failure for a library that is known to be missing is made
 //! here: a path with a slash is not searched for, so that the caller does not matter.
+//!
+//! Known limit: `dlinfo(RTLD_DI_LINKMAP)` and `dladdr1(RTLD_DL_LINKMAP)` give the loader's own structure, whose `l_name` is
+//! the staged name. It cannot be changed: the loader compares it with what is to be loaded.
 
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
@@ -227,7 +230,23 @@ unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mu
     }
 }
 
+const RTLD_DI_SERINFO: c_int = 4;
 const RTLD_DI_ORIGIN: c_int = 6;
+
+/// `Dl_serinfo`: the directories in which the loader searches, in the caller's buffer.
+#[repr(C)]
+struct SearchPath {
+    size: size_t,
+    count: c_uint,
+    dirs: [SearchDir; 0],
+}
+
+/// `Dl_serpath`.
+#[repr(C)]
+struct SearchDir {
+    name: *const c_char,
+    flags: c_uint,
+}
 
 hooks! {
     unsafe fn dl_iterate_phdr(callback: Callback, data: *mut c_void) -> c_int => my_dl_iterate_phdr {
@@ -265,10 +284,25 @@ hooks! {
         // SAFETY: the caller's own arguments; for this request the result is a C string in the caller's buffer.
         unsafe {
             let r: c_int = real!(dlinfo)(handle, request, to);
-            if r == 0 && request == RTLD_DI_ORIGIN && let Some(stage) = stage() {
-                let text = CStr::from_ptr(to.cast()).to_bytes();
-                if let Some(tail) = stage.original(text) {
-                    ptr::copy(tail.as_ptr(), to.cast(), tail.len() + 1);
+            if r == 0 && let Some(stage) = stage() {
+                match request {
+                    RTLD_DI_ORIGIN => {
+                        let text = CStr::from_ptr(to.cast()).to_bytes();
+                        if let Some(tail) = stage.original(text) {
+                            ptr::copy(tail.as_ptr(), to.cast(), tail.len() + 1);
+                        }
+                    }
+                    RTLD_DI_SERINFO => {
+                        let dirs = &raw mut (*to.cast::<SearchPath>()).dirs;
+                        for i in 0..(*to.cast::<SearchPath>()).count as usize {
+                            let dir = dirs.cast::<SearchDir>().add(i);
+                            let text = CStr::from_ptr((*dir).name).to_bytes();
+                            if let Some(tail) = stage.original(text) {
+                                (*dir).name = tail.as_ptr().cast();
+                            }
+                        }
+                    }
+                    _ => {}
                 }
             }
             r
