@@ -90,6 +90,8 @@ const NEW: u8 = 0;
 const BUSY: u8 = 1;
 const ACTIVE: u8 = 2;
 // Anything else is a reason: see `Inert`.
+/// Was active; since then the process, or its vfork child, has changed its root directory.
+const MOVED: u8 = Inert::OtherRoot as u8;
 
 static STATE: AtomicU8 = AtomicU8::new(NEW);
 
@@ -102,6 +104,9 @@ static CELL: Cell = Cell(UnsafeCell::new(MaybeUninit::uninit()));
 static FINDER: AtomicUsize = AtomicUsize::new(0);
 /// What the first of the threads found that came during BUSY.
 static LATE: AtomicPtr<Stage> = AtomicPtr::new(ptr::null_mut());
+/// Who changed its root directory: this process, and its parent.
+static ROOTED: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+
 /// The stage, if this process has one.
 #[inline]
 pub fn stage() -> Option<&'static Stage> {
@@ -109,8 +114,20 @@ pub fn stage() -> Option<&'static Stage> {
         // SAFETY: ACTIVE was stored, with release, after the cell was filled; nobody writes it again.
         ACTIVE => Some(unsafe { (*CELL.0.get()).assume_init_ref() }),
         NEW | BUSY => init(),
+        MOVED => of_parent(),
         _ => None,
     }
+}
+
+/// The stage of a process whose memory says that someone changed the root directory: a vfork child, which shares it, but
+/// not the directory.
+#[cold]
+#[inline(never)]
+fn of_parent() -> Option<&'static Stage> {
+    let [child, parent] = [0, 1].map(|i| ROOTED[i].load(Ordering::Acquire));
+    let own = sys::pid();
+    // SAFETY: only an active stage is left for MOVED, and its cell is not written again.
+    (own == parent && own != child).then(|| unsafe { (*CELL.0.get()).assume_init_ref() })
 }
 
 #[cold]
@@ -161,7 +178,8 @@ fn late(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Stage> {
     unsafe { LATE.load(Ordering::Acquire).as_ref() }
 }
 
-/// Turns the shim off for the rest of the process: after chroot no path means what the index says.
+/// Turns the shim off for the rest of the process.
+#[allow(dead_code)] // for the trampoline
 pub fn turn_off() {
     STATE.store(Inert::OtherRoot as u8, Ordering::Release);
 }
@@ -169,6 +187,13 @@ pub fn turn_off() {
 /// Why there is no stage: the number of an [`Inert`], or a smaller one.
 pub fn why_inert() -> u8 {
     STATE.load(Ordering::Acquire)
+}
+
+/// The same after chroot, when no path means what the index says, but not for the parent of a vfork child.
+pub fn root_changed() {
+    ROOTED[0].store(sys::pid(), Ordering::Release);
+    ROOTED[1].store(sys::parent(), Ordering::Release);
+    let _ = STATE.compare_exchange(ACTIVE, MOVED, Ordering::AcqRel, Ordering::Relaxed);
 }
 
 /// Whether this process may use a stage at all.

@@ -203,6 +203,11 @@ pub fn pid() -> u32 {
     id(libc::SYS_getpid)
 }
 
+/// Its parent.
+pub fn parent() -> u32 {
+    id(libc::SYS_getppid)
+}
+
 /// The effective or the real user.
 pub fn uid(effective: bool) -> u32 {
     id(if effective { libc::SYS_geteuid } else { libc::SYS_getuid })

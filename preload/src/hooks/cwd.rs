@@ -50,7 +50,7 @@ hooks! {
         // SAFETY: the caller's own arguments.
         let r: c_int = unsafe { real!(chroot)(path) };
         if r == 0 {
-            stage::turn_off();
+            stage::root_changed();
         }
         r
     }
