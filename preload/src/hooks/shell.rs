@@ -159,17 +159,17 @@ unsafe fn shell(
     }
 }
 
-/// Waits for a child; its status, or -1 with errno set.
+/// Waits for a child; its status, or -1 with errno set. Not by libc: a thread that is cancelled in its call would stay
+/// counted in.
 fn wait(pid: pid_t) -> c_int {
-    let mut status = 0;
+    let mut status: c_int = 0;
     loop {
+        let a = [pid as usize, (&raw mut status) as usize, 0, 0, 0, 0];
         // SAFETY: `status` is ours.
-        let r = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-        if r == pid {
-            return status;
-        }
-        if r < 0 && sys::errno() != libc::EINTR {
-            return -1;
+        match unsafe { sys::syscall(libc::SYS_wait4, a) } {
+            Err(libc::EINTR) => {}
+            Err(e) => return sys::fail(e),
+            Ok(_) => return status,
         }
     }
 }
