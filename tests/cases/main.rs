@@ -16,6 +16,8 @@ mod directories;
 mod file_system;
 mod links;
 mod open;
+mod originals;
 mod paths;
 mod programs;
+mod raw;
 mod writes;

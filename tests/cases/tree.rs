@@ -26,9 +26,14 @@ impl Tree {
 
     /// A file; its directory is made too.
     pub fn file(&self, name: &str, text: &str) {
+        self.bytes(name, text.as_bytes());
+    }
+
+    /// A file that is no text.
+    pub fn bytes(&self, name: &str, bytes: &[u8]) {
         let path = self.env.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
+        fs::write(&path, bytes).unwrap();
         self.mode(name, 0o644);
     }
 

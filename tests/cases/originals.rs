@@ -1,0 +1,156 @@
+//! Descriptors, names and answers that libc makes by itself: they are the original's.
+
+use std::process::Command;
+
+use crate::place::User;
+use crate::tree::{Tree, standard};
+use crate::world::{Case, Ops};
+
+/// The standard tree, and what libc and the loader open by themselves.
+fn with_catalogues(t: &Tree) {
+    standard(t);
+    t.bytes("share/de/LC_MESSAGES/made.mo", &compiled_message("hello", "hallo"));
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    std::fs::write(&from, "$set 1\n1 from the catalogue\n").unwrap();
+    assert!(Command::new("gencat").arg(&to).arg(&from).status().unwrap().success());
+    t.bytes("made.cat", &std::fs::read(&to).unwrap());
+    t.file("fstab", "/dev/x /mnt ext4 defaults 0 0\n");
+    std::fs::write(dir.path().join("one.c"), "int one(void) { return 1; }\n").unwrap();
+    let cc = Command::new("cc")
+        .args(["-shared", "-o", "to", "one.c", "-Wl,-rpath,$ORIGIN/../d:$ORIGIN"])
+        .current_dir(dir.path())
+        .status();
+    assert!(cc.unwrap().success());
+    t.bytes("lib/libone.so", &std::fs::read(&to).unwrap());
+}
+
+/// A catalogue of gettext with one message.
+fn compiled_message(id: &str, text: &str) -> Vec<u8> {
+    let strings = 44;
+    let words = [
+        0x9504_12de,
+        0,
+        1,
+        28,
+        36,
+        0,
+        strings,
+        id.len(),
+        strings,
+        text.len(),
+        strings + id.len() + 1,
+    ];
+    let mut bytes: Vec<u8> = words.iter().flat_map(|w| (*w as u32).to_ne_bytes()).collect();
+    bytes.extend(format!("{id}\0{text}\0").bytes());
+    bytes
+}
+
+#[test]
+fn the_mark_on_a_staged_descriptor_is_not_seen() {
+    Case::c("originals", "flags")
+        .says("a file: mode 0 path 0 directory 0 append 0 nonblock 1 async 0 noatime 0")
+        .run();
+}
+
+// Opening a file with O_PATH is passed on, and its descriptor opened again.
+#[test]
+fn a_descriptor_that_only_names_is_one() {
+    Case::c("originals", "path_only").ops(Ops::AtMost(3)).run();
+}
+
+#[test]
+fn what_may_not_be_read_can_be_named() {
+    Case::c("originals", "path_of_unreadable")
+        .tree(|t| {
+            standard(t);
+            t.file("closed", "secret\n");
+            t.mode("closed", 0o000);
+        })
+        .ops(Ops::AtMost(1))
+        .run();
+}
+
+// Case 62: an operation for each descriptor that is locked.
+#[test]
+fn an_exchanged_descriptor_is_of_the_same_kind() {
+    Case::c("originals", "promoted").says("locked by the parent 1").ops(Ops::AtMost(10)).run();
+}
+
+#[test]
+fn what_was_removed_is_locked_and_read_as_it_was() {
+    Case::c("originals", "removed").ops(Ops::AtMost(8)).run();
+}
+
+#[test]
+fn a_file_system_s_own_calls_reach_the_original() {
+    Case::c("originals", "file_system_s_own").ops(Ops::AtMost(6)).run();
+}
+
+// Case 62.
+#[test]
+fn a_descriptor_alone_names_the_original() {
+    Case::c("originals", "descriptor_alone").ops(Ops::AtMost(20)).run();
+}
+
+#[test]
+fn names_through_descriptors_are_read_without_an_operation() {
+    Case::c("originals", "through_names").says("one file 1").run();
+}
+
+#[test]
+fn limits_are_answered_without_an_operation() {
+    Case::c("originals", "limits").run();
+}
+
+#[test]
+fn keys_are_made_of_the_original_s_numbers() {
+    Case::c("originals", "keys").says("1").run();
+}
+
+#[test]
+fn the_directory_s_name_is_the_one_that_the_program_chose() {
+    Case::c("originals", "current").run();
+}
+
+#[test]
+fn catalogues_and_tables_are_read_without_an_operation() {
+    Case::c("originals", "messages")
+        .tree(with_catalogues)
+        .variable("LANGUAGE", "de")
+        .says("hallo")
+        .says("from the catalogue")
+        .run();
+}
+
+// It makes a file.
+#[test]
+fn a_directory_is_watched_by_its_descriptor() {
+    Case::c("originals", "watched").says("read 1: new").ops(Ops::AtMost(3)).run();
+}
+
+#[test]
+fn shells_of_several_threads_have_the_shim() {
+    Case::c("originals", "shells").says("handled 1").says("default 1").run();
+}
+
+#[test]
+fn shells_at_many_streams_have_the_shim() {
+    Case::c("originals", "many_streams").says("done").run();
+}
+
+// Each child makes a file.
+#[test]
+fn a_child_is_sent_to_the_original_directory() {
+    Case::c("originals", "spawned_elsewhere").says("  reads: more").ops(Ops::AtMost(6)).run();
+}
+
+#[test]
+fn the_root_of_a_vfork_child_is_not_the_parent_s() {
+    Case::c("originals", "root_of_a_child").only(User::Root).says("the child ends with 0").run();
+}
+
+#[test]
+fn the_loader_s_directories_have_their_original_names() {
+    Case::c("originals", "search_path").tree(with_catalogues).run();
+}

@@ -1,0 +1,29 @@
+//! `syscall()`: calls by number.
+
+use crate::world::{Case, Ops};
+
+// Case 57.
+#[test]
+fn calls_by_number_read_without_an_operation() {
+    Case::c("raw", "reading").says("one file 1").run();
+}
+
+#[test]
+fn calls_by_number_write_to_the_shared_file_system() {
+    Case::c("raw", "writing").ops(Ops::AtMost(60)).run();
+}
+
+#[test]
+fn the_kernel_resolves_from_the_original_directory() {
+    Case::c("raw", "resolved").ops(Ops::AtMost(4)).run();
+}
+
+#[test]
+fn programs_are_started_by_number_without_an_operation() {
+    Case::c("raw", "programs").run();
+}
+
+#[test]
+fn other_calls_by_number_are_the_kernel_s() {
+    Case::c("raw", "others").says("a child ends with 7").run();
+}
