@@ -68,10 +68,12 @@ pub unsafe fn environment(
         count += 1;
     }
     let named = preload.is_some_and(|(_, v)| elements(v).next() == Some(stage.shim()));
+    // Libraries that may not be mapped executable stay where they are.
     let dirs = dirs.filter(|(_, v)| {
-        v.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some())
+        !stage.noexec
+            && v.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some())
     });
-    if (named && dirs.is_none()) || stage.noexec || !stage.shim_exists() {
+    if (named && dirs.is_none()) || !stage.shim_exists() {
         return Some(envp);
     }
     let array = arena.array(count + 4)?;

@@ -13,7 +13,7 @@ use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
 use crate::arena::{self, Arena};
-use crate::paths::{Answer, absolute, ask, bytes};
+use crate::paths::{Answer, absolute, ask, bytes, original};
 use crate::route::{PATH_MAX, Want};
 use crate::script::{self, HEAD, Head};
 use crate::stage::{Stage, stage};
@@ -71,8 +71,12 @@ unsafe fn planned(
 ) -> c_int {
     // SAFETY: by the caller's word.
     let envp = unsafe { child::environment(stage, envp, arena) }.unwrap_or(envp);
-    if !rooted || stage.noexec {
+    if !rooted {
         return run(path, argv, envp);
+    }
+    if stage.noexec {
+        // SAFETY: by the caller's word.
+        return unsafe { from_original(path, &mut |path| run(path, argv, envp)) };
     }
     let (mut path, mut argv) = (path, argv);
     for _ in 0..MAX_LEVELS {
@@ -103,6 +107,20 @@ unsafe fn planned(
         (path, argv) = next;
     }
     libc::ELOOP
+}
+
+/// Starts the original, where nothing may be executed in the stage. What is missing is still known.
+///
+/// # Safety
+/// `path` must be a C string.
+unsafe fn from_original(path: *const c_char, run: &mut dyn FnMut(*const c_char) -> c_int) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        ask(AT_FDCWD, path, true, Want::Program, |answer| match answer {
+            Answer::Absent(e) => e,
+            _ => original(AT_FDCWD, path, true, false, |_, path| run(path)),
+        })
+    }
 }
 
 /// A program file.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::hold::{Hold, Released};
 use crate::error::{Error, Result};
-use crate::stage::Place;
+use crate::stage::{Place, elsewhere};
 
 /// How long removal is tried while other threads of this process still write.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -111,8 +111,12 @@ fn remove_unfinished(place: &Place) {
         }
         let renamed = dir.with_file_name(format!("{name}-stopped"));
         let dir = if std::fs::rename(&dir, &renamed).is_ok() { renamed } else { dir };
+        let elsewhere = elsewhere::of(&dir);
         let begun = Instant::now();
         while std::fs::remove_dir_all(&dir).is_err() && dir.exists() && begun.elapsed() < PATIENCE {
+        }
+        if let Some(dir) = elsewhere {
+            elsewhere::remove(&dir);
         }
     }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod elsewhere;
 mod files;
 mod id;
 mod index;
@@ -110,6 +111,7 @@ impl Stage {
     /// # Errors
     /// [`Error::CannotWrite`] when something in it cannot be removed.
     pub fn purge(self) -> Result<()> {
+        let elsewhere = elsewhere::of(&self.dir);
         // The index first: a process that starts now falls back at once instead of finding half a tree.
         let _ = std::fs::remove_file(self.dir.join(layout::INDEX));
         for part in [layout::FS, layout::ORIG, ""] {
@@ -120,6 +122,9 @@ impl Stage {
                 }
                 _ => {}
             }
+        }
+        if let Some(dir) = elsewhere {
+            elsewhere::remove(&dir);
         }
         Ok(())
     }
@@ -140,7 +145,9 @@ pub fn collect_garbage(place: &Place) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for dir in place.unfinished()? {
         if let Some(_held) = Lease::building(&dir) {
+            let elsewhere = elsewhere::of(&dir);
             std::fs::remove_dir_all(&dir).map_err(Error::write(&dir))?;
+            elsewhere.iter().for_each(|dir| elsewhere::remove(dir));
             removed.push(dir);
         }
     }
@@ -151,5 +158,6 @@ pub fn collect_garbage(place: &Place) -> Result<Vec<PathBuf>> {
             removed.push(dir);
         }
     }
+    removed.extend(elsewhere::collect_garbage());
     Ok(removed)
 }

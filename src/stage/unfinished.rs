@@ -10,26 +10,23 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
+use super::elsewhere::{self, Elsewhere};
 use super::lease::Lease;
-use super::{Place, Stage, StageId, space};
+use super::{Place, Stage, StageId};
 use crate::error::{Error, Result};
 
 /// The directory.
 pub(super) struct Unfinished {
     dir: PathBuf,
     _building: Lease,
+    /// Where shim and trampoline lie, if not in it.
+    elsewhere: Option<Elsewhere>,
     published: bool,
 }
 
 impl Unfinished {
     pub fn create(place: &Place, id: &StageId) -> Result<Self> {
-        if space::is_noexec(place.dir()) {
-            let text = format!(
-                "{} is mounted noexec: choose another place with --root",
-                place.root().display()
-            );
-            return Err(Error::Unavailable(text));
-        }
+        let elsewhere = Elsewhere::needed_for(place, id)?;
         let dir = place.unfinished_dir(id);
         // Another job that ends may remove the user's directory while it is empty.
         let mut attempts = 0;
@@ -41,9 +38,12 @@ impl Unfinished {
             Place::open(place.root())?;
         }
         let failed = || Error::TryAgain(format!("{} is being removed: try again", dir.display()));
-        let this =
-            Self { _building: Lease::building(&dir).ok_or_else(failed)?, dir, published: false };
+        let building = Lease::building(&dir).ok_or_else(failed)?;
+        let this = Self { _building: building, dir, elsewhere, published: false };
         Lease::create(&this.dir)?;
+        if let Some(elsewhere) = &this.elsewhere {
+            elsewhere.link_from(&this.dir)?;
+        }
         Ok(this)
     }
 
@@ -89,7 +89,12 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.published {
+            // What it leads to now: the two may have changed places.
+            let elsewhere = elsewhere::of(&self.dir);
             let _ = std::fs::remove_dir_all(&self.dir);
+            if let Some(dir) = elsewhere {
+                elsewhere::remove(&dir);
+            }
         }
     }
 }

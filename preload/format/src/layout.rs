@@ -11,6 +11,9 @@
 //!     orig/<path>    pristine bytes of the files that were edited under fs/ (RPATHs)
 //!     lib/libpyshm.so, bin/pyshm-exec
 //! ```
+//!
+//! Where `<root>` is mounted `noexec`, `lib` and `bin` are symbolic links to a directory below `/tmp/pyshm-<uid>/`, in
+//! which [`BACK`] leads back.
 
 /// The stage's index file.
 pub const INDEX: &str = "index";
@@ -31,6 +34,9 @@ pub const ORIG: &str = "orig";
 pub const SHIM: &str = "lib/libpyshm.so";
 /// The staged trampoline, relative to the stage.
 pub const TRAMPOLINE: &str = "bin/pyshm-exec";
+
+/// In the directory that `lib` and `bin` lead to: a symbolic link to the stage.
+pub const BACK: &str = "stage";
 
 /// Turns the shim off when it is set to anything but `0` or nothing.
 pub const ENV_DISABLE: &str = "PYSHM_DISABLE";

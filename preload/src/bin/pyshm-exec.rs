@@ -96,7 +96,8 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
     };
     let dir = own_stage();
     let error = match dir {
-        Some(dir) if reroute => start_rerouted(&dir, program, args),
+        // A program that may not be executed in the stage cannot be rerouted to it.
+        Some(dir) if reroute && !is_elsewhere(&dir) => start_rerouted(&dir, program, args),
         dir => {
             if let Some(dir) = dir {
                 stage::use_directory(&dir);
@@ -120,7 +121,18 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
 fn own_stage() -> Option<Vec<u8>> {
     let mut exe = fs::read_link("/proc/self/exe").ok()?.into_os_string().into_vec();
     exe.truncate(exe.strip_suffix(layout::TRAMPOLINE.as_bytes())?.strip_suffix(b"/")?.len());
-    Some(exe)
+    // Where the stage may not be executed from it lies elsewhere, beside a link back.
+    let back = Path::new(std::ffi::OsStr::from_bytes(&exe)).join(layout::BACK);
+    match fs::read_link(back) {
+        Ok(stage) => Some(stage.into_os_string().into_vec()),
+        Err(_) => Some(exe),
+    }
+}
+
+/// Whether shim and trampoline lie outside the stage, because it is mounted `noexec`.
+fn is_elsewhere(dir: &[u8]) -> bool {
+    let link = Path::new(std::ffi::OsStr::from_bytes(dir)).join(layout::SHIM);
+    link.parent().is_some_and(Path::is_symlink)
 }
 
 /// Starts a program as `execvp` does; the error number if it cannot.

@@ -1,0 +1,63 @@
+#!/bin/bash
+# /dev/shm mounted noexec: what is read comes from the stage, programs and libraries from the shared file system, and shim and
+# trampoline from /tmp (case 53).
+. "$(dirname "$0")/harness.sh"
+isolate "$@"
+mount -t tmpfs -o mode=1777 tmpfs /tmp || exit 1
+mount -o remount,noexec /dev/shm || exit 1
+bundle=$(bundle_of venv "$venv") || { echo "failed to bundle $venv"; exit 1; }
+python=$venv/bin/python
+nothing_left() { [ ! -e "/dev/shm/pyshm-$(id -u)" ] && [ ! -e "/tmp/pyshm-$(id -u)" ] || fail "left: $(find /dev/shm /tmp -maxdepth 3)"; }
+strict() { "$pyshm_run" --no-fallback -b "$bundle" "$@"; }
+
+test_nothing_can_be_executed_there() {
+  cp /bin/true /dev/shm/true; ! /dev/shm/true 2>/dev/null || fail "this test tests nothing"; rm /dev/shm/true
+}
+test_python_sees_what_it_saw_before() {
+  "$python" "$tools/view.py" >"$work/bare" || fail "the bare run"
+  strict "$python" "$tools/view.py" >"$work/pyshm" || fail "the run with pyshm"
+  check "the two are equal" python3 "$tools/compare.py" --strict-env "$work/bare" "$work/pyshm"
+  nothing_left
+}
+test_modules_are_read_from_the_stage_and_libraries_from_the_original() {
+  local code='import numpy.fft, scipy.interpolate, subprocess, sys; subprocess.run([sys.executable, "-c", "import numpy"], env={}, check=True)'
+  bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback -b "$bundle" "$python" -c "$code" || fail "the run"
+  # shellcheck disable=SC2046
+  python3 "$tools/count_ops.py" "$work/trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --list 100000 $(watch "$venv") >"$work/counted"
+  grep -q 'openat(.*/_multiarray_umath' "$work/counted" || fail "no library was loaded from the original"
+  ! grep -E 'openat\(.*\.pyc?"' "$work/counted" || fail "modules were read from the original"
+  nothing_left
+}
+test_ranks_of_one_node_start_by_their_launcher() {
+  strict "$venv/bin/mpiexec" -n 2 "$python" -c 'import numpy; print("rank")' >"$work/out" || fail "the run"
+  equal "ranks" 2 "$(grep -c rank "$work/out")"
+  nothing_left
+}
+test_rerouting_by_variables_leaves_the_program_where_it_is() {
+  equal "prefix" "$venv" "$("$pyshm_run" --no-fallback --reroute env -b "$bundle" "$python" -c 'import numpy, sys; print(sys.prefix)')"
+  nothing_left
+}
+test_what_a_crash_leaves_goes_with_the_next_stage() {
+  local kept
+  kept=$("$pyshm" stage -b "$bundle") || fail "staging"
+  equal "directories in /tmp" 1 "$(find "/tmp/pyshm-$(id -u)" -maxdepth 1 -name 'run-*' | wc -l)"
+  check "the shim can be loaded by the stage's name" env LD_PRELOAD="$kept/lib/libpyshm.so" "$python" -c 'import os; os.listdir(os.__file__[:-5])'
+  # A crash of the node's memory alone.
+  rm -rf "/dev/shm/pyshm-$(id -u)"
+  "$pyshm" gc | grep -q "/tmp/pyshm-$(id -u)/run-" || fail "it is not collected"
+  nothing_left
+  kept=$("$pyshm" stage -b "$bundle") || fail "staging again"
+  "$pyshm" gc; [ -e "$kept/lib/libpyshm.so" ] || fail "what is in use was collected"
+  check "unstage" "$pyshm" unstage --all
+  nothing_left
+}
+test_a_node_without_any_place_for_programs_says_so() {
+  mount -o remount,noexec /tmp && mount -t tmpfs -o noexec,mode=1777 tmpfs /var/tmp || fail "mount"
+  "$pyshm_run" -b "$bundle" "$python" -c 'print("ran")' >/dev/shm/out 2>/dev/shm/said; equal "exit status" 0 $?
+  equal "output" ran "$(cat /dev/shm/out)"
+  contains "the warning" "$(cat /dev/shm/said)" "/dev/shm is mounted noexec, and /tmp and /var/tmp cannot be used either"
+  umount /var/tmp; mount -o remount,exec /tmp; rm /dev/shm/out /dev/shm/said
+  nothing_left
+}
+
+run_tests
