@@ -21,8 +21,8 @@ static READABLE: [AtomicUsize; PLACES] = [const { AtomicUsize::new(0) }; PLACES]
 pub fn page_rest(address: usize) -> Option<usize> {
     let page = address / PAGE;
     let place = READABLE.get(page % PLACES)?;
-    // Page 0 belongs to no program, so that an empty place is none.
-    if place.load(Ordering::Relaxed) != page && !(page != 0 && remember(place, page)) {
+    // Page 0 belongs to no program, and an empty place looks like it.
+    if page == 0 || place.load(Ordering::Relaxed) != page && !remember(place, page) {
         return None;
     }
     Some(PAGE - address % PAGE)
