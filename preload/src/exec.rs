@@ -19,7 +19,7 @@ use crate::script::{self, HEAD, Head};
 use crate::stage::{Stage, stage};
 use crate::{child, env, permission, sys};
 
-/// Interpreters that are scripts themselves: as many as the kernel takes.
+/// Scripts one after the other, each the interpreter of the one before: as many as the kernel takes.
 const MAX_LEVELS: usize = 5;
 
 /// What `execvp` starts for a file that the kernel does not know.
@@ -79,7 +79,8 @@ unsafe fn planned(
         return unsafe { from_original(path, &mut |path| run(path, argv, envp)) };
     }
     let (mut path, mut argv) = (path, argv);
-    for _ in 0..MAX_LEVELS {
+    // And what is no script any more.
+    for _ in 0..=MAX_LEVELS {
         let mut head = [0; HEAD];
         // SAFETY: the caller's path, or an interpreter's name in the arena.
         let target = match unsafe { target(arena, path, &mut head) } {
@@ -324,7 +325,7 @@ pub fn search(name: &[u8], attempt: &mut dyn FnMut(*const c_char) -> c_int) -> c
         return libc::ENOENT;
     }
     let dirs = env::get(b"PATH").unwrap_or(b"/bin:/usr/bin");
-    let mut refused = false;
+    let (mut refused, mut last) = (false, libc::ENOENT);
     let mut buf = [0u8; PATH_MAX];
     for dir in dirs.split(|&b| b == b':') {
         // An empty element is the working directory.
@@ -340,9 +341,11 @@ pub fn search(name: &[u8], attempt: &mut dyn FnMut(*const c_char) -> c_int) -> c
         buf[n + name.len()] = 0;
         match attempt(buf.as_ptr().cast()) {
             libc::EACCES => refused = true,
-            libc::ENOENT | libc::ESTALE | libc::ENOTDIR | libc::ENODEV | libc::ETIMEDOUT => {}
+            e @ (libc::ENOENT | libc::ESTALE | libc::ENOTDIR | libc::ENODEV | libc::ETIMEDOUT) => {
+                last = e
+            }
             e => return e,
         }
     }
-    if refused { libc::EACCES } else { libc::ENOENT }
+    if refused { libc::EACCES } else { last }
 }
