@@ -134,6 +134,19 @@ struct Target {
     head: usize,
 }
 
+/// Reads the head of a program; how many bytes.
+///
+/// # Safety
+/// `file` must be a C string.
+unsafe fn peek(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize, c_int> {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    // SAFETY: by the caller's word.
+    let fd = unsafe { sys::openat(AT_FDCWD, file, flags) }?;
+    let n = sys::read(fd, head).unwrap_or(0);
+    sys::close(fd);
+    Ok(n)
+}
+
 /// Finds the file for `path` and reads its head; an error number if it cannot be started.
 ///
 /// # Safety
@@ -143,17 +156,9 @@ unsafe fn target(
     path: *const c_char,
     head: &mut [u8; HEAD],
 ) -> Result<Target, c_int> {
-    let peek = |file: *const c_char, head: &mut [u8; HEAD]| -> Result<usize, c_int> {
-        // SAFETY: a C string.
-        let fd = unsafe {
-            sys::openat(AT_FDCWD, file, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK)
-        }?;
-        let n = sys::read(fd, head).unwrap_or(0);
-        sys::close(fd);
-        Ok(n)
-    };
     let outside = |arena: &mut Arena<'_>, file: *const c_char, head: &mut [u8; HEAD]| {
-        let head = match peek(file, head) {
+        // SAFETY: a C string.
+        let head = match unsafe { peek(file, head) } {
             Err(e @ (libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG)) => {
                 return Err(e);
             }
@@ -271,6 +276,60 @@ unsafe fn interpret(
         *to = s.as_ptr();
     }
     Some((interpreter, array.as_ptr()))
+}
+
+/// Starts the program that `fd` was opened from. As the kernel does, a script is handed to its interpreter by the name of
+/// the descriptor, which is gone where that is closed on exec.
+///
+/// # Safety
+/// `argv` and `envp` as execve requires.
+pub unsafe fn start_open(
+    fd: c_int,
+    e: &Entry<'static>,
+    argv: Strings,
+    envp: Strings,
+    run: Run<'_>,
+) -> c_int {
+    const BELOW: &[u8] = b"/dev/fd/";
+    let mut head = [0; HEAD];
+    // SAFETY: a name of the index is a C string; the rest by the caller's word.
+    unsafe {
+        let n = peek(e.staged().as_ptr().cast(), &mut head).unwrap_or(0);
+        let script = match script::parse(&head[..n]) {
+            Head::Script(script) if !stage().is_none_or(|s| s.noexec) => script,
+            _ => return start(e.path().as_ptr().cast(), argv, envp, true, run),
+        };
+        if let Err(e) = executable(e) {
+            return e;
+        }
+        if sys::fcntl(fd, libc::F_GETFD, 0).is_ok_and(|f| f as c_int & libc::FD_CLOEXEC != 0) {
+            return libc::ENOENT;
+        }
+        let mut name = [0; BELOW.len() + 11];
+        name[..BELOW.len()].copy_from_slice(BELOW);
+        let mut digits = [0; 10];
+        for (to, digit) in name[BELOW.len()..].iter_mut().zip(decimal(fd, &mut digits)) {
+            *to = *digit;
+        }
+        let interpreted = arena::with(8 * (count(argv) + 8) + 2 * HEAD, |arena| {
+            interpret(arena, script, name.as_ptr().cast(), argv)
+                .map(|(path, argv)| start(path, argv, envp, true, run))
+        });
+        interpreted.flatten().unwrap_or(libc::ENOMEM)
+    }
+}
+
+/// A number that is not negative, as text.
+fn decimal(number: c_int, digits: &mut [u8; 10]) -> &[u8] {
+    let (mut rest, mut at) = (number.unsigned_abs(), digits.len());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 || at == 0 {
+            return &digits[at..];
+        }
+    }
 }
 
 /// How a planned program is handed to the kernel: an error number, or 0.

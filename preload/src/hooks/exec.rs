@@ -88,8 +88,14 @@ unsafe fn run_fd(
     real: &mut dyn FnMut(Strings, Strings) -> c_int,
 ) -> c_int {
     if let Some(e) = stage().and_then(|s| s.entry_of_fd(fd)) {
-        // SAFETY: a path of the index has a NUL behind it; the rest by the caller's word.
-        return unsafe { run(e.path().as_ptr().cast(), argv, envp) };
+        // SAFETY: by the caller's word; an execve that returns has failed.
+        let e = unsafe {
+            exec::start_open(fd, &e, argv, envp, &mut |path, argv, envp| {
+                real!(execve)(path, argv, envp);
+                sys::errno()
+            })
+        };
+        return sys::fail(e);
     }
     // SAFETY: by the caller's word. Only the environment is ours to change.
     let e =
