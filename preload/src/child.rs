@@ -2,15 +2,19 @@
 
 use core::ffi::c_char;
 
+use pyshm_format::Kind;
 use pyshm_format::layout::{ENV_DISABLE, ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
 
 use crate::arena::Arena;
 use crate::env::{strings, value};
 use crate::route::{Found, Scratch};
 use crate::stage::Stage;
+use crate::sys;
 
 const PRELOAD: &[u8] = b"LD_PRELOAD";
 const LIBRARY_PATH: &[u8] = b"LD_LIBRARY_PATH";
+/// What stands between the elements of both, or of one of them.
+const SEPARATORS: &[u8] = b":; ";
 /// File name of the shim, wherever it lies.
 const SHIM_NAME: &[u8] = b"libpyshm.so";
 
@@ -24,20 +28,18 @@ pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
     for s in unsafe { strings(envp) } {
         bytes += 8;
         let text = s.to_bytes();
-        if value(text, PRELOAD).is_some() {
-            bytes += 2 * text.len();
-        } else if let Some(dirs) = value(text, LIBRARY_PATH) {
-            let elements = 1 + dirs.iter().filter(|&&b| b == b':' || b == b';').count();
-            bytes += 2 * text.len() + elements * (stage.index().fs_len() + longest(stage, dirs));
+        if let Some(list) = value(text, PRELOAD).or(value(text, LIBRARY_PATH)) {
+            let elements = 1 + list.iter().filter(|b| SEPARATORS.contains(b)).count();
+            bytes += 2 * text.len() + elements * (stage.index().fs_len() + longest(stage, list));
         }
     }
     bytes
 }
 
-/// A bound for what an element of a search path can grow by beyond `<stage>/fs`, when a symbolic link or an alias
-/// stands for a longer name.
-fn longest(stage: &Stage, dirs: &[u8]) -> usize {
-    if dirs.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some()) {
+/// A bound for what an element of a list can grow by beyond `<stage>/fs`, when a symbolic link or an alias stands for
+/// a longer name.
+fn longest(stage: &Stage, list: &[u8]) -> usize {
+    if list.split(|b| SEPARATORS.contains(b)).any(|d| stage.view.prefix_of(d).is_some()) {
         1024
     } else {
         0
@@ -109,14 +111,29 @@ fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// `LD_PRELOAD` with the staged shim in front, and no other copy of the shim behind it.
 fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let is_shim = |e: &[u8]| e.rsplit(|&b| b == b'/').next() == Some(SHIM_NAME);
-    // Most lists are empty or hold a few names; each round appends one.
-    let mut text = arena.string(&[PRELOAD, b"=", stage.shim()])?;
+    let mut parts: [&[u8]; 130] = [b""; 130];
+    (parts[0], parts[1], parts[2]) = (PRELOAD, b"=", stage.shim());
+    let mut n = 3;
     for e in elements(others).filter(|e| !is_shim(e)) {
-        // SAFETY: a string that the arena has just made.
-        let so_far = unsafe { core::ffi::CStr::from_ptr(text) }.to_bytes();
-        text = arena.string(&[so_far, b":", e])?;
+        *parts.get_mut(n)? = b":";
+        *parts.get_mut(n + 1)? = library(stage, e).unwrap_or(e);
+        n += 2;
     }
-    Some(text)
+    arena.string(&parts[..n])
+}
+
+/// The staged copy of a library under a prefix, as long as it is there.
+fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
+    if name.first() != Some(&b'/') || stage.noexec {
+        return None;
+    }
+    let Found::Entry(e) = find(stage, name) else { return None };
+    if e.kind() != Kind::File || e.is_remote() {
+        return None;
+    }
+    // SAFETY: a name of the index is a C string.
+    unsafe { sys::faccessat(libc::AT_FDCWD, e.staged().as_ptr().cast(), libc::R_OK, 0) }.ok()?;
+    Some(e.staged())
 }
 
 /// `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. One that does not exist is left
