@@ -213,6 +213,9 @@ unsafe fn scan(
             Answer::Pass(dirfd, path) => real(dirfd, path),
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(e) => {
+                if !sys::lstat(e.staged().as_ptr().cast()).is_ok_and(|st| is_whole(&st, &e)) {
+                    return real(AT_FDCWD, e.path().as_ptr().cast());
+                }
                 let before = sys::errno();
                 let n = real(AT_FDCWD, e.staged().as_ptr().cast());
                 if n < 0 {
@@ -231,10 +234,17 @@ unsafe fn scan(
     }
 }
 
+/// Whether a staged directory has all its names: it was made with the original's time, which changes when somebody
+/// who cleans up removes one of them.
+fn is_whole(st: &libc::stat, e: &Entry<'static>) -> bool {
+    let time = e.stat().mtime;
+    st.st_nlink > 0 && (st.st_mtime, st.st_mtime_nsec) == (time.sec, i64::from(time.nsec))
+}
+
 /// Lets a staged directory's descriptor stand for the original if names in it changed since it was
 /// opened, or the staged one was removed.
 fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
-    let removed = || sys::fstat(fd).is_ok_and(|st| st.st_nlink == 0);
+    let removed = || sys::fstat(fd).is_ok_and(|st| !is_whole(&st, e));
     let changed = stage().is_some_and(|s| s.view.listing_diverged(e)) || removed();
     if !changed {
         return false;
@@ -292,6 +302,10 @@ hooks! {
                             return ptr::null_mut();
                         }
                     };
+                    if !sys::fstat(fd).is_ok_and(|st| is_whole(&st, &e)) {
+                        sys::close(fd);
+                        return real(e.path().as_ptr().cast());
+                    }
                     let dir: *mut DIR = real!(fdopendir)(fd);
                     if dir.is_null() {
                         sys::close(fd);
