@@ -3,6 +3,7 @@
 //! How a case is written is said in [`world`]. `hooks.txt` names for each hook a case that fails without it;
 //! `tests/tools/hooks_off.py` tries that.
 
+mod objects;
 mod place;
 mod probes;
 mod trace;
@@ -10,14 +11,20 @@ mod tree;
 mod world;
 
 mod attributes;
+mod builds;
 mod cwd;
 mod descriptors;
 mod directories;
+mod environment;
+mod exec;
 mod file_system;
 mod links;
+mod loader;
 mod open;
 mod originals;
 mod paths;
 mod programs;
 mod raw;
+mod robust;
+mod scripts;
 mod writes;

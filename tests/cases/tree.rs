@@ -19,6 +19,17 @@ impl Tree {
         Self { env: backing.join("env"), named }
     }
 
+    /// Where a name lies before the tree is mounted.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.env.join(name)
+    }
+
+    /// Text with the absolute names of the prefix and of what it lies in for `{E}` and `{M}`.
+    pub fn fill(&self, text: &str) -> String {
+        let mount = self.named.to_str().unwrap();
+        text.replace("{E}", &format!("{mount}/env")).replace("{M}", mount)
+    }
+
     /// A directory, and those above it.
     pub fn dir(&self, name: &str) {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(self.env.join(name)).unwrap();

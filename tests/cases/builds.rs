@@ -1,0 +1,41 @@
+//! Programs that were built in other ways: without the loader, for an old libc, fortified.
+
+use crate::exec::programs;
+use crate::objects::{built, put, refers_to};
+use crate::tree::Tree;
+use crate::world::{Case, Ops};
+
+fn builds(t: &Tree) {
+    programs(t);
+    for name in ["static", "old", "fortified"] {
+        put(t, name, &format!("bin/{name}"));
+    }
+}
+
+// Case 54: no shim can enter it, so all that it does reaches the shared file system.
+#[test]
+fn a_static_program_works_on_the_shared_file_system() {
+    Case::sh("$E/bin/static; cd $E/bin; ./static; $E/bin/show")
+        .tree(builds)
+        .ends(5)
+        .ops(Ops::AtMost(8))
+        .run();
+}
+
+// Case 55.
+#[test]
+fn a_program_built_for_an_old_libc_is_redirected() {
+    assert!(refers_to(&built("old"), "__xstat64@GLIBC_2.2.5"));
+    Case::sh("$E/bin/old").tree(builds).run();
+}
+
+// Case 56.
+#[test]
+fn a_fortified_program_is_redirected() {
+    assert!(refers_to(&built("fortified"), "__openat_2@GLIBC_2.7"));
+    assert!(refers_to("/usr/bin/tar".as_ref(), "__openat_2@GLIBC_2.7"));
+    Case::sh("$E/bin/fortified; tar c -C $E . | tar tv | sort; tar cf $M/out/env.tar $E 2>/dev/null; tar df $M/out/env.tar -C / && echo no difference; rm $M/out/env.tar")
+        .tree(builds)
+        .says("no difference")
+        .run();
+}

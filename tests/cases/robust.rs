@@ -1,0 +1,134 @@
+//! What must not go wrong whatever happens: no stage, a spoilt one, one that disappears, other users, threads, signals.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::exec::programs;
+use crate::objects::{built, put};
+use crate::place::{Place, User};
+use crate::tree::Tree;
+use crate::world::{Case, Ops, Start};
+
+fn with_library(t: &Tree) {
+    programs(t);
+    put(t, "libmarker.so", "lib/libmarker.so");
+}
+
+// Case 42, of which tests/stress has more.
+#[test]
+fn forks_among_threads_that_read_neither_hang_nor_err() {
+    Case::c("robust", "forks_among_threads").says("wrong in threads 0, in children 0").run();
+}
+
+// Case 43, of which tests/stress has more.
+#[test]
+fn a_signal_in_the_middle_of_a_hook_may_use_the_same_hook() {
+    Case::c("robust", "signals").says("wrong 0, in the handler 0").run();
+}
+
+// Case 52.
+#[test]
+fn programs_work_on_when_their_stage_is_removed() {
+    Case::c("stage", "removed_at_once").tree(with_library).ops(Ops::AtMost(26)).run();
+}
+
+// Case 52.
+#[test]
+fn programs_work_on_when_the_files_of_their_stage_are_removed_one_by_one() {
+    Case::c("stage", "removed_file_by_file").tree(with_library).ops(Ops::AtMost(199)).run();
+}
+
+// Case 64.
+#[test]
+fn a_shim_that_is_disabled_or_has_no_stage_is_inert_and_silent() {
+    Case::c("stage", "configuration")
+        .says("the shim is at work where nothing is wrong: 1")
+        .tree(programs)
+        .ops(Ops::AtMost(25))
+        .run();
+    for start in [Start::Preload, Start::Trampoline] {
+        Case::sh("cat $E/a; $E/bin/show")
+            .tree(programs)
+            .ends(5)
+            .variable("PYSHM_DISABLE", "1")
+            .start(start)
+            .ops(Ops::AtMost(3))
+            .inert()
+            .run();
+    }
+}
+
+// Case 64.
+#[test]
+fn a_damaged_stage_is_not_used_and_not_spoken_of() {
+    Case::c("stage", "damaged").says("and again: 1").tree(programs).ops(Ops::AtMost(41)).run();
+}
+
+// Case 51.
+#[test]
+fn a_program_that_becomes_another_user_is_not_concerned() {
+    // The new user may not even look into the stage.
+    Case::sh(
+        "su -s /bin/sh nobody -c 'id -un; cat $E/a; $E/bin/show'; setpriv --reuid 12346 --clear-groups sh -c 'cat $E/a; $E/bin/show'; cat $E/a",
+    )
+    .tree(programs)
+    .only(User::Root)
+    .ops(Ops::AtMost(7))
+    .run();
+}
+
+// Case 51. Not under strace, which takes the other user's rights away.
+#[test]
+fn a_setuid_program_is_not_concerned() {
+    if !User::all().any(|user| user == User::Root) {
+        return;
+    }
+    std::thread::scope(|scope| scope.spawn(run_setuid).join()).unwrap();
+}
+
+fn run_setuid() {
+    let mut place = Place::new(User::Ordinary);
+    let tree = Tree::new(place.backing("shared"), place.mount_point());
+    programs(&tree);
+    tree.finish(User::Ordinary.id(), User::Ordinary.id());
+    place.mount("shared");
+    let prefix = place.below_mount("env");
+    let bundle = place.bundle(&prefix, "snapshot");
+    // Only who has the shim reads what was bundled. No cache of the mount's own knows it any more.
+    tree.file("a", "changed\n");
+    place.unmount();
+    place.mount("shared");
+    let stage = place.stage(&[bundle]);
+    let shim = stage.join("lib/libpyshm.so");
+
+    let program = place.file("secure");
+    fs::copy(built("setuid"), &program).unwrap();
+    let say = |mode: u32, words: &[&str], preloaded: bool| {
+        fs::set_permissions(&program, PermissionsExt::from_mode(mode)).unwrap();
+        let mut command = place.command(words[0]);
+        command.args(&words[1..]).env("P", &program).env("A", prefix.join("a"));
+        if preloaded {
+            command.env("LD_PRELOAD", &shim);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "standard error");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let name = prefix.join("a").display().to_string();
+    let line = |secure, shim, content| {
+        format!("secure {secure}, shim {shim}, LD_PRELOAD unset\n{name}: {content}\n")
+    };
+    let [direct, by_shell] =
+        [&[program.to_str().unwrap(), &name][..], &["sh", "-c", "\"$P\" \"$A\""]];
+    for words in [direct, by_shell] {
+        assert_eq!(say(0o4755, words, false), line(1, 0, "changed"), "bare");
+        assert_eq!(say(0o4755, words, true), line(1, 0, "changed"), "with the shim preloaded");
+        let ordinary = say(0o755, words, true);
+        assert!(
+            !ordinary.contains("shim 0"),
+            "the shim enters the same program without the bit: {ordinary}"
+        );
+        assert!(ordinary.ends_with(&format!("{name}: hello\n")), "{ordinary}");
+    }
+}
