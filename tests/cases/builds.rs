@@ -1,4 +1,5 @@
-//! Programs that were built in other ways: without the loader, for an old libc, fortified.
+//! Programs that were built in other ways: without the loader, for an old libc, fortified, or with a runtime that makes its system
+//! calls by number.
 
 use crate::exec::programs;
 use crate::objects::{built, put, refers_to};
@@ -38,4 +39,19 @@ fn a_fortified_program_is_redirected() {
         .tree(builds)
         .says("no difference")
         .run();
+}
+
+// Case 57.
+#[test]
+fn promises_of_node_are_redirected() {
+    Case::sh(
+        "node -e 'const fs = require(\"fs\"), E = process.env.E; (async () => { \
+           const p = fs.promises; \
+           for (const n of [\"a\", \"d\", \"to-a\", \"nope\", \"dangling\"]) for (const f of [\"stat\", \"lstat\", \"access\", \"realpath\", \"readFile\", \"readlink\", \"readdir\"]) \
+             try { const r = await p[f](E + \"/\" + n); console.log(f, n, Buffer.isBuffer(r) ? r.toString() : r?.mode ?? r) } \
+             catch (e) { console.log(f, n, e.code, e.path) } \
+           console.log(fs.statSync(E + \"/a\").size, fs.readdirSync(E + \"/full\"), fs.existsSync(E + \"/nope\")) })()'",
+    )
+    .tree(builds)
+    .run();
 }

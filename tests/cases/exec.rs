@@ -88,6 +88,11 @@ fn files_opened_for_a_spawned_program_are_the_staged_ones() {
 }
 
 #[test]
+fn files_opened_for_a_spawned_program_have_their_original_names() {
+    Case::c("spawn", "names_of_files_opened_for_a_child").tree(programs).says("same").run();
+}
+
+#[test]
 fn files_that_a_spawned_program_writes_are_on_the_shared_file_system() {
     Case::c("spawn", "file_actions_on_the_shared_file_system")
         .tree(programs)

@@ -74,6 +74,11 @@ fn a_library_by_a_relative_name_comes_from_the_stage() {
     Case::c("loader", "relative").tree(libraries).run();
 }
 
+#[test]
+fn the_search_path_of_a_library_is_the_original_one() {
+    Case::c("loader", "search_path").tree(libraries).run();
+}
+
 // Case 48.
 #[test]
 fn exceptions_leave_libraries_of_the_stage() {

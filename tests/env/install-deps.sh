@@ -18,6 +18,7 @@ packages=(
     tar findutils diffutils sqlite3 gzip xz-utils mawk
     strace zstd libarchive-tools rsync              # counting operations, peers to measure against
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
+    nodejs                                          # a runtime that makes system calls by number
 )
 
 if [ "${1:-}" = --list ]; then

@@ -119,6 +119,18 @@ PROBE(relative) {
     asks(LOAD(dlopen("../lib/libother.so", RTLD_NOW)), "marker");
 }
 
+PROBE(search_path) {
+    void *handle = dlopen(P("lib/libneeds-runpath.so"), RTLD_NOW);
+    Dl_serinfo size, *info;
+    CALL(dlinfo(handle, RTLD_DI_SERINFOSIZE, &size));
+    info = malloc(size.dls_size + 4096);
+    info->dls_size = size.dls_size;
+    info->dls_cnt = size.dls_cnt;
+    CALL(dlinfo(handle, RTLD_DI_SERINFO, info));
+    for (int i = 0; i < info->dls_cnt; i++)
+        say("  %s", info->dls_serpath[i].dls_name);
+}
+
 PROBE(newer_runtime) {
     asks(LOAD(dlopen(P("lib/libextension.so"), RTLD_NOW)), "needed");
     int seen;

@@ -79,6 +79,16 @@ PROBE(file_actions) {
     SPAWN(posix_spawnp(&pid, "sh", &actions, NULL, words, environ));
 }
 
+/* What the child was given open is known as the original. */
+PROBE(names_of_files_opened_for_a_child) {
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 7, P("abs-to-b"), O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 8, P("d"), O_RDONLY | O_DIRECTORY, 0);
+    char *const words[] = {"sh", "-c", "readlink /proc/self/fd/7; readlink /proc/self/fd/8; test /dev/fd/7 -ef $E/d/b && echo same", NULL};
+    SPAWN(posix_spawn(&pid, "/bin/sh", &actions, NULL, words, environ));
+}
+
 PROBE(file_actions_on_the_shared_file_system) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
