@@ -110,6 +110,14 @@ impl Place {
         }
     }
 
+    /// Mounts the node's memory anew so that nothing in it may be executed; false where it is not a mount of our own.
+    pub fn forbid_programs(&self) -> bool {
+        is_root() && {
+            rustix::mount::mount_remount(self.file("shm"), MountFlags::NOEXEC, c"").unwrap();
+            true
+        }
+    }
+
     /// A file or directory of the place's own, outside the mount.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -132,3 +132,22 @@ fn run_setuid() {
         assert!(ordinary.ends_with(&format!("{name}: hello\n")), "{ordinary}");
     }
 }
+
+// Case 53.
+#[test]
+fn where_nothing_may_be_executed_from_memory_files_are_still_read_from_it() {
+    Case::sh("cat $E/a; ls -la --time-style=+%s $E/full; test -x $E/bin/show && echo executable")
+        .tree(programs)
+        .noexec()
+        .says("executable")
+        .run();
+}
+
+// Case 53.
+#[test]
+fn where_nothing_may_be_executed_from_memory_programs_and_libraries_are_the_originals() {
+    let most = Ops::AtMost(120);
+    Case::c("exec", "functions").tree(programs).noexec().ops(most).run();
+    Case::c("spawn", "functions").tree(programs).noexec().ops(most).run();
+    Case::c("stage", "works_at_all").tree(with_library).noexec().ops(most).run();
+}

@@ -70,6 +70,7 @@ pub struct Case {
     says: Vec<&'static str>,
     ends: i32,
     inert: bool,
+    noexec: bool,
 }
 
 impl Case {
@@ -105,6 +106,7 @@ impl Case {
             says: Vec::new(),
             ends: 0,
             inert: false,
+            noexec: false,
         }
     }
 
@@ -176,6 +178,11 @@ impl Case {
         Self { inert: true, ..self }
     }
 
+    /// Nothing may be executed from the node's memory. Only root can mount it so: without root the case is left out.
+    pub fn noexec(self) -> Self {
+        Self { noexec: true, ..self }
+    }
+
     /// Runs the case as each user.
     #[track_caller]
     pub fn run(&self) {
@@ -194,6 +201,9 @@ impl Case {
 
     fn run_as(&self, user: User) {
         let mut place = Place::new(user);
+        if self.noexec && !place.forbid_programs() {
+            return;
+        }
         let owner = if self.owned_by_root { User::Root } else { user };
         for backing in ["bare", "shared"] {
             let tree = Tree::new(place.backing(backing), place.mount_point());
