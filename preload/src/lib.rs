@@ -53,6 +53,8 @@ mod hooks;
 #[cfg(not(test))]
 mod init;
 #[cfg(not(test))]
+mod later;
+#[cfg(not(test))]
 mod mark;
 #[cfg(not(test))]
 mod paths;

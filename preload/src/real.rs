@@ -86,6 +86,25 @@ impl<T> Failed for *mut T {
     }
 }
 
+/// Declares the function `$find`, which gives the function `$name` of the objects behind ours.
+macro_rules! real_function {
+    ($find:ident, $name:ident, ($($arg:ident: $ty:ty),*) -> $ret:ty) => {
+        /// The function behind ours. An alias may use another hook's.
+        #[allow(dead_code)]
+        #[inline]
+        pub fn $find() -> unsafe extern "C" fn($($ty),*) -> $ret {
+            static REAL: $crate::real::Real = $crate::real::Real::new(stringify!($name));
+            unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
+                $crate::sys::set_errno(libc::ENOSYS);
+                <$ret as $crate::real::Failed>::failed()
+            }
+            let address = REAL.get(missing as *mut core::ffi::c_void);
+            // SAFETY: the function of this name has this signature in every libc.
+            unsafe { core::mem::transmute(address) }
+        }
+    };
+}
+
 /// Declares hooks of functions that other objects define too.
 macro_rules! hooks {
     ($( unsafe fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $hook:ident $body:block )*) => { $(
@@ -94,19 +113,7 @@ macro_rules! hooks {
         pub enum $name {}
 
         impl $name {
-            /// The function behind ours. An alias may use another hook's.
-            #[allow(dead_code)]
-            #[inline]
-            pub fn real() -> unsafe extern "C" fn($($ty),*) -> $ret {
-                static REAL: $crate::real::Real = $crate::real::Real::new(stringify!($name));
-                unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
-                    $crate::sys::set_errno(libc::ENOSYS);
-                    <$ret as $crate::real::Failed>::failed()
-                }
-                let address = REAL.get(missing as *mut core::ffi::c_void);
-                // SAFETY: the function of this name has this signature in every libc.
-                unsafe { core::mem::transmute(address) }
-            }
+            real_function!(real, $name, ($($arg: $ty),*) -> $ret);
         }
 
         /// Stands in front of the function of this name.

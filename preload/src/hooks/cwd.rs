@@ -10,7 +10,7 @@ use libc::AT_FDCWD;
 use crate::hooks::stat::stat_at;
 use crate::route::PATH_MAX;
 use crate::stage::{self, stage};
-use crate::sys;
+use crate::{later, sys};
 
 hooks! {
     unsafe fn fchdir(fd: c_int) -> c_int => my_fchdir {
@@ -33,7 +33,7 @@ hooks! {
         // libc's contract.
         unsafe {
             let (mut here, mut there): (libc::stat, libc::stat) = (core::mem::zeroed(), core::mem::zeroed());
-            let pwd = libc::getenv(c"PWD".as_ptr());
+            let pwd = later::getenv(c"PWD".as_ptr());
             let before = sys::errno();
             if !pwd.is_null()
                 && stat_at(AT_FDCWD, c".".as_ptr(), &raw mut here, 0) == 0
@@ -43,7 +43,7 @@ hooks! {
                 return libc::strdup(pwd);
             }
             sys::set_errno(before);
-            libc::getcwd(ptr::null_mut(), 0)
+            later::getcwd(ptr::null_mut(), 0)
         }
     }
     unsafe fn chroot(path: *const c_char) -> c_int => my_chroot {

@@ -13,7 +13,7 @@ use libc::{FILE, pid_t};
 use crate::env;
 use crate::hooks::spawn::my_posix_spawn;
 use crate::stage::stage;
-use crate::sys;
+use crate::{later, sys};
 
 /// A stream of popen.
 struct Slot {
@@ -120,7 +120,7 @@ fn ignore_interrupts() -> [libc::sigaction; 2] {
             ignore.sa_sigaction = libc::SIG_IGN;
             let mut before = [core::mem::zeroed(); 2];
             for (signal, before) in INTERRUPTS.iter().zip(&mut before) {
-                libc::sigaction(*signal, &raw const ignore, before);
+                later::sigaction(*signal, &raw const ignore, before);
             }
             (*BEFORE.0.get()).write(before);
         }
@@ -135,7 +135,7 @@ fn restore_interrupts() {
         unsafe {
             let before = (*BEFORE.0.get()).assume_init();
             for (signal, before) in INTERRUPTS.iter().zip(&before) {
-                libc::sigaction(*signal, before, ptr::null_mut());
+                later::sigaction(*signal, before, ptr::null_mut());
             }
         }
     });
@@ -204,7 +204,7 @@ hooks! {
                 slot.fd.store(0, Ordering::Release);
                 slot.stream.store(ptr::null_mut(), Ordering::Release);
                 // SAFETY: the caller's own stream.
-                unsafe { libc::fclose(file) };
+                unsafe { later::fclose(file) };
                 return wait(pid);
             }
         }
@@ -224,30 +224,30 @@ unsafe fn run(command: *const c_char) -> c_int {
         let before = ignore_interrupts();
         let (mut block, mut mask, mut default) =
             (MaybeUninit::uninit(), MaybeUninit::uninit(), MaybeUninit::uninit());
-        libc::sigemptyset(block.as_mut_ptr());
-        libc::sigaddset(block.as_mut_ptr(), libc::SIGCHLD);
-        libc::sigprocmask(libc::SIG_BLOCK, block.as_ptr(), mask.as_mut_ptr());
+        later::sigemptyset(block.as_mut_ptr());
+        later::sigaddset(block.as_mut_ptr(), libc::SIGCHLD);
+        later::sigprocmask(libc::SIG_BLOCK, block.as_ptr(), mask.as_mut_ptr());
 
-        libc::sigemptyset(default.as_mut_ptr());
+        later::sigemptyset(default.as_mut_ptr());
         for (signal, before) in INTERRUPTS.iter().zip(&before) {
             if before.sa_sigaction != libc::SIG_IGN {
-                libc::sigaddset(default.as_mut_ptr(), *signal);
+                later::sigaddset(default.as_mut_ptr(), *signal);
             }
         }
         let mut attr = MaybeUninit::uninit();
-        libc::posix_spawnattr_init(attr.as_mut_ptr());
-        libc::posix_spawnattr_setsigdefault(attr.as_mut_ptr(), default.as_ptr());
-        libc::posix_spawnattr_setsigmask(attr.as_mut_ptr(), mask.as_ptr());
+        later::posix_spawnattr_init(attr.as_mut_ptr());
+        later::posix_spawnattr_setsigdefault(attr.as_mut_ptr(), default.as_ptr());
+        later::posix_spawnattr_setsigmask(attr.as_mut_ptr(), mask.as_ptr());
         let flags = libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
-        libc::posix_spawnattr_setflags(attr.as_mut_ptr(), flags as _);
+        later::posix_spawnattr_setflags(attr.as_mut_ptr(), flags as _);
         let mut pid = 0;
         let failed = shell(&mut pid, command, ptr::null(), attr.as_ptr());
         // A shell that cannot be started counts as one that exited with 127.
         let status = if failed == 0 { wait(pid) } else { 127 << 8 };
-        libc::posix_spawnattr_destroy(attr.as_mut_ptr());
+        later::posix_spawnattr_destroy(attr.as_mut_ptr());
         let e = if failed == 0 { sys::errno() } else { failed };
         restore_interrupts();
-        libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut());
+        later::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut());
         sys::set_errno(e);
         status
     }
@@ -268,28 +268,32 @@ unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mu
         let place = take()?;
         let give_up = || place.stream.store(ptr::null_mut(), Ordering::Release);
         let mut ends = [0; 2];
-        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) < 0 {
+        if sys::ret(sys::syscall(
+            libc::SYS_pipe2,
+            [ends.as_mut_ptr() as usize, libc::O_CLOEXEC as usize, 0, 0, 0, 0],
+        )) < 0
+        {
             give_up();
             return None;
         }
         let (ours, theirs, their_fd) =
             if reads { (ends[0], ends[1], 1) } else { (ends[1], ends[0], 0) };
         let mut actions = MaybeUninit::uninit();
-        libc::posix_spawn_file_actions_init(actions.as_mut_ptr());
+        later::posix_spawn_file_actions_init(actions.as_mut_ptr());
         // POSIX: the streams of earlier popen calls are closed in the new child.
         for slot in slots() {
             let fd = slot.fd.load(Ordering::Acquire) - 1;
             if fd >= 0 && fd != their_fd && !slot.stream.load(Ordering::Acquire).is_null() {
-                libc::posix_spawn_file_actions_addclose(actions.as_mut_ptr(), fd);
+                later::posix_spawn_file_actions_addclose(actions.as_mut_ptr(), fd);
             }
         }
-        libc::posix_spawn_file_actions_adddup2(actions.as_mut_ptr(), theirs, their_fd);
+        later::posix_spawn_file_actions_adddup2(actions.as_mut_ptr(), theirs, their_fd);
         let mut pid = 0;
         let failed = shell(&mut pid, command, actions.as_ptr(), ptr::null());
-        libc::posix_spawn_file_actions_destroy(actions.as_mut_ptr());
+        later::posix_spawn_file_actions_destroy(actions.as_mut_ptr());
         sys::close(theirs);
         let file = if failed == 0 {
-            libc::fdopen(ours, if reads { c"r" } else { c"w" }.as_ptr())
+            later::fdopen(ours, if reads { c"r" } else { c"w" }.as_ptr())
         } else {
             ptr::null_mut()
         };

@@ -9,7 +9,7 @@ use crate::mark::{self, Names};
 use crate::paths::{Answer, ask, bytes};
 use crate::route::Want;
 use crate::stage::mark_redirected;
-use crate::sys;
+use crate::{later, sys};
 
 /// What a mode string means for the file.
 fn flags(mode: &[u8]) -> c_int {
@@ -49,7 +49,7 @@ unsafe fn fopen_as(
                 let before = sys::errno();
                 let file = real(e.pristine().as_ptr().cast());
                 if !file.is_null() {
-                    mark_redirected(libc::fileno(file), e.pristine().as_ptr().cast());
+                    mark_redirected(later::fileno(file), e.pristine().as_ptr().cast());
                     return file;
                 }
                 if !retry(sys::errno()) {

@@ -1,0 +1,47 @@
+//! Functions of libc's that few programs ever make the shim call, looked up when they are first used.
+//!
+//! Each symbol that the shim imports is looked up by the loader at the start of every process, some 0.3 µs for each. What
+//! has to be the *program's* (malloc and free, which another preloaded library may replace) is imported all the same.
+
+use core::ffi::{c_char, c_int, c_short};
+
+use libc::{
+    FILE, posix_spawn_file_actions_t as Actions, posix_spawnattr_t as Attributes,
+    sigaction as Action, sigset_t as Signals,
+};
+
+/// Declares functions that are looked up at their first call.
+macro_rules! later {
+    ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty; )*) => { $(
+        /// libc's function of this name.
+        ///
+        /// # Safety
+        /// As libc's.
+        pub unsafe fn $name($($arg: $ty),*) -> $ret {
+            real_function!(find, $name, ($($arg: $ty),*) -> $ret);
+            // SAFETY: by the caller's word.
+            unsafe { find()($($arg),*) }
+        }
+    )* };
+}
+
+later! {
+    fn fclose(file: *mut FILE) -> c_int;
+    fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE;
+    fn fileno(file: *mut FILE) -> c_int;
+    fn getcwd(to: *mut c_char, size: usize) -> *mut c_char;
+    fn getenv(name: *const c_char) -> *mut c_char;
+    fn posix_spawn_file_actions_addclose(actions: *mut Actions, fd: c_int) -> c_int;
+    fn posix_spawn_file_actions_adddup2(actions: *mut Actions, fd: c_int, to: c_int) -> c_int;
+    fn posix_spawn_file_actions_destroy(actions: *mut Actions) -> c_int;
+    fn posix_spawn_file_actions_init(actions: *mut Actions) -> c_int;
+    fn posix_spawnattr_destroy(attr: *mut Attributes) -> c_int;
+    fn posix_spawnattr_init(attr: *mut Attributes) -> c_int;
+    fn posix_spawnattr_setflags(attr: *mut Attributes, flags: c_short) -> c_int;
+    fn posix_spawnattr_setsigdefault(attr: *mut Attributes, signals: *const Signals) -> c_int;
+    fn posix_spawnattr_setsigmask(attr: *mut Attributes, signals: *const Signals) -> c_int;
+    fn sigaction(signal: c_int, new: *const Action, old: *mut Action) -> c_int;
+    fn sigaddset(set: *mut Signals, signal: c_int) -> c_int;
+    fn sigemptyset(set: *mut Signals) -> c_int;
+    fn sigprocmask(how: c_int, set: *const Signals, old: *mut Signals) -> c_int;
+}
