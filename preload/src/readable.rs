@@ -28,6 +28,12 @@ pub fn page_rest(address: usize) -> Option<usize> {
     Some(PAGE - address % PAGE)
 }
 
+/// Whether `len` bytes, less than a page, can be read at `address`.
+pub fn is_readable(address: usize, len: usize) -> bool {
+    page_rest(address)
+        .is_some_and(|rest| rest >= len || page_rest(address.wrapping_add(rest)).is_some())
+}
+
 #[cold]
 #[inline(never)]
 fn remember(place: &AtomicUsize, page: usize) -> bool {

@@ -20,7 +20,7 @@ use crate::hooks::{
 use crate::mark::{Names, one};
 use crate::route::PATH_MAX;
 use crate::stage::stage;
-use crate::{loaded, sys};
+use crate::{loaded, readable, sys};
 
 const SYS_FCHMODAT2: c_long = 452;
 
@@ -148,6 +148,8 @@ calls! { a;
     libc::SYS_readlinkat => links::my_readlinkat(a.int(0), a.path(1), a.pointer(2), a.0[3]),
     libc::SYS_getxattr => xattr::my_getxattr(a.path(0), a.path(1), a.pointer(2), a.0[3]),
     libc::SYS_lgetxattr => xattr::my_lgetxattr(a.path(0), a.path(1), a.pointer(2), a.0[3]),
+    libc::SYS_fgetxattr => xattr::my_fgetxattr(a.int(0), a.path(1), a.pointer(2), a.0[3]),
+    libc::SYS_flistxattr => xattr::my_flistxattr(a.int(0), a.pointer(1), a.0[2]),
     libc::SYS_listxattr => xattr::my_listxattr(a.path(0), a.pointer(1), a.0[2]),
     libc::SYS_llistxattr => xattr::my_llistxattr(a.path(0), a.pointer(1), a.0[2]),
     libc::SYS_statfs => fsinfo::my_statfs(a.path(0), a.pointer(1)),
@@ -260,7 +262,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
         sys::ret(unsafe { sys::syscall(libc::SYS_openat2, a) })
     };
     let given: *const How = a.pointer(2);
-    let plain = size == size_of::<How>() && given as usize >= 4096;
+    let plain = size == size_of::<How>() && readable::is_readable(given as usize, size);
     if !plain || stage().is_none() {
         return kernel(dirfd, path, given, size);
     }

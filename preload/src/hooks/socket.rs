@@ -7,6 +7,7 @@ use core::mem::offset_of;
 use libc::{AT_FDCWD, sockaddr, sockaddr_un, socklen_t};
 
 use crate::mark::{self, Names};
+use crate::readable;
 use crate::stage::stage;
 
 /// Length of a path in an address, and room for a NUL, which need not be in it.
@@ -18,11 +19,11 @@ hooks! {
         let real = || unsafe { real!(bind)(socket, address, len) };
         let at = offset_of!(sockaddr_un, sun_path);
         let path_len = (len as usize).saturating_sub(at);
-        // SAFETY: an address has its family in front, where it is as long as that.
+        // SAFETY: an address has its family in front.
         let local = path_len > 0
             && path_len < ROOM
-            && (address as usize) >= 4096
             && stage().is_some()
+            && readable::is_readable(address as usize, len as usize)
             && unsafe { (*address).sa_family } == libc::AF_UNIX as u16;
         if !local {
             return real();
