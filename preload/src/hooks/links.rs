@@ -9,12 +9,11 @@ use pyshm_format::Kind;
 
 use crate::fdlink;
 use crate::paths::{Answer, ask, bytes};
-use crate::route::Want;
+use crate::route::{PATH_MAX, Want};
 use crate::stage::stage;
 use crate::sys;
 
 /// Replaces a staged path in `buf[..n]`, as `/proc/self/exe` or a descriptor's link gives it, by the original.
-/// A truncated one is translated as far as it goes.
 ///
 /// # Safety
 /// `buf[..n]` must be writable.
@@ -44,6 +43,29 @@ unsafe fn is_kernel_link(path: *const c_char) -> bool {
     }
 }
 
+/// As `readlink`, where what the kernel gave fills `buf[..size]` and may have more: a staged name is longer than the
+/// original one, for which there may be room. `None` to leave it as it is.
+///
+/// # Safety
+/// As readlinkat.
+#[inline(never)]
+unsafe fn whole(
+    dirfd: c_int,
+    path: *const c_char,
+    buf: *mut c_char,
+    size: size_t,
+) -> Option<ssize_t> {
+    let mut name = [0u8; PATH_MAX];
+    // SAFETY: by the caller's word.
+    let n = unsafe { sys::readlinkat(dirfd, path, &mut name) }.ok()?;
+    let (start, end) = stage()?.part_of(name.get(..n)?)?;
+    let original = name.get(start..end)?;
+    let len = original.len().min(size);
+    // SAFETY: the kernel has just written as much there.
+    unsafe { ptr::copy_nonoverlapping(original.as_ptr(), buf.cast(), len) };
+    Some(len as ssize_t)
+}
+
 /// # Safety
 /// As readlink.
 #[inline]
@@ -59,10 +81,12 @@ unsafe fn readlink_at(
         ask(dirfd, path, false, Want::Attributes, |answer| match answer {
             Answer::Pass(dirfd, path) => {
                 let n = real(dirfd, path);
-                if n > 0 && is_kernel_link(path) {
-                    translate(buf, n as usize) as ssize_t
-                } else {
+                if n <= 0 || stage().is_none() || !is_kernel_link(path) {
                     n
+                } else if n as usize == size {
+                    whole(dirfd, path, buf, size).unwrap_or(n)
+                } else {
+                    translate(buf, n as usize) as ssize_t
                 }
             }
             Answer::Absent(e) => sys::fail(e) as ssize_t,
