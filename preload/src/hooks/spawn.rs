@@ -88,10 +88,6 @@ hooks! {
         // SAFETY: the caller's own arguments.
         unsafe { add_directory(actions, fd, || real!(posix_spawn_file_actions_addfchdir_np)(actions, fd)) }
     }
-    unsafe fn posix_spawn_file_actions_addfchdir(actions: *mut c_void, fd: c_int) -> c_int => my_addfchdir {
-        // SAFETY: the caller's own arguments.
-        unsafe { add_directory(actions, fd, || real!(posix_spawn_file_actions_addfchdir)(actions, fd)) }
-    }
 }
 
 /// Sends the child to the original of a staged directory, by its path; to any other by `real`.
