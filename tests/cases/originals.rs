@@ -78,13 +78,19 @@ fn an_exchanged_descriptor_is_of_the_same_kind() {
 }
 
 #[test]
+fn a_lock_is_tested_on_the_original() {
+    let line = "lockf64(fd, F_TEST, 0): Permission denied";
+    Case::c("originals", "tested").says(line).ops(Ops::AtMost(2)).run();
+}
+
+#[test]
 fn what_was_removed_is_locked_and_read_as_it_was() {
     Case::c("originals", "removed").ops(Ops::AtMost(8)).run();
 }
 
 #[test]
 fn a_file_system_s_own_calls_reach_the_original() {
-    Case::c("originals", "file_system_s_own").ops(Ops::AtMost(6)).run();
+    Case::c("originals", "file_system_s_own").ops(Ops::AtMost(7)).run();
 }
 
 // Case 62.
@@ -123,6 +129,18 @@ fn catalogues_and_tables_are_read_without_an_operation() {
         .run();
 }
 
+#[test]
+fn entries_of_a_descriptor_have_the_original_s_inode_numbers() {
+    Case::c("originals", "entries").says("7").run();
+}
+
+// Only root may; a file is opened.
+#[test]
+fn a_file_is_watched_from_its_directory_s_descriptor() {
+    let case = Case::c("originals", "watched_by_all").only(User::Root);
+    case.says("read 1").ops(Ops::AtMost(2)).run();
+}
+
 // It makes a file.
 #[test]
 fn a_directory_is_watched_by_its_descriptor() {
@@ -143,6 +161,11 @@ fn shells_at_many_streams_have_the_shim() {
 #[test]
 fn a_child_is_sent_to_the_original_directory() {
     Case::c("originals", "spawned_elsewhere").says("  reads: more").ops(Ops::AtMost(6)).run();
+}
+
+#[test]
+fn a_child_is_given_the_staged_file() {
+    Case::c("originals", "spawned_with_a_file").says("hello").run();
 }
 
 #[test]

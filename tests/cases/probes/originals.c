@@ -10,12 +10,15 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/fanotify.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <linux/fs.h>
 extern char **environ;
+int __fcntl(int, int, ...);
+FILE *__setmntent(const char *, const char *);
 
 /* The flags that a program set, in words that do not depend on the processor. */
 static void flags_of(const char *what, int fd) {
@@ -41,6 +44,7 @@ PROBE(flags) {
     say("copied to %d, closed by exec %d", copy, fcntl(copy, F_GETFD));
     flags_of("the copy", copy);
     CALL(fcntl(fd, 1034 /* F_GET_SEALS */));
+    say("%d %d", fcntl(d, F_GETFL) == fcntl64(d, F_GETFL), fcntl(d, F_GETFL) == __fcntl(d, F_GETFL));
 }
 
 PROBE(path_only) {
@@ -116,6 +120,25 @@ PROBE(promoted) {
     CALL(flock(open(P("d/sub/c"), O_RDONLY), LOCK_EX));
 }
 
+PROBE(tested) {
+    int ready[2], fd = open(P("a"), O_RDONLY);
+    char byte;
+    if (pipe(ready))
+        return;
+    pid_t child = fork();
+    if (child == 0) {
+        lockf(open(P("a"), O_RDWR), F_LOCK, 0);
+        if (write(ready[1], "x", 1) == 1)
+            pause();
+        _exit(0);
+    }
+    CALL(read(ready[0], &byte, 1));
+    CALL(lockf64(fd, F_TEST, 0));
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    CALL(lockf64(fd, F_TEST, 0));
+}
+
 /* What is no longer there is locked by whoever has it open. */
 PROBE(removed) {
     char text[8] = {0};
@@ -142,10 +165,13 @@ PROBE(file_system_s_own) {
         struct file_handle handle;
         char room[256];
     } h;
-    int mount;
+    int mount = 0, theirs = 0;
     h.handle.handle_bytes = 128;
+    CALL(name_to_handle_at(AT_FDCWD, E, &h.handle, &theirs, 0));
     CALL(name_to_handle_at(open(P("d"), O_RDONLY), "b", &h.handle, &mount, 0));
+    say("on the prefix's file system %d", mount == theirs);
     CALL(name_to_handle_at(open(P("a"), O_RDONLY), "", &h.handle, &mount, AT_EMPTY_PATH));
+    say("on the prefix's file system %d", mount == theirs);
 }
 
 PROBE(descriptor_alone) {
@@ -260,6 +286,27 @@ PROBE(messages) {
     say("%s", getmntent(f)->mnt_dir);
     endmntent(f);
     POINTER(setmntent(P("nope"), "r"));
+    f = POINTER(__setmntent(P("fstab"), "r"));
+    say("%s", getmntent(f)->mnt_dir);
+}
+
+PROBE(entries) {
+    char buffer[4096];
+    struct stat s;
+    int right = 0, d = open(P("full"), O_RDONLY | O_DIRECTORY);
+    long n = getdents64(d, buffer, sizeof buffer);
+    for (char *at = buffer; at < buffer + n; at += ((struct dirent *)at)->d_reclen)
+        right += !fstatat(d, ((struct dirent *)at)->d_name, &s, AT_SYMLINK_NOFOLLOW) && s.st_ino == ((struct dirent *)at)->d_ino;
+    say("%d", right);
+}
+
+PROBE(watched_by_all) {
+    char buffer[4096];
+    int queue = fanotify_init(FAN_NONBLOCK, O_RDONLY), d = open(P("d"), O_RDONLY | O_DIRECTORY);
+    CALL(fanotify_mark(queue, FAN_MARK_ADD, FAN_OPEN, d, "b"));
+    int fd = open(P("d/b"), O_RDWR);
+    say("read %d", read(queue, buffer, sizeof buffer) > 0);
+    close(fd);
 }
 
 PROBE(watched) {
@@ -329,7 +376,7 @@ static void spawn(posix_spawn_file_actions_t *actions, char **words) {
 PROBE(spawned_elsewhere) {
     posix_spawn_file_actions_t actions;
     int d = open(P("d"), O_RDONLY | O_DIRECTORY);
-    char *pwd[] = {"sh", "-c", "pwd; cat b; echo more > made", NULL}, *cat[] = {"cat", NULL};
+    char *pwd[] = {"sh", "-c", "pwd; cat b; echo more > made", NULL};
     posix_spawn_file_actions_init(&actions);
     CALL(posix_spawn_file_actions_addfchdir_np(&actions, d));
     spawn(&actions, pwd);
@@ -337,9 +384,14 @@ PROBE(spawned_elsewhere) {
     posix_spawn_file_actions_init(&actions);
     CALL(posix_spawn_file_actions_addchdir_np(&actions, P("to-d")));
     spawn(&actions, pwd);
+}
+
+PROBE(spawned_with_a_file) {
+    posix_spawn_file_actions_t actions;
+    char *words[] = {"sh", "-c", "cat; readlink /proc/self/fd/0", NULL};
     posix_spawn_file_actions_init(&actions);
     CALL(posix_spawn_file_actions_addopen(&actions, 0, P("a"), O_RDONLY, 0));
-    spawn(&actions, cat);
+    spawn(&actions, words);
 }
 
 /* A vfork child's own root does not concern the parent. */
