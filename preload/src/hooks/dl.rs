@@ -296,10 +296,7 @@ hooks! {
                         let dirs = &raw mut (*to.cast::<SearchPath>()).dirs;
                         for i in 0..(*to.cast::<SearchPath>()).count as usize {
                             let dir = dirs.cast::<SearchDir>().add(i);
-                            let text = CStr::from_ptr((*dir).name).to_bytes();
-                            if let Some(tail) = stage.original(text) {
-                                (*dir).name = tail.as_ptr().cast();
-                            }
+                            (*dir).name = original(stage, (*dir).name);
                         }
                     }
                     _ => {}
