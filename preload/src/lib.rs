@@ -45,9 +45,13 @@ mod sys;
 #[cfg(not(test))]
 mod arena;
 #[cfg(not(test))]
+mod bound;
+#[cfg(not(test))]
 mod child;
 #[cfg(not(test))]
 mod exec;
+#[cfg(not(test))]
+mod heap;
 #[cfg(not(test))]
 mod hooks;
 #[cfg(not(test))]
