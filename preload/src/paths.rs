@@ -159,6 +159,23 @@ fn moved(
     }
 }
 
+/// Whether a walk of a tree from `path` may meet a prefix: the path lies under one, or above one.
+///
+/// # Safety
+/// `path` as in [`bytes`].
+#[inline(never)]
+pub unsafe fn meets_prefix(path: *const c_char) -> bool {
+    let Some(stage) = stage() else { return false };
+    // SAFETY: by the caller's word.
+    let Some(text) = (unsafe { bytes(path) }).filter(|text| !text.is_empty()) else { return false };
+    let mut buf = [0; PATH_MAX];
+    let Some(abs) = absolute(stage, AT_FDCWD, text, true, &mut buf) else { return false };
+    let Some(Found::Outside) = stage.view.find_fast(abs.path, true) else { return true };
+    let top = abs.path.strip_suffix(b"/").unwrap_or(abs.path);
+    let above = |prefix: &[u8]| prefix.strip_prefix(top).is_some_and(|r| r.first() == Some(&b'/'));
+    stage.index().prefixes().any(|p| above(p.path))
+}
+
 /// Asks for a decision on a path and hands it to `obey`.
 ///
 /// # Safety

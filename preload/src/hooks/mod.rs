@@ -10,6 +10,8 @@ pub mod dirent;
 pub mod dl;
 pub mod exec;
 pub mod fsinfo;
+pub mod fts;
+pub mod ftw;
 pub mod glob;
 pub mod links;
 pub mod messages;
