@@ -27,4 +27,5 @@ mod programs;
 mod raw;
 mod robust;
 mod scripts;
+mod walkers;
 mod writes;

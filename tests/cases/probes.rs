@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use crate::place::Place;
 
@@ -16,11 +17,13 @@ pub fn build() -> &'static Path {
     BUILD.get_or_init(|| {
         fs::create_dir_all(BUILT).unwrap();
         let sources = Path::new(CHECKOUT).join("tests/cases/probes");
-        let header = sources.join("probe.h");
-        for source in fs::read_dir(sources).unwrap().map(|e| e.unwrap().path()) {
+        let sources: Vec<_> = fs::read_dir(sources).unwrap().map(|e| e.unwrap().path()).collect();
+        let headers = sources.iter().filter(|path| path.extension().is_some_and(|e| e == "h"));
+        let headers = headers.filter_map(|path| changed(path)).max();
+        for source in sources {
             let name = source.file_stem().unwrap().to_str().unwrap();
             match source.extension().and_then(|e| e.to_str()) {
-                Some("c") => compile(&source, &header, &Path::new(BUILT).join(name)),
+                Some("c") => compile(&source, headers, &Path::new(BUILT).join(name)),
                 Some("py") => put(&source, &Path::new(BUILT).join(format!("{name}.py"))),
                 _ => {}
             }
@@ -46,9 +49,12 @@ pub fn file_system() -> &'static Path {
     })
 }
 
-fn compile(source: &Path, header: &Path, program: &Path) {
-    let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
-    if time(program).is_some_and(|built| Some(built) > time(source) && Some(built) > time(header)) {
+fn changed(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+fn compile(source: &Path, headers: Option<SystemTime>, program: &Path) {
+    if changed(program) > headers.max(changed(source)) {
         return;
     }
     let new = scratch(program);

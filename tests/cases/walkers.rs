@@ -1,0 +1,188 @@
+//! What walks directories inside libc: glob, wordexp, ftw, fts. Each is called with every combination of its flags.
+
+use crate::tree::Tree;
+use crate::world::{Case, Ops};
+
+/// Hidden and odd names, links of all kinds, empty and nested directories.
+fn rich_in(t: &Tree, top: &str, absolute: &str) {
+    let file = |name: &str| t.file(&format!("{top}{name}"), name);
+    let dir = |name: &str| t.dir(&format!("{top}{name}"));
+    let link = |name: &str, text: &str| t.link(&format!("{top}{name}"), text);
+    for name in ["a", "d/b", "d/sub/c", "lib/os.py", "full/1", "full/2", "full/3", "closed/in"] {
+        file(name);
+    }
+    for name in ["w th space/in", "w x", "*star", "back\\slash", "new\nline", ".hidden", ".hdir/.h"]
+    {
+        file(name);
+    }
+    for name in ["[br", "ä", "äb", "good/f", "good/.h", "good/sub/g", "good/sub/x/z"] {
+        file(name);
+    }
+    for name in ["empty", "full/sub", "good/hollow"] {
+        dir(name);
+    }
+    // With one name in each directory there is only one order.
+    file("chain/1/2/3/4/5/6/end");
+    t.hard_link(&format!("{top}good/f"), &format!("{top}good/hard"));
+    for (name, text) in [
+        ("full/link", "1"),
+        ("lib64", "lib"),
+        ("to-a", "a"),
+        ("to-d", "d"),
+        ("dangling", "no/such"),
+        ("outside", "{M}/out/real"),
+        ("outside-dir", "{M}/out/directory"),
+        ("loop1", "loop2"),
+        ("loop2", "loop1"),
+        ("loops/l1", "l2"),
+        ("loops/l2", "l1"),
+        ("good/to-f", "f"),
+        ("good/gone", "nowhere"),
+        ("good/sub/up", ".."),
+        ("linked/to-d", "../d"),
+        ("linked/to-sub", "../good/sub"),
+        ("linked/to-chain", "../chain"),
+        ("linked/gone", "nowhere"),
+    ] {
+        link(name, text);
+    }
+    link("abs-b", &format!("{absolute}/d/b"));
+}
+
+fn rich(t: &Tree) {
+    rich_in(t, "", "{E}");
+    t.file("../out/real", "outside\n");
+    t.file("../out/directory/x", "x\n");
+}
+
+/// Nothing in the prefix, all of it beside.
+fn rich_beside(t: &Tree) {
+    rich_in(t, "../out/rich/", "{M}/out/rich");
+}
+
+/// More directories in each other than a process has streams of, as far as the shim's table of them goes.
+fn deep(t: &Tree) {
+    let names: Vec<_> = (0..70).map(|i| format!("n{i}")).collect();
+    t.file(&format!("deep/{}/end", names.join("/")), "x");
+}
+
+fn patterns(probe: &str) -> Case {
+    Case::c("patterns", probe).tree(rich)
+}
+
+fn walkers(probe: &str) -> Case {
+    Case::c("walkers", probe).tree(rich)
+}
+
+#[test]
+fn every_pattern_with_every_flag_finds_the_original_names() {
+    patterns("patterns").run();
+}
+
+#[test]
+fn patterns_report_directories_that_cannot_be_read() {
+    patterns("unreadable_patterns").ops(Ops::Any).run();
+}
+
+#[test]
+fn results_of_several_patterns_are_appended_and_own_directory_functions_are_called() {
+    patterns("appended_patterns").says("own functions are called 1, kept 1").run();
+}
+
+// Without the hook's care libc would call a function that the caller has not set.
+#[test]
+fn a_program_that_was_linked_with_the_older_glob_gets_the_older_glob() {
+    Case::c("older_glob", "globbing").tree(rich).says("called 1").run();
+}
+
+#[test]
+fn make_finds_its_files_by_patterns() {
+    Case::sh(
+        "printf 'all:\\n\\t@echo $(sort $(wildcard %s/full/* %s/*/[a-c]))\\n' $E $E | make -s -f -",
+    )
+    .tree(rich)
+    .run();
+}
+
+#[test]
+fn words_with_patterns_are_expanded_without_an_operation() {
+    patterns("plain_words").run();
+}
+
+// What the shim does not understand, libc does by itself on the shared file system.
+#[test]
+fn words_are_expanded_with_libc_s_rules() {
+    patterns("words").ops(Ops::Any).run();
+}
+
+#[test]
+fn words_with_other_separators_are_libc_s() {
+    patterns("separated_words").ops(Ops::Any).run();
+}
+
+#[test]
+fn every_walk_with_every_flag_shows_the_original_tree() {
+    walkers("walking").run();
+}
+
+#[test]
+fn every_walk_from_inside_a_prefix_shows_the_original_tree() {
+    walkers("walking_from_inside").run();
+}
+
+#[test]
+fn a_walk_ends_where_the_program_says_and_when() {
+    walkers("stopping").run();
+}
+
+#[test]
+fn a_walk_goes_on_when_the_program_goes_elsewhere() {
+    walkers("wandering").run();
+}
+
+#[test]
+fn a_deep_tree_is_walked_without_an_operation() {
+    walkers("deep").tree(deep).run();
+}
+
+#[test]
+fn every_traversal_with_every_option_shows_the_original_tree() {
+    walkers("traversing").run();
+}
+
+#[test]
+fn every_traversal_that_goes_into_the_directories_stands_where_the_original_would() {
+    walkers("traversing_in_the_directories").run();
+}
+
+#[test]
+fn every_traversal_from_inside_a_prefix_shows_the_original_tree() {
+    walkers("traversing_from_inside").run();
+}
+
+#[test]
+fn traversals_by_the_names_for_large_files_are_the_same() {
+    walkers("traversing64").run();
+}
+
+#[test]
+fn what_changes_while_programs_run_is_found_and_walked_as_it_is() {
+    patterns("changed").ops(Ops::Any).run();
+    walkers("changed").ops(Ops::Any).run();
+}
+
+#[test]
+fn an_overlay_is_walked_as_it_is() {
+    for probe in ["appended_patterns", "plain_words", "unreadable_patterns", "changed"] {
+        patterns(probe).overlay().ops(Ops::Any).run();
+    }
+    for probe in ["walking", "traversing64"] {
+        walkers(probe).overlay().ops(Ops::Any).run();
+    }
+}
+
+// Without a staged directory on the way even the order is the same.
+#[test]
+fn a_walk_from_above_a_prefix_is_libc_s_to_the_letter() {
+    Case::c("walkers", "beside").tree(rich_beside).ops(Ops::Any).run();
+}
