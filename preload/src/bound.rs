@@ -11,6 +11,7 @@ use core::slice;
 use libc::{dl_phdr_info, size_t};
 
 use crate::hooks::dl::dl_iterate_phdr;
+use crate::later;
 
 const DT_NULL: u64 = 0;
 const DT_STRTAB: u64 = 5;
@@ -23,8 +24,13 @@ struct Search {
 
 /// Whether the code at `address` was linked with the glob before 2.27, while libc has both.
 pub fn to_older_glob(address: *const c_void) -> bool {
-    // SAFETY: a constant string of libc's.
-    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) }.to_bytes();
+    // SAFETY: it gives a constant string.
+    let version = unsafe { later::gnu_get_libc_version() };
+    if version.is_null() {
+        return false;
+    }
+    // SAFETY: as above.
+    let version = unsafe { CStr::from_ptr(version) }.to_bytes();
     let minor = version.strip_prefix(b"2.").and_then(|minor| core::str::from_utf8(minor).ok());
     if minor.and_then(|minor| minor.parse().ok()).unwrap_or(0u32) < 27 {
         return false;

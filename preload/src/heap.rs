@@ -1,8 +1,9 @@
 //! Memory for hooks of functions whose own contract allocates: libc's, so that an allocator that the program brings
-//! serves us too.
+//! serves us too. Only malloc and free are used: each symbol that is imported costs every process its look-up.
 //!
 //! What must stay true: errno is that of the call that failed, so freeing keeps it.
 
+use core::ffi::c_void;
 use core::mem::size_of;
 use core::ptr;
 use core::slice;
@@ -53,12 +54,19 @@ impl<T: Copy> Array<T> {
         }
         let room = need.max(self.room.saturating_mul(2)).max(16);
         let bytes = room.checked_mul(size_of::<T>())?;
-        // SAFETY: memory of malloc's, or null.
-        let start = unsafe { libc::realloc(self.start.cast(), bytes) };
+        // SAFETY: it takes a number.
+        let start: *mut T = unsafe { libc::malloc(bytes) }.cast();
         if start.is_null() {
             return None;
         }
-        self.start = start.cast();
+        // SAFETY: the new memory has room for what is in the old; that is malloc's too, or null.
+        unsafe {
+            if self.len > 0 {
+                ptr::copy_nonoverlapping(self.start, start, self.len);
+            }
+            release(self.start.cast());
+        }
+        self.start = start;
         self.room = room;
         Some(())
     }
@@ -108,7 +116,7 @@ impl<T: Copy> Drop for Array<T> {
 ///
 /// # Safety
 /// As free.
-pub unsafe fn release(block: *mut core::ffi::c_void) {
+pub unsafe fn release(block: *mut c_void) {
     let errno = sys::errno();
     // SAFETY: by the caller's word.
     unsafe { libc::free(block) };
@@ -116,7 +124,14 @@ pub unsafe fn release(block: *mut core::ffi::c_void) {
 }
 
 /// Zeroed memory, or null with errno set.
-pub fn zeroed(bytes: usize) -> *mut core::ffi::c_void {
-    // SAFETY: it takes numbers.
-    unsafe { libc::calloc(1, bytes) }
+pub fn zeroed(bytes: usize) -> *mut c_void {
+    // SAFETY: a new block of this size.
+    unsafe {
+        // Else the compiler makes it a calloc.
+        let block = core::hint::black_box(libc::malloc(bytes));
+        if !block.is_null() {
+            ptr::write_bytes(block.cast::<u8>(), 0, bytes);
+        }
+        block
+    }
 }

@@ -3,12 +3,14 @@
 //! Each symbol that the shim imports is looked up by the loader at the start of every process, some 0.3 µs for each. What
 //! has to be the *program's* (malloc and free, which another preloaded library may replace) is imported all the same.
 
-use core::ffi::{c_char, c_int, c_short};
+use core::ffi::{c_char, c_int, c_short, c_void};
 
 use libc::{
     FILE, posix_spawn_file_actions_t as Actions, posix_spawnattr_t as Attributes,
     sigaction as Action, sigset_t as Signals,
 };
+
+type Order = Option<unsafe extern "C" fn(*const c_void, *const c_void) -> c_int>;
 
 /// Declares functions that are looked up at their first call.
 macro_rules! later {
@@ -31,6 +33,7 @@ later! {
     fn fileno(file: *mut FILE) -> c_int;
     fn getcwd(to: *mut c_char, size: usize) -> *mut c_char;
     fn getenv(name: *const c_char) -> *mut c_char;
+    fn gnu_get_libc_version() -> *mut c_char;
     fn posix_spawn_file_actions_addclose(actions: *mut Actions, fd: c_int) -> c_int;
     fn posix_spawn_file_actions_adddup2(actions: *mut Actions, fd: c_int, to: c_int) -> c_int;
     fn posix_spawn_file_actions_destroy(actions: *mut Actions) -> c_int;
@@ -40,6 +43,7 @@ later! {
     fn posix_spawnattr_setflags(attr: *mut Attributes, flags: c_short) -> c_int;
     fn posix_spawnattr_setsigdefault(attr: *mut Attributes, signals: *const Signals) -> c_int;
     fn posix_spawnattr_setsigmask(attr: *mut Attributes, signals: *const Signals) -> c_int;
+    fn qsort(first: *mut c_void, count: usize, size: usize, order: Order) -> ();
     fn sigaction(signal: c_int, new: *const Action, old: *mut Action) -> c_int;
     fn sigaddset(set: *mut Signals, signal: c_int) -> c_int;
     fn sigemptyset(set: *mut Signals) -> c_int;

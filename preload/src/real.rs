@@ -62,6 +62,10 @@ pub trait Failed {
     fn failed() -> Self;
 }
 
+impl Failed for () {
+    fn failed() -> Self {}
+}
+
 impl Failed for c_int {
     fn failed() -> Self {
         -1

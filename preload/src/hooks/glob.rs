@@ -5,7 +5,7 @@
 //! unset. For them the newer one gets `gl_stat` in both places, which makes it the older.
 
 use core::ffi::{c_char, c_int, c_void};
-use core::mem::{self, MaybeUninit};
+use core::mem::MaybeUninit;
 use core::ptr;
 
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, DIR, dirent};
@@ -13,9 +13,7 @@ use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, DIR, dirent};
 use crate::bound;
 use crate::hooks::dirent::{my_closedir, my_opendir, my_readdir64};
 use crate::hooks::stat::stat_at;
-use crate::real::Real;
 use crate::stage::stage;
-use crate::sys;
 
 /// The functions in the structure are used.
 const GLOB_ALTDIRFUNC: c_int = 1 << 9;
@@ -70,17 +68,8 @@ unsafe extern "C" fn stat(path: *const c_char, to: *mut libc::stat) -> c_int {
     unsafe { stat_at(AT_FDCWD, path, to, 0) }
 }
 
-static GLOB: Real = Real::new("glob");
-static GLOB64: Real = Real::new("glob64");
-
-unsafe extern "C" fn missing(_: *const c_char, _: c_int, _: OnError, _: *mut Found) -> c_int {
-    sys::fail(libc::ENOSYS)
-}
-
-fn function(real: &Real) -> Glob {
-    // SAFETY: the function has this signature in every libc, under both names.
-    unsafe { mem::transmute::<*mut c_void, Glob>(real.get(missing as *mut c_void)) }
-}
+real_function!(real_glob, glob, (pattern: *const c_char, flags: c_int, on_error: OnError, found: *mut Found) -> c_int);
+real_function!(real_glob64, glob64, (pattern: *const c_char, flags: c_int, on_error: OnError, found: *mut Found) -> c_int);
 
 /// libc's glob, along the hooked functions.
 ///
@@ -88,7 +77,7 @@ fn function(real: &Real) -> Glob {
 /// As glob; `flags` without GLOB_ALTDIRFUNC.
 pub unsafe fn glob_hooked(pattern: *const c_char, flags: c_int, found: *mut Found) -> c_int {
     // SAFETY: by the caller's word.
-    unsafe { along(&GLOB, pattern, flags, None, found) }
+    unsafe { along(real_glob(), pattern, flags, None, found) }
 }
 
 /// The same by either name.
@@ -96,7 +85,7 @@ pub unsafe fn glob_hooked(pattern: *const c_char, flags: c_int, found: *mut Foun
 /// # Safety
 /// As above.
 unsafe fn along(
-    real: &Real,
+    real: Glob,
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
@@ -118,7 +107,7 @@ unsafe fn along(
         });
         // glob sets the flags only where it has found something.
         (&raw mut (*found).flags).write(UNSET);
-        let r = function(real)(pattern, flags | GLOB_ALTDIRFUNC, on_error, found);
+        let r = real(pattern, flags | GLOB_ALTDIRFUNC, on_error, found);
         ptr::copy_nonoverlapping(&raw const (*saved).functions, &raw mut (*found).functions, 1);
         if (*found).flags == UNSET {
             ptr::copy_nonoverlapping(&raw const (*saved).flags, &raw mut (*found).flags, 1);
@@ -134,7 +123,7 @@ unsafe fn along(
 /// # Safety
 /// As glob.
 unsafe fn older(
-    real: &Real,
+    real: Glob,
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
@@ -146,7 +135,7 @@ unsafe fn older(
         let mut saved = MaybeUninit::<Option<Look>>::uninit();
         ptr::copy_nonoverlapping(&raw const (*functions).lstat, saved.as_mut_ptr(), 1);
         ptr::copy_nonoverlapping(&raw const (*functions).stat, &raw mut (*functions).lstat, 1);
-        let r = function(real)(pattern, flags, on_error, found);
+        let r = real(pattern, flags, on_error, found);
         ptr::copy_nonoverlapping(saved.as_ptr(), &raw mut (*functions).lstat, 1);
         r
     }
@@ -155,7 +144,7 @@ unsafe fn older(
 /// # Safety
 /// As glob. `caller` is where it was called.
 unsafe fn route(
-    real: &Real,
+    real: Glob,
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
@@ -167,7 +156,7 @@ unsafe fn route(
         if !found.is_null() && flags & GLOB_ALTDIRFUNC != 0 && bound::to_older_glob(caller) {
             older(real, pattern, flags, on_error, found)
         } else if found.is_null() || flags & GLOB_ALTDIRFUNC != 0 || stage().is_none() {
-            function(real)(pattern, flags, on_error, found)
+            real(pattern, flags, on_error, found)
         } else {
             along(real, pattern, flags, on_error, found)
         }
@@ -184,7 +173,7 @@ unsafe extern "C" fn for_glob(
     caller: *const c_void,
 ) -> c_int {
     // SAFETY: by the caller's word.
-    unsafe { route(&GLOB, pattern, flags, on_error, found, caller) }
+    unsafe { route(real_glob(), pattern, flags, on_error, found, caller) }
 }
 
 /// # Safety
@@ -197,7 +186,7 @@ unsafe extern "C" fn for_glob64(
     caller: *const c_void,
 ) -> c_int {
     // SAFETY: by the caller's word.
-    unsafe { route(&GLOB64, pattern, flags, on_error, found, caller) }
+    unsafe { route(real_glob64(), pattern, flags, on_error, found, caller) }
 }
 
 /// Stands in front of libc's function of this name. It adds where it was called to the arguments.

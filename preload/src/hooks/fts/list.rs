@@ -10,6 +10,7 @@ use super::walk::{directory_len, stop};
 use super::*;
 use crate::hooks::dirent::{my_closedir, my_opendir, my_readdir};
 use crate::hooks::stat::{stat_at, stat_fd};
+use crate::later;
 
 // SAFETY of everything below: as in the module above.
 
@@ -211,11 +212,11 @@ pub(super) unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut E
     // SAFETY: see above; the array has room for the list.
     unsafe {
         if count > (*sp).nitems as usize {
-            let bytes = (count + 40) * size_of::<*mut Ent>();
-            let array = libc::realloc((*sp).array.cast(), bytes);
+            let array = libc::malloc((count + 40) * size_of::<*mut Ent>());
             if array.is_null() {
                 return first;
             }
+            release((*sp).array.cast());
             (*sp).array = array.cast();
             (*sp).nitems = (count + 40) as c_int;
         }
@@ -225,7 +226,7 @@ pub(super) unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut E
             array.add(i).write(p);
             p = (*p).link;
         }
-        libc::qsort(array.cast(), count, size_of::<*mut Ent>(), (*sp).compar);
+        later::qsort(array.cast(), count, size_of::<*mut Ent>(), (*sp).compar);
         for i in 1..count {
             (**array.add(i - 1)).link = *array.add(i);
         }
