@@ -230,6 +230,57 @@ unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mu
     }
 }
 
+/// Whether a library has another search path in the stage than the original: `$ORIGIN/..` in an absolute one's place.
+///
+/// # Safety
+/// As dlinfo.
+unsafe fn edited(stage: &Stage, handle: *mut c_void) -> bool {
+    let mut object: *const LoadedObject = ptr::null();
+    // SAFETY: by the caller's word; the loader's description begins so, and its name is null or a C string.
+    unsafe {
+        let asked: c_int = real!(dlinfo)(handle, RTLD_DI_LINKMAP, (&raw mut object).cast());
+        if asked != 0 || object.is_null() || (*object).name.is_null() {
+            return false;
+        }
+        let name = CStr::from_ptr((*object).name).to_bytes();
+        stage.original(name).is_some_and(|path| is_edited(stage, path))
+    }
+}
+
+#[inline(never)]
+fn is_edited(stage: &Stage, path: &[u8]) -> bool {
+    let walked = stage.view.walk(path, false, &mut Scratch::new());
+    matches!(walked.found, Found::Entry(e) if e.pristine() != e.staged())
+}
+
+/// Takes `..` out of an absolute path that ends with a NUL, by its spelling alone, in place.
+fn collapse(path: &mut [u8]) {
+    let end = path.iter().position(|&b| b == 0).unwrap_or(0);
+    let (mut to, mut from) = (0, 0);
+    while from < end {
+        let rest = path.get(from + 1..end).unwrap_or_default();
+        let next = from + 1 + rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
+        if path.get(from..next) == Some(b"/..") {
+            to = path.get(..to).and_then(|p| p.iter().rposition(|&b| b == b'/')).unwrap_or(0);
+        } else {
+            path.copy_within(from..next, to);
+            to += next - from;
+        }
+        from = next;
+    }
+    if let Some(nul) = path.get_mut(to) {
+        *nul = 0;
+    }
+}
+
+/// The beginning of the loader's description of an object.
+#[repr(C)]
+struct LoadedObject {
+    base: usize,
+    name: *const c_char,
+}
+
+const RTLD_DI_LINKMAP: c_int = 2;
 const RTLD_DI_SERINFO: c_int = 4;
 const RTLD_DI_ORIGIN: c_int = 6;
 
@@ -281,7 +332,7 @@ hooks! {
         }
     }
     unsafe fn dlinfo(handle: *mut c_void, request: c_int, to: *mut c_void) -> c_int => my_dlinfo {
-        // SAFETY: the caller's own arguments; for this request the result is a C string in the caller's buffer.
+        // SAFETY: the caller's own arguments; for these requests the result is C strings in the caller's buffer.
         unsafe {
             let r: c_int = real!(dlinfo)(handle, request, to);
             if r == 0 && let Some(stage) = stage() {
@@ -293,10 +344,19 @@ hooks! {
                         }
                     }
                     RTLD_DI_SERINFO => {
+                        let edited = edited(stage, handle);
                         let dirs = &raw mut (*to.cast::<SearchPath>()).dirs;
                         for i in 0..(*to.cast::<SearchPath>()).count as usize {
                             let dir = dirs.cast::<SearchDir>().add(i);
-                            (*dir).name = original(stage, (*dir).name);
+                            let text = CStr::from_ptr((*dir).name).to_bytes();
+                            if let Some(tail) = stage.original(text) {
+                                (*dir).name = tail.as_ptr().cast();
+                                if edited {
+                                    let text = (*dir).name.cast_mut().cast::<u8>();
+                                    let text = core::slice::from_raw_parts_mut(text, tail.len() + 1);
+                                    collapse(text);
+                                }
+                            }
                         }
                     }
                     _ => {}
