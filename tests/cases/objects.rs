@@ -22,11 +22,7 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("libother.so", "marker.c", "-shared -DTEXT=of_another_place -Wl,-soname,libmarker.so"),
     ("libgone.so", "marker.c", "-shared -Dmarker=gone -DTEXT=gone -Wl,-soname,libgone.so"),
     // Callers of dlopen, by how they say where libraries are.
-    (
-        "libcaller-runpath.so",
-        "caller.c",
-        "-shared -Wl,--enable-new-dtags,-rpath,{E}/full:{E}/lib/plugins",
-    ),
+    ("libcaller-runpath.so", "caller.c", "-shared -Wl,--enable-new-dtags,-rpath,{E}/lib/plugins"),
     ("libcaller-rpath.so", "caller.c", "-shared -Wl,--disable-new-dtags,-rpath,{E}/lib/plugins"),
     ("libcaller-origin.so", "caller.c", "-shared -Wl,--enable-new-dtags,-rpath,$ORIGIN/plugins"),
     ("libcaller-none.so", "caller.c", "-shared"),

@@ -120,7 +120,7 @@ PROBE(relative) {
 }
 
 PROBE(search_path) {
-    void *handle = dlopen(P("lib/libcaller-runpath.so"), RTLD_NOW);
+    void *handle = dlopen(P("lib/libneeds-runpath.so"), RTLD_NOW);
     Dl_serinfo size, *info;
     CALL(dlinfo(handle, RTLD_DI_SERINFOSIZE, &size));
     info = malloc(size.dls_size + 4096);
