@@ -34,9 +34,11 @@ fn a_program_by_a_relative_name_is_started_from_the_stage() {
     Case::c("exec", "relative").tree(programs).says("by the default PATH").run();
 }
 
+// Opening a file with O_PATH is passed on.
 #[test]
 fn a_program_by_descriptor_is_started_from_the_stage() {
-    Case::c("exec", "by_descriptor").tree(programs).says("  reads hello").run();
+    let case = Case::c("exec", "by_descriptor").tree(programs).says("  reads hello");
+    case.ops(Ops::AtMost(2)).run();
 }
 
 #[test]
