@@ -4,13 +4,15 @@
 //! /dev/shm/pyshm-<uid>/<id>/lib, bin      symbolic links to those below
 //! /tmp/pyshm-<uid>/run-<id>-<pid>/lib, bin
 //!                                 stage   symbolic link back
+//!                                 mounts  symbolic link to the name of the mount namespace in which that leads there
 //! ```
 //!
 //! The kernel asks the file system of the file itself whether it may be executed, so that all names stay those of the
 //! stage. Files of the prefixes are then executed and mapped executable from the shared file system.
 //!
 //! What must stay true: such a directory goes with its stage. What a crash leaves is known by the link back: the stage
-//! is not there, or has another directory. Its builder holds a lock on it until the stage is published.
+//! is not there, or has another directory. Its builder holds a lock on it until the stage is published. Where others
+//! have mounted another `/dev/shm`, as in a container, and see the same `/tmp`, they cannot know and leave it alone.
 #![forbid(unsafe_code)]
 
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -24,6 +26,8 @@ use crate::error::{Error, Result};
 
 /// Where it is tried: what exists on every node and lies on the node itself.
 const ROOTS: [&str; 2] = ["/tmp", "/var/tmp"];
+/// The link that names the mount namespace.
+const MOUNTS: &str = "mounts";
 /// What the directories' names begin with.
 const NAME: &str = "run-";
 
@@ -61,6 +65,7 @@ impl Elsewhere {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::DirBuilder::new().mode(0o700).create(&dir).ok()?;
         let building = Lease::building(&dir)?;
+        symlink(mounts()?, dir.join(MOUNTS)).ok()?;
         symlink(place.stage_dir(id), dir.join(layout::BACK)).ok()?;
         Some(Self { dir, _building: building })
     }
@@ -78,6 +83,11 @@ impl Elsewhere {
         }
         Ok(())
     }
+}
+
+/// The name of this process's mount namespace.
+fn mounts() -> Option<PathBuf> {
+    std::fs::read_link("/proc/self/ns/mnt").ok()
 }
 
 /// The directory that a stage, finished or not, has elsewhere.
@@ -108,7 +118,8 @@ pub(super) fn collect_garbage() -> Vec<PathBuf> {
             let named =
                 dir.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(NAME));
             let stage = std::fs::read_link(dir.join(layout::BACK)).unwrap_or_default();
-            if !named || of(&stage).as_ref() == Some(&dir) {
+            let here = std::fs::read_link(dir.join(MOUNTS)).ok() == mounts();
+            if !named || !here || of(&stage).as_ref() == Some(&dir) {
                 continue;
             }
             if let Some(_held) = Lease::building(&dir) {

@@ -42,6 +42,9 @@ test_what_a_crash_leaves_goes_with_the_next_stage() {
   kept=$("$pyshm" stage -b "$bundle") || fail "staging"
   equal "directories in /tmp" 1 "$(find "/tmp/pyshm-$(id -u)" -maxdepth 1 -name 'run-*' | wc -l)"
   check "the shim can be loaded by the stage's name" env LD_PRELOAD="$kept/lib/libpyshm.so" "$python" -c 'import os; os.listdir(os.__file__[:-5])'
+  # Who sees another /dev/shm cannot know.
+  unshare --mount bash -c 'mount -t tmpfs tmpfs /dev/shm && "$1" gc' bash "$pyshm" || fail "gc beside"
+  [ -e "$kept/lib/libpyshm.so" ] || fail "what another namespace uses was collected"
   # A crash of the node's memory alone.
   rm -rf "/dev/shm/pyshm-$(id -u)"
   "$pyshm" gc | grep -q "/tmp/pyshm-$(id -u)/run-" || fail "it is not collected"
