@@ -38,6 +38,29 @@ impl<'a> Arena<'a> {
         Some(room.as_ptr().cast())
     }
 
+    /// The same of as many parts as there are. They are gone through twice, and may be other ones the second time: what
+    /// no longer fits is left out.
+    pub fn string_of<'p>(
+        &mut self,
+        parts: impl Iterator<Item = &'p [u8]> + Clone,
+    ) -> Option<*const c_char> {
+        let len: usize = parts.clone().map(<[u8]>::len).sum();
+        let room = self.take(len / 8 + 1)?;
+        let start = room.as_mut_ptr().cast::<u8>();
+        let mut at = 0;
+        for part in parts {
+            if part.len() > len - at {
+                break;
+            }
+            // SAFETY: `room` has at least `len + 1` bytes, and `at` and the part together are no more than `len`.
+            unsafe { start.add(at).copy_from_nonoverlapping(part.as_ptr(), part.len()) };
+            at += part.len();
+        }
+        // SAFETY: the byte behind the parts.
+        unsafe { start.add(at).write(0) };
+        Some(start.cast())
+    }
+
     /// An array of `len` null pointers.
     pub fn array(&mut self, len: usize) -> Option<&'a mut [*const c_char]> {
         let room = self.take(len)?;

@@ -104,22 +104,16 @@ pub unsafe fn environment(
 }
 
 /// The elements of `LD_PRELOAD`.
-fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     list.split(|&b| b == b':' || b == b' ').filter(|e| !e.is_empty())
 }
 
 /// `LD_PRELOAD` with the staged shim in front, and no other copy of the shim behind it.
 fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let is_shim = |e: &[u8]| e.rsplit(|&b| b == b'/').next() == Some(SHIM_NAME);
-    let mut parts: [&[u8]; 130] = [b""; 130];
-    (parts[0], parts[1], parts[2]) = (PRELOAD, b"=", stage.shim());
-    let mut n = 3;
-    for e in elements(others).filter(|e| !is_shim(e)) {
-        *parts.get_mut(n)? = b":";
-        *parts.get_mut(n + 1)? = library(stage, e).unwrap_or(e);
-        n += 2;
-    }
-    arena.string(&parts[..n])
+    let others = elements(others).filter(|e| !is_shim(e));
+    let others = others.flat_map(|e| [b":", library(stage, e).unwrap_or(e)]);
+    arena.string_of([PRELOAD, b"=", stage.shim()].into_iter().chain(others))
 }
 
 /// The staged copy of a library under a prefix, as long as it is there.
@@ -139,19 +133,10 @@ fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
 /// `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. One that does not exist is left
 /// out: the loader would look for it on the shared file system. An empty element stays, it means the working directory.
 fn library_path(stage: &Stage, dirs: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
-    let mut parts: [&[u8]; 130] = [b""; 130];
-    (parts[0], parts[1]) = (LIBRARY_PATH, b"=");
-    let mut n = 2;
-    for dir in dirs.split(|&b| b == b':' || b == b';') {
-        let Some(staged) = directory(stage, dir) else { continue };
-        if n > 2 {
-            *parts.get_mut(n)? = b":";
-            n += 1;
-        }
-        *parts.get_mut(n)? = staged;
-        n += 1;
-    }
-    arena.string(&parts[..n])
+    let dirs = dirs.split(|&b| b == b':' || b == b';').filter_map(|dir| directory(stage, dir));
+    // A colon before each but the first.
+    let dirs = dirs.enumerate().flat_map(|(i, dir)| [if i > 0 { b":" } else { &b""[..] }, dir]);
+    arena.string_of([LIBRARY_PATH, b"="].into_iter().chain(dirs))
 }
 
 /// What stands for a directory of a search path; `None` if there is no such directory.

@@ -4,8 +4,8 @@
 //! - The mark is made before the call. A mark for a call that then fails only costs speed.
 //! - The mark carries the canonical path, with symbolic links resolved; where the index cannot resolve it (outside
 //!   the prefixes, or through something that diverged) the kernel does, by opening the parent with O_PATH.
-//! - Known limit: a path that enters a prefix through a symbolic link outside it, and that is no alias the index
-//!   knows, is marked only when it opens a descriptor ([`opened`]) or contains `..`.
+//! - A path that enters a prefix through a symbolic link outside it, and that is no alias the index knows, is marked as
+//!   well: where it leads to the file system of a prefix, the kernel says to which path.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -24,6 +24,8 @@ use crate::sys;
 pub enum Names {
     /// Nothing: the path's own data or attributes change.
     Same,
+    /// Nothing, but if it is a directory, what is below it can no longer be reached.
+    Search,
     /// It adds the name if there is none.
     IfMissing,
     /// It adds or removes the name.
@@ -52,6 +54,7 @@ pub unsafe fn one<R>(
         Some(b'/') => {
             fdlink::parse(text).is_some()
                 || !matches!(stage.view.find_fast(text, follow), Some(Found::Outside))
+                || reaches(stage, text, follow)
         }
         Some(_) => true,
     };
@@ -154,13 +157,36 @@ fn locate(stage: &Stage, path: &[u8], follow: bool, found: &mut dyn FnMut(&[u8])
         Found::Entry(e) => found(e.path()),
         Found::Absent { last: true, .. } => found(scratch.path(walked.len)),
         Found::Absent { last: false, .. } => {}
-        Found::Outside if !dots() => {}
+        Found::Outside if !dots() && !reaches(stage, path, follow) => {}
         _ => by_kernel(path, follow, &mut scratch, &mut |path| {
             if view.prefix_of(path).is_some() {
                 found(path);
             }
         }),
     }
+}
+
+/// Whether a path whose spelling is outside the prefixes may lead into one all the same, through a symbolic link that no
+/// alias of a prefix names: what it leads to, or where that is missing its directory, lies on the file system of a prefix.
+#[inline(never)]
+fn reaches(stage: &Stage, path: &[u8], follow: bool) -> bool {
+    // Little, because a signal handler may run on a small stack; a longer path is looked at by `locate`.
+    let mut name = [0; 1024];
+    let Some(room) = name.get_mut(..path.len()) else { return true };
+    room.copy_from_slice(path);
+    let mut on_prefix = |end: usize| {
+        *name.get_mut(end)? = 0;
+        // SAFETY: a C string.
+        let st = unsafe { sys::stat(name.as_ptr().cast()) }.ok()?;
+        Some(stage.has_prefix_on(st.st_dev))
+    };
+    let end = path.iter().rposition(|&b| b != b'/').map_or(path.len(), |i| i + 1);
+    if follow && let Some(answer) = on_prefix(end) {
+        return answer;
+    }
+    let slash = path.iter().take(end).rposition(|&b| b == b'/').unwrap_or(0);
+    // The root directory keeps its slash.
+    on_prefix(slash.max(1)).unwrap_or(false)
 }
 
 /// Lets the kernel resolve `path`, or where it does not exist its parent.
@@ -191,7 +217,7 @@ fn mark(stage: &Stage, path: &[u8], names: Names) {
     let hash = hash_path(path);
     let known = view.index.find(path);
     stage.count(false);
-    if matches!(names, Names::Same | Names::IfMissing)
+    if matches!(names, Names::Same | Names::Search | Names::IfMissing)
         && let Lookup::Found(e) = known
         && e.kind() == Kind::File
         && e.stat().nlink > 1
@@ -201,7 +227,7 @@ fn mark(stage: &Stage, path: &[u8], names: Names) {
     }
     view.diverged.mark(Mark::Path, hash);
     let changes_listing = match names {
-        Names::Same => false,
+        Names::Same | Names::Search => false,
         Names::IfMissing => known.found().is_none(),
         Names::Change | Names::Move => true,
     };
@@ -210,7 +236,7 @@ fn mark(stage: &Stage, path: &[u8], names: Names) {
         Lookup::Absent => false,
         Lookup::Damaged => true,
     };
-    if names == Names::Move && directory {
+    if matches!(names, Names::Move | Names::Search) && directory {
         view.diverged.mark(Mark::Subtree, hash);
     }
     if changes_listing && let Some(slash) = path.iter().rposition(|&b| b == b'/') {

@@ -144,8 +144,25 @@ pub fn fstat(fd: c_int) -> Result<libc::stat> {
 /// `path` must be a C string or a pointer that the kernel may refuse.
 #[allow(dead_code)] // the trampoline lists no directories
 pub unsafe fn lstat(path: *const c_char) -> Result<libc::stat> {
+    // SAFETY: by the caller's word.
+    unsafe { statat(path, libc::AT_SYMLINK_NOFOLLOW) }
+}
+
+/// `stat`.
+///
+/// # Safety
+/// `path` must be a C string or a pointer that the kernel may refuse.
+#[allow(dead_code)] // the trampoline writes nothing
+pub unsafe fn stat(path: *const c_char) -> Result<libc::stat> {
+    // SAFETY: by the caller's word.
+    unsafe { statat(path, 0) }
+}
+
+/// # Safety
+/// As [`stat`].
+unsafe fn statat(path: *const c_char, flags: c_int) -> Result<libc::stat> {
     let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
-    let flags = libc::AT_SYMLINK_NOFOLLOW as usize;
+    let flags = flags as usize;
     let a = [libc::AT_FDCWD as usize, path as usize, st.as_mut_ptr() as usize, flags, 0, 0];
     // SAFETY: the kernel checks `path` and writes one `struct stat`.
     unsafe { syscall(libc::SYS_newfstatat, a) }?;

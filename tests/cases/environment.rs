@@ -75,3 +75,15 @@ fn other_allocators_work_on_both_sides_of_the_shim() {
     .tree(libraries)
     .run();
 }
+
+// As environment modules make it: more directories than any fixed room holds.
+#[test]
+fn a_library_path_of_two_hundred_directories_leaves_children_the_shim() {
+    Case::sh(
+        "export LD_LIBRARY_PATH=$E/lib$(printf ':/nonexistent/%s' $(seq 200)); \
+         sh -c '$E/bin/uses; echo new > $E/made; cat $E/a'; cat $E/made; echo ${#LD_LIBRARY_PATH}",
+    )
+    .tree(libraries)
+    .ops(Ops::AtMost(30))
+    .run();
+}

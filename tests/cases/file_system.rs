@@ -7,7 +7,7 @@ use crate::world::{Case, Ops};
 #[test]
 fn the_file_system_is_the_shared_one() {
     Case::c("filesystem", "kinds")
-        .says("  type 65735546 bsize 4096 namelen 255 flags 1026 id 1")
+        .says("  type 65735546 bsize 4096 namelen 251 flags 1026 id 1")
         .run();
 }
 

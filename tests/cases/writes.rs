@@ -107,3 +107,13 @@ fn under_an_overlay_writes_are_seen_at_once() {
     }
     Case::python("python", "writes").overlay().ops(Ops::AtMost(500)).run();
 }
+
+#[test]
+fn what_is_written_through_a_link_beside_the_prefix_is_seen_under_the_prefix() {
+    Case::c("writes", "through_a_link").says("  reads: by the link").ops(Ops::AtMost(80)).run();
+}
+
+#[test]
+fn what_is_below_a_directory_that_may_no_longer_be_searched_is_not_reached() {
+    Case::c("writes", "not_searched").ops(Ops::AtMost(30)).run();
+}

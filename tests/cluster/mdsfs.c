@@ -166,10 +166,13 @@ static void do_releasedir(fuse_req_t request, fuse_ino_t ino, struct fuse_file_i
 static void do_statfs(fuse_req_t request, fuse_ino_t ino) {
     struct statvfs s;
     mds(STATFS);
-    if (fstatvfs(fd_of(ino), &s) < 0)
+    if (fstatvfs(fd_of(ino), &s) < 0) {
         fuse_reply_err(request, errno);
-    else
-        fuse_reply_statfs(request, &s);
+        return;
+    }
+    /* A limit that no other file system of the node has: what asks the wrong one is seen. */
+    s.f_namemax = 251;
+    fuse_reply_statfs(request, &s);
 }
 
 /* What a call that fills a buffer gave; a size of 0 asks for the size alone. */

@@ -49,15 +49,18 @@ hooks! {
     }
     unsafe fn chmod(path: *const c_char, mode: mode_t) -> c_int => my_chmod {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, true, Names::Same, |_, p| real!(chmod)(p, mode)) }
+        unsafe { one(AT_FDCWD, path, true, modes(mode), |_, p| real!(chmod)(p, mode)) }
     }
     unsafe fn lchmod(path: *const c_char, mode: mode_t) -> c_int => my_lchmod {
         // SAFETY: the caller's own arguments.
-        unsafe { one(AT_FDCWD, path, false, Names::Same, |_, p| real!(lchmod)(p, mode)) }
+        unsafe { one(AT_FDCWD, path, false, modes(mode), |_, p| real!(lchmod)(p, mode)) }
     }
     unsafe fn fchmodat(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int => my_fchmodat {
         // SAFETY: the caller's own arguments.
-        unsafe { at(dirfd, path, flags, |d, p, f| real!(fchmodat)(d, p, mode, f)) }
+        unsafe {
+            one(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, modes(mode), |_, _| ());
+            at(dirfd, path, flags, |d, p, f| real!(fchmodat)(d, p, mode, f))
+        }
     }
     unsafe fn chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int => my_chown {
         // SAFETY: the caller's own arguments.
@@ -150,7 +153,7 @@ hooks! {
     }
     unsafe fn fchmod(fd: c_int, mode: mode_t) -> c_int => my_fchmod {
         // SAFETY: the caller's own arguments; `again` gives a C string.
-        unsafe { again(fd, |p| real!(chmod)(p, mode), || real!(fchmod)(fd, mode)) }
+        unsafe { again(fd, |p| one(AT_FDCWD, p, true, modes(mode), |_, p| real!(chmod)(p, mode)), || real!(fchmod)(fd, mode)) }
     }
     unsafe fn fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int => my_fchown {
         // SAFETY: as above.
@@ -195,6 +198,11 @@ unsafe fn make(
         }
         one(dirfd, path, false, Names::Change, real)
     }
+}
+
+/// What a new mode does to the names below a directory: only its owner, or root, has this stage.
+fn modes(mode: mode_t) -> Names {
+    if mode & libc::S_IXUSR == 0 { Names::Search } else { Names::Same }
 }
 
 /// Changes attributes of a path, or with AT_EMPTY_PATH of a descriptor, by `real`.

@@ -11,7 +11,7 @@ use core::ffi::{c_char, c_int, c_uint};
 use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use pyshm_format::{Entry, Kind, Stat};
 
-use crate::paths::{Answer, ask};
+use crate::paths::{Answer, ask, bytes};
 use crate::route::Want;
 use crate::stage::stage;
 use crate::sys;
@@ -82,6 +82,15 @@ unsafe fn kernel(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: 
     sys::ret(unsafe { sys::syscall(libc::SYS_newfstatat, a) })
 }
 
+/// Whether a path is none, as AT_EMPTY_PATH asks.
+///
+/// # Safety
+/// `path` as in [`bytes`].
+unsafe fn is_empty(path: *const c_char) -> bool {
+    // SAFETY: by the caller's word.
+    path.is_null() || unsafe { bytes(path) }.is_some_and(<[u8]>::is_empty)
+}
+
 /// # Safety
 /// As stat.
 #[inline]
@@ -92,9 +101,8 @@ pub(super) unsafe fn stat_at(
     flags: c_int,
 ) -> c_int {
     if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 {
-        // SAFETY: the caller's path, null or a C string.
-        let empty = path.is_null() || unsafe { *path } == 0;
-        if empty {
+        // SAFETY: by the caller's word.
+        if unsafe { is_empty(path) } {
             // SAFETY: by the caller's word.
             return unsafe { stat_fd(dirfd, to) };
         }
@@ -245,7 +253,7 @@ exports! {
         };
         // SAFETY: the caller's own arguments.
         unsafe {
-            if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 && (path.is_null() || *path == 0) {
+            if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 && is_empty(path) {
                 let r = kernel(dirfd, path);
                 let dev = || libc::makedev((*to).stx_dev_major, (*to).stx_dev_minor);
                 if r == 0 && stage().is_some_and(|s| s.dev == dev()) && let Some(e) = current(dirfd, None) {

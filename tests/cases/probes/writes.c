@@ -171,3 +171,42 @@ PROBE(child_and_parent) {
     OPEN(open(P("full/2"), O_RDONLY));
     listing(P("full"));
 }
+
+/* A symbolic link beside the prefix leads into it. */
+PROBE(through_a_link) {
+    CALL(symlink(E, B("door")));
+    CALL(symlink(P("d/b"), B("door-to-b")));
+    CALL(unlink(B("door/a")));
+    OPEN(open(P("a"), O_RDONLY));
+    CALL(chmod(B("door-to-b"), 0600));
+    attributes(P("d/b"));
+    FILE *f = fopen(B("door-to-b"), "w");
+    fputs("by the link\n", f);
+    fclose(f);
+    CONTENTS(open(P("d/b"), O_RDONLY));
+    CALL(mkdir(B("door/made"), 0755));
+    CALL(rename(B("door/full/1"), B("door/made/one")));
+    listing(E);
+    listing(P("made"));
+    listing(P("full"));
+    CALL(truncate(B("door/made/one"), 0));
+    attributes(P("made/one"));
+    others_see(P("d/b"));
+    CALL(chdir(B("door")));
+    CALL(rmdir("empty"));
+    CALL(access(P("empty"), F_OK));
+}
+
+/* What is below a directory that may not be searched is not seen, by root alone. */
+PROBE(not_searched) {
+    struct stat s;
+    CALL(chmod(P("d"), 0600));
+    CALL(stat(P("d/b"), &s));
+    OPEN(open(P("d/b"), O_RDONLY));
+    int fd = OPEN(open(P("full"), O_RDONLY));
+    CALL(fchmod(fd, 0));
+    CALL(access(P("full/1"), F_OK));
+    CALL(fchmodat(AT_FDCWD, P("d"), 0700, 0));
+    OPEN(open(P("d/b"), O_RDONLY));
+    CALL(chmod(P("full"), 0700));
+}
