@@ -34,10 +34,15 @@ fn a_program_by_a_relative_name_is_started_from_the_stage() {
     Case::c("exec", "relative").tree(programs).says("by the default PATH").run();
 }
 
-// Opening a file with O_PATH is passed on.
 #[test]
 fn a_program_by_descriptor_is_started_from_the_stage() {
-    let case = Case::c("exec", "by_descriptor").tree(programs).says("  reads hello");
+    Case::c("exec", "by_descriptor").tree(programs).says("  reads hello").run();
+}
+
+// Opening a file with O_PATH is passed on: an operation each.
+#[test]
+fn a_program_by_descriptor_of_its_path_alone_is_started_from_the_shared_file_system() {
+    let case = Case::c("exec", "by_path_descriptor").tree(programs).says("  reads hello");
     case.ops(Ops::AtMost(2)).run();
 }
 

@@ -60,7 +60,6 @@ PROBE(relative) {
 PROBE(by_descriptor) {
     IN_CHILD(fexecve(open(P("bin/show"), O_RDONLY), three, environ));
     IN_CHILD(fexecve(open(P("bin/show"), O_RDONLY | O_CLOEXEC), three, own_environment));
-    IN_CHILD(fexecve(open(P("bin/show"), O_PATH | O_CLOEXEC), three, environ));
     IN_CHILD(fexecve(dup(open(P("bin/show"), O_RDONLY)), three, environ));
     IN_CHILD(fexecve(open(P("a"), O_RDONLY), three, environ));
     IN_CHILD(fexecve(open(P("bin"), O_RDONLY), three, environ));
@@ -70,8 +69,14 @@ PROBE(by_descriptor) {
     IN_CHILD(execveat(open(P("bin"), O_RDONLY), "show", three, own_environment, 0));
     IN_CHILD(execveat(open(P("bin"), O_PATH), "../bin/show", three, environ, 0));
     IN_CHILD(execveat(open(P("bin"), O_RDONLY), "nope", three, environ, 0));
-    IN_CHILD(execveat(open(P("bin/show"), O_PATH), "", three, environ, AT_EMPTY_PATH));
+    IN_CHILD(execveat(open(P("bin/show"), O_RDONLY), "", three, environ, AT_EMPTY_PATH));
     IN_CHILD(execveat(open(P("bin/show"), O_RDONLY), "", three, environ, 0));
+}
+
+/* Such a descriptor is the original's. */
+PROBE(by_path_descriptor) {
+    IN_CHILD(fexecve(open(P("bin/show"), O_PATH | O_CLOEXEC), three, own_environment));
+    IN_CHILD(execveat(open(P("bin/show"), O_PATH), "", three, own_environment, AT_EMPTY_PATH));
 }
 
 /* The kernel gives the interpreter the descriptor's name, which is gone if it is closed on exec. */
