@@ -89,16 +89,17 @@ pub unsafe fn environment(
         let ours = preload_string(stage, others, arena)?;
         match preload {
             Some((at, visible)) => {
-                array[at] = ours;
-                array[end] = arena.string(&[ENV_SAVED_PRELOAD.as_bytes(), b"=", visible])?;
+                *array.get_mut(at)? = ours;
+                *array.get_mut(end)? =
+                    arena.string(&[ENV_SAVED_PRELOAD.as_bytes(), b"=", visible])?;
             }
-            None => array[end] = ours,
+            None => *array.get_mut(end)? = ours,
         }
         end += 1;
     }
     if let Some((at, visible)) = dirs {
-        array[at] = library_path(stage, visible, arena)?;
-        array[end] = arena.string(&[ENV_SAVED_LIBRARY_PATH.as_bytes(), b"=", visible])?;
+        *array.get_mut(at)? = library_path(stage, visible, arena)?;
+        *array.get_mut(end)? = arena.string(&[ENV_SAVED_LIBRARY_PATH.as_bytes(), b"=", visible])?;
     }
     Some(array.as_ptr())
 }

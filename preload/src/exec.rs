@@ -17,6 +17,7 @@ use crate::paths::{Answer, absolute, ask, bytes, original};
 use crate::route::{PATH_MAX, Want};
 use crate::script::{self, HEAD, Head};
 use crate::stage::{Stage, stage};
+use crate::text::{at_last_slash, decimal, join, put};
 use crate::{child, env, permission, sys};
 
 /// Scripts one after the other, each the interpreter of the one before: as many as the kernel takes.
@@ -87,7 +88,7 @@ unsafe fn planned(
             Ok(target) => target,
             Err(e) => return e,
         };
-        let script = match script::parse(&head[..target.head]) {
+        let script = match script::parse(head.get(..target.head).unwrap_or_default()) {
             Head::Broken if target.staged => return libc::ENOEXEC,
             Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
                 script
@@ -217,15 +218,16 @@ unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_
     for _ in 0..LINKS {
         // SAFETY: `name` has a NUL at `len`.
         let n = unsafe { sys::readlinkat(AT_FDCWD, name.as_ptr().cast(), &mut target) }.ok()?;
-        let dir = match target[0] {
-            b'/' => 0,
-            _ => name[..len].iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1),
+        let target = target.get(..n)?;
+        let dir = match target.first() {
+            Some(b'/') => 0,
+            _ => at_last_slash(name.get(..len)?).map_or(0, |(dir, _)| dir.len() + 1),
         };
-        len = dir + n;
+        len = put(&mut name, dir, target)?;
         *name.get_mut(len)? = 0;
-        name[dir..len].copy_from_slice(&target[..n]);
-        if stage.view.prefix_of(&name[..len]).is_some() {
-            return arena.string(&[&name[..len]]);
+        let path = name.get(..len)?;
+        if stage.view.prefix_of(path).is_some() {
+            return arena.string(&[path]);
         }
     }
     None
@@ -264,15 +266,14 @@ unsafe fn interpret(
     let given = unsafe { count(argv) };
     let array = arena.array(given + 4)?;
     let interpreter = arena.string(&[script.path])?;
-    array[0] = interpreter;
-    let mut n = 1;
+    let mut places = array.iter_mut();
+    *places.next()? = interpreter;
     if !script.arg.is_empty() {
-        array[n] = arena.string(&[script.arg])?;
-        n += 1;
+        *places.next()? = arena.string(&[script.arg])?;
     }
-    array[n] = path;
+    *places.next()? = path;
     // SAFETY: by the caller's word.
-    for (to, s) in array[n + 1..].iter_mut().zip(unsafe { env::strings(argv) }.skip(1)) {
+    for (to, s) in places.zip(unsafe { env::strings(argv) }.skip(1)) {
         *to = s.as_ptr();
     }
     Some((interpreter, array.as_ptr()))
@@ -290,12 +291,11 @@ pub unsafe fn start_open(
     envp: Strings,
     run: Run<'_>,
 ) -> c_int {
-    const BELOW: &[u8] = b"/dev/fd/";
     let mut head = [0; HEAD];
     // SAFETY: a name of the index is a C string; the rest by the caller's word.
     unsafe {
         let n = peek(e.staged().as_ptr().cast(), &mut head).unwrap_or(0);
-        let script = match script::parse(&head[..n]) {
+        let script = match script::parse(head.get(..n).unwrap_or_default()) {
             Head::Script(script) if !stage().is_none_or(|s| s.noexec) => script,
             _ => return start(e.path().as_ptr().cast(), argv, envp, true, run),
         };
@@ -305,30 +305,15 @@ pub unsafe fn start_open(
         if sys::fcntl(fd, libc::F_GETFD, 0).is_ok_and(|f| f as c_int & libc::FD_CLOEXEC != 0) {
             return libc::ENOENT;
         }
-        let mut name = [0; BELOW.len() + 11];
-        name[..BELOW.len()].copy_from_slice(BELOW);
-        let mut digits = [0; 10];
-        for (to, digit) in name[BELOW.len()..].iter_mut().zip(decimal(fd, &mut digits)) {
-            *to = *digit;
+        let mut name = [0; 32];
+        if join(&mut name, &[b"/dev/fd/", decimal(fd.unsigned_abs(), &mut [0; 10])]).is_none() {
+            return libc::ENOMEM;
         }
         let interpreted = arena::with(8 * (count(argv) + 8) + 2 * HEAD, |arena| {
             interpret(arena, script, name.as_ptr().cast(), argv)
                 .map(|(path, argv)| start(path, argv, envp, true, run))
         });
         interpreted.flatten().unwrap_or(libc::ENOMEM)
-    }
-}
-
-/// A number that is not negative, as text.
-fn decimal(number: c_int, digits: &mut [u8; 10]) -> &[u8] {
-    let (mut rest, mut at) = (number.unsigned_abs(), digits.len());
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 || at == 0 {
-            return &digits[at..];
-        }
     }
 }
 
@@ -368,8 +353,9 @@ unsafe fn start_or_shell(path: *const c_char, argv: Strings, envp: Strings, run:
         let n = count(argv);
         let shell = arena::with(8 * (n + 3), |arena| {
             let Some(array) = arena.array(n + 3) else { return libc::ENOEXEC };
-            (array[0], array[1]) = (SHELL, path);
-            for (to, s) in array[2..].iter_mut().zip(env::strings(argv).skip(1)) {
+            let [shell, script, rest @ ..] = &mut *array else { return libc::ENOEXEC };
+            (*shell, *script) = (SHELL, path);
+            for (to, s) in rest.iter_mut().zip(env::strings(argv).skip(1)) {
                 *to = s.as_ptr();
             }
             start(SHELL, array.as_ptr(), envp, true, run)
@@ -388,16 +374,10 @@ pub fn search(name: &[u8], attempt: &mut dyn FnMut(*const c_char) -> c_int) -> c
     let mut buf = [0u8; PATH_MAX];
     for dir in dirs.split(|&b| b == b':') {
         // An empty element is the working directory.
-        let n = if dir.is_empty() { 0 } else { dir.len() + 1 };
-        if n + name.len() >= PATH_MAX {
+        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+        if join(&mut buf, &[dir, slash, name, b"\0"]).is_none() {
             continue;
         }
-        if n > 0 {
-            buf[..n - 1].copy_from_slice(dir);
-            buf[n - 1] = b'/';
-        }
-        buf[n..n + name.len()].copy_from_slice(name);
-        buf[n + name.len()] = 0;
         match attempt(buf.as_ptr().cast()) {
             libc::EACCES => refused = true,
             e @ (libc::ENOENT | libc::ESTALE | libc::ENOTDIR | libc::ENODEV | libc::ETIMEDOUT) => {

@@ -9,6 +9,7 @@ use core::ffi::c_int;
 use crate::route::PATH_MAX;
 use crate::stage::{REDIRECTED, Stage, fd_link, redirected};
 use crate::sys;
+use crate::text::{join, put};
 
 /// A name that leads through a descriptor.
 #[derive(Debug, Clone, Copy)]
@@ -75,11 +76,7 @@ impl Link<'_> {
     fn flags_of(&self, pid: &[u8]) -> Option<c_int> {
         let mut name = [0u8; 64];
         let number = self.name.rsplit(|&b| b == b'/').next()?;
-        let mut at = 0;
-        for part in [b"/proc/", pid, b"/fdinfo/", number] {
-            name.get_mut(at..at + part.len())?.copy_from_slice(part);
-            at += part.len();
-        }
+        join(&mut name, &[b"/proc/", pid, b"/fdinfo/", number])?;
         let name = core::ffi::CStr::from_bytes_until_nul(&name).ok()?;
         let fd = sys::open(name, libc::O_RDONLY).ok()?;
         let mut text = [0u8; 128];
@@ -107,8 +104,8 @@ impl Link<'_> {
             return None;
         }
         let n = self.target(buf)?;
-        buf.get_mut(n..n + self.rest.len())?.copy_from_slice(self.rest);
-        buf.get(..n + self.rest.len())
+        let end = put(buf, n, self.rest)?;
+        buf.get(..end)
     }
 
     /// Puts the descriptor's path into `buf`; its length.
@@ -117,7 +114,7 @@ impl Link<'_> {
             return Some(fd_link(self.fd, buf)?.len());
         }
         let mut name = [0u8; 64];
-        name.get_mut(..self.name.len())?.copy_from_slice(self.name);
+        put(&mut name, 0, self.name)?;
         let name = core::ffi::CStr::from_bytes_until_nul(&name).ok()?;
         // SAFETY: a `CStr` is a C string.
         unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr(), &mut buf[..]) }.ok()

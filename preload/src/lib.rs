@@ -41,6 +41,7 @@ mod script;
 mod spelling;
 mod stage;
 mod sys;
+mod text;
 
 #[cfg(not(test))]
 mod arena;
@@ -60,6 +61,8 @@ mod init;
 mod later;
 #[cfg(not(test))]
 mod mark;
+#[cfg(not(test))]
+mod once;
 #[cfg(not(test))]
 mod paths;
 #[cfg(not(test))]

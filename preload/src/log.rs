@@ -6,6 +6,7 @@ use pyshm_format::FormatError;
 use pyshm_format::layout::ENV_LOG;
 
 use crate::stage::{Stage, directory, why_inert};
+use crate::text::join;
 use crate::{env, sys};
 
 /// Why the shim does nothing. The numbers stand beside the other states of [`crate::stage`].
@@ -45,7 +46,7 @@ pub enum Inert {
 }
 
 /// What is said of each, in their order. One text, because pointers to many would be relocations in every process.
-const TEXTS: &str = "the program gains privileges
+const TEXTS: &[u8] = b"the program gains privileges
 PYSHM_DISABLE is set
 PYSHM_STAGE is no usable absolute path
 libpyshm.so does not lie in a stage and PYSHM_STAGE is not set
@@ -79,28 +80,20 @@ pub fn start(stage: Option<&Stage>) {
     }
     let dir = stage.map(Stage::dir).or(directory().ok()).unwrap_or(b"");
     let (what, why) = match (stage, why_inert()) {
-        (Some(_), _) => ("active", ""),
+        (Some(_), _) => (&b"active"[..], &b""[..]),
         // Not even by a variable does the user make a program speak that may do more than he.
         (None, why) if why <= Inert::Privileged as u8 => return,
         (None, why) => {
             let number = usize::from(why - Inert::Privileged as u8);
-            ("inactive: ", TEXTS.split('\n').nth(number).unwrap_or(""))
+            (&b"inactive: "[..], TEXTS.split(|&b| b == b'\n').nth(number).unwrap_or(b""))
         }
     };
-    let (open, close) = if dir.is_empty() { ("", "") } else { (" (", ")") };
+    let (open, close) = if dir.is_empty() { (&b""[..], &b""[..]) } else { (&b" ("[..], &b")"[..]) };
     let mut line = [0u8; 1280];
-    let mut len = 0;
     // A directory that is too long for a stage is cut.
     let cut = dir.get(..1024).unwrap_or(dir);
-    for part in ["pyshm: ", what, why, open].map(str::as_bytes).into_iter().chain([
-        cut,
-        close.as_bytes(),
-        b"\n",
-    ]) {
-        let Some(room) = line.get_mut(len..len + part.len()) else { return };
-        room.copy_from_slice(part);
-        len += part.len();
-    }
+    let parts = [b"pyshm: ", what, why, open, cut, close, b"\n"];
+    let Some(len) = join(&mut line, &parts) else { return };
     // SAFETY: the kernel reads `len` bytes of `line`. One call, so that lines of many ranks do not mix.
     let _ = unsafe { sys::syscall(libc::SYS_write, [2, line.as_ptr() as usize, len, 0, 0, 0]) };
 }

@@ -14,10 +14,12 @@ use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Lookup, hash_path};
 
 use crate::fdlink;
+use crate::once::once;
 use crate::paths::{absolute, bytes};
 use crate::route::{Found, PATH_MAX, Scratch};
 use crate::stage::{Stage, fd_link, stage};
 use crate::sys;
+use crate::text::{at_last_slash, put};
 
 /// What a call does to the names in the parent directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,16 +63,10 @@ pub unsafe fn one<R>(
     if !concerned {
         return real(dirfd, path);
     }
-    let mut real = Some(real);
-    let mut result = None;
-    write(stage, dirfd, path, text, follow, names, &mut |d, p| {
-        result = real.take().map(|real| real(d, p))
-    });
-    match result {
-        Some(r) => r,
-        // `write` calls its argument exactly once.
-        None => unreachable!(),
-    }
+    once(
+        |(dirfd, path)| real(dirfd, path),
+        |real| write(stage, dirfd, path, text, follow, names, real),
+    )
 }
 
 /// The same for two paths.
@@ -126,11 +122,11 @@ fn write(
     text: &[u8],
     follow: bool,
     names: Names,
-    real: &mut dyn FnMut(c_int, *const c_char),
+    real: &mut dyn FnMut((c_int, *const c_char)),
 ) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(stage, dirfd, text, follow, &mut buf) else {
-        return real(dirfd, path);
+        return real((dirfd, path));
     };
     if !abs.moved
         && let Some(link) = fdlink::parse(text)
@@ -139,11 +135,11 @@ fn write(
         if let Some(path) = link.path(follow, &mut buf) {
             locate(stage, path, follow, &mut |canonical| mark(stage, canonical, names));
         }
-        return real(dirfd, path);
+        return real((dirfd, path));
     }
     let own = if abs.moved { (AT_FDCWD, abs.path.as_ptr().cast()) } else { (dirfd, path) };
     locate(stage, abs.path, follow, &mut |canonical| mark(stage, canonical, names));
-    real(own.0, own.1);
+    real(own);
 }
 
 /// Finds the canonical path that a write to `path` concerns, if it lies under a prefix.
@@ -197,18 +193,19 @@ fn by_kernel(path: &[u8], follow: bool, scratch: &mut Scratch, found: &mut dyn F
         let Ok(fd) = sys::open(c, libc::O_PATH) else { return false };
         let n = fd_link(fd, &mut link).map_or(0, <[u8]>::len);
         sys::close(fd);
-        let end = n + tail.len();
-        let Some(room) = link.get_mut(n..end) else { return false };
-        room.copy_from_slice(tail);
-        found(&link[..end]);
+        let Some(path) = put(&mut link, n, tail).and_then(|end| link.get(..end)) else {
+            return false;
+        };
+        found(path);
         true
     };
-    let trimmed = path.iter().rposition(|&b| b != b'/').map_or(path, |i| &path[..=i]);
-    let slash = trimmed.iter().rposition(|&b| b == b'/').unwrap_or(0);
+    let trimmed =
+        path.iter().rposition(|&b| b != b'/').and_then(|i| path.get(..=i)).unwrap_or(path);
     if follow && resolve(trimmed, b"") {
         return;
     }
-    resolve(if slash == 0 { b"/" } else { &trimmed[..slash] }, &trimmed[slash..]);
+    let (parent, name) = at_last_slash(trimmed).unwrap_or((b"", trimmed));
+    resolve(if parent.is_empty() { b"/" } else { parent }, name);
 }
 
 /// Marks a canonical path.
@@ -239,8 +236,8 @@ fn mark(stage: &Stage, path: &[u8], names: Names) {
     if matches!(names, Names::Move | Names::Search) && directory {
         view.diverged.mark(Mark::Subtree, hash);
     }
-    if changes_listing && let Some(slash) = path.iter().rposition(|&b| b == b'/') {
-        view.diverged.mark(Mark::Listing, hash_path(&path[..slash]));
+    if changes_listing && let Some((parent, _)) = at_last_slash(path) {
+        view.diverged.mark(Mark::Listing, hash_path(parent));
     }
 }
 

@@ -15,8 +15,10 @@ use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
 use crate::fdlink;
+use crate::once::once;
 use crate::route::{Decision, Found, PATH_MAX, Scratch, Walked, Want};
 use crate::stage::{Stage, fd_link, redirected, stage};
+use crate::text::put;
 use crate::{readable, sys};
 
 /// What a hook has to do, in C's terms.
@@ -71,8 +73,8 @@ pub fn absolute<'b>(
             match link.and_then(|link| Some((link.original(stage, buf)?, link.rest))) {
                 Some(((start, end), rest)) => (start, end, rest),
                 None => {
-                    buf.get_mut(..path.len())?.copy_from_slice(path);
-                    return Some(Absolute { path: buf.get(..path.len())?, moved: false });
+                    let end = put(buf, 0, path)?;
+                    return Some(Absolute { path: buf.get(..end)?, moved: false });
                 }
             }
         }
@@ -95,8 +97,7 @@ pub fn absolute<'b>(
             *buf.get_mut(end)? = b'/';
             end += 1;
         }
-        buf.get_mut(end..end + rest.len())?.copy_from_slice(rest);
-        end += rest.len();
+        end = put(buf, end, rest)?;
     }
     // Room for a NUL.
     *buf.get_mut(end)? = 0;
@@ -131,16 +132,7 @@ pub unsafe fn original<R>(
     if !concerned {
         return real(dirfd, path);
     }
-    let mut real = Some(real);
-    let mut result = None;
-    moved(stage, dirfd, path, text, follow, &mut |dirfd, path| {
-        result = real.take().map(|real| real(dirfd, path))
-    });
-    match result {
-        Some(r) => r,
-        // `moved` calls its argument exactly once.
-        None => unreachable!(),
-    }
+    once(|(dirfd, path)| real(dirfd, path), |real| moved(stage, dirfd, path, text, follow, real))
 }
 
 #[inline(never)]
@@ -150,12 +142,12 @@ fn moved(
     path: *const c_char,
     text: &[u8],
     follow: bool,
-    real: &mut dyn FnMut(c_int, *const c_char),
+    real: &mut dyn FnMut((c_int, *const c_char)),
 ) {
     let mut buf = [0; PATH_MAX];
     match absolute(stage, dirfd, text, follow, &mut buf) {
-        Some(abs) if abs.moved => real(AT_FDCWD, abs.path.as_ptr().cast()),
-        _ => real(dirfd, path),
+        Some(abs) if abs.moved => real((AT_FDCWD, abs.path.as_ptr().cast())),
+        _ => real((dirfd, path)),
     }
 }
 
@@ -205,16 +197,7 @@ pub unsafe fn ask<R>(
     } else if text.is_empty() {
         return obey(Answer::Pass(dirfd, path));
     }
-    let mut obey = Some(obey);
-    let mut result = None;
-    slow(stage, dirfd, path, text, follow, want, &mut |answer| {
-        result = obey.take().map(|obey| obey(answer))
-    });
-    match result {
-        Some(r) => r,
-        // `slow` calls its argument exactly once on every way.
-        None => unreachable!(),
-    }
+    once(obey, |obey| slow(stage, dirfd, path, text, follow, want, obey))
 }
 
 fn answer(stage: &Stage, decision: Decision<'static>, dirfd: c_int, path: *const c_char) -> Answer {

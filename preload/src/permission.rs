@@ -55,5 +55,5 @@ pub fn check(e: &Entry<'static>, want: c_int, effective: bool) -> Result<(), c_i
 fn in_group(gid: u32) -> bool {
     let mut groups = [0; 256];
     let n = sys::getgroups(&mut groups).unwrap_or(0);
-    groups[..n].contains(&gid)
+    groups.get(..n).is_some_and(|groups| groups.contains(&gid))
 }

@@ -16,6 +16,7 @@ use pyshm_format::{Diverged, Entry, Index, Kind, Lookup, hash_path};
 
 pub use crate::scratch::{PATH_MAX, Scratch};
 use crate::spelling::may_be_odd;
+use crate::text::{at_last_slash, put, replace_start, until};
 
 /// Longest name of a directory entry.
 const NAME_MAX: usize = 255;
@@ -93,7 +94,10 @@ impl<'a> View<'a> {
             let path = prefix.path;
             common = Some(match common {
                 None => path,
-                Some(c) => &c[..c.iter().zip(path).take_while(|(a, b)| a == b).count()],
+                Some(c) => {
+                    let same = c.iter().zip(path).take_while(|(a, b)| a == b).count();
+                    c.get(..same).unwrap_or(b"")
+                }
             });
         }
         Self { index, diverged, common: common.unwrap_or(b"") }
@@ -132,12 +136,12 @@ impl<'a> View<'a> {
         if !self.diverged.any_subtree() {
             return false;
         }
-        let mut end = path.len();
-        while end > 0 {
-            if self.diverged.has(Mark::Subtree, hash_path(&path[..end])) {
+        let mut path = path;
+        while !path.is_empty() {
+            if self.diverged.has(Mark::Subtree, hash_path(path)) {
                 return true;
             }
-            end = path[..end].iter().rposition(|&b| b == b'/').unwrap_or(0);
+            path = at_last_slash(path).map_or(b"", |(parent, _)| parent);
         }
         false
     }
@@ -175,12 +179,12 @@ impl<'a> View<'a> {
         if self.diverged.any() {
             return None;
         }
-        let slash = path.iter().rposition(|&b| b == b'/')?;
-        let name = &path[slash + 1..];
+        let (parent, name) = at_last_slash(path)?;
+        let name = name.strip_prefix(b"/")?;
         if name.is_empty() || name == b"." || name == b".." || name.len() > NAME_MAX {
             return None;
         }
-        let parent = self.index.lookup(&path[..slash])?;
+        let parent = self.index.lookup(parent)?;
         match parent.kind() {
             Kind::Directory if self.mode(&parent) == PrefixMode::Snapshot => {
                 Some(Found::Absent { errno: ENOENT, last: true })
@@ -296,59 +300,61 @@ impl<'a> Walk<'_, 'a> {
     /// Puts `text` in front of what is still to come.
     fn push(&mut self, text: &[u8]) -> Result<(), Found<'a>> {
         let from = self.at.checked_sub(text.len()).ok_or(TOO_LONG)?;
-        self.s.rest[from..self.at].copy_from_slice(text);
+        put(&mut self.s.rest, from, text).ok_or(Found::Unknown)?;
         self.at = from;
         Ok(())
     }
 
-    fn append(&mut self, name: &[u8]) -> Result<(), Found<'a>> {
-        let end = self.len + name.len();
-        if end >= PATH_MAX {
-            return Err(TOO_LONG);
-        }
-        self.s.out[self.len..end].copy_from_slice(name);
-        self.len = end;
+    fn append(&mut self, text: &[u8]) -> Result<(), Found<'a>> {
+        self.len = put(with_nul(&mut self.s.out), self.len, text).ok_or(TOO_LONG)?;
+        Ok(())
+    }
+
+    /// Appends what is to come from `start` to `end`.
+    fn append_rest(&mut self, start: usize, end: usize) -> Result<(), Found<'a>> {
+        let Scratch { out, rest } = &mut *self.s;
+        let text = rest.get(start..end).ok_or(Found::Unknown)?;
+        self.len = put(with_nul(out), self.len, text).ok_or(TOO_LONG)?;
         Ok(())
     }
 
     fn run(&mut self, follow: bool) -> Result<Found<'a>, Found<'a>> {
         let mut slash_at_end = false;
         loop {
-            let mut rest = &self.s.rest[self.at..];
+            let mut rest = self.s.rest.get(self.at..).ok_or(Found::Unknown)?;
             while let [b'/', more @ ..] = rest {
                 rest = more;
             }
             if rest.is_empty() {
                 break;
             }
-            let n = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
+            let (name, after) = until(rest, |&b| b == b'/');
             let start = PATH_MAX - rest.len();
-            self.at = start + n;
-            let name_is = |text: &[u8]| &rest[..n] == text;
-            slash_at_end = n < rest.len();
+            self.at = PATH_MAX - after.len();
+            slash_at_end = !after.is_empty();
             if let Cur::Inside(e) = self.cur
                 && e.kind() != Kind::Directory
             {
                 return Ok(Found::Absent { errno: ENOTDIR, last: false });
             }
-            if name_is(b".") {
+            if name == b"." {
                 // "x/." must be a directory, like "x/".
                 slash_at_end = true;
                 continue;
             }
-            if name_is(b"..") {
+            if name == b".." {
                 slash_at_end = true;
                 if self.up()? {
                     continue;
                 }
                 return self.leave_rest(start);
             }
-            if n > NAME_MAX {
+            if name.len() > NAME_MAX {
                 return Ok(Found::Unknown);
             }
             // Whether the rest has another name: a link that is not the last one is always followed.
-            let last = rest[n..].iter().all(|&b| b == b'/');
-            self.step(start, n, last, follow || slash_at_end || !last)?;
+            let last = after.iter().all(|&b| b == b'/');
+            self.step(start, last, follow || slash_at_end || !last)?;
         }
         match self.cur {
             Cur::Inside(e) if slash_at_end && e.kind() != Kind::Directory => {
@@ -370,7 +376,7 @@ impl<'a> Walk<'_, 'a> {
         if matches!(self.cur, Cur::Outside { physical: false }) {
             return Ok(false);
         }
-        self.len = self.s.out[..self.len].iter().rposition(|&b| b == b'/').unwrap_or(0);
+        self.len = at_last_slash(resolved(self.s, self.len)?).map_or(0, |(parent, _)| parent.len());
         self.place(true, false)?;
         Ok(true)
     }
@@ -381,20 +387,14 @@ impl<'a> Walk<'_, 'a> {
             return Ok(Found::Outside);
         }
         self.append(b"/")?;
-        let n = PATH_MAX - start;
-        if self.len + n >= PATH_MAX {
-            return Err(TOO_LONG);
-        }
-        let Scratch { out, rest } = &mut *self.s;
-        out[self.len..self.len + n].copy_from_slice(&rest[start..]);
-        self.len += n;
+        self.append_rest(start, PATH_MAX)?;
         Ok(Found::Leaves)
     }
 
     /// Decides what `out[..len]` is when it may be outside. `nofollow_last`: the path ends here and is not followed.
     fn place(&mut self, physical: bool, nofollow_last: bool) -> Result<(), Found<'a>> {
         let view = self.view;
-        let out = &self.s.out[..self.len];
+        let out = resolved(self.s, self.len)?;
         let Some(number) = view.prefix_of(out) else {
             let physical = physical && (out.is_empty() || view.above_canonical(out));
             self.cur = Cur::Outside { physical };
@@ -407,16 +407,11 @@ impl<'a> Walk<'_, 'a> {
             if nofollow_last && out == prefix.path {
                 return Err(Found::Unknown);
             }
-            let tail = self.len - prefix.path.len();
-            let (from, to) = (prefix.path.len(), prefix.canonical.len());
-            if to + tail >= PATH_MAX {
-                return Err(TOO_LONG);
-            }
-            self.s.out.copy_within(from..from + tail, to);
-            self.s.out[..to].copy_from_slice(prefix.canonical);
-            self.len = to + tail;
+            let room = with_nul(&mut self.s.out);
+            self.len = replace_start(room, self.len, prefix.path.len(), prefix.canonical)
+                .ok_or(TOO_LONG)?;
         }
-        let entry = view.index.lookup(&self.s.out[..self.len]).ok_or(Found::Unknown)?;
+        let entry = view.index.lookup(resolved(self.s, self.len)?).ok_or(Found::Unknown)?;
         if view.entry_diverged(&entry) {
             if entry.kind() != Kind::Directory || view.in_diverged_subtree(entry.path()) {
                 return Err(Found::Unknown);
@@ -427,22 +422,17 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// One name, `rest[start..start + n]`.
-    fn step(&mut self, start: usize, n: usize, last: bool, follow: bool) -> Result<(), Found<'a>> {
+    /// One name, `rest[start..at]`.
+    fn step(&mut self, start: usize, last: bool, follow: bool) -> Result<(), Found<'a>> {
         let parent_len = self.len;
         self.append(b"/")?;
-        if self.len + n >= PATH_MAX {
-            return Err(TOO_LONG);
-        }
-        let Scratch { out, rest } = &mut *self.s;
-        out[self.len..self.len + n].copy_from_slice(&rest[start..start + n]);
-        self.len += n;
+        self.append_rest(start, self.at)?;
         let dir = match self.cur {
             Cur::Outside { physical } => return self.place(physical, last && !follow),
             Cur::Inside(dir) => dir,
         };
         let view = self.view;
-        let path = &self.s.out[..self.len];
+        let path = resolved(self.s, self.len)?;
         let any = view.diverged.any();
         let found = view.index.find(path);
         if let Lookup::Damaged = found {
@@ -482,12 +472,22 @@ impl<'a> Walk<'_, 'a> {
         }
         self.push(target)?;
         self.len = parent_len;
-        if target[0] == b'/' {
+        if target.first() == Some(&b'/') {
             self.len = 0;
             self.cur = Cur::Outside { physical: true };
         }
         Ok(())
     }
+}
+
+/// The path resolved so far.
+fn resolved(s: &Scratch, len: usize) -> Result<&[u8], Found<'static>> {
+    s.out.get(..len).ok_or(Found::Unknown)
+}
+
+/// Room for a path that a NUL can follow.
+fn with_nul(out: &mut [u8; PATH_MAX]) -> &mut [u8] {
+    &mut out[..PATH_MAX - 1]
 }
 
 const TOO_LONG: Found<'static> = Found::Absent { errno: ENAMETOOLONG, last: false };

@@ -1,6 +1,8 @@
 //! Room for paths on the stack: 8 KB that only a walk through symbolic links needs.
 #![forbid(unsafe_code)]
 
+use crate::text::put;
+
 /// Longest path the kernel takes, its NUL included.
 pub const PATH_MAX: usize = 4096;
 
@@ -26,8 +28,8 @@ impl Scratch {
 
     /// Puts a path in, with a NUL behind it.
     pub fn set(&mut self, path: &[u8]) -> Option<()> {
-        *self.out.get_mut(path.len())? = 0;
-        self.out.get_mut(..path.len())?.copy_from_slice(path);
+        let end = put(&mut self.out, 0, path)?;
+        *self.out.get_mut(end)? = 0;
         Some(())
     }
 

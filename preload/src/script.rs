@@ -1,6 +1,8 @@
 //! The first line of a script, read as the kernel reads it.
 #![forbid(unsafe_code)]
 
+use crate::text::until;
+
 /// Bytes of a program that the kernel looks at.
 pub const HEAD: usize = 256;
 
@@ -28,21 +30,22 @@ pub enum Head<'a> {
 pub fn parse(head: &[u8]) -> Head<'_> {
     let Some(line) = head.strip_prefix(b"#!") else { return Head::Other };
     let blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let end = line.iter().position(|&b| b == b'\n' || b == 0);
-    let line_is_cut = end.is_none() && head.len() >= HEAD;
-    let line = &line[..end.unwrap_or(line.len())];
-    let Some(start) = line.iter().position(|b| !blank(b)) else { return Head::Broken };
-    let line = &line[start..];
-    let n = line.iter().position(blank);
-    // Only the interpreter's own name must not be cut; its argument may be, silently.
-    if n.is_none() && line_is_cut {
+    let (line, end) = until(line, |&b| b == b'\n' || b == 0);
+    let line_is_cut = end.is_empty() && head.len() >= HEAD;
+    let (_, line) = until(line, |b| !blank(b));
+    if line.is_empty() {
         return Head::Broken;
     }
-    let n = n.unwrap_or(line.len());
-    let rest = &line[n..];
-    let from = rest.iter().position(|b| !blank(b)).unwrap_or(rest.len());
-    let to = rest.iter().rposition(|b| !blank(b)).map_or(from, |i| i + 1);
-    Head::Script(Interpreter { path: &line[..n], arg: &rest[from..to] })
+    let (path, rest) = until(line, blank);
+    // Only the interpreter's own name must not be cut; its argument may be, silently.
+    if rest.is_empty() && line_is_cut {
+        return Head::Broken;
+    }
+    let (_, mut arg) = until(rest, |b| !blank(b));
+    while let [trimmed @ .., b' ' | b'\t'] = arg {
+        arg = trimmed;
+    }
+    Head::Script(Interpreter { path, arg })
 }
 
 #[cfg(test)]

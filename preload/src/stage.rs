@@ -21,6 +21,7 @@ use pyshm_format::{Diverged, Entry, Index, Kind, Lookup, layout, state};
 
 use crate::log::Inert;
 use crate::route::{PATH_MAX, View};
+use crate::text::{decimal, join};
 use crate::{env, loaded, sys};
 
 /// Longest directory of a stage: paths below it must fit into PATH_MAX.
@@ -68,21 +69,17 @@ struct Name {
 impl Name {
     fn new(parts: &[&[u8]]) -> Option<Self> {
         let mut name = Self { bytes: [0; STAGE_MAX + 64], len: 0 };
-        for part in parts {
-            let end = name.len.checked_add(part.len())?;
-            name.bytes.get_mut(name.len..end)?.copy_from_slice(part);
-            name.len = end;
-        }
+        name.len = join(&mut name.bytes, parts)?;
         // The NUL must still fit.
         (name.len < name.bytes.len()).then_some(name)
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        self.bytes.get(..self.len).unwrap_or(b"")
     }
 
     fn c_str(&self) -> Option<&CStr> {
-        CStr::from_bytes_with_nul(&self.bytes[..=self.len]).ok()
+        CStr::from_bytes_with_nul(self.bytes.get(..=self.len)?).ok()
     }
 }
 
@@ -124,7 +121,8 @@ pub fn stage() -> Option<&'static Stage> {
 #[cold]
 #[inline(never)]
 fn of_parent() -> Option<&'static Stage> {
-    let [child, parent] = [0, 1].map(|i| ROOTED[i].load(Ordering::Acquire));
+    let [child, parent] = &ROOTED;
+    let (child, parent) = (child.load(Ordering::Acquire), parent.load(Ordering::Acquire));
     let own = sys::pid();
     // SAFETY: only an active stage is left for MOVED, and its cell is not written again.
     (own == parent && own != child).then(|| unsafe { (*CELL.0.get()).assume_init_ref() })
@@ -332,12 +330,7 @@ impl Stage {
 
     /// Puts `<stage>/fs` and the absolute `path` into `name`, a NUL behind them; `None` where they do not fit.
     pub fn staged_name(&self, path: &[u8], name: &mut [u8; PATH_MAX]) -> Option<()> {
-        let mut at = 0;
-        for part in [self.dir(), b"/fs", path, b"\0"] {
-            name.get_mut(at..at + part.len())?.copy_from_slice(part);
-            at += part.len();
-        }
-        Some(())
+        join(name, &[self.dir(), b"/fs", path, b"\0"]).map(|_| ())
     }
 
     /// The original path that a path in the stage stands for: its tail.
@@ -406,7 +399,7 @@ impl Stage {
         let path = self.path_of_fd(fd, buf)?;
         let (start, len) = (path.as_ptr() as usize - base, path.len());
         *buf.get_mut(start + len)? = 0;
-        CStr::from_bytes_until_nul(&buf[start..]).ok()
+        CStr::from_bytes_until_nul(buf.get(start..)?).ok()
     }
 }
 
@@ -445,21 +438,9 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
 
 /// What `/proc/self/fd/<fd>` names.
 pub fn fd_link(fd: c_int, buf: &mut [u8; PATH_MAX]) -> Option<&[u8]> {
-    let mut name = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
-    let mut digits = [0u8; 10];
-    let mut n = u32::try_from(fd).ok()?;
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-        if n == 0 {
-            break;
-        }
-    }
-    let text = &digits[at..];
-    name[14..14 + text.len()].copy_from_slice(text);
+    let mut name = [0; 32];
+    join(&mut name, &[b"/proc/self/fd/", decimal(u32::try_from(fd).ok()?, &mut [0; 10])])?;
     // SAFETY: `name` ends with NULs.
-    let n = unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast::<c_char>(), buf) }.ok()?;
+    let n = unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast(), buf) }.ok()?;
     buf.get(..n)
 }

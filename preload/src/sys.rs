@@ -242,7 +242,8 @@ pub fn getgroups(to: &mut [u32]) -> Result {
 }
 
 /// Ends the process as abort(3) does.
-#[allow(dead_code)] // for a panic, which the trampoline leaves to std
+#[cold]
+#[inline(never)]
 pub fn abort() -> ! {
     loop {
         // SAFETY: the calls take numbers alone; the default action of SIGABRT ends the process, and where it is caught

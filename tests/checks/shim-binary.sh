@@ -1,6 +1,6 @@
 #!/bin/bash
 # What libpyshm.so needs and exports: libc and the loader alone, no symbol newer than glibc 2.17, no thread-local storage,
-# no executable stack, everything bound and then read-only, the checked list of symbols.
+# no executable stack, everything bound and then read-only, nothing that panics, the checked list of symbols.
 set -e
 shim=target/pyshm/lib/libpyshm.so
 fail() { echo "$shim: $*" >&2; exit 1; }
@@ -13,4 +13,10 @@ newest=$(readelf -VW "$shim" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 readelf -lW "$shim" | grep -q 'GNU_STACK.*RW ' || fail "its stack is executable"
 readelf -lW "$shim" | grep -q GNU_RELRO || fail "it has no RELRO"
 readelf -d "$shim" | grep -q 'BIND_NOW\|FLAGS.*NOW' || fail "it is not bound at once"
+# The linker keeps only what is called. Without the names of functions this would show nothing.
+functions=$(nm -C "$shim")
+grep -q ' pyshm::route::' <<<"$functions" || fail "it has no names of its own functions"
+panics=$(grep -E 'panic|slice_index_fail|slice_error_fail|len_mismatch|unwrap_failed|expect_failed|begin_unwind' \
+    <<<"$functions" || true)
+[ -z "$panics" ] || fail "a hook may panic: $panics"
 diff preload/exports.txt <(nm -D --defined-only "$shim" | awk '{ print $3 }' | sed 's/@.*//' | sort -u)

@@ -73,7 +73,8 @@ impl<'a> Diverged<'a> {
 
     /// All slots, in the order in which `word` looks for a place.
     fn search(&self, word: u64) -> impl Iterator<Item = &'a AtomicU64> {
-        let (before, from) = self.set.split_at(Mark::slot(word, self.set.len()));
+        let slot = Mark::slot(word, self.set.len());
+        let (before, from) = self.set.split_at_checked(slot).unwrap_or((&[], self.set));
         from.iter().chain(before)
     }
 

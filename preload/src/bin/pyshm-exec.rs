@@ -35,6 +35,8 @@ mod fdlink;
 mod loaded;
 #[path = "../log.rs"]
 mod log;
+#[path = "../once.rs"]
+mod once;
 #[path = "../paths.rs"]
 mod paths;
 #[path = "../permission.rs"]
@@ -53,6 +55,8 @@ mod spelling;
 mod stage;
 #[path = "../sys.rs"]
 mod sys;
+#[path = "../text.rs"]
+mod text;
 
 // Else std's unwinder comes from libgcc_s.so.1, one more library to look for in every rank.
 #[link(name = "gcc_eh", kind = "static")]

@@ -388,11 +388,11 @@ unsafe fn shorten(stage: &Stage, message: *mut c_char) {
     loop {
         // SAFETY: by the caller's word; `from` stays within the message.
         let text = unsafe { CStr::from_ptr(message.add(from)) }.to_bytes();
-        let Some(at) =
-            text.windows(fs).position(|w| w.starts_with(stage.dir()) && w.ends_with(b"/fs"))
-        else {
-            return;
+        let staged = |at: &usize| -> bool {
+            let below = text.get(*at..).and_then(|tail| tail.strip_prefix(stage.dir()));
+            below.is_some_and(|below| below.starts_with(b"/fs"))
         };
+        let Some(at) = (0..text.len()).find(staged) else { return };
         // SAFETY: moves the tail and its NUL down within the message.
         unsafe {
             let to = message.add(from + at);

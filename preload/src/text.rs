@@ -1,0 +1,103 @@
+//! Texts in buffers and in lists. Nothing here can panic: what does not fit is `None`.
+#![forbid(unsafe_code)]
+
+use core::cell::Cell;
+
+/// Copies `part` to where `at` is in `to`; where it ends.
+pub fn put(to: &mut [u8], at: usize, part: &[u8]) -> Option<usize> {
+    let end = at.checked_add(part.len())?;
+    to.get_mut(at..end)?.copy_from_slice(part);
+    Some(end)
+}
+
+/// Puts the parts at the beginning of `to`, one behind the other; their length.
+pub fn join(to: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
+    parts.iter().try_fold(0, |at, part| put(to, at, part))
+}
+
+/// Replaces the first `old` bytes of the `len` in `text` by `new`; the new length.
+pub fn replace_start(text: &mut [u8], len: usize, old: usize, new: &[u8]) -> Option<usize> {
+    let end = new.len().checked_add(len.checked_sub(old)?)?;
+    let cells = Cell::from_mut(&mut *text).as_slice_of_cells();
+    let pairs = cells.get(old..len)?.iter().zip(cells.get(new.len()..end)?);
+    let copy = |(from, to): (&Cell<u8>, &Cell<u8>)| to.set(from.get());
+    // Where the places overlap, nothing is overwritten that is still to be copied.
+    if new.len() < old {
+        pairs.for_each(copy)
+    } else {
+        pairs.rev().for_each(copy)
+    }
+    put(text, 0, new)?;
+    Some(end)
+}
+
+/// What stands before the first byte that `stops`, and the rest, which begins with it.
+pub fn until(text: &[u8], stops: impl FnMut(&u8) -> bool) -> (&[u8], &[u8]) {
+    let n = text.iter().position(stops).unwrap_or(text.len());
+    text.split_at_checked(n).unwrap_or((text, b""))
+}
+
+/// What stands before the last slash, and the rest, which begins with it.
+pub fn at_last_slash(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    path.split_at_checked(path.iter().rposition(|&b| b == b'/')?)
+}
+
+/// A number as text.
+pub fn decimal(number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let (mut rest, mut unused) = (number, digits.len());
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        unused -= 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    digits.get(unused..).unwrap_or(b"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_none() {
+        let mut to = *b"....";
+        assert_eq!(put(&mut to, 1, b"abc"), Some(4));
+        assert_eq!(put(&mut to, 2, b"abc"), None);
+        assert_eq!(put(&mut to, usize::MAX, b"abc"), None);
+        assert_eq!(&to, b".abc");
+        assert_eq!(join(&mut to, &[b"x", b"", b"yz"]), Some(3));
+        assert_eq!(join(&mut to, &[b"xy", b"zzz"]), None);
+    }
+
+    #[test]
+    fn the_start_of_a_text_is_replaced_by_a_shorter_or_a_longer_one() {
+        for new in [&b""[..], b"1", b"12", b"123", b"12345"] {
+            let mut text = *b"ababcd..";
+            let end = replace_start(&mut text[..7], 6, 2, new);
+            assert_eq!(end, (new.len() <= 3).then_some(new.len() + 4));
+            if let Some(end) = end {
+                assert_eq!(text[..end], [new, b"abcd"].concat());
+            }
+            assert_eq!(text[7], b'.');
+        }
+        assert_eq!(replace_start(&mut [0; 8], 2, 3, b""), None);
+    }
+
+    #[test]
+    fn texts_are_taken_apart() {
+        assert_eq!(until(b"a/b/c", |&b| b == b'/'), (&b"a"[..], &b"/b/c"[..]));
+        assert_eq!(until(b"abc", |&b| b == b'/'), (&b"abc"[..], &b""[..]));
+        assert_eq!(at_last_slash(b"/a/bc"), Some((&b"/a"[..], &b"/bc"[..])));
+        assert_eq!(at_last_slash(b"/"), Some((&b""[..], &b"/"[..])));
+        assert_eq!(at_last_slash(b"abc"), None);
+    }
+
+    #[test]
+    fn numbers_are_written_in_full() {
+        for number in [0, 7, 10, 1_234_567_890, u32::MAX] {
+            assert_eq!(decimal(number, &mut [0; 10]), number.to_string().as_bytes());
+        }
+    }
+}
