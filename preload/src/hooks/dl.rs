@@ -263,8 +263,13 @@ fn collapse(path: &mut [u8]) {
         if path.get(from..next) == Some(b"/..") {
             to = path.get(..to).and_then(|p| p.iter().rposition(|&b| b == b'/')).unwrap_or(0);
         } else {
-            path.copy_within(from..next, to);
-            to += next - from;
+            for i in from..next {
+                let byte = path.get(i).copied().unwrap_or(0);
+                if let Some(place) = path.get_mut(to) {
+                    *place = byte;
+                }
+                to += 1;
+            }
         }
         from = next;
     }
