@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
+use core::ops::Range;
 
 /// Copies `part` to where `at` is in `to`; where it ends.
 pub fn put(to: &mut [u8], at: usize, part: &[u8]) -> Option<usize> {
@@ -15,18 +16,25 @@ pub fn join(to: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
     parts.iter().try_fold(0, |at, part| put(to, at, part))
 }
 
-/// Replaces the first `old` bytes of the `len` in `text` by `new`; the new length.
-pub fn replace_start(text: &mut [u8], len: usize, old: usize, new: &[u8]) -> Option<usize> {
-    let end = new.len().checked_add(len.checked_sub(old)?)?;
-    let cells = Cell::from_mut(&mut *text).as_slice_of_cells();
-    let pairs = cells.get(old..len)?.iter().zip(cells.get(new.len()..end)?);
+/// Moves what stands in `from` to where `at` is in the same text; where it ends.
+pub fn shift(text: &mut [u8], from: Range<usize>, at: usize) -> Option<usize> {
+    let down = at < from.start;
+    let end = at.checked_add(from.len())?;
+    let cells = Cell::from_mut(text).as_slice_of_cells();
+    let pairs = cells.get(from)?.iter().zip(cells.get(at..end)?);
     let copy = |(from, to): (&Cell<u8>, &Cell<u8>)| to.set(from.get());
     // Where the places overlap, nothing is overwritten that is still to be copied.
-    if new.len() < old {
+    if down {
         pairs.for_each(copy)
     } else {
         pairs.rev().for_each(copy)
     }
+    Some(end)
+}
+
+/// Replaces the first `old` bytes of the `len` in `text` by `new`; the new length.
+pub fn replace_start(text: &mut [u8], len: usize, old: usize, new: &[u8]) -> Option<usize> {
+    let end = shift(text, old..len, new.len())?;
     put(text, 0, new)?;
     Some(end)
 }

@@ -17,6 +17,7 @@ use libc::{AT_FDCWD, size_t};
 use crate::paths::{Answer, ask, bytes};
 use crate::route::{Found, PATH_MAX, Scratch, Want};
 use crate::stage::{Stage, stage};
+use crate::text::{at_last_slash, shift};
 use crate::{loaded, sys};
 
 static REAL_DLOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -261,15 +262,9 @@ fn collapse(path: &mut [u8]) {
         let rest = path.get(from + 1..end).unwrap_or_default();
         let next = from + 1 + rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
         if path.get(from..next) == Some(b"/..") {
-            to = path.get(..to).and_then(|p| p.iter().rposition(|&b| b == b'/')).unwrap_or(0);
+            to = path.get(..to).and_then(at_last_slash).map_or(0, |(parent, _)| parent.len());
         } else {
-            for i in from..next {
-                let byte = path.get(i).copied().unwrap_or(0);
-                if let Some(place) = path.get_mut(to) {
-                    *place = byte;
-                }
-                to += 1;
-            }
+            to = shift(path, from..next, to).unwrap_or(to);
         }
         from = next;
     }
