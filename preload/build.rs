@@ -6,6 +6,10 @@ fn main() {
     // go into one segment.
     for arg in [
         "-Wl,--no-rosegment",
+        // The start files bring constructors, symbols to look up and data that we have no use for.
+        "-nostartfiles",
+        // What is relocated begins on a page of its own.
+        "-Wl,-z,separate-loadable-segments",
         "-Wl,-z,now",
         "-Wl,-z,relro",
         "-Wl,--as-needed",

@@ -3,7 +3,7 @@
 use core::ffi::c_char;
 
 use pyshm_format::Kind;
-use pyshm_format::layout::{ENV_DISABLE, ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
+use pyshm_format::layout::{ENV_DISABLE, ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD, SHIM};
 
 use crate::arena::Arena;
 use crate::env::{strings, value};
@@ -23,7 +23,7 @@ const SHIM_NAME: &[u8] = b"libpyshm.so";
 /// # Safety
 /// `envp` must be null or a null-terminated array of C strings.
 pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
-    let mut bytes = 512 + stage.shim().len();
+    let mut bytes = 512 + stage.dir().len();
     // SAFETY: by the caller's word.
     for s in unsafe { strings(envp) } {
         bytes += 8;
@@ -69,7 +69,7 @@ pub unsafe fn environment(
         }
         count += 1;
     }
-    let named = preload.is_some_and(|(_, v)| elements(v).next() == Some(stage.shim()));
+    let named = preload.is_some_and(|(_, v)| elements(v).next().is_some_and(|e| stage.is_shim(e)));
     // Libraries that may not be mapped executable stay where they are.
     let dirs = dirs.filter(|(_, v)| {
         !stage.noexec
@@ -114,7 +114,7 @@ fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option
     let is_shim = |e: &[u8]| e.rsplit(|&b| b == b'/').next() == Some(SHIM_NAME);
     let others = elements(others).filter(|e| !is_shim(e));
     let others = others.flat_map(|e| [b":", library(stage, e).unwrap_or(e)]);
-    arena.string_of([PRELOAD, b"=", stage.shim()].into_iter().chain(others))
+    arena.string_of([PRELOAD, b"=", stage.dir(), b"/", SHIM.as_bytes()].into_iter().chain(others))
 }
 
 /// The staged copy of a library under a prefix, as long as it is there.

@@ -34,6 +34,7 @@ later! {
     fn getcwd(to: *mut c_char, size: usize) -> *mut c_char;
     fn getenv(name: *const c_char) -> *mut c_char;
     fn gnu_get_libc_version() -> *mut c_char;
+    fn posix_spawn_file_actions_addchdir_np(actions: *mut Actions, path: *const c_char) -> c_int;
     fn posix_spawn_file_actions_addclose(actions: *mut Actions, fd: c_int) -> c_int;
     fn posix_spawn_file_actions_adddup2(actions: *mut Actions, fd: c_int, to: c_int) -> c_int;
     fn posix_spawn_file_actions_destroy(actions: *mut Actions) -> c_int;

@@ -74,12 +74,13 @@ static LAST: AtomicPtr<Object> = AtomicPtr::new(ptr::null_mut());
 /// Our own object; `None` only where the loader keeps no list.
 fn own() -> Option<&'static Object> {
     let known = OWN.load(Ordering::Acquire);
-    // SAFETY: the loader's objects that were there at start-up stay, and we are one of them. The list is
-    // null-terminated, and the loader only appends to it behind us.
+    // SAFETY: the loader's objects that were there at start-up stay, and we are one of them.
+    unsafe { known.as_ref() }.or_else(find_own)
+}
+
+fn find_own() -> Option<&'static Object> {
+    // SAFETY: as in `own`. The list is null-terminated, and the loader only appends to it behind us.
     unsafe {
-        if let Some(own) = known.as_ref() {
-            return Some(own);
-        }
         let mut next = _r_debug.first;
         while let Some(object) = next.as_ref() {
             if object.dynamic == &raw const _DYNAMIC {
@@ -102,7 +103,8 @@ pub fn own_file() -> Option<&'static CStr> {
 /// Remembers which objects are there: called by the constructor, before the program can load and unload others.
 #[allow(dead_code)] // the trampoline has no hooks
 pub fn remember() {
-    let Some(mut last) = own() else { return };
+    // Reading the page that holds what is known before it is written would cost one fault more.
+    let Some(mut last) = find_own() else { return };
     // SAFETY: as in `own`.
     while let Some(next) = unsafe { last.next.as_ref() } {
         last = next;
@@ -112,8 +114,8 @@ pub fn remember() {
 
 /// The function `name` of the first object behind ours that defines one.
 #[allow(dead_code)] // the trampoline has no hooks
-pub fn next_function(name: &CStr) -> Option<*mut c_void> {
-    let hash = gnu_hash(name.to_bytes());
+pub fn next_function(name: &str) -> Option<*mut c_void> {
+    let hash = gnu_hash(name.as_bytes());
     let last = LAST.load(Ordering::Acquire);
     let mut object = own()?;
     while !ptr::eq(object, last) {
@@ -168,7 +170,7 @@ impl Tables {
         (!t.hash.is_null() && !t.symbols.is_null() && !t.strings.is_null()).then_some(t)
     }
 
-    fn function(&self, name: &CStr, hash: u32) -> Option<*mut c_void> {
+    fn function(&self, name: &str, hash: u32) -> Option<*mut c_void> {
         // SAFETY: a hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words,
         // the buckets, and a chain word for each symbol from the first one on; the last of a chain has bit 0 set.
         // Symbol and version tables have an element for each symbol of a chain. The linker made them so, and the
@@ -208,7 +210,7 @@ impl Tables {
     ///
     /// # Safety
     /// `number` must be that of a symbol.
-    unsafe fn is(&self, number: u32, name: &CStr) -> bool {
+    unsafe fn is(&self, number: u32, name: &str) -> bool {
         // SAFETY: by the caller's word; a symbol's name is a C string of the string table.
         unsafe {
             let symbol = &*self.symbols.add(number as usize);
@@ -217,7 +219,8 @@ impl Tables {
             symbol.section != 0
                 && !hidden
                 && !matches!(symbol.info & 15, STT_OBJECT | STT_TLS)
-                && CStr::from_ptr(self.strings.add(symbol.name as usize)) == name
+                && CStr::from_ptr(self.strings.add(symbol.name as usize)).to_bytes()
+                    == name.as_bytes()
         }
     }
 

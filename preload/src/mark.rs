@@ -14,7 +14,7 @@ use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Lookup, hash_path};
 
 use crate::fdlink;
-use crate::once::once;
+use crate::once::{Then, once};
 use crate::paths::{absolute, bytes};
 use crate::route::{Found, PATH_MAX, Scratch};
 use crate::stage::{Stage, fd_link, stage};
@@ -122,11 +122,11 @@ fn write(
     text: &[u8],
     follow: bool,
     names: Names,
-    real: &mut dyn FnMut((c_int, *const c_char)),
+    real: Then<'_, (c_int, *const c_char)>,
 ) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(stage, dirfd, text, follow, &mut buf) else {
-        return real((dirfd, path));
+        return real.call((dirfd, path));
     };
     if !abs.moved
         && let Some(link) = fdlink::parse(text)
@@ -135,11 +135,11 @@ fn write(
         if let Some(path) = link.path(follow, &mut buf) {
             locate(stage, path, follow, &mut |canonical| mark(stage, canonical, names));
         }
-        return real((dirfd, path));
+        return real.call((dirfd, path));
     }
     let own = if abs.moved { (AT_FDCWD, abs.path.as_ptr().cast()) } else { (dirfd, path) };
     locate(stage, abs.path, follow, &mut |canonical| mark(stage, canonical, names));
-    real(own);
+    real.call(own);
 }
 
 /// Finds the canonical path that a write to `path` concerns, if it lies under a prefix.

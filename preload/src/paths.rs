@@ -15,7 +15,7 @@ use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
 use crate::fdlink;
-use crate::once::once;
+use crate::once::{Then, once};
 use crate::route::{Decision, Found, PATH_MAX, Scratch, Walked, Want};
 use crate::stage::{Stage, fd_link, redirected, stage};
 use crate::text::put;
@@ -142,12 +142,12 @@ fn moved(
     path: *const c_char,
     text: &[u8],
     follow: bool,
-    real: &mut dyn FnMut((c_int, *const c_char)),
+    real: Then<'_, (c_int, *const c_char)>,
 ) {
     let mut buf = [0; PATH_MAX];
     match absolute(stage, dirfd, text, follow, &mut buf) {
-        Some(abs) if abs.moved => real((AT_FDCWD, abs.path.as_ptr().cast())),
-        _ => real((dirfd, path)),
+        Some(abs) if abs.moved => real.call((AT_FDCWD, abs.path.as_ptr().cast())),
+        _ => real.call((dirfd, path)),
     }
 }
 
@@ -226,18 +226,18 @@ fn slow(
     text: &[u8],
     follow: bool,
     want: Want,
-    obey: &mut dyn FnMut(Answer),
+    obey: Then<'_, Answer>,
 ) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(stage, dirfd, text, follow, &mut buf) else {
-        return obey(Answer::Pass(dirfd, path));
+        return obey.call(Answer::Pass(dirfd, path));
     };
     // Where the path passes although its directory is a staged one, its absolute spelling goes; `buf` has a NUL.
     let own = if abs.moved { (AT_FDCWD, abs.path.as_ptr().cast()) } else { (dirfd, path) };
     match stage.view.find_fast(abs.path, follow) {
         Some(found) => {
             let decision = stage.view.decide(Walked { found, len: 0 }, want);
-            obey(answer(stage, decision, own.0, own.1));
+            obey.call(answer(stage, decision, own.0, own.1));
         }
         None => walk(stage, abs.path, own, follow, want, obey),
     }
@@ -250,13 +250,13 @@ fn walk(
     own: (c_int, *const c_char),
     follow: bool,
     want: Want,
-    obey: &mut dyn FnMut(Answer),
+    obey: Then<'_, Answer>,
 ) {
     let mut scratch = Scratch::new();
     let walked = stage.view.walk(abs, follow, &mut scratch);
     let decision = stage.view.decide(walked, want);
     if let Decision::PassAs(len) = decision {
-        return obey(Answer::Pass(AT_FDCWD, scratch.path_nul(len).as_ptr().cast()));
+        return obey.call(Answer::Pass(AT_FDCWD, scratch.path_nul(len).as_ptr().cast()));
     }
-    obey(answer(stage, decision, own.0, own.1));
+    obey.call(answer(stage, decision, own.0, own.1));
 }

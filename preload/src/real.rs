@@ -8,50 +8,33 @@
 //! What libc keeps hidden (`__xstat` since 2.33), what is variadic and what needs a stub is exported by [`exports!`]
 //! and reaches the kernel by itself.
 
-use core::ffi::{CStr, c_int, c_void};
+use core::ffi::{c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::loaded;
 
-/// Longest name of a function, its NUL included.
-const NAME: usize = 48;
-
 /// A function of the objects behind us, looked up once.
 ///
-/// It holds its name itself: a pointer to it would be a relocation for each hook in every process.
-pub struct Real {
-    name: [u8; NAME],
-    address: AtomicPtr<c_void>,
-}
+/// It does not hold its name: all of these are zero at first, and cost a process nothing before they are used.
+pub struct Real(AtomicPtr<c_void>);
 
 impl Real {
-    /// The function `name`, not looked up yet.
-    pub const fn new(name: &str) -> Self {
-        let mut bytes = [0; NAME];
-        let mut i = 0;
-        // Only in a constant: a name that is too long is a compiler's error.
-        while i < name.len() {
-            bytes[i] = name.as_bytes()[i];
-            i += 1;
-        }
-        assert!(i < NAME);
-        Self { name: bytes, address: AtomicPtr::new(ptr::null_mut()) }
-    }
+    /// Not looked up yet.
+    pub const NEW: Self = Self(AtomicPtr::new(ptr::null_mut()));
 
-    /// Its address; `missing` if there is none.
+    /// The address of the function `name`, which must be the same each time; `missing` if there is none.
     #[inline]
-    pub fn get(&self, missing: *mut c_void) -> *mut c_void {
-        let known = self.address.load(Ordering::Relaxed);
-        if known.is_null() { self.find(missing) } else { known }
+    pub fn get(&self, name: &'static str, missing: *mut c_void) -> *mut c_void {
+        let known = self.0.load(Ordering::Relaxed);
+        if known.is_null() { self.find(name, missing) } else { known }
     }
 
     #[cold]
     #[inline(never)]
-    fn find(&self, missing: *mut c_void) -> *mut c_void {
-        let name = CStr::from_bytes_until_nul(&self.name).unwrap_or_default();
+    fn find(&self, name: &'static str, missing: *mut c_void) -> *mut c_void {
         let found = loaded::next_function(name).unwrap_or(missing);
-        self.address.store(found, Ordering::Relaxed);
+        self.0.store(found, Ordering::Relaxed);
         found
     }
 }
@@ -97,12 +80,12 @@ macro_rules! real_function {
         #[allow(dead_code)]
         #[inline]
         pub fn $find() -> unsafe extern "C" fn($($ty),*) -> $ret {
-            static REAL: $crate::real::Real = $crate::real::Real::new(stringify!($name));
+            static REAL: $crate::real::Real = $crate::real::Real::NEW;
             unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
                 $crate::sys::set_errno(libc::ENOSYS);
                 <$ret as $crate::real::Failed>::failed()
             }
-            let address = REAL.get(missing as *mut core::ffi::c_void);
+            let address = REAL.get(stringify!($name), missing as *mut core::ffi::c_void);
             // SAFETY: the function of this name has this signature in every libc.
             unsafe { core::mem::transmute(address) }
         }

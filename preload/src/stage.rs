@@ -57,30 +57,6 @@ pub struct Stage {
     /// Whether its files may not be executed or mapped executable.
     pub noexec: bool,
     stripe: usize,
-    shim: Name,
-}
-
-/// A short path with its NUL.
-struct Name {
-    bytes: [u8; STAGE_MAX + 64],
-    len: usize,
-}
-
-impl Name {
-    fn new(parts: &[&[u8]]) -> Option<Self> {
-        let mut name = Self { bytes: [0; STAGE_MAX + 64], len: 0 };
-        name.len = join(&mut name.bytes, parts)?;
-        // The NUL must still fit.
-        (name.len < name.bytes.len()).then_some(name)
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(b"")
-    }
-
-    fn c_str(&self) -> Option<&CStr> {
-        CStr::from_bytes_with_nul(self.bytes.get(..=self.len)?).ok()
-    }
 }
 
 const NEW: u8 = 0;
@@ -224,25 +200,39 @@ fn find() -> Result<Stage, Inert> {
 }
 
 fn open(dir: &[u8]) -> Result<Stage, Inert> {
-    if dir.len() > STAGE_MAX || dir.first() != Some(&b'/') {
-        return Err(Inert::Variable);
+    // Room for the longest name in it. A larger buffer would touch a page of the stack that most programs never use.
+    const ROOM: usize = 32;
+    if dir.len() < 256 {
+        load(dir, &mut [0; 256 + ROOM])
+    } else if dir.len() <= STAGE_MAX {
+        open_long(dir, &mut [0; STAGE_MAX + ROOM])
+    } else {
+        Err(Inert::Variable)
     }
-    let name = Name::new(&[dir]).ok_or(Inert::Variable)?;
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let fd = name.c_str().and_then(|name| sys::open(name, flags).ok()).ok_or(Inert::Gone)?;
-    let found = load(fd, dir);
-    sys::close(fd);
-    found
 }
 
-fn load(dirfd: c_int, dir: &[u8]) -> Result<Stage, Inert> {
+#[inline(never)]
+fn open_long(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
+    load(dir, name)
+}
+
+/// The stage in `dir`; `name` has room for the names of its files.
+fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     let euid = sys::uid(true);
-    let st = sys::fstat(dirfd).map_err(|_| Inert::Gone)?;
+    join(name, &[dir, b"\0"]).filter(|_| dir.first() == Some(&b'/')).ok_or(Inert::Variable)?;
+    // SAFETY: a C string.
+    let st = unsafe { sys::lstat(name.as_ptr().cast()) }.map_err(|_| Inert::Gone)?;
+    if st.st_mode & libc::S_IFMT != libc::S_IFDIR {
+        return Err(Inert::Gone);
+    }
+    // Nobody else can exchange what lies in it, once this was seen.
     if st.st_uid != euid || st.st_mode & 0o022 != 0 {
         return Err(Inert::Foreign);
     }
-    let index = map(dirfd, layout::INDEX, false, euid).ok_or(Inert::NoIndex)?;
-    let state = map(dirfd, layout::STATE, true, euid).ok_or(Inert::NoState)?;
+    join(name, &[dir, b"/", layout::INDEX.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
+    let index = map(name, false, euid).ok_or(Inert::NoIndex)?;
+    join(name, &[dir, b"/", layout::STATE.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
+    let state = map(name, true, euid).ok_or(Inert::NoState)?;
     // SAFETY: a private view of nothing else: the mapping is as long as the slice, readable, and never unmapped.
     // An index is immutable once its stage is published; only its owner, the user himself, could change it.
     let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) })?;
@@ -260,23 +250,15 @@ fn load(dirfd: c_int, dir: &[u8]) -> Result<Stage, Inert> {
         dev: st.st_dev,
         noexec: index.flags() & FLAG_NOEXEC != 0,
         stripe: sys::pid() as usize,
-        shim: Name::new(&[dir, b"/", layout::SHIM.as_bytes()]).ok_or(Inert::Variable)?,
     })
 }
 
-/// Maps one of the stage's files, if it is a regular one of this user's and has at least a header.
-fn map(dirfd: c_int, name: &str, writable: bool, euid: u32) -> Option<(*mut u8, usize)> {
-    let name = Name::new(&[name.as_bytes()])?;
+/// Maps one of the stage's files, if it is a regular one of this user's and has at least a header. `name` has a NUL.
+fn map(name: &[u8], writable: bool, euid: u32) -> Option<(*mut u8, usize)> {
     let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
+    let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     // SAFETY: a C string of ours.
-    let fd = unsafe {
-        sys::openat(
-            dirfd,
-            name.c_str()?.as_ptr(),
-            access | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC,
-        )
-    }
-    .ok()?;
+    let fd = unsafe { sys::openat(libc::AT_FDCWD, name.as_ptr().cast(), flags) }.ok()?;
     let mapped = sys::fstat(fd).ok().and_then(|st| {
         let regular = st.st_mode & libc::S_IFMT == libc::S_IFREG;
         let len = usize::try_from(st.st_size).ok()?;
@@ -300,9 +282,10 @@ impl Stage {
         self.view.index.stage()
     }
 
-    /// The staged shim.
-    pub fn shim(&self) -> &[u8] {
-        self.shim.bytes()
+    /// Whether `path` names the staged shim.
+    pub fn is_shim(&self, path: &[u8]) -> bool {
+        let name = path.strip_prefix(self.dir()).and_then(|rest| rest.strip_prefix(b"/"));
+        name == Some(layout::SHIM.as_bytes())
     }
 
     /// Whether a prefix lies on this device.
@@ -317,10 +300,11 @@ impl Stage {
 
     /// Whether the staged shim is still there.
     pub fn shim_exists(&self) -> bool {
-        // SAFETY: a C string of ours.
-        self.shim
-            .c_str()
-            .is_some_and(|s| unsafe { sys::faccessat(libc::AT_FDCWD, s.as_ptr(), 0, 0) }.is_ok())
+        let mut name = [0; STAGE_MAX + 32];
+        join(&mut name, &[self.dir(), b"/", layout::SHIM.as_bytes(), b"\0"]).is_some_and(|_| {
+            // SAFETY: a C string.
+            unsafe { sys::faccessat(libc::AT_FDCWD, name.as_ptr().cast(), 0, 0) }.is_ok()
+        })
     }
 
     /// Counts an operation under a prefix.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # What libpyshm.so needs and exports: libc and the loader alone, no symbol newer than glibc 2.17, no thread-local storage,
-# no executable stack, everything bound and then read-only, nothing that panics, the checked list of symbols.
+# no executable stack, everything bound and then read-only, nothing that panics, the checked list of symbols; and little for
+# the loader to do at the start of every process.
 set -e
 shim=target/pyshm/lib/libpyshm.so
 fail() { echo "$shim: $*" >&2; exit 1; }
@@ -13,6 +14,9 @@ newest=$(readelf -VW "$shim" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 readelf -lW "$shim" | grep -q 'GNU_STACK.*RW ' || fail "its stack is executable"
 readelf -lW "$shim" | grep -q GNU_RELRO || fail "it has no RELRO"
 readelf -d "$shim" | grep -q 'BIND_NOW\|FLAGS.*NOW' || fail "it is not bound at once"
+relocations=$(readelf -rW "$shim" | grep -c 'R_[A-Z0-9_]*')
+[ "$relocations" -le 100 ] || fail "the loader has $relocations relocations to make: is there a new table of addresses?"
+! readelf -SW "$shim" | grep -q ' \.data  ' || fail "it has data that is not zero, which the loader maps and a process copies"
 # The linker keeps only what is called. Without the names of functions this would show nothing.
 functions=$(nm -C "$shim")
 grep -q ' pyshm::route::' <<<"$functions" || fail "it has no names of its own functions"

@@ -23,7 +23,7 @@ use crate::{loaded, sys};
 static REAL_DLOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static REAL_DLMOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-fn find(real: &AtomicPtr<c_void>, name: &CStr) {
+fn find(real: &AtomicPtr<c_void>, name: &str) {
     if real.load(Ordering::Acquire).is_null() {
         let found = loaded::next_function(name).unwrap_or(nothing as *mut c_void);
         real.store(found, Ordering::Release);
@@ -78,7 +78,7 @@ unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *con
 /// As dlopen.
 unsafe extern "C" fn for_dlopen(path: *const c_char, mode: c_int) -> *const c_char {
     type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
-    find(&REAL_DLOPEN, c"dlopen");
+    find(&REAL_DLOPEN, "dlopen");
     // SAFETY: by the caller's word; the real function was found above.
     unsafe {
         library(path, |missing| {
@@ -97,7 +97,7 @@ unsafe extern "C" fn for_dlmopen(
     mode: c_int,
 ) -> *const c_char {
     type Dlmopen = unsafe extern "C" fn(libc::c_long, *const c_char, c_int) -> *mut c_void;
-    find(&REAL_DLMOPEN, c"dlmopen");
+    find(&REAL_DLMOPEN, "dlmopen");
     // SAFETY: by the caller's word; the real function was found above.
     unsafe {
         library(path, |missing| {

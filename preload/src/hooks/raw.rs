@@ -31,7 +31,7 @@ extern "C" fn find() -> *mut c_void {
     extern "C" fn nothing() -> c_long {
         c_long::from(sys::fail(libc::ENOSYS))
     }
-    let found = loaded::next_function(c"syscall").unwrap_or(nothing as *mut c_void);
+    let found = loaded::next_function("syscall").unwrap_or(nothing as *mut c_void);
     REAL.store(found, Ordering::Release);
     found
 }

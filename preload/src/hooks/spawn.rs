@@ -9,10 +9,9 @@ use crate::exec::{self, Strings, search, start};
 use crate::hooks::open;
 use crate::mark::{self, Names};
 use crate::paths::{Answer, ask, bytes};
-use crate::real::Real;
 use crate::route::{PATH_MAX, Want};
 use crate::stage::stage;
-use crate::sys;
+use crate::{later, sys};
 
 /// A relative path means what it means in the child, which the file actions may have sent to another directory.
 ///
@@ -95,19 +94,12 @@ hooks! {
 /// # Safety
 /// As posix_spawn_file_actions_addfchdir_np.
 unsafe fn add_directory(actions: *mut c_void, fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
-    // Not a hook: programs look for it to see whether it exists, and it takes the original's path as it is.
-    type AddDirectory = unsafe extern "C" fn(*mut c_void, *const c_char) -> c_int;
-    static ADD: Real = Real::new("posix_spawn_file_actions_addchdir_np");
-    unsafe extern "C" fn missing(_: *mut c_void, _: *const c_char) -> c_int {
-        libc::ENOSYS
-    }
     let mut buf = [0; PATH_MAX];
     match stage().and_then(|stage| stage.c_path_of_fd(fd, &mut buf)) {
-        // SAFETY: the function of this name has this signature; the caller's own actions; libc copies the path.
+        // Not a hook: programs look for it to see whether it exists, and it takes the original's path as it is.
+        // SAFETY: the caller's own actions; libc copies the path.
         Some(path) => unsafe {
-            let add =
-                core::mem::transmute::<*mut c_void, AddDirectory>(ADD.get(missing as *mut c_void));
-            add(actions, path.as_ptr())
+            later::posix_spawn_file_actions_addchdir_np(actions.cast(), path.as_ptr())
         },
         None => real(),
     }
