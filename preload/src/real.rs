@@ -21,7 +21,9 @@ pub struct Real(AtomicPtr<c_void>);
 
 impl Real {
     /// Not looked up yet.
-    pub const NEW: Self = Self(AtomicPtr::new(ptr::null_mut()));
+    pub const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
 
     /// The address of the function `name`, which must be the same each time; `missing` if there is none.
     #[inline]
@@ -80,7 +82,7 @@ macro_rules! real_function {
         #[allow(dead_code)]
         #[inline]
         pub fn $find() -> unsafe extern "C" fn($($ty),*) -> $ret {
-            static REAL: $crate::real::Real = $crate::real::Real::NEW;
+            static REAL: $crate::real::Real = $crate::real::Real::new();
             unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
                 $crate::sys::set_errno(libc::ENOSYS);
                 <$ret as $crate::real::Failed>::failed()
