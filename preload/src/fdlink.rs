@@ -1,4 +1,4 @@
-//! Names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`.
+//! Names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in any spelling without `..`.
 //!
 //! The kernel follows one into the stage where the shim redirected the descriptor, and what is made or changed there
 //! would never reach the original. So such a name means the original that the descriptor stands for; a descriptor that
@@ -9,13 +9,11 @@ use core::ffi::c_int;
 use crate::route::PATH_MAX;
 use crate::stage::{REDIRECTED, Stage, fd_link, redirected};
 use crate::sys;
-use crate::text::{join, put};
+use crate::text::{decimal, join, put, until};
 
 /// A name that leads through a descriptor.
 #[derive(Debug, Clone, Copy)]
 pub struct Link<'a> {
-    /// The descriptor's own name, without what follows it.
-    name: &'a [u8],
     /// What follows: nothing, or a slash and more.
     pub rest: &'a [u8],
     /// The process, where it is not this one by its very name.
@@ -28,38 +26,66 @@ pub struct Link<'a> {
 pub fn parse(path: &[u8]) -> Option<Link<'_>> {
     match path {
         [b'/', b'p', b'r', b'o', b'c', b'/', ..] | [b'/', b'd', b'e', b'v', b'/', ..] => take(path),
+        // Another spelling of one.
+        [b'/', b'/' | b'.', ..] => take(path),
         _ => None,
+    }
+}
+
+fn below_slashes(mut path: &[u8]) -> &[u8] {
+    while let [b'/', rest @ ..] = path {
+        path = rest;
+    }
+    path
+}
+
+/// The first name in a path, and what follows it; slashes and dots that mean nothing are passed over.
+fn first(path: &[u8]) -> (&[u8], &[u8]) {
+    let mut rest = path;
+    loop {
+        let (name, after) = until(below_slashes(rest), |&b| b == b'/');
+        match name {
+            b"." => rest = after,
+            _ => return (name, after),
+        }
     }
 }
 
 #[inline(never)]
 fn take(path: &[u8]) -> Option<Link<'_>> {
-    const STANDARD: [&[u8]; 3] = [b"/dev/stdin", b"/dev/stdout", b"/dev/stderr"];
-    let whole = |rest: &[u8]| matches!(rest.first(), None | Some(b'/'));
-    for (fd, name) in (0..).zip(STANDARD) {
-        if let Some(rest) = path.strip_prefix(name).filter(|rest| whole(rest)) {
-            return Some(Link { name, rest, pid: None, fd });
+    let (top, below) = first(path);
+    let (directory, below) = first(below);
+    let (pid, number, rest) = match (top, directory) {
+        (b"dev", b"stdin") => (None, &b"0"[..], below),
+        (b"dev", b"stdout") => (None, &b"1"[..], below),
+        (b"dev", b"stderr") => (None, &b"2"[..], below),
+        (b"dev", b"fd") => {
+            let (number, rest) = first(below);
+            (None, number, rest)
         }
-    }
-    let (pid, number) = match path.strip_prefix(b"/dev/fd/") {
-        Some(number) => (None, number),
-        None => {
-            let below = path.strip_prefix(b"/proc/")?;
-            let slash = below.iter().position(|&b| b == b'/')?;
-            let (process, below) = below.split_at_checked(slash)?;
-            let number = below.strip_prefix(b"/fd/")?;
+        (b"proc", process) => {
             let own = matches!(process, b"self" | b"thread-self");
-            if !own && !process.iter().all(u8::is_ascii_digit) {
+            if !own && (process.is_empty() || !process.iter().all(u8::is_ascii_digit)) {
                 return None;
             }
-            ((!own).then_some(process), number)
+            let (mut name, mut after) = first(below);
+            if name == b"task" {
+                // A thread has the descriptors of its process.
+                (name, after) = first(first(after).1);
+            }
+            if name != b"fd" {
+                return None;
+            }
+            let (number, rest) = first(after);
+            ((!own).then_some(process), number, rest)
         }
+        _ => return None,
     };
-    let digits = number.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (number, rest) = number.split_at_checked(digits)?;
+    if !number.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
     let fd = core::str::from_utf8(number).ok()?.parse().ok()?;
-    let name = path.get(..path.len() - rest.len())?;
-    whole(rest).then_some(Link { name, rest, pid, fd })
+    Some(Link { rest, pid, fd })
 }
 
 impl Link<'_> {
@@ -75,8 +101,8 @@ impl Link<'_> {
     #[inline(never)]
     fn flags_of(&self, pid: &[u8]) -> Option<c_int> {
         let mut name = [0u8; 64];
-        let number = self.name.rsplit(|&b| b == b'/').next()?;
-        join(&mut name, &[b"/proc/", pid, b"/fdinfo/", number])?;
+        let fd = u32::try_from(self.fd).ok()?;
+        join(&mut name, &[b"/proc/", pid, b"/fdinfo/", decimal(fd, &mut [0; 10])])?;
         let name = core::ffi::CStr::from_bytes_until_nul(&name).ok()?;
         let fd = sys::open(name, libc::O_RDONLY).ok()?;
         let mut text = [0u8; 128];
@@ -113,8 +139,9 @@ impl Link<'_> {
         if self.pid.is_none() {
             return Some(fd_link(self.fd, buf)?.len());
         }
+        let fd = u32::try_from(self.fd).ok()?;
         let mut name = [0u8; 64];
-        put(&mut name, 0, self.name)?;
+        join(&mut name, &[b"/proc/", self.pid?, b"/fd/", decimal(fd, &mut [0; 10])])?;
         let name = core::ffi::CStr::from_bytes_until_nul(&name).ok()?;
         // SAFETY: a `CStr` is a C string.
         unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr(), &mut buf[..]) }.ok()

@@ -6,7 +6,7 @@
 use core::ffi::{c_char, c_int, c_short, c_void};
 
 use libc::{
-    FILE, posix_spawn_file_actions_t as Actions, posix_spawnattr_t as Attributes,
+    DIR, FILE, posix_spawn_file_actions_t as Actions, posix_spawnattr_t as Attributes,
     sigaction as Action, sigset_t as Signals,
 };
 
@@ -28,6 +28,7 @@ macro_rules! later {
 }
 
 later! {
+    fn dirfd(dir: *mut DIR) -> c_int;
     fn fclose(file: *mut FILE) -> c_int;
     fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE;
     fn fileno(file: *mut FILE) -> c_int;

@@ -126,6 +126,8 @@ fn write(
 ) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(stage, dirfd, text, follow, &mut buf) else {
+        // Too long to be made absolute, but not for the kernel.
+        relative(stage, dirfd, text, follow, names);
         return real.call((dirfd, path));
     };
     if !abs.moved
@@ -142,6 +144,18 @@ fn write(
     real.call(own);
 }
 
+/// Marks what a write concerns whose relative name has no absolute spelling of a length that is allowed.
+#[cold]
+#[inline(never)]
+fn relative(stage: &Stage, dirfd: c_int, path: &[u8], follow: bool, names: Names) {
+    let mut scratch = Scratch::new();
+    by_kernel(dirfd, path, follow, &mut scratch, &mut |path| {
+        if stage.view.prefix_of(path).is_some() {
+            mark(stage, path, names);
+        }
+    });
+}
+
 /// Finds the canonical path that a write to `path` concerns, if it lies under a prefix.
 #[inline(never)]
 fn locate(stage: &Stage, path: &[u8], follow: bool, found: &mut dyn FnMut(&[u8])) {
@@ -154,7 +168,7 @@ fn locate(stage: &Stage, path: &[u8], follow: bool, found: &mut dyn FnMut(&[u8])
         Found::Absent { last: true, .. } => found(scratch.path(walked.len)),
         Found::Absent { last: false, .. } => {}
         Found::Outside if !dots() && !reaches(stage, path, follow) => {}
-        _ => by_kernel(path, follow, &mut scratch, &mut |path| {
+        _ => by_kernel(AT_FDCWD, path, follow, &mut scratch, &mut |path| {
             if view.prefix_of(path).is_some() {
                 found(path);
             }
@@ -186,13 +200,27 @@ fn reaches(stage: &Stage, path: &[u8], follow: bool) -> bool {
 }
 
 /// Lets the kernel resolve `path`, or where it does not exist its parent.
-fn by_kernel(path: &[u8], follow: bool, scratch: &mut Scratch, found: &mut dyn FnMut(&[u8])) {
+fn by_kernel(
+    dirfd: c_int,
+    path: &[u8],
+    follow: bool,
+    scratch: &mut Scratch,
+    found: &mut dyn FnMut(&[u8]),
+) {
     let mut link = [0; PATH_MAX];
     let mut resolve = |name: &[u8], tail: &[u8]| -> bool {
         let Some(c) = scratch.c_str(name) else { return false };
-        let Ok(fd) = sys::open(c, libc::O_PATH) else { return false };
-        let n = fd_link(fd, &mut link).map_or(0, <[u8]>::len);
+        // SAFETY: a C string.
+        let fd = unsafe { sys::openat(dirfd, c.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+        let Ok(fd) = fd else { return false };
+        let mut n = fd_link(fd, &mut link).map_or(0, <[u8]>::len);
         sys::close(fd);
+        if tail.first().is_some_and(|&b| b != b'/') {
+            // A name in the directory itself.
+            let Some(slash) = link.get_mut(n) else { return false };
+            *slash = b'/';
+            n += 1;
+        }
         let Some(path) = put(&mut link, n, tail).and_then(|end| link.get(..end)) else {
             return false;
         };
@@ -204,8 +232,12 @@ fn by_kernel(path: &[u8], follow: bool, scratch: &mut Scratch, found: &mut dyn F
     if follow && resolve(trimmed, b"") {
         return;
     }
-    let (parent, name) = at_last_slash(trimmed).unwrap_or((b"", trimmed));
-    resolve(if parent.is_empty() { b"/" } else { parent }, name);
+    let (parent, name) = match at_last_slash(trimmed) {
+        None => (&b"."[..], trimmed),
+        Some((b"", name)) => (&b"/"[..], name),
+        Some(split) => split,
+    };
+    resolve(parent, name);
 }
 
 /// Marks a canonical path.

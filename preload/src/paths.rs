@@ -59,6 +59,15 @@ pub struct Absolute<'b> {
     pub moved: bool,
 }
 
+/// A name that does not exist.
+const NOWHERE: &[u8] = b"/proc/self/moved";
+
+/// Whether a directory's descriptor is of what is no longer there under its name `buf[start..end]`: moved to where nobody
+/// knows, or removed. What took its name must not be taken for it.
+fn is_lost(stage: &Stage, buf: &[u8; PATH_MAX], start: usize, end: usize) -> bool {
+    stage.view.diverged.any() && buf.get(start..end).is_some_and(|path| stage.is_replaced(path))
+}
+
 /// Makes `path` absolute, in original terms. `follow`: whether a symbolic link at its end is followed.
 pub fn absolute<'b>(
     stage: &Stage,
@@ -67,7 +76,7 @@ pub fn absolute<'b>(
     follow: bool,
     buf: &'b mut [u8; PATH_MAX],
 ) -> Option<Absolute<'b>> {
-    let (start, mut end, rest) = match path.first() {
+    let (mut start, mut end, rest) = match path.first() {
         Some(b'/') => {
             let link = fdlink::parse(path).filter(|link| follow || !link.rest.is_empty());
             match link.and_then(|link| Some((link.original(stage, buf)?, link.rest))) {
@@ -88,8 +97,15 @@ pub fn absolute<'b>(
                 return None;
             }
             let place = if dirfd == AT_FDCWD { None } else { stage.part_of(dir) };
-            let (start, end) = place.filter(|_| redirected(dirfd)).unwrap_or((0, n));
-            (start, end, path)
+            match place.filter(|_| redirected(dirfd)) {
+                Some((start, end)) if is_lost(stage, buf, start, end) => {
+                    (1, put(buf, 1, NOWHERE)?, path)
+                }
+                place => {
+                    let (start, end) = place.unwrap_or((0, n));
+                    (start, end, path)
+                }
+            }
         }
     };
     if !rest.is_empty() {
@@ -101,7 +117,33 @@ pub fn absolute<'b>(
     }
     // Room for a NUL.
     *buf.get_mut(end)? = 0;
+    if start == 0 && path.first() != Some(&b'/') && in_proc(buf) {
+        (start, end) = through_link(stage, end, follow, buf).unwrap_or((start, end));
+    }
     Some(Absolute { path: buf.get(start..end)?, moved: start > 0 })
+}
+
+/// Whether a path, not of the caller's spelling, may lead through a descriptor.
+fn in_proc(path: &[u8]) -> bool {
+    path.starts_with(b"/proc/") || path.starts_with(b"/dev/")
+}
+
+/// Replaces `buf[..end]`, if it leads through a redirected descriptor, by the original path: where in `buf` that starts
+/// and ends. For names relative to `/proc/self/fd`.
+#[inline(never)]
+fn through_link(
+    stage: &Stage,
+    end: usize,
+    follow: bool,
+    buf: &mut [u8; PATH_MAX],
+) -> Option<(usize, usize)> {
+    let mut name = [0; PATH_MAX];
+    put(&mut name, 0, buf.get(..end)?)?;
+    let link = fdlink::parse(name.get(..end)?).filter(|l| follow || !l.rest.is_empty())?;
+    let (start, end) = link.original(stage, buf)?;
+    let end = put(buf, end, link.rest)?;
+    *buf.get_mut(end)? = 0;
+    Some((start, end))
 }
 
 /// Calls `real` with what names the original: where the caller's directory is a staged one, or its path leads through a
@@ -127,7 +169,8 @@ pub unsafe fn original<R>(
     let concerned = match text.first() {
         None => empty && redirected(dirfd),
         Some(b'/') => fdlink::parse(text).is_some(),
-        Some(_) => dirfd != AT_FDCWD && redirected(dirfd),
+        // Its directory may be a redirected one, or one of links to such.
+        Some(_) => true,
     };
     if !concerned {
         return real(dirfd, path);

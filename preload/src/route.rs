@@ -146,7 +146,8 @@ impl<'a> View<'a> {
         false
     }
 
-    fn entry_diverged(&self, entry: &Entry<'a>) -> bool {
+    /// Whether a path itself, or a directory above it, changed.
+    pub fn entry_diverged(&self, entry: &Entry<'a>) -> bool {
         self.diverged.any()
             && (self.diverged.has(Mark::Path, entry.hash())
                 || self.in_diverged_subtree(entry.path()))

@@ -307,6 +307,22 @@ impl Stage {
         })
     }
 
+    /// Whether a path of the index names another file now than the one that was staged, or none.
+    pub fn is_replaced(&self, path: &[u8]) -> bool {
+        self.index().lookup(path).is_some_and(|e| self.is_gone(&e))
+    }
+
+    /// The same of an entry.
+    pub fn is_gone(&self, e: &Entry<'static>) -> bool {
+        if !self.view.entry_diverged(e) {
+            return false;
+        }
+        let was = e.stat();
+        // SAFETY: an entry's path has a NUL behind it.
+        let now = unsafe { sys::lstat(e.path().as_ptr().cast()) };
+        !now.is_ok_and(|now| (now.st_dev, now.st_ino) == (was.dev, was.ino))
+    }
+
     /// Counts an operation under a prefix.
     pub fn count(&self, answered: bool) {
         self.view.diverged.count(self.stripe, answered);
@@ -355,16 +371,19 @@ impl Stage {
     }
 
     /// The file a redirected descriptor was opened from, if it is the one remembered: `st` says what the descriptor
-    /// has now, and a staged file has its original's size, mode and time of modification. Asking the kernel for its
+    /// has now, and a staged file has its original's size, mode and time of modification, and a time of access of its
+    /// own. Asking the kernel for its
     /// name instead costs ten times as much, and every file that Python reads is asked for its size.
     pub fn hint(&self, fd: c_int, st: &libc::stat) -> Option<Entry<'static>> {
         let number =
             HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed).checked_sub(1)?;
         let e = self.index().entry(number as usize)?;
         let s = e.stat();
+        let name = layout::staged_access_time(e.hash());
         let same = e.kind() == Kind::File
             && (s.size, s.mode) == (st.st_size as u64, st.st_mode)
-            && (s.mtime.sec, i64::from(s.mtime.nsec)) == (st.st_mtime, st.st_mtime_nsec);
+            && (s.mtime.sec, i64::from(s.mtime.nsec)) == (st.st_mtime, st.st_mtime_nsec)
+            && (name.0, i64::from(name.1)) == (st.st_atime, st.st_atime_nsec);
         (same && redirected(fd)).then_some(e)
     }
 

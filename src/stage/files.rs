@@ -14,11 +14,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use once_cell::sync::OnceCell;
+use pyshm_format::hash_path;
+use pyshm_format::layout::staged_access_time;
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 
 use crate::bundle::Manifest;
 use crate::bundle::manifest::{EntryKind, EntryRecord, EntryStat};
 use crate::error::{Error, Result};
+
+/// The original's time of modification, and a time of access that names the file.
+pub(super) fn file_times(entry: &EntryRecord) -> Timestamps {
+    let (sec, nsec) = staged_access_time(hash_path(&entry.path));
+    Timestamps { last_access: Timespec { tv_sec: sec, tv_nsec: nsec.into() }, ..times(&entry.stat) }
+}
 
 /// Permission bits that a staged file has: the owner must be able to read it, and nobody becomes another user by it.
 pub(super) fn staged_mode(stat: &EntryStat) -> Mode {
@@ -100,7 +108,7 @@ impl<'a> Files<'a> {
     ) -> io::Result<()> {
         let file = self.create(entry, last)?;
         file.write_all_at(data, 0)?;
-        Ok(rustix::fs::futimens(&file, &times(&entry.stat))?)
+        Ok(rustix::fs::futimens(&file, &file_times(entry))?)
     }
 
     fn write_piece(
@@ -121,7 +129,7 @@ impl<'a> Files<'a> {
         let file = shared.file.get_or_try_init(|| self.create(entry, last))?;
         file.write_all_at(data, at)?;
         if shared.missing.fetch_sub(data.len() as u64, Ordering::AcqRel) == data.len() as u64 {
-            rustix::fs::futimens(file, &times(&entry.stat))?;
+            rustix::fs::futimens(file, &file_times(entry))?;
             self.shared.remove(&number);
         }
         Ok(())

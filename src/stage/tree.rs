@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use pyshm_format::layout;
 use rustix::fs::{AtFlags, CWD};
 
-use super::files::{Files, LastDirectory, below, staged_mode, times};
+use super::files::{Files, LastDirectory, below, file_times, staged_mode, times};
 use crate::bundle::manifest::{EntryKind, EntryRecord};
 use crate::bundle::{Manifest, Mode};
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ pub(super) fn make_empty_files(manifest: &Manifest, files: &Files<'_>) -> Result
         if empty {
             let made = files
                 .create(entry, &mut last)
-                .and_then(|f| Ok(rustix::fs::futimens(&f, &times(&entry.stat))?));
+                .and_then(|f| Ok(rustix::fs::futimens(&f, &file_times(entry))?));
             made.map_err(Error::write(entry.path()))?;
         }
     }
@@ -176,7 +176,7 @@ impl Tree<'_> {
                 }
             };
             rustix::fs::fchmod(&file, staged_mode(&entry.stat))?;
-            Ok(rustix::fs::futimens(&file, &times(&entry.stat))?)
+            Ok(rustix::fs::futimens(&file, &file_times(entry))?)
         };
         replace().map_err(failed)?;
         edited.insert(entry.path.to_vec());

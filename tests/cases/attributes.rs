@@ -68,3 +68,14 @@ fn modes_are_those_of_the_original() {
     Case::c("stat", "access_names").tree(closed).only(User::Root).run();
     Case::c("stat", "by_path").tree(closed).only(User::Root).run();
 }
+
+#[test]
+fn what_the_kernel_refuses_of_any_path_is_refused() {
+    let line = "fstatat(AT_FDCWD, P(\"a\"), &s, unknown): Invalid argument";
+    Case::c("stat", "unknown_flags").says(line).ops(Ops::AtMost(8)).run();
+}
+
+#[test]
+fn files_of_one_size_and_time_are_told_apart() {
+    Case::c("stat", "alike").says("one number 1").says("the second 1").run();
+}

@@ -76,3 +76,9 @@ fn a_record_lock_on_a_read_descriptor_is_on_the_original() {
 fn a_descriptor_s_flags_are_those_it_was_opened_with() {
     Case::c("descriptors", "flags").run();
 }
+
+#[test]
+fn what_took_the_name_of_an_open_directory_is_not_written_to() {
+    let line = "faccessat(d, \"other\", F_OK, 0): No such file or directory";
+    Case::c("descriptors", "moved_directory").says(line).ops(Ops::AtMost(20)).run();
+}

@@ -88,3 +88,14 @@ fn a_large_directory_is_listed_whole() {
         .says("2500")
         .run();
 }
+
+#[test]
+fn a_stream_that_is_rewound_shows_what_is_there_now() {
+    let case = Case::c("directories", "rewound").says("after one was made 8");
+    case.says("after two were removed 6").ops(Ops::AtMost(20)).run();
+}
+
+#[test]
+fn a_listing_that_is_under_way_gives_no_name_twice() {
+    Case::c("directories", "under_way").says("times 1 1 1 1 1").ops(Ops::AtMost(10)).run();
+}

@@ -69,3 +69,8 @@ fn links_in_a_circle_are_eloop() {
 fn the_kernel_s_links_to_redirected_files_show_their_original_names() {
     Case::c("links", "of_the_kernel").run();
 }
+
+#[test]
+fn nothing_stands_behind_a_name_in_a_buffer_that_was_cleared() {
+    Case::c("links", "cleared_buffer").run();
+}

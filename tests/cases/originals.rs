@@ -177,3 +177,19 @@ fn the_root_of_a_vfork_child_is_not_the_parent_s() {
 fn the_loader_s_directories_have_their_original_names() {
     Case::c("originals", "search_path").tree(with_catalogues).run();
 }
+
+// Each name is opened for writing, and all is read once.
+#[test]
+fn every_spelling_of_a_descriptor_s_name_means_the_original() {
+    Case::c("originals", "other_spellings").says("  reads: hello").ops(Ops::AtMost(60)).run();
+}
+
+#[test]
+fn a_stream_that_is_opened_again_without_a_name_is_of_the_original() {
+    Case::c("originals", "reopened_stream").says("  reads: HELLO").ops(Ops::AtMost(10)).run();
+}
+
+#[test]
+fn a_descriptor_is_not_of_what_took_its_file_s_name() {
+    Case::c("originals", "replaced").says("as it was 1 links 0 size 6").ops(Ops::AtMost(20)).run();
+}

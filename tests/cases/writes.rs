@@ -117,3 +117,9 @@ fn what_is_written_through_a_link_beside_the_prefix_is_seen_under_the_prefix() {
 fn what_is_below_a_directory_that_may_no_longer_be_searched_is_not_reached() {
     Case::c("writes", "not_searched").ops(Ops::AtMost(30)).run();
 }
+
+#[test]
+fn what_is_written_by_a_name_too_long_to_be_absolute_is_seen() {
+    let case = Case::c("writes", "long_names").says("stat(\"b\", &s): No such file or directory");
+    case.ops(Ops::AtMost(20)).run();
+}

@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_int};
 
 use libc::AT_FDCWD;
 
-use crate::paths::{Answer, ask};
+use crate::paths::{Answer, ask, original};
 use crate::permission::check;
 use crate::route::Want;
 use crate::sys;
@@ -46,7 +46,12 @@ pub(super) unsafe fn access_with_flags(
     flags: c_int,
     real: impl Fn(c_int, *const c_char) -> c_int,
 ) -> c_int {
+    const KNOWN: c_int = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EACCESS | libc::AT_EMPTY_PATH;
     let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+    if flags & !KNOWN != 0 {
+        // SAFETY: by the caller's word.
+        return unsafe { original(dirfd, path, follow, flags & libc::AT_EMPTY_PATH != 0, real) };
+    }
     let effective = flags & libc::AT_EACCESS != 0;
     // SAFETY: by the caller's word.
     unsafe { access_at(dirfd, path, want, follow, effective, real) }

@@ -17,6 +17,9 @@ hooks! {
         if let Some(stage) = stage() && sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) {
             let mut buf = [0u8; PATH_MAX];
             if let Some(path) = stage.c_path_of_fd(fd, &mut buf) {
+                if stage.is_replaced(path.to_bytes()) {
+                    return sys::fail(libc::ENOENT);
+                }
                 // SAFETY: a C string of ours.
                 return sys::ret(unsafe { sys::syscall(libc::SYS_chdir, [path.as_ptr() as usize, 0, 0, 0, 0, 0]) });
             }

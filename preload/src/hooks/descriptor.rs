@@ -18,6 +18,8 @@ use crate::sys;
 
 const F_ADD_SEALS: c_int = 1033;
 const F_GET_SEALS: c_int = 1034;
+/// Clears or sets one of the flags of the mark.
+const FIOASYNC: c_ulong = 0x5452;
 
 /// `fcntl` by `real`.
 pub fn control(
@@ -68,7 +70,7 @@ pub fn locked(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
 #[inline]
 pub fn before_ioctl(fd: c_int, request: c_ulong) {
     // FIBMAP and FIGETBSZ, and by their letters: attributes, extents and Lustre's; XFS's and what was taken over from it.
-    if matches!(request, 1 | 2) || matches!((request >> 8) as u8, b'f' | b'X' | b'v') {
+    if matches!(request, 1 | 2 | FIOASYNC) || matches!((request >> 8) as u8, b'f' | b'X' | b'v') {
         let _ = promote(fd);
     }
 }

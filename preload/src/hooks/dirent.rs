@@ -15,7 +15,7 @@ use crate::hooks::open::retry;
 use crate::paths::{Answer, ask};
 use crate::route::{PATH_MAX, Want};
 use crate::stage::{REDIRECTED, Stage, stage};
-use crate::sys;
+use crate::{later, sys};
 
 const PLACES: usize = 64;
 static STREAMS: [AtomicPtr<DIR>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
@@ -245,8 +245,12 @@ fn is_whole(st: &libc::stat, e: &Entry<'static>) -> bool {
 /// opened, or the staged one was removed.
 fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     let removed = || sys::fstat(fd).is_ok_and(|st| !is_whole(&st, e));
-    let changed = stage().is_some_and(|s| s.view.listing_diverged(e)) || removed();
-    if !changed {
+    // In the middle the rest of what was begun is shown: the original, read from its beginning, would show names twice.
+    let at_start = || sys::seek(fd, 0, libc::SEEK_CUR) == Ok(0);
+    let diverged = || stage().is_some_and(|s| s.view.listing_diverged(e)) && at_start();
+    // What took the directory's name is not it.
+    let moved = || stage().is_some_and(|s| s.is_gone(e));
+    if !diverged() && !removed() || moved() {
         return false;
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
@@ -334,6 +338,18 @@ hooks! {
         forget(dir);
         // SAFETY: the caller's own arguments.
         unsafe { real!(closedir)(dir) }
+    }
+    unsafe fn rewinddir(dir: *mut DIR) -> () => my_rewinddir {
+        if let Some(e) = directory_of(dir) {
+            // SAFETY: the caller's stream.
+            let fd = unsafe { later::dirfd(dir) };
+            // From the beginning a stream shows what is there now.
+            if sys::seek(fd, 0, libc::SEEK_SET).is_ok() && reopened(fd, &e) {
+                forget(dir);
+            }
+        }
+        // SAFETY: the caller's own arguments.
+        unsafe { real!(rewinddir)(dir) }
     }
     unsafe fn readdir(dir: *mut DIR) -> *mut dirent => my_readdir {
         // SAFETY: the caller's own arguments.

@@ -8,7 +8,7 @@ use libc::{AT_FDCWD, size_t, ssize_t};
 use pyshm_format::Kind;
 
 use crate::fdlink;
-use crate::paths::{Answer, ask, bytes};
+use crate::paths::{Answer, absolute, ask, bytes};
 use crate::route::{PATH_MAX, Want};
 use crate::stage::stage;
 use crate::sys;
@@ -33,14 +33,31 @@ unsafe fn translate(buf: *mut c_char, n: usize) -> usize {
 ///
 /// # Safety
 /// `path` as in [`bytes`].
-unsafe fn is_kernel_link(path: *const c_char) -> bool {
+#[inline(never)]
+unsafe fn is_kernel_link(dirfd: c_int, path: *const c_char) -> bool {
     // SAFETY: by the caller's word.
     let Some(path) = (unsafe { bytes(path) }) else { return false };
+    let mut buf = [0; PATH_MAX];
+    let path = match path.first() {
+        Some(b'/') => path,
+        _ => match stage().and_then(|stage| absolute(stage, dirfd, path, false, &mut buf)) {
+            Some(abs) => abs.path,
+            None => return false,
+        },
+    };
     match fdlink::parse(path) {
         // Not one that the program opened by its staged name.
         Some(link) => link.is_redirected(),
-        None => path.starts_with(b"/proc/"),
+        None => path.starts_with(b"/proc/") || path.starts_with(b"//") || path.starts_with(b"/./"),
     }
+}
+
+/// Whether a link's text may be a staged name, or the beginning of one.
+fn may_be_staged(text: &[u8]) -> bool {
+    stage().is_some_and(|stage| {
+        let n = text.len().min(stage.dir().len());
+        text.get(..n) == stage.dir().get(..n)
+    })
 }
 
 /// As `readlink`, where what the kernel gave fills `buf[..size]` and may have more: a staged name is longer than the
@@ -81,12 +98,20 @@ unsafe fn readlink_at(
         ask(dirfd, path, false, Want::Attributes, |answer| match answer {
             Answer::Pass(dirfd, path) => {
                 let n = real(dirfd, path);
-                if n <= 0 || stage().is_none() || !is_kernel_link(path) {
+                if n <= 0
+                    || !may_be_staged(slice::from_raw_parts(buf.cast(), n as usize))
+                    || !is_kernel_link(dirfd, path)
+                {
                     n
-                } else if n as usize == size {
-                    whole(dirfd, path, buf, size).unwrap_or(n)
                 } else {
-                    translate(buf, n as usize) as ssize_t
+                    let len = if n as usize == size {
+                        whole(dirfd, path, buf, size).unwrap_or(n)
+                    } else {
+                        translate(buf, n as usize) as ssize_t
+                    };
+                    // Many programs clear the buffer before and put no NUL behind what they get.
+                    ptr::write_bytes(buf.offset(len), 0, (n - len) as usize);
+                    len
                 }
             }
             Answer::Absent(e) => sys::fail(e) as ssize_t,
@@ -115,7 +140,10 @@ unsafe fn realpath_as(
         ask(AT_FDCWD, path, true, Want::Attributes, |answer| match answer {
             Answer::Pass(_, path) => {
                 let r = real(path);
-                if !r.is_null() && is_kernel_link(path) {
+                if !r.is_null()
+                    && may_be_staged(core::ffi::CStr::from_ptr(r).to_bytes())
+                    && is_kernel_link(AT_FDCWD, path)
+                {
                     let n = translate(r, libc::strlen(r));
                     *r.add(n) = 0;
                 }

@@ -235,6 +235,8 @@ pub(super) fn again(
         Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
             let mut buf = [0; PATH_MAX];
             match stage.c_path_of_fd(fd, &mut buf) {
+                // Where what was opened is now, if anywhere, is not known; what took its name is not changed for it.
+                Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
                 // SAFETY: a C string of ours.
                 Some(path) => unsafe {
                     one(AT_FDCWD, path.as_ptr(), true, Names::Same, |_, p| by_path(p))

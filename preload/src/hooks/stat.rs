@@ -11,10 +11,21 @@ use core::ffi::{c_char, c_int, c_uint};
 use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use pyshm_format::{Entry, Kind, Stat};
 
-use crate::paths::{Answer, ask, bytes};
+use crate::paths::{Answer, ask, bytes, original};
 use crate::route::Want;
 use crate::stage::stage;
 use crate::sys;
+
+/// The flags that this file knows the meaning of; what others mean, or that there is none, the kernel says.
+const KNOWN_FLAGS: c_int =
+    AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_SYNC_TYPE;
+
+/// Whether statx takes these flags and this mask.
+fn is_known(flags: c_int, mask: c_uint) -> bool {
+    flags & !KNOWN_FLAGS == 0
+        && flags & libc::AT_STATX_SYNC_TYPE != libc::AT_STATX_SYNC_TYPE
+        && mask & libc::STATX__RESERVED as c_uint == 0
+}
 
 /// `struct stat` of an entry.
 fn fill(s: &Stat) -> libc::stat {
@@ -100,6 +111,12 @@ pub(super) unsafe fn stat_at(
     to: *mut libc::stat,
     flags: c_int,
 ) -> c_int {
+    let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
+    if flags & !KNOWN_FLAGS != 0 {
+        let empty = flags & AT_EMPTY_PATH != 0;
+        // SAFETY: by the caller's word.
+        return unsafe { original(dirfd, path, follow, empty, |d, p| kernel(d, p, to, flags)) };
+    }
     if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 {
         // SAFETY: by the caller's word.
         if unsafe { is_empty(path) } {
@@ -109,21 +126,15 @@ pub(super) unsafe fn stat_at(
     }
     // SAFETY: by the caller's word.
     unsafe {
-        ask(
-            dirfd,
-            path,
-            flags & AT_SYMLINK_NOFOLLOW == 0,
-            Want::Attributes,
-            |answer| match answer {
-                Answer::Pass(dirfd, path) => kernel(dirfd, path, to, flags),
-                Answer::Absent(e) => sys::fail(e),
-                Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),
-                Answer::Redirect(e) => {
-                    to.write(fill(&e.stat()));
-                    0
-                }
-            },
-        )
+        ask(dirfd, path, follow, Want::Attributes, |answer| match answer {
+            Answer::Pass(dirfd, path) => kernel(dirfd, path, to, flags),
+            Answer::Absent(e) => sys::fail(e),
+            Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),
+            Answer::Redirect(e) => {
+                to.write(fill(&e.stat()));
+                0
+            }
+        })
     }
 }
 
@@ -154,19 +165,64 @@ fn redo(stage: &crate::stage::Stage, fd: c_int, to: *mut libc::stat) {
         unsafe { to.write(fill(&e.stat())) };
         return;
     }
+    match diverged(stage, fd) {
+        // SAFETY: as above.
+        Some(Behind::Original(now)) => unsafe { to.write(now) },
+        // SAFETY: as above.
+        Some(Behind::Gone(was)) => unsafe { to.write(fill(&was)) },
+        None => {}
+    }
+}
+
+/// The same for statx.
+///
+/// # Safety
+/// The kernel has filled `to`.
+#[inline(never)]
+unsafe fn redo_x(stage: &crate::stage::Stage, fd: c_int, mask: c_uint, to: *mut libc::statx) {
+    // SAFETY: by the caller's word.
+    let put = |s: &Stat| unsafe { to.write(fill_x(s)) };
+    if let Some(e) = current(fd, None) {
+        return put(&e.stat());
+    }
+    match diverged(stage, fd) {
+        Some(Behind::Original(_)) => {
+            let mut buf = [0; crate::route::PATH_MAX];
+            let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return };
+            let (cwd, flags) = (AT_FDCWD as usize, AT_SYMLINK_NOFOLLOW as usize);
+            let a = [cwd, path.as_ptr() as usize, flags, mask as usize, to as usize, 0];
+            // SAFETY: a C string of ours; the kernel has written to `to` before. A failure leaves it as it is.
+            let _ = unsafe { sys::syscall(libc::SYS_statx, a) };
+        }
+        Some(Behind::Gone(was)) => put(&was),
+        None => {}
+    }
+}
+
+/// What stands behind the descriptor of an entry that diverged since it was opened.
+enum Behind {
+    /// The original, as it is now.
+    Original(libc::stat),
+    /// What the path no longer names.
+    Gone(Stat),
+}
+
+/// What the original of such a descriptor is now.
+#[inline(never)]
+fn diverged(stage: &crate::stage::Stage, fd: c_int) -> Option<Behind> {
     let mut buf = [0; crate::route::PATH_MAX];
-    // Diverged since it was opened: the original answers, if it is there.
-    let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return };
-    let a = [
-        AT_FDCWD as usize,
-        path.as_ptr() as usize,
-        to as usize,
-        AT_SYMLINK_NOFOLLOW as usize,
-        0,
-        0,
-    ];
-    // SAFETY: a C string of ours, and the kernel has just written to `to`. A failure leaves it as it is.
-    let _ = unsafe { sys::syscall(libc::SYS_newfstatat, a) };
+    let path = stage.c_path_of_fd(fd, &mut buf)?;
+    let e = stage.index().lookup(path.to_bytes())?;
+    let mut was = e.stat();
+    // SAFETY: a C string.
+    match unsafe { sys::lstat(path.as_ptr()) } {
+        Ok(now) if (now.st_dev, now.st_ino) == (was.dev, was.ino) => Some(Behind::Original(now)),
+        _ => {
+            // Another name may be left, nobody knows of how many.
+            was.nlink = if e.kind() == Kind::Directory { 0 } else { was.nlink.saturating_sub(1) };
+            Some(Behind::Gone(was))
+        }
+    }
 }
 
 exports! {
@@ -251,17 +307,21 @@ exports! {
             // SAFETY: the kernel checks the pointers.
             sys::ret(unsafe { sys::syscall(libc::SYS_statx, a) })
         };
+        let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
         // SAFETY: the caller's own arguments.
         unsafe {
+            if !is_known(flags, mask) {
+                return original(dirfd, path, follow, flags & AT_EMPTY_PATH != 0, kernel);
+            }
             if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 && is_empty(path) {
                 let r = kernel(dirfd, path);
                 let dev = || libc::makedev((*to).stx_dev_major, (*to).stx_dev_minor);
-                if r == 0 && stage().is_some_and(|s| s.dev == dev()) && let Some(e) = current(dirfd, None) {
-                    to.write(fill_x(&e.stat()));
+                if r == 0 && let Some(stage) = stage() && stage.dev == dev() {
+                    redo_x(stage, dirfd, mask, to);
                 }
                 return r;
             }
-            ask(dirfd, path, flags & AT_SYMLINK_NOFOLLOW == 0, Want::Attributes, |answer| match answer {
+            ask(dirfd, path, follow, Want::Attributes, |answer| match answer {
                 Answer::Pass(dirfd, path) => kernel(dirfd, path),
                 Answer::Absent(e) => sys::fail(e),
                 Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),

@@ -7,8 +7,9 @@ use libc::{AT_FDCWD, FILE};
 use crate::hooks::open::retry;
 use crate::mark::{self, Names};
 use crate::paths::{Answer, ask, bytes};
+use crate::promote::promote;
 use crate::route::Want;
-use crate::stage::mark_redirected;
+use crate::stage::{mark_redirected, stage};
 use crate::{later, sys};
 
 /// What a mode string means for the file.
@@ -81,11 +82,11 @@ hooks! {
     }
     unsafe fn freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE => my_freopen {
         // SAFETY: the caller's own arguments. A freopen that failed has closed its stream, so there is no second try.
-        unsafe { reopen(path, mode, |p| real!(freopen)(p, mode, file)) }
+        unsafe { reopen(path, mode, file, |p| real!(freopen)(p, mode, file)) }
     }
     unsafe fn freopen64(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE => my_freopen64 {
         // SAFETY: as above.
-        unsafe { reopen(path, mode, |p| real!(freopen64)(p, mode, file)) }
+        unsafe { reopen(path, mode, file, |p| real!(freopen64)(p, mode, file)) }
     }
 }
 
@@ -94,8 +95,13 @@ hooks! {
 unsafe fn reopen(
     path: *const c_char,
     mode: *const c_char,
+    file: *mut FILE,
     real: impl Fn(*const c_char) -> *mut FILE,
 ) -> *mut FILE {
+    if path.is_null() {
+        // SAFETY: by the caller's word.
+        return unsafe { reopen_same(mode, file, real) };
+    }
     // SAFETY: by the caller's word; the staged file is looked for first.
     unsafe {
         let staged_is_there =
@@ -106,5 +112,35 @@ unsafe fn reopen(
                 _ => true,
             });
         if staged_is_there { fopen_as(path, mode, real) } else { real(path) }
+    }
+}
+
+/// Without a path libc opens what the stream's descriptor stands for once more, by a name of the kernel's: that must not be
+/// the staged copy, which could be written.
+///
+/// # Safety
+/// As freopen.
+unsafe fn reopen_same(
+    mode: *const c_char,
+    file: *mut FILE,
+    real: impl Fn(*const c_char) -> *mut FILE,
+) -> *mut FILE {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let writes = bytes(mode).is_none_or(|letters| flags(letters) != libc::O_RDONLY);
+        if stage().is_some() && !file.is_null() {
+            let fd = later::fileno(file);
+            let refused = promote(fd).is_err();
+            if writes && refused {
+                // Closes the stream, as a failure must.
+                real(c"".as_ptr());
+                sys::set_errno(libc::EACCES);
+                return core::ptr::null_mut();
+            }
+            if writes {
+                mark::opened(fd);
+            }
+        }
+        real(core::ptr::null())
     }
 }

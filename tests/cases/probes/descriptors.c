@@ -199,3 +199,20 @@ PROBE(flags) {
     CALL(fcntl(fd, F_SETFL, O_NONBLOCK));
     CONTENTS(dup(fd));
 }
+
+/* Another directory took the name of one that is open. Where the first one is now nobody knows: nothing is done to the other. */
+PROBE(moved_directory) {
+    int d = open(P("d"), O_RDONLY | O_DIRECTORY);
+    CALL(rename(P("d"), P("moved")));
+    CALL(mkdir(P("d"), 0755));
+    write_file(P("d/other"), "another\n");
+    CALL(faccessat(d, "other", F_OK, 0));
+    OPEN(openat(d, "other", O_WRONLY | O_TRUNC));
+    CALL(unlinkat(d, "other", 0));
+    DIR *directory = fdopendir(d);
+    int names = 0;
+    for (struct dirent *entry; (entry = readdir(directory));)
+        names += !strcmp(entry->d_name, "b") || !strcmp(entry->d_name, "sub");
+    say("names %d", names);
+    listing(P("d"));
+}

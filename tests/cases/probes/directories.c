@@ -269,3 +269,46 @@ PROBE(traversing_in_the_directories) {
     TRAVERSES(fts64, FTS_PHYSICAL);
     say("%s", getcwd(NULL, 0));
 }
+
+/* How many names a stream still gives. */
+static int rest_of(DIR *directory) {
+    int n = 0;
+    while (readdir(directory))
+        n++;
+    return n;
+}
+
+PROBE(rewound) {
+    DIR *directory = opendir(P("full"));
+    say("names %d", rest_of(directory));
+    write_file(P("full/new"), "new\n");
+    rewinddir(directory);
+    say("after one was made %d", rest_of(directory));
+    CALL(unlink(P("full/1")));
+    CALL(unlink(P("full/2")));
+    rewinddir(directory);
+    say("after two were removed %d", rest_of(directory));
+    CALL(unlinkat(dirfd(directory), "new", 0));
+    closedir(directory);
+}
+
+/* A name is made between two calls: those that were given before are not given again. */
+PROBE(under_way) {
+    char buffer[80];
+    int fd = open(P("full"), O_RDONLY | O_DIRECTORY), times[128] = {0}, calls = 0;
+    for (ssize_t n; (n = getdents64(fd, buffer, sizeof buffer)) > 0;) {
+        for (ssize_t at = 0; at < n;) {
+            struct dirent64 *entry = (void *)(buffer + at);
+            times[*entry->d_name & 127]++;
+            at += entry->d_reclen;
+        }
+        if (++calls == 2)
+            write_file(P("full/new"), "new\n");
+    }
+    say("times %d %d %d %d %d", times['1'], times['2'], times['3'], times['l'], times['s']);
+    CALL(lseek(fd, 0, SEEK_SET));
+    int n = 0;
+    while (getdents64(fd, buffer, sizeof buffer) > 0)
+        n++;
+    say("from the beginning: some %d", n > 0);
+}

@@ -125,3 +125,14 @@ PROBE(of_the_kernel) {
         say("  %s", canonicalize_file_name(link));
     }
 }
+
+/* Many programs do this: clear the buffer, and put no NUL behind what they get. */
+PROBE(cleared_buffer) {
+    char name[64], text[PATH_MAX] = {0}, same[PATH_MAX] = {0};
+    int fd = open(P("a"), O_RDONLY);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    CALL(readlink(name, text, sizeof text - 1));
+    say("%s", text);
+    CALL(readlinkat(AT_FDCWD, name, same, sizeof same - 1));
+    say("%s", same);
+}

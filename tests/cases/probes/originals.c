@@ -419,3 +419,79 @@ PROBE(search_path) {
         if (!strncmp(info->dls_serpath[i].dls_name, M, strlen(M)) || strstr(info->dls_serpath[i].dls_name, "pyshm-"))
             say("%s", info->dls_serpath[i].dls_name);
 }
+
+/* A descriptor's name in other spellings: what is written by it is in the original. */
+static void by_spelling(const char *name) {
+    char text[8192] = {0};
+    struct stat s, t;
+    CALL(readlink(name, text, sizeof text - 1));
+    say("%s", text);
+    int fd = OPEN(open(name, O_WRONLY | O_APPEND));
+    CALL(write(fd, "+", 1));
+    CALL(fstat(fd, &s));
+    CALL(stat(P("a"), &t));
+    say("one file %d", same(&s, &t));
+    close(fd);
+}
+
+PROBE(other_spellings) {
+    char name[64];
+    int fd = open(P("a"), O_RDONLY), copy;
+    const char *const spellings[] = {"/proc/self/./fd/%d", "/proc//self/fd/%d", "//proc/self/fd//%d", "/dev/./fd/%d", NULL};
+    for (int i = 0; spellings[i]; i++) {
+        snprintf(name, sizeof name, spellings[i], fd);
+        by_spelling(name);
+    }
+    snprintf(name, sizeof name, "/proc/self/task/%d/fd/%d", getpid(), fd);
+    by_spelling(name);
+    CALL(chdir("/proc/self/fd"));
+    snprintf(name, sizeof name, "%d", fd);
+    by_spelling(name);
+    int links = OPEN(open("/proc/self/fd", O_RDONLY | O_DIRECTORY));
+    copy = OPEN(openat(links, name, O_WRONLY | O_APPEND));
+    CALL(write(copy, "+", 1));
+    CONTENTS(open(P("a"), O_RDONLY));
+}
+
+/* freopen without a name. */
+PROBE(reopened_stream) {
+    struct stat s, t;
+    FILE *file = freopen(NULL, "r+", fopen(P("a"), "r"));
+    say("%s", file ? "ok" : strerror(errno));
+    fputs("HELLO", file);
+    fflush(file);
+    CALL(fstat(fileno(file), &s));
+    CALL(stat(P("a"), &t));
+    say("one file %d", same(&s, &t));
+    CONTENTS(open(P("a"), O_RDONLY));
+    file = freopen(NULL, "r", fopen(P("d/b"), "r"));
+    CALL(fstat(fileno(file), &s));
+    CALL(stat(P("d/b"), &t));
+    say("one file %d", same(&s, &t));
+}
+
+/* What a descriptor is of is not what took its name. */
+PROBE(replaced) {
+    struct stat s, t;
+    struct statx x;
+    int fd = open(P("d/b"), O_RDONLY), removed = open(P("read-only"), O_RDONLY), changed = open(P("lib/os.py"), O_RDONLY);
+    CALL(stat(P("d/b"), &t));
+    write_file(P("new"), "another\n");
+    CALL(rename(P("new"), P("d/b")));
+    CALL(fstat(fd, &s));
+    say("as it was %d links %d size %d", s.st_ino == t.st_ino && s.st_dev == t.st_dev, (int)s.st_nlink, (int)s.st_size);
+    CALL(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x));
+    say("as it was %d links %d size %d", x.stx_ino == t.st_ino, x.stx_nlink, (int)x.stx_size);
+    fchmod(fd, 0604);
+    futimens(fd, (struct timespec[]){{1, 0}, {1, 0}});
+    CALL(stat(P("d/b"), &t));
+    say("mode %o", t.st_mode & 0777);
+    CALL(stat(P("read-only"), &t));
+    CALL(unlink(P("read-only")));
+    CALL(fstat(removed, &s));
+    say("as it was %d links %d", s.st_ino == t.st_ino && s.st_dev == t.st_dev, (int)s.st_nlink);
+    write_file(P("lib/os.py"), "longer than it was\n");
+    CALL(stat(P("lib/os.py"), &t));
+    CALL(statx(changed, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x));
+    say("one file %d size %d", x.stx_ino == t.st_ino, (int)x.stx_size);
+}

@@ -157,3 +157,39 @@ PROBE(mount_point) {
     CALL(stat(P("d"), &s));
     say("a mount point %d; one device inside %d", first.st_dev != above.st_dev, first.st_dev == s.st_dev);
 }
+
+/* What the kernel refuses whatever the path is, and a program asks to see what it knows. */
+PROBE(unknown_flags) {
+    struct stat s;
+    struct statx x;
+    const int unknown = 0x40000000;
+    CALL(fstatat(AT_FDCWD, P("a"), &s, unknown));
+    CALL(fstatat(AT_FDCWD, P("nope"), &s, unknown));
+    CALL(fstatat(AT_FDCWD, P("a"), &s, AT_SYMLINK_FOLLOW));
+    CALL(fstatat(AT_FDCWD, P("a"), &s, AT_NO_AUTOMOUNT));
+    CALL(fstatat(open(P("d"), O_RDONLY), "b", &s, unknown));
+    CALL(statx(AT_FDCWD, P("a"), unknown, STATX_ALL, &x));
+    CALL(statx(AT_FDCWD, P("a"), AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC, STATX_ALL, &x));
+    CALL(statx(AT_FDCWD, P("a"), AT_STATX_DONT_SYNC, STATX_ALL, &x));
+    CALL(statx(AT_FDCWD, P("a"), 0, 0x80000000, &x));
+    CALL(faccessat(AT_FDCWD, P("a"), R_OK, unknown));
+}
+
+/* Files of one size and one time: which one a descriptor is of shows in the inode number alone. */
+PROBE(alike) {
+    struct stat one, two, s;
+    CALL(stat(P("full/1"), &one));
+    CALL(stat(P("full/2"), &two));
+    int fd = open(P("full/1"), O_RDONLY);
+    CALL(fstat(fd, &s));
+    close(fd);
+    FILE *file = fopen(P("full/2"), "r");
+    say("one number %d", fileno(file) == fd);
+    CALL(fstat(fileno(file), &s));
+    say("the second %d", same(&s, &two));
+    fclose(file);
+    fd = open(P("full/1"), O_RDONLY);
+    dup2(open(P("full/2"), O_RDONLY), fd);
+    CALL(fstat(fd, &s));
+    say("the second %d", same(&s, &two));
+}

@@ -210,3 +210,21 @@ PROBE(not_searched) {
     OPEN(open(P("d/b"), O_RDONLY));
     CALL(chmod(P("full"), 0700));
 }
+
+/* Names that the kernel takes although they are too long as absolute ones. */
+PROBE(long_names) {
+    char name[PATH_MAX];
+    int n = 0;
+    struct stat s;
+    while (n < PATH_MAX - 10)
+        n += sprintf(name + n, "./");
+    CALL(chdir(P("d")));
+    strcpy(name + n, "b");
+    CALL(stat(name, &s));
+    CALL(unlink(name));
+    CALL(stat("b", &s));
+    strcpy(name + n, "new");
+    CALL(mkdir(name, 0755));
+    CALL(stat("new", &s));
+    listing(".");
+}
