@@ -31,17 +31,14 @@ pub enum Error {
         reason: String,
     },
     /// The stage or the bundle does not fit.
-    #[error(
-        "{path} has {free} free but {needed} are needed: free some, or choose another place with --root",
-        path = path.display(), free = crate::progress::bytes(*free), needed = crate::progress::bytes(*needed)
-    )]
+    #[error("{what} has {numbers}: {advice}, or choose another place with --root")]
     NoSpace {
-        /// The file system.
-        path: PathBuf,
-        /// Bytes that are free.
-        free: u64,
-        /// Bytes that would be written.
-        needed: u64,
+        /// The file system, or what else is limited.
+        what: String,
+        /// What is free and what is needed.
+        numbers: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// A file or directory cannot be made or written.
     #[error("failed to write {path}: {cause}", path = path.display())]
@@ -52,7 +49,11 @@ pub enum Error {
         cause: io::Error,
     },
     /// A directory in the root that is not ours alone, or another thing in its place.
-    #[error("{path} is not trusted: {reason}; choose another place with --root", path = path.display())]
+    #[error(
+        "{path} is not trusted: {reason}; choose another place, as --root /tmp, or --root with a private directory of \
+         yours in /dev/shm",
+        path = path.display()
+    )]
     Untrusted {
         /// Its name.
         path: PathBuf,

@@ -29,4 +29,5 @@ pub mod progress;
 pub mod python;
 pub mod run;
 pub mod runpath;
+pub mod settings;
 pub mod stage;

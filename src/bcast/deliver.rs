@@ -11,13 +11,14 @@ use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::time::Duration;
 
 use mpi::request::{Request, Scope, scope};
+use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Root};
 
 use super::asleep::Ending;
-use super::leaders::Leaders;
 use super::node::Node;
 use crate::bundle::Reader;
 use crate::error::{Error, Result};
+use crate::stage::pause;
 
 /// Bytes of a chunk; smaller ones cost bandwidth, larger ones memory.
 const CHUNK: usize = 4 << 20;
@@ -29,10 +30,10 @@ const WAITING: usize = 2;
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
 
-/// Delivers the bundle `name` of `length` bytes, which rank 0 takes from `reader`. What goes wrong with the node is the
+/// Delivers the bundle `name` of `length` bytes, which rank 0 of `comm` takes from `reader`. What goes wrong with the node is the
 /// node's; the error is rank 0's, when all have to stop.
 pub(super) fn bundle(
-    leaders: &Leaders,
+    comm: &SimpleCommunicator,
     ending: &Ending,
     node: &mut Node,
     name: &Path,
@@ -41,7 +42,7 @@ pub(super) fn bundle(
 ) -> Result<()> {
     let (to, chunks) = mpsc::sync_channel(WAITING);
     let refused = AtomicBool::new(false);
-    let root = leaders.is_root();
+    let root = comm.rank() == 0;
     let (delivered, unpacked) = std::thread::scope(|threads| {
         let unpacking = node.building().map(|build| {
             let refused = &refused;
@@ -53,7 +54,7 @@ pub(super) fn bundle(
         });
         let mut source =
             reader.map(|reader| Source { reader, ending, refused: &refused, failed: None });
-        let complete = broadcast(leaders, length, source.as_mut(), to);
+        let complete = broadcast(comm, length, source.as_mut(), to);
         let unpacked = unpacking.and_then(|thread| thread.join().ok());
         let failed = source.and_then(|source| source.failed);
         (failed.map_or(Ok(complete), Err), unpacked)
@@ -87,6 +88,7 @@ impl Source<'_> {
     fn next(&mut self, length: usize) -> Vec<u8> {
         let mut chunk = Vec::with_capacity(length + 1);
         while chunk.len() < length && self.goes_on() {
+            pause::at("read");
             match self.reader.read_chunk(length - chunk.len()) {
                 Ok(Some(bytes)) if chunk.is_empty() && bytes.len() == length => chunk = bytes,
                 Ok(Some(bytes)) => chunk.extend_from_slice(&bytes),
@@ -113,12 +115,12 @@ impl Source<'_> {
 
 /// Broadcasts all chunks and hands them on; `false` when rank 0 has stopped.
 fn broadcast(
-    leaders: &Leaders,
+    comm: &SimpleCommunicator,
     length: u64,
     mut source: Option<&mut Source<'_>>,
     to: SyncSender<Vec<u8>>,
 ) -> bool {
-    let root = leaders.comm.process_at_rank(0);
+    let root = comm.process_at_rank(0);
     let mut sizes = (0..length.div_ceil(CHUNK as u64))
         .map(|i| (length - i * CHUNK as u64).min(CHUNK as u64) as usize);
     let mut fill = |source: &mut Option<&mut Source<'_>>| -> Vec<Vec<u8>> {
@@ -138,6 +140,7 @@ fn broadcast(
             let start = |chunk| Some(root.immediate_broadcast_into(scope, chunk));
             let mut requests: Vec<_> =
                 current.iter_mut().map(|chunk| start(&mut chunk[..])).collect();
+            pause::at("broadcast");
             for chunk in arrived.drain(..) {
                 hand_on(chunk, &mut to, &mut || poll(&mut requests));
             }

@@ -96,6 +96,12 @@ impl Leaders {
         self.comm.size() as usize
     }
 
+    /// Those that are `in_it`, in the same order, as one of them sees them; `None` for the others.
+    pub fn among(&self, in_it: bool) -> Option<SimpleCommunicator> {
+        let color = if in_it { Color::with_value(0) } else { Color::undefined() };
+        self.comm.split_by_color_with_key(color, self.comm.rank())
+    }
+
     /// Whether it is true on all nodes.
     pub fn all(&self, mine: bool) -> bool {
         self.sum(u64::from(mine)) == self.comm.size() as u64
@@ -113,6 +119,14 @@ impl Leaders {
         let mut most = 0;
         self.comm.all_reduce_into(&mine, &mut most, SystemOperation::max());
         most
+    }
+
+    /// Whether this is the first one of those that `may`.
+    pub fn is_first(&self, may: bool) -> bool {
+        let mine = if may { self.comm.rank() } else { i32::MAX };
+        let mut first = i32::MAX;
+        self.comm.all_reduce_into(&mine, &mut first, SystemOperation::min());
+        may && first == mine
     }
 
     /// The largest number of seconds of all nodes.

@@ -1,7 +1,8 @@
 //! `pyshm-bcast`: the staging step of a job on several nodes, one process on each.
 //!
-//! Rank 0 alone opens the bundles, each exactly once, and broadcasts them among one leader per node; every leader
-//! unpacks what arrives and publishes its node's stage. Then all sleep until rank 0's standard input ends, purge, and
+//! The leaders say which of them have the stage from an earlier step. For those that do not, rank 0 alone opens the
+//! bundles, each exactly once, and broadcasts them among one leader per node; every leader unpacks what arrives and
+//! publishes its node's stage. Then all sleep until rank 0's standard input ends, purge, and
 //! exit. What happened is said by rank 0 as [`Event`]s, one JSON object a line.
 //!
 //! What must stay true: every leader takes part in every collective operation in the same order, whatever has gone
@@ -12,6 +13,7 @@ mod asleep;
 mod deliver;
 mod leaders;
 mod node;
+mod reuse;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,11 +23,11 @@ use clap::Parser;
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::bundle::Reader;
+use crate::bundle::{Manifest, Reader};
 use crate::error::{Error, Result};
 use crate::run::events::{Event, Ready};
 use crate::run::{cleanup, job};
-use crate::stage::{self, BuildOptions, Place, Runtime, StageId};
+use crate::stage::{self, BuildOptions, Identity, Place, Runtime, StageId};
 use asleep::Ending;
 use leaders::Leaders;
 use node::Node;
@@ -52,6 +54,12 @@ pub struct Cli {
     /// Leave the stage on the nodes
     #[arg(long)]
     keep: bool,
+    /// Bytes that stay free on each node
+    #[arg(long, value_name = "BYTES")]
+    reserve: Option<u64>,
+    /// The bundles are as their prefixes are now: do not compare them
+    #[arg(long)]
+    fresh: bool,
     /// Stage only bundles that cover one of these paths
     #[arg(long = "interest", value_name = "PATH")]
     interests: Vec<PathBuf>,
@@ -66,7 +74,14 @@ enum Plan {
     /// Every node has the stage.
     Reuse,
     /// These bundles come, with their names for messages and their lengths.
-    Deliver(Vec<(PathBuf, u64)>),
+    Deliver {
+        /// The bundles.
+        bundles: Vec<(PathBuf, u64)>,
+        /// Bytes that all their files take.
+        bytes: u64,
+        /// Number of all their paths.
+        entries: u64,
+    },
     /// No bundle covers anything the job uses.
     Nothing,
     /// Nothing can be delivered; rank 0 has said why.
@@ -89,6 +104,7 @@ pub fn main() -> ExitCode {
     }
     cleanup::on_orphaned();
     cleanup::spread();
+    stage::interleave::this_thread();
     match leaders::join(cli.nodes) {
         Err(error) => {
             warn_line!("pyshm-bcast: {error}");
@@ -108,8 +124,8 @@ pub fn main() -> ExitCode {
 /// Removes from this node what nobody uses.
 fn sweep(root: &Path) -> Result<()> {
     let place = Place::open(root)?;
+    let removed = stage::collect_garbage(&place, &[]).map(drop);
     job::sweep(&place);
-    let removed = stage::collect_garbage(&place).map(drop);
     place.tidy();
     removed
 }
@@ -143,9 +159,14 @@ fn work(cli: &Cli, leaders: &Leaders) {
 fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>> {
     let begun = Instant::now();
     let id = StageId::parse(&cli.id)?;
-    let options = BuildOptions { threads: cli.threads, interests: None, keep: cli.keep };
+    // One that is missing is said when it is opened.
+    let identities = || cli.bundles.iter().filter_map(|b| Identity::of(b).ok()).collect::<Vec<_>>();
+    let identities = leaders.share(leaders.is_root().then(identities))?;
+    let (threads, keep, reserve) = (cli.threads, cli.keep, cli.reserve);
+    let options = BuildOptions { threads, keep, reserve, identities, ..BuildOptions::default() };
     let mut node = Node::prepare(&cli.root, &id, options);
-    let all_have_it = leaders.all(node.has_stage());
+    let reused = leaders.sum(u64::from(node.has_stage())) as usize;
+    let all_have_it = reused == leaders.count();
 
     let mut source = match (leaders.is_root(), all_have_it) {
         (true, false) => Source::open(cli).map(Some),
@@ -154,7 +175,7 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
     let plan = leaders.share(leaders.is_root().then(|| match (&source, all_have_it) {
         (_, true) => Plan::Reuse,
         (Ok(Some(source)), _) if source.readers.is_empty() => Plan::Nothing,
-        (Ok(Some(source)), _) => Plan::Deliver(source.list()),
+        (Ok(Some(source)), _) => source.plan(),
         _ => Plan::Stop,
     }))?;
     if leaders.is_root()
@@ -172,14 +193,21 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
             return Ok(None);
         }
         Plan::Reuse => Vec::new(),
-        Plan::Deliver(bundles) => bundles,
+        Plan::Deliver { bundles, bytes, entries } => {
+            node.check_space(bytes, entries);
+            bundles
+        }
     };
     let source = source.as_mut().ok().and_then(Option::as_mut);
-    let mut ready = Ready { stage: node.stage_dir(), nodes: leaders.count(), ..Ready::default() };
+    let nodes = leaders.count();
+    let mut ready = Ready { stage: node.stage_dir(), nodes, reused, ..Ready::default() };
     if all_have_it {
         node.hold(cli.keep);
     } else {
         ready = deliver_all(cli, leaders, ending, &mut node, &bundles, source, ready)?;
+    }
+    if reused > 0 {
+        ready.changed = reuse::agree(leaders, &mut node, !cli.fresh);
     }
     ready.unpack_seconds = leaders.slowest(begun.elapsed().as_secs_f64());
     ready.staged = leaders.sum(u64::from(node.is_staged())) as usize;
@@ -214,9 +242,15 @@ fn deliver_all(
         trampoline: leaders
             .share_bytes(source.as_mut().map(|s| std::mem::take(&mut s.runtime.trampoline))),
     };
-    for (i, (name, length)) in bundles.iter().enumerate() {
+    // Nodes that have the stage stay out of it; rank 0 reads, whether it needs the bundle or not.
+    let receivers = leaders.among(leaders.is_root() || node.building().is_some());
+    // Where it fits nowhere, nothing is read.
+    let wanted = leaders.most(u64::from(node.building().is_some())) > 0;
+    for (i, (name, length)) in bundles.iter().enumerate().filter(|_| wanted) {
         let reader = source.as_mut().map(|s| &mut s.readers[i]);
-        let delivered = deliver::bundle(leaders, ending, node, name, *length, reader);
+        let delivered = receivers
+            .as_ref()
+            .map_or(Ok(()), |comm| deliver::bundle(comm, ending, node, name, *length, reader));
         // Rank 0 knows whether going on makes sense: what is wrong with a bundle is wrong on every node.
         let why = delivered.err().inspect(|error| ending.say(&Event::failed(error)));
         if leaders.share(leaders.is_root().then_some(why.is_some()))? {
@@ -251,7 +285,12 @@ impl Source {
         Ok(Self { readers, runtime })
     }
 
-    fn list(&self) -> Vec<(PathBuf, u64)> {
-        self.readers.iter().map(|r| (r.path().to_path_buf(), r.len())).collect()
+    fn plan(&self) -> Plan {
+        let manifests = || self.readers.iter().map(Reader::manifest);
+        Plan::Deliver {
+            bundles: self.readers.iter().map(|r| (r.path().to_path_buf(), r.len())).collect(),
+            bytes: manifests().map(Manifest::unpacked_bytes).sum(),
+            entries: manifests().map(|m| m.entries.len() as u64).sum(),
+        }
     }
 }

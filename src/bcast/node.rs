@@ -63,11 +63,22 @@ impl Node {
 
     /// Whether the launcher will find the program to start here, in a stage or in a hollow one.
     pub fn has_trampoline(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| Stage::find(place, &self.id).is_some())
+        self.place.as_ref().is_some_and(|place| matches!(Stage::find(place, &self.id), Ok(Some(_))))
     }
 
     pub fn stage_dir(&self) -> PathBuf {
         self.dir.clone()
+    }
+
+    /// The published stage.
+    pub fn stage(&self) -> Option<Stage> {
+        let place = self.place.as_ref().filter(|_| self.is_staged())?;
+        Stage::find(place, &self.id).ok().flatten()
+    }
+
+    /// The stage cannot be used after all: ranks of this node run from the shared file system.
+    pub fn distrust(&mut self, error: Error) {
+        self.state = State::Failed(error);
     }
 
     pub fn unpacked_bytes(&self) -> u64 {
@@ -79,6 +90,14 @@ impl Node {
         match &mut self.state {
             State::Building(build) => Some(build),
             _ => None,
+        }
+    }
+
+    /// Checks that what comes will fit, before its first byte.
+    pub fn check_space(&mut self, bytes: u64, entries: u64) {
+        let checked = self.building().map_or(Ok(()), |build| build.check_space(bytes, entries));
+        if let Err(error) = checked {
+            self.state = State::Failed(error);
         }
     }
 
@@ -136,11 +155,11 @@ impl Node {
 }
 
 fn begin(place: &Place, id: &StageId, options: BuildOptions) -> Result<State> {
-    if let Some(stage) = Stage::find(place, id).filter(|stage| !stage.is_hollow()) {
+    if let Some(stage) = Stage::find(place, id)?.filter(|stage| !stage.is_hollow()) {
         return Ok(State::There(stage));
     }
+    stage::collect_garbage(place, &options.identities)?;
     job::sweep(place);
-    stage::collect_garbage(place)?;
     Ok(State::Building(Box::new(StageBuild::begin(place, id, options)?)))
 }
 

@@ -27,7 +27,7 @@ pub use prune::{PruneOptions, list, prune};
 
 use crate::bundle::{Manifest, Mode, PackOptions, PrefixSpec, pack};
 use crate::error::{Error, Result};
-use crate::progress;
+use crate::{progress, settings};
 use entry::Entry;
 use lock::Lock;
 
@@ -45,6 +45,10 @@ pub fn directory() -> Result<PathBuf> {
     let found = variable("PYSHM_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|d| d.join("pyshm")))
         .or_else(|| variable("HOME").map(|d| d.join(".cache/pyshm")));
+    if let Some(named) = variable("PYSHM_CACHE").filter(|d| !d.is_absolute()) {
+        let text = format!("PYSHM_CACHE is '{}', which is no absolute path", named.display());
+        return Err(Error::Usage(text));
+    }
     let missing = || {
         Error::Usage(
             "failed to find the cache's directory: set PYSHM_CACHE or HOME to an absolute path"
@@ -82,10 +86,7 @@ pub fn parse_size(text: &str) -> Result<u64> {
 /// # Errors
 /// As [`parse_size`].
 pub fn cap() -> Result<u64> {
-    match std::env::var("PYSHM_CACHE_MAX") {
-        Ok(text) if !text.trim().is_empty() => parse_size(&text),
-        _ => Ok(DEFAULT_CAP),
-    }
+    Ok(settings::size("PYSHM_CACHE_MAX")?.unwrap_or(DEFAULT_CAP))
 }
 
 /// A bundle in the cache.

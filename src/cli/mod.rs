@@ -3,16 +3,16 @@
 
 mod bundle;
 mod cache;
+mod nodes;
 mod stage;
+mod status;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::error::Result;
-
-/// Where stages go unless `--root` says otherwise.
-pub const DEFAULT_ROOT: &str = "/dev/shm";
+use crate::settings;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -20,6 +20,7 @@ Examples:
   pyshm inspect science.tar.zst                        what is in it
   pyshm stage -b science.tar.zst                       stage it on this node, print where
   pyshm status                                         what is staged here
+  pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job
   pyshm unstage --all                                  remove it
 A job needs none of these: see 'pyshm-run --help'.
 
@@ -46,7 +47,7 @@ enum Command {
     /// Remove stages from this node
     Unstage(stage::Unstage),
     /// Show the stages of this node
-    Status(stage::Status),
+    Status(status::Status),
     /// Remove what crashed or killed jobs left on this node
     Gc(stage::Gc),
     /// List and prune the bundles that pyshm-run made by itself
@@ -57,7 +58,7 @@ enum Command {
 /// Runs `pyshm` with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    match settings::check().and_then(|()| run(Cli::parse().command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             warn_line!("pyshm: {error}");

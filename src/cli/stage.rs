@@ -1,16 +1,18 @@
-//! `pyshm stage`, `pyshm unstage`, `pyshm status` and `pyshm gc`.
+//! `pyshm stage`, `pyshm unstage` and `pyshm gc`.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{DEFAULT_ROOT, print_json};
+use super::nodes::{self, AllNodes};
+use super::print_json;
 use crate::error::{Error, Result};
-use crate::progress;
 use crate::run::{cleanup, job};
+use crate::settings;
 use crate::stage::local::stage_here;
 use crate::stage::{self, BuildOptions, Place, Stage, StageId};
 
@@ -21,7 +23,7 @@ pub struct StageCommand {
     #[arg(short, long = "bundle", value_name = "FILE", required = true)]
     bundles: Vec<PathBuf>,
     /// The node-local file system to stage in
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_ROOT)]
+    #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     root: PathBuf,
     /// Threads that decompress and write (0: as many as this process may use, at most six)
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -37,7 +39,13 @@ impl StageCommand {
         let place = Place::open(&self.root)?;
         cleanup::register_place(&place);
         cleanup::on_signals(&[SIGINT, SIGTERM, SIGHUP])?;
-        let options = BuildOptions { threads: self.threads, interests: None, keep: true };
+        stage::interleave::this_thread();
+        let options = BuildOptions {
+            threads: self.threads,
+            keep: true,
+            reserve: settings::reserve()?,
+            ..BuildOptions::default()
+        };
         let staged =
             stage_here(&place, &id, &self.bundles, options).inspect_err(|_| place.tidy())?;
         let Some(staged) = staged else { return Ok(()) };
@@ -45,6 +53,7 @@ impl StageCommand {
             return print_json(&json!({
                 "stage": staged.stage.dir, "bundle_bytes": staged.bundle_bytes,
                 "unpacked_bytes": staged.unpacked_bytes, "seconds": staged.seconds,
+                "changed": staged.changed,
             }));
         }
         print_line!("{}", staged.stage);
@@ -65,82 +74,58 @@ pub struct Unstage {
     #[arg(long)]
     force: bool,
     /// The node-local file system they are in
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_ROOT)]
+    #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     root: PathBuf,
+    #[command(flatten)]
+    nodes: AllNodes,
 }
 
 impl Unstage {
     pub(super) fn run(self) -> Result<()> {
+        let mut words: Vec<OsString> =
+            vec!["unstage".into(), "--root".into(), self.root.clone().into()];
+        words.extend(self.all.then(|| "--all".into()));
+        words.extend(self.force.then(|| "--force".into()));
+        words.extend(self.stages.iter().map(OsString::from));
+        if self.nodes.run(&words)?.is_some() {
+            return Ok(());
+        }
         let place = Place::open(&self.root)?;
-        let stages = if self.all { place.stages()? } else { self.named(&place)? };
+        let removed = self.remove(&place);
+        place.tidy();
+        removed
+    }
+
+    fn remove(&self, place: &Place) -> Result<()> {
+        let stages = if self.all { place.stages()? } else { self.named(place)? };
         for stage in stages {
             let name = stage.to_string();
             if self.force {
                 stage.purge()?;
-            } else if !stage.purge_unused()? {
+                continue;
+            }
+            stage.check()?;
+            if !stage.purge_unused()? {
                 let text =
                     format!("{name} is in use: wait for its job, or remove it anyway with --force");
                 return Err(Error::TryAgain(text));
             }
         }
-        place.tidy();
         Ok(())
     }
 
     fn named(&self, place: &Place) -> Result<Vec<Stage>> {
         let find = |name: &PathBuf| {
             let digits = name.file_name().unwrap_or_default().to_string_lossy();
-            let missing = || Error::read("stage", name)(std::io::ErrorKind::NotFound.into());
-            Stage::find(place, &StageId::parse(&digits)?).ok_or_else(missing)
+            let id = StageId::parse(&digits)?;
+            // By its name, whatever stands there: --force removes what is no stage as well.
+            let known = place.stages()?.into_iter().find(|stage| stage.id == id);
+            known.ok_or_else(|| {
+                let cause = "there is none of this name: 'pyshm status' lists those that are there";
+                Error::read("stage", &place.stage_dir(&id))(std::io::Error::other(cause))
+            })
         };
         self.stages.iter().map(find).collect()
-    }
-}
-
-/// `pyshm status`
-#[derive(Debug, Args)]
-pub struct Status {
-    /// The node-local file system to look in
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_ROOT)]
-    root: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-impl Status {
-    pub(super) fn run(self) -> Result<()> {
-        let place = Place::open(&self.root)?;
-        let stages = place.stages()?;
-        if self.json {
-            let shown = |stage: &Stage| {
-                let (answered, passed) = stage.counters();
-                json!({
-                    "stage": stage.dir, "in_use": stage.in_use(), "hollow": stage.is_hollow(),
-                    "info": stage.info().ok(), "answered": answered, "passed": passed,
-                })
-            };
-            return print_json(&stages.iter().map(shown).collect::<Vec<_>>());
-        }
-        if stages.is_empty() {
-            print_line!("nothing is staged in {}", self.root.display());
-        }
-        for stage in &stages {
-            let state = if stage.in_use() { "in use" } else { "not in use" };
-            print_line!("{stage}  {state}");
-            let Ok(info) = stage.info() else { continue };
-            for prefix in &info.prefixes {
-                print_line!("  {}", prefix.display());
-            }
-            let (answered, passed) = stage.counters();
-            print_line!(
-                "  {} paths, {}; {answered} operations answered here, {passed} passed on",
-                info.entries,
-                progress::bytes(info.unpacked_bytes)
-            );
-        }
-        place.tidy();
-        Ok(())
     }
 }
 
@@ -148,15 +133,25 @@ impl Status {
 #[derive(Debug, Args)]
 pub struct Gc {
     /// The node-local file system to clean
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_ROOT)]
+    #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     root: PathBuf,
+    #[command(flatten)]
+    nodes: AllNodes,
 }
 
 impl Gc {
     pub(super) fn run(self) -> Result<()> {
+        if let Some(text) =
+            self.nodes.run(&["gc".into(), "--root".into(), self.root.clone().into()])?
+        {
+            print_line!("{}", text.trim_end());
+            return Ok(());
+        }
         let place = Place::open(&self.root)?;
-        for removed in stage::collect_garbage(&place)? {
-            print_line!("{}", removed.display());
+        let node =
+            if self.nodes.name_node { format!("{}: ", nodes::name()) } else { String::new() };
+        for removed in stage::collect_garbage(&place, &[])? {
+            print_line!("{node}{}", removed.display());
         }
         job::sweep(&place);
         place.tidy();

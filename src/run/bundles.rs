@@ -19,6 +19,8 @@ pub struct Chosen {
     pub bundles: Vec<PathBuf>,
     /// What a bundle must cover to be staged; `None` where that is decided already.
     pub interests: Option<Vec<PathBuf>>,
+    /// The bundles were compared with their prefixes just now.
+    pub fresh: bool,
     /// Keeps bundles of the cache while they are read.
     pub uses: Vec<Use>,
 }
@@ -46,7 +48,7 @@ fn explicit(named: &[PathBuf], program: Option<&Path>) -> Result<Chosen> {
     let bundles = named.iter().map(absolute).collect::<Result<Vec<_>>>()?;
     let interests = interests(program);
     let id = stage_id(&bundles, &interests)?;
-    Ok(Chosen { id, bundles, interests: Some(interests), uses: Vec::new() })
+    Ok(Chosen { id, bundles, interests: Some(interests), fresh: false, uses: Vec::new() })
 }
 
 /// Of several bundles only some may be staged, so that what they are staged for is part of the name.
@@ -91,7 +93,7 @@ fn automatic(
         return Ok(Err(why));
     }
     let id = StageId::of_bundles(&bundles)?;
-    Ok(Ok(Chosen { id, bundles, interests: None, uses }))
+    Ok(Ok(Chosen { id, bundles, interests: None, fresh: true, uses }))
 }
 
 /// Paths that the job will use: its program, and what the environment's variables name.

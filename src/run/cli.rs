@@ -29,6 +29,9 @@ and with --no-fallback, where staging failed:
 
 Environment:
   PYSHM_CACHE, PYSHM_CACHE_MAX   the cache of bundles (~/.cache/pyshm) and its size (20GB)
+  PYSHM_ROOT                     the default of --root
+  PYSHM_RESERVE                  what stays free in the nodes' memory for MPI and the application (a 16th of the root's
+                                 size, at least 64 MB and at most 4 GB)
   PYSHM_WAIT                     seconds to wait for MPI, or for the rank that stages (300)
   PYSHM_BCAST                    the broadcast helper, if not the installed one for the launcher's MPI
   PYSHM_BCAST_LAUNCH             the command that starts one process on each of the job's nodes, for commands that
@@ -45,7 +48,7 @@ pub struct Cli {
     pub bundles: Vec<PathBuf>,
 
     /// Directory in the nodes' memory where stages lie
-    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     pub root: PathBuf,
 
     /// How ranks come to use the stage: by the shim, by environment variables only, or not at all

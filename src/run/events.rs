@@ -52,6 +52,9 @@ pub struct Prepared {
     pub bundles: Vec<PathBuf>,
     /// Only bundles that cover one of these are staged; `None` stages all.
     pub interests: Option<Vec<PathBuf>>,
+    /// They were compared with their prefixes just now.
+    #[serde(default)]
+    pub fresh: bool,
 }
 
 /// What was staged.
@@ -71,6 +74,12 @@ pub struct Ready {
     pub broadcast_seconds: f64,
     /// Seconds until the stage was published, the slowest node's.
     pub unpack_seconds: f64,
+    /// Nodes where the stage was there already.
+    #[serde(default)]
+    pub reused: usize,
+    /// Paths that have changed since the bundles were packed, where a stage was there; ranks find the originals.
+    #[serde(default)]
+    pub changed: u64,
     /// What went wrong on single nodes, each with the node's name.
     pub failures: Vec<String>,
 }

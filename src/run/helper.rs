@@ -15,10 +15,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::events::{Event, Prepared, Ready};
 use super::hold::Hold;
-use super::{bundles, cleanup, command};
+use super::{bundles, cleanup, command, job};
 use crate::error::{Error, Result};
+use crate::settings;
 use crate::stage::local::stage_here;
-use crate::stage::{BuildOptions, Place};
+use crate::stage::{BuildOptions, Place, interleave};
 
 /// The first argument that makes `pyshm-run` a helper.
 pub const ARGUMENT: &str = "__helper";
@@ -80,6 +81,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
         signal_hook::low_level::exit(0);
     });
     cleanup::spread();
+    interleave::this_thread();
     // Kept until the end: marks of use in the cache.
     let kept = work(&request);
     if let Err(error) = &kept {
@@ -110,17 +112,25 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     };
     if !request.stage {
         let id = chosen.id.to_string();
-        Event::Prepared(Prepared { id, bundles: chosen.bundles, interests: chosen.interests })
-            .say();
+        let (bundles, interests, fresh) = (chosen.bundles, chosen.interests, chosen.fresh);
+        Event::Prepared(Prepared { id, bundles, interests, fresh }).say();
         return Ok(chosen.uses);
     }
     let place = Place::open(&request.root)?;
     cleanup::register_place(&place);
-    let options =
-        BuildOptions { threads: request.threads, interests: chosen.interests, keep: request.keep };
+    let options = BuildOptions {
+        threads: request.threads,
+        interests: chosen.interests,
+        keep: request.keep,
+        fresh: chosen.fresh,
+        reserve: settings::reserve()?,
+        ..BuildOptions::default()
+    };
     let Some(staged) = stage_here(&place, &chosen.id, &chosen.bundles, options)? else {
         return Err(covers_nothing(&chosen.bundles));
     };
+    // Of stages that are gone now.
+    job::sweep(&place);
     cleanup::keep(Hold::take(&place, &staged.stage, request.keep)?);
     let ready = Ready {
         stage: staged.stage.dir.clone(),
@@ -130,6 +140,8 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
         unpacked_bytes: staged.unpacked_bytes,
         broadcast_seconds: 0.0,
         unpack_seconds: staged.seconds,
+        reused: usize::from(staged.bundle_bytes == 0),
+        changed: staged.changed,
         failures: Vec::new(),
     };
     // Its own lease would say for ever that the stage is in use.

@@ -24,7 +24,7 @@ impl Hold {
         let lease = stage.lease()?;
         // A stage that was just built brings a lease of its own; found again, it has none.
         let gone = || Error::TryAgain(format!("the stage {stage} is gone: try again"));
-        let stage = Stage::find(place, &stage.id).ok_or_else(gone)?;
+        let stage = Stage::find(place, &stage.id)?.ok_or_else(gone)?;
         if keep {
             stage.keep()?;
         }

@@ -5,7 +5,6 @@
 //! ranks. One small file in the user's place holds the record; its lock dies with its holder.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -246,14 +245,6 @@ fn local_size_of(variable: &dyn Fn(&str) -> Option<String>) -> Option<usize> {
         hosts::repeated(&variable("SLURM_STEP_TASKS_PER_NODE")?)?.get(node).copied()
     };
     number("MPI_LOCALNRANKS").or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE")).or_else(slurm)
-}
-
-/// The limit on waiting, from `PYSHM_WAIT`.
-#[must_use]
-pub fn patience() -> Duration {
-    let seconds =
-        std::env::var_os("PYSHM_WAIT").and_then(|v| OsStr::to_str(&v)?.trim().parse().ok());
-    Duration::from_secs(seconds.unwrap_or(300))
 }
 
 #[cfg(test)]

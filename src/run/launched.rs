@@ -18,9 +18,9 @@ use super::hold::Hold;
 use super::launchers::{self, Family, Nodes, Plan, World};
 use super::signals::Inbox;
 use super::step::Step;
-use super::{command, give_up, job, local, staged_command, summary};
+use super::{command, give_up, local, staged_command, summary};
 use crate::error::{Error, Result};
-use crate::install;
+use crate::{install, settings};
 
 /// How long cleaning up behind a step may take.
 const SWEEPING: Duration = Duration::from_secs(3);
@@ -94,6 +94,7 @@ pub fn is_overridden(world: &World) -> bool {
 
 /// Stages; `None` when there is nothing to stage.
 fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
+    settings::check()?;
     let here = plan.nodes == Nodes::Here;
     // Before anything is made: without it the work would be for nothing.
     let helper = if here { None } else { Some(helper(plan)?) };
@@ -147,11 +148,17 @@ fn broadcast(
     let sweeper = Sweeper::new(cli, plan, helper);
     let mut command = sweeper.helper();
     command.args(["--id", &prepared.id, "--threads", &cli.threads.to_string()]);
+    // By name: not every launcher hands variables on.
+    if let Some(reserve) = settings::reserve()? {
+        command.args(["--reserve", &reserve.to_string()]);
+    }
     if let Some(nodes) = plan.promised {
         command.args(["--nodes", &nodes.to_string()]);
     }
-    if cli.keep {
-        command.arg("--keep");
+    for (option, given) in [("--keep", cli.keep), ("--fresh", prepared.fresh)] {
+        if given {
+            command.arg(option);
+        }
     }
     for path in prepared.interests.iter().flatten() {
         command.arg("--interest").arg(path);
@@ -192,7 +199,7 @@ fn broadcast(
 }
 
 fn until_ready(step: &mut Step, prepared: &Prepared, inbox: &Inbox) -> Result<Ready> {
-    let mut limit = Some(job::patience());
+    let mut limit = Some(settings::wait()?);
     loop {
         match step.wait(inbox, limit)? {
             // MPI works: from here on it takes as long as it takes.

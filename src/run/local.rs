@@ -16,6 +16,7 @@ use super::signals::Inbox;
 use super::step::Step;
 use super::{give_up, staged_command, summary};
 use crate::error::{Error, Result};
+use crate::settings;
 use crate::stage::{Place, Stage, StageId};
 
 /// How long the last one out waits for ranks that the launcher said would come.
@@ -66,7 +67,8 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
     let plain = |e| (e, None);
     let place = Place::open(&cli.root).map_err(plain)?;
     let key = job::key(cli);
-    let patience = job::patience();
+    // Nonsense in it is said by the one that leads.
+    let patience = settings::wait().unwrap_or(Duration::from_secs(300));
     let locked = Locked::take(&place, &key, patience).map_err(plain)?.ok_or_else(|| {
         let seconds = patience.as_secs();
         plain(Error::TryAgain(format!(
@@ -76,8 +78,9 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
     let mut record = locked.read();
     let known =
         record.as_ref().and_then(|r| r.stage.clone()).and_then(|id| StageId::parse(&id).ok());
-    let mut hold =
-        known.as_ref().and_then(|id| Hold::take(&place, &Stage::find(&place, id)?, cli.keep).ok());
+    let mut hold = known
+        .as_ref()
+        .and_then(|id| Hold::take(&place, &Stage::find(&place, id).ok()??, cli.keep).ok());
     if known.is_some() && hold.is_none() {
         // What the record names is gone.
         record = None;
@@ -87,7 +90,7 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
         Some(record) => record,
         None => {
             let inbox = inbox.insert(Inbox::open().map_err(plain)?);
-            match lead(cli, &place, inbox) {
+            match lead(cli, inbox) {
                 Ok(Some((held, said))) => {
                     let stage = Some(held.stage().id.to_string());
                     (hold, ready) = (Some(held), Some(said));
@@ -123,8 +126,8 @@ fn is_final(error: &Error) -> bool {
 }
 
 /// Has a helper stage; `None` when there is nothing to stage.
-fn lead(cli: &Cli, place: &Place, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
-    job::sweep(place);
+fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
+    settings::check()?;
     let request = Request {
         bundles: cli.bundles.clone(),
         program: Some(cli.command[0].clone()),
@@ -153,7 +156,7 @@ pub(super) fn stage_by_helper(
                 Error::TryAgain(format!("the stage {} is gone: try again", ready.stage.display()))
             };
             let id = ready.stage.file_name().and_then(|n| n.to_str()).ok_or_else(gone)?;
-            let stage = Stage::find(&place, &StageId::parse(id)?).ok_or_else(gone)?;
+            let stage = Stage::find(&place, &StageId::parse(id)?)?.ok_or_else(gone)?;
             let hold = Hold::take(&place, &stage, cli.keep)?;
             // Only now that the stage has another user may the helper let go of it.
             step.finish(inbox);

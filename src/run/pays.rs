@@ -5,9 +5,9 @@
 //! than all that the ranks will read is not worth it.
 #![forbid(unsafe_code)]
 
-use crate::cache;
 use crate::error::Result;
 use crate::progress::bytes;
+use crate::settings;
 
 /// What one serial start reads: the default of `PYSHM_SERIAL_READ`.
 pub const SERIAL_READ: u64 = 64 << 20;
@@ -34,10 +34,7 @@ pub fn decline(unpacked: u64, serial_read: u64, ranks: usize) -> Option<String> 
 /// # Errors
 /// [`crate::error::Error::Usage`] when it is no size.
 pub fn serial_read() -> Result<u64> {
-    match std::env::var("PYSHM_SERIAL_READ") {
-        Ok(text) if !text.trim().is_empty() => cache::parse_size(&text),
-        _ => Ok(SERIAL_READ),
-    }
+    Ok(settings::size("PYSHM_SERIAL_READ")?.unwrap_or(SERIAL_READ))
 }
 
 #[cfg(test)]

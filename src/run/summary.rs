@@ -23,6 +23,12 @@ pub fn line(ready: &Ready, answered: Option<u64>) -> String {
             parts.push(format!("unpacked on {nodes} in {:.1} s", ready.unpack_seconds));
         }
     }
+    if ready.bundle_bytes > 0 && ready.reused > 0 {
+        parts.push(format!("there already on {} of them", ready.reused));
+    }
+    if ready.changed > 0 {
+        parts.push(format!("{} paths changed since they were packed", grouped(ready.changed)));
+    }
     if ready.staged < ready.nodes {
         parts.push(format!("{} of them without a stage", ready.nodes - ready.staged));
     }

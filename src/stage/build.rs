@@ -12,8 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pyshm_format::{layout, state};
 
 use super::files::{Files, LastDirectory};
+use super::space::Need;
 use super::unfinished::Unfinished;
-use super::{Info, Place, Runtime, Stage, StageId, index, reroute, space, tree};
+use super::{Identity, Info, Place, Runtime, Stage, StageId, index, pause, reroute, space, tree};
 use crate::bundle::frame::Decoder;
 use crate::bundle::head::{self, Head};
 use crate::bundle::manifest::{FrameRecord, Manifest};
@@ -33,8 +34,14 @@ pub struct BuildOptions {
     pub threads: usize,
     /// Only bundles with a prefix that covers one of these paths are staged; `None` stages all.
     pub interests: Option<Vec<PathBuf>>,
+    /// What the bundles are now; a kept stage of what they were before goes.
+    pub identities: Vec<Identity>,
     /// The stage stays until someone removes it by name.
     pub keep: bool,
+    /// Bytes that stay free; `None` takes the default of [`Need`].
+    pub reserve: Option<u64>,
+    /// The bundles are known to be as their prefixes are now, so that nothing has to be compared.
+    pub fresh: bool,
 }
 
 impl BuildOptions {
@@ -80,8 +87,17 @@ impl StageBuild {
     /// [`Error::CannotWrite`] when its directory cannot be made.
     pub fn begin(place: &Place, id: &StageId, options: BuildOptions) -> Result<Self> {
         let dir = Unfinished::create(place, id)?;
-        let info = Info { keep: options.keep, ..Info::default() };
+        let identities = options.identities.clone();
+        let info = Info { keep: options.keep, identities, ..Info::default() };
         Ok(Self { dir, place: place.clone(), id: id.clone(), options, manifests: Vec::new(), info })
+    }
+
+    /// Checks that what is still to come fits, before its first byte.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] with the numbers.
+    pub fn check_space(&self, bytes: u64, entries: u64) -> Result<()> {
+        space::check(self.place.root(), Need { bytes, entries, reserve: self.options.reserve })
     }
 
     /// The temporary directory it is built in.
@@ -117,8 +133,6 @@ impl StageBuild {
         self.refuse_overlap(bundle, &manifest)?;
         let unpacked_bytes = manifest.unpacked_bytes();
         let entries = manifest.entries.len() as u64;
-        space::check(self.place.root(), unpacked_bytes, entries)?;
-
         let root = self.dir.path().join(layout::FS);
         tree::make_directories(&manifest, &root)?;
         let files = Files::new(&manifest, root);
@@ -126,7 +140,9 @@ impl StageBuild {
         unpack_frames(&manifest, &mut stream, &files, self.options.threads())?;
         drop(files);
 
+        let number = self.info.bundles.len();
         self.info.bundles.push(bundle.to_path_buf());
+        self.info.brought_by.extend(manifest.prefixes.iter().map(|_| number));
         self.info.prefixes.extend(manifest.prefixes.iter().map(|p| p.path().to_path_buf()));
         self.info.bundle_bytes += length;
         self.info.unpacked_bytes += unpacked_bytes;
@@ -140,6 +156,7 @@ impl StageBuild {
     /// # Errors
     /// [`Error::CannotWrite`] names what could not be written; nothing is left then.
     pub fn publish(mut self, runtime: &Runtime) -> Result<Stage> {
+        pause::at("publish");
         let dir = self.dir.path();
         let edited = tree::finish(&self.manifests, dir)?;
         let stage = self.place.stage_dir(&self.id);
@@ -157,6 +174,7 @@ impl StageBuild {
         runtime.install(dir)?;
         self.info.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         self.info.write(dir)?;
+        pause::at("publish");
         self.dir.publish(&self.place, &self.id)
     }
 
@@ -249,12 +267,14 @@ impl Writers<'_> {
             Decoder::new(self.manifest.codec).map_err(Error::system("prepare to decompress"))?;
         let mut directory = LastDirectory::default();
         while let Some(frame) = self.next() {
+            pause::at("decode");
             let raw = decoder
                 .decode(&frame.packed, frame.record.raw as usize)
                 .map_err(|e| damaged(e.to_string()))?;
             if *blake3::hash(raw).as_bytes() != frame.record.digest {
                 return Err(damaged("a digest differs".into()));
             }
+            pause::at("write");
             self.files.write(frame.start, raw, &mut directory)?;
             if let Ok(mut spare) = self.spare.lock() {
                 spare.push(frame.packed);

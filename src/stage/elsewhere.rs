@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use pyshm_format::layout;
 
 use super::lease::Lease;
-use super::{Place, StageId, space};
+use super::{Place, StageId, space, trust};
 use crate::error::{Error, Result};
 
 /// Where it is tried: what exists on every node and lies on the node itself.
@@ -111,9 +111,12 @@ pub(super) fn collect_garbage() -> Vec<PathBuf> {
     for root in ROOTS {
         // Not opened as a place: that would make it.
         let uid = rustix::process::geteuid().as_raw();
-        let Ok(entries) = std::fs::read_dir(Path::new(root).join(format!("pyshm-{uid}"))) else {
+        let own = Path::new(root).join(format!("pyshm-{uid}"));
+        // Another user's link would lead to what only has such names.
+        if !matches!(trust::directory(&own, 0o077), Ok(true)) {
             continue;
-        };
+        }
+        let Ok(entries) = std::fs::read_dir(own) else { continue };
         for dir in entries.flatten().map(|entry| entry.path()) {
             let named =
                 dir.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(NAME));

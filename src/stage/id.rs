@@ -5,9 +5,43 @@
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+
+/// What tells a bundle from another one, and from what it was before it was made anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its real path.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub size: u64,
+    /// When it was written: seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    /// Its inode.
+    pub ino: u64,
+}
+
+impl Identity {
+    /// Asks the file system; the bundle is not opened.
+    ///
+    /// # Errors
+    /// [`Error::NoInput`] for a bundle that is not there.
+    pub fn of(bundle: &Path) -> Result<Self> {
+        let failed = Error::read("bundle", bundle);
+        let asked = std::fs::canonicalize(bundle).and_then(|real| Ok((real.metadata()?, real)));
+        let (m, path) = asked.map_err(failed)?;
+        Ok(Self { path, size: m.size(), mtime: (m.mtime(), m.mtime_nsec()), ino: m.ino() })
+    }
+
+    /// Whether this is the same file, but with other content.
+    #[must_use]
+    pub fn replaces(&self, old: &Self) -> bool {
+        self.path == old.path && self != old
+    }
+}
 
 /// 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,12 +57,10 @@ impl StageId {
         let mut hash = blake3::Hasher::new();
         hash.update(env!("CARGO_PKG_VERSION").as_bytes());
         for bundle in bundles {
-            let failed = |cause| Error::NoInput { what: "bundle", path: bundle.clone(), cause };
-            let real = std::fs::canonicalize(bundle).map_err(failed)?;
-            let m = std::fs::metadata(&real).map_err(failed)?;
-            hash.update(&(real.as_os_str().len() as u64).to_le_bytes());
-            hash.update(real.as_os_str().as_bytes());
-            for number in [m.size(), m.mtime() as u64, m.mtime_nsec() as u64, m.ino()] {
+            let Identity { path, size, mtime, ino } = Identity::of(bundle)?;
+            hash.update(&(path.as_os_str().len() as u64).to_le_bytes());
+            hash.update(path.as_os_str().as_bytes());
+            for number in [size, mtime.0 as u64, mtime.1 as u64, ino] {
                 hash.update(&number.to_le_bytes());
             }
         }

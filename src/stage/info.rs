@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pyshm_format::layout;
 use serde::{Deserialize, Serialize};
 
+use super::{Identity, trust};
 use crate::error::{Error, Result};
 
 /// The description of a stage.
@@ -13,8 +14,14 @@ use crate::error::{Error, Result};
 pub struct Info {
     /// The bundles, in their order.
     pub bundles: Vec<PathBuf>,
+    /// What the bundles were when they were staged.
+    #[serde(default)]
+    pub identities: Vec<Identity>,
     /// The prefixes that the stage stands in for.
     pub prefixes: Vec<PathBuf>,
+    /// Which bundle brought each of them, by its number.
+    #[serde(default)]
+    pub brought_by: Vec<usize>,
     /// Number of paths in the index.
     pub entries: u64,
     /// Bytes of the bundles.
@@ -30,7 +37,7 @@ pub struct Info {
 impl Info {
     pub(super) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(layout::INFO);
-        let text = std::fs::read(&path).map_err(Error::read("stage", &path))?;
+        let text = trust::read(&path).map_err(Error::read("stage", &path))?;
         serde_json::from_slice(&text).map_err(|e| Error::read("stage", &path)(e.into()))
     }
 

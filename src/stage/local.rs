@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use super::{BuildOptions, Place, Runtime, Stage, StageBuild, StageId};
-use crate::bundle::Reader;
+use super::{BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId, divergence};
+use crate::bundle::{Manifest, Reader};
 use crate::error::Result;
 
 /// Bytes that are read at once.
@@ -21,6 +21,8 @@ pub struct Staged {
     pub bundle_bytes: u64,
     /// Bytes that the files take.
     pub unpacked_bytes: u64,
+    /// Paths that have changed since the bundles were packed, where the stage was there; they are not answered from it.
+    pub changed: u64,
     /// Wall time in seconds.
     pub seconds: f64,
 }
@@ -34,18 +36,28 @@ pub fn stage_here(
     place: &Place,
     id: &StageId,
     bundles: &[PathBuf],
-    options: BuildOptions,
+    mut options: BuildOptions,
 ) -> Result<Option<Staged>> {
     let begun = Instant::now();
-    if let Some(stage) = Stage::find(place, id).filter(|stage| !stage.is_hollow()) {
+    if let Some(stage) = Stage::find(place, id)?.filter(|stage| !stage.is_hollow()) {
+        // Held meanwhile: its last user may be about to remove it.
+        let _lease = stage.lease()?;
+        let mut changed = 0;
+        if !options.fresh {
+            let changes = divergence::compare_with_sources(&stage)?;
+            changes.marks.apply(&stage)?;
+            changed = changes.paths;
+        }
         return Ok(Some(Staged {
             stage,
             bundle_bytes: 0,
             unpacked_bytes: 0,
+            changed,
             seconds: begun.elapsed().as_secs_f64(),
         }));
     }
-    super::collect_garbage(place)?;
+    options.identities = bundles.iter().map(|b| Identity::of(b)).collect::<Result<_>>()?;
+    super::collect_garbage(place, &options.identities)?;
     let mut readers = bundles.iter().map(|path| Reader::open(path)).collect::<Result<Vec<_>>>()?;
     readers.retain(|reader| options.wants(reader.manifest()));
     if readers.is_empty() {
@@ -53,6 +65,11 @@ pub fn stage_here(
     }
     let runtime = Runtime::read()?;
     let mut build = StageBuild::begin(place, id, options)?;
+    let manifests = || readers.iter().map(Reader::manifest);
+    build.check_space(
+        manifests().map(Manifest::unpacked_bytes).sum(),
+        manifests().map(|m| m.entries.len() as u64).sum(),
+    )?;
     let (mut bundle_bytes, mut unpacked_bytes) = (0, 0);
     for reader in &mut readers {
         let unpacked = feed(&mut build, reader)?;
@@ -60,7 +77,8 @@ pub fn stage_here(
         unpacked_bytes += unpacked.unpacked_bytes;
     }
     let stage = build.publish(&runtime)?;
-    Ok(Some(Staged { stage, bundle_bytes, unpacked_bytes, seconds: begun.elapsed().as_secs_f64() }))
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(Some(Staged { stage, bundle_bytes, unpacked_bytes, changed: 0, seconds }))
 }
 
 /// Reads a bundle in one thread while the calling one unpacks it.

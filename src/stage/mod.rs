@@ -1,34 +1,45 @@
 //! A stage: the copy of a job's bundles on one node, usually in `/dev/shm`.
 //!
 //! [`build`] makes one under a temporary name and publishes it with one rename; [`local`] does so from a file on
-//! this node, `bcast` from what MPI delivers. Whoever uses a stage holds its [`lease`]; whoever is last purges it.
+//! this node, `bcast` from what MPI delivers. What [`divergence`] knows makes one usable again. Whoever uses a stage holds its [`lease`]; whoever is last purges it.
 //! What lies where in a stage is said in [`pyshm_format::layout`].
-#![forbid(unsafe_code)]
+// All below is `forbid(unsafe_code)` but `shared_state` and `interleave`.
+#![deny(unsafe_code)]
 
 pub mod build;
+mod cgroup;
+pub mod divergence;
 pub mod elsewhere;
 mod files;
 mod id;
 mod index;
 mod info;
+#[allow(unsafe_code, reason = "the system call has no safe wrapper")]
+pub mod interleave;
 mod lease;
 pub mod local;
+pub mod pause;
 mod place;
 mod reroute;
 mod runtime;
-mod space;
+#[allow(unsafe_code, reason = "it maps what ranks change at the same time")]
+mod shared_state;
+pub mod space;
 mod tree;
+mod trust;
 mod unfinished;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use build::{BuildOptions, StageBuild, Unpacked};
-pub use id::StageId;
+pub use id::{Identity, StageId};
 pub use info::Info;
 pub use lease::Lease;
 pub use place::Place;
-use pyshm_format::{layout, state};
+use pyshm_format::{Index, layout, state};
 pub use runtime::Runtime;
 
 use crate::error::{Error, Result};
@@ -46,10 +57,34 @@ pub struct Stage {
 
 impl Stage {
     /// The stage `id` in `place`, if it is there. A hollow one is found too.
-    #[must_use]
-    pub fn find(place: &Place, id: &StageId) -> Option<Self> {
-        let dir = place.stage_dir(id);
-        dir.join(layout::TRAMPOLINE).exists().then(|| Self { dir, id: id.clone(), _lease: None })
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] where the name is taken by what this user's pyshm has not made.
+    pub fn find(place: &Place, id: &StageId) -> Result<Option<Self>> {
+        let stage = Self { dir: place.stage_dir(id), id: id.clone(), _lease: None };
+        stage.check()?;
+        Ok(stage.dir.join(layout::TRAMPOLINE).exists().then_some(stage))
+    }
+
+    /// Whether its directory and the files that decide over it are this user's own.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] where one is not.
+    pub fn check(&self) -> Result<()> {
+        if trust::directory(&self.dir, 0o022)? {
+            let files = [
+                layout::INDEX,
+                layout::STATE,
+                layout::LEASE,
+                layout::INFO,
+                layout::SHIM,
+                layout::TRAMPOLINE,
+            ];
+            for name in files {
+                trust::file(&self.dir.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether it has only the shim and the trampoline, so that programs run from the shared file system.
@@ -75,7 +110,7 @@ impl Stage {
     /// Operations that ranks' shims answered locally, and that they passed to the shared file system.
     #[must_use]
     pub fn counters(&self) -> (u64, u64) {
-        std::fs::read(self.dir.join(layout::STATE)).map_or((0, 0), |bytes| state::counters(&bytes))
+        trust::read(&self.dir.join(layout::STATE)).map_or((0, 0), |bytes| state::counters(&bytes))
     }
 
     /// What was staged.
@@ -84,6 +119,31 @@ impl Stage {
     /// [`Error::NoInput`] when the stage has no readable description.
     pub fn info(&self) -> Result<Info> {
         Info::read(&self.dir)
+    }
+
+    /// Every path that the stage answers for, with the bundle that brought it.
+    ///
+    /// # Errors
+    /// [`Error::NoInput`] when description or index cannot be read.
+    pub fn paths(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let info = self.info()?;
+        let path = self.dir.join(layout::INDEX);
+        let bytes = trust::read(&path).map_err(Error::read("stage", &path))?;
+        let damaged = |e: pyshm_format::FormatError| std::io::Error::other(e.to_string());
+        let index = Index::parse(&bytes).map_err(damaged).map_err(Error::read("stage", &path))?;
+        let to_path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let bundle_of = |prefix: &[u8]| {
+            let number = info.prefixes.iter().position(|p| p.as_os_str().as_bytes() == prefix)?;
+            info.bundles.get(*info.brought_by.get(number)?).cloned()
+        };
+        let bundles: Vec<PathBuf> =
+            index.prefixes().map(|p| bundle_of(p.canonical).unwrap_or_default()).collect();
+        let entries = (0..index.len()).filter_map(|number| index.entry(number));
+        let mut paths: Vec<_> = entries
+            .map(|e| (to_path(e.path()), bundles.get(e.prefix()).cloned().unwrap_or_default()))
+            .collect();
+        paths.sort();
+        Ok(paths)
     }
 
     /// Removes the stage unless it is in use; whether it is gone. Nobody begins to use it meanwhile.
@@ -111,7 +171,12 @@ impl Stage {
     /// # Errors
     /// [`Error::CannotWrite`] when something in it cannot be removed.
     pub fn purge(self) -> Result<()> {
-        let elsewhere = elsewhere::of(&self.dir);
+        if self.dir.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
+            // No stage, only its name: what a link leads to is not ours to remove.
+            return std::fs::remove_file(&self.dir).map_err(Error::write(&self.dir));
+        }
+        // Only where the link is this user's own is what it leads to.
+        let elsewhere = self.check().ok().and_then(|()| elsewhere::of(&self.dir));
         // The index first: a process that starts now falls back at once instead of finding half a tree.
         let _ = std::fs::remove_file(self.dir.join(layout::INDEX));
         for part in [layout::FS, layout::ORIG, ""] {
@@ -137,11 +202,12 @@ impl std::fmt::Display for Stage {
 }
 
 /// Removes from `place` what no one uses: unfinished stages whose builder died, and stages whose users are gone and
-/// that nobody asked to keep. Returns what was removed.
+/// that nobody asked to keep, or that were kept of a bundle that one of `bundles` has replaced: they would never be
+/// found again. Returns what was removed.
 ///
 /// # Errors
 /// [`Error::NoInput`] when the place cannot be read.
-pub fn collect_garbage(place: &Place) -> Result<Vec<PathBuf>> {
+pub fn collect_garbage(place: &Place, bundles: &[Identity]) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for dir in place.unfinished()? {
         if let Some(_held) = Lease::building(&dir) {
@@ -152,9 +218,13 @@ pub fn collect_garbage(place: &Place) -> Result<Vec<PathBuf>> {
         }
     }
     for stage in place.stages()? {
-        let kept = stage.info().is_ok_and(|info| info.keep);
+        let kept = stage.info().is_ok_and(|info| {
+            let replaced = |old| bundles.iter().any(|new| new.replaces(old));
+            info.keep && !info.identities.iter().any(replaced)
+        });
         let dir = stage.dir.clone();
-        if !kept && stage.purge_unused()? {
+        // What others have put there is theirs to remove, and no reason to fail.
+        if !kept && stage.check().is_ok() && stage.purge_unused()? {
             removed.push(dir);
         }
     }

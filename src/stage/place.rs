@@ -1,14 +1,15 @@
 //! The user's own directory for stages on a node: `<root>/pyshm-<uid>`.
 //!
 //! The root is open to everyone, so another user can have made the name first: the directory is only used when it
-//! is a real directory, the user's own, and closed to all others.
+//! is a real directory, the user's own, and closed to all others, and when nobody else may give its name to another
+//! one: the root and all above it belong to the system or the user, and are sticky where others may write to them.
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::{Stage, StageId};
+use super::{Stage, StageId, trust};
 use crate::error::{Error, Result};
 
 /// What unfinished stages' names begin with.
@@ -29,6 +30,7 @@ impl Place {
     pub fn open(root: &Path) -> Result<Self> {
         // As the kernel names it: the shim compares it with what the kernel says of descriptors.
         let root = std::fs::canonicalize(root).map_err(Error::read("root directory", root))?;
+        trust::root(&root)?;
         let uid = rustix::process::geteuid().as_raw();
         let dir = root.join(format!("pyshm-{uid}"));
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
@@ -37,19 +39,11 @@ impl Place {
             }
             _ => {}
         }
-        let untrusted =
-            |reason: &str| Error::Untrusted { path: dir.clone(), reason: reason.into() };
-        let m = std::fs::symlink_metadata(&dir).map_err(Error::write(&dir))?;
-        if !m.is_dir() {
-            return Err(untrusted("it is not a directory"));
+        match trust::directory(&dir, 0o077)? {
+            true => Ok(Self { dir, root }),
+            // Another job of this user has just ended.
+            false => Err(Error::TryAgain(format!("{} is being removed: try again", dir.display()))),
         }
-        if m.uid() != uid {
-            return Err(untrusted("it belongs to another user"));
-        }
-        if m.mode() & 0o077 != 0 {
-            return Err(untrusted("others may enter or change it (its mode should be 0700)"));
-        }
-        Ok(Self { dir, root })
     }
 
     /// The directory.

@@ -61,6 +61,7 @@ impl Unfinished {
         let rename = |flags| rustix::fs::renameat_with(CWD, &self.dir, CWD, &stage.dir, flags);
         let begun = Instant::now();
         loop {
+            stage.check()?;
             match rename(RenameFlags::NOREPLACE) {
                 Ok(()) => {
                     self.published = true;

@@ -32,6 +32,43 @@ test_a_full_memory() {
   mount -o remount,size=50m /dev/shm || fail "mount"
   wrong 73 "free some, or choose another place with --root" -b "$bundle"; mount -o remount,size=8g /dev/shm
 }
+test_too_few_inodes() {
+  mount -o remount,nr_inodes=3000 /dev/shm || fail "mount"
+  wrong 73 "inodes free but" -b "$bundle"; mount -o remount,nr_inodes=0 /dev/shm
+}
+test_a_reserve_that_stays_free() {
+  PYSHM_RESERVE=8500M wrong 73 "8.5 GB that stay free for MPI and the application, see PYSHM_RESERVE" -b "$bundle"
+  # Without any it fits into what the default would leave free.
+  local fits=$(( $(du -sm "$venv" | cut -f1) + 150 ))
+  mount -o remount,size=${fits}m /dev/shm || fail "mount"
+  PYSHM_RESERVE=0 "$pyshm_run" --no-fallback -b "$bundle" "$python" -c 'print("ran")' >"$work/out" || fail "without a reserve"
+  PYSHM_RESERVE=200M wrong 73 "are needed" -b "$bundle"; mount -o remount,size=8g /dev/shm
+}
+# A control group with little memory, of whichever version this machine lets root make.
+test_the_jobs_memory_limit() {
+  local group limit
+  if [ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then group=/sys/fs/cgroup/memory/pyshm-test-$$ limit=memory.limit_in_bytes
+  else group=/sys/fs/cgroup/pyshm-test-$$ limit=memory.max; fi
+  if ! mkdir "$group" 2>/dev/null || ! echo 150M >"$group/$limit" 2>/dev/null; then
+    rmdir "$group" 2>/dev/null; note "no control group with memory can be made here: only unit tests saw a limit"; return
+  fi
+  ( echo "$BASHPID" >"$group/cgroup.procs" && wrong 73 "the job's memory limit ($group/$limit) has" -b "$bundle" && contains "the way out" "$(cat "$work/said")" "ask for more memory" )
+  local code=$?
+  for _ in $(seq 50); do rmdir "$group" 2>/dev/null && break; sleep 0.1; done
+  return $code
+}
+test_nonsense_in_variables_is_said_by_their_names() {
+  PYSHM_WAIT=soon wrong 2 "PYSHM_WAIT is 'soon', which is no number of seconds" -b "$bundle"
+  PYSHM_CACHE_MAX=many wrong 2 "PYSHM_CACHE_MAX is 'many', which is no size" -b "$bundle"
+  PYSHM_RESERVE=-1 wrong 2 "PYSHM_RESERVE is '-1', which is no size" -b "$bundle"
+  PYSHM_SERIAL_READ=x wrong 2 "PYSHM_SERIAL_READ is 'x', which is no size" -b "$bundle"
+  PYSHM_CACHE=cache wrong 2 "PYSHM_CACHE is 'cache', which is no absolute path" -b "$bundle"
+  PYSHM_ROOT=shm wrong 2 "PYSHM_ROOT is 'shm', which is no absolute path" -b "$bundle" --root /dev/shm
+  PYSHM_ROOT=/nowhere wrong 66 "/nowhere" -b "$bundle"
+  PYSHM_WAIT=soon "$pyshm" status 2>"$work/said"; equal "exit status of pyshm" 2 $?; contains "what it says" "$(cat "$work/said")" "PYSHM_WAIT"
+  mkdir -m 700 /dev/shm/own; PYSHM_ROOT=/dev/shm/own "$pyshm_run" --no-fallback -v -b "$bundle" "$python" -c '' 2>"$work/said" || fail "with PYSHM_ROOT"
+  contains "where it was staged" "$(cat "$work/said")" "staged in /dev/shm/own/pyshm-0/"; rmdir /dev/shm/own
+}
 test_a_root_that_does_not_exist() { wrong 66 "/nowhere" --root /nowhere -b "$bundle"; }
 test_a_place_that_another_user_took() {
   mkdir /dev/shm/pyshm-0; chown 12345 /dev/shm/pyshm-0

@@ -78,9 +78,32 @@ impl<'a> Diverged<'a> {
         from.iter().chain(before)
     }
 
+    /// The words of all marks, in no order, to be put into another set by [`insert`](Self::insert).
+    pub fn words(&self) -> impl Iterator<Item = u64> {
+        self.set.iter().map(|slot| slot.load(Ordering::Acquire)).filter(|&word| word != 0)
+    }
+
+    /// Whether everything counts as diverged.
+    pub fn is_full(&self) -> bool {
+        self.full()
+    }
+
+    /// Makes everything count as diverged.
+    pub fn fill(&self) {
+        self.full.store(1, Ordering::Release);
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Adds a mark.
     pub fn mark(&self, mark: Mark, hash: u64) {
-        let word = mark.word(hash);
+        self.insert(mark.word(hash), mark == Mark::Subtree);
+    }
+
+    /// Adds the word of a mark; `subtree` where it is, or may be, that of [`Mark::Subtree`].
+    pub fn insert(&self, word: u64, subtree: bool) {
+        if word == 0 {
+            return;
+        }
         // A quarter stays free so that a search for what is not there ends soon.
         if self.count.load(Ordering::Acquire) as usize >= self.set.len() / 4 * 3 {
             self.full.store(1, Ordering::Release);
@@ -91,7 +114,7 @@ impl<'a> Diverged<'a> {
             match slot.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     count(self.count);
-                    if mark == Mark::Subtree {
+                    if subtree {
                         count(self.subtrees);
                     }
                     return;
@@ -101,7 +124,7 @@ impl<'a> Diverged<'a> {
                     if self.count.load(Ordering::Acquire) == 0 {
                         count(self.count);
                     }
-                    if mark == Mark::Subtree && self.subtrees.load(Ordering::Acquire) == 0 {
+                    if subtree && self.subtrees.load(Ordering::Acquire) == 0 {
                         count(self.subtrees);
                     }
                     return;

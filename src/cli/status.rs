@@ -1,0 +1,142 @@
+//! `pyshm status`.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::nodes::{self, AllNodes};
+use super::print_json;
+use crate::error::Result;
+use crate::progress;
+use crate::stage::{Place, Stage};
+
+/// `pyshm status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The node-local file system to look in
+    #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
+    root: PathBuf,
+    /// List every path that is answered from a stage, with the bundle that it came from
+    #[arg(long)]
+    paths: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    nodes: AllNodes,
+}
+
+impl Status {
+    pub(super) fn run(self) -> Result<()> {
+        if let Some(text) = self.nodes.run(&self.words())? {
+            if !self.json {
+                print_line!("{}", text.trim_end());
+                return Ok(());
+            }
+            // Whatever a launcher says beside them is no object.
+            let node =
+                |line: &str| serde_json::from_str::<Value>(line).ok().filter(Value::is_object);
+            let mut all: Vec<Value> = text.lines().filter_map(node).collect();
+            all.sort_by_key(|one| one["node"].as_str().unwrap_or_default().to_string());
+            return print_json(&all);
+        }
+        let place = Place::open(&self.root)?;
+        let shown = self.show(&place);
+        place.tidy();
+        shown
+    }
+
+    /// The words of the same command for each node.
+    fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> =
+            vec!["status".into(), "--root".into(), self.root.clone().into()];
+        words.extend(self.paths.then(|| "--paths".into()));
+        words.extend(self.json.then(|| "--json".into()));
+        words
+    }
+
+    fn show(&self, place: &Place) -> Result<()> {
+        let stages = place.stages()?;
+        if self.json {
+            let stages = stages.iter().map(|s| self.to_json(s)).collect::<Result<Vec<_>>>()?;
+            if !self.nodes.name_node {
+                return print_json(&stages);
+            }
+            // One line, as lines of several nodes come together.
+            print_line!("{}", json!({ "node": nodes::name(), "stages": stages }));
+            return Ok(());
+        }
+        let mut text = String::new();
+        if stages.is_empty() {
+            let _ = writeln!(text, "nothing is staged in {}", self.root.display());
+        }
+        for stage in &stages {
+            if let Err(error) = stage.check() {
+                warn_line!("pyshm: {error}; 'pyshm unstage --force' removes it where it can");
+                continue;
+            }
+            self.describe(stage, &mut text)?;
+        }
+        if self.nodes.name_node {
+            let node = nodes::name();
+            text = text.lines().map(|line| format!("{node}: {line}\n")).collect();
+        }
+        if !text.is_empty() {
+            print_line!("{}", text.trim_end());
+        }
+        Ok(())
+    }
+
+    fn describe(&self, stage: &Stage, text: &mut String) -> Result<()> {
+        let info = stage.info().unwrap_or_default();
+        let state = match (stage.in_use(), info.keep) {
+            (true, false) => "in use",
+            (true, true) => "in use, kept",
+            (false, true) => "not in use, kept",
+            (false, false) => "not in use",
+        };
+        let _ = writeln!(text, "{stage}  {state}");
+        if stage.is_hollow() {
+            let _ = writeln!(text, "  nothing: its job runs from the shared file system here");
+            return Ok(());
+        }
+        for (i, prefix) in info.prefixes.iter().enumerate() {
+            let bundle = info.brought_by.get(i).and_then(|number| info.bundles.get(*number));
+            let from = bundle.map(|b| format!("  from {}", b.display())).unwrap_or_default();
+            let _ = writeln!(text, "  {}{from}", prefix.display());
+        }
+        let (answered, passed) = stage.counters();
+        let _ = writeln!(
+            text,
+            "  {} paths, {}; {answered} operations answered here, {passed} passed on",
+            info.entries,
+            progress::bytes(info.unpacked_bytes)
+        );
+        if self.paths {
+            for (path, bundle) in stage.paths()? {
+                let _ = writeln!(text, "  {}\t{}", path.display(), bundle.display());
+            }
+        }
+        Ok(())
+    }
+
+    fn to_json(&self, stage: &Stage) -> Result<Value> {
+        if let Err(error) = stage.check() {
+            return Ok(json!({ "stage": stage.dir, "untrusted": error.to_string() }));
+        }
+        let (answered, passed) = stage.counters();
+        let mut value = json!({
+            "stage": stage.dir, "in_use": stage.in_use(), "hollow": stage.is_hollow(),
+            "info": stage.info().ok(), "answered": answered, "passed": passed,
+        });
+        if self.paths && !stage.is_hollow() {
+            let path = |(path, bundle): &(PathBuf, PathBuf)| json!({ "path": path.to_string_lossy(), "bundle": bundle.to_string_lossy() });
+            value["paths"] = stage.paths()?.iter().map(path).collect();
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,61 @@
+//! The stage's `state` file as its ranks see it: mapped, and changed by atomic operations only.
+//!
+//! The one place of the tools with `unsafe`: marks are added while ranks of other jobs may add theirs, which writes to
+//! the file cannot do without losing some.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+use pyshm_format::{Diverged, layout, state};
+use rustix::fs::{Mode, OFlags};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// The mapped file.
+pub(super) struct SharedState {
+    at: *mut std::ffi::c_void,
+}
+
+impl SharedState {
+    /// Maps the state file of the stage in `dir`.
+    ///
+    /// # Errors
+    /// What the system says, or that it is no state file of this user's.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(dir.join(layout::STATE), flags, Mode::empty())?);
+        let m = file.metadata()?;
+        if !m.is_file() || m.uid() != rustix::process::geteuid().as_raw() {
+            return Err(io::Error::other("it is not a file of this user's"));
+        }
+        let mut header = [0; state::COUNT];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut header, 0)?;
+        state::check(m.size() as usize, &header).map_err(|e| io::Error::other(e.to_string()))?;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice; nothing else knows of it.
+        let at = unsafe {
+            mmap(std::ptr::null_mut(), state::FILE_BYTES, access, MapFlags::SHARED, &file, 0)
+        }?;
+        Ok(Self { at })
+    }
+
+    /// The set of marks; `None` for a file that is too short, which [`open`](Self::open) has refused.
+    pub fn diverged(&self) -> Option<Diverged<'_>> {
+        // SAFETY: the mapping is page-aligned, FILE_BYTES long, writable, and lives as long as `self`; all processes
+        // access its words by atomic operations only. A file that its owner cuts short meanwhile would end this
+        // process, as the shim's ranks: nobody does that to a stage that is in use.
+        let words = unsafe {
+            std::slice::from_raw_parts(self.at.cast::<AtomicU64>(), state::FILE_BYTES / 8)
+        };
+        Diverged::new(words)
+    }
+}
+
+impl Drop for SharedState {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `open` with this length; every borrow of it has ended.
+        let _ = unsafe { munmap(self.at, state::FILE_BYTES) };
+    }
+}

@@ -1,0 +1,141 @@
+//! What is believed in a place that others can reach: directories of the user's own that no one else may write to, and
+//! in them regular files of the user's own that have no second name.
+//!
+//! What must stay true: nothing here waits (a FIFO in a file's place would make an ordinary open do so) and nothing
+//! follows a symbolic link in its last component.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Error, Result};
+
+/// The owner that a user namespace shows for every user that it does not know: in a container the host's root.
+const UNKNOWN_USER: u32 = 65534;
+
+/// Refuses a directory in which others could exchange what we make there; `root` must be a canonical path, and each
+/// directory above it is checked as well.
+///
+/// # Errors
+/// [`Error::Untrusted`] with the directory.
+pub(super) fn root(root: &Path) -> Result<()> {
+    let me = rustix::process::geteuid().as_raw();
+    for dir in root.ancestors() {
+        let m = std::fs::metadata(dir).map_err(Error::read("root directory", dir))?;
+        if ![0, me, UNKNOWN_USER].contains(&m.uid()) {
+            return Err(untrusted(
+                dir,
+                "it belongs to another user, who may exchange what lies in it",
+            ));
+        }
+        if m.mode() & 0o022 != 0 && m.mode() & 0o1000 == 0 {
+            return Err(untrusted(
+                dir,
+                "others may write to it and it has no sticky bit, so that they may exchange what lies in it",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a directory of this user's own that has none of the permissions in `closed`.
+///
+/// # Errors
+/// [`Error::Untrusted`] where the name is taken by anything else.
+pub(super) fn directory(path: &Path, closed: u32) -> Result<bool> {
+    let Some(m) = metadata(path)? else { return Ok(false) };
+    if !m.is_dir() {
+        return Err(untrusted(path, &format!("it is {}, not a directory", kind(&m))));
+    }
+    if m.uid() != rustix::process::geteuid().as_raw() {
+        return Err(untrusted(path, "it belongs to another user"));
+    }
+    if m.mode() & closed != 0 {
+        let reason = format!(
+            "others may enter or change it (its mode is {:04o}, and should be 0700)",
+            m.mode() & 0o7777
+        );
+        return Err(untrusted(path, &reason));
+    }
+    Ok(true)
+}
+
+/// Whether there is a regular file of this user's own that has no other name. Its mode says nothing: the place is closed.
+///
+/// # Errors
+/// [`Error::Untrusted`] where the name is taken by anything else.
+pub(super) fn file(path: &Path) -> Result<bool> {
+    let Some(m) = metadata(path)? else { return Ok(false) };
+    match objection(&m) {
+        Some(reason) => Err(untrusted(path, &reason)),
+        None => Ok(true),
+    }
+}
+
+/// Opens such a file for reading, without waiting.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match objection(&file.metadata()?) {
+        Some(reason) => Err(io::Error::other(reason)),
+        None => Ok(file),
+    }
+}
+
+/// Its bytes.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a directory, or fails where the name is taken by anything else.
+pub(super) fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+fn metadata(path: &Path) -> Result<Option<std::fs::Metadata>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(m) => Ok(Some(m)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::write(path)(e)),
+    }
+}
+
+fn objection(m: &std::fs::Metadata) -> Option<String> {
+    if !m.is_file() {
+        Some(format!("it is {}, not a file", kind(m)))
+    } else if m.uid() != rustix::process::geteuid().as_raw() {
+        Some("it belongs to another user".into())
+    } else if m.nlink() > 1 {
+        Some("it has another name as well (a hard link)".into())
+    } else {
+        None
+    }
+}
+
+fn kind(m: &std::fs::Metadata) -> &'static str {
+    let of = m.file_type();
+    if of.is_symlink() {
+        "a symbolic link"
+    } else if of.is_dir() {
+        "a directory"
+    } else if of.is_fifo() {
+        "a FIFO"
+    } else if of.is_socket() {
+        "a socket"
+    } else if of.is_file() {
+        "a file"
+    } else {
+        "a device"
+    }
+}
+
+fn untrusted(path: &Path, reason: &str) -> Error {
+    Error::Untrusted { path: path.to_path_buf(), reason: reason.into() }
+}

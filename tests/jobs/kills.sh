@@ -1,0 +1,97 @@
+#!/bin/bash
+# A leader is killed in each phase of staging, and the system fails it in every way that it can: the application's results
+# are right on every rank of four virtual nodes, and after 'pyshm gc' nothing is left. KILLS=120 makes it long (20 runs).
+#
+# The helper stops where PYSHM_TEST_PAUSE says (src/stage/pause.rs), so that each kill lands in the phase that is meant; the
+# node and the moment in the phase are drawn at random. SEED repeats a run.
+. "$(dirname "$0")/harness.sh"
+isolate "$@"
+cluster_up 4
+KILLS=${KILLS:-20}; SEED=${SEED:-$RANDOM}; RANDOM=$SEED
+launch_words hydra root 4 4
+
+mkdir -p "$scratch/site/pkg"; echo 'name = "pkg"' >"$scratch/site/pkg/__init__.py"
+for i in $(seq 400); do echo "value = $i" >"$scratch/site/pkg/m$i.py"; done
+for i in $(seq 8); do head -c 5000000 /dev/urandom >"$scratch/site/pkg/data$i"; done
+"$pyshm" bundle env "$scratch/site" -o "$scratch/b.tar.zst" -q || exit 1
+cat >"$scratch/rank.py" <<'PY'
+import hashlib, os, sys
+import pkg.m7
+top = os.path.dirname(pkg.__file__)
+digest = hashlib.sha256()
+for name in sorted(n for n in os.listdir(top) if n != "__pycache__"):
+    digest.update(name.encode() + open(os.path.join(top, name), "rb").read())
+with open(f"{sys.argv[1]}/{os.environ['PMI_RANK']}", "w") as file:
+    print(digest.hexdigest(), pkg.m7.value, pkg.__file__, file=file)
+PY
+job() { "${LOGIN[@]}" timeout 100 env PYTHONPATH="$scratch/site" "$@" "${LAUNCH[@]}" "$PYTHON" -S -B "$scratch/rank.py" "$work/out" </dev/null; }
+mkdir "$scratch/bare"; work=$scratch; mv "$scratch/bare" "$scratch/out"; job env || exit 1; mv "$scratch/out" "$scratch/bare"
+
+right() { equal "ranks" 4 "$(ls "$work/out" | wc -l)"; check "the results of $1 are those of the bare run" diff -r "$scratch/bare" "$work/out"; }
+swept() {
+  local i left
+  for i in 1 2 3 4; do
+    VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" "$pyshm" gc >/dev/null || fail "gc on n$i"
+    left=$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 | head -3); [ -z "$left" ] || fail "after $1: n$i has $left"
+  done
+}
+
+test_a_leader_that_is_killed_in_any_phase() {
+  local phases=(read broadcast decode write publish) run phase count node pid job landed=() begun=$SECONDS
+  for run in $(seq "$KILLS"); do
+    phase=${phases[run % 5]}; node=n$((RANDOM % 4 + 1)); count=$((RANDOM % 8 + 1))
+    case $phase in
+      read) node=n1 ;;                       # rank 0 alone reads
+      broadcast) count=$((count % 5 + 1)) ;; # chunks travel in pairs
+      publish) count=$((count % 2 + 1)) ;;
+    esac
+    rm -rf "$work/out" "$work/paused"; mkdir "$work/out"
+    job PYSHM_TEST_PAUSE="$phase:$count:$node:$work/paused" "$pyshm_run" -b "$scratch/b.tar.zst" >"$work/said" 2>&1 & job=$!
+    for _ in $(seq 600); do [ -s "$work/paused" ] && break; kill -0 $job 2>/dev/null || break; sleep 0.05; done
+    [ -s "$work/paused" ] || fail "run $run (SEED=$SEED): $node never came to $phase $count: $(cat "$work/said")"
+    pid=$(cat "$work/paused")
+    VCLUSTER_WD=/ "$VCLUSTER" exec "$node" kill -KILL "$pid" || fail "the helper on $node was not there"
+    landed[run % 5]=$((${landed[run % 5]:-0} + 1))
+    wait $job; equal "run $run (SEED=$SEED, $phase $count on $node): exit status" 0 $?
+    contains "run $run" "$(cat "$work/said")" "running from the shared file system"
+    right "run $run ($phase $count on $node)"
+    swept "run $run ($phase $count on $node)"
+  done
+  note "$KILLS kills in $((SECONDS - begun)) s (SEED=$SEED), landed in $(for i in 0 1 2 3 4; do echo -n "${phases[i]} ${landed[i]:-0} "; done)"
+}
+
+# failing WHAT EXPECTED INJECTION…: on n2, or for what only rank 0 does on n1, system calls of the helper fail.
+failing() {
+  local node=$1 expected=$2; shift 2
+  cat >"$work/helper" <<SH
+#!/bin/bash
+[ "\$(hostname)" = $node ] || exec "$top/target/pyshm/libexec/pyshm-bcast-mpich" "\$@"
+exec strace -f -o "$work/injected" $(printf '%q ' "$@") "$top/target/pyshm/libexec/pyshm-bcast-mpich" "\$@"
+SH
+  chmod +x "$work/helper"; rm -rf "$work/out" "$work/injected"; mkdir "$work/out"
+  job PYSHM_BCAST="$work/helper" "$pyshm_run" -b "$scratch/b.tar.zst" >"$work/said" 2>&1; equal "exit status with $*" 0 $?
+  grep -q INJECTED "$work/injected" || fail "$*: nothing was injected"
+  equal "lines of warning with $*" 1 "$(grep -c 'pyshm-run: warning' "$work/said")"
+  contains "the warning with $*" "$(cat "$work/said")" "$expected"
+  right "$*"; swept "$*"
+}
+test_errors_of_the_system_while_a_node_writes() {
+  local error text
+  for error in "ENOSPC:No space left on device" "EDQUOT:Disk quota exceeded" "EIO:Input/output error"; do
+    text=${error#*:} error=${error%%:*}
+    failing n2 "1 of 4 nodes run from the shared file system (n2: failed to write" -e trace=pwrite64 -e inject=pwrite64:error=$error:when=$((RANDOM % 300 + 1))
+    contains "the cause" "$(cat "$work/said")" "$text"
+  done
+  failing n3 "n3: failed to write" -e trace=mkdir -e inject=mkdir:error=ENOSPC:when=2+
+  failing n3 "1 of 4 nodes run from the shared file system (n3: failed to write" -e trace=renameat2 -e inject=renameat2:error=EIO:when=1
+  failing n4 "1 of 4 nodes run from the shared file system (n4: failed to write" -e trace=utimensat -e inject=utimensat:error=EIO:when=$((RANDOM % 300 + 1))
+}
+test_errors_of_the_system_while_rank_0_reads() {
+  failing n1 "failed to read bundle $scratch/b.tar.zst: Input/output error" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:error=EIO:when=$((RANDOM % 5 + 3))
+  failing n1 "failed to read bundle $scratch/b.tar.zst: Input/output error" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:error=EIO:when=1
+  failing n1 "it became shorter while it was read" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:retval=0:when=$((RANDOM % 4 + 9))+
+  failing n1 "$scratch/b.tar.zst is refused" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:retval=0:when=1+
+  failing n1 "failed to read bundle" -e trace=openat -P "$scratch/b.tar.zst" -e inject=openat:error=EIO
+}
+
+run_tests

@@ -1,0 +1,134 @@
+#!/bin/bash
+# A stage that is kept is used again: the next step broadcasts no byte of the bundle, sees on every node what the last one
+# wrote on any, and what a shell without the shim installed in between. Four virtual nodes, 8 ranks; and one node.
+. "$(dirname "$0")/harness.sh"
+isolate "$@"
+cluster_up 4
+job() { timeout 120 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep -b $work/b.tar.zst" --set "PYTHONPATH=$work/site" "${@:2}"; }
+on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
+unstage_all() { local i; for i in 1 2 3 4; do on "n$i" "$pyshm" unstage --all || fail "unstage on n$i"; left=$(on "n$i" find /dev/shm -mindepth 1 | head -3); [ -z "$left" ] || fail "n$i has $left"; done; }
+opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
+unpacked() { grep -oE '\.new-[0-9a-f]+-[0-9]+/index".*O_CREAT' "$1" | sort -u | wc -l; }
+
+# A package of 300 modules in 30 directories, and a program that says what each rank finds of it.
+a_package() {
+  local d f
+  for d in $(seq 30); do
+    mkdir -p "$work/site/pkg/d$d"; echo "d = $d" >"$work/site/pkg/d$d/__init__.py"
+    for f in $(seq 10); do echo "value = $d * 100 + $f" >"$work/site/pkg/d$d/m$f.py"; done
+  done
+  echo 'name = "pkg"' >"$work/site/pkg/__init__.py"
+  "$pyshm" bundle env "$work/site" -o "$work/b.tar.zst" -q || fail "bundle"
+  cat >"$work/rank.py" <<'PY'
+import hashlib, json, os, sys
+from mpi4py import MPI
+site, out, act = sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else ""
+sys.dont_write_bytecode = True
+rank = MPI.COMM_WORLD.rank
+if act and rank == 5:      # on n3
+    exec(act)
+MPI.COMM_WORLD.Barrier()
+if not act:
+    seen = {}
+    for top, dirs, files in os.walk(site):
+        dirs.sort()
+        for name in sorted(files) + dirs:
+            path = os.path.join(top, name)
+            data = "" if os.path.isdir(path) else hashlib.sha256(open(path, "rb").read()).hexdigest()
+            seen[path] = (os.lstat(path).st_mode, os.lstat(path).st_mtime_ns, data)
+    import pkg.d7.m3
+    seen["value"] = pkg.d7.m3.value
+    try:
+        import newcomer
+        seen["newcomer"] = newcomer.greeting
+    except ImportError:
+        pass
+    seen["exists"] = [os.path.exists(os.path.join(site, p)) for p in ("pkg/d1/m1.py", "newcomer.py", "pkg/made", "pkg/made/by.py", "pkg/d2")]
+    json.dump(seen, open(f"{out}/{rank}.json", "w"), sort_keys=True)
+PY
+}
+# step NAME [ACTION]: a step with the stage kept; its trace is in $work/NAME.trace.
+step() {
+  mkdir -p "$work/$1"
+  job "$tools/trace.sh $work/$1.trace" hydra python "$work/rank.py" "$work/site" "$work/$1" "${@:2}" || fail "step $1"
+}
+# The same program, without pyshm, as it is now.
+bare() { mkdir -p "$work/$1"; timeout 120 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/$1" || fail "bare $1"; }
+as_bare() { bare "$1.bare"; equal "ranks of $1" 8 "$(ls "$work/$1" | wc -l)"; check "ranks of $1 see what they see without pyshm" diff -r "$work/$1.bare" "$work/$1"; }
+# Operations of the ranks below the package.
+ops() { python3 "$tools/count_ops.py" "$work/$1.trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --ignore-exec '^"/proc/self/exe"' --under "$work/site" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'; }
+
+test_the_second_step_reads_no_byte_of_the_bundle() {
+  a_package
+  step one; equal "times the first step opened the bundle" 1 "$(opened "$work/one.trace" "$work/b.tar.zst")"; equal "nodes that unpacked" 4 "$(unpacked "$work/one.trace")"
+  step two; equal "times the second step opened it" 0 "$(opened "$work/two.trace" "$work/b.tar.zst")"; equal "nodes that unpacked" 0 "$(unpacked "$work/two.trace")"
+  equal "operations of its ranks" 0 "$(ops two)"
+  as_bare two
+  unstage_all
+}
+test_an_installation_between_the_steps_is_seen_on_all_nodes() {
+  a_package
+  step one
+  # What pip does: new modules, a changed one by rename, one removed, a package of its own, a directory gone.
+  echo 'greeting = "hello"' >"$work/site/newcomer.py"; mkdir "$work/site/newpkg"; echo 'x = 1' >"$work/site/newpkg/__init__.py"
+  echo 'value = "new"' >"$work/site/pkg/d7/.m3"; mv "$work/site/pkg/d7/.m3" "$work/site/pkg/d7/m3.py"
+  rm "$work/site/pkg/d1/m1.py"; rm -r "$work/site/pkg/d2"
+  step two; equal "times the second step opened the bundle" 0 "$(opened "$work/two.trace" "$work/b.tar.zst")"
+  as_bare two
+  contains "the new module" "$(cat "$work/two/6.json")" '"newcomer": "hello"'
+  contains "the changed one" "$(cat "$work/two/0.json")" '"value": "new"'
+  # What did not change is still answered from the stage: some 370 paths, each looked at several times by 8 ranks.
+  local n; n=$(ops two); note "operations of 8 ranks on a package of which 6 paths changed: $n, without pyshm $(bare_ops)"
+  [ "$n" -gt 0 ] && [ "$n" -lt $(( $(bare_ops) / 5 )) ] || fail "$n operations, $(bare_ops) without pyshm"
+  unstage_all
+}
+bare_ops() {
+  [ -e "$work/bare.ops" ] || { mkdir -p "$work/traced"
+    timeout 120 "$top/tests/cluster/run-mpi.sh" --before "$tools/trace.sh $work/bare.trace" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/traced" >&2
+    python3 "$tools/count_ops.py" "$work/bare.trace" --under "$work/site" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])' >"$work/bare.ops"; }
+  cat "$work/bare.ops"
+}
+test_what_a_rank_wrote_on_one_node_is_seen_on_all_in_the_next_step() {
+  a_package
+  # In place, so that no directory tells; only n3's stage knows.
+  step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n"); os.unlink(site + "/pkg/d1/m1.py"); os.mkdir(site + "/pkg/made"); open(site + "/pkg/made/by.py", "w").close()'
+  step two
+  as_bare two
+  contains "the written value" "$(cat "$work/two/0.json")" '"value": 12345'
+  equal "times the second step opened the bundle" 0 "$(opened "$work/two.trace" "$work/b.tar.zst")"
+  unstage_all
+}
+test_only_a_node_without_the_stage_gets_it_and_learns_what_the_others_know() {
+  a_package
+  step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n")'
+  on n1 "$pyshm" unstage --all || fail unstage   # rank 0's own node
+  step two; equal "nodes that unpacked" 1 "$(unpacked "$work/two.trace")"; equal "times the bundle was opened" 1 "$(opened "$work/two.trace" "$work/b.tar.zst")"
+  as_bare two
+  on n4 "$pyshm" unstage --all || fail unstage
+  step three; equal "nodes that unpacked" 1 "$(unpacked "$work/three.trace")"
+  as_bare three
+  unstage_all
+}
+test_a_bundle_that_was_made_anew_takes_the_place_of_the_old_one() {
+  a_package
+  step one
+  echo 'greeting = "hello"' >"$work/site/newcomer.py"
+  "$pyshm" bundle env "$work/site" -o "$work/b.tar.zst" -q || fail "bundle"
+  step two; equal "nodes that unpacked" 4 "$(unpacked "$work/two.trace")"
+  as_bare two; equal "operations of its ranks" 0 "$(ops two)"
+  local i; for i in 1 2 3 4; do equal "stages on n$i" 1 "$(on "n$i" "$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"; done
+  unstage_all
+}
+
+here() { PYTHONPATH=$work/site "$pyshm_run" --no-fallback --summary -b "$work/b.tar.zst" "$@" "$venv/bin/python" -B -c 'import pkg.d7.m3, importlib.util; print(pkg.d7.m3.value, importlib.util.find_spec("newcomer") is not None)' 2>"$work/said"; }
+test_on_one_node_the_same_holds_without_mpi() {
+  a_package
+  equal "first" "703 False" "$(here --keep)"
+  equal "second" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
+  echo 'greeting = "hello"' >"$work/site/newcomer.py"; echo 'value = 5' >"$work/site/.m"; mv "$work/site/.m" "$work/site/pkg/d7/m3.py"
+  equal "after an installation" "5 True" "$(here)"; contains "the summary" "$(cat "$work/said")" "2 paths changed since they were packed"
+  "$pyshm" unstage --all || fail "unstage"
+  [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0)"
+}
+
+run_tests
