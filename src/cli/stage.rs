@@ -65,11 +65,14 @@ impl StageCommand {
 #[derive(Debug, Args)]
 pub struct Unstage {
     /// A stage's directory or its 16 digits, as 'pyshm status' shows them
-    #[arg(required_unless_present = "all")]
+    #[arg(required_unless_present_any = ["all", "unused"])]
     stages: Vec<PathBuf>,
     /// All stages of yours on this node
     #[arg(long)]
     all: bool,
+    /// All that are not in use, also those that were kept
+    #[arg(long, conflicts_with = "all")]
+    unused: bool,
     /// Also those that are in use
     #[arg(long)]
     force: bool,
@@ -85,6 +88,7 @@ impl Unstage {
         let mut words: Vec<OsString> =
             vec!["unstage".into(), "--root".into(), self.root.clone().into()];
         words.extend(self.all.then(|| "--all".into()));
+        words.extend(self.unused.then(|| "--unused".into()));
         words.extend(self.force.then(|| "--force".into()));
         words.extend(self.stages.iter().map(OsString::from));
         if self.nodes.run(&words)?.is_some() {
@@ -92,12 +96,13 @@ impl Unstage {
         }
         let place = Place::open(&self.root)?;
         let removed = self.remove(&place);
+        job::sweep(&place);
         place.tidy();
         removed
     }
 
     fn remove(&self, place: &Place) -> Result<()> {
-        let stages = if self.all { place.stages()? } else { self.named(place)? };
+        let stages = if self.all || self.unused { place.stages()? } else { self.named(place)? };
         for stage in stages {
             let name = stage.to_string();
             if self.force {
@@ -105,7 +110,7 @@ impl Unstage {
                 continue;
             }
             stage.check()?;
-            if !stage.purge_unused()? {
+            if !stage.purge_unused()? && !self.unused {
                 let text =
                     format!("{name} is in use: wait for its job, or remove it anyway with --force");
                 return Err(Error::TryAgain(text));

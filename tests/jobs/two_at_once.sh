@@ -110,6 +110,8 @@ test_a_stage_in_use_is_never_removed_and_one_whose_users_were_killed_is() {
   equal "what gc removes" "" "$("$pyshm" gc)"
   "$pyshm" unstage --all 2>"$work/said"; equal "exit status of unstage" 75 $?; contains "what it says" "$(cat "$work/said")" "is in use"
   contains "status" "$("$pyshm" status)" "in use"
+  local kept; kept=$("$pyshm" stage -b "$scratch/two.tar.zst") || fail "stage"
+  "$pyshm" unstage --unused || fail "unstage --unused"; [ ! -e "$kept" ] || fail "unstage --unused left $kept"
   staged two >/dev/null || fail "another job"
   [ -n "$(ls -A /dev/shm/pyshm-0)" ] || fail "the stage in use is gone"
   kill -KILL -- -$pid; wait $pid
