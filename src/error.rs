@@ -40,6 +40,14 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
+    /// A member of an archive does not fit.
+    #[error("bundle {bundle}: {reason}", bundle = bundle.display())]
+    TooLarge {
+        /// The bundle.
+        bundle: PathBuf,
+        /// Which member, how large, and where.
+        reason: String,
+    },
     /// A file or directory cannot be made or written.
     #[error("failed to write {path}: {cause}", path = path.display())]
     CannotWrite {
@@ -140,6 +148,7 @@ impl Error {
             Self::NoInput { .. } => exit_codes::NO_INPUT,
             Self::BadBundle { .. } => exit_codes::BAD_BUNDLE,
             Self::NoSpace { .. }
+            | Self::TooLarge { .. }
             | Self::CannotWrite { .. }
             | Self::Untrusted { .. }
             | Self::NotOurs { .. } => exit_codes::CANNOT_WRITE,

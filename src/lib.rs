@@ -17,6 +17,7 @@ macro_rules! warn_line {
     }};
 }
 
+pub mod archive;
 #[cfg(feature = "mpi")]
 pub mod bcast;
 pub mod bundle;

@@ -22,7 +22,7 @@ pub fn byte_bar(what: &str, total: u64) -> ProgressBar {
 /// `n` bytes for people: `615.2 MB`, in powers of 1000.
 #[must_use]
 pub fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if n < 1000 {
         return format!("{n} B");
     }

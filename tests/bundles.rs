@@ -114,8 +114,8 @@ fn a_bundle_that_is_missing_truncated_or_no_bundle_is_refused() {
     let plain = fs::read(&plain_tar).unwrap();
     let cases: [(&str, &[u8], &str); 6] = [
         ("empty", b"", "it is empty"),
-        ("text", b"hello, this is no tar at all", "not a compressed tar"),
-        ("plain", &plain, "not a compressed tar"),
+        ("text", b"hello, this is no tar at all", "not a tar"),
+        ("plain", &plain, "--prefix DIR"),
         ("half", &bytes[..bytes.len() / 2], "truncated"),
         ("stub", &bytes[..40], "truncated"),
         ("longer", &[&bytes[..], b"x"].concat(), "longer than it should be"),

@@ -5,7 +5,6 @@
 //! each chunk's bytes stands one that says whether rank 0 goes on.
 #![forbid(unsafe_code)]
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Root};
 
+use super::Coming;
 use super::asleep::Ending;
 use super::node::Node;
 use crate::bundle::Reader;
@@ -30,14 +30,13 @@ const WAITING: usize = 2;
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
 
-/// Delivers the bundle `name` of `length` bytes, which rank 0 of `comm` takes from `reader`. What goes wrong with the node is the
+/// Delivers the bundle `coming`, which rank 0 of `comm` takes from `reader`. What goes wrong with the node is the
 /// node's; the error is rank 0's, when all have to stop.
 pub(super) fn bundle(
     comm: &SimpleCommunicator,
     ending: &Ending,
     node: &mut Node,
-    name: &Path,
-    length: u64,
+    coming: &Coming,
     reader: Option<&mut Reader>,
 ) -> Result<()> {
     let (to, chunks) = mpsc::sync_channel(WAITING);
@@ -47,14 +46,15 @@ pub(super) fn bundle(
         let unpacking = node.building().map(|build| {
             let refused = &refused;
             threads.spawn(move || {
-                let unpacked = build.unpack(name, length, chunks);
+                let archive = coming.archive.as_ref();
+                let unpacked = build.unpack(&coming.name, archive, coming.length, chunks);
                 refused.store(matches!(unpacked, Err(Error::BadBundle { .. })), Ordering::Relaxed);
                 unpacked
             })
         });
         let mut source =
             reader.map(|reader| Source { reader, ending, refused: &refused, failed: None });
-        let complete = broadcast(comm, length, source.as_mut(), to);
+        let complete = broadcast(comm, coming.length, source.as_mut(), to);
         let unpacked = unpacking.and_then(|thread| thread.join().ok());
         let failed = source.and_then(|source| source.failed);
         (failed.map_or(Ok(complete), Err), unpacked)

@@ -23,7 +23,9 @@ use clap::Parser;
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::bundle::{Manifest, Reader};
+use crate::bundle::manifest::covers;
+use crate::bundle::reader::{Archive, Size};
+use crate::bundle::{NamedBundles, Reader};
 use crate::error::{Error, Result};
 use crate::run::events::{Event, Ready};
 use crate::run::{cleanup, job};
@@ -63,9 +65,8 @@ pub struct Cli {
     /// Stage only bundles that cover one of these paths
     #[arg(long = "interest", value_name = "PATH")]
     interests: Vec<PathBuf>,
-    /// A bundle
-    #[arg(short, long = "bundle", value_name = "FILE", required_unless_present = "sweep")]
-    bundles: Vec<PathBuf>,
+    #[command(flatten)]
+    bundles: NamedBundles,
 }
 
 /// What rank 0 has decided, for all.
@@ -73,19 +74,28 @@ pub struct Cli {
 enum Plan {
     /// Every node has the stage.
     Reuse,
-    /// These bundles come, with their names for messages and their lengths.
+    /// These bundles come.
     Deliver {
         /// The bundles.
-        bundles: Vec<(PathBuf, u64)>,
-        /// Bytes that all their files take.
-        bytes: u64,
-        /// Number of all their paths.
-        entries: u64,
+        bundles: Vec<Coming>,
+        /// What all of them take.
+        size: Size,
     },
     /// No bundle covers anything the job uses.
     Nothing,
     /// Nothing can be delivered; rank 0 has said why.
     Stop,
+}
+
+/// A bundle that comes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Coming {
+    /// Its name for messages.
+    name: PathBuf,
+    /// Its bytes.
+    length: u64,
+    /// What to know of it beforehand, if it is a tar that others made.
+    archive: Option<Archive>,
 }
 
 /// `pyshm-bcast`.
@@ -160,7 +170,8 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
     let begun = Instant::now();
     let id = StageId::parse(&cli.id)?;
     // One that is missing is said when it is opened.
-    let identities = || cli.bundles.iter().filter_map(|b| Identity::of(b).ok()).collect::<Vec<_>>();
+    let identities =
+        || cli.bundles.0.iter().filter_map(|b| Identity::of(&b.path).ok()).collect::<Vec<_>>();
     let identities = leaders.share(leaders.is_root().then(identities))?;
     let (threads, keep, reserve) = (cli.threads, cli.keep, cli.reserve);
     let options = BuildOptions { threads, keep, reserve, identities, ..BuildOptions::default() };
@@ -193,8 +204,8 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
             return Ok(None);
         }
         Plan::Reuse => Vec::new(),
-        Plan::Deliver { bundles, bytes, entries } => {
-            node.check_space(bytes, entries);
+        Plan::Deliver { bundles, size } => {
+            node.expect(size);
             bundles
         }
     };
@@ -232,7 +243,7 @@ fn deliver_all(
     leaders: &Leaders,
     ending: &Ending,
     node: &mut Node,
-    bundles: &[(PathBuf, u64)],
+    bundles: &[Coming],
     mut source: Option<&mut Source>,
     mut ready: Ready,
 ) -> Result<Ready> {
@@ -246,21 +257,22 @@ fn deliver_all(
     let receivers = leaders.among(leaders.is_root() || node.building().is_some());
     // Where it fits nowhere, nothing is read.
     let wanted = leaders.most(u64::from(node.building().is_some())) > 0;
-    for (i, (name, length)) in bundles.iter().enumerate().filter(|_| wanted) {
+    for (i, coming) in bundles.iter().enumerate().filter(|_| wanted) {
         let reader = source.as_mut().map(|s| &mut s.readers[i]);
         let delivered = receivers
             .as_ref()
-            .map_or(Ok(()), |comm| deliver::bundle(comm, ending, node, name, *length, reader));
+            .map_or(Ok(()), |comm| deliver::bundle(comm, ending, node, coming, reader));
         // Rank 0 knows whether going on makes sense: what is wrong with a bundle is wrong on every node.
         let why = delivered.err().inspect(|error| ending.say(&Event::failed(error)));
         if leaders.share(leaders.is_root().then_some(why.is_some()))? {
             return Err(why.unwrap_or_else(stopped));
         }
-        ready.bundle_bytes += length;
+        ready.bundle_bytes += coming.length;
     }
     ready.broadcast_seconds = leaders.slowest(begun.elapsed().as_secs_f64());
     node.publish(&runtime, cli.keep);
     ready.unpacked_bytes = leaders.most(node.unpacked_bytes());
+    ready.warnings = node.warnings().to_vec();
     Ok(ready)
 }
 
@@ -277,20 +289,22 @@ struct Source {
 impl Source {
     fn open(cli: &Cli) -> Result<Self> {
         let runtime = Runtime::read()?;
-        let mut readers =
-            cli.bundles.iter().map(|b| Reader::open(b)).collect::<Result<Vec<_>>>()?;
+        let mut readers = cli.bundles.0.iter().map(Reader::open).collect::<Result<Vec<_>>>()?;
         if !cli.interests.is_empty() {
-            readers.retain(|r| r.manifest().covers(&cli.interests));
+            readers.retain(|r| covers(r.prefixes(), &cli.interests));
         }
         Ok(Self { readers, runtime })
     }
 
     fn plan(&self) -> Plan {
-        let manifests = || self.readers.iter().map(Reader::manifest);
+        let coming = |r: &Reader| Coming {
+            name: r.path().to_path_buf(),
+            length: r.len(),
+            archive: r.archive().cloned(),
+        };
         Plan::Deliver {
-            bundles: self.readers.iter().map(|r| (r.path().to_path_buf(), r.len())).collect(),
-            bytes: manifests().map(Manifest::unpacked_bytes).sum(),
-            entries: manifests().map(|m| m.entries.len() as u64).sum(),
+            bundles: self.readers.iter().map(coming).collect(),
+            size: self.readers.iter().map(Reader::size).sum(),
         }
     }
 }

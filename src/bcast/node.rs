@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bundle::reader::Size;
 use crate::error::{Error, Result};
 use crate::run::hold::Hold;
 use crate::run::{cleanup, job};
@@ -28,6 +29,7 @@ pub(super) struct Node {
     id: StageId,
     state: State,
     unpacked_bytes: u64,
+    warnings: Vec<String>,
 }
 
 impl Node {
@@ -39,6 +41,7 @@ impl Node {
             id: id.clone(),
             state: State::Held,
             unpacked_bytes: 0,
+            warnings: Vec::new(),
         };
         node.state = match Place::open(root) {
             Err(error) => State::Failed(error),
@@ -85,6 +88,11 @@ impl Node {
         self.unpacked_bytes
     }
 
+    /// What people should know of the bundles.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// What is being built, if the node still needs what arrives.
     pub fn building(&mut self) -> Option<&mut StageBuild> {
         match &mut self.state {
@@ -94,8 +102,8 @@ impl Node {
     }
 
     /// Checks that what comes will fit, before its first byte.
-    pub fn check_space(&mut self, bytes: u64, entries: u64) {
-        let checked = self.building().map_or(Ok(()), |build| build.check_space(bytes, entries));
+    pub fn expect(&mut self, size: Size) {
+        let checked = self.building().map_or(Ok(()), |build| build.expect(size));
         if let Err(error) = checked {
             self.state = State::Failed(error);
         }
@@ -103,7 +111,10 @@ impl Node {
 
     pub fn unpacked(&mut self, result: Result<stage::Unpacked>) {
         match result {
-            Ok(unpacked) => self.unpacked_bytes += unpacked.unpacked_bytes,
+            Ok(unpacked) => {
+                self.unpacked_bytes += unpacked.unpacked_bytes;
+                self.warnings.extend(unpacked.warning);
+            }
             // What was built so far goes with it.
             Err(error) => self.state = State::Failed(error),
         }

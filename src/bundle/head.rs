@@ -65,6 +65,18 @@ impl Head {
         }
     }
 
+    /// Whether a file begins as those do that pyshm makes.
+    #[must_use]
+    pub fn is_head(bytes: &[u8]) -> bool {
+        match bytes {
+            [0x5e, 0x2a, 0x4d, 0x18, size @ ..] => {
+                size.starts_with(&(PAYLOAD_BYTES as u32).to_le_bytes())
+            }
+            [0x1f, 0x8b, 8, 4, ..] => bytes.get(12..14) == Some(b"PY"),
+            _ => false,
+        }
+    }
+
     /// Reads the head from the first bytes of a file.
     ///
     /// # Errors

@@ -27,7 +27,10 @@ pub const VERSION: u32 = 2;
 /// Name of the manifest's tar member.
 pub const MEMBER: &str = ".pyshm/manifest";
 /// The longest path that Linux takes, with its NUL.
-const PATH_MAX: usize = 4096;
+pub const PATH_MAX: usize = 4096;
+
+/// The longest name that Linux takes.
+const NAME_MAX: usize = 255;
 
 /// Everything a bundle says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -197,14 +200,42 @@ impl Manifest {
             manifest.xattrs = postcard::from_bytes(rest).map_err(damaged)?;
         }
         manifest.check()?;
-        if let Some(xattrs) = &manifest.xattrs {
-            xattrs.check(manifest.entries.len())?;
-        }
         Ok(manifest)
     }
 
     /// The rules that make a manifest safe to obey.
     fn check(&self) -> Result<(), String> {
+        self.check_tree()?;
+        let raw: u64 = self.frames.iter().map(|f| u64::from(f.raw)).sum();
+        if let Some(frame) = self
+            .frames
+            .iter()
+            .find(|f| f.raw as usize > frame::MAX_RAW || f.packed as usize > frame::MAX_PACKED)
+        {
+            return Err(format!(
+                "a frame claims {} of data, more than any frame has",
+                crate::progress::bytes(frame.raw.into())
+            ));
+        }
+        let mut end_of_last = 0;
+        for entry in &self.entries {
+            let EntryKind::File { offset, .. } = entry.kind else { continue };
+            let end = offset.checked_add(entry.stat.size).filter(|end| *end <= raw);
+            // In the order of the stream and apart: else one frame could write another file's bytes.
+            if offset < end_of_last || end.is_none() {
+                let shown = crate::archive::shown(&entry.path);
+                return Err(format!("entry {shown} claims data that the bundle does not have"));
+            }
+            end_of_last = end.unwrap_or(raw);
+        }
+        Ok(())
+    }
+
+    /// Those of them that concern paths.
+    pub(crate) fn check_tree(&self) -> Result<(), String> {
+        if let Some(xattrs) = &self.xattrs {
+            xattrs.check(self.entries.len())?;
+        }
         for prefix in &self.prefixes {
             for path in prefix.spellings() {
                 check_path(path.as_os_str().as_bytes())?;
@@ -223,21 +254,9 @@ impl Manifest {
         if self.prefixes.is_empty() {
             return Err("it names no prefix".into());
         }
-        let raw: u64 = self.frames.iter().map(|f| u64::from(f.raw)).sum();
-        if let Some(frame) = self
-            .frames
-            .iter()
-            .find(|f| f.raw as usize > frame::MAX_RAW || f.packed as usize > frame::MAX_PACKED)
-        {
-            return Err(format!(
-                "a frame claims {} of data, more than any frame has",
-                crate::progress::bytes(frame.raw.into())
-            ));
-        }
         let mut directories: HashMap<&[u8], bool> = HashMap::with_capacity(self.entries.len());
-        let mut end_of_last = 0;
         for (number, entry) in self.entries.iter().enumerate() {
-            let shown = || entry.path().display().to_string();
+            let shown = || crate::archive::shown(&entry.path);
             check_path(&entry.path)?;
             let is_prefix = self.prefixes.iter().any(|p| p.path == entry.path);
             let parent = entry.path().parent().map_or(&[][..], |p| p.as_os_str().as_bytes());
@@ -252,17 +271,6 @@ impl Manifest {
                 return Err(format!("entry {} appears twice", shown()));
             }
             match &entry.kind {
-                EntryKind::File { offset, .. } => {
-                    let end = offset.checked_add(entry.stat.size).filter(|end| *end <= raw);
-                    // In the order of the stream and apart: else one frame could write another file's bytes.
-                    if *offset < end_of_last || end.is_none() {
-                        return Err(format!(
-                            "entry {} claims data that the bundle does not have",
-                            shown()
-                        ));
-                    }
-                    end_of_last = end.unwrap_or(raw);
-                }
                 EntryKind::HardLink(to) => {
                     let target = self.entries[..number].get(*to as usize);
                     if !target.is_some_and(|t| matches!(t.kind, EntryKind::File { .. })) {
@@ -303,9 +311,7 @@ impl Manifest {
     /// Whether one of `paths` lies at or below a prefix, in any spelling.
     #[must_use]
     pub fn covers(&self, paths: &[PathBuf]) -> bool {
-        self.prefixes.iter().any(|prefix| {
-            prefix.spellings().any(|spelling| paths.iter().any(|p| p.starts_with(spelling)))
-        })
+        covers(&self.prefixes, paths)
     }
 
     /// Compares size, times, inode and kind of everything below the prefixes with the manifest, and returns the
@@ -348,6 +354,13 @@ impl Manifest {
     }
 }
 
+/// Whether one of `paths` lies at or below one of `prefixes`, in any spelling.
+pub(crate) fn covers(prefixes: &[PrefixRecord], paths: &[PathBuf]) -> bool {
+    prefixes.iter().any(|prefix| {
+        prefix.spellings().any(|spelling| paths.iter().any(|p| p.starts_with(spelling)))
+    })
+}
+
 /// Whether nothing that matters changed between two looks at a path.
 pub(super) fn same(a: &EntryStat, b: &EntryStat) -> bool {
     let of = |s: &EntryStat| (s.ino, s.mode, s.size, s.mtime, s.ctime, s.uid, s.gid);
@@ -355,13 +368,16 @@ pub(super) fn same(a: &EntryStat, b: &EntryStat) -> bool {
 }
 
 /// Refuses what is not an absolute, normalized path that the kernel would take.
-fn check_path(path: &[u8]) -> Result<(), String> {
-    let shown = || String::from_utf8_lossy(path).into_owned();
+pub(crate) fn check_path(path: &[u8]) -> Result<(), String> {
+    let shown = || crate::archive::shown(path);
     let Some(rest) = path.strip_prefix(b"/") else {
         return Err(format!("entry {} is not an absolute path", shown()));
     };
     if path.len() >= PATH_MAX || path.contains(&0) {
         return Err(format!("entry {} is no possible path", shown()));
+    }
+    if rest.split(|b| *b == b'/').any(|part| part.len() > NAME_MAX) {
+        return Err(format!("entry {} has a part of more than {NAME_MAX} bytes", shown()));
     }
     match rest.split(|b| *b == b'/').find(|c| matches!(*c, b"" | b"." | b"..")) {
         Some(part) => {

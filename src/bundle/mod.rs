@@ -15,11 +15,13 @@
 pub mod frame;
 pub mod head;
 pub mod manifest;
+pub mod named;
 mod pack;
 pub(crate) mod reader;
-mod walk;
+pub(crate) mod walk;
 pub mod xattr;
 
 pub use manifest::{Manifest, Mode};
+pub use named::{Named, NamedBundles};
 pub use pack::{PackOptions, PackReport, PrefixSpec, pack};
-pub use reader::Reader;
+pub use reader::{Content, Reader};

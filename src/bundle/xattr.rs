@@ -15,7 +15,7 @@ use serde_bytes::ByteBuf;
 use super::walk::Found;
 
 /// A longer value stays on the shared file system.
-const VALUE_MAX: usize = 4096;
+pub const VALUE_MAX: usize = 4096;
 /// The longest listing that Linux gives.
 const LIST_MAX: usize = 65_536;
 /// The highest error number of Linux.

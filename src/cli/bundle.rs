@@ -8,8 +8,9 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::print_json;
+use crate::archive::walk::Digests;
 use crate::bundle::manifest::EntryKind;
-use crate::bundle::{Manifest, Mode, PackOptions, PrefixSpec, Reader, pack};
+use crate::bundle::{Content, Manifest, Mode, Named, PackOptions, PrefixSpec, Reader, pack};
 use crate::error::{Error, Result};
 use crate::run::cleanup;
 use crate::{progress, python};
@@ -103,6 +104,9 @@ impl Env {
 pub struct Inspect {
     /// The bundle
     bundle: PathBuf,
+    /// Where the members of a tar belong that pyshm did not make
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
     /// List every path as well
     #[arg(long)]
     entries: bool,
@@ -113,8 +117,23 @@ pub struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<()> {
-        let reader = Reader::open(&self.bundle)?;
-        let manifest = reader.manifest();
+        let reader =
+            Reader::open(&Named { path: self.bundle.clone(), prefix: self.prefix.clone() })?;
+        let length = reader.len();
+        let compression = reader.archive().map(|archive| archive.compression);
+        let manifest = match reader.content() {
+            Content::Bundle(manifest) => manifest.clone(),
+            Content::Archive(_) => {
+                let bar = progress::byte_bar("reading", 0);
+                let (manifest, warning) = reader.survey(&mut Digests::new(bar.clone()))?;
+                bar.finish_and_clear();
+                if let Some(warning) = warning {
+                    warn_line!("pyshm: warning: bundle {}: {warning}", self.bundle.display());
+                }
+                manifest
+            }
+        };
+        let manifest = &manifest;
         let count = |what: fn(&EntryKind) -> bool| {
             manifest.entries.iter().filter(|e| what(&e.kind)).count()
         };
@@ -126,8 +145,8 @@ impl Inspect {
         if self.json {
             let mut value = json!({
                 "bundle": self.bundle, "tool": manifest.tool, "created": manifest.created,
-                "compression": manifest.codec, "prefixes": prefixes, "files": files, "directories": directories,
-                "symlinks": links, "not_bundled": remote, "bundle_bytes": reader.len(),
+                "compression": compression.map_or_else(|| json!(manifest.codec), |c| json!(c)), "prefixes": prefixes, "files": files, "directories": directories,
+                "symlinks": links, "not_bundled": remote, "bundle_bytes": length,
                 "unpacked_bytes": manifest.unpacked_bytes(), "frames": manifest.frames.len(),
             });
             if self.entries {
@@ -149,11 +168,11 @@ impl Inspect {
         if remote > 0 {
             print_line!("  not bundled  {remote} (they stay on the shared file system)");
         }
-        print_line!(
-            "  size         {} in {} frames",
-            progress::bytes(reader.len()),
-            manifest.frames.len()
-        );
+        let frames = match compression {
+            Some(_) => String::new(),
+            None => format!(" in {} frames", manifest.frames.len()),
+        };
+        print_line!("  size         {}{frames}", progress::bytes(length));
         print_line!("  unpacked     {}", progress::bytes(manifest.unpacked_bytes()));
         if self.entries {
             for entry in &manifest.entries {
@@ -161,7 +180,7 @@ impl Inspect {
                     "{:06o} {:>12} {}",
                     entry.stat.mode,
                     entry.stat.size,
-                    entry.path().display()
+                    crate::archive::shown(&entry.path)
                 );
             }
         }

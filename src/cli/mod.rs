@@ -19,6 +19,7 @@ Examples:
   pyshm bundle env ~/envs/science -o science.tar.zst   pack an environment
   pyshm inspect science.tar.zst                        what is in it
   pyshm stage -b science.tar.zst                       stage it on this node, print where
+  pyshm stage -b any.tar.gz --prefix ~/envs/science    a tar that pyshm did not make
   pyshm status                                         what is staged here
   pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job
   pyshm unstage --all                                  remove it

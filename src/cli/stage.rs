@@ -10,6 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::nodes::{self, AllNodes};
 use super::print_json;
+use crate::bundle::NamedBundles;
 use crate::error::{Error, Result};
 use crate::run::{cleanup, job};
 use crate::settings;
@@ -19,9 +20,8 @@ use crate::stage::{self, BuildOptions, Place, Stage, StageId};
 /// `pyshm stage`
 #[derive(Debug, Args)]
 pub struct StageCommand {
-    /// A bundle; may be given several times
-    #[arg(short, long = "bundle", value_name = "FILE", required = true)]
-    bundles: Vec<PathBuf>,
+    #[command(flatten)]
+    bundles: NamedBundles,
     /// The node-local file system to stage in
     #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     root: PathBuf,
@@ -35,7 +35,11 @@ pub struct StageCommand {
 
 impl StageCommand {
     pub(super) fn run(self) -> Result<()> {
-        let id = StageId::of_bundles(&self.bundles)?;
+        let bundles = &self.bundles.0;
+        if bundles.is_empty() {
+            return Err(Error::Usage("which bundle? name one with -b FILE".into()));
+        }
+        let id = StageId::of_bundles(bundles)?;
         let place = Place::open(&self.root)?;
         cleanup::register_place(&place);
         cleanup::on_signals(&[SIGINT, SIGTERM, SIGHUP])?;
@@ -46,9 +50,11 @@ impl StageCommand {
             reserve: settings::reserve()?,
             ..BuildOptions::default()
         };
-        let staged =
-            stage_here(&place, &id, &self.bundles, options).inspect_err(|_| place.tidy())?;
+        let staged = stage_here(&place, &id, bundles, options).inspect_err(|_| place.tidy())?;
         let Some(staged) = staged else { return Ok(()) };
+        for warning in &staged.warnings {
+            warn_line!("pyshm: warning: {warning}");
+        }
         if self.json {
             return print_json(&json!({
                 "stage": staged.stage.dir, "bundle_bytes": staged.bundle_bytes,

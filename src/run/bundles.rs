@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{command, pays};
+use crate::bundle::Named;
 use crate::cache::{self, Use};
 use crate::error::{Error, Result};
 use crate::python::{self, Python};
@@ -16,7 +17,7 @@ pub struct Chosen {
     /// The stage's name.
     pub id: StageId,
     /// The bundles.
-    pub bundles: Vec<PathBuf>,
+    pub bundles: Vec<Named>,
     /// What a bundle must cover to be staged; `None` where that is decided already.
     pub interests: Option<Vec<PathBuf>>,
     /// The bundles were compared with their prefixes just now.
@@ -30,7 +31,7 @@ pub struct Chosen {
 /// # Errors
 /// Whatever goes wrong with a named bundle, the interpreter or the cache.
 pub fn choose(
-    named: &[PathBuf],
+    named: &[Named],
     program: Option<&OsStr>,
     ranks: usize,
     say: &dyn Fn(&str),
@@ -43,8 +44,11 @@ pub fn choose(
     }
 }
 
-fn explicit(named: &[PathBuf], program: Option<&Path>) -> Result<Chosen> {
-    let absolute = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
+fn explicit(named: &[Named], program: Option<&Path>) -> Result<Chosen> {
+    let path = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
+    let absolute = |named: &Named| -> Result<Named> {
+        Ok(Named { path: path(&named.path)?, prefix: named.prefix.as_ref().map(path).transpose()? })
+    };
     let bundles = named.iter().map(absolute).collect::<Result<Vec<_>>>()?;
     let interests = interests(program);
     let id = stage_id(&bundles, &interests)?;
@@ -52,7 +56,7 @@ fn explicit(named: &[PathBuf], program: Option<&Path>) -> Result<Chosen> {
 }
 
 /// Of several bundles only some may be staged, so that what they are staged for is part of the name.
-fn stage_id(bundles: &[PathBuf], interests: &[PathBuf]) -> Result<StageId> {
+fn stage_id(bundles: &[Named], interests: &[PathBuf]) -> Result<StageId> {
     let id = StageId::of_bundles(bundles)?;
     if bundles.len() < 2 {
         return Ok(id);
@@ -86,7 +90,7 @@ fn automatic(
     for prefix in prefixes {
         let cached = cache::ensure(&prefix, false, say)?;
         unpacked += cached.manifest.unpacked_bytes();
-        bundles.push(cached.bundle);
+        bundles.push(Named { path: cached.bundle, prefix: None });
         uses.push(cached.using);
     }
     if let Some(why) = pays::decline(unpacked, pays::serial_read()?, ranks) {
@@ -158,8 +162,9 @@ mod tests {
     #[test]
     fn several_bundles_have_another_name_for_other_interests() {
         let dir = tempfile::tempdir().unwrap();
-        let bundles: Vec<PathBuf> = ["a", "b"].iter().map(|n| dir.path().join(n)).collect();
-        bundles.iter().for_each(|b| std::fs::write(b, "x").unwrap());
+        let bundles: Vec<Named> =
+            ["a", "b"].iter().map(|n| Named::file(&dir.path().join(n))).collect();
+        bundles.iter().for_each(|b| std::fs::write(&b.path, "x").unwrap());
         let (x, y) = ([PathBuf::from("/x")], [PathBuf::from("/y")]);
         assert_ne!(stage_id(&bundles, &x).unwrap(), stage_id(&bundles, &y).unwrap());
         assert_eq!(stage_id(&bundles[..1], &x).unwrap(), stage_id(&bundles[..1], &y).unwrap());

@@ -7,12 +7,19 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::bundle::NamedBundles;
+
 const EXAMPLES: &str = "\
 Examples:
   pyshm-run mpiexec -n 512 -f hosts python app.py       broadcast, then start the ranks
   pyshm-run -b env.tar.zst srun -n 4096 python app.py   with a bundle made by 'pyshm bundle env'
+  pyshm-run -b env.tar.gz --prefix ~/envs/science mpiexec -n 64 python app.py
+                                                        with a tar of that directory, whoever made it
   pyshm-run python app.py                               on this node, without MPI
   mpiexec -n 8 pyshm-run python app.py                  each node stages by itself
+
+Of the bundles that are named, those that cover neither the program nor anything in PATH, PYTHONPATH, VIRTUAL_ENV or \
+CONDA_PREFIX are left out.
 
 COMMAND's first word decides: a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) gets one \
 staging process on each of its nodes, and then starts its ranks from there; anything else is staged on this node.
@@ -42,10 +49,9 @@ Environment:
 #[command(name = "pyshm-run", version, after_help = EXAMPLES)]
 #[allow(clippy::struct_excessive_bools, reason = "these are command-line flags")]
 pub struct Cli {
-    /// A bundle to stage; may be repeated. Those that cover neither the program nor anything in PATH, PYTHONPATH,
-    /// VIRTUAL_ENV or CONDA_PREFIX are left out
-    #[arg(short, long = "bundle", value_name = "FILE")]
-    pub bundles: Vec<PathBuf>,
+    /// What to stage.
+    #[command(flatten)]
+    pub bundles: NamedBundles,
 
     /// Directory in the nodes' memory where stages lie
     #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::Named;
 use crate::error::Error;
 use crate::exit_codes;
 
@@ -49,7 +50,7 @@ pub struct Prepared {
     /// The stage's name.
     pub id: String,
     /// The bundles.
-    pub bundles: Vec<PathBuf>,
+    pub bundles: Vec<Named>,
     /// Only bundles that cover one of these are staged; `None` stages all.
     pub interests: Option<Vec<PathBuf>>,
     /// They were compared with their prefixes just now.
@@ -82,6 +83,9 @@ pub struct Ready {
     pub changed: u64,
     /// What went wrong on single nodes, each with the node's name.
     pub failures: Vec<String>,
+    /// What people should know of the bundles.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl Event {

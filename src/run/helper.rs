@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use super::events::{Event, Prepared, Ready};
 use super::hold::Hold;
 use super::{bundles, cleanup, command, job};
+use crate::bundle::Named;
 use crate::error::{Error, Result};
 use crate::settings;
 use crate::stage::local::stage_here;
@@ -28,7 +29,7 @@ pub const ARGUMENT: &str = "__helper";
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Request {
     /// The bundles that the user named.
-    pub bundles: Vec<PathBuf>,
+    pub bundles: Vec<Named>,
     /// PROGRAM.
     pub program: Option<OsString>,
     /// Answer with an error when PROGRAM cannot be started.
@@ -143,6 +144,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
         reused: usize::from(staged.bundle_bytes == 0),
         changed: staged.changed,
         failures: Vec::new(),
+        warnings: staged.warnings.clone(),
     };
     // Its own lease would say for ever that the stage is in use.
     drop(staged);
@@ -152,8 +154,8 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
 
 /// No bundle covers what the job uses.
 #[must_use]
-pub fn covers_nothing(bundles: &[PathBuf]) -> Error {
-    let names: Vec<_> = bundles.iter().map(|b| b.display().to_string()).collect();
+pub fn covers_nothing(bundles: &[Named]) -> Error {
+    let names: Vec<_> = bundles.iter().map(|b| b.path.display().to_string()).collect();
     Error::Usage(format!(
         "{} covers neither the program nor anything in PATH, PYTHONPATH, VIRTUAL_ENV or CONDA_PREFIX",
         names.join(", ")

@@ -155,10 +155,16 @@ pub fn key(cli: &Cli) -> String {
     let mut add = |part: &[u8]| {
         hash.update(&(part.len() as u64).to_le_bytes()).update(part);
     };
-    for bundle in &cli.bundles {
-        add(bundle.as_os_str().as_bytes());
+    let bundles = &cli.bundles.0;
+    let mut paths = bundles.iter().flat_map(|b| std::iter::once(&b.path).chain(&b.prefix));
+    for bundle in bundles {
+        add(bundle.path.as_os_str().as_bytes());
+        if let Some(prefix) = &bundle.prefix {
+            add(b"prefix");
+            add(prefix.as_os_str().as_bytes());
+        }
     }
-    if cli.bundles.iter().any(|b| b.is_relative()) {
+    if paths.any(|path| path.is_relative()) {
         add(std::env::current_dir().unwrap_or_default().as_os_str().as_bytes());
     }
     add(cli.command[0].as_bytes());

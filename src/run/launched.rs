@@ -99,7 +99,7 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
     // Before anything is made: without it the work would be for nothing.
     let helper = if here { None } else { Some(helper(plan)?) };
     let request = Request {
-        bundles: cli.bundles.clone(),
+        bundles: cli.bundles.0.clone(),
         program: Some(cli.command[plan.programs[0]].clone()),
         check_program: false,
         ranks: plan.ranks.or(plan.promised).unwrap_or(1),
@@ -164,7 +164,10 @@ fn broadcast(
         command.arg("--interest").arg(path);
     }
     for bundle in &prepared.bundles {
-        command.arg("--bundle").arg(bundle);
+        command.arg("--bundle").arg(&bundle.path);
+        if let Some(prefix) = &bundle.prefix {
+            command.arg("--prefix").arg(prefix);
+        }
     }
     let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
     cli.say(&words.iter().map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" "));
@@ -193,6 +196,7 @@ fn broadcast(
             "pyshm-run: warning: {without} of {nodes} nodes run from the shared file system ({first})"
         );
     }
+    super::warn(&ready.warnings);
     let (stage, staged, nodes) = (ready.stage.display(), ready.staged, ready.nodes);
     cli.say(&format!("staged in {stage} on {staged} of {nodes} nodes"));
     Ok(Staged::ByStep(step, sweeper, ready))

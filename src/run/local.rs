@@ -129,7 +129,7 @@ fn is_final(error: &Error) -> bool {
 fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
     settings::check()?;
     let request = Request {
-        bundles: cli.bundles.clone(),
+        bundles: cli.bundles.0.clone(),
         program: Some(cli.command[0].clone()),
         check_program: true,
         ranks: job::local_size().unwrap_or(1),
@@ -160,6 +160,7 @@ pub(super) fn stage_by_helper(
             let hold = Hold::take(&place, &stage, cli.keep)?;
             // Only now that the stage has another user may the helper let go of it.
             step.finish(inbox);
+            super::warn(&ready.warnings);
             cli.say(&format!(
                 "staged in {} in {:.1} s",
                 ready.stage.display(),

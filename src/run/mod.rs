@@ -93,6 +93,13 @@ fn is_commands_own(error: &Error) -> bool {
         )
 }
 
+/// Says what people should know of their bundles.
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        warn_line!("pyshm-run: warning: {warning}");
+    }
+}
+
 /// Staging failed because of `cause`: one line of warning, or the error itself with `--no-fallback`.
 fn give_up(cli: &Cli, cause: Error) -> Result<()> {
     if is_commands_own(&cause) || matches!(cause, Error::Interrupted(_)) || !cli.falls_back() {

@@ -5,20 +5,21 @@
 //! everything stands under a temporary name that goes away with the [`StageBuild`].
 #![forbid(unsafe_code)]
 
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyshm_format::{layout, state};
 
+use super::archive;
 use super::files::{Files, LastDirectory};
-use super::space::Need;
 use super::unfinished::Unfinished;
 use super::{Identity, Info, Place, Runtime, Stage, StageId, index, pause, reroute, space, tree};
 use crate::bundle::frame::Decoder;
 use crate::bundle::head::{self, Head};
-use crate::bundle::manifest::{FrameRecord, Manifest};
-use crate::bundle::reader;
+use crate::bundle::manifest::{FrameRecord, Manifest, PrefixRecord, covers};
+use crate::bundle::reader::{self, Archive, Size};
 use crate::error::{Error, Result};
 
 /// More threads than this write no faster into memory, and each needs the memory of its frames.
@@ -47,8 +48,8 @@ pub struct BuildOptions {
 impl BuildOptions {
     /// Whether a bundle is to be staged.
     #[must_use]
-    pub fn wants(&self, manifest: &Manifest) -> bool {
-        self.interests.as_ref().is_none_or(|paths| manifest.covers(paths))
+    pub fn wants(&self, prefixes: &[PrefixRecord]) -> bool {
+        self.interests.as_ref().is_none_or(|paths| covers(prefixes, paths))
     }
 
     fn threads(&self) -> usize {
@@ -60,7 +61,7 @@ impl BuildOptions {
 }
 
 /// What one bundle brought.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Unpacked {
     /// Bytes of the bundle.
     pub bundle_bytes: u64,
@@ -68,6 +69,8 @@ pub struct Unpacked {
     pub unpacked_bytes: u64,
     /// Number of paths.
     pub entries: u64,
+    /// What people should know of it.
+    pub warning: Option<String>,
 }
 
 /// A stage that is being built.
@@ -78,6 +81,8 @@ pub struct StageBuild {
     options: BuildOptions,
     manifests: Vec<Manifest>,
     info: Info,
+    /// What is still to come, as far as it is known.
+    expected: Size,
 }
 
 impl StageBuild {
@@ -89,15 +94,25 @@ impl StageBuild {
         let dir = Unfinished::create(place, id)?;
         let identities = options.identities.clone();
         let info = Info { keep: options.keep, identities, ..Info::default() };
-        Ok(Self { dir, place: place.clone(), id: id.clone(), options, manifests: Vec::new(), info })
+        Ok(Self {
+            dir,
+            place: place.clone(),
+            id: id.clone(),
+            options,
+            manifests: Vec::new(),
+            info,
+            expected: Size::default(),
+        })
     }
 
-    /// Checks that what is still to come fits, before its first byte.
+    /// Checks that what comes fits as far as it is known, before its first byte. What the members of others' tars take
+    /// is checked as they come.
     ///
     /// # Errors
     /// [`Error::NoSpace`] with the numbers.
-    pub fn check_space(&self, bytes: u64, entries: u64) -> Result<()> {
-        space::check(self.place.root(), Need { bytes, entries, reserve: self.options.reserve })
+    pub fn expect(&mut self, size: Size) -> Result<()> {
+        self.expected = size;
+        space::check(self.place.root(), size, self.options.reserve)
     }
 
     /// The temporary directory it is built in.
@@ -107,7 +122,8 @@ impl StageBuild {
     }
 
     /// Unpacks the bundle whose bytes, `length` in all, arrive in order in `chunks` of any size, and returns when
-    /// all is written. After an error nothing more is received. `bundle` is the name for messages.
+    /// all is written. After an error nothing more is received. `bundle` is the name for messages; `archive` says
+    /// that it is a tar that others made.
     ///
     /// # Errors
     /// [`Error::BadBundle`] for what is wrong with the bundle, [`Error::NoSpace`] and [`Error::CannotWrite`] for
@@ -115,10 +131,43 @@ impl StageBuild {
     pub fn unpack(
         &mut self,
         bundle: &Path,
+        archive: Option<&Archive>,
         length: u64,
         chunks: mpsc::Receiver<Vec<u8>>,
     ) -> Result<Unpacked> {
-        let mut stream = Stream { bundle, chunks, chunk: Vec::new(), at: 0 };
+        let stream = Stream { bundle, chunks, chunk: Vec::new(), at: 0, left: length };
+        let (manifest, warning) = match archive {
+            Some(archive) => self.unpack_archive(archive, stream)?,
+            None => (self.unpack_bundle(length, stream)?, None),
+        };
+        let (unpacked_bytes, entries) = (manifest.unpacked_bytes(), manifest.entries.len() as u64);
+        let number = self.info.bundles.len();
+        self.info.bundles.push(bundle.to_path_buf());
+        self.info.brought_by.extend(manifest.prefixes.iter().map(|_| number));
+        self.info.written.push(archive.map(|archive| archive.written));
+        self.info.prefixes.extend(manifest.prefixes.iter().map(|p| p.path().to_path_buf()));
+        self.info.bundle_bytes += length;
+        self.info.unpacked_bytes += unpacked_bytes;
+        self.info.entries += entries;
+        self.manifests.push(manifest);
+        let warning = warning.map(|text| format!("bundle {}: {text}", bundle.display()));
+        Ok(Unpacked { bundle_bytes: length, unpacked_bytes, entries, warning })
+    }
+
+    fn unpack_archive(
+        &mut self,
+        archive: &Archive,
+        mut stream: Stream<'_>,
+    ) -> Result<(Manifest, Option<String>)> {
+        let bundle = stream.bundle;
+        self.refuse_overlap(bundle, std::slice::from_ref(&archive.placement.prefix))?;
+        self.expected.bytes = self.expected.bytes.saturating_sub(stream.length());
+        let room = space::room(self.place.root(), self.expected, self.options.reserve)?;
+        archive::unpack(bundle, archive, &mut stream, room, self.dir.path().join(layout::FS))
+    }
+
+    fn unpack_bundle(&mut self, length: u64, mut stream: Stream<'_>) -> Result<Manifest> {
+        let bundle = stream.bundle;
         let mut start = Vec::new();
         stream.read(&mut start, head::MAX_BYTES.min(length as usize))?;
         let refused = |reason| Error::bundle(bundle, reason);
@@ -130,25 +179,20 @@ impl StageBuild {
         stream.read(&mut start, missing)?;
         let manifest = reader::manifest_of(&head, &start).map_err(refused)?;
         drop(start);
-        self.refuse_overlap(bundle, &manifest)?;
-        let unpacked_bytes = manifest.unpacked_bytes();
+        self.refuse_overlap(bundle, &manifest.prefixes)?;
+        self.expected.bytes = self.expected.bytes.saturating_sub(manifest.unpacked_bytes());
         let entries = manifest.entries.len() as u64;
+        self.expected.entries = self.expected.entries.saturating_sub(entries);
         let root = self.dir.path().join(layout::FS);
+        for entry in &manifest.entries {
+            tree::refuse_long(bundle, &root, entry.path())?;
+        }
         tree::make_directories(&manifest, &root)?;
         let files = Files::new(&manifest, root);
         tree::make_empty_files(&manifest, &files)?;
         unpack_frames(&manifest, &mut stream, &files, self.options.threads())?;
         drop(files);
-
-        let number = self.info.bundles.len();
-        self.info.bundles.push(bundle.to_path_buf());
-        self.info.brought_by.extend(manifest.prefixes.iter().map(|_| number));
-        self.info.prefixes.extend(manifest.prefixes.iter().map(|p| p.path().to_path_buf()));
-        self.info.bundle_bytes += length;
-        self.info.unpacked_bytes += unpacked_bytes;
-        self.info.entries += entries;
-        self.manifests.push(manifest);
-        Ok(Unpacked { bundle_bytes: length, unpacked_bytes, entries })
+        Ok(manifest)
     }
 
     /// Finishes the stage and gives it its name.
@@ -178,9 +222,9 @@ impl StageBuild {
         self.dir.publish(&self.place, &self.id)
     }
 
-    fn refuse_overlap(&self, bundle: &Path, manifest: &Manifest) -> Result<()> {
+    fn refuse_overlap(&self, bundle: &Path, prefixes: &[PrefixRecord]) -> Result<()> {
         for known in self.manifests.iter().flat_map(|m| &m.prefixes) {
-            for new in &manifest.prefixes {
+            for new in prefixes {
                 if new.path().starts_with(known.path()) || known.path().starts_with(new.path()) {
                     let reason = format!(
                         "its prefix {} overlaps {}, which another bundle of this job brings: stage one of them",
@@ -196,11 +240,13 @@ impl StageBuild {
 }
 
 /// The bytes of a bundle as they arrive.
-struct Stream<'a> {
-    bundle: &'a Path,
+pub(super) struct Stream<'a> {
+    pub bundle: &'a Path,
     chunks: mpsc::Receiver<Vec<u8>>,
     chunk: Vec<u8>,
     at: usize,
+    /// Bytes that are still to come in chunks that were not received.
+    left: u64,
 }
 
 impl Stream<'_> {
@@ -209,10 +255,7 @@ impl Stream<'_> {
         to.reserve_exact(wanted);
         while wanted > 0 {
             if self.at == self.chunk.len() {
-                // Freed before the next one is waited for: a chunk is much memory.
-                (self.chunk, self.at) = (Vec::new(), 0);
-                let ended = |_| Error::bundle(self.bundle, "it ended early: its reader stopped");
-                self.chunk = self.chunks.recv().map_err(ended)?;
+                self.receive()?;
             }
             let taken = wanted.min(self.chunk.len() - self.at);
             to.extend_from_slice(&self.chunk[self.at..self.at + taken]);
@@ -220,6 +263,44 @@ impl Stream<'_> {
             wanted -= taken;
         }
         Ok(())
+    }
+
+    /// Bytes of the whole bundle, before anything was read.
+    pub fn length(&self) -> u64 {
+        self.left
+    }
+
+    fn receive(&mut self) -> Result<()> {
+        // Freed before the next one is waited for: a chunk is much memory.
+        (self.chunk, self.at) = (Vec::new(), 0);
+        let ended = |_| Error::bundle(self.bundle, "it ended early: its reader stopped");
+        self.chunk = self.chunks.recv().map_err(ended)?;
+        self.left = self.left.saturating_sub(self.chunk.len() as u64);
+        Ok(())
+    }
+}
+
+/// To its end: for a tar whose frames nobody has counted.
+impl Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let n = available.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&available[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl BufRead for Stream<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.chunk.len() && self.left > 0 {
+            self.receive().map_err(io::Error::other)?;
+        }
+        Ok(&self.chunk[self.at..])
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at += n;
     }
 }
 

@@ -17,6 +17,9 @@ use super::shared_state::SharedState;
 use super::{Stage, trust};
 use crate::error::{Error, Result};
 
+/// Set-user-id and set-group-id, which no file from a tar keeps.
+const SETID: u32 = 0o6000;
+
 /// A set of marks that can be joined with those of other nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Divergence {
@@ -113,7 +116,8 @@ impl Divergence {
 ///
 /// A file that was written to in place, without a change to its directory, is not noticed: that would take a look at
 /// every file. Whatever installs or removes packages changes directories. A prefix that is not there at all is not
-/// compared: then the bundle stands alone.
+/// compared: then the bundle stands alone. Of a tar that others made, a directory is looked into when it changed after
+/// the tar was written, and its names are compared by what a tar records: kind, mode, size and time of modification.
 ///
 /// # Errors
 /// [`Error::NoInput`] when the stage's index cannot be read.
@@ -127,10 +131,12 @@ pub fn compare_with_sources(stage: &Stage) -> Result<Changes> {
     let absent: Vec<bool> = (0..index.prefix_count())
         .map(|n| index.prefix(n).is_none_or(|p| gone(p.canonical)))
         .collect();
+    let records: Vec<Record> = records(stage, &index)?;
+    let record = |e: &Entry<'_>| records.get(e.prefix()).copied().unwrap_or(Record::Whole);
     let differs = |e: &Entry<'_>| {
         let now = std::fs::symlink_metadata(to_path(e.path())).ok();
         // One that is gone is a name that is missing in the one above.
-        now.is_some_and(|now| now.is_dir() && !same(&e.stat(), &now))
+        now.is_some_and(|now| now.is_dir() && record(e).may_differ(&e.stat(), &now))
     };
     let changed: Vec<&Entry<'_>> = entries
         .iter()
@@ -148,7 +154,7 @@ pub fn compare_with_sources(stage: &Stage) -> Result<Changes> {
     }
     for directory in changed {
         let known = names.get(directory.path()).map_or(&[][..], |n| n);
-        if changes.directory(&index, directory, known).is_err() {
+        if changes.directory(&index, record(directory), directory, known).is_err() {
             // It cannot be listed any more: nothing of it is answered from the stage.
             changes.add(Mark::Path, directory.path());
             changes.add(Mark::Subtree, directory.path());
@@ -169,13 +175,14 @@ impl Changes {
     fn directory(
         &mut self,
         index: &Index<'_>,
+        record: Record,
         directory: &Entry<'_>,
         known: &[&Entry<'_>],
     ) -> std::io::Result<()> {
         self.add(Mark::Listing, directory.path());
         let path = to_path(directory.path());
         let (then, now) = (directory.stat(), std::fs::symlink_metadata(path)?);
-        if (then.mode, then.uid, then.gid) != (now.mode(), now.uid(), now.gid()) {
+        if !record.same_access(&then, &now) {
             self.add(Mark::Path, directory.path());
         }
         for found in std::fs::read_dir(path)? {
@@ -190,8 +197,10 @@ impl Changes {
             let is_directory = entry.kind() == Kind::Directory;
             let differs = match &now {
                 // What changed inside it is its own matter.
-                Some(now) if is_directory => !now.is_dir() || now.ino() != entry.stat().ino,
-                Some(now) => !same(&entry.stat(), now),
+                Some(now) if is_directory => {
+                    !now.is_dir() || (record == Record::Whole && now.ino() != entry.stat().ino)
+                }
+                Some(now) => !record.same(&entry.stat(), now),
                 None => true,
             };
             if differs {
@@ -205,15 +214,63 @@ impl Changes {
     }
 }
 
-/// Whether nothing that matters changed; the device's number is each node's own.
-fn same(then: &Stat, now: &std::fs::Metadata) -> bool {
-    let time = |sec, nsec: i64| Time { sec, nsec: nsec as u32 };
-    then.ino == now.ino()
-        && then.mode == now.mode()
-        && (then.uid, then.gid) == (now.uid(), now.gid())
-        && (now.is_dir() || then.size == now.size())
-        && then.mtime == time(now.mtime(), now.mtime_nsec())
-        && then.ctime == time(now.ctime(), now.ctime_nsec())
+/// What a bundle recorded of its paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Record {
+    /// Everything.
+    Whole,
+    /// What a tar holds that others made, which was written at this time: inode numbers are made up, owners are often
+    /// those of who packed it, and what its directories were is only known where they are named.
+    Tar((i64, i64)),
+}
+
+impl Record {
+    /// Whether a directory must be looked into.
+    fn may_differ(self, then: &Stat, now: &std::fs::Metadata) -> bool {
+        match self {
+            Self::Whole => !self.same(then, now),
+            // Whatever is done to a directory, its names or its times sets this one, and nobody can set it back.
+            Self::Tar(written) => (now.ctime(), now.ctime_nsec()) > written,
+        }
+    }
+
+    fn same_access(self, then: &Stat, now: &std::fs::Metadata) -> bool {
+        match self {
+            Self::Whole => (then.mode, then.uid, then.gid) == (now.mode(), now.uid(), now.gid()),
+            Self::Tar(_) => (then.mode ^ now.mode()) & !SETID == 0,
+        }
+    }
+
+    /// Whether nothing that matters changed; the device's number is each node's own.
+    fn same(self, then: &Stat, now: &std::fs::Metadata) -> bool {
+        let time = |sec, nsec: i64| Time { sec, nsec: nsec as u32 };
+        let mtime = time(now.mtime(), now.mtime_nsec());
+        let known = match self {
+            Self::Whole => {
+                then.ino == now.ino()
+                    && then.mtime == mtime
+                    && then.ctime == time(now.ctime(), now.ctime_nsec())
+            }
+            // Most tars have whole seconds.
+            Self::Tar(_) => {
+                then.mtime.sec == mtime.sec && [0, mtime.nsec].contains(&then.mtime.nsec)
+            }
+        };
+        known && self.same_access(then, now) && (now.is_dir() || then.size == now.size())
+    }
+}
+
+/// What is recorded of each of the index's prefixes.
+fn records(stage: &Stage, index: &Index<'_>) -> Result<Vec<Record>> {
+    let info = stage.info()?;
+    let written = |prefix: &[u8]| {
+        let number = info.prefixes.iter().position(|p| p.as_os_str().as_bytes() == prefix)?;
+        *info.written.get(*info.brought_by.get(number)?)?
+    };
+    let record = |prefix: &[u8]| written(prefix).map_or(Record::Whole, Record::Tar);
+    Ok((0..index.prefix_count())
+        .map(|n| index.prefix(n).map_or(Record::Whole, |p| record(p.canonical)))
+        .collect())
 }
 
 fn to_path(bytes: &[u8]) -> &Path {

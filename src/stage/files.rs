@@ -39,15 +39,20 @@ pub(super) fn times(stat: &EntryStat) -> Timestamps {
     Timestamps { last_access: time(stat.atime), last_modification: time(stat.mtime) }
 }
 
+/// Creates files below a root.
+pub(super) struct Maker {
+    /// `<stage>/fs`
+    root: PathBuf,
+    umask: Mode,
+}
+
 /// The files of one bundle, shared by the threads that write them.
 pub(super) struct Files<'a> {
     manifest: &'a Manifest,
-    /// `<stage>/fs`
-    root: PathBuf,
+    maker: Maker,
     /// Offset in the stream and number of each file that has data, in the stream's order.
     order: Vec<(u64, u32)>,
     shared: DashMap<u32, std::sync::Arc<Shared>>,
-    umask: Mode,
 }
 
 /// A file that several frames share.
@@ -67,13 +72,7 @@ impl<'a> Files<'a> {
             EntryKind::File { offset, .. } if entry.stat.size > 0 => Some((offset, number as u32)),
             _ => None,
         });
-        Self {
-            order: order.collect(),
-            manifest,
-            root,
-            shared: DashMap::new(),
-            umask: current_umask(),
-        }
+        Self { order: order.collect(), manifest, maker: Maker::new(root), shared: DashMap::new() }
     }
 
     /// Writes what the stream's bytes `raw`, which begin at `start`, hold of any file.
@@ -93,7 +92,7 @@ impl<'a> Files<'a> {
                 self.write_piece(*number, entry, from - offset, data, last)
             };
             written.map_err(|cause| Error::CannotWrite {
-                path: below(&self.root, entry.path()),
+                path: below(&self.maker.root, entry.path()),
                 cause,
             })?;
         }
@@ -133,6 +132,23 @@ impl<'a> Files<'a> {
             self.shared.remove(&number);
         }
         Ok(())
+    }
+
+    /// As [`Maker::create`].
+    pub fn create(&self, entry: &EntryRecord, last: &mut LastDirectory) -> io::Result<File> {
+        self.maker.create(entry, last)
+    }
+}
+
+impl Maker {
+    /// Creates files below `root`, `<stage>/fs`.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, umask: current_umask() }
+    }
+
+    /// Where it creates them.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Creates an empty file. Its directory was made from the same manifest, below a directory of our own.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::Named;
 use crate::error::{Error, Result};
 
 /// What tells a bundle from another one, and from what it was before it was made anew.
@@ -48,20 +49,25 @@ impl Identity {
 pub struct StageId(String);
 
 impl StageId {
-    /// The name for these bundles, in this order: real path, size, modification time and inode of each. Bundles are
-    /// not opened.
+    /// The name for these bundles, in this order: real path, size, modification time and inode of each, and the prefix
+    /// where one is said. Bundles are not opened.
     ///
     /// # Errors
     /// [`Error::NoInput`] for a bundle that is not there.
-    pub fn of_bundles(bundles: &[PathBuf]) -> Result<Self> {
+    pub fn of_bundles(bundles: &[Named]) -> Result<Self> {
         let mut hash = blake3::Hasher::new();
         hash.update(env!("CARGO_PKG_VERSION").as_bytes());
         for bundle in bundles {
-            let Identity { path, size, mtime, ino } = Identity::of(bundle)?;
+            let Identity { path, size, mtime, ino } = Identity::of(&bundle.path)?;
             hash.update(&(path.as_os_str().len() as u64).to_le_bytes());
             hash.update(path.as_os_str().as_bytes());
             for number in [size, mtime.0 as u64, mtime.1 as u64, ino] {
                 hash.update(&number.to_le_bytes());
+            }
+            if let Some(prefix) = &bundle.prefix {
+                let prefix = std::path::absolute(prefix).map_err(Error::read("prefix", prefix))?;
+                hash.update(b"prefix").update(&(prefix.as_os_str().len() as u64).to_le_bytes());
+                hash.update(prefix.as_os_str().as_bytes());
             }
         }
         Ok(Self(hash.finalize().to_hex()[..16].to_string()))

@@ -40,8 +40,12 @@ pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Ve
         let sets = xattrs(manifest, &mut builder);
         let mut devices = HashMap::new();
         for (number, entry) in manifest.entries.iter().enumerate() {
-            // The first path of a device in the manifest's order is where it is mounted, or the prefix.
-            let here = || entry.path().symlink_metadata().map_or(entry.stat.dev, |m| m.dev());
+            // The first path of a device in the manifest's order is where it is mounted, or the prefix. Where that is
+            // not on this node, it would lie on the device of what is above.
+            let here = || {
+                let there = entry.path().ancestors().find_map(|p| p.symlink_metadata().ok());
+                there.map_or(entry.stat.dev, |m| m.dev())
+            };
             let device = *devices.entry(entry.stat.dev).or_insert_with(here);
             let (kind, target): (_, &[u8]) = match &entry.kind {
                 EntryKind::Directory => (Kind::Directory, b""),

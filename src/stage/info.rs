@@ -22,6 +22,9 @@ pub struct Info {
     /// Which bundle brought each of them, by its number.
     #[serde(default)]
     pub brought_by: Vec<usize>,
+    /// Of each bundle that is a tar that others made: when the file was written, seconds and nanoseconds.
+    #[serde(default)]
+    pub written: Vec<Option<(i64, i64)>>,
     /// Number of paths in the index.
     pub entries: u64,
     /// Bytes of the bundles.

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use super::{BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId, divergence};
-use crate::bundle::{Manifest, Reader};
+use crate::bundle::{Named, Reader};
 use crate::error::Result;
 
 /// Bytes that are read at once.
@@ -25,6 +25,8 @@ pub struct Staged {
     pub changed: u64,
     /// Wall time in seconds.
     pub seconds: f64,
+    /// What people should know of the bundles.
+    pub warnings: Vec<String>,
 }
 
 /// Makes the stage `id` of `bundles`, or returns it when it is there already; `None` when `options` want none of
@@ -35,7 +37,7 @@ pub struct Staged {
 pub fn stage_here(
     place: &Place,
     id: &StageId,
-    bundles: &[PathBuf],
+    bundles: &[Named],
     mut options: BuildOptions,
 ) -> Result<Option<Staged>> {
     let begun = Instant::now();
@@ -54,37 +56,36 @@ pub fn stage_here(
             unpacked_bytes: 0,
             changed,
             seconds: begun.elapsed().as_secs_f64(),
+            warnings: Vec::new(),
         }));
     }
-    options.identities = bundles.iter().map(|b| Identity::of(b)).collect::<Result<_>>()?;
+    options.identities = bundles.iter().map(|b| Identity::of(&b.path)).collect::<Result<_>>()?;
     super::collect_garbage(place, &options.identities)?;
-    let mut readers = bundles.iter().map(|path| Reader::open(path)).collect::<Result<Vec<_>>>()?;
-    readers.retain(|reader| options.wants(reader.manifest()));
+    let mut readers = bundles.iter().map(Reader::open).collect::<Result<Vec<_>>>()?;
+    readers.retain(|reader| options.wants(reader.prefixes()));
     if readers.is_empty() {
         return Ok(None);
     }
     let runtime = Runtime::read()?;
     let mut build = StageBuild::begin(place, id, options)?;
-    let manifests = || readers.iter().map(Reader::manifest);
-    build.check_space(
-        manifests().map(Manifest::unpacked_bytes).sum(),
-        manifests().map(|m| m.entries.len() as u64).sum(),
-    )?;
-    let (mut bundle_bytes, mut unpacked_bytes) = (0, 0);
+    build.expect(readers.iter().map(Reader::size).sum())?;
+    let (mut bundle_bytes, mut unpacked_bytes, mut warnings) = (0, 0, Vec::new());
     for reader in &mut readers {
         let unpacked = feed(&mut build, reader)?;
         bundle_bytes += unpacked.bundle_bytes;
         unpacked_bytes += unpacked.unpacked_bytes;
+        warnings.extend(unpacked.warning);
     }
     let stage = build.publish(&runtime)?;
     let seconds = begun.elapsed().as_secs_f64();
-    Ok(Some(Staged { stage, bundle_bytes, unpacked_bytes, changed: 0, seconds }))
+    Ok(Some(Staged { stage, bundle_bytes, unpacked_bytes, changed: 0, seconds, warnings }))
 }
 
 /// Reads a bundle in one thread while the calling one unpacks it.
 fn feed(build: &mut StageBuild, reader: &mut Reader) -> Result<super::Unpacked> {
     let (to, chunks) = mpsc::sync_channel(1);
     let (name, length): (PathBuf, u64) = (Path::to_path_buf(reader.path()), reader.len());
+    let archive = reader.archive().cloned();
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || -> Result<()> {
             while let Some(chunk) = reader.read_chunk(CHUNK_BYTES)? {
@@ -95,7 +96,7 @@ fn feed(build: &mut StageBuild, reader: &mut Reader) -> Result<super::Unpacked> 
             }
             Ok(())
         });
-        let unpacked = build.unpack(&name, length, chunks);
+        let unpacked = build.unpack(&name, archive.as_ref(), length, chunks);
         let read = reading.join().unwrap_or(Ok(()));
         // Where reading failed, the unpacking only saw its stream end.
         read.and(unpacked)

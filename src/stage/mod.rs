@@ -6,6 +6,7 @@
 // All below is `forbid(unsafe_code)` but `shared_state` and `interleave`.
 #![deny(unsafe_code)]
 
+mod archive;
 pub mod build;
 mod cgroup;
 pub mod divergence;

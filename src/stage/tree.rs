@@ -14,7 +14,7 @@ use pyshm_format::layout;
 use rustix::fs::{AtFlags, CWD};
 
 use super::files::{Files, LastDirectory, below, file_times, staged_mode, times};
-use crate::bundle::manifest::{EntryKind, EntryRecord};
+use crate::bundle::manifest::{EntryKind, EntryRecord, PATH_MAX};
 use crate::bundle::{Manifest, Mode};
 use crate::error::{Error, Result};
 use crate::runpath::{self, Edit};
@@ -32,6 +32,21 @@ pub(super) fn make_directories(manifest: &Manifest, root: &Path) -> Result<()> {
         builder.create(&path).map_err(Error::write(&path))?;
     }
     Ok(())
+}
+
+/// Refuses a path that is possible by itself and too long in the stage.
+pub(super) fn refuse_long(bundle: &Path, root: &Path, path: &Path) -> Result<()> {
+    let most = PATH_MAX - 1 - root.as_os_str().len();
+    if path.as_os_str().len() <= most {
+        return Ok(());
+    }
+    let shown = crate::archive::shown(path.as_os_str().as_bytes());
+    Err(Error::bundle(
+        bundle,
+        format!(
+            "its path {shown} is longer than the {most} bytes that a path in a stage may have: shorten it"
+        ),
+    ))
 }
 
 /// Makes what has no data in the stream: empty files, and placeholders for what is not in the bundle.

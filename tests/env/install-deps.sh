@@ -16,7 +16,7 @@ packages=(
     iproute2 util-linux procps hostname passwd      # namespaces, veth pairs, setpriv
     git zsh perl nodejs default-jre-headless file   # programs that are run on a staged prefix
     tar findutils diffutils sqlite3 gzip xz-utils mawk
-    strace zstd libarchive-tools rsync              # counting operations, peers to measure against
+    strace zstd libarchive-tools rsync isal              # counting operations, peers to measure against
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
     nodejs                                          # a runtime that makes system calls by number
 )

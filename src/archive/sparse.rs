@@ -1,0 +1,129 @@
+//! Sparse files: which parts of a file its member has data for. GNU tar has written four forms of this.
+#![forbid(unsafe_code)]
+
+use super::pax::{self, Records};
+
+/// Offset and length of each part with data.
+pub type Map = Vec<(u64, u64)>;
+
+/// No file has more parts.
+const MOST_PARTS: u64 = 1 << 20;
+
+/// What is said by the extended header alone (forms 0.0 and 0.1).
+///
+/// # Errors
+/// When it is malformed.
+pub fn of_records(records: &Records) -> Result<Option<Map>, ()> {
+    let number = |text: &[u8]| pax::number(text).ok_or(());
+    if let Some(text) = pax::last(records, "GNU.sparse.map") {
+        let numbers = text.split(|b| *b == b',').map(number).collect::<Result<Vec<_>, ()>>()?;
+        return pairs(&numbers).map(Some);
+    }
+    let is = |key: &[u8], name: &str| key == name.as_bytes();
+    let mut numbers = Vec::new();
+    for (key, value) in records {
+        let offset = is(key, "GNU.sparse.offset");
+        if offset || is(key, "GNU.sparse.numbytes") {
+            // In turns.
+            if offset != numbers.len().is_multiple_of(2) {
+                return Err(());
+            }
+            numbers.push(number(value)?);
+        }
+    }
+    let said = pax::last(records, "GNU.sparse.numblocks").is_some();
+    if numbers.is_empty() && !said { Ok(None) } else { pairs(&numbers).map(Some) }
+}
+
+/// Whether the map stands in front of the data (form 1.0).
+pub fn in_data(records: &Records) -> bool {
+    pax::last(records, "GNU.sparse.major") == Some(b"1")
+}
+
+/// Reads the map in front of the data, whose blocks `next` gives; also says how many blocks it took.
+///
+/// # Errors
+/// When it is malformed, or `next` has no more.
+pub fn of_data(mut next: impl FnMut() -> Result<[u8; 512], String>) -> Result<(Map, u64), String> {
+    let malformed = || "has a malformed map of its holes".to_string();
+    let (mut numbers, mut wanted, mut blocks) = (Vec::new(), None, 0);
+    let mut digits = Vec::new();
+    while wanted != Some(numbers.len() as u64) {
+        blocks += 1;
+        for byte in next()? {
+            if wanted == Some(numbers.len() as u64) {
+                break;
+            }
+            if byte != b'\n' {
+                digits.push(byte);
+                if digits.len() > 20 {
+                    return Err(malformed());
+                }
+                continue;
+            }
+            let number = pax::number(&digits).ok_or_else(malformed)?;
+            digits.clear();
+            match wanted {
+                None if number > MOST_PARTS => return Err(malformed()),
+                None => wanted = Some(number * 2),
+                Some(_) => numbers.push(number),
+            }
+        }
+    }
+    Ok((pairs(&numbers).map_err(|()| malformed())?, blocks))
+}
+
+fn pairs(numbers: &[u64]) -> Result<Map, ()> {
+    let (pairs, rest) = numbers.as_chunks::<2>();
+    if rest.is_empty() && pairs.len() as u64 <= MOST_PARTS {
+        Ok(pairs.iter().map(|[offset, length]| (*offset, *length)).collect())
+    } else {
+        Err(())
+    }
+}
+
+/// Whether the parts are in order and apart, lie in a file of `size` bytes and have `stored` bytes in all.
+pub fn is_possible(map: &Map, size: u64, stored: u64) -> bool {
+    let mut end = 0u64;
+    let mut sum = 0u64;
+    for (offset, length) in map {
+        let Some(next) = offset.checked_add(*length).filter(|next| *next <= size) else {
+            return false;
+        };
+        if *offset < end {
+            return false;
+        }
+        end = next;
+        sum += length;
+    }
+    sum == stored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_in_front_of_the_data_may_take_several_blocks() {
+        let mut text = "100\n".to_string();
+        (0..100).for_each(|i| text.push_str(&format!("{}\n1\n", i * 4096)));
+        let mut blocks = text.as_bytes().chunks(512).map(|c| {
+            let mut block = [0; 512];
+            block[..c.len()].copy_from_slice(c);
+            block
+        });
+        let (map, used) = of_data(|| blocks.next().ok_or_else(String::new)).unwrap();
+        assert_eq!((map.len(), map[99], used), (100, (405_504, 1), 2));
+        assert!(is_possible(&map, 405_505, 100) && !is_possible(&map, 405_504, 100));
+    }
+
+    #[test]
+    fn impossible_maps_are_refused() {
+        assert!(of_data(|| Ok([b'9'; 512])).is_err());
+        assert!(of_data(|| Ok([b'\n'; 512])).is_err());
+        assert!(!is_possible(&vec![(0, 10), (5, 10)], 100, 20), "parts overlap");
+        assert!(!is_possible(&vec![(u64::MAX, 2)], 100, 2), "no overflow");
+        let odd = pax::parse(b"24 GNU.sparse.map=1,2,3\n").unwrap();
+        assert!(of_records(&odd).is_err());
+    }
+}

@@ -1,0 +1,262 @@
+//! Members that no honest packer writes: each is refused by name, and nothing of the stage is left.
+
+use std::fs;
+
+use crate::build::{Raw, link, member, pax, stage, tar, with_field};
+use crate::common::Tool;
+
+/// Stages a tar of these members, which must be refused for this reason.
+fn refused(name: &str, members: Vec<Raw>, code: u8, reasons: &[&str]) {
+    let tool = Tool::new();
+    let archive = tool.path("x.tar");
+    fs::write(&archive, tar(members)).unwrap();
+    let message = stage(&tool, &archive, "env").fails(code);
+    assert_eq!(message.lines().count(), 1, "{name}: {message}");
+    for reason in reasons.iter().chain(&[archive.to_str().unwrap()]) {
+        assert!(message.contains(reason), "{name}: {message}");
+    }
+    assert!(tool.root_is_empty(), "{name}");
+}
+
+fn file(name: &str) -> Raw {
+    member(name, b'0', b"data")
+}
+
+#[test]
+fn names_that_lead_elsewhere() {
+    let long = "x".repeat(256);
+    let deep = vec!["y".repeat(200); 30].join("/");
+    refused("dotdot", vec![file("a/../../x")], 65, &["a/../../x", "'..'"]);
+    refused("absolute", vec![file("/etc/passwd")], 65, &["/etc/passwd", "outside the prefix"]);
+    refused(
+        "part",
+        vec![pax(&[("path", long.as_bytes())]), file("p")],
+        65,
+        &["xxx", "more than 255"],
+    );
+    refused(
+        "long",
+        vec![pax(&[("path", deep.as_bytes())]), file("p")],
+        65,
+        &["yyy", "possible path"],
+    );
+    refused("nul", vec![pax(&[("path", b"a\0b")]), file("p")], 65, &["NUL"]);
+    refused("gnu nul", vec![member("l", b'L', b"a\0b\0"), file("p")], 65, &["NUL"]);
+    refused(
+        "newline",
+        vec![pax(&[("path", b"a\nb/../c")]), file("p")],
+        65,
+        &[r"a\nb/../c", "'..'"],
+    );
+    // Possible by itself, but not below the stage's own path.
+    let just = vec!["z".repeat(200); 20].join("/");
+    refused(
+        "too long here",
+        vec![pax(&[("path", just.as_bytes())]), file("p")],
+        65,
+        &["zzz", "in a stage"],
+    );
+}
+
+#[test]
+fn links_that_lead_elsewhere() {
+    let through = vec![link("l", b'2', "/etc"), file("l/x")];
+    refused("through a link", through, 65, &["l/x", "behind the symbolic link"]);
+    let parent = vec![link("l", b'2', ".."), file("l/../x")];
+    refused("above a link", parent, 65, &["l/../x", "'..'"]);
+    refused(
+        "hard, out",
+        vec![link("h", b'1', "/etc/passwd")],
+        65,
+        &["h is a hard link to /etc/passwd", "outside"],
+    );
+    refused("hard, up", vec![link("h", b'1', "../x")], 65, &["h is a hard link to ../x", "'..'"]);
+    refused(
+        "hard, nothing",
+        vec![link("h", b'1', "later"), file("later")],
+        65,
+        &["no file that stands before it"],
+    );
+    refused(
+        "hard, directory",
+        vec![member("d/", b'5', b""), link("h", b'1', "d")],
+        65,
+        &["no file"],
+    );
+    refused(
+        "empty",
+        vec![link("s", b'2', "")],
+        65,
+        &["s is a symbolic link with an impossible target"],
+    );
+    let long = "t".repeat(4096);
+    refused(
+        "long",
+        vec![pax(&[("linkpath", long.as_bytes())]), link("s", b'2', "t")],
+        65,
+        &["longer than Linux takes"],
+    );
+}
+
+#[test]
+fn entries_that_are_no_files() {
+    refused(
+        "character",
+        vec![member("null", b'3', b"")],
+        65,
+        &["null is a character device", "leave it out"],
+    );
+    refused("block", vec![member("sda", b'4', b"")], 65, &["sda is a block device"]);
+    refused("fifo", vec![member("pipe", b'6', b"")], 65, &["pipe is a fifo"]);
+    refused(
+        "unknown",
+        vec![member("what", b'z', b"")],
+        65,
+        &["what is of a kind that is not known"],
+    );
+    refused("volume", vec![member("rest", b'M', b"")], 65, &["another volume"]);
+}
+
+#[test]
+fn names_that_appear_twice() {
+    refused("file", vec![file("x"), file("x")], 65, &["x appears twice", "make the archive anew"]);
+    refused("spelled otherwise", vec![file("a/x"), file("./a//x")], 65, &["appears twice"]);
+    refused("link", vec![link("x", b'2', "/etc/passwd"), file("x")], 65, &["x appears twice"]);
+    refused(
+        "directory",
+        vec![member("d/", b'5', b""), link("d", b'2', "/etc")],
+        65,
+        &["d appears twice"],
+    );
+    refused("below a file", vec![file("f"), file("f/x")], 65, &["f/x lies below", "no directory"]);
+}
+
+#[test]
+fn sizes_that_are_lies() {
+    let size = |bytes: &[u8]| with_field(file("x"), 124, bytes);
+    // 2^60 in binary.
+    let huge = b"\x80\0\0\0\x10\0\0\0\0\0\0\0";
+    refused("huge", vec![size(huge)], 73, &["member x claims 1.2 EB", "left"]);
+    refused("negative", vec![size(&[0xff; 12])], 65, &["member x claims a size that is no number"]);
+    refused("minus", vec![size(b"-0000000001\0")], 65, &["no number"]);
+    refused("garbage", vec![size(b"0000008abc \0")], 65, &["no number"]);
+    refused("pax", vec![pax(&[("size", b"-5")]), file("x")], 65, &["malformed size"]);
+    refused(
+        "pax huge",
+        vec![pax(&[("size", b"99999999999999999999999")]), file("x")],
+        65,
+        &["malformed size"],
+    );
+    refused("more than there is", vec![size(b"00000100000\0")], 65, &["truncated"]);
+    refused(
+        "long name",
+        vec![with_field(member("l", b'L', b""), 124, b"77777777777\0")],
+        65,
+        &["extended header that claims"],
+    );
+    refused(
+        "mode",
+        vec![with_field(file("x"), 100, b"rwxr-xr\0")],
+        65,
+        &["member x has a malformed mode"],
+    );
+    refused("mtime", vec![pax(&[("mtime", b"soon")]), file("x")], 65, &["malformed mtime"]);
+    refused(
+        "records",
+        vec![member("x", b'x', b"99 path=a\n"), file("x")],
+        65,
+        &["malformed extended header"],
+    );
+    let sparse = |size: &[u8], map: &[u8]| {
+        vec![pax(&[("GNU.sparse.size", size), ("GNU.sparse.map", map)]), file("x")]
+    };
+    refused("holes", sparse(b"10", b"0,2,1,2"), 65, &["member x has a malformed map"]);
+    refused("holes outside", sparse(b"10", b"8,4"), 65, &["malformed map"]);
+    refused(
+        "hole of 2^60",
+        sparse(b"1152921504606846976", b"0,4"),
+        65,
+        &["member x claims 1.2 EB"],
+    );
+}
+
+#[test]
+fn headers_that_are_none() {
+    let tool = Tool::new();
+    let good = tar(vec![file("a"), file("b")]);
+    for (name, bytes, reason) in [
+        (
+            "flipped",
+            {
+                let mut b = good.clone();
+                b[1024] ^= 1;
+                b
+            },
+            "no header",
+        ),
+        ("no end", good[..2048].to_vec(), "truncated"),
+        ("half", good[..1300].to_vec(), "truncated"),
+        ("two", [&good[..], &good[..]].concat(), "behind its end"),
+        ("text", b"hello, this is no tar at all".to_vec(), "not a tar"),
+        ("empty", Vec::new(), "it is empty"),
+        ("bzip2", b"BZh91AY&SY".to_vec(), "compressed by bzip2"),
+        ("xz", b"\xfd7zXZ\0\0".to_vec(), "compressed by xz"),
+        ("zip", b"PK\x03\x04".to_vec(), "a zip file"),
+    ] {
+        let archive = tool.path("x.tar");
+        fs::write(&archive, bytes).unwrap();
+        let message = stage(&tool, &archive, "env").fails(65);
+        assert!(message.contains(reason) && message.contains("x.tar"), "{name}: {message}");
+        assert!(tool.root_is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn bits_that_change_the_user_are_dropped_with_a_warning() {
+    let tool = Tool::new();
+    let archive = tool.path("x.tar");
+    let mut sudo = file("bin/sudo");
+    sudo.header.set_mode(0o6755);
+    fs::write(&archive, tar(vec![sudo, file("bin/other")])).unwrap();
+    let json = tool.run(&[
+        "inspect".as_ref(),
+        archive.as_os_str(),
+        "--prefix".as_ref(),
+        tool.path("env").as_os_str(),
+        "--json".as_ref(),
+        "--entries".as_ref(),
+    ]);
+    let value: serde_json::Value = serde_json::from_str(&json.ok()).unwrap();
+    let entries = value["entries"].as_array().unwrap();
+    assert!(entries.iter().any(|e| e["mode"] == 0o100_755));
+    let staged = stage(&tool, &archive, "env");
+    assert!(
+        staged.stderr.contains("warning") && staged.stderr.contains("bin/sudo"),
+        "{}",
+        staged.stderr
+    );
+    staged.ok();
+}
+
+#[test]
+fn harmless_oddities_are_taken() {
+    let tool = Tool::new();
+    let archive = tool.path("x.tar");
+    let members = vec![
+        member("d/", b'5', b""),
+        file("d/Case"),
+        file("d/case"),
+        member("d/", b'5', b""),
+        file("d/./dot"),
+        link("d/h", b'1', "d/case"),
+        link("d/hh", b'1', "d/h"),
+        link("d/s", b'2', "/etc"),
+        link("d/hs", b'1', "d/s"),
+    ];
+    fs::write(&archive, tar(members)).unwrap();
+    let printed = stage(&tool, &archive, "env").ok();
+    let copy = std::path::Path::new(printed.trim())
+        .join("fs")
+        .join(tool.path("env/d").strip_prefix("/").unwrap());
+    assert_eq!(fs::read_dir(copy).unwrap().count(), 7);
+}

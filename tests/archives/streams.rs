@@ -1,0 +1,99 @@
+//! Compressed streams that are damaged, or are made to fill a node's memory.
+
+use std::fs;
+use std::io::Write;
+
+use crate::build::{make_tree, member, sh, stage, tar};
+use crate::common::Tool;
+
+#[test]
+fn damage_is_found_wherever_it_is() {
+    let tool = Tool::new();
+    let env = tool.path("env");
+    make_tree(&env);
+    for command in ["tar -czf ../x .", "tar -cf - . | zstd -q --check > ../x"] {
+        sh(&env, command);
+        let good = fs::read(tool.path("x")).unwrap();
+        let bad = |bytes: &[u8], what: &str| {
+            fs::write(tool.path("bad"), bytes).unwrap();
+            let message = stage(&tool, &tool.path("bad"), "env").fails(65);
+            assert!(message.contains(tool.path("bad").to_str().unwrap()), "{message}");
+            assert!(tool.root_is_empty(), "{command}: {what}");
+            message
+        };
+        for part in [1, 2, 3] {
+            let cut = bad(&good[..good.len() * part / 4], "cut");
+            assert!(cut.contains("truncated"), "{command}: {cut}");
+        }
+        bad(&good[..good.len() - 1], "the last byte is missing");
+        let garbage = bad(&[&good[..], b"garbage behind it"].concat(), "garbage");
+        assert!(garbage.contains("stands behind its end"), "{garbage}");
+        for part in [5, 11, 50, 90, 99] {
+            let mut flipped = good.clone();
+            flipped[good.len() * part / 100] ^= 0x10;
+            bad(&flipped, "flipped");
+        }
+    }
+}
+
+#[test]
+fn bombs_are_refused_before_they_fill_the_memory() {
+    let tool = Tool::new();
+    // 16 GB of zeros in some megabytes, in a file and as one header's name.
+    let mut header = member("zeros", b'0', b"").header;
+    header.set_size(16 << 30);
+    header.set_cksum();
+    let archive = tool.path("x.tar.gz");
+    let mut gz = flate2::write::GzEncoder::new(
+        fs::File::create(&archive).unwrap(),
+        flate2::Compression::fast(),
+    );
+    gz.write_all(header.as_bytes()).unwrap();
+    let block = vec![0; 1 << 20];
+    for _ in 0..1200 {
+        gz.write_all(&block).unwrap();
+    }
+    gz.finish().unwrap();
+    let message = stage(&tool, &archive, "env").fails(65);
+    assert!(
+        message.contains("more than 250 times its size") && message.contains("zeros"),
+        "{message}"
+    );
+    assert!(tool.root_is_empty());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_member() {
+    let tool = Tool::new();
+    let archive = tool.path("x.tar");
+    fs::write(
+        &archive,
+        tar(vec![member("fits", b'0', b"x"), member("large", b'0', &vec![7; 9 << 20])]),
+    )
+    .unwrap();
+    // A mount of its own: this test needs root, as the whole suite does.
+    let script = format!(
+        "mount -t tmpfs -o size=72m tmpfs {root} && {pyshm} stage -b {archive} --prefix /opt/x --root {root}; code=$?; \
+         ls -A {root}; exit $code",
+        root = tool.root().display(),
+        pyshm = env!("CARGO_BIN_EXE_pyshm"),
+        archive = archive.display()
+    );
+    let out = crate::common::end(
+        std::process::Command::new("unshare").args(["--mount", "sh", "-c", &script]),
+    );
+    assert!(out.stderr.contains("its member large claims 9.4 MB"), "{}", out.stderr);
+    assert_eq!(out.stdout, "", "nothing is left");
+    out.fails(73);
+}
+
+#[test]
+fn a_window_that_takes_too_much_memory_is_refused_with_the_way_out() {
+    let tool = Tool::new();
+    let env = tool.path("env");
+    fs::create_dir(&env).unwrap();
+    fs::File::create(env.join("zeros")).unwrap().set_len(300 << 20).unwrap();
+    sh(&env, "tar -cf - . | zstd -q --long=30 > ../x");
+    let message = stage(&tool, &tool.path("x"), "env").fails(65);
+    assert!(message.contains("without --long"), "{message}");
+}
