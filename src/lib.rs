@@ -32,3 +32,4 @@ pub mod run;
 pub mod runpath;
 pub mod settings;
 pub mod stage;
+pub mod verify;

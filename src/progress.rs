@@ -19,6 +19,12 @@ pub fn byte_bar(what: &str, total: u64) -> ProgressBar {
     ProgressBar::new(total).with_style(style).with_message(what.to_string())
 }
 
+/// The same, hidden where nothing shall be shown.
+#[must_use]
+pub fn byte_bar_unless(quiet: bool, what: &str, total: u64) -> ProgressBar {
+    if quiet { ProgressBar::hidden() } else { byte_bar(what, total) }
+}
+
 /// `n` bytes for people: `615.2 MB`, in powers of 1000.
 #[must_use]
 pub fn bytes(n: u64) -> String {

@@ -6,6 +6,7 @@ mod cache;
 mod nodes;
 mod stage;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ Examples:
   pyshm inspect science.tar.zst                        what is in it
   pyshm stage -b science.tar.zst                       stage it on this node, print where
   pyshm stage -b any.tar.gz --prefix ~/envs/science    a tar that pyshm did not make
+  pyshm verify -b science.tar.zst                      is it whole, and still what the prefix is?
   pyshm status                                         what is staged here
   pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job
   pyshm unstage --all                                  remove it
@@ -43,6 +45,8 @@ enum Command {
     Bundle(bundle::BundleCommand),
     /// Show what a bundle holds
     Inspect(bundle::Inspect),
+    /// Compare a bundle, a stage and the tree they were made from
+    Verify(verify::Verify),
     /// Stage bundles on this node and print the stage's directory
     Stage(stage::StageCommand),
     /// Remove stages from this node
@@ -59,7 +63,11 @@ enum Command {
 /// Runs `pyshm` with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    match settings::check().and_then(|()| run(Cli::parse().command)) {
+    let command = Cli::parse().command;
+    if let Command::Verify(verify) = &command {
+        return verify.main();
+    }
+    match settings::check().and_then(|()| run(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             warn_line!("pyshm: {error}");
@@ -77,6 +85,8 @@ fn run(command: Command) -> Result<()> {
         Command::Status(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Cache(command) => command.run(),
+        // It has exit codes of its own.
+        Command::Verify(_) => Ok(()),
     }
 }
 

@@ -85,7 +85,7 @@ impl Tool {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyshm"));
         command.args(args);
         let takes_root =
-            ["stage", "unstage", "status", "gc"].iter().any(|c| args[0].as_ref() == *c);
+            ["stage", "unstage", "status", "gc", "verify"].iter().any(|c| args[0].as_ref() == *c);
         if takes_root {
             command.arg("--root").arg(&self.root);
         }

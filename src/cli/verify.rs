@@ -1,0 +1,143 @@
+//! `pyshm verify`.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::print_json;
+use crate::bundle::NamedBundles;
+use crate::error::{Error, Result};
+use crate::settings;
+use crate::stage::{Place, Stage, StageId};
+use crate::verify::{Difference, View, alone, compare, of_bundle, of_source, of_stage};
+
+const AFTER_HELP: &str = "\
+A bundle alone is compared with its own manifest, by reading all of its data, and with the tree that it was made from. \
+Compared are type, mode, owner, link target, time of modification, size, and blake3 of the data of every file. Data \
+that a side does not hold is left out, and so is what a tar does not record. One line for each difference says the \
+path, what differs, and how.
+
+Examples:
+  pyshm verify -b science.tar.zst                        is the bundle whole, and still what the prefix is?
+  pyshm verify -b science.tar.zst --stage                is what was staged here what the bundle holds?
+  pyshm verify --stage 0123456789abcdef --source         is a stage still what the prefix is?
+  pyshm verify -b env.tar.gz --prefix ~/envs/science     the same for a tar that pyshm did not make
+  pyshm verify -b science.tar.zst --json | jq .equal
+
+Exit status: 0 all is equal; 1 something differs; 2 it could not be compared";
+
+/// `pyshm verify`
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Verify {
+    #[command(flatten)]
+    bundles: NamedBundles,
+    /// A stage: its directory or its 16 digits, as 'pyshm status' shows them; by itself the stage of the bundles
+    #[arg(long, value_name = "STAGE", num_args = 0..=1)]
+    stage: Option<Option<PathBuf>>,
+    /// The tree that was bundled, as this node sees it (the default where no stage is named)
+    #[arg(long)]
+    source: bool,
+    /// The node-local file system in which stages lie
+    #[arg(long, value_name = "DIR", default_value_os_t = settings::root())]
+    root: PathBuf,
+    /// Print nothing; the exit status says it
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(super) fn main(&self) -> ExitCode {
+        match settings::check().and_then(|()| self.differences()) {
+            Ok(differences) if differences.is_empty() => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::from(1),
+            Err(error) => {
+                warn_line!("pyshm: {error}");
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    fn differences(&self) -> Result<Vec<Difference>> {
+        let mut sides = Vec::new();
+        for bundle in &self.bundles.0 {
+            let view = of_bundle(bundle, self.quiet)?;
+            match sides.first_mut() {
+                Some(first) => merge(first, view),
+                None => sides.push(view),
+            }
+        }
+        if let Some(dir) = self.stage_dir()? {
+            sides.push(of_stage(&dir, self.quiet)?);
+        }
+        if self.source || self.stage.is_none() {
+            let prefixes = sides.first().map(|side: &View| side.prefixes.clone());
+            let prefixes = prefixes.ok_or_else(|| {
+                Error::Usage(
+                    "what shall be compared? name a bundle with -b, a stage with --stage".into(),
+                )
+            })?;
+            sides.push(of_source(&prefixes, self.quiet)?);
+        }
+        if sides.len() < 2 {
+            let text =
+                "a stage alone says nothing: name what to compare it with, by -b FILE or --source";
+            return Err(Error::Usage(text.into()));
+        }
+        let mut found: Vec<Difference> = sides.iter().flat_map(alone).collect();
+        let (first, others) = sides.split_at(1);
+        found.extend(others.iter().flat_map(|other| compare(&first[0], other)));
+        self.print(&sides, &found)?;
+        Ok(found)
+    }
+
+    fn print(&self, sides: &[View], found: &[Difference]) -> Result<()> {
+        let names: Vec<_> = sides.iter().map(|side| side.name).collect();
+        let paths = sides[0].paths.len();
+        if self.quiet {
+            return Ok(());
+        }
+        if self.json {
+            return print_json(&json!({
+                "equal": found.is_empty(), "compared": names, "paths": paths, "differences": found,
+            }));
+        }
+        found.iter().for_each(|difference| print_line!("{difference}"));
+        match found.len() {
+            0 => print_line!("{}: equal, {paths} paths", names.join(" and ")),
+            n => print_line!("{}: {n} differences in {paths} paths", names.join(" and ")),
+        }
+        Ok(())
+    }
+
+    fn stage_dir(&self) -> Result<Option<PathBuf>> {
+        let Some(named) = &self.stage else { return Ok(None) };
+        if let Some(dir) = named.as_ref().filter(|named| named.is_dir()) {
+            return Ok(Some(dir.clone()));
+        }
+        let place = Place::open(&self.root)?;
+        let id = match named {
+            None => StageId::of_bundles(&self.bundles.0)?,
+            Some(digits) => StageId::parse(&digits.to_string_lossy())?,
+        };
+        let found = Stage::find(&place, &id)?;
+        // One that is not there is said when its index is read.
+        let dir = found.map_or_else(|| place.stage_dir(&id), |stage| stage.dir);
+        place.tidy();
+        Ok(Some(dir))
+    }
+}
+
+/// Several bundles are one side.
+fn merge(first: &mut View, more: View) {
+    first.paths.extend(more.paths);
+    first.prefixes.extend(more.prefixes);
+    first.strays.extend(more.strays);
+    first.no_modes |= more.no_modes;
+}

@@ -1,0 +1,51 @@
+//! The tree itself, on this node's mount.
+#![forbid(unsafe_code)]
+
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use super::{Content, Facts, Type, View, digests};
+use crate::bundle::manifest::PrefixRecord;
+use crate::bundle::walk;
+use crate::error::Result;
+use crate::progress;
+
+/// Everything below `prefixes`.
+///
+/// # Errors
+/// [`crate::error::Error::NoInput`] when a directory cannot be read.
+pub fn of_source(prefixes: &[PrefixRecord], quiet: bool) -> Result<View> {
+    let mut view = View { name: "source", prefixes: prefixes.to_vec(), ..View::default() };
+    let (mut files, mut bytes) = (Vec::new(), 0);
+    for found in prefixes.iter().flat_map(|p| walk::walk(p.path())) {
+        let found = found?;
+        let mut facts = Facts {
+            kind: Type::Other,
+            mode: found.stat.mode & 0o7777,
+            owner: (found.stat.uid, found.stat.gid),
+            size: found.stat.size,
+            mtime: Some(found.stat.mtime),
+            target: Vec::new(),
+            content: Content::Elsewhere,
+        };
+        if found.kind.is_dir() {
+            facts.kind = Type::Directory;
+        } else if found.kind.is_symlink() {
+            facts.kind = Type::Symlink;
+            let target = std::fs::read_link(&found.path);
+            facts.target = target.map(|t| t.into_os_string().into_vec()).unwrap_or_default();
+        } else if found.kind.is_file() {
+            facts.kind = Type::File;
+            bytes += found.stat.size;
+            files.push(found.path.clone());
+        }
+        view.paths.insert(found.path.into_os_string().into_vec(), facts);
+    }
+    let bar = progress::byte_bar_unless(quiet, "reading the source", bytes);
+    for (path, content) in files.iter().zip(digests::of_files(&files, &bar)) {
+        if let Some(facts) = view.paths.get_mut(path.as_os_str().as_bytes()) {
+            facts.content = content;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(view)
+}
