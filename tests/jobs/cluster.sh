@@ -96,6 +96,22 @@ test_without_a_bundle_the_prefixes_are_found_and_cached() {
   nodes_are_clean
 }
 
+# Neither bundle has a manifest: rank 0 broadcasts bytes, and each leader takes the tar apart.
+test_tars_that_others_made_are_broadcast() {
+  bare_run hydra
+  mkdir "$work/out"
+  tar -C "$venv" -czf "$work/venv.tar.gz" . && tar -C "$env_dir" -cf - base | zstd -q >"$work/base.tar.zst" || fail "no tars"
+  local tars="-b $work/venv.tar.gz --prefix $venv -b $work/base.tar.zst --prefix $env_dir/base"
+  job --before "$tools/trace.sh $work/trace $pyshm_run --no-fallback $tars" hydra python "$tools/app.py" "$work/out" || fail "the job failed"
+  check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 8 "$out" "$work/out"
+  equal "operations of all ranks" 0 "$(ops "$work/trace" "$started_from_stage" "$venv" "$env_dir/base" "$top/target/pyshm" "$work/venv.tar.gz")"
+  equal "nodes that unpacked" 4 "$(unpacked "$work/trace")"
+  head -c 20000000 "$work/venv.tar.gz" >"$work/half.tar.gz"
+  job --before "$pyshm_run --no-fallback -b $work/half.tar.gz --prefix $venv" hydra python -c pass >"$work/said" 2>&1 && fail "half a tar was staged"
+  contains "the reason" "$(cat "$work/said")" "half.tar.gz is refused: it is truncated"
+  nodes_are_clean
+}
+
 test_srun_stages_on_all_nodes_of_the_allocation() {
   local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   bare_run srun-pmi2
