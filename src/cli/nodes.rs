@@ -1,10 +1,19 @@
 //! `--all-nodes`: the same command on every node of a job, started by the job's own launcher.
+//!
+//! What nodes write comes together on the launcher's standard output. Launchers pass on what they can read at once, and
+//! do not look for lines: a line only stays whole when nothing else is in the pipe with it. So a node writes as much as a
+//! pipe takes at once, and waits until that was read.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::run::command;
@@ -22,6 +31,69 @@ pub struct AllNodes {
     /// What a node's own process is told
     #[arg(long, hide = true)]
     pub(super) name_node: bool,
+}
+
+/// What a pipe takes as a whole or not at all.
+const AT_ONCE: usize = 4096;
+/// Bytes of a value in one line: as JSON inside of JSON they may become twice as many.
+const PART: usize = 1800;
+/// A launcher that has not read for so long reads in another way.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A piece of what a node says.
+#[derive(Serialize, Deserialize)]
+struct Part {
+    node: String,
+    part: usize,
+    text: String,
+}
+
+/// Writes lines so that those of several nodes do not mix.
+pub(super) fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut from = 0;
+    while from < text.len() {
+        let rest = &text.as_bytes()[from..];
+        let whole = rest[..rest.len().min(AT_ONCE)].iter().rposition(|b| *b == b'\n');
+        // A line that is longer than that goes by itself.
+        let end = whole.or_else(|| rest.iter().position(|b| *b == b'\n'));
+        let end = end.map_or(rest.len(), |newline| newline + 1);
+        out.write_all(&rest[..end])?;
+        out.flush()?;
+        from += end;
+        let begun = Instant::now();
+        while rustix::io::ioctl_fionread(&out).is_ok_and(|unread| unread > 0)
+            && begun.elapsed() < PATIENCE
+        {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    Ok(())
+}
+
+/// A value in lines for [`join`].
+pub(super) fn split(value: &Value) -> String {
+    let all = value.to_string();
+    let (mut lines, mut rest, mut part) = (String::new(), &all[..], 0);
+    while !rest.is_empty() {
+        let end = (0..=rest.len().min(PART)).rev().find(|end| rest.is_char_boundary(*end));
+        let (text, others) = rest.split_at(end.unwrap_or_default());
+        let line = Part { node: name(), part, text: text.into() };
+        lines += &serde_json::to_string(&line).unwrap_or_default();
+        lines.push('\n');
+        (rest, part) = (others, part + 1);
+    }
+    lines
+}
+
+/// The values that nodes have said, by the nodes' names; whatever a launcher says beside them is none.
+pub(super) fn join(text: &str) -> Vec<Value> {
+    let mut nodes: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();
+    for part in text.lines().filter_map(|line| serde_json::from_str::<Part>(line).ok()) {
+        nodes.entry(part.node).or_default().insert(part.part, part.text);
+    }
+    let whole = |parts: BTreeMap<usize, String>| parts.into_values().collect::<String>();
+    nodes.into_values().filter_map(|parts| serde_json::from_str(&whole(parts)).ok()).collect()
 }
 
 /// This node's name.
@@ -67,5 +139,22 @@ impl AllNodes {
         }
         print_line!("{}", text.trim_end());
         Err(Error::Unavailable(format!("the command has failed on a node ({})", done.status)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_any_length_comes_in_short_lines_and_is_put_together_again() {
+        let path = "/ä\"\\/".repeat(3000);
+        let value = serde_json::json!({ "node": name(), "paths": [path, "b"] });
+        let lines = split(&value);
+        assert!(lines.lines().all(|line| line.len() < AT_ONCE));
+        let mut mixed: Vec<&str> = lines.lines().collect();
+        mixed.insert(1, "srun: job 7 queued");
+        mixed.reverse();
+        assert_eq!(join(&mixed.join("\n")), [value]);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::nodes::{self, AllNodes};
 use super::print_json;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::progress;
 use crate::stage::{Place, Stage};
 
@@ -37,12 +37,7 @@ impl Status {
                 print_line!("{}", text.trim_end());
                 return Ok(());
             }
-            // Whatever a launcher says beside them is no object.
-            let node =
-                |line: &str| serde_json::from_str::<Value>(line).ok().filter(Value::is_object);
-            let mut all: Vec<Value> = text.lines().filter_map(node).collect();
-            all.sort_by_key(|one| one["node"].as_str().unwrap_or_default().to_string());
-            return print_json(&all);
+            return print_json(&nodes::join(&text));
         }
         let place = Place::open(&self.root)?;
         let shown = self.show(&place);
@@ -66,9 +61,8 @@ impl Status {
             if !self.nodes.name_node {
                 return print_json(&stages);
             }
-            // One line, as lines of several nodes come together.
-            print_line!("{}", json!({ "node": nodes::name(), "stages": stages }));
-            return Ok(());
+            let said = json!({ "node": nodes::name(), "stages": stages });
+            return nodes::print(&nodes::split(&said)).map_err(Error::system("write"));
         }
         let mut text = String::new();
         if stages.is_empty() {
@@ -84,6 +78,7 @@ impl Status {
         if self.nodes.name_node {
             let node = nodes::name();
             text = text.lines().map(|line| format!("{node}: {line}\n")).collect();
+            return nodes::print(&text).map_err(Error::system("write"));
         }
         if !text.is_empty() {
             print_line!("{}", text.trim_end());
