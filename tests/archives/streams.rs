@@ -66,25 +66,53 @@ fn bombs_are_refused_before_they_fill_the_memory() {
 fn what_does_not_fit_is_refused_with_the_member() {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
-    fs::write(
-        &archive,
-        tar(vec![member("fits", b'0', b"x"), member("large", b'0', &vec![7; 9 << 20])]),
-    )
-    .unwrap();
+    let members = || vec![member("fits", b'0', b"x"), member("large", b'0', &vec![7; 9 << 20])];
+    fs::write(&archive, tar(members())).unwrap();
+    // Compressed nobody knows it before the member comes, …
+    sh(&tool.path(""), "gzip -k x.tar");
+    let out = in_a_small_file_system(&tool, &tool.path("x.tar.gz"));
+    assert!(out.stderr.contains("its member large claims 9.4 MB"), "{}", out.stderr);
+    assert_eq!(out.stdout, "", "nothing is left");
+    out.fails(73);
+    // … and else before the first byte.
+    let out = in_a_small_file_system(&tool, &archive);
+    assert!(out.stderr.contains("but at least 76.5 MB are needed"), "{}", out.stderr);
+    assert!(out.stderr.contains("and what else its tars unpack to"), "{}", out.stderr);
+    assert_eq!(out.stdout, "", "nothing is left");
+    out.fails(73);
+}
+
+#[test]
+fn inodes_are_counted_as_members_come() {
+    let tool = Tool::new();
+    let archive = tool.path("x.tar");
+    let members = (0..500).map(|n| member(&format!("f{n}"), b'0', b"x")).collect();
+    fs::write(&archive, tar(members)).unwrap();
+    let out = in_a_file_system(&tool, &archive, "size=200m,nr_inodes=1200");
+    assert!(
+        out.stderr.contains("its member f") && out.stderr.contains("no inodes"),
+        "{}",
+        out.stderr
+    );
+    assert_eq!(out.stdout, "", "nothing is left");
+    out.fails(73);
+}
+
+/// Stages in a file system with room for some 8 MB beside what stays free; prints what is left there.
+fn in_a_small_file_system(tool: &Tool, archive: &std::path::Path) -> crate::common::Ended {
+    in_a_file_system(tool, archive, "size=72m")
+}
+
+fn in_a_file_system(tool: &Tool, archive: &std::path::Path, options: &str) -> crate::common::Ended {
     // A mount of its own: this test needs root, as the whole suite does.
     let script = format!(
-        "mount -t tmpfs -o size=72m tmpfs {root} && {pyshm} stage -b {archive} --prefix /opt/x --root {root}; code=$?; \
+        "mount -t tmpfs -o {options} tmpfs {root} && {pyshm} stage -b {archive} --prefix /opt/x --root {root}; code=$?; \
          ls -A {root}; exit $code",
         root = tool.root().display(),
         pyshm = env!("CARGO_BIN_EXE_pyshm"),
         archive = archive.display()
     );
-    let out = crate::common::end(
-        std::process::Command::new("unshare").args(["--mount", "sh", "-c", &script]),
-    );
-    assert!(out.stderr.contains("its member large claims 9.4 MB"), "{}", out.stderr);
-    assert_eq!(out.stdout, "", "nothing is left");
-    out.fails(73);
+    crate::common::end(std::process::Command::new("unshare").args(["--mount", "sh", "-c", &script]))
 }
 
 #[test]

@@ -26,7 +26,7 @@ test_a_flipped_byte() {
   cp "$bundle" "$work/b.tar.zst"; printf '\377\000\377' | dd of="$work/b.tar.zst" bs=1 seek=60000000 conv=notrunc status=none
   wrong 65 "$work/b.tar.zst is refused: it is damaged" -b "$work/b.tar.zst"
 }
-test_not_a_tar() { echo hello >"$work/b.tar.zst"; wrong 65 "$work/b.tar.zst is refused: it is not a compressed tar" -b "$work/b.tar.zst"; }
+test_not_a_tar() { echo hello >"$work/b.tar.zst"; wrong 65 "$work/b.tar.zst is refused: it is not a tar, compressed or not" -b "$work/b.tar.zst"; }
 test_an_empty_bundle() { : >"$work/b.tar.zst"; wrong 65 "it is empty" -b "$work/b.tar.zst"; }
 test_a_full_memory() {
   mount -o remount,size=50m /dev/shm || fail "mount"

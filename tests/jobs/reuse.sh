@@ -4,7 +4,7 @@
 . "$(dirname "$0")/harness.sh"
 isolate "$@"
 cluster_up 4
-job() { timeout 120 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep -b $work/b.tar.zst" --set "PYTHONPATH=$work/site" "${@:2}"; }
+job() { timeout 120 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep $bundle" --set "PYTHONPATH=$work/site" "${@:2}"; }
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
 unstage_all() { local i; for i in 1 2 3 4; do on "n$i" "$pyshm" unstage --all || fail "unstage on n$i"; left=$(on "n$i" find /dev/shm -mindepth 1 | head -3); [ -z "$left" ] || fail "n$i has $left"; done; }
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
@@ -19,6 +19,7 @@ a_package() {
   done
   echo 'name = "pkg"' >"$work/site/pkg/__init__.py"
   "$pyshm" bundle env "$work/site" -o "$work/b.tar.zst" -q || fail "bundle"
+  bundle="-b $work/b.tar.zst"
   cat >"$work/rank.py" <<'PY'
 import hashlib, json, os, sys
 from mpi4py import MPI
@@ -120,7 +121,26 @@ test_a_bundle_that_was_made_anew_takes_the_place_of_the_old_one() {
   unstage_all
 }
 
-here() { PYTHONPATH=$work/site "$pyshm_run" --no-fallback --summary -b "$work/b.tar.zst" "$@" "$venv/bin/python" -B -c 'import pkg.d7.m3, importlib.util; print(pkg.d7.m3.value, importlib.util.find_spec("newcomer") is not None)' 2>"$work/said"; }
+# The same as a tar that others made, with times of nanoseconds.
+a_tar() { tar --format=pax -C "$work/site" -czf "$work/b.tar.gz" . || fail "tar"; bundle="-b $work/b.tar.gz --prefix $work/site"; }
+test_a_tar_that_others_made_is_used_again() {
+  a_package; a_tar
+  step one; equal "times the first step opened the tar" 1 "$(opened "$work/one.trace" "$work/b.tar.gz")"; equal "nodes that unpacked" 4 "$(unpacked "$work/one.trace")"
+  step two; equal "times the second step opened it" 0 "$(opened "$work/two.trace" "$work/b.tar.gz")"; equal "nodes that unpacked" 0 "$(unpacked "$work/two.trace")"
+  equal "operations of its ranks" 0 "$(ops two)"
+  as_bare two
+  echo 'greeting = "hello"' >"$work/site/newcomer.py"; echo 'value = "new"' >"$work/site/pkg/d7/.m3"; mv "$work/site/pkg/d7/.m3" "$work/site/pkg/d7/m3.py"
+  rm "$work/site/pkg/d1/m1.py"; rm -r "$work/site/pkg/d2"
+  step three 'open(site + "/pkg/d9/m3.py", "w").write("value = 12345\n")'
+  on n1 "$pyshm" unstage --all || fail unstage
+  step four; equal "nodes that unpacked" 1 "$(unpacked "$work/four.trace")"
+  as_bare four
+  contains "the changed module" "$(cat "$work/four/0.json")" '"value": "new"'; contains "the new one" "$(cat "$work/four/6.json")" '"newcomer": "hello"'
+  local n; n=$(ops four); [ "$n" -gt 0 ] && [ "$n" -lt $(( $(bare_ops) / 5 )) ] || fail "$n operations, $(bare_ops) without pyshm"
+  unstage_all
+}
+
+here() { PYTHONPATH=$work/site "$pyshm_run" --no-fallback --summary $bundle "$@" "$venv/bin/python" -B -c 'import pkg.d7.m3, importlib.util; print(pkg.d7.m3.value, importlib.util.find_spec("newcomer") is not None)' 2>"$work/said"; }
 test_on_one_node_the_same_holds_without_mpi() {
   a_package
   equal "first" "703 False" "$(here --keep)"
@@ -128,6 +148,23 @@ test_on_one_node_the_same_holds_without_mpi() {
   echo 'greeting = "hello"' >"$work/site/newcomer.py"; echo 'value = 5' >"$work/site/.m"; mv "$work/site/.m" "$work/site/pkg/d7/m3.py"
   equal "after an installation" "5 True" "$(here)"; contains "the summary" "$(cat "$work/said")" "2 paths changed since they were packed"
   "$pyshm" unstage --all || fail "unstage"
+  [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0)"
+}
+test_a_stage_of_a_tar_belongs_to_its_prefix_and_goes_when_the_tar_is_made_anew() {
+  a_package; a_tar
+  stages() { "$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))'; }
+  equal "first" "703 False" "$(here --keep)"
+  equal "second" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
+  # Another prefix is another stage; with the same one it is the same.
+  local other same; other=$("$pyshm" stage -b "$work/b.tar.gz" --prefix "$work/other") && same=$("$pyshm" stage -b "$work/b.tar.gz" --prefix "$work/other") || fail "stage"
+  equal "the stage of the other prefix" "$other" "$same"; equal "stages" 2 "$(stages)"
+  check "the other prefix is what it answers for" test -e "$other/fs$work/other/pkg/d7/m3.py"
+  "$pyshm" gc || fail "gc"; equal "stages that gc leaves" 2 "$(stages)"
+  equal "still the first" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
+  # In the tar's place: of neither prefix would a stage be found again.
+  echo 'greeting = "hello"' >"$work/site/newcomer.py"; a_tar
+  equal "the new tar" "703 True" "$(here --keep)"; equal "stages" 1 "$(stages)"
+  "$pyshm" unstage --unused || fail "unstage --unused"
   [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0)"
 }
 
