@@ -1,12 +1,12 @@
-//! Broadcasts one bundle while it is unpacked.
+//! Broadcasts one bundle while it is read and unpacked.
 //!
-//! Chunks travel in pairs: while one pair is on its way, the previous one goes to the unpacking threads and rank 0
-//! reads the next. At most six chunks and what the unpacking holds are in memory, whatever the bundle's size. Behind
-//! each chunk's bytes stands one that says whether rank 0 goes on.
+//! Chunks travel in pairs: while one pair is on its way, the previous one goes to the unpacking threads and a thread of
+//! rank 0 reads the next ones. At most eight chunks and what the unpacking holds are in memory, whatever the bundle's size.
+//! Behind each chunk's bytes stands one that says whether rank 0 goes on.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::time::Duration;
 
 use mpi::request::{Request, Scope, scope};
@@ -19,24 +19,26 @@ use super::node::Node;
 use crate::bundle::Reader;
 use crate::error::{Error, Result};
 use crate::stage::pause;
+use crate::stage::timeline::{self, Phase};
 
-/// Bytes of a chunk; smaller ones cost bandwidth, larger ones memory.
-const CHUNK: usize = 4 << 20;
 /// Chunks that are on their way at once.
 const IN_FLIGHT: usize = 2;
+/// Chunks that are read and wait for their turn, beside the one that the reading thread holds.
+const AHEAD: usize = 1;
 /// Chunks that wait for the unpacking threads.
 const WAITING: usize = 2;
 /// The byte behind a chunk: it is valid, or rank 0 has stopped.
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
 
-/// Delivers the bundle `coming`, which rank 0 of `comm` takes from `reader`. What goes wrong with the node is the
+/// Delivers the bundle `coming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. What goes wrong with the node is the
 /// node's; the error is rank 0's, when all have to stop.
 pub(super) fn bundle(
     comm: &SimpleCommunicator,
     ending: &Ending,
     node: &mut Node,
     coming: &Coming,
+    chunk: usize,
     reader: Option<&mut Reader>,
 ) -> Result<()> {
     let (to, chunks) = mpsc::sync_channel(WAITING);
@@ -52,11 +54,18 @@ pub(super) fn bundle(
                 unpacked
             })
         });
-        let mut source =
-            reader.map(|reader| Source { reader, ending, refused: &refused, failed: None });
-        let complete = broadcast(comm, coming.length, source.as_mut(), to);
+        let sizes = Sizes { left: coming.length, chunk };
+        let (reading, source) = match reader {
+            Some(reader) => {
+                let (to, source) = mpsc::sync_channel(AHEAD);
+                let reading = Reading { reader, ending, refused: &refused, failed: None };
+                (Some(threads.spawn(move || reading.run(sizes, &to))), Some(source))
+            }
+            None => (None, None),
+        };
+        let complete = broadcast(comm, sizes, source, to);
         let unpacked = unpacking.and_then(|thread| thread.join().ok());
-        let failed = source.and_then(|source| source.failed);
+        let failed = reading.and_then(|thread| thread.join().ok()).flatten();
         (failed.map_or(Ok(complete), Err), unpacked)
     });
     let mut refusal = None;
@@ -75,15 +84,44 @@ pub(super) fn bundle(
     }
 }
 
-/// Where rank 0's chunks come from.
-struct Source<'a> {
+/// Bytes of each chunk, of which the last may have fewer.
+#[derive(Clone, Copy)]
+struct Sizes {
+    left: u64,
+    chunk: usize,
+}
+
+impl Iterator for Sizes {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let size = self.left.min(self.chunk as u64);
+        self.left -= size;
+        (size > 0).then_some(size as usize)
+    }
+}
+
+/// Rank 0's reading thread.
+struct Reading<'a> {
     reader: &'a mut Reader,
     ending: &'a Ending,
     refused: &'a AtomicBool,
     failed: Option<Error>,
 }
 
-impl Source<'_> {
+impl Reading<'_> {
+    /// Reads all chunks, up to the first one that says that it has stopped; returns why.
+    fn run(mut self, sizes: Sizes, to: &SyncSender<Vec<u8>>) -> Option<Error> {
+        for size in sizes {
+            let chunk = self.next(size);
+            let stopped = chunk.last() != Some(&VALID);
+            if to.send(chunk).is_err() || stopped {
+                break;
+            }
+        }
+        self.failed
+    }
+
     /// The next chunk of `length` bytes with its last byte.
     fn next(&mut self, length: usize) -> Vec<u8> {
         let mut chunk = Vec::with_capacity(length + 1);
@@ -113,43 +151,42 @@ impl Source<'_> {
     }
 }
 
-/// Broadcasts all chunks and hands them on; `false` when rank 0 has stopped.
+/// Broadcasts all chunks, on rank 0 those that `source` gives, and hands them on; `false` when rank 0 has stopped.
 fn broadcast(
     comm: &SimpleCommunicator,
-    length: u64,
-    mut source: Option<&mut Source<'_>>,
+    mut sizes: Sizes,
+    source: Option<Receiver<Vec<u8>>>,
     to: SyncSender<Vec<u8>>,
 ) -> bool {
     let root = comm.process_at_rank(0);
-    let mut sizes = (0..length.div_ceil(CHUNK as u64))
-        .map(|i| (length - i * CHUNK as u64).min(CHUNK as u64) as usize);
-    let mut fill = |source: &mut Option<&mut Source<'_>>| -> Vec<Vec<u8>> {
-        let sizes = sizes.by_ref().take(IN_FLIGHT);
-        sizes
-            .map(|size| {
-                source.as_mut().map_or_else(|| vec![0; size + 1], |source| source.next(size))
-            })
-            .collect()
-    };
     let mut to = Some(to);
-    let mut arrived = Vec::new();
-    let mut current = fill(&mut source);
-    while !current.is_empty() {
-        let mut next = Vec::new();
+    let mut arrived: Vec<Vec<u8>> = Vec::new();
+    loop {
+        // Where it was read meanwhile, nothing waits here.
+        let room = |size| match &source {
+            Some(source) => source.recv().unwrap_or_else(|_| stopped(size)),
+            None => vec![0; size + 1],
+        };
+        let mut current: Vec<_> = sizes.by_ref().take(IN_FLIGHT).map(room).collect();
+        if current.is_empty() {
+            break;
+        }
+        pause::at("broadcast");
         scope(|scope| {
             let start = |chunk| Some(root.immediate_broadcast_into(scope, chunk));
+            let mut busy = Some(timeline::busy(Phase::Broadcast));
             let mut requests: Vec<_> =
                 current.iter_mut().map(|chunk| start(&mut chunk[..])).collect();
-            pause::at("broadcast");
+            let mut progress = || {
+                let done = poll(&mut requests);
+                busy.take_if(|_| done);
+                done
+            };
             for chunk in arrived.drain(..) {
-                hand_on(chunk, &mut to, &mut || poll(&mut requests));
-            }
-            // The others only need the room once this pair is done.
-            if source.is_some() {
-                next = fill(&mut source);
+                hand_on(chunk, &mut to, &mut progress);
             }
             let mut idle = 0;
-            while !poll(&mut requests) {
+            while !progress() {
                 rest(&mut idle);
             }
         });
@@ -158,13 +195,18 @@ fn broadcast(
         }
         arrived = current;
         arrived.iter_mut().for_each(|chunk| chunk.truncate(chunk.len() - 1));
-        current = if source.is_some() { next } else { fill(&mut source) };
-        // Rank 0 reads ahead: what it has stopped at is only broadcast in the next turn.
     }
     for chunk in arrived {
         hand_on(chunk, &mut to, &mut || true);
     }
     true
+}
+
+/// What follows the chunk with which rank 0 has stopped.
+fn stopped(size: usize) -> Vec<u8> {
+    let mut chunk = vec![0; size];
+    chunk.push(STOPPED);
+    chunk
 }
 
 /// Gives a chunk to the unpacking, or drops it where that has ended. MPI makes progress meanwhile.

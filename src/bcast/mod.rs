@@ -29,6 +29,8 @@ use crate::bundle::{NamedBundles, Reader};
 use crate::error::{Error, Result};
 use crate::run::events::{Event, Ready};
 use crate::run::{cleanup, job};
+use crate::settings;
+use crate::stage::timeline::{self, Times};
 use crate::stage::{self, BuildOptions, Identity, Place, Runtime, StageId};
 use asleep::Ending;
 use leaders::Leaders;
@@ -56,6 +58,12 @@ pub struct Cli {
     /// Leave the stage on the nodes
     #[arg(long)]
     keep: bool,
+    /// Bytes that are broadcast at once
+    #[arg(long, value_name = "SIZE", default_value = settings::CHUNK, value_parser = settings::parse_chunk)]
+    chunk: usize,
+    /// Say what each node was busy with
+    #[arg(long)]
+    timeline: bool,
     /// Bytes that stay free on each node
     #[arg(long, value_name = "BYTES")]
     reserve: Option<u64>,
@@ -114,7 +122,7 @@ pub fn main() -> ExitCode {
     }
     cleanup::on_orphaned();
     cleanup::spread();
-    stage::interleave::this_thread();
+    stage::memory::prepare();
     match leaders::join(cli.nodes) {
         Err(error) => {
             warn_line!("pyshm-bcast: {error}");
@@ -168,6 +176,7 @@ fn work(cli: &Cli, leaders: &Leaders) {
 /// or on none.
 fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>> {
     let begun = Instant::now();
+    timeline::begin();
     let id = StageId::parse(&cli.id)?;
     // One that is missing is said when it is opened.
     let identities =
@@ -223,6 +232,9 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
     ready.unpack_seconds = leaders.slowest(begun.elapsed().as_secs_f64());
     ready.staged = leaders.sum(u64::from(node.is_staged())) as usize;
     ready.failures = leaders.gather(node.failure().as_deref());
+    if cli.timeline {
+        ready.timeline = leaders.gather_values(&Times::now());
+    }
     // One node without the trampoline would take the whole job down.
     if !leaders.all(node.has_trampoline()) || ready.staged == 0 {
         let why = ready.failures.first().cloned().unwrap_or_default();
@@ -261,7 +273,7 @@ fn deliver_all(
         let reader = source.as_mut().map(|s| &mut s.readers[i]);
         let delivered = receivers
             .as_ref()
-            .map_or(Ok(()), |comm| deliver::bundle(comm, ending, node, coming, reader));
+            .map_or(Ok(()), |comm| deliver::bundle(comm, ending, node, coming, cli.chunk, reader));
         // Rank 0 knows whether going on makes sense: what is wrong with a bundle is wrong on every node.
         let why = delivered.err().inspect(|error| ending.say(&Event::failed(error)));
         if leaders.share(leaders.is_root().then_some(why.is_some()))? {

@@ -15,6 +15,7 @@ use crate::archive::members::Members;
 use crate::archive::walk::{Sink, walk};
 use crate::archive::{Compression, Placement};
 use crate::error::{Error, Result};
+use crate::stage::timeline::{self, Phase};
 
 /// Bytes of an archive that are read to learn how its members are named.
 const LOOK: u64 = 1 << 20;
@@ -211,6 +212,7 @@ impl Reader {
     /// # Errors
     /// [`Error::NoInput`], also when the file became shorter since it was opened.
     pub fn read_chunk(&mut self, max: usize) -> Result<Option<Vec<u8>>> {
+        let _busy = timeline::busy(Phase::Read);
         let wanted = (self.length - self.given).min(max as u64) as usize;
         if wanted == 0 {
             return Ok(None);

@@ -58,33 +58,10 @@ pub fn directory() -> Result<PathBuf> {
     found.filter(|d| d.is_absolute()).ok_or_else(missing)
 }
 
-/// A size for `PYSHM_CACHE_MAX`: bytes, or with `k`, `M`, `G`, `T` and an optional `B` behind it.
-///
-/// # Errors
-/// [`Error::Usage`] for anything else.
-pub fn parse_size(text: &str) -> Result<u64> {
-    let bad = || Error::Usage(format!("'{text}' is no size: write it as 500M or 20GB"));
-    let trimmed = text.trim().trim_end_matches(['B', 'b']).trim_end_matches('i');
-    let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match trimmed[digits.len()..].to_ascii_lowercase().as_str() {
-        "" => 1,
-        "k" => 1_000,
-        "m" => 1_000_000,
-        "g" => 1_000_000_000,
-        "t" => 1_000_000_000_000,
-        _ => return Err(bad()),
-    };
-    let number: f64 = digits.trim().parse().map_err(|_| bad())?;
-    if !(number.is_finite() && number >= 0.0) {
-        return Err(bad());
-    }
-    Ok((number * factor as f64) as u64)
-}
-
 /// The cap on the cache's size, from `PYSHM_CACHE_MAX`.
 ///
 /// # Errors
-/// As [`parse_size`].
+/// As [`settings::size`].
 pub fn cap() -> Result<u64> {
     Ok(settings::size("PYSHM_CACHE_MAX")?.unwrap_or(DEFAULT_CAP))
 }
@@ -192,16 +169,6 @@ pub fn describe(info: &EntryInfo) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_read_with_their_units() {
-        assert_eq!(parse_size("1000").unwrap(), 1000);
-        assert_eq!(parse_size("20 GB").unwrap(), 20_000_000_000);
-        assert_eq!(parse_size("1.5k").unwrap(), 1500);
-        assert_eq!(parse_size("500M").unwrap(), 500_000_000);
-        assert!(parse_size("many").is_err());
-        assert!(parse_size("-1").is_err());
-    }
 
     #[test]
     fn prefixes_of_one_name_have_entries_of_their_own() {

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::run::{cleanup, job};
 use crate::settings;
 use crate::stage::local::stage_here;
+use crate::stage::timeline::{self, Times};
 use crate::stage::{self, BuildOptions, Place, Stage, StageId};
 
 /// `pyshm stage`
@@ -28,6 +29,9 @@ pub struct StageCommand {
     /// Threads that decompress and write (0: as many as this process may use, at most six)
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// Say what was done when
+    #[arg(long)]
+    timeline: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,7 +47,7 @@ impl StageCommand {
         let place = Place::open(&self.root)?;
         cleanup::register_place(&place);
         cleanup::on_signals(&[SIGINT, SIGTERM, SIGHUP])?;
-        stage::interleave::this_thread();
+        stage::memory::prepare();
         let options = BuildOptions {
             threads: self.threads,
             keep: true,
@@ -59,8 +63,11 @@ impl StageCommand {
             return print_json(&json!({
                 "stage": staged.stage.dir, "bundle_bytes": staged.bundle_bytes,
                 "unpacked_bytes": staged.unpacked_bytes, "seconds": staged.seconds,
-                "changed": staged.changed,
+                "changed": staged.changed, "timeline": self.timeline.then(Times::now),
             }));
+        }
+        if self.timeline {
+            warn_line!("{}", timeline::table(&[Times::now()]).trim_end());
         }
         print_line!("{}", staged.stage);
         Ok(())

@@ -85,6 +85,14 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: usize,
 
+    /// Bytes that are broadcast at once, as 8MiB; each node's memory takes eight times as much
+    #[arg(long, value_name = "SIZE", default_value = crate::settings::CHUNK, value_parser = crate::settings::parse_chunk)]
+    pub chunk: usize,
+
+    /// Say what each node was busy with while it staged, and when
+    #[arg(long)]
+    pub timeline: bool,
+
     /// Say what is done
     #[arg(short, long)]
     pub verbose: bool,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::Named;
 use crate::error::Error;
 use crate::exit_codes;
+use crate::stage::timeline::Times;
 
 /// A line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +87,9 @@ pub struct Ready {
     /// What people should know of the bundles.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What each node was busy with, where it was asked for.
+    #[serde(default)]
+    pub timeline: Vec<Times>,
 }
 
 impl Event {

@@ -20,7 +20,8 @@ use crate::bundle::Named;
 use crate::error::{Error, Result};
 use crate::settings;
 use crate::stage::local::stage_here;
-use crate::stage::{BuildOptions, Place, interleave};
+use crate::stage::timeline::Times;
+use crate::stage::{BuildOptions, Place, memory};
 
 /// The first argument that makes `pyshm-run` a helper.
 pub const ARGUMENT: &str = "__helper";
@@ -42,6 +43,9 @@ pub struct Request {
     pub root: PathBuf,
     /// As in [`BuildOptions`].
     pub threads: usize,
+    /// Answer with what this node was busy with.
+    #[serde(default)]
+    pub timeline: bool,
     /// The stage stays.
     pub keep: bool,
     /// Say more.
@@ -82,7 +86,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
         signal_hook::low_level::exit(0);
     });
     cleanup::spread();
-    interleave::this_thread();
+    memory::prepare();
     // Kept until the end: marks of use in the cache.
     let kept = work(&request);
     if let Err(error) = &kept {
@@ -145,6 +149,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
         changed: staged.changed,
         failures: Vec::new(),
         warnings: staged.warnings.clone(),
+        timeline: if request.timeline { vec![Times::now()] } else { Vec::new() },
     };
     // Its own lease would say for ever that the stage is in use.
     drop(staged);

@@ -106,6 +106,7 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
         stage: here,
         root: cli.root.clone(),
         threads: cli.threads,
+        timeline: cli.timeline,
         keep: cli.keep,
         verbose: cli.verbose,
     };
@@ -148,6 +149,7 @@ fn broadcast(
     let sweeper = Sweeper::new(cli, plan, helper);
     let mut command = sweeper.helper();
     command.args(["--id", &prepared.id, "--threads", &cli.threads.to_string()]);
+    command.args(["--chunk", &cli.chunk.to_string()]);
     // By name: not every launcher hands variables on.
     if let Some(reserve) = settings::reserve()? {
         command.args(["--reserve", &reserve.to_string()]);
@@ -155,7 +157,9 @@ fn broadcast(
     if let Some(nodes) = plan.promised {
         command.args(["--nodes", &nodes.to_string()]);
     }
-    for (option, given) in [("--keep", cli.keep), ("--fresh", prepared.fresh)] {
+    for (option, given) in
+        [("--keep", cli.keep), ("--fresh", prepared.fresh), ("--timeline", cli.timeline)]
+    {
         if given {
             command.arg(option);
         }
@@ -197,6 +201,7 @@ fn broadcast(
         );
     }
     super::warn(&ready.warnings);
+    super::show_timeline(&ready);
     let (stage, staged, nodes) = (ready.stage.display(), ready.staged, ready.nodes);
     cli.say(&format!("staged in {stage} on {staged} of {nodes} nodes"));
     Ok(Staged::ByStep(step, sweeper, ready))

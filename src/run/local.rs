@@ -136,6 +136,7 @@ fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
         stage: true,
         root: cli.root.clone(),
         threads: cli.threads,
+        timeline: cli.timeline,
         keep: cli.keep,
         verbose: cli.verbose,
     };
@@ -161,6 +162,7 @@ pub(super) fn stage_by_helper(
             // Only now that the stage has another user may the helper let go of it.
             step.finish(inbox);
             super::warn(&ready.warnings);
+            super::show_timeline(&ready);
             cli.say(&format!(
                 "staged in {} in {:.1} s",
                 ready.stage.display(),

@@ -31,9 +31,11 @@ use pyshm_format::layout;
 
 use child::Ended;
 use cli::{Cli, Reroute};
+use events::Ready;
 
 use crate::error::{Error, Result};
 use crate::exit_codes;
+use crate::stage::timeline;
 
 /// `pyshm-run`.
 #[must_use]
@@ -97,6 +99,16 @@ fn is_commands_own(error: &Error) -> bool {
 fn warn(warnings: &[String]) {
     for warning in warnings {
         warn_line!("pyshm-run: warning: {warning}");
+    }
+}
+
+/// Says what each node was busy with, where that was asked for.
+fn show_timeline(ready: &Ready) {
+    if !ready.timeline.is_empty() {
+        warn_line!(
+            "pyshm-run: busy while staging:\n{}",
+            timeline::table(&ready.timeline).trim_end()
+        );
     }
 }
 

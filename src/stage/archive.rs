@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use super::build::Stream;
 use super::files::{LastDirectory, Maker, below, times};
 use super::space::Room;
+use super::timeline::{self, Phase};
 use super::tree;
 use crate::archive::walk::{Data, Sink, Taken, walk};
 use crate::bundle::Manifest;
@@ -76,6 +77,8 @@ fn decompress(
         block.resize(BLOCK, 0);
         let mut filled = 0;
         let mut failed = None;
+        // Waiting for the tar's bytes is in it: only the decoder knows when it needs more.
+        let busy = timeline::busy(Phase::Decode);
         while filled < BLOCK {
             match decoder.read(&mut block[filled..]) {
                 Ok(0) => break,
@@ -87,6 +90,7 @@ fn decompress(
                 }
             }
         }
+        drop(busy);
         block.truncate(filled);
         // What came before an error may be refused for a better reason.
         if filled > 0 && to.send(Ok(block)).is_err() {
@@ -143,6 +147,7 @@ impl Writer<'_> {
         let file = self.maker.create(entry, &mut self.last).map_err(failed)?;
         let (mut end, mut is_elf) = (0, false);
         while let Some((at, n)) = data.next(&mut self.piece)? {
+            let _busy = timeline::busy(Phase::Write);
             is_elf |= at == 0 && self.piece.starts_with(b"\x7fELF");
             file.write_all_at(&self.piece[..n], at).map_err(failed)?;
             end = at + n as u64;

@@ -14,6 +14,7 @@ use pyshm_format::{layout, state};
 
 use super::archive;
 use super::files::{Files, LastDirectory};
+use super::timeline::{self, Phase};
 use super::unfinished::Unfinished;
 use super::{Identity, Info, Place, Runtime, Stage, StageId, index, pause, reroute, space, tree};
 use crate::bundle::frame::Decoder;
@@ -201,6 +202,7 @@ impl StageBuild {
     /// [`Error::CannotWrite`] names what could not be written; nothing is left then.
     pub fn publish(mut self, runtime: &Runtime) -> Result<Stage> {
         pause::at("publish");
+        let _busy = timeline::busy(Phase::Publish);
         let dir = self.dir.path();
         let edited = tree::finish(&self.manifests, dir)?;
         let stage = self.place.stage_dir(&self.id);
@@ -349,13 +351,16 @@ impl Writers<'_> {
         let mut directory = LastDirectory::default();
         while let Some(frame) = self.next() {
             pause::at("decode");
+            let busy = timeline::busy(Phase::Decode);
             let raw = decoder
                 .decode(&frame.packed, frame.record.raw as usize)
                 .map_err(|e| damaged(e.to_string()))?;
             if *blake3::hash(raw).as_bytes() != frame.record.digest {
                 return Err(damaged("a digest differs".into()));
             }
+            drop(busy);
             pause::at("write");
+            let _busy = timeline::busy(Phase::Write);
             self.files.write(frame.start, raw, &mut directory)?;
             if let Ok(mut spare) = self.spare.lock() {
                 spare.push(frame.packed);

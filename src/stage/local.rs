@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use super::{BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId, divergence};
+use super::{
+    BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId, divergence, timeline,
+};
 use crate::bundle::{Named, Reader};
 use crate::error::Result;
 
@@ -41,6 +43,7 @@ pub fn stage_here(
     mut options: BuildOptions,
 ) -> Result<Option<Staged>> {
     let begun = Instant::now();
+    timeline::begin();
     if let Some(stage) = Stage::find(place, id)?.filter(|stage| !stage.is_hollow()) {
         // Held meanwhile: its last user may be about to remove it.
         let _lease = stage.lease()?;

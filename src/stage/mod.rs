@@ -3,7 +3,7 @@
 //! [`build`] makes one under a temporary name and publishes it with one rename; [`local`] does so from a file on
 //! this node, `bcast` from what MPI delivers. What [`divergence`] knows makes one usable again. Whoever uses a stage holds its [`lease`]; whoever is last purges it.
 //! What lies where in a stage is said in [`pyshm_format::layout`].
-// All below is `forbid(unsafe_code)` but `shared_state` and `interleave`.
+// All below is `forbid(unsafe_code)` but `shared_state` and `memory`.
 #![deny(unsafe_code)]
 
 mod archive;
@@ -15,10 +15,10 @@ mod files;
 mod id;
 mod index;
 mod info;
-#[allow(unsafe_code, reason = "the system call has no safe wrapper")]
-pub mod interleave;
 mod lease;
 pub mod local;
+#[allow(unsafe_code, reason = "the system call and the allocator's have no safe wrapper")]
+pub mod memory;
 pub mod pause;
 mod place;
 mod reroute;
@@ -26,6 +26,7 @@ mod runtime;
 #[allow(unsafe_code, reason = "it maps what ranks change at the same time")]
 mod shared_state;
 pub mod space;
+pub mod timeline;
 mod tree;
 mod trust;
 mod unfinished;

@@ -33,7 +33,7 @@ PY
   for node in n1 n2; do
     peak=$(cat "$work/peak.$node") || fail "no measurement on $node"
     note "peak memory of pyshm-bcast on $node: $((peak / 1000)) MB"
-    [ "$peak" -lt 200000 ] || fail "it took $peak kB on $node"
+    [ "$peak" -lt 150000 ] || fail "it took $peak kB on $node"
   done
 }
 

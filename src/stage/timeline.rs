@@ -1,0 +1,159 @@
+//! When this process's staging did what, for people who ask what it waits for (`--timeline`).
+//!
+//! Staging is a pipeline: bytes are read and broadcast while earlier ones are decompressed and written. Each phase has the
+//! seconds that threads spent in it, all together, and when the first began and the last ended. A process stages once, so
+//! there is one timeline. A phase costs two looks at the clock for each frame or chunk.
+#![forbid(unsafe_code)]
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+/// What a thread is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading a bundle.
+    Read,
+    /// Chunks on their way among the leaders.
+    Broadcast,
+    /// Decompressing frames and checking their digests.
+    Decode,
+    /// Creating and writing files.
+    Write,
+    /// Links, search paths of libraries, the index, the name.
+    Publish,
+}
+
+/// Their names, in their order.
+const NAMES: [&str; 5] = ["read", "broadcast", "decode", "write", "publish"];
+
+struct Clock {
+    /// Nanoseconds, of all threads together.
+    busy: AtomicU64,
+    /// Nanoseconds from the beginning to the first thread that came, and to the last that left.
+    from: AtomicU64,
+    until: AtomicU64,
+}
+
+static BEGUN: OnceLock<Instant> = OnceLock::new();
+static CLOCKS: [Clock; 5] = [const {
+    Clock { busy: AtomicU64::new(0), from: AtomicU64::new(u64::MAX), until: AtomicU64::new(0) }
+}; 5];
+
+/// Seconds begin to count, unless they did before.
+pub fn begin() {
+    let _ = nanoseconds();
+}
+
+fn nanoseconds() -> u64 {
+    u64::try_from(BEGUN.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A thread that is in a phase until this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Busy {
+    phase: Phase,
+    since: u64,
+}
+
+/// The calling thread enters `phase`.
+pub fn busy(phase: Phase) -> Busy {
+    let since = nanoseconds();
+    CLOCKS[phase as usize].from.fetch_min(since, Ordering::Relaxed);
+    Busy { phase, since }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let (now, clock) = (nanoseconds(), &CLOCKS[self.phase as usize]);
+        clock.busy.fetch_add(now.saturating_sub(self.since), Ordering::Relaxed);
+        clock.until.fetch_max(now, Ordering::Relaxed);
+    }
+}
+
+/// Seconds of one phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// In it, of all threads together.
+    pub busy: f64,
+    /// From the beginning until it was first entered.
+    pub from: f64,
+    /// From the beginning until it was last left.
+    pub until: f64,
+}
+
+/// The phases of one node; `None` for one that it never entered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// The node's name.
+    pub node: String,
+    /// In the order of [`Phase`].
+    pub phases: [Option<Span>; 5],
+}
+
+impl Times {
+    /// This process's.
+    #[must_use]
+    pub fn now() -> Self {
+        let seconds = |clock: &AtomicU64| clock.load(Ordering::Relaxed) as f64 / 1e9;
+        let span = |clock: &Clock| {
+            let entered = clock.from.load(Ordering::Relaxed) != u64::MAX;
+            entered.then(|| Span {
+                busy: seconds(&clock.busy),
+                from: seconds(&clock.from),
+                until: seconds(&clock.until),
+            })
+        };
+        let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { node, phases: CLOCKS.each_ref().map(span) }
+    }
+}
+
+/// For people: a line for each node.
+#[must_use]
+pub fn table(nodes: &[Times]) -> String {
+    let width = nodes.iter().map(|times| times.node.len()).max().unwrap_or(0).max(4);
+    let mut text = format!("{:width$}", "node");
+    for name in NAMES {
+        text += &format!("  {name:<22}");
+    }
+    text = format!("{}\n", text.trim_end());
+    for times in nodes {
+        let mut line = format!("{:width$}", times.node);
+        for span in times.phases {
+            let cell = span.map_or("-".to_string(), |s| {
+                format!("{:.2} s ({:.2} to {:.2})", s.busy, s.from, s.until)
+            });
+            line += &format!("  {cell:<22}");
+        }
+        text += &format!("{}\n", line.trim_end());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_counts_all_its_threads_and_knows_its_ends() {
+        begin();
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| {
+                    let _busy = busy(Phase::Decode);
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                });
+            }
+        });
+        let times = Times::now();
+        let decode = times.phases[Phase::Decode as usize].unwrap();
+        assert!(decode.busy >= 0.04 && decode.from < decode.until, "{decode:?}");
+        assert_eq!(times.phases[Phase::Broadcast as usize], None);
+        let text = table(&[times]);
+        assert!(text.starts_with("node") && text.lines().count() == 2, "{text}");
+    }
+}
