@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use super::build::Stream;
-use super::files::{LastDirectory, Maker, below, times};
+use super::files::{LastDirectory, Maker, below, file_times};
 use super::space::Room;
 use super::timeline::{self, Phase};
 use super::tree;
@@ -155,7 +155,7 @@ impl Writer<'_> {
         if end < entry.stat.size {
             file.set_len(entry.stat.size).map_err(failed)?;
         }
-        rustix::fs::futimens(&file, &times(&entry.stat)).map_err(|e| failed(e.into()))?;
+        rustix::fs::futimens(&file, &file_times(entry)).map_err(|e| failed(e.into()))?;
         drop(file);
         let runpath = match is_elf {
             true => runpath::absolute(&File::open(&path).map_err(failed)?),
