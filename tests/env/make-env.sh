@@ -1,5 +1,5 @@
 #!/bin/bash
-# make-env.sh DIR [--large]: makes the Python environments of the tests below DIR (e.g. target/test-env).
+# make-env.sh DIR [--large] [--larger]: makes the Python environments of the tests below DIR (e.g. target/test-env).
 #
 #   DIR/base       the interpreter's own prefix, copied so that an ordinary user can read it; absent where the
 #                  interpreter is the system's (/usr), which is never bundled
@@ -7,19 +7,22 @@
 #   DIR/venv-ompi  the same without MPICH: mpi4py then takes the system's Open MPI
 #   DIR/prefix     --large: one hand-built prefix of some 600 MB for staging benchmarks (as PREFIX/bin/python,
 #                  no venv; where the interpreter is the system's, a venv with copied binaries)
+#   DIR/larger     --larger: the same with more in it, some 1.1 GB
 #
 # Must stay true: nothing outside DIR and pip's cache is written; run again it does nothing (DIR/*.stamp hold what
 # each was made from); every .pyc is there, whatever PYTHONDONTWRITEBYTECODE says; libraries keep the absolute
 # RUNPATHs that a prefix has which was built in place.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
-usage() { echo "usage: make-env.sh DIR [--large]" >&2; exit 2; }
+usage() { echo "usage: make-env.sh DIR [--large] [--larger]" >&2; exit 2; }
 
 large=
+larger=
 dir=
 for word in "$@"; do
     case $word in
         --large) large=1 ;;
+        --larger) larger=1 ;;
         -*) usage ;;
         *) [ -z "$dir" ] || usage; dir=$word ;;
     esac
@@ -115,22 +118,26 @@ if ! fresh venv-ompi "$stamp"; then
     echo "$stamp" >"$dir/venv-ompi.stamp"
 fi
 
-if [ -n "$large" ]; then
-    need+=("$here/requirements-mpich.txt" "$here/requirements-large.txt")
-    stamp=$(stamp_of "${need[@]}")
-    if ! fresh prefix "$stamp"; then
-        say "prefix (large)"
-        rm -rf "$dir/prefix"
-        if [ -n "$system_base" ]; then
-            "$(interpreter)" -m venv --copies "$dir/prefix"
-        else
-            copy_base "$dir/prefix"
-            "$dir/prefix/bin/python" -m ensurepip >/dev/null
-        fi
-        args=()
-        for file in "${need[@]}"; do args+=(-r "$file"); done
-        "$dir/prefix/bin/python" -m pip install -q --only-binary :all: "${args[@]}"
-        compile "$dir/prefix/bin/python" "$dir/prefix/lib"
-        echo "$stamp" >"$dir/prefix.stamp"
+# make_prefix NAME requirements…: one prefix with an interpreter of its own.
+make_prefix() {
+    local name=$1 stamp file args=()
+    shift
+    stamp=$(stamp_of "$@")
+    if fresh "$name" "$stamp"; then return; fi
+    say "$name"
+    rm -rf "${dir:?}/$name"
+    if [ -n "$system_base" ]; then
+        "$(interpreter)" -m venv --copies "$dir/$name"
+    else
+        copy_base "$dir/$name"
+        "$dir/$name/bin/python" -m ensurepip >/dev/null
     fi
-fi
+    for file in "$@"; do args+=(-r "$file"); done
+    "$dir/$name/bin/python" -m pip install -q --only-binary :all: "${args[@]}"
+    compile "$dir/$name/bin/python" "$dir/$name/lib"
+    echo "$stamp" >"$dir/$name.stamp"
+}
+
+need+=("$here/requirements-mpich.txt" "$here/requirements-large.txt")
+if [ -n "$large" ]; then make_prefix prefix "${need[@]}"; fi
+if [ -n "$larger" ]; then make_prefix larger "${need[@]}" "$here/requirements-larger.txt"; fi
