@@ -1,4 +1,7 @@
-"""peak.py FILE CMD...: runs CMD and writes the peak memory of its largest process, in kB, to FILE.<node>."""
+"""peak.py FILE CMD...: runs CMD and writes the peak memory of its largest process, in kB, to FILE.<node>.
+
+The largest of all runs on the node: pyshm starts its helper a second time, to clean up.
+"""
 import os
 import signal
 import socket
@@ -15,6 +18,11 @@ while True:
         break
     except InterruptedError:
         pass
-with open(f"{sys.argv[1]}.{socket.gethostname()}", "w", encoding="ascii") as file:
-    print(usage.ru_maxrss, file=file)
+name = f"{sys.argv[1]}.{socket.gethostname()}"
+before = 0
+if os.path.exists(name):
+    with open(name, encoding="ascii") as file:
+        before = int(file.read())
+with open(name, "w", encoding="ascii") as file:
+    print(max(before, usage.ru_maxrss), file=file)
 sys.exit(os.waitstatus_to_exitcode(status) & 255)
