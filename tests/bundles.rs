@@ -7,7 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use common::{Hostile, Tool, listing};
-use pyshm_tools::bundle::manifest::EntryKind;
+use pyshm_tools::bundle::head::Head;
+use pyshm_tools::bundle::manifest::{EntryKind, Manifest, Mode, PrefixRecord};
 use pyshm_tools::exit_codes;
 
 /// A small prefix with everything that a tree can have.
@@ -201,6 +202,52 @@ fn hostile_manifests_are_refused_by_name() {
         assert!(out.contains(message) && out.contains(bundle.to_str().unwrap()), "{name}: {out}");
         assert!(tool.root_is_empty(), "{name}");
     }
+}
+
+/// Head and manifest agree with each other, and not with what the bundle holds.
+#[test]
+fn manifests_that_lie_are_refused_by_name() {
+    type Lie = fn(&mut Manifest, &mut Head);
+    let prefix = |path: &str| PrefixRecord {
+        path: serde_bytes::ByteBuf::from(path),
+        aliases: vec![],
+        mode: Mode::Snapshot,
+    };
+    let cases: [(&str, Lie, &str); 13] = [
+        ("digest of a frame", |m, _| m.frames[0].digest[7] ^= 1, "a digest differs"),
+        ("a frame with less data than it says", |m, _| m.frames[0].raw = 4097, "it is damaged"),
+        ("a frame with more data than it says", |m, _| m.frames[0].raw = 2048, "it is damaged"),
+        ("a frame of 4 GB", |m, _| m.frames[0].raw = u32::MAX, "more than any frame has"),
+        ("a packed frame of 4 GB", |m, _| m.frames[0].packed = u32::MAX, "more than any frame has"),
+        ("more frames", |m, _| m.frames.push(m.frames[0]), "it is truncated"),
+        ("fewer frames", |m, _| m.frames.clear(), "claims data that the bundle does not have"),
+        ("a manifest of 2^60 bytes", |_, head| head.raw = 1 << 60, "manifest"),
+        ("no prefix", |m, _| m.prefixes.clear(), "names no prefix"),
+        ("a prefix up", |m, _| m.prefixes[0].path = b"/p/../etc".to_vec().into(), "'..'"),
+        ("the root", |m, _| m.prefixes[0].path = b"/".to_vec().into(), "entry / has"),
+        (
+            "another prefix",
+            |m, _| m.prefixes[0].path = b"/q".to_vec().into(),
+            "does not lie in a directory of the bundle",
+        ),
+        ("an alias up", |m, _| m.prefixes[0].aliases.push(b"/a/..".to_vec().into()), "'..'"),
+    ];
+    let tool = Tool::new();
+    let refused = |name: &str, lie: &dyn Fn(&mut Manifest, &mut Head), message: &str| {
+        let bundle = tool.path(&format!("{}.tar.zst", name.replace(' ', "-")));
+        let file = EntryKind::File { offset: 0, digest: [0; 32], runpath: None };
+        let entries = vec![Hostile::new("/p/x", file, 2048)];
+        common::write_lies(&bundle, entries, |manifest, head| lie(manifest, head));
+        let out =
+            tool.run(&["stage", "-b", bundle.to_str().unwrap()]).fails(exit_codes::BAD_BUNDLE);
+        assert!(out.contains(message) && out.contains(bundle.to_str().unwrap()), "{name}: {out}");
+        assert_eq!(out.lines().count(), 1, "{name}: {out}");
+        assert!(tool.root_is_empty(), "{name}");
+    };
+    for (name, lie, message) in cases {
+        refused(name, &lie, message);
+    }
+    refused("nested", &|m, _| m.prefixes.push(prefix("/p/q")), "/p/q lies below another one");
 }
 
 #[test]

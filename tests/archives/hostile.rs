@@ -1,6 +1,7 @@
 //! Members that no honest packer writes: each is refused by name, and nothing of the stage is left.
 
 use std::fs;
+use std::io::Write;
 
 use crate::build::{Raw, link, member, pax, stage, tar, with_field};
 use crate::common::Tool;
@@ -128,6 +129,8 @@ fn names_that_appear_twice() {
         65,
         &["d appears twice"],
     );
+    refused("the prefix", vec![link(".", b'2', "/etc"), file("x")], 65, &["appears twice"]);
+    refused("the prefix as a file", vec![file(".")], 65, &["appears twice"]);
     refused("below a file", vec![file("f"), file("f/x")], 65, &["f/x lies below", "no directory"]);
 }
 
@@ -180,6 +183,12 @@ fn sizes_that_are_lies() {
     );
 }
 
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(data).unwrap();
+    gz.finish().unwrap()
+}
+
 #[test]
 fn headers_that_are_none() {
     let tool = Tool::new();
@@ -199,6 +208,12 @@ fn headers_that_are_none() {
         ("two", [&good[..], &good[..]].concat(), "behind its end"),
         ("text", b"hello, this is no tar at all".to_vec(), "not a tar"),
         ("empty", Vec::new(), "it is empty"),
+        ("gzip, at once", b"\x1f\x8b\x08\0\0\0\0\0\0\x03garbage, no data".to_vec(), "damaged"),
+        ("gzip, of another method", b"\x1f\x8b\x07\0\0\0\0\0\0\x03".to_vec(), "damaged"),
+        ("zstd, at once", b"\x28\xb5\x2f\xfd\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(), "x.tar"),
+        ("gzip of nothing", gzip(b""), "truncated"),
+        ("gzip of no tar", gzip(&[7; 4096]), "no header"),
+        ("gzip in gzip", gzip(&gzip(&good)), "truncated"),
         ("bzip2", b"BZh91AY&SY".to_vec(), "compressed by bzip2"),
         ("xz", b"\xfd7zXZ\0\0".to_vec(), "compressed by xz"),
         ("zip", b"PK\x03\x04".to_vec(), "a zip file"),

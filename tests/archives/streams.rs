@@ -43,23 +43,26 @@ fn bombs_are_refused_before_they_fill_the_memory() {
     let mut header = member("zeros", b'0', b"").header;
     header.set_size(16 << 30);
     header.set_cksum();
-    let archive = tool.path("x.tar.gz");
-    let mut gz = flate2::write::GzEncoder::new(
-        fs::File::create(&archive).unwrap(),
-        flate2::Compression::fast(),
-    );
-    gz.write_all(header.as_bytes()).unwrap();
-    let block = vec![0; 1 << 20];
-    for _ in 0..1200 {
-        gz.write_all(&block).unwrap();
-    }
+    let write = |to: &mut dyn Write| {
+        to.write_all(header.as_bytes()).unwrap();
+        let block = vec![0; 1 << 20];
+        (0..1200).for_each(|_| to.write_all(&block).unwrap());
+    };
+    let create = |name| fs::File::create(tool.path(name)).unwrap();
+    let mut gz = flate2::write::GzEncoder::new(create("x.tar.gz"), flate2::Compression::fast());
+    write(&mut gz);
     gz.finish().unwrap();
-    let message = stage(&tool, &archive, "env").fails(65);
-    assert!(
-        message.contains("more than 250 times its size") && message.contains("zeros"),
-        "{message}"
-    );
-    assert!(tool.root_is_empty());
+    let mut zst = zstd::stream::write::Encoder::new(create("x.tar.zst"), 1).unwrap();
+    write(&mut zst);
+    zst.finish().unwrap();
+    for name in ["x.tar.gz", "x.tar.zst"] {
+        let message = stage(&tool, &tool.path(name), "env").fails(65);
+        assert!(
+            message.contains("more than 250 times its size") && message.contains("zeros"),
+            "{message}"
+        );
+        assert!(tool.root_is_empty());
+    }
 }
 
 #[test]

@@ -1,0 +1,43 @@
+//! What a started program is given: its environment is put back in place, without a string too many or too few, and
+//! the first line of a script is read, whatever they hold.
+#![no_main]
+#![allow(dead_code, reason = "the shim uses more of its modules")]
+
+#[path = "../../../preload/src/env.rs"]
+mod env;
+#[path = "../../../preload/src/script.rs"]
+mod script;
+#[path = "../../../preload/src/text.rs"]
+mod text;
+
+use std::ffi::{CString, c_char};
+
+use libfuzzer_sys::fuzz_target;
+
+const SHIM: &[u8] = b"/dev/shm/pyshm-0/0123456789abcdef/lib/libpyshm.so";
+
+fuzz_target!(|bytes: &[u8]| {
+    if let script::Head::Script(found) = script::parse(bytes) {
+        assert!(!found.path.is_empty());
+    }
+    let strings: Vec<CString> =
+        bytes.split(|b| *b == 0).map(|s| CString::new(s).expect("it has no NUL")).collect();
+    let mut array: Vec<*const c_char> = strings.iter().map(|s| s.as_ptr()).collect();
+    array.push(std::ptr::null());
+    let before = env::environ();
+    // SAFETY: a null-terminated array of C strings that lives until libc's own is back, and this is the only thread that
+    // looks at it.
+    let left = unsafe {
+        env::replace(array.as_ptr());
+        env::restore(SHIM);
+        let left = env::strings(array.as_ptr()).map(|s| s.to_bytes().to_vec()).collect::<Vec<_>>();
+        env::replace(before.cast_const().cast());
+        left
+    };
+    let ours = |s: &[u8]| s.starts_with(b"PYSHM_LD_") || s.starts_with(b"LD_");
+    let others =
+        |strings: &[Vec<u8>]| strings.iter().filter(|s| !ours(s)).cloned().collect::<Vec<_>>();
+    let given: Vec<Vec<u8>> = strings.iter().map(|s| s.to_bytes().to_vec()).collect();
+    assert_eq!(others(&left), others(&given));
+    assert!(left.len() <= given.len() && left.len() + 3 >= given.len());
+});

@@ -1,0 +1,33 @@
+//! A manifest that is taken keeps its promises, whatever its bytes: every path lies below a prefix, in a directory of
+//! the manifest, and it is written and read back the same.
+#![no_main]
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+
+use libfuzzer_sys::fuzz_target;
+use pyshm_tools::bundle::Manifest;
+use pyshm_tools::bundle::head::Head;
+use pyshm_tools::bundle::manifest::EntryKind;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = Head::parse(bytes);
+    let Ok(manifest) = Manifest::parse(bytes) else { return };
+    let _ = manifest.unpacked_bytes();
+    let data: u64 = manifest.frames.iter().map(|frame| u64::from(frame.raw)).sum();
+    let mut directories = HashSet::new();
+    for entry in &manifest.entries {
+        let prefix = manifest.prefixes.iter().any(|p| p.path == entry.path);
+        let parent = entry.path().parent().expect("a path has a parent");
+        assert!(prefix || directories.contains(parent.as_os_str().as_bytes()), "{entry:?}");
+        assert!(manifest.prefixes.iter().any(|p| entry.path().starts_with(p.path())), "{entry:?}");
+        if let EntryKind::File { offset, .. } = entry.kind {
+            assert!(offset + entry.stat.size <= data, "{entry:?}");
+        }
+        if entry.kind == EntryKind::Directory {
+            directories.insert(entry.path.to_vec());
+        }
+    }
+    let again = Manifest::parse(&manifest.to_bytes()).expect("what was read can be written");
+    assert_eq!(again.to_bytes(), manifest.to_bytes());
+});

@@ -1,0 +1,89 @@
+//! A tar that others made: whatever it holds, what is written lies below the prefix, in directories that were made before,
+//! under a name that nothing had, and no memory is taken for what it only claims.
+#![no_main]
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use pyshm_tools::archive::members::Members;
+use pyshm_tools::archive::walk::{Data, Digests, Sink, Taken, walk};
+use pyshm_tools::archive::{Compression, Placement};
+use pyshm_tools::bundle::manifest::{EntryKind, EntryRecord};
+use pyshm_tools::error::Result;
+use pyshm_tools::progress;
+
+const PREFIX: &str = "/nowhere/envs/science";
+
+/// Writes nothing, and holds what would be written to its rules.
+struct Checked {
+    directories: HashSet<Vec<u8>>,
+    files: HashSet<Vec<u8>>,
+    digests: Digests,
+}
+
+impl Checked {
+    fn is_new(&self, entry: &EntryRecord) {
+        let path = entry.path();
+        assert!(path.starts_with(PREFIX), "{entry:?}");
+        assert!(path.components().all(|part| part != std::path::Component::ParentDir), "{entry:?}");
+        let parent = path.parent().expect("a path has a parent").as_os_str().as_bytes();
+        assert!(path == Path::new(PREFIX) || self.directories.contains(parent), "{entry:?}");
+        assert!(
+            !self.directories.contains(&entry.path[..]) && !self.files.contains(&entry.path[..]),
+            "{entry:?}"
+        );
+    }
+}
+
+impl Sink for Checked {
+    fn reserve(&mut self, name: &str, size: u64, stored: u64) -> Result<()> {
+        self.digests.reserve(name, size, stored)
+    }
+
+    fn directory(&mut self, entry: &EntryRecord) -> Result<()> {
+        self.is_new(entry);
+        self.directories.insert(entry.path.to_vec());
+        Ok(())
+    }
+
+    fn file(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken> {
+        self.is_new(entry);
+        assert_eq!(entry.stat.mode & 0o6000, 0, "{entry:?}");
+        self.files.insert(entry.path.to_vec());
+        // What claims to be large is not computed for hours.
+        if entry.stat.size > 1 << 24 {
+            Ok(Taken::default())
+        } else {
+            self.digests.file(entry, data)
+        }
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut bytes = bytes.to_vec();
+    // Else nearly every change would only break a checksum.
+    for block in bytes.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    let Ok(compression) = Compression::of(&bytes) else { return };
+    let mut placement = Placement::below(Path::new(PREFIX)).expect("a possible prefix");
+    if let Ok(mut tar) = compression.decoder(&bytes[..]) {
+        placement.look(&mut Members::new(&mut *tar));
+    }
+    let Ok(mut tar) = compression.decoder(&bytes[..]) else { return };
+    let digests = Digests::new(progress::byte_bar_unless(true, "", 0));
+    let mut sink = Checked { directories: HashSet::new(), files: HashSet::new(), digests };
+    let (name, length) = (Path::new("x"), bytes.len() as u64);
+    if let Ok((manifest, _)) = walk(name, length, compression, &placement, &mut *tar, &mut sink) {
+        let mut inodes = HashSet::new();
+        for entry in &manifest.entries {
+            assert!(entry.path().starts_with(PREFIX), "{entry:?}");
+            let linked = matches!(entry.kind, EntryKind::HardLink(_));
+            assert!(linked || inodes.insert(entry.stat.ino), "{entry:?}");
+        }
+    }
+});
