@@ -13,9 +13,9 @@ use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Root};
 
-use super::Coming;
 use super::asleep::Ending;
 use super::node::Node;
+use super::plan::Coming;
 use crate::bundle::Reader;
 use crate::error::{Error, Result};
 use crate::stage::pause;
@@ -31,12 +31,14 @@ const WAITING: usize = 2;
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
 
-/// Delivers the bundle `coming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. What goes wrong with the node is the
-/// node's; the error is rank 0's, when all have to stop.
+/// Delivers the bundle `coming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node unpacks
+/// it as the bundle with the number `wanted`, or only sends it. What goes wrong with the node is the node's; the error is
+/// rank 0's, when all have to stop.
 pub(super) fn bundle(
     comm: &SimpleCommunicator,
     ending: &Ending,
     node: &mut Node,
+    wanted: Option<usize>,
     coming: &Coming,
     chunk: usize,
     reader: Option<&mut Reader>,
@@ -45,11 +47,11 @@ pub(super) fn bundle(
     let refused = AtomicBool::new(false);
     let root = comm.rank() == 0;
     let (delivered, unpacked) = std::thread::scope(|threads| {
-        let unpacking = node.building().map(|build| {
+        let unpacking = wanted.zip(node.building()).map(|(number, build)| {
             let refused = &refused;
             threads.spawn(move || {
                 let archive = coming.archive.as_ref();
-                let unpacked = build.unpack(&coming.name, archive, coming.length, chunks);
+                let unpacked = build.unpack(number, &coming.name, archive, coming.length, chunks);
                 refused.store(matches!(unpacked, Err(Error::BadBundle { .. })), Ordering::Relaxed);
                 unpacked
             })

@@ -114,6 +114,22 @@ impl Leaders {
         sum
     }
 
+    /// The sums over all nodes of several numbers, and the number of nodes where `one` is true.
+    pub fn sums(&self, one: bool, mut mine: Vec<u64>) -> (u64, Vec<u64>) {
+        mine.push(u64::from(one));
+        let mut sums = vec![0; mine.len()];
+        self.comm.all_reduce_into(&mine[..], &mut sums[..], SystemOperation::sum());
+        (sums.pop().unwrap_or_default(), sums)
+    }
+
+    /// The smallest and the largest number of the nodes that have one.
+    pub fn range(&self, mine: Option<u64>) -> (u64, u64) {
+        let mut smallest = 0;
+        let mine_or_more = mine.unwrap_or(u64::MAX);
+        self.comm.all_reduce_into(&mine_or_more, &mut smallest, SystemOperation::min());
+        (smallest, self.most(mine.unwrap_or(0)))
+    }
+
     /// The largest number of all nodes.
     pub fn most(&self, mine: u64) -> u64 {
         let mut most = 0;

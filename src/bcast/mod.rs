@@ -1,8 +1,8 @@
 //! `pyshm-bcast`: the staging step of a job on several nodes, one process on each.
 //!
-//! The leaders say which of them have the stage from an earlier step. For those that do not, rank 0 alone opens the
-//! bundles, each exactly once, and broadcasts them among one leader per node; every leader unpacks what arrives and
-//! publishes its node's stage. Then all sleep until rank 0's standard input ends, purge, and
+//! The leaders say which of them have the stage from an earlier step, or other stages with some of its bundles. For those
+//! that need one, rank 0 alone opens a bundle, exactly once, and broadcasts it among them; every leader unpacks what
+//! arrives, takes from its stages what they have, and publishes its node's stage. Then all sleep until rank 0's standard input ends, purge, and
 //! exit. What happened is said by rank 0 as [`Event`]s, one JSON object a line.
 //!
 //! What must stay true: every leader takes part in every collective operation in the same order, whatever has gone
@@ -13,6 +13,7 @@ mod asleep;
 mod deliver;
 mod leaders;
 mod node;
+mod plan;
 mod reuse;
 
 use std::path::{Path, PathBuf};
@@ -20,12 +21,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use crate::bundle::manifest::covers;
-use crate::bundle::reader::{Archive, Size};
-use crate::bundle::{NamedBundles, Reader};
+use crate::bundle::NamedBundles;
 use crate::error::{Error, Result};
 use crate::run::events::{Event, Ready};
 use crate::run::{cleanup, job};
@@ -35,6 +33,7 @@ use crate::stage::{self, BuildOptions, Identity, Place, Runtime, StageId};
 use asleep::Ending;
 use leaders::Leaders;
 use node::Node;
+use plan::{Coming, Plan, Source};
 
 /// Started by pyshm-run with one process on each node of a job; not meant to be started by hand
 #[derive(Debug, Clone, Parser)]
@@ -75,35 +74,6 @@ pub struct Cli {
     interests: Vec<PathBuf>,
     #[command(flatten)]
     bundles: NamedBundles,
-}
-
-/// What rank 0 has decided, for all.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-enum Plan {
-    /// Every node has the stage.
-    Reuse,
-    /// These bundles come.
-    Deliver {
-        /// The bundles.
-        bundles: Vec<Coming>,
-        /// What all of them take.
-        size: Size,
-    },
-    /// No bundle covers anything the job uses.
-    Nothing,
-    /// Nothing can be delivered; rank 0 has said why.
-    Stop,
-}
-
-/// A bundle that comes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Coming {
-    /// Its name for messages.
-    name: PathBuf,
-    /// Its bytes.
-    length: u64,
-    /// What to know of it beforehand, if it is a tar that others made.
-    archive: Option<Archive>,
 }
 
 /// `pyshm-bcast`.
@@ -178,26 +148,17 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
     let begun = Instant::now();
     timeline::begin();
     let id = StageId::parse(&cli.id)?;
-    // One that is missing is said when it is opened.
-    let identities =
-        || cli.bundles.0.iter().filter_map(|b| Identity::of(&b.path).ok()).collect::<Vec<_>>();
+    // One that is missing is said when it is opened: no node has it.
+    let named = cli.bundles.0.iter();
+    let identities = || named.map(|b| Identity::of(b).unwrap_or_default()).collect::<Vec<_>>();
     let identities = leaders.share(leaders.is_root().then(identities))?;
     let (threads, keep, reserve) = (cli.threads, cli.keep, cli.reserve);
-    let options = BuildOptions { threads, keep, reserve, identities, ..BuildOptions::default() };
+    let interests = (!cli.interests.is_empty()).then(|| cli.interests.clone());
+    let options =
+        BuildOptions { threads, keep, reserve, identities, interests, ..Default::default() };
     let mut node = Node::prepare(&cli.root, &id, options);
     let reused = leaders.sum(u64::from(node.has_stage())) as usize;
-    let all_have_it = reused == leaders.count();
-
-    let mut source = match (leaders.is_root(), all_have_it) {
-        (true, false) => Source::open(cli).map(Some),
-        _ => Ok(None),
-    };
-    let plan = leaders.share(leaders.is_root().then(|| match (&source, all_have_it) {
-        (_, true) => Plan::Reuse,
-        (Ok(Some(source)), _) if source.readers.is_empty() => Plan::Nothing,
-        (Ok(Some(source)), _) => source.plan(),
-        _ => Plan::Stop,
-    }))?;
+    let (plan, mut source) = plan::decide(cli, leaders, &mut node)?;
     if leaders.is_root()
         && let Err(error) = &source
     {
@@ -212,21 +173,19 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
             }
             return Ok(None);
         }
-        Plan::Reuse => Vec::new(),
-        Plan::Deliver { bundles, size } => {
-            node.expect(size);
-            bundles
-        }
+        Plan::Reuse => None,
+        Plan::Deliver(bundles) => Some(bundles),
     };
     let source = source.as_mut().ok().and_then(Option::as_mut);
     let nodes = leaders.count();
     let mut ready = Ready { stage: node.stage_dir(), nodes, reused, ..Ready::default() };
-    if all_have_it {
-        node.hold(cli.keep);
-    } else {
-        ready = deliver_all(cli, leaders, ending, &mut node, &bundles, source, ready)?;
+    match bundles {
+        None => node.hold(cli.keep),
+        Some(bundles) => {
+            ready = deliver_all(cli, leaders, ending, &mut node, &bundles, source, ready)?;
+        }
     }
-    if reused > 0 {
+    if reused > 0 || ready.adopted > 0 {
         ready.changed = reuse::agree(leaders, &mut node, !cli.fresh);
     }
     ready.unpack_seconds = leaders.slowest(begun.elapsed().as_secs_f64());
@@ -255,7 +214,7 @@ fn deliver_all(
     leaders: &Leaders,
     ending: &Ending,
     node: &mut Node,
-    bundles: &[Coming],
+    bundles: &[Option<Coming>],
     mut source: Option<&mut Source>,
     mut ready: Ready,
 ) -> Result<Ready> {
@@ -265,15 +224,21 @@ fn deliver_all(
         trampoline: leaders
             .share_bytes(source.as_mut().map(|s| std::mem::take(&mut s.runtime.trampoline))),
     };
-    // Nodes that have the stage stay out of it; rank 0 reads, whether it needs the bundle or not.
-    let receivers = leaders.among(leaders.is_root() || node.building().is_some());
-    // Where it fits nowhere, nothing is read.
-    let wanted = leaders.most(u64::from(node.building().is_some())) > 0;
-    for (i, coming) in bundles.iter().enumerate().filter(|_| wanted) {
-        let reader = source.as_mut().map(|s| &mut s.readers[i]);
-        let delivered = receivers
-            .as_ref()
-            .map_or(Ok(()), |comm| deliver::bundle(comm, ending, node, coming, cli.chunk, reader));
+    for (number, coming) in bundles.iter().enumerate() {
+        node.adopt(number);
+        let Some(coming) = coming else { continue };
+        let needs = node.needs(number);
+        // Where nobody can take it any more, nothing is read.
+        if leaders.most(u64::from(needs)) == 0 {
+            continue;
+        }
+        // Nodes that have it stay out of it; rank 0 reads, whether it needs the bundle or not.
+        let receivers = leaders.among(leaders.is_root() || needs);
+        let reader = source.as_mut().and_then(|s| s.reader(number));
+        let delivered = receivers.as_ref().map_or(Ok(()), |comm| {
+            let wanted = needs.then_some(number);
+            deliver::bundle(comm, ending, node, wanted, coming, cli.chunk, reader)
+        });
         // Rank 0 knows whether going on makes sense: what is wrong with a bundle is wrong on every node.
         let why = delivered.err().inspect(|error| ending.say(&Event::failed(error)));
         if leaders.share(leaders.is_root().then_some(why.is_some()))? {
@@ -284,39 +249,18 @@ fn deliver_all(
     ready.broadcast_seconds = leaders.slowest(begun.elapsed().as_secs_f64());
     node.publish(&runtime, cli.keep);
     ready.unpacked_bytes = leaders.most(node.unpacked_bytes());
+    let adopted = node.adopted().filter(|_| node.is_staged());
+    ready.adopted = leaders.sum(u64::from(adopted.is_some())) as usize;
+    ready.adopted_bytes = leaders.most(adopted.map_or(0, |(_, bytes)| bytes));
+    let (first, last) = leaders.range(adopted.map(|(from, _)| from).filter(|from| *from != 0));
+    if ready.adopted > 0 && first == last {
+        let name = format!("{first:016x}");
+        ready.adopted_from = vec![ready.stage.with_file_name(name)];
+    }
     ready.warnings = node.warnings().to_vec();
     Ok(ready)
 }
 
 fn stopped() -> Error {
     Error::Unavailable("rank 0 of the staging step has stopped".into())
-}
-
-/// What rank 0 alone reads.
-struct Source {
-    readers: Vec<Reader>,
-    runtime: Runtime,
-}
-
-impl Source {
-    fn open(cli: &Cli) -> Result<Self> {
-        let runtime = Runtime::read()?;
-        let mut readers = cli.bundles.0.iter().map(Reader::open).collect::<Result<Vec<_>>>()?;
-        if !cli.interests.is_empty() {
-            readers.retain(|r| covers(r.prefixes(), &cli.interests));
-        }
-        Ok(Self { readers, runtime })
-    }
-
-    fn plan(&self) -> Plan {
-        let coming = |r: &Reader| Coming {
-            name: r.path().to_path_buf(),
-            length: r.len(),
-            archive: r.archive().cloned(),
-        };
-        Plan::Deliver {
-            bundles: self.readers.iter().map(coming).collect(),
-            size: self.readers.iter().map(Reader::size).sum(),
-        }
-    }
 }

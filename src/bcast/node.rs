@@ -6,11 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bundle::reader::Size;
+use super::plan::Coming;
 use crate::error::{Error, Result};
 use crate::run::hold::Hold;
 use crate::run::{cleanup, job};
-use crate::stage::{self, BuildOptions, Place, Runtime, Stage, StageBuild, StageId};
+use crate::stage::adopt::Adoption;
+use crate::stage::{self, BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId};
 
 enum State {
     /// The stage was there.
@@ -28,6 +29,11 @@ pub(super) struct Node {
     dir: PathBuf,
     id: StageId,
     state: State,
+    identities: Vec<Identity>,
+    /// What other stages here have of the one that is built.
+    adoption: Adoption,
+    /// Stages it was taken from, and bytes.
+    adopted: Option<(u64, u64)>,
     unpacked_bytes: u64,
     warnings: Vec<String>,
 }
@@ -40,6 +46,9 @@ impl Node {
             dir: PathBuf::new(),
             id: id.clone(),
             state: State::Held,
+            identities: options.identities.clone(),
+            adoption: Adoption::default(),
+            adopted: None,
             unpacked_bytes: 0,
             warnings: Vec::new(),
         };
@@ -50,7 +59,10 @@ impl Node {
                 node.dir = place.stage_dir(id);
                 let begun = begin(&place, id, options);
                 node.place = Some(place);
-                begun.unwrap_or_else(State::Failed)
+                let (state, adoption) =
+                    begun.unwrap_or_else(|e| (State::Failed(e), Adoption::default()));
+                node.adoption = adoption;
+                state
             }
         };
         node
@@ -101,12 +113,57 @@ impl Node {
         }
     }
 
-    /// Checks that what comes will fit, before its first byte.
-    pub fn expect(&mut self, size: Size) {
-        let checked = self.building().map_or(Ok(()), |build| build.expect(size));
-        if let Err(error) = checked {
-            self.state = State::Failed(error);
+    /// Whether the bundle with this number must come, as the stage that is built has no other way to it.
+    pub fn needs(&self, number: usize) -> bool {
+        matches!(self.state, State::Building(_)) && self.adoption.needs(number)
+    }
+
+    /// Whether it is taken from another stage of this node.
+    pub fn adopts(&self, number: usize) -> bool {
+        matches!(self.state, State::Building(_)) && self.adoption.has(number)
+    }
+
+    /// The stage that bundles were taken from, as a number (0 where it is not one alone), and bytes of their files.
+    pub fn adopted(&self) -> Option<(u64, u64)> {
+        self.adopted
+    }
+
+    /// Checks that what comes will fit, before its first byte; whether more must come than was thought. Kept stages may
+    /// be in the way: then nothing is taken from them.
+    pub fn expect(&mut self, bundles: &[Option<Coming>]) -> bool {
+        let coming = bundles.iter().enumerate().filter(|(number, _)| self.needs(*number));
+        let sizes = coming.filter_map(|(_, coming)| coming.as_ref().map(|coming| coming.size));
+        let size = sizes.chain([self.adoption.size()]).sum();
+        match (self.building().map_or(Ok(()), |build| build.expect(size)), &self.place) {
+            (Err(Error::NoSpace { .. }), Some(place)) if !self.adoption.is_empty() => {
+                self.adoption.give_up();
+                // What cannot be removed is missed when it is asked for again.
+                let _ = stage::collect_garbage(place, &self.identities);
+                true
+            }
+            (checked, _) => {
+                if let Err(error) = checked {
+                    self.state = State::Failed(error);
+                }
+                false
+            }
         }
+    }
+
+    /// Takes the bundle with this number from another stage of this node, if one has it.
+    pub fn adopt(&mut self, number: usize) {
+        let Some(bundle) = self.adoption.take(number) else { return };
+        let from = bundle.from().file_name().and_then(|name| name.to_str());
+        let from = from.and_then(|name| u64::from_str_radix(name, 16).ok()).unwrap_or_default();
+        let Some(adopted) = self.building().map(|build| build.adopt(number, bundle)) else {
+            return;
+        };
+        if let Ok(adopted) = &adopted {
+            let (known, bytes) = self.adopted.unwrap_or((from, 0));
+            let from = if known == from { from } else { 0 };
+            self.adopted = Some((from, bytes + adopted.unpacked_bytes));
+        }
+        self.unpacked(adopted);
     }
 
     pub fn unpacked(&mut self, result: Result<stage::Unpacked>) {
@@ -138,6 +195,10 @@ impl Node {
             State::Building(build) => {
                 let published = build.publish(runtime).and_then(|stage| hold(&place, &stage, keep));
                 self.state = published.map_or_else(State::Failed, |()| State::Held);
+                if self.adopted.is_some() {
+                    // What the new stage was made from; one that stays is no reason to fail.
+                    let _ = stage::collect_garbage(&place, &self.identities);
+                }
             }
             state => self.state = state,
         }
@@ -165,13 +226,15 @@ impl Node {
     }
 }
 
-fn begin(place: &Place, id: &StageId, options: BuildOptions) -> Result<State> {
+fn begin(place: &Place, id: &StageId, options: BuildOptions) -> Result<(State, Adoption)> {
     if let Some(stage) = Stage::find(place, id)?.filter(|stage| !stage.is_hollow()) {
-        return Ok(State::There(stage));
+        return Ok((State::There(stage), Adoption::default()));
     }
+    // What it holds is no garbage until the new stage is there.
+    let adoption = Adoption::find(place, &options);
     stage::collect_garbage(place, &options.identities)?;
     job::sweep(place);
-    Ok(State::Building(Box::new(StageBuild::begin(place, id, options)?)))
+    Ok((State::Building(Box::new(StageBuild::begin(place, id, options)?)), adoption))
 }
 
 fn hold(place: &Place, stage: &Stage, keep: bool) -> Result<()> {

@@ -188,6 +188,13 @@ impl Manifest {
     /// # Errors
     /// What is wrong with it, as a sentence's end.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let manifest = Self::parse_tree(bytes)?;
+        manifest.check_data()?;
+        Ok(manifest)
+    }
+
+    /// The same for a manifest whose data is not asked for: of a tar that others made, it does not say where that is.
+    pub(crate) fn parse_tree(bytes: &[u8]) -> Result<Self, String> {
         let rest = bytes.strip_prefix(&MAGIC).ok_or("its manifest is not one of pyshm's")?;
         let (version, body) = rest.split_first_chunk::<4>().ok_or("its manifest is truncated")?;
         let version = u32::from_le_bytes(*version);
@@ -199,13 +206,12 @@ impl Manifest {
         if version > 1 {
             manifest.xattrs = postcard::from_bytes(rest).map_err(damaged)?;
         }
-        manifest.check()?;
+        manifest.check_tree()?;
         Ok(manifest)
     }
 
-    /// The rules that make a manifest safe to obey.
-    fn check(&self) -> Result<(), String> {
-        self.check_tree()?;
+    /// The rules that make a manifest safe to obey, those that concern data.
+    fn check_data(&self) -> Result<(), String> {
         let raw: u64 = self.frames.iter().map(|f| u64::from(f.raw)).sum();
         if let Some(frame) = self
             .frames
@@ -231,7 +237,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Those of them that concern paths.
+    /// Those that concern paths.
     pub(crate) fn check_tree(&self) -> Result<(), String> {
         if let Some(xattrs) = &self.xattrs {
             xattrs.check(self.entries.len())?;

@@ -63,7 +63,9 @@ impl StageCommand {
             return print_json(&json!({
                 "stage": staged.stage.dir, "bundle_bytes": staged.bundle_bytes,
                 "unpacked_bytes": staged.unpacked_bytes, "seconds": staged.seconds,
-                "changed": staged.changed, "timeline": self.timeline.then(Times::now),
+                "changed": staged.changed, "adopted_bytes": staged.adopted_bytes,
+                "adopted_from": staged.adopted_from,
+                "timeline": self.timeline.then(Times::now),
             }));
         }
         if self.timeline {

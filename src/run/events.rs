@@ -79,6 +79,15 @@ pub struct Ready {
     /// Nodes where the stage was there already.
     #[serde(default)]
     pub reused: usize,
+    /// Nodes that took bundles from other stages of theirs.
+    #[serde(default)]
+    pub adopted: usize,
+    /// Bytes of files that they took, on the node that took most.
+    #[serde(default)]
+    pub adopted_bytes: u64,
+    /// The stages that they took them from; empty where nodes took from different ones.
+    #[serde(default)]
+    pub adopted_from: Vec<PathBuf>,
     /// Paths that have changed since the bundles were packed, where a stage was there; ranks find the originals.
     #[serde(default)]
     pub changed: u64,

@@ -12,7 +12,9 @@ pub fn line(ready: &Ready, answered: Option<u64>) -> String {
         n => format!("{n} nodes"),
     };
     let mut parts = Vec::new();
-    if ready.bundle_bytes == 0 {
+    if ready.bundle_bytes == 0 && ready.adopted > 0 {
+        parts.push("no bundle was read".to_string());
+    } else if ready.bundle_bytes == 0 {
         parts.push(format!("the stage was there already on {nodes}"));
     } else {
         parts.push(format!("{} bundle", bytes(ready.bundle_bytes)));
@@ -23,7 +25,19 @@ pub fn line(ready: &Ready, answered: Option<u64>) -> String {
             parts.push(format!("unpacked on {nodes} in {:.1} s", ready.unpack_seconds));
         }
     }
-    if ready.bundle_bytes > 0 && ready.reused > 0 {
+    if ready.adopted > 0 {
+        let names = ready.adopted_from.iter().filter_map(|stage| stage.file_name());
+        let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        let from = match names.len() {
+            0 => "other stages".to_string(),
+            1 => format!("stage {}", names[0]),
+            _ => format!("stages {}", names.join(" and ")),
+        };
+        let on =
+            if ready.nodes > 1 { format!(" on {} of them", ready.adopted) } else { String::new() };
+        parts.push(format!("{} taken from {from}{on}", bytes(ready.adopted_bytes)));
+    }
+    if (ready.bundle_bytes > 0 || ready.adopted > 0) && ready.reused > 0 {
         parts.push(format!("there already on {} of them", ready.reused));
     }
     if ready.changed > 0 {
@@ -71,6 +85,14 @@ mod tests {
         );
         let here = Ready { nodes: 1, staged: 1, ..ready.clone() };
         assert_eq!(line(&here, None), "175.2 MB bundle, unpacked on this node in 1.9 s");
+        let partly = Ready {
+            adopted: 3,
+            adopted_bytes: 512_000_000,
+            adopted_from: vec!["/dev/shm/pyshm-0/00ff".into()],
+            ..ready.clone()
+        };
+        let said = line(&partly, None);
+        assert!(said.ends_with("1.9 s, 512.0 MB taken from stage 00ff on 3 of them"), "{said}");
         let again = Ready { bundle_bytes: 0, ..ready };
         assert_eq!(
             line(&again, Some(7)),

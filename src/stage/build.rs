@@ -7,16 +7,19 @@
 
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyshm_format::{layout, state};
 
-use super::archive;
-use super::files::{Files, LastDirectory};
+use super::adopt::{self, Adoptable};
+use super::files::{Files, LastDirectory, Maker};
 use super::timeline::{self, Phase};
 use super::unfinished::Unfinished;
-use super::{Identity, Info, Place, Runtime, Stage, StageId, index, pause, reroute, space, tree};
+use super::{
+    Identity, Info, Place, Runtime, Stage, StageId, archive, index, kept, pause, reroute, space,
+    tree,
+};
 use crate::bundle::frame::Decoder;
 use crate::bundle::head::{self, Head};
 use crate::bundle::manifest::{FrameRecord, Manifest, PrefixRecord, covers};
@@ -36,7 +39,7 @@ pub struct BuildOptions {
     pub threads: usize,
     /// Only bundles with a prefix that covers one of these paths are staged; `None` stages all.
     pub interests: Option<Vec<PathBuf>>,
-    /// What the bundles are now; a kept stage of what they were before goes.
+    /// What the bundles that were named are now, in their order; a kept stage of what they were before goes.
     pub identities: Vec<Identity>,
     /// The stage stays until someone removes it by name.
     pub keep: bool,
@@ -53,7 +56,7 @@ impl BuildOptions {
         self.interests.as_ref().is_none_or(|paths| covers(prefixes, paths))
     }
 
-    fn threads(&self) -> usize {
+    pub(super) fn threads(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS),
             n => n.min(MOST_THREADS),
@@ -81,6 +84,10 @@ pub struct StageBuild {
     id: StageId,
     options: BuildOptions,
     manifests: Vec<Manifest>,
+    /// Of each of them, the stage it was taken from, which is held until this one is published.
+    adopted: Vec<Option<Arc<adopt::Source>>>,
+    /// And its number among the bundles that were named.
+    numbers: Vec<usize>,
     info: Info,
     /// What is still to come, as far as it is known.
     expected: Size,
@@ -101,6 +108,8 @@ impl StageBuild {
             id: id.clone(),
             options,
             manifests: Vec::new(),
+            adopted: Vec::new(),
+            numbers: Vec::new(),
             info,
             expected: Size::default(),
         })
@@ -123,14 +132,15 @@ impl StageBuild {
     }
 
     /// Unpacks the bundle whose bytes, `length` in all, arrive in order in `chunks` of any size, and returns when
-    /// all is written. After an error nothing more is received. `bundle` is the name for messages; `archive` says
-    /// that it is a tar that others made.
+    /// all is written. After an error nothing more is received. `number` is the bundle's among those of the options,
+    /// `bundle` the name for messages; `archive` says that it is a tar that others made.
     ///
     /// # Errors
     /// [`Error::BadBundle`] for what is wrong with the bundle, [`Error::NoSpace`] and [`Error::CannotWrite`] for
     /// what is wrong with the node.
     pub fn unpack(
         &mut self,
+        number: usize,
         bundle: &Path,
         archive: Option<&Archive>,
         length: u64,
@@ -141,18 +151,43 @@ impl StageBuild {
             Some(archive) => self.unpack_archive(archive, stream)?,
             None => (self.unpack_bundle(length, stream)?, None),
         };
-        let (unpacked_bytes, entries) = (manifest.unpacked_bytes(), manifest.entries.len() as u64);
-        let number = self.info.bundles.len();
-        self.info.bundles.push(bundle.to_path_buf());
-        self.info.brought_by.extend(manifest.prefixes.iter().map(|_| number));
-        self.info.written.push(archive.map(|archive| archive.written));
-        self.info.prefixes.extend(manifest.prefixes.iter().map(|p| p.path().to_path_buf()));
+        let warning = warning.map(|text| format!("bundle {}: {text}", bundle.display()));
         self.info.bundle_bytes += length;
+        self.info.written.push(archive.map(|archive| archive.written));
+        self.adopted.push(None);
+        let unpacked = self.record(number, bundle, manifest);
+        Ok(Unpacked { bundle_bytes: length, warning, ..unpacked })
+    }
+
+    /// Takes the bundle with this number from another stage of this node instead, in its turn.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`] names what could not be linked.
+    pub fn adopt(&mut self, number: usize, from: Adoptable) -> Result<Unpacked> {
+        self.refuse_overlap(&from.name, &from.manifest.prefixes)?;
+        let size = from.size();
+        self.expected.bytes = self.expected.bytes.saturating_sub(size.bytes);
+        self.expected.entries = self.expected.entries.saturating_sub(size.entries);
+        let _busy = timeline::busy(Phase::Write);
+        drop(self.make_tree(&from.name, &from.manifest)?);
+        from.link(&Maker::new(self.dir.path().join(layout::FS)))?;
+        self.info.bundle_bytes += self.options.identities.get(number).map_or(0, |i| i.size);
+        self.info.written.push(from.written);
+        self.adopted.push(Some(from.source));
+        Ok(self.record(number, &from.name, from.manifest))
+    }
+
+    fn record(&mut self, number: usize, bundle: &Path, manifest: Manifest) -> Unpacked {
+        let (unpacked_bytes, entries) = (manifest.unpacked_bytes(), manifest.entries.len() as u64);
+        let place = self.info.bundles.len();
+        self.info.bundles.push(bundle.to_path_buf());
+        self.info.brought_by.extend(manifest.prefixes.iter().map(|_| place));
+        self.info.prefixes.extend(manifest.prefixes.iter().map(|p| p.path().to_path_buf()));
         self.info.unpacked_bytes += unpacked_bytes;
         self.info.entries += entries;
         self.manifests.push(manifest);
-        let warning = warning.map(|text| format!("bundle {}: {text}", bundle.display()));
-        Ok(Unpacked { bundle_bytes: length, unpacked_bytes, entries, warning })
+        self.numbers.push(number);
+        Unpacked { unpacked_bytes, entries, ..Unpacked::default() }
     }
 
     fn unpack_archive(
@@ -184,16 +219,22 @@ impl StageBuild {
         self.expected.bytes = self.expected.bytes.saturating_sub(manifest.unpacked_bytes());
         let entries = manifest.entries.len() as u64;
         self.expected.entries = self.expected.entries.saturating_sub(entries);
+        let files = self.make_tree(bundle, &manifest)?;
+        unpack_frames(&manifest, &mut stream, &files, self.options.threads())?;
+        drop(files);
+        Ok(manifest)
+    }
+
+    /// Makes what is there before any data.
+    fn make_tree<'a>(&self, bundle: &Path, manifest: &'a Manifest) -> Result<Files<'a>> {
         let root = self.dir.path().join(layout::FS);
         for entry in &manifest.entries {
             tree::refuse_long(bundle, &root, entry.path())?;
         }
-        tree::make_directories(&manifest, &root)?;
-        let files = Files::new(&manifest, root);
-        tree::make_empty_files(&manifest, &files)?;
-        unpack_frames(&manifest, &mut stream, &files, self.options.threads())?;
-        drop(files);
-        Ok(manifest)
+        tree::make_directories(manifest, &root)?;
+        let files = Files::new(manifest, root);
+        tree::make_empty_files(manifest, &files)?;
+        Ok(files)
     }
 
     /// Finishes the stage and gives it its name.
@@ -216,6 +257,11 @@ impl StageBuild {
         let file =
             std::fs::OpenOptions::new().write(true).open(&state).map_err(Error::write(&state))?;
         file.set_len(state::FILE_BYTES as u64).map_err(Error::write(&state))?;
+        adopt::inherited(&self.adopted, &self.manifests)?.apply_in(dir)?;
+        for (place, (number, manifest)) in self.numbers.iter().zip(&self.manifests).enumerate() {
+            let identity = self.options.identities.get(*number).cloned().unwrap_or_default();
+            self.info.kept.push(kept::write(dir, place, identity, manifest)?);
+        }
         write(layout::ENVIRONMENT, &reroute::environment(&self.manifests, &stage))?;
         runtime.install(dir)?;
         self.info.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

@@ -1,7 +1,7 @@
 //! What a stage that is used again must not answer: what a node's ranks have changed since, which each node knows
 //! alone, and what programs without the shim have changed, which only a look at the prefixes can tell.
 //!
-//! What must stay true: marks are only ever added, and a mark too many costs speed, never a wrong answer.
+//! What must stay true: to a stage marks are only ever added, and a mark too many costs speed, never a wrong answer.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap};
@@ -61,11 +61,16 @@ impl Divergence {
     /// # Errors
     /// [`Error::NoInput`] when its state cannot be mapped.
     pub fn apply(&self, stage: &Stage) -> Result<()> {
+        self.apply_in(&stage.dir)
+    }
+
+    /// The same for a stage that is not published yet.
+    pub(super) fn apply_in(&self, dir: &Path) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
-        let path = stage.dir.join(layout::STATE);
-        let state = SharedState::open(&stage.dir).map_err(Error::read("stage", &path))?;
+        let path = dir.join(layout::STATE);
+        let state = SharedState::open(dir).map_err(Error::read("stage", &path))?;
         let Some(set) = state.diverged() else { return Ok(()) };
         if self.all {
             set.fill();
@@ -79,6 +84,20 @@ impl Divergence {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.words.is_empty() && !self.all
+    }
+
+    /// Whether nothing is answered from the stage any more.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.all
+    }
+
+    /// Takes back the marks on a path: it is staged from a bundle that is newer than they are.
+    pub(super) fn forget(&mut self, path: &[u8]) {
+        let hash = hash_path(path);
+        for mark in [Mark::Path, Mark::Listing, Mark::Subtree] {
+            self.words.remove(&mark.word(hash));
+        }
     }
 
     /// Adds what another one knows.

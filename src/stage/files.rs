@@ -65,6 +65,23 @@ struct Shared {
 #[derive(Default)]
 pub(super) struct LastDirectory(Option<(PathBuf, OwnedFd)>);
 
+impl LastDirectory {
+    /// The directory `path` below `root`, which is always the same one.
+    pub fn at(&mut self, root: &Path, path: &Path) -> io::Result<&OwnedFd> {
+        if self.0.as_ref().is_some_and(|(known, _)| known != path) {
+            self.0 = None;
+        }
+        match &mut self.0 {
+            Some((_, fd)) => Ok(fd),
+            none => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let fd = rustix::fs::open(below(root, path), flags, Mode::empty())?;
+                Ok(&none.insert((path.to_path_buf(), fd)).1)
+            }
+        }
+    }
+}
+
 impl<'a> Files<'a> {
     pub fn new(manifest: &'a Manifest, root: PathBuf) -> Self {
         let numbered = manifest.entries.iter().enumerate();
@@ -155,18 +172,11 @@ impl Maker {
     pub fn create(&self, entry: &EntryRecord, last: &mut LastDirectory) -> io::Result<File> {
         let path = entry.path();
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
-        let directory = match &mut last.0 {
-            Some((known, fd)) if known == parent => fd,
-            other => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let fd = rustix::fs::open(below(&self.root, parent), flags, Mode::empty())?;
-                &mut other.insert((parent.to_path_buf(), fd)).1
-            }
-        };
+        let directory = last.at(&self.root, parent)?;
         let mode = staged_mode(&entry.stat);
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&*directory, name, flags, mode)?);
+        let file = File::from(rustix::fs::openat(directory, name, flags, mode)?);
         if mode.intersects(self.umask) {
             rustix::fs::fchmod(&file, mode)?;
         }

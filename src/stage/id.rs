@@ -5,7 +5,7 @@
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::bundle::Named;
 use crate::error::{Error, Result};
 
 /// What tells a bundle from another one, and from what it was before it was made anew.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its real path.
     pub path: PathBuf,
@@ -23,6 +23,9 @@ pub struct Identity {
     pub mtime: (i64, i64),
     /// Its inode.
     pub ino: u64,
+    /// The prefix that was said for it.
+    #[serde(default)]
+    pub prefix: Option<PathBuf>,
 }
 
 impl Identity {
@@ -30,17 +33,22 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::NoInput`] for a bundle that is not there.
-    pub fn of(bundle: &Path) -> Result<Self> {
-        let failed = Error::read("bundle", bundle);
-        let asked = std::fs::canonicalize(bundle).and_then(|real| Ok((real.metadata()?, real)));
+    pub fn of(bundle: &Named) -> Result<Self> {
+        let failed = Error::read("bundle", &bundle.path);
+        let asked =
+            std::fs::canonicalize(&bundle.path).and_then(|real| Ok((real.metadata()?, real)));
         let (m, path) = asked.map_err(failed)?;
-        Ok(Self { path, size: m.size(), mtime: (m.mtime(), m.mtime_nsec()), ino: m.ino() })
+        let absolute =
+            |prefix: &PathBuf| std::path::absolute(prefix).map_err(Error::read("prefix", prefix));
+        let prefix = bundle.prefix.as_ref().map(absolute).transpose()?;
+        Ok(Self { path, size: m.size(), mtime: (m.mtime(), m.mtime_nsec()), ino: m.ino(), prefix })
     }
 
-    /// Whether this is the same file, but with other content.
+    /// Whether this is the same file, but with other content; whatever prefix is said for it.
     #[must_use]
     pub fn replaces(&self, old: &Self) -> bool {
-        self.path == old.path && self != old
+        let content = |of: &Self| (of.size, of.mtime, of.ino);
+        self.path == old.path && content(self) != content(old)
     }
 }
 
@@ -58,14 +66,13 @@ impl StageId {
         let mut hash = blake3::Hasher::new();
         hash.update(env!("CARGO_PKG_VERSION").as_bytes());
         for bundle in bundles {
-            let Identity { path, size, mtime, ino } = Identity::of(&bundle.path)?;
+            let Identity { path, size, mtime, ino, prefix } = Identity::of(bundle)?;
             hash.update(&(path.as_os_str().len() as u64).to_le_bytes());
             hash.update(path.as_os_str().as_bytes());
             for number in [size, mtime.0 as u64, mtime.1 as u64, ino] {
                 hash.update(&number.to_le_bytes());
             }
-            if let Some(prefix) = &bundle.prefix {
-                let prefix = std::path::absolute(prefix).map_err(Error::read("prefix", prefix))?;
+            if let Some(prefix) = prefix {
                 hash.update(b"prefix").update(&(prefix.as_os_str().len() as u64).to_le_bytes());
                 hash.update(prefix.as_os_str().as_bytes());
             }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pyshm_format::layout;
 use serde::{Deserialize, Serialize};
 
+use super::kept::Kept;
 use super::{Identity, trust};
 use crate::error::{Error, Result};
 
@@ -25,6 +26,9 @@ pub struct Info {
     /// Of each bundle that is a tar that others made: when the file was written, seconds and nanoseconds.
     #[serde(default)]
     pub written: Vec<Option<(i64, i64)>>,
+    /// Of each bundle, in their order: its manifest, which makes it one that other stages can be made from.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
     /// Number of paths in the index.
     pub entries: u64,
     /// Bytes of the bundles.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Instant;
 
+use super::adopt::Adoption;
 use super::{
     BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId, divergence, timeline,
 };
 use crate::bundle::{Named, Reader};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Bytes that are read at once.
 pub const CHUNK_BYTES: usize = 8 << 20;
@@ -19,10 +20,16 @@ pub const CHUNK_BYTES: usize = 8 << 20;
 pub struct Staged {
     /// The stage.
     pub stage: Stage,
+    /// It was there already.
+    pub reused: bool,
     /// Bytes of the bundles that were read; 0 when the stage was already there.
     pub bundle_bytes: u64,
     /// Bytes that the files take.
     pub unpacked_bytes: u64,
+    /// Of them, bytes that other stages had already.
+    pub adopted_bytes: u64,
+    /// These stages.
+    pub adopted_from: Vec<PathBuf>,
     /// Paths that have changed since the bundles were packed, where the stage was there; they are not answered from it.
     pub changed: u64,
     /// Wall time in seconds.
@@ -55,37 +62,95 @@ pub fn stage_here(
         }
         return Ok(Some(Staged {
             stage,
+            reused: true,
             bundle_bytes: 0,
             unpacked_bytes: 0,
+            adopted_bytes: 0,
+            adopted_from: Vec::new(),
             changed,
             seconds: begun.elapsed().as_secs_f64(),
             warnings: Vec::new(),
         }));
     }
-    options.identities = bundles.iter().map(|b| Identity::of(&b.path)).collect::<Result<_>>()?;
-    super::collect_garbage(place, &options.identities)?;
-    let mut readers = bundles.iter().map(Reader::open).collect::<Result<Vec<_>>>()?;
-    readers.retain(|reader| options.wants(reader.prefixes()));
-    if readers.is_empty() {
-        return Ok(None);
+    options.identities = bundles.iter().map(Identity::of).collect::<Result<_>>()?;
+    let identities = options.identities.clone();
+    let fresh = options.fresh;
+    // What it holds is no garbage until the new stage is there.
+    let mut adoption = Adoption::find(place, &options);
+    super::collect_garbage(place, &identities)?;
+    let mut readers: Vec<Option<Reader>> = bundles.iter().map(|_| None).collect();
+    let mut build = None;
+    loop {
+        for (number, reader) in readers.iter_mut().enumerate() {
+            if adoption.needs(number) && reader.is_none() {
+                let opened = Reader::open(&bundles[number])?;
+                *reader = options.wants(opened.prefixes()).then_some(opened);
+            }
+        }
+        if adoption.is_empty() && readers.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let build = match &mut build {
+            Some(build) => build,
+            none => none.insert(StageBuild::begin(place, id, options.clone())?),
+        };
+        let read = readers.iter().flatten().map(Reader::size);
+        match build.expect(read.chain([adoption.size()]).sum()) {
+            Err(Error::NoSpace { .. }) if !adoption.is_empty() => {
+                // Without the old stage beside it there may be room.
+                adoption.give_up();
+                super::collect_garbage(place, &identities)?;
+            }
+            checked => break checked?,
+        }
     }
+    let Some(mut build) = build else { return Ok(None) };
     let runtime = Runtime::read()?;
-    let mut build = StageBuild::begin(place, id, options)?;
-    build.expect(readers.iter().map(Reader::size).sum())?;
     let (mut bundle_bytes, mut unpacked_bytes, mut warnings) = (0, 0, Vec::new());
-    for reader in &mut readers {
-        let unpacked = feed(&mut build, reader)?;
+    let (mut adopted_bytes, mut adopted_from) = (0, Vec::new());
+    for (number, reader) in readers.iter_mut().enumerate() {
+        let unpacked = match (adoption.take(number), reader) {
+            (Some(bundle), _) => {
+                adopted_from.push(bundle.from().to_path_buf());
+                let adopted = build.adopt(number, bundle)?;
+                adopted_bytes += adopted.unpacked_bytes;
+                adopted
+            }
+            (None, Some(reader)) => feed(&mut build, number, reader)?,
+            (None, None) => continue,
+        };
         bundle_bytes += unpacked.bundle_bytes;
         unpacked_bytes += unpacked.unpacked_bytes;
         warnings.extend(unpacked.warning);
     }
     let stage = build.publish(&runtime)?;
-    let seconds = begun.elapsed().as_secs_f64();
-    Ok(Some(Staged { stage, bundle_bytes, unpacked_bytes, changed: 0, seconds, warnings }))
+    let mut changed = 0;
+    if !adopted_from.is_empty() {
+        // A stage that nobody finds any more is no reason to fail.
+        let _ = super::collect_garbage(place, &identities);
+        if !fresh {
+            let changes = divergence::compare_with_sources(&stage)?;
+            changes.marks.apply(&stage)?;
+            changed = changes.paths;
+        }
+        adopted_from.sort();
+        adopted_from.dedup();
+    }
+    Ok(Some(Staged {
+        stage,
+        reused: false,
+        bundle_bytes,
+        unpacked_bytes,
+        adopted_bytes,
+        adopted_from,
+        changed,
+        seconds: begun.elapsed().as_secs_f64(),
+        warnings,
+    }))
 }
 
 /// Reads a bundle in one thread while the calling one unpacks it.
-fn feed(build: &mut StageBuild, reader: &mut Reader) -> Result<super::Unpacked> {
+fn feed(build: &mut StageBuild, number: usize, reader: &mut Reader) -> Result<super::Unpacked> {
     let (to, chunks) = mpsc::sync_channel(1);
     let (name, length): (PathBuf, u64) = (Path::to_path_buf(reader.path()), reader.len());
     let archive = reader.archive().cloned();
@@ -99,7 +164,7 @@ fn feed(build: &mut StageBuild, reader: &mut Reader) -> Result<super::Unpacked> 
             }
             Ok(())
         });
-        let unpacked = build.unpack(&name, archive.as_ref(), length, chunks);
+        let unpacked = build.unpack(number, &name, archive.as_ref(), length, chunks);
         let read = reading.join().unwrap_or(Ok(()));
         // Where reading failed, the unpacking only saw its stream end.
         read.and(unpacked)

@@ -1,11 +1,13 @@
 //! A stage: the copy of a job's bundles on one node, usually in `/dev/shm`.
 //!
 //! [`build`] makes one under a temporary name and publishes it with one rename; [`local`] does so from a file on
-//! this node, `bcast` from what MPI delivers. What [`divergence`] knows makes one usable again. Whoever uses a stage holds its [`lease`]; whoever is last purges it.
+//! this node, `bcast` from what MPI delivers. What [`divergence`] knows makes one usable again, and [`adopt`] takes from it
+//! what a new one has in common with it. Whoever uses a stage holds its [`lease`]; whoever is last purges it.
 //! What lies where in a stage is said in [`pyshm_format::layout`].
 // All below is `forbid(unsafe_code)` but `shared_state` and `memory`.
 #![deny(unsafe_code)]
 
+pub mod adopt;
 mod archive;
 pub mod build;
 mod cgroup;
@@ -15,6 +17,7 @@ mod files;
 mod id;
 mod index;
 mod info;
+mod kept;
 mod lease;
 pub mod local;
 #[allow(unsafe_code, reason = "the system call and the allocator's have no safe wrapper")]

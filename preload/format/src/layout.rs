@@ -8,6 +8,7 @@
 //!     stage.json     for people: bundles, sizes, times
 //!     env            what `--reroute env` changes in the environment
 //!     fs/<path>      the staged tree, under the original absolute paths
+//!     manifests/<n>  what the bundles held, for other stages of this node that are made from this one
 //!     orig/<path>    pristine bytes of the files that were edited under fs/ (RPATHs)
 //!     lib/libpyshm.so, bin/pyshm-exec
 //! ```
@@ -30,6 +31,8 @@ pub const ENVIRONMENT: &str = "env";
 pub const FS: &str = "fs";
 /// Pristine copies of edited files, mirrored as under [`FS`].
 pub const ORIG: &str = "orig";
+/// What each bundle held, by its number; only other stages' builders read it.
+pub const MANIFESTS: &str = "manifests";
 /// The staged shim, relative to the stage.
 pub const SHIM: &str = "lib/libpyshm.so";
 /// The staged trampoline, relative to the stage.
