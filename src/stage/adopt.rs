@@ -25,7 +25,7 @@ use rustix::io::Errno;
 use super::divergence::Divergence;
 use super::files::{LastDirectory, Maker, below, file_times, staged_mode};
 use super::timeline::{self, Phase};
-use super::{BuildOptions, Identity, Info, Lease, Place, Stage, kept, trust};
+use super::{BuildOptions, Identity, Info, Lease, Place, Stage, kept, pause, trust};
 use crate::bundle::Manifest;
 use crate::bundle::manifest::{EntryKind, EntryRecord};
 use crate::bundle::reader::Size;
@@ -322,6 +322,7 @@ impl Adoptable {
                 .ok_or_else(|| io::Error::other("the file it was linked to changed"))
         };
         for (number, entry) in files(&self.manifest) {
+            pause::at("adopt");
             link(number, entry).map_err(|e| Error::write(&below(maker.root(), entry.path()))(e))?;
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! For tests only: stops this process at a chosen moment of staging, so that a test can kill it just there.
 //!
 //! `PYSHM_TEST_PAUSE=PHASE:COUNT:NODE:FILE`: the COUNT-th time that a process on NODE comes to PHASE (`read`,
-//! `broadcast`, `decode`, `write`, `publish`) it writes its number to FILE and sleeps for a minute. Without the variable
+//! `broadcast`, `decode`, `write`, `adopt`, `publish`) it writes its number to FILE and sleeps for a minute. Without the variable
 //! this is one look at a word.
 #![forbid(unsafe_code)]
 
