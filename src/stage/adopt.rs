@@ -46,7 +46,9 @@ enum Origin {
 
 /// A bundle that a stage of this node holds unchanged.
 pub struct Adoptable {
-    pub(super) source: Arc<Source>,
+    source: Arc<Source>,
+    /// This one and all others that have it: each may know something that diverged.
+    pub(super) holders: Vec<Arc<Source>>,
     pub(super) manifest: Manifest,
     /// Its name for messages.
     pub(super) name: PathBuf,
@@ -72,21 +74,16 @@ impl Adoption {
     #[must_use]
     pub fn find(place: &Place, options: &BuildOptions) -> Self {
         let identities = &options.identities;
-        let mut found: Vec<_> = identities.iter().map(|_| Origin::File).collect();
-        for stage in place.stages().unwrap_or_default() {
-            if !found.iter().any(|origin| matches!(origin, Origin::File)) {
-                break;
-            }
-            let Some(source) = Source::open(stage, identities).map(Arc::new) else { continue };
-            for (identity, origin) in identities.iter().zip(&mut found) {
-                if matches!(origin, Origin::File)
-                    && let Some(bundle) = source.bundle(identity, options)
-                {
-                    *origin = bundle;
-                }
-            }
-        }
-        Self(found)
+        let stages = place.stages().unwrap_or_default().into_iter();
+        let sources: Vec<Arc<Source>> =
+            stages.filter_map(|stage| Source::open(stage, identities).map(Arc::new)).collect();
+        let origin = |identity: &Identity| {
+            let holders: Vec<_> = sources.iter().filter(|s| s.has(identity)).cloned().collect();
+            let found =
+                holders.iter().find_map(|source| source.bundle(identity, options, &holders));
+            found.unwrap_or(Origin::File)
+        };
+        Self(identities.iter().map(origin).collect())
     }
 
     /// Whether the bundle with this number has to be read.
@@ -154,10 +151,20 @@ impl Source {
         Some(Self { stage, _lease: lease, info, index, complete })
     }
 
-    /// The bundle, if it is here and as its manifest says.
-    fn bundle(self: &Arc<Self>, identity: &Identity, options: &BuildOptions) -> Option<Origin> {
+    fn has(&self, identity: &Identity) -> bool {
+        // A bundle that nobody could look at is none.
         let known = !identity.path.as_os_str().is_empty();
-        let number = self.info.kept.iter().position(|k| known && k.identity == *identity)?;
+        known && self.info.kept.iter().any(|kept| kept.identity == *identity)
+    }
+
+    /// The bundle, if it is here and as its manifest says.
+    fn bundle(
+        self: &Arc<Self>,
+        identity: &Identity,
+        options: &BuildOptions,
+        holders: &[Arc<Self>],
+    ) -> Option<Origin> {
+        let number = self.info.kept.iter().position(|kept| kept.identity == *identity)?;
         let mut manifest = kept::read(&self.stage.dir, number, &self.info.kept[number])?;
         if self.is_overlaid(number) {
             return None;
@@ -171,6 +178,7 @@ impl Source {
         self.check_contents(&mut manifest, &edited, &doubtful, options)?;
         Some(Origin::Stage(Box::new(Adoptable {
             source: self.clone(),
+            holders: holders.to_vec(),
             manifest,
             name: self.info.bundles.get(number)?.clone(),
             written: *self.info.written.get(number)?,
@@ -329,20 +337,19 @@ impl Adoptable {
     }
 }
 
-/// What stages from which `adopted` were taken know to have diverged, but of what comes from a bundle's file now.
-/// `adopted` says of each of `manifests` where it comes from.
+/// What the stages that hold bundles know to have diverged, but for what comes from a bundle's file now: that is newer.
+/// `holders` are those of each of `manifests`, none where it comes from a file.
 pub(super) fn inherited(
-    adopted: &[Option<Arc<Source>>],
+    holders: &[Vec<Arc<Source>>],
     manifests: &[Manifest],
 ) -> Result<Divergence> {
     let mut all = Divergence::default();
-    for source in adopted.iter().flatten() {
+    let mut asked: HashSet<&Path> = HashSet::new();
+    for source in holders.iter().flatten().filter(|s| asked.insert(&s.stage.dir)) {
         let mut known = Divergence::of(&source.stage)?;
         if !known.is_empty() {
-            let is_source = |from: &Option<Arc<Source>>| {
-                from.as_ref().is_some_and(|from| from.stage.id == source.stage.id)
-            };
-            let others = adopted.iter().zip(manifests).filter(|(from, _)| !is_source(from));
+            let holds = |holders: &[Arc<Source>]| holders.iter().any(|s| Arc::ptr_eq(s, source));
+            let others = holders.iter().zip(manifests).filter(|(holders, _)| !holds(holders));
             for entry in others.flat_map(|(_, manifest)| &manifest.entries) {
                 known.forget(&entry.path);
             }

@@ -84,8 +84,8 @@ pub struct StageBuild {
     id: StageId,
     options: BuildOptions,
     manifests: Vec<Manifest>,
-    /// Of each of them, the stage it was taken from, which is held until this one is published.
-    adopted: Vec<Option<Arc<adopt::Source>>>,
+    /// Of each of them, where it was taken from a stage: the stages that have it, held until this one is published.
+    holders: Vec<Vec<Arc<adopt::Source>>>,
     /// And its number among the bundles that were named.
     numbers: Vec<usize>,
     info: Info,
@@ -108,7 +108,7 @@ impl StageBuild {
             id: id.clone(),
             options,
             manifests: Vec::new(),
-            adopted: Vec::new(),
+            holders: Vec::new(),
             numbers: Vec::new(),
             info,
             expected: Size::default(),
@@ -154,7 +154,7 @@ impl StageBuild {
         let warning = warning.map(|text| format!("bundle {}: {text}", bundle.display()));
         self.info.bundle_bytes += length;
         self.info.written.push(archive.map(|archive| archive.written));
-        self.adopted.push(None);
+        self.holders.push(Vec::new());
         let unpacked = self.record(number, bundle, manifest);
         Ok(Unpacked { bundle_bytes: length, warning, ..unpacked })
     }
@@ -173,7 +173,7 @@ impl StageBuild {
         from.link(&Maker::new(self.dir.path().join(layout::FS)))?;
         self.info.bundle_bytes += self.options.identities.get(number).map_or(0, |i| i.size);
         self.info.written.push(from.written);
-        self.adopted.push(Some(from.source));
+        self.holders.push(from.holders);
         Ok(self.record(number, &from.name, from.manifest))
     }
 
@@ -257,7 +257,7 @@ impl StageBuild {
         let file =
             std::fs::OpenOptions::new().write(true).open(&state).map_err(Error::write(&state))?;
         file.set_len(state::FILE_BYTES as u64).map_err(Error::write(&state))?;
-        adopt::inherited(&self.adopted, &self.manifests)?.apply_in(dir)?;
+        adopt::inherited(&self.holders, &self.manifests)?.apply_in(dir)?;
         for (place, (number, manifest)) in self.numbers.iter().zip(&self.manifests).enumerate() {
             let identity = self.options.identities.get(*number).cloned().unwrap_or_default();
             self.info.kept.push(kept::write(dir, place, identity, manifest)?);
