@@ -1,9 +1,9 @@
 //! `pyshm-bcast`: the staging step of a job on several nodes, one process on each.
 //!
-//! The leaders say which of them have the stage from an earlier step, or other stages with some of its bundles. For those
-//! that need one, rank 0 alone opens a bundle, exactly once, and broadcasts it among them; every leader unpacks what
-//! arrives, takes from its stages what they have, and publishes its node's stage. Then all sleep until rank 0's standard input ends, purge, and
-//! exit. What happened is said by rank 0 as [`Event`]s, one JSON object a line.
+//! The leaders say which of them have the stage from an earlier step, or other stages with some of its bundles. For
+//! those that need one, rank 0 alone opens a bundle, exactly once, and broadcasts it among them; every leader unpacks
+//! what arrives, takes from its stages what they have, and publishes its node's stage. Then all sleep until rank 0's
+//! standard input ends, purge, and exit. What happened is said by rank 0 as [`Event`]s, one JSON object a line.
 //!
 //! What must stay true: every leader takes part in every collective operation in the same order, whatever has gone
 //! wrong on its node; MPI is only called by the main thread; and whatever ends a process, its node is clean behind it.
@@ -225,8 +225,16 @@ fn deliver_all(
             .share_bytes(source.as_mut().map(|s| std::mem::take(&mut s.runtime.trampoline))),
     };
     for (number, coming) in bundles.iter().enumerate() {
-        node.adopt(number);
-        let Some(coming) = coming else { continue };
+        let missed = node.adopt(number);
+        let mut late = None;
+        if leaders.most(u64::from(missed)) > 0 {
+            if coming.is_none() {
+                let open = || source.as_mut().and_then(|source| source.late(cli, number));
+                late = leaders.share(leaders.is_root().then(open))?;
+            }
+            node.expect_missed(coming.as_ref().or(late.as_ref()));
+        }
+        let Some(coming) = coming.as_ref().or(late.as_ref()) else { continue };
         let needs = node.needs(number);
         // Where nobody can take it any more, nothing is read.
         if leaders.most(u64::from(needs)) == 0 {

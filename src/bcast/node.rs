@@ -34,6 +34,8 @@ pub(super) struct Node {
     adoption: Adoption,
     /// Stages it was taken from, and bytes.
     adopted: Option<(u64, u64)>,
+    /// Why the last bundle could not be taken.
+    missed: Option<Error>,
     unpacked_bytes: u64,
     warnings: Vec<String>,
 }
@@ -49,6 +51,7 @@ impl Node {
             identities: options.identities.clone(),
             adoption: Adoption::default(),
             adopted: None,
+            missed: None,
             unpacked_bytes: 0,
             warnings: Vec::new(),
         };
@@ -150,20 +153,40 @@ impl Node {
         }
     }
 
-    /// Takes the bundle with this number from another stage of this node, if one has it.
-    pub fn adopt(&mut self, number: usize) {
-        let Some(bundle) = self.adoption.take(number) else { return };
+    /// Takes the bundle with this number from another stage of this node, if one has it; `true` where it must come after
+    /// all.
+    pub fn adopt(&mut self, number: usize) -> bool {
+        let Some(bundle) = self.adoption.take(number) else { return false };
         let from = bundle.from().file_name().and_then(|name| name.to_str());
         let from = from.and_then(|name| u64::from_str_radix(name, 16).ok()).unwrap_or_default();
-        let Some(adopted) = self.building().map(|build| build.adopt(number, bundle)) else {
-            return;
-        };
-        if let Ok(adopted) = &adopted {
-            let (known, bytes) = self.adopted.unwrap_or((from, 0));
-            let from = if known == from { from } else { 0 };
-            self.adopted = Some((from, bytes + adopted.unpacked_bytes));
+        match self.building().map(|build| build.adopt(number, bundle)) {
+            Some(Err(error @ Error::CannotWrite { .. })) => {
+                self.adoption.miss(number);
+                self.missed = Some(error);
+            }
+            Some(adopted) => {
+                if let Ok(adopted) = &adopted {
+                    let (known, bytes) = self.adopted.unwrap_or((from, 0));
+                    let from = if known == from { from } else { 0 };
+                    self.adopted = Some((from, bytes + adopted.unpacked_bytes));
+                }
+                self.unpacked(adopted);
+            }
+            None => {}
         }
-        self.unpacked(adopted);
+        self.missed.is_some()
+    }
+
+    /// The bundle that could not be taken comes, or rank 0 cannot open it.
+    pub fn expect_missed(&mut self, coming: Option<&Coming>) {
+        let Some(why) = self.missed.take() else { return };
+        let checked = match (self.building(), coming) {
+            (Some(build), Some(coming)) => build.expect_more(coming.size),
+            _ => Err(why),
+        };
+        if let Err(error) = checked {
+            self.state = State::Failed(error);
+        }
     }
 
     pub fn unpacked(&mut self, result: Result<stage::Unpacked>) {

@@ -1,6 +1,6 @@
 //! Which bundles come: the nodes say which ones they have, rank 0 opens those that any node needs and says what they are.
 //!
-//! What must stay true: a bundle that every node takes from a stage of its own is never opened.
+//! What must stay true: a bundle that every node takes from a stage of its own is never opened, unless that fails.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -68,6 +68,13 @@ impl Source {
     /// The open bundle with this number.
     pub fn reader(&mut self, number: usize) -> Option<&mut Reader> {
         self.readers.get_mut(number)?.as_mut()
+    }
+
+    /// Opens a bundle that every node had, and one could not take; `None` where it cannot be opened either.
+    pub fn late(&mut self, cli: &Cli, number: usize) -> Option<Coming> {
+        let needed: Vec<u64> = (0..self.readers.len()).map(|n| u64::from(n == number)).collect();
+        self.open(cli, &needed).ok()?;
+        self.coming(cli).into_iter().nth(number)?
     }
 
     fn coming(&self, cli: &Cli) -> Vec<Option<Coming>> {

@@ -125,6 +125,13 @@ impl Adoption {
         sizes.sum()
     }
 
+    /// The bundle with this number, which was handed out, could not be taken: it has to be read.
+    pub fn miss(&mut self, number: usize) {
+        if let Some(origin) = self.0.get_mut(number) {
+            *origin = Origin::File;
+        }
+    }
+
     /// Takes nothing from any stage after all.
     pub fn give_up(&mut self) {
         for origin in &mut self.0 {

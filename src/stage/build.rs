@@ -125,6 +125,14 @@ impl StageBuild {
         space::check(self.place.root(), size, self.options.reserve)
     }
 
+    /// The same for a bundle that comes although it was not expected.
+    ///
+    /// # Errors
+    /// As [`StageBuild::expect`].
+    pub fn expect_more(&mut self, size: Size) -> Result<()> {
+        self.expect([self.expected, size].into_iter().sum())
+    }
+
     /// The temporary directory it is built in.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -162,15 +170,22 @@ impl StageBuild {
     /// Takes the bundle with this number from another stage of this node instead, in its turn.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] names what could not be linked.
+    /// [`Error::CannotWrite`] names what could not be linked. Nothing of the bundle is left then, so that it can be
+    /// unpacked.
     pub fn adopt(&mut self, number: usize, from: Adoptable) -> Result<Unpacked> {
         self.refuse_overlap(&from.name, &from.manifest.prefixes)?;
         let size = from.size();
         self.expected.bytes = self.expected.bytes.saturating_sub(size.bytes);
         self.expected.entries = self.expected.entries.saturating_sub(size.entries);
         let _busy = timeline::busy(Phase::Write);
-        drop(self.make_tree(&from.name, &from.manifest)?);
-        from.link(&Maker::new(self.dir.path().join(layout::FS)))?;
+        let root = self.dir.path().join(layout::FS);
+        let made = self.make_tree(&from.name, &from.manifest).map(drop);
+        let linked = made.and_then(|()| from.link(&Maker::new(root.clone())));
+        if linked.is_err() {
+            // What stays is in the way of the unpacking, which says so.
+            tree::remove(&from.manifest, &root);
+        }
+        linked?;
         self.info.bundle_bytes += self.options.identities.get(number).map_or(0, |i| i.size);
         self.info.written.push(from.written);
         self.holders.push(from.holders);

@@ -109,16 +109,29 @@ pub fn stage_here(
     let (mut bundle_bytes, mut unpacked_bytes, mut warnings) = (0, 0, Vec::new());
     let (mut adopted_bytes, mut adopted_from) = (0, Vec::new());
     for (number, reader) in readers.iter_mut().enumerate() {
-        let unpacked = match (adoption.take(number), reader) {
-            (Some(bundle), _) => {
-                adopted_from.push(bundle.from().to_path_buf());
-                let adopted = build.adopt(number, bundle)?;
-                adopted_bytes += adopted.unpacked_bytes;
-                adopted
+        if let Some(bundle) = adoption.take(number) {
+            let from = bundle.from().to_path_buf();
+            match build.adopt(number, bundle) {
+                Ok(adopted) => {
+                    adopted_from.push(from);
+                    adopted_bytes += adopted.unpacked_bytes;
+                    unpacked_bytes += adopted.unpacked_bytes;
+                    continue;
+                }
+                Err(error @ Error::CannotWrite { .. }) => {
+                    let opened = Reader::open(&bundles[number])?;
+                    build.expect_more(opened.size())?;
+                    let (path, from) = (opened.path().display(), from.display());
+                    warnings.push(format!(
+                        "bundle {path} was read, as it could not be taken from {from}: {error}"
+                    ));
+                    *reader = Some(opened);
+                }
+                Err(error) => return Err(error),
             }
-            (None, Some(reader)) => feed(&mut build, number, reader)?,
-            (None, None) => continue,
-        };
+        }
+        let Some(reader) = reader else { continue };
+        let unpacked = feed(&mut build, number, reader)?;
         bundle_bytes += unpacked.bundle_bytes;
         unpacked_bytes += unpacked.unpacked_bytes;
         warnings.extend(unpacked.warning);

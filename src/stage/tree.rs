@@ -34,6 +34,13 @@ pub(super) fn make_directories(manifest: &Manifest, root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes what lies below the manifest's prefixes, which no other bundle of the stage has a part in.
+pub(super) fn remove(manifest: &Manifest, root: &Path) {
+    for prefix in &manifest.prefixes {
+        let _ = std::fs::remove_dir_all(below(root, prefix.path()));
+    }
+}
+
 /// Refuses a path that is possible by itself and too long in the stage.
 pub(super) fn refuse_long(bundle: &Path, root: &Path, path: &Path) -> Result<()> {
     let most = PATH_MAX - 1 - root.as_os_str().len();

@@ -195,6 +195,21 @@ test_what_cannot_be_linked_is_copied() {
   look two; equal "bundles that were opened" "0 0 0" "$(times_opened two)"; as_bare two
   unstage
 }
+# The N-th link of each thread fails.
+failing() { echo "strace -f -y -q -s 4096 --signal=none -e trace=%file -e inject=linkat:error=EIO:when=$1 -o $2"; }
+test_what_fails_to_be_linked_is_read() {
+  three_bundles
+  stage >/dev/null || fail stage; change_b
+  # In a's files; c is taken.
+  # shellcheck disable=SC2046
+  $(failing 30 "$work/two.trace") "$pyshm" stage --json $(named) >"$work/json" 2>"$work/said" || fail "stage: $(cat "$work/said")"
+  equal "links that failed" 1 "$(grep -c INJECTED "$work/two.trace")"
+  equal "bundles that were opened" "1 1 0" "$(times_opened two)"
+  contains "what it says" "$(cat "$work/json")" '"adopted_bytes": 3'; contains "what it warns of" "$(cat "$work/said")" "a.tar.zst was read"
+  look three; equal "bundles that were opened" "0 0 0" "$(times_opened three)"; as_bare three
+  check "the stage is what was bundled" "$pyshm" verify --stage "$(cat "$work/three.out")" --source
+  unstage
+}
 test_where_both_stages_do_not_fit_the_old_one_goes_first() {
   three_bundles
   mkdir "$work/small"; mount -t tmpfs -o size=22m,mode=1777 tmpfs "$work/small" || fail mount
@@ -227,7 +242,7 @@ test_one_that_is_killed_leaves_the_old_stage_as_it_was_and_nothing_else() {
 
 # Four nodes.
 # shellcheck disable=SC2046
-job() { mkdir -p "$work/$1"; timeout 120 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$PYTHONPATH" --before "$tools/trace.sh $work/$1.trace $pyshm_run --summary --keep $(named)" hydra bash -c 'exec "$1" -B "$2/look.py" "$2" "$2/$3/$PMI_RANK"' - "$python" "$work" "$1" 2>"$work/said" || { cat "$work/said"; fail "job $1"; }; }
+job() { mkdir -p "$work/$1"; timeout 120 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$PYTHONPATH" --before "${2:-$tools/trace.sh $work/$1.trace} $pyshm_run --summary --keep $(named)" hydra bash -c 'exec "$1" -B "$2/look.py" "$2" "$2/$3/$PMI_RANK"' - "$python" "$work" "$1" 2>"$work/said" || { cat "$work/said"; fail "job $1"; }; }
 as_bare_all() { local f; "$python" -B "$work/look.py" "$work" "$work/bare.json" || fail bare; equal "ranks" 8 "$(ls "$work/$1" | wc -l)"; for f in "$work/$1"/*; do check "rank ${f##*/} sees what it sees without pyshm" diff "$work/bare.json" "$f"; done; }
 # Nodes on which a file of the bundle was written.
 wrote() { grep -oE "\.new-[0-9a-f]+-[0-9]+/fs$work/$2/mod_$2>, \"m1.py\", [A-Z_|]*O_CREAT" "$work/$1.trace" | grep -oE '^\.new-[0-9a-f]+-[0-9]+' | sort -u | wc -l; }
@@ -251,6 +266,15 @@ test_a_node_without_a_stage_gets_all_and_the_others_only_what_changed() {
     as_bare_all two; contains "the summary" "$(cat "$work/said")" "on 3 of them"
     rm -r "$work/one" "$work/two"
   done
+  unstage_all
+}
+test_what_fails_to_be_linked_is_broadcast_although_all_nodes_had_it() {
+  three_bundles
+  job one; change_b; job two "$(failing 60 "$work/two.trace")"
+  equal "links that failed" 4 "$(grep -c INJECTED "$work/two.trace")"
+  equal "bundles that were opened" "0 1 1" "$(times_opened two)"; equal "nodes that wrote a, b, c" "0 4 4" "$(wrote two a) $(wrote two b) $(wrote two c)"
+  as_bare_all two; contains "the summary" "$(cat "$work/said")" "on 4 of them"
+  case $(cat "$work/said") in *"shared file system"*) fail "a node has no stage: $(cat "$work/said")" ;; esac
   unstage_all
 }
 test_what_a_rank_wrote_on_one_node_is_known_to_all_when_another_bundle_changes() {
