@@ -14,6 +14,7 @@ use pyshm_format::{layout, state};
 
 use super::adopt::{self, Adoptable};
 use super::files::{Files, LastDirectory, Maker};
+use super::holder::Holder;
 use super::timeline::{self, Phase};
 use super::unfinished::Unfinished;
 use super::{
@@ -85,7 +86,7 @@ pub struct StageBuild {
     options: BuildOptions,
     manifests: Vec<Manifest>,
     /// Of each of them, where it was taken from a stage: the stages that have it, held until this one is published.
-    holders: Vec<Vec<Arc<adopt::Source>>>,
+    holders: Vec<Vec<Arc<Holder>>>,
     /// And its number among the bundles that were named.
     numbers: Vec<usize>,
     info: Info,
@@ -173,23 +174,23 @@ impl StageBuild {
     /// [`Error::CannotWrite`] names what could not be linked. Nothing of the bundle is left then, so that it can be
     /// unpacked.
     pub fn adopt(&mut self, number: usize, from: Adoptable) -> Result<Unpacked> {
-        self.refuse_overlap(&from.name, &from.manifest.prefixes)?;
+        self.refuse_overlap(&from.bundle.name, &from.bundle.manifest.prefixes)?;
         let size = from.size();
         self.expected.bytes = self.expected.bytes.saturating_sub(size.bytes);
         self.expected.entries = self.expected.entries.saturating_sub(size.entries);
         let _busy = timeline::busy(Phase::Write);
         let root = self.dir.path().join(layout::FS);
-        let made = self.make_tree(&from.name, &from.manifest).map(drop);
+        let made = self.make_tree(&from.bundle.name, &from.bundle.manifest).map(drop);
         let linked = made.and_then(|()| from.link(&Maker::new(root.clone())));
         if linked.is_err() {
             // What stays is in the way of the unpacking, which says so.
-            tree::remove(&from.manifest, &root);
+            tree::remove(&from.bundle.manifest, &root);
         }
         linked?;
         self.info.bundle_bytes += self.options.identities.get(number).map_or(0, |i| i.size);
-        self.info.written.push(from.written);
+        self.info.written.push(from.bundle.written);
         self.holders.push(from.holders);
-        Ok(self.record(number, &from.name, from.manifest))
+        Ok(self.record(number, &from.bundle.name, from.bundle.manifest))
     }
 
     fn record(&mut self, number: usize, bundle: &Path, manifest: Manifest) -> Unpacked {

@@ -14,6 +14,7 @@ mod cgroup;
 pub mod divergence;
 pub mod elsewhere;
 mod files;
+mod holder;
 mod id;
 mod index;
 mod info;
