@@ -215,7 +215,8 @@ impl Node {
                 self.state = State::There(stage);
                 self.hold(keep);
             }
-            State::Building(build) => {
+            State::Building(mut build) => {
+                build.inherit(std::mem::take(&mut self.adoption));
                 let published = build.publish(runtime).and_then(|stage| hold(&place, &stage, keep));
                 self.state = published.map_or_else(State::Failed, |()| State::Held);
                 if self.adopted.is_some() {

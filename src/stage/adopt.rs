@@ -28,7 +28,11 @@ use crate::error::{Error, Result};
 
 /// Of each bundle that was named, where it comes from.
 #[derive(Default)]
-pub struct Adoption(Vec<Origin>);
+pub struct Adoption {
+    origins: Vec<Origin>,
+    /// All stages that have it: each may know something that diverged, also where it is not taken from any.
+    holders: Vec<Vec<Arc<Holder>>>,
+}
 
 enum Origin {
     /// From its file.
@@ -44,8 +48,6 @@ pub struct Adoptable {
     /// The stage.
     from: Arc<Holder>,
     pub(super) bundle: Box<Held>,
-    /// That stage and all others that have it: each may know something that diverged.
-    pub(super) holders: Vec<Arc<Holder>>,
 }
 
 impl Adoption {
@@ -57,47 +59,46 @@ impl Adoption {
         let stages = place.stages().unwrap_or_default().into_iter();
         let all: Vec<Arc<Holder>> =
             stages.filter_map(|stage| Holder::open(stage, identities).map(Arc::new)).collect();
-        let origin = |identity: &Identity| {
-            let holders: Vec<_> = all.iter().filter(|h| h.has(identity)).cloned().collect();
+        let held = |identity: &Identity| -> Vec<_> {
+            all.iter().filter(|h| h.has(identity)).cloned().collect()
+        };
+        let holders: Vec<_> = identities.iter().map(held).collect();
+        let origin = |(identity, holders): (&Identity, &Vec<Arc<Holder>>)| {
             let found = holders.iter().find_map(|from| {
                 Some(match from.bundle(identity, options)? {
                     Found::Unwanted => Origin::Nowhere,
-                    Found::Held(bundle) => Origin::Stage(Adoptable {
-                        from: from.clone(),
-                        bundle,
-                        holders: holders.clone(),
-                    }),
+                    Found::Held(bundle) => Origin::Stage(Adoptable { from: from.clone(), bundle }),
                 })
             });
             found.unwrap_or(Origin::File)
         };
-        Self(identities.iter().map(origin).collect())
+        Self { origins: identities.iter().zip(&holders).map(origin).collect(), holders }
     }
 
     /// Whether the bundle with this number has to be read.
     #[must_use]
     pub fn needs(&self, number: usize) -> bool {
-        matches!(self.0.get(number), Some(Origin::File))
+        matches!(self.origins.get(number), Some(Origin::File))
     }
 
     /// Whether it is taken from a stage.
     #[must_use]
     pub fn has(&self, number: usize) -> bool {
-        matches!(self.0.get(number), Some(Origin::Stage(_)))
+        matches!(self.origins.get(number), Some(Origin::Stage(_)))
     }
 
     /// Whether nothing is taken from any stage.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !(0..self.0.len()).any(|number| self.has(number))
+        !(0..self.origins.len()).any(|number| self.has(number))
     }
 
     /// Hands out the bundle with this number.
     pub fn take(&mut self, number: usize) -> Option<Adoptable> {
-        match std::mem::replace(self.0.get_mut(number)?, Origin::Nowhere) {
+        match std::mem::replace(self.origins.get_mut(number)?, Origin::Nowhere) {
             Origin::Stage(bundle) => Some(bundle),
             origin => {
-                self.0[number] = origin;
+                self.origins[number] = origin;
                 None
             }
         }
@@ -106,7 +107,7 @@ impl Adoption {
     /// What is taken from stages needs so much nevertheless.
     #[must_use]
     pub fn size(&self) -> Size {
-        let sizes = self.0.iter().filter_map(|origin| match origin {
+        let sizes = self.origins.iter().filter_map(|origin| match origin {
             Origin::Stage(bundle) => Some(bundle.size()),
             _ => None,
         });
@@ -115,14 +116,20 @@ impl Adoption {
 
     /// The bundle with this number, which was handed out, could not be taken: it has to be read.
     pub fn miss(&mut self, number: usize) {
-        if let Some(origin) = self.0.get_mut(number) {
+        if let Some(origin) = self.origins.get_mut(number) {
             *origin = Origin::File;
         }
     }
 
-    /// Takes nothing from any stage after all.
+    /// Of each bundle, the stages that have it.
+    pub(super) fn into_holders(self) -> Vec<Vec<Arc<Holder>>> {
+        self.holders
+    }
+
+    /// Takes nothing from any stage after all, and holds none.
     pub fn give_up(&mut self) {
-        for origin in &mut self.0 {
+        self.holders.clear();
+        for origin in &mut self.origins {
             if matches!(origin, Origin::Stage(_)) {
                 *origin = Origin::File;
             }
@@ -184,16 +191,13 @@ impl Adoptable {
     }
 }
 
-/// What the stages that hold bundles know to have diverged, but for what comes from a bundle's file now: that is newer.
-/// `holders` are those of each of `manifests`, none where it comes from a file.
-pub(super) fn inherited(
-    holders: &[Vec<Arc<Holder>>],
-    manifests: &[Manifest],
-) -> Result<Divergence> {
+/// What the stages that hold bundles know to have diverged, but for what comes from a bundle that they do not have: that is
+/// newer. `holders` are those of each of `manifests`.
+pub(super) fn inherited(holders: &[&[Arc<Holder>]], manifests: &[Manifest]) -> Divergence {
     let mut all = Divergence::default();
     let mut asked: HashSet<&Path> = HashSet::new();
-    for holder in holders.iter().flatten().filter(|h| asked.insert(&h.stage.dir)) {
-        let mut known = Divergence::of(&holder.stage)?;
+    for holder in holders.iter().copied().flatten().filter(|h| asked.insert(&h.stage.dir)) {
+        let mut known = holder.diverged();
         if !known.is_empty() {
             let holds = |holders: &[Arc<Holder>]| holders.iter().any(|h| Arc::ptr_eq(h, holder));
             let others = holders.iter().zip(manifests).filter(|(holders, _)| !holds(holders));
@@ -203,5 +207,5 @@ pub(super) fn inherited(
         }
         all.join(&known);
     }
-    Ok(all)
+    all
 }

@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyshm_format::{layout, state};
 
-use super::adopt::{self, Adoptable};
+use super::adopt::{self, Adoptable, Adoption};
 use super::files::{Files, LastDirectory, Maker};
 use super::holder::Holder;
 use super::timeline::{self, Phase};
@@ -85,10 +85,10 @@ pub struct StageBuild {
     id: StageId,
     options: BuildOptions,
     manifests: Vec<Manifest>,
-    /// Of each of them, where it was taken from a stage: the stages that have it, held until this one is published.
-    holders: Vec<Vec<Arc<Holder>>>,
-    /// And its number among the bundles that were named.
+    /// Of each of them, its number among the bundles that were named.
     numbers: Vec<usize>,
+    /// Of each bundle that was named, the stages that have it.
+    holders: Vec<Vec<Arc<Holder>>>,
     info: Info,
     /// What is still to come, as far as it is known.
     expected: Size,
@@ -163,7 +163,6 @@ impl StageBuild {
         let warning = warning.map(|text| format!("bundle {}: {text}", bundle.display()));
         self.info.bundle_bytes += length;
         self.info.written.push(archive.map(|archive| archive.written));
-        self.holders.push(Vec::new());
         let unpacked = self.record(number, bundle, manifest);
         Ok(Unpacked { bundle_bytes: length, warning, ..unpacked })
     }
@@ -189,8 +188,13 @@ impl StageBuild {
         linked?;
         self.info.bundle_bytes += self.options.identities.get(number).map_or(0, |i| i.size);
         self.info.written.push(from.bundle.written);
-        self.holders.push(from.holders);
         Ok(self.record(number, &from.bundle.name, from.bundle.manifest))
+    }
+
+    /// What the stages in which `adoption` was found know to have diverged goes into this one. They are held until it is
+    /// published.
+    pub fn inherit(&mut self, adoption: Adoption) {
+        self.holders = adoption.into_holders();
     }
 
     fn record(&mut self, number: usize, bundle: &Path, manifest: Manifest) -> Unpacked {
@@ -273,7 +277,9 @@ impl StageBuild {
         let file =
             std::fs::OpenOptions::new().write(true).open(&state).map_err(Error::write(&state))?;
         file.set_len(state::FILE_BYTES as u64).map_err(Error::write(&state))?;
-        adopt::inherited(&self.holders, &self.manifests)?.apply_in(dir)?;
+        let held = |number: &usize| self.holders.get(*number).map_or(&[][..], Vec::as_slice);
+        let holders: Vec<_> = self.numbers.iter().map(held).collect();
+        adopt::inherited(&holders, &self.manifests).apply_in(dir)?;
         for (place, (number, manifest)) in self.numbers.iter().zip(&self.manifests).enumerate() {
             let identity = self.options.identities.get(*number).cloned().unwrap_or_default();
             self.info.kept.push(kept::write(dir, place, identity, manifest)?);

@@ -26,6 +26,8 @@ use crate::bundle::manifest::{EntryKind, EntryRecord};
 pub(super) struct Holder {
     pub stage: Stage,
     _lease: Lease,
+    /// What it knew at the first look.
+    diverged: Divergence,
     info: Info,
     index: Vec<u8>,
     /// When the stage was complete: a file that changed later is compared by its content.
@@ -59,12 +61,13 @@ impl Holder {
         info.kept.iter().any(|kept| identities.contains(&kept.identity)).then_some(())?;
         let lease = stage.lease().ok()?;
         // Where everything diverged, a stage that is made from it would answer nothing.
-        (!Divergence::of(&stage).ok()?.is_all()).then_some(())?;
+        let diverged = Divergence::of(&stage).ok()?;
+        (!diverged.is_all()).then_some(())?;
         let path = stage.dir.join(layout::INDEX);
         let complete = trust::open(&path).ok()?.metadata().ok()?;
         let index = trust::read(&path).ok()?;
         let complete = (complete.mtime(), complete.mtime_nsec());
-        Some(Self { stage, _lease: lease, info, index, complete })
+        Some(Self { stage, _lease: lease, diverged, info, index, complete })
     }
 
     /// Whether it was made from the bundle.
@@ -72,6 +75,11 @@ impl Holder {
         // A bundle that nobody could look at is none.
         let known = !identity.path.as_os_str().is_empty();
         known && self.info.kept.iter().any(|kept| kept.identity == *identity)
+    }
+
+    /// What it knows to have diverged; where it was removed by force, what it knew.
+    pub fn diverged(&self) -> Divergence {
+        Divergence::of(&self.stage).unwrap_or_else(|_| self.diverged.clone())
     }
 
     /// The bundle, if it is here and as its manifest says.

@@ -136,6 +136,7 @@ pub fn stage_here(
         unpacked_bytes += unpacked.unpacked_bytes;
         warnings.extend(unpacked.warning);
     }
+    build.inherit(adoption);
     let stage = build.publish(&runtime)?;
     let mut changed = 0;
     if !adopted_from.is_empty() {

@@ -199,7 +199,8 @@ test_what_cannot_be_linked_is_copied() {
 failing() { echo "strace -f -y -q -s 4096 --signal=none -e trace=%file -e inject=linkat:error=EIO:when=$1 -o $2"; }
 test_what_fails_to_be_linked_is_read() {
   three_bundles
-  stage >/dev/null || fail stage; change_b
+  local s; s=$(stage) || fail stage; change_b
+  LD_PRELOAD=$s/lib/libpyshm.so "$python" -B -c 'import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")' "$work" || fail write
   # In a's files; c is taken.
   # shellcheck disable=SC2046
   $(failing 30 "$work/two.trace") "$pyshm" stage --json $(named) >"$work/json" 2>"$work/said" || fail "stage: $(cat "$work/said")"
@@ -207,7 +208,8 @@ test_what_fails_to_be_linked_is_read() {
   equal "bundles that were opened" "1 1 0" "$(times_opened two)"
   contains "what it says" "$(cat "$work/json")" '"adopted_bytes": 3'; contains "what it warns of" "$(cat "$work/said")" "a.tar.zst was read"
   look three; equal "bundles that were opened" "0 0 0" "$(times_opened three)"; as_bare three
-  check "the stage is what was bundled" "$pyshm" verify --stage "$(cat "$work/three.out")" --source
+  # It is the bundle that was there: what was written later is known still.
+  contains "the written value" "$(cat "$work/three.json")" 12345
   unstage
 }
 test_where_both_stages_do_not_fit_the_old_one_goes_first() {
