@@ -12,8 +12,9 @@ use super::{
 use crate::bundle::{Named, Reader};
 use crate::error::{Error, Result};
 
-/// Bytes that are read at once.
-pub const CHUNK_BYTES: usize = 8 << 20;
+/// Bytes that are read at once: no more than the allocator has again when they are freed, since fresh memory costs a page
+/// fault each 4 kB ([`super::memory`]).
+pub const CHUNK_BYTES: usize = 1 << 20;
 
 /// A stage, and what it took to make it.
 #[derive(Debug)]
@@ -165,7 +166,7 @@ pub fn stage_here(
 
 /// Reads a bundle in one thread while the calling one unpacks it.
 fn feed(build: &mut StageBuild, number: usize, reader: &mut Reader) -> Result<super::Unpacked> {
-    let (to, chunks) = mpsc::sync_channel(1);
+    let (to, chunks) = mpsc::sync_channel(8);
     let (name, length): (PathBuf, u64) = (Path::to_path_buf(reader.path()), reader.len());
     let archive = reader.archive().cloned();
     std::thread::scope(|scope| {

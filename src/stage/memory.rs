@@ -17,7 +17,7 @@ const BITS: usize = c_ulong::BITS as usize;
 
 /// Blocks of this size and more are mapped one by one, and unmapped when they are freed.
 #[cfg(target_env = "gnu")]
-const MAPPED: c_int = 1 << 20;
+const MAPPED: c_int = 4 << 20;
 
 /// Called by a process that does little else than stage, before it starts threads.
 pub fn prepare() {
