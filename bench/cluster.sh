@@ -19,7 +19,7 @@ done
 bundle=$(bundle_of "$(basename "$prefix")" "$prefix") || exit 1
 cluster_up 4
 launch_words hydra root 4 4
-on_n0() { "${LOGIN[@]}" env "$@"; }
+on_n0() { "${LOGIN[@]}" env CONDA_PREFIX="$prefix" "$@"; }
 seconds() { local begun=$EPOCHREALTIME; "$@" >/dev/null || exit 1; awk -v a="$begun" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", b - a }'; }
 middle() { sort -n | awk '{ v[NR] = $1 } END { printf "least %.3f median %.3f\n", v[1], v[int((NR + 1) / 2)] }'; }
 both() { on_n0 "$pyshm_run" --no-fallback --no-summary --keep -b "$bundle" "${LAUNCH[@]}" true; }
