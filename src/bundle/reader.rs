@@ -96,6 +96,8 @@ impl Reader {
             let head = Head::parse(&start).map_err(refused)?;
             let end = Head::len(head.codec) as u64 + head.packed;
             let missing = end.saturating_sub(start.len() as u64);
+            // One read, instead of one for each time that the buffer grows; no more than is there, whatever the head claims.
+            start.reserve_exact(missing.min(length) as usize);
             (&mut file).take(missing).read_to_end(&mut start).map_err(failed)?;
             let manifest = manifest_of(&head, &start).map_err(refused)?;
             length = end + manifest.frames.iter().map(|f| u64::from(f.packed)).sum::<u64>();
@@ -120,6 +122,7 @@ impl Reader {
             }
             Content::Bundle(manifest)
         } else {
+            start.reserve_exact(LOOK.min(length) as usize);
             (&mut file).take(LOOK).read_to_end(&mut start).map_err(failed)?;
             let compression = Compression::of(&start).map_err(refused)?;
             let Some(prefix) = &named.prefix else {
