@@ -5,8 +5,9 @@
 
 Makes a tree of N entries (default 60,000) on the shared file system's stand-in (this machine's disk, /var/tmp), stages
 it, and measures in turn:
-  calls    outside every prefix, missing under a snapshot prefix, and redirected, by bench/hooks/calls.c; with valgrind
-           installed, instructions of one call as well
+  calls    outside every prefix, missing under a snapshot prefix, and redirected, by bench/hooks/calls.c; outside also
+           where the kernel refuses the call at once, since what a hook adds there is less than the noise of walking a
+           path; with valgrind installed, instructions of one call as well
   starts   /bin/true without anything, with an empty library, with hooks declared by redhook (bench/hooks/redhook, needs
            the crate), with the shim but no stage, and with a stage
   python   `import numpy.fft, scipy.interpolate` of the environment PREFIX (default target/test-env/prefix, made by
@@ -107,14 +108,17 @@ def calls(place, first, stage, rounds, out):
         ("redirected", "opendir", first),
     ]
     with_shim = clean(LD_PRELOAD=str(stage / "lib/libpyshm.so"))
+    refused = [("outside, refused", operation, outside / "file") for operation in ("stat", "access", "open", "readlink")]
     best = {}
     for _ in range(rounds):
         for name, env in (("bare", clean()), ("shim", with_shim)):
-            words = [str(word) for _, operation, path in cases for word in (operation, path)]
-            lines = run([program, "7", "5000", *words], env=env).splitlines()
-            for case, line in zip(cases, lines):
-                least, _ = map(float, line.split())
-                best.setdefault((case, name), []).append(least)
+            for some, variables in ((cases, {}), (refused, {"CALLS_REFUSED": "1"})):
+                words = [str(word) for _, operation, path in some for word in (operation, path)]
+                lines = run([program, "7", "5000", *words], env=env | variables).splitlines()
+                for case, line in zip(some, lines):
+                    least, _ = map(float, line.split())
+                    best.setdefault((case, name), []).append(least)
+    cases = refused + cases
     out(f"{'call':34} {'bare ns':>9} {'shim ns':>9} {'shim - bare':>12} {'ratio':>7} {'instructions':>16}")
     for case in cases:
         bare, shim = (min(best[case, name]) for name in ("bare", "shim"))
