@@ -6,11 +6,12 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
-use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
-use super::signals::{Inbox, Message};
+use super::deserted::Deserted;
+use super::signals::{ENDING, Inbox, Message};
+use super::step::LOOK;
 use crate::error::{Error, Result};
 
 /// How the command ended.
@@ -50,11 +51,12 @@ impl Ended {
 }
 
 /// Runs `command` to its end. Signals that a process sends to this one are forwarded; those of the terminal reach
-/// the command by themselves, as it is in the same process group.
+/// the command by themselves, as it is in the same process group. A `launcher` that a signal was to end, and that does
+/// not notice that its processes have ended, is ended by force: else nothing would be cleaned up.
 ///
 /// # Errors
 /// [`Error::CommandNotFound`] or [`Error::NotExecutable`] when it cannot be started.
-pub fn run(command: &[OsString], inbox: &Inbox) -> Result<Ended> {
+pub fn run(command: &[OsString], launcher: bool, inbox: &Inbox) -> Result<Ended> {
     if let Some(signal) = inbox.ended() {
         return Ok(Ended::Signal(signal));
     }
@@ -65,15 +67,30 @@ pub fn run(command: &[OsString], inbox: &Inbox) -> Result<Ended> {
             _ => Error::NotExecutable { command: name, cause },
         }
     })?;
+    let (mut ending, mut deserted) = (None, Deserted::default());
     loop {
         if let Some(status) = child.try_wait().map_err(Error::system("wait for the command"))? {
             return Ok(status.into());
         }
         // A lost SIGCHLD would otherwise be waited for without end.
-        if let Some(Message::Signal(signal, true)) = inbox.next(Duration::from_secs(1)) {
-            let pid = Pid::from_raw(child.id() as i32);
-            if let (Some(pid), Some(signal)) = (pid, Signal::from_named_raw(signal)) {
-                let _ = kill_process(pid, signal);
+        match inbox.next(LOOK) {
+            Some(Message::Signal(signal, sent)) => {
+                ending = ending.or_else(|| ENDING.contains(&signal).then_some(signal));
+                let pid = Pid::from_raw(child.id() as i32);
+                if let (true, Some(pid), Some(signal)) = (sent, pid, Signal::from_named_raw(signal))
+                {
+                    let _ = kill_process(pid, signal);
+                }
+            }
+            Some(_) => {}
+            None => {
+                if let (true, Some(signal)) = (launcher, ending)
+                    && deserted.look(child.id())
+                {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Ok(Ended::Signal(signal));
+                }
             }
         }
     }

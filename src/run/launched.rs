@@ -54,6 +54,7 @@ pub fn run(cli: &Cli) -> Result<Ended> {
         true => Ok(Family::Slurm),
         false => Family::of(&launcher),
     };
+    let hangs = matches!(family, Ok(Family::Hydra));
     let plan = family.and_then(|family| launchers::plan(&cli.command, family, &world));
     let staged = plan.and_then(|plan| match plan {
         Some(plan) => Ok(stage(cli, &plan, &inbox)?.map(|staged| (plan, staged))),
@@ -67,9 +68,9 @@ pub fn run(cli: &Cli) -> Result<Ended> {
         }
         Ok(staged) => staged,
     };
-    let Some((plan, staged)) = staged else { return child::run(&cli.command, &inbox) };
+    let Some((plan, staged)) = staged else { return child::run(&cli.command, hangs, &inbox) };
     let argv = staged_command(cli, &plan.programs, &staged.ready().stage);
-    let ended = child::run(&argv, &inbox);
+    let ended = child::run(&argv, hangs, &inbox);
     let ready = staged.ready().clone();
     let answered = match staged {
         Staged::Here(hold, _) => Some(hold.release().answered),

@@ -48,8 +48,8 @@ pub fn run(cli: &Cli) -> Result<Ended> {
     let inbox = inbox.map_or_else(Inbox::open, Ok)?;
     let stage = entered.as_ref().and_then(|e| e.hold.as_ref()).map(|h| h.stage().dir.clone());
     let ended = match stage {
-        Some(stage) => child::run(&staged_command(cli, &[0], &stage), &inbox),
-        None => child::run(&cli.command, &inbox),
+        Some(stage) => child::run(&staged_command(cli, &[0], &stage), false, &inbox),
+        None => child::run(&cli.command, false, &inbox),
     };
     if let Some(entered) = entered {
         let (ready, answered) = entered.leave(&inbox);

@@ -10,6 +10,7 @@ pub mod child;
 pub mod cleanup;
 pub mod cli;
 pub mod command;
+pub mod deserted;
 pub mod events;
 pub mod helper;
 pub mod hold;
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<Ended> {
     let overridden = || launched::is_overridden(&launchers::World::current());
     if cli.reroute == Reroute::Off {
-        child::run(&cli.command, &signals::Inbox::open()?)
+        child::run(&cli.command, false, &signals::Inbox::open()?)
     } else if launchers::is_launcher(&cli.command[0]) || overridden() {
         launched::run(cli)
     } else {
