@@ -21,15 +21,21 @@ pub struct Link<'a> {
     fd: c_int,
 }
 
-/// Takes such a name apart; nearly all paths are none by their first bytes.
+/// Whether a path may be such a name: nearly all are none by their first bytes.
+#[inline]
+pub fn may_be(path: &[u8]) -> bool {
+    match path {
+        [b'/', b'p', b'r', b'o', b'c', b'/', ..] | [b'/', b'd', b'e', b'v', b'/', ..] => true,
+        // Another spelling of one.
+        [b'/', b'/' | b'.', ..] => true,
+        _ => false,
+    }
+}
+
+/// Takes such a name apart.
 #[inline]
 pub fn parse(path: &[u8]) -> Option<Link<'_>> {
-    match path {
-        [b'/', b'p', b'r', b'o', b'c', b'/', ..] | [b'/', b'd', b'e', b'v', b'/', ..] => take(path),
-        // Another spelling of one.
-        [b'/', b'/' | b'.', ..] => take(path),
-        _ => None,
-    }
+    if may_be(path) { take(path) } else { None }
 }
 
 fn below_slashes(mut path: &[u8]) -> &[u8] {

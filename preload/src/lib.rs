@@ -6,6 +6,7 @@
 //! ```text
 //! hooks/*   the exported functions, one file per family     ask, then obey
 //! paths     what the caller passed → absolute, original
+//! outside   most paths: nothing of ours
 //! route     the decision: pure, safe code
 //! mark      writes: what diverges from the stage
 //! promote   a staged file's descriptor becomes the original's
@@ -63,6 +64,8 @@ mod later;
 mod mark;
 #[cfg(not(test))]
 mod once;
+#[cfg(not(test))]
+mod outside;
 #[cfg(not(test))]
 mod paths;
 #[cfg(not(test))]

@@ -1,74 +1,138 @@
 //! Spellings of paths.
+//!
+//! A path is plain if it is absolute and has no `//` and no name that begins with a dot, and so perhaps is `.` or `..`.
 
-/// Bytes that are looked at together.
-const BLOCK: usize = 16;
-
-/// Whether a path has a spelling that is not the shortest: `//`, or a name that begins with a dot, and so perhaps `.` or
-/// `..`. Every operation of every process on a path outside the prefixes asks, so a block of bytes is looked at together;
-/// the last one overlaps the one before it.
+/// Whether an absolute path is not plain.
 #[must_use]
 pub fn may_be_odd(path: &[u8]) -> bool {
-    let Some((_, next)) = path.split_first() else { return false };
-    let first = &path[..next.len()];
-    let (Some(last_first), Some(last_next)) = (first.last_chunk(), next.last_chunk()) else {
-        return first.iter().zip(next).any(|(&a, &b)| a == b'/' && (b == b'/' || b == b'.'));
-    };
-    first.as_chunks().0.iter().zip(next.as_chunks().0).any(|(a, b)| odd(a, b))
-        || odd(last_first, last_next)
+    path.windows(2).any(|two| two[0] == b'/' && matches!(two[1], b'/' | b'.'))
 }
 
-/// Whether one of the bytes is a slash before, in `next`, a slash or a dot.
+/// The length of a plain path that ends, with a NUL, within `room` bytes. `None` for any other, and perhaps for one that
+/// ends in the last bytes.
+///
+/// Every operation of every process asks this first, so one pass looks at a block of bytes together.
+///
+/// # Safety
+/// `room` bytes can be read.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn odd(bytes: &[u8; BLOCK], next: &[u8; BLOCK]) -> bool {
-    // SAFETY: every x86-64 processor has SSE2.
-    unsafe { odd_sse2(bytes, next) }
+pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
+    /// Bytes that are looked at together.
+    const BLOCK: usize = 16;
+    // SAFETY: so can one.
+    if room == 0 || unsafe { path.read() } != b'/' {
+        return None;
+    }
+    // The bit of a slash that is the last byte of the block before.
+    let (mut at, mut slash) = (0, 0);
+    while at + BLOCK <= room {
+        // SAFETY: by the caller's word.
+        let found = unsafe { look(path.add(at)) };
+        let odd = found.either & (found.slashes << 1 | slash);
+        if found.ends != 0 {
+            let before = found.ends.wrapping_sub(1) & !found.ends;
+            return (odd & before == 0).then_some(at + found.ends.trailing_zeros() as usize);
+        }
+        if odd != 0 {
+            return None;
+        }
+        slash = found.slashes >> (BLOCK - 1);
+        at += BLOCK;
+    }
+    None
 }
 
+/// What bytes of a block are, a bit for each.
+#[cfg(target_arch = "x86_64")]
+struct Found {
+    ends: u32,
+    slashes: u32,
+    /// A slash or a dot.
+    either: u32,
+}
+
+/// # Safety
+/// 16 bytes can be read.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-#[target_feature(enable = "sse2")]
-fn odd_sse2(bytes: &[u8; BLOCK], next: &[u8; BLOCK]) -> bool {
+unsafe fn look(bytes: *const u8) -> Found {
     use core::arch::x86_64::{
-        __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8,
+        __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set1_epi8, _mm_setzero_si128,
     };
-    let load = |block: &[u8; BLOCK]| -> __m128i {
-        let word = u128::from_le_bytes(*block);
-        _mm_set_epi64x((word >> 64) as i64, word as i64)
-    };
-    let slash = _mm_cmpeq_epi8(load(bytes), _mm_set1_epi8(b'/' as i8));
-    // '.' is 0x2e and '/' 0x2f.
-    let either = _mm_and_si128(load(next), _mm_set1_epi8(!1));
-    _mm_movemask_epi8(_mm_and_si128(slash, _mm_cmpeq_epi8(either, _mm_set1_epi8(b'.' as i8)))) != 0
+    let block: __m128i;
+    // SAFETY: the bytes can be read by the caller's word. Those behind a string's end may be of no object that Rust knows,
+    // which an instruction may read and a load of Rust's may not. Every x86-64 processor has SSE2.
+    unsafe {
+        core::arch::asm!("movdqu {}, [{}]", out(xmm_reg) block, in(reg) bytes,
+            options(nostack, readonly, preserves_flags));
+        let mask = |block, byte: u8| {
+            _mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_set1_epi8(byte as i8))) as u32
+        };
+        Found {
+            ends: _mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_setzero_si128())) as u32,
+            slashes: mask(block, b'/'),
+            // '.' is 0x2e and '/' 0x2f.
+            either: mask(_mm_and_si128(block, _mm_set1_epi8(!1)), b'.'),
+        }
+    }
 }
 
-/// Whether one of the bytes is a slash before, in `next`, a slash or a dot.
+/// The length of a plain path that ends, with a NUL, within `room` bytes.
+///
+/// # Safety
+/// `room` bytes can be read.
 #[cfg(not(target_arch = "x86_64"))]
-fn odd(bytes: &[u8; BLOCK], next: &[u8; BLOCK]) -> bool {
-    bytes
-        .iter()
-        .zip(next)
-        .fold(0, |found, (&a, &b)| found | (u8::from(a == b'/') & u8::from(b & !1 == b'.')))
-        != 0
+#[inline]
+pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
+    // SAFETY: by the caller's word; as many bytes precede the NUL.
+    let path = unsafe { core::slice::from_raw_parts(path, libc::strnlen(path.cast(), room)) };
+    let plain = path.len() < room && path.first() == Some(&b'/') && !may_be_odd(path);
+    plain.then_some(path.len())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::may_be_odd;
+    use super::{may_be_odd, plain_length};
+
+    /// As the hooks ask, the string being followed by what would be odd.
+    fn length(path: &[u8]) -> Option<usize> {
+        let mut room = path.to_vec();
+        room.push(0);
+        room.extend([b'/'; 32]);
+        // SAFETY: that many bytes can be read.
+        unsafe { plain_length(room.as_ptr(), room.len()) }
+    }
 
     #[test]
     fn odd_spellings_are_seen_wherever_they_stand() {
-        for length in 0..100 {
-            let plain = vec![b'a'; length];
+        for len in 1..100 {
+            let mut plain = vec![b'a'; len];
+            assert_eq!(length(&plain), None, "it is relative");
+            plain[0] = b'/';
             assert!(!may_be_odd(&plain));
-            for at in 0..length.saturating_sub(1) {
+            assert_eq!(length(&plain), Some(len));
+            for at in 0..len - 1 {
                 for odd in [b"//", b"/."] {
                     let mut path = plain.clone();
                     path[at..at + 2].copy_from_slice(odd);
                     assert!(may_be_odd(&path));
+                    assert_eq!(length(&path), None);
                 }
             }
+            plain[len - 1] = b'/';
+            assert_eq!(length(&plain), (len != 2).then_some(len));
         }
-        assert!(!may_be_odd(b"/a.b/c./d/"));
+        assert_eq!(length(b"/a.b/c./d/"), Some(10));
+        assert_eq!(length(b""), None);
+    }
+
+    #[test]
+    fn nothing_is_read_behind_the_room() {
+        let plain = [&[b'/'][..], &[b'a'; 99]].concat();
+        for room in 0..plain.len() {
+            // SAFETY: that many bytes can be read.
+            assert_eq!(unsafe { plain_length(plain.as_ptr(), room) }, None);
+        }
     }
 }

@@ -37,6 +37,8 @@ mod loaded;
 mod log;
 #[path = "../once.rs"]
 mod once;
+#[path = "../outside.rs"]
+mod outside;
 #[path = "../paths.rs"]
 mod paths;
 #[path = "../permission.rs"]

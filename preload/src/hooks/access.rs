@@ -4,6 +4,7 @@ use core::ffi::{c_char, c_int};
 
 use libc::AT_FDCWD;
 
+use crate::outside::passes;
 use crate::paths::{Answer, ask, original};
 use crate::permission::check;
 use crate::route::Want;
@@ -13,6 +14,26 @@ use crate::sys;
 /// `path` as access requires.
 #[inline]
 unsafe fn access_at(
+    dirfd: c_int,
+    path: *const c_char,
+    want: c_int,
+    follow: bool,
+    effective: bool,
+    real: impl Fn(c_int, *const c_char) -> c_int,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        match passes(path) {
+            true => real(dirfd, path),
+            false => staged(dirfd, path, want, follow, effective, real),
+        }
+    }
+}
+
+/// # Safety
+/// `path` as access requires.
+#[inline(never)]
+unsafe fn staged(
     dirfd: c_int,
     path: *const c_char,
     want: c_int,

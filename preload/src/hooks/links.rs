@@ -8,6 +8,7 @@ use libc::{AT_FDCWD, size_t, ssize_t};
 use pyshm_format::Kind;
 
 use crate::fdlink;
+use crate::outside::passes;
 use crate::paths::{Answer, absolute, ask, bytes};
 use crate::route::{PATH_MAX, Want};
 use crate::stage::stage;
@@ -95,25 +96,60 @@ unsafe fn readlink_at(
 ) -> ssize_t {
     // SAFETY: by the caller's word.
     unsafe {
+        match passes(path) {
+            true => match real(dirfd, path) {
+                n if n <= 0 => n,
+                n => read(dirfd, path, buf, size, n),
+            },
+            false => staged(dirfd, path, buf, size, real),
+        }
+    }
+}
+
+/// What the real function has read, `n` bytes of `buf`, in the original's terms.
+///
+/// # Safety
+/// As readlink.
+#[inline(never)]
+unsafe fn read(
+    dirfd: c_int,
+    path: *const c_char,
+    buf: *mut c_char,
+    size: size_t,
+    n: ssize_t,
+) -> ssize_t {
+    // SAFETY: by the caller's word.
+    unsafe {
+        if n <= 0
+            || !may_be_staged(slice::from_raw_parts(buf.cast(), n as usize))
+            || !is_kernel_link(dirfd, path)
+        {
+            return n;
+        }
+        let len = match n as usize == size {
+            true => whole(dirfd, path, buf, size).unwrap_or(n),
+            false => translate(buf, n as usize) as ssize_t,
+        };
+        // Many programs clear the buffer before and put no NUL behind what they get.
+        ptr::write_bytes(buf.offset(len), 0, (n - len) as usize);
+        len
+    }
+}
+
+/// # Safety
+/// As readlink.
+#[inline(never)]
+unsafe fn staged(
+    dirfd: c_int,
+    path: *const c_char,
+    buf: *mut c_char,
+    size: size_t,
+    real: impl Fn(c_int, *const c_char) -> ssize_t,
+) -> ssize_t {
+    // SAFETY: by the caller's word.
+    unsafe {
         ask(dirfd, path, false, Want::Attributes, |answer| match answer {
-            Answer::Pass(dirfd, path) => {
-                let n = real(dirfd, path);
-                if n <= 0
-                    || !may_be_staged(slice::from_raw_parts(buf.cast(), n as usize))
-                    || !is_kernel_link(dirfd, path)
-                {
-                    n
-                } else {
-                    let len = if n as usize == size {
-                        whole(dirfd, path, buf, size).unwrap_or(n)
-                    } else {
-                        translate(buf, n as usize) as ssize_t
-                    };
-                    // Many programs clear the buffer before and put no NUL behind what they get.
-                    ptr::write_bytes(buf.offset(len), 0, (n - len) as usize);
-                    len
-                }
-            }
+            Answer::Pass(dirfd, path) => read(dirfd, path, buf, size, real(dirfd, path)),
             Answer::Absent(e) => sys::fail(e) as ssize_t,
             Answer::Redirect(e) if e.kind() != Kind::Symlink || (size as ssize_t) <= 0 => {
                 sys::fail(libc::EINVAL) as ssize_t

@@ -10,6 +10,7 @@ use core::ffi::{c_char, c_int};
 use libc::{AT_FDCWD, O_CREAT, O_NOFOLLOW, mode_t};
 
 use crate::mark::{self, Names};
+use crate::outside::passes;
 use crate::paths::{Answer, ask};
 use crate::route::Want;
 use crate::stage::{PATH_ONLY, PATH_ONLY_DIRECTORY, REDIRECTED, stage};
@@ -46,6 +47,24 @@ pub fn retry(errno: c_int) -> bool {
 /// `path` as the real function requires.
 #[inline]
 pub(super) unsafe fn open_at(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    real: impl Fn(c_int, *const c_char, c_int) -> c_int,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        match !writes(flags) && passes(path) {
+            true => real(dirfd, path, flags),
+            false => staged(dirfd, path, flags, real),
+        }
+    }
+}
+
+/// # Safety
+/// As [`open_at`].
+#[inline(never)]
+unsafe fn staged(
     dirfd: c_int,
     path: *const c_char,
     flags: c_int,

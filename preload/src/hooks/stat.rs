@@ -11,6 +11,7 @@ use core::ffi::{c_char, c_int, c_uint};
 use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use pyshm_format::{Entry, Kind, Stat};
 
+use crate::outside::passes;
 use crate::paths::{Answer, ask, bytes, original};
 use crate::route::Want;
 use crate::stage::stage;
@@ -111,6 +112,16 @@ pub(super) unsafe fn stat_at(
     to: *mut libc::stat,
     flags: c_int,
 ) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        if passes(path) { kernel(dirfd, path, to, flags) } else { staged(dirfd, path, to, flags) }
+    }
+}
+
+/// # Safety
+/// As stat.
+#[inline(never)]
+unsafe fn staged(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
     let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
     if flags & !KNOWN_FLAGS != 0 {
         let empty = flags & AT_EMPTY_PATH != 0;
