@@ -39,6 +39,9 @@ def main():
 
     pid, terminal = pty.fork()
     if pid == 0:
+        # As a login shell has them: what a background job of a script is started with ignores them.
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
         os.execvp(options.command[0], options.command)
 
     sent, limit, ended = None, time.monotonic() + 60, None
