@@ -10,9 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use super::build::Stream;
 use super::files::{LastDirectory, Maker, below, file_times};
 use super::space::Room;
+use super::stream::Stream;
 use super::timeline::{self, Phase};
 use super::tree;
 use crate::archive::walk::{Data, Sink, Taken, walk};

@@ -5,7 +5,6 @@
 //! everything stands under a temporary name that goes away with the [`StageBuild`].
 #![forbid(unsafe_code)]
 
-use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,6 +14,7 @@ use pyshm_format::{layout, state};
 use super::adopt::{self, Adoptable, Adoption};
 use super::files::{Files, LastDirectory, Maker};
 use super::holder::Holder;
+use super::stream::Stream;
 use super::timeline::{self, Phase};
 use super::unfinished::Unfinished;
 use super::{
@@ -155,7 +155,7 @@ impl StageBuild {
         length: u64,
         chunks: mpsc::Receiver<Vec<u8>>,
     ) -> Result<Unpacked> {
-        let stream = Stream { bundle, chunks, chunk: Vec::new(), at: 0, left: length };
+        let stream = Stream::new(bundle, chunks, length);
         let (manifest, warning) = match archive {
             Some(archive) => self.unpack_archive(archive, stream)?,
             None => (self.unpack_bundle(length, stream)?, None),
@@ -225,14 +225,14 @@ impl StageBuild {
     fn unpack_bundle(&mut self, length: u64, mut stream: Stream<'_>) -> Result<Manifest> {
         let bundle = stream.bundle;
         let mut start = Vec::new();
-        stream.read(&mut start, head::MAX_BYTES.min(length as usize))?;
+        stream.append(&mut start, head::MAX_BYTES.min(length as usize))?;
         let refused = |reason| Error::bundle(bundle, reason);
         let head = Head::parse(&start).map_err(refused)?;
         let end = Head::len(head.codec) + head.packed as usize;
         let missing = end
             .checked_sub(start.len())
             .ok_or_else(|| refused("its manifest is damaged".into()))?;
-        stream.read(&mut start, missing)?;
+        stream.append(&mut start, missing)?;
         let manifest = reader::manifest_of(&head, &start).map_err(refused)?;
         drop(start);
         self.refuse_overlap(bundle, &manifest.prefixes)?;
@@ -306,71 +306,6 @@ impl StageBuild {
             }
         }
         Ok(())
-    }
-}
-
-/// The bytes of a bundle as they arrive.
-pub(super) struct Stream<'a> {
-    pub bundle: &'a Path,
-    chunks: mpsc::Receiver<Vec<u8>>,
-    chunk: Vec<u8>,
-    at: usize,
-    /// Bytes that are still to come in chunks that were not received.
-    left: u64,
-}
-
-impl Stream<'_> {
-    /// Appends the next `wanted` bytes to `to`.
-    fn read(&mut self, to: &mut Vec<u8>, mut wanted: usize) -> Result<()> {
-        to.reserve_exact(wanted);
-        while wanted > 0 {
-            if self.at == self.chunk.len() {
-                self.receive()?;
-            }
-            let taken = wanted.min(self.chunk.len() - self.at);
-            to.extend_from_slice(&self.chunk[self.at..self.at + taken]);
-            self.at += taken;
-            wanted -= taken;
-        }
-        Ok(())
-    }
-
-    /// Bytes of the whole bundle, before anything was read.
-    pub fn length(&self) -> u64 {
-        self.left
-    }
-
-    fn receive(&mut self) -> Result<()> {
-        // Freed before the next one is waited for: a chunk is much memory.
-        (self.chunk, self.at) = (Vec::new(), 0);
-        let ended = |_| Error::bundle(self.bundle, "it ended early: its reader stopped");
-        self.chunk = self.chunks.recv().map_err(ended)?;
-        self.left = self.left.saturating_sub(self.chunk.len() as u64);
-        Ok(())
-    }
-}
-
-/// To its end: for a tar whose frames nobody has counted.
-impl Read for Stream<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let n = available.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&available[..n]);
-        self.consume(n);
-        Ok(n)
-    }
-}
-
-impl BufRead for Stream<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.chunk.len() && self.left > 0 {
-            self.receive().map_err(io::Error::other)?;
-        }
-        Ok(&self.chunk[self.at..])
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.at += n;
     }
 }
 
@@ -471,7 +406,7 @@ fn unpack_frames(
             let mut packed =
                 writers.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
             packed.clear();
-            stream.read(&mut packed, record.packed as usize)?;
+            stream.append(&mut packed, record.packed as usize)?;
             // It cannot be disconnected while the writers live, and they end after this sender.
             let _ = to_writers.send(Frame { record: *record, start, packed });
             start += u64::from(record.raw);
