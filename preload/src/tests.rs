@@ -96,6 +96,7 @@ fn add(index: &mut IndexBuilder, prefix: u16, path: &Path) {
         target: target.as_os_str().as_bytes(),
         edited: false,
         prefix,
+        bundle: 0,
         xattrs: None,
         stat: Stat { ino: meta.ino(), mode: meta.mode(), size: meta.size(), ..Stat::default() },
     });

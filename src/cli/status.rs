@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -14,15 +14,21 @@ use crate::error::{Error, Result};
 use crate::progress;
 use crate::stage::{Place, Stage};
 
+const AFTER_HELP: &str = "\
+Examples:
+  pyshm status --paths                                   every path, and which bundle brought it
+  pyshm status --paths ~/envs/science/lib --json         those in a directory";
+
 /// `pyshm status`
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Status {
     /// The node-local file system to look in
     #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     root: PathBuf,
-    /// List every path that is answered from a stage, with the bundle that it came from
-    #[arg(long)]
-    paths: bool,
+    /// List every path that is answered from a stage, or those at and below PATH, with the bundle that it came from
+    #[arg(long, value_name = "PATH", num_args = 0..)]
+    paths: Option<Vec<PathBuf>>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -49,7 +55,12 @@ impl Status {
     fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> =
             vec!["status".into(), "--root".into(), self.root.clone().into()];
-        words.extend(self.paths.then(|| "--paths".into()));
+        if let Some(paths) = &self.paths {
+            words.push("--paths".into());
+            let absolute =
+                |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            words.extend(paths.iter().map(|path| absolute(path).into_os_string()));
+        }
         words.extend(self.json.then(|| "--json".into()));
         words
     }
@@ -111,12 +122,23 @@ impl Status {
             info.entries,
             progress::bytes(info.unpacked_bytes)
         );
-        if self.paths {
-            for (path, bundle) in stage.paths()? {
+        if self.paths.is_some() {
+            for (path, bundle) in self.paths_of(stage)? {
                 let _ = writeln!(text, "  {}\t{}", path.display(), bundle.display());
             }
         }
         Ok(())
+    }
+
+    /// Those that were asked for.
+    fn paths_of(&self, stage: &Stage) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let mut paths = stage.paths()?;
+        if let Some(named) = self.paths.as_ref().filter(|named| !named.is_empty()) {
+            let named: Vec<PathBuf> =
+                named.iter().flat_map(|path: &PathBuf| spellings(path)).collect();
+            paths.retain(|(path, _)| named.iter().any(|named| path.starts_with(named)));
+        }
+        Ok(paths)
     }
 
     fn to_json(&self, stage: &Stage) -> Result<Value> {
@@ -128,10 +150,19 @@ impl Status {
             "stage": stage.dir, "in_use": stage.in_use(), "hollow": stage.is_hollow(),
             "info": stage.info().ok(), "answered": answered, "passed": passed,
         });
-        if self.paths && !stage.is_hollow() {
+        if self.paths.is_some() && !stage.is_hollow() {
             let path = |(path, bundle): &(PathBuf, PathBuf)| json!({ "path": path.to_string_lossy(), "bundle": bundle.to_string_lossy() });
-            value["paths"] = stage.paths()?.iter().map(path).collect();
+            value["paths"] = self.paths_of(stage)?.iter().map(path).collect();
         }
         Ok(value)
     }
+}
+
+/// A path as it is written, and as stages know it, where a symbolic link leads there or is the path itself.
+fn spellings(path: &Path) -> Vec<PathBuf> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());
+    let in_parent = parent.zip(absolute.file_name()).map(|(parent, name)| parent.join(name));
+    let real = absolute.canonicalize().ok();
+    [Some(absolute), in_parent, real].into_iter().flatten().collect()
 }

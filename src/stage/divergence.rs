@@ -150,8 +150,11 @@ pub fn compare_with_sources(stage: &Stage) -> Result<Changes> {
     let absent: Vec<bool> = (0..index.prefix_count())
         .map(|n| index.prefix(n).is_none_or(|p| gone(p.canonical)))
         .collect();
-    let records: Vec<Record> = records(stage, &index)?;
-    let record = |e: &Entry<'_>| records.get(e.prefix()).copied().unwrap_or(Record::Whole);
+    let written = stage.info()?.written;
+    let record = |e: &Entry<'_>| match written.get(e.bundle()) {
+        Some(Some(written)) => Record::Tar(*written),
+        _ => Record::Whole,
+    };
     let differs = |e: &Entry<'_>| {
         let now = std::fs::symlink_metadata(to_path(e.path())).ok();
         // One that is gone is a name that is missing in the one above.
@@ -173,7 +176,7 @@ pub fn compare_with_sources(stage: &Stage) -> Result<Changes> {
     }
     for directory in changed {
         let known = names.get(directory.path()).map_or(&[][..], |n| n);
-        if changes.directory(&index, record(directory), directory, known).is_err() {
+        if changes.directory(&index, &record, directory, known).is_err() {
             // It cannot be listed any more: nothing of it is answered from the stage.
             changes.add(Mark::Path, directory.path());
             changes.add(Mark::Subtree, directory.path());
@@ -194,14 +197,14 @@ impl Changes {
     fn directory(
         &mut self,
         index: &Index<'_>,
-        record: Record,
+        record_of: &dyn Fn(&Entry<'_>) -> Record,
         directory: &Entry<'_>,
         known: &[&Entry<'_>],
     ) -> std::io::Result<()> {
         self.add(Mark::Listing, directory.path());
         let path = to_path(directory.path());
         let (then, now) = (directory.stat(), std::fs::symlink_metadata(path)?);
-        if !record.same_access(&then, &now) {
+        if !record_of(directory).same_access(&then, &now) {
             self.add(Mark::Path, directory.path());
         }
         for found in std::fs::read_dir(path)? {
@@ -213,6 +216,8 @@ impl Changes {
         }
         for entry in known {
             let now = std::fs::symlink_metadata(to_path(entry.path())).ok();
+            // Names in one directory may be of several bundles.
+            let record = record_of(entry);
             let is_directory = entry.kind() == Kind::Directory;
             let differs = match &now {
                 // What changed inside it is its own matter.
@@ -277,19 +282,6 @@ impl Record {
         };
         known && self.same_access(then, now) && (now.is_dir() || then.size == now.size())
     }
-}
-
-/// What is recorded of each of the index's prefixes.
-fn records(stage: &Stage, index: &Index<'_>) -> Result<Vec<Record>> {
-    let info = stage.info()?;
-    let written = |prefix: &[u8]| {
-        let number = info.prefixes.iter().position(|p| p.as_os_str().as_bytes() == prefix)?;
-        *info.written.get(*info.brought_by.get(number)?)?
-    };
-    let record = |prefix: &[u8]| written(prefix).map_or(Record::Whole, Record::Tar);
-    Ok((0..index.prefix_count())
-        .map(|n| index.prefix(n).map_or(Record::Whole, |p| record(p.canonical)))
-        .collect())
 }
 
 fn to_path(bytes: &[u8]) -> &Path {

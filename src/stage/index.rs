@@ -23,7 +23,7 @@ pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Ve
     let parent = stage.parent().unwrap_or(stage);
     let flags = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
     let mut builder = IndexBuilder::new(stage.as_os_str().as_encoded_bytes(), flags);
-    for manifest in manifests {
+    for (bundle, manifest) in manifests.iter().enumerate() {
         let mut numbers = Vec::new();
         for prefix in &manifest.prefixes {
             let mode = match prefix.mode {
@@ -67,6 +67,7 @@ pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Ve
                 target,
                 edited: edited.contains(entry.path.as_slice()),
                 prefix,
+                bundle: u16::try_from(bundle).unwrap_or(u16::MAX),
                 xattrs: known.and_then(|x| sets.get(*x.of.get(number)? as usize)).copied(),
                 stat: with_device(&entry.stat, device),
             });

@@ -139,15 +139,9 @@ impl Stage {
         let damaged = |e: pyshm_format::FormatError| std::io::Error::other(e.to_string());
         let index = Index::parse(&bytes).map_err(damaged).map_err(Error::read("stage", &path))?;
         let to_path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
-        let bundle_of = |prefix: &[u8]| {
-            let number = info.prefixes.iter().position(|p| p.as_os_str().as_bytes() == prefix)?;
-            info.bundles.get(*info.brought_by.get(number)?).cloned()
-        };
-        let bundles: Vec<PathBuf> =
-            index.prefixes().map(|p| bundle_of(p.canonical).unwrap_or_default()).collect();
         let entries = (0..index.len()).filter_map(|number| index.entry(number));
         let mut paths: Vec<_> = entries
-            .map(|e| (to_path(e.path()), bundles.get(e.prefix()).cloned().unwrap_or_default()))
+            .map(|e| (to_path(e.path()), info.bundles.get(e.bundle()).cloned().unwrap_or_default()))
             .collect();
         paths.sort();
         Ok(paths)

@@ -28,6 +28,8 @@ pub struct NewEntry<'a> {
     pub edited: bool,
     /// Number of the prefix, as [`IndexBuilder::prefix`] returned it.
     pub prefix: u16,
+    /// Number of the bundle it came from.
+    pub bundle: u16,
     /// Its extended attributes, as [`IndexBuilder::xattrs`] returned them; `None` leaves them to the original.
     pub xattrs: Option<XattrsId>,
     /// The original's attributes, with this node's device number.
@@ -147,6 +149,7 @@ impl IndexBuilder {
             kind: new.kind,
             flags: new.flags | if new.edited { ENTRY_EDITED } else { 0 },
             prefix: new.prefix,
+            bundle: new.bundle,
             stat: new.stat,
         });
     }

@@ -33,7 +33,7 @@ use crate::{FormatError, hash_path, u16_at, u32_at, u64_at};
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 /// The layout's version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Size of the header.
 pub const HEADER_BYTES: usize = 128;
 /// Where the header's check stands.
@@ -460,6 +460,12 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn prefix(&self) -> usize {
         u16_at(self.bytes, 30) as usize
+    }
+
+    /// Number of the bundle it came from.
+    #[must_use]
+    pub fn bundle(&self) -> usize {
+        u16_at(self.bytes, 144) as usize
     }
 
     /// The original's attributes.

@@ -125,7 +125,7 @@ impl Stat {
 /// 24   lengths, u16 each: staged path, target
 /// 28   kind u8, flags u8, number of the prefix u16
 /// 32   the original's attributes
-/// 144  zero
+/// 144  number of the bundle u16, then zero
 /// 152  check u64
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +146,8 @@ pub struct Record {
     pub flags: u8,
     /// Number of the prefix it belongs to.
     pub prefix: u16,
+    /// Number of the bundle it came from.
+    pub bundle: u16,
     /// The original's attributes.
     pub stat: Stat,
 }
@@ -176,6 +178,7 @@ impl Record {
             put(96 + i * 8, &t.sec.to_le_bytes());
             put(128 + i * 4, &t.nsec.to_le_bytes());
         }
+        put(144, &self.bundle.to_le_bytes());
         let proof = check(seed, place, &b[..ENTRY_CHECK]);
         b[ENTRY_CHECK..].copy_from_slice(&proof.to_le_bytes());
         b

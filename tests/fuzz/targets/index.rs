@@ -18,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
             entry.target(),
             entry.stat(),
             entry.prefix(),
+            entry.bundle(),
             entry.has_acl(),
         );
         let _ = entry.xattrs();
