@@ -19,6 +19,7 @@ use super::placement::{Place, Placement};
 use super::{Compression, shown};
 use crate::bundle::Manifest;
 use crate::bundle::frame::Codec;
+use crate::bundle::layer::Layer;
 use crate::bundle::manifest::{self, EntryKind, EntryRecord, EntryStat};
 use crate::bundle::xattr::{VALUE_MAX, XattrSet, Xattrs};
 
@@ -38,6 +39,10 @@ pub struct Catalog {
     set_numbers: HashMap<XattrSet, u32>,
     set_of: Vec<u32>,
     dropped: Option<(u64, String)>,
+    /// What it removes, if it is a layer.
+    layer: Option<Layer>,
+    /// Directories that no member names.
+    unnamed: HashSet<u32>,
 }
 
 /// What became of a member.
@@ -50,9 +55,9 @@ pub struct Added {
 }
 
 impl Catalog {
-    /// Knows the prefix alone.
+    /// Knows the prefix alone; `is_layer` says that members may say what is removed.
     #[must_use]
-    pub fn new(placement: &Placement) -> Self {
+    pub fn new(placement: &Placement, is_layer: bool) -> Self {
         let mut new = Self {
             placement: placement.clone(),
             entries: Vec::new(),
@@ -62,6 +67,8 @@ impl Catalog {
             set_numbers: HashMap::new(),
             set_of: Vec::new(),
             dropped: None,
+            layer: is_layer.then(Layer::default),
+            unnamed: HashSet::from([0]),
         };
         let made_up = || EntryStat {
             ino: new.inode(&placement.prefix.path),
@@ -106,6 +113,9 @@ impl Catalog {
             Place::Above => return Ok(Added::default()),
         };
         manifest::check_path(&path).map_err(|why| why.replace("entry ", "would be "))?;
+        if self.removes(&path)? {
+            return Ok(Added::default());
+        }
         let before = self.entries.len();
         if let Some(known) = self.numbers.get(&path).copied() {
             return self
@@ -152,6 +162,27 @@ impl Catalog {
         Ok(Added { directories: before..made, file })
     }
 
+    /// Takes what stands for something removed, as in the layers of container images: `.wh.NAME` is empty and stands
+    /// beside where NAME was, `.wh..wh..opq` says that nothing is left of its directory.
+    fn removes(&mut self, path: &[u8]) -> Result<bool, String> {
+        let slash = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        let (directory, name) = (&path[..slash], &path[slash + 1..]);
+        let Some(removed) = name.strip_prefix(b".wh.") else { return Ok(false) };
+        let Some(layer) = &mut self.layer else {
+            return Err("says that something is removed, as in the layer of a container image: name what it lies over \
+                        before it, and say --layer behind it"
+                .into());
+        };
+        match removed {
+            b".wh..opq" => layer.opaque.push(ByteBuf::from(directory)),
+            // Notes of the programs that keep them.
+            _ if removed.starts_with(b".wh.") => {}
+            b"" | b"." | b".." => return Err("removes nothing that could be there".into()),
+            _ => layer.gone.push(ByteBuf::from([directory, b"/", removed].concat())),
+        }
+        Ok(true)
+    }
+
     /// A second member of a name.
     fn again(&mut self, known: u32, member: &Member) -> Result<(), String> {
         let entry = &mut self.entries[known as usize];
@@ -159,6 +190,7 @@ impl Catalog {
             return Err("appears twice: make the archive anew, without 'tar -r'".into());
         }
         let ino = entry.stat.ino;
+        self.unnamed.remove(&known);
         let stat = self.stat(member);
         let entry = &mut self.entries[known as usize];
         entry.stat = EntryStat { ino, mode: DIRECTORY | member.mode, size: 4096, ..stat };
@@ -187,7 +219,8 @@ impl Catalog {
                     let parent = parent.to_vec();
                     let ino = self.inode(&parent);
                     let stat = EntryStat { ino, mode: DIRECTORY | 0o755, ..made_up(self.device()) };
-                    self.push(parent, EntryKind::Directory, stat, &no_xattrs());
+                    let number = self.push(parent, EntryKind::Directory, stat, &no_xattrs());
+                    self.unnamed.insert(number);
                 }
             }
         }
@@ -313,6 +346,10 @@ impl Catalog {
             };
             self.entries[number].stat.nlink = links[of];
         }
+        if let Some(layer) = &mut self.layer {
+            // These stay as they are below.
+            layer.implied = self.unnamed.into_iter().collect();
+        }
         let codec = if compression == Compression::Gzip { Codec::Gzip } else { Codec::Zstd };
         Manifest {
             tool: "others".into(),
@@ -322,6 +359,8 @@ impl Catalog {
             entries: self.entries,
             frames: Vec::new(),
             xattrs: Some(Xattrs { sets: self.sets, of: self.set_of }),
+            layer: self.layer,
+            digest: [0; 32],
         }
     }
 }

@@ -88,8 +88,8 @@ impl Data<'_, '_> {
     }
 }
 
-/// Walks the tar that comes from `input`, of a bundle of `length` bytes, and returns it as a manifest with what people
-/// should be warned of.
+/// Walks the tar that comes from `input`, of a bundle of `length` bytes, a layer or all of its prefix, and returns it as a
+/// manifest with what people should be warned of.
 ///
 /// # Errors
 /// [`Error::BadBundle`] for what is wrong with it, and the sink's.
@@ -98,12 +98,13 @@ pub fn walk(
     length: u64,
     compression: Compression,
     placement: &Placement,
+    is_layer: bool,
     input: &mut dyn Read,
     sink: &mut dyn Sink,
 ) -> Result<(Manifest, Option<String>)> {
     let refused = |why| Error::bundle(bundle, why);
     let mut members = Members::new(input);
-    let mut catalog = Catalog::new(placement);
+    let mut catalog = Catalog::new(placement, is_layer);
     sink.directory(catalog.entry(0))?;
     let most = length.saturating_mul(MOST_RATIO).max(RATIO_FROM);
     let mut stored = 0u64;

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::plan::Coming;
+use crate::bundle::manifest::PrefixRecord;
 use crate::error::{Error, Result};
 use crate::run::hold::Hold;
 use crate::run::{cleanup, job};
@@ -124,6 +125,11 @@ impl Node {
     /// Whether it is taken from another stage of this node.
     pub fn adopts(&self, number: usize) -> bool {
         matches!(self.state, State::Building(_)) && self.adoption.has(number)
+    }
+
+    /// The prefixes of the bundle with this number, if a stage here knows them.
+    pub fn prefixes(&self, number: usize) -> &[PrefixRecord] {
+        self.adoption.prefixes(number)
     }
 
     /// The stage that bundles were taken from, as a number (0 where it is not one alone), and bytes of their files.

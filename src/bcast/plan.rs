@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::Cli;
 use super::leaders::Leaders;
 use super::node::Node;
-use crate::bundle::Reader;
-use crate::bundle::manifest::covers;
+use crate::bundle::manifest::{PrefixRecord, covers};
 use crate::bundle::reader::{Archive, Size};
+use crate::bundle::{Reader, stack};
 use crate::error::Result;
 use crate::stage::Runtime;
 
@@ -46,20 +46,55 @@ pub(super) struct Coming {
 pub(super) struct Source {
     /// Of each bundle that was named, if it was opened.
     readers: Vec<Option<Reader>>,
+    /// Of each, what a stage of rank 0's node knows.
+    prefixes: Vec<Vec<PrefixRecord>>,
     pub runtime: Runtime,
 }
 
 impl Source {
-    fn new(cli: &Cli) -> Result<Self> {
-        let readers = cli.bundles.0.iter().map(|_| None).collect();
-        Ok(Self { readers, runtime: Runtime::read()? })
+    fn new(cli: &Cli, node: &Node) -> Result<Self> {
+        let readers: Vec<_> = cli.bundles.0.iter().map(|_| None).collect();
+        let prefixes = (0..readers.len()).map(|number| node.prefixes(number).to_vec()).collect();
+        Ok(Self { readers, prefixes, runtime: Runtime::read()? })
     }
 
-    /// Opens the bundles that are `needed` and not open yet.
-    fn open(&mut self, cli: &Cli, needed: &[u64]) -> Result<()> {
-        for ((reader, bundle), nodes) in self.readers.iter_mut().zip(&cli.bundles.0).zip(needed) {
-            if *nodes > 0 && reader.is_none() {
-                *reader = Some(Reader::open(bundle)?);
+    /// Opens the bundles that are `needed`, and says which of them come.
+    fn open(&mut self, cli: &Cli, needed: &[u64]) -> Result<Vec<Option<Coming>>> {
+        let is_needed = |number: usize| needed.get(number).is_some_and(|nodes| *nodes > 0);
+        self.open_those(cli, |number, _| is_needed(number))?;
+        let mut wanted = vec![true; self.readers.len()];
+        if !cli.interests.is_empty() {
+            let covers = |r: &Reader| covers(r.prefixes(), &cli.interests);
+            if !self.readers.iter().flatten().all(covers) {
+                // Whether one is wanted that covers nothing by itself, all of them decide.
+                self.open_those(cli, |_, known| known.is_empty())?;
+            }
+            let readers = self.readers.iter().zip(&self.prefixes);
+            let prefixes: Vec<&[PrefixRecord]> =
+                readers.map(|(r, known)| r.as_ref().map_or(&known[..], Reader::prefixes)).collect();
+            wanted = stack::wanted(&prefixes, &cli.interests);
+        }
+        let coming = |(number, reader): (usize, &Option<Reader>)| {
+            let r = reader.as_ref().filter(|_| wanted[number] && is_needed(number))?;
+            Some(Coming {
+                name: r.path().to_path_buf(),
+                length: r.len(),
+                size: r.size(),
+                archive: r.archive().cloned(),
+            })
+        };
+        Ok(self.readers.iter().enumerate().map(coming).collect())
+    }
+
+    /// Opens those of the bundles that are not open yet.
+    fn open_those(
+        &mut self,
+        cli: &Cli,
+        which: impl Fn(usize, &[PrefixRecord]) -> bool,
+    ) -> Result<()> {
+        for (number, reader) in self.readers.iter_mut().enumerate() {
+            if reader.is_none() && which(number, &self.prefixes[number]) {
+                *reader = Some(Reader::open(&cli.bundles.0[number])?);
             }
         }
         Ok(())
@@ -73,19 +108,7 @@ impl Source {
     /// Opens a bundle that every node had, and one could not take; `None` where it cannot be opened either.
     pub fn late(&mut self, cli: &Cli, number: usize) -> Option<Coming> {
         let needed: Vec<u64> = (0..self.readers.len()).map(|n| u64::from(n == number)).collect();
-        self.open(cli, &needed).ok()?;
-        self.coming(cli).into_iter().nth(number)?
-    }
-
-    fn coming(&self, cli: &Cli) -> Vec<Option<Coming>> {
-        let wanted = |r: &&Reader| cli.interests.is_empty() || covers(r.prefixes(), &cli.interests);
-        let coming = |r: &Reader| Coming {
-            name: r.path().to_path_buf(),
-            length: r.len(),
-            size: r.size(),
-            archive: r.archive().cloned(),
-        };
-        self.readers.iter().map(|r| r.as_ref().filter(wanted).map(coming)).collect()
+        self.open(cli, &needed).ok()?.into_iter().nth(number)?
     }
 }
 
@@ -96,7 +119,7 @@ pub(super) fn decide(
     node: &mut Node,
 ) -> Result<(Plan, Result<Option<Source>>)> {
     let bundles = cli.bundles.0.len();
-    let mut source = Ok(None);
+    let (mut source, mut coming) = (Ok(None), Vec::new());
     // Twice at most: a node gives up what it would take from its stages once.
     loop {
         let mine = (0..bundles).flat_map(|n| [node.needs(n), node.adopts(n)].map(u64::from));
@@ -106,15 +129,15 @@ pub(super) fn decide(
         let all_have_it = have_it == leaders.count() as u64;
         if leaders.is_root() && !all_have_it {
             source = source.and_then(|known: Option<Source>| {
-                let mut source = known.map_or_else(|| Source::new(cli), Ok)?;
-                source.open(cli, &needed)?;
+                let mut source = known.map_or_else(|| Source::new(cli, node), Ok)?;
+                coming = source.open(cli, &needed)?;
                 Ok(Some(source))
             });
         }
         let plan = leaders.share(leaders.is_root().then(|| match &source {
             _ if all_have_it => Plan::Reuse,
-            Ok(Some(source)) => {
-                let coming = source.coming(cli);
+            Ok(Some(_)) => {
+                let coming = std::mem::take(&mut coming);
                 let any = adopted.iter().any(|n| *n > 0) || coming.iter().any(Option::is_some);
                 if any { Plan::Deliver(coming) } else { Plan::Nothing }
             }

@@ -5,7 +5,8 @@
 //! never leave the tree, nor write through a symbolic link.
 //!
 //! Its bytes are `PYSHMMF1`, the version as a little-endian `u32`, and the structure in postcard's wire format; since
-//! version 2 the extended attributes follow. A bundle of version 1 is read as one that knows of none.
+//! version 2 the extended attributes follow. A bundle of version 1 is read as one that knows of none. Version 3 is that of
+//! layers: what makes it one follows at the end. Whole bundles are written as version 2.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::layer::Layer;
 use super::xattr::Xattrs;
 use super::{frame, walk};
 use crate::error::{Error, Result};
@@ -23,7 +25,9 @@ use crate::error::{Error, Result};
 /// The first bytes of a manifest.
 pub const MAGIC: [u8; 8] = *b"PYSHMMF1";
 /// Version of the structure.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
+/// The last one that knows no layers.
+const VERSION_WHOLE: u32 = 2;
 /// Name of the manifest's tar member.
 pub const MEMBER: &str = ".pyshm/manifest";
 /// The longest path that Linux takes, with its NUL.
@@ -50,6 +54,12 @@ pub struct Manifest {
     /// The entries' extended attributes; `None` where they were not recorded.
     #[serde(skip)]
     pub xattrs: Option<Xattrs>,
+    /// What makes it a layer; `None` for a whole bundle.
+    #[serde(skip)]
+    pub layer: Option<Layer>,
+    /// blake3 of the bytes it was read from: what a layer over it names. Zero where it was made up.
+    #[serde(skip)]
+    pub digest: [u8; 32],
 }
 
 /// What a path that the bundle does not know means.
@@ -105,6 +115,8 @@ pub enum EntryKind {
     Symlink(ByteBuf),
     /// A socket, fifo or device: known, not staged.
     Other,
+    /// A regular file of a layer whose data is what lies below it under the same path.
+    Below,
 }
 
 /// `lstat` of the original. Times are seconds and nanoseconds.
@@ -177,9 +189,14 @@ impl Manifest {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.layer.is_some() { VERSION } else { VERSION_WHOLE };
+        bytes.extend_from_slice(&version.to_le_bytes());
         postcard::to_extend(self, bytes)
             .and_then(|bytes| postcard::to_extend(&self.xattrs, bytes))
+            .and_then(|bytes| match &self.layer {
+                Some(layer) => postcard::to_extend(layer, bytes),
+                None => Ok(bytes),
+            })
             .expect("a manifest has only types that postcard writes")
     }
 
@@ -204,9 +221,14 @@ impl Manifest {
         let damaged = |e| format!("its manifest is damaged ({e})");
         let (mut manifest, rest): (Self, _) = postcard::take_from_bytes(body).map_err(damaged)?;
         if version > 1 {
-            manifest.xattrs = postcard::from_bytes(rest).map_err(damaged)?;
+            let (xattrs, rest) = postcard::take_from_bytes(rest).map_err(damaged)?;
+            manifest.xattrs = xattrs;
+            if version > VERSION_WHOLE {
+                manifest.layer = Some(postcard::from_bytes(rest).map_err(damaged)?);
+            }
         }
         manifest.check_tree()?;
+        manifest.digest = *blake3::hash(bytes).as_bytes();
         Ok(manifest)
     }
 
@@ -241,6 +263,9 @@ impl Manifest {
     pub(crate) fn check_tree(&self) -> Result<(), String> {
         if let Some(xattrs) = &self.xattrs {
             xattrs.check(self.entries.len())?;
+        }
+        if let Some(layer) = &self.layer {
+            layer.check(self)?;
         }
         for prefix in &self.prefixes {
             for path in prefix.spellings() {
@@ -279,7 +304,10 @@ impl Manifest {
             match &entry.kind {
                 EntryKind::HardLink(to) => {
                     let target = self.entries[..number].get(*to as usize);
-                    if !target.is_some_and(|t| matches!(t.kind, EntryKind::File { .. })) {
+                    let is_file = |t: &EntryRecord| {
+                        matches!(t.kind, EntryKind::File { .. } | EntryKind::Below)
+                    };
+                    if !target.is_some_and(is_file) {
                         return Err(format!(
                             "entry {} is a hard link to what is no file of the bundle",
                             shown()
@@ -293,6 +321,9 @@ impl Manifest {
                         "entry {} is a symbolic link with an impossible target",
                         shown()
                     ));
+                }
+                EntryKind::Below if self.layer.is_none() => {
+                    return Err(format!("entry {} has no data", shown()));
                 }
                 _ => {}
             }
@@ -328,18 +359,7 @@ impl Manifest {
     /// # Errors
     /// [`Error::NoInput`] when a prefix cannot be read.
     pub fn changed(&self) -> Result<Option<PathBuf>> {
-        let mut known: HashMap<&[u8], &EntryRecord> =
-            self.entries.iter().map(|e| (e.path.as_slice(), e)).collect();
-        for prefix in &self.prefixes {
-            for found in walk::walk(prefix.path()) {
-                let found = found?;
-                match known.remove(found.path.as_os_str().as_bytes()) {
-                    Some(entry) if same(&entry.stat, &found.stat) => {}
-                    _ => return Ok(Some(found.path)),
-                }
-            }
-        }
-        Ok(known.values().map(|e| e.path().to_path_buf()).min())
+        changed(&self.prefixes, self.entries.iter().map(|e| (e.path(), &e.stat)).collect())
     }
 
     /// Keeps a copy of the manifest in a file of its own.
@@ -358,6 +378,36 @@ impl Manifest {
         let bytes = std::fs::read(path).map_err(Error::read("manifest", path))?;
         Self::parse(&bytes).map_err(|reason| Error::bundle(path, reason))
     }
+}
+
+/// The first path below `prefixes` that is not as `known` says.
+pub(super) fn changed(
+    prefixes: &[PrefixRecord],
+    mut known: HashMap<&Path, &EntryStat>,
+) -> Result<Option<PathBuf>> {
+    for prefix in prefixes {
+        for found in walk::walk(prefix.path()) {
+            let found = found?;
+            match known.remove(found.path.as_path()) {
+                Some(stat) if same(stat, &found.stat) => {}
+                _ => return Ok(Some(found.path)),
+            }
+        }
+    }
+    Ok(known.into_keys().min().map(Path::to_path_buf))
+}
+
+/// Whether an absolute path is `top` or lies below it.
+pub(crate) fn at_or_below(path: &[u8], top: &[u8]) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+/// Whether a prefix of one lies at, above or below one of the other.
+pub(crate) fn overlap(one: &[PrefixRecord], other: &[PrefixRecord]) -> bool {
+    let meets = |a: &PrefixRecord, b: &PrefixRecord| {
+        at_or_below(&a.path, &b.path) || at_or_below(&b.path, &a.path)
+    };
+    one.iter().any(|a| other.iter().any(|b| meets(a, b)))
 }
 
 /// Whether one of `paths` lies at or below one of `prefixes`, in any spelling.

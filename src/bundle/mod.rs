@@ -14,14 +14,18 @@
 
 pub mod frame;
 pub mod head;
+pub mod layer;
 pub mod manifest;
 pub mod named;
 mod pack;
+mod pack_layer;
 pub(crate) mod reader;
+pub mod stack;
 pub(crate) mod walk;
 pub mod xattr;
 
 pub use manifest::{Manifest, Mode};
 pub use named::{Named, NamedBundles};
-pub use pack::{PackOptions, PackReport, PrefixSpec, pack};
+pub use pack::{PackOptions, PackReport, PrefixSpec, pack, pack_over};
 pub use reader::{Content, Reader};
+pub use stack::Stack;

@@ -14,13 +14,16 @@ pub struct Named {
     pub path: PathBuf,
     /// The prefix.
     pub prefix: Option<PathBuf>,
+    /// It only says what changed since the bundles before it.
+    #[serde(default)]
+    pub layer: bool,
 }
 
 impl Named {
     /// A bundle of ours.
     #[must_use]
     pub fn file(path: &Path) -> Self {
-        Self { path: path.to_path_buf(), prefix: None }
+        Self { path: path.to_path_buf(), ..Self::default() }
     }
 }
 
@@ -30,12 +33,17 @@ pub struct NamedBundles(pub Vec<Named>);
 
 const BUNDLE: &str = "bundle";
 const PREFIX: &str = "prefix";
+const LAYER: &str = "layer";
 
 impl Args for NamedBundles {
     fn augment_args(command: Command) -> Command {
         let path = || Arg::new("").value_parser(value_parser!(PathBuf)).action(ArgAction::Append);
         let bundle = path().id(BUNDLE).short('b').long(BUNDLE).value_name("FILE");
         let prefix = path().id(PREFIX).long(PREFIX).value_name("DIR").requires(BUNDLE);
+        // Not a plain flag, whose places on the line are not known.
+        let layer = Arg::new(LAYER).long(LAYER).action(ArgAction::Append).requires(BUNDLE);
+        let layer =
+            layer.num_args(0).default_missing_value("true").value_parser(value_parser!(bool));
         command
             .arg(bundle.help(
                 "A bundle, or any tar, plain or compressed by gzip or zstd (then with --prefix); may be given several times",
@@ -43,6 +51,10 @@ impl Args for NamedBundles {
             .arg(prefix.help(
                 "Where the members of the tar of the -b before belong, if pyshm did not make it: what it was packed from, \
                  or what 'conda-pack --dest-prefix' was told",
+            ))
+            .arg(layer.help(
+                "The tar of the -b before only holds what changed since the bundles before it, and '.wh.NAME' for what is \
+                 gone, as the layers of container images",
             ))
     }
 
@@ -58,7 +70,7 @@ impl FromArgMatches for NamedBundles {
             matches.indices_of(id).into_iter().flatten().zip(values).collect()
         };
         let mut named: Vec<(usize, Named)> =
-            all(BUNDLE).into_iter().map(|(at, path)| (at, Named { path, prefix: None })).collect();
+            all(BUNDLE).into_iter().map(|(at, path)| (at, Named::file(&path))).collect();
         for (at, prefix) in all(PREFIX) {
             let before = named.iter_mut().rev().find(|(bundle, _)| *bundle < at);
             match before {
@@ -68,6 +80,15 @@ impl FromArgMatches for NamedBundles {
                         "--prefix {} belongs to no bundle: write it behind its -b FILE\n",
                         prefix.display()
                     );
+                    return Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, text));
+                }
+            }
+        }
+        for at in matches.indices_of(LAYER).into_iter().flatten() {
+            match named.iter_mut().rev().find(|(bundle, _)| *bundle < at) {
+                Some((_, bundle)) => bundle.layer = true,
+                None => {
+                    let text = "--layer belongs to no bundle: write it behind its -b FILE\n";
                     return Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, text));
                 }
             }
@@ -98,6 +119,10 @@ mod tests {
         let shown: Vec<_> =
             named.iter().map(|n| n.prefix.as_deref().map(Path::to_path_buf)).collect();
         assert_eq!(shown, [None, Some("/p".into()), Some("/q".into())]);
+        let named =
+            parse(&["-b", "a", "-b", "b", "--layer", "-b", "c", "--prefix", "/p", "--layer"]);
+        assert_eq!(named.unwrap().iter().map(|n| n.layer).collect::<Vec<_>>(), [false, true, true]);
+        assert!(parse(&["--layer", "-b", "a"]).is_err());
         assert!(parse(&["--prefix", "/p", "-b", "a"]).is_err());
         assert!(parse(&["-b", "a", "--prefix", "/p", "--prefix", "/q"]).is_err());
         assert!(parse(&["--prefix", "/p"]).is_err());

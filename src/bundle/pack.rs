@@ -20,6 +20,7 @@ use serde_bytes::ByteBuf;
 use super::frame::{Codec, Cutter};
 use super::head::Head;
 use super::manifest::{self, EntryKind, EntryRecord, FrameRecord, Manifest, Mode, PrefixRecord};
+use super::pack_layer::{Below, Take};
 use super::walk::{self, Found};
 use super::xattr::{Collector, Xattrs};
 use crate::error::{Error, Result};
@@ -65,6 +66,19 @@ pub struct PackReport {
 /// [`Error::NoInput`] for a prefix that cannot be read, [`Error::TryAgain`] when it changes meanwhile,
 /// [`Error::CannotWrite`] for the output, [`Error::Usage`] for another ending.
 pub fn pack(prefixes: &[PrefixSpec], output: &Path, options: &PackOptions) -> Result<PackReport> {
+    pack_over(prefixes, &[], output, options)
+}
+
+/// The same as a layer: only what changed since the bundles `over`, the lowest first; a whole bundle if there are none.
+///
+/// # Errors
+/// As [`pack`]; [`Error::Usage`] when a prefix lies in none of theirs.
+pub fn pack_over(
+    prefixes: &[PrefixSpec],
+    over: &[PathBuf],
+    output: &Path,
+    options: &PackOptions,
+) -> Result<PackReport> {
     let begun = Instant::now();
     let codec = codec_of(output)?;
     let level = options.level.unwrap_or(codec.default_level());
@@ -75,9 +89,21 @@ pub fn pack(prefixes: &[PrefixSpec], output: &Path, options: &PackOptions) -> Re
             output.display()
         )));
     }
-    let prefixes = resolve(prefixes)?;
+    let mut prefixes = resolve(prefixes)?;
+    let below = (!over.is_empty()).then(|| Below::open(over)).transpose()?;
+    below.as_ref().map_or(Ok(()), |below| below.inherit(&mut prefixes))?;
     let found = prefixes.iter().flat_map(|p| walk::walk(p.path())).collect::<Result<Vec<_>>>()?;
-    let raw_bytes = found.iter().filter(|f| f.kind.is_file()).map(|f| f.stat.size).sum();
+    let compared = below.map(|below| below.compare(&prefixes, &found));
+    let (takes, mut layer) =
+        compared.map_or_else(|| (vec![Take::Whole; found.len()], None), |(t, l)| (t, Some(l)));
+    let taken: Vec<(&Found, Take)> =
+        found.iter().zip(takes).filter(|(_, take)| *take != Take::Not).collect();
+    let has_data = |(f, take): &&(&Found, Take)| f.kind.is_file() && *take == Take::Whole;
+    let raw_bytes = taken.iter().filter(has_data).map(|(f, _)| f.stat.size).sum();
+    if let Some(layer) = &mut layer {
+        let implied = taken.iter().enumerate().filter(|(_, (_, take))| *take == Take::Implied);
+        layer.implied = implied.map(|(number, _)| number as u32).collect();
+    }
 
     let temporary = Temporary::beside(output)?;
     let bar = if options.quiet {
@@ -85,14 +111,23 @@ pub fn pack(prefixes: &[PrefixSpec], output: &Path, options: &PackOptions) -> Re
     } else {
         progress::byte_bar("packing", raw_bytes)
     };
-    let (entries, xattrs, frames) = write_frames(&found, &temporary.frames, codec, level, &bar)?;
+    let (entries, xattrs, frames) = write_frames(&taken, &temporary.frames, codec, level, &bar)?;
     bar.finish_and_clear();
 
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let tool = concat!("pyshm ", env!("CARGO_PKG_VERSION")).to_string();
     let xattrs = Some(xattrs);
-    let manifest = Manifest { tool, created, codec, prefixes, entries, frames, xattrs };
-    if let Some(path) = manifest.changed()? {
+    let digest = [0; 32];
+    let manifest =
+        Manifest { tool, created, codec, prefixes, entries, frames, xattrs, layer, digest };
+    let changed = match &manifest.layer {
+        None => manifest.changed()?,
+        Some(_) => {
+            let known = found.iter().map(|f| (f.path.as_path(), &f.stat)).collect();
+            manifest::changed(&manifest.prefixes, known)?
+        }
+    };
+    if let Some(path) = changed {
         return Err(changed_meanwhile(&path));
     }
     let bundle_bytes = temporary.assemble(&manifest, level, output)?;
@@ -156,7 +191,7 @@ fn changed_meanwhile(path: &Path) -> Error {
 
 /// Writes all frames to `file` and returns the entries, their extended attributes and the frames of the manifest.
 fn write_frames(
-    found: &[Found],
+    found: &[(&Found, Take)],
     file: &File,
     codec: Codec,
     level: i32,
@@ -237,7 +272,7 @@ fn write_in_order(
 
 /// Writes the tar stream behind the manifest's member.
 fn write_tar<F>(
-    found: &[Found],
+    found: &[(&Found, Take)],
     cutter: &mut Cutter<F>,
     bar: &ProgressBar,
 ) -> Result<(Vec<EntryRecord>, Xattrs)>
@@ -249,7 +284,7 @@ where
     let mut entries: Vec<EntryRecord> = Vec::with_capacity(found.len());
     let mut tar = tar::Builder::new(cutter);
     let sink = |cause| Error::System { what: "write the bundle's frames".into(), cause };
-    for item in found {
+    for (item, take) in found {
         let mut header = header(item);
         let member = item.path.strip_prefix("/").unwrap_or(&item.path);
         let mut stat = item.stat;
@@ -274,7 +309,10 @@ where
             tar.append_link(&mut header, member, &target).map_err(sink)?;
             EntryKind::HardLink(*first)
         } else {
-            let kind = append_file(item, &mut header, member, &mut tar, bar)?;
+            let kind = match take {
+                Take::Kept => EntryKind::Below,
+                _ => append_file(item, &mut header, member, &mut tar, bar)?,
+            };
             if stat.nlink > 1 && kind != EntryKind::Remote {
                 first_names.insert((stat.dev, stat.ino), entries.len() as u32);
             }

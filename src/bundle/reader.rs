@@ -37,6 +37,8 @@ pub struct Archive {
     pub compression: Compression,
     /// Where its members belong.
     pub placement: Placement,
+    /// It only says what changed since the bundles before it.
+    pub layer: bool,
     /// When the file was written, seconds and nanoseconds: what changed later is not in it.
     pub written: (i64, i64),
 }
@@ -120,6 +122,12 @@ impl Reader {
                     prefix.display()
                 )));
             }
+            if named.layer && manifest.layer.is_none() {
+                return Err(refused(
+                    "it is no layer: make one with 'pyshm bundle env --over', or leave --layer out"
+                        .into(),
+                ));
+            }
             Content::Bundle(manifest)
         } else {
             start.reserve_exact(LOOK.min(length) as usize);
@@ -137,7 +145,7 @@ impl Reader {
             placement.look(&mut Members::new(&mut *tar));
             drop(tar);
             let written = (metadata.mtime(), metadata.mtime_nsec());
-            Content::Archive(Archive { compression, placement, written })
+            Content::Archive(Archive { compression, placement, layer: named.layer, written })
         };
         Ok(Self { path: path.clone(), file, length, content, start, given: 0 })
     }
@@ -200,7 +208,8 @@ impl Reader {
         let input = BufReader::new(io::Cursor::new(start).chain(rest));
         let mut tar =
             archive.compression.decoder(input).map_err(Error::read("bundle", &self.path))?;
-        walk(&self.path, self.length, archive.compression, &archive.placement, &mut *tar, sink)
+        let (compression, layer) = (archive.compression, archive.layer);
+        walk(&self.path, self.length, compression, &archive.placement, layer, &mut *tar, sink)
     }
 
     /// Bytes of the whole file.

@@ -9,8 +9,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::print_json;
 use crate::archive::walk::Digests;
+use crate::bundle::layer::Layer;
 use crate::bundle::manifest::EntryKind;
-use crate::bundle::{Content, Manifest, Mode, Named, PackOptions, PrefixSpec, Reader, pack};
+use crate::bundle::{Content, Manifest, Mode, Named, PackOptions, PrefixSpec, Reader, pack_over};
 use crate::error::{Error, Result};
 use crate::run::cleanup;
 use crate::{progress, python};
@@ -22,14 +23,26 @@ pub enum BundleCommand {
     Env(Env),
 }
 
+const AFTER_HELP: &str = "\
+Examples:
+  pyshm bundle env ~/envs/science -o science.tar.zst     all of it
+  pip install …                                          then only what that has changed, for all later jobs:
+  pyshm bundle env ~/envs/science --over science.tar.zst -o more.tar.zst
+  pyshm-run -b science.tar.zst -b more.tar.zst mpiexec -n 64 python app.py";
+
 /// `pyshm bundle env`
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct Env {
     /// The environment's directory (sys.prefix)
     prefix: PathBuf,
     /// The bundle to write; its ending says how: .tar.zst or .tar.gz
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Pack a layer: only what changed since this bundle, which is then named before it; may be given several times, the
+    /// lowest first
+    #[arg(long, value_name = "FILE", conflicts_with = "mode")]
+    over: Vec<PathBuf>,
     /// Compression level (zstd: 1 to 22, 3 unless given; gzip: 0 to 9, 6)
     #[arg(long, value_name = "N")]
     level: Option<i32>,
@@ -77,19 +90,21 @@ impl Env {
         if let Some(base) = python::base_of(&self.prefix)? {
             prefixes.push(PrefixSpec { path: base, mode });
         }
-        let report =
-            pack(&prefixes, &self.output, &PackOptions { level: self.level, quiet: self.quiet })?;
+        let options = PackOptions { level: self.level, quiet: self.quiet };
+        let report = pack_over(&prefixes, &self.over, &self.output, &options)?;
         if self.json {
             let value = json!({
                 "bundle": self.output, "prefixes": prefixes_of(&report.manifest), "entries": report.entries,
-                "raw_bytes": report.raw_bytes, "bundle_bytes": report.bundle_bytes, "seconds": report.seconds,
+                "layer": report.manifest.layer.as_ref().map(layer_json), "raw_bytes": report.raw_bytes, "bundle_bytes": report.bundle_bytes, "seconds": report.seconds,
             });
             print_json(&value)?;
         } else if !self.quiet {
+            let gone = report.manifest.layer.as_ref().map_or(0, |layer| layer.gone.len());
             print_line!(
-                "{}: {} paths, {} packed into {} in {:.1} s",
+                "{}: {} paths{}, {} packed into {} in {:.1} s",
                 self.output.display(),
                 report.entries,
+                if gone > 0 { format!(", {gone} removed") } else { String::new() },
                 progress::bytes(report.raw_bytes),
                 progress::bytes(report.bundle_bytes),
                 report.seconds
@@ -107,6 +122,9 @@ pub struct Inspect {
     /// Where the members of a tar belong that pyshm did not make
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
+    /// It is a layer of a container image, or made like one
+    #[arg(long, requires = "prefix")]
+    layer: bool,
     /// List every path as well
     #[arg(long)]
     entries: bool,
@@ -117,8 +135,11 @@ pub struct Inspect {
 
 impl Inspect {
     pub(super) fn run(self) -> Result<()> {
-        let reader =
-            Reader::open(&Named { path: self.bundle.clone(), prefix: self.prefix.clone() })?;
+        let reader = Reader::open(&Named {
+            path: self.bundle.clone(),
+            prefix: self.prefix.clone(),
+            layer: self.layer,
+        })?;
         let length = reader.len();
         let compression = reader.archive().map(|archive| archive.compression);
         let manifest = match reader.content() {
@@ -137,7 +158,9 @@ impl Inspect {
         let count = |what: fn(&EntryKind) -> bool| {
             manifest.entries.iter().filter(|e| what(&e.kind)).count()
         };
-        let files = count(|k| matches!(k, EntryKind::File { .. } | EntryKind::HardLink(_)));
+        let files = count(|k| {
+            matches!(k, EntryKind::File { .. } | EntryKind::HardLink(_) | EntryKind::Below)
+        });
         let directories = count(|k| matches!(k, EntryKind::Directory));
         let links = count(|k| matches!(k, EntryKind::Symlink(_)));
         let remote = count(|k| matches!(k, EntryKind::Remote | EntryKind::Other));
@@ -149,6 +172,9 @@ impl Inspect {
                 "symlinks": links, "not_bundled": remote, "bundle_bytes": length,
                 "unpacked_bytes": manifest.unpacked_bytes(), "frames": manifest.frames.len(),
             });
+            if let Some(layer) = &manifest.layer {
+                value["layer"] = layer_json(layer);
+            }
             if self.entries {
                 value["entries"] = manifest.entries.iter().map(entry_json).collect();
             }
@@ -161,6 +187,12 @@ impl Inspect {
                 shown["path"].as_str().unwrap_or_default(),
                 record.mode
             );
+        }
+        if let Some(layer) = &manifest.layer {
+            print_line!("  a layer over {}", layer.names());
+            let kept = count(|k| matches!(k, EntryKind::Below));
+            print_line!("  removed      {}", layer.gone.len() + layer.opaque.len());
+            print_line!("  data below   {kept} (only their attributes changed)");
         }
         print_line!("  files        {files}");
         print_line!("  directories  {directories}");
@@ -183,9 +215,27 @@ impl Inspect {
                     crate::archive::shown(&entry.path)
                 );
             }
+            let layer = manifest.layer.as_ref();
+            for path in layer.iter().flat_map(|l| &l.gone) {
+                print_line!("removed             {}", crate::archive::shown(path));
+            }
+            for path in layer.iter().flat_map(|l| &l.opaque) {
+                print_line!("removed             {}/*", crate::archive::shown(path));
+            }
         }
         Ok(())
     }
+}
+
+fn layer_json(layer: &Layer) -> serde_json::Value {
+    let hex = |digest: &[u8; 32]| blake3::Hash::from_bytes(*digest).to_hex().to_string();
+    let over: Vec<_> = (layer.over.iter())
+        .map(|over| json!({ "name": over.name, "manifest": hex(&over.digest) }))
+        .collect();
+    let shown = |paths: &[serde_bytes::ByteBuf]| -> Vec<String> {
+        paths.iter().map(|path| crate::archive::shown(path)).collect()
+    };
+    json!({ "over": over, "removed": shown(&layer.gone), "emptied": shown(&layer.opaque) })
 }
 
 fn prefixes_of(manifest: &Manifest) -> Vec<serde_json::Value> {
@@ -203,6 +253,7 @@ fn entry_json(entry: &crate::bundle::manifest::EntryRecord) -> serde_json::Value
             ("file", None, Some(blake3::Hash::from_bytes(*digest).to_hex().to_string()))
         }
         EntryKind::Remote => ("remote", None, None),
+        EntryKind::Below => ("attributes", None, None),
         EntryKind::HardLink(_) => ("hard link", None, None),
         EntryKind::Symlink(target) => {
             ("symlink", Some(String::from_utf8_lossy(target).into_owned()), None)

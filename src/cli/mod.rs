@@ -18,9 +18,12 @@ use crate::settings;
 const AFTER_HELP: &str = "\
 Examples:
   pyshm bundle env ~/envs/science -o science.tar.zst   pack an environment
+  pyshm bundle env ~/envs/science --over science.tar.zst -o more.tar.zst
+                                                       a layer: only what changed since
   pyshm inspect science.tar.zst                        what is in it
   pyshm stage -b science.tar.zst                       stage it on this node, print where
   pyshm stage -b any.tar.gz --prefix ~/envs/science    a tar that pyshm did not make
+  pyshm stage -b science.tar.zst -b more.tar.zst       a bundle and a layer over it
   pyshm verify -b science.tar.zst                      is it whole, and still what the prefix is?
   pyshm status                                         what is staged here
   pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job

@@ -12,9 +12,11 @@ use crate::bundle::NamedBundles;
 use crate::error::{Error, Result};
 use crate::settings;
 use crate::stage::{Place, Stage, StageId};
-use crate::verify::{Difference, View, alone, compare, of_bundle, of_source, of_stage};
+use crate::verify::{Difference, View, alone, compare, of_bundles, of_source, of_stage};
 
 const AFTER_HELP: &str = "\
+Several bundles are taken together, each over those before it, as they are staged; a layer needs what it lies over.
+
 A bundle alone is compared with its own manifest, by reading all of its data, and with the tree that it was made from. \
 Compared are type, mode, owner, link target, time of modification, size, and blake3 of the data of every file. Data \
 that a side does not hold is left out, and so is what a tar does not record. One line for each difference says the \
@@ -23,6 +25,7 @@ path, what differs, and how.
 Examples:
   pyshm verify -b science.tar.zst                        is the bundle whole, and still what the prefix is?
   pyshm verify -b science.tar.zst --stage                is what was staged here what the bundle holds?
+  pyshm verify -b science.tar.zst -b more.tar.zst        the same for a layer over it
   pyshm verify --stage 0123456789abcdef --source         is a stage still what the prefix is?
   pyshm verify -b env.tar.gz --prefix ~/envs/science     the same for a tar that pyshm did not make
   pyshm verify -b science.tar.zst --json | jq .equal
@@ -66,13 +69,7 @@ impl Verify {
 
     fn differences(&self) -> Result<Vec<Difference>> {
         let mut sides = Vec::new();
-        for bundle in &self.bundles.0 {
-            let view = of_bundle(bundle, self.quiet)?;
-            match sides.first_mut() {
-                Some(first) => merge(first, view),
-                None => sides.push(view),
-            }
-        }
+        sides.extend(of_bundles(&self.bundles.0, self.quiet)?);
         if let Some(dir) = self.stage_dir()? {
             sides.push(of_stage(&dir, self.quiet)?);
         }
@@ -132,12 +129,4 @@ impl Verify {
         place.tidy();
         Ok(Some(dir))
     }
-}
-
-/// Several bundles are one side.
-fn merge(first: &mut View, more: View) {
-    first.paths.extend(more.paths);
-    first.prefixes.extend(more.prefixes);
-    first.strays.extend(more.strays);
-    first.no_modes |= more.no_modes;
 }

@@ -47,7 +47,8 @@ pub fn choose(
 fn explicit(named: &[Named], program: Option<&Path>) -> Result<Chosen> {
     let path = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
     let absolute = |named: &Named| -> Result<Named> {
-        Ok(Named { path: path(&named.path)?, prefix: named.prefix.as_ref().map(path).transpose()? })
+        let prefix = named.prefix.as_ref().map(path).transpose()?;
+        Ok(Named { path: path(&named.path)?, prefix, layer: named.layer })
     };
     let bundles = named.iter().map(absolute).collect::<Result<Vec<_>>>()?;
     let interests = interests(program);
@@ -90,7 +91,7 @@ fn automatic(
     for prefix in prefixes {
         let cached = cache::ensure(&prefix, false, say)?;
         unpacked += cached.manifest.unpacked_bytes();
-        bundles.push(Named { path: cached.bundle, prefix: None });
+        bundles.push(Named::file(&cached.bundle));
         uses.push(cached.using);
     }
     if let Some(why) = pays::decline(unpacked, pays::serial_read()?, ranks) {

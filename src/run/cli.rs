@@ -15,11 +15,14 @@ Examples:
   pyshm-run -b env.tar.zst srun -n 4096 python app.py   with a bundle made by 'pyshm bundle env'
   pyshm-run -b env.tar.gz --prefix ~/envs/science mpiexec -n 64 python app.py
                                                         with a tar of that directory, whoever made it
+  pyshm-run -b env.tar.zst -b more.tar.zst srun -n 64 python app.py
+                                                        and what changed since, 'pyshm bundle env --over env.tar.zst'
   pyshm-run python app.py                               on this node, without MPI
   mpiexec -n 8 pyshm-run python app.py                  each node stages by itself
 
 Of the bundles that are named, those that cover neither the program nor anything in PATH, PYTHONPATH, VIRTUAL_ENV or \
-CONDA_PREFIX are left out.
+CONDA_PREFIX, nor lie over one that does, are left out. Later ones win: a bundle replaces all that earlier ones have at and \
+below its prefix; a layer only what it says.
 
 COMMAND's first word decides: a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) gets one \
 staging process on each of its nodes, and then starts its ranks from there; anything else is staged on this node.

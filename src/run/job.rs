@@ -163,6 +163,9 @@ pub fn key(cli: &Cli) -> String {
             add(b"prefix");
             add(prefix.as_os_str().as_bytes());
         }
+        if bundle.layer {
+            add(b"layer");
+        }
     }
     if paths.any(|path| path.is_relative()) {
         add(std::env::current_dir().unwrap_or_default().as_os_str().as_bytes());

@@ -173,6 +173,7 @@ fn broadcast(
         if let Some(prefix) = &bundle.prefix {
             command.arg("--prefix").arg(prefix);
         }
+        command.args(bundle.layer.then_some("--layer"));
     }
     let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
     cli.say(&words.iter().map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" "));

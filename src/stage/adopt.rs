@@ -19,10 +19,10 @@ use rustix::io::Errno;
 
 use super::divergence::Divergence;
 use super::files::{LastDirectory, Maker, below, file_times};
-use super::holder::{Directories, Found, Held, Holder, changed, files, open};
+use super::holder::{Directories, Held, Holder, changed, files, open};
 use super::{BuildOptions, Identity, Place, pause};
 use crate::bundle::Manifest;
-use crate::bundle::manifest::{EntryKind, EntryRecord};
+use crate::bundle::manifest::{EntryKind, EntryRecord, PrefixRecord, overlap};
 use crate::bundle::reader::Size;
 use crate::error::{Error, Result};
 
@@ -32,6 +32,8 @@ pub struct Adoption {
     origins: Vec<Origin>,
     /// All stages that have it: each may know something that diverged, also where it is not taken from any.
     holders: Vec<Vec<Arc<Holder>>>,
+    /// Its prefixes, as far as a stage knows them.
+    prefixes: Vec<Option<Vec<PrefixRecord>>>,
 }
 
 enum Origin {
@@ -51,8 +53,8 @@ pub struct Adoptable {
 }
 
 impl Adoption {
-    /// Looks for the bundles of `options` in all stages of `place`. Of those that it finds the ones that `options` do not
-    /// want are left out; whether others are wanted their files say.
+    /// Looks for the bundles of `options` in all stages of `place`. Where it finds all of them, those that `options` do not
+    /// want are left out; else the files of the others say which ones these are. What lies over another bundle is read.
     #[must_use]
     pub fn find(place: &Place, options: &BuildOptions) -> Self {
         let identities = &options.identities;
@@ -63,16 +65,44 @@ impl Adoption {
             all.iter().filter(|h| h.has(identity)).cloned().collect()
         };
         let holders: Vec<_> = identities.iter().map(held).collect();
-        let origin = |(identity, holders): (&Identity, &Vec<Arc<Holder>>)| {
-            let found = holders.iter().find_map(|from| {
-                Some(match from.bundle(identity, options)? {
-                    Found::Unwanted => Origin::Nowhere,
-                    Found::Held(bundle) => Origin::Stage(Adoptable { from: from.clone(), bundle }),
-                })
-            });
-            found.unwrap_or(Origin::File)
+        let first = |(identity, holders): (&Identity, &Vec<Arc<Holder>>)| {
+            let known = |(at, h): (usize, &Arc<Holder>)| Some((at, h.manifest(identity)?));
+            holders.iter().enumerate().find_map(known)
         };
-        Self { origins: identities.iter().zip(&holders).map(origin).collect(), holders }
+        let found: Vec<_> = identities.iter().zip(&holders).map(first).collect();
+        let prefixes: Vec<Option<Vec<PrefixRecord>>> = (found.iter())
+            .map(|found| found.as_ref().map(|(_, (_, manifest))| manifest.prefixes.clone()))
+            .collect();
+        let all_known = prefixes.iter().all(Option::is_some);
+        let known: Vec<&[PrefixRecord]> =
+            prefixes.iter().map(|known| known.as_deref().unwrap_or_default()).collect();
+        let wanted = options.wanted(&known);
+        let mut origins = Vec::new();
+        for (number, found) in found.into_iter().enumerate() {
+            let lies_over = |below: usize| wanted[below] && overlap(known[below], known[number]);
+            origins.push(match found {
+                Some(_) if all_known && !wanted[number] => Origin::Nowhere,
+                Some((at, manifest)) if wanted[number] && !(0..number).any(lies_over) => {
+                    let (from, others) = (&holders[number][at], &holders[number][at + 1..]);
+                    let adoptable = |from: &Arc<Holder>, manifest| {
+                        let bundle = from.bundle(manifest, options)?;
+                        Some(Origin::Stage(Adoptable { from: from.clone(), bundle }))
+                    };
+                    let other =
+                        |from| adoptable(from, Holder::manifest(from, &identities[number])?);
+                    let taken = adoptable(from, manifest);
+                    taken.or_else(|| others.iter().find_map(other)).unwrap_or(Origin::File)
+                }
+                _ => Origin::File,
+            });
+        }
+        Self { origins, holders, prefixes }
+    }
+
+    /// The prefixes of the bundle with this number, if a stage knows them.
+    #[must_use]
+    pub fn prefixes(&self, number: usize) -> &[PrefixRecord] {
+        self.prefixes.get(number).and_then(Option::as_deref).unwrap_or_default()
     }
 
     /// Whether the bundle with this number has to be read.

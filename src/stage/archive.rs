@@ -52,7 +52,7 @@ pub(super) fn unpack(
     std::thread::scope(|scope| {
         scope.spawn(move || decompress(archive, stream, &to, &spare));
         let mut tar = Blocks { blocks, back, block: Vec::new(), at: 0 };
-        walk(bundle, length, compression, &archive.placement, &mut tar, &mut sink)
+        walk(bundle, length, compression, &archive.placement, archive.layer, &mut tar, &mut sink)
     })
 }
 

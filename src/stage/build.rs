@@ -5,6 +5,7 @@
 //! everything stands under a temporary name that goes away with the [`StageBuild`].
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,21 +15,26 @@ use pyshm_format::{layout, state};
 use super::adopt::{self, Adoptable, Adoption};
 use super::files::{Files, LastDirectory, Maker};
 use super::holder::Holder;
+use super::kept::Kept;
 use super::stream::Stream;
 use super::timeline::{self, Phase};
 use super::unfinished::Unfinished;
 use super::{
     Identity, Info, Place, Runtime, Stage, StageId, archive, index, kept, pause, reroute, space,
-    tree,
+    stacked, tree,
 };
 use crate::bundle::frame::Decoder;
 use crate::bundle::head::{self, Head};
-use crate::bundle::manifest::{FrameRecord, Manifest, PrefixRecord, covers};
+use crate::bundle::manifest::{FrameRecord, Manifest, PrefixRecord};
 use crate::bundle::reader::{self, Archive, Size};
+use crate::bundle::stack::{Plan, Stack, wanted};
 use crate::error::{Error, Result};
 
 /// More threads than this write no faster into memory, and each needs the memory of its frames.
 const MAX_THREADS: usize = 6;
+
+/// Where a tar is unpacked that may lie over other bundles: as long as [`layout::FS`], so that the same paths are possible.
+const ASIDE: &str = "up";
 
 /// No more than this even where more are asked for.
 const MOST_THREADS: usize = 64;
@@ -38,7 +44,7 @@ const MOST_THREADS: usize = 64;
 pub struct BuildOptions {
     /// Threads that decompress and write; 0 takes what the process may use, at most six.
     pub threads: usize,
-    /// Only bundles with a prefix that covers one of these paths are staged; `None` stages all.
+    /// Only bundles are staged that have to do with one of these paths; `None` stages all.
     pub interests: Option<Vec<PathBuf>>,
     /// What the bundles that were named are now, in their order; a kept stage of what they were before goes.
     pub identities: Vec<Identity>,
@@ -51,10 +57,13 @@ pub struct BuildOptions {
 }
 
 impl BuildOptions {
-    /// Whether a bundle is to be staged.
+    /// Which of several bundles of these prefixes, all that there are, are to be staged.
     #[must_use]
-    pub fn wants(&self, prefixes: &[PrefixRecord]) -> bool {
-        self.interests.as_ref().is_none_or(|paths| covers(prefixes, paths))
+    pub fn wanted(&self, prefixes: &[&[PrefixRecord]]) -> Vec<bool> {
+        match &self.interests {
+            Some(paths) => wanted(prefixes, paths),
+            None => vec![true; prefixes.len()],
+        }
     }
 
     pub(super) fn threads(&self) -> usize {
@@ -84,8 +93,8 @@ pub struct StageBuild {
     place: Place,
     id: StageId,
     options: BuildOptions,
-    manifests: Vec<Manifest>,
-    /// Of each of them, its number among the bundles that were named.
+    stack: Stack,
+    /// Of each bundle in the stack, its number among the bundles that were named.
     numbers: Vec<usize>,
     /// Of each bundle that was named, the stages that have it.
     holders: Vec<Vec<Arc<Holder>>>,
@@ -108,7 +117,7 @@ impl StageBuild {
             place: place.clone(),
             id: id.clone(),
             options,
-            manifests: Vec::new(),
+            stack: Stack::default(),
             holders: Vec::new(),
             numbers: Vec::new(),
             info,
@@ -156,14 +165,20 @@ impl StageBuild {
         chunks: mpsc::Receiver<Vec<u8>>,
     ) -> Result<Unpacked> {
         let stream = Stream::new(bundle, chunks, length);
-        let (manifest, warning) = match archive {
+        let (manifest, plan, warning) = match archive {
             Some(archive) => self.unpack_archive(archive, stream)?,
-            None => (self.unpack_bundle(length, stream)?, None),
+            None => self.unpack_bundle(length, stream)?,
         };
         let warning = warning.map(|text| format!("bundle {}: {text}", bundle.display()));
         self.info.bundle_bytes += length;
         self.info.written.push(archive.map(|archive| archive.written));
-        let unpacked = self.record(number, bundle, manifest);
+        let covered = plan.covered.first().filter(|_| manifest.layer.is_none());
+        let warning = warning.or_else(|| {
+            let covered = &self.info.bundles[*covered?];
+            Some(format!("it replaces all that {} brings", covered.display()))
+        });
+        let warning = warning.map(|text| format!("bundle {}: {text}", bundle.display()));
+        let unpacked = self.record(number, bundle, manifest, plan);
         Ok(Unpacked { bundle_bytes: length, warning, ..unpacked })
     }
 
@@ -173,13 +188,20 @@ impl StageBuild {
     /// [`Error::CannotWrite`] names what could not be linked. Nothing of the bundle is left then, so that it can be
     /// unpacked.
     pub fn adopt(&mut self, number: usize, from: Adoptable) -> Result<Unpacked> {
-        self.refuse_overlap(&from.bundle.name, &from.bundle.manifest.prefixes)?;
+        let bundle = &from.bundle;
+        if self.stack.meets(&bundle.manifest.prefixes) {
+            // It would have to be undone if it failed, with what it removes of the others.
+            let cause = io::Error::other("it lies over another bundle");
+            return Err(Error::CannotWrite { path: bundle.name.clone(), cause });
+        }
+        let plan = self.stack.plan(&bundle.manifest);
+        let plan = plan.map_err(|reason| Error::bundle(&bundle.name, reason))?;
         let size = from.size();
         self.expected.bytes = self.expected.bytes.saturating_sub(size.bytes);
         self.expected.entries = self.expected.entries.saturating_sub(size.entries);
         let _busy = timeline::busy(Phase::Write);
         let root = self.dir.path().join(layout::FS);
-        let made = self.make_tree(&from.bundle.name, &from.bundle.manifest).map(drop);
+        let made = self.make_tree(&bundle.name, &bundle.manifest, &plan).map(drop);
         let linked = made.and_then(|()| from.link(&Maker::new(root.clone())));
         if linked.is_err() {
             // What stays is in the way of the unpacking, which says so.
@@ -188,7 +210,7 @@ impl StageBuild {
         linked?;
         self.info.bundle_bytes += self.options.identities.get(number).map_or(0, |i| i.size);
         self.info.written.push(from.bundle.written);
-        Ok(self.record(number, &from.bundle.name, from.bundle.manifest))
+        Ok(self.record(number, &from.bundle.name, from.bundle.manifest, plan))
     }
 
     /// What the stages in which `adoption` was found know to have diverged goes into this one. They are held until it is
@@ -197,15 +219,13 @@ impl StageBuild {
         self.holders = adoption.into_holders();
     }
 
-    fn record(&mut self, number: usize, bundle: &Path, manifest: Manifest) -> Unpacked {
+    fn record(&mut self, number: usize, bundle: &Path, manifest: Manifest, plan: Plan) -> Unpacked {
         let (unpacked_bytes, entries) = (manifest.unpacked_bytes(), manifest.entries.len() as u64);
         let place = self.info.bundles.len();
         self.info.bundles.push(bundle.to_path_buf());
         self.info.brought_by.extend(manifest.prefixes.iter().map(|_| place));
         self.info.prefixes.extend(manifest.prefixes.iter().map(|p| p.path().to_path_buf()));
-        self.info.unpacked_bytes += unpacked_bytes;
-        self.info.entries += entries;
-        self.manifests.push(manifest);
+        self.stack.commit(manifest, plan);
         self.numbers.push(number);
         Unpacked { unpacked_bytes, entries, ..Unpacked::default() }
     }
@@ -214,15 +234,28 @@ impl StageBuild {
         &mut self,
         archive: &Archive,
         mut stream: Stream<'_>,
-    ) -> Result<(Manifest, Option<String>)> {
+    ) -> Result<(Manifest, Plan, Option<String>)> {
         let bundle = stream.bundle;
-        self.refuse_overlap(bundle, std::slice::from_ref(&archive.placement.prefix))?;
         self.expected.bytes = self.expected.bytes.saturating_sub(stream.length());
         let room = space::room(self.place.root(), self.expected, self.options.reserve)?;
-        archive::unpack(bundle, archive, &mut stream, room, self.dir.path().join(layout::FS))
+        let (fs, aside) = (self.dir.path().join(layout::FS), self.dir.path().join(ASIDE));
+        let lies_over = self.stack.meets(std::slice::from_ref(&archive.placement.prefix));
+        let to = if lies_over { &aside } else { &fs };
+        let (manifest, warning) = archive::unpack(bundle, archive, &mut stream, room, to.clone())?;
+        let plan = self.stack.plan(&manifest).map_err(|reason| Error::bundle(bundle, reason))?;
+        if lies_over {
+            stacked::make_way(&plan, &manifest, &fs)?;
+            tree::make_directories(&manifest, &fs)?;
+            stacked::move_in(&manifest, &aside, &fs)?;
+        }
+        Ok((manifest, plan, warning))
     }
 
-    fn unpack_bundle(&mut self, length: u64, mut stream: Stream<'_>) -> Result<Manifest> {
+    fn unpack_bundle(
+        &mut self,
+        length: u64,
+        mut stream: Stream<'_>,
+    ) -> Result<(Manifest, Plan, Option<String>)> {
         let bundle = stream.bundle;
         let mut start = Vec::new();
         stream.append(&mut start, head::MAX_BYTES.min(length as usize))?;
@@ -235,22 +268,34 @@ impl StageBuild {
         stream.append(&mut start, missing)?;
         let manifest = reader::manifest_of(&head, &start).map_err(refused)?;
         drop(start);
-        self.refuse_overlap(bundle, &manifest.prefixes)?;
+        let plan = self.stack.plan(&manifest).map_err(refused)?;
+        let copied = stacked::copied_bytes(&plan, &manifest, &self.dir.path().join(layout::FS));
+        if copied > 0 {
+            let more = Size { bytes: copied, ..Size::default() };
+            let size = [self.expected, more].into_iter().sum();
+            space::check(self.place.root(), size, self.options.reserve)?;
+        }
         self.expected.bytes = self.expected.bytes.saturating_sub(manifest.unpacked_bytes());
         let entries = manifest.entries.len() as u64;
         self.expected.entries = self.expected.entries.saturating_sub(entries);
-        let files = self.make_tree(bundle, &manifest)?;
+        let files = self.make_tree(bundle, &manifest, &plan)?;
         unpack_frames(&manifest, &mut stream, &files, self.options.threads())?;
         drop(files);
-        Ok(manifest)
+        Ok((manifest, plan, None))
     }
 
     /// Makes what is there before any data.
-    fn make_tree<'a>(&self, bundle: &Path, manifest: &'a Manifest) -> Result<Files<'a>> {
+    fn make_tree<'a>(
+        &self,
+        bundle: &Path,
+        manifest: &'a Manifest,
+        plan: &Plan,
+    ) -> Result<Files<'a>> {
         let root = self.dir.path().join(layout::FS);
         for entry in &manifest.entries {
             tree::refuse_long(bundle, &root, entry.path())?;
         }
+        stacked::make_way(plan, manifest, &root)?;
         tree::make_directories(manifest, &root)?;
         let files = Files::new(manifest, root);
         tree::make_empty_files(manifest, &files)?;
@@ -265,13 +310,13 @@ impl StageBuild {
         pause::at("publish");
         let _busy = timeline::busy(Phase::Publish);
         let dir = self.dir.path();
-        let edited = tree::finish(&self.manifests, dir)?;
+        let edited = tree::finish(&self.stack, dir)?;
         let stage = self.place.stage_dir(&self.id);
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             std::fs::write(&path, bytes).map_err(Error::write(&path))
         };
-        write(layout::INDEX, &index::build(&self.manifests, &edited, &stage))?;
+        write(layout::INDEX, &index::build(&self.stack, &edited, &stage))?;
         write(layout::STATE, &state::header())?;
         let state = dir.join(layout::STATE);
         let file =
@@ -279,33 +324,23 @@ impl StageBuild {
         file.set_len(state::FILE_BYTES as u64).map_err(Error::write(&state))?;
         let held = |number: &usize| self.holders.get(*number).map_or(&[][..], Vec::as_slice);
         let holders: Vec<_> = self.numbers.iter().map(held).collect();
-        adopt::inherited(&holders, &self.manifests).apply_in(dir)?;
-        for (place, (number, manifest)) in self.numbers.iter().zip(&self.manifests).enumerate() {
+        adopt::inherited(&holders, self.stack.bundles()).apply_in(dir)?;
+        for (place, number) in self.numbers.iter().enumerate() {
             let identity = self.options.identities.get(*number).cloned().unwrap_or_default();
-            self.info.kept.push(kept::write(dir, place, identity, manifest)?);
+            self.info.kept.push(match self.stack.alone(place) {
+                Some(manifest) => kept::write(dir, place, identity, manifest)?,
+                None => Kept { identity, ..Kept::default() },
+            });
         }
-        write(layout::ENVIRONMENT, &reroute::environment(&self.manifests, &stage))?;
+        write(layout::ENVIRONMENT, &reroute::environment(&self.stack, &stage))?;
         runtime.install(dir)?;
+        let left = self.stack.bundles();
+        self.info.unpacked_bytes = left.iter().map(Manifest::unpacked_bytes).sum();
+        self.info.entries = left.iter().map(|m| m.entries.len() as u64).sum();
         self.info.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         self.info.write(dir)?;
         pause::at("publish");
         self.dir.publish(&self.place, &self.id)
-    }
-
-    fn refuse_overlap(&self, bundle: &Path, prefixes: &[PrefixRecord]) -> Result<()> {
-        for known in self.manifests.iter().flat_map(|m| &m.prefixes) {
-            for new in prefixes {
-                if new.path().starts_with(known.path()) || known.path().starts_with(new.path()) {
-                    let reason = format!(
-                        "its prefix {} overlaps {}, which another bundle of this job brings: stage one of them",
-                        new.path().display(),
-                        known.path().display()
-                    );
-                    return Err(Error::bundle(bundle, reason));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -45,14 +45,6 @@ pub(super) struct Held {
     pub edited: HashSet<usize>,
 }
 
-/// What is found of a bundle.
-pub(super) enum Found {
-    /// It is here and as its manifest says.
-    Held(Box<Held>),
-    /// It is here, and not wanted.
-    Unwanted,
-}
-
 impl Holder {
     /// Holds a stage if it may have one of the bundles, and nothing speaks against it.
     pub fn open(stage: Stage, identities: &[Identity]) -> Option<Self> {
@@ -82,30 +74,35 @@ impl Holder {
         Divergence::of(&self.stage).unwrap_or_else(|_| self.diverged.clone())
     }
 
-    /// The bundle, if it is here and as its manifest says.
-    pub fn bundle(&self, identity: &Identity, options: &BuildOptions) -> Option<Found> {
+    /// What a bundle that it has is meant to be, with its number here; `None` where no part of it may be taken.
+    pub fn manifest(&self, identity: &Identity) -> Option<(usize, Manifest)> {
         let number = self.info.kept.iter().position(|kept| kept.identity == *identity)?;
-        let mut manifest = kept::read(&self.stage.dir, number, &self.info.kept[number])?;
         if self.is_overlaid(number) {
             return None;
         }
-        if !options.wants(&manifest.prefixes) {
-            return Some(Found::Unwanted);
-        }
+        Some((number, kept::read(&self.stage.dir, number, &self.info.kept[number])?))
+    }
+
+    /// This bundle, if it is as its manifest says.
+    pub fn bundle(
+        &self,
+        (number, mut manifest): (usize, Manifest),
+        options: &BuildOptions,
+    ) -> Option<Box<Held>> {
         let edited = self.edited(&manifest)?;
         self.check_directories(&manifest)?;
         let doubtful = self.check_files(&manifest, &edited)?;
         self.check_contents(&mut manifest, &edited, &doubtful, options)?;
-        Some(Found::Held(Box::new(Held {
+        Some(Box::new(Held {
             manifest,
             name: self.info.bundles.get(number)?.clone(),
             written: *self.info.written.get(number)?,
             edited,
-        })))
+        }))
     }
 
-    /// Whether another bundle of the stage brought files below the same prefix: then not all files that lie there are
-    /// this one's.
+    /// Whether another bundle of the stage lies over it or below it, as layers do: then not all of its files are there,
+    /// and not all that are there are its own.
     fn is_overlaid(&self, number: usize) -> bool {
         let prefixes = || self.info.prefixes.iter().zip(&self.info.brought_by);
         prefixes().filter(|(_, by)| **by == number).any(|(mine, _)| {

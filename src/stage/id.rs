@@ -26,6 +26,9 @@ pub struct Identity {
     /// The prefix that was said for it.
     #[serde(default)]
     pub prefix: Option<PathBuf>,
+    /// It was said to be a layer.
+    #[serde(default)]
+    pub layer: bool,
 }
 
 impl Identity {
@@ -41,10 +44,11 @@ impl Identity {
         let absolute =
             |prefix: &PathBuf| std::path::absolute(prefix).map_err(Error::read("prefix", prefix));
         let prefix = bundle.prefix.as_ref().map(absolute).transpose()?;
-        Ok(Self { path, size: m.size(), mtime: (m.mtime(), m.mtime_nsec()), ino: m.ino(), prefix })
+        let (size, mtime, ino) = (m.size(), (m.mtime(), m.mtime_nsec()), m.ino());
+        Ok(Self { path, size, mtime, ino, prefix, layer: bundle.layer })
     }
 
-    /// Whether this is the same file, but with other content; whatever prefix is said for it.
+    /// Whether this is the same file, but with other content; whatever is said of it.
     #[must_use]
     pub fn replaces(&self, old: &Self) -> bool {
         let content = |of: &Self| (of.size, of.mtime, of.ino);
@@ -57,8 +61,8 @@ impl Identity {
 pub struct StageId(String);
 
 impl StageId {
-    /// The name for these bundles, in this order: real path, size, modification time and inode of each, and the prefix
-    /// where one is said. Bundles are not opened.
+    /// The name for these bundles, in this order: real path, size, modification time and inode of each, and what is
+    /// said of it. Bundles are not opened.
     ///
     /// # Errors
     /// [`Error::NoInput`] for a bundle that is not there.
@@ -66,7 +70,7 @@ impl StageId {
         let mut hash = blake3::Hasher::new();
         hash.update(env!("CARGO_PKG_VERSION").as_bytes());
         for bundle in bundles {
-            let Identity { path, size, mtime, ino, prefix } = Identity::of(bundle)?;
+            let Identity { path, size, mtime, ino, prefix, layer } = Identity::of(bundle)?;
             hash.update(&(path.as_os_str().len() as u64).to_le_bytes());
             hash.update(path.as_os_str().as_bytes());
             for number in [size, mtime.0 as u64, mtime.1 as u64, ino] {
@@ -75,6 +79,9 @@ impl StageId {
             if let Some(prefix) = prefix {
                 hash.update(b"prefix").update(&(prefix.as_os_str().len() as u64).to_le_bytes());
                 hash.update(prefix.as_os_str().as_bytes());
+            }
+            if layer {
+                hash.update(b"layer");
             }
         }
         Ok(Self(hash.finalize().to_hex()[..16].to_string()))

@@ -15,28 +15,31 @@ use pyshm_format::{Kind, PrefixMode, Stat, Time};
 
 use super::space;
 use super::tree::Edited;
+use crate::bundle::Stack;
 use crate::bundle::manifest::{EntryKind, EntryStat, Manifest, Mode};
 use crate::bundle::xattr::XattrSet;
 
-/// The bytes of the index of `manifests` for the stage whose final directory is `stage`.
-pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Vec<u8> {
+/// The bytes of the index of `stack` for the stage whose final directory is `stage`.
+pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
     let parent = stage.parent().unwrap_or(stage);
     let flags = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
     let mut builder = IndexBuilder::new(stage.as_os_str().as_encoded_bytes(), flags);
-    for (bundle, manifest) in manifests.iter().enumerate() {
-        let mut numbers = Vec::new();
-        for prefix in &manifest.prefixes {
-            let mode = match prefix.mode {
-                Mode::Snapshot => PrefixMode::Snapshot,
-                Mode::Overlay => PrefixMode::Overlay,
-            };
-            let statfs = statfs(prefix.path());
-            let number = builder.prefix(&prefix.path, &prefix.path, mode, &statfs);
-            for alias in &prefix.aliases {
-                builder.prefix(alias, &prefix.path, mode, &statfs);
-            }
-            numbers.push((prefix.path(), number));
+    let mut numbers = Vec::new();
+    for prefix in stack.prefixes() {
+        let mode = match prefix.mode {
+            Mode::Snapshot => PrefixMode::Snapshot,
+            Mode::Overlay => PrefixMode::Overlay,
+        };
+        let statfs = statfs(prefix.path());
+        let number = builder.prefix(&prefix.path, &prefix.path, mode, &statfs);
+        for alias in &prefix.aliases {
+            builder.prefix(alias, &prefix.path, mode, &statfs);
         }
+        numbers.push((prefix.path(), number));
+    }
+    // Where one lies in another, its paths are those of the inner one.
+    numbers.sort_by_key(|(path, _)| std::cmp::Reverse(path.as_os_str().len()));
+    for (bundle, manifest) in stack.bundles().iter().enumerate() {
         let sets = xattrs(manifest, &mut builder);
         let mut devices = HashMap::new();
         for (number, entry) in manifest.entries.iter().enumerate() {
@@ -50,9 +53,10 @@ pub(super) fn build(manifests: &[Manifest], edited: &Edited, stage: &Path) -> Ve
             let (kind, target): (_, &[u8]) = match &entry.kind {
                 EntryKind::Directory => (Kind::Directory, b""),
                 EntryKind::Symlink(target) => (Kind::Symlink, target),
-                EntryKind::File { .. } | EntryKind::HardLink(_) | EntryKind::Remote => {
-                    (Kind::File, b"")
-                }
+                EntryKind::File { .. }
+                | EntryKind::HardLink(_)
+                | EntryKind::Remote
+                | EntryKind::Below => (Kind::File, b""),
                 EntryKind::Other => (Kind::Other, b""),
             };
             let prefix =

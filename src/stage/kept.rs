@@ -21,8 +21,11 @@ const LEVEL: i32 = 1;
 pub struct Kept {
     /// What the bundle was.
     pub identity: Identity,
-    /// Of the manifest's file.
+    /// Of the manifest's file; empty where there is none, as the stage has not all of the bundle.
     pub digest: String,
+    /// Of the manifest as the bundle has it, which layers over it name.
+    #[serde(default)]
+    pub named: String,
 }
 
 /// Writes the manifest of the bundle `number` of the stage in `dir`.
@@ -38,18 +41,25 @@ pub(super) fn write(
     let packed = made.and_then(|()| zstd::bulk::compress(&manifest.to_bytes(), LEVEL));
     let packed = packed.map_err(Error::write(&path))?;
     std::fs::write(&path, &packed).map_err(Error::write(&path))?;
-    Ok(Kept { identity, digest: digest(&packed) })
+    let named = blake3::Hash::from(manifest.digest).to_hex().to_string();
+    Ok(Kept { identity, digest: digest(&packed), named })
 }
 
-/// Reads it; `None` when it is not as it was written.
+/// Reads it; `None` when there is none, or it is not as it was written.
 pub(super) fn read(dir: &Path, number: usize, kept: &Kept) -> Option<Manifest> {
+    if kept.digest.is_empty() {
+        return None;
+    }
     let path = file(dir, number);
     trust::directory(path.parent()?, 0o022).ok()?.then_some(())?;
     let packed = trust::read(&path).ok()?;
     if digest(&packed) != kept.digest {
         return None;
     }
-    Manifest::parse_tree(&zstd::decode_all(&packed[..]).ok()?).ok()
+    let mut manifest = Manifest::parse_tree(&zstd::decode_all(&packed[..]).ok()?).ok()?;
+    // The version in which it was kept may be another one than the bundle's.
+    manifest.digest = *blake3::Hash::from_hex(&kept.named).ok()?.as_bytes();
+    Some(manifest)
 }
 
 fn file(dir: &Path, number: usize) -> PathBuf {

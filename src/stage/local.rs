@@ -9,6 +9,7 @@ use super::adopt::Adoption;
 use super::{
     BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId, divergence, timeline,
 };
+use crate::bundle::manifest::PrefixRecord;
 use crate::bundle::{Named, Reader};
 use crate::error::{Error, Result};
 
@@ -84,9 +85,17 @@ pub fn stage_here(
     loop {
         for (number, reader) in readers.iter_mut().enumerate() {
             if adoption.needs(number) && reader.is_none() {
-                let opened = Reader::open(&bundles[number])?;
-                *reader = options.wants(opened.prefixes()).then_some(opened);
+                *reader = Some(Reader::open(&bundles[number])?);
             }
+        }
+        let prefixes: Vec<&[PrefixRecord]> = (readers.iter().enumerate())
+            .map(|(number, r)| {
+                r.as_ref().map_or_else(|| adoption.prefixes(number), Reader::prefixes)
+            })
+            .collect();
+        let wanted = options.wanted(&prefixes);
+        for (reader, wanted) in readers.iter_mut().zip(wanted) {
+            reader.take_if(|_| !wanted);
         }
         if adoption.is_empty() && readers.iter().all(Option::is_none) {
             return Ok(None);

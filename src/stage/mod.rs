@@ -30,6 +30,7 @@ mod runtime;
 #[allow(unsafe_code, reason = "it maps what ranks change at the same time")]
 mod shared_state;
 pub mod space;
+mod stacked;
 mod stream;
 pub mod timeline;
 mod tree;

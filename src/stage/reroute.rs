@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use pyshm_format::layout;
 
-use crate::bundle::Manifest;
+use crate::bundle::Stack;
 use crate::bundle::manifest::EntryKind;
 
 /// A prefix that holds a Python.
@@ -25,7 +25,7 @@ struct Python {
 }
 
 impl Python {
-    fn find(prefix: &Path, manifest: &Manifest) -> Self {
+    fn find(prefix: &Path, stack: &Stack) -> Self {
         let mut python = Self {
             prefix: prefix.to_path_buf(),
             version: None,
@@ -34,7 +34,7 @@ impl Python {
             has_bin: false,
             has_lib: false,
         };
-        for entry in &manifest.entries {
+        for (_, entry) in stack.entries() {
             let Ok(below) = entry.path().strip_prefix(prefix) else { continue };
             let mut parts = below.components().map(|c| c.as_os_str());
             let (first, second, third) = (parts.next(), parts.next(), parts.next());
@@ -66,12 +66,10 @@ fn is_version(name: &str) -> bool {
     name.strip_prefix("python").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// The changes for a stage at `stage` that holds what `manifests` say, the latest first where several bring a Python.
-pub(super) fn environment(manifests: &[Manifest], stage: &Path) -> Vec<u8> {
-    let pythons: Vec<Python> = manifests
-        .iter()
-        .flat_map(|m| m.prefixes.iter().map(move |p| Python::find(p.path(), m)))
-        .collect();
+/// The changes for a stage at `stage` that holds what `stack` says, the latest first where several bring a Python.
+pub(super) fn environment(stack: &Stack, stage: &Path) -> Vec<u8> {
+    let pythons: Vec<Python> =
+        stack.prefixes().iter().map(|p| Python::find(p.path(), stack)).collect();
     let staged = |path: &Path| {
         let mut bytes = stage.join(layout::FS).into_os_string();
         bytes.push(path);
@@ -115,7 +113,7 @@ pub(super) fn environment(manifests: &[Manifest], stage: &Path) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::{Mode, PackOptions, PrefixSpec, pack};
+    use crate::bundle::{Manifest, Mode, PackOptions, PrefixSpec, pack};
 
     /// Packs a directory with these files below a prefix of this name, and returns its manifest.
     fn manifest(root: &Path, name: &str, files: &[&str]) -> Manifest {
@@ -131,7 +129,9 @@ mod tests {
     }
 
     fn lines(manifests: &[Manifest], root: &Path) -> Vec<String> {
-        let text = String::from_utf8(environment(manifests, Path::new("/s"))).unwrap();
+        let mut stack = Stack::default();
+        manifests.iter().for_each(|m| stack.lay(m.clone()).unwrap());
+        let text = String::from_utf8(environment(&stack, Path::new("/s"))).unwrap();
         text.split_terminator('\0').map(|l| l.replace(root.to_str().unwrap(), "")).collect()
     }
 

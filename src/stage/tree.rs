@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD};
 
 use super::files::{Files, LastDirectory, below, file_times, staged_mode, times};
 use crate::bundle::manifest::{EntryKind, EntryRecord, PATH_MAX};
-use crate::bundle::{Manifest, Mode};
+use crate::bundle::{Manifest, Mode, Stack};
 use crate::error::{Error, Result};
 use crate::runpath::{self, Edit};
 
@@ -29,7 +29,11 @@ pub(super) fn make_directories(manifest: &Manifest, root: &Path) -> Result<()> {
     builder.mode(0o700);
     for entry in manifest.entries.iter().filter(|e| e.kind == EntryKind::Directory) {
         let path = below(root, entry.path());
-        builder.create(&path).map_err(Error::write(&path))?;
+        match builder.create(&path) {
+            // An earlier bundle's, or above a prefix in this one's. What is no directory was removed.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_directory(&path) => {}
+            made => made.map_err(Error::write(&path))?,
+        }
     }
     Ok(())
 }
@@ -39,6 +43,10 @@ pub(super) fn remove(manifest: &Manifest, root: &Path) {
     for prefix in &manifest.prefixes {
         let _ = std::fs::remove_dir_all(below(root, prefix.path()));
     }
+}
+
+fn is_directory(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|m| m.is_dir())
 }
 
 /// Refuses a path that is possible by itself and too long in the stage.
@@ -79,8 +87,9 @@ pub(super) fn make_empty_files(manifest: &Manifest, files: &Files<'_>) -> Result
 pub(super) type Edited = HashSet<Vec<u8>>;
 
 /// Finishes the tree of all bundles in the stage that is being built in `dir`.
-pub(super) fn finish(manifests: &[Manifest], dir: &Path) -> Result<Edited> {
-    let tree = Tree { manifests, fs: dir.join(layout::FS), orig: dir.join(layout::ORIG) };
+pub(super) fn finish(stack: &Stack, dir: &Path) -> Result<Edited> {
+    let manifests = stack.bundles();
+    let tree = Tree { stack, fs: dir.join(layout::FS), orig: dir.join(layout::ORIG) };
     let mut edited = Edited::new();
     for manifest in manifests {
         // Hard links come after the files they name, as in the manifest.
@@ -113,7 +122,7 @@ pub(super) fn finish(manifests: &[Manifest], dir: &Path) -> Result<Edited> {
 }
 
 struct Tree<'a> {
-    manifests: &'a [Manifest],
+    stack: &'a Stack,
     fs: PathBuf,
     orig: PathBuf,
 }
@@ -121,8 +130,7 @@ struct Tree<'a> {
 impl Tree<'_> {
     /// The path below a prefix's real spelling, if it lies below a prefix.
     fn staged(&self, path: &Path) -> Option<PathBuf> {
-        let prefixes = self.manifests.iter().flat_map(|m| &m.prefixes);
-        for prefix in prefixes {
+        for prefix in self.stack.prefixes() {
             for spelling in prefix.spellings() {
                 if let Ok(rest) = path.strip_prefix(spelling) {
                     return Some(prefix.path().join(rest));
@@ -136,15 +144,9 @@ impl Tree<'_> {
     fn staged_directory(&self, path: &Path) -> Option<PathBuf> {
         let staged =
             self.staged(path).filter(|p| p.components().all(|c| c != Component::ParentDir))?;
-        let manifest = self
-            .manifests
-            .iter()
-            .find(|m| m.prefixes.iter().any(|p| staged.starts_with(p.path())))?;
-        let snapshot = manifest
-            .prefixes
-            .iter()
-            .any(|p| p.mode == Mode::Snapshot && staged.starts_with(p.path()));
-        let known = || manifest.entries.iter().any(|e| e.path() == staged);
+        let prefix = self.stack.prefix_of(staged.as_os_str().as_bytes())?;
+        let snapshot = prefix.mode == Mode::Snapshot;
+        let known = || self.stack.entries().any(|(_, e)| e.path() == staged);
         (snapshot || known()).then_some(staged)
     }
 

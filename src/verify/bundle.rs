@@ -1,4 +1,5 @@
-//! A bundle: what its manifest says, with the data that its frames hold; or a tar that others made.
+//! A bundle: what its manifest says, with the data that its frames hold; or a tar that others made. Several are one view,
+//! as they are staged: each over those before it.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -10,7 +11,7 @@ use super::{Content, Facts, Type, View};
 use crate::archive::walk::Digests;
 use crate::bundle::frame::Decoder;
 use crate::bundle::manifest::{EntryKind, Manifest};
-use crate::bundle::{self, Named, Reader};
+use crate::bundle::{self, Named, Reader, Stack};
 use crate::error::{Error, Result};
 use crate::progress;
 
@@ -18,7 +19,7 @@ use crate::progress;
 ///
 /// # Errors
 /// As [`Reader::open`]; for a tar that others made also what is wrong with it anywhere.
-pub fn of_bundle(named: &Named, quiet: bool) -> Result<View> {
+fn of_bundle(named: &Named, quiet: bool) -> Result<(View, Manifest)> {
     let reader = Reader::open(named)?;
     let length = reader.len();
     match reader.content() {
@@ -37,16 +38,58 @@ pub fn of_bundle(named: &Named, quiet: bool) -> Result<View> {
             for facts in view.paths.values_mut().filter(|f| f.kind == Type::Directory) {
                 facts.mtime = facts.mtime.filter(|time| *time != (0, 0));
             }
-            Ok(view)
+            Ok((view, manifest))
         }
         bundle::Content::Bundle(manifest) => {
             let bar =
                 progress::byte_bar_unless(quiet, "reading the bundle", manifest.unpacked_bytes());
             let contents = read(named, length, manifest, &bar)?;
             bar.finish_and_clear();
-            Ok(view(manifest, contents))
+            Ok((view(manifest, contents), manifest.clone()))
         }
     }
+}
+
+/// All that several bundles hold together.
+///
+/// # Errors
+/// As [`of_bundle`], and [`Error::BadBundle`] for one that does not fit over those before it.
+pub fn of_bundles(bundles: &[Named], quiet: bool) -> Result<Option<View>> {
+    let (mut all, mut stack) = (None, Stack::default());
+    for named in bundles {
+        let (view, manifest) = of_bundle(named, quiet)?;
+        let number = stack.bundles().len();
+        stack.lay(manifest).map_err(|reason| Error::bundle(&named.path, reason))?;
+        all = Some(match all {
+            None => view,
+            Some(below) => over(below, view, &stack, number),
+        });
+    }
+    Ok(all)
+}
+
+/// `new`, which `stack` knows by its number, over `below`.
+fn over(mut below: View, mut new: View, stack: &Stack, number: usize) -> View {
+    let mut paths = std::collections::BTreeMap::new();
+    for (bundle, entry) in stack.entries() {
+        let path = entry.path.to_vec();
+        let facts = if bundle == number {
+            new.paths.remove(&path).map(|mut facts| {
+                if let Content::Below(of) = &facts.content {
+                    let data = below.paths.get(of).map(|below| below.content.clone());
+                    facts.content = data.unwrap_or(Content::Elsewhere);
+                }
+                (path, facts)
+            })
+        } else {
+            below.paths.get(&path).map(|facts| (path, facts.clone()))
+        };
+        paths.extend(facts);
+    }
+    below.paths = paths;
+    below.prefixes = stack.prefixes().to_vec();
+    below.no_modes |= new.no_modes;
+    below
 }
 
 fn view(manifest: &Manifest, contents: Vec<Content>) -> View {
@@ -54,7 +97,9 @@ fn view(manifest: &Manifest, contents: Vec<Content>) -> View {
     for (number, entry) in manifest.entries.iter().enumerate() {
         let (kind, target, of) = match &entry.kind {
             EntryKind::Directory => (Type::Directory, Vec::new(), number),
-            EntryKind::File { .. } | EntryKind::Remote => (Type::File, Vec::new(), number),
+            EntryKind::File { .. } | EntryKind::Remote | EntryKind::Below => {
+                (Type::File, Vec::new(), number)
+            }
             EntryKind::HardLink(file) => (Type::File, Vec::new(), *file as usize),
             EntryKind::Symlink(target) => (Type::Symlink, target.to_vec(), number),
             EntryKind::Other => (Type::Other, Vec::new(), number),
@@ -83,7 +128,11 @@ fn read(
 ) -> Result<Vec<Content>> {
     let failed = Error::read("bundle", &named.path);
     let packed: u64 = manifest.frames.iter().map(|f| u64::from(f.packed)).sum();
-    let mut contents = vec![Content::Elsewhere; manifest.entries.len()];
+    let contents = manifest.entries.iter().map(|e| match e.kind {
+        EntryKind::Below => Content::Below(e.path.to_vec()),
+        _ => Content::Elsewhere,
+    });
+    let mut contents: Vec<Content> = contents.collect();
     let mut files =
         manifest.entries.iter().enumerate().filter_map(|(number, entry)| match entry.kind {
             EntryKind::File { offset, digest, .. } => Some(Pending {

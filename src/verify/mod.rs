@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use bundle::of_bundle;
+pub use bundle::of_bundles;
 pub use source::of_source;
 pub use stage::of_stage;
 
@@ -41,6 +41,8 @@ pub enum Content {
     Digest([u8; 32]),
     /// It is not there, and not meant to be.
     Elsewhere,
+    /// It is that of this path in the bundles below.
+    Below(Vec<u8>),
     /// It should be there and cannot be read, or is not what its own side says.
     Damaged(String),
 }

@@ -16,7 +16,12 @@ use crate::progress;
 pub fn of_source(prefixes: &[PrefixRecord], quiet: bool) -> Result<View> {
     let mut view = View { name: "source", prefixes: prefixes.to_vec(), ..View::default() };
     let (mut files, mut bytes) = (Vec::new(), 0);
-    for found in prefixes.iter().flat_map(|p| walk::walk(p.path())) {
+    // What lies in another one is seen with that.
+    let inner = |p: &&PrefixRecord| {
+        prefixes.iter().any(|o| o.path != p.path && p.path().starts_with(o.path()))
+    };
+    let outer = prefixes.iter().filter(|p| !inner(p));
+    for found in outer.flat_map(|p| walk::walk(p.path())) {
         let found = found?;
         let mut facts = Facts {
             kind: Type::Other,

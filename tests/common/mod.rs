@@ -174,6 +174,8 @@ pub fn write_lies(
         entries: all.into_iter().map(|e| e.0).collect(),
         frames: vec![frame],
         xattrs: None,
+        layer: None,
+        digest: [0; 32],
     };
     let mut head = Head { codec, packed: 0, raw: 0, digest: [0; 32] };
     lie(&mut manifest, &mut head);

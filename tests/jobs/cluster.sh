@@ -112,6 +112,45 @@ test_tars_that_others_made_are_broadcast() {
   nodes_are_clean
 }
 
+# What every rank sees of a tree: each path with its attributes and contents.
+cat >"$scratch/tree_of.py" <<'PY'
+import hashlib, os, sys
+import scipy.interpolate, layered
+from mpi4py import MPI
+site, out = os.path.dirname(layered.__file__), sys.argv[1]
+with open(f"{out}/{MPI.COMM_WORLD.rank}", "w") as file:
+    for directory, names, files in os.walk(site):
+        names.sort()
+        for name in [""] + sorted(names + files):
+            path = os.path.join(directory, name)
+            st = os.lstat(path)
+            data = hashlib.sha256(open(path, "rb").read()).hexdigest() if name in files and not os.path.islink(path) else ""
+            link = os.readlink(path) if os.path.islink(path) else ""
+            print(path, oct(st.st_mode), st.st_ino, st.st_nlink, st.st_size, st.st_mtime_ns, st.st_ctime_ns, data, link, file=file)
+    print(layered.answer(), file=file)
+PY
+test_a_layer_is_broadcast_with_what_it_lies_over() {
+  local bundle site=$work/site; bundle=$(bundle_of venv "$venv") || fail "no bundle"
+  mkdir -p "$site/pkg/old" "$work/bare" "$work/out"
+  echo 'answer = lambda: "as it was"' >"$site/layered.py"; : >"$site/pkg/__init__.py"; echo x >"$site/pkg/old/x"; echo y >"$site/pkg/y"; ln -s pkg "$site/link"
+  "$pyshm" bundle env "$site" -o "$work/base.tar.zst" -q || fail "base"
+  printf 'import pkg.added\nanswer = lambda: pkg.added.text\n' >"$site/layered.py"; echo 'text = "by the layer"' >"$site/pkg/added.py"
+  rm -r "$site/pkg/old" "$site/link"; ln -s pkg/y "$site/pkg/old"; ln "$site/pkg/y" "$site/pkg/z"; mkdir "$site/link"; chmod 600 "$site/pkg/__init__.py"
+  "$pyshm" bundle env "$site" --over "$work/base.tar.zst" -o "$work/layer.tar.zst" -q || fail "layer"
+  local set=(--set PYTHONPATH="$site" --set PYTHONDONTWRITEBYTECODE=1) all="-b $bundle -b $work/base.tar.zst -b $work/layer.tar.zst"
+  job "${set[@]}" hydra python "$scratch/tree_of.py" "$work/bare" || fail "the bare job"
+  job "${set[@]}" --before "$tools/trace.sh $work/trace $pyshm_run --no-fallback $all" hydra python "$scratch/tree_of.py" "$work/out" || fail "the job failed"
+  contains "what the ranks imported" "$(cat "$work/out/7")" "by the layer"
+  diff -r "$work/bare" "$work/out" || fail "the ranks saw another tree"
+  equal "operations of all ranks" 0 "$(ops "$work/trace" "$started_from_stage" "$venv" "$env_dir/base" "$site" "$work/base.tar.zst" "$work/layer.tar.zst")"
+  local b; for b in base layer; do equal "times the $b was opened" 1 "$(opened "$work/trace" "$work/$b.tar.zst")"; done
+  equal "nodes that unpacked" 4 "$(unpacked "$work/trace")"
+  job "${set[@]}" --before "$pyshm_run --no-fallback -b $bundle -b $work/layer.tar.zst -b $work/base.tar.zst" hydra true >"$work/said" 2>&1
+  equal "exit code in another order" 65 $?
+  contains "the way out" "$(cat "$work/said")" "layer.tar.zst is refused: it says only what changed since base.tar.zst: name base.tar.zst right before it"
+  nodes_are_clean
+}
+
 test_srun_stages_on_all_nodes_of_the_allocation() {
   local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   bare_run srun-pmi2

@@ -1,18 +1,19 @@
 //! A manifest that is taken keeps its promises, whatever its bytes: every path lies below a prefix, in a directory of
-//! the manifest, and it is written and read back the same.
+//! the manifest, and it is written and read back the same. Laid over others it leaves a stack in which no path has two
+//! entries.
 #![no_main]
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 
 use libfuzzer_sys::fuzz_target;
-use pyshm_tools::bundle::Manifest;
 use pyshm_tools::bundle::head::Head;
 use pyshm_tools::bundle::manifest::EntryKind;
+use pyshm_tools::bundle::{Manifest, Stack};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Head::parse(bytes);
-    let Ok(manifest) = Manifest::parse(bytes) else { return };
+    let Ok(mut manifest) = Manifest::parse(bytes) else { return };
     let _ = manifest.unpacked_bytes();
     let data: u64 = manifest.frames.iter().map(|frame| u64::from(frame.raw)).sum();
     let mut directories = HashSet::new();
@@ -30,4 +31,22 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let again = Manifest::parse(&manifest.to_bytes()).expect("what was read can be written");
     assert_eq!(again.to_bytes(), manifest.to_bytes());
+    let mut stack = Stack::default();
+    // The tree as if it were whole, and then what it is over that, whatever it was packed over.
+    let whole = Manifest { layer: None, ..again };
+    manifest.layer.iter_mut().for_each(|layer| layer.over.clear());
+    for laid in [whole, manifest] {
+        if stack.lay(laid).is_err() {
+            return;
+        }
+        let mut paths = HashSet::new();
+        for (bundle, entry) in stack.entries() {
+            assert!(paths.insert(&entry.path), "{entry:?}");
+            assert!(stack.prefix_of(&entry.path).is_some(), "{entry:?}");
+            if let EntryKind::HardLink(to) = entry.kind {
+                let of = &stack.bundles()[bundle].entries[to as usize];
+                assert!(matches!(of.kind, EntryKind::File { .. } | EntryKind::Below), "{entry:?}");
+            }
+        }
+    }
 });

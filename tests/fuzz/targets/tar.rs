@@ -74,11 +74,22 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(mut tar) = compression.decoder(&bytes[..]) {
         placement.look(&mut Members::new(&mut *tar));
     }
-    let Ok(mut tar) = compression.decoder(&bytes[..]) else { return };
+    for is_layer in [false, true] {
+        check(&bytes, compression, &placement, is_layer);
+    }
+});
+
+fn check(bytes: &[u8], compression: Compression, placement: &Placement, is_layer: bool) {
+    let Ok(mut tar) = compression.decoder(bytes) else { return };
     let digests = Digests::new(progress::byte_bar_unless(true, "", 0));
     let mut sink = Checked { directories: HashSet::new(), files: HashSet::new(), digests };
     let (name, length) = (Path::new("x"), bytes.len() as u64);
-    if let Ok((manifest, _)) = walk(name, length, compression, &placement, &mut *tar, &mut sink) {
+    let walked = walk(name, length, compression, placement, is_layer, &mut *tar, &mut sink);
+    if let Ok((manifest, _)) = walked {
+        assert_eq!(manifest.layer.is_some(), is_layer);
+        for path in manifest.layer.iter().flat_map(|l| l.gone.iter().chain(&l.opaque)) {
+            assert!(Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(PREFIX), "{path:?}");
+        }
         let mut inodes = HashSet::new();
         for entry in &manifest.entries {
             assert!(entry.path().starts_with(PREFIX), "{entry:?}");
@@ -86,4 +97,4 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(linked || inodes.insert(entry.stat.ino), "{entry:?}");
         }
     }
-});
+}

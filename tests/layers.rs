@@ -1,0 +1,223 @@
+//! Layers that no honest program writes are refused by name, and leave nothing; what honest ones say is laid exactly.
+//! What programs see of stacks is shown by `tests/jobs/layers.sh`.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use common::{Hostile, Tool, write_lies};
+use pyshm_tools::bundle::layer::{Layer, Over};
+use pyshm_tools::bundle::manifest::{EntryKind, Manifest};
+use pyshm_tools::bundle::{Mode, Named, PackOptions, PrefixSpec, Reader, Stack, pack, pack_over};
+use pyshm_tools::exit_codes;
+use serde_bytes::ByteBuf;
+
+/// Reads back what a bundle says of itself.
+fn read(bundle: &Path) -> Manifest {
+    match Reader::open(&Named::file(bundle)).unwrap().content() {
+        pyshm_tools::bundle::Content::Bundle(manifest) => manifest.clone(),
+        pyshm_tools::bundle::Content::Archive(_) => panic!("it is a bundle of ours"),
+    }
+}
+
+/// Writes a bundle as [`write_lies`] does, as a layer or as a whole one.
+fn write_bundle(bundle: &Path, entries: Vec<Hostile>, layer: Option<Layer>) {
+    write_lies(bundle, entries, |manifest, _| manifest.layer = layer);
+}
+
+fn over(base: &Path) -> Vec<Over> {
+    vec![Over { name: "base".into(), digest: read(base).digest }]
+}
+
+#[test]
+fn a_hostile_layer_is_refused_and_leaves_nothing() {
+    let tool = Tool::new();
+    let base = tool.path("base.tar.zst");
+    let file = EntryKind::File { offset: 0, digest: [0; 32], runpath: None };
+    let link = EntryKind::Symlink(ByteBuf::from("/tmp"));
+    let lower = vec![
+        Hostile::new("/p/d", EntryKind::Directory, 0),
+        Hostile::new("/p/d/f", file.clone(), 5),
+        Hostile::new("/p/link", link, 4),
+    ];
+    write_bundle(&base, lower, None);
+    let good = || Layer { over: over(&base), implied: vec![0], ..Layer::default() };
+    let gone = |path: &str| Layer { gone: vec![ByteBuf::from(path)], ..good() };
+    let cases = [
+        ("outside its prefixes", vec![], gone("/etc/passwd")),
+        ("outside its prefixes", vec![], gone("/pp")),
+        ("'..' as a part", vec![], gone("/p/../etc")),
+        ("no possible path", vec![], gone("/p/a\0b")),
+        ("removes its own prefix", vec![], gone("/p")),
+        ("takes for granted", vec![], Layer { implied: vec![7], ..good() }),
+        (
+            "takes for granted",
+            vec![Hostile::new("/p/x", file.clone(), 0)],
+            Layer { implied: vec![1], ..good() },
+        ),
+        // Through a link of the base, which is taken for a directory.
+        (
+            "which is no directory below it",
+            vec![
+                Hostile::new("/p/link", EntryKind::Directory, 0),
+                Hostile::new("/p/link/x", file.clone(), 5),
+            ],
+            Layer { implied: vec![0, 1], ..good() },
+        ),
+        ("it has no data for /p/n", vec![Hostile::new("/p/n", EntryKind::Below, 5)], good()),
+        ("it has no data for /p/d", vec![Hostile::new("/p/d", EntryKind::Below, 0)], good()),
+        // The data of below with another length would be read beyond its end.
+        (
+            "it has no data for /p/d/f",
+            vec![
+                Hostile::new("/p/d", EntryKind::Directory, 0),
+                Hostile::new("/p/d/f", EntryKind::Below, 4096),
+            ],
+            good(),
+        ),
+        (
+            "is a hard link to what is no file",
+            vec![Hostile::new("/p/h", EntryKind::HardLink(0), 5)],
+            good(),
+        ),
+    ];
+    for (why, entries, layer) in cases {
+        let bundle = tool.path("layer.tar.zst");
+        write_bundle(&bundle, entries, Some(layer));
+        let args =
+            ["stage".as_ref(), "-b".as_ref(), base.as_os_str(), "-b".as_ref(), bundle.as_os_str()];
+        let said = tool.run(&args).fails(exit_codes::BAD_BUNDLE);
+        assert!(said.contains("layer.tar.zst") && said.contains(why), "{why}: {said}");
+        assert!(tool.root_is_empty());
+    }
+    // A whole bundle has nothing below it.
+    let bundle = tool.path("whole.tar.zst");
+    write_bundle(&bundle, vec![Hostile::new("/p/n", EntryKind::Below, 5)], None);
+    let said = tool
+        .run(&["stage".as_ref(), "-b".as_ref(), bundle.as_os_str()])
+        .fails(exit_codes::BAD_BUNDLE);
+    assert!(said.contains("has no data"), "{said}");
+}
+
+#[test]
+fn every_byte_of_a_layers_manifest_is_its_digest() {
+    let tool = Tool::new();
+    let env = tool.path("env");
+    fs::create_dir(&env).unwrap();
+    fs::write(env.join("a"), "a").unwrap();
+    let base = tool.bundle("env", "base.tar.zst");
+    let manifest = read(&base);
+    let again = Manifest::parse(&manifest.to_bytes()).unwrap();
+    assert_eq!(again.digest, manifest.digest);
+    // Equal trees at other times are other bundles.
+    fs::write(env.join("a"), "b").unwrap();
+    assert_ne!(read(&tool.bundle("env", "again.tar.zst")).digest, manifest.digest);
+}
+
+/// A tree in a directory of this name.
+fn spec(dir: &Path) -> PrefixSpec {
+    PrefixSpec { path: dir.to_path_buf(), mode: Mode::Snapshot }
+}
+
+/// Every path below `top`, and the number of the bundle that it came from.
+fn shown(stack: &Stack, top: &Path) -> Vec<String> {
+    let mut lines: Vec<String> = (stack.entries())
+        .filter_map(|(b, e)| Some((b, e.path().strip_prefix(top).ok()?)))
+        .map(|(b, path)| format!("{} {b}", path.display()))
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_hard_link_outlives_the_name_it_was_packed_under() {
+    let tool = Tool::new();
+    let env = tool.path("env");
+    fs::create_dir(&env).unwrap();
+    fs::write(env.join("a"), "data").unwrap();
+    fs::hard_link(env.join("a"), env.join("b")).unwrap();
+    fs::hard_link(env.join("a"), env.join("c")).unwrap();
+    let options = PackOptions { level: None, quiet: true };
+    let (base, layer) = (tool.path("base.tar.zst"), tool.path("layer.tar.zst"));
+    pack(&[spec(&env)], &base, &options).unwrap();
+    fs::remove_file(env.join("a")).unwrap();
+    pack_over(&[spec(&env)], std::slice::from_ref(&base), &layer, &options).unwrap();
+    let manifest = read(&layer);
+    // Their number of names changed; their data did not.
+    let kinds: Vec<&EntryKind> = manifest.entries[1..].iter().map(|e| &e.kind).collect();
+    assert_eq!(kinds, [&EntryKind::Below, &EntryKind::HardLink(1)]);
+    assert_eq!(manifest.layer.as_ref().unwrap().gone.len(), 1);
+    let mut stack = Stack::default();
+    stack.lay(read(&base)).unwrap();
+    let plan = stack.plan(&manifest).unwrap();
+    assert_eq!(plan.links, [(env.join("a"), env.join("b"))]);
+    assert_eq!(plan.remove, [env.join("a")]);
+    stack.commit(manifest, plan);
+    assert_eq!(shown(&stack, &env), [" 1", "b 1", "c 1"]);
+}
+
+#[test]
+fn a_foreign_removal_leaves_the_other_names_of_a_file() {
+    let tool = Tool::new();
+    let env = tool.path("env");
+    fs::create_dir(&env).unwrap();
+    fs::write(env.join("a"), "data").unwrap();
+    fs::hard_link(env.join("a"), env.join("b")).unwrap();
+    fs::hard_link(env.join("a"), env.join("c")).unwrap();
+    let tar = |name: &str, members: &[(&str, &str)]| {
+        let mut tar = tar::Builder::new(fs::File::create(tool.path(name)).unwrap());
+        for (member, data) in members {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(data.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, member, data.as_bytes()).unwrap();
+        }
+        tar.finish().unwrap();
+    };
+    tar("layer.tar", &[(".wh.a", ""), ("new", "new")]);
+    let base = tool.bundle("env", "base.tar.zst");
+    let layer = tool.path("layer.tar");
+    let prefix = env.to_str().unwrap();
+    // The base is taken from a stage, whose files stay as they are.
+    let first = tool.run(&["stage", "-b", base.to_str().unwrap()]).ok();
+    let taken = Path::new(first.trim()).join("fs").join(env.strip_prefix("/").unwrap()).join("a");
+    let is = || {
+        let m = fs::metadata(&taken).unwrap();
+        (m.ino(), m.mode(), m.atime_nsec(), m.atime(), m.mtime_nsec(), m.mtime())
+    };
+    let was = is();
+    let args = ["stage", "-b", base.to_str().unwrap(), "-b", layer.to_str().unwrap()];
+    let stage = tool.run(&[&args[..], &["--prefix", prefix, "--layer"]].concat()).ok();
+    let staged = Path::new(stage.trim()).join("fs").join(env.strip_prefix("/").unwrap());
+    let mut names: Vec<_> = fs::read_dir(&staged)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["b", "c", "new"]);
+    assert_eq!(is(), was);
+    let inode = |name: &str| fs::metadata(staged.join(name)).unwrap().ino();
+    assert!(inode("b") == inode("c") && inode("b") != was.0);
+    assert_eq!(fs::read_to_string(staged.join("c")).unwrap(), "data");
+}
+
+#[test]
+fn a_job_gets_all_that_lies_over_what_it_uses() {
+    use pyshm_tools::bundle::manifest::PrefixRecord;
+    use pyshm_tools::bundle::stack::wanted;
+    let of = |paths: &[&str]| -> Vec<PrefixRecord> {
+        let record = |path: &&str| PrefixRecord {
+            path: ByteBuf::from(*path),
+            aliases: vec![],
+            mode: Mode::Snapshot,
+        };
+        paths.iter().map(record).collect()
+    };
+    let bundles =
+        [of(&["/venv", "/python"]), of(&["/python/lib"]), of(&["/other"]), of(&["/pythonic"])];
+    let bundles: Vec<&[PrefixRecord]> = bundles.iter().map(Vec::as_slice).collect();
+    assert_eq!(wanted(&bundles, &["/venv/bin/python".into()]), [true, true, false, false]);
+    assert_eq!(wanted(&bundles, &["/pythonic/x".into()]), [false, false, false, true]);
+}
