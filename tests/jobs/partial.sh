@@ -52,7 +52,7 @@ PY
 pack() { "$pyshm" bundle env "$work/$1" -o "$work/$1.tar.zst" -q || fail "bundle $1"; }
 # What the next step brings: b has another library, another module and other data.
 change_b() { lib b "int b(void) { return ${1:-30}; }"; echo "value = 'b${1:-}'" >"$work/b/mod_b/__init__.py"; head -c 3000000 /dev/urandom >"$work/b/data"; pack b; }
-named() { echo "-b $work/a.tar.zst -b $work/b.tar.zst -b $work/c.tar.zst"; }
+named() { echo "-b $work/a.tar.zst -b $work/b.tar.zst -b $work/c.tar.zst ${layer:-}"; }
 # shellcheck disable=SC2046
 stage() { "$pyshm" stage $(named) "$@"; }
 # look NAME: the program with the three bundles staged; TRACE counts what the helper opens.
@@ -127,6 +127,20 @@ open(sys.argv[1] + "/b/mod_b/m3.py", "w").write("value = 54321\n")' "$work" || f
   local ops; ops() { grep -cE "open(at)?\(.*\"$work/$1\"" "$work/two.trace"; }
   [ "$(ops a/mod_a/m3.py)" -gt 0 ] || fail "the written file was not read from its prefix"
   equal "times the file of the new bundle was opened in its prefix" 0 "$(ops b/mod_b/m3.py)"
+  unstage
+}
+test_what_diverged_of_a_base_stays_known_under_a_layer_but_for_what_the_layer_brings() {
+  three_bundles
+  look one
+  write() { # shellcheck disable=SC2046
+    "$pyshm_run" --no-fallback --keep $(named) "$python" -B -c 'import sys; open(sys.argv[1], "w").write(sys.argv[2])' "$work/b/mod_b/$1" "value = $2" || fail write; }
+  write m5.py 1111
+  "$pyshm" bundle env "$work/b" --over "$work/b.tar.zst" -o "$work/l.tar.zst" -q || fail "layer"
+  write m3.py 2222
+  local layer="-b $work/l.tar.zst"; look two; equal "bundles that were opened" "0 0 0" "$(times_opened two)"; as_bare two
+  local ops; ops() { grep -cE "open(at)?\(.*\"$work/b/mod_b/$1\"" "$work/two.trace"; }
+  [ "$(ops m3.py)" -gt 0 ] || fail "the file that was written after the layer was packed was not read from its prefix"
+  equal "times the layer's file was opened in its prefix" 0 "$(ops m5.py)"
   unstage
 }
 test_what_any_of_several_stages_knows_to_have_diverged_stays_known() {
@@ -268,6 +282,23 @@ test_a_node_without_a_stage_gets_all_and_the_others_only_what_changed() {
     as_bare_all two; contains "the summary" "$(cat "$work/said")" "on 3 of them"
     rm -r "$work/one" "$work/two"
   done
+  unstage_all
+}
+test_on_four_nodes_a_layer_is_broadcast_without_what_it_lies_over() {
+  three_bundles
+  job one
+  lib b "int b(void) { return 50; }"; echo "value = 'layer'" >"$work/b/mod_b/__init__.py"; touch "$work/b/mod_b/m2.py"; rm "$work/b/mod_b/m4.py"
+  "$pyshm" bundle env "$work/b" --over "$work/b.tar.zst" -o "$work/l.tar.zst" -q || fail "layer"
+  local layer="-b $work/l.tar.zst"; job two
+  equal "bundles that were opened" "0 0 0, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/l.tar.zst")"
+  equal "nodes that wrote a, b, c" "0 0 0" "$(wrote two a) $(wrote two b) $(wrote two c)"; as_bare_all two
+  # Nothing of the job names this one's prefix; it comes because it lies over one that is wanted.
+  echo "value = 'inner'" >"$work/a/mod_a/m3.py"; "$pyshm" bundle env "$work/a/mod_a" -o "$work/i.tar.zst" -q || fail "bundle"
+  layer="$layer -b $work/i.tar.zst"; rm -r "$work/two"; job two
+  equal "bundles that were opened" "0 0 0, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/i.tar.zst")"; as_bare_all two
+  # A node that has nothing gets all.
+  on n2 "$pyshm" unstage --all || fail unstage; rm -r "$work/two"; job two
+  equal "bundles that were opened" "1 1 1, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/l.tar.zst")"; as_bare_all two
   unstage_all
 }
 test_what_fails_to_be_linked_is_broadcast_although_all_nodes_had_it() {
