@@ -141,9 +141,10 @@ def starts(place, stage, rounds, out):
     kinds["libpyshm.so, a stage"] = f"LD_PRELOAD={stage}/lib/libpyshm.so"
     lines = run([program, rounds * 400, "/bin/true", *kinds.values()], env=clean()).splitlines()
     times = {name: tuple(map(float, line.split())) for name, line in zip(kinds, lines)}
-    out(f"{'/bin/true with':34} {'least us':>9} {'median us':>9} {'over bare':>12}")
+    out(f"{'/bin/true with':34} {'least us':>9} {'over bare':>10} {'median us':>10} {'over bare':>10}")
     for name, (least, median) in times.items():
-        out(f"{name:34} {least:9.1f} {median:9.1f} {median - times['bare'][1]:+12.1f}")
+        over = (least - times["bare"][0], median - times["bare"][1])
+        out(f"{name:34} {least:9.1f} {over[0]:+10.1f} {median:10.1f} {over[1]:+10.1f}")
 
 
 def python(place, prefix, rounds, out):

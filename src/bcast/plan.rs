@@ -139,7 +139,9 @@ pub(super) fn decide(
             Ok(Some(_)) => {
                 let coming = std::mem::take(&mut coming);
                 let any = adopted.iter().any(|n| *n > 0) || coming.iter().any(Option::is_some);
-                if any { Plan::Deliver(coming) } else { Plan::Nothing }
+                // Where nobody has need of anything no node can have a stage; each says why.
+                let none_can = needed.iter().all(|n| *n == 0);
+                if any || none_can { Plan::Deliver(coming) } else { Plan::Nothing }
             }
             _ => Plan::Stop,
         }))?;

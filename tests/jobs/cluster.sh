@@ -185,6 +185,15 @@ test_a_node_without_room_runs_from_the_shared_file_system() {
   nodes_are_clean
 }
 
+test_a_root_that_no_node_has_is_named() {
+  local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
+  job --before "$pyshm_run --root /nowhere -b $bundle" hydra python -c 'print("ran")' >"$work/out" 2>"$work/said" || { cat "$work/said"; fail "the job failed"; }
+  equal "ranks that ran" 8 "$(grep -o "ran" "$work/out" | wc -l)"
+  contains "the warning" "$(cat "$work/said")" "/nowhere"
+  job --before "$pyshm_run --no-fallback --root /nowhere -b $bundle" hydra true >"$work/said" 2>&1
+  equal "exit code with --no-fallback" 66 $?
+}
+
 test_a_helper_of_another_mpi_is_refused() {
   local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   export PYSHM_BCAST=$top/target/pyshm/libexec/pyshm-bcast-openmpi
