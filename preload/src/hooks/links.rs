@@ -205,11 +205,11 @@ unsafe fn realpath_as(
 hooks! {
     unsafe fn readlink(path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t => my_readlink {
         // SAFETY: the caller's own arguments.
-        unsafe { readlink_at(AT_FDCWD, path, buf, size, |_, p| real!(readlink)(p, buf, size)) }
+        unsafe { readlink_at(AT_FDCWD, path, buf, size, move |_, p| real!(readlink)(p, buf, size)) }
     }
     unsafe fn readlinkat(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t => my_readlinkat {
         // SAFETY: the caller's own arguments.
-        unsafe { readlink_at(dirfd, path, buf, size, |d, p| real!(readlinkat)(d, p, buf, size)) }
+        unsafe { readlink_at(dirfd, path, buf, size, move |d, p| real!(readlinkat)(d, p, buf, size)) }
     }
     unsafe fn __readlink_chk(path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t => alt_readlink_chk {
         // The real function ends the program when `size` exceeds the buffer; it must see such a call.
@@ -218,7 +218,7 @@ hooks! {
             return unsafe { real!(__readlink_chk)(path, buf, size, room) };
         }
         // SAFETY: the caller's own arguments.
-        unsafe { readlink_at(AT_FDCWD, path, buf, size, |_, p| real!(readlink)(p, buf, size)) }
+        unsafe { readlink_at(AT_FDCWD, path, buf, size, move |_, p| real!(readlink)(p, buf, size)) }
     }
     unsafe fn __readlinkat_chk(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t => alt_readlinkat_chk {
         if size > room {
@@ -226,7 +226,7 @@ hooks! {
             return unsafe { real!(__readlinkat_chk)(dirfd, path, buf, size, room) };
         }
         // SAFETY: the caller's own arguments.
-        unsafe { readlink_at(dirfd, path, buf, size, |d, p| real!(readlinkat)(d, p, buf, size)) }
+        unsafe { readlink_at(dirfd, path, buf, size, move |d, p| real!(readlinkat)(d, p, buf, size)) }
     }
     unsafe fn realpath(path: *const c_char, to: *mut c_char) -> *mut c_char => my_realpath {
         // SAFETY: the caller's own arguments.
