@@ -2,6 +2,7 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=startup.ld");
     // Every mapping and every page that the loader touches costs each process a microsecond or more: code and constants
     // go into one segment.
     for arg in [
@@ -14,6 +15,8 @@ fn main() {
         "-Wl,-z,relro",
         "-Wl,--as-needed",
         "-Wl,-soname,libpyshm.so",
+        // What runs at every start lies together.
+        concat!("-Wl,-T,", env!("CARGO_MANIFEST_DIR"), "/startup.ld"),
     ] {
         println!("cargo:rustc-cdylib-link-arg={arg}");
     }

@@ -4,7 +4,7 @@
 //! is what must happen before the program's `main`: what is loaded is remembered while nothing can be unloaded, and
 //! the environment gets its visible values.
 
-use core::ffi::{c_char, c_int};
+use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
 use pyshm_format::Kind;
@@ -42,21 +42,39 @@ unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
 ///
 /// It cannot loop: a staged program's name is not under a prefix.
 fn restart(stage: &Stage, argv: Strings) {
+    let name = started_as();
+    if name.is_some_and(|name| stage.outsiders.has(name)) {
+        return;
+    }
     // A larger buffer would touch a page of the stack that most programs never use.
     let mut short = [0u8; 512];
     let n = own_program(&mut short);
     if n < short.len() {
-        restart_as(stage, argv, short.get(..n).unwrap_or_default());
+        restart_as(stage, argv, short.get(..n).unwrap_or_default(), name);
     } else {
-        restart_long(stage, argv);
+        restart_long(stage, argv, name);
     }
 }
 
+/// By which name the kernel was asked to start this program (getauxval(3), AT_EXECFN), if that says which file it is.
+///
+/// It can be a link into a prefix, so it alone does not decide. But no other call at a start takes the kernel as long as
+/// saying which file it is, and a program that was outside every prefix once will be the next time.
+fn started_as() -> Option<&'static [u8]> {
+    // SAFETY: getauxval reads the process's own vector.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
+    // SAFETY: the kernel's own C string, or null.
+    let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_bytes())?;
+    // These mean something else in each process.
+    let own = name.starts_with(b"/dev/fd/") || name.starts_with(b"/proc/");
+    (name.first() == Some(&b'/') && !own).then_some(name)
+}
+
 #[inline(never)]
-fn restart_long(stage: &Stage, argv: Strings) {
+fn restart_long(stage: &Stage, argv: Strings, name: Option<&[u8]>) {
     let mut long = [0u8; PATH_MAX];
     let n = own_program(&mut long);
-    restart_as(stage, argv, long.get(..n).unwrap_or_default());
+    restart_as(stage, argv, long.get(..n).unwrap_or_default(), name);
 }
 
 /// The file that this process runs; as many bytes of its path as fit.
@@ -65,9 +83,11 @@ fn own_program(to: &mut [u8]) -> usize {
     unsafe { sys::readlinkat(AT_FDCWD, c"/proc/self/exe".as_ptr(), to) }.unwrap_or(0)
 }
 
-fn restart_as(stage: &Stage, argv: Strings, exe: &[u8]) {
+fn restart_as(stage: &Stage, argv: Strings, exe: &[u8], name: Option<&[u8]>) {
     if stage.view.prefix_of(exe).is_some() {
         restart_staged(stage, argv, exe);
+    } else if let Some(name) = name.filter(|_| !exe.is_empty()) {
+        stage.outsiders.add(name);
     }
 }
 
@@ -91,7 +111,7 @@ fn restart_staged(stage: &Stage, argv: Strings, exe: &[u8]) {
     unsafe {
         start(e.path().as_ptr().cast(), argv, envp, true, &mut |path, argv, envp| {
             // The original itself is what runs already: only another file is worth a start.
-            if core::ffi::CStr::from_ptr(path).to_bytes() == e.staged() {
+            if CStr::from_ptr(path).to_bytes() == e.staged() {
                 let _ = sys::syscall(
                     libc::SYS_execve,
                     [path as usize, argv as usize, envp as usize, 0, 0, 0],

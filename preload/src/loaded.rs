@@ -170,11 +170,13 @@ impl Tables {
         (!t.hash.is_null() && !t.symbols.is_null() && !t.strings.is_null()).then_some(t)
     }
 
+    /// The address of a function. `hash` is [`gnu_hash`] of its name.
+    ///
+    /// A hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words, the buckets, and a
+    /// chain word for each symbol from the first one on; the last of a chain has bit 0 set. Symbol and version tables have
+    /// an element for each symbol of a chain.
     fn function(&self, name: &str, hash: u32) -> Option<*mut c_void> {
-        // SAFETY: a hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words,
-        // the buckets, and a chain word for each symbol from the first one on; the last of a chain has bit 0 set.
-        // Symbol and version tables have an element for each symbol of a chain. The linker made them so, and the
-        // loader relies on it as well.
+        // SAFETY: the linker made the tables so, and the loader relies on it as well.
         unsafe {
             let (buckets, first) = (*self.hash, *self.hash.add(1));
             let (words, shift) = (*self.hash.add(2), *self.hash.add(3));

@@ -17,7 +17,7 @@ use core::slice;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use pyshm_format::index::FLAG_NOEXEC;
-use pyshm_format::{Diverged, Entry, Index, Kind, Lookup, layout, state};
+use pyshm_format::{Diverged, Entry, Index, Kind, Lookup, Outsiders, layout, state};
 
 use crate::log::Inert;
 use crate::route::{PATH_MAX, View};
@@ -57,6 +57,8 @@ pub struct Stage {
     /// Whether its files may not be executed or mapped executable.
     pub noexec: bool,
     stripe: usize,
+    /// Programs outside every prefix.
+    pub outsiders: Outsiders<'static>,
 }
 
 const NEW: u8 = 0;
@@ -250,6 +252,7 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
         dev: st.st_dev,
         noexec: index.flags() & FLAG_NOEXEC != 0,
         stripe: sys::pid() as usize,
+        outsiders: Outsiders::new(words).ok_or(Inert::BadState)?,
     })
 }
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # What libpyshm.so needs and exports: libc and the loader alone, no symbol newer than glibc 2.17, no thread-local storage,
-# no executable stack, everything bound and then read-only, nothing that panics, the checked list of symbols; and little for
-# the loader to do at the start of every process.
+# no executable stack, everything bound and then read-only, nothing that panics, the checked list of symbols, a table of frames
+# that the unwinder can search; and little for the loader to do at the start of every process.
 set -e
 shim=target/pyshm/lib/libpyshm.so
 fail() { echo "$shim: $*" >&2; exit 1; }
@@ -17,6 +17,17 @@ readelf -d "$shim" | grep -q 'BIND_NOW\|FLAGS.*NOW' || fail "it is not bound at 
 relocations=$(readelf -rW "$shim" | grep -c 'R_[A-Z0-9_]*')
 [ "$relocations" -le 100 ] || fail "the loader has $relocations relocations to make: is there a new table of addresses?"
 ! readelf -SW "$shim" | grep -q ' \.data  ' || fail "it has data that is not zero, which the loader maps and a process copies"
+# The pages that the loader reads anyway are the first 16 (preload/startup.ld).
+for name in 'pyshm::init::init' 'pyshm::stage::load' 'pyshm::env::restore' 'pyshm_format::index::Index::parse'; do
+    at=$(nm -C "$shim" | awk -v name="$name" '$2 ~ /[tT]/ && $3 == name { print $1 }')
+    [ -n "$at" ] || fail "there is no function $name"
+    [ $((16#$at)) -lt 65536 ] || fail "$name, which every start runs, lies at 0x$at, far from what the loader reads"
+done
+# No function lies before the table by which the unwinder finds it (preload/startup.ld).
+table=$(readelf -SW "$shim" | sed 's/^ *\[ *[0-9]*\] //' | awk '$1 == ".eh_frame_hdr" { print $3 }')
+first=$(nm "$shim" | awk '$2 ~ /[tTwW]/ { print $1 }' | sort | head -n 1)
+[ -n "$table" ] && [ -n "$first" ] && [ $((16#$table)) -lt $((16#$first)) ] ||
+    fail "code at 0x$first lies before .eh_frame_hdr at 0x$table: an exception through it finds no frame"
 # The linker keeps only what is called. Without the names of functions this would show nothing.
 functions=$(nm -C "$shim")
 grep -q ' pyshm::route::' <<<"$functions" || fail "it has no names of its own functions"

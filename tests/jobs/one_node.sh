@@ -37,6 +37,20 @@ test_a_start_makes_no_operation_on_the_environment() {
   equal "operations" 0 "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["total"])' "$work/counted")"
 }
 
+# No other call that the shim makes at a start takes as long.
+test_the_kernel_is_asked_once_which_file_a_program_is() {
+  ln -s /bin/true "$work/tool"
+  bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback -b "$bundle" "$python" -c '
+import os, subprocess, sys
+tool = sys.argv[1]
+for _ in range(3): subprocess.run([tool], check=True)
+os.remove(tool); os.symlink(sys.executable, tool)
+print(subprocess.run([tool, "-c", "import sys; print(sys.base_prefix)"], check=True, text=True, stdout=subprocess.PIPE).stdout, end="")
+' "$work/tool" >"$work/said" || fail "the run"
+  equal "times that it was asked for the tool" 1 "$(grep -cE 'readlink(at)?\(.*"/proc/self/exe", "[^"]*/true"' "$work/trace")"
+  equal "what the tool says that became another" "$("$python" -c 'import sys; print(sys.base_prefix)')" "$(cat "$work/said")"
+}
+
 test_status_streams_and_arguments_are_the_commands_own() {
   strict "$python" -c 'import sys; sys.exit(37)'; equal "exit status" 37 $?
   equal "standard input and output" "HELLO" "$(echo hello | strict "$python" -c 'print(input().upper())')"

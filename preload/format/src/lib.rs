@@ -16,6 +16,7 @@ pub mod diverged;
 mod hash;
 pub mod index;
 pub mod layout;
+pub mod outsiders;
 pub mod record;
 pub mod state;
 pub mod xattr;
@@ -23,6 +24,7 @@ pub mod xattr;
 pub use diverged::Diverged;
 pub use hash::hash_path;
 pub use index::{Entry, Index, Lookup, Prefix, PrefixMode};
+pub use outsiders::Outsiders;
 pub use record::{Kind, Stat, Time};
 
 /// Why a file is not a usable index or state file.

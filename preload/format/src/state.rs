@@ -10,6 +10,7 @@
 //! 64     number of marks in the diverged set
 //! 128    number of SUBTREE marks
 //! 192    1 when the set is full: everything passes
+//! 2048   PROGRAMS words: 0, or the hash of a name (crate::outsiders)
 //! 4096   STRIPES counters of STRIPE_BYTES: words answered, passed
 //! 8192   SLOTS words: 0 is free, anything else is the hash of a mark
 //! ```
@@ -29,6 +30,10 @@ pub const COUNT: usize = 64;
 pub const SUBTREES: usize = 128;
 /// Offset of the word that is 1 when the set is full.
 pub const FULL: usize = 192;
+/// Offset of the programs that are known to lie outside every prefix.
+pub const KNOWN_PROGRAMS: usize = 2048;
+/// Number of their words; a power of two.
+pub const PROGRAMS: usize = 256;
 /// Offset of the counters.
 pub const COUNTERS: usize = 4096;
 /// Number of counter stripes; a process uses the one of its process ID, so that ranks do not share cache lines.

@@ -19,11 +19,11 @@ hooks! {
         let real = || unsafe { real!(bind)(socket, address, len) };
         let at = offset_of!(sockaddr_un, sun_path);
         let path_len = (len as usize).saturating_sub(at);
-        // SAFETY: an address has its family in front.
         let local = path_len > 0
             && path_len < ROOM
             && stage().is_some()
             && readable::is_readable(address as usize, len as usize)
+            // SAFETY: it can be read, and an address has its family in front.
             && unsafe { (*address).sa_family } == libc::AF_UNIX as u16;
         if !local {
             return real();
