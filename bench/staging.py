@@ -132,6 +132,10 @@ def main():
 
     lines = []
 
+    for prefix in args.prefix:
+        if not prefix.is_dir():
+            parser.error(f"{prefix} is no directory: make the tests' environments, see --help, or name another")
+
     def out(line):
         print(line, flush=True)
         lines.append(line)

@@ -1,5 +1,5 @@
 //! A launcher that does not notice that all its processes ended: Hydra's mpiexec then reads its standard input for ever
-//! (MPICH 5.0: once in some ten jobs that SIGTERM ended, in some hundred in which a process was killed; without pyshm
+//! (MPICH 5.0: once in some seven jobs that SIGTERM ended, in some hundred in which a process was killed; without pyshm
 //! just so). It can be of no use to anybody then, and only SIGKILL ends it.
 #![forbid(unsafe_code)]
 

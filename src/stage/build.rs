@@ -169,7 +169,6 @@ impl StageBuild {
             Some(archive) => self.unpack_archive(archive, stream)?,
             None => self.unpack_bundle(length, stream)?,
         };
-        let warning = warning.map(|text| format!("bundle {}: {text}", bundle.display()));
         self.info.bundle_bytes += length;
         self.info.written.push(archive.map(|archive| archive.written));
         let covered = plan.covered.first().filter(|_| manifest.layer.is_none());

@@ -250,6 +250,8 @@ fn bits_that_change_the_user_are_dropped_with_a_warning() {
         "{}",
         staged.stderr
     );
+    let name = format!("bundle {}", archive.display());
+    assert_eq!(staged.stderr.matches(&name).count(), 1, "{}", staged.stderr);
     staged.ok();
 }
 
