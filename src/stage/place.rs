@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// What unfinished stages' names begin with.
 const UNFINISHED: &str = ".new-";
+/// How often the user's directory is made again, which each job of this user that ends removes while it is empty.
+const ATTEMPTS: usize = 100;
 
 /// The user's directory.
 #[derive(Debug, Clone)]
@@ -33,17 +35,18 @@ impl Place {
         trust::root(&root)?;
         let uid = rustix::process::geteuid().as_raw();
         let dir = root.join(format!("pyshm-{uid}"));
-        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::write(&dir)(e));
+        for _ in 0..ATTEMPTS {
+            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::write(&dir)(e));
+                }
+                _ => {}
             }
-            _ => {}
+            if trust::directory(&dir, 0o077)? {
+                return Ok(Self { dir, root });
+            }
         }
-        match trust::directory(&dir, 0o077)? {
-            true => Ok(Self { dir, root }),
-            // Another job of this user has just ended.
-            false => Err(Error::TryAgain(format!("{} is being removed: try again", dir.display()))),
-        }
+        Err(Error::TryAgain(format!("{} is being removed: try again", dir.display())))
     }
 
     /// The directory.

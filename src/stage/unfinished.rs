@@ -2,6 +2,7 @@
 //! is dropped, and given its name by one rename.
 #![forbid(unsafe_code)]
 
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,23 +29,40 @@ impl Unfinished {
     pub fn create(place: &Place, id: &StageId) -> Result<Self> {
         let elsewhere = Elsewhere::needed_for(place, id)?;
         let dir = place.unfinished_dir(id);
-        // Another job that ends may remove the user's directory while it is empty.
-        let mut attempts = 0;
-        while let Err(e) = std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-            attempts += 1;
-            if e.kind() != std::io::ErrorKind::NotFound || attempts > 10 {
-                return Err(Error::write(&dir)(e));
-            }
-            Place::open(place.root())?;
-        }
-        let failed = || Error::TryAgain(format!("{} is being removed: try again", dir.display()));
-        let building = Lease::building(&dir).ok_or_else(failed)?;
+        let building = Self::make(place, &dir)?;
         let this = Self { _building: building, dir, elsewhere, published: false };
         Lease::create(&this.dir)?;
         if let Some(elsewhere) = &this.elsewhere {
             elsewhere.link_from(&this.dir)?;
         }
         Ok(this)
+    }
+
+    /// Makes the directory and locks it. Before it is locked another job may take it for one that a crash left: it holds
+    /// the lock then and removes it, so that this is tried again. So it is where a job that ends removed the user's
+    /// directory, which was empty.
+    fn make(place: &Place, dir: &Path) -> Result<Lease> {
+        const LIMIT: Duration = Duration::from_secs(5);
+        let begun = Instant::now();
+        loop {
+            match std::fs::DirBuilder::new().mode(0o700).create(dir) {
+                Ok(()) => {
+                    if let Some(building) = Lease::building(dir) {
+                        return Ok(building);
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound => drop(Place::open(place.root())?),
+                // Whoever holds it is about to remove it.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(e) => return Err(Error::write(dir)(e)),
+            }
+            if begun.elapsed() > LIMIT {
+                let said = format!("{} is being removed: try again", dir.display());
+                return Err(Error::TryAgain(said));
+            }
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -97,5 +115,33 @@ impl Drop for Unfinished {
                 elsewhere::remove(&dir);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::stage::collect_garbage;
+
+    #[test]
+    fn it_is_made_while_other_jobs_clean_up() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::open(root.path()).unwrap();
+        let id = StageId::parse("0123456789abcdef").unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let _ = collect_garbage(&place, &[]);
+                    place.tidy();
+                }
+            });
+            let made: Result<Vec<()>> =
+                (0..50).map(|_| Unfinished::create(&place, &id).map(drop)).collect();
+            done.store(true, Ordering::Relaxed);
+            made.unwrap();
+        });
     }
 }
