@@ -3,6 +3,7 @@
 
 mod bundle;
 mod cache;
+mod config;
 mod nodes;
 mod stage;
 mod status;
@@ -28,6 +29,7 @@ Examples:
   pyshm status                                         what is staged here
   pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job
   pyshm unstage --all                                  remove it
+  pyshm config                                         the settings that count here
 A job needs none of these: see 'pyshm-run --help'.
 
 Exit codes: 0 done, 2 wrong command line, 65 a bundle is damaged or refused, 66 an input is not there,
@@ -58,6 +60,8 @@ enum Command {
     Status(status::Status),
     /// Remove what crashed or killed jobs left on this node
     Gc(stage::Gc),
+    /// Show the settings that count and where each comes from, or check them
+    Config(config::Config),
     /// List and prune the bundles that pyshm-run made by itself
     #[command(subcommand)]
     Cache(cache::CacheCommand),
@@ -70,12 +74,29 @@ pub fn main() -> ExitCode {
     if let Command::Verify(verify) = &command {
         return verify.main();
     }
-    match settings::check().and_then(|()| run(command)) {
+    let checked = match settings::check() {
+        // An epilog cleans up whatever stands in a file.
+        Err(error) if command.goes_on() => {
+            warn_line!("pyshm: warning: {error}; the default counts instead");
+            Ok(())
+        }
+        // It checks what it is told to.
+        Err(_) if matches!(command, Command::Config(_)) => Ok(()),
+        checked => checked,
+    };
+    match checked.and_then(|()| run(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             warn_line!("pyshm: {error}");
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+impl Command {
+    /// Whether it is of use where settings are wrong.
+    fn goes_on(&self) -> bool {
+        matches!(self, Self::Inspect(_) | Self::Unstage(_) | Self::Status(_) | Self::Gc(_))
     }
 }
 
@@ -88,6 +109,7 @@ fn run(command: Command) -> Result<()> {
         Command::Status(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Cache(command) => command.run(),
+        Command::Config(command) => command.run(),
         // It has exit codes of its own.
         Command::Verify(_) => Ok(()),
     }

@@ -94,7 +94,7 @@ fn automatic(
         bundles.push(Named::file(&cached.bundle));
         uses.push(cached.using);
     }
-    if let Some(why) = pays::decline(unpacked, pays::serial_read()?, ranks) {
+    if let Some(why) = pays::decline(unpacked, pays::serial_read(), ranks) {
         return Ok(Err(why));
     }
     let id = StageId::of_bundles(&bundles)?;

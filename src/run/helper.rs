@@ -128,7 +128,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
         interests: chosen.interests,
         keep: request.keep,
         fresh: chosen.fresh,
-        reserve: settings::reserve()?,
+        reserve: settings::reserve(),
         ..BuildOptions::default()
     };
     let Some(staged) = stage_here(&place, &chosen.id, &chosen.bundles, options)? else {

@@ -108,7 +108,7 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
         root: cli.root.clone(),
         threads: cli.threads,
         timeline: cli.timeline,
-        keep: cli.keep,
+        keep: cli.keeps(),
         verbose: cli.verbose,
     };
     let Some(helper) = helper else {
@@ -152,14 +152,14 @@ fn broadcast(
     command.args(["--id", &prepared.id, "--threads", &cli.threads.to_string()]);
     command.args(["--chunk", &cli.chunk.to_string()]);
     // By name: not every launcher hands variables on.
-    if let Some(reserve) = settings::reserve()? {
+    if let Some(reserve) = settings::reserve() {
         command.args(["--reserve", &reserve.to_string()]);
     }
     if let Some(nodes) = plan.promised {
         command.args(["--nodes", &nodes.to_string()]);
     }
     for (option, given) in
-        [("--keep", cli.keep), ("--fresh", prepared.fresh), ("--timeline", cli.timeline)]
+        [("--keep", cli.keeps()), ("--fresh", prepared.fresh), ("--timeline", cli.timeline)]
     {
         if given {
             command.arg(option);
@@ -210,7 +210,7 @@ fn broadcast(
 }
 
 fn until_ready(step: &mut Step, prepared: &Prepared, inbox: &Inbox) -> Result<Ready> {
-    let mut limit = Some(settings::wait()?);
+    let mut limit = Some(settings::wait());
     loop {
         match step.wait(inbox, limit)? {
             // MPI works: from here on it takes as long as it takes.

@@ -68,7 +68,7 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
     let place = Place::open(&cli.root).map_err(plain)?;
     let key = job::key(cli);
     // Nonsense in it is said by the one that leads.
-    let patience = settings::wait().unwrap_or(Duration::from_secs(300));
+    let patience = settings::wait();
     let locked = Locked::take(&place, &key, patience).map_err(plain)?.ok_or_else(|| {
         let seconds = patience.as_secs();
         plain(Error::TryAgain(format!(
@@ -80,7 +80,7 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
         record.as_ref().and_then(|r| r.stage.clone()).and_then(|id| StageId::parse(&id).ok());
     let mut hold = known
         .as_ref()
-        .and_then(|id| Hold::take(&place, &Stage::find(&place, id).ok()??, cli.keep).ok());
+        .and_then(|id| Hold::take(&place, &Stage::find(&place, id).ok()??, cli.keeps()).ok());
     if known.is_some() && hold.is_none() {
         // What the record names is gone.
         record = None;
@@ -137,7 +137,7 @@ fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
         root: cli.root.clone(),
         threads: cli.threads,
         timeline: cli.timeline,
-        keep: cli.keep,
+        keep: cli.keeps(),
         verbose: cli.verbose,
     };
     stage_by_helper(cli, &request, inbox)
@@ -158,7 +158,7 @@ pub(super) fn stage_by_helper(
             };
             let id = ready.stage.file_name().and_then(|n| n.to_str()).ok_or_else(gone)?;
             let stage = Stage::find(&place, &StageId::parse(id)?)?.ok_or_else(gone)?;
-            let hold = Hold::take(&place, &stage, cli.keep)?;
+            let hold = Hold::take(&place, &stage, cli.keeps())?;
             // Only now that the stage has another user may the helper let go of it.
             step.finish(inbox);
             super::warn(&ready.warnings);

@@ -45,7 +45,10 @@ pub fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == helper::ARGUMENT) {
         return helper::main(arguments.next().as_deref());
     }
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    if cli.bundles.0.is_empty() {
+        cli.bundles.0 = crate::settings::bundles();
+    }
     if let Some(option) = cli.command[0].to_str().filter(|word| word.starts_with('-')) {
         warn_line!("pyshm-run: there is no option '{option}': see 'pyshm-run --help'");
         return exit_codes::USAGE.into();
