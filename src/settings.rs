@@ -6,12 +6,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bundle::Named;
 use crate::cache;
 use crate::error::{Error, Result};
 use crate::run::pays;
 
 /// Where stages lie unless `--root` or `PYSHM_ROOT` says otherwise.
 pub const ROOT: &str = "/dev/shm";
+/// The variable that names bundles, with colons between them.
+pub const BUNDLES: &str = "PYSHM_BUNDLES";
 /// Seconds of [`wait`] by default.
 const WAIT: u64 = 300;
 
@@ -27,6 +30,14 @@ pub fn variable(name: &str) -> Option<OsString> {
 #[must_use]
 pub fn root() -> PathBuf {
     variable("PYSHM_ROOT").map_or_else(|| ROOT.into(), PathBuf::from)
+}
+
+/// `PYSHM_BUNDLES`: bundles for commands that name none.
+#[must_use]
+pub fn bundles() -> Vec<Named> {
+    let paths = variable(BUNDLES).unwrap_or_default();
+    let paths = std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty());
+    paths.map(|path| Named::file(&path)).collect()
 }
 
 /// `PYSHM_WAIT`: how long MPI, or the rank that stages, is waited for.

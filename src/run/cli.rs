@@ -27,7 +27,9 @@ below its prefix; a layer only what it says.
 COMMAND's first word decides: a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) gets one \
 staging process on each of its nodes, and then starts its ranks from there; anything else is staged on this node.
 
-Without -b the program's interpreter is asked for its prefixes (never /, /usr and the like), and each is bundled once \
+Without -b the bundles of PYSHM_BUNDLES count, as far as the command uses what they cover. For a system's program, as hostname, \
+none is staged though an environment is active; a shell, an interpreter and a script use it, and so does what names \
+something of it. Where none covers what is used, the program's interpreter is asked for its prefixes (never /, /usr and the like), and each is bundled once \
 into a cache and made anew when it has changed. Such a bundle is not staged where that cannot pay: when it is larger \
 than 64 times what all ranks read at their start (PYSHM_SERIAL_READ, 64 MiB, for each rank); -v says so.
 
@@ -38,6 +40,7 @@ and with --no-fallback, where staging failed:
   71 the system refused something; 73 no space or no permission; 75 try again.
 
 Environment:
+  PYSHM_BUNDLES                  bundles, with colons between them, for commands without -b
   PYSHM_CACHE, PYSHM_CACHE_MAX   the cache of bundles (~/.cache/pyshm) and its size (20GB)
   PYSHM_ROOT                     the default of --root
   PYSHM_RESERVE                  what stays free in the nodes' memory for MPI and the application (a 16th of the root's

@@ -10,6 +10,7 @@ pub mod child;
 pub mod cleanup;
 pub mod cli;
 pub mod command;
+pub mod cover;
 pub mod deserted;
 pub mod events;
 pub mod helper;
@@ -36,9 +37,10 @@ use child::Ended;
 use cli::{Cli, Reroute};
 use events::Ready;
 
+use crate::bundle::Named;
 use crate::error::{Error, Result};
-use crate::exit_codes;
 use crate::stage::timeline;
+use crate::{exit_codes, settings};
 
 /// `pyshm-run`.
 #[must_use]
@@ -71,6 +73,16 @@ fn run(cli: &Cli) -> Result<Ended> {
     } else {
         local::run(cli)
     }
+}
+
+/// The bundles of the command line, else those that are configured, and whether these are.
+fn bundles_of(cli: &Cli) -> (Vec<Named>, bool) {
+    if !cli.bundles.0.is_empty() {
+        return (cli.bundles.0.clone(), false);
+    }
+    let configured = settings::bundles();
+    let any = !configured.is_empty();
+    (configured, any)
 }
 
 /// The command with the stage's trampoline before each word of `programs`.
