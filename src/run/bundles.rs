@@ -1,9 +1,10 @@
 //! Which bundles a job stages: those the user named, or those of the Python environment that its program runs in.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::needed::{self, Unneeded};
 use super::{command, pays};
 use crate::bundle::Named;
 use crate::cache::{self, Use};
@@ -24,6 +25,8 @@ pub struct Chosen {
     pub fresh: bool,
     /// Keeps bundles of the cache while they are read.
     pub uses: Vec<Use>,
+    /// What people should know of the bundles.
+    pub warnings: Vec<String>,
 }
 
 /// Chooses; `Err(reason)` inside when there is nothing to stage, which is no failure.
@@ -32,28 +35,48 @@ pub struct Chosen {
 /// Whatever goes wrong with a named bundle, the interpreter or the cache.
 pub fn choose(
     named: &[Named],
-    program: Option<&OsStr>,
+    programs: &[OsString],
     ranks: usize,
     say: &dyn Fn(&str),
 ) -> Result<Result<Chosen, String>> {
-    let program = program.and_then(|p| command::find(p).ok());
+    let programs: Vec<_> = programs.iter().filter_map(|p| command::find(p).ok()).collect();
     if named.is_empty() {
-        automatic(program.as_deref(), ranks, say)
+        automatic(programs.first().map(PathBuf::as_path), ranks, say)
     } else {
-        explicit(named, program.as_deref()).map(Ok)
+        explicit(named, &programs).map(Ok)
     }
 }
 
-fn explicit(named: &[Named], program: Option<&Path>) -> Result<Chosen> {
+/// Of the bundles that are configured those that `command` uses, whose programs are at the places `programs`.
+///
+/// # Errors
+/// A bundle that has gone meanwhile.
+pub fn configured(
+    named: &[Named],
+    command: &[OsString],
+    programs: &[usize],
+) -> Result<Result<Chosen, Unneeded>> {
+    let needed = match needed::of(named, command, programs) {
+        Ok(needed) => needed,
+        Err(why) => return Ok(Err(why)),
+    };
+    let id = stage_id(&needed.bundles, &needed.interests)?;
+    let (bundles, interests) = (needed.bundles, Some(needed.interests));
+    let (uses, warnings) = (Vec::new(), needed.missing);
+    Ok(Ok(Chosen { id, bundles, interests, fresh: false, uses, warnings }))
+}
+
+fn explicit(named: &[Named], programs: &[PathBuf]) -> Result<Chosen> {
     let path = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
     let absolute = |named: &Named| -> Result<Named> {
         let prefix = named.prefix.as_ref().map(path).transpose()?;
         Ok(Named { path: path(&named.path)?, prefix, layer: named.layer })
     };
     let bundles = named.iter().map(absolute).collect::<Result<Vec<_>>>()?;
-    let interests = interests(program);
+    let interests = interests(programs);
     let id = stage_id(&bundles, &interests)?;
-    Ok(Chosen { id, bundles, interests: Some(interests), fresh: false, uses: Vec::new() })
+    let (uses, warnings) = (Vec::new(), Vec::new());
+    Ok(Chosen { id, bundles, interests: Some(interests), fresh: false, uses, warnings })
 }
 
 /// Of several bundles only some may be staged, so that what they are staged for is part of the name.
@@ -98,11 +121,11 @@ fn automatic(
         return Ok(Err(why));
     }
     let id = StageId::of_bundles(&bundles)?;
-    Ok(Ok(Chosen { id, bundles, interests: None, fresh: true, uses }))
+    Ok(Ok(Chosen { id, bundles, interests: None, fresh: true, uses, warnings: Vec::new() }))
 }
 
-/// Paths that the job will use: its program, and what the environment's variables name.
-fn interests(program: Option<&Path>) -> Vec<PathBuf> {
+/// Paths that the job will use: its programs, and what the environment's variables name.
+pub(super) fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let mut add = |path: PathBuf| {
         let Ok(path) = std::path::absolute(path) else { return };
@@ -113,8 +136,8 @@ fn interests(program: Option<&Path>) -> Vec<PathBuf> {
             }
         }
     };
-    if let Some(program) = program {
-        add(program.to_path_buf());
+    for program in programs {
+        add(program.clone());
         let interpreter = command::interpreter(Some(program));
         // A wrapper (pyenv's) says nothing by where it lies: it is asked.
         let wrapper = interpreter
@@ -131,7 +154,7 @@ fn interests(program: Option<&Path>) -> Vec<PathBuf> {
             add(interpreter);
         }
     }
-    for name in ["PATH", "PYTHONPATH"] {
+    for name in ["PATH", "PYTHONPATH", "PYTHONHOME"] {
         let value = std::env::var_os(name).unwrap_or_default();
         for path in std::env::split_paths(&value).filter(|p| !p.as_os_str().is_empty()) {
             add(path);
@@ -139,6 +162,8 @@ fn interests(program: Option<&Path>) -> Vec<PathBuf> {
     }
     for name in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
         if let Some(path) = std::env::var_os(name).filter(|v| !v.is_empty()) {
+            // Its interpreter is the base's, though nothing else may name that.
+            add(Path::new(&path).join("bin/python"));
             add(path.into());
         }
     }
@@ -156,7 +181,7 @@ mod tests {
         std::fs::write(&real, "").unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        let paths = interests(Some(&link));
+        let paths = interests(std::slice::from_ref(&link));
         assert!(paths.contains(&link) && paths.contains(&real));
     }
 

@@ -28,7 +28,10 @@ below its prefix; a layer only what it says.
 COMMAND's first word decides: a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) gets one \
 staging process on each of its nodes, and then starts its ranks from there; anything else is staged on this node.
 
-Without -b the bundles of PYSHM_BUNDLES count, else those of the file of settings, as far as the command uses what they cover. Where there are none, the program's interpreter is asked for its prefixes (never /, /usr and the like), and each is bundled once \
+Without -b the bundles of PYSHM_BUNDLES count, else those of the file of settings, as far as the command uses what they \
+cover. For a system's program, as hostname, \
+none is staged though an environment is active; a shell, an interpreter and a script use it, and so does what names \
+something of it. Where none covers what is used, the program's interpreter is asked for its prefixes (never /, /usr and the like), and each is bundled once \
 into a cache and made anew when it has changed. Such a bundle is not staged where that cannot pay: when it is larger \
 than 64 times what all ranks read at their start (PYSHM_SERIAL_READ, 64 MiB, for each rank); -v says so.
 

@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::events::{Event, Prepared, Ready};
 use super::hold::Hold;
+use super::needed::Unneeded;
 use super::{bundles, cleanup, command, job};
 use crate::bundle::Named;
 use crate::error::{Error, Result};
@@ -31,10 +32,19 @@ pub const ARGUMENT: &str = "__helper";
 pub struct Request {
     /// The bundles that the user named.
     pub bundles: Vec<Named>,
-    /// PROGRAM.
-    pub program: Option<OsString>,
-    /// Answer with an error when PROGRAM cannot be started.
-    pub check_program: bool,
+    /// What is started; several in a command with contexts.
+    pub programs: Vec<OsString>,
+    /// Answer with an error when one cannot be started.
+    pub check_programs: bool,
+    /// The bundles are configured for whatever runs: of them those are staged that the command uses.
+    #[serde(default)]
+    pub configured: bool,
+    /// The command, by which that is decided, and the places of the programs in it.
+    #[serde(default)]
+    pub command: Vec<OsString>,
+    /// Likewise.
+    #[serde(default)]
+    pub places: Vec<usize>,
     /// Number of ranks, for the rule whether staging pays.
     pub ranks: usize,
     /// Stage on this node; otherwise only say what to stage.
@@ -97,7 +107,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
 }
 
 fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
-    if let Some(program) = request.program.as_deref().filter(|_| request.check_program) {
+    for program in request.programs.iter().filter(|_| request.check_programs) {
         command::find(program)?;
     }
     let speaks = request.verbose || std::io::stderr().is_terminal();
@@ -106,8 +116,16 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
             warn_line!("pyshm-run: {text}");
         }
     };
-    let chosen =
-        bundles::choose(&request.bundles, request.program.as_deref(), request.ranks, &say)?;
+    let choose = |named| bundles::choose(named, &request.programs, request.ranks, &say);
+    let chosen = match request.configured {
+        false => choose(&request.bundles)?,
+        true => match bundles::configured(&request.bundles, &request.command, &request.places)? {
+            Ok(chosen) => Ok(chosen),
+            // An environment of the user's own, of which the configuration knows nothing.
+            Err(Unneeded::NotCovered(_)) => choose(&[])?,
+            Err(why) => Err(why.to_string()),
+        },
+    };
     let chosen = match chosen {
         Ok(chosen) => chosen,
         Err(reason) => {
@@ -118,7 +136,8 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     if !request.stage {
         let id = chosen.id.to_string();
         let (bundles, interests, fresh) = (chosen.bundles, chosen.interests, chosen.fresh);
-        Event::Prepared(Prepared { id, bundles, interests, fresh }).say();
+        let warnings = chosen.warnings;
+        Event::Prepared(Prepared { id, bundles, interests, fresh, warnings }).say();
         return Ok(chosen.uses);
     }
     let place = Place::open(&request.root)?;
@@ -151,7 +170,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
         adopted_from: staged.adopted_from.clone(),
         changed: staged.changed,
         failures: Vec::new(),
-        warnings: staged.warnings.clone(),
+        warnings: [chosen.warnings, staged.warnings.clone()].concat(),
         timeline: if request.timeline { vec![Times::now()] } else { Vec::new() },
     };
     // Its own lease would say for ever that the stage is in use.

@@ -97,12 +97,17 @@ pub fn is_overridden(world: &World) -> bool {
 fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
     settings::check()?;
     let here = plan.nodes == Nodes::Here;
-    // Before anything is made: without it the work would be for nothing.
-    let helper = if here { None } else { Some(helper(plan)?) };
+    let (bundles, configured) = super::bundles_of(cli);
+    // Before anything is made: without it the work would be for nothing. What is configured for all commands may not
+    // concern this one.
+    let found = if here || configured { None } else { Some(helper(plan)?) };
     let request = Request {
-        bundles: cli.bundles.0.clone(),
-        program: Some(cli.command[plan.programs[0]].clone()),
-        check_program: false,
+        bundles,
+        configured,
+        command: cli.command.clone(),
+        places: plan.programs.clone(),
+        programs: plan.programs.iter().map(|at| cli.command[*at].clone()).collect(),
+        check_programs: false,
         ranks: plan.ranks.or(plan.promised).unwrap_or(1),
         stage: here,
         root: cli.root.clone(),
@@ -111,10 +116,10 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
         keep: cli.keeps(),
         verbose: cli.verbose,
     };
-    let Some(helper) = helper else {
+    if here {
         let staged = local::stage_by_helper(cli, &request, inbox)?;
         return Ok(staged.map(|(hold, ready)| Staged::Here(hold, ready)));
-    };
+    }
     // It keeps the cache's bundles from being pruned until they are read.
     let mut preparing = Step::help(request.command()?, inbox)?;
     let prepared = match preparing.wait(inbox, None)? {
@@ -125,7 +130,8 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
         }
         _ => return Err(unexpected()),
     };
-    let staged = broadcast(cli, plan, &helper, &prepared, inbox);
+    let found = found.map_or_else(|| helper(plan), Ok);
+    let staged = found.and_then(|helper| broadcast(cli, plan, &helper, &prepared, inbox));
     preparing.finish(inbox);
     staged.map(Some)
 }
@@ -202,6 +208,7 @@ fn broadcast(
             "pyshm-run: warning: {without} of {nodes} nodes run from the shared file system ({first})"
         );
     }
+    super::warn(&prepared.warnings);
     super::warn(&ready.warnings);
     super::show_timeline(&ready);
     let (stage, staged, nodes) = (ready.stage.display(), ready.staged, ready.nodes);

@@ -128,10 +128,14 @@ fn is_final(error: &Error) -> bool {
 /// Has a helper stage; `None` when there is nothing to stage.
 fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
     settings::check()?;
+    let (bundles, configured) = super::bundles_of(cli);
     let request = Request {
-        bundles: cli.bundles.0.clone(),
-        program: Some(cli.command[0].clone()),
-        check_program: true,
+        bundles,
+        configured,
+        command: cli.command.clone(),
+        places: vec![0],
+        programs: vec![cli.command[0].clone()],
+        check_programs: true,
         ranks: job::local_size().unwrap_or(1),
         stage: true,
         root: cli.root.clone(),

@@ -10,6 +10,7 @@ pub mod child;
 pub mod cleanup;
 pub mod cli;
 pub mod command;
+pub mod cover;
 pub mod deserted;
 pub mod events;
 pub mod helper;
@@ -17,7 +18,9 @@ pub mod hold;
 pub mod job;
 pub mod launched;
 pub mod launchers;
+pub mod linked;
 pub mod local;
+pub mod needed;
 pub mod pays;
 pub mod signals;
 pub mod step;
@@ -34,9 +37,10 @@ use child::Ended;
 use cli::{Cli, Reroute};
 use events::Ready;
 
+use crate::bundle::Named;
 use crate::error::{Error, Result};
-use crate::exit_codes;
 use crate::stage::timeline;
+use crate::{exit_codes, settings};
 
 /// `pyshm-run`.
 #[must_use]
@@ -45,10 +49,7 @@ pub fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == helper::ARGUMENT) {
         return helper::main(arguments.next().as_deref());
     }
-    let mut cli = Cli::parse();
-    if cli.bundles.0.is_empty() {
-        cli.bundles.0 = crate::settings::bundles();
-    }
+    let cli = Cli::parse();
     if let Some(option) = cli.command[0].to_str().filter(|word| word.starts_with('-')) {
         warn_line!("pyshm-run: there is no option '{option}': see 'pyshm-run --help'");
         return exit_codes::USAGE.into();
@@ -72,6 +73,16 @@ fn run(cli: &Cli) -> Result<Ended> {
     } else {
         local::run(cli)
     }
+}
+
+/// The bundles of the command line, else those that are configured, and whether these are.
+fn bundles_of(cli: &Cli) -> (Vec<Named>, bool) {
+    if !cli.bundles.0.is_empty() {
+        return (cli.bundles.0.clone(), false);
+    }
+    let configured = settings::bundles();
+    let any = !configured.is_empty();
+    (configured, any)
 }
 
 /// The command with the stage's trampoline before each word of `programs`.
