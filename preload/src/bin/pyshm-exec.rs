@@ -1,11 +1,11 @@
 //! The trampoline: lies in the stage, on the node itself, and stands in PROGRAM's place on a launcher's command
 //! line, so that not even the launcher's exec touches the shared file system.
 //!
-//! `pyshm-exec [--env] [--] PROGRAM ARGUMENTS…`
+//! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
 //! It searches PATH in the index and starts the staged program under its original name with the shim preloaded, by
 //! the same code as the shim's exec hooks; the shim need not be loaded here. `--env` reroutes by environment
-//! variables instead, for programs the shim cannot enter. PROGRAM's environment is the launcher's; without a usable
+//! variables instead, for programs the shim cannot enter. NAME is what PROGRAM is told that it is called. PROGRAM's environment is the launcher's; without a usable
 //! stage PROGRAM is simply started.
 //!
 //! It is started once for every rank, so it has C's `main`: std's runtime would read `/proc/self/maps` before ours.
@@ -74,6 +74,7 @@ type Variables = Vec<Vec<u8>>;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
     let mut reroute = false;
+    let mut own_name = ptr::null();
     let mut args = argv;
     // SAFETY: argv is a null-terminated array of C strings; nothing is read behind its null.
     let first = unsafe {
@@ -88,6 +89,10 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
             }
             match CStr::from_ptr(*args).to_bytes() {
                 b"--env" => reroute = true,
+                b"--argv0" if !(*args.add(1)).is_null() => {
+                    args = args.add(1);
+                    own_name = *args;
+                }
                 b"--" => {
                     args = args.add(1);
                     break (!(*args).is_null()).then(|| CStr::from_ptr(*args));
@@ -97,9 +102,14 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
         }
     };
     let Some(program) = first else {
-        let _ = writeln!(std::io::stderr(), "usage: pyshm-exec [--env] [--] PROGRAM ARGUMENTS...");
+        let usage = "usage: pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS...";
+        let _ = writeln!(std::io::stderr(), "{usage}");
         return 2;
     };
+    if !own_name.is_null() {
+        // SAFETY: the place of PROGRAM in our own argument array, which lies on the initial stack (execve(2)).
+        unsafe { *args.cast_mut() = own_name };
+    }
     let dir = own_stage();
     let error = match dir {
         // A program that may not be executed in the stage cannot be rerouted to it.
