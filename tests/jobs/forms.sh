@@ -109,7 +109,7 @@ test_contexts_of_mpirun() {
 }
 test_contexts_with_nodes_of_their_own_are_left_to_the_ranks() {
   launch_words ompi root 2 2
-  local hand_on=(-x LD_PRELOAD -x PYSHM_BUNDLES -n 1)
+  local hand_on=(-x LD_PRELOAD -x PYSHM_BUNDLES -x PYTHONPATH -n 1)
   says "$(staged '- - a' 0; staged '- - b' 1)" "${preloaded[@]}" "${LAUNCH_ENV[@]}" mpirun.openmpi "${LAUNCH[@]:1:4}" "${hand_on[@]}" -H n1 "${look[@]}" a : "${hand_on[@]}" -H n2 "${look[@]}" b; no_step
 }
 
