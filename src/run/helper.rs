@@ -45,6 +45,12 @@ pub struct Request {
     /// Likewise.
     #[serde(default)]
     pub places: Vec<usize>,
+    /// All bundles are to be staged, whatever is started.
+    #[serde(default)]
+    pub decided: bool,
+    /// Nobody has asked for anything else: no bundle is made.
+    #[serde(default)]
+    pub only_configured: bool,
     /// Number of ranks, for the rule whether staging pays.
     pub ranks: usize,
     /// Stage on this node; otherwise only say what to stage.
@@ -73,6 +79,8 @@ impl Request {
         // By this name it is found even if the installation was replaced meanwhile, and without a look-up there.
         let mut command = Command::new("/proc/self/exe");
         command.arg(ARGUMENT).arg(text);
+        // What it starts looks at the originals.
+        command.env_remove("LD_PRELOAD");
         Ok(command)
     }
 }
@@ -122,7 +130,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
         true => match bundles::configured(&request.bundles, &request.command, &request.places)? {
             Ok(chosen) => Ok(chosen),
             // An environment of the user's own, of which the configuration knows nothing.
-            Err(Unneeded::NotCovered(_)) => choose(&[])?,
+            Err(Unneeded::NotCovered(_)) if !request.only_configured => choose(&[])?,
             Err(why) => Err(why.to_string()),
         },
     };
@@ -135,8 +143,8 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     };
     if !request.stage {
         let id = chosen.id.to_string();
-        let (bundles, interests, fresh) = (chosen.bundles, chosen.interests, chosen.fresh);
-        let warnings = chosen.warnings;
+        let interests = chosen.interests.filter(|_| !request.decided);
+        let (bundles, fresh, warnings) = (chosen.bundles, chosen.fresh, chosen.warnings);
         Event::Prepared(Prepared { id, bundles, interests, fresh, warnings }).say();
         return Ok(chosen.uses);
     }
@@ -144,14 +152,19 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     cleanup::register_place(&place);
     let options = BuildOptions {
         threads: request.threads,
-        interests: chosen.interests,
+        interests: chosen.interests.filter(|_| !request.decided),
         keep: request.keep,
         fresh: chosen.fresh,
         reserve: settings::reserve(),
         ..BuildOptions::default()
     };
     let Some(staged) = stage_here(&place, &chosen.id, &chosen.bundles, options)? else {
-        return Err(covers_nothing(&chosen.bundles));
+        let error = covers_nothing(&chosen.bundles);
+        if request.configured {
+            Event::Nothing { reason: error.to_string() }.say();
+            return Ok(Vec::new());
+        }
+        return Err(error);
     };
     // Of stages that are gone now.
     job::sweep(&place);

@@ -20,8 +20,11 @@ pub mod launched;
 pub mod launchers;
 pub mod linked;
 pub mod local;
+pub mod marks;
 pub mod needed;
 pub mod pays;
+pub mod preloaded;
+pub mod ranks;
 pub mod signals;
 pub mod step;
 pub mod summary;
@@ -31,7 +34,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pyshm_format::layout;
+use pyshm_format::{launch, layout};
 
 use child::Ended;
 use cli::{Cli, Reroute};
@@ -46,15 +49,25 @@ use crate::{exit_codes, settings};
 #[must_use]
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == helper::ARGUMENT) {
-        return helper::main(arguments.next().as_deref());
+    match arguments.next() {
+        Some(first) if first == helper::ARGUMENT => {
+            return helper::main(arguments.next().as_deref());
+        }
+        Some(first) if first == launch::AS_LAUNCHER => return preloaded::launcher(arguments),
+        Some(first) if first == launch::AS_RANK => return preloaded::rank(arguments),
+        _ => {}
     }
     let cli = Cli::parse();
     if let Some(option) = cli.command[0].to_str().filter(|word| word.starts_with('-')) {
         warn_line!("pyshm-run: there is no option '{option}': see 'pyshm-run --help'");
         return exit_codes::USAGE.into();
     }
-    match run(&cli) {
+    finish(run(&cli))
+}
+
+/// Ends this process as the command has ended, or says why it was not run.
+fn finish(ended: Result<Ended>) -> ExitCode {
+    match ended {
         Ok(ended) => ended.imitate(),
         Err(Error::Interrupted(signal)) => Ended::Signal(signal).imitate(),
         Err(error) => {
@@ -67,7 +80,9 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<Ended> {
     let overridden = || launched::is_overridden(&launchers::World::current());
     if cli.reroute == Reroute::Off {
-        child::run(&cli.command, false, &signals::Inbox::open()?)
+        let mut command = cli.start(&cli.command);
+        marks::taken_care_of_if_preloaded(&mut command);
+        child::run(&mut command, false, &signals::Inbox::open()?)
     } else if launchers::is_launcher(&cli.command[0]) || overridden() {
         launched::run(cli)
     } else {
@@ -78,7 +93,8 @@ fn run(cli: &Cli) -> Result<Ended> {
 /// The bundles of the command line, else those that are configured, and whether these are.
 fn bundles_of(cli: &Cli) -> (Vec<Named>, bool) {
     if !cli.bundles.0.is_empty() {
-        return (cli.bundles.0.clone(), false);
+        let undecided = cli.handed.as_ref().is_some_and(|handed| !handed.decided);
+        return (cli.bundles.0.clone(), undecided);
     }
     let configured = settings::bundles();
     let any = !configured.is_empty();

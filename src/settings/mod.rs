@@ -24,7 +24,7 @@ use crate::bundle::Named;
 use crate::error::{Error, Result};
 
 /// The variable that names bundles, one behind the other with colons between them.
-pub const BUNDLES: &str = "PYSHM_BUNDLES";
+pub const BUNDLES: &str = pyshm_format::launch::ENV_BUNDLES;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
