@@ -8,9 +8,11 @@ trap 'rm -rf "$site"' EXIT
 export PYSHM_CACHE=$site/cache
 unset VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
 
-# Two environments over one interpreter, each with a bundle of its own.
+# Two environments over one interpreter, whose library is that of the test environment's. Each bundle of an environment has
+# the interpreter's prefix as well.
 interpreter=$(readlink -f "$venv/bin/python")
-mkdir -p "$site/base/bin"; cp "$interpreter" "$site/base/bin/python3"
+library=$("$interpreter" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
+mkdir -p "$site/base/bin" "$site/base/lib"; cp "$interpreter" "$site/base/bin/python3"; ln -s "$library" "$site/base/lib/"
 for name in a b; do
   mkdir -p "$site/$name/bin"
   printf 'home = %s\ninclude-system-site-packages = false\n' "$site/base/bin" >"$site/$name/pyvenv.cfg"
@@ -58,7 +60,7 @@ test_only_the_environment_in_use_and_its_base_are_staged() {
 }
 
 test_what_the_command_line_names_replaces_what_is_configured() {
-  equal "what is staged" b "$(VIRTUAL_ENV=$site/b "$pyshm_run" --no-fallback -b "$site/b.tar.zst" "$site/staged")"
+  equal "what is staged" "b base" "$(VIRTUAL_ENV=$site/a "$pyshm_run" --no-fallback -b "$site/b.tar.zst" "$site/b/bin/python" -c 'import os, sys; os.system(sys.argv[1])' "$site/staged")"
   nothing_left
 }
 
@@ -73,7 +75,8 @@ test_a_bundle_that_is_not_there_is_named_where_others_are_staged() {
 
 test_an_environment_that_no_bundle_covers_is_bundled_by_itself() {
   mkdir -p "$work/own/bin"; cp "$site/a/pyvenv.cfg" "$work/own"; ln -s "$site/base/bin/python3" "$work/own/bin/python"
-  export PYSHM_BUNDLES=$site/b.tar.zst
+  mkdir "$work/else"; "$pyshm" bundle env "$work/else" -o "$work/else.tar.zst" -q || fail "the bundle"
+  export PYSHM_BUNDLES=$work/else.tar.zst
   "$pyshm_run" -v --no-fallback "$work/own/bin/python" -c 'import sys; print(sys.prefix)' >"$work/out" 2>"$work/said" || fail "the run"
   equal "its prefix" "$work/own" "$(cat "$work/out")"
   contains "what is said" "$(cat "$work/said")" "making the bundle of $work/own"
