@@ -40,6 +40,8 @@ and with --no-fallback, where staging failed:
   71 the system refused something; 73 no space or no permission; 75 try again.
 
 Environment:
+  PYSHM_BUNDLES                  bundles, with colons between, for launchers that have libpyshm.so in LD_PRELOAD: they stage
+                                 what their command needs of them
   PYSHM_CACHE, PYSHM_CACHE_MAX   the cache of bundles (~/.cache/pyshm) and its size (20GB)
   PYSHM_ROOT                     the default of --root
   PYSHM_RESERVE                  what stays free in the nodes' memory for MPI and the application (a 16th of the root's
