@@ -46,7 +46,8 @@ and with --no-fallback, where staging failed:
 Environment:
   PYSHM_CONFIG                   a file of settings; else etc/pyshm.toml of the installation, else /etc/pyshm.toml
                                  ('pyshm config' shows what counts)
-  PYSHM_BUNDLES                  bundles, with colons between them, for commands without -b
+  PYSHM_BUNDLES                  bundles, with colons between them, for commands without -b, and for launchers
+                                 that have libpyshm.so in LD_PRELOAD
   PYSHM_CACHE, PYSHM_CACHE_MAX   the cache of bundles (~/.cache/pyshm) and its size (20GB)
   PYSHM_ROOT                     the default of --root
   PYSHM_RESERVE                  what stays free in the nodes' memory for MPI and the application (a 16th of the root's

@@ -1,7 +1,8 @@
 //! `pyshm-run`: stages what a command needs, runs it on top of that, and cleans up.
 //!
 //! COMMAND's first word decides how: [`launched`] for a launcher, [`local`] for anything else; never the variables of
-//! a rank, which a batch script has as well. Whatever goes wrong in staging, the command runs from the shared file
+//! a rank, which a batch script has as well. Programs that have the shim preloaded and hand themselves over come by
+//! [`preloaded`]. Whatever goes wrong in staging, the command runs from the shared file
 //! system after one line of warning, unless `--no-fallback` is given.
 #![forbid(unsafe_code)]
 
