@@ -3,6 +3,7 @@
 
 mod bundle;
 mod cache;
+mod doctor;
 mod install;
 mod module;
 mod nodes;
@@ -30,6 +31,7 @@ Examples:
   pyshm status                                         what is staged here
   pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job
   pyshm unstage --all                                  remove it
+  pyshm doctor                                         what keeps it from working here?
   pyshm install --prefix /opt/pyshm                    install it, with manual pages and modulefiles
   pyshm module lmod --name science -b science.tar.zst  a modulefile for an environment
 A job needs none of these: see 'pyshm-run --help'.
@@ -65,6 +67,8 @@ enum Command {
     /// List and prune the bundles that pyshm-run made by itself
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Say what keeps pyshm from working here, and what to do about it
+    Doctor(doctor::Doctor),
     /// Install this pyshm into a directory
     Install(install::Install),
     /// Print a modulefile
@@ -77,8 +81,11 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    if let Command::Verify(verify) = &command {
-        return verify.main();
+    // They have exit codes of their own.
+    match &command {
+        Command::Verify(verify) => return verify.main(),
+        Command::Doctor(doctor) => return doctor.main(),
+        _ => {}
     }
     match settings::check().and_then(|()| run(command)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -104,8 +111,7 @@ fn run(command: Command) -> Result<()> {
             command.run();
             Ok(())
         }
-        // It has exit codes of its own.
-        Command::Verify(_) => Ok(()),
+        Command::Verify(_) | Command::Doctor(_) => Ok(()),
     }
 }
 

@@ -20,7 +20,8 @@ pub enum Family {
     Slurm,
 }
 
-const NAMES: [&str; 10] = [
+/// What launchers are called.
+pub const NAMES: [&str; 10] = [
     "mpiexec",
     "mpirun",
     "mpiexec.hydra",

@@ -15,7 +15,7 @@ pub mod table;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 
-pub use family::{Family, is_launcher};
+pub use family::{Family, NAMES, is_launcher};
 
 use crate::error::{Error, Result};
 use crate::install::Mpi;
