@@ -31,10 +31,10 @@ pub const ARGUMENT: &str = "__helper";
 pub struct Request {
     /// The bundles that the user named.
     pub bundles: Vec<Named>,
-    /// PROGRAM.
-    pub program: Option<OsString>,
-    /// Answer with an error when PROGRAM cannot be started.
-    pub check_program: bool,
+    /// What is started; several in a command with contexts.
+    pub programs: Vec<OsString>,
+    /// Answer with an error when one cannot be started.
+    pub check_programs: bool,
     /// Number of ranks, for the rule whether staging pays.
     pub ranks: usize,
     /// Stage on this node; otherwise only say what to stage.
@@ -97,7 +97,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
 }
 
 fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
-    if let Some(program) = request.program.as_deref().filter(|_| request.check_program) {
+    for program in request.programs.iter().filter(|_| request.check_programs) {
         command::find(program)?;
     }
     let speaks = request.verbose || std::io::stderr().is_terminal();
@@ -106,8 +106,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
             warn_line!("pyshm-run: {text}");
         }
     };
-    let chosen =
-        bundles::choose(&request.bundles, request.program.as_deref(), request.ranks, &say)?;
+    let chosen = bundles::choose(&request.bundles, &request.programs, request.ranks, &say)?;
     let chosen = match chosen {
         Ok(chosen) => chosen,
         Err(reason) => {

@@ -101,8 +101,8 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
     let helper = if here { None } else { Some(helper(plan)?) };
     let request = Request {
         bundles: cli.bundles.0.clone(),
-        program: Some(cli.command[plan.programs[0]].clone()),
-        check_program: false,
+        programs: plan.programs.iter().map(|at| cli.command[*at].clone()).collect(),
+        check_programs: false,
         ranks: plan.ranks.or(plan.promised).unwrap_or(1),
         stage: here,
         root: cli.root.clone(),

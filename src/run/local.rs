@@ -130,8 +130,8 @@ fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
     settings::check()?;
     let request = Request {
         bundles: cli.bundles.0.clone(),
-        program: Some(cli.command[0].clone()),
-        check_program: true,
+        programs: vec![cli.command[0].clone()],
+        check_programs: true,
         ranks: job::local_size().unwrap_or(1),
         stage: true,
         root: cli.root.clone(),
