@@ -3,18 +3,19 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, elf};
-use pyshm_format::layout;
+use pyshm_format::{launch, layout};
 
 use super::Finding;
 use crate::install::{self, Mpi};
 use crate::run::command;
-use crate::run::launchers::{Family, NAMES};
+use crate::run::launchers::Family;
 
 /// The broadcast helpers: whether those that are installed can be started here, which takes their MPI's libraries.
 pub(super) fn helpers() -> Vec<Finding> {
@@ -55,8 +56,8 @@ pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
     }
     let mut seen: Vec<PathBuf> = Vec::new();
     let mut findings = Vec::new();
-    for name in NAMES {
-        let Ok(path) = command::find(OsStr::new(name)) else { continue };
+    for name in launch::launchers() {
+        let Ok(path) = command::find(OsStr::from_bytes(name)) else { continue };
         let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
         if !seen.contains(&real) {
             findings.extend(launcher(&path));

@@ -35,6 +35,12 @@ pub struct Request {
     pub programs: Vec<OsString>,
     /// Answer with an error when one cannot be started.
     pub check_programs: bool,
+    /// The bundles are configured for whatever runs: where they cover nothing of this, that is no mistake.
+    #[serde(default)]
+    pub configured: bool,
+    /// All of them are to be staged, whatever is started.
+    #[serde(default)]
+    pub decided: bool,
     /// Number of ranks, for the rule whether staging pays.
     pub ranks: usize,
     /// Stage on this node; otherwise only say what to stage.
@@ -63,6 +69,8 @@ impl Request {
         // By this name it is found even if the installation was replaced meanwhile, and without a look-up there.
         let mut command = Command::new("/proc/self/exe");
         command.arg(ARGUMENT).arg(text);
+        // What it starts looks at the originals.
+        command.env_remove("LD_PRELOAD");
         Ok(command)
     }
 }
@@ -116,7 +124,8 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     };
     if !request.stage {
         let id = chosen.id.to_string();
-        let (bundles, interests, fresh) = (chosen.bundles, chosen.interests, chosen.fresh);
+        let interests = chosen.interests.filter(|_| !request.decided);
+        let (bundles, fresh) = (chosen.bundles, chosen.fresh);
         Event::Prepared(Prepared { id, bundles, interests, fresh }).say();
         return Ok(chosen.uses);
     }
@@ -124,14 +133,19 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     cleanup::register_place(&place);
     let options = BuildOptions {
         threads: request.threads,
-        interests: chosen.interests,
+        interests: chosen.interests.filter(|_| !request.decided),
         keep: request.keep,
         fresh: chosen.fresh,
         reserve: settings::reserve()?,
         ..BuildOptions::default()
     };
     let Some(staged) = stage_here(&place, &chosen.id, &chosen.bundles, options)? else {
-        return Err(covers_nothing(&chosen.bundles));
+        let error = covers_nothing(&chosen.bundles);
+        if request.configured {
+            Event::Nothing { reason: error.to_string() }.say();
+            return Ok(Vec::new());
+        }
+        return Err(error);
     };
     // Of stages that are gone now.
     job::sweep(&place);

@@ -19,8 +19,11 @@ pub mod launched;
 pub mod launchers;
 pub mod linked;
 pub mod local;
+pub mod marks;
 pub mod needed;
 pub mod pays;
+pub mod preloaded;
+pub mod ranks;
 pub mod signals;
 pub mod step;
 pub mod summary;
@@ -30,7 +33,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pyshm_format::layout;
+use pyshm_format::{launch, layout};
 
 use child::Ended;
 use cli::{Cli, Reroute};
@@ -44,15 +47,25 @@ use crate::stage::timeline;
 #[must_use]
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == helper::ARGUMENT) {
-        return helper::main(arguments.next().as_deref());
+    match arguments.next() {
+        Some(first) if first == helper::ARGUMENT => {
+            return helper::main(arguments.next().as_deref());
+        }
+        Some(first) if first == launch::AS_LAUNCHER => return preloaded::launcher(arguments),
+        Some(first) if first == launch::AS_RANK => return preloaded::rank(arguments),
+        _ => {}
     }
     let cli = Cli::parse();
     if let Some(option) = cli.command[0].to_str().filter(|word| word.starts_with('-')) {
         warn_line!("pyshm-run: there is no option '{option}': see 'pyshm-run --help'");
         return exit_codes::USAGE.into();
     }
-    match run(&cli) {
+    finish(run(&cli))
+}
+
+/// Ends this process as the command has ended, or says why it was not run.
+fn finish(ended: Result<Ended>) -> ExitCode {
+    match ended {
         Ok(ended) => ended.imitate(),
         Err(Error::Interrupted(signal)) => Ended::Signal(signal).imitate(),
         Err(error) => {
@@ -65,7 +78,9 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<Ended> {
     let overridden = || launched::is_overridden(&launchers::World::current());
     if cli.reroute == Reroute::Off {
-        child::run(&cli.command, false, &signals::Inbox::open()?)
+        let mut command = cli.start(&cli.command);
+        marks::taken_care_of_if_preloaded(&mut command);
+        child::run(&mut command, false, &signals::Inbox::open()?)
     } else if launchers::is_launcher(&cli.command[0]) || overridden() {
         launched::run(cli)
     } else {

@@ -62,6 +62,17 @@ test_jobs_run_from_a_prefix_that_came_by_way_of_destdir() {
   LD_PRELOAD=$work/prefix/lib/pyshm/\$LIB/libpyshm.so run /bin/bash -c 'grep -o "[^ ]*/libpyshm.so" /proc/$$/maps | sort -u' >"$work/maps" || fail "preloaded"
   equal "libraries" 1 "$(wc -l <"$work/maps")"; contains "library" "$(cat "$work/maps")" /dev/shm/pyshm-12345/
 }
+test_ranks_whose_launcher_has_the_modules_library_find_the_installation() {
+  mkdir -p "$work/env/bin"; cp /bin/cat "$work/env/bin/cat"; echo staged >"$work/env/file"
+  check "bundle" "$prefix/bin/pyshm" bundle env "$work/env" -o "$work/b.tar.zst" -q
+  # Written without pyshm, so that the two differ.
+  echo shared >"$work/env/file"
+  local said
+  said=$(cd /; PYSHM_BUNDLES=$work/b.tar.zst LD_PRELOAD=$library timeout 60 "$venv/bin/mpiexec" -n 2 "$work/env/bin/cat" "$work/env/file") || fail "mpiexec"
+  equal "what they read" staged$'\n'staged "$said"
+  said=$(LD_PRELOAD=$library "$work/env/bin/cat" "$work/env/file")
+  equal "without bundles" shared "$said"
+}
 test_programs_of_32_bits_get_an_empty_library() {
   echo 'int main(void) { return 7; }' >"$work/a.c"
   local bits; for bits in 32 64; do gcc -m$bits "$work/a.c" -o "$work/a$bits" || fail "gcc -m$bits"; done
