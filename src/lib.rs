@@ -23,6 +23,7 @@ pub mod bcast;
 pub mod bundle;
 pub mod cache;
 pub mod cli;
+pub mod doctor;
 pub mod error;
 pub mod exit_codes;
 pub mod install;

@@ -15,7 +15,10 @@ use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{EntryKind, EntryRecord, Manifest, Mode, PrefixRecord, at_or_below, overlap};
+use super::manifest::{
+    EntryKind, EntryRecord, Manifest, Mode, PrefixRecord, at_or_below, changed, overlap,
+};
+use crate::error::Error;
 
 /// The bundles so far.
 #[derive(Debug, Default)]
@@ -87,6 +90,23 @@ impl Stack {
         let (one, mut all) = (self.bundles.get(number)?, self.bundles.iter().enumerate());
         let met = all.any(|(other, m)| other != number && overlap(&m.prefixes, &one.prefixes));
         (!met && one.layer.is_none()).then_some(one)
+    }
+
+    /// The first path, below the prefixes of which nothing is to be seen that was not packed, that is not as it was packed;
+    /// `None` while they are.
+    ///
+    /// # Errors
+    /// As [`Manifest::changed`].
+    pub fn changed(&self) -> Result<Option<PathBuf>, Error> {
+        // What lies in another one is seen with that.
+        let inner = |p: &PrefixRecord| {
+            self.prefixes.iter().any(|o| o.path != p.path && at_or_below(&p.path, &o.path))
+        };
+        let snapshots = self.prefixes.iter().filter(|p| p.mode == Mode::Snapshot && !inner(p));
+        let snapshots: Vec<PrefixRecord> = snapshots.cloned().collect();
+        let concerned = |e: &EntryRecord| snapshots.iter().any(|p| at_or_below(&e.path, &p.path));
+        let known = self.entries().map(|(_, entry)| entry).filter(|entry| concerned(entry));
+        changed(&snapshots, known.map(|entry| (entry.path(), &entry.stat)).collect())
     }
 
     /// Lays a bundle over the others.

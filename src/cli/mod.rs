@@ -4,6 +4,9 @@
 mod bundle;
 mod cache;
 mod config;
+mod doctor;
+mod install;
+mod module;
 mod nodes;
 mod stage;
 mod status;
@@ -30,6 +33,9 @@ Examples:
   pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job
   pyshm unstage --all                                  remove it
   pyshm config                                         the settings that count here
+  pyshm doctor                                         what keeps it from working here?
+  pyshm install --prefix /opt/pyshm                    install it, with manual pages and modulefiles
+  pyshm module lmod --name science -b science.tar.zst  a modulefile for an environment
 A job needs none of these: see 'pyshm-run --help'.
 
 Exit codes: 0 done, 2 wrong command line, 65 a bundle is damaged or refused, 66 an input is not there,
@@ -65,14 +71,25 @@ enum Command {
     /// List and prune the bundles that pyshm-run made by itself
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Say what keeps pyshm from working here, and what to do about it
+    Doctor(doctor::Doctor),
+    /// Install this pyshm into a directory
+    Install(install::Install),
+    /// Print a modulefile
+    Module(module::ModuleCommand),
+    /// Print completions for a shell
+    Completions(install::Completions),
 }
 
 /// Runs `pyshm` with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    if let Command::Verify(verify) = &command {
-        return verify.main();
+    // They have exit codes of their own.
+    match &command {
+        Command::Verify(verify) => return verify.main(),
+        Command::Doctor(doctor) => return doctor.main(),
+        _ => {}
     }
     let checked = match settings::check() {
         // An epilog cleans up whatever stands in a file.
@@ -110,8 +127,13 @@ fn run(command: Command) -> Result<()> {
         Command::Gc(command) => command.run(),
         Command::Cache(command) => command.run(),
         Command::Config(command) => command.run(),
-        // It has exit codes of its own.
-        Command::Verify(_) => Ok(()),
+        Command::Install(command) => command.run(),
+        Command::Module(command) => command.run(),
+        Command::Completions(command) => {
+            command.run();
+            Ok(())
+        }
+        Command::Verify(_) | Command::Doctor(_) => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -101,7 +101,22 @@ pub(super) fn name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// What came of a command on all nodes.
+pub(super) struct Done {
+    /// What the nodes wrote to their standard output.
+    pub text: String,
+    /// The launcher's.
+    pub status: ExitStatus,
+    /// Number of nodes, where it is known.
+    pub promised: Option<usize>,
+}
+
 impl AllNodes {
+    /// On the nodes that get ranks by `launcher`; by srun where it is empty.
+    pub(super) fn by(launcher: &[OsString]) -> Self {
+        Self { all_nodes: true, launcher: launcher.to_vec(), name_node: false }
+    }
+
     /// Runs `pyshm` with `arguments` on all nodes, where that is asked for, and returns what they write to their
     /// standard output.
     ///
@@ -111,6 +126,19 @@ impl AllNodes {
         if !self.all_nodes {
             return Ok(None);
         }
+        let done = self.start(arguments)?;
+        if done.status.success() {
+            return Ok(Some(done.text));
+        }
+        print_line!("{}", done.text.trim_end());
+        Err(Error::Unavailable(format!("the command has failed on a node ({})", done.status)))
+    }
+
+    /// The same, whether it succeeds or not.
+    ///
+    /// # Errors
+    /// As [`AllNodes::run`], where nothing was started.
+    pub(super) fn start(&self, arguments: &[OsString]) -> Result<Done> {
         let world = World::current();
         let mut words = self.launcher.clone();
         if words.is_empty() {
@@ -134,11 +162,7 @@ impl AllNodes {
         command.args(arguments).arg("--name-node").stdin(Stdio::null()).stderr(Stdio::inherit());
         let done = command.output().map_err(Error::system("start the launcher"))?;
         let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        if done.status.success() {
-            return Ok(Some(text));
-        }
-        print_line!("{}", text.trim_end());
-        Err(Error::Unavailable(format!("the command has failed on a node ({})", done.status)))
+        Ok(Done { text, status: done.status, promised: plan.promised })
     }
 }
 

@@ -186,6 +186,19 @@ fn available() -> Option<u64> {
     Some((number("MemAvailable:")? + number("SwapFree:").unwrap_or(0)) * 1024)
 }
 
+/// What a stage in `root` takes its bytes from, and how many of them each has free.
+///
+/// # Errors
+/// [`Error::CannotWrite`] where the file system cannot be asked.
+pub fn free(root: &Path) -> Result<Vec<(String, u64)>> {
+    Ok(Limits::of(root, None)?.bytes.into_iter().map(|limit| (limit.what, limit.free)).collect())
+}
+
+/// Whether a file system is in memory.
+pub fn is_memory(root: &Path) -> bool {
+    rustix::fs::statfs(root).is_ok_and(|fs| MEMORY.contains(&(fs.f_type as u32)))
+}
+
 /// Whether programs and libraries cannot be started from the file system of `dir`.
 pub fn is_noexec(dir: &Path) -> bool {
     rustix::fs::statvfs(dir)

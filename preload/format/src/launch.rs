@@ -47,11 +47,16 @@ fn words(list: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
     list.split(|&b| b == b' ')
 }
 
+/// Launchers' file names.
+pub fn launchers() -> impl Iterator<Item = &'static [u8]> {
+    words(LAUNCHERS)
+}
+
 /// Whether a file of this name is a launcher.
 #[must_use]
 pub fn is_launcher(name: &[u8]) -> bool {
     // Every program asks: most are done with here.
-    matches!(name.first(), Some(b'm' | b'o' | b'p' | b's')) && words(LAUNCHERS).any(|l| l == name)
+    matches!(name.first(), Some(b'm' | b'o' | b'p' | b's')) && launchers().any(|l| l == name)
 }
 
 /// Whether a program of this name never stages for itself: launchers' daemons, and ours.

@@ -1,0 +1,118 @@
+//! The bundles that jobs are to stage: whether they can be read, and whether their prefixes are still what was packed.
+#![forbid(unsafe_code)]
+
+use super::Finding;
+use crate::bundle::reader::Size;
+use crate::bundle::{Content, Named, Reader, Stack};
+
+/// Examines bundles, as they lie over each other, and says what they take. Prefixes are compared by what `lstat` says of each
+/// path; no data is read.
+#[must_use]
+pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
+    if bundles.is_empty() {
+        let cause = "none is named: pyshm-run makes one of the program's environment, and keeps it";
+        let advice = "name those of your environments with -b or PYSHM_BUNDLES";
+        return (vec![Finding::note("bundles", cause, advice)], Size::default());
+    }
+    let (mut findings, mut size, mut stack) = (Vec::new(), Vec::new(), Stack::default());
+    for named in bundles {
+        let what = named.path.display().to_string();
+        let reader = match Reader::open(named) {
+            Ok(reader) => reader,
+            Err(error) => {
+                let advice = "make it anew with 'pyshm bundle env', or correct its name";
+                findings.push(Finding::failure(&what, &error.to_string(), advice));
+                continue;
+            }
+        };
+        size.push(reader.size());
+        match reader.content() {
+            Content::Archive(_) => {
+                let cause = "it can be read; whether it is what its prefix is was not compared";
+                findings.push(Finding::note(
+                    &what,
+                    cause,
+                    "compare it with 'pyshm verify -b FILE --prefix DIR'",
+                ));
+            }
+            Content::Bundle(manifest) => {
+                let entries = manifest.entries.len();
+                match stack.lay(manifest.clone()) {
+                    Ok(()) => findings
+                        .push(Finding::ok(&what, &format!("it can be read, {entries} paths"))),
+                    Err(why) => {
+                        let advice =
+                            "name the bundles in the order in which they lie over each other";
+                        findings.push(Finding::failure(&what, &why, advice));
+                    }
+                }
+            }
+        }
+    }
+    if stack.entries().next().is_some() {
+        findings.push(freshness(&stack));
+    }
+    (findings, size.into_iter().sum())
+}
+
+fn freshness(stack: &Stack) -> Finding {
+    let what = "bundles";
+    match stack.changed() {
+        Ok(None) => Finding::ok(what, "their prefixes are as they were packed"),
+        Ok(Some(path)) => {
+            let cause =
+                format!("{} is not as it was packed: jobs see what was packed", path.display());
+            Finding::warning(what, &cause, "pack anew, or a layer with 'pyshm bundle env --over'")
+        }
+        Err(error) => {
+            let advice = "see that the environment is where it was when it was packed";
+            Finding::failure(what, &error.to_string(), advice)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::bundle::{Mode, PackOptions, PrefixSpec, pack};
+    use crate::doctor::Level;
+
+    fn packed(dir: &Path) -> Named {
+        let prefix = dir.join("env");
+        fs::create_dir(&prefix).unwrap();
+        fs::write(prefix.join("a"), "a").unwrap();
+        let spec = PrefixSpec { path: prefix, mode: Mode::Snapshot };
+        let bundle = dir.join("b.tar.zst");
+        pack(&[spec], &bundle, &PackOptions { level: None, quiet: true }).unwrap();
+        Named::file(&bundle)
+    }
+
+    fn worst(bundles: &[Named]) -> Level {
+        examine(bundles).0.iter().map(|finding| finding.level).max().unwrap()
+    }
+
+    #[test]
+    fn a_bundle_is_fresh_until_something_in_its_prefix_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = packed(dir.path());
+        assert_eq!(worst(std::slice::from_ref(&bundle)), Level::Ok);
+        assert_eq!(examine(std::slice::from_ref(&bundle)).1.entries, 2);
+        fs::write(dir.path().join("env/new"), "").unwrap();
+        assert_eq!(worst(&[bundle]), Level::Warning);
+    }
+
+    #[test]
+    fn a_bundle_that_is_missing_or_cut_is_a_failure_and_the_others_are_still_examined() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = packed(dir.path());
+        let missing = Named::file(Path::new("/no/such.tar.zst"));
+        let (found, size) = examine(&[missing, bundle.clone()]);
+        assert_eq!((found[0].level, size.entries), (Level::Failure, 2));
+        let bytes = fs::read(&bundle.path).unwrap();
+        fs::write(&bundle.path, &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(worst(&[bundle]), Level::Failure);
+    }
+}

@@ -1,0 +1,181 @@
+//! Launchers, the MPI that each of them starts, and whether `LD_PRELOAD` reaches them.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
+use object::{Endianness, elf};
+use pyshm_format::{launch, layout};
+
+use super::Finding;
+use crate::install::{self, Mpi};
+use crate::run::command;
+use crate::run::launchers::Family;
+
+/// The broadcast helpers: whether those that are installed can be started here, which takes their MPI's libraries.
+pub(super) fn helpers() -> Vec<Finding> {
+    let installed = |mpi: Mpi| install::broadcaster(mpi).ok().map(|path| (mpi, path));
+    let helpers: Vec<_> = [Mpi::Mpich, Mpi::OpenMpi].into_iter().filter_map(installed).collect();
+    if helpers.is_empty() {
+        let cause =
+            "no pyshm-bcast is installed: jobs on several nodes run from the shared file system";
+        let advice = "build it where mpicc is on PATH (docs/build.sh), and install pyshm anew";
+        return vec![Finding::warning("broadcast", cause, advice)];
+    }
+    helpers.iter().map(|(mpi, path)| helper(*mpi, path)).collect()
+}
+
+fn helper(mpi: Mpi, path: &Path) -> Finding {
+    let what = mpi.helper();
+    let cause = match output(Command::new(path).arg("--version")) {
+        Ok(done) if done.status.success() => return Finding::ok(what, "it can be started"),
+        Ok(done) => first_line(&done.stderr).unwrap_or_else(|| done.status.to_string()),
+        Err(e) => e.to_string(),
+    };
+    let advice = "load the module of its MPI, or build it with the mpicc that is used here (MPICH_MPICC, OPENMPI_MPICC)";
+    Finding::warning(what, &format!("{} cannot be started: {cause}", path.display()), advice)
+}
+
+/// Examines the launcher that was named, or all that are on `PATH`.
+#[must_use]
+pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
+    if let Some(named) = named {
+        let missing = |e| {
+            vec![Finding::failure(
+                "launcher",
+                &format!("{e}"),
+                "load the module that has it, or name its path",
+            )]
+        };
+        return command::find(named).map_or_else(missing, |path| launcher(&path));
+    }
+    let mut seen: Vec<PathBuf> = Vec::new();
+    let mut findings = Vec::new();
+    for name in launch::launchers() {
+        let Ok(path) = command::find(OsStr::from_bytes(name)) else { continue };
+        let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+        if !seen.contains(&real) {
+            findings.extend(launcher(&path));
+            seen.push(real);
+        }
+    }
+    if findings.is_empty() {
+        let cause = "neither mpiexec, mpirun nor srun is on PATH";
+        findings.push(Finding::note(
+            "launcher",
+            cause,
+            "for jobs on several nodes load the MPI's module first",
+        ));
+    }
+    findings
+}
+
+fn launcher(path: &Path) -> Vec<Finding> {
+    let what = path.display().to_string();
+    let family = match Family::of(path) {
+        Ok(family) => family,
+        Err(error) => {
+            let advice = "put pyshm-run behind it: each node stages by itself then";
+            return vec![Finding::warning(&what, &error.to_string(), advice)];
+        }
+    };
+    let (name, starts): (_, &[Mpi]) = match family {
+        Family::Hydra => ("Hydra, which starts MPICH", &[Mpi::Mpich]),
+        Family::OpenMpi => ("Open MPI's", &[Mpi::OpenMpi]),
+        Family::Slurm => ("Slurm's, which starts either MPI", &[Mpi::Mpich, Mpi::OpenMpi]),
+    };
+    let mut findings = vec![Finding::ok(&what, name)];
+    if starts.iter().all(|mpi| install::broadcaster(*mpi).is_err()) {
+        let wanted: Vec<_> = starts.iter().map(|mpi| mpi.helper()).collect();
+        let cause = format!(
+            "{} is not installed: its jobs on several nodes are not broadcast",
+            wanted.join(" or ")
+        );
+        let advice =
+            "build it where this MPI's mpicc is on PATH (docs/build.sh), and install pyshm anew";
+        findings.push(Finding::warning(&what, &cause, advice));
+    }
+    if let Some(why) = not_preloadable(path).or_else(|| is_silent(path)) {
+        let cause = format!("LD_PRELOAD does not reach it: {why}");
+        findings.push(Finding::warning(&what, &cause, "put pyshm-run before it"));
+    }
+    findings
+}
+
+/// Why the loader would preload nothing into a program, as far as its file says.
+fn not_preloadable(path: &Path) -> Option<&'static str> {
+    let mode = fs::metadata(path).ok()?.permissions().mode();
+    if mode & 0o6000 != 0 {
+        return Some("it is setuid or setgid");
+    }
+    if rustix::fs::getxattr(path, "security.capability", &mut [0u8; 64]).is_ok() {
+        return Some("it has capabilities");
+    }
+    let bytes = fs::read(path).ok()?;
+    // Another kind of file is a script, which is tried.
+    let file = ElfFile64::<Endianness>::parse(&bytes[..]).ok()?;
+    let segments = file.elf_header().program_headers(file.endian(), &bytes[..]).ok()?;
+    let dynamic = segments.iter().any(|s| s.p_type(file.endian()) == elf::PT_INTERP);
+    (!dynamic).then_some("it is statically linked")
+}
+
+/// Whether a program that is started with the shim does not have it: with `PYSHM_LOG` it would say so.
+fn is_silent(path: &Path) -> Option<&'static str> {
+    let shim = install::shim().ok()?;
+    let mut program = Command::new(path);
+    program.arg("--version").env("LD_PRELOAD", shim);
+    let said = output(program.env(layout::ENV_LOG, "1").env(layout::ENV_DISABLE, "1")).ok()?;
+    let speaks = String::from_utf8_lossy(&said.stderr).contains("pyshm: inactive");
+    (!speaks).then_some("it was started with it and did not load it")
+}
+
+fn output(program: &mut Command) -> std::io::Result<Output> {
+    program.stdin(Stdio::null()).output()
+}
+
+fn first_line(text: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(text);
+    text.lines().find(|line| !line.trim().is_empty()).map(String::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    fn copy(dir: &Path, mode: u32) -> PathBuf {
+        let path = dir.join("copy");
+        fs::copy("/bin/true", &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_setuid_program_is_not_preloaded_and_an_ordinary_one_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(not_preloadable(&copy(dir.path(), 0o755)), None);
+        assert!(not_preloadable(&copy(dir.path(), 0o4755)).unwrap().contains("setuid"));
+        assert!(not_preloadable(&copy(dir.path(), 0o2755)).unwrap().contains("setgid"));
+    }
+
+    #[test]
+    fn a_helper_that_does_not_start_is_said_with_the_loaders_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("helper");
+        fs::write(&path, "#!/bin/sh\necho 'libmpi.so.12: cannot open' >&2\nexit 127\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let found = helper(Mpi::Mpich, &path);
+        assert_eq!(found.level, Level::Warning);
+        assert!(found.cause.contains("libmpi.so.12"), "{found:?}");
+    }
+
+    #[test]
+    fn a_launcher_that_is_not_there_is_a_failure() {
+        assert_eq!(examine(Some(OsStr::new("/no/such/mpiexec")))[0].level, Level::Failure);
+    }
+}

@@ -1,0 +1,187 @@
+//! What the programs that this session starts are given: `LD_PRELOAD`, the variables, the cache.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use pyshm_format::layout;
+
+use super::Finding;
+use crate::run::command;
+use crate::{cache, install, settings};
+
+/// What containers are started by.
+const RUNTIMES: [&str; 8] =
+    ["apptainer", "singularity", "ch-run", "podman", "docker", "shifter", "sarus", "enroot"];
+/// The loader of 32-bit programs, where there is one.
+const NARROW_LOADER: &str = "/lib/ld-linux.so.2";
+
+/// Examines the session.
+#[must_use]
+pub fn examine() -> Vec<Finding> {
+    let mut findings = vec![installation(), settings(), cache_directory()];
+    findings.extend(preloaded());
+    findings.extend(switches());
+    findings
+}
+
+fn installation() -> Finding {
+    match install::shim().and_then(|shim| install::trampoline().map(|_| shim)) {
+        Ok(shim) => Finding::ok("installation", &shim.display().to_string()),
+        Err(error) => {
+            let advice = "install pyshm anew, as a whole: bin, lib and libexec belong together";
+            Finding::failure("installation", &error.to_string(), advice)
+        }
+    }
+}
+
+fn settings() -> Finding {
+    match settings::check() {
+        Ok(()) => Finding::ok("settings", "all variables are understood"),
+        Err(error) => Finding::failure(
+            "settings",
+            &error.to_string(),
+            "set it right: until then pyshm-run refuses to start",
+        ),
+    }
+}
+
+/// Where bundles are kept that are made by themselves. It need not be there yet.
+fn cache_directory() -> Finding {
+    let what = "cache";
+    let dir = match cache::directory() {
+        Ok(dir) => dir,
+        Err(error) => {
+            return Finding::warning(
+                what,
+                &error.to_string(),
+                "set PYSHM_CACHE, or name bundles with -b",
+            );
+        }
+    };
+    let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => Finding::ok(what, &dir.display().to_string()),
+        Err(e) => {
+            let cause = format!("{} cannot be written: {e}", there.display());
+            Finding::warning(
+                what,
+                &cause,
+                "set PYSHM_CACHE to a directory of yours, or name bundles with -b",
+            )
+        }
+    }
+}
+
+/// What `LD_PRELOAD` does to a program: one is started to see.
+fn preloaded() -> Vec<Finding> {
+    let what = "LD_PRELOAD";
+    let value = settings::variable(what).unwrap_or_default();
+    if !names_shim(&value) {
+        let cause = "it does not name libpyshm.so: only what pyshm-run starts is staged";
+        return vec![Finding::note(
+            what,
+            cause,
+            "for all other programs as well: module load pyshm",
+        )];
+    }
+    let mut program = Command::new("true");
+    program.env(layout::ENV_LOG, "1").stdin(Stdio::null()).stdout(Stdio::null());
+    let said = match program.output() {
+        Ok(done) => String::from_utf8_lossy(&done.stderr).into_owned(),
+        Err(e) => {
+            return vec![Finding::failure(
+                what,
+                &format!("no program can be started: {e}"),
+                "unset it",
+            )];
+        }
+    };
+    let mut findings: Vec<_> =
+        said.lines().filter(|line| line.contains("ld.so: ")).map(complaint).collect();
+    if let Some(state) = said.lines().find_map(|line| line.strip_prefix("pyshm: ")) {
+        findings.push(Finding::ok(what, &format!("programs load the library, which is {state}")));
+    }
+    if !value.as_bytes().windows(4).any(|part| part == b"$LIB") && Path::new(NARROW_LOADER).exists()
+    {
+        let cause = "it has no $LIB: the loader complains for each program of 32 bits";
+        findings.push(Finding::note(
+            what,
+            cause,
+            "take its value from the module, or PREFIX/lib/pyshm/$LIB/libpyshm.so",
+        ));
+    }
+    let runtimes = RUNTIMES.iter().filter(|name| command::find(OsStr::new(name)).is_ok());
+    let runtimes: Vec<_> = runtimes.copied().collect();
+    if !runtimes.is_empty() {
+        let cause = format!(
+            "{} is here: what LD_PRELOAD names need not exist in containers",
+            runtimes.join(", ")
+        );
+        let advice = "where the loader complains inside of one, start it with 'env -u LD_PRELOAD'";
+        findings.push(Finding::note("containers", &cause, advice));
+    }
+    findings
+}
+
+/// A line by which the loader says that it ignores a library.
+fn complaint(line: &str) -> Finding {
+    let advice = "take it out of LD_PRELOAD, or see that the path exists on this node: every program complains";
+    match line.contains("libpyshm.so") {
+        true => Finding::failure("LD_PRELOAD", line, advice),
+        false => Finding::warning("LD_PRELOAD", line, advice),
+    }
+}
+
+fn names_shim(value: &OsStr) -> bool {
+    let elements = value.as_bytes().split(|b| matches!(b, b':' | b' '));
+    elements.into_iter().any(|path| path.rsplit(|b| *b == b'/').next() == Some(b"libpyshm.so"))
+}
+
+/// Variables that change what programs do with a stage.
+fn switches() -> Vec<Finding> {
+    let set = |name: &str| settings::variable(name).filter(|value| value != "0");
+    let disabled = set(layout::ENV_DISABLE).map(|_| {
+        Finding::failure(layout::ENV_DISABLE, "it is set: no program uses a stage", "unset it")
+    });
+    let log = set(layout::ENV_LOG).map(|_| {
+        let cause = "it is set: each program writes a line to standard error";
+        Finding::note(
+            layout::ENV_LOG,
+            cause,
+            "unset it where programs read what others write there",
+        )
+    });
+    disabled.into_iter().chain(log).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Level;
+
+    #[test]
+    fn the_library_is_found_among_others_by_its_file_name() {
+        for value in
+            ["/a/$LIB/libpyshm.so", "libpyshm.so", "/x.so:/b/libpyshm.so", "/x.so /b/libpyshm.so y"]
+        {
+            assert!(names_shim(OsStr::new(value)), "{value}");
+        }
+        for value in ["", "/libpyshm.so/x", "/lib/libpyshm.so.1"] {
+            assert!(!names_shim(OsStr::new(value)), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_library_of_others_that_is_missing_is_no_failure_of_pyshm() {
+        let line = |name: &str| {
+            format!(
+                "ERROR: ld.so: object '{name}' from LD_PRELOAD cannot be preloaded (…): ignored."
+            )
+        };
+        assert_eq!(complaint(&line("/a/libpyshm.so")).level, Level::Failure);
+        assert_eq!(complaint(&line("/a/libx.so")).level, Level::Warning);
+    }
+}
