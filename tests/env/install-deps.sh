@@ -19,6 +19,7 @@ packages=(
     strace zstd libarchive-tools rsync isal              # counting operations, peers to measure against
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
     nodejs                                          # a runtime that makes system calls by number
+    musl-tools                                      # programs of another C library
 )
 
 if [ "${1:-}" = --list ]; then
