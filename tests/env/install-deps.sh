@@ -20,6 +20,8 @@ packages=(
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
     nodejs                                          # a runtime that makes system calls by number
     musl-tools                                      # programs of another C library
+    bubblewrap charliecloud-runtime proot           # container runtimes,
+    mmdebstrap busybox-static                       # and what they run
 )
 
 if [ "${1:-}" = --list ]; then
