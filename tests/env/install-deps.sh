@@ -19,7 +19,9 @@ packages=(
     strace zstd libarchive-tools rsync isal              # counting operations, peers to measure against
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
     nodejs                                          # a runtime that makes system calls by number
-    musl-tools                                      # programs of another C library
+    musl-tools gcc-multilib                         # programs of another C library, and of 32 bits
+    zsh vim cmake ruby lua5.4 curl openssl less man-db groff-base bsdextrautils  # what a facility's users
+    tmux gdb linux-perf valgrind sudo               # have on their login nodes
     bubblewrap charliecloud-runtime proot           # container runtimes,
     mmdebstrap busybox-static                       # and what they run
 )
