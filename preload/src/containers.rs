@@ -16,12 +16,13 @@ use crate::env;
 use crate::text::at_last_slash;
 
 /// Their file names. All of these hand the environment on to what they start there, or may be told to; runc, crun and their
-/// like do not: they have it from a file. `unshare` starts programs among the same files unless it is asked for more.
+/// like do not: they have it from a file. `unshare` and `nsenter` start programs among the same files unless they are asked
+/// for more.
 ///
 /// One text, because pointers to many would be relocations in every process.
 const RUNTIMES: &[u8] =
     b"apptainer singularity ch-run podman docker nerdctl buildah shifter sarus enroot udocker \
-proot bwrap systemd-nspawn chroot nsenter";
+proot bwrap systemd-nspawn chroot";
 
 /// Whether `program`, a path or a name, is one of them; `setting` is the value of `PYSHM_CONTAINERS`.
 pub fn is_runtime(program: &[u8], setting: Option<&[u8]>) -> bool {
@@ -46,12 +47,14 @@ mod tests {
 
     #[test]
     fn container_runtimes_are_known_by_their_file_names() {
-        for name in ["apptainer", "./ch-run", "/opt/site/bin/singularity", "/nsenter"] {
+        for name in ["apptainer", "./ch-run", "/opt/site/bin/singularity", "/chroot"] {
             assert!(is_runtime(name.as_bytes(), None), "{name}");
             assert!(is_runtime(name.as_bytes(), Some(b"")), "{name}");
             assert!(!is_runtime(name.as_bytes(), Some(b"keep")), "{name}");
         }
-        for name in ["", "/", "podman/", "podman/x", "ch-run2", "h-run", "apptainer singularity"] {
+        for name in
+            ["", "/", "podman/", "podman/x", "ch-run2", "h-run", "apptainer singularity", "nsenter"]
+        {
             assert!(!is_runtime(name.as_bytes(), None), "{name}");
         }
     }
