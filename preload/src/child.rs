@@ -1,22 +1,23 @@
 //! The environment that a child is started with; see [`crate::env`] for its two differences from the visible one.
 
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char, c_int};
 
 use pyshm_format::Kind;
-use pyshm_format::layout::{ENV_DISABLE, ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD, SHIM};
+use pyshm_format::layout::{
+    ENV_CONTAINERS, ENV_DISABLE, ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD, SHIM,
+};
 
-use crate::arena::Arena;
-use crate::env::{strings, value};
+use crate::arena::{self, Arena};
+use crate::env::{PRELOAD, elements, is_shim, strings, value};
+use crate::exec::Strings;
+use crate::paths::bytes;
 use crate::route::{Found, Scratch};
 use crate::stage::Stage;
-use crate::sys;
+use crate::{containers, sys};
 
-const PRELOAD: &[u8] = b"LD_PRELOAD";
 const LIBRARY_PATH: &[u8] = b"LD_LIBRARY_PATH";
 /// What stands between the elements of both, or of one of them.
 const SEPARATORS: &[u8] = b":; ";
-/// File name of the shim, wherever it lies.
-const SHIM_NAME: &[u8] = b"libpyshm.so";
 
 /// A bound for the bytes [`environment`] takes from an arena.
 ///
@@ -104,17 +105,57 @@ pub unsafe fn environment(
     Some(array.as_ptr())
 }
 
-/// The elements of `LD_PRELOAD`.
-fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    list.split(|&b| b == b':' || b == b' ').filter(|e| !e.is_empty())
-}
-
 /// `LD_PRELOAD` with the staged shim in front, and no other copy of the shim behind it.
 fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
-    let is_shim = |e: &[u8]| e.rsplit(|&b| b == b'/').next() == Some(SHIM_NAME);
     let others = elements(others).filter(|e| !is_shim(e));
     let others = others.flat_map(|e| [b":", library(stage, e).unwrap_or(e)]);
     arena.string_of([PRELOAD, b"=", stage.dir(), b"/", SHIM.as_bytes()].into_iter().chain(others))
+}
+
+/// Runs `run` with an environment without the shim if `program` starts others in another root file system; `None` if it does
+/// not.
+///
+/// # Safety
+/// `program` must be a C string, or a pointer that the kernel is to refuse; `envp` as execve requires.
+pub unsafe fn without_shim(
+    program: *const c_char,
+    envp: Strings,
+    run: &mut dyn FnMut(Strings) -> c_int,
+) -> Option<c_int> {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let setting = strings(envp).find_map(|s| value(s.to_bytes(), ENV_CONTAINERS.as_bytes()));
+        if !containers::is_runtime(bytes(program)?, setting) {
+            return None;
+        }
+        let room = strings(envp).map(|s| 8 + 2 * shimmed(s).map_or(0, <[u8]>::len)).sum::<usize>();
+        let done = arena::with(room + 512, |arena| {
+            let array = arena.array(strings(envp).count() + 1)?;
+            let mut places = array.iter_mut();
+            for s in strings(envp) {
+                let variable = match shimmed(s) {
+                    Some(list) if elements(list).all(is_shim) => continue,
+                    Some(list) => others_alone(list, arena)?,
+                    None => s.as_ptr(),
+                };
+                *places.next()? = variable;
+            }
+            Some(run(array.as_ptr()))
+        });
+        Some(done.flatten().unwrap_or_else(|| run(envp)))
+    }
+}
+
+/// The value of `LD_PRELOAD`, if it is that variable and the shim is in it.
+fn shimmed(variable: &CStr) -> Option<&[u8]> {
+    value(variable.to_bytes(), PRELOAD).filter(|list| elements(list).any(is_shim))
+}
+
+/// `LD_PRELOAD` with what stands there beside the shim.
+fn others_alone(list: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
+    let others = elements(list).filter(|e| !is_shim(e)).enumerate();
+    let others = others.flat_map(|(i, e)| [if i > 0 { b":" } else { &b""[..] }, e]);
+    arena.string_of([PRELOAD, b"="].into_iter().chain(others))
 }
 
 /// The staged copy of a library under a prefix, as long as it is there.

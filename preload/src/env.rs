@@ -6,8 +6,13 @@
 //! ([`restore`]), in place: an environment string's tail *is* the visible string, so nothing is allocated.
 
 use core::ffi::{CStr, c_char};
+use core::slice;
 
 use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
+
+use crate::text::retain;
+
+pub const PRELOAD: &[u8] = b"LD_PRELOAD";
 
 unsafe extern "C" {
     /// libc's environment.
@@ -55,6 +60,20 @@ pub fn value<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     text.strip_prefix(name)?.strip_prefix(b"=")
 }
 
+/// The elements of `LD_PRELOAD` (ld.so(8)).
+pub fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    list.split(separates).filter(|e| !e.is_empty())
+}
+
+fn separates(b: &u8) -> bool {
+    matches!(b, b':' | b' ')
+}
+
+/// Whether an element is the shim, wherever it lies.
+pub fn is_shim(element: &[u8]) -> bool {
+    element.rsplit(|&b| b == b'/').next() == Some(b"libpyshm.so")
+}
+
 /// A variable of our own environment.
 pub fn get(name: &[u8]) -> Option<&'static [u8]> {
     // SAFETY: libc keeps environ a null-terminated array of C strings; the strings stay where they are unless
@@ -89,6 +108,35 @@ pub unsafe fn restore(own: &[u8]) {
             && in_stage(own)
         {
             remove(array, at);
+        }
+    }
+}
+
+/// Takes the shim out of `LD_PRELOAD`, in place, and the variable with it if nothing else is there.
+///
+/// # Safety
+/// No other thread may run yet.
+#[allow(dead_code)] // for the library's constructor
+pub unsafe fn remove_shim() {
+    let array = environ();
+    if array.is_null() {
+        return;
+    }
+    // SAFETY: single-threaded by the caller's word; the array is null-terminated, and its strings, which stand on the initial
+    // stack, may be written.
+    unsafe {
+        let Some(at) = position(array, PRELOAD) else { return };
+        let list = (*array.add(at)).add(PRELOAD.len() + 1);
+        let len = CStr::from_ptr(list).count_bytes();
+        let list = slice::from_raw_parts_mut(list.cast::<u8>(), len + 1);
+        let left = match list.split_last_mut() {
+            Some((_, list)) => retain(list, separates, |e| !is_shim(e)),
+            None => return,
+        };
+        if left == 0 {
+            remove(array, at);
+        } else if let Some(end) = list.get_mut(left) {
+            *end = 0;
         }
     }
 }

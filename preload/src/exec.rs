@@ -41,6 +41,11 @@ pub unsafe fn start(
     rooted: bool,
     run: &mut dyn FnMut(*const c_char, Strings, Strings) -> c_int,
 ) -> c_int {
+    // SAFETY: by the caller's word.
+    let elsewhere = unsafe { child::without_shim(path, envp, &mut |envp| run(path, argv, envp)) };
+    if let Some(e) = elsewhere {
+        return e;
+    }
     let Some(stage) = stage() else { return run(path, argv, envp) };
     // SAFETY: by the caller's word.
     let Some(text) = (unsafe { bytes(path) }) else { return run(path, argv, envp) };

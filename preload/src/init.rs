@@ -12,8 +12,9 @@ use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
 use pyshm_format::state::Mark;
 
 use crate::exec::{Strings, start};
+use crate::log::Inert;
 use crate::route::PATH_MAX;
-use crate::stage::{Stage, stage};
+use crate::stage::{Stage, stage, why_inert};
 use crate::{env, loaded, log, sys, wrap};
 
 #[used]
@@ -27,15 +28,28 @@ unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
     let stage = stage();
     match stage {
         Some(stage) => restart(stage, argv),
-        None => wrap::consider(argv),
+        None if !inert(Inert::OtherLibc) => wrap::consider(argv),
+        None => {}
     }
     log::start(stage);
+    // With another C library the child may be a program of glibc's, which needs what we would hide.
+    if inert(Inert::OtherLibc) {
+        return;
+    }
     let set = |name: &str| env::get(name.as_bytes()).is_some();
     if set("LD_PRELOAD") || set(ENV_SAVED_PRELOAD) || set(ENV_SAVED_LIBRARY_PATH) {
         let own = loaded::own_file().map_or(&b""[..], |own| own.to_bytes());
         // SAFETY: constructors of preloaded libraries run before the program can make threads.
         unsafe { env::restore(own) };
     }
+    if inert(Inert::Container) {
+        // SAFETY: the same.
+        unsafe { env::remove_shim() };
+    }
+}
+
+fn inert(why: Inert) -> bool {
+    why_inert() == why as u8
 }
 
 /// Starts the staged copy of this program in its place, if it was started from the original by something that does

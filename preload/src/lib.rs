@@ -10,7 +10,7 @@
 //! route     the decision: pure, safe code
 //! mark      writes: what diverges from the stage
 //! promote   a staged file's descriptor becomes the original's
-//! exec      starting programs; child: their environment
+//! exec      starting programs; child: their environment; containers: which get none of it
 //! stage     finds and maps the stage, once
 //! wrap      without a stage: launchers and ranks go to pyshm-run; handover: how
 //! ```
@@ -32,6 +32,7 @@ compile_error!("libpyshm.so is for 64-bit little-endian Linux with glibc");
 #[macro_use]
 mod real;
 
+mod containers;
 mod env;
 mod fdlink;
 mod loaded;

@@ -8,6 +8,8 @@
 //! What must stay true:
 //! - Only objects that were there at start-up are looked at: they are never unloaded, so no lock is needed.
 //! - Nothing here allocates or calls libc.
+//! - The library can be loaded by musl's loader too, into programs that are preloaded because everything is. It needs no
+//!   loader by name, and the list, which musl keeps in glibc's form, is found there under musl's name.
 //!
 //! Sources: gABI chapter 5 (dynamic section, symbol table), `elf.h` and `link.h` of glibc, and for DT_GNU_HASH the
 //! description in `https://flapenguin.me/elf-dt-gnu-hash`.
@@ -49,8 +51,6 @@ struct Symbol {
 }
 
 unsafe extern "C" {
-    /// The loader's list, kept for debuggers.
-    static _r_debug: Debug;
     /// Our own dynamic section, by the linker.
     static _DYNAMIC: Dynamic;
 }
@@ -78,10 +78,64 @@ fn own() -> Option<&'static Object> {
     unsafe { known.as_ref() }.or_else(find_own)
 }
 
+/// glibc's list of objects, kept for debuggers; null with another C library. A weak reference, which Rust cannot name: a
+/// strong one would make the loader of glibc needed, and the library impossible to load for any other.
+fn glibc_list() -> *const Debug {
+    let list: *const Debug;
+    // SAFETY: reads one word of this library's own table of addresses.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        core::arch::asm!(".weak _r_debug", "mov {}, qword ptr [rip + _r_debug@GOTPCREL]", out(reg) list,
+            options(pure, readonly, nostack, preserves_flags));
+        #[cfg(target_arch = "aarch64")]
+        core::arch::asm!(".weak _r_debug", "adrp {0}, :got:_r_debug", "ldr {0}, [{0}, :got_lo12:_r_debug]", out(reg) list,
+            options(pure, readonly, nostack, preserves_flags));
+    }
+    list
+}
+
+/// Whether the program runs with glibc, whose structures the hooks know.
+#[allow(dead_code)] // the trampoline is linked with glibc
+pub fn with_glibc() -> bool {
+    !glibc_list().is_null()
+}
+
+/// The list as musl's loader names it. That loader is its C library, and where it was not the kernel that started it, the
+/// program as well.
+#[cold]
+fn musl_list() -> Option<&'static Debug> {
+    // SAFETY: getauxval reads the process's own vector. An object begins with its header, which says where the rest is,
+    // and what the loader's symbol means is `struct debug *`.
+    unsafe {
+        let base = match libc::getauxval(libc::AT_BASE) as usize {
+            0 => libc::getauxval(libc::AT_PHDR) as usize & !0xfff,
+            base => base,
+        };
+        let header: *const libc::Elf64_Ehdr = ptr::with_exposed_provenance(base);
+        let header = header.as_ref()?;
+        let parts: *const libc::Elf64_Phdr =
+            ptr::with_exposed_provenance(base + header.e_phoff as usize);
+        let mut parts = (0..usize::from(header.e_phnum)).map(|i| &*parts.add(i));
+        let dynamic = parts.find(|p| p.p_type == libc::PT_DYNAMIC)?;
+        let loader = Object {
+            base,
+            name: ptr::null(),
+            dynamic: ptr::with_exposed_provenance(base + dynamic.p_vaddr as usize),
+            next: ptr::null(),
+            previous: ptr::null(),
+        };
+        let name = "_dl_debug_addr";
+        let tables = Tables::of(&loader)?;
+        let symbol = tables.symbol(name, gnu_hash(name.as_bytes()), |kind| kind == STT_OBJECT)?;
+        let list: *const *const Debug = ptr::with_exposed_provenance(base + symbol.value);
+        (*list).as_ref()
+    }
+}
+
 fn find_own() -> Option<&'static Object> {
     // SAFETY: as in `own`. The list is null-terminated, and the loader only appends to it behind us.
     unsafe {
-        let mut next = _r_debug.first;
+        let mut next = glibc_list().as_ref().or_else(musl_list)?.first;
         while let Some(object) = next.as_ref() {
             if object.dynamic == &raw const _DYNAMIC {
                 OWN.store(ptr::from_ref(object).cast_mut(), Ordering::Release);
@@ -171,11 +225,18 @@ impl Tables {
     }
 
     /// The address of a function. `hash` is [`gnu_hash`] of its name.
+    fn function(&self, name: &str, hash: u32) -> Option<*mut c_void> {
+        let symbol = self.symbol(name, hash, |kind| !matches!(kind, STT_OBJECT | STT_TLS))?;
+        // SAFETY: it is a function of this object.
+        Some(unsafe { self.address(symbol) })
+    }
+
+    /// A symbol whose type `fits`.
     ///
     /// A hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words, the buckets, and a
     /// chain word for each symbol from the first one on; the last of a chain has bit 0 set. Symbol and version tables have
     /// an element for each symbol of a chain.
-    fn function(&self, name: &str, hash: u32) -> Option<*mut c_void> {
+    fn symbol(&self, name: &str, hash: u32, fits: fn(u8) -> bool) -> Option<&Symbol> {
         // SAFETY: the linker made the tables so, and the loader relies on it as well.
         unsafe {
             let (buckets, first) = (*self.hash, *self.hash.add(1));
@@ -196,9 +257,8 @@ impl Tables {
             let chain = table.add(buckets as usize);
             loop {
                 let word = *chain.add((number - first) as usize);
-                if word | 1 == hash | 1 && self.is(number, name) {
-                    let symbol = &*self.symbols.add(number as usize);
-                    return Some(self.address(symbol));
+                if word | 1 == hash | 1 && self.is(number, name, fits) {
+                    return self.symbols.add(number as usize).as_ref();
                 }
                 if word & 1 != 0 {
                     return None;
@@ -208,11 +268,11 @@ impl Tables {
         }
     }
 
-    /// Whether a symbol is a function of this name in its default version.
+    /// Whether a symbol is of this name in its default version, and its type `fits`.
     ///
     /// # Safety
     /// `number` must be that of a symbol.
-    unsafe fn is(&self, number: u32, name: &str) -> bool {
+    unsafe fn is(&self, number: u32, name: &str, fits: fn(u8) -> bool) -> bool {
         // SAFETY: by the caller's word; a symbol's name is a C string of the string table.
         unsafe {
             let symbol = &*self.symbols.add(number as usize);
@@ -220,7 +280,7 @@ impl Tables {
                 !self.versions.is_null() && *self.versions.add(number as usize) & HIDDEN != 0;
             symbol.section != 0
                 && !hidden
-                && !matches!(symbol.info & 15, STT_OBJECT | STT_TLS)
+                && fits(symbol.info & 15)
                 && CStr::from_ptr(self.strings.add(symbol.name as usize)).to_bytes()
                     == name.as_bytes()
         }

@@ -43,6 +43,10 @@ pub enum Inert {
     Elsewhere,
     /// The process changed its root.
     OtherRoot,
+    /// A container runtime.
+    Container,
+    /// The program's C library is not glibc.
+    OtherLibc,
 }
 
 /// What is said of each, in their order. One text, because pointers to many would be relocations in every process.
@@ -60,7 +64,9 @@ another version of pyshm wrote the stage's index
 the head of the stage's index is damaged
 the header of the stage's state file is damaged
 the stage's index was made for another directory
-the process changed its root directory";
+the process changed its root directory
+it starts programs in another root file system, and PYSHM_CONTAINERS is not keep
+the program's C library is not glibc";
 
 impl From<FormatError> for Inert {
     fn from(e: FormatError) -> Self {

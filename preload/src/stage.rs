@@ -22,7 +22,7 @@ use pyshm_format::{Diverged, Entry, Index, Kind, Lookup, Outsiders, layout, stat
 use crate::log::Inert;
 use crate::route::{PATH_MAX, View};
 use crate::text::{decimal, join};
-use crate::{env, loaded, sys};
+use crate::{containers, env, loaded, sys};
 
 /// Longest directory of a stage: paths below it must fit into PATH_MAX.
 const STAGE_MAX: usize = 1024;
@@ -178,6 +178,9 @@ fn allowed() -> Result<(), Inert> {
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         return Err(Inert::Privileged);
     }
+    if containers::is_this_program() {
+        return Err(Inert::Container);
+    }
     match env::get(layout::ENV_DISABLE.as_bytes()) {
         None | Some(b"" | b"0") => Ok(()),
         Some(_) => Err(Inert::Disabled),
@@ -197,6 +200,9 @@ pub fn directory() -> Result<&'static [u8], Inert> {
 }
 
 fn find() -> Result<Stage, Inert> {
+    if !loaded::with_glibc() {
+        return Err(Inert::OtherLibc);
+    }
     allowed()?;
     open(directory()?)
 }

@@ -39,6 +39,21 @@ pub fn replace_start(text: &mut [u8], len: usize, old: usize, new: &[u8]) -> Opt
     Some(end)
 }
 
+/// Leaves of a list only the elements that `stay`, in place and with colons between them; the new length.
+pub fn retain(list: &mut [u8], separates: fn(&u8) -> bool, stays: fn(&[u8]) -> bool) -> usize {
+    let (mut from, mut end) = (0, 0);
+    while let Some(rest) = list.get(from..).filter(|rest| !rest.is_empty()) {
+        let (element, _) = until(rest, separates);
+        let (len, wanted) = (element.len(), !element.is_empty() && stays(element));
+        if wanted {
+            let start = if end > 0 { put(list, end, b":") } else { Some(0) };
+            end = start.and_then(|at| shift(list, from..from + len, at)).unwrap_or(end);
+        }
+        from += len + 1;
+    }
+    end
+}
+
 /// What stands before the first byte that `stops`, and the rest, which begins with it.
 pub fn until(text: &[u8], stops: impl FnMut(&u8) -> bool) -> (&[u8], &[u8]) {
     let n = text.iter().position(stops).unwrap_or(text.len());
@@ -91,6 +106,25 @@ mod tests {
             assert_eq!(text[7], b'.');
         }
         assert_eq!(replace_start(&mut [0; 8], 2, 3, b""), None);
+    }
+
+    #[test]
+    fn elements_are_taken_out_of_a_list() {
+        for (list, left) in [
+            ("", ""),
+            ("no", ""),
+            ("no:no no", ""),
+            ("a", "a"),
+            ("no:a", "a"),
+            ("a:no", "a"),
+            ("a no b", "a:b"),
+            ("::long  no:: x:", "long:x"),
+            ("no b:c", "b:c"),
+        ] {
+            let mut text = list.as_bytes().to_vec();
+            let len = retain(&mut text, |&b| b == b':' || b == b' ', |e| e != b"no");
+            assert_eq!(text[..len], *left.as_bytes(), "{list}");
+        }
     }
 
     #[test]

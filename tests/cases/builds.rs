@@ -8,7 +8,7 @@ use crate::world::{Case, Ops};
 
 fn builds(t: &Tree) {
     programs(t);
-    for name in ["static", "old", "fortified"] {
+    for name in ["static", "musl", "old", "fortified"] {
         put(t, name, &format!("bin/{name}"));
     }
 }
@@ -20,6 +20,16 @@ fn a_static_program_works_on_the_shared_file_system() {
         .tree(builds)
         .ends(5)
         .ops(Ops::AtMost(8))
+        .run();
+}
+
+// Its loader loads the shim, and the hooks pass everything on to its own C library.
+#[test]
+fn a_program_of_another_c_library_works_on_the_shared_file_system() {
+    Case::sh("$E/bin/musl; cd $E/bin; ./musl; /lib/ld-musl-x86_64.so.1 ./musl; $E/bin/show")
+        .tree(builds)
+        .ends(5)
+        .ops(Ops::AtMost(20))
         .run();
 }
 

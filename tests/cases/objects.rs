@@ -63,6 +63,7 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("libearly.so", "early.c", "-shared"),
     ("early", "uses-early.c", "-Wl,--no-as-needed {B}/libearly.so -Wl,-rpath,{E}/lib"),
     ("static", "static.c", "-static"),
+    ("musl", "static.c", "-specs /usr/lib/x86_64-linux-musl/musl-gcc.specs"),
     ("old", "old.c", ""),
     ("fortified", "fortified.c", "-O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2"),
     ("setuid", "setuid.c", ""),

@@ -1,12 +1,12 @@
 #!/bin/bash
-# What libpyshm.so needs and exports: libc and the loader alone, no symbol newer than glibc 2.17, no thread-local storage,
+# What libpyshm.so needs and exports: libc alone (musl's loader has no library of the name of glibc's), no symbol newer than glibc 2.17, no thread-local storage,
 # no executable stack, everything bound and then read-only, nothing that panics, the checked list of symbols, a table of frames
 # that the unwinder can search; and little for the loader to do at the start of every process.
 set -e
 shim=target/pyshm/lib/libpyshm.so
 fail() { echo "$shim: $*" >&2; exit 1; }
 needed=$(readelf -d "$shim" | awk -F'[][]' '/NEEDED/ { print $2 }' | sort | tr '\n' ' ')
-case $needed in "ld-linux-"*"libc.so.6 " | "libc.so.6 "*"ld-linux-"* | "libc.so.6 ") ;; *) fail "NEEDED is $needed" ;; esac
+[ "$needed" = "libc.so.6 " ] || fail "NEEDED is $needed"
 newest=$(readelf -VW "$shim" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)
 [ -n "$newest" ] || fail "it has no symbol versions"
 [ "$(printf '%s\n' "$newest" GLIBC_2.17 | sort -V | tail -n 1)" = GLIBC_2.17 ] || fail "it needs $newest"

@@ -19,9 +19,13 @@ packages=(
     strace zstd libarchive-tools rsync isal              # counting operations, peers to measure against
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
     nodejs                                          # a runtime that makes system calls by number
-    gcc-multilib                                    # programs of 32 bits
-    lua5.3 lua-filesystem lua-json lua-posix lua-term tcl8.6 less   # what Lmod and Tcl Environment Modules run on
-    man-db fish                                     # manual pages and completions
+    musl-tools gcc-multilib                         # programs of another C library, and of 32 bits
+    zsh vim cmake ruby lua5.4 curl openssl less man-db groff-base bsdextrautils  # what a facility's users
+    tmux gdb linux-perf valgrind sudo               # have on their login nodes
+    bubblewrap charliecloud-runtime proot           # container runtimes,
+    mmdebstrap busybox-static                       # and what they run
+    lua5.3 lua-filesystem lua-json lua-posix lua-term tcl8.6   # what Lmod and Tcl Environment Modules run on
+    fish                                            # completions
 )
 
 if [ "${1:-}" = --list ]; then

@@ -178,26 +178,6 @@ zstd -qc data/zeros | zstd -dc | md5sum
 SH
 }
 
-# A class whose main prints one line, as javac would make it: a runtime has no compiler.
-java_class() {
-  python3 - "$1" <<'PY'
-import struct, sys, zipfile
-def utf(text): return b"\1" + struct.pack(">H", len(text)) + text.encode()
-pool = [utf("Hello"), b"\7\0\1", utf("java/lang/Object"), b"\7\0\3", utf("main"), utf("([Ljava/lang/String;)V"), utf("Code"),
-        utf("java/lang/System"), b"\7\0\10", utf("out"), utf("Ljava/io/PrintStream;"), b"\14\0\12\0\13", b"\11\0\11\0\14",
-        utf("java/io/PrintStream"), b"\7\0\16", utf("println"), utf("(Ljava/lang/String;)V"), b"\14\0\20\0\21", b"\12\0\17\0\22",
-        utf("hello from a jar"), b"\10\0\24"]
-code = b"\262\0\15\22\25\266\0\23\261"          # getstatic out; ldc; invokevirtual println; return
-body = struct.pack(">HHI", 2, 1, len(code)) + code + b"\0\0\0\0"
-method = struct.pack(">HHHH", 9, 5, 6, 1) + struct.pack(">HI", 7, len(body)) + body
-data = struct.pack(">IHHH", 0xCAFEBABE, 0, 50, len(pool) + 1) + b"".join(pool) + struct.pack(">HHHHHH", 33, 2, 4, 0, 0, 1) + method + b"\0\0"
-open(sys.argv[1] + "/Hello.class", "wb").write(data)
-with zipfile.ZipFile(sys.argv[1] + "/hello.jar", "w") as jar:
-    jar.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\nMain-Class: Hello\n\n")
-    jar.writestr("Hello.class", data)
-PY
-}
-
 # Modules, programs and settings of interpreters.
 interpreters() {
   p=$work/p; mkdir -p "$p"/{perl/My,node/node_modules/{dep/lib,scoped},java,ssh,empty}
@@ -208,7 +188,7 @@ interpreters() {
   echo '{"main": "lib/main.js"}' >"$p/node/node_modules/dep/package.json"
   echo 'module.exports = "dep " + __dirname;' >"$p/node/node_modules/dep/lib/main.js"
   echo 'export const esm = import.meta.url; export { default as fs } from "fs";' >"$p/node/esm.mjs"
-  ln -s module.js "$p/node/link.js"; java_class "$p/java"
+  ln -s module.js "$p/node/link.js"; python3 "$tools/java_class.py" "$p/java"
   printf 'Host there\n  HostName 192.0.2.7\n  Include %s/ssh/more\n' "$p" >"$p/ssh/config"
   echo 'Port 2222' >"$p/ssh/more"; ssh-keygen -q -t ed25519 -N '' -C test -f "$p/ssh/key"
   settle

@@ -45,6 +45,9 @@ pub const BACK: &str = "stage";
 pub const ENV_DISABLE: &str = "PYSHM_DISABLE";
 /// Makes the shim say once, when a program starts, whether it is active; silent when it is `0` or nothing.
 pub const ENV_LOG: &str = "PYSHM_LOG";
+/// What becomes of the shim where a program is started in another root file system: `keep` hands it on, anything else names,
+/// with colons between them, programs that start others there beside those that are known.
+pub const ENV_CONTAINERS: &str = "PYSHM_CONTAINERS";
 /// The stage's directory; without it the shim looks beside itself.
 pub const ENV_STAGE: &str = "PYSHM_STAGE";
 /// Carries a value of `LD_PRELOAD` to a child's constructor, which restores it: `LD_PRELOAD=` follows `PYSHM_`.

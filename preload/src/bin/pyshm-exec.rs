@@ -27,6 +27,8 @@ use pyshm_format::layout;
 mod arena;
 #[path = "../child.rs"]
 mod child;
+#[path = "../containers.rs"]
+mod containers;
 #[path = "../env.rs"]
 mod env;
 #[path = "../exec.rs"]

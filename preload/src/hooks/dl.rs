@@ -209,25 +209,42 @@ type Callback = Option<unsafe extern "C" fn(*mut libc::dl_phdr_info, size_t, *mu
 struct Call {
     callback: Callback,
     data: *mut c_void,
-    stage: &'static Stage,
+    stage: Option<&'static Stage>,
+    /// What the loader says of this library, and how long that is.
+    own: Option<(libc::dl_phdr_info, size_t)>,
+}
+
+impl Call {
+    /// # Safety
+    /// `info` must be the loader's.
+    unsafe fn tell(&self, mut info: libc::dl_phdr_info, size: size_t) -> c_int {
+        let Some(callback) = self.callback else { return 0 };
+        // SAFETY: by the caller's word, and the caller's own callback.
+        unsafe {
+            if let Some(stage) = self.stage {
+                info.dlpi_name = original(stage, info.dlpi_name);
+            }
+            callback(&raw mut info, size, self.data)
+        }
+    }
 }
 
 /// # Safety
-/// As a callback of dl_iterate_phdr whose data is a [`Call`].
+/// As a callback of dl_iterate_phdr whose data is a [`Call`]. This library is left for the end: programs that were built with
+/// AddressSanitizer look at the first library only, and end themselves if that is not the sanitizer's.
 unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mut c_void) -> c_int {
     // SAFETY: `call` is the `Call` on the stack of our dl_iterate_phdr; `info` is the loader's, for reading.
     unsafe {
-        let call = &*call.cast::<Call>();
-        let mut copy = *info;
-        copy.dlpi_name = original(call.stage, copy.dlpi_name);
+        let call = &mut *call.cast::<Call>();
         // An older loader's structure is shorter than ours; `size` says so to the callback as well.
-        match call.callback {
-            Some(callback) if size <= size_of::<libc::dl_phdr_info>() => {
-                callback(&raw mut copy, size, call.data)
-            }
-            Some(callback) => callback(info, size, call.data),
-            None => 0,
+        if size > size_of::<libc::dl_phdr_info>() {
+            return call.callback.map_or(0, |callback| callback(info, size, call.data));
         }
+        if loaded::own_file().is_some_and(|own| ptr::eq(own.as_ptr(), (*info).dlpi_name)) {
+            call.own = Some((*info, size));
+            return 0;
+        }
+        call.tell(*info, size)
     }
 }
 
@@ -301,14 +318,14 @@ struct SearchDir {
 
 hooks! {
     unsafe fn dl_iterate_phdr(callback: Callback, data: *mut c_void) -> c_int => my_dl_iterate_phdr {
-        match stage() {
-            Some(stage) => {
-                let mut call = Call { callback, data, stage };
-                // SAFETY: `each` gets the `Call` it expects, which outlives the iteration.
-                unsafe { real!(dl_iterate_phdr)(Some(each), (&raw mut call).cast()) }
+        let mut call = Call { callback, data, stage: stage(), own: None };
+        // SAFETY: `each` gets the `Call` it expects, which outlives the iteration. This library is never unloaded, so what the
+        // loader said of it holds when the loader's lock is no longer held.
+        unsafe {
+            match (real!(dl_iterate_phdr)(Some(each), (&raw mut call).cast()), call.own) {
+                (0, Some((own, size))) => call.tell(own, size),
+                (r, _) => r,
             }
-            // SAFETY: the caller's own arguments.
-            None => unsafe { real!(dl_iterate_phdr)(callback, data) },
         }
     }
     unsafe fn dladdr(address: *const c_void, info: *mut libc::Dl_info) -> c_int => my_dladdr {

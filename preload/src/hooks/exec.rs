@@ -10,7 +10,7 @@ use libc::AT_FDCWD;
 use crate::exec::{self, Strings, start};
 use crate::paths::bytes;
 use crate::stage::stage;
-use crate::{env, sys};
+use crate::{child, env, sys};
 
 /// # Safety
 /// As execve.
@@ -38,6 +38,19 @@ unsafe fn run_path(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
     sys::fail(e)
 }
 
+/// Starts a program by libc where there is no stage.
+///
+/// # Safety
+/// As execvpe.
+pub(super) unsafe fn unstaged(
+    file: *const c_char,
+    envp: Strings,
+    real: &mut dyn FnMut(Strings) -> c_int,
+) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe { child::without_shim(file, envp, real) }.unwrap_or_else(|| real(envp))
+}
+
 fn environ() -> Strings {
     env::environ().cast_const().cast()
 }
@@ -50,7 +63,7 @@ hooks! {
     unsafe fn execv(path: *const c_char, argv: Strings) -> c_int => my_execv {
         if stage().is_none() {
             // SAFETY: the caller's own arguments.
-            return unsafe { real!(execv)(path, argv) };
+            return unsafe { unstaged(path, environ(), &mut |envp| real!(execve)(path, argv, envp)) };
         }
         // SAFETY: the caller's own arguments.
         unsafe { run(path, argv, environ()) }
@@ -58,7 +71,7 @@ hooks! {
     unsafe fn execvp(file: *const c_char, argv: Strings) -> c_int => my_execvp {
         if stage().is_none() {
             // SAFETY: the caller's own arguments.
-            return unsafe { real!(execvp)(file, argv) };
+            return unsafe { unstaged(file, environ(), &mut |envp| real!(execvpe)(file, argv, envp)) };
         }
         // SAFETY: the caller's own arguments.
         unsafe { run_path(file, argv, environ()) }
@@ -66,7 +79,7 @@ hooks! {
     unsafe fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int => my_execvpe {
         if stage().is_none() {
             // SAFETY: the caller's own arguments.
-            return unsafe { real!(execvpe)(file, argv, envp) };
+            return unsafe { unstaged(file, envp, &mut |envp| real!(execvpe)(file, argv, envp)) };
         }
         // SAFETY: the caller's own arguments.
         unsafe { run_path(file, argv, envp) }

@@ -23,6 +23,7 @@ pub mod shell;
 pub mod socket;
 pub mod spawn;
 pub mod stat;
+mod stat_behind;
 pub mod stdio;
 pub mod temp;
 pub mod watch;

@@ -6,6 +6,7 @@ use core::ffi::{c_char, c_int, c_void};
 use libc::{AT_FDCWD, mode_t, pid_t};
 
 use crate::exec::{self, Strings, search, start};
+use crate::hooks::exec::unstaged;
 use crate::hooks::open;
 use crate::mark::{self, Names};
 use crate::paths::{Answer, ask, bytes};
@@ -53,7 +54,7 @@ hooks! {
                     search(name, &mut |path| match startable(path) { 0 => run(path), e => e })
                 }
                 Some(name) if stage().is_some() && name.contains(&b'/') => run(file),
-                _ => real!(posix_spawnp)(pid, file, actions, attr, argv, envp),
+                _ => unstaged(file, envp, &mut |envp| real!(posix_spawnp)(pid, file, actions, attr, argv, envp)),
             }
         }
     }

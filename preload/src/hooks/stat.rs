@@ -1,8 +1,8 @@
 //! The stat family, answered from the index without a system call.
 //!
 //! `stat` and its kin are exported symbols only since glibc 2.33, `__xstat` and its kin are hidden ones since then,
-//! and `statx` came with 2.28: none of them can be asked of redhook on every node, so they reach the kernel
-//! directly. The layouts of `struct stat` and `struct stat64` are one and the kernel's own on both architectures.
+//! and `statx` came with 2.28: where what stands behind has no such function, the kernel is asked instead. What stands
+//! behind may be more than libc, a profiler that counts calls. The layouts of `struct stat` and `struct stat64` are one and the kernel's own on both architectures.
 //!
 //! A descriptor of a staged file reports the original's attributes: stat and fstat agree.
 
@@ -11,6 +11,7 @@ use core::ffi::{c_char, c_int, c_uint};
 use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use pyshm_format::{Entry, Kind, Stat};
 
+use crate::hooks::stat_behind::{Behind, KERNEL, behind};
 use crate::outside::passes;
 use crate::paths::{Answer, ask, bytes, original};
 use crate::route::Want;
@@ -86,14 +87,6 @@ fn current(fd: c_int, st: Option<&libc::stat>) -> Option<Entry<'static>> {
     (!listing && !stage.view.diverged.has(pyshm_format::state::Mark::Path, e.hash())).then_some(e)
 }
 
-/// # Safety
-/// `to` as the kernel requires.
-unsafe fn kernel(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
-    let a = [dirfd as usize, path as usize, to as usize, flags as usize, 0, 0];
-    // SAFETY: the kernel checks the pointers.
-    sys::ret(unsafe { sys::syscall(libc::SYS_newfstatat, a) })
-}
-
 /// Whether a path is none, as AT_EMPTY_PATH asks.
 ///
 /// # Safety
@@ -103,8 +96,10 @@ unsafe fn is_empty(path: *const c_char) -> bool {
     path.is_null() || unsafe { bytes(path) }.is_some_and(<[u8]>::is_empty)
 }
 
+/// stat and its kin, whatever stands behind us.
+///
 /// # Safety
-/// As stat.
+/// As fstatat.
 #[inline]
 pub(super) unsafe fn stat_at(
     dirfd: c_int,
@@ -113,32 +108,68 @@ pub(super) unsafe fn stat_at(
     flags: c_int,
 ) -> c_int {
     // SAFETY: by the caller's word.
+    unsafe { attributes(dirfd, path, to, flags, KERNEL) }
+}
+
+/// The same for fstat.
+///
+/// # Safety
+/// As fstat.
+#[inline]
+pub(super) unsafe fn stat_fd(fd: c_int, to: *mut libc::stat) -> c_int {
+    // SAFETY: by the caller's word.
+    unsafe { attributes_of(fd, to, KERNEL) }
+}
+
+/// # Safety
+/// As stat.
+#[inline]
+unsafe fn attributes(
+    dirfd: c_int,
+    path: *const c_char,
+    to: *mut libc::stat,
+    flags: c_int,
+    behind: Behind,
+) -> c_int {
+    // SAFETY: by the caller's word.
     unsafe {
-        if passes(path) { kernel(dirfd, path, to, flags) } else { staged(dirfd, path, to, flags) }
+        if passes(path) {
+            behind.by_path(dirfd, path, to, flags)
+        } else {
+            staged(dirfd, path, to, flags, behind)
+        }
     }
 }
 
 /// # Safety
 /// As stat.
 #[inline(never)]
-unsafe fn staged(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
+unsafe fn staged(
+    dirfd: c_int,
+    path: *const c_char,
+    to: *mut libc::stat,
+    flags: c_int,
+    behind: Behind,
+) -> c_int {
     let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
     if flags & !KNOWN_FLAGS != 0 {
         let empty = flags & AT_EMPTY_PATH != 0;
         // SAFETY: by the caller's word.
-        return unsafe { original(dirfd, path, follow, empty, |d, p| kernel(d, p, to, flags)) };
+        return unsafe {
+            original(dirfd, path, follow, empty, |d, p| behind.by_path(d, p, to, flags))
+        };
     }
     if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 {
         // SAFETY: by the caller's word.
         if unsafe { is_empty(path) } {
             // SAFETY: by the caller's word.
-            return unsafe { stat_fd(dirfd, to) };
+            return unsafe { attributes_of(dirfd, to, KERNEL) };
         }
     }
     // SAFETY: by the caller's word.
     unsafe {
         ask(dirfd, path, follow, Want::Attributes, |answer| match answer {
-            Answer::Pass(dirfd, path) => kernel(dirfd, path, to, flags),
+            Answer::Pass(dirfd, path) => behind.by_path(dirfd, path, to, flags),
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),
             Answer::Redirect(e) => {
@@ -152,11 +183,11 @@ unsafe fn staged(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: 
 /// # Safety
 /// As fstat.
 #[inline]
-pub(super) unsafe fn stat_fd(fd: c_int, to: *mut libc::stat) -> c_int {
+unsafe fn attributes_of(fd: c_int, to: *mut libc::stat, behind: Behind) -> c_int {
     // SAFETY: the kernel checks the pointer.
-    if let Err(e) = unsafe { sys::syscall(libc::SYS_fstat, [fd as usize, to as usize, 0, 0, 0, 0]) }
-    {
-        return sys::fail(e);
+    let r = unsafe { behind.by_fd(fd, to) };
+    if r != 0 {
+        return r;
     }
     let Some(stage) = stage() else { return 0 };
     // SAFETY: the kernel filled it.
@@ -178,9 +209,9 @@ fn redo(stage: &crate::stage::Stage, fd: c_int, to: *mut libc::stat) {
     }
     match diverged(stage, fd) {
         // SAFETY: as above.
-        Some(Behind::Original(now)) => unsafe { to.write(now) },
+        Some(Now::Original(now)) => unsafe { to.write(now) },
         // SAFETY: as above.
-        Some(Behind::Gone(was)) => unsafe { to.write(fill(&was)) },
+        Some(Now::Gone(was)) => unsafe { to.write(fill(&was)) },
         None => {}
     }
 }
@@ -197,7 +228,7 @@ unsafe fn redo_x(stage: &crate::stage::Stage, fd: c_int, mask: c_uint, to: *mut 
         return put(&e.stat());
     }
     match diverged(stage, fd) {
-        Some(Behind::Original(_)) => {
+        Some(Now::Original(_)) => {
             let mut buf = [0; crate::route::PATH_MAX];
             let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return };
             let (cwd, flags) = (AT_FDCWD as usize, AT_SYMLINK_NOFOLLOW as usize);
@@ -205,13 +236,13 @@ unsafe fn redo_x(stage: &crate::stage::Stage, fd: c_int, mask: c_uint, to: *mut 
             // SAFETY: a C string of ours; the kernel has written to `to` before. A failure leaves it as it is.
             let _ = unsafe { sys::syscall(libc::SYS_statx, a) };
         }
-        Some(Behind::Gone(was)) => put(&was),
+        Some(Now::Gone(was)) => put(&was),
         None => {}
     }
 }
 
 /// What stands behind the descriptor of an entry that diverged since it was opened.
-enum Behind {
+enum Now {
     /// The original, as it is now.
     Original(libc::stat),
     /// What the path no longer names.
@@ -220,18 +251,18 @@ enum Behind {
 
 /// What the original of such a descriptor is now.
 #[inline(never)]
-fn diverged(stage: &crate::stage::Stage, fd: c_int) -> Option<Behind> {
+fn diverged(stage: &crate::stage::Stage, fd: c_int) -> Option<Now> {
     let mut buf = [0; crate::route::PATH_MAX];
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let e = stage.index().lookup(path.to_bytes())?;
     let mut was = e.stat();
     // SAFETY: a C string.
     match unsafe { sys::lstat(path.as_ptr()) } {
-        Ok(now) if (now.st_dev, now.st_ino) == (was.dev, was.ino) => Some(Behind::Original(now)),
+        Ok(now) if (now.st_dev, now.st_ino) == (was.dev, was.ino) => Some(Now::Original(now)),
         _ => {
             // Another name may be left, nobody knows of how many.
             was.nlink = if e.kind() == Kind::Directory { 0 } else { was.nlink.saturating_sub(1) };
-            Some(Behind::Gone(was))
+            Some(Now::Gone(was))
         }
     }
 }
@@ -239,68 +270,68 @@ fn diverged(stage: &crate::stage::Stage, fd: c_int) -> Option<Behind> {
 exports! {
     unsafe fn stat(path: *const c_char, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(AT_FDCWD, path, to, 0) }
+        unsafe { attributes(AT_FDCWD, path, to, 0, behind!(stat, Path)) }
     }
     unsafe fn stat64(path: *const c_char, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(AT_FDCWD, path, to, 0) }
+        unsafe { attributes(AT_FDCWD, path, to, 0, behind!(stat64, Path)) }
     }
     unsafe fn lstat(path: *const c_char, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW) }
+        unsafe { attributes(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW, behind!(lstat, Path)) }
     }
     unsafe fn lstat64(path: *const c_char, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW) }
+        unsafe { attributes(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW, behind!(lstat64, Path)) }
     }
     unsafe fn fstatat(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(dirfd, path, to, flags) }
+        unsafe { attributes(dirfd, path, to, flags, behind!(fstatat, At)) }
     }
     unsafe fn fstatat64(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(dirfd, path, to, flags) }
+        unsafe { attributes(dirfd, path, to, flags, behind!(fstatat64, At)) }
     }
     unsafe fn fstat(fd: c_int, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_fd(fd, to) }
+        unsafe { attributes_of(fd, to, behind!(fstat, Fd)) }
     }
     unsafe fn fstat64(fd: c_int, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_fd(fd, to) }
+        unsafe { attributes_of(fd, to, behind!(fstat64, Fd)) }
     }
     // The first argument is the version of the structure; 64-bit systems have only one.
     unsafe fn __xstat(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(AT_FDCWD, path, to, 0) }
+        unsafe { attributes(AT_FDCWD, path, to, 0, behind!(__xstat, VersionPath)) }
     }
     unsafe fn __xstat64(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(AT_FDCWD, path, to, 0) }
+        unsafe { attributes(AT_FDCWD, path, to, 0, behind!(__xstat64, VersionPath)) }
     }
     unsafe fn __lxstat(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW) }
+        unsafe { attributes(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW, behind!(__lxstat, VersionPath)) }
     }
     unsafe fn __lxstat64(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW) }
+        unsafe { attributes(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW, behind!(__lxstat64, VersionPath)) }
     }
     unsafe fn __fxstat(_version: c_int, fd: c_int, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_fd(fd, to) }
+        unsafe { attributes_of(fd, to, behind!(__fxstat, VersionFd)) }
     }
     unsafe fn __fxstat64(_version: c_int, fd: c_int, to: *mut libc::stat) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_fd(fd, to) }
+        unsafe { attributes_of(fd, to, behind!(__fxstat64, VersionFd)) }
     }
     unsafe fn __fxstatat(_v: c_int, dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(dirfd, path, to, flags) }
+        unsafe { attributes(dirfd, path, to, flags, behind!(__fxstatat, VersionAt)) }
     }
     unsafe fn __fxstatat64(_v: c_int, dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
         // SAFETY: the caller's own arguments.
-        unsafe { stat_at(dirfd, path, to, flags) }
+        unsafe { attributes(dirfd, path, to, flags, behind!(__fxstatat64, VersionAt)) }
     }
     // libc's own asks for the file's numbers by itself.
     unsafe fn ftok(path: *const c_char, id: c_int) -> libc::key_t {

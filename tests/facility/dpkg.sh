@@ -1,0 +1,2 @@
+# dpkg, apt-cache, ldd, ldconfig, file, getent, ps: an administrator's tools
+dpkg -s bash | grep Status; dpkg -S /bin/bash; apt-cache policy bash | head -n 1; ldd /bin/ls | grep -v pyshm | awk '/=>/ { print $1, $3 }'; ldconfig -p | grep -c libc.so.6; file -b /bin/sh; getent passwd root; getent hosts localhost | wc -l; ps -o comm= -p $$; ls -l / | wc -l; df / | wc -l; mount | wc -l; uname -s; date -u -d @0

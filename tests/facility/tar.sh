@@ -1,0 +1,2 @@
+# tar: create, compress, list, compare, extract, incremental
+mkdir -p t/sub; seq 1000 >t/a; ln t/a t/hard; ln -s a t/soft; touch -d 2020-01-01 t/a t/sub t; tar --sort=name -czf t.tgz t; tar -tzf t.tgz; tar -dzf t.tgz; mkdir o; tar -xzf t.tgz -C o; ls -l o/t | awk '{ print $1, $2, $5, $9 }'; tar --sort=name -c t | tar -t | wc -l; tar -g snap -cf i.tar t; echo new >t/new; tar -g snap -cf j.tar t; tar -tf j.tar; tar -xf missing.tar; echo $?

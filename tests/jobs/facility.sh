@@ -1,0 +1,116 @@
+#!/bin/bash
+# A whole facility: with the library in LD_PRELOAD for every process, real programs do what they do bare. Each case of
+# tests/facility is a script of bash that prints what it sees; it runs bare, preloaded as a module does it (no stage), and
+# as a job does it (the stage of a real environment), and both must print the same and end the same.
+#
+# `bash tests/jobs/facility.sh --table` prints docs/programs.md, which must be what it prints: a program cannot stand there
+# that is not run here. The first line of a case says what is run. One that is known to differ says before that where
+# and why, and then must differ.
+. "$(dirname "$0")/harness.sh"
+cases=$top/tests/facility
+
+# said CASE KEY: what a case says behind `# KEY: `, or of itself.
+said() { sed -n "s/^# differs $2: //p" "$cases/$1.sh"; }
+title() { grep -v '^# differs ' "$cases/$1.sh" | sed -n '1s/^# //p'; }
+names() { local f; for f in "$cases"/*.sh; do basename "$f" .sh; done; }
+table() {
+  cat <<'MD'
+# Programs under the preloaded library
+
+With `libpyshm.so` in `LD_PRELOAD` for every process, each of these prints and returns what it does without. *By a module*: the
+library of an installation, and no stage, as for everyone on a login node. *In a job*: the library of a stage, with a
+real environment staged. This table is made by `bash tests/jobs/facility.sh --table` from the cases in `tests/facility`, which
+`bash tests/run.sh facility` runs.
+
+| case | what is run | by a module | in a job |
+| --- | --- | --- | --- |
+MD
+  local name module job
+  for name in $(names); do
+    module=$(said "$name" "by a module") job=$(said "$name" "in a job")
+    echo "| $name | $(title "$name") | ${module:-the same} | ${job:-the same} |"
+  done
+}
+[ "${1:-}" != --table ] || { table; exit; }
+
+isolate "$@"
+export LC_ALL=C TZ=UTC GIT_CONFIG_NOSYSTEM=1 tools venv ASAN_OPTIONS=detect_leaks=0 PYTHONDONTWRITEBYTECODE=1
+unset PYSHM_CONTAINERS DISPLAY TMUX LESS MANPATH MAKEFLAGS HISTFILE
+both=$(mktemp -d /var/tmp/pyshm-facility.XXXXXX); chmod 755 "$both"
+trap 'rm -rf "$both"; "$pyshm" unstage --all >/dev/null 2>&1' EXIT
+
+# The library as an installation has it: `$LIB` is where the loader of each kind of program looks, and the 32-bit ones find
+# an empty library there.
+installed='/$LIB/libpyshm.so'
+lib() { "$1" --list-diagnostics | sed -n 's/^dl_dst_lib="\(.*\)"/\1/p'; }
+install_library() {
+  local wide narrow
+  wide=$both/site/$(lib /lib64/ld-linux-x86-64.so.2) narrow=$both/site/$(lib /lib/ld-linux.so.2)
+  mkdir -p "$wide" "$narrow" && cp "$top/target/pyshm/lib/libpyshm.so" "$wide/" &&
+    echo 'char empty;' | gcc -m32 -shared -nostdlib -Wl,-soname,libpyshm.so -x c -o "$narrow/libpyshm.so" -
+}
+install_library || { echo "failed to lay the library out"; exit 1; }
+bundle=$(bundle_of venv "$venv") && stage=$("$pyshm" stage -b "$bundle") || { echo "failed to stage $venv"; exit 1; }
+
+# run HOW CASE: one run, in a directory that has the same name each time.
+run() {
+  local start=()
+  case $1 in
+    module) start=(env "LD_PRELOAD=$both/site$installed") ;;
+    job) start=("$stage/bin/pyshm-exec") ;;
+  esac
+  rm -rf "$both/run"; mkdir -p "$both/run/home" "$both/run/w"
+  ( cd "$both/run/w" && HOME=$both/run/home typed=$tools/typed.py exec timeout 100 "${start[@]}" bash "$cases/$2.sh" ) >"$both/$1" 2>&1 </dev/null
+  echo "exit status $?" >>"$both/$1"
+}
+
+# compare CASE HOW KEY: how it was preloaded against how it was bare.
+compare() {
+  local reason; reason=$(said "$1" "$3")
+  if diff "$both/bare" "$both/$2" >"$both/diff"; then
+    [ -z "$reason" ] || { echo "    FAILED: $1 no longer differs $3" >&2; return 1; }
+  elif [ -z "$reason" ]; then
+    echo "    FAILED: $1 differs $3 (< bare, > preloaded): $(head -n 30 "$both/diff")" >&2; return 1
+  fi
+}
+
+test_the_table_is_what_is_run() {
+  diff "$top/docs/programs.md" <(table) || fail "docs/programs.md is not what bash tests/jobs/facility.sh --table prints"
+  [ "$(names | wc -l)" -ge 30 ] || fail "there are only $(names | wc -l) cases"
+}
+
+test_programs_do_what_they_do_bare() {
+  local name failed=0
+  for name in $(names); do
+    [[ -z ${CASE:-} || $name == "$CASE" ]] || continue
+    run bare "$name"
+    # A case that broke off, or prints nothing, compares nothing.
+    [ "$(wc -l <"$both/bare")" -gt 2 ] || fail "$name prints nothing bare: $(cat "$both/bare")"
+    ! grep -E "^exit status 124|/$name.sh: line [0-9]+: .*not found" "$both/bare" || fail "$name cannot run here: $(tail -n 5 "$both/bare")"
+    run module "$name"; compare "$name" module "by a module" || failed=1
+    run job "$name"; compare "$name" job "in a job" || failed=1
+  done
+  return "$failed"
+}
+
+# What it costs everyone: with a library that does nothing as the measure, and where no stage can be these calls alone.
+test_a_start_without_a_stage_makes_no_call_for_it() {
+  local wide=$both/site/lib; mkdir -p "$wide"; cp "$top/target/pyshm/lib/libpyshm.so" "$wide/"
+  echo 'char empty;' | gcc -shared -nostdlib -x c -o "$work/empty.so" - || fail gcc
+  calls() { strace -f -o "$work/calls" -E LD_PRELOAD="$1" /bin/true && sed -n 's/^[0-9]* *\([a-z0-9_]*\)(.*/\1/p' "$work/calls" | sort; }
+  calls "$work/empty.so" >"$work/empty"; [ "$(wc -l <"$work/empty")" -gt 20 ] || fail "$(cat "$work/calls")"
+  local where; where=$both/site/$(lib /lib64/ld-linux-x86-64.so.2)/libpyshm.so
+  equal "by its path" "" "$(calls "$where" | comm -13 "$work/empty" - | tr '\n' ' ')"
+  # The loader asks where the program lies as soon as there is a dollar sign, whatever it stands for.
+  equal "by \$LIB" "readlink " "$(calls "$both/site$installed" | comm -13 "$work/empty" - | tr '\n' ' ')"
+  # Here it may lie in a stage, and looks.
+  equal "in a directory lib" "geteuid newfstatat openat " "$(calls "$wide/libpyshm.so" | comm -13 "$work/empty" - | tr '\n' ' ')"
+}
+
+# The library is really there: in what the cases start, and with a stage only where there is one.
+test_the_library_is_in_what_is_started() {
+  contains "by a module" "$(PYSHM_LOG=1 LD_PRELOAD="$both/site$installed" bash -c /bin/true 2>&1)" "pyshm: inactive: libpyshm.so does not lie in a stage"
+  contains "in a job" "$(PYSHM_LOG=1 "$stage/bin/pyshm-exec" bash -c /bin/true 2>&1)" "pyshm: active ($stage)"
+}
+
+run_tests
