@@ -22,6 +22,7 @@ pub mod pays;
 pub mod signals;
 pub mod step;
 pub mod summary;
+pub mod witness;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -42,8 +43,12 @@ use crate::stage::timeline;
 #[must_use]
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == helper::ARGUMENT) {
-        return helper::main(arguments.next().as_deref());
+    match arguments.next() {
+        Some(first) if first == helper::ARGUMENT => {
+            return helper::main(arguments.next().as_deref());
+        }
+        Some(first) if first == witness::ARGUMENT => return witness::main(),
+        _ => {}
     }
     let cli = Cli::parse();
     if let Some(option) = cli.command[0].to_str().filter(|word| word.starts_with('-')) {
