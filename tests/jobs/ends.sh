@@ -4,7 +4,7 @@
 # each signal reaches the application.
 . "$(dirname "$0")/harness.sh"
 FORMS=(before inside)      # `pyshm-run srun PROGRAM`, `srun pyshm-run PROGRAM`
-cluster_up 6
+cluster_up $((2 + 8 * ${#FORMS[@]}))
 
 # The README's line is what an administrator puts into the epilog; it only works while $scratch/epilog is there.
 line=$(grep '^setpriv .* pyshm unstage' "$top/README.md")
@@ -16,7 +16,7 @@ $line || echo "\$(hostname): epilog of \$SLURM_JOB_ID: \$?" >>"$scratch/epilog.f
 echo "\$(hostname) \$SLURM_JOB_ID" >>"$scratch/epilog.log"
 SH
 chmod 755 "$scratch/epilog.sh"; chmod 777 "$scratch"
-printf '%s\n' "Epilog=$scratch/epilog.sh" SlurmdTimeout=6 >"$scratch/slurm.conf"
+printf '%s\n' "Epilog=$scratch/epilog.sh" SlurmdTimeout=8 >"$scratch/slurm.conf"
 VCLUSTER_SLURM_CONF=$scratch/slurm.conf "$VCLUSTER" slurm || exit 1
 
 mkdir -p "$scratch/site/pkg"; echo 'name = "pkg"' >"$scratch/site/pkg/__init__.py"
@@ -24,20 +24,24 @@ for i in $(seq 60); do echo "value = $i" >"$scratch/site/pkg/m$i.py"; done
 head -c 6000000 /dev/urandom >"$scratch/site/pkg/data"
 "$pyshm" bundle env "$scratch/site" -o "$scratch/b.tar.zst" -q && chmod -R a+rX "$scratch/site" "$scratch/b.tar.zst" || exit 1
 
-# Each rank says what it saw, then waits; what each signal's handler is run for stands in the rank's file at the end.
+# Each rank says what it saw, then waits; at the end it says what its handlers were run for. A handler of SIGTERM ends the
+# wait, as one that writes a checkpoint does; `deaf` waits on.
 cat >"$scratch/rank.py" <<'PY'
 import glob, os, signal, sys, time
 out, seconds = sys.argv[1], float(sys.argv[2])
 rank = os.environ["SLURM_PROCID"]
 got = []
-for name in sys.argv[3:]:
+deaf = sys.argv[3:] == ["deaf"]
+for name in ["TERM"] if deaf else sys.argv[3:]:
     signal.signal(getattr(signal, "SIG" + name), lambda *_, name=name: got.append(name))
 import pkg.m7
 with open(f"{out}/began.{rank}", "w") as file:
     print(os.uname().nodename, glob.glob("/dev/shm/pyshm-*/*/fs"), file=file)
 end = time.time() + seconds
-while time.time() < end and not os.path.exists(f"{out}/stop"):
+while time.time() < end and not os.path.exists(f"{out}/stop") and ("TERM" not in got or deaf):
     time.sleep(0.02)
+if "TERM" in got:
+    time.sleep(1)       # by now the stage is gone
 import pkg.m8
 with open(f"{out}/ended.{rank}", "w") as file:
     print(pkg.m7.value + pkg.m8.value, len(open(pkg.__path__[0] + "/data", "rb").read()), *got, file=file)
@@ -68,14 +72,14 @@ submit() {
     # As on a terminal: a process group of its own, for Ctrl-C.
     [ -z "${GROUP:-}" ] && echo "${EXEC:-} $command" || echo "set -m; $command & echo \$! >$work/$name/group; wait"
   } >"$work/$name.sh"
-  as "$user" n0 sbatch --parsable --chdir=/ -w "$nodes" -N2 -n4 --ntasks-per-node=2 -o "$work/$name/said" "${options[@]}" "$work/$name.sh"
+  as "$user" n0 sbatch --parsable --chdir=/ -w "$nodes" -N2 -n4 --ntasks-per-node=2 --no-requeue -o "$work/$name/said" "${options[@]}" "$work/$name.sh"
 }
 began() { [ "$(find "$work/$1" -name 'began.*' | wc -l)" = 4 ]; }
 paused() { [ -s "$work/$1/paused" ]; }
 # in_phase NAME staging|run
 in_phase() {
   local i
-  for i in $(seq 400); do case $2 in staging) paused "$1" ;; run) began "$1" ;; esac && return; sleep 0.1; done
+  for i in $(seq 400); do case $2 in staging) paused "$1" ;; run | deaf) began "$1" ;; esac && return; sleep 0.1; done
   fail "$1 never came to $2: $(cat "$work/$1/said"; on n0 squeue)"
 }
 is_gone() { [ -z "$(on n0 squeue -h -j "$1" 2>/dev/null)" ]; }
@@ -165,5 +169,76 @@ test_a_job_of_another_user_is_neither_seen_nor_disturbed() {
   rm "$scratch/epilog"; [ ! -e "$scratch/epilog.failed" ] || fail "$(cat "$scratch/epilog.failed")"
 }
 epilogs_ran() { [ "$(grep -c " $1\$" "$scratch/epilog.log" 2>/dev/null)" = "$2" ]; }
+
+# In its last seconds a job may write a checkpoint; what still runs then is killed, and the epilog comes.
+test_the_time_limit_leaves_nothing_behind_the_epilog() {
+  local form phase name id ids=() names=()
+  touch "$scratch/epilog"
+  for form in bare "${FORMS[@]}"; do
+    for phase in staging run deaf; do
+      name=$form-$phase
+      [ $name != bare-staging ] || continue
+      case $phase in
+        staging) id=$(HELD=1 submit pyuser "$name" "$form" n1,n2 -- 120) ;;
+        run) id=$(submit pyuser "$name" "$form" n1,n2 -- 120 TERM) ;;
+        deaf) id=$(submit pyuser "$name" "$form" n1,n2 -- 120 deaf) ;;
+      esac || fail "sbatch"
+      ids+=("$id"); names+=("$name")
+    done
+  done
+  for name in "${names[@]}"; do in_phase "$name" "${name#*-}"; done
+  # Limits are minutes, and slurmctld looks every half of one.
+  for id in "${ids[@]}"; do on n0 scontrol update "JobId=$id" "EndTime=$(date -d '2 seconds' +%FT%T)" || fail "scontrol"; done
+  for id in "${ids[@]}"; do until_true 90 "the end of job $id" is_gone "$id"; until_true 20 "the epilogs of $id" epilogs_ran "$id" 2; done
+  for name in "${names[@]}"; do
+    grep -q "DUE TO TIME LIMIT" "$work/$name/said" || fail "$name did not end by its time limit: $(cat "$work/$name/said")"
+    case $name in
+      *-run) equal "$name: results, with a checkpoint at the end" "$(cat "$work/bare-run"/ended.*)" "$(cat "$work/$name"/ended.*)" ;;
+      *-staging) not_started "$name" n2 ;;
+    esac
+  done
+  clean "the jobs" n1 n2
+  rm "$scratch/epilog"; [ ! -e "$scratch/epilog.failed" ] || fail "$(cat "$scratch/epilog.failed")"
+}
+
+# A job that ends while one of its nodes has no slurmd is ended there when that is back. What a killed node had in its memory
+# only 'pyshm gc', or the next staging, can know; Slurm gives the job up and ends it elsewhere.
+kill_slurmd() { on "$1" bash -c 'kill -KILL "$(cat /run/slurmd.pid)"'; }
+kill_node() { # at once, and all but the process that holds its namespaces, which is its memory
+  on "$1" bash -c 'here=$(readlink /proc/self/ns/mnt); all=()
+    for p in /proc/[0-9]*; do [ "$(readlink "$p/ns/mnt")" != "$here" ] || [ "${p#/proc/}" = $$ ] || [ "${p#/proc/}" = "$0" ] || all+=("${p#/proc/}"); done
+    kill -KILL "${all[@]}" 2>/dev/null; true' "$(cat "$VCLUSTER_DIR/state/$1.pid")"
+}
+test_a_killed_slurmd_and_a_killed_node_leave_nothing_for_long() {
+  local kind phase form first=3 name id ids=() names=() nodes=() i
+  touch "$scratch/epilog"
+  for kind in slurmd node; do
+    for phase in staging run; do
+      for form in "${FORMS[@]}"; do
+        name=$kind-$phase-$form
+        id=$(HELD=$([ $phase = run ] || echo 1) submit pyuser "$name" "$form" "n$first,n$((first + 1))" -- 120) || fail "sbatch"
+        ids+=("$id"); names+=("$name"); nodes+=("n$first" "n$((first + 1))"); first=$((first + 2))
+      done
+    done
+  done
+  for name in "${names[@]}"; do phase=${name#*-}; in_phase "$name" "${phase%-*}"; done
+  for i in "${!names[@]}"; do [ -n "$(left "${nodes[2 * i + 1]}")" ] || fail "${names[i]}: there was no stage to be left"; "kill_${names[i]%%-*}" "${nodes[2 * i + 1]}"; done
+  for i in "${!names[@]}"; do
+    [[ ${names[i]} != slurmd-* ]] || { as pyuser n0 scancel "${ids[i]}"; on "${nodes[2 * i + 1]}" slurmd -N "${nodes[2 * i + 1]}" || fail "slurmd"; }
+  done
+  for i in "${!names[@]}"; do
+    until_true 90 "the end of ${names[i]}" is_gone "${ids[i]}"
+    [[ ${names[i]} != slurmd-* ]] || { until_true 60 "the epilogs of ${names[i]}" epilogs_ran "${ids[i]}" 2; continue; }
+    [ -n "$(left "${nodes[2 * i + 1]}")" ] || fail "${names[i]}: nothing was left to be removed"
+    on "${nodes[2 * i + 1]}" slurmd -N "${nodes[2 * i + 1]}" || fail "slurmd"
+  done
+  for i in "${nodes[@]}"; do until_true 60 "$i" idle "$i" 1; done
+  for i in "${!names[@]}"; do
+    clean "${names[i]}, the node that lived" "${nodes[2 * i]}"
+    [[ ${names[i]} = slurmd-* ]] || as pyuser "${nodes[2 * i + 1]}" "$pyshm" gc >/dev/null || fail "gc"
+    clean "${names[i]}, the other one" "${nodes[2 * i + 1]}"
+  done
+  rm "$scratch/epilog"; [ ! -e "$scratch/epilog.failed" ] || fail "$(cat "$scratch/epilog.failed")"
+}
 
 run_tests
