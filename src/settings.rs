@@ -6,6 +6,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pyshm_format::launch;
+
+use crate::bundle::Named;
 use crate::cache;
 use crate::error::{Error, Result};
 use crate::run::pays;
@@ -27,6 +30,14 @@ pub fn variable(name: &str) -> Option<OsString> {
 #[must_use]
 pub fn root() -> PathBuf {
     variable("PYSHM_ROOT").map_or_else(|| ROOT.into(), PathBuf::from)
+}
+
+/// `PYSHM_BUNDLES`: what is staged for a preloaded launcher.
+#[must_use]
+pub fn bundles() -> Vec<Named> {
+    let paths = variable(launch::ENV_BUNDLES).unwrap_or_default();
+    let paths = std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty());
+    paths.map(|path| Named::file(&path)).collect()
 }
 
 /// `PYSHM_WAIT`: how long MPI, or the rank that stages, is waited for.

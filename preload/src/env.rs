@@ -94,7 +94,7 @@ pub unsafe fn restore(own: &[u8]) {
 }
 
 /// Whether a shim lies where stages do, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`: usable or not, pyshm put it there.
-fn in_stage(shim: &[u8]) -> bool {
+pub fn in_stage(shim: &[u8]) -> bool {
     let mut names = shim.rsplit(|&b| b == b'/').skip(3);
     names
         .next()

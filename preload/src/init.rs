@@ -14,7 +14,7 @@ use pyshm_format::state::Mark;
 use crate::exec::{Strings, start};
 use crate::route::PATH_MAX;
 use crate::stage::{Stage, stage};
-use crate::{env, loaded, log, sys};
+use crate::{env, loaded, log, sys, wrap};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -25,8 +25,9 @@ static INIT: unsafe extern "C" fn(c_int, Strings, Strings) = init;
 unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
     loaded::remember();
     let stage = stage();
-    if let Some(stage) = stage {
-        restart(stage, argv);
+    match stage {
+        Some(stage) => restart(stage, argv),
+        None => wrap::consider(argv),
     }
     log::start(stage);
     let set = |name: &str| env::get(name.as_bytes()).is_some();

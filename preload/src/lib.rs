@@ -12,6 +12,7 @@
 //! promote   a staged file's descriptor becomes the original's
 //! exec      starting programs; child: their environment
 //! stage     finds and maps the stage, once
+//! wrap      without a stage: launchers and ranks go to pyshm-run; handover: how
 //! ```
 // std costs every process of every user its relocations, and names symbols that older systems do not have.
 #![cfg_attr(not(test), no_std)]
@@ -53,6 +54,8 @@ mod child;
 #[cfg(not(test))]
 mod exec;
 #[cfg(not(test))]
+mod handover;
+#[cfg(not(test))]
 mod heap;
 #[cfg(not(test))]
 mod hooks;
@@ -74,6 +77,8 @@ mod promote;
 mod readable;
 #[cfg(test)]
 mod tests;
+#[cfg(not(test))]
+mod wrap;
 
 /// The shim allocates nothing. Where the workspace is built as one, `pyshm_format` brings its builder, which would.
 #[cfg(not(test))]

@@ -1,7 +1,7 @@
 //! Which bundles a job stages: those the user named, or those of the Python environment that its program runs in.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::{command, pays};
@@ -32,26 +32,26 @@ pub struct Chosen {
 /// Whatever goes wrong with a named bundle, the interpreter or the cache.
 pub fn choose(
     named: &[Named],
-    program: Option<&OsStr>,
+    programs: &[OsString],
     ranks: usize,
     say: &dyn Fn(&str),
 ) -> Result<Result<Chosen, String>> {
-    let program = program.and_then(|p| command::find(p).ok());
+    let programs: Vec<_> = programs.iter().filter_map(|p| command::find(p).ok()).collect();
     if named.is_empty() {
-        automatic(program.as_deref(), ranks, say)
+        automatic(programs.first().map(PathBuf::as_path), ranks, say)
     } else {
-        explicit(named, program.as_deref()).map(Ok)
+        explicit(named, &programs).map(Ok)
     }
 }
 
-fn explicit(named: &[Named], program: Option<&Path>) -> Result<Chosen> {
+fn explicit(named: &[Named], programs: &[PathBuf]) -> Result<Chosen> {
     let path = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
     let absolute = |named: &Named| -> Result<Named> {
         let prefix = named.prefix.as_ref().map(path).transpose()?;
         Ok(Named { path: path(&named.path)?, prefix, layer: named.layer })
     };
     let bundles = named.iter().map(absolute).collect::<Result<Vec<_>>>()?;
-    let interests = interests(program);
+    let interests = interests(programs);
     let id = stage_id(&bundles, &interests)?;
     Ok(Chosen { id, bundles, interests: Some(interests), fresh: false, uses: Vec::new() })
 }
@@ -101,8 +101,8 @@ fn automatic(
     Ok(Ok(Chosen { id, bundles, interests: None, fresh: true, uses }))
 }
 
-/// Paths that the job will use: its program, and what the environment's variables name.
-fn interests(program: Option<&Path>) -> Vec<PathBuf> {
+/// Paths that the job will use: its programs, and what the environment's variables name.
+fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let mut add = |path: PathBuf| {
         let Ok(path) = std::path::absolute(path) else { return };
@@ -113,8 +113,8 @@ fn interests(program: Option<&Path>) -> Vec<PathBuf> {
             }
         }
     };
-    if let Some(program) = program {
-        add(program.to_path_buf());
+    for program in programs {
+        add(program.clone());
         let interpreter = command::interpreter(Some(program));
         // A wrapper (pyenv's) says nothing by where it lies: it is asked.
         let wrapper = interpreter
@@ -156,7 +156,7 @@ mod tests {
         std::fs::write(&real, "").unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        let paths = interests(Some(&link));
+        let paths = interests(std::slice::from_ref(&link));
         assert!(paths.contains(&link) && paths.contains(&real));
     }
 

@@ -1,8 +1,7 @@
-//! The user's command: started with the standard streams and the environment that pyshm-run got, waited for, and
-//! imitated in how it ended.
+//! The user's command: started with the standard streams and the environment that pyshm-run got, but for what
+//! [`super::marks`] says of pyshm, waited for, and imitated in how it ended.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -58,17 +57,15 @@ impl Ended {
 ///
 /// # Errors
 /// [`Error::CommandNotFound`] or [`Error::NotExecutable`] when it cannot be started.
-pub fn run(command: &[OsString], launcher: bool, inbox: &Inbox) -> Result<Ended> {
+pub fn run(command: &mut Command, launcher: bool, inbox: &Inbox) -> Result<Ended> {
     if let Some(signal) = inbox.ended() {
         return Ok(Ended::Signal(signal));
     }
-    let name = command[0].to_string_lossy().into_owned();
+    let name = command.get_program().to_string_lossy().into_owned();
     let witness = Witness::start(inbox);
-    let mut child = Command::new(&command[0]).args(&command[1..]).spawn().map_err(|cause| {
-        match cause.kind() {
-            io::ErrorKind::NotFound => Error::CommandNotFound(name),
-            _ => Error::NotExecutable { command: name, cause },
-        }
+    let mut child = command.spawn().map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => Error::CommandNotFound(name),
+        _ => Error::NotExecutable { command: name, cause },
     })?;
     let (mut ending, mut deserted, mut undecided) =
         (None, Deserted::default(), Undecided::default());

@@ -3,7 +3,9 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use clap::{Parser, ValueEnum};
 
@@ -108,6 +110,19 @@ pub struct Cli {
         value_name = "COMMAND"
     )]
     pub command: Vec<OsString>,
+
+    /// Set where no user has written this line: a program with the shim in it has handed itself over.
+    #[arg(skip)]
+    pub handed: Option<Handed>,
+}
+
+/// What is known of a program that has handed itself over.
+#[derive(Debug, Clone)]
+pub struct Handed {
+    /// Its own name, which COMMAND's first word, its file, need not be.
+    pub arg0: OsString,
+    /// The bundles are to be staged whatever the program is.
+    pub decided: bool,
 }
 
 /// How ranks come to use the stage.
@@ -132,6 +147,17 @@ impl Cli {
     #[must_use]
     pub fn sums_up(&self) -> bool {
         !self.no_summary && (self.summary || std::io::stderr().is_terminal())
+    }
+
+    /// The command of `words`, which begin with COMMAND's first one, under that one's own name.
+    #[must_use]
+    pub fn start(&self, words: &[OsString]) -> Command {
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        if let Some(handed) = &self.handed {
+            command.arg0(&handed.arg0);
+        }
+        command
     }
 
     /// Says what is done, when that is wanted.

@@ -31,10 +31,16 @@ pub const ARGUMENT: &str = "__helper";
 pub struct Request {
     /// The bundles that the user named.
     pub bundles: Vec<Named>,
-    /// PROGRAM.
-    pub program: Option<OsString>,
-    /// Answer with an error when PROGRAM cannot be started.
-    pub check_program: bool,
+    /// What is started; several in a command with contexts.
+    pub programs: Vec<OsString>,
+    /// Answer with an error when one cannot be started.
+    pub check_programs: bool,
+    /// The bundles are configured for whatever runs: where they cover nothing of this, that is no mistake.
+    #[serde(default)]
+    pub configured: bool,
+    /// All of them are to be staged, whatever is started.
+    #[serde(default)]
+    pub decided: bool,
     /// Number of ranks, for the rule whether staging pays.
     pub ranks: usize,
     /// Stage on this node; otherwise only say what to stage.
@@ -63,6 +69,8 @@ impl Request {
         // By this name it is found even if the installation was replaced meanwhile, and without a look-up there.
         let mut command = Command::new("/proc/self/exe");
         command.arg(ARGUMENT).arg(text);
+        // What it starts looks at the originals.
+        command.env_remove("LD_PRELOAD");
         Ok(command)
     }
 }
@@ -99,7 +107,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
 }
 
 fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
-    if let Some(program) = request.program.as_deref().filter(|_| request.check_program) {
+    for program in request.programs.iter().filter(|_| request.check_programs) {
         command::find(program)?;
     }
     let speaks = request.verbose || std::io::stderr().is_terminal();
@@ -108,8 +116,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
             warn_line!("pyshm-run: {text}");
         }
     };
-    let chosen =
-        bundles::choose(&request.bundles, request.program.as_deref(), request.ranks, &say)?;
+    let chosen = bundles::choose(&request.bundles, &request.programs, request.ranks, &say)?;
     let chosen = match chosen {
         Ok(chosen) => chosen,
         Err(reason) => {
@@ -127,14 +134,19 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     cleanup::register_place(&place);
     let options = BuildOptions {
         threads: request.threads,
-        interests: chosen.interests,
+        interests: chosen.interests.filter(|_| !request.decided),
         keep: request.keep,
         fresh: chosen.fresh,
         reserve: settings::reserve()?,
         ..BuildOptions::default()
     };
     let Some(staged) = stage_here(&place, &chosen.id, &chosen.bundles, options)? else {
-        return Err(covers_nothing(&chosen.bundles));
+        let error = covers_nothing(&chosen.bundles);
+        if request.configured {
+            Event::Nothing { reason: error.to_string() }.say();
+            return Ok(Vec::new());
+        }
+        return Err(error);
     };
     // Of stages that are gone now.
     job::sweep(&place);

@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
 use super::cli::Cli;
-use super::launchers::hosts;
+use super::ranks;
 use crate::error::{Error, Result};
 use crate::stage::{Place, StageId};
 
@@ -172,11 +172,14 @@ pub fn key(cli: &Cli) -> String {
     if paths.any(|path| path.is_relative()) {
         add(std::env::current_dir().unwrap_or_default().as_os_str().as_bytes());
     }
-    add(cli.command[0].as_bytes());
-    for name in ["PATH", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
-        add(std::env::var_os(name).unwrap_or_default().as_bytes());
+    // Ranks with different programs share what is staged for all of them.
+    if !cli.handed.as_ref().is_some_and(|handed| handed.decided) {
+        add(cli.command[0].as_bytes());
+        for name in ["PATH", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
+            add(std::env::var_os(name).unwrap_or_default().as_bytes());
+        }
     }
-    match is_rank() {
+    match ranks::is_shared() {
         true => add(launched_by().as_bytes()),
         // Nobody shares a run that is no rank: another one, a minute later, must look at the prefix again.
         false => add(&std::process::id().to_le_bytes()),
@@ -185,47 +188,18 @@ pub fn key(cli: &Cli) -> String {
     format!("{}.job", &hash.finalize().to_hex()[..32])
 }
 
-/// Whether a launcher started this process, perhaps with others on the node. In a batch script Slurm's variables are
-/// set as well, but not those of a step with several tasks.
-fn is_rank() -> bool {
-    let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let by_others = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID"];
-    let by_slurm = || {
-        variable("SLURM_STEP_NUM_TASKS").is_some_and(|n| n != "1")
-            && variable("SLURM_LOCALID").is_some()
-    };
-    by_others.iter().any(|name| variable(name).is_some()) || by_slurm()
-}
-
 /// Which launch this rank comes from, in the launcher's words if it says so, else by the process that started it.
 fn launched_by() -> String {
-    let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    if let (Some(job), Some(step), Some(_)) =
-        (variable("SLURM_JOB_ID"), variable("SLURM_STEP_ID"), variable("SLURM_LOCALID"))
-    {
-        return format!("slurm {job}.{step}");
-    }
-    let names = [
-        "PMIX_NAMESPACE",
-        "OMPI_MCA_ess_base_jobid",
-        "OMPI_MCA_orte_hnp_uri",
-        "PMI_JOBID",
-        "PMI_PORT",
-        "PALS_APID",
-    ];
-    if let Some((name, value)) = names.iter().find_map(|name| Some((name, variable(name)?))) {
-        return format!("{name} {value}");
-    }
-    let (process, begun) = launcher();
-    format!("process {process} {begun}")
+    ranks::launch().unwrap_or_else(|| {
+        let (process, begun) = launcher();
+        format!("process {process} {begun}")
+    })
 }
 
 /// The process that started the ranks, and its start time: the nearest ancestor that is no part of this rank, since a
 /// shell, a debugger or the like may stand in between. Where no launcher is known it is the parent.
 fn launcher() -> (i32, String) {
-    let rank = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID"]
-        .iter()
-        .find_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?).into_bytes()));
+    let rank = ranks::own().map(String::into_bytes);
     let mut process = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
     loop {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
@@ -239,23 +213,6 @@ fn launcher() -> (i32, String) {
             _ => return (process, fields.get(19).unwrap_or(&"").to_string()),
         }
     }
-}
-
-/// How many ranks the launcher starts on this node, where it says so.
-#[must_use]
-pub fn local_size() -> Option<usize> {
-    local_size_of(&|name| std::env::var(name).ok())
-}
-
-fn local_size_of(variable: &dyn Fn(&str) -> Option<String>) -> Option<usize> {
-    let number = |name: &str| variable(name)?.parse().ok();
-    let slurm = || {
-        // Without it, this is a batch script and no rank, and the number is the whole job's.
-        variable("SLURM_LOCALID")?;
-        let node: usize = number("SLURM_NODEID").unwrap_or(0);
-        hosts::repeated(&variable("SLURM_STEP_TASKS_PER_NODE")?)?.get(node).copied()
-    };
-    number("MPI_LOCALNRANKS").or_else(|| number("OMPI_COMM_WORLD_LOCAL_SIZE")).or_else(slurm)
 }
 
 #[cfg(test)]
@@ -312,26 +269,5 @@ mod tests {
         drop(locked);
         sweep(&place);
         assert!(!place.dir().join("by-job").exists());
-    }
-
-    #[test]
-    fn the_local_size_is_the_launchers_and_not_a_batch_scripts() {
-        let of = |pairs: &'static [(&str, &str)]| {
-            local_size_of(&|name| {
-                pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_string())
-            })
-        };
-        assert_eq!(of(&[("MPI_LOCALNRANKS", "4")]), Some(4));
-        assert_eq!(of(&[("OMPI_COMM_WORLD_LOCAL_SIZE", "2")]), Some(2));
-        assert_eq!(of(&[("SLURM_STEP_TASKS_PER_NODE", "8(x2)")]), None);
-        assert_eq!(
-            of(&[
-                ("SLURM_STEP_TASKS_PER_NODE", "8,2"),
-                ("SLURM_LOCALID", "0"),
-                ("SLURM_NODEID", "1")
-            ]),
-            Some(2)
-        );
-        assert_eq!(of(&[]), None);
     }
 }

@@ -15,10 +15,10 @@ use super::cli::Cli;
 use super::events::{Event, Prepared, Ready};
 use super::helper::Request;
 use super::hold::Hold;
-use super::launchers::{self, Family, Nodes, Plan, World};
+use super::launchers::{self, Family, Nodes, Plan, World, staging_step};
 use super::signals::Inbox;
 use super::step::Step;
-use super::{command, give_up, local, staged_command, summary};
+use super::{command, give_up, local, marks, staged_command, summary};
 use crate::error::{Error, Result};
 use crate::{install, settings};
 
@@ -55,27 +55,37 @@ pub fn run(cli: &Cli) -> Result<Ended> {
         false => Family::of(&launcher),
     };
     let hangs = matches!(family, Ok(Family::Hydra));
-    let plan = family.and_then(|family| launchers::plan(&cli.command, family, &world));
-    let staged = plan.and_then(|plan| match plan {
-        Some(plan) => Ok(stage(cli, &plan, &inbox)?.map(|staged| (plan, staged))),
-        None => Ok(None),
-    });
-    let staged = match staged {
+    match family.and_then(|family| launchers::plan(&cli.command, family, &world)) {
+        Ok(Some(plan)) => run_planned(cli, &plan, hangs, &inbox),
+        Ok(None) => run_untouched(cli, hangs, &inbox),
+        Err(cause) => {
+            give_up(cli, cause)?;
+            child::run(&mut without_shim(cli, &cli.command), hangs, &inbox)
+        }
+    }
+}
+
+/// Stages as `plan` says, and runs. `hangs`: the launcher may not notice that its processes have ended.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_planned(cli: &Cli, plan: &Plan, hangs: bool, inbox: &Inbox) -> Result<Ended> {
+    let staged = match stage(cli, plan, inbox) {
+        Ok(Some(staged)) => staged,
+        Ok(None) => return run_untouched(cli, hangs, inbox),
         Err(Error::Interrupted(signal)) => return Ok(Ended::Signal(signal)),
         Err(cause) => {
             give_up(cli, cause)?;
-            None
+            return child::run(&mut without_shim(cli, &cli.command), hangs, inbox);
         }
-        Ok(staged) => staged,
     };
-    let Some((plan, staged)) = staged else { return child::run(&cli.command, hangs, &inbox) };
     let argv = staged_command(cli, &plan.programs, &staged.ready().stage);
-    let ended = child::run(&argv, hangs, &inbox);
+    let ended = child::run(&mut without_shim(cli, &argv), hangs, inbox);
     let ready = staged.ready().clone();
     let answered = match staged {
         Staged::Here(hold, _) => Some(hold.release().answered),
         Staged::ByStep(step, sweeper, _) => {
-            let finished = step.finish(&inbox);
+            let finished = step.finish(inbox);
             if !finished.clean {
                 sweeper.sweep();
             }
@@ -86,6 +96,26 @@ pub fn run(cli: &Cli) -> Result<Ended> {
         warn_line!("pyshm-run: {}", summary::line(&ready, answered));
     }
     ended
+}
+
+/// Runs the command where there is nothing to stage for it.
+fn run_untouched(cli: &Cli, hangs: bool, inbox: &Inbox) -> Result<Ended> {
+    let mut command = cli.start(&cli.command);
+    if cli.handed.is_some() || marks::is_preloaded() {
+        marks::taken_care_of(&mut command);
+    }
+    child::run(&mut command, hangs, inbox)
+}
+
+/// The launcher for ranks that have the staged shim, or are to have none.
+fn without_shim(cli: &Cli, words: &[OsString]) -> Command {
+    let mut command = cli.start(words);
+    marks::without_shim(&mut command);
+    if cli.handed.is_some() && !marks::is_preloaded() {
+        // It was loaded in another way, and will be again.
+        marks::taken_care_of(&mut command);
+    }
+    command
 }
 
 /// Whether the user has said how to launch and which word is PROGRAM.
@@ -101,8 +131,10 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
     let helper = if here { None } else { Some(helper(plan)?) };
     let request = Request {
         bundles: cli.bundles.0.clone(),
-        program: Some(cli.command[plan.programs[0]].clone()),
-        check_program: false,
+        programs: plan.programs.iter().map(|at| cli.command[*at].clone()).collect(),
+        check_programs: false,
+        configured: cli.handed.is_some(),
+        decided: false,
         ranks: plan.ranks.or(plan.promised).unwrap_or(1),
         stage: here,
         root: cli.root.clone(),
@@ -127,11 +159,14 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
     };
     let staged = broadcast(cli, plan, &helper, &prepared, inbox);
     preparing.finish(inbox);
-    staged.map(Some)
+    staged
 }
 
 /// The broadcast helper, checked to be there, as no launcher says that well.
-fn helper(plan: &Plan) -> Result<PathBuf> {
+///
+/// # Errors
+/// [`Error::Unavailable`].
+pub fn helper(plan: &Plan) -> Result<PathBuf> {
     let helper = install::broadcaster(plan.mpi)?;
     command::find(helper.as_os_str()).map_err(|e| {
         Error::Unavailable(format!(
@@ -146,7 +181,7 @@ fn broadcast(
     helper: &Path,
     prepared: &Prepared,
     inbox: &Inbox,
-) -> Result<Staged> {
+) -> Result<Option<Staged>> {
     let sweeper = Sweeper::new(cli, plan, helper);
     let mut command = sweeper.helper();
     command.args(["--id", &prepared.id, "--threads", &cli.threads.to_string()]);
@@ -178,8 +213,13 @@ fn broadcast(
     let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
     cli.say(&words.iter().map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" "));
     let mut step = Step::launch(command, inbox, cli.verbose)?;
-    let ready = match until_ready(&mut step, prepared, inbox) {
-        Ok(ready) => ready,
+    let ready = match until_ready(&mut step, inbox) {
+        Ok(Some(ready)) => ready,
+        Ok(None) if cli.handed.is_some() => {
+            step.finish(inbox);
+            return Ok(None);
+        }
+        Ok(None) => return Err(super::helper::covers_nothing(&prepared.bundles)),
         Err(error) => {
             // Where it could say what was wrong it has also cleaned up.
             let told =
@@ -206,17 +246,18 @@ fn broadcast(
     super::show_timeline(&ready);
     let (stage, staged, nodes) = (ready.stage.display(), ready.staged, ready.nodes);
     cli.say(&format!("staged in {stage} on {staged} of {nodes} nodes"));
-    Ok(Staged::ByStep(step, sweeper, ready))
+    Ok(Some(Staged::ByStep(step, sweeper, ready)))
 }
 
-fn until_ready(step: &mut Step, prepared: &Prepared, inbox: &Inbox) -> Result<Ready> {
+/// Waits for the stage; `None` when the bundles cover nothing that the job uses.
+fn until_ready(step: &mut Step, inbox: &Inbox) -> Result<Option<Ready>> {
     let mut limit = Some(settings::wait()?);
     loop {
         match step.wait(inbox, limit)? {
             // MPI works: from here on it takes as long as it takes.
             Event::Started { .. } => limit = None,
-            Event::Ready(ready) => return Ok(ready),
-            Event::Nothing { .. } => return Err(super::helper::covers_nothing(&prepared.bundles)),
+            Event::Ready(ready) => return Ok(Some(ready)),
+            Event::Nothing { .. } => return Ok(None),
             _ => return Err(unexpected()),
         }
     }
@@ -239,7 +280,7 @@ impl Sweeper {
     fn helper(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]);
-        clean_environment(&mut command);
+        staging_step::scrub(&mut command);
         command
     }
 
@@ -260,43 +301,6 @@ impl Sweeper {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-    }
-}
-
-/// What the application's step asked for must not shape the staging step.
-fn clean_environment(command: &mut Command) {
-    const GONE: [&str; 12] = [
-        "LD_PRELOAD",
-        "PYSHM_STAGE",
-        "PYSHM_LD_PRELOAD",
-        "PYSHM_LD_LIBRARY_PATH",
-        "SLURM_CPUS_PER_TASK",
-        "SLURM_DISTRIBUTION",
-        "SLURM_TRES_PER_TASK",
-        "SLURM_HINT",
-        "SLURM_EXCLUSIVE",
-        "SLURM_EXACT",
-        "SLURM_NPROCS",
-        "MPIR_CVAR_ENABLE_GPU",
-    ];
-    // MPICH_GPU_SUPPORT_ENABLED needs a GPU and its library in every process, …
-    const GONE_STARTS: [&str; 6] = [
-        "SLURM_NTASKS",
-        "SLURM_CPU_BIND",
-        "SLURM_MEM_PER_",
-        "SLURM_GPU",
-        "SLURM_GRES",
-        "MPICH_GPU_",
-    ];
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if GONE.contains(&&*text) || GONE_STARTS.iter().any(|s| text.starts_with(s)) {
-            command.env_remove(&name);
-        }
-    }
-    if std::env::var_os("SLURM_JOB_ID").is_some() {
-        // For launchers that start their daemons by srun: the application's step must not wait for this one to end.
-        command.env("SLURM_OVERLAP", "1");
     }
 }
 

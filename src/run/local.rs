@@ -4,6 +4,8 @@
 //! the stage without a look at the bundles, the prefix or the installation. The last one out purges.
 #![forbid(unsafe_code)]
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::child::{self, Ended};
@@ -14,7 +16,7 @@ use super::hold::Hold;
 use super::job::{self, Locked, Record};
 use super::signals::Inbox;
 use super::step::Step;
-use super::{give_up, staged_command, summary};
+use super::{give_up, marks, ranks, staged_command, summary};
 use crate::error::{Error, Result};
 use crate::settings;
 use crate::stage::{Place, Stage, StageId};
@@ -48,8 +50,8 @@ pub fn run(cli: &Cli) -> Result<Ended> {
     let inbox = inbox.map_or_else(Inbox::open, Ok)?;
     let stage = entered.as_ref().and_then(|e| e.hold.as_ref()).map(|h| h.stage().dir.clone());
     let ended = match stage {
-        Some(stage) => child::run(&staged_command(cli, &[0], &stage), false, &inbox),
-        None => child::run(&cli.command, false, &inbox),
+        Some(stage) => child::run(&mut staged(cli, &stage), false, &inbox),
+        None => child::run(&mut unstaged(cli), false, &inbox),
     };
     if let Some(entered) = entered {
         let (ready, answered) = entered.leave(&inbox);
@@ -58,6 +60,27 @@ pub fn run(cli: &Cli) -> Result<Ended> {
         }
     }
     ended
+}
+
+/// The trampoline for the command, with the command's own name where that is not its file's.
+fn staged(cli: &Cli, stage: &Path) -> Command {
+    let mut words = staged_command(cli, &[0], stage);
+    if let Some(handed) = &cli.handed {
+        words.splice(1..1, ["--argv0".into(), handed.arg0.clone()]);
+    }
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    marks::without_shim(&mut command);
+    command
+}
+
+/// The command as it is, which as a rank with the shim in it would hand itself over again.
+fn unstaged(cli: &Cli) -> Command {
+    let mut command = cli.start(&cli.command);
+    if cli.handed.is_some() || (marks::is_preloaded() && marks::context().is_rank) {
+        marks::taken_care_of(&mut command);
+    }
+    command
 }
 
 type Entering<T> = std::result::Result<T, (Error, Option<Inbox>)>;
@@ -130,9 +153,11 @@ fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
     settings::check()?;
     let request = Request {
         bundles: cli.bundles.0.clone(),
-        program: Some(cli.command[0].clone()),
-        check_program: true,
-        ranks: job::local_size().unwrap_or(1),
+        programs: vec![cli.command[0].clone()],
+        check_programs: true,
+        configured: cli.handed.is_some(),
+        decided: cli.handed.as_ref().is_some_and(|handed| handed.decided),
+        ranks: ranks::local_size().unwrap_or(1),
         stage: true,
         root: cli.root.clone(),
         threads: cli.threads,
@@ -199,7 +224,7 @@ impl Entered {
             }
             // Ranks that come late shall find the stage: a fast first one must not take it away.
             let others_live = record.arrived > record.left;
-            let late = job::local_size().is_some_and(|size| record.arrived < size);
+            let late = ranks::local_size().is_some_and(|size| record.arrived < size);
             if !others_live && late && begun.elapsed() < LATE && inbox.ended().is_none() {
                 drop(locked);
                 std::thread::sleep(Duration::from_millis(50));

@@ -18,7 +18,10 @@ pub mod job;
 pub mod launched;
 pub mod launchers;
 pub mod local;
+pub mod marks;
 pub mod pays;
+pub mod preloaded;
+pub mod ranks;
 pub mod signals;
 pub mod step;
 pub mod summary;
@@ -29,7 +32,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pyshm_format::layout;
+use pyshm_format::{launch, layout};
 
 use child::Ended;
 use cli::{Cli, Reroute};
@@ -48,6 +51,8 @@ pub fn main() -> ExitCode {
             return helper::main(arguments.next().as_deref());
         }
         Some(first) if first == witness::ARGUMENT => return witness::main(),
+        Some(first) if first == launch::AS_LAUNCHER => return preloaded::launcher(arguments),
+        Some(first) if first == launch::AS_RANK => return preloaded::rank(arguments),
         _ => {}
     }
     let cli = Cli::parse();
@@ -55,7 +60,12 @@ pub fn main() -> ExitCode {
         warn_line!("pyshm-run: there is no option '{option}': see 'pyshm-run --help'");
         return exit_codes::USAGE.into();
     }
-    match run(&cli) {
+    finish(run(&cli))
+}
+
+/// Ends this process as the command has ended, or says why it was not run.
+fn finish(ended: Result<Ended>) -> ExitCode {
+    match ended {
         Ok(ended) => ended.imitate(),
         Err(Error::Interrupted(signal)) => Ended::Signal(signal).imitate(),
         Err(error) => {
@@ -68,7 +78,9 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<Ended> {
     let overridden = || launched::is_overridden(&launchers::World::current());
     if cli.reroute == Reroute::Off {
-        child::run(&cli.command, false, &signals::Inbox::open()?)
+        let mut command = cli.start(&cli.command);
+        marks::taken_care_of_if_preloaded(&mut command);
+        child::run(&mut command, false, &signals::Inbox::open()?)
     } else if launchers::is_launcher(&cli.command[0]) || overridden() {
         launched::run(cli)
     } else {

@@ -3,7 +3,8 @@
 # and during the run, in every form in which a job is started; beside a job of another user on the same nodes; and how often
 # each signal reaches the application.
 . "$(dirname "$0")/harness.sh"
-FORMS=(before inside)      # `pyshm-run srun PROGRAM`, `srun pyshm-run PROGRAM`
+# `pyshm-run srun PROGRAM`, `srun pyshm-run PROGRAM`, and srun with the library preloaded
+FORMS=(before inside preloaded)
 cluster_up $((2 + 8 * ${#FORMS[@]}))
 
 # The README's line is what an administrator puts into the epilog; it only works while $scratch/epilog is there.
@@ -16,8 +17,7 @@ $line || echo "\$(hostname): epilog of \$SLURM_JOB_ID: \$?" >>"$scratch/epilog.f
 echo "\$(hostname) \$SLURM_JOB_ID" >>"$scratch/epilog.log"
 SH
 chmod 755 "$scratch/epilog.sh"; chmod 777 "$scratch"
-printf '%s\n' "Epilog=$scratch/epilog.sh" SlurmdTimeout=8 >"$scratch/slurm.conf"
-VCLUSTER_SLURM_CONF=$scratch/slurm.conf "$VCLUSTER" slurm || exit 1
+VCLUSTER_SLURM_SET="Epilog=$scratch/epilog.sh SlurmdTimeout=8" "$VCLUSTER" slurm || exit 1
 
 mkdir -p "$scratch/site/pkg"; echo 'name = "pkg"' >"$scratch/site/pkg/__init__.py"
 for i in $(seq 60); do echo "value = $i" >"$scratch/site/pkg/m$i.py"; done
@@ -63,6 +63,7 @@ submit() {
     bare) command="$command" ;;
     before) command="$words $command" ;;
     inside) command="$command $words" ;;
+    preloaded) command="env LD_PRELOAD=$top/target/pyshm/lib/libpyshm.so PYSHM_BUNDLES=$work/$name.tar.zst $command" ;;
   esac
   { echo '#!/bin/bash'
     echo 'trap : USR1 USR2'

@@ -15,6 +15,7 @@ pub mod build;
 pub mod diverged;
 mod hash;
 pub mod index;
+pub mod launch;
 pub mod layout;
 pub mod outsiders;
 pub mod record;

@@ -1,11 +1,11 @@
 //! The trampoline: lies in the stage, on the node itself, and stands in PROGRAM's place on a launcher's command
 //! line, so that not even the launcher's exec touches the shared file system.
 //!
-//! `pyshm-exec [--env] [--] PROGRAM ARGUMENTS…`
+//! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
 //! It searches PATH in the index and starts the staged program under its original name with the shim preloaded, by
 //! the same code as the shim's exec hooks; the shim need not be loaded here. `--env` reroutes by environment
-//! variables instead, for programs the shim cannot enter. PROGRAM's environment is the launcher's; without a usable
+//! variables instead, for programs the shim cannot enter. NAME is what PROGRAM is told that it is called. PROGRAM's environment is the launcher's; without a usable
 //! stage PROGRAM is simply started.
 //!
 //! It is started once for every rank, so it has C's `main`: std's runtime would read `/proc/self/maps` before ours.
@@ -16,7 +16,9 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::{fs, ptr};
 
 use pyshm_format::layout;
@@ -74,6 +76,7 @@ type Variables = Vec<Vec<u8>>;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
     let mut reroute = false;
+    let mut own_name = ptr::null();
     let mut args = argv;
     // SAFETY: argv is a null-terminated array of C strings; nothing is read behind its null.
     let first = unsafe {
@@ -88,6 +91,10 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
             }
             match CStr::from_ptr(*args).to_bytes() {
                 b"--env" => reroute = true,
+                b"--argv0" if !(*args.add(1)).is_null() => {
+                    args = args.add(1);
+                    own_name = *args;
+                }
                 b"--" => {
                     args = args.add(1);
                     break (!(*args).is_null()).then(|| CStr::from_ptr(*args));
@@ -97,9 +104,14 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
         }
     };
     let Some(program) = first else {
-        let _ = writeln!(std::io::stderr(), "usage: pyshm-exec [--env] [--] PROGRAM ARGUMENTS...");
+        let usage = "usage: pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS...";
+        let _ = writeln!(std::io::stderr(), "{usage}");
         return 2;
     };
+    if !own_name.is_null() {
+        // SAFETY: the place of PROGRAM in our own argument array, which lies on the initial stack (execve(2)).
+        unsafe { *args.cast_mut() = own_name };
+    }
     let dir = own_stage();
     let error = match dir {
         // A program that may not be executed in the stage cannot be rerouted to it.
@@ -111,6 +123,9 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
             start(program, args, env::environ().cast_const().cast())
         }
     };
+    let missing = matches!(error, libc::ENOENT | libc::ENOTDIR);
+    // SAFETY: the program's own arguments.
+    let error = if missing { unsafe { start_unstaged(program, args) } } else { error };
     let missing = matches!(error, libc::ENOENT | libc::ENOTDIR);
     let name = program.to_string_lossy();
     let _ = if missing && !program.to_bytes().contains(&b'/') {
@@ -151,6 +166,51 @@ fn start(program: &CStr, args: exec::Strings, envp: exec::Strings) -> c_int {
                 .unwrap_or(0)
         })
     }
+}
+
+/// Starts a program that the stage does not have although it exists, one that is younger than its bundle. Its files are
+/// too, so it gets nothing from the stage. Returns the error number if there is none.
+///
+/// # Safety
+/// `args` must be a null-terminated array of C strings with at least one.
+unsafe fn start_unstaged(program: &CStr, args: exec::Strings) -> c_int {
+    let mut path: Option<CString> = None;
+    let mut find = |candidate: *const c_char| {
+        // SAFETY: a C string. This asks the kernel, not the index.
+        match unsafe { sys::faccessat(libc::AT_FDCWD, candidate, libc::X_OK, 0) } {
+            Ok(_) => {
+                // SAFETY: a C string.
+                path = Some(unsafe { CStr::from_ptr(candidate) }.to_owned());
+                0
+            }
+            Err(error) => error,
+        }
+    };
+    let name = program.to_bytes();
+    let error = match name.contains(&b'/') {
+        true => find(program.as_ptr()),
+        false => exec::search(name, &mut find),
+    };
+    let Some(path) = path else { return error };
+    if is_first_rank() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "pyshm-run: warning: {} is not in its bundle: it runs without pyshm; pack the bundle anew",
+            path.to_string_lossy()
+        );
+    }
+    let os = |text: &CStr| std::ffi::OsStr::from_bytes(text.to_bytes()).to_os_string();
+    // SAFETY: by the caller's word.
+    let mut words = unsafe { env::strings(args) }.map(os);
+    let mut command = Command::new(os(&path));
+    command.arg0(words.next().unwrap_or_default()).args(words).env(layout::ENV_DISABLE, "1");
+    command.exec().raw_os_error().unwrap_or(libc::ENOENT)
+}
+
+/// Whether this rank speaks for all, or is none.
+fn is_first_rank() -> bool {
+    let names = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PALS_RANKID"];
+    names.iter().find_map(std::env::var_os).is_none_or(|rank| rank == "0")
 }
 
 /// The same after applying the stage's `env` file.

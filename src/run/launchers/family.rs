@@ -2,12 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use pyshm_format::launch;
 
 use super::World;
 use crate::error::{Error, Result};
 use crate::install::{self, Mpi};
+use crate::run::marks;
 
 /// Launchers with the same options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,24 +24,10 @@ pub enum Family {
     Slurm,
 }
 
-const NAMES: [&str; 10] = [
-    "mpiexec",
-    "mpirun",
-    "mpiexec.hydra",
-    "mpiexec.mpich",
-    "mpirun.mpich",
-    "mpiexec.openmpi",
-    "mpirun.openmpi",
-    "orterun",
-    "prterun",
-    "srun",
-];
-
 /// Whether a command's first word, plain or as a path, names a launcher.
 #[must_use]
 pub fn is_launcher(word: &OsStr) -> bool {
-    let name = Path::new(word).file_name().and_then(OsStr::to_str);
-    name.is_some_and(|name| NAMES.contains(&name))
+    Path::new(word).file_name().is_some_and(|name| launch::is_launcher(name.as_bytes()))
 }
 
 impl Family {
@@ -52,6 +42,8 @@ impl Family {
         }
         let mut command = Command::new(path);
         command.arg("--version").stdin(Stdio::null());
+        // It is one of ours: preloaded, it would have us look at it.
+        marks::taken_care_of(&mut command);
         let output =
             command.output().map_err(Error::system(format!("run {} --version", path.display())))?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use super::hosts::{self, Host};
-use super::table::{Arity, Class, Dashes, Opt, Parsed, opt, parse};
+use super::table::{Arity, Class, Dashes, Opt, Parsed, opt, parse_contexts};
 use super::{Nodes, Parts, World, os};
 
 use Arity::{Flag, Words};
@@ -61,11 +61,11 @@ const TABLE: &[Opt] = &[
 
 /// What the staging step looks like for this command.
 pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String> {
-    let parsed = parse(command, TABLE, Dashes::Any)?;
-    let ranks = parsed.number("n");
-    let nodes = nodes(&parsed, ranks, world)?;
+    let contexts = parse_contexts(command, TABLE, Dashes::Any)?;
+    let ranks = contexts.iter().map(|c| c.number("n")).sum();
+    let nodes = nodes(&contexts[0], ranks, world)?;
     let mut step = vec![command[0].clone()];
-    step.extend(parsed.carried().cloned());
+    step.extend(contexts.iter().flat_map(Parsed::carried).cloned());
     match &nodes {
         Nodes::Here => {}
         Nodes::Named(names) => {
@@ -83,7 +83,8 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
             step.extend(os(["-ppn", "1", "-n", &count.to_string()]));
         }
     }
-    Ok(Parts { program: parsed.program, nodes, ranks, step })
+    let programs = contexts.iter().filter_map(|c| c.program).collect();
+    Ok(Parts { programs, nodes, ranks, step })
 }
 
 fn nodes(parsed: &Parsed, ranks: Option<usize>, world: &World) -> Result<Nodes, String> {
@@ -136,7 +137,7 @@ mod tests {
     #[test]
     fn no_hosts_means_this_node() {
         let p = parts(&words("mpiexec -n 8 python app.py"), &world(&[])).unwrap();
-        assert_eq!((p.nodes, p.program, p.ranks), (Nodes::Here, Some(3), Some(8)));
+        assert_eq!((p.nodes, p.programs, p.ranks), (Nodes::Here, vec![3], Some(8)));
         let p = parts(&words("mpiexec -hosts localhost -n 2 python"), &world(&[])).unwrap();
         assert_eq!(p.nodes, Nodes::Here);
     }
@@ -190,9 +191,17 @@ mod tests {
     }
 
     #[test]
+    fn the_ranks_of_all_contexts_fill_the_hosts() {
+        let text = "mpiexec -hosts a:2,b:2,c:2 -n 1 server : -n 2 python x.py";
+        let p = parts(&words(text), &world(&[])).unwrap();
+        assert_eq!((&p.programs[..], p.ranks), (&[5, 9][..], Some(3)));
+        assert_eq!(check(&p), "mpiexec -hosts a,b -ppn 1 -n 2");
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         refused(parts(&words("mpiexec -weird 3 x"), &world(&[])), "-weird");
-        refused(parts(&words("mpiexec -n 1 a : -n 1 b"), &world(&[])), "':'");
+        refused(parts(&words("mpiexec -n 1 a : -ppn 1 -n 1 b"), &world(&[])), "-ppn");
         refused(parts(&words("mpiexec -configfile f"), &world(&[])), "-configfile");
         refused(parts(&words("mpiexec -f /no/such/file x"), &world(&[])), "/no/such/file");
     }

@@ -10,6 +10,7 @@ pub mod hosts;
 mod hydra;
 mod openmpi;
 mod slurm;
+pub mod staging_step;
 pub mod table;
 
 use std::collections::HashMap;
@@ -34,7 +35,7 @@ pub enum Nodes {
 /// What a family's own file finds out.
 #[derive(Debug)]
 struct Parts {
-    program: Option<usize>,
+    programs: Vec<usize>,
     nodes: Nodes,
     ranks: Option<usize>,
     /// The launcher and its options, up to where the helper's name goes.
@@ -44,7 +45,7 @@ struct Parts {
 /// How to stage for a command.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Indices of the words that are replaced by the trampoline; several only where the user named PROGRAM.
+    /// Indices of the words that are replaced by the trampoline: one in each context of `a : b`.
     pub programs: Vec<usize>,
     /// The nodes.
     pub nodes: Nodes,
@@ -63,6 +64,8 @@ pub struct Plan {
 pub struct World {
     variables: HashMap<OsString, OsString>,
     here: String,
+    /// Asks for Slurm's MpiDefault; only where nothing else says which MPI a step is for.
+    mpi_default: Option<fn() -> Option<String>>,
 }
 
 impl World {
@@ -70,7 +73,11 @@ impl World {
     #[must_use]
     pub fn current() -> Self {
         let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { variables: std::env::vars_os().collect(), here }
+        Self {
+            variables: std::env::vars_os().collect(),
+            here,
+            mpi_default: Some(slurm::mpi_default),
+        }
     }
 
     fn var_os(&self, name: &str) -> Option<OsString> {
@@ -168,8 +175,9 @@ pub fn plan(command: &[OsString], family: Family, world: &World) -> Result<Optio
             Nodes::Allocated(count) => *count,
         };
         let mpi = family.mpi(&parts.step, world);
-        let Parts { program, nodes, ranks, step } = parts;
-        return Ok(program.map(|p| Plan { programs: vec![p], nodes, ranks, step, mpi, promised }));
+        let Parts { programs, nodes, ranks, step } = parts;
+        let plan = Plan { programs, nodes, ranks, step, mpi, promised };
+        return Ok((!plan.programs.is_empty()).then_some(plan));
     };
     let step = split_words(&words);
     if step.is_empty() {
@@ -177,7 +185,7 @@ pub fn plan(command: &[OsString], family: Family, world: &World) -> Result<Optio
     }
     let (programs, ranks) = match (parts, world.var_os("PYSHM_PROGRAM")) {
         (_, Some(program)) => (named_words(command, &program)?, None),
-        (Ok(parts), None) => (parts.program.into_iter().collect(), parts.ranks),
+        (Ok(parts), None) => (parts.programs, parts.ranks),
         (Err(reason), None) => return Err(not_understood(&command[0], &reason)),
     };
     let mpi = family.mpi(&step, world);
@@ -245,7 +253,7 @@ mod tests {
 
     pub(super) fn world(variables: &[(&str, &str)]) -> World {
         let variables = variables.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        World { variables, here: "login".into() }
+        World { variables, here: "login".into(), mpi_default: None }
     }
 
     pub(super) fn check(parts: &Parts) -> String {

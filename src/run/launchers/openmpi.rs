@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::hosts::{self, Host};
-use super::table::{Arity, Class, Dashes, Given, Opt, Parsed, opt, parse};
+use super::table::{Arity, Class, Dashes, Given, Opt, Parsed, opt, parse_contexts};
 use super::{Nodes, Parts, World, os};
 
 use Arity::{Flag, Words};
@@ -110,11 +110,12 @@ const TRANSPORT: [&str; 6] = ["OMPI_", "PMIX_", "PRTE_", "UCX_", "FI_", "LD_LIBR
 
 /// What the staging step looks like for this command.
 pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String> {
-    let parsed = parse(command, TABLE, Dashes::Any)?;
-    let ranks = parsed.number("n");
-    let nodes = nodes(&parsed, ranks, world, &command[0])?;
+    let contexts = parse_contexts(command, TABLE, Dashes::Any)?;
+    let ranks = contexts.iter().map(|c| c.number("n")).sum();
+    let nodes = nodes(&contexts[0], ranks, world, &command[0])?;
     let mut step = vec![command[0].clone()];
-    for given in parsed.given.iter().filter(|g| g.class == Carry || is_transport(g)) {
+    let given = contexts.iter().flat_map(|c| &c.given);
+    for given in given.filter(|g| g.class == Carry || is_transport(g)) {
         step.extend(given.words.iter().cloned());
     }
     match &nodes {
@@ -127,7 +128,8 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
         // Without a number it is one on each node of the allocation.
         Nodes::Allocated(_) => step.extend(os(["--map-by", "ppr:1:node", "--bind-to", "none"])),
     }
-    Ok(Parts { program: parsed.program, nodes, ranks, step })
+    let programs = contexts.iter().filter_map(|c| c.program).collect();
+    Ok(Parts { programs, nodes, ranks, step })
 }
 
 fn is_transport(given: &Given) -> bool {
@@ -247,7 +249,7 @@ mod tests {
     #[test]
     fn no_hosts_means_this_node() {
         let p = parts(&words("mpirun -np 4 --bind-to none python app.py"), &world(&[])).unwrap();
-        assert_eq!((p.nodes, p.program, p.ranks), (Nodes::Here, Some(5), Some(4)));
+        assert_eq!((p.nodes, p.programs, p.ranks), (Nodes::Here, vec![5], Some(4)));
     }
 
     #[test]
@@ -310,10 +312,21 @@ mod tests {
     }
 
     #[test]
+    fn the_ranks_of_all_contexts_fill_the_slots() {
+        let text = "mpirun -H a:2,b:2,c:2 -n 1 server : -n 2 -x UCX_TLS python x.py";
+        let p = parts(&words(text), &world(&[])).unwrap();
+        assert_eq!((&p.programs[..], p.ranks), (&[5, 11][..], Some(3)));
+        let tail = "--map-by ppr:1:node --bind-to none -n 2";
+        assert_eq!(check(&p), format!("mpirun -x UCX_TLS --host a:1,b:1 {tail}"));
+        // One that does not say its number takes what is free.
+        assert_eq!(parts(&words("mpirun -n 1 a : b"), &world(&[])).unwrap().ranks, None);
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         refused(parts(&words("mpirun --strange x"), &world(&[])), "--strange");
         refused(parts(&words("mpirun -rf file x"), &world(&[])), "-rf");
         refused(parts(&words("mpirun -H +n0 x"), &world(&[])), "+n0");
-        refused(parts(&words("mpirun -n 1 a : -n 1 b"), &world(&[])), "':'");
+        refused(parts(&words("mpirun -n 1 a : -H b -n 1 b"), &world(&[])), "-H");
     }
 }

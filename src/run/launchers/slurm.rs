@@ -5,10 +5,12 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
+use std::process::{Command, Stdio};
 
-use super::hosts;
 use super::table::{Arity, Class, Dashes, Opt, Parsed, opt, parse};
-use super::{Nodes, Parts, World, os};
+use super::{Nodes, Parts, World};
+use super::{hosts, staging_step};
+use crate::install::{self, Mpi};
 
 use Arity::{Attached, Flag, Words};
 use Class::{Carry, Drop, Place, Refuse};
@@ -107,8 +109,9 @@ const TABLE: &[Opt] = &[
 pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String> {
     let parsed = parse(command, TABLE, Dashes::Getopt)?;
     let ranks = parsed.number("n").or_else(|| world.var("SLURM_NTASKS")?.parse().ok());
-    if parsed.program.is_none() {
-        return Ok(Parts { program: None, nodes: Nodes::Here, ranks, step: Vec::new() });
+    let programs: Vec<usize> = parsed.program.into_iter().collect();
+    if programs.is_empty() {
+        return Ok(Parts { programs: Vec::new(), nodes: Nodes::Here, ranks, step: Vec::new() });
     }
     if world.var("SLURM_JOB_ID").is_none() {
         // A step of its own would get another allocation, perhaps on other nodes.
@@ -119,19 +122,26 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
     let (list, count) = nodes(&parsed, world)?;
     let mut step = vec![command[0].clone()];
     step.extend(parsed.carried().cloned());
-    let count_text = count.to_string();
-    step.extend(os(["--overlap", "--mem=0", "-N", &count_text, "-n", &count_text]));
-    step.extend(os(["--ntasks-per-node=1", "--cpu-bind=none"]));
-    // One task is one core on sites with task affinity, and decoding is serial then.
+    if !parsed.has("mpi")
+        && world.var("SLURM_MPI_TYPE").is_none()
+        && world.mpi_default.and_then(|ask| ask()).is_some_and(|kind| kind == "none")
+    {
+        // The application may do without MPI, the step cannot.
+        let mpich = install::broadcaster(Mpi::Mpich).is_ok();
+        step.push(if mpich { "--mpi=pmi2" } else { "--mpi=pmix" }.into());
+    }
     let cpus =
         world.var("SLURM_JOB_CPUS_PER_NODE").and_then(|c| hosts::repeated(&c)?.into_iter().min());
-    if let Some(cpus) = cpus {
-        step.push(format!("--cpus-per-task={cpus}").into());
-    }
-    if let Some(list) = list {
-        step.push(format!("--nodelist={}", list.join(",")).into());
-    }
-    Ok(Parts { program: parsed.program, nodes: Nodes::Allocated(Some(count)), ranks, step })
+    step.extend(staging_step::options(count, cpus, list.as_deref()));
+    Ok(Parts { programs, nodes: Nodes::Allocated(Some(count)), ranks, step })
+}
+
+/// `MpiDefault` of `slurm.conf`; `None` where scontrol does not say it.
+pub(super) fn mpi_default() -> Option<String> {
+    let asked = Command::new("scontrol").args(["show", "config"]).stdin(Stdio::null()).output();
+    let text = String::from_utf8(asked.ok()?.stdout).ok()?;
+    let line = text.lines().find(|line| line.trim_start().starts_with("MpiDefault"))?;
+    Some(line.split_once('=')?.1.trim().to_string())
 }
 
 /// The nodes, where they are not all of the allocation, and their number.
@@ -202,22 +212,38 @@ mod tests {
             ("SLURM_NNODES", "2"),
             ("SLURM_JOB_CPUS_PER_NODE", "64,32"),
         ]);
-        assert!(check(&parts(&words("srun x"), &w).unwrap()).ends_with("--cpus-per-task=32"));
+        assert!(check(&parts(&words("srun x"), &w).unwrap()).contains(" -c 32 "));
+    }
+
+    #[test]
+    fn a_step_without_mpi_is_staged_for_with_one() {
+        let w = |default: fn() -> Option<String>| World {
+            mpi_default: Some(default),
+            ..world(&[("SLURM_JOB_ID", "7"), ("SLURM_NNODES", "4")])
+        };
+        let step = |text: &str, w: &World| check(&parts(&words(text), w).unwrap());
+        let none = w(|| Some("none".into()));
+        assert!(step("srun x", &none).contains(" --mpi=pmi"));
+        assert!(step("srun --mpi=none x", &none).contains(" --mpi=none "));
+        assert!(!step("srun x", &w(|| Some("pmix".into()))).contains("--mpi"));
+        assert!(!step("srun x", &w(|| None)).contains("--mpi"));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
         refused(parts(&words("srun -n 2 x"), &world(&[])), "allocation");
         refused(parts(&words("srun --multi-prog conf"), &allocation()), "--multi-prog");
+        refused(parts(&words("srun -n 1 a : -n 1 b"), &allocation()), "':'");
+        refused(parts(&words("srun --het-group=0,1 x"), &allocation()), "--het-group");
         refused(parts(&words("srun --nod=4 x"), &allocation()), "--nod=4");
         refused(parts(&words("srun -w /a/file x"), &allocation()), "file");
     }
 
     #[test]
     fn program_is_found_behind_short_options() {
-        let program = |t: &str| parts(&words(t), &allocation()).unwrap().program;
-        assert_eq!(program("srun -K -n 4 python app.py -n 3"), Some(4));
-        assert_eq!(program("srun -lN2 --exclusive python"), Some(3));
-        assert_eq!(program("srun --version"), None);
+        let program = |t: &str| parts(&words(t), &allocation()).unwrap().programs;
+        assert_eq!(program("srun -K -n 4 python app.py -n 3"), [4]);
+        assert_eq!(program("srun -lN2 --exclusive python"), [3]);
+        assert!(program("srun --version").is_empty());
     }
 }

@@ -100,6 +100,37 @@ impl Parsed {
     }
 }
 
+/// Reads `command`, whose first word is the launcher itself, as one or several contexts with ':' between them, each with
+/// options and a PROGRAM of its own.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_contexts(
+    command: &[OsString],
+    table: &'static [Opt],
+    dashes: Dashes,
+) -> Result<Vec<Parsed>, String> {
+    let (mut contexts, mut begin) = (Vec::new(), 1);
+    for words in command[1..].split(|word| word == ":") {
+        let context = [&command[..1], words].concat();
+        let mut parsed = parse(&context, table, dashes)?;
+        parsed.program = parsed.program.map(|at| at - 1 + begin);
+        begin += words.len() + 1;
+        contexts.push(parsed);
+    }
+    if contexts.len() > 1 && contexts.iter().any(|c| c.program.is_none()) {
+        return Err("a program is missing beside a ':'".into());
+    }
+    // Which nodes the ranks of a later one get must follow from the first one's options.
+    let places = |given: &&Given| given.class == Class::Place && given.name != "n";
+    match contexts.iter().skip(1).flat_map(|c| &c.given).find(places) {
+        Some(given) => {
+            Err(format!("option {} behind a ':' is not understood", given.words[0].display()))
+        }
+        None => Ok(contexts),
+    }
+}
+
 /// Reads `command`, whose first word is the launcher itself.
 ///
 /// # Errors
@@ -252,6 +283,23 @@ mod tests {
         assert!(program("run -n", Dashes::Any).unwrap_err().contains("lacks"));
         assert!(program("run -app f", Dashes::Any).unwrap_err().contains("file of programs"));
         assert!(program("run -n 1 a : -n 1 b", Dashes::Any).unwrap_err().contains("':'"));
+    }
+
+    #[test]
+    fn each_context_has_a_program_of_its_own() {
+        const TABLE: &[Opt] = &[
+            opt(&["n"], Arity::Words(1), Class::Place),
+            opt(&["host"], Arity::Words(1), Class::Place),
+        ];
+        let read = |text: &str| parse_contexts(&words(text), TABLE, Dashes::Any);
+        let programs = |text: &str| -> Vec<_> {
+            read(text).unwrap().iter().filter_map(|c| c.program).collect()
+        };
+        assert_eq!(programs("run -n 1 a x : -n 2 b : c"), [3, 8, 10]);
+        assert_eq!(programs("run a"), [1]);
+        assert!(read("run -n 1 a : -n 2").unwrap_err().contains("missing"));
+        assert!(read("run -n 1 a :").unwrap_err().contains("missing"));
+        assert!(read("run -n 1 a : -host h b").unwrap_err().contains("-host"));
     }
 
     #[test]

@@ -1,0 +1,243 @@
+//! What the shim, `pyshm-run` and the programs between them must agree on when a launcher is preloaded: which programs
+//! are launchers, which process is a rank, and who has been taken care of already.
+//!
+//! A **context** is the launch that a process belongs to: a number made of the variables by which launchers name their
+//! ranks. The launcher that `pyshm-run` has looked at carries its own context in [`ENV_LAUNCHED`]. Whoever finds the same
+//! one there is part of that launch (Hydra calling `srun` to start its daemons); a rank, and a launcher that a rank
+//! starts, finds another one and is a case of its own.
+//!
+//! No constant here holds pointers: in the shim each would be a relocation, made at every start.
+
+use crate::hash_path;
+
+/// The launch that is taken care of: [`mark`].
+pub const ENV_LAUNCHED: &str = "PYSHM_LAUNCHED";
+/// What ranks that stage by themselves are to stage, written by the launcher's `pyshm-run` for theirs.
+pub const ENV_RANKS: &str = "PYSHM_RANKS";
+/// Colon-separated bundles: what is staged where nothing is named on a command line.
+pub const ENV_BUNDLES: &str = "PYSHM_BUNDLES";
+
+/// `pyshm-run`, relative to an installation.
+pub const RUN: &str = "bin/pyshm-run";
+/// First argument of a `pyshm-run` that stands in a launcher's place; then come the launcher's file, its `argv[0]` and its
+/// arguments.
+pub const AS_LAUNCHER: &str = "--preloaded";
+/// The same for a rank's first program.
+pub const AS_RANK: &str = "--preloaded-rank";
+
+/// Launchers, by their file names.
+const LAUNCHERS: &[u8] =
+    b"mpiexec mpirun mpiexec.hydra mpiexec.mpich mpirun.mpich mpiexec.openmpi mpirun.openmpi \
+orterun prterun srun";
+
+/// What launchers start on the nodes on the way to the ranks: some start it as `srun` starts a rank.
+const DAEMONS: &[u8] = b"hydra_pmi_proxy hydra_bstrap_proxy pmi_proxy orted prted";
+
+/// Variables that every rank of a launcher has, and no process outside a step: `src/run/ranks.rs` says whose they are.
+const RANKS: &[u8] = b"SLURM_STEP_ID PMI_RANK PMIX_RANK OMPI_COMM_WORLD_RANK PALS_RANKID FLUX_TASK_RANK JSM_NAMESPACE_RANK";
+
+/// What else makes a context: two ranks, two jobs and two launches in one job have different ones.
+const CONTEXTS: &[u8] = b"SLURM_JOB_ID SLURM_PROCID PMIX_NAMESPACE PALS_APID FLUX_JOB_ID";
+
+/// Slurm's steps that run no ranks but a shell of salloc's and the like have the highest numbers (`slurm/slurm.h`,
+/// SLURM_INTERACTIVE_STEP).
+const SPECIAL_STEPS: &[u8] = b"SLURM_STEP_ID=42949672";
+
+fn words(list: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
+    list.split(|&b| b == b' ')
+}
+
+/// Whether a file of this name is a launcher.
+#[must_use]
+pub fn is_launcher(name: &[u8]) -> bool {
+    // Every program asks: most are done with here.
+    matches!(name.first(), Some(b'm' | b'o' | b'p' | b's')) && words(LAUNCHERS).any(|l| l == name)
+}
+
+/// Whether a program of this name never stages for itself: launchers' daemons, and ours.
+#[must_use]
+pub fn is_passed(name: &[u8]) -> bool {
+    name.starts_with(b"pyshm") || words(DAEMONS).any(|d| d == name)
+}
+
+/// Names of the variables that show a rank.
+pub fn rank_variables() -> impl Iterator<Item = &'static [u8]> {
+    words(RANKS)
+}
+
+/// The launch that a process belongs to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The number that [`mark`] writes; 0 where no launcher's variable is set.
+    pub number: u64,
+    /// Whether it is a rank.
+    pub is_rank: bool,
+}
+
+impl Context {
+    /// Takes in one string of the environment, `NAME=VALUE`. Their order does not matter.
+    pub fn add(&mut self, text: &[u8]) {
+        // Every string of every environment comes by here.
+        if !matches!(text.first(), Some(b'S' | b'P' | b'O' | b'F' | b'J')) {
+            return;
+        }
+        let Some(end) = text.iter().position(|&b| b == b'=') else { return };
+        let name = text.get(..end).unwrap_or_default();
+        let shows_rank = words(RANKS).any(|n| n == name);
+        if shows_rank || words(CONTEXTS).any(|n| n == name) {
+            self.number = self.number.wrapping_add(hash_path(text));
+            self.is_rank |= shows_rank && !text.starts_with(SPECIAL_STEPS);
+        }
+    }
+}
+
+/// What [`ENV_LAUNCHED`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Launched {
+    /// The launcher's own context.
+    pub context: u64,
+    /// Whether its ranks stage by themselves.
+    pub by_ranks: bool,
+}
+
+/// Writes the value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, and an `r` where ranks stage by themselves.
+#[must_use]
+pub fn mark(launched: Launched) -> [u8; 17] {
+    let mut text = [b' '; 17];
+    for (i, digit) in text.iter_mut().take(16).enumerate() {
+        let value = (launched.context >> (60 - 4 * i)) as u8 & 15;
+        *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+    }
+    if let Some(last) = text.last_mut() {
+        *last = if launched.by_ranks { b'r' } else { b'-' };
+    }
+    text
+}
+
+/// Reads it; `None` for anything else.
+#[must_use]
+pub fn read_mark(text: &[u8]) -> Option<Launched> {
+    let (digits, last) = text.split_first_chunk::<16>()?;
+    let mut context = 0;
+    for digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        context = context << 4 | u64::from(value);
+    }
+    match last {
+        b"r" => Some(Launched { context, by_ranks: true }),
+        b"-" => Some(Launched { context, by_ranks: false }),
+        _ => None,
+    }
+}
+
+/// What the shim makes of a process that has no stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing is done.
+    None,
+    /// `pyshm-run` takes this launcher's place, and decides.
+    Launcher,
+    /// `pyshm-run` takes the place of this rank's first program, and stages for it.
+    Rank,
+}
+
+/// The role of a program with the file name `name`. `launched` is what [`ENV_LAUNCHED`] says, `bundles` whether
+/// [`ENV_BUNDLES`] names any.
+#[must_use]
+pub fn role(name: &[u8], context: Context, launched: Option<Launched>, bundles: bool) -> Role {
+    if is_passed(name) || launched.is_some_and(|l| l.context == context.number) {
+        return Role::None;
+    }
+    if is_launcher(name) {
+        return Role::Launcher;
+    }
+    // Without a word from its launcher: one that is not known here.
+    let stages = launched.map_or(bundles, |l| l.by_ranks);
+    if context.is_rank && stages { Role::Rank } else { Role::None }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn context(variables: &[&str]) -> Context {
+        let mut context = Context::default();
+        variables.iter().for_each(|v| context.add(v.as_bytes()));
+        context
+    }
+
+    const SCRIPT: [&str; 3] = ["HOME=/", "SLURM_JOB_ID=7", "SLURM_PROCID=0"];
+    const RANK: [&str; 3] = ["SLURM_PROCID=3", "SLURM_STEP_ID=1", "SLURM_JOB_ID=7"];
+
+    #[test]
+    fn launchers_are_told_by_the_whole_name() {
+        assert!(is_launcher(b"srun") && is_launcher(b"mpiexec.hydra") && is_launcher(b"prterun"));
+        assert!(!is_launcher(b"sru") && !is_launcher(b"srun2") && !is_launcher(b""));
+        assert!(!is_launcher(b"sbatch") && !is_launcher(b"salloc") && !is_launcher(b"mpirun srun"));
+        assert!(is_passed(b"orted") && is_passed(b"pyshm-exec") && !is_passed(b"python"));
+    }
+
+    #[test]
+    fn a_batch_script_is_no_rank_and_a_task_of_a_step_is() {
+        assert!(!context(&SCRIPT).is_rank);
+        assert!(context(&RANK).is_rank);
+        assert_eq!(context(&["PATH=/bin", "SLURM=1", "PMI_RANKS=2"]), Context::default());
+        assert!(!context(&["SLURM_JOB_ID=7", "SLURM_STEP_ID=4294967290"]).is_rank);
+        assert!(context(&["PMI_RANK=0"]).is_rank && context(&["OMPI_COMM_WORLD_RANK=1"]).is_rank);
+    }
+
+    #[test]
+    fn a_context_does_not_depend_on_the_order_of_variables() {
+        let mut other = RANK;
+        other.reverse();
+        assert_eq!(context(&RANK), context(&other));
+        assert_ne!(context(&RANK).number, context(&SCRIPT).number);
+        assert_ne!(context(&["PMI_RANK=0"]).number, context(&["PMI_RANK=1"]).number);
+    }
+
+    #[test]
+    fn marks_are_read_as_they_were_written() {
+        for context in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
+            for by_ranks in [false, true] {
+                let launched = Launched { context, by_ranks };
+                assert_eq!(read_mark(&mark(launched)), Some(launched));
+            }
+        }
+        for text in
+            [&b""[..], b"1", b"0123456789abcdef", b"0123456789abcdeX-", b"0123456789abcdefrr"]
+        {
+            assert_eq!(read_mark(text), None);
+        }
+    }
+
+    #[test]
+    fn who_is_taken_care_of_is_left_alone_and_a_new_launch_is_not() {
+        let (script, rank) = (context(&SCRIPT), context(&RANK));
+        let of = |context: Context, by_ranks| Some(Launched { context: context.number, by_ranks });
+        assert_eq!(role(b"srun", script, None, false), Role::Launcher);
+        // The real launcher, and what it calls.
+        assert_eq!(role(b"srun", script, of(script, false), true), Role::None);
+        assert_eq!(role(b"ssh", script, of(script, true), true), Role::None);
+        // A rank of it, and a launcher in a rank.
+        assert_eq!(role(b"python", rank, of(script, false), true), Role::None);
+        assert_eq!(role(b"python", rank, of(script, true), false), Role::Rank);
+        assert_eq!(role(b"mpiexec", rank, of(script, false), true), Role::Launcher);
+        // What the rank's pyshm-run has started.
+        assert_eq!(role(b"python", rank, of(rank, false), true), Role::None);
+        // Daemons that srun starts are no ranks.
+        assert_eq!(role(b"orted", rank, of(script, true), true), Role::None);
+    }
+
+    #[test]
+    fn ranks_of_an_unknown_launcher_stage_what_the_variable_names() {
+        let rank = context(&["FLUX_TASK_RANK=0", "FLUX_JOB_ID=1"]);
+        assert_eq!(role(b"python", rank, None, true), Role::Rank);
+        assert_eq!(role(b"python", rank, None, false), Role::None);
+        assert_eq!(role(b"python", context(&SCRIPT), None, true), Role::None);
+        assert_eq!(role(b"pyshm-run", rank, None, true), Role::None);
+    }
+}

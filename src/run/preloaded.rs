@@ -1,0 +1,149 @@
+//! Programs that hand themselves over because the shim is preloaded into them: a launcher before it has done anything,
+//! and the first program of a rank whose launcher could not be dealt with.
+//!
+//! What must stay true:
+//! - Whatever is not staged for runs exactly as it was called, in the same process.
+//! - It happens once for a launch: who is started from here is told that it is taken care of ([`super::marks`]).
+//! - Nothing is printed but one line where staging fails.
+//! - What is configured is read here, on the launcher's side; ranks are told.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use clap::Parser;
+use pyshm_format::launch;
+
+use super::cli::{Cli, Handed};
+use super::launchers::{self, Family, Nodes, Plan, World};
+use super::signals::Inbox;
+use super::{command, finish, launched, local, marks};
+use crate::bundle::{Named, NamedBundles};
+use crate::{exit_codes, settings};
+
+/// A program as the kernel was asked to start it.
+struct Program {
+    file: OsString,
+    arg0: OsString,
+    rest: Vec<OsString>,
+}
+
+impl Program {
+    /// What the shim hands over: the file, then the program's arguments from `argv[0]` on.
+    fn read(mut words: impl Iterator<Item = OsString>) -> Result<Self, ExitCode> {
+        let (Some(file), Some(arg0)) = (words.next(), words.next()) else {
+            let option = launch::AS_LAUNCHER;
+            warn_line!("pyshm-run: {option} is for the preloaded library's own use");
+            return Err(exit_codes::USAGE.into());
+        };
+        // The kernel takes it from the working directory, a search would not.
+        let file = match file.as_bytes().contains(&b'/') {
+            true => file,
+            false => Path::new(".").join(file).into_os_string(),
+        };
+        Ok(Self { file, arg0, rest: words.collect() })
+    }
+
+    /// Goes on as this program, in this process.
+    fn go_on(self, tell: impl FnOnce(&mut Command)) -> ExitCode {
+        let mut command = Command::new(&self.file);
+        command.arg0(&self.arg0).args(&self.rest);
+        tell(&mut command);
+        let error = command.exec();
+        warn_line!("pyshm-run: {}: {error}", self.file.display());
+        match error.kind() {
+            io::ErrorKind::NotFound => exit_codes::NOT_FOUND.into(),
+            _ => exit_codes::NOT_EXECUTABLE.into(),
+        }
+    }
+
+    /// The command line that says the same.
+    fn cli(&self, bundles: Vec<Named>, decided: bool) -> Option<Cli> {
+        let options = ["pyshm-run", "--no-summary", "--"].map(OsString::from);
+        let words = options.into_iter().chain([self.file.clone()]).chain(self.rest.iter().cloned());
+        let mut cli = Cli::try_parse_from(words).ok()?;
+        cli.bundles = NamedBundles(bundles);
+        cli.handed = Some(Handed { arg0: self.arg0.clone(), decided });
+        Some(cli)
+    }
+}
+
+/// What is to be done about a launcher.
+enum Decision {
+    /// It concerns nothing that is configured.
+    Nothing,
+    /// Its command cannot be rewritten.
+    ByRanks(Vec<Named>),
+    /// As this plan says; the last is whether the launcher may hang.
+    Stage(Box<Cli>, Box<Plan>, bool),
+}
+
+/// In a launcher's place.
+#[must_use]
+pub fn launcher(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let program = match Program::read(words) {
+        Ok(program) => program,
+        Err(code) => return code,
+    };
+    match decide(&program) {
+        Decision::Nothing => program.go_on(marks::taken_care_of),
+        Decision::ByRanks(bundles) => program.go_on(|command| marks::by_ranks(command, &bundles)),
+        Decision::Stage(cli, plan, hangs) => match Inbox::open() {
+            Ok(inbox) => finish(launched::run_planned(&cli, &plan, hangs, &inbox)),
+            Err(_) => program.go_on(marks::taken_care_of),
+        },
+    }
+}
+
+fn decide(program: &Program) -> Decision {
+    let bundles = settings::bundles();
+    if bundles.is_empty() {
+        return Decision::Nothing;
+    }
+    let Some(cli) = program.cli(bundles.clone(), false) else { return Decision::Nothing };
+    let family = Family::of(Path::new(&program.file));
+    let hangs = matches!(family, Ok(Family::Hydra));
+    let plan = family.and_then(|f| launchers::plan(&cli.command, f, &World::current()));
+    let plan = match plan {
+        Ok(Some(plan)) => plan,
+        Ok(None) => return Decision::Nothing,
+        Err(_) => return Decision::ByRanks(bundles),
+    };
+    let programs = || plan.programs.iter().map(|at| cli.command[*at].as_os_str());
+    if programs().any(is_ours) {
+        // `srun pyshm-run python`: the ranks do it themselves, with what the user names there.
+        return Decision::Nothing;
+    }
+    // One that is not here may be on the nodes; if not, it is for the launcher to say.
+    let is_missing = programs().any(|p| command::find(p).is_err());
+    let no_helper = plan.nodes != Nodes::Here && launched::helper(&plan).is_err();
+    match is_missing || no_helper {
+        true => Decision::ByRanks(bundles),
+        false => Decision::Stage(Box::new(cli), Box::new(plan), hangs),
+    }
+}
+
+fn is_ours(program: &OsStr) -> bool {
+    let name = Path::new(program).file_name().unwrap_or_default();
+    name.as_bytes().starts_with(b"pyshm")
+}
+
+/// In the place of a rank's first program.
+#[must_use]
+pub fn rank(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let program = match Program::read(words) {
+        Ok(program) => program,
+        Err(code) => return code,
+    };
+    let told = marks::bundles_of_ranks();
+    let decided = told.is_some();
+    let bundles = told.unwrap_or_else(settings::bundles);
+    match program.cli(bundles, decided).filter(|cli| !cli.bundles.0.is_empty()) {
+        Some(cli) => finish(local::run(&cli)),
+        None => program.go_on(marks::taken_care_of),
+    }
+}

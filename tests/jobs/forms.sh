@@ -1,0 +1,116 @@
+#!/bin/bash
+# The forms that launcher commands take when the launcher is preloaded: which are staged for once in the whole cluster, which
+# by the ranks, and that nothing is staged twice where launchers call launchers. Slurm binds tasks to processors here.
+. "$(dirname "$0")/harness.sh"
+cluster_up 2
+VCLUSTER_SLURM_SET="TaskPlugin=task/affinity SchedulerType=sched/backfill SchedulerParameters=bf_interval=1" "$VCLUSTER" slurm >/dev/null || exit 1
+shim=$top/target/pyshm/lib/libpyshm.so
+mkdir "$scratch/site"; echo 'answer = 42' >"$scratch/site/small.py"
+"$pyshm" bundle env "$scratch/site" -o "$scratch/small.tar.zst" -q || exit 1
+login() { timeout 100 "$VCLUSTER" exec n0 env PYTHONPATH="$scratch/site" "$@"; }
+preloaded=(env LD_PRELOAD="$shim" PYSHM_BUNDLES="$scratch/small.tar.zst")
+python=$venv/bin/python
+
+# What a rank has: the stage, by whom, and what the form is about.
+cat >"$scratch/look.py" <<'PY'
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import small
+stages = {line.split()[-1].split("/")[4] for line in open("/proc/self/maps") if "/dev/shm/pyshm-" in line}
+rank = next((os.environ[n] for n in ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID") if n in os.environ), "none")
+words = [os.environ.get("X", "-"), os.environ.get("SLURM_ARRAY_TASK_ID", "-"), *sys.argv[2:]]
+os.write(1, f"rank {rank} {'staged' if len(stages) == 1 else 'bare'} {small.answer} {' '.join(words)}\n".encode())
+PY
+look=("$python" -B "$scratch/look.py" "$scratch/site")
+staged() { local r; for r in "${@:2}"; do echo "rank $r staged 42 $1"; done; }
+
+nodes_are_clean() {
+  local i left
+  for i in 0 1 2; do
+    left=$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 -path '*pyshm*' | head -3)
+    [ -z "$left" ] || fail "n$i has $left"
+  done
+}
+# says EXPECTED COMMAND…: what the ranks say, in their order, and nothing else; how it was staged is in $work/trace.
+says() {
+  local expected=$1; shift
+  login "$tools/trace.sh" "$work/trace" "$@" >"$work/said" 2>"$work/errors" </dev/null || { cat "$work/said" "$work/errors"; fail "the job failed"; }
+  equal "what the ranks say" "$expected" "$(sort "$work/said")"
+  ! grep -q pyshm "$work/errors" || fail "something was printed: $(cat "$work/errors")"
+  nodes_are_clean
+}
+# Started by the launcher's side: the commands that have the helper's name behind a launcher's.
+one_step() { equal "staging steps" 1 "$(grep -E 'execve\("[^"]*/(srun|mpiexec|mpirun.openmpi|orterun)".*"--id"' "$work/trace" | awk '{ print $1 }' | sort -u | wc -l)"; }
+no_step() { ! grep -qE 'execve\(.*"[^"]*/pyshm-bcast-[a-z]*", "--root"' "$work/trace" || fail "a step was started"; }
+alloc=(salloc -Q -N2 -n4 --ntasks-per-node=2)
+
+test_export_none() {
+  says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun --export=NONE "${look[@]}"; one_step
+}
+test_export_of_a_variable() {
+  says "$(staged '1 -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun --export=ALL,X=1 "${look[@]}"; one_step
+}
+test_an_environment_that_sbatch_does_not_export() {
+  says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" SLURM_EXPORT_ENV=NONE SLURM_LABELIO=0 srun "${look[@]}"; one_step
+}
+test_fewer_nodes_than_the_allocation() {
+  says "$(staged '- -' 0 1)" "${alloc[@]}" "${preloaded[@]}" srun -N1 -n2 "${look[@]}"; one_step
+}
+test_a_node_by_name() {
+  says "$(staged '- -' 0)" "${alloc[@]}" "${preloaded[@]}" srun -w n2 -N1 -n1 "${look[@]}"; one_step
+}
+test_steps_at_the_same_time() {
+  printf '#!/bin/bash\nfor i in 1 2 3; do srun --overlap -N2 -n2 --ntasks-per-node=1 "$@" $i & done\nwait\n' >"$work/job.sh"; chmod +x "$work/job.sh"
+  says "$(for r in 0 1; do for i in 1 2 3; do staged "- - $i" $r; done; done)" "${alloc[@]}" "${preloaded[@]}" "$work/job.sh" "${look[@]}"
+}
+test_an_array_job() {
+  login sbatch -Q -N1 -n2 --array=3-4 -o "$work/said.%a" --wrap "LD_PRELOAD=$shim PYSHM_BUNDLES=$scratch/small.tar.zst srun ${look[*]}; touch $work/done.\$SLURM_ARRAY_TASK_ID" || fail "sbatch"
+  local i; for i in $(seq 600); do [ -e "$work/done.3" ] && [ -e "$work/done.4" ] && break; sleep 0.1; done
+  for i in 3 4; do equal "what the ranks of task $i say" "$(staged "- $i" 0 1)" "$(sort "$work/said.$i")"; done
+  nodes_are_clean
+}
+test_a_program_without_mpi_and_a_slurm_without_a_default() {
+  says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun "${look[@]}"; one_step
+  grep -qE 'execve\("[^"]*/srun", \["[^"]*srun", "--mpi=pmi2", "--overlap", "--mem=0", "-N", "2", "-n", "2", "--ntasks-per-node=1", "-c", "2", "--cpu-bind=none", "[^"]*/pyshm-bcast-mpich"' "$work/trace" || fail "another step: $(grep -o 'execve("[^"]*/srun".*' "$work/trace")"
+}
+test_without_a_helper_for_the_mpi_ranks_stage() {
+  says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" PYSHM_BCAST=/no/such/helper srun "${look[@]}"; no_step
+}
+test_heterogeneous_jobs_are_staged_by_the_ranks() {
+  says "$(staged '- -' 0 1)" salloc -Q -N1 -n1 : -N1 -n1 "${preloaded[@]}" srun --het-group=0,1 "${look[@]}"; no_step
+  says "$(staged '- -' 0 1)" salloc -Q -N1 -n1 : -N1 -n1 "${preloaded[@]}" srun "${look[@]}" : "${look[@]}"; no_step
+}
+test_a_wrapper_and_a_preloaded_launcher_stage_once() {
+  says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" "$pyshm_run" -b "$scratch/small.tar.zst" srun "${look[@]}"; one_step
+  says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun "$pyshm_run" -b "$scratch/small.tar.zst" "${look[@]}"; no_step
+}
+test_a_launcher_that_a_rank_calls() {
+  # The outer step has no program of Python's in it, but stages for what it calls.
+  says "$(staged '- -' 0 1)" "${alloc[@]}" "${preloaded[@]}" srun -N1 -n1 bash -c "exec \"\$@\"" bash "$venv/bin/mpiexec" -launcher fork -n 2 "${look[@]}"; one_step
+}
+test_pyshm_disable_leaves_a_launcher_alone() {
+  says "$(staged '- -' 0 1 2 3 | sed s/staged/bare/)" "${alloc[@]}" "${preloaded[@]}" PYSHM_DISABLE=1 srun "${look[@]}"; no_step
+  ! grep -q '"[^"]*/pyshm-run"' "$work/trace" || fail "pyshm-run was started"
+}
+test_a_program_that_is_younger_than_its_bundle_runs_without_pyshm() {
+  printf '#!/bin/sh\necho "$PYSHM_DISABLE $0 $1"\n' >"$scratch/site/new"; chmod +x "$scratch/site/new"
+  login "${alloc[@]}" "${preloaded[@]}" srun "$scratch/site/new" word >"$work/said" 2>"$work/errors" || { cat "$work/errors"; fail "the job failed"; }
+  equal "what the ranks say" "$(for _ in 0 1 2 3; do echo "1 $scratch/site/new word"; done)" "$(cat "$work/said")"
+  equal "warnings" "pyshm-run: warning: $scratch/site/new is not in its bundle: it runs without pyshm; pack the bundle anew" "$(cat "$work/errors")"
+  rm "$scratch/site/new"; nodes_are_clean
+}
+test_contexts_of_mpiexec() {
+  launch_words hydra root 2 2
+  says "$(staged '- - a' 0 1; staged '- - b' 2; staged '- - c' 3 4)" "${preloaded[@]}" "${LAUNCH[@]}" "${look[@]}" a : -n 1 "${look[@]}" b : "${look[@]}" c; one_step
+}
+test_contexts_of_mpirun() {
+  launch_words ompi root 2 2
+  says "$(staged '- - a' 0 1; staged '- - b' 2)" "${preloaded[@]}" "${LAUNCH_ENV[@]}" "${LAUNCH[@]}" "${look[@]}" a : -n 1 "${look[@]}" b; one_step
+}
+test_contexts_with_nodes_of_their_own_are_left_to_the_ranks() {
+  launch_words ompi root 2 2
+  local hand_on=(-x LD_PRELOAD -x PYSHM_BUNDLES -x PYTHONPATH -n 1)
+  says "$(staged '- - a' 0; staged '- - b' 1)" "${preloaded[@]}" "${LAUNCH_ENV[@]}" mpirun.openmpi "${LAUNCH[@]:1:4}" "${hand_on[@]}" -H n1 "${look[@]}" a : "${hand_on[@]}" -H n2 "${look[@]}" b; no_step
+}
+
+run_tests

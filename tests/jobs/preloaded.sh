@@ -1,0 +1,214 @@
+#!/bin/bash
+# Launchers that are preloaded, on a real Slurm whose slurmds run under strace, and under Hydra and Open MPI: what each rank
+# does, how often a bundle is opened in the whole cluster, and that nobody notices otherwise.
+. "$(dirname "$0")/harness.sh"
+trace=$(mktemp -d /var/tmp/pyshm-slurmd.XXXXXX)
+cluster_up 4
+trap '"$VCLUSTER" down; rm -rf "$VCLUSTER_DIR" "$scratch" "$trace"' EXIT
+VCLUSTER_SLURMD_TRACE=$trace/slurmd "$VCLUSTER" slurm >/dev/null || exit 1
+shim=$top/target/pyshm/lib/libpyshm.so
+bundle=$(bundle_of venv "$venv") || exit 1
+bundle_ompi=$(bundle_of venv-ompi "$venv_ompi") || exit 1
+login() { timeout 170 "$VCLUSTER" exec n0 "$@"; }
+
+# What a rank of any job can tell of itself, in OUT/<rank>.
+cat >"$scratch/tell.py" <<'PY'
+import json, os, sys
+import mpi4py
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+numbers = world.allgather((world.rank + 1) / 7)
+environ = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LD_LIBRARY_PATH", "SLURM_JOB_NUM_NODES", "KEPT")}
+with open(f"{sys.argv[1]}/rank-{world.rank}.json", "w") as file:
+    json.dump({"numbers": numbers, "size": world.size, "argv": sys.argv[2:], "orig": [w for w in sys.orig_argv if w != sys.argv[1]],
+               "executable": sys.executable, "prefix": sys.prefix, "mpi4py": mpi4py.__file__, "environ": environ,
+               "node": os.uname().nodename, "preload": os.environ.get("LD_PRELOAD", "")}, file)
+PY
+
+# What slurmd and all below it did since `mark`, and what the launcher's side did, as one directory of traces.
+mark() { local i; for i in 1 2 3 4; do stat -c %s "$trace/slurmd.n$i" >"$trace/mark.n$i"; done; }
+collect() { local i; mkdir -p "$work/t"; for i in 1 2 3 4; do tail -c +$(($(cat "$trace/mark.n$i") + 1)) "$trace/slurmd.n$i" >"$work/t/n$i"; done; }
+# ops FROM DIR…: the number of operations on the DIRs in processes from their exec FROM on. That they were seen at all is
+# shown by what they did in the stage.
+ops() {
+  local from=$1 file total=0 dir under=(); shift
+  for dir; do under+=(--under "$dir"); done
+  for file in "$work"/t/*; do
+    total=$((total + $(python3 "$tools/count_ops.py" "$file" --cwd / --from-exec "$from" --ignore-exec '^"/proc/self/exe"' --json "${under[@]}" | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])')))
+  done
+  echo "$total"
+}
+opened() { cat "$work"/t/* | grep -cE "open(at)?\(.*\"$1\""; }
+helpers() { cat "$work"/t/* | grep -cE 'execve\("[^"]*/pyshm-bcast-[a-z]*".*"--id"'; }
+from_stage='^"[^"]*/bin/pyshm-exec"'
+nodes_are_clean() {
+  local i left
+  for i in 0 1 2 3 4; do
+    left=$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 -path '*pyshm*' | head -3)
+    [ -z "$left" ] || fail "n$i has $left"
+  done
+}
+ranks_made_nothing() { # RANKS VENV BUNDLE
+  equal "operations of all ranks" 0 "$(ops "$from_stage" "$2" "$env_dir/base" "$top/target/pyshm" "$3")"
+  [ "$(ops "$from_stage" /dev/shm)" -gt $((40 * $1)) ] || fail "the ranks were not seen"
+  equal "times the bundle was opened in the whole cluster" 1 "$(opened "$3")"
+}
+
+# in_job sbatch|salloc FILE: runs FILE as a job of 16 tasks on four nodes, the launcher's side under strace where it is not below
+# slurmd anyway.
+in_job() {
+  local size=(-N4 -n16 --ntasks-per-node=4)
+  chmod +x "$2"
+  if [ "$1" = salloc ]; then login "$tools/trace.sh" "$work/salloc" salloc -Q "${size[@]}" "$2"; return; fi
+  login sbatch -Q "${size[@]}" -o "$work/said" --wrap "$2; echo \$? >'$work/code.new'; mv '$work/code.new' '$work/code'" || return 1
+  local i; for i in $(seq 1500); do [ -e "$work/code" ] && break; sleep 0.1; done
+  cat "$work/said"; return "$(cat "$work/code")"
+}
+
+# The job script that the users have, once as it is and once with the library preloaded: nothing else differs.
+unchanged_script() { # sbatch|salloc pmi2|pmix PROGRAM
+  local python=$venv/bin/python named=$bundle env=$venv
+  if [ "$2" = pmix ]; then python=$venv_ompi/bin/python named=$bundle_ompi env=$venv_ompi; fi
+  launch_words "srun-$2" root 16 4
+  mkdir "$work/bare" "$work/out"
+  cat >"$work/job.sh" <<SH
+#!/bin/bash
+export ${LAUNCH_ENV[*]:-KEPT=1} KEPT=yes
+srun -N4 -n16 --ntasks-per-node=4 --mpi=$2 $python $3 $work/bare || exit
+export LD_PRELOAD=$shim PYSHM_BUNDLES=$named
+srun -N4 -n16 --ntasks-per-node=4 --mpi=$2 $python $3 $work/out
+SH
+  mark
+  in_job "$1" "$work/job.sh" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }
+  collect
+  [ ! -e "$work/salloc" ] || mv "$work/salloc" "$work/t/n0"
+  check "the results are those of the bare run" python3 "$tools/compare.py" --size 16 "$work/bare" "$work/out"
+  ! grep -q pyshm "$work/printed" || fail "something was printed: $(cat "$work/printed")"
+  ranks_made_nothing 16 "$env" "$named"
+  equal "helpers that were started" 4 "$(helpers)"
+  nodes_are_clean
+}
+test_srun_pmi2_in_sbatch_runs_an_unchanged_script() { unchanged_script sbatch pmi2 "$tools/app.py"; }
+test_srun_pmix_in_salloc_runs_an_unchanged_script() { unchanged_script salloc pmix "$tools/app.py"; }
+test_srun_pmi2_in_salloc() { unchanged_script salloc pmi2 "$scratch/tell.py"; }
+test_srun_pmix_in_sbatch() { unchanged_script sbatch pmix "$scratch/tell.py"; }
+
+by_ssh() { # FLAVOR VENV BUNDLE
+  launch_words "$1" root 8 4
+  mkdir "$work/bare" "$work/out" "$work/t"
+  login env "${LAUNCH_ENV[@]}" "${LAUNCH[@]}" "$PYTHON" "$scratch/tell.py" "$work/bare" </dev/null || fail "the bare job"
+  login env "${LAUNCH_ENV[@]}" LD_PRELOAD="$shim" PYSHM_BUNDLES="$3" "$tools/trace.sh" "$work/t/n0" "${LAUNCH[@]}" "$PYTHON" "$scratch/tell.py" "$work/out" </dev/null >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }
+  check "the results are those of the bare run" python3 "$tools/compare.py" --size 8 "$work/bare" "$work/out"
+  ! grep -q pyshm "$work/printed" || fail "something was printed: $(cat "$work/printed")"
+  ranks_made_nothing 8 "$2" "$3"
+  nodes_are_clean
+}
+test_mpiexec_of_hydra() { by_ssh hydra "$venv" "$bundle"; }
+test_mpirun_of_open_mpi() { by_ssh ompi "$venv_ompi" "$bundle_ompi"; }
+
+test_hydra_within_slurm_stages_once() {
+  mkdir "$work/bare" "$work/out"
+  cat >"$work/job.sh" <<SH
+#!/bin/bash
+run() { timeout 80 $venv/bin/mpiexec -launcher slurm -rmk slurm -n 8 -ppn 2 $venv/bin/python $scratch/tell.py "\$1"; }
+run $work/bare || exit
+export LD_PRELOAD=$shim PYSHM_BUNDLES=$bundle
+run $work/out
+SH
+  mark; in_job sbatch "$work/job.sh" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }; collect
+  check "the results are those of the bare run" python3 "$tools/compare.py" --size 8 "$work/bare" "$work/out"
+  ranks_made_nothing 8 "$venv" "$bundle"
+  equal "helpers that were started: the srun that mpiexec calls stages nothing" 4 "$(helpers)"
+  nodes_are_clean
+}
+
+# A rank without the trampoline hands itself over before it is much of a Python.
+by_ranks() { # RANKS COMMAND…
+  local ranks=$1 all; shift
+  mark; login "$tools/trace.sh" "$work/n0" "$@" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }; collect
+  check "the results are those of the bare run" python3 "$tools/compare.py" --size "$ranks" "$work/bare" "$work/out"
+  ! grep -q pyshm "$work/printed" || fail "something was printed: $(cat "$work/printed")"
+  all=$(ops '^"[^"]*/bin/python' "$venv" "$env_dir/base")
+  note "operations of $ranks ranks on the environment: $all"
+  [ "$all" -gt 0 ] && [ "$all" -le $((30 * ranks)) ] || fail "$all operations of $ranks ranks"
+  [ "$(opened "$bundle")" -le 4 ] || fail "the bundle was opened $(opened "$bundle") times by four nodes"
+  ! grep -q pyshm-bcast "$work"/t/* || fail "a step was started"
+  nodes_are_clean
+}
+test_srun_multi_prog_is_staged_by_the_ranks() {
+  mkdir "$work/bare" "$work/out"
+  local out; for out in bare out; do echo "* $venv/bin/python $scratch/tell.py $work/$out" >"$work/$out.conf"; done
+  login salloc -Q -N4 -n8 --ntasks-per-node=2 srun --mpi=pmi2 --multi-prog "$work/bare.conf" || fail "the bare job"
+  by_ranks 8 salloc -Q -N4 -n8 --ntasks-per-node=2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle" srun --mpi=pmi2 --multi-prog "$work/out.conf"
+}
+test_srun_outside_an_allocation_is_staged_by_the_ranks() {
+  mkdir "$work/bare" "$work/out"
+  local srun=(srun -N4 -n8 --ntasks-per-node=2 --mpi=pmi2 "$venv/bin/python" "$scratch/tell.py")
+  login "${srun[@]}" "$work/bare" || fail "the bare job"
+  by_ranks 8 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle" "${srun[@]}" "$work/out"
+}
+
+test_without_bundles_the_launcher_runs_as_it_was_called() {
+  local call='execve\("[^"]*/srun", \["srun", "-N2", "-n", "2", "a b", "--", "c"\]'
+  printf '#!/bin/sh\necho "$SLURM_STEP_ID $1 $2"\n' >"$work/a b"; chmod +x "$work/a b"
+  login salloc -Q -N4 env PATH="$work:$PATH" LD_PRELOAD="$shim" "$tools/trace.sh" "$work/trace" srun -N2 -n 2 "a b" -- c >"$work/said" 2>&1 || { cat "$work/said"; fail "srun failed"; }
+  equal "what the ranks say of their step and arguments" "0 -- c" "$(sort -u "$work/said")"
+  # The first is the user's, the second the one that pyshm-run has gone on as, in the same process.
+  equal "calls with the same words" 2 "$(grep -cE "$call.* = 0" "$work/trace")"
+  equal "processes that were it" 1 "$(grep -E "$call.* = 0" "$work/trace" | awk '{ print $1 }' | sort -u | wc -l)"
+}
+
+# like_bare NAME COMMAND…: output and exit status of a step, bare and preloaded.
+like_bare() {
+  local name=$1 bare preloaded; shift
+  bare=$(printf 'line\nmore\n' | login salloc -Q -N2 "$@" 2>&1; echo "status $?")
+  preloaded=$(printf 'line\nmore\n' | login salloc -Q -N2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle" "$@" 2>&1; echo "status $?")
+  # Numbers of jobs and steps, and times.
+  equal "$name" "$(sed 's/[0-9.:T-]\{3,\}/N/g; s/Step.*\.[0-9]*/STEP/' <<<"$bare" | sort)" "$(sed 's/[0-9.:T-]\{3,\}/N/g; s/Step.*\.[0-9]*/STEP/' <<<"$preloaded" | sort)"
+}
+test_exit_status_streams_and_messages_are_the_launchers() {
+  local python=$venv/bin/python
+  like_bare "an exit code" srun -N2 -n2 "$python" -c 'import sys; sys.exit(7)'
+  like_bare "standard input" srun -n1 "$python" -c 'import sys; print(sys.stdin.read().upper())'
+  like_bare "a rank that a signal ends" srun -n1 "$python" -c 'import os; os.kill(os.getpid(), 9)'
+  like_bare "a program that does not exist" srun -n1 no-such-program
+  like_bare "an option that does not exist" srun --no-such-option true
+  nodes_are_clean
+}
+
+cat >"$scratch/handler.py" <<'PY'
+import os, signal, sys, time
+got = []
+signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
+open(f"{sys.argv[1]}/ready.{os.environ['SLURM_PROCID']}", "w").close()
+until = time.monotonic() + 60
+while not os.path.exists(sys.argv[1] + "/stop") and time.monotonic() < until:
+    time.sleep(0.05)
+print(len(got), flush=True)
+PY
+test_a_signal_to_the_launcher_reaches_each_rank_once() {
+  cat >"$work/job.sh" <<SH
+#!/bin/bash
+srun -N2 -n2 $venv/bin/python $scratch/handler.py $work & launcher=\$!
+for i in \$(seq 600); do [ -e $work/ready.0 ] && [ -e $work/ready.1 ] && break; sleep 0.1; done
+kill -USR1 \$launcher
+sleep 1; touch $work/stop
+wait \$launcher
+SH
+  chmod +x "$work/job.sh"
+  local bare; bare=$(login salloc -Q -N2 "$work/job.sh" 2>/dev/null); rm "$work"/ready.* "$work/stop"
+  equal "signals that ranks of a bare job got" "1 1" "$(echo $bare)"
+  equal "signals that ranks got" "$bare" "$(login salloc -Q -N2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle" "$work/job.sh" 2>/dev/null)"
+  nodes_are_clean
+}
+
+test_a_stage_that_cannot_be_made_is_said_in_one_line() {
+  head -c 5000000 "$bundle" >"$work/half.tar.zst"
+  login salloc -Q -N2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$work/half.tar.zst" srun -N2 -n2 "$venv/bin/python" -c 'print("ran")' >"$work/out" 2>"$work/said" || { cat "$work/said"; fail "the job failed"; }
+  equal "ranks that ran" 2 "$(grep -c ran "$work/out")"
+  equal "lines of warning" 1 "$(grep -c 'pyshm-run: warning: .*half.tar.zst' "$work/said")"
+  equal "lines" 1 "$(wc -l <"$work/said")"
+  nodes_are_clean
+}
+
+run_tests
