@@ -8,6 +8,7 @@
 //!     used               its modification time says when the entry was last used
 //!     use-<host>-<pid>   someone reads the bundle now
 //!     lock               someone makes the bundle now, see [`lock`]
+//! <cache>/prefixes       what bundles stand for that are configured, see [`prefixes`]
 //! ```
 //!
 //! The cache usually lies on the shared file system, where `flock` cannot be trusted: files are published by rename,
@@ -16,6 +17,7 @@
 
 mod entry;
 mod lock;
+pub mod prefixes;
 mod prune;
 
 use std::os::unix::ffi::OsStrExt;

@@ -102,7 +102,7 @@ fn automatic(
 }
 
 /// Paths that the job will use: its programs, and what the environment's variables name.
-fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let mut add = |path: PathBuf| {
         let Ok(path) = std::path::absolute(path) else { return };
@@ -131,7 +131,7 @@ fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
             add(interpreter);
         }
     }
-    for name in ["PATH", "PYTHONPATH"] {
+    for name in ["PATH", "PYTHONPATH", "PYTHONHOME"] {
         let value = std::env::var_os(name).unwrap_or_default();
         for path in std::env::split_paths(&value).filter(|p| !p.as_os_str().is_empty()) {
             add(path);
@@ -139,6 +139,8 @@ fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
     }
     for name in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
         if let Some(path) = std::env::var_os(name).filter(|v| !v.is_empty()) {
+            // Its interpreter is the base's, though nothing else may name that.
+            add(Path::new(&path).join("bin/python"));
             add(path.into());
         }
     }

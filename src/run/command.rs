@@ -16,6 +16,14 @@ use crate::python;
 /// # Errors
 /// [`Error::CommandNotFound`] or [`Error::NotExecutable`], with the exit codes of a shell.
 pub fn find(program: &OsStr) -> Result<PathBuf> {
+    find_in(program, &path_elements())
+}
+
+/// As [`find`], in other directories than those of `PATH`.
+///
+/// # Errors
+/// The same.
+pub fn find_in(program: &OsStr, directories: &[PathBuf]) -> Result<PathBuf> {
     let name = || program.to_string_lossy().into_owned();
     if program.as_bytes().contains(&b'/') {
         let path = PathBuf::from(program);
@@ -26,8 +34,8 @@ pub fn find(program: &OsStr) -> Result<PathBuf> {
         };
     }
     let mut refused = None;
-    let elements = if program.is_empty() { Vec::new() } else { path_elements() };
-    for dir in elements {
+    let directories = if program.is_empty() { &[] } else { directories };
+    for dir in directories {
         let path = dir.join(program);
         match executable(&path) {
             Ok(()) => return Ok(path),

@@ -126,7 +126,8 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     };
     if !request.stage {
         let id = chosen.id.to_string();
-        let (bundles, interests, fresh) = (chosen.bundles, chosen.interests, chosen.fresh);
+        let interests = chosen.interests.filter(|_| !request.decided);
+        let (bundles, fresh) = (chosen.bundles, chosen.fresh);
         Event::Prepared(Prepared { id, bundles, interests, fresh }).say();
         return Ok(chosen.uses);
     }

@@ -134,7 +134,7 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
         programs: plan.programs.iter().map(|at| cli.command[*at].clone()).collect(),
         check_programs: false,
         configured: cli.handed.is_some(),
-        decided: false,
+        decided: cli.handed.as_ref().is_some_and(|handed| handed.decided),
         ranks: plan.ranks.or(plan.promised).unwrap_or(1),
         stage: here,
         root: cli.root.clone(),

@@ -21,7 +21,7 @@ use pyshm_format::launch;
 use super::cli::{Cli, Handed};
 use super::launchers::{self, Family, Nodes, Plan, World};
 use super::signals::Inbox;
-use super::{command, finish, launched, local, marks};
+use super::{command, finish, launched, local, marks, needed, warn};
 use crate::bundle::{Named, NamedBundles};
 use crate::{exit_codes, settings};
 
@@ -100,30 +100,40 @@ pub fn launcher(words: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn decide(program: &Program) -> Decision {
-    let bundles = settings::bundles();
-    if bundles.is_empty() {
+    let configured = settings::bundles();
+    if configured.is_empty() {
         return Decision::Nothing;
     }
-    let Some(cli) = program.cli(bundles.clone(), false) else { return Decision::Nothing };
-    let family = Family::of(Path::new(&program.file));
-    let hangs = matches!(family, Ok(Family::Hydra));
-    let plan = family.and_then(|f| launchers::plan(&cli.command, f, &World::current()));
-    let plan = match plan {
-        Ok(Some(plan)) => plan,
-        Ok(None) => return Decision::Nothing,
-        Err(_) => return Decision::ByRanks(bundles),
+    let Some(mut cli) = program.cli(Vec::new(), true) else { return Decision::Nothing };
+    let Ok(family) = Family::of(Path::new(&program.file)) else {
+        return Decision::ByRanks(configured);
     };
-    let programs = || plan.programs.iter().map(|at| cli.command[*at].as_os_str());
-    if programs().any(is_ours) {
-        // `srun pyshm-run python`: the ranks do it themselves, with what the user names there.
-        return Decision::Nothing;
-    }
+    let plan = launchers::plan(&cli.command, family, &World::current());
+    let places = match &plan {
+        Ok(None) => return Decision::Nothing,
+        Ok(Some(plan)) => Some(plan.programs.clone()),
+        Err(_) => launchers::programs(&cli.command, family),
+    };
+    // Where its ranks' programs are not known, whatever is configured may be theirs.
+    let Some(places) = places else { return Decision::ByRanks(configured) };
+    let programs = || places.iter().map(|at| cli.command[*at].as_os_str());
+    // `srun pyshm-run python`: the ranks do it themselves, with what the user names there.
+    let needed = match programs().any(is_ours) {
+        true => return Decision::Nothing,
+        false => needed::of(&configured, &cli.command, &places),
+    };
+    let Ok(needed) = needed else { return Decision::Nothing };
     // One that is not here may be on the nodes; if not, it is for the launcher to say.
     let is_missing = programs().any(|p| command::find(p).is_err());
-    let no_helper = plan.nodes != Nodes::Here && launched::helper(&plan).is_err();
-    match is_missing || no_helper {
-        true => Decision::ByRanks(bundles),
-        false => Decision::Stage(Box::new(cli), Box::new(plan), hangs),
+    match plan {
+        Ok(Some(plan))
+            if !is_missing && (plan.nodes == Nodes::Here || launched::helper(&plan).is_ok()) =>
+        {
+            warn(&needed.missing);
+            cli.bundles = NamedBundles(needed.bundles);
+            Decision::Stage(Box::new(cli), Box::new(plan), family == Family::Hydra)
+        }
+        _ => Decision::ByRanks(needed.bundles),
     }
 }
 

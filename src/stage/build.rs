@@ -315,7 +315,7 @@ impl StageBuild {
             let path = dir.join(name);
             std::fs::write(&path, bytes).map_err(Error::write(&path))
         };
-        write(layout::INDEX, &index::build(&self.stack, &edited, &stage))?;
+        index::write(&dir.join(layout::INDEX), &index::build(&self.stack, &edited, &stage))?;
         write(layout::STATE, &state::header())?;
         let state = dir.join(layout::STATE);
         let file =

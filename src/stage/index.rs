@@ -5,7 +5,8 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use pyshm_format::build::{IndexBuilder, NewEntry, NewXattrs, XattrsId};
@@ -18,6 +19,7 @@ use super::tree::Edited;
 use crate::bundle::Stack;
 use crate::bundle::manifest::{EntryKind, EntryStat, Manifest, Mode};
 use crate::bundle::xattr::XattrSet;
+use crate::error::{Error, Result};
 
 /// The bytes of the index of `stack` for the stage whose final directory is `stage`.
 pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
@@ -78,6 +80,22 @@ pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
         }
     }
     builder.finish()
+}
+
+/// Writes an index. Where it has nothing the file has no pages either, as the room behind its head, which costs neither
+/// memory nor the processes that map it.
+pub(super) fn write(path: &Path, index: &[u8]) -> Result<()> {
+    const PART: usize = 1 << 16;
+    let write = || {
+        let file = File::create(path)?;
+        file.set_len(index.len() as u64)?;
+        for (number, part) in index.chunks(PART).enumerate() {
+            let len = part.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+            file.write_all_at(&part[..len], (number * PART) as u64)?;
+        }
+        Ok(())
+    };
+    write().map_err(Error::write(path))
 }
 
 /// Puts the sets of extended attributes of a manifest into the index, in their order.

@@ -8,7 +8,7 @@ shim=$top/target/pyshm/lib/libpyshm.so
 mkdir "$scratch/site"; echo 'answer = 42' >"$scratch/site/small.py"
 "$pyshm" bundle env "$scratch/site" -o "$scratch/small.tar.zst" -q || exit 1
 login() { timeout 100 "$VCLUSTER" exec n0 env PYTHONPATH="$scratch/site" "$@"; }
-preloaded=(env LD_PRELOAD="$shim" PYSHM_BUNDLES="$scratch/small.tar.zst")
+preloaded=(env LD_PRELOAD="$shim" PYSHM_BUNDLES="$scratch/small.tar.zst" PYSHM_CACHE="$scratch/cache")
 python=$venv/bin/python
 
 # What a rank has: the stage, by whom, and what the form is about.
@@ -87,6 +87,14 @@ test_a_wrapper_and_a_preloaded_launcher_stage_once() {
 test_a_launcher_that_a_rank_calls() {
   # The outer step has no program of Python's in it, but stages for what it calls.
   says "$(staged '- -' 0 1)" "${alloc[@]}" "${preloaded[@]}" srun -N1 -n1 bash -c "exec \"\$@\"" bash "$venv/bin/mpiexec" -launcher fork -n 2 "${look[@]}"; one_step
+}
+test_a_program_that_uses_no_python_is_left_alone() {
+  says "n1
+n1
+n2
+n2" "${alloc[@]}" "${preloaded[@]}" srun hostname; no_step
+  says "n1
+n2" "${preloaded[@]}" srun -N2 -n2 hostname; no_step
 }
 test_pyshm_disable_leaves_a_launcher_alone() {
   says "$(staged '- -' 0 1 2 3 | sed s/staged/bare/)" "${alloc[@]}" "${preloaded[@]}" PYSHM_DISABLE=1 srun "${look[@]}"; no_step

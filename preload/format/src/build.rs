@@ -13,6 +13,10 @@ use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
 use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 
+/// What the kernel maps of a file at once, where it has its pages (`fault_around_bytes`). Each process looks at the head
+/// alone when it starts, and pages behind it that are not there cost it nothing: mapping and unmapping fifteen took 4 µs.
+const MAPPED_TOGETHER: usize = 1 << 16;
+
 /// One path to put into an index.
 #[derive(Debug, Clone, Copy)]
 pub struct NewEntry<'a> {
@@ -166,7 +170,7 @@ impl IndexBuilder {
         let roots = [&self.fs, &self.orig].map(|root| string(&mut self.head, &[root]));
         let strings_in_head = HEADER_BYTES + self.prefixes.len() * PREFIX_BYTES;
         let head_len = strings_in_head + self.head.len();
-        let buckets_at = head_len.next_multiple_of(BUCKET_BYTES);
+        let buckets_at = head_len.next_multiple_of(MAPPED_TOGETHER);
         let buckets = self.buckets();
         let entries_at = buckets_at + buckets.len() * BUCKET_BYTES;
         let strings_at = entries_at + self.entries.len() * ENTRY_BYTES;

@@ -10,7 +10,7 @@
 //! 80    "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each
 //! 96    zero
 //! 120   check u64 of the whole head but these eight bytes
-//! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head
+//! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Behind it nothing, up to a multiple of 64 KiB
 //! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
 //!            free); the search goes from `hash & (buckets - 1)` to the next bucket while there is no free slot
 //! entries    ENTRY_BYTES each, see Record
@@ -33,7 +33,7 @@ use crate::{FormatError, hash_path, u16_at, u32_at, u64_at};
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 /// The layout's version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Size of the header.
 pub const HEADER_BYTES: usize = 128;
 /// Where the header's check stands.

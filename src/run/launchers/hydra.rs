@@ -87,6 +87,12 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
     Ok(Parts { programs, nodes, ranks, step })
 }
 
+/// Where PROGRAM stands in each context.
+pub(super) fn programs(command: &[OsString]) -> Result<Vec<usize>, String> {
+    let contexts = parse_contexts(command, TABLE, Dashes::Any)?;
+    Ok(contexts.iter().filter_map(|c| c.program).collect())
+}
+
 fn nodes(parsed: &Parsed, ranks: Option<usize>, world: &World) -> Result<Nodes, String> {
     // Both change which of the hosts get ranks: all of them are staged then.
     let ranks = if parsed.has("rankmap") || parsed.has("order-nodes") { None } else { ranks };

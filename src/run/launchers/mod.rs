@@ -193,6 +193,17 @@ pub fn plan(command: &[OsString], family: Family, world: &World) -> Result<Optio
     Ok((!plan.programs.is_empty()).then_some(plan))
 }
 
+/// The places of PROGRAM in a command whose options are known, though it may not be possible to stage for it.
+#[must_use]
+pub fn programs(command: &[OsString], family: Family) -> Option<Vec<usize>> {
+    let programs = match family {
+        Family::Hydra => hydra::programs(command),
+        Family::OpenMpi => openmpi::programs(command),
+        Family::Slurm => slurm::programs(command),
+    };
+    programs.ok().filter(|programs| !programs.is_empty())
+}
+
 fn named_words(command: &[OsString], program: &OsStr) -> Result<Vec<usize>> {
     let found: Vec<usize> = (1..command.len()).filter(|i| command[*i] == program).collect();
     match found.is_empty() {

@@ -132,6 +132,12 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
     Ok(Parts { programs, nodes, ranks, step })
 }
 
+/// Where PROGRAM stands in each context.
+pub(super) fn programs(command: &[OsString]) -> Result<Vec<usize>, String> {
+    let contexts = parse_contexts(command, TABLE, Dashes::Any)?;
+    Ok(contexts.iter().filter_map(|c| c.program).collect())
+}
+
 fn is_transport(given: &Given) -> bool {
     let value = given.values.first().map(|v| v.as_bytes()).unwrap_or_default();
     given.name == "x" && TRANSPORT.iter().any(|t| value.starts_with(t.as_bytes()))

@@ -136,6 +136,11 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
     Ok(Parts { programs, nodes: Nodes::Allocated(Some(count)), ranks, step })
 }
 
+/// Where PROGRAM stands.
+pub(super) fn programs(command: &[OsString]) -> Result<Vec<usize>, String> {
+    Ok(parse(command, TABLE, Dashes::Getopt)?.program.into_iter().collect())
+}
+
 /// `MpiDefault` of `slurm.conf`; `None` where scontrol does not say it.
 pub(super) fn mpi_default() -> Option<String> {
     let asked = Command::new("scontrol").args(["show", "config"]).stdin(Stdio::null()).output();

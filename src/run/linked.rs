@@ -1,0 +1,94 @@
+//! What the dynamic loader will look for when a program starts.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use object::Endianness;
+use object::elf::{self, FileHeader64};
+use object::read::elf::{Dyn, FileHeader, ProgramHeader};
+use object::read::{ReadCache, ReadRef};
+
+/// What an ELF file names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Linked {
+    /// The elements of its `RPATH` or `RUNPATH`, with its own directory in `$ORIGIN`'s place.
+    pub search: Vec<PathBuf>,
+    /// The libraries that it needs itself.
+    pub libraries: Vec<OsString>,
+}
+
+/// What `program` names; `None` where it is no ELF file or cannot be read. A static one names nothing.
+#[must_use]
+pub fn linked(program: &Path) -> Option<Linked> {
+    let file = File::open(program).ok()?;
+    let cache = ReadCache::new(&file);
+    (cache.read_bytes_at(0, 4).ok()? == elf::ELFMAG)
+        .then(|| dynamic(&cache, program).unwrap_or_default())
+}
+
+fn dynamic<'a, R: ReadRef<'a>>(data: R, program: &Path) -> Option<Linked> {
+    let header = FileHeader64::<Endianness>::parse(data).ok()?;
+    let endian = header.endian().ok()?;
+    let segments = header.program_headers(endian, data).ok()?;
+    let entries = segments.iter().find_map(|s| s.dynamic(endian, data).ok().flatten())?;
+    let value = |tag| entries.iter().find(|e| e.d_tag(endian) == tag).map(|e| e.d_val(endian));
+    let table = value(elf::DT_STRTAB)?;
+    let load = segments.iter().find(|s| {
+        let (from, length) = (s.p_vaddr(endian), s.p_filesz(endian));
+        s.p_type(endian) == elf::PT_LOAD && table >= from && table - from < length
+    })?;
+    let strings = table - load.p_vaddr(endian) + load.p_offset(endian);
+    let end = data.len().ok()?;
+    let text = |name: u64| data.read_bytes_at_until(strings.checked_add(name)?..end, 0).ok();
+    let origin = std::fs::canonicalize(program).ok()?.parent()?.to_path_buf();
+    // Where both are there, the loader ignores DT_RPATH.
+    let search = value(elf::DT_RUNPATH).or_else(|| value(elf::DT_RPATH)).and_then(text);
+    let elements = search.unwrap_or_default().split(|b| *b == b':');
+    let needed = entries.iter().filter(|e| e.d_tag(endian) == elf::DT_NEEDED);
+    Some(Linked {
+        search: elements.filter_map(|e| element(e, &origin)).collect(),
+        libraries: needed
+            .filter_map(|e| Some(OsStr::from_bytes(text(e.d_val(endian))?).to_os_string()))
+            .collect(),
+    })
+}
+
+/// A directory of a search path; `None` for one that is relative or that depends on the machine.
+fn element(text: &[u8], origin: &Path) -> Option<PathBuf> {
+    let path = Path::new(OsStr::from_bytes(text));
+    let mut parts = path.components();
+    match parts.next()?.as_os_str().as_bytes() {
+        b"$ORIGIN" | b"${ORIGIN}" => Some(origin.join(parts)),
+        _ => path.is_absolute().then(|| path.to_path_buf()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_says_what_it_loads_and_a_script_nothing() {
+        let own = linked(&std::env::current_exe().unwrap()).unwrap();
+        assert!(own.libraries.iter().any(|name| name == "libc.so.6"), "{own:?}");
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("script");
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        assert_eq!(linked(&script), None);
+        // Cut off behind its magic: a program all the same, of which nothing is known.
+        std::fs::write(&script, elf::ELFMAG).unwrap();
+        assert_eq!(linked(&script), Some(Linked::default()));
+    }
+
+    #[test]
+    fn a_programs_own_directory_stands_for_origin() {
+        let origin = Path::new("/sw/bin");
+        assert_eq!(element(b"$ORIGIN/../lib", origin), Some("/sw/bin/../lib".into()));
+        assert_eq!(element(b"/env/lib", origin), Some("/env/lib".into()));
+        assert_eq!(element(b"lib", origin), None);
+        assert_eq!(element(b"", origin), None);
+    }
+}
