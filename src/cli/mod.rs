@@ -3,6 +3,8 @@
 
 mod bundle;
 mod cache;
+mod install;
+mod module;
 mod nodes;
 mod stage;
 mod status;
@@ -28,6 +30,8 @@ Examples:
   pyshm status                                         what is staged here
   pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job
   pyshm unstage --all                                  remove it
+  pyshm install --prefix /opt/pyshm                    install it, with manual pages and modulefiles
+  pyshm module lmod --name science -b science.tar.zst  a modulefile for an environment
 A job needs none of these: see 'pyshm-run --help'.
 
 Exit codes: 0 done, 2 wrong command line, 65 a bundle is damaged or refused, 66 an input is not there,
@@ -61,6 +65,12 @@ enum Command {
     /// List and prune the bundles that pyshm-run made by itself
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Install this pyshm into a directory
+    Install(install::Install),
+    /// Print a modulefile
+    Module(module::ModuleCommand),
+    /// Print completions for a shell
+    Completions(install::Completions),
 }
 
 /// Runs `pyshm` with the process's arguments.
@@ -88,6 +98,12 @@ fn run(command: Command) -> Result<()> {
         Command::Status(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Cache(command) => command.run(),
+        Command::Install(command) => command.run(),
+        Command::Module(command) => command.run(),
+        Command::Completions(command) => {
+            command.run();
+            Ok(())
+        }
         // It has exit codes of its own.
         Command::Verify(_) => Ok(()),
     }

@@ -19,6 +19,9 @@ packages=(
     strace zstd libarchive-tools rsync isal              # counting operations, peers to measure against
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
     nodejs                                          # a runtime that makes system calls by number
+    gcc-multilib                                    # programs of 32 bits
+    lua5.3 lua-filesystem lua-json lua-posix lua-term tcl8.6 less   # what Lmod and Tcl Environment Modules run on
+    man-db fish                                     # manual pages and completions
 )
 
 if [ "${1:-}" = --list ]; then

@@ -1,7 +1,17 @@
-//! Where the parts of this installation lie: beside the running program, or in `lib` and `libexec` beside its directory.
+//! The installation: where the parts of this one lie (beside the running program, or in `lib` and `libexec` beside its
+//! directory), and how another one is laid out ([`layout`]).
 #![forbid(unsafe_code)]
 
+pub mod layout;
+mod man;
+pub mod modulefile;
+mod preload;
+mod put;
+mod stub;
+
 use std::path::{Path, PathBuf};
+
+pub use man::completions;
 
 use crate::error::{Error, Result};
 
@@ -52,6 +62,7 @@ pub fn broadcaster(mpi: Mpi) -> Result<PathBuf> {
     }
 }
 
+/// A file of this installation, by its name.
 fn part(name: &str) -> Result<PathBuf> {
     let exe =
         std::env::current_exe().map_err(Error::system("find the running program's own file"))?;

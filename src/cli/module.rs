@@ -1,0 +1,89 @@
+//! `pyshm module`.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+use crate::install::layout;
+use crate::install::modulefile::{GENERAL, Module, System};
+
+const AFTER_HELP: &str = "\
+Without --bundle it is the general module: its programs are found, and every program that is started gets the library, by \
+LD_PRELOAD, beside what stands there. 'pyshm install' has put it into share/modulefiles already.
+
+With --bundle it is the module of an environment: it adds to PYSHM_BUNDLES, and is loaded beside the general one. Of several \
+such modules the bundles of the one that is loaded later win.
+
+Examples:
+  pyshm module lmod > /apps/modules/pyshm/1.0.lua
+  pyshm module tcl --config /etc/pyshm.toml > /apps/modules/pyshm/1.0
+  pyshm module lmod --name science --module-version 2026 --bundle /apps/science.tar.zst \\
+      > /apps/modules/science/2026.lua";
+
+/// `pyshm module`
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct ModuleCommand {
+    /// The module system
+    system: System,
+    /// What the module is called
+    #[arg(long, value_name = "NAME", default_value = GENERAL)]
+    name: String,
+    /// Its version, for 'module whatis' (for the general module pyshm's)
+    #[arg(long = "module-version", visible_alias = "version", value_name = "VERSION")]
+    version: Option<String>,
+    /// What 'module whatis' says of it
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// A bundle of the environment that the module is for; may be given several times, and later ones win
+    #[arg(long = "bundle", short, value_name = "FILE")]
+    bundles: Vec<PathBuf>,
+    /// The configuration file that counts while the module is loaded (PYSHM_CONFIG)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The installation, as jobs are to call it (this program's own)
+    #[arg(long, value_name = "DIR", conflicts_with = "bundles")]
+    prefix: Option<PathBuf>,
+}
+
+impl ModuleCommand {
+    pub(super) fn run(self) -> Result<()> {
+        let system = self.system;
+        print_line!("{}", self.module()?.text(system)?.trim_end());
+        Ok(())
+    }
+
+    fn module(self) -> Result<Module> {
+        let bundles = self.bundles.iter().map(|path| named(path)).collect::<Result<Vec<_>>>()?;
+        let config = self.config.as_deref().map(named).transpose()?;
+        let module = if bundles.is_empty() {
+            let prefix = self.prefix.map_or_else(layout::own_prefix, Ok)?;
+            Module { name: self.name, config, ..layout::general(&prefix) }
+        } else if self.name == GENERAL {
+            let text = format!(
+                "the module of an environment needs a name of its own: --name, other than {GENERAL}"
+            );
+            return Err(Error::Usage(text));
+        } else {
+            let description = format!("The Python environment {}, for pyshm", self.name);
+            Module { name: self.name, description, config, bundles, ..Module::default() }
+        };
+        Ok(Module {
+            version: self.version.or(module.version),
+            description: self.description.unwrap_or(module.description),
+            ..module
+        })
+    }
+}
+
+/// A file that the module names, from / on. It may be made later, but that is said.
+fn named(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path)
+        .map_err(|e| Error::Usage(format!("'{}' is no file's name: {e}", path.display())))?;
+    if let Err(e) = std::fs::metadata(&path) {
+        warn_line!("pyshm: warning: the module names {}: {e}", path.display());
+    }
+    Ok(path)
+}

@@ -1,0 +1,105 @@
+//! Manual pages and completions, made from the commands themselves.
+#![forbid(unsafe_code)]
+
+use clap::Command;
+use clap::builder::Resettable;
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+
+use crate::error::{Error, Result};
+
+/// The shells that completions are installed for, and where they look for those of `NAME`, below the prefix.
+pub(super) fn completion_file(shell: Shell, name: &str) -> Option<String> {
+    match shell {
+        Shell::Bash => Some(format!("share/bash-completion/completions/{name}")),
+        Shell::Zsh => Some(format!("share/zsh/site-functions/_{name}")),
+        Shell::Fish => Some(format!("share/fish/vendor_completions.d/{name}.fish")),
+        _ => None,
+    }
+}
+
+/// The completions of a command.
+#[must_use]
+pub fn completions(mut command: Command, shell: Shell) -> Vec<u8> {
+    let name = command.get_name().to_string();
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut text);
+    text
+}
+
+/// A page for a command and for each of its subcommands, by file name.
+///
+/// # Errors
+/// None that a command of ours has: its text cannot be written.
+pub(super) fn pages(mut command: Command) -> Result<Vec<(String, Vec<u8>)>> {
+    // What subcommands are called in full.
+    command.build();
+    let mut pages = Vec::new();
+    add_pages(&command, &mut pages)?;
+    Ok(pages)
+}
+
+fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    let visible = |sub: &&Command| !sub.is_hide_set() && sub.get_name() != "help";
+    for sub in command.get_subcommands().filter(visible) {
+        add_pages(sub, pages)?;
+    }
+    let more = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    // As one unsorted section of filled text examples could not be read.
+    let page = Man::new(command.clone().after_help(Resettable::Reset));
+    let page = page.source(concat!("pyshm ", env!("CARGO_PKG_VERSION"))).manual("pyshm");
+    let mut text = Vec::new();
+    let rendered = page.render(&mut text).and_then(|()| sections(&more).to_writer(&mut text));
+    rendered.map_err(Error::system("make a manual page"))?;
+    pages.push((page.get_filename(), text));
+    Ok(())
+}
+
+/// What stands behind a command's help, in sections. A paragraph that begins with one of their names opens it, and lines that
+/// are indented stay as they are.
+fn sections(text: &str) -> Roff {
+    let names = [
+        ("Examples:", "EXAMPLES"),
+        ("Environment:", "ENVIRONMENT"),
+        ("Exit codes:", "EXIT STATUS"),
+        ("Exit status:", "EXIT STATUS"),
+    ];
+    let mut roff = Roff::new();
+    for (at, paragraph) in text.split("\n\n").filter(|text| !text.trim().is_empty()).enumerate() {
+        let named = names
+            .iter()
+            .find_map(|(name, title)| paragraph.strip_prefix(name).map(|rest| (*title, rest)));
+        let (title, body) = named.unwrap_or(("NOTES", paragraph));
+        match named.is_some() || at == 0 {
+            true => roff.control("SH", [title]),
+            false => roff.control("PP", []),
+        };
+        for line in body.lines().filter(|line| !line.is_empty()) {
+            match line.starts_with(' ') && named.is_some_and(|(title, _)| title != "EXIT STATUS") {
+                true => roff.control("nf", []).text([roman(line)]).control("fi", []),
+                false => roff.text([roman(line.trim_start())]),
+            };
+        }
+    }
+    roff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_visible_command_gets_a_page_and_examples_stay_in_their_lines() {
+        let sub = Command::new("sub")
+            .after_help("Prose.\n\nExamples:\n  a  b\n  c\n\nExit status: 0 done");
+        let command = Command::new("top").subcommands([sub, Command::new("secret").hide(true)]);
+        let pages = pages(command).unwrap();
+        let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["top-sub.1", "top.1"]);
+        let page = String::from_utf8(pages[0].1.clone()).unwrap();
+        let after = &page[page.find(".SH NOTES").unwrap()..];
+        let wanted = ".SH NOTES\nProse.\n.SH EXAMPLES\n.nf\n  a  b\n.fi\n.nf\n  c\n.fi\n.SH \"EXIT STATUS\"\n0 done\n";
+        assert_eq!(after, wanted);
+    }
+}
