@@ -67,13 +67,11 @@ fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
     let mut buffer = [0u8; MAX];
     for _ in 0..=LINKS {
         let (dir, _) = at_last_slash(library.get(..len)?)?;
-        let mut above = dir;
-        for _ in 0..2 {
-            let Some((up, _)) = at_last_slash(above) else { break };
-            if join(&mut buffer, &[up, b"/", launch::RUN.as_bytes(), b"\0"]).is_some() {
+        // The kernel goes up: a link's text may have done so too, and then the last word of the name is `..`.
+        for up in [&b"/../"[..], b"/../../"] {
+            if join(&mut buffer, &[dir, up, launch::RUN.as_bytes(), b"\0"]).is_some() {
                 attempt(buffer.as_ptr().cast());
             }
-            above = up;
         }
         // SAFETY: `library` has a NUL at `len`.
         let n = unsafe { sys::readlinkat(AT_FDCWD, library.as_ptr().cast(), &mut buffer) }.ok()?;
