@@ -26,6 +26,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use crate::bundle::NamedBundles;
 use crate::error::{Error, Result};
 use crate::run::events::{Event, Ready};
+use crate::run::signals::FOR_THE_COMMAND;
 use crate::run::{cleanup, job};
 use crate::settings;
 use crate::stage::timeline::{self, Times};
@@ -86,7 +87,12 @@ pub fn main() -> ExitCode {
             Err(error) => error.exit_code().into(),
         };
     }
-    if let Err(error) = cleanup::on_signals(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM]) {
+    // An application may handle Ctrl-C's signal too, and go on: what ends this process is SIGTERM, and its parent's end.
+    let handled = cleanup::on_signals(&[SIGTERM]).and_then(|()| {
+        cleanup::leave_to_the_command(&[SIGHUP, SIGINT, SIGQUIT])?;
+        cleanup::leave_to_the_command(&FOR_THE_COMMAND)
+    });
+    if let Err(error) = handled {
         warn_line!("pyshm-bcast: {error}");
         return error.exit_code().into();
     }

@@ -4,13 +4,15 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::time::Instant;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 use super::deserted::Deserted;
 use super::signals::{ENDING, Inbox, Message};
 use super::step::LOOK;
+use super::witness::{Undecided, Witness};
 use crate::error::{Error, Result};
 
 /// How the command ended.
@@ -49,8 +51,8 @@ impl Ended {
     }
 }
 
-/// Runs `command` to its end. Signals that a process sends to this one are forwarded; those of the terminal reach
-/// the command by themselves, as it is in the same process group. A `launcher` that a signal was to end, and that does
+/// Runs `command` to its end. Signals that a process sends to this one alone are forwarded; those of the terminal, and
+/// what all of a step or of a process group is sent, reach the command by themselves. A `launcher` that a signal was to end, and that does
 /// not notice that its processes have ended, is ended by force: else nothing would be cleaned up.
 ///
 /// # Errors
@@ -60,26 +62,36 @@ pub fn run(command: &mut Command, launcher: bool, inbox: &Inbox) -> Result<Ended
         return Ok(Ended::Signal(signal));
     }
     let name = command.get_program().to_string_lossy().into_owned();
+    let witness = Witness::start(inbox);
     let mut child = command.spawn().map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => Error::CommandNotFound(name),
         _ => Error::NotExecutable { command: name, cause },
     })?;
-    let (mut ending, mut deserted) = (None, Deserted::default());
+    let (mut ending, mut deserted, mut undecided) =
+        (None, Deserted::default(), Undecided::default());
     loop {
         if let Some(status) = child.try_wait().map_err(Error::system("wait for the command"))? {
             return Ok(status.into());
         }
         // A lost SIGCHLD would otherwise be waited for without end.
-        match inbox.next(LOOK) {
+        let wait = undecided.wait(Instant::now(), LOOK);
+        let message = inbox.next(wait);
+        let now = Instant::now();
+        if let Some(signal) = undecided.take_mine(now) {
+            send(&child, signal);
+        }
+        match message {
             Some(Message::Signal(signal, sent)) => {
                 ending = ending.or_else(|| ENDING.contains(&signal).then_some(signal));
-                let pid = Pid::from_raw(child.id() as i32);
-                if let (true, Some(pid), Some(signal)) = (sent, pid, Signal::from_named_raw(signal))
-                {
-                    let _ = kill_process(pid, signal);
+                match &witness {
+                    _ if !sent => {}
+                    Some(_) => undecided.came(signal, now),
+                    None => send(&child, signal),
                 }
             }
+            Some(Message::Witnessed(signal)) => undecided.witnessed(signal, now),
             Some(_) => {}
+            None if wait < LOOK => {}
             None => {
                 if let (true, Some(signal)) = (launcher, ending)
                     && deserted.look(child.id())
@@ -90,5 +102,13 @@ pub fn run(command: &mut Command, launcher: bool, inbox: &Inbox) -> Result<Ended
                 }
             }
         }
+    }
+}
+
+fn send(child: &Child, signal: i32) {
+    if let (Some(pid), Some(signal)) =
+        (Pid::from_raw(child.id() as i32), Signal::from_named_raw(signal))
+    {
+        let _ = kill_process(pid, signal);
     }
 }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::hold::{Hold, Released};
@@ -136,6 +136,19 @@ pub fn on_signals(signals: &[i32]) -> Result<()> {
             signal_hook::low_level::exit(128 + signal);
         }
     });
+    Ok(())
+}
+
+/// Lets `signals` do nothing. Resource managers send every process of a job what they mean for the application, and what
+/// it makes of that is not known here: by default most end a process.
+///
+/// # Errors
+/// As [`on_signals`].
+pub fn leave_to_the_command(signals: &[i32]) -> Result<()> {
+    for signal in signals {
+        signal_hook::flag::register(*signal, Arc::default())
+            .map_err(Error::system("handle signals"))?;
+    }
     Ok(())
 }
 

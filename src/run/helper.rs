@@ -11,11 +11,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::events::{Event, Prepared, Ready};
 use super::hold::Hold;
 use super::needed::Unneeded;
+use super::signals::{ENDING, FOR_THE_COMMAND};
 use super::{bundles, cleanup, command, job};
 use crate::bundle::Named;
 use crate::error::{Error, Result};
@@ -93,7 +93,9 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
         warn_line!("pyshm-run: {ARGUMENT} is for pyshm-run's own use");
         return crate::exit_codes::USAGE.into();
     };
-    if let Err(error) = cleanup::on_signals(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM]) {
+    let handled =
+        cleanup::on_signals(&ENDING).and_then(|()| cleanup::leave_to_the_command(&FOR_THE_COMMAND));
+    if let Err(error) = handled {
         Event::failed(&error).say();
         return error.exit_code().into();
     }

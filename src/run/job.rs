@@ -132,9 +132,11 @@ pub fn sweep(place: &Place) {
             continue;
         }
         let record = Locked { file, path: path.clone() }.read();
-        let stage = record.and_then(|r| r.stage).and_then(|id| StageId::parse(&id).ok());
+        let stage = record.as_ref().and_then(|r| StageId::parse(r.stage.as_ref()?).ok());
         let in_use = match stage {
             Some(id) => place.stage_dir(&id).exists(),
+            // The one that led was killed before it could write anything.
+            None if record.is_none() => false,
             // Ranks without a stage hold nothing: a record of theirs is left for a day.
             None => entry
                 .metadata()

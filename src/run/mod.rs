@@ -29,6 +29,7 @@ pub mod ranks;
 pub mod signals;
 pub mod step;
 pub mod summary;
+pub mod witness;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         Some(first) if first == helper::ARGUMENT => {
             return helper::main(arguments.next().as_deref());
         }
+        Some(first) if first == witness::ARGUMENT => return witness::main(),
         Some(first) if first == launch::AS_LAUNCHER => return preloaded::launcher(arguments),
         Some(first) if first == launch::AS_RANK => return preloaded::rank(arguments),
         _ => {}

@@ -17,13 +17,18 @@ use crate::error::{Error, Result};
 /// Signals that end what is done before the command runs.
 pub const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 /// Signals that are forwarded to the command.
-const FORWARDED: [i32; 8] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU];
+pub const FORWARDED: [i32; 8] =
+    [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU];
+/// Those of them that mean the command and nothing of ours, though all processes of a job are sent them.
+pub const FOR_THE_COMMAND: [i32; 4] = [SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU];
 
 /// What arrived.
 #[derive(Debug)]
 pub enum Message {
     /// A signal, and whether a process sent it to this one; a terminal's go to the command as well.
     Signal(i32, bool),
+    /// A signal that the process beside the command was sent.
+    Witnessed(i32),
     /// A child ended or changed.
     Child,
     /// A line of the step with this number.

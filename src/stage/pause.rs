@@ -1,7 +1,7 @@
 //! For tests only: stops this process at a chosen moment of staging, so that a test can kill it just there.
 //!
 //! `PYSHM_TEST_PAUSE=PHASE:COUNT:NODE:FILE`: the COUNT-th time that a process on NODE comes to PHASE (`read`,
-//! `broadcast`, `decode`, `write`, `adopt`, `publish`) it writes its number to FILE and sleeps for a minute. Without the variable
+//! `broadcast`, `decode`, `write`, `adopt`, `publish`) it writes its number to FILE and sleeps for five minutes. Without the variable
 //! this is one look at a word.
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,7 @@ pub fn at(phase: &str) {
     // Below 0 it goes round, and would come back after four thousand million times.
     if pause.left.fetch_sub(1, Ordering::Relaxed) == 1 {
         let _ = std::fs::write(&pause.file, std::process::id().to_string());
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_secs(300));
     }
 }
 

@@ -9,6 +9,9 @@ STATE=$VCLUSTER_DIR/state
 # The ordinary user. Exists in the nodes' own copies of /etc/passwd, group and shadow, never on the host.
 CLUSTER_USER=pyuser
 CLUSTER_UID=12345
+# Another one, for jobs beside the first one's; without a home and ssh.
+OTHER_USER=pyother
+OTHER_UID=12346
 USER_HOME=$STATE/home/$CLUSTER_USER
 
 NODE_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

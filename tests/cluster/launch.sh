@@ -9,7 +9,8 @@
 #       PYTHON                    the interpreter to run, of the environment that fits the flavor's MPI
 #       LOGIN=(vcluster exec…)    how to run a command on n0 as that user
 #
-# Flavors: hydra (MPICH wheel), ompi (mpirun of Open MPI 4.1), srun-pmi2 (MPICH), srun-pmix (Open MPI).
+# Flavors: hydra (MPICH wheel), ompi (mpirun of Open MPI 4.1), srun-pmi2 (MPICH), srun-pmix (Open MPI), and, where
+# make-env.sh --open-mpi-5 was run, ompi5 (mpirun of Open MPI 5).
 # The environment is that of tests/env/make-env.sh in $TEST_ENV, default target/test-env.
 #
 #   "${LOGIN[@]}" env "${LAUNCH_ENV[@]}" "${ALLOC[@]}" pyshm-run "${LAUNCH[@]}" pyshm-run "$PYTHON" app.py OUT
@@ -45,6 +46,14 @@ launch_words() {
             LAUNCH+=(--hostfile "$STATE/hosts.ompi" --map-by "ppr:$per_node:node" --bind-to none -n "$ranks")
             FORWARD=-x
             PYTHON=$TEST_ENV/venv-ompi/bin/python ;;
+        ompi5)
+            LAUNCH_ENV=(OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_pml=ob1 OMPI_MCA_btl=tcp,sm,self
+                OMPI_MCA_btl_tcp_if_include=eth0 PRTE_MCA_prte_if_include=eth0 PMIX_MCA_psec=native)
+            LAUNCH=("$TEST_ENV/venv-ompi5/bin/mpirun")
+            [ "$who" = user ] || LAUNCH+=(--allow-run-as-root --prtemca plm_ssh_agent "$_launch_dir/fake-ssh")
+            LAUNCH+=(--hostfile "$STATE/hosts.ompi" --map-by "ppr:$per_node:node" --bind-to none -n "$ranks")
+            FORWARD=-x
+            PYTHON=$TEST_ENV/venv-ompi5/bin/python ;;
         srun-pmi2 | srun-pmix)
             ALLOC=(salloc -Q -N "$nodes" -n "$ranks" --ntasks-per-node="$per_node")
             LAUNCH=(srun --mpi="${flavor#srun-}" -N "$nodes" -n "$ranks" --ntasks-per-node="$per_node")

@@ -1,10 +1,11 @@
 #!/bin/bash
-# make-env.sh DIR [--large] [--larger]: makes the Python environments of the tests below DIR (e.g. target/test-env).
+# make-env.sh DIR [--open-mpi-5] [--large] [--larger]: makes the Python environments of the tests below DIR (e.g. target/test-env).
 #
 #   DIR/base       the interpreter's own prefix, copied so that an ordinary user can read it; absent where the
 #                  interpreter is the system's (/usr), which is never bundled
 #   DIR/venv       a venv of it: numpy, scipy, mpi4py and MPICH with mpicc and mpiexec
 #   DIR/venv-ompi  the same without MPICH: mpi4py then takes the system's Open MPI
+#   DIR/venv-ompi5 --open-mpi-5: mpi4py and Open MPI 5 with mpicc and mpirun
 #   DIR/prefix     --large: one hand-built prefix of some 600 MB for staging benchmarks (as PREFIX/bin/python,
 #                  no venv; where the interpreter is the system's, a venv with copied binaries)
 #   DIR/larger     --larger: the same with more in it, some 1.1 GB
@@ -14,13 +15,15 @@
 # RUNPATHs that a prefix has which was built in place.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
-usage() { echo "usage: make-env.sh DIR [--large] [--larger]" >&2; exit 2; }
+usage() { echo "usage: make-env.sh DIR [--open-mpi-5] [--large] [--larger]" >&2; exit 2; }
 
+ompi5=
 large=
 larger=
 dir=
 for word in "$@"; do
     case $word in
+        --open-mpi-5) ompi5=1 ;;
         --large) large=1 ;;
         --larger) larger=1 ;;
         -*) usage ;;
@@ -116,6 +119,14 @@ if ! fresh venv-ompi "$stamp"; then
     say "venv-ompi"
     make_venv venv-ompi "${need[@]}"
     echo "$stamp" >"$dir/venv-ompi.stamp"
+fi
+if [ -n "$ompi5" ]; then
+    stamp=$(stamp_of "$here/requirements-ompi5.txt")
+    if ! fresh venv-ompi5 "$stamp"; then
+        say "venv-ompi5"
+        make_venv venv-ompi5 "$here/requirements-ompi5.txt"
+        echo "$stamp" >"$dir/venv-ompi5.stamp"
+    fi
 fi
 
 # make_prefix NAME requirements…: one prefix with an interpreter of its own.
