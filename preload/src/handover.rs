@@ -67,9 +67,7 @@ fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
     let mut buffer = [0u8; MAX];
     for _ in 0..=LINKS {
         let (dir, _) = at_last_slash(library.get(..len)?)?;
-        // One and two directories up. The kernel goes there: a link's text may itself end in `..`.
-        for up in [4, 7] {
-            let up = b"/../../".get(..up)?;
+        for up in [&b"/../"[..], b"/../../"] {
             if join(&mut buffer, &[dir, up, launch::RUN.as_bytes(), b"\0"]).is_some() {
                 attempt(buffer.as_ptr().cast());
             }

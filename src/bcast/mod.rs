@@ -58,7 +58,7 @@ pub struct Cli {
     #[arg(long)]
     keep: bool,
     /// Bytes that are broadcast at once
-    #[arg(long, value_name = "SIZE", default_value = settings::CHUNK, value_parser = settings::parse_chunk)]
+    #[arg(long, value_name = "SIZE", default_value = settings::table::CHUNK.default, value_parser = settings::value::chunk)]
     chunk: usize,
     /// Say what each node was busy with
     #[arg(long)]

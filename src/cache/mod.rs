@@ -33,24 +33,18 @@ use crate::{progress, settings};
 use entry::Entry;
 use lock::Lock;
 
-/// The default of `PYSHM_CACHE_MAX`, in bytes.
-const DEFAULT_CAP: u64 = 20_000_000_000;
 /// How often a prefix that changes while it is packed is packed again.
 const ATTEMPTS: u32 = 3;
 
-/// The cache's directory: `PYSHM_CACHE`, else `$XDG_CACHE_HOME/pyshm`, else `~/.cache/pyshm`.
+/// The cache's directory: what the settings say, else `$XDG_CACHE_HOME/pyshm`, else `~/.cache/pyshm`.
 ///
 /// # Errors
 /// [`Error::Usage`] when none of these variables is set to an absolute path.
 pub fn directory() -> Result<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let found = variable("PYSHM_CACHE")
+    let variable = |name: &str| settings::variable(name).map(PathBuf::from);
+    let found = settings::cache()
         .or_else(|| variable("XDG_CACHE_HOME").map(|d| d.join("pyshm")))
         .or_else(|| variable("HOME").map(|d| d.join(".cache/pyshm")));
-    if let Some(named) = variable("PYSHM_CACHE").filter(|d| !d.is_absolute()) {
-        let text = format!("PYSHM_CACHE is '{}', which is no absolute path", named.display());
-        return Err(Error::Usage(text));
-    }
     let missing = || {
         Error::Usage(
             "failed to find the cache's directory: set PYSHM_CACHE or HOME to an absolute path"
@@ -60,12 +54,10 @@ pub fn directory() -> Result<PathBuf> {
     found.filter(|d| d.is_absolute()).ok_or_else(missing)
 }
 
-/// The cap on the cache's size, from `PYSHM_CACHE_MAX`.
-///
-/// # Errors
-/// As [`settings::size`].
-pub fn cap() -> Result<u64> {
-    Ok(settings::size("PYSHM_CACHE_MAX")?.unwrap_or(DEFAULT_CAP))
+/// The cap on the cache's size in bytes.
+#[must_use]
+pub fn cap() -> u64 {
+    settings::size(&settings::table::CACHE_MAX).unwrap_or(u64::MAX)
 }
 
 /// A bundle in the cache.
@@ -108,7 +100,7 @@ pub fn ensure(prefix: &Path, quiet: bool, say: &dyn Fn(&str)) -> Result<Cached> 
     let manifest = make(&entry, prefix, quiet)?;
     let using = entry.using()?;
     drop(lock);
-    let options = PruneOptions { cap: Some(cap()?), ..PruneOptions::default() };
+    let options = PruneOptions { cap: Some(cap()), ..PruneOptions::default() };
     // A cache that cannot be pruned is no reason to fail.
     let _ = prune(&cache, &options);
     Ok(Cached { bundle: entry.bundle(), manifest, made: true, using })

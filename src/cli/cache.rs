@@ -59,7 +59,7 @@ impl CacheCommand {
             }
             Self::Prune(options) => {
                 let capped = !options.all && options.older_than.is_none();
-                let cap = if capped { Some(cache::cap()?) } else { None };
+                let cap = if capped { Some(cache::cap()) } else { None };
                 let options_of =
                     PruneOptions { all: options.all, older_than_days: options.older_than, cap };
                 let removed = cache::prune(&directory, &options_of)?;

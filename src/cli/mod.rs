@@ -3,6 +3,7 @@
 
 mod bundle;
 mod cache;
+mod config;
 mod doctor;
 mod install;
 mod module;
@@ -34,6 +35,7 @@ Examples:
   pyshm doctor                                         what keeps it from working here?
   pyshm install --prefix /opt/pyshm                    install it, with manual pages and modulefiles
   pyshm module lmod --name science -b science.tar.zst  a modulefile for an environment
+  pyshm config                                         the settings that count here
 A job needs none of these: see 'pyshm-run --help'.
 
 Exit codes: 0 done, 2 wrong command line, 65 a bundle is damaged or refused, 66 an input is not there,
@@ -64,6 +66,8 @@ enum Command {
     Status(status::Status),
     /// Remove what crashed or killed jobs left on this node
     Gc(stage::Gc),
+    /// Show the settings that count and where each comes from, or check them
+    Config(config::Config),
     /// List and prune the bundles that pyshm-run made by itself
     #[command(subcommand)]
     Cache(cache::CacheCommand),
@@ -81,18 +85,34 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // They have exit codes of their own.
     match &command {
         Command::Verify(verify) => return verify.main(),
         Command::Doctor(doctor) => return doctor.main(),
         _ => {}
     }
-    match settings::check().and_then(|()| run(command)) {
+    let checked = match settings::check() {
+        // An epilog cleans up whatever stands in a file.
+        Err(error) if command.goes_on() => {
+            warn_line!("pyshm: warning: {error}; the default counts instead");
+            Ok(())
+        }
+        // It checks what it is told to.
+        Err(_) if matches!(command, Command::Config(_)) => Ok(()),
+        checked => checked,
+    };
+    match checked.and_then(|()| run(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             warn_line!("pyshm: {error}");
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+impl Command {
+    /// Whether it is of use where settings are wrong.
+    fn goes_on(&self) -> bool {
+        matches!(self, Self::Inspect(_) | Self::Unstage(_) | Self::Status(_) | Self::Gc(_))
     }
 }
 
@@ -111,6 +131,8 @@ fn run(command: Command) -> Result<()> {
             command.run();
             Ok(())
         }
+        Command::Config(command) => command.run(),
+        // They have exit codes of their own.
         Command::Verify(_) | Command::Doctor(_) => Ok(()),
     }
 }

@@ -51,7 +51,7 @@ impl StageCommand {
         let options = BuildOptions {
             threads: self.threads,
             keep: true,
-            reserve: settings::reserve()?,
+            reserve: settings::reserve(),
             ..BuildOptions::default()
         };
         let staged = stage_here(&place, &id, bundles, options).inspect_err(|_| place.tidy())?;

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::needed::{self, Unneeded};
 use super::{command, pays};
 use crate::bundle::Named;
 use crate::cache::{self, Use};
@@ -24,6 +25,8 @@ pub struct Chosen {
     pub fresh: bool,
     /// Keeps bundles of the cache while they are read.
     pub uses: Vec<Use>,
+    /// What people should know of the bundles.
+    pub warnings: Vec<String>,
 }
 
 /// Chooses; `Err(reason)` inside when there is nothing to stage, which is no failure.
@@ -44,6 +47,25 @@ pub fn choose(
     }
 }
 
+/// Of the bundles that are configured those that `command` uses, whose programs are at the places `programs`.
+///
+/// # Errors
+/// A bundle that has gone meanwhile.
+pub fn configured(
+    named: &[Named],
+    command: &[OsString],
+    programs: &[usize],
+) -> Result<Result<Chosen, Unneeded>> {
+    let needed = match needed::of(named, command, programs) {
+        Ok(needed) => needed,
+        Err(why) => return Ok(Err(why)),
+    };
+    let id = stage_id(&needed.bundles, &needed.interests)?;
+    let (bundles, interests) = (needed.bundles, Some(needed.interests));
+    let (uses, warnings) = (Vec::new(), needed.missing);
+    Ok(Ok(Chosen { id, bundles, interests, fresh: false, uses, warnings }))
+}
+
 fn explicit(named: &[Named], programs: &[PathBuf]) -> Result<Chosen> {
     let path = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
     let absolute = |named: &Named| -> Result<Named> {
@@ -53,7 +75,8 @@ fn explicit(named: &[Named], programs: &[PathBuf]) -> Result<Chosen> {
     let bundles = named.iter().map(absolute).collect::<Result<Vec<_>>>()?;
     let interests = interests(programs);
     let id = stage_id(&bundles, &interests)?;
-    Ok(Chosen { id, bundles, interests: Some(interests), fresh: false, uses: Vec::new() })
+    let (uses, warnings) = (Vec::new(), Vec::new());
+    Ok(Chosen { id, bundles, interests: Some(interests), fresh: false, uses, warnings })
 }
 
 /// Of several bundles only some may be staged, so that what they are staged for is part of the name.
@@ -94,11 +117,11 @@ fn automatic(
         bundles.push(Named::file(&cached.bundle));
         uses.push(cached.using);
     }
-    if let Some(why) = pays::decline(unpacked, pays::serial_read()?, ranks) {
+    if let Some(why) = pays::decline(unpacked, pays::serial_read(), ranks) {
         return Ok(Err(why));
     }
     let id = StageId::of_bundles(&bundles)?;
-    Ok(Ok(Chosen { id, bundles, interests: None, fresh: true, uses }))
+    Ok(Ok(Chosen { id, bundles, interests: None, fresh: true, uses, warnings: Vec::new() }))
 }
 
 /// Paths that the job will use: its programs, and what the environment's variables name.

@@ -10,6 +10,7 @@ use std::process::Command;
 use clap::{Parser, ValueEnum};
 
 use crate::bundle::NamedBundles;
+use crate::settings::{self, table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,7 +30,10 @@ below its prefix; a layer only what it says.
 COMMAND's first word decides: a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) gets one \
 staging process on each of its nodes, and then starts its ranks from there; anything else is staged on this node.
 
-Without -b the program's interpreter is asked for its prefixes (never /, /usr and the like), and each is bundled once \
+Without -b the bundles of PYSHM_BUNDLES count, else those of the file of settings, as far as the command uses what they \
+cover. For a system's program, as hostname, \
+none is staged though an environment is active; a shell, an interpreter and a script use it, and so does what names \
+something of it. Where none covers what is used, the program's interpreter is asked for its prefixes (never /, /usr and the like), and each is bundled once \
 into a cache and made anew when it has changed. Such a bundle is not staged where that cannot pay: when it is larger \
 than 64 times what all ranks read at their start (PYSHM_SERIAL_READ, 64 MiB, for each rank); -v says so.
 
@@ -40,6 +44,10 @@ and with --no-fallback, where staging failed:
   71 the system refused something; 73 no space or no permission; 75 try again.
 
 Environment:
+  PYSHM_CONFIG                   a file of settings; else etc/pyshm.toml of the installation, else /etc/pyshm.toml
+                                 ('pyshm config' shows what counts)
+  PYSHM_BUNDLES                  bundles, with colons between them, for commands without -b, and for launchers
+                                 that have libpyshm.so in LD_PRELOAD
   PYSHM_CACHE, PYSHM_CACHE_MAX   the cache of bundles (~/.cache/pyshm) and its size (20GB)
   PYSHM_ROOT                     the default of --root
   PYSHM_RESERVE                  what stays free in the nodes' memory for MPI and the application (a 16th of the root's
@@ -59,16 +67,20 @@ pub struct Cli {
     pub bundles: NamedBundles,
 
     /// Directory in the nodes' memory where stages lie
-    #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
+    #[arg(long, value_name = "DIR", default_value_os_t = settings::root())]
     pub root: PathBuf,
 
     /// How ranks come to use the stage: by the shim, by environment variables only, or not at all
-    #[arg(long, value_name = "HOW", default_value = "shim")]
+    #[arg(long, value_name = "HOW", default_value = settings::reroute())]
     pub reroute: Reroute,
 
     /// Leave the stage on the nodes for later jobs ('pyshm unstage' removes it)
-    #[arg(long)]
-    pub keep: bool,
+    #[arg(long, overrides_with = "no_keep")]
+    keep: bool,
+
+    /// Remove the stage when the job ends (the default)
+    #[arg(long, overrides_with = "keep")]
+    no_keep: bool,
 
     /// Run from the shared file system after one warning when staging fails (the default)
     #[arg(long, overrides_with = "no_fallback")]
@@ -87,11 +99,11 @@ pub struct Cli {
     no_summary: bool,
 
     /// Threads that unpack on each node; 0 takes what the process may use
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = settings::threads())]
     pub threads: usize,
 
     /// Bytes that are broadcast at once, as 8MiB; each node's memory takes eight times as much
-    #[arg(long, value_name = "SIZE", default_value = crate::settings::CHUNK, value_parser = crate::settings::parse_chunk)]
+    #[arg(long, value_name = "SIZE", default_value = settings::chunk(), value_parser = settings::value::chunk)]
     pub chunk: usize,
 
     /// Say what each node was busy with while it staged, and when
@@ -140,13 +152,21 @@ impl Cli {
     /// Whether COMMAND runs from the shared file system when staging fails.
     #[must_use]
     pub fn falls_back(&self) -> bool {
-        !self.no_fallback
+        self.fallback || !self.no_fallback && settings::flag(&table::FALLBACK).unwrap_or(true)
+    }
+
+    /// Whether the stage stays.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.keep || !self.no_keep && settings::flag(&table::KEEP).unwrap_or(false)
     }
 
     /// Whether to say at the end what was staged.
     #[must_use]
     pub fn sums_up(&self) -> bool {
-        !self.no_summary && (self.summary || std::io::stderr().is_terminal())
+        let unsaid =
+            || settings::flag(&table::SUMMARY).unwrap_or_else(|| std::io::stderr().is_terminal());
+        self.summary || !self.no_summary && unsaid()
     }
 
     /// The command of `words`, which begin with COMMAND's first one, under that one's own name.
@@ -180,7 +200,7 @@ mod tests {
     fn options_behind_the_command_are_its_own() {
         let cli = parse(&["pyshm-run", "-b", "x", "mpiexec", "-n", "4", "python", "-v", "--keep"]);
         assert_eq!(cli.command, ["mpiexec", "-n", "4", "python", "-v", "--keep"]);
-        assert!(!cli.keep && !cli.verbose);
+        assert!(!cli.keeps() && !cli.verbose);
         let cli = parse(&["pyshm-run", "--", "prog", "--", "-b"]);
         assert_eq!(cli.command, ["prog", "--", "-b"]);
     }

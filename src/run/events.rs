@@ -57,6 +57,9 @@ pub struct Prepared {
     /// They were compared with their prefixes just now.
     #[serde(default)]
     pub fresh: bool,
+    /// What people should know of the bundles.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// What was staged.

@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use super::events::{Event, Prepared, Ready};
 use super::hold::Hold;
+use super::needed::Unneeded;
 use super::{bundles, cleanup, command, job};
 use crate::bundle::Named;
 use crate::error::{Error, Result};
@@ -35,12 +36,21 @@ pub struct Request {
     pub programs: Vec<OsString>,
     /// Answer with an error when one cannot be started.
     pub check_programs: bool,
-    /// The bundles are configured for whatever runs: where they cover nothing of this, that is no mistake.
+    /// The bundles are configured for whatever runs: of them those are staged that the command uses.
     #[serde(default)]
     pub configured: bool,
-    /// All of them are to be staged, whatever is started.
+    /// The command, by which that is decided, and the places of the programs in it.
+    #[serde(default)]
+    pub command: Vec<OsString>,
+    /// Likewise.
+    #[serde(default)]
+    pub places: Vec<usize>,
+    /// All bundles are to be staged, whatever is started.
     #[serde(default)]
     pub decided: bool,
+    /// Nobody has asked for anything else: no bundle is made.
+    #[serde(default)]
+    pub only_configured: bool,
     /// Number of ranks, for the rule whether staging pays.
     pub ranks: usize,
     /// Stage on this node; otherwise only say what to stage.
@@ -114,7 +124,16 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
             warn_line!("pyshm-run: {text}");
         }
     };
-    let chosen = bundles::choose(&request.bundles, &request.programs, request.ranks, &say)?;
+    let choose = |named| bundles::choose(named, &request.programs, request.ranks, &say);
+    let chosen = match request.configured {
+        false => choose(&request.bundles)?,
+        true => match bundles::configured(&request.bundles, &request.command, &request.places)? {
+            Ok(chosen) => Ok(chosen),
+            // An environment of the user's own, of which the configuration knows nothing.
+            Err(Unneeded::NotCovered(_)) if !request.only_configured => choose(&[])?,
+            Err(why) => Err(why.to_string()),
+        },
+    };
     let chosen = match chosen {
         Ok(chosen) => chosen,
         Err(reason) => {
@@ -125,8 +144,8 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     if !request.stage {
         let id = chosen.id.to_string();
         let interests = chosen.interests.filter(|_| !request.decided);
-        let (bundles, fresh) = (chosen.bundles, chosen.fresh);
-        Event::Prepared(Prepared { id, bundles, interests, fresh }).say();
+        let (bundles, fresh, warnings) = (chosen.bundles, chosen.fresh, chosen.warnings);
+        Event::Prepared(Prepared { id, bundles, interests, fresh, warnings }).say();
         return Ok(chosen.uses);
     }
     let place = Place::open(&request.root)?;
@@ -136,7 +155,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
         interests: chosen.interests.filter(|_| !request.decided),
         keep: request.keep,
         fresh: chosen.fresh,
-        reserve: settings::reserve()?,
+        reserve: settings::reserve(),
         ..BuildOptions::default()
     };
     let Some(staged) = stage_here(&place, &chosen.id, &chosen.bundles, options)? else {
@@ -164,7 +183,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
         adopted_from: staged.adopted_from.clone(),
         changed: staged.changed,
         failures: Vec::new(),
-        warnings: staged.warnings.clone(),
+        warnings: [chosen.warnings, staged.warnings.clone()].concat(),
         timeline: if request.timeline { vec![Times::now()] } else { Vec::new() },
     };
     // Its own lease would say for ever that the stage is in use.

@@ -127,26 +127,31 @@ pub fn is_overridden(world: &World) -> bool {
 fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
     settings::check()?;
     let here = plan.nodes == Nodes::Here;
-    // Before anything is made: without it the work would be for nothing.
-    let helper = if here { None } else { Some(helper(plan)?) };
+    let (bundles, configured) = super::bundles_of(cli);
+    // Before anything is made: without it the work would be for nothing. What is configured for all commands may not
+    // concern this one.
+    let found = if here || configured { None } else { Some(helper(plan)?) };
     let request = Request {
-        bundles: cli.bundles.0.clone(),
+        bundles,
+        configured,
+        command: cli.command.clone(),
+        places: plan.programs.clone(),
         programs: plan.programs.iter().map(|at| cli.command[*at].clone()).collect(),
         check_programs: false,
-        configured: cli.handed.is_some(),
+        only_configured: cli.handed.is_some(),
         decided: cli.handed.as_ref().is_some_and(|handed| handed.decided),
         ranks: plan.ranks.or(plan.promised).unwrap_or(1),
         stage: here,
         root: cli.root.clone(),
         threads: cli.threads,
         timeline: cli.timeline,
-        keep: cli.keep,
+        keep: cli.keeps(),
         verbose: cli.verbose,
     };
-    let Some(helper) = helper else {
+    if here {
         let staged = local::stage_by_helper(cli, &request, inbox)?;
         return Ok(staged.map(|(hold, ready)| Staged::Here(hold, ready)));
-    };
+    }
     // It keeps the cache's bundles from being pruned until they are read.
     let mut preparing = Step::help(request.command()?, inbox)?;
     let prepared = match preparing.wait(inbox, None)? {
@@ -157,7 +162,8 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
         }
         _ => return Err(unexpected()),
     };
-    let staged = broadcast(cli, plan, &helper, &prepared, inbox);
+    let found = found.map_or_else(|| helper(plan), Ok);
+    let staged = found.and_then(|helper| broadcast(cli, plan, &helper, &prepared, inbox));
     preparing.finish(inbox);
     staged
 }
@@ -187,14 +193,14 @@ fn broadcast(
     command.args(["--id", &prepared.id, "--threads", &cli.threads.to_string()]);
     command.args(["--chunk", &cli.chunk.to_string()]);
     // By name: not every launcher hands variables on.
-    if let Some(reserve) = settings::reserve()? {
+    if let Some(reserve) = settings::reserve() {
         command.args(["--reserve", &reserve.to_string()]);
     }
     if let Some(nodes) = plan.promised {
         command.args(["--nodes", &nodes.to_string()]);
     }
     for (option, given) in
-        [("--keep", cli.keep), ("--fresh", prepared.fresh), ("--timeline", cli.timeline)]
+        [("--keep", cli.keeps()), ("--fresh", prepared.fresh), ("--timeline", cli.timeline)]
     {
         if given {
             command.arg(option);
@@ -242,6 +248,7 @@ fn broadcast(
             "pyshm-run: warning: {without} of {nodes} nodes run from the shared file system ({first})"
         );
     }
+    super::warn(&prepared.warnings);
     super::warn(&ready.warnings);
     super::show_timeline(&ready);
     let (stage, staged, nodes) = (ready.stage.display(), ready.staged, ready.nodes);
@@ -251,7 +258,7 @@ fn broadcast(
 
 /// Waits for the stage; `None` when the bundles cover nothing that the job uses.
 fn until_ready(step: &mut Step, inbox: &Inbox) -> Result<Option<Ready>> {
-    let mut limit = Some(settings::wait()?);
+    let mut limit = Some(settings::wait());
     loop {
         match step.wait(inbox, limit)? {
             // MPI works: from here on it takes as long as it takes.

@@ -91,7 +91,7 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
     let place = Place::open(&cli.root).map_err(plain)?;
     let key = job::key(cli);
     // Nonsense in it is said by the one that leads.
-    let patience = settings::wait().unwrap_or(Duration::from_secs(300));
+    let patience = settings::wait();
     let locked = Locked::take(&place, &key, patience).map_err(plain)?.ok_or_else(|| {
         let seconds = patience.as_secs();
         plain(Error::TryAgain(format!(
@@ -103,7 +103,7 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
         record.as_ref().and_then(|r| r.stage.clone()).and_then(|id| StageId::parse(&id).ok());
     let mut hold = known
         .as_ref()
-        .and_then(|id| Hold::take(&place, &Stage::find(&place, id).ok()??, cli.keep).ok());
+        .and_then(|id| Hold::take(&place, &Stage::find(&place, id).ok()??, cli.keeps()).ok());
     if known.is_some() && hold.is_none() {
         // What the record names is gone.
         record = None;
@@ -151,18 +151,22 @@ fn is_final(error: &Error) -> bool {
 /// Has a helper stage; `None` when there is nothing to stage.
 fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
     settings::check()?;
+    let (bundles, configured) = super::bundles_of(cli);
     let request = Request {
-        bundles: cli.bundles.0.clone(),
+        bundles,
+        configured,
+        command: cli.command.clone(),
+        places: vec![0],
         programs: vec![cli.command[0].clone()],
         check_programs: true,
-        configured: cli.handed.is_some(),
+        only_configured: cli.handed.is_some(),
         decided: cli.handed.as_ref().is_some_and(|handed| handed.decided),
         ranks: ranks::local_size().unwrap_or(1),
         stage: true,
         root: cli.root.clone(),
         threads: cli.threads,
         timeline: cli.timeline,
-        keep: cli.keep,
+        keep: cli.keeps(),
         verbose: cli.verbose,
     };
     stage_by_helper(cli, &request, inbox)
@@ -183,7 +187,7 @@ pub(super) fn stage_by_helper(
             };
             let id = ready.stage.file_name().and_then(|n| n.to_str()).ok_or_else(gone)?;
             let stage = Stage::find(&place, &StageId::parse(id)?)?.ok_or_else(gone)?;
-            let hold = Hold::take(&place, &stage, cli.keep)?;
+            let hold = Hold::take(&place, &stage, cli.keeps())?;
             // Only now that the stage has another user may the helper let go of it.
             step.finish(inbox);
             super::warn(&ready.warnings);

@@ -1,7 +1,8 @@
 //! `pyshm-run`: stages what a command needs, runs it on top of that, and cleans up.
 //!
 //! COMMAND's first word decides how: [`launched`] for a launcher, [`local`] for anything else; never the variables of
-//! a rank, which a batch script has as well. Whatever goes wrong in staging, the command runs from the shared file
+//! a rank, which a batch script has as well. Programs that have the shim preloaded and hand themselves over come by
+//! [`preloaded`]. Whatever goes wrong in staging, the command runs from the shared file
 //! system after one line of warning, unless `--no-fallback` is given.
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,7 @@ pub mod child;
 pub mod cleanup;
 pub mod cli;
 pub mod command;
+pub mod cover;
 pub mod deserted;
 pub mod events;
 pub mod helper;
@@ -39,9 +41,10 @@ use child::Ended;
 use cli::{Cli, Reroute};
 use events::Ready;
 
+use crate::bundle::Named;
 use crate::error::{Error, Result};
-use crate::exit_codes;
 use crate::stage::timeline;
+use crate::{exit_codes, settings};
 
 /// `pyshm-run`.
 #[must_use]
@@ -86,6 +89,17 @@ fn run(cli: &Cli) -> Result<Ended> {
     } else {
         local::run(cli)
     }
+}
+
+/// The bundles of the command line, else those that are configured, and whether these are.
+fn bundles_of(cli: &Cli) -> (Vec<Named>, bool) {
+    if !cli.bundles.0.is_empty() {
+        let undecided = cli.handed.as_ref().is_some_and(|handed| !handed.decided);
+        return (cli.bundles.0.clone(), undecided);
+    }
+    let configured = settings::bundles();
+    let any = !configured.is_empty();
+    (configured, any)
 }
 
 /// The command with the stage's trampoline before each word of `programs`.

@@ -3,7 +3,7 @@
 //!
 //! A bundle is needed when the command *uses Python's environment* and the bundle covers something of it: the program,
 //! PATH, PYTHONPATH, PYTHONHOME, VIRTUAL_ENV or CONDA_PREFIX, an environment's base, or a path that the command names.
-//! What else lies over or under such a bundle comes along ([`stack::wanted`]).
+//! Which of several that do, and what comes along with them, is said in [`cover`].
 //!
 //! That an environment is active does not say that a command uses it. It does unless all of this holds:
 //!
@@ -19,14 +19,15 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::linked::linked;
-use super::{bundles, command};
+use super::{bundles, command, cover};
+use crate::bundle::Named;
 use crate::bundle::manifest::{PrefixRecord, covers};
-use crate::bundle::{Named, stack};
-use crate::cache::prefixes;
+use crate::cache::prefixes::{self, Stands};
 use crate::error::{Error, Result};
 use crate::python;
 
@@ -50,24 +51,40 @@ pub struct Needed {
     pub missing: Vec<String>,
 }
 
+/// Why no bundle is needed, which is no failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unneeded {
+    /// The command uses no environment at all.
+    NoEnvironment(String),
+    /// It may use one, but no bundle that is configured covers it.
+    NotCovered(String),
+}
+
+impl fmt::Display for Unneeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::NoEnvironment(why) | Self::NotCovered(why)) = self;
+        f.write_str(why)
+    }
+}
+
 /// Which of the bundles in `configured` the words of `command` need whose programs are at the places `programs`. A bundle
 /// that the cache knows is not opened, and nothing is said.
 ///
 /// # Errors
-/// Why none is: no failure.
+/// Why none is.
 pub fn of(
     configured: &[Named],
     command: &[OsString],
     programs: &[usize],
-) -> std::result::Result<Needed, String> {
+) -> Result<Needed, Unneeded> {
     let (mut bundles, mut known, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     let absolute = configured.iter().filter_map(|named| absolute(named).ok());
     let absolute: Vec<Named> = absolute.collect();
-    for (named, prefixes) in absolute.iter().zip(prefixes::of(&absolute)) {
-        match prefixes {
-            Ok(prefixes) => {
+    for (named, stands) in absolute.iter().zip(prefixes::of(&absolute)) {
+        match stands {
+            Ok(stands) => {
                 bundles.push(named.clone());
-                known.push(prefixes);
+                known.push(stands);
             }
             Err(error) => missing.push(format!("{error}; it is left out")),
         }
@@ -77,7 +94,7 @@ pub fn of(
         format!("{why}{missing}")
     };
     if bundles.is_empty() {
-        return Err(nothing("no bundle that is configured is there"));
+        return Err(Unneeded::NotCovered(nothing("no bundle that is configured is there")));
     }
     let (mut used, look) = (None::<Used>, Look::current(&known));
     for (i, at) in programs.iter().enumerate() {
@@ -89,15 +106,15 @@ pub fn of(
         }
     }
     let Some(used) = used else {
-        return Err(nothing("the command uses no environment that a configured bundle covers"));
+        return Err(Unneeded::NoEnvironment(nothing("the command uses no environment")));
     };
     let mut interests = bundles::interests(&used.programs);
     interests.extend(used.named);
-    let slices: Vec<&[PrefixRecord]> = known.iter().map(Vec::as_slice).collect();
-    let mut wanted = stack::wanted(&slices, &interests).into_iter();
-    bundles.retain(|_| wanted.next().unwrap_or_default());
+    let mut chosen = cover::chosen(&known, &interests).into_iter();
+    bundles.retain(|_| chosen.next().unwrap_or_default());
     if bundles.is_empty() {
-        return Err(nothing("no bundle that is configured covers anything that the command uses"));
+        let why = "no bundle that is configured covers what the command uses";
+        return Err(Unneeded::NotCovered(nothing(why)));
     }
     Ok(Needed { bundles, interests, missing })
 }
@@ -125,8 +142,8 @@ struct Used {
 
 /// What a look at a command needs to know.
 struct Look<'a> {
-    /// Of each bundle.
-    prefixes: &'a [Vec<PrefixRecord>],
+    /// What each bundle stands for.
+    bundles: &'a [Stands],
     /// `PATH`
     path: Vec<PathBuf>,
     /// `LD_LIBRARY_PATH`
@@ -136,10 +153,10 @@ struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn current(prefixes: &'a [Vec<PrefixRecord>]) -> Self {
+    fn current(bundles: &'a [Stands]) -> Self {
         let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         Self {
-            prefixes,
+            bundles,
             path: command::path_elements(),
             libraries: std::env::split_paths(&libraries).filter(|p| p.is_absolute()).collect(),
             here: std::env::current_dir().unwrap_or_default(),
@@ -187,12 +204,13 @@ impl<'a> Look<'a> {
     fn covers(&self, path: &Path) -> bool {
         let real = std::fs::canonicalize(path).ok();
         let paths: Vec<PathBuf> = [Some(path.to_path_buf()), real].into_iter().flatten().collect();
-        self.prefixes.iter().any(|prefixes| covers(prefixes, &paths))
+        self.bundles.iter().any(|bundle| covers(&bundle.prefixes, &paths))
     }
 
     /// A prefix with which a word has to do: it stands in it as text, or leads there from the working directory.
     fn named_by(&self, word: &OsStr) -> Option<PathBuf> {
-        let mut spellings = self.prefixes.iter().flatten().flat_map(PrefixRecord::spellings);
+        let prefixes = self.bundles.iter().flat_map(|bundle| &bundle.prefixes);
+        let mut spellings = prefixes.flat_map(PrefixRecord::spellings);
         if let Some(prefix) = spellings.find(|prefix| contains(word, prefix)) {
             return Some(prefix.to_path_buf());
         }
@@ -240,15 +258,16 @@ mod tests {
     use super::*;
     use crate::bundle::Mode;
 
-    fn record(path: &Path) -> Vec<PrefixRecord> {
+    fn stands(path: &Path) -> Stands {
         let path = ByteBuf::from(path.as_os_str().as_bytes());
-        vec![PrefixRecord { path, aliases: Vec::new(), mode: Mode::Snapshot }]
+        let prefix = PrefixRecord { path, aliases: Vec::new(), mode: Mode::Snapshot };
+        Stands { prefixes: vec![prefix], digest: [0; 32], over: None }
     }
 
     /// Two environments, one of them active, and what is on every system.
     struct Site {
         dir: tempfile::TempDir,
-        prefixes: Vec<Vec<PrefixRecord>>,
+        bundles: Vec<Stands>,
     }
 
     impl Site {
@@ -265,8 +284,8 @@ mod tests {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(top.join("work/job.sh"), mode).unwrap();
             std::os::unix::fs::symlink(top.join("env/bin/tool"), top.join("work/link")).unwrap();
-            let prefixes = ["env", "other"].map(|name| record(&top.join(name))).to_vec();
-            Self { dir, prefixes }
+            let bundles = ["env", "other"].map(|name| stands(&top.join(name))).to_vec();
+            Self { dir, bundles }
         }
 
         fn top(&self) -> PathBuf {
@@ -277,7 +296,7 @@ mod tests {
             let path = ["env/bin", "work"].map(|name| self.top().join(name)).to_vec();
             let path = path.into_iter().chain(["/usr/bin".into(), "/bin".into()]).collect();
             let here = self.top().join("work");
-            Look { prefixes: &self.prefixes, path, libraries: Vec::new(), here }
+            Look { bundles: &self.bundles, path, libraries: Vec::new(), here }
         }
 
         fn uses(&self, line: &str) -> bool {

@@ -5,12 +5,9 @@
 //! than all that the ranks will read is not worth it.
 #![forbid(unsafe_code)]
 
-use crate::error::Result;
 use crate::progress::bytes;
 use crate::settings;
 
-/// What one serial start reads: the default of `PYSHM_SERIAL_READ`.
-pub const SERIAL_READ: u64 = 64 << 20;
 /// A bundle may be so many times larger than what all ranks read.
 pub const FACTOR: u64 = 64;
 
@@ -29,12 +26,10 @@ pub fn decline(unpacked: u64, serial_read: u64, ranks: usize) -> Option<String> 
     })
 }
 
-/// `PYSHM_SERIAL_READ`, or its default.
-///
-/// # Errors
-/// [`crate::error::Error::Usage`] when it is no size.
-pub fn serial_read() -> Result<u64> {
-    Ok(settings::size("PYSHM_SERIAL_READ")?.unwrap_or(SERIAL_READ))
+/// What one rank reads at its start, in bytes, as the settings say.
+#[must_use]
+pub fn serial_read() -> u64 {
+    settings::size(&settings::table::SERIAL_READ).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -42,6 +37,7 @@ mod tests {
     use super::*;
 
     const GIB: u64 = 1 << 30;
+    const SERIAL_READ: u64 = 64 << 20;
 
     #[test]
     fn an_environment_of_usual_size_is_staged_even_for_one_rank() {

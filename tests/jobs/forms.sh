@@ -96,6 +96,17 @@ n2" "${alloc[@]}" "${preloaded[@]}" srun hostname; no_step
   says "n1
 n2" "${preloaded[@]}" srun -N2 -n2 hostname; no_step
 }
+test_the_installation_is_found_from_where_the_loader_finds_the_library() {
+  local place
+  cp -r "$top/target/pyshm" "$work/opt"; mkdir -p "$work/opt/lib/x86_64-linux-gnu" "$work/opt/lib/pyshm/lib/x86_64-linux-gnu"
+  ln -s ../libpyshm.so "$work/opt/lib/x86_64-linux-gnu/libpyshm.so"; ln -s ../../../libpyshm.so "$work/opt/lib/pyshm/lib/x86_64-linux-gnu/libpyshm.so"
+  for place in lib/libpyshm.so '$LIB/libpyshm.so' 'lib/pyshm/$LIB/libpyshm.so'; do
+    says "$(staged '- -' 0)" salloc -Q -N1 -n1 "${preloaded[@]}" LD_PRELOAD="$work/opt/$place" srun "${look[@]}"; one_step
+  done
+  # Without the rest of it a launcher is what it was.
+  rm "$work/opt/bin/pyshm-run"
+  says "$(staged '- -' 0 | sed s/staged/bare/)" salloc -Q -N1 -n1 "${preloaded[@]}" LD_PRELOAD="$work/opt/lib/libpyshm.so" srun "${look[@]}"; no_step
+}
 test_pyshm_disable_leaves_a_launcher_alone() {
   says "$(staged '- -' 0 1 2 3 | sed s/staged/bare/)" "${alloc[@]}" "${preloaded[@]}" PYSHM_DISABLE=1 srun "${look[@]}"; no_step
   ! grep -q '"[^"]*/pyshm-run"' "$work/trace" || fail "pyshm-run was started"

@@ -9,7 +9,10 @@ VCLUSTER_SLURMD_TRACE=$trace/slurmd "$VCLUSTER" slurm >/dev/null || exit 1
 shim=$top/target/pyshm/lib/libpyshm.so
 bundle=$(bundle_of venv "$venv") || exit 1
 bundle_ompi=$(bundle_of venv-ompi "$venv_ompi") || exit 1
+export PYSHM_CACHE=$scratch/cache
 login() { timeout 170 "$VCLUSTER" exec n0 "$@"; }
+# What a bundle stands for is looked up once for each bundle and user: not what is counted here.
+login salloc -Q -N1 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle:$bundle_ompi" srun true || exit 1
 
 # What a rank of any job can tell of itself, in OUT/<rank>.
 cat >"$scratch/tell.py" <<'PY'

@@ -1,0 +1,149 @@
+//! `pyshm config`: what counts, and who said it.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::print_json;
+use crate::bundle::Named;
+use crate::bundle::reader::Reader;
+use crate::error::{Error, Result};
+use crate::settings::table::{Setting, TABLE};
+use crate::settings::value::Form;
+use crate::settings::{self, File, Origin};
+
+const AFTER_HELP: &str = "\
+Examples:
+  pyshm config                                         what counts here, and where each value comes from
+  pyshm config --check                                 is it right, and are the bundles there?
+  pyshm config --check /etc/pyshm.toml                 the same of a file before it is put in use
+
+A file of settings is the one that PYSHM_CONFIG names, else etc/pyshm.toml of the installation, else /etc/pyshm.toml:
+
+  root = \"/dev/shm\"             # every key is shown by 'pyshm config'
+  keep = true
+  bundles = [\"/apps/science.tar.zst\", { path = \"/apps/tools.tar.gz\", prefix = \"/apps/tools\" }]
+
+  [launcher.srun]               # or hydra, openmpi: words for the step that stages
+  options = [\"--account=support\"]
+
+A variable counts before the file, the command line before both.
+
+Exit codes: 0 all is right, 2 a setting is wrong, 65 a bundle is refused, 66 the file or a bundle is not there";
+
+/// `pyshm config`
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Config {
+    /// Print nothing but what is wrong: with the settings and their bundles, or with FILE and those it names
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "json")]
+    check: Option<Option<PathBuf>>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Config {
+    pub(super) fn run(self) -> Result<()> {
+        match self.check {
+            Some(Some(path)) => check(File::read(&path)?.bundles.into_iter().map(|(b, _)| b)),
+            Some(None) => {
+                settings::check()?;
+                check(settings::bundles().into_iter())
+            }
+            None => {
+                settings::check()?;
+                if self.json {
+                    print_json(&all())
+                } else {
+                    print();
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+/// Whether all bundles can be read; says of each what is wrong.
+fn check(bundles: impl Iterator<Item = Named>) -> Result<()> {
+    let mut last = None;
+    for error in bundles.filter_map(|bundle| Reader::open(&bundle).err()) {
+        if let Some(earlier) = last.replace(error) {
+            warn_line!("pyshm: {earlier}");
+        }
+    }
+    last.map_or(Ok(()), Err::<(), Error>)
+}
+
+/// As it would stand in a file, with who said it.
+fn print() {
+    let file = settings::path();
+    let file = file.as_deref().map_or("none".into(), |p| p.display().to_string());
+    print_line!("# file: {file}");
+    for setting in &TABLE {
+        let (text, origin) = settings::shown(setting);
+        let text = text.to_string_lossy();
+        let line = match text.starts_with('(') {
+            true => format!("# {} = {text}", setting.key),
+            false => format!("{} = {}", setting.key, written(setting, &text)),
+        };
+        print_line!("{line:<44}  # {origin}");
+    }
+    let bundles = settings::bundles_said();
+    if bundles.is_empty() {
+        print_line!("{:<44}  # default", "bundles = []");
+    }
+    for (bundle, origin) in bundles {
+        let mut table = format!("path = {}", quoted(&bundle.path));
+        if let Some(prefix) = &bundle.prefix {
+            table += &format!(", prefix = {}", quoted(prefix));
+        }
+        table += if bundle.layer { ", layer = true" } else { "" };
+        let missing = if bundle.path.exists() { "" } else { ", it is not there" };
+        print_line!("{:<44}  # {origin}{missing}", format!("[[bundles]]  {table}"));
+    }
+    for (launcher, words, origin) in settings::all_step_options() {
+        print_line!("{:<44}  # {origin}", format!("launcher.{launcher}.options = {words:?}"));
+    }
+}
+
+fn quoted(path: &Path) -> String {
+    toml::Value::from(path.to_string_lossy().into_owned()).to_string()
+}
+
+fn written(setting: &Setting, text: &str) -> String {
+    match setting.form {
+        Form::Flag | Form::Number | Form::Seconds => text.into(),
+        _ => toml::Value::from(text).to_string(),
+    }
+}
+
+fn all() -> Value {
+    let from = |origin: &Origin| match origin {
+        Origin::Variable(name) => json!({ "variable": name }),
+        Origin::File(path, line) => json!({ "file": path, "line": line }),
+        Origin::Default => json!("default"),
+    };
+    let mut values = Map::new();
+    for setting in &TABLE {
+        let (text, origin) = settings::shown(setting);
+        let text = text.to_string_lossy();
+        let value = if text.starts_with('(') { Value::Null } else { json!(text) };
+        values.insert(setting.key.into(), json!({ "value": value, "from": from(&origin) }));
+    }
+    let bundle = |(named, origin): (Named, Origin)| {
+        json!({
+            "path": named.path, "prefix": named.prefix, "layer": named.layer, "from": from(&origin),
+            "there": named.path.exists(),
+        })
+    };
+    let bundles: Vec<_> = settings::bundles_said().into_iter().map(bundle).collect();
+    let options: Map<_, _> = settings::all_step_options()
+        .map(|(launcher, words, origin)| {
+            (launcher.to_string(), json!({ "options": words, "from": from(&origin) }))
+        })
+        .collect();
+    json!({ "file": settings::path(), "settings": values, "bundles": bundles, "launcher": options })
+}
