@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::nodes::{self, AllNodes};
 use super::print_json;
+use crate::bundle::NamedBundles;
 use crate::bundle::reader::Size;
-use crate::bundle::{Named, NamedBundles};
 use crate::doctor::{self, Finding, Level};
 use crate::error::{Error, Result};
 use crate::settings;
@@ -94,7 +94,10 @@ impl Doctor {
     fn of_all(&self) -> Result<bool> {
         let mut here = doctor::session::examine();
         here.extend(doctor::launchers::examine(self.launcher.first().map(OsString::as_os_str)));
-        let (of_bundles, size) = doctor::bundles::examine(&self.bundles()?);
+        // Those that are named, else those that are configured.
+        let configured = Some(self.bundles.0.clone()).filter(|named| !named.is_empty());
+        let (of_bundles, size) =
+            doctor::bundles::examine(&configured.unwrap_or_else(settings::bundles));
         here.extend(of_bundles);
         let (nodes, problem) = self.of_nodes(size);
         here.extend(problem);
@@ -107,16 +110,6 @@ impl Doctor {
             print_nodes(&nodes);
         }
         Ok(failed)
-    }
-
-    /// Those that are named, else those of the environment.
-    fn bundles(&self) -> Result<Vec<Named>> {
-        if !self.bundles.0.is_empty() {
-            return Ok(self.bundles.0.clone());
-        }
-        let value = settings::variable("PYSHM_BUNDLES").unwrap_or_default();
-        let named = std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty());
-        Ok(named.map(|path| Named::file(&path)).collect())
     }
 
     /// What the nodes say, and what kept some of them from it.

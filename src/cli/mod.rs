@@ -85,7 +85,6 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // They have exit codes of their own.
     match &command {
         Command::Verify(verify) => return verify.main(),
         Command::Doctor(doctor) => return doctor.main(),
@@ -133,6 +132,7 @@ fn run(command: Command) -> Result<()> {
             command.run();
             Ok(())
         }
+        // They have exit codes of their own.
         Command::Verify(_) | Command::Doctor(_) => Ok(()),
     }
 }

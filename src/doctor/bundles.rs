@@ -11,7 +11,7 @@ use crate::bundle::{Content, Named, Reader, Stack};
 pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
     if bundles.is_empty() {
         let cause = "none is named: pyshm-run makes one of the program's environment, and keeps it";
-        let advice = "name those of your environments with -b or PYSHM_BUNDLES";
+        let advice = "name those of your environments with -b, PYSHM_BUNDLES or in pyshm.toml";
         return (vec![Finding::note("bundles", cause, advice)], Size::default());
     }
     let (mut findings, mut size, mut stack) = (Vec::new(), Vec::new(), Stack::default());

@@ -39,7 +39,11 @@ fn installation() -> Finding {
 
 fn settings() -> Finding {
     match settings::check() {
-        Ok(()) => Finding::ok("settings", "all variables are understood"),
+        Ok(()) => {
+            let file = settings::path().map(|path| format!(", those of {} too", path.display()));
+            let cause = format!("all are understood{}", file.unwrap_or_default());
+            Finding::ok("settings", &cause)
+        }
         Err(error) => Finding::failure(
             "settings",
             &error.to_string(),

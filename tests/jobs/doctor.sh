@@ -55,12 +55,16 @@ test_a_wrong_session_is_found() {
   found failure installation "pyshm-exec is not installed"
   found warning pyshm-bcast-mpich libmpi.so.12
   found failure "test rank" "pyshm-exec is not installed"
+  printf 'root = "/dev/shm"\nkep = true\n' >"$work/pyshm.toml"
+  asked PYSHM_CONFIG="$work/pyshm.toml" && fail "nothing failed"; found failure settings "$work/pyshm.toml, line 2"
   "$pyshm" doctor --nonsense 2>/dev/null; equal "exit status of a wrong command line" 2 $?
 }
 test_a_wrong_bundle_is_found() {
   make_bundle
   asked PYSHM_BUNDLES="$work/b.tar.zst:/no/such.tar.zst" && fail "nothing failed"
   found ok "$work/b.tar.zst" "2 paths"; found failure /no/such.tar.zst "No such file"; found ok bundles "as they were packed"
+  echo "bundles = [\"$work/b.tar.zst\"]" >"$work/pyshm.toml"
+  asked PYSHM_CONFIG="$work/pyshm.toml" || fail "by a file"; found ok settings "$work/pyshm.toml"; found ok "$work/b.tar.zst" "2 paths"
   echo 2 >"$work/env/new"
   asked -b "$work/b.tar.zst" || fail "a changed prefix is no failure"; found warning bundles "$work/env is not as it was packed"
   # With a layer over it all is as it was packed.
