@@ -104,7 +104,7 @@ fn print() {
         let missing = if bundle.path.exists() { "" } else { ", it is not there" };
         print_line!("{:<44}  # {origin}{missing}", format!("[[bundles]]  {table}"));
     }
-    for (launcher, words, origin) in settings::all_step_options() {
+    for (launcher, words, origin) in settings::step_options() {
         print_line!("{:<44}  # {origin}", format!("launcher.{launcher}.options = {words:?}"));
     }
 }
@@ -140,7 +140,7 @@ fn all() -> Value {
         })
     };
     let bundles: Vec<_> = settings::bundles_said().into_iter().map(bundle).collect();
-    let options: Map<_, _> = settings::all_step_options()
+    let options: Map<_, _> = settings::step_options()
         .map(|(launcher, words, origin)| {
             (launcher.to_string(), json!({ "options": words, "from": from(&origin) }))
         })

@@ -81,14 +81,8 @@ impl File {
         self.values.get(setting.key).map(|(text, line)| (text.into(), *line))
     }
 
-    /// The options for a launcher, and their line.
-    #[must_use]
-    pub fn options(&self, launcher: &str) -> Option<(&[String], usize)> {
-        self.options.get(launcher).map(|(words, line)| (&words[..], *line))
-    }
-
-    /// All of these.
-    pub fn all_options(&self) -> impl Iterator<Item = (&'static str, &[String], usize)> {
+    /// The options of launchers' staging steps, each with its line.
+    pub fn options(&self) -> impl Iterator<Item = (&'static str, &[String], usize)> {
         self.options.iter().map(|(launcher, (words, line))| (*launcher, &words[..], *line))
     }
 }
@@ -265,7 +259,7 @@ mod tests {
         assert_eq!(file.value(&table::CHUNK), None);
         assert_eq!(file.bundles[0].0.prefix, Some("/a".into()));
         assert!(file.bundles[1].0.layer && file.bundles[1].1 == 9);
-        assert_eq!(file.options("srun").unwrap().0, ["-A", "x"]);
+        assert_eq!(file.options().next().unwrap().1, ["-A", "x"]);
         let file = parse("bundles = [\"/a\", { path = \"/b\" }]").unwrap();
         assert_eq!(file.bundles.len(), 2);
     }

@@ -165,18 +165,11 @@ pub fn bundles() -> Vec<Named> {
     bundles_said().into_iter().map(|(named, _)| named).collect()
 }
 
-/// Options that the staging step is started with, by the launcher's family.
-#[must_use]
-pub fn step_options(launcher: &str) -> Vec<OsString> {
-    let words = file().and_then(|file| file.options(launcher)).map(|(words, _)| words);
-    words.unwrap_or_default().iter().map(OsString::from).collect()
-}
-
-/// All launchers' options, and where they are said.
-pub fn all_step_options() -> impl Iterator<Item = (&'static str, &'static [String], Origin)> {
+/// Options that launchers' staging steps are started with, by their families, and where they are said.
+pub fn step_options() -> impl Iterator<Item = (&'static str, &'static [String], Origin)> {
     let shown = |file: &'static File| {
         let origin = |line| Origin::File(file.path.clone(), line);
-        file.all_options().map(move |(launcher, words, line)| (launcher, words, origin(line)))
+        file.options().map(move |(launcher, words, line)| (launcher, words, origin(line)))
     };
     file().into_iter().flat_map(shown)
 }

@@ -206,10 +206,12 @@ SH
 }
 
 test_a_stage_that_cannot_be_made_is_said_in_one_line() {
-  head -c 5000000 "$bundle" >"$work/half.tar.zst"
-  login salloc -Q -N2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$work/half.tar.zst" srun -N2 -n2 "$venv/bin/python" -c 'print("ran")' >"$work/out" 2>"$work/said" || { cat "$work/said"; fail "the job failed"; }
+  # Its manifest is right, by which it is known what it is for, and its data is not.
+  cp "$bundle" "$work/bad.tar.zst"; chmod u+w "$work/bad.tar.zst"
+  head -c 4096 /dev/zero | dd of="$work/bad.tar.zst" bs=4096 seek=$(($(stat -c %s "$bundle") / 4096 * 2 / 3)) conv=notrunc status=none || fail "dd"
+  login salloc -Q -N2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$work/bad.tar.zst" srun -N2 -n2 "$venv/bin/python" -c 'print("ran")' >"$work/out" 2>"$work/said" || { cat "$work/said"; fail "the job failed"; }
   equal "ranks that ran" 2 "$(grep -c ran "$work/out")"
-  equal "lines of warning" 1 "$(grep -c 'pyshm-run: warning: .*half.tar.zst' "$work/said")"
+  equal "lines of warning" 1 "$(grep -c 'pyshm-run: warning: .*bad.tar.zst' "$work/said")"
   equal "lines" 1 "$(wc -l <"$work/said")"
   nodes_are_clean
 }

@@ -31,6 +31,16 @@ pub fn is_launcher(word: &OsStr) -> bool {
 }
 
 impl Family {
+    /// Its name in the settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hydra => "hydra",
+            Self::OpenMpi => "openmpi",
+            Self::Slurm => "srun",
+        }
+    }
+
     /// Asks the launcher at `path` what it is.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub use family::{Family, is_launcher};
 
 use crate::error::{Error, Result};
 use crate::install::Mpi;
+use crate::settings;
 
 /// The nodes that get ranks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct World {
     here: String,
     /// Asks for Slurm's MpiDefault; only where nothing else says which MPI a step is for.
     mpi_default: Option<fn() -> Option<String>>,
+    /// What the settings add to the staging step of a launcher, by its family.
+    options: HashMap<&'static str, Vec<OsString>>,
 }
 
 impl World {
@@ -73,10 +76,13 @@ impl World {
     #[must_use]
     pub fn current() -> Self {
         let here = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let words = |words: &[String]| words.iter().map(OsString::from).collect();
+        let options = settings::step_options().map(|(name, said, _)| (name, words(said)));
         Self {
             variables: std::env::vars_os().collect(),
             here,
             mpi_default: Some(slurm::mpi_default),
+            options: options.collect(),
         }
     }
 
@@ -175,7 +181,8 @@ pub fn plan(command: &[OsString], family: Family, world: &World) -> Result<Optio
             Nodes::Allocated(count) => *count,
         };
         let mpi = family.mpi(&parts.step, world);
-        let Parts { programs, nodes, ranks, step } = parts;
+        let Parts { programs, nodes, ranks, mut step } = parts;
+        step.extend(world.options.get(family.name()).into_iter().flatten().cloned());
         let plan = Plan { programs, nodes, ranks, step, mpi, promised };
         return Ok((!plan.programs.is_empty()).then_some(plan));
     };
@@ -264,7 +271,7 @@ mod tests {
 
     pub(super) fn world(variables: &[(&str, &str)]) -> World {
         let variables = variables.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-        World { variables, here: "login".into(), mpi_default: None }
+        World { variables, here: "login".into(), ..World::default() }
     }
 
     pub(super) fn check(parts: &Parts) -> String {
@@ -302,6 +309,18 @@ mod tests {
         let w = world(&[("PYSHM_BCAST_LAUNCH", "mpiexec -n 4")]);
         let p = plan(&words("mpiexec -n 8 python a"), Family::Hydra, &w).unwrap().unwrap();
         assert_eq!((p.programs, p.ranks), (vec![3], Some(8)));
+    }
+
+    #[test]
+    fn the_settings_add_words_to_the_step_of_their_launcher() {
+        let mut w = world(&[]);
+        w.options.insert("hydra", os(["-iface", "ib0"]).to_vec());
+        let command = words("mpiexec -hosts n1,n2 -n 8 python a");
+        let p = plan(&command, Family::Hydra, &w).unwrap().unwrap();
+        assert!(p.step.ends_with(&os(["-iface", "ib0"])), "{:?}", p.step);
+        w.options = [("srun", os(["-A", "x"]).to_vec())].into();
+        let p = plan(&command, Family::Hydra, &w).unwrap().unwrap();
+        assert!(!p.step.contains(&"-A".into()));
     }
 
     #[test]
