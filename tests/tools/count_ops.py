@@ -106,7 +106,7 @@ class Counter:
         return None
 
     def _names(self, call, process):
-        """Yields (absolute name or None, by descriptor) for each path argument."""
+        """Yields (absolute name, by descriptor) for each path argument that names a file."""
         arguments = call.arguments
         for place in CALLS[call.name]:
             base = process.cwd[0]
@@ -122,7 +122,7 @@ class Counter:
             name, truncated = stracelog.string(arguments[place[-1]])
             self.truncated += truncated
             if name is None:                # NULL: a call on the descriptor itself (utimensat), or a bad pointer
-                if place[0] == AT and arguments[place[-1]] == "NULL":
+                if place[0] == AT and arguments[place[-1]] == "NULL" and base:
                     yield base, True
             elif name.startswith("/"):
                 yield name, False

@@ -41,6 +41,7 @@ class Names(unittest.TestCase):
 1 utimensat(3</shared/env/f>, NULL, NULL, 0) = 0
 1 newfstatat(4</shared/env>, "lib/os.py", {st_mode=S_IFREG|0755, ...}, AT_SYMLINK_NOFOLLOW) = 0
 1 newfstatat(0<pipe:[205377]>, "", {st_mode=S_IFIFO|0600, ...}, AT_EMPTY_PATH) = 0
+1 utimensat(0<pipe:[205377]>, NULL, NULL, 0) = 0
 1 newfstatat(5</shared/env/gone>(deleted), "x", 0x7ffe, 0) = -1 ENOENT (No such file or directory)
 """)
         self.assertEqual((len(counter.hits), counter.by_descriptor), (2, 2))
