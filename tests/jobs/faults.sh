@@ -65,7 +65,7 @@ test_nonsense_in_variables_is_said_by_their_names() {
   PYSHM_CACHE=cache wrong 2 "PYSHM_CACHE is 'cache', which is no absolute path" -b "$bundle"
   PYSHM_ROOT=shm wrong 2 "PYSHM_ROOT is 'shm', which is no absolute path" -b "$bundle" --root /dev/shm
   PYSHM_ROOT=/nowhere wrong 66 "/nowhere" -b "$bundle"
-  PYSHM_WAIT=soon "$pyshm" status 2>"$work/said"; equal "exit status of pyshm" 2 $?; contains "what it says" "$(cat "$work/said")" "PYSHM_WAIT"
+  PYSHM_WAIT=soon "$pyshm" stage -b "$bundle" 2>"$work/said"; equal "exit status of pyshm" 2 $?; contains "what it says" "$(cat "$work/said")" "PYSHM_WAIT"
   mkdir -m 700 /dev/shm/own; PYSHM_ROOT=/dev/shm/own "$pyshm_run" --no-fallback -v -b "$bundle" "$python" -c '' 2>"$work/said" || fail "with PYSHM_ROOT"
   contains "where it was staged" "$(cat "$work/said")" "staged in /dev/shm/own/pyshm-0/"; rmdir /dev/shm/own
 }
@@ -88,7 +88,8 @@ launched() { # CODE PATTERN COMMAND…
   [ ! -e "/dev/shm/pyshm-0" ] || fail "left: $(find /dev/shm -maxdepth 3)"
 }
 test_a_command_line_that_is_not_understood() {
-  launched 69 "PYSHM_BCAST_LAUNCH" "$mpiexec" -n 1 "$python" -c 'print("ran")' : -n 1 "$python" -c 'print("ran")'
+  printf '%s\n' "-n 2 $python -c print('ran')" >"$work/contexts"
+  launched 69 "PYSHM_BCAST_LAUNCH" "$mpiexec" -configfile "$work/contexts"
   "$pyshm_run" --no-fallback -b "$bundle" "$mpiexec" -no-such-option -n 2 "$python" -c '' 2>"$work/said"; equal "exit status" 69 $?
   contains "the error" "$(cat "$work/said")" "-no-such-option"
 }
