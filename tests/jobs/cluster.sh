@@ -76,7 +76,8 @@ as_the_ranks_program() { # FLAVOR VENV
   job --before "$tools/trace.sh $work/trace" --inside "$pyshm_run --no-fallback -b $bundle" "$flavor" python "$tools/app.py" "$work/out" || fail "the job failed"
   check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 8 "$out" "$work/out"
   equal "operations on environment and bundle" 0 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$env" "$env_dir/base" "$bundle")"
-  equal "operations on the installation: each rank's exec" 8 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$top/target/pyshm")"
+  # Whether the installation has a file of settings each rank asks for itself.
+  equal "operations on the installation: each rank's exec, and its look for settings" 16 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$top/target/pyshm")"
   equal "times the bundle was opened: once a node" 4 "$(opened "$work/trace" "$bundle")"
   equal "nodes that unpacked" 4 "$(unpacked "$work/trace")"
   nodes_are_clean
