@@ -9,7 +9,7 @@ stop() { echo "tests/run.sh: $*" >&2; exit 1; }
 
 say "what the tests need"
 bash tests/env/install-deps.sh || stop "install what is named above and run this again"
-bash tests/env/make-env.sh "$top/target/test-env" || stop "failed to make the test environment"
+bash tests/env/make-env.sh "$top/target/test-env" --open-mpi-5 || stop "failed to make the test environment"
 
 say "build"
 MPICH_MPICC=$(bash tests/env/mpich-bin.sh "$top/target/test-env")/mpicc OPENMPI_MPICC=$(command -v mpicc.openmpi || true) \

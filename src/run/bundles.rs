@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::linked::linked;
 use super::needed::{self, Unneeded};
 use super::{command, pays};
 use crate::bundle::Named;
@@ -124,7 +125,8 @@ fn automatic(
     Ok(Ok(Chosen { id, bundles, interests: None, fresh: true, uses, warnings: Vec::new() }))
 }
 
-/// Paths that the job will use: its programs, and what the environment's variables name.
+/// Paths that the job will use: its programs, where these look for their libraries, and what the environment's variables
+/// name.
 pub(super) fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let mut add = |path: PathBuf| {
@@ -138,6 +140,8 @@ pub(super) fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
     };
     for program in programs {
         add(program.clone());
+        // A C program lies in its own prefix and loads MPI's library from another one.
+        linked(program).unwrap_or_default().search.into_iter().for_each(&mut add);
         let interpreter = command::interpreter(Some(program));
         // A wrapper (pyenv's) says nothing by where it lies: it is asked.
         let wrapper = interpreter
@@ -154,7 +158,7 @@ pub(super) fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
             add(interpreter);
         }
     }
-    for name in ["PATH", "PYTHONPATH", "PYTHONHOME"] {
+    for name in ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"] {
         let value = std::env::var_os(name).unwrap_or_default();
         for path in std::env::split_paths(&value).filter(|p| !p.as_os_str().is_empty()) {
             add(path);

@@ -23,9 +23,9 @@ Examples:
   pyshm-run python app.py                               on this node, without MPI
   mpiexec -n 8 pyshm-run python app.py                  each node stages by itself
 
-Of the bundles that are named, those that cover neither the program nor anything in PATH, PYTHONPATH, VIRTUAL_ENV or \
-CONDA_PREFIX, nor lie over one that does, are left out. Later ones win: a bundle replaces all that earlier ones have at and \
-below its prefix; a layer only what it says.
+Of the bundles that are named, those that cover neither the program, nor where it looks for libraries, nor anything \
+in PATH, LD_LIBRARY_PATH, PYTHONPATH, VIRTUAL_ENV or CONDA_PREFIX, nor lie over one that does, are left out. Later ones win: \
+a bundle replaces all that earlier ones have at and below its prefix; a layer only what it says.
 
 COMMAND's first word decides: a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) gets one \
 staging process on each of its nodes, and then starts its ranks from there; anything else is staged on this node.

@@ -1,8 +1,9 @@
 //! Which of the bundles that are configured for all jobs a command uses: with a configuration for a whole facility
 //! `srun hostname` must stage nothing, start no step and say nothing.
 //!
-//! A bundle is needed when the command *uses Python's environment* and the bundle covers something of it: the program,
-//! PATH, PYTHONPATH, PYTHONHOME, VIRTUAL_ENV or CONDA_PREFIX, an environment's base, or a path that the command names.
+//! A bundle is needed when the command *uses Python's environment* and the bundle covers something of it: the program, a
+//! directory where it looks for libraries (`RPATH`, LD_LIBRARY_PATH), PATH, PYTHONPATH, PYTHONHOME, VIRTUAL_ENV or
+//! CONDA_PREFIX, an environment's base, or a path that the command names.
 //! Which of several that do, and what comes along with them, is said in [`cover`].
 //!
 //! That an environment is active does not say that a command uses it. It does unless all of this holds:

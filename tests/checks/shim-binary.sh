@@ -3,6 +3,8 @@
 # no executable stack, everything bound and then read-only, nothing that panics, the checked list of symbols, a table of frames
 # that the unwinder can search; and little for the loader to do at the start of every process.
 set -e
+# Nor does the loader look for anything when the trampoline starts in a rank.
+! readelf -lW target/pyshm/libexec/pyshm-exec | grep INTERP || { echo "target/pyshm/libexec/pyshm-exec is not static" >&2; exit 1; }
 shim=target/pyshm/lib/libpyshm.so
 fail() { echo "$shim: $*" >&2; exit 1; }
 needed=$(readelf -d "$shim" | awk -F'[][]' '/NEEDED/ { print $2 }' | sort | tr '\n' ' ')
