@@ -1,9 +1,10 @@
 #!/bin/bash
 # The forms that launcher commands take when the launcher is preloaded: which are staged for once in the whole cluster, which
-# by the ranks, and that nothing is staged twice where launchers call launchers. Slurm binds tasks to processors here.
+# by the ranks, and that nothing is staged twice where launchers call launchers. Slurm binds tasks to processors here
+# and tracks them by cgroups.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
-VCLUSTER_SLURM_SET="TaskPlugin=task/affinity SchedulerType=sched/backfill SchedulerParameters=bf_interval=1" "$VCLUSTER" slurm >/dev/null || exit 1
+VCLUSTER_SLURM_SET="ProctrackType=proctrack/cgroup TaskPlugin=task/affinity SchedulerType=sched/backfill SchedulerParameters=bf_interval=1" "$VCLUSTER" slurm >/dev/null || exit 1
 shim=$top/target/pyshm/lib/libpyshm.so
 mkdir "$scratch/site"; echo 'answer = 42' >"$scratch/site/small.py"
 "$pyshm" bundle env "$scratch/site" -o "$scratch/small.tar.zst" -q || exit 1
