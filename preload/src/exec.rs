@@ -5,6 +5,7 @@
 //!   read here, and the interpreter is started with the *original* script path, as the kernel would.
 //! - argv[0] of a binary is the caller's.
 //! - Everything lives on the stack ([`crate::arena`]); nothing global is written.
+//! - A 32-bit program, which the shim cannot enter, is started as if there were no stage.
 //! - Whatever cannot be planned is handed to the real function unchanged.
 
 use core::ffi::{c_char, c_int};
@@ -75,6 +76,7 @@ unsafe fn planned(
     rooted: bool,
     run: &mut dyn FnMut(*const c_char, Strings, Strings) -> c_int,
 ) -> c_int {
+    let visible = envp;
     // SAFETY: by the caller's word.
     let envp = unsafe { child::environment(stage, envp, arena) }.unwrap_or(envp);
     if !rooted {
@@ -98,6 +100,8 @@ unsafe fn planned(
             Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
                 script
             }
+            // Its loader would complain of a library for another machine.
+            Head::Narrow => return run(path, argv, visible),
             _ => {
                 let e = run(target.file, argv, envp);
                 let gone = matches!(

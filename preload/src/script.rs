@@ -1,4 +1,4 @@
-//! The first line of a script, read as the kernel reads it.
+//! The head of a program: a script's first line, read as the kernel reads it, or the class of an ELF file.
 #![forbid(unsafe_code)]
 
 use crate::text::until;
@@ -18,8 +18,10 @@ pub struct Interpreter<'a> {
 /// What the head of a program is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head<'a> {
-    /// Not a script.
+    /// Neither.
     Other,
+    /// A 32-bit program (gABI, chapter 4: ELFCLASS32).
+    Narrow,
     /// A script whose first line names no usable interpreter: ENOEXEC.
     Broken,
     /// A script.
@@ -28,6 +30,9 @@ pub enum Head<'a> {
 
 /// Reads the first [`HEAD`] bytes of a program.
 pub fn parse(head: &[u8]) -> Head<'_> {
+    if head.starts_with(b"\x7fELF\x01") {
+        return Head::Narrow;
+    }
     let Some(line) = head.strip_prefix(b"#!") else { return Head::Other };
     let blank = |b: &u8| matches!(b, b' ' | b'\t');
     let (line, end) = until(line, |&b| b == b'\n' || b == 0);
@@ -58,6 +63,8 @@ mod tests {
 
     #[test]
     fn the_line_is_split_as_the_kernel_splits_it() {
+        assert_eq!(parse(b"\x7fELF\x02\x01"), Head::Other);
+        assert_eq!(parse(b"\x7fELF\x01\x01"), Head::Narrow);
         assert_eq!(parse(b"\x7fELF"), Head::Other);
         assert_eq!(parse(b"#!/bin/sh\nx"), script("/bin/sh", ""));
         assert_eq!(

@@ -1,3 +1,2 @@
-# differs in a job: its loader says on standard error that it leaves the stage's library out
 # a 32-bit program (gcc -m32): started by a shell, starting a 64-bit one
 printf '#include <stdio.h>\n#include <stdlib.h>\nint main(void) { FILE *f = fopen("text", "r"); char b[9]; printf("%%d %%s", (int)sizeof(void *), fgets(b, 9, f)); fflush(stdout); return system("echo below") + 3; }\n' >p.c; echo text >text; gcc -m32 -w -o p p.c && ./p; echo $?
