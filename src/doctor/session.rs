@@ -47,7 +47,7 @@ fn settings() -> Finding {
         Err(error) => Finding::failure(
             "settings",
             &error.to_string(),
-            "set it right: until then pyshm-run refuses to start",
+            "set it right: until then jobs run from the shared file system",
         ),
     }
 }

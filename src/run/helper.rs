@@ -133,7 +133,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
             Ok(chosen) => Ok(chosen),
             // An environment of the user's own, of which the configuration knows nothing.
             Err(Unneeded::NotCovered(_)) if !request.only_configured => choose(&[])?,
-            Err(why) => Err(why.to_string()),
+            Err(why) => Err(why.error().map_or_else(|| Ok(why.to_string()), Err)?),
         },
     };
     let chosen = match chosen {

@@ -59,11 +59,26 @@ pub enum Unneeded {
     NoEnvironment(String),
     /// It may use one, but no bundle that is configured covers it.
     NotCovered(String),
+    /// The same, but one that might cannot be read: why, and the exit code that says so.
+    Missing(String, u8),
+}
+
+impl Unneeded {
+    /// The error where that is one.
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
+        match self {
+            Self::Missing(message, code) => {
+                Some(Error::Reported { message: message.clone(), code: *code })
+            }
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Unneeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::NoEnvironment(why) | Self::NotCovered(why)) = self;
+        let (Self::NoEnvironment(why) | Self::NotCovered(why) | Self::Missing(why, _)) = self;
         f.write_str(why)
     }
 }
@@ -79,6 +94,7 @@ pub fn of(
     programs: &[usize],
 ) -> Result<Needed, Unneeded> {
     let (mut bundles, mut known, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = None;
     let absolute = configured.iter().filter_map(|named| absolute(named).ok());
     let absolute: Vec<Named> = absolute.collect();
     for (named, stands) in absolute.iter().zip(prefixes::of(&absolute)) {
@@ -87,32 +103,26 @@ pub fn of(
                 bundles.push(named.clone());
                 known.push(stands);
             }
-            Err(error) => missing.push(format!("{error}; it is left out")),
+            Err(error) => {
+                missing.push(format!("{error}; it is left out"));
+                first.get_or_insert((error.to_string(), error.exit_code()));
+            }
         }
     }
     let nothing = |why: &str| {
         let missing: String = missing.iter().map(|text| format!(" ({text})")).collect();
         format!("{why}{missing}")
     };
-    if bundles.is_empty() {
-        return Err(Unneeded::NotCovered(nothing("no bundle that is configured is there")));
-    }
-    let (mut used, look) = (None::<Used>, Look::current(&known));
-    for (i, at) in programs.iter().enumerate() {
-        let end = programs.get(i + 1).copied().unwrap_or(command.len());
-        if let Some(more) = command.get(*at..end).and_then(|words| look.uses(words)) {
-            let used = used.get_or_insert_default();
-            used.programs.extend(more.programs);
-            used.named.extend(more.named);
-        }
-    }
-    let Some(used) = used else {
+    let Some(used) = Look::current(&known).all_uses(command, programs) else {
         return Err(Unneeded::NoEnvironment(nothing("the command uses no environment")));
     };
     let mut interests = bundles::interests(&used.programs);
     interests.extend(used.named);
     let mut chosen = cover::chosen(&known, &interests).into_iter();
     bundles.retain(|_| chosen.next().unwrap_or_default());
+    if let (true, Some((message, code))) = (bundles.is_empty(), first) {
+        return Err(Unneeded::Missing(message, code));
+    }
     if bundles.is_empty() {
         let why = "no bundle that is configured covers what the command uses";
         return Err(Unneeded::NotCovered(nothing(why)));
@@ -120,10 +130,10 @@ pub fn of(
     Ok(Needed { bundles, interests, missing })
 }
 
-/// Whether [`of`] finds any.
+/// Whether `command` may use an environment, as far as can be told without a bundle that is known.
 #[must_use]
-pub fn any(configured: &[Named], command: &[OsString], programs: &[usize]) -> bool {
-    !configured.is_empty() && of(configured, command, programs).is_ok()
+pub fn may_use(command: &[OsString], programs: &[usize]) -> bool {
+    Look::current(&[]).all_uses(command, programs).is_some()
 }
 
 fn absolute(named: &Named) -> Result<Named> {
@@ -162,6 +172,20 @@ impl<'a> Look<'a> {
             libraries: std::env::split_paths(&libraries).filter(|p| p.is_absolute()).collect(),
             here: std::env::current_dir().unwrap_or_default(),
         }
+    }
+
+    /// What the programs at the places `programs` use, each with the words up to the next one.
+    fn all_uses(&self, command: &[OsString], programs: &[usize]) -> Option<Used> {
+        let mut used = None::<Used>;
+        for (i, at) in programs.iter().enumerate() {
+            let end = programs.get(i + 1).copied().unwrap_or(command.len());
+            if let Some(more) = command.get(*at..end).and_then(|words| self.uses(words)) {
+                let used = used.get_or_insert_default();
+                used.programs.extend(more.programs);
+                used.named.extend(more.named);
+            }
+        }
+        used
     }
 
     /// What the program in the first word uses with the others as its arguments; `None` where that is no environment.

@@ -4,7 +4,8 @@
 //! What must stay true:
 //! - Whatever is not staged for runs exactly as it was called, in the same process.
 //! - It happens once for a launch: who is started from here is told that it is taken care of ([`super::marks`]).
-//! - Nothing is printed but one line where staging fails.
+//! - Nothing is printed but one line where staging fails, or where a program that may use an environment is not staged for
+//!   because of what is configured.
 //! - What is configured is read here, on the launcher's side; ranks are told.
 #![forbid(unsafe_code)]
 
@@ -21,8 +22,9 @@ use pyshm_format::launch;
 use super::cli::{Cli, Handed};
 use super::launchers::{self, Family, Nodes, Plan, World};
 use super::signals::Inbox;
-use super::{command, finish, launched, local, marks, needed, warn};
+use super::{command, finish, give_up, launched, local, marks, needed, warn};
 use crate::bundle::{Named, NamedBundles};
+use crate::error::Error;
 use crate::{exit_codes, settings};
 
 /// A program as the kernel was asked to start it.
@@ -78,6 +80,8 @@ enum Decision {
     Nothing,
     /// Its command cannot be rewritten.
     ByRanks(Vec<Named>),
+    /// What is configured cannot be read.
+    Failed(Box<Cli>, Error),
     /// As this plan says; the last is whether the launcher may hang.
     Stage(Box<Cli>, Box<Plan>, bool),
 }
@@ -92,6 +96,10 @@ pub fn launcher(words: impl Iterator<Item = OsString>) -> ExitCode {
     match decide(&program) {
         Decision::Nothing => program.go_on(marks::taken_care_of),
         Decision::ByRanks(bundles) => program.go_on(|command| marks::by_ranks(command, &bundles)),
+        Decision::Failed(cli, error) => match give_up(&cli, error) {
+            Ok(()) => program.go_on(marks::taken_care_of),
+            Err(error) => finish(Err(error)),
+        },
         Decision::Stage(cli, plan, hangs) => match Inbox::open() {
             Ok(inbox) => finish(launched::run_planned(&cli, &plan, hangs, &inbox)),
             Err(_) => program.go_on(marks::taken_care_of),
@@ -100,13 +108,13 @@ pub fn launcher(words: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn decide(program: &Program) -> Decision {
-    let configured = settings::bundles();
-    if configured.is_empty() {
+    let (configured, broken) = (settings::bundles(), settings::check_file().err());
+    if configured.is_empty() && broken.is_none() {
         return Decision::Nothing;
     }
     let Some(mut cli) = program.cli(Vec::new(), true) else { return Decision::Nothing };
     let Ok(family) = Family::of(Path::new(&program.file)) else {
-        return Decision::ByRanks(configured);
+        return by_ranks(configured);
     };
     let plan = launchers::plan(&cli.command, family, &World::current());
     let places = match &plan {
@@ -115,14 +123,23 @@ fn decide(program: &Program) -> Decision {
         Err(_) => launchers::programs(&cli.command, family),
     };
     // Where its ranks' programs are not known, whatever is configured may be theirs.
-    let Some(places) = places else { return Decision::ByRanks(configured) };
+    let Some(places) = places else { return by_ranks(configured) };
     let programs = || places.iter().map(|at| cli.command[*at].as_os_str());
     // `srun pyshm-run python`: the ranks do it themselves, with what the user names there.
-    let needed = match programs().any(is_ours) {
-        true => return Decision::Nothing,
-        false => needed::of(&configured, &cli.command, &places),
+    if programs().any(is_ours) {
+        return Decision::Nothing;
+    }
+    let needed = match (broken, needed::of(&configured, &cli.command, &places)) {
+        (None, Ok(needed)) => needed,
+        (None, Err(why)) => match why.error() {
+            Some(error) => return Decision::Failed(Box::new(cli), error),
+            None => return Decision::Nothing,
+        },
+        (Some(error), _) if needed::may_use(&cli.command, &places) => {
+            return Decision::Failed(Box::new(cli), error);
+        }
+        (Some(_), _) => return Decision::Nothing,
     };
-    let Ok(needed) = needed else { return Decision::Nothing };
     // One that is not here may be on the nodes; if not, it is for the launcher to say.
     let is_missing = programs().any(|p| command::find(p).is_err());
     match plan {
@@ -135,6 +152,10 @@ fn decide(program: &Program) -> Decision {
         }
         _ => Decision::ByRanks(needed.bundles),
     }
+}
+
+fn by_ranks(bundles: Vec<Named>) -> Decision {
+    if bundles.is_empty() { Decision::Nothing } else { Decision::ByRanks(bundles) }
 }
 
 fn is_ours(program: &OsStr) -> bool {

@@ -180,11 +180,11 @@ pub fn path() -> Option<PathBuf> {
     file::find()
 }
 
-/// Checks all of them.
+/// Checks the file, if there is one.
 ///
 /// # Errors
-/// The first thing that is nonsense: the file's, or [`Error::Usage`] with a variable's name.
-pub fn check() -> Result<()> {
+/// What is wrong with it.
+pub fn check_file() -> Result<()> {
     if let Err(error) = loaded() {
         return Err(match error {
             Error::NoInput { what, path, cause } => {
@@ -194,6 +194,15 @@ pub fn check() -> Result<()> {
             other => Error::Usage(other.to_string()),
         });
     }
+    Ok(())
+}
+
+/// Checks all of them.
+///
+/// # Errors
+/// The first thing that is nonsense: the file's, or [`Error::Usage`] with a variable's name.
+pub fn check() -> Result<()> {
+    check_file()?;
     for setting in &TABLE {
         let Some(name) = setting.variable else { continue };
         let Some(value) = variable(name) else { continue };

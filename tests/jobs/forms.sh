@@ -97,6 +97,30 @@ n2" "${alloc[@]}" "${preloaded[@]}" srun hostname; no_step
   says "n1
 n2" "${preloaded[@]}" srun -N2 -n2 hostname; no_step
 }
+# An administrator's mistake: each job says it in one line and runs, but for those that use no environment.
+test_what_is_configured_and_cannot_be_read_is_said_once_and_the_job_runs() {
+  local what said
+  echo 'bundels = []' >"$work/unknown.toml"; printf 'fallback = false\nbundles = ["%s/gone.tar.zst"]\n' "$work" >"$work/strict.toml"; echo junk >"$work/junk.tar.zst"
+  for what in "PYSHM_BUNDLES=$work/gone.tar.zst" "PYSHM_BUNDLES=$work/junk.tar.zst" "PYSHM_CONFIG=$work/unknown.toml"; do
+    case $what in
+      *gone*) said="failed to read bundle $work/gone.tar.zst: No such file or directory" ;;
+      *junk*) said="bundle $work/junk.tar.zst is refused" ;;
+      *unknown*) said="$work/unknown.toml, line 1: there is no key 'bundels' here" ;;
+    esac
+    for launcher in "srun --mpi=pmi2" "$venv/bin/mpiexec -launcher fork -n 4"; do
+      # shellcheck disable=SC2086 # words
+      login "${alloc[@]}" env -u PYSHM_BUNDLES LD_PRELOAD="$shim" "$what" $launcher "${look[@]}" >"$work/said" 2>"$work/errors" </dev/null || fail "the job failed: $(cat "$work/errors")"
+      equal "$launcher, $what: what the ranks say" "$(staged '- -' 0 1 2 3 | sed s/staged/bare/)" "$(sort "$work/said")"
+      equal "$launcher, $what: lines" 1 "$(grep -c pyshm "$work/errors")"
+      contains "$launcher, $what" "$(cat "$work/errors")" "pyshm-run: warning: $said"
+    done
+    equal "srun hostname" 4 "$(login "${alloc[@]}" env -u PYSHM_BUNDLES LD_PRELOAD="$shim" "$what" srun hostname 2>&1 | grep -cx 'n[12]')"
+    equal "what it says" "" "$(login "${alloc[@]}" env -u PYSHM_BUNDLES LD_PRELOAD="$shim" "$what" srun hostname 2>&1 | grep -vx 'n[12]')"
+  done
+  login "${alloc[@]}" env -u PYSHM_BUNDLES LD_PRELOAD="$shim" PYSHM_CONFIG="$work/strict.toml" srun "${look[@]}" >"$work/said" 2>"$work/errors" </dev/null; equal "exit status where the file says fallback = false" 66 $?
+  equal "what ran" "" "$(cat "$work/said")"
+  nodes_are_clean
+}
 test_the_installation_is_found_from_where_the_loader_finds_the_library() {
   local place
   cp -r "$top/target/pyshm" "$work/opt"; mkdir -p "$work/opt/lib/x86_64-linux-gnu" "$work/opt/lib/pyshm/lib/x86_64-linux-gnu"

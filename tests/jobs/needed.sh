@@ -73,6 +73,15 @@ test_a_bundle_that_is_not_there_is_named_where_others_are_staged() {
   nothing_left
 }
 
+test_a_bundle_that_is_not_there_is_named_where_it_may_be_needed() {
+  export PYSHM_BUNDLES=$site/gone.tar.zst
+  equal "what python prints" hello "$("$pyshm_run" "$site/a/bin/python" -c 'print("hello")' 2>"$work/said")"
+  equal "what is said" "pyshm-run: warning: failed to read bundle $site/gone.tar.zst: No such file or directory (os error 2); running from the shared file system" "$(cat "$work/said")"
+  equal "what hostname says" "$(hostname)" "$("$pyshm_run" hostname 2>&1)"
+  "$pyshm_run" --no-fallback "$site/a/bin/python" -c 1 2>/dev/null; equal "exit status without a fallback" 66 $?
+  nothing_left
+}
+
 test_an_environment_that_no_bundle_covers_is_bundled_by_itself() {
   mkdir -p "$work/own/bin"; cp "$site/a/pyvenv.cfg" "$work/own"; ln -s "$site/base/bin/python3" "$work/own/bin/python"
   mkdir "$work/else"; "$pyshm" bundle env "$work/else" -o "$work/else.tar.zst" -q || fail "the bundle"
