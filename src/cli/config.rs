@@ -19,10 +19,11 @@ Examples:
   pyshm config                                         what counts here, and where each value comes from
   pyshm config --check                                 is it right, and are the bundles there?
   pyshm config --check /etc/pyshm.toml                 the same of a file before it is put in use
+  pyshm config --example                               a file with every key and what it means, commented out
 
 A file of settings is the one that PYSHM_CONFIG names, else etc/pyshm.toml of the installation, else /etc/pyshm.toml:
 
-  root = \"/dev/shm\"             # every key is shown by 'pyshm config'
+  root = \"/dev/shm\"             # every key is in 'pyshm config --example'
   keep = true
   bundles = [\"/apps/science.tar.zst\", { path = \"/apps/tools.tar.gz\", prefix = \"/apps/tools\" }]
 
@@ -43,10 +44,17 @@ pub struct Config {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print a file with every key and what it means, commented out
+    #[arg(long, conflicts_with_all = ["check", "json"])]
+    example: bool,
 }
 
 impl Config {
     pub(super) fn run(self) -> Result<()> {
+        if self.example {
+            print_line!("{}", settings::example::text().trim_end());
+            return Ok(());
+        }
         match self.check {
             Some(Some(path)) => check(File::read(&path)?.bundles.into_iter().map(|(b, _)| b)),
             Some(None) => {
@@ -94,19 +102,24 @@ fn print() {
     let bundles = settings::bundles_said();
     if bundles.is_empty() {
         print_line!("{:<44}  # default", "bundles = []");
-    }
-    for (bundle, origin) in bundles {
-        let mut table = format!("path = {}", quoted(&bundle.path));
-        if let Some(prefix) = &bundle.prefix {
-            table += &format!(", prefix = {}", quoted(prefix));
-        }
-        table += if bundle.layer { ", layer = true" } else { "" };
-        let missing = if bundle.path.exists() { "" } else { ", it is not there" };
-        print_line!("{:<44}  # {origin}{missing}", format!("[[bundles]]  {table}"));
+    } else {
+        print_line!("bundles = [");
+        bundles.iter().for_each(print_bundle);
+        print_line!("]");
     }
     for (launcher, words, origin) in settings::step_options() {
         print_line!("{:<44}  # {origin}", format!("launcher.{launcher}.options = {words:?}"));
     }
+}
+
+fn print_bundle((bundle, origin): &(Named, Origin)) {
+    let mut table = format!("path = {}", quoted(&bundle.path));
+    if let Some(prefix) = &bundle.prefix {
+        table += &format!(", prefix = {}", quoted(prefix));
+    }
+    table += if bundle.layer { ", layer = true" } else { "" };
+    let missing = if bundle.path.exists() { "" } else { ", it is not there" };
+    print_line!("{:<44}  # {origin}{missing}", format!("  {{ {table} }},"));
 }
 
 fn quoted(path: &Path) -> String {

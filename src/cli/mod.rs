@@ -58,7 +58,7 @@ enum Command {
     Inspect(bundle::Inspect),
     /// Compare a bundle, a stage and the tree they were made from
     Verify(verify::Verify),
-    /// Stage bundles on this node and print the stage's directory
+    /// Stage bundles on this node and print the stage's directory: DIRECTORY/bin/pyshm-exec PROGRAM runs with it
     Stage(stage::StageCommand),
     /// Remove stages from this node
     Unstage(stage::Unstage),

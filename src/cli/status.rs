@@ -77,7 +77,7 @@ impl Status {
         }
         let mut text = String::new();
         if stages.is_empty() {
-            let _ = writeln!(text, "nothing is staged in {}", self.root.display());
+            let _ = writeln!(text, "nothing of yours is staged in {}", self.root.display());
         }
         for stage in &stages {
             if let Err(error) = stage.check() {

@@ -106,6 +106,10 @@ fn preloaded() -> Vec<Finding> {
     let mut findings: Vec<_> =
         said.lines().filter(|line| line.contains("ld.so: ")).map(complaint).collect();
     if let Some(state) = said.lines().find_map(|line| line.strip_prefix("pyshm: ")) {
+        let state = match state.starts_with("active") {
+            true => state,
+            false => "at rest, as it should be outside of a job",
+        };
         findings.push(Finding::ok(what, &format!("programs load the library, which is {state}")));
     }
     if !value.as_bytes().windows(4).any(|part| part == b"$LIB") && Path::new(NARROW_LOADER).exists()
@@ -121,7 +125,7 @@ fn preloaded() -> Vec<Finding> {
     let runtimes: Vec<_> = runtimes.copied().collect();
     if !runtimes.is_empty() {
         let cause = format!(
-            "{} is here: what LD_PRELOAD names need not exist in containers",
+            "found {}: what LD_PRELOAD names need not exist in containers",
             runtimes.join(", ")
         );
         let advice = "where the loader complains inside of one, start it with 'env -u LD_PRELOAD'";

@@ -6,6 +6,7 @@
 //! | `lib/libpyshm.so` | the library |
 //! | `lib/pyshm/$LIB/` | what `LD_PRELOAD` names, for programs of 64 and of 32 bits |
 //! | `libexec/` | the trampoline, and the broadcast helpers that were built |
+//! | `etc/pyshm.toml.example` | what a file of settings may say |
 //! | `share/man/man1/` | a page for each command |
 //! | `share/bash-completion/`, `share/zsh/`, `share/fish/` | completions |
 //! | `share/modulefiles/pyshm/` | the general module: Lmod takes `VERSION.lua`, Tcl Environment Modules `VERSION` |
@@ -21,9 +22,12 @@ use super::modulefile::{self, Module, System};
 use super::put::Target;
 use super::{Mpi, man, part, preload};
 use crate::error::{Error, Result};
+use crate::settings;
 
 /// Where modulefiles lie below a prefix.
 pub const MODULEFILES: &str = "share/modulefiles";
+/// What a file of settings may say.
+const EXAMPLE: &str = "etc/pyshm.toml.example";
 /// `whatis` of the general module.
 pub const DESCRIPTION: &str =
     "Starts Python jobs from the nodes' memory, under their original paths";
@@ -59,6 +63,7 @@ pub fn install(prefix: &Path, destdir: Option<&Path>, commands: &[Command]) -> R
             target.file(Path::new(&path), &text, 0o644)?;
         }
     }
+    target.file(Path::new(EXAMPLE), settings::example::text().as_bytes(), 0o644)?;
     let general = general(prefix);
     let directory = Path::new(MODULEFILES).join(modulefile::GENERAL);
     for (name, system) in [(format!("{VERSION}.lua"), System::Lmod), (VERSION.into(), System::Tcl)]

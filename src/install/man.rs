@@ -76,7 +76,7 @@ fn sections(text: &str) -> Roff {
             false => roff.control("PP", []),
         };
         for line in body.lines().filter(|line| !line.is_empty()) {
-            match line.starts_with(' ') && named.is_some_and(|(title, _)| title != "EXIT STATUS") {
+            match line.starts_with(' ') && title != "EXIT STATUS" {
                 true => roff.control("nf", []).text([roman(line)]).control("fi", []),
                 false => roff.text([roman(line.trim_start())]),
             };
@@ -91,15 +91,16 @@ mod tests {
 
     #[test]
     fn each_visible_command_gets_a_page_and_examples_stay_in_their_lines() {
-        let sub = Command::new("sub")
-            .after_help("Prose.\n\nExamples:\n  a  b\n  c\n\nExit status: 0 done");
+        let sub = Command::new("sub").after_help(
+            "Prose.\n\nExamples:\n  a  b\n  c\n\nA file:\n\n  d  e\n\nExit status: 0 done",
+        );
         let command = Command::new("top").subcommands([sub, Command::new("secret").hide(true)]);
         let pages = pages(command).unwrap();
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["top-sub.1", "top.1"]);
         let page = String::from_utf8(pages[0].1.clone()).unwrap();
         let after = &page[page.find(".SH NOTES").unwrap()..];
-        let wanted = ".SH NOTES\nProse.\n.SH EXAMPLES\n.nf\n  a  b\n.fi\n.nf\n  c\n.fi\n.SH \"EXIT STATUS\"\n0 done\n";
+        let wanted = ".SH NOTES\nProse.\n.SH EXAMPLES\n.nf\n  a  b\n.fi\n.nf\n  c\n.fi\n.PP\nA file:\n.PP\n.nf\n  d  e\n.fi\n.SH \"EXIT STATUS\"\n0 done\n";
         assert_eq!(after, wanted);
     }
 }

@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 
 /// The general module's name.
 pub const GENERAL: &str = "pyshm";
+/// Prefixes whose directories are searched anyhow.
+const SYSTEM: [&str; 2] = ["/", "/usr"];
 
 /// For which module system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -76,8 +78,11 @@ impl Module {
         let mut lines = Vec::new();
         if let Some(prefix) = &self.prefix {
             check_prefix(prefix)?;
-            lines.push(Line::Prepend("PATH", element(&prefix.join("bin"))?));
-            lines.push(Line::PrependIfSet("MANPATH", element(&prefix.join("share/man"))?));
+            // In front, the system's own directories would hide those of environments.
+            if !SYSTEM.iter().any(|system| prefix == Path::new(system)) {
+                lines.push(Line::Prepend("PATH", element(&prefix.join("bin"))?));
+                lines.push(Line::PrependIfSet("MANPATH", element(&prefix.join("share/man"))?));
+            }
             lines.push(Line::Prepend("LD_PRELOAD", element(&preload::value(prefix))?));
         }
         if let Some(config) = &self.config {

@@ -7,6 +7,7 @@
 //!   all the same, as an epilog that cleans up, warns.
 #![forbid(unsafe_code)]
 
+pub mod example;
 pub mod file;
 pub mod table;
 pub mod value;

@@ -24,7 +24,7 @@ test_the_command_line_counts_before_a_variable_and_that_before_the_file() {
   equal "of a variable" 'root = "/dev/shm" # PYSHM_ROOT' "$(PYSHM_ROOT=/dev/shm shown root)"
   equal "of nobody" 'chunk = "4MiB" # default' "$(shown chunk)"
   contains "bundles" "$("$pyshm" config)" "path = \"$prefix/tree.tar.zst\""
-  contains "other bundles" "$(PYSHM_BUNDLES=$prefix/other.tar.zst:/no/such "$pyshm" config | tr -s ' ')" "\"/no/such\" # PYSHM_BUNDLES, it is not there"
+  contains "other bundles" "$(PYSHM_BUNDLES=$prefix/other.tar.zst:/no/such "$pyshm" config | tr -s ' ')" "\"/no/such\" }, # PYSHM_BUNDLES, it is not there"
   export PYSHM_ROOT=/dev/shm
   equal "what runs" tree "$("$pyshm_run" --no-fallback "$tool")"
   equal "stages, kept by the file" 1 "$(stages)"
@@ -77,6 +77,19 @@ test_checking_finds_what_is_wrong() {
   "$pyshm" config --check "$work/none.toml" 2>/dev/null; equal "no file" 66 $?
   PYSHM_WAIT=soon "$pyshm" config --check 2>"$work/said"; equal "a bad variable" 2 $?
   contains "what is said" "$(cat "$work/said")" "PYSHM_WAIT is 'soon'"
+}
+test_what_is_shown_and_the_example_are_files_that_may_be_used() {
+  settings 'reserve = "1GB"' "bundles = [\"$prefix/tree.tar.zst\", { path = \"$prefix/other.tar.zst\", prefix = \"$prefix/other\" }]" '[launcher.srun]' 'options = ["-A", "x y"]'
+  "$pyshm" config >"$work/shown.toml" || fail "config"
+  "$pyshm" config --check "$work/shown.toml" || fail "what is shown is no file of settings: $(cat "$work/shown.toml")"
+  equal "what it says" "$("$pyshm" config --json | grep -vE '"(file|line)":')" "$(PYSHM_CONFIG=$work/shown.toml "$pyshm" config --json | python3 -c '
+import json, sys
+shown = json.load(sys.stdin)
+for key, value in shown["settings"].items():
+    if key != "reserve" and isinstance(value["from"], dict): value["from"] = "default"
+print(json.dumps(shown, indent=2))' | grep -vE '"(file|line)":')"
+  "$pyshm" config --example >"$work/example.toml" && "$pyshm" config --check "$work/example.toml" || fail "the example"
+  equal "what the example sets" 0 "$(grep -cv '^#\|^$' "$work/example.toml")"
 }
 test_scripts_read_the_settings_as_json() {
   settings 'reserve = "1GB"' "[[bundles]]" "path = \"$prefix/tree.tar.zst\"" '[launcher.srun]' 'options = ["-A", "x y"]'

@@ -116,7 +116,8 @@ pub(super) fn parts(command: &[OsString], world: &World) -> Result<Parts, String
     if world.var("SLURM_JOB_ID").is_none() {
         // A step of its own would get another allocation, perhaps on other nodes.
         return Err(
-            "srun outside an allocation is not understood: use it within salloc or sbatch".into()
+            "srun outside an allocation is not understood: use it within salloc or sbatch, or as 'srun ... pyshm-run PROGRAM'"
+                .into()
         );
     }
     let (list, count) = nodes(&parsed, world)?;
