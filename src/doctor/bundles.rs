@@ -1,9 +1,12 @@
 //! The bundles that jobs are to stage: whether they can be read, and whether their prefixes are still what was packed.
 #![forbid(unsafe_code)]
 
+use std::io::ErrorKind;
+
 use super::Finding;
 use crate::bundle::reader::Size;
 use crate::bundle::{Content, Named, Reader, Stack};
+use crate::error::Error;
 
 /// Examines bundles, as they lie over each other, and says what they take. Prefixes are compared by what `lstat` says of each
 /// path; no data is read.
@@ -20,7 +23,13 @@ pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
         let reader = match Reader::open(named) {
             Ok(reader) => reader,
             Err(error) => {
-                let advice = "make it anew with 'pyshm bundle env', or correct its name";
+                let advice = match &error {
+                    Error::NoInput { cause, .. } if cause.kind() == ErrorKind::PermissionDenied => {
+                        "have its owner let you read it (chmod a+r)"
+                    }
+                    Error::NoInput { .. } => "make it with 'pyshm bundle env', or correct its name",
+                    _ => "make it anew with 'pyshm bundle env'",
+                };
                 findings.push(Finding::failure(&what, &error.to_string(), advice));
                 continue;
             }
