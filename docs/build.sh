@@ -84,10 +84,10 @@ say "building the tools and the shim"
 cargo build --locked --profile "$profile" --target-dir "$build" -p pyshm --bins
 cargo build --locked --profile "$profile" --target-dir "$build" -p pyshm-preload --lib
 # The trampoline is a static program where the C library's archive is there (RHEL: glibc-static): the loader would look for
-# its libc along each rank's LD_LIBRARY_PATH, whose directories lie on the shared file system.
+# its libc along each rank's LD_LIBRARY_PATH, whose directories lie on the shared file system. Each stage has a copy of it.
 static=()
 if echo 'int main(void) { return 0; }' | cc -static-pie -x c -o /dev/null - 2>/dev/null; then
-    static=(-C target-feature=+crt-static)
+    static=(-C target-feature=+crt-static -C strip=symbols)
 else
     say "no static C library: ranks look for that of libexec/pyshm-exec along LD_LIBRARY_PATH"
 fi

@@ -85,7 +85,7 @@ test_nothing_is_read_where_stages_have_all_of_it() {
   equal "bundles that were opened" "0 0 0" "$(times_opened two)"; contains "what it says" "$(cat "$work/json")" '"bundle_bytes": 0'
   equal "stages" 2 "$("$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"
   # Its own parts, the shim above all, and the library that is edited: no file of 3 MB.
-  [ $(( $(used) - both )) -lt 1500000 ] || fail "memory grew by $(( $(used) - both ))"
+  [ $(( $(used) - both )) -lt 2500000 ] || fail "memory grew by $(( $(used) - both ))"
   unstage
 }
 test_a_job_that_runs_from_the_old_stage_notices_nothing_and_memory_grows_by_the_changed_bundle() {
@@ -110,7 +110,7 @@ print(before == now(), mod_a.m7.value, ctypes.CDLL(sys.argv[1] + "/a/lib/liba.so
   change_b; look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
   # b's data of 3 MB, and what each stage has for itself.
   local grown=$(( $(used) - before )); note "memory grew by $grown bytes for 3,000,000 that changed of 9,000,000"
-  [ $grown -gt 3000000 ] && [ $grown -lt 4500000 ] || fail "memory grew by $grown"
+  [ $grown -gt 3000000 ] && [ $grown -lt 5500000 ] || fail "memory grew by $grown"
   touch "$work/go"; wait $job; equal "what the running job saw" "True 7 21 2" "$(cat "$work/running")"
   unstage
 }
