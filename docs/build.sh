@@ -89,9 +89,9 @@ static=()
 if echo 'int main(void) { return 0; }' | cc -static-pie -x c -o /dev/null - 2>/dev/null; then
     static=(-C target-feature=+crt-static -C strip=symbols)
 else
-    say "no static C library: ranks look for that of libexec/pyshm-exec along LD_LIBRARY_PATH"
+    say "no static C library (RHEL: glibc-static): each rank looks along LD_LIBRARY_PATH for that of libexec/pyshm-exec"
 fi
-cargo rustc --locked --profile "$profile" --target-dir "$build" -p pyshm-preload --bin pyshm-exec -- "${static[@]}"
+cargo rustc --locked --profile "$profile" --target-dir "$build" -p pyshm-preload --bin pyshm-exec -- ${static[@]+"${static[@]}"}
 put "$build/$output/pyshm" "$prefix/bin/pyshm"
 put "$build/$output/pyshm-run" "$prefix/bin/pyshm-run"
 put "$build/$output/libpyshm.so" "$prefix/lib/libpyshm.so"

@@ -81,11 +81,12 @@ pub fn get(name: &[u8]) -> Option<&'static [u8]> {
     unsafe { strings(environ().cast_const().cast()) }.find_map(|s| value(s.to_bytes(), name))
 }
 
-/// Restores the visible environment: called once, by our constructor.
+/// Restores the visible environment: called once, by our constructor, or by the trampoline, which may be static and have
+/// none. `own` is the file of the library that calls it.
 ///
 /// # Safety
 /// No other thread may run yet.
-pub unsafe fn restore(own: &[u8]) {
+pub unsafe fn restore(own: Option<&[u8]>) {
     let array = environ();
     if array.is_null() {
         return;
@@ -104,8 +105,11 @@ pub unsafe fn restore(own: &[u8]) {
         }
         // There was none: a stage's shim is the whole value. One that is installed elsewhere was named by the user.
         if let Some(at) = position(array, b"LD_PRELOAD")
-            && value(CStr::from_ptr(*array.add(at)).to_bytes(), b"LD_PRELOAD") == Some(own)
-            && in_stage(own)
+            && let Some(list) = value(CStr::from_ptr(*array.add(at)).to_bytes(), b"LD_PRELOAD")
+            && own.is_none_or(|own| own == list)
+            && !list.iter().any(separates)
+            && is_shim(list)
+            && in_stage(list)
         {
             remove(array, at);
         }

@@ -40,7 +40,7 @@ unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
     if set("LD_PRELOAD") || set(ENV_SAVED_PRELOAD) || set(ENV_SAVED_LIBRARY_PATH) {
         let own = loaded::own_file().map_or(&b""[..], |own| own.to_bytes());
         // SAFETY: constructors of preloaded libraries run before the program can make threads.
-        unsafe { env::restore(own) };
+        unsafe { env::restore(Some(own)) };
     }
     if inert(Inert::Container) {
         // SAFETY: the same.

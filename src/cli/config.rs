@@ -10,8 +10,7 @@ use super::print_json;
 use crate::bundle::Named;
 use crate::bundle::reader::Reader;
 use crate::error::{Error, Result};
-use crate::settings::table::{Setting, TABLE};
-use crate::settings::value::Form;
+use crate::settings::table::TABLE;
 use crate::settings::{self, File, Origin};
 
 const AFTER_HELP: &str = "\
@@ -95,7 +94,7 @@ fn print() {
         let text = text.to_string_lossy();
         let line = match text.starts_with('(') {
             true => format!("# {} = {text}", setting.key),
-            false => format!("{} = {}", setting.key, written(setting, &text)),
+            false => format!("{} = {}", setting.key, setting.written(&text)),
         };
         print_line!("{line:<44}  # {origin}");
     }
@@ -108,7 +107,8 @@ fn print() {
         print_line!("]");
     }
     for (launcher, words, origin) in settings::step_options() {
-        print_line!("{:<44}  # {origin}", format!("launcher.{launcher}.options = {words:?}"));
+        let words = toml::Value::from(words.to_vec());
+        print_line!("{:<44}  # {origin}", format!("launcher.{launcher}.options = {words}"));
     }
 }
 
@@ -124,13 +124,6 @@ fn print_bundle((bundle, origin): &(Named, Origin)) {
 
 fn quoted(path: &Path) -> String {
     toml::Value::from(path.to_string_lossy().into_owned()).to_string()
-}
-
-fn written(setting: &Setting, text: &str) -> String {
-    match setting.form {
-        Form::Flag | Form::Number | Form::Seconds => text.into(),
-        _ => toml::Value::from(text).to_string(),
-    }
 }
 
 fn all() -> Value {

@@ -106,9 +106,9 @@ fn preloaded() -> Vec<Finding> {
     let mut findings: Vec<_> =
         said.lines().filter(|line| line.contains("ld.so: ")).map(complaint).collect();
     if let Some(state) = said.lines().find_map(|line| line.strip_prefix("pyshm: ")) {
-        let state = match state.starts_with("active") {
-            true => state,
-            false => "at rest, as it should be outside of a job",
+        let state = match state.contains("does not lie in a stage") {
+            true => "at rest, as it should be outside of a job",
+            false => state,
         };
         findings.push(Finding::ok(what, &format!("programs load the library, which is {state}")));
     }

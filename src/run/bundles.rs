@@ -13,6 +13,11 @@ use crate::error::{Error, Result};
 use crate::python::{self, Python};
 use crate::stage::StageId;
 
+/// Variables that name directories in which programs look for others, for libraries and for modules.
+pub const SEARCHED: [&str; 4] = ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"];
+/// Variables that name the environment in use.
+pub const ENVIRONMENTS: [&str; 2] = ["VIRTUAL_ENV", "CONDA_PREFIX"];
+
 /// What to stage.
 #[derive(Debug)]
 pub struct Chosen {
@@ -158,13 +163,13 @@ pub(super) fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
             add(interpreter);
         }
     }
-    for name in ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"] {
+    for name in SEARCHED {
         let value = std::env::var_os(name).unwrap_or_default();
         for path in std::env::split_paths(&value).filter(|p| !p.as_os_str().is_empty()) {
             add(path);
         }
     }
-    for name in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
+    for name in ENVIRONMENTS {
         if let Some(path) = std::env::var_os(name).filter(|v| !v.is_empty()) {
             // Its interpreter is the base's, though nothing else may name that.
             add(Path::new(&path).join("bin/python"));

@@ -133,7 +133,16 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
             Ok(chosen) => Ok(chosen),
             // An environment of the user's own, of which the configuration knows nothing.
             Err(Unneeded::NotCovered(_)) if !request.only_configured => choose(&[])?,
-            Err(why) => Err(why.error().map_or_else(|| Ok(why.to_string()), Err)?),
+            Err(Unneeded::Missing(error)) if request.only_configured => return Err(error.into()),
+            // Nobody knows whether it would have covered this one.
+            Err(Unneeded::Missing(error)) => match choose(&[])? {
+                Ok(mut chosen) => {
+                    chosen.warnings.push(error.message);
+                    Ok(chosen)
+                }
+                Err(_) => return Err(error.into()),
+            },
+            Err(why) => Err(why.to_string()),
         },
     };
     let chosen = match chosen {
@@ -199,7 +208,8 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
 pub fn covers_nothing(bundles: &[Named]) -> Error {
     let names: Vec<_> = bundles.iter().map(|b| b.path.display().to_string()).collect();
     Error::Usage(format!(
-        "{} covers neither the program nor anything in PATH, PYTHONPATH, VIRTUAL_ENV or CONDA_PREFIX",
+        "{} covers neither the program, nor where it looks for libraries, nor anything in PATH, LD_LIBRARY_PATH, PYTHONPATH, \
+         VIRTUAL_ENV or CONDA_PREFIX",
         names.join(", ")
     ))
 }

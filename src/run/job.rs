@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
 use super::cli::Cli;
-use super::ranks;
+use super::{bundles, ranks};
 use crate::error::{Error, Result};
 use crate::stage::{Place, StageId};
 
@@ -175,7 +175,7 @@ pub fn key(cli: &Cli) -> String {
     // Ranks with different programs share what is staged for all of them.
     if !cli.handed.as_ref().is_some_and(|handed| handed.decided) {
         add(cli.command[0].as_bytes());
-        for name in ["PATH", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
+        for name in bundles::SEARCHED.iter().chain(&bundles::ENVIRONMENTS) {
             add(std::env::var_os(name).unwrap_or_default().as_bytes());
         }
     }

@@ -52,34 +52,38 @@ pub struct Needed {
     pub missing: Vec<String>,
 }
 
-/// Why no bundle is needed, which is no failure.
+/// A bundle that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Why.
+    pub message: String,
+    /// The exit code that says so.
+    pub code: u8,
+}
+
+impl From<Missing> for Error {
+    fn from(Missing { message, code }: Missing) -> Self {
+        Self::Reported { message, code }
+    }
+}
+
+/// Why no bundle is taken, which is no failure but for the last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unneeded {
     /// The command uses no environment at all.
     NoEnvironment(String),
     /// It may use one, but no bundle that is configured covers it.
     NotCovered(String),
-    /// The same, but one that might cannot be read: why, and the exit code that says so.
-    Missing(String, u8),
-}
-
-impl Unneeded {
-    /// The error where that is one.
-    #[must_use]
-    pub fn error(&self) -> Option<Error> {
-        match self {
-            Self::Missing(message, code) => {
-                Some(Error::Reported { message: message.clone(), code: *code })
-            }
-            _ => None,
-        }
-    }
+    /// The same, but one that might cannot be read.
+    Missing(Missing),
 }
 
 impl fmt::Display for Unneeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::NoEnvironment(why) | Self::NotCovered(why) | Self::Missing(why, _)) = self;
-        f.write_str(why)
+        match self {
+            Self::NoEnvironment(why) | Self::NotCovered(why) => f.write_str(why),
+            Self::Missing(Missing { message, .. }) => f.write_str(message),
+        }
     }
 }
 
@@ -105,27 +109,23 @@ pub fn of(
             }
             Err(error) => {
                 missing.push(format!("{error}; it is left out"));
-                first.get_or_insert((error.to_string(), error.exit_code()));
+                first
+                    .get_or_insert(Missing { message: error.to_string(), code: error.exit_code() });
             }
         }
     }
-    let nothing = |why: &str| {
-        let missing: String = missing.iter().map(|text| format!(" ({text})")).collect();
-        format!("{why}{missing}")
-    };
     let Some(used) = Look::current(&known).all_uses(command, programs) else {
-        return Err(Unneeded::NoEnvironment(nothing("the command uses no environment")));
+        let missing: String = missing.iter().map(|text| format!(" ({text})")).collect();
+        let why = format!("the command uses no environment{missing}");
+        return Err(Unneeded::NoEnvironment(why));
     };
     let mut interests = bundles::interests(&used.programs);
     interests.extend(used.named);
     let mut chosen = cover::chosen(&known, &interests).into_iter();
     bundles.retain(|_| chosen.next().unwrap_or_default());
-    if let (true, Some((message, code))) = (bundles.is_empty(), first) {
-        return Err(Unneeded::Missing(message, code));
-    }
     if bundles.is_empty() {
         let why = "no bundle that is configured covers what the command uses";
-        return Err(Unneeded::NotCovered(nothing(why)));
+        return Err(first.map_or_else(|| Unneeded::NotCovered(why.into()), Unneeded::Missing));
     }
     Ok(Needed { bundles, interests, missing })
 }

@@ -21,6 +21,7 @@ use pyshm_format::launch;
 
 use super::cli::{Cli, Handed};
 use super::launchers::{self, Family, Nodes, Plan, World};
+use super::needed::Unneeded;
 use super::signals::Inbox;
 use super::{command, finish, give_up, launched, local, marks, needed, warn};
 use crate::bundle::{Named, NamedBundles};
@@ -129,16 +130,18 @@ fn decide(program: &Program) -> Decision {
     if programs().any(is_ours) {
         return Decision::Nothing;
     }
-    let needed = match (broken, needed::of(&configured, &cli.command, &places)) {
-        (None, Ok(needed)) => needed,
-        (None, Err(why)) => match why.error() {
-            Some(error) => return Decision::Failed(Box::new(cli), error),
-            None => return Decision::Nothing,
-        },
-        (Some(error), _) if needed::may_use(&cli.command, &places) => {
-            return Decision::Failed(Box::new(cli), error);
-        }
-        (Some(_), _) => return Decision::Nothing,
+    let needed = needed::of(&configured, &cli.command, &places);
+    if let Some(error) = broken {
+        // What the file would have named is not known.
+        return match needed.is_ok() || needed::may_use(&cli.command, &places) {
+            true => Decision::Failed(Box::new(cli), error),
+            false => Decision::Nothing,
+        };
+    }
+    let needed = match needed {
+        Ok(needed) => needed,
+        Err(Unneeded::Missing(error)) => return Decision::Failed(Box::new(cli), error.into()),
+        Err(_) => return Decision::Nothing,
     };
     // One that is not here may be on the nodes; if not, it is for the launcher to say.
     let is_missing = programs().any(|p| command::find(p).is_err());

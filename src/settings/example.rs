@@ -30,23 +30,19 @@ pub fn text() -> String {
             false => String::new(),
         };
         let meaning = format!("{}{by_itself}{}", setting.meaning, variable.unwrap_or_default());
-        format!("# {meaning}\n# {} = {}\n\n", setting.key, value(setting))
+        format!("# {meaning}\n# {} = {}\n\n", setting.key, setting.written(value(setting)))
     };
     let settings: String = TABLE.iter().map(shown).collect();
     format!("{HEAD}\n{settings}{LISTS}")
 }
 
-/// A value as it is written in a file.
-fn value(setting: &Setting) -> String {
-    let text = match (setting.default.starts_with('('), setting.form) {
+/// A value to begin with.
+fn value(setting: &Setting) -> &'static str {
+    match (setting.default.starts_with('('), setting.form) {
         (false, _) => setting.default,
         (true, Form::Flag) => "true",
-        (true, Form::Directory) => "/scratch/pyshm",
+        (true, Form::Directory) => "/scratch/me/pyshm",
         (true, _) => "1GB",
-    };
-    match setting.form {
-        Form::Flag | Form::Number | Form::Seconds => text.into(),
-        _ => toml::Value::from(text).to_string(),
     }
 }
 

@@ -18,6 +18,17 @@ pub struct Setting {
     pub meaning: &'static str,
 }
 
+impl Setting {
+    /// A value as it is written in a file.
+    #[must_use]
+    pub fn written(&self, text: &str) -> String {
+        match self.form {
+            Form::Flag | Form::Number | Form::Seconds => text.into(),
+            _ => toml::Value::from(text).to_string(),
+        }
+    }
+}
+
 const fn setting(
     key: &'static str,
     variable: Option<&'static str>,
@@ -106,7 +117,7 @@ pub const CACHE: Setting = setting(
     Some("PYSHM_CACHE"),
     Form::Directory,
     "(~/.cache/pyshm)",
-    "Where a user's bundles lie that pyshm makes by itself.",
+    "Where one user's bundles lie that pyshm makes by itself: for a file of that user's, not for everyone's.",
 );
 /// How large the cache may become.
 pub const CACHE_MAX: Setting = setting(

@@ -4,7 +4,8 @@
 # that the unwinder can search; and little for the loader to do at the start of every process.
 set -e
 # Nor does the loader look for anything when the trampoline starts in a rank.
-! readelf -lW target/pyshm/libexec/pyshm-exec | grep INTERP || { echo "target/pyshm/libexec/pyshm-exec is not static" >&2; exit 1; }
+segments=$(readelf -lW target/pyshm/libexec/pyshm-exec)
+! grep INTERP <<<"$segments" || { echo "target/pyshm/libexec/pyshm-exec is not static" >&2; exit 1; }
 shim=target/pyshm/lib/libpyshm.so
 fail() { echo "$shim: $*" >&2; exit 1; }
 needed=$(readelf -d "$shim" | awk -F'[][]' '/NEEDED/ { print $2 }' | sort | tr '\n' ' ')

@@ -74,11 +74,16 @@ test_a_bundle_that_is_not_there_is_named_where_others_are_staged() {
 }
 
 test_a_bundle_that_is_not_there_is_named_where_it_may_be_needed() {
+  local said="pyshm-run: warning: failed to read bundle $site/gone.tar.zst: No such file or directory (os error 2)"
   export PYSHM_BUNDLES=$site/gone.tar.zst
-  equal "what python prints" hello "$("$pyshm_run" "$site/a/bin/python" -c 'print("hello")' 2>"$work/said")"
-  equal "what is said" "pyshm-run: warning: failed to read bundle $site/gone.tar.zst: No such file or directory (os error 2); running from the shared file system" "$(cat "$work/said")"
+  equal "an environment that is bundled by itself" "a base" "$("$pyshm_run" --no-fallback --no-summary "$site/a/bin/python" -c 'import os, sys; os.system(sys.argv[1])' "$site/staged" 2>"$work/said")"
+  equal "what is said" "$said" "$(cat "$work/said")"
+  # Without an interpreter there is none.
+  ln -s /bin/busybox "$work/busybox"
+  equal "what is never bundled prints" hello "$(PATH=/nonexistent "$pyshm_run" "$work/busybox" echo hello 2>"$work/said")"
+  equal "what is said" "$said; running from the shared file system" "$(cat "$work/said")"
+  PATH=/nonexistent "$pyshm_run" --no-fallback "$work/busybox" true 2>/dev/null; equal "exit status without a fallback" 66 $?
   equal "what hostname says" "$(hostname)" "$("$pyshm_run" hostname 2>&1)"
-  "$pyshm_run" --no-fallback "$site/a/bin/python" -c 1 2>/dev/null; equal "exit status without a fallback" 66 $?
   nothing_left
 }
 

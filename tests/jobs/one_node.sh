@@ -251,4 +251,18 @@ test_the_summary_says_what_was_done() {
   [[ $(cat "$work/said") =~ ^pyshm-run:\ [0-9.]+\ MB\ bundle,\ unpacked\ on\ this\ node\ in\ [0-9.]+\ s,\ [0-9,]+\ operations\ answered\ locally$ ]] || fail "it is: $(cat "$work/said")"
 }
 
+# The inner job's first program is started by the outer one's shim, whose variables are none of its own.
+test_a_job_within_a_job_has_the_inner_ones_stage_alone() {
+  local name form
+  for name in a b; do mkdir -p "$work/$name/bin" "$work/$name/lib"; cp "$(command -v bash)" "$work/$name/bin/shell-$name"; "$pyshm" bundle env "$work/$name" -o "$work/$name.tar.zst" -q || fail "bundle"; done
+  printf 'env | grep -E "^(LD_|PYSHM_)" | sort; sed -n "s|.*/dev/shm/pyshm-0/[^/]*\\(/fs%s/[ab]/bin\\).*|\\1|p; s|.*/dev/shm/pyshm-0/\\([^/]*\\)/lib/libpyshm.so|\\1|p" /proc/$$/maps | sort -u >"$1"\n' "$work" >"$work/look"
+  for form in "" "LD_PRELOAD=$(gcc -print-file-name=libm.so.6)"; do
+    outer() { env $form LD_LIBRARY_PATH="$work/a/lib:/nowhere" "$@"; }
+    outer "$work/a/bin/shell-a" -c "exec $work/b/bin/shell-b $work/look $work/bare.maps" >"$work/bare" || fail "the bare run"
+    outer "$pyshm_run" --no-fallback -b "$work/a.tar.zst" "$work/a/bin/shell-a" -c "$pyshm_run --no-fallback -b $work/b.tar.zst $work/b/bin/shell-b $work/look $work/maps" >"$work/out" || fail "the run"
+    diff "$work/bare" "$work/out" || fail "other variables (< bare, > preloaded)"
+    equal "stages and programs that the inner one has mapped" 2 "$(wc -l <"$work/maps")"
+    contains "its program" "$(cat "$work/maps")" "/fs$work/b/bin"
+  done
+}
 run_tests

@@ -114,6 +114,9 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: exec::Strings) -> c_int {
         // SAFETY: the place of PROGRAM in our own argument array, which lies on the initial stack (execve(2)).
         unsafe { *args.cast_mut() = own_name };
     }
+    // Who started this may have had another stage.
+    // SAFETY: there are no other threads.
+    unsafe { env::restore(None) };
     let dir = own_stage();
     let error = match dir {
         // A program that may not be executed in the stage cannot be rerouted to it.
