@@ -195,7 +195,8 @@ test_the_time_limit_leaves_nothing_behind_the_epilog() {
   for name in "${names[@]}"; do
     grep -q "DUE TO TIME LIMIT" "$work/$name/said" || fail "$name did not end by its time limit: $(cat "$work/$name/said")"
     case $name in
-      *-run) equal "$name: results, with a checkpoint at the end" "$(cat "$work/bare-run"/ended.*)" "$(cat "$work/$name"/ended.*)" ;;
+      # Slurm's daemon and srun both send it; the kernel takes two that are pending for one.
+      *-run) equal "$name: results, with a checkpoint at the end" "$(for i in 0 1 2 3; do echo "15 6000000 TERM"; done)" "$(sed 's/ TERM TERM$/ TERM/' "$work/$name"/ended.*)" ;;
       *-staging) not_started "$name" n2 ;;
     esac
   done
