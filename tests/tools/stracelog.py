@@ -132,6 +132,9 @@ class Log:
                 del self._alias[pid]
                 self._generation[pid] = self._generation.get(pid, 0) + 1
             return
+        # Killed when strace was about to ask for the call, before the kernel carried it out.
+        if text.startswith(("???(", "<... ??? resumed>")):
+            return
         process = self._process(pid)
         resumed = RESUMED.match(text)
         if resumed:

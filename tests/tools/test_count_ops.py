@@ -169,6 +169,12 @@ class Logs(unittest.TestCase):
         self.assertEqual([call.name for call in log.calls], ["openat", "stat"])
         self.assertEqual([call.ok for call in log.calls], [True, False])
 
+    def test_one_that_is_killed_before_its_call_is_known_made_none(self):
+        log = stracelog.Log()
+        for line in ("7 ???( <unfinished ...>", "7 <... ??? resumed>) = ?", "7 +++ killed by SIGKILL +++"):
+            log.feed(line)
+        self.assertEqual(([], []), (log.finish().calls, log.unread))
+
     def test_nothing_is_dropped_in_silence(self):
         log = stracelog.Log()
         log.feed("1 what is this")
