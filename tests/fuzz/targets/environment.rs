@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
     // looks at it.
     let left = unsafe {
         env::replace(array.as_ptr());
-        env::restore(SHIM);
+        env::restore(Some(SHIM));
         let left = env::strings(array.as_ptr()).map(|s| s.to_bytes().to_vec()).collect::<Vec<_>>();
         env::replace(before.cast_const().cast());
         left
