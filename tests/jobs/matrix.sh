@@ -2,12 +2,10 @@
 # Every launcher × every way to use pyshm × a C program and mpi4py: the results are right, and so many operations reach what
 # was bundled as the table of docs/launchers.md says. `MATRIX=print` prints the table that was found.
 . "$(dirname "$0")/harness.sh"
+. "$top/tests/cluster/slurmd_trace.sh"
 LAUNCHERS=(hydra srun-pmi2 ompi srun-pmix ompi5)
 FORMS=(before inside preloaded module)
-trace=$(mktemp -d /var/tmp/pyshm-slurmd.XXXXXX)
-cluster_up 2
-trap '"$VCLUSTER" down; rm -rf "$VCLUSTER_DIR" "$scratch" "$trace"' EXIT
-VCLUSTER_SLURMD_TRACE=$trace/slurmd "$VCLUSTER" slurm >/dev/null || exit 1
+cluster_traced 2
 venv_ompi5=$env_dir/venv-ompi5
 # By their real names: a search path that leads through a link is no prefix's.
 for env in venv venv_ompi venv_ompi5; do declare "$env=$(readlink -f "${!env}")"; done
@@ -38,20 +36,6 @@ total = sum(world.allgather(world.rank + 1))
 with open(f"{sys.argv[1]}/{world.rank}", "w") as file:
     print(world.rank, world.size, total, MPI.Get_library_version().split(",")[0], mpi4py.__file__, sys.prefix, sys.executable, file=file)
 PY
-
-# What a job did on the nodes, as traces in $work/t: ranks under srun are slurmd's children, all others the launcher's.
-mark() { local i; for i in 1 2; do stat -c %s "$trace/slurmd.n$i" >"$trace/mark.n$i"; done; }
-collect() { local i; for i in 1 2; do tail -c +$(($(cat "$trace/mark.n$i") + 1)) "$trace/slurmd.n$i" >"$work/t/n$i"; done; }
-# ops FROM DIR…: operations on the DIRs by processes from their exec FROM on.
-ops() {
-  local from=$1 file n total=0 dir under=(); shift
-  for dir; do under+=(--under "$dir"); done
-  for file in "$work"/t/n?; do
-    n=$(python3 "$tools/count_ops.py" "$file" --cwd / --from-exec "$from" --ignore-exec '^"/proc/self/exe"' --json "${under[@]}") || { echo "not counted"; return; }
-    total=$((total + $(python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])' <<<"$n")))
-  done
-  echo "$total"
-}
 
 # job FORM PROGRAM OUT [COMMAND…]: runs it with the launcher of launch_words, behind COMMAND.
 job() {

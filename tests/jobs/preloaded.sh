@@ -2,10 +2,8 @@
 # Launchers that are preloaded, on a real Slurm whose slurmds run under strace, and under Hydra and Open MPI: what each rank
 # does, how often a bundle is opened in the whole cluster, and that nobody notices otherwise.
 . "$(dirname "$0")/harness.sh"
-trace=$(mktemp -d /var/tmp/pyshm-slurmd.XXXXXX)
-cluster_up 4
-trap '"$VCLUSTER" down; rm -rf "$VCLUSTER_DIR" "$scratch" "$trace"' EXIT
-VCLUSTER_SLURMD_TRACE=$trace/slurmd "$VCLUSTER" slurm >/dev/null || exit 1
+. "$top/tests/cluster/slurmd_trace.sh"
+cluster_traced 4
 shim=$top/target/pyshm/lib/libpyshm.so
 bundle=$(bundle_of venv "$venv") || exit 1
 bundle_ompi=$(bundle_of venv-ompi "$venv_ompi") || exit 1
@@ -28,19 +26,6 @@ with open(f"{sys.argv[1]}/rank-{world.rank}.json", "w") as file:
                "node": os.uname().nodename, "preload": os.environ.get("LD_PRELOAD", "")}, file)
 PY
 
-# What slurmd and all below it did since `mark`, and what the launcher's side did, as one directory of traces.
-mark() { local i; for i in 1 2 3 4; do stat -c %s "$trace/slurmd.n$i" >"$trace/mark.n$i"; done; }
-collect() { local i; mkdir -p "$work/t"; for i in 1 2 3 4; do tail -c +$(($(cat "$trace/mark.n$i") + 1)) "$trace/slurmd.n$i" >"$work/t/n$i"; done; }
-# ops FROM DIR…: the number of operations on the DIRs in processes from their exec FROM on. That they were seen at all is
-# shown by what they did in the stage.
-ops() {
-  local from=$1 file total=0 dir under=(); shift
-  for dir; do under+=(--under "$dir"); done
-  for file in "$work"/t/*; do
-    total=$((total + $(python3 "$tools/count_ops.py" "$file" --cwd / --from-exec "$from" --ignore-exec '^"/proc/self/exe"' --json "${under[@]}" | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])')))
-  done
-  echo "$total"
-}
 opened() { cat "$work"/t/* | grep -cE "open(at)?\(.*\"$1\""; }
 helpers() { cat "$work"/t/* | grep -cE 'execve\("[^"]*/pyshm-bcast-[a-z]*".*"--id"'; }
 from_stage='^"[^"]*/bin/pyshm-exec"'

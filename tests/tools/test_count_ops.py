@@ -1,5 +1,6 @@
-"""Tests of count_ops.py on lines as strace 6.1 writes them: python3 -m unittest discover -s tests/tools"""
+"""Tests of count_ops.py and of what it stands on, on lines as strace 6.1 writes them: python3 -m unittest discover -s tests/tools"""
 import os
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -7,6 +8,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import count_ops  # noqa: E402
 import stracelog  # noqa: E402
+import trace_since  # noqa: E402
 import written  # noqa: E402
 
 ENV = "/shared/env"
@@ -218,6 +220,34 @@ class Unwritten(unittest.TestCase):
 """, under=(top + "/env",))
             left = [hit[2] for hit in written.unwritten(counter.hits, top + "/env", copy)]
         self.assertEqual(left, [top + "/env/" + name for name in ("b", "missing", "lib/c")])
+
+
+class Since(unittest.TestCase):
+    # The mark falls into the third line; 2's call began before it, 3's after it.
+    TEXT = """1 chdir("/a") = 0
+2 openat(AT_FDCWD</>, "/a", O_RDONLY <unfinished ...>
+1 openat(AT_FDCWD</>, "/run", O_RDONLY) = 9</run>
+2 <... openat resumed>)             = 3</a>
+3 access("/b", F_OK <unfinished ...>
+2 access("/c", F_OK <unfinished ...>
+3 <... access resumed>)             = 0
+2 <... access resumed>)             = 0
+"""
+
+    def since(self, byte):
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+            file.write(self.TEXT)
+            file.flush()
+            said = subprocess.run([sys.executable, trace_since.__file__, file.name, str(byte)], check=True, capture_output=True)
+        return said.stdout.decode().splitlines()
+
+    def test_calls_that_began_before_are_left_out(self):
+        lines = self.TEXT.splitlines()
+        self.assertEqual(self.since(self.TEXT.index(") = 9")), lines[4:])
+        # The new line is the first that is whole.
+        self.assertEqual(self.since(self.TEXT.index("1 openat")), [lines[2], *lines[4:]])
+        self.assertEqual(self.since(0), lines)
+        self.assertEqual(self.since(len(self.TEXT)), [])
 
 
 if __name__ == "__main__":
