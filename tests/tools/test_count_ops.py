@@ -241,6 +241,10 @@ class Since(unittest.TestCase):
             said = subprocess.run([sys.executable, trace_since.__file__, file.name, str(byte)], check=True, capture_output=True)
         return said.stdout.decode().splitlines()
 
+    def test_an_exec_by_another_thread_is_kept(self):
+        lines = ['5 execve("/b", ["b"], 0x7ffe <unfinished ...>', "4 +++ superseded by execve in pid 5 +++", "4 <... execve resumed>) = 0"]
+        self.assertEqual(list(trace_since.since(lines)), lines)
+
     def test_calls_that_began_before_are_left_out(self):
         lines = self.TEXT.splitlines()
         self.assertEqual(self.since(self.TEXT.index(") = 9")), lines[4:])

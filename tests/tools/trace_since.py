@@ -4,9 +4,12 @@ strace writes the beginning of a call when the call begins, so that a program th
 middle of a line, or of a call whose second half comes later, whenever somebody looks. Must stay true: what is left out is the
 rest of that line and second halves alone, of calls that began before.
 """
+import re
 import sys
 
 import stracelog
+
+SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
 
 
 def since(lines):
@@ -21,6 +24,10 @@ def since(lines):
                     continue
                 begun.discard(pid)
             elif stracelog.UNFINISHED.search(text):
+                begun.add(pid)
+            # An exec by another thread comes back as the process.
+            thread = SUPERSEDED.match(text)
+            if thread and thread.group(1) in begun:
                 begun.add(pid)
         yield line
 
