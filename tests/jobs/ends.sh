@@ -80,15 +80,15 @@ paused() { [ -s "$work/$1/paused" ]; }
 # in_phase NAME staging|run
 in_phase() {
   local i
-  for i in $(seq 400); do case $2 in staging) paused "$1" ;; run | deaf) began "$1" ;; esac && return; sleep 0.1; done
+  for i in $(seq 900); do case $2 in staging) paused "$1" ;; run | deaf) began "$1" ;; esac && return; sleep 0.1; done
   fail "$1 never came to $2: $(cat "$work/$1/said"; on n0 squeue)"
 }
 is_gone() { [ -z "$(on n0 squeue -h -j "$1" 2>/dev/null)" ]; }
 idle() { [ "$(on n0 sinfo -h -n "$1" -o '%T %D')" = "idle $2" ]; }
 left() { local i; for i; do on "$i" find /dev/shm -mindepth 1 -path '*pyshm*' | sed "s/^/$i: /" | head -3; done; }
 none_left() { [ -z "$(left "$@")" ]; }
-# clean WHAT NODE…: nothing lies there, at the latest a few seconds after the job's end.
-clean() { local what=$1 i; shift; for i in $(seq 80); do none_left "$@" && return; sleep 0.1; done; fail "$what: $(left "$@")"; }
+# clean WHAT NODE…: nothing lies there, soon after the job's end.
+clean() { local what=$1 i; shift; for i in $(seq 300); do none_left "$@" && return; sleep 0.1; done; fail "$what: $(left "$@")"; }
 # not_started NAME NODE: no rank ran there; in the form `inside` each node stages and begins by itself.
 not_started() { ! grep -q "^$2 " "$work/$1"/began.* 2>/dev/null || fail "ranks of $1 were started on $2"; }
 
@@ -97,10 +97,10 @@ test_after_scancel_nothing_is_left_without_any_epilog() {
   for phase in staging run; do
     for form in "${FORMS[@]}"; do
       name=$form-$phase
-      id=$(HELD=$([ $phase = run ] || echo 1) submit pyuser "$name" "$form" n1,n2 -- 60) || fail "sbatch"
+      id=$(HELD=$([ $phase = run ] || echo 1) submit pyuser "$name" "$form" n1,n2 -- 300) || fail "sbatch"
       in_phase "$name" $phase
       [ -n "$(left n1)" ] && [ -n "$(left n2)" ] || fail "$name: there was no stage to be left"
-      as pyuser n0 scancel "$id"; until_true 30 "the end of $name" is_gone "$id"
+      as pyuser n0 scancel "$id"; until_true 90 "the end of $name" is_gone "$id"
       [ $phase = run ] || not_started "$name" n2
       clean "$name" n1 n2
     done
@@ -112,7 +112,7 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
   for form in bare "${FORMS[@]}"; do
     for exec in "" exec; do
       name=$form-$exec
-      id=$(EXEC=$exec submit pyuser "$name" "$form" n1,n2 -- 60 USR1 USR2) || fail "sbatch"
+      id=$(EXEC=$exec submit pyuser "$name" "$form" n1,n2 -- 300 USR1 USR2) || fail "sbatch"
       ids+=("$id"); names+=("$name")
     done
   done
@@ -124,7 +124,7 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
   for id in "${ids[@]}"; do as pyuser n0 scancel --full -s USR1 "$id"; done
   # Whatever came twice would have come by now.
   sleep 1; for name in "${names[@]}"; do touch "$work/$name/stop"; done
-  for id in "${ids[@]}"; do until_true 30 "the end of job $id" is_gone "$id"; done
+  for id in "${ids[@]}"; do until_true 90 "the end of job $id" is_gone "$id"; done
   equal "bare" "15 6000000 USR1 USR1" "$(cat "$work/bare-/ended.3")"
   equal "bare, without a shell" "15 6000000 USR1 USR1 USR2" "$(cat "$work/bare-exec/ended.0")"
   for form in "${FORMS[@]}"; do
@@ -139,11 +139,11 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
 test_ctrl_c_reaches_srun_once() {
   local form id
   for form in bare "${FORMS[@]}"; do
-    id=$(GROUP=1 submit pyuser "$form" "$form" n1,n2 -- 60 INT) || fail "sbatch"
+    id=$(GROUP=1 submit pyuser "$form" "$form" n1,n2 -- 300 INT) || fail "sbatch"
     in_phase "$form" run
     on n1 kill -INT -- "-$(cat "$work/$form/group")"
-    until_true 10 "srun's word" grep -q "one more within 1 sec to abort" "$work/$form/said"
-    sleep 0.5; touch "$work/$form/stop"; until_true 30 "the end of $form" is_gone "$id"
+    until_true 60 "srun's word" grep -q "one more within 1 sec to abort" "$work/$form/said"
+    sleep 0.5; touch "$work/$form/stop"; until_true 90 "the end of $form" is_gone "$id"
     equal "$form: results" "$(for i in 0 1 2 3; do echo "15 6000000"; done)" "$(cat "$work/$form"/ended.*)"
   done
 }
@@ -152,7 +152,7 @@ test_a_job_of_another_user_is_neither_seen_nor_disturbed() {
   local form mine other uid name
   touch "$scratch/epilog"
   for form in "${FORMS[@]}"; do
-    mine=$(submit pyuser "mine-$form" "$form" n1,n2 -- 60) && other=$(submit pyother "other-$form" "$form" n1,n2 -- 60) || fail "sbatch"
+    mine=$(submit pyuser "mine-$form" "$form" n1,n2 -- 300) && other=$(submit pyother "other-$form" "$form" n1,n2 -- 300) || fail "sbatch"
     in_phase "mine-$form" run; in_phase "other-$form" run
     for uid in 12345 12346; do
       for i in n1 n2; do equal "owner and mode on $i" "$uid 700" "$(on $i stat -c '%u %a' /dev/shm/pyshm-$uid)"; done
@@ -160,16 +160,17 @@ test_a_job_of_another_user_is_neither_seen_nor_disturbed() {
       equal "$name-$form: what ranks see of stages" "/dev/shm/pyshm-$uid/" "$(grep -ohE '/dev/shm/pyshm-[0-9]+/' "$work/$name-$form"/began.* | sort -u)"
     done
     as pyother n2 ls /dev/shm/pyshm-12345 2>/dev/null && fail "another user looks into the stage"
-    as pyuser n0 scancel "$mine"; until_true 30 "the end of mine-$form" is_gone "$mine"
-    until_true 10 "the epilogs" epilogs_ran "$mine" 2
-    until_true 10 "mine-$form to be gone" test -z "$(on n1 find /dev/shm -path '*pyshm-12345*'; on n2 find /dev/shm -path '*pyshm-12345*')"
+    as pyuser n0 scancel "$mine"; until_true 90 "the end of mine-$form" is_gone "$mine"
+    until_true 60 "the epilogs" epilogs_ran "$mine" 2
+    until_true 60 "mine-$form to be gone" nothing_of 12345
     [ -n "$(left n1)" ] && [ -n "$(left n2)" ] || fail "$form: the other user's stage went with it"
-    touch "$work/other-$form/stop"; until_true 30 "the end of other-$form" is_gone "$other"
+    touch "$work/other-$form/stop"; until_true 90 "the end of other-$form" is_gone "$other"
     equal "other-$form: results" "$(for i in 0 1 2 3; do echo "15 6000000"; done)" "$(cat "$work/other-$form"/ended.*)"
     clean "$form" n1 n2
   done
   rm "$scratch/epilog"; [ ! -e "$scratch/epilog.failed" ] || fail "$(cat "$scratch/epilog.failed")"
 }
+nothing_of() { [ -z "$(on n1 find /dev/shm -path "*pyshm-$1*"; on n2 find /dev/shm -path "*pyshm-$1*")" ]; }
 epilogs_ran() { [ "$(grep -c " $1\$" "$scratch/epilog.log" 2>/dev/null)" = "$2" ]; }
 
 # In its last seconds a job may write a checkpoint; what still runs then is killed, and the epilog comes.
@@ -181,9 +182,9 @@ test_the_time_limit_leaves_nothing_behind_the_epilog() {
       name=$form-$phase
       [ $name != bare-staging ] || continue
       case $phase in
-        staging) id=$(HELD=1 submit pyuser "$name" "$form" n1,n2 -- 120) ;;
-        run) id=$(submit pyuser "$name" "$form" n1,n2 -- 120 TERM) ;;
-        deaf) id=$(submit pyuser "$name" "$form" n1,n2 -- 120 deaf) ;;
+        staging) id=$(HELD=1 submit pyuser "$name" "$form" n1,n2 -- 300) ;;
+        run) id=$(submit pyuser "$name" "$form" n1,n2 -- 300 TERM) ;;
+        deaf) id=$(submit pyuser "$name" "$form" n1,n2 -- 300 deaf) ;;
       esac || fail "sbatch"
       ids+=("$id"); names+=("$name")
     done
@@ -191,7 +192,7 @@ test_the_time_limit_leaves_nothing_behind_the_epilog() {
   for name in "${names[@]}"; do in_phase "$name" "${name#*-}"; done
   # Limits are minutes, and slurmctld looks every half of one.
   for id in "${ids[@]}"; do on n0 scontrol update "JobId=$id" "EndTime=$(date -d '2 seconds' +%FT%T)" || fail "scontrol"; done
-  for id in "${ids[@]}"; do until_true 90 "the end of job $id" is_gone "$id"; until_true 20 "the epilogs of $id" epilogs_ran "$id" 2; done
+  for id in "${ids[@]}"; do until_true 90 "the end of job $id" is_gone "$id"; until_true 60 "the epilogs of $id" epilogs_ran "$id" 2; done
   for name in "${names[@]}"; do
     grep -q "DUE TO TIME LIMIT" "$work/$name/said" || fail "$name did not end by its time limit: $(cat "$work/$name/said")"
     case $name in
@@ -219,7 +220,7 @@ test_a_killed_slurmd_and_a_killed_node_leave_nothing_for_long() {
     for phase in staging run; do
       for form in "${FORMS[@]}"; do
         name=$kind-$phase-$form
-        id=$(HELD=$([ $phase = run ] || echo 1) submit pyuser "$name" "$form" "n$first,n$((first + 1))" -- 120) || fail "sbatch"
+        id=$(HELD=$([ $phase = run ] || echo 1) submit pyuser "$name" "$form" "n$first,n$((first + 1))" -- 300) || fail "sbatch"
         ids+=("$id"); names+=("$name"); nodes+=("n$first" "n$((first + 1))"); first=$((first + 2))
       done
     done

@@ -47,7 +47,7 @@ test_a_leader_that_is_killed_in_any_phase() {
     esac
     rm -rf "$work/out" "$work/paused"; mkdir "$work/out"
     job PYSHM_TEST_PAUSE="$phase:$count:$node:$work/paused" "$pyshm_run" -b "$scratch/b.tar.zst" >"$work/said" 2>&1 & job=$!
-    for _ in $(seq 600); do [ -s "$work/paused" ] && break; kill -0 $job 2>/dev/null || break; sleep 0.05; done
+    for _ in $(seq 1200); do [ -s "$work/paused" ] && break; kill -0 $job 2>/dev/null || break; sleep 0.05; done
     [ -s "$work/paused" ] || fail "run $run (SEED=$SEED): $node never came to $phase $count: $(cat "$work/said")"
     pid=$(cat "$work/paused")
     VCLUSTER_WD=/ "$VCLUSTER" exec "$node" kill -KILL "$pid" || fail "the helper on $node was not there"
