@@ -1,5 +1,5 @@
 #!/bin/bash
-# docs/build.sh [--debug] [--no-mpi]: builds pyshm into target/pyshm/{bin,lib,libexec}.
+# docs/build.sh [--no-mpi]: builds pyshm into target/pyshm/{bin,lib,libexec}.
 #
 #   bin/pyshm bin/pyshm-run            the tools
 #   lib/libpyshm.so                    what ranks load
@@ -14,18 +14,16 @@
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/.."
-profile=release with_mpi=1
+with_mpi=1
 for word in "$@"; do
     case $word in
-        --debug) profile=dev ;;
         --no-mpi) with_mpi= ;;
-        *) sed -n '2,13p' "$0" >&2; exit 2 ;;
+        -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit ;;
+        *) echo "build.sh: unknown option $word; --help shows what there is" >&2; exit 2 ;;
     esac
 done
 build=${PYSHM_BUILD_DIR:-target}
 prefix=${PYSHM_PREFIX:-target/pyshm}
-output=$profile
-[ "$profile" != dev ] || output=debug
 
 say() { echo "build.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -81,8 +79,8 @@ find_libclang() {
 }
 
 say "building the tools and the shim"
-cargo build --locked --profile "$profile" --target-dir "$build" -p pyshm --bins
-cargo build --locked --profile "$profile" --target-dir "$build" -p pyshm-preload --lib
+cargo build --locked --release --target-dir "$build" -p pyshm --bins
+cargo build --locked --release --target-dir "$build" -p pyshm-preload --lib
 # The trampoline is a static program where the C library's archive is there (RHEL: glibc-static): the loader would look for
 # its libc along each rank's LD_LIBRARY_PATH, whose directories lie on the shared file system. Each stage has a copy of it.
 static=()
@@ -91,11 +89,11 @@ if echo 'int main(void) { return 0; }' | cc -static-pie -x c -o /dev/null - 2>/d
 else
     say "no static C library (RHEL: glibc-static): each rank looks along LD_LIBRARY_PATH for that of libexec/pyshm-exec"
 fi
-cargo rustc --locked --profile "$profile" --target-dir "$build" -p pyshm-preload --bin pyshm-exec -- ${static[@]+"${static[@]}"}
-put "$build/$output/pyshm" "$prefix/bin/pyshm"
-put "$build/$output/pyshm-run" "$prefix/bin/pyshm-run"
-put "$build/$output/libpyshm.so" "$prefix/lib/libpyshm.so"
-put "$build/$output/pyshm-exec" "$prefix/libexec/pyshm-exec"
+cargo rustc --locked --release --target-dir "$build" -p pyshm-preload --bin pyshm-exec -- ${static[@]+"${static[@]}"}
+put "$build/release/pyshm" "$prefix/bin/pyshm"
+put "$build/release/pyshm-run" "$prefix/bin/pyshm-run"
+put "$build/release/libpyshm.so" "$prefix/lib/libpyshm.so"
+put "$build/release/pyshm-exec" "$prefix/libexec/pyshm-exec"
 
 built=
 for kind in mpich openmpi; do
@@ -115,9 +113,9 @@ libclang-dev), set LIBCLANG_PATH to its directory, or build with --no-mpi"
     done
     say "building pyshm-bcast-$kind with $mpicc"
     # One target directory for each MPI: cargo does not notice another MPICC.
-    MPICC=$mpicc RUSTFLAGS=$flags cargo build --locked --profile "$profile" --target-dir "$build/$kind" -p pyshm \
+    MPICC=$mpicc RUSTFLAGS=$flags cargo build --locked --release --target-dir "$build/$kind" -p pyshm \
         --features mpi --bin pyshm-bcast
-    put "$build/$kind/$output/pyshm-bcast" "$prefix/libexec/pyshm-bcast-$kind"
+    put "$build/$kind/release/pyshm-bcast" "$prefix/libexec/pyshm-bcast-$kind"
     built="$built $kind"
 done
 say "done: $prefix, broadcast for${built:- no MPI}"
