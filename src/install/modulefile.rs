@@ -78,9 +78,10 @@ impl Module {
         let mut lines = Vec::new();
         if let Some(prefix) = &self.prefix {
             check_prefix(prefix)?;
-            // In front, the system's own directories would hide those of environments.
             if !SYSTEM.iter().any(|system| prefix == Path::new(system)) {
-                lines.push(Line::Prepend("PATH", element(&prefix.join("bin"))?));
+                // Behind all others: it lies on the shared file system, and in front of them every rank would look into it for
+                // every program that it starts.
+                lines.push(Line::Append("PATH", element(&prefix.join("bin"))?));
                 lines.push(Line::PrependIfSet("MANPATH", element(&prefix.join("share/man"))?));
             }
             lines.push(Line::Prepend("LD_PRELOAD", element(&preload::value(prefix))?));

@@ -22,6 +22,12 @@ const KEPT_LINES: usize = 20;
 /// How often a silent launcher is looked at.
 pub const LOOK: Duration = Duration::from_millis(500);
 
+/// How long a step may take to let go of the stage on all nodes: a busy one takes its time to remove some gigabytes. Less
+/// than the half of a minute that resource managers give a job that they end.
+const LETTING_GO: Duration = Duration::from_secs(20);
+/// The same where somebody wants it all to end.
+const HURRIED: Duration = Duration::from_secs(5);
+
 /// How a step has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished {
@@ -148,9 +154,11 @@ impl Step {
     /// Ends the step as it should end: it lets go of the stage on every node.
     pub fn finish(mut self, inbox: &Inbox) -> Finished {
         self.tell();
+        let (mut limit, mut look) = (LETTING_GO, LOOK);
         let begun = Instant::now();
+        let mut deserted = Deserted::default();
         let mut counted = None;
-        while begun.elapsed() < Duration::from_secs(5) {
+        while begun.elapsed() < limit {
             match inbox.next(Duration::from_millis(20)) {
                 Some(Message::Step(number, Event::Purged { answered, passed }))
                     if number == self.number =>
@@ -158,8 +166,15 @@ impl Step {
                     counted = Some((answered, passed));
                 }
                 Some(Message::Silent(number)) if number == self.number => break,
+                Some(Message::Signal(signal, _)) if ENDING.contains(&signal) => limit = HURRIED,
                 _ if self.has_ended() => break,
                 _ => {}
+            }
+            if self.group && begun.elapsed() >= look {
+                look += LOOK;
+                if deserted.look(self.child.id()) {
+                    break;
+                }
             }
         }
         let by_itself = self.kill_after(Duration::from_secs(2));

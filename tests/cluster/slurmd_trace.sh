@@ -29,3 +29,14 @@ ops() {
   done
   echo "$total"
 }
+# no_ops WHAT FROM DIR…: there are none; which there are is said.
+no_ops() {
+  local what=$1 from=$2 n file dir under=(); shift
+  n=$(ops "$@"); shift
+  [ "$n" != 0 ] || return 0
+  for dir; do under+=(--under "$dir"); done
+  for file in "$work"/t/n?; do
+    python3 "$tools/count_ops.py" "$file" --cwd / --from-exec "$from" --ignore-exec '^"/proc/self/exe"' --list 8 "${under[@]}"
+  done
+  fail "$what: $n"
+}

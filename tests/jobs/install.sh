@@ -101,6 +101,8 @@ modules_load_and_unload() {
     said=$(with "$system" "export LD_PRELOAD='$other'; module load pyshm 2>/dev/null; echo \"\$LD_PRELOAD\"; module unload pyshm 2>/dev/null; echo \"\$LD_PRELOAD\"" | grep -v '^ERROR: ld.so')
     equal "$system beside '$other'" "$library:$other"$'\n'"$other" "$said"
   done
+  # Behind what ranks search for their programs: it is on the shared file system.
+  equal "$system" "/usr/bin:/bin:$prefix/bin" "$(with "$system" 'module load pyshm; echo "$PATH"')"
   # A manual that is found by PATH alone goes on being found.
   equal "$system" "unset" "$(with "$system" 'module load pyshm; echo "${MANPATH-unset}"')"
   equal "$system" "$prefix/share/man:/m" "$(with "$system" 'export MANPATH=/m; module load pyshm; echo "$MANPATH"')"

@@ -48,7 +48,8 @@ job() {
     echo '#!/bin/bash'; echo "export ${LAUNCH_ENV[*]:-MATRIX=}"
     case $form in
       preloaded) echo "export LD_PRELOAD=$top/target/pyshm/lib/libpyshm.so PYSHM_BUNDLES=${bundles// /:}" ;;
-      module) echo ". $top/target/test-modules/lmod.bash; module use $scratch/installed/share/modulefiles $scratch/modules; module load pyshm $(basename "$env") || exit" ;;
+      # Without Lmod's tables of itself: preloaded.sh says why.
+      module) echo ". $top/target/test-modules/lmod.bash; module use $scratch/installed/share/modulefiles $scratch/modules; module load pyshm $(basename "$env") || exit; unset \${!_ModuleTable@}" ;;
     esac
     [ "$form" = before ] && echo -n "$words"
     echo -n "${LAUNCH[*]} "

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Launchers that are preloaded, on a real Slurm whose slurmds run under strace, and under Hydra and Open MPI: what each rank
-# does, how often a bundle is opened in the whole cluster, and that nobody notices otherwise.
+# does, how often a bundle is opened in the whole cluster, and that nobody notices otherwise. Beside them the other forms, in
+# jobs of the same size.
 . "$(dirname "$0")/harness.sh"
 . "$top/tests/cluster/slurmd_trace.sh"
 cluster_traced 4
@@ -8,6 +9,12 @@ shim=$top/target/pyshm/lib/libpyshm.so
 bundle=$(bundle_of venv "$venv") || exit 1
 bundle_ompi=$(bundle_of venv-ompi "$venv_ompi") || exit 1
 export PYSHM_CACHE=$scratch/cache
+# By module: an installation, and a module for each bundle.
+bash "$top/tests/env/module-systems.sh" "$top/target/test-modules" && "$pyshm" install --prefix "$scratch/installed" -q || exit 1
+for mpi in pmi2 pmix; do
+  named=$bundle; [ $mpi = pmi2 ] || named=$bundle_ompi
+  mkdir -p "$scratch/modules/$mpi"; "$scratch/installed/bin/pyshm" module lmod --name $mpi --bundle "$named" >"$scratch/modules/$mpi/1.lua" || exit 1
+done
 login() { timeout 170 "$VCLUSTER" exec n0 "$@"; }
 # What a bundle stands for is looked up once for each bundle and user: not what is counted here.
 login salloc -Q -N1 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle:$bundle_ompi" srun true || exit 1
@@ -37,7 +44,7 @@ nodes_are_clean() {
   done
 }
 ranks_made_nothing() { # RANKS VENV BUNDLE
-  equal "operations of all ranks" 0 "$(ops "$from_stage" "$2" "$env_dir/base" "$top/target/pyshm" "$3")"
+  no_ops "operations of all ranks" "$from_stage" "$2" "$env_dir/base" "$top/target/pyshm" "$scratch/installed" "$3"
   [ "$(ops "$from_stage" /dev/shm)" -gt $((40 * $1)) ] || fail "the ranks were not seen"
   equal "times the bundle was opened in the whole cluster" 1 "$(opened "$3")"
 }
@@ -53,33 +60,54 @@ in_job() {
   cat "$work/said"; return "$(cat "$work/code")"
 }
 
-# The job script that the users have, once as it is and once with the library preloaded: nothing else differs.
-unchanged_script() { # sbatch|salloc pmi2|pmix PROGRAM
-  local python=$venv/bin/python named=$bundle env=$venv
-  if [ "$2" = pmix ]; then python=$venv_ompi/bin/python named=$bundle_ompi env=$venv_ompi; fi
-  launch_words "srun-$2" root 16 4
+# The job script that the users have, once as it is and once with pyshm: preloaded by its user or by a module, with which no
+# other line differs, or with one word in front of the launcher or of the ranks' program.
+as_a_job() { # FORM sbatch|salloc pmi2|pmix PROGRAM
+  local python=$venv/bin/python named=$bundle env=$venv setup= before= inside=
+  if [ "$3" = pmix ]; then python=$venv_ompi/bin/python named=$bundle_ompi env=$venv_ompi; fi
+  case $1 in
+    preloaded) setup="export LD_PRELOAD=$shim PYSHM_BUNDLES=$named" ;;
+    # MPICH's UCX sends 4 KiB of its heap by PMI, and Slurm reads no more than 1 KiB of a request: what is in that heap decides
+    # whether a request is longer, with pyshm or without. Lmod's tables of itself, which programs copy, have been that.
+    module) setup=". $top/target/test-modules/lmod.bash; module use $scratch/installed/share/modulefiles $scratch/modules; module load pyshm $3 || exit; unset \${!_ModuleTable@}" ;;
+    before) before="$pyshm_run --no-summary -b $named" ;;
+    inside) inside="$pyshm_run --no-summary -b $named" ;;
+  esac
+  launch_words "srun-$3" root 16 4
   mkdir "$work/bare" "$work/out"
   cat >"$work/job.sh" <<SH
 #!/bin/bash
 export ${LAUNCH_ENV[*]:-KEPT=1} KEPT=yes
-srun -N4 -n16 --ntasks-per-node=4 --mpi=$2 $python $3 $work/bare || exit
-export LD_PRELOAD=$shim PYSHM_BUNDLES=$named
-srun -N4 -n16 --ntasks-per-node=4 --mpi=$2 $python $3 $work/out
+$setup
+env -u LD_PRELOAD -u PYSHM_BUNDLES srun -N4 -n16 --ntasks-per-node=4 --mpi=$3 $python $4 $work/bare || exit
+$before srun -N4 -n16 --ntasks-per-node=4 --mpi=$3 $inside $python $4 $work/out
 SH
   mark
-  in_job "$1" "$work/job.sh" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }
+  in_job "$2" "$work/job.sh" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }
   collect
   [ ! -e "$work/salloc" ] || mv "$work/salloc" "$work/t/n0"
   check "the results are those of the bare run" python3 "$tools/compare.py" --size 16 "$work/bare" "$work/out"
   ! grep -q pyshm "$work/printed" || fail "something was printed: $(cat "$work/printed")"
-  ranks_made_nothing 16 "$env" "$named"
-  equal "helpers that were started" 4 "$(helpers)"
+  if [ "$1" = inside ]; then
+    no_ops "operations of all ranks" '^"[^"]*/bin/pyshm-run"' "$env" "$env_dir/base" "$named"
+    [ "$(ops '^"[^"]*/bin/pyshm-run"' /dev/shm)" -gt $((40 * 16)) ] || fail "the ranks were not seen"
+    equal "times the bundle was opened: once a node" 4 "$(opened "$named")"
+  else
+    ranks_made_nothing 16 "$env" "$named"
+    equal "helpers that were started" 4 "$(helpers)"
+  fi
   nodes_are_clean
 }
-test_srun_pmi2_in_sbatch_runs_an_unchanged_script() { unchanged_script sbatch pmi2 "$tools/app.py"; }
-test_srun_pmix_in_salloc_runs_an_unchanged_script() { unchanged_script salloc pmix "$tools/app.py"; }
-test_srun_pmi2_in_salloc() { unchanged_script salloc pmi2 "$scratch/tell.py"; }
-test_srun_pmix_in_sbatch() { unchanged_script sbatch pmix "$scratch/tell.py"; }
+test_srun_pmi2_in_sbatch_runs_an_unchanged_script() { as_a_job preloaded sbatch pmi2 "$tools/app.py"; }
+test_srun_pmix_in_salloc_runs_an_unchanged_script() { as_a_job preloaded salloc pmix "$tools/app.py"; }
+test_srun_pmi2_in_salloc() { as_a_job preloaded salloc pmi2 "$scratch/tell.py"; }
+test_srun_pmix_in_sbatch() { as_a_job preloaded sbatch pmix "$scratch/tell.py"; }
+test_srun_pmi2_by_the_module() { as_a_job module sbatch pmi2 "$tools/app.py"; }
+test_srun_pmix_by_the_module() { as_a_job module salloc pmix "$scratch/tell.py"; }
+test_pyshm_run_before_srun_pmi2() { as_a_job before salloc pmi2 "$scratch/tell.py"; }
+test_pyshm_run_before_srun_pmix() { as_a_job before sbatch pmix "$scratch/tell.py"; }
+test_srun_pmi2_of_pyshm_run() { as_a_job inside sbatch pmi2 "$scratch/tell.py"; }
+test_srun_pmix_of_pyshm_run() { as_a_job inside salloc pmix "$scratch/tell.py"; }
 
 by_ssh() { # FLAVOR VENV BUNDLE
   launch_words "$1" root 8 4
