@@ -1,6 +1,6 @@
 #!/bin/bash
 # Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application: everything ends within 5 s and
-# /dev/shm of all nodes is clean; with a launcher on two nodes and on one node without.
+# /dev/shm of all nodes is clean; with a launcher on two nodes and on one node without. And the end of a job of which a node is slow.
 . "$(dirname "$0")/harness.sh"
 isolate "$@"
 cluster_up 2
@@ -71,5 +71,24 @@ test_ctrl_c_during_unpacking_on_one_node() { on_one_node --ctrl-c unpacking; }
 test_ctrl_c_during_the_application_on_one_node() { on_one_node --ctrl-c application; }
 test_sigterm_during_unpacking_on_one_node() { on_one_node --term unpacking; }
 test_sigterm_during_the_application_on_one_node() { on_one_node --term application; }
+
+# A busy node may need longer than the others to remove a stage: here its helper is stopped for eight seconds.
+test_a_node_that_lets_go_late_is_waited_for() {
+  local on_n2=(env VCLUSTER_WD=/ "$VCLUSTER" exec n2) job i
+  # Nodes share their process numbers, not their names.
+  to_helper() { "${on_n2[@]}" bash -c 'for p in $(pgrep -x pyshm-bcast-mpi); do [ "$(readlink "/proc/$p/ns/uts")" != "$(readlink /proc/self/ns/uts)" ] || { kill "$0" "$p"; echo "$p"; }; done' "$1"; }
+  launch_words hydra root 2 2
+  "${LOGIN[@]}" "$pyshm_run" --no-fallback --summary -b "$bundle" "${LAUNCH[@]}" "$PYTHON" -c 'import os, sys, time
+open(sys.argv[1] + "/ready", "w").close()
+while not os.path.exists(sys.argv[1] + "/stop"): time.sleep(0.05)' "$work" </dev/null 2>"$work/said" & job=$!
+  for i in $(seq 1200); do [ -e "$work/ready" ] && break; sleep 0.05; done
+  equal "helpers of n2 that are stopped" 1 "$(to_helper -STOP | wc -l)"
+  touch "$work/stop"; (sleep 8; to_helper -CONT >/dev/null) &
+  wait $job; equal "exit status" 0 $?
+  # A step that is ended by force counts nothing.
+  contains "the summary" "$(cat "$work/said")" "answered"
+  for i in 0 1 2; do equal "what n$i has at the end" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 -path '*pyshm*' | head -3)"; done
+  wait
+}
 
 run_tests
