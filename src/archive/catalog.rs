@@ -14,14 +14,15 @@ use pyshm_format::xattr::{ASK, CLASSES};
 use rustix::io::Errno;
 use serde_bytes::ByteBuf;
 
-use super::members::{Kind, Member};
-use super::placement::{Place, Placement};
-use super::{Compression, shown};
-use crate::bundle::Manifest;
+use crate::archive::Compression;
+use crate::archive::members::{Kind, Member};
+use crate::archive::placement::{Place, Placement};
 use crate::bundle::frame::Codec;
-use crate::bundle::layer::Layer;
-use crate::bundle::manifest::{self, EntryKind, EntryRecord, EntryStat};
-use crate::bundle::xattr::{VALUE_MAX, XattrSet, Xattrs};
+use crate::manifest;
+use crate::manifest::layer::Layer;
+use crate::manifest::xattr::{VALUE_MAX, XattrSet, Xattrs};
+use crate::manifest::{EntryKind, EntryRecord, EntryStat, Manifest};
+use crate::text::shown;
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;

@@ -6,9 +6,10 @@ use std::io::Read;
 
 use tar::{GnuExtSparseHeader, Header};
 
-use super::pax::{self, Records};
-use super::sparse::{self, Map};
-use super::{compression, shown};
+use crate::archive::pax::Records;
+use crate::archive::sparse::Map;
+use crate::archive::{compression, pax, sparse};
+use crate::text::shown;
 
 const BLOCK: usize = 512;
 /// No extended header or long name is larger.

@@ -5,7 +5,7 @@
 //! (RFC 8878, section 3.1.2), in a `.tar.gz` in the extra field `PY` of an empty member (RFC 1952, section 2.3.1.1).
 #![forbid(unsafe_code)]
 
-use super::frame::Codec;
+use crate::bundle::frame::Codec;
 
 const MAGIC: [u8; 8] = *b"PYSHMBN1";
 const VERSION: u32 = 1;

@@ -24,14 +24,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-pub use entry::{EntryInfo, Use};
-pub use prune::{PruneOptions, list, prune};
-
-use crate::bundle::{Manifest, Mode, PackOptions, PrefixSpec, pack};
+use crate::bundle::{PackOptions, PrefixSpec, pack};
+use crate::cache::entry::Entry;
+pub use crate::cache::entry::{EntryInfo, Use};
+use crate::cache::lock::Lock;
+pub use crate::cache::prune::{PruneOptions, list, prune};
 use crate::error::{Error, Result};
+use crate::manifest::{Manifest, Mode};
 use crate::{progress, settings};
-use entry::Entry;
-use lock::Lock;
 
 /// How often a prefix that changes while it is packed is packed again.
 const ATTEMPTS: u32 = 3;

@@ -3,10 +3,10 @@
 
 use clap::{Args, Subcommand};
 
-use super::print_json;
-use crate::cache::{self, EntryInfo, PruneOptions};
+use crate::cache::{EntryInfo, PruneOptions};
+use crate::cli::print_json;
 use crate::error::Result;
-use crate::progress;
+use crate::{cache, progress};
 
 /// What to do with the cache.
 #[derive(Debug, Subcommand)]

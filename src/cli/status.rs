@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::nodes::{self, AllNodes};
-use super::print_json;
+use crate::cli::nodes::AllNodes;
+use crate::cli::{nodes, print_json};
 use crate::error::{Error, Result};
 use crate::progress;
 use crate::stage::{Place, Stage};

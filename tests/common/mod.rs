@@ -9,7 +9,7 @@ use std::process::Command;
 
 use pyshm_tools::bundle::frame::Codec;
 use pyshm_tools::bundle::head::Head;
-use pyshm_tools::bundle::manifest::{
+use pyshm_tools::manifest::{
     EntryKind, EntryRecord, EntryStat, FrameRecord, MEMBER, Manifest, Mode, PrefixRecord,
 };
 use serde_bytes::ByteBuf;
