@@ -10,8 +10,10 @@ use std::path::Path;
 use common::{Hostile, Tool, write_lies};
 use pyshm_tools::bundle::{Named, PackOptions, PrefixSpec, Reader, pack, pack_over};
 use pyshm_tools::exit_codes;
+use pyshm_tools::manifest::entry::EntryKind;
 use pyshm_tools::manifest::layer::{Layer, Over};
-use pyshm_tools::manifest::{EntryKind, Manifest, Mode, Stack};
+use pyshm_tools::manifest::prefix::Mode;
+use pyshm_tools::manifest::{Manifest, Stack};
 use serde_bytes::ByteBuf;
 
 /// Reads back what a bundle says of itself.
@@ -205,7 +207,7 @@ fn a_foreign_removal_leaves_the_other_names_of_a_file() {
 
 #[test]
 fn a_job_gets_all_that_lies_over_what_it_uses() {
-    use pyshm_tools::manifest::PrefixRecord;
+    use pyshm_tools::manifest::prefix::PrefixRecord;
     use pyshm_tools::manifest::stack::wanted;
     let of = |paths: &[&str]| -> Vec<PrefixRecord> {
         let record = |path: &&str| PrefixRecord {

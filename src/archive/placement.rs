@@ -14,7 +14,9 @@ use serde_bytes::ByteBuf;
 
 use crate::archive::members::{Kind, Members};
 use crate::error::{Error, Result};
-use crate::manifest::{EntryStat, Mode, PrefixRecord, walk};
+use crate::manifest::entry::EntryStat;
+use crate::manifest::prefix::{Mode, PrefixRecord};
+use crate::manifest::walk;
 use crate::text::shown;
 
 /// Directories above the prefix that may stand in front of the first decisive member.

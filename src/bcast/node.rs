@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bcast::source::Coming;
 use crate::error::{Error, Result};
-use crate::manifest::PrefixRecord;
+use crate::manifest::prefix::PrefixRecord;
 use crate::stage;
 use crate::stage::hold::Hold;
 use crate::stage::reuse::adopt::Adoption;

@@ -13,7 +13,8 @@ use crate::bcast::node::Node;
 use crate::bundle::Reader;
 use crate::bundle::reader::{Archive, Size};
 use crate::error::Result;
-use crate::manifest::{PrefixRecord, covers, stack};
+use crate::manifest::prefix::{PrefixRecord, covers};
+use crate::manifest::stack;
 use crate::stage::Runtime;
 
 /// What rank 0 has decided, for all.

@@ -12,7 +12,6 @@
 //! any number of threads, and no tar header has to be believed.
 #![forbid(unsafe_code)]
 
-pub mod frame;
 pub mod head;
 
 pub mod named;

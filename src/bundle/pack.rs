@@ -17,13 +17,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use indicatif::ProgressBar;
 use serde_bytes::ByteBuf;
 
-use crate::bundle::frame::{Codec, Cutter};
 use crate::bundle::head::Head;
 use crate::bundle::pack_layer::{Below, Take};
 use crate::error::{Error, Result};
+use crate::manifest::entry::{EntryKind, EntryRecord};
+use crate::manifest::frame::{Codec, Cutter};
+use crate::manifest::prefix::{Mode, PrefixRecord};
 use crate::manifest::walk::Found;
 use crate::manifest::xattr::{Collector, Xattrs};
-use crate::manifest::{EntryKind, EntryRecord, FrameRecord, Manifest, Mode, PrefixRecord, walk};
+use crate::manifest::{FrameRecord, Manifest, walk};
 use crate::process::temp_files;
 use crate::program::run_path;
 use crate::{manifest, progress};
@@ -346,7 +348,10 @@ where
         Err(e) => return Err(failed(e)),
     };
     let unchanged = || {
-        Ok::<_, Error>(manifest::same(&walk::stat(&file.metadata().map_err(failed)?), &item.stat))
+        Ok::<_, Error>(manifest::entry::same(
+            &walk::stat(&file.metadata().map_err(failed)?),
+            &item.stat,
+        ))
     };
     if !unchanged()? {
         return Err(changed_meanwhile(&item.path));

@@ -13,10 +13,11 @@ use serde_bytes::ByteBuf;
 use crate::bundle::named::Named;
 use crate::bundle::reader::{Content, Reader};
 use crate::error::{Error, Result};
+use crate::manifest::entry::{EntryKind, EntryRecord, EntryStat, same};
 use crate::manifest::layer::{Layer, Over};
+use crate::manifest::prefix::{PrefixRecord, at_or_below};
 use crate::manifest::stack::Stack;
 use crate::manifest::walk::Found;
-use crate::manifest::{EntryKind, EntryRecord, EntryStat, PrefixRecord, at_or_below, same};
 
 /// How a path goes into a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

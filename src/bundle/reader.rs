@@ -17,7 +17,8 @@ use crate::bundle::named::Named;
 use crate::error::{Error, Result};
 use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
-use crate::manifest::{Manifest, PrefixRecord};
+use crate::manifest::Manifest;
+use crate::manifest::prefix::PrefixRecord;
 
 /// Bytes of an archive that are read to learn how its members are named.
 const LOOK: u64 = 1 << 20;

@@ -30,8 +30,9 @@ pub use crate::cache::entry::{EntryInfo, Use};
 use crate::cache::lock::Lock;
 pub use crate::cache::prune::{PruneOptions, list, prune};
 use crate::error::{Error, Result};
-use crate::manifest::{Manifest, Mode};
-use crate::{progress, settings};
+use crate::manifest::Manifest;
+use crate::manifest::prefix::Mode;
+use crate::{settings, text};
 
 /// How often a prefix that changes while it is packed is packed again.
 const ATTEMPTS: u32 = 3;
@@ -157,7 +158,7 @@ fn entry_name(prefix: &Path) -> String {
 /// A line for people about an entry that was made.
 #[must_use]
 pub fn describe(info: &EntryInfo) -> String {
-    format!("{}: {} for {}", info.name, progress::bytes(info.bytes), info.prefix.display())
+    format!("{}: {} for {}", info.name, text::bytes(info.bytes), info.prefix.display())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Content, Named, Reader};
 use crate::cache::directory;
 use crate::error::Result;
-use crate::manifest::PrefixRecord;
+use crate::manifest::prefix::PrefixRecord;
 use crate::stage::Identity;
 
 const NAME: &str = "prefixes";

@@ -11,11 +11,13 @@ use crate::archive::walk::Digests;
 use crate::bundle::{Content, Named, PackOptions, PrefixSpec, Reader, pack_over};
 use crate::cli::print_json;
 use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+use crate::manifest::entry::EntryKind;
 use crate::manifest::layer::Layer;
-use crate::manifest::{EntryKind, Manifest, Mode};
+use crate::manifest::prefix::Mode;
 use crate::process::signals;
 use crate::program::python;
-use crate::progress;
+use crate::{progress, text};
 
 /// Kinds of prefixes.
 #[derive(Debug, Subcommand)]
@@ -106,8 +108,8 @@ impl Env {
                 self.output.display(),
                 report.entries,
                 if gone > 0 { format!(", {gone} removed") } else { String::new() },
-                progress::bytes(report.raw_bytes),
-                progress::bytes(report.bundle_bytes),
+                text::bytes(report.raw_bytes),
+                text::bytes(report.bundle_bytes),
                 report.seconds
             );
         }
@@ -205,8 +207,8 @@ impl Inspect {
             Some(_) => String::new(),
             None => format!(" in {} frames", manifest.frames.len()),
         };
-        print_line!("  size         {}{frames}", progress::bytes(length));
-        print_line!("  unpacked     {}", progress::bytes(manifest.unpacked_bytes()));
+        print_line!("  size         {}{frames}", text::bytes(length));
+        print_line!("  unpacked     {}", text::bytes(manifest.unpacked_bytes()));
         if self.entries {
             for entry in &manifest.entries {
                 print_line!(
@@ -240,14 +242,14 @@ fn layer_json(layer: &Layer) -> serde_json::Value {
 }
 
 fn prefixes_of(manifest: &Manifest) -> Vec<serde_json::Value> {
-    let shown = |p: &crate::manifest::PrefixRecord| {
+    let shown = |p: &crate::manifest::prefix::PrefixRecord| {
         let aliases: Vec<_> = p.spellings().skip(1).map(|a| a.display().to_string()).collect();
         json!({ "path": p.path().display().to_string(), "aliases": aliases, "mode": p.mode })
     };
     manifest.prefixes.iter().map(shown).collect()
 }
 
-fn entry_json(entry: &crate::manifest::EntryRecord) -> serde_json::Value {
+fn entry_json(entry: &crate::manifest::entry::EntryRecord) -> serde_json::Value {
     let (kind, target, digest) = match &entry.kind {
         EntryKind::Directory => ("directory", None, None),
         EntryKind::File { digest, .. } => {

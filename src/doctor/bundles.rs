@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::bundle::{PackOptions, PrefixSpec, pack};
     use crate::doctor::Level;
-    use crate::manifest::Mode;
+    use crate::manifest::prefix::Mode;
 
     fn packed(dir: &Path) -> Named {
         let prefix = dir.join("env");

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use crate::bundle::{Named, PackOptions, PrefixSpec, pack};
 use crate::doctor::Finding;
 use crate::error::{Error, Result};
-use crate::manifest::Mode;
+use crate::manifest::prefix::Mode;
 use crate::process::signals;
 use crate::settings;
 use crate::stage::session::stage_here;

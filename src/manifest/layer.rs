@@ -9,7 +9,9 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use crate::manifest::{EntryKind, Manifest, at_or_below, check_path};
+use crate::manifest::Manifest;
+use crate::manifest::entry::{EntryKind, check_path};
+use crate::manifest::prefix::at_or_below;
 
 /// What a layer says beside its entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,21 +9,25 @@
 //! layers: what makes it one follows at the end. Whole bundles are written as version 2.
 #![forbid(unsafe_code)]
 
+pub mod entry;
+pub mod frame;
 pub mod layer;
+pub mod prefix;
 pub mod stack;
 pub(crate) mod walk;
 pub mod xattr;
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+pub use entry::{EntryKind, EntryRecord, EntryStat};
+use entry::{PATH_MAX, check_path, same};
+use prefix::covers;
+pub use prefix::{Mode, PrefixRecord};
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 pub use stack::Stack;
 
-use crate::bundle::frame;
 use crate::error::{Error, Result};
 use crate::manifest::layer::Layer;
 use crate::manifest::xattr::Xattrs;
@@ -36,12 +40,6 @@ pub const VERSION: u32 = 3;
 const VERSION_WHOLE: u32 = 2;
 /// Name of the manifest's tar member.
 pub const MEMBER: &str = ".pyshm/manifest";
-/// The longest path that Linux takes, with its NUL.
-pub const PATH_MAX: usize = 4096;
-
-/// The longest name that Linux takes.
-const NAME_MAX: usize = 255;
-
 /// Everything a bundle says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
@@ -68,96 +66,6 @@ pub struct Manifest {
     pub digest: [u8; 32],
 }
 
-/// What a path that the bundle does not know means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Mode {
-    /// It does not exist.
-    Snapshot,
-    /// It may exist on the shared file system.
-    Overlay,
-}
-
-/// A directory of the shared file system that the bundle stands in for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PrefixRecord {
-    /// Its real path.
-    pub path: ByteBuf,
-    /// Other absolute spellings under which it was named.
-    pub aliases: Vec<ByteBuf>,
-    /// What a miss means.
-    pub mode: Mode,
-}
-
-/// One path.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EntryRecord {
-    /// Absolute original path.
-    pub path: ByteBuf,
-    /// What it is, and where its data stands.
-    pub kind: EntryKind,
-    /// What `lstat` said.
-    pub stat: EntryStat,
-}
-
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum EntryKind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File {
-        /// Where its data starts in the tar stream behind the manifest's frame.
-        offset: u64,
-        /// blake3 of the data.
-        digest: [u8; 32],
-        /// `RPATH` or `RUNPATH` of an ELF file that has an absolute element.
-        runpath: Option<ByteBuf>,
-    },
-    /// A regular file whose data is not in the bundle: reads pass to the shared file system.
-    Remote,
-    /// Another name of the file with this number.
-    HardLink(u32),
-    /// A symbolic link and its original target.
-    Symlink(ByteBuf),
-    /// A socket, fifo or device: known, not staged.
-    Other,
-    /// A regular file of a layer whose data is what lies below it under the same path.
-    Below,
-}
-
-/// `lstat` of the original. Times are seconds and nanoseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryStat {
-    /// Device where it was packed.
-    pub dev: u64,
-    /// Inode.
-    pub ino: u64,
-    /// Hard links.
-    pub nlink: u64,
-    /// Type and permissions.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Device that a device node stands for.
-    pub rdev: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Preferred I/O size.
-    pub blksize: u32,
-    /// 512-byte blocks.
-    pub blocks: u64,
-    /// Last access.
-    pub atime: (i64, u32),
-    /// Last modification.
-    pub mtime: (i64, u32),
-    /// Last status change.
-    pub ctime: (i64, u32),
-    /// Creation; zero where the file system has none.
-    pub btime: (i64, u32),
-}
-
 /// A piece of the compressed stream that decompresses on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameRecord {
@@ -167,27 +75,6 @@ pub struct FrameRecord {
     pub raw: u32,
     /// blake3 of those bytes.
     pub digest: [u8; 32],
-}
-
-impl EntryRecord {
-    /// The path for file operations.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.path))
-    }
-}
-
-impl PrefixRecord {
-    /// The path for file operations.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.path))
-    }
-
-    /// All spellings, the real path first.
-    pub fn spellings(&self) -> impl Iterator<Item = &Path> {
-        std::iter::once(&self.path).chain(&self.aliases).map(|p| Path::new(OsStr::from_bytes(p)))
-    }
 }
 
 impl Manifest {
@@ -248,7 +135,7 @@ impl Manifest {
         {
             return Err(format!(
                 "a frame claims {} of data, more than any frame has",
-                crate::progress::bytes(frame.raw.into())
+                crate::text::bytes(frame.raw.into())
             ));
         }
         let mut end_of_last = 0;
@@ -401,50 +288,4 @@ pub(crate) fn changed(
         }
     }
     Ok(known.into_keys().min().map(Path::to_path_buf))
-}
-
-/// Whether an absolute path is `top` or lies below it.
-pub(crate) fn at_or_below(path: &[u8], top: &[u8]) -> bool {
-    path.strip_prefix(top).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-}
-
-/// Whether a prefix of one lies at, above or below one of the other.
-pub(crate) fn overlap(one: &[PrefixRecord], other: &[PrefixRecord]) -> bool {
-    let meets = |a: &PrefixRecord, b: &PrefixRecord| {
-        at_or_below(&a.path, &b.path) || at_or_below(&b.path, &a.path)
-    };
-    one.iter().any(|a| other.iter().any(|b| meets(a, b)))
-}
-
-/// Whether one of `paths` lies at or below one of `prefixes`, in any spelling.
-pub(crate) fn covers(prefixes: &[PrefixRecord], paths: &[PathBuf]) -> bool {
-    prefixes.iter().any(|prefix| {
-        prefix.spellings().any(|spelling| paths.iter().any(|p| p.starts_with(spelling)))
-    })
-}
-
-/// Whether nothing that matters changed between two looks at a path.
-pub(crate) fn same(a: &EntryStat, b: &EntryStat) -> bool {
-    let of = |s: &EntryStat| (s.ino, s.mode, s.size, s.mtime, s.ctime, s.uid, s.gid);
-    of(a) == of(b)
-}
-
-/// Refuses what is not an absolute, normalized path that the kernel would take.
-pub(crate) fn check_path(path: &[u8]) -> Result<(), String> {
-    let shown = || crate::text::shown(path);
-    let Some(rest) = path.strip_prefix(b"/") else {
-        return Err(format!("entry {} is not an absolute path", shown()));
-    };
-    if path.len() >= PATH_MAX || path.contains(&0) {
-        return Err(format!("entry {} is no possible path", shown()));
-    }
-    if rest.split(|b| *b == b'/').any(|part| part.len() > NAME_MAX) {
-        return Err(format!("entry {} has a part of more than {NAME_MAX} bytes", shown()));
-    }
-    match rest.split(|b| *b == b'/').find(|c| matches!(*c, b"" | b"." | b"..")) {
-        Some(part) => {
-            Err(format!("entry {} has '{}' as a part", shown(), String::from_utf8_lossy(part)))
-        }
-        None => Ok(()),
-    }
 }

@@ -16,9 +16,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::manifest::{
-    EntryKind, EntryRecord, Manifest, Mode, PrefixRecord, at_or_below, changed, overlap,
-};
+use crate::manifest::entry::{EntryKind, EntryRecord};
+use crate::manifest::prefix::{Mode, PrefixRecord, at_or_below, overlap};
+use crate::manifest::{Manifest, changed};
 
 /// The bundles so far.
 #[derive(Debug, Default)]
@@ -437,7 +437,7 @@ fn reduce(manifest: &mut Manifest, keep: impl Fn(usize) -> bool) {
 #[must_use]
 pub fn wanted(bundles: &[&[PrefixRecord]], paths: &[PathBuf]) -> Vec<bool> {
     let mut wanted: Vec<bool> =
-        bundles.iter().map(|prefixes| crate::manifest::covers(prefixes, paths)).collect();
+        bundles.iter().map(|prefixes| crate::manifest::prefix::covers(prefixes, paths)).collect();
     loop {
         let more = (0..bundles.len()).find(|one| {
             let meets = |other: usize| wanted[other] && overlap(bundles[*one], bundles[other]);

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::manifest::EntryStat;
+use crate::manifest::entry::EntryStat;
 
 /// A path that the walk found.
 pub struct Found {

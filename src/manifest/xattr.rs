@@ -165,7 +165,8 @@ fn value(found: &Found, name: &[u8]) -> Option<ByteBuf> {
 mod tests {
     use super::*;
     use crate::bundle::{PackOptions, PrefixSpec, pack};
-    use crate::manifest::{MAGIC, Manifest, Mode};
+    use crate::manifest::prefix::Mode;
+    use crate::manifest::{MAGIC, Manifest};
 
     fn manifest() -> Manifest {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();

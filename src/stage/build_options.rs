@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crate::manifest::PrefixRecord;
+use crate::manifest::prefix::PrefixRecord;
 use crate::manifest::stack::wanted;
 use crate::stage::Identity;
 

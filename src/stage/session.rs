@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::bundle::{Named, Reader};
 use crate::error::{Error, Result};
 use crate::instrument::timeline;
-use crate::manifest::PrefixRecord;
+use crate::manifest::prefix::PrefixRecord;
 use crate::stage::reuse::adopt::Adoption;
 use crate::stage::reuse::divergence;
 use crate::stage::{BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId};

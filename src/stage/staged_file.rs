@@ -11,7 +11,7 @@ use pyshm_format::hash_path;
 use pyshm_format::layout::staged_access_time;
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 
-use crate::manifest::{EntryRecord, EntryStat};
+use crate::manifest::entry::{EntryRecord, EntryStat};
 
 /// The original's time of modification, and a time of access that names the file.
 pub(super) fn file_times(entry: &EntryRecord) -> Timestamps {

@@ -8,10 +8,11 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use indicatif::ProgressBar;
 
 use crate::archive::walk::Digests;
-use crate::bundle::frame::Decoder;
 use crate::bundle::{Named, Reader};
 use crate::error::{Error, Result};
-use crate::manifest::{EntryKind, Manifest, Stack};
+use crate::manifest::entry::EntryKind;
+use crate::manifest::frame::Decoder;
+use crate::manifest::{Manifest, Stack};
 use crate::verify::{Content, Facts, Type, View};
 use crate::{bundle, progress};
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::manifest::PrefixRecord;
+use crate::manifest::prefix::PrefixRecord;
 use crate::text::shown;
 pub use crate::verify::bundle::of_bundles;
 pub use crate::verify::source::of_source;

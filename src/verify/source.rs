@@ -4,7 +4,8 @@
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::error::Result;
-use crate::manifest::{PrefixRecord, walk};
+use crate::manifest::prefix::PrefixRecord;
+use crate::manifest::walk;
 use crate::progress;
 use crate::verify::{Content, Facts, Type, View, digests};
 

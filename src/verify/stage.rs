@@ -10,7 +10,7 @@ use pyshm_format::{Kind, PrefixMode, layout};
 use serde_bytes::ByteBuf;
 
 use crate::error::{Error, Result};
-use crate::manifest::{Mode, PrefixRecord};
+use crate::manifest::prefix::{Mode, PrefixRecord};
 use crate::progress;
 use crate::verify::{Content, Facts, Type, View, digests};
 

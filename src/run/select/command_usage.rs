@@ -28,7 +28,7 @@ use crate::bundle::Named;
 use crate::cache::prefixes;
 use crate::cache::prefixes::Stands;
 use crate::error::{Error, Result};
-use crate::manifest::{PrefixRecord, covers};
+use crate::manifest::prefix::{PrefixRecord, covers};
 use crate::program::elf_needed::linked;
 use crate::program::{lookup, python};
 use crate::run::select;
@@ -283,7 +283,7 @@ mod tests {
     use serde_bytes::ByteBuf;
 
     use super::*;
-    use crate::manifest::Mode;
+    use crate::manifest::prefix::Mode;
 
     fn stands(path: &Path) -> Stands {
         let path = ByteBuf::from(path.as_os_str().as_bytes());

@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cache::prefixes::Stands;
-use crate::manifest::{PrefixRecord, at_or_below, overlap};
+use crate::manifest::prefix::{PrefixRecord, at_or_below, overlap};
 
 /// Which of `bundles`, in the order in which they are laid over each other, a command needs that uses `paths`.
 #[must_use]
@@ -96,7 +96,7 @@ mod tests {
     use serde_bytes::ByteBuf;
 
     use super::*;
-    use crate::manifest::Mode;
+    use crate::manifest::prefix::Mode;
 
     fn whole(digest: u8, prefixes: &[&str]) -> Stands {
         let record = |path: &&str| PrefixRecord {

@@ -5,8 +5,8 @@
 //! than all that the ranks will read is not worth it.
 #![forbid(unsafe_code)]
 
-use crate::progress::bytes;
 use crate::settings;
+use crate::text::bytes;
 
 /// A bundle may be so many times larger than what all ranks read.
 pub const FACTOR: u64 = 64;

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use pyshm_format::layout;
 
-use crate::manifest::{EntryKind, Stack};
+use crate::manifest::Stack;
+use crate::manifest::entry::EntryKind;
 
 /// A prefix that holds a Python.
 struct Python {
@@ -113,7 +114,8 @@ pub(in crate::stage) fn environment(stack: &Stack, stage: &Path) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::bundle::{PackOptions, PrefixSpec, pack};
-    use crate::manifest::{Manifest, Mode};
+    use crate::manifest::Manifest;
+    use crate::manifest::prefix::Mode;
 
     /// Packs a directory with these files below a prefix of this name, and returns its manifest.
     fn manifest(root: &Path, name: &str, files: &[&str]) -> Manifest {

@@ -14,7 +14,8 @@ use dashmap::DashMap;
 use once_cell::sync::OnceCell;
 
 use crate::error::{Error, Result};
-use crate::manifest::{EntryKind, EntryRecord, Manifest};
+use crate::manifest::Manifest;
+use crate::manifest::entry::{EntryKind, EntryRecord};
 use crate::stage::staged_file::{LastDirectory, Maker, below, file_times};
 
 /// The files of one bundle, shared by the threads that write them.

@@ -15,8 +15,10 @@ use pyshm_format::record::{ENTRY_ACL, ENTRY_REMOTE};
 use pyshm_format::{Kind, PrefixMode, Stat, Time};
 
 use crate::error::{Error, Result};
+use crate::manifest::entry::{EntryKind, EntryStat};
+use crate::manifest::prefix::Mode;
 use crate::manifest::xattr::XattrSet;
-use crate::manifest::{EntryKind, EntryStat, Manifest, Mode, Stack};
+use crate::manifest::{Manifest, Stack};
 use crate::stage::build::tree::Edited;
 use crate::stage::limits::space;
 

@@ -22,13 +22,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyshm_format::{layout, state};
 
-use crate::bundle::frame::Decoder;
 use crate::bundle::head::Head;
 use crate::bundle::reader::{Archive, Size};
 use crate::bundle::{head, reader};
 use crate::error::{Error, Result};
 use crate::instrument::timeline::Phase;
 use crate::instrument::{test_pause, timeline};
+use crate::manifest::frame::Decoder;
 use crate::manifest::stack::{Plan, Stack};
 use crate::manifest::{FrameRecord, Manifest};
 use crate::stage::build::files::Files;

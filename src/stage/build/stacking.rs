@@ -14,8 +14,9 @@ use rustix::fs::{AtFlags, CWD};
 use crate::error::{Error, Result};
 use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
+use crate::manifest::Manifest;
+use crate::manifest::entry::{EntryKind, EntryRecord};
 use crate::manifest::stack::Plan;
-use crate::manifest::{EntryKind, EntryRecord, Manifest};
 use crate::stage::reuse::donor::open;
 use crate::stage::staged_file::{LastDirectory, Maker, below, file_times, staged_mode};
 

@@ -14,7 +14,9 @@ use pyshm_format::layout;
 use rustix::fs::{AtFlags, CWD};
 
 use crate::error::{Error, Result};
-use crate::manifest::{EntryKind, EntryRecord, Manifest, Mode, PATH_MAX, Stack};
+use crate::manifest::entry::{EntryKind, EntryRecord, PATH_MAX};
+use crate::manifest::prefix::Mode;
+use crate::manifest::{Manifest, Stack};
 use crate::program::run_path;
 use crate::program::run_path::Edit;
 use crate::stage::build::files::Files;

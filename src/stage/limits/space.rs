@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::bundle::reader::Size;
 use crate::error::{Error, Result};
-use crate::progress::bytes;
 use crate::stage::limits::cgroup;
+use crate::text::bytes;
 
 /// What an entry costs beside its data: inode, directory entry, index record.
 const PER_ENTRY: u64 = 1024;

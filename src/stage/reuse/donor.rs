@@ -17,7 +17,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
-use crate::manifest::{EntryKind, EntryRecord, Manifest};
+use crate::manifest::Manifest;
+use crate::manifest::entry::{EntryKind, EntryRecord};
 use crate::stage::reuse::divergence::Divergence;
 use crate::stage::reuse::saved_manifest;
 use crate::stage::staged_file::{LastDirectory, below, staged_mode};

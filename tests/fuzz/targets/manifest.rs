@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use libfuzzer_sys::fuzz_target;
 use pyshm_tools::bundle::head::Head;
-use pyshm_tools::manifest::EntryKind;
+use pyshm_tools::manifest::entry::{EntryKind};
 use pyshm_tools::manifest::{Manifest, Stack};
 
 fuzz_target!(|bytes: &[u8]| {
