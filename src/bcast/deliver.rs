@@ -13,13 +13,13 @@ use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Root};
 
-use super::asleep::Ending;
-use super::node::Node;
-use super::plan::Coming;
+use crate::bcast::node::Node;
+use crate::bcast::source::Coming;
+use crate::bcast::wait_for_end::Ending;
 use crate::bundle::Reader;
 use crate::error::{Error, Result};
-use crate::stage::pause;
-use crate::stage::timeline::{self, Phase};
+use crate::instrument::timeline::Phase;
+use crate::instrument::{test_pause, timeline};
 
 /// Chunks that are on their way at once.
 const IN_FLIGHT: usize = 2;
@@ -128,7 +128,7 @@ impl Reading<'_> {
     fn next(&mut self, length: usize) -> Vec<u8> {
         let mut chunk = Vec::with_capacity(length + 1);
         while chunk.len() < length && self.goes_on() {
-            pause::at("read");
+            test_pause::at("read");
             match self.reader.read_chunk(length - chunk.len()) {
                 Ok(Some(bytes)) if chunk.is_empty() && bytes.len() == length => chunk = bytes,
                 Ok(Some(bytes)) => chunk.extend_from_slice(&bytes),
@@ -173,7 +173,7 @@ fn broadcast(
         if current.is_empty() {
             break;
         }
-        pause::at("broadcast");
+        test_pause::at("broadcast");
         scope(|scope| {
             let start = |chunk| Some(root.immediate_broadcast_into(scope, chunk));
             let mut busy = Some(timeline::busy(Phase::Broadcast));

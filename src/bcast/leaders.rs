@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::run::cleanup;
+use crate::process::shm_segments;
 
 /// Bytes of a node's name and message that are gathered.
 const MESSAGE: usize = 512;
@@ -42,7 +42,7 @@ pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
     let node = world.split_shared(world.rank());
     let leads = node.rank() == 0;
     if node.size() == 1 {
-        cleanup::remove_mapped();
+        shm_segments::remove_mapped();
     }
     let mut count = 0u64;
     world.all_reduce_into(&u64::from(leads), &mut count, SystemOperation::sum());

@@ -9,12 +9,12 @@
 //! wrong on its node; MPI is only called by the main thread; and whatever ends a process, its node is clean behind it.
 #![forbid(unsafe_code)]
 
-mod asleep;
 mod deliver;
 mod leaders;
 mod node;
-mod plan;
-mod reuse;
+mod source;
+mod sync_divergence;
+mod wait_for_end;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,18 +23,19 @@ use std::time::Instant;
 use clap::Parser;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
+use crate::bcast::leaders::Leaders;
+use crate::bcast::node::Node;
+use crate::bcast::source::{Coming, Plan, Source};
+use crate::bcast::wait_for_end::Ending;
 use crate::bundle::NamedBundles;
 use crate::error::{Error, Result};
-use crate::run::events::{Event, Ready};
-use crate::run::signals::FOR_THE_COMMAND;
-use crate::run::{cleanup, job};
-use crate::settings;
-use crate::stage::timeline::{self, Times};
-use crate::stage::{self, BuildOptions, Identity, Place, Runtime, StageId};
-use asleep::Ending;
-use leaders::Leaders;
-use node::Node;
-use plan::{Coming, Plan, Source};
+use crate::instrument::timeline;
+use crate::instrument::timeline::Times;
+use crate::process::signals::FOR_THE_COMMAND;
+use crate::process::{affinity, memory_policy, orphan, signals};
+use crate::protocol::events::{Event, Ready};
+use crate::stage::{BuildOptions, Identity, Place, Runtime, StageId, job_record, teardown};
+use crate::{settings, stage};
 
 /// Started by pyshm-run with one process on each node of a job; not meant to be started by hand
 #[derive(Debug, Clone, Parser)]
@@ -88,17 +89,17 @@ pub fn main() -> ExitCode {
         };
     }
     // An application may handle Ctrl-C's signal too, and go on: what ends this process is SIGTERM, and its parent's end.
-    let handled = cleanup::on_signals(&[SIGTERM]).and_then(|()| {
-        cleanup::leave_to_the_command(&[SIGHUP, SIGINT, SIGQUIT])?;
-        cleanup::leave_to_the_command(&FOR_THE_COMMAND)
+    let handled = signals::end_on(&[SIGTERM]).and_then(|()| {
+        signals::ignore(&[SIGHUP, SIGINT, SIGQUIT])?;
+        signals::ignore(&FOR_THE_COMMAND)
     });
     if let Err(error) = handled {
         warn_line!("pyshm-bcast: {error}");
         return error.exit_code().into();
     }
-    cleanup::on_orphaned();
-    cleanup::spread();
-    stage::memory::prepare();
+    orphan::end_with_parent();
+    affinity::use_all_processors();
+    memory_policy::prepare();
     match leaders::join(cli.nodes) {
         Err(error) => {
             warn_line!("pyshm-bcast: {error}");
@@ -119,7 +120,7 @@ pub fn main() -> ExitCode {
 fn sweep(root: &Path) -> Result<()> {
     let place = Place::open(root)?;
     let removed = stage::collect_garbage(&place, &[]).map(drop);
-    job::sweep(&place);
+    job_record::sweep(&place);
     place.tidy();
     removed
 }
@@ -131,9 +132,9 @@ fn work(cli: &Cli, leaders: &Leaders) {
     }
     match stage_all(cli, leaders, &ending) {
         Ok(Some(_)) => {
-            asleep::until_told(leaders, &ending);
+            wait_for_end::until_told(leaders, &ending);
             let (answered, passed) =
-                cleanup::let_go().map_or((0, 0), |released| (released.answered, released.passed));
+                teardown::release().map_or((0, 0), |released| (released.answered, released.passed));
             let (answered, passed) = (leaders.sum(answered), leaders.sum(passed));
             if leaders.is_root() {
                 ending.say(&Event::Purged { answered, passed });
@@ -141,8 +142,8 @@ fn work(cli: &Cli, leaders: &Leaders) {
         }
         Ok(None) | Err(_) => {
             // Hollow stages, where others of the same step have failed.
-            cleanup::let_go();
-            cleanup::tidy();
+            teardown::release();
+            teardown::tidy();
         }
     }
     leaders.leave();
@@ -164,7 +165,7 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
         BuildOptions { threads, keep, reserve, identities, interests, ..Default::default() };
     let mut node = Node::prepare(&cli.root, &id, options);
     let reused = leaders.sum(u64::from(node.has_stage())) as usize;
-    let (plan, mut source) = plan::decide(cli, leaders, &mut node)?;
+    let (plan, mut source) = source::decide(cli, leaders, &mut node)?;
     if leaders.is_root()
         && let Err(error) = &source
     {
@@ -192,7 +193,7 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Option<()>
         }
     }
     if reused > 0 || ready.adopted > 0 {
-        ready.changed = reuse::agree(leaders, &mut node, !cli.fresh);
+        ready.changed = sync_divergence::agree(leaders, &mut node, !cli.fresh);
     }
     ready.unpack_seconds = leaders.slowest(begun.elapsed().as_secs_f64());
     ready.staged = leaders.sum(u64::from(node.is_staged())) as usize;

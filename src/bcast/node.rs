@@ -6,13 +6,15 @@
 
 use std::path::{Path, PathBuf};
 
-use super::plan::Coming;
-use crate::bundle::manifest::PrefixRecord;
+use crate::bcast::source::Coming;
 use crate::error::{Error, Result};
-use crate::run::hold::Hold;
-use crate::run::{cleanup, job};
-use crate::stage::adopt::Adoption;
-use crate::stage::{self, BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId};
+use crate::manifest::prefix::PrefixRecord;
+use crate::stage;
+use crate::stage::hold::Hold;
+use crate::stage::reuse::adopt::Adoption;
+use crate::stage::{
+    BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId, job_record, teardown,
+};
 
 enum State {
     /// The stage was there.
@@ -59,7 +61,7 @@ impl Node {
         node.state = match Place::open(root) {
             Err(error) => State::Failed(error),
             Ok(place) => {
-                cleanup::register_place(&place);
+                teardown::register_place(&place);
                 node.dir = place.stage_dir(id);
                 let begun = begin(&place, id, options);
                 node.place = Some(place);
@@ -263,11 +265,11 @@ fn begin(place: &Place, id: &StageId, options: BuildOptions) -> Result<(State, A
     // What it holds is no garbage until the new stage is there.
     let adoption = Adoption::find(place, &options);
     stage::collect_garbage(place, &options.identities)?;
-    job::sweep(place);
+    job_record::sweep(place);
     Ok((State::Building(Box::new(StageBuild::begin(place, id, options)?)), adoption))
 }
 
 fn hold(place: &Place, stage: &Stage, keep: bool) -> Result<()> {
-    cleanup::keep(Hold::take(place, stage, keep)?);
+    teardown::keep(Hold::take(place, stage, keep)?);
     Ok(())
 }

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::run::command;
-use crate::run::launchers::{self, Family, World};
+use crate::launchers;
+use crate::launchers::{Family, World};
+use crate::program::lookup;
 
 /// Where a command is to run.
 #[derive(Debug, Args)]
@@ -149,7 +150,7 @@ impl AllNodes {
             }
             words.push("srun".into());
         }
-        let family = Family::of(&command::find(&words[0])?)?;
+        let family = Family::of(&lookup::find(&words[0])?)?;
         // What a launcher takes to be its program; it is never started.
         words.push("true".into());
         let not_understood = || Error::Usage("the launcher's words start no program".into());

@@ -8,15 +8,16 @@ use clap::Args;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::nodes::{self, AllNodes};
-use super::print_json;
 use crate::bundle::NamedBundles;
+use crate::cli::nodes::AllNodes;
+use crate::cli::{nodes, print_json};
 use crate::error::{Error, Result};
-use crate::run::{cleanup, job};
-use crate::settings;
-use crate::stage::local::stage_here;
-use crate::stage::timeline::{self, Times};
-use crate::stage::{self, BuildOptions, Place, Stage, StageId};
+use crate::instrument::timeline;
+use crate::instrument::timeline::Times;
+use crate::process::{memory_policy, signals};
+use crate::stage::session::stage_here;
+use crate::stage::{BuildOptions, Place, Stage, StageId, job_record, teardown};
+use crate::{settings, stage};
 
 /// `pyshm stage`
 #[derive(Debug, Args)]
@@ -45,9 +46,9 @@ impl StageCommand {
         }
         let id = StageId::of_bundles(bundles)?;
         let place = Place::open(&self.root)?;
-        cleanup::register_place(&place);
-        cleanup::on_signals(&[SIGINT, SIGTERM, SIGHUP])?;
-        stage::memory::prepare();
+        teardown::register_place(&place);
+        signals::end_on(&[SIGINT, SIGTERM, SIGHUP])?;
+        memory_policy::prepare();
         let options = BuildOptions {
             threads: self.threads,
             keep: true,
@@ -111,7 +112,7 @@ impl Unstage {
         }
         let place = Place::open(&self.root)?;
         let removed = self.remove(&place);
-        job::sweep(&place);
+        job_record::sweep(&place);
         place.tidy();
         removed
     }
@@ -173,7 +174,7 @@ impl Gc {
         for removed in stage::collect_garbage(&place, &[])? {
             print_line!("{node}{}", removed.display());
         }
-        job::sweep(&place);
+        job_record::sweep(&place);
         place.tidy();
         Ok(())
     }

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::nodes::{self, AllNodes};
-use super::print_json;
+use crate::cli::nodes::AllNodes;
+use crate::cli::{nodes, print_json};
 use crate::error::{Error, Result};
-use crate::progress;
 use crate::stage::{Place, Stage};
+use crate::text;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -120,7 +120,7 @@ impl Status {
             text,
             "  {} paths, {}; {answered} operations answered here, {passed} passed on",
             info.entries,
-            progress::bytes(info.unpacked_bytes)
+            text::bytes(info.unpacked_bytes)
         );
         if self.paths.is_some() {
             for (path, bundle) in self.paths_of(stage)? {

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::print_json;
 use crate::bundle::NamedBundles;
+use crate::cli::print_json;
 use crate::error::{Error, Result};
 use crate::settings;
 use crate::stage::{Place, Stage, StageId};

@@ -12,10 +12,11 @@ use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 use pyshm_format::{launch, layout};
 
-use super::Finding;
-use crate::install::{self, Mpi};
-use crate::run::command;
-use crate::run::launchers::Family;
+use crate::doctor::Finding;
+use crate::install;
+use crate::install::Mpi;
+use crate::launchers::Family;
+use crate::program::lookup;
 
 /// The broadcast helpers: whether those that are installed can be started here, which takes their MPI's libraries.
 pub(super) fn helpers() -> Vec<Finding> {
@@ -52,12 +53,12 @@ pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
                 "load the module that has it, or name its path",
             )]
         };
-        return command::find(named).map_or_else(missing, |path| launcher(&path));
+        return lookup::find(named).map_or_else(missing, |path| launcher(&path));
     }
     let mut seen: Vec<PathBuf> = Vec::new();
     let mut findings = Vec::new();
     for name in launch::launchers() {
-        let Ok(path) = command::find(OsStr::from_bytes(name)) else { continue };
+        let Ok(path) = lookup::find(OsStr::from_bytes(name)) else { continue };
         let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
         if !seen.contains(&real) {
             findings.extend(launcher(&path));

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-use super::Finding;
-use super::libc_version::libc_version;
 use crate::bundle::reader::Size;
+use crate::doctor::Finding;
+use crate::doctor::libc_version::libc_version;
 use crate::error::Error;
-use crate::progress::bytes;
-use crate::stage::{Place, space};
+use crate::stage::Place;
+use crate::stage::limits::space;
+use crate::text::bytes;
 
 /// The oldest versions on which pyshm is expected to run: what its system calls and symbols need.
 const KERNEL: (u32, u32) = (3, 10);

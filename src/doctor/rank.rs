@@ -9,13 +9,14 @@ use std::process::{Command, Stdio};
 use pyshm_format::layout;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::Finding;
-use crate::bundle::{Mode, Named, PackOptions, PrefixSpec, pack};
+use crate::bundle::{Named, PackOptions, PrefixSpec, pack};
+use crate::doctor::Finding;
 use crate::error::{Error, Result};
-use crate::run::cleanup;
+use crate::manifest::prefix::Mode;
+use crate::process::signals;
 use crate::settings;
-use crate::stage::local::stage_here;
-use crate::stage::{BuildOptions, Place, Stage, StageId};
+use crate::stage::session::stage_here;
+use crate::stage::{BuildOptions, Place, Stage, StageId, teardown};
 
 const WHAT: &str = "test rank";
 /// The file's text when it is bundled, and afterwards.
@@ -66,8 +67,8 @@ fn read_staged(root: &Path) -> Result<(String, String)> {
     fs::write(&file, SHARED).map_err(Error::write(&file))?;
 
     let place = Place::open(root)?;
-    cleanup::register_place(&place);
-    cleanup::on_signals(&[SIGINT, SIGTERM, SIGHUP])?;
+    teardown::register_place(&place);
+    signals::end_on(&[SIGINT, SIGTERM, SIGHUP])?;
     let said = stage_here_and_read(&place, &bundle, &file);
     place.tidy();
     said

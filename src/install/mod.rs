@@ -11,9 +11,8 @@ mod stub;
 
 use std::path::{Path, PathBuf};
 
-pub use man::completions;
-
 use crate::error::{Error, Result};
+pub use crate::install::man::completions;
 
 /// The MPI library that a `pyshm-bcast` was built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

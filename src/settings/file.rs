@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::table::{Setting, TABLE};
 use crate::bundle::Named;
 use crate::error::{Error, Result};
+use crate::settings::table::{Setting, TABLE};
 
 /// The variable that names a file.
 pub const VARIABLE: &str = "PYSHM_CONFIG";
@@ -51,7 +51,7 @@ pub struct File {
 /// The file that counts: the one that `PYSHM_CONFIG` names, else the installation's, else the system's.
 #[must_use]
 pub fn find() -> Option<PathBuf> {
-    if let Some(named) = super::variable(VARIABLE) {
+    if let Some(named) = crate::settings::variable(VARIABLE) {
         return Some(named.into());
     }
     let exe = std::env::current_exe().ok();

@@ -18,11 +18,10 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-pub use file::File;
-use table::{Setting, TABLE};
-
 use crate::bundle::Named;
 use crate::error::{Error, Result};
+pub use crate::settings::file::File;
+use crate::settings::table::{Setting, TABLE};
 
 /// The variable that names bundles, one behind the other with colons between them.
 pub const BUNDLES: &str = pyshm_format::launch::ENV_BUNDLES;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use pyshm_format::layout;
 use serde::{Deserialize, Serialize};
 
-use super::kept::Kept;
-use super::{Identity, trust};
 use crate::error::{Error, Result};
+use crate::stage::reuse::saved_manifest::Kept;
+use crate::stage::{Identity, ownership};
 
 /// The description of a stage.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub struct Info {
 impl Info {
     pub(super) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(layout::INFO);
-        let text = trust::read(&path).map_err(Error::read("stage", &path))?;
+        let text = ownership::read(&path).map_err(Error::read("stage", &path))?;
         serde_json::from_slice(&text).map_err(|e| Error::read("stage", &path)(e.into()))
     }
 

@@ -9,8 +9,8 @@ use std::path::Path;
 use pyshm_format::layout;
 use rustix::fs::{FlockOperation, flock};
 
-use super::trust;
 use crate::error::{Error, Result};
+use crate::stage::ownership;
 
 /// Held while the stage is in use.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Lease {
     /// One of many users.
     pub(super) fn shared(dir: &Path) -> Result<Self> {
         let path = dir.join(layout::LEASE);
-        let file = trust::open(&path).map_err(Error::read("stage", &path))?;
+        let file = ownership::open(&path).map_err(Error::read("stage", &path))?;
         let removed =
             || Error::TryAgain(format!("the stage {} is being removed: try again", dir.display()));
         lock(file, FlockOperation::NonBlockingLockShared).ok_or_else(removed)
@@ -30,13 +30,16 @@ impl Lease {
 
     /// The only one, or `None` while there are others. Who holds it may remove the stage.
     pub(crate) fn exclusive(dir: &Path) -> Option<Self> {
-        lock(trust::open(&dir.join(layout::LEASE)).ok()?, FlockOperation::NonBlockingLockExclusive)
+        lock(
+            ownership::open(&dir.join(layout::LEASE)).ok()?,
+            FlockOperation::NonBlockingLockExclusive,
+        )
     }
 
     /// The right to build in `dir`, or `None` while its builder lives. It locks the directory itself, so that users'
     /// leases can begin before the builder is done.
     pub(super) fn building(dir: &Path) -> Option<Self> {
-        lock(trust::open_directory(dir).ok()?, FlockOperation::NonBlockingLockExclusive)
+        lock(ownership::open_directory(dir).ok()?, FlockOperation::NonBlockingLockExclusive)
     }
 
     /// Makes the file that users lock.

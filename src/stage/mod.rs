@@ -1,56 +1,45 @@
 //! A stage: the copy of a job's bundles on one node, usually in `/dev/shm`.
 //!
-//! [`build`] makes one under a temporary name and publishes it with one rename; [`local`] does so from a file on
-//! this node, `bcast` from what MPI delivers. What [`divergence`] knows makes one usable again, and [`adopt`] takes from it
+//! [`build`] makes one under a temporary name and publishes it with one rename; [`session`] does so from a file on
+//! this node, `bcast` from what MPI delivers. What [`reuse::divergence`] knows makes one usable again, and [`reuse::adopt`] takes from it
 //! what a new one has in common with it. Whoever uses a stage holds its [`lease`]; whoever is last purges it.
 //! What lies where in a stage is said in [`pyshm_format::layout`].
 // All below is `forbid(unsafe_code)` but `shared_state` and `memory`.
 #![deny(unsafe_code)]
 
-pub mod adopt;
-mod archive;
 pub mod build;
-mod cgroup;
-pub mod divergence;
-pub mod elsewhere;
-mod files;
-mod holder;
+mod build_options;
+pub mod hold;
 mod id;
-mod index;
 mod info;
-mod kept;
+pub mod job_record;
 mod lease;
-pub mod local;
-#[allow(unsafe_code, reason = "the system call and the allocator's have no safe wrapper")]
-pub mod memory;
-pub mod pause;
+pub mod limits;
+pub mod noexec;
+mod ownership;
 mod place;
-mod reroute;
-mod runtime;
+pub mod reuse;
+pub mod session;
 #[allow(unsafe_code, reason = "it maps what ranks change at the same time")]
 mod shared_state;
-pub mod space;
-mod stacked;
-mod stream;
-pub mod timeline;
-mod tree;
-mod trust;
-mod unfinished;
+mod staged_file;
+pub mod teardown;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use build::{BuildOptions, StageBuild, Unpacked};
-pub use id::{Identity, StageId};
-pub use info::Info;
-pub use lease::Lease;
-pub use place::Place;
 use pyshm_format::{Index, layout, state};
-pub use runtime::Runtime;
 
 use crate::error::{Error, Result};
+pub use crate::stage::build::runtime::Runtime;
+pub use crate::stage::build::{StageBuild, Unpacked};
+pub use crate::stage::build_options::BuildOptions;
+pub use crate::stage::id::{Identity, StageId};
+pub use crate::stage::info::Info;
+pub use crate::stage::lease::Lease;
+pub use crate::stage::place::Place;
 
 /// A published stage.
 #[derive(Debug, Clone)]
@@ -79,7 +68,7 @@ impl Stage {
     /// # Errors
     /// [`Error::Untrusted`] where one is not.
     pub fn check(&self) -> Result<()> {
-        if trust::directory(&self.dir, 0o022)? {
+        if ownership::directory(&self.dir, 0o022)? {
             let files = [
                 layout::INDEX,
                 layout::STATE,
@@ -89,7 +78,7 @@ impl Stage {
                 layout::TRAMPOLINE,
             ];
             for name in files {
-                trust::file(&self.dir.join(name))?;
+                ownership::file(&self.dir.join(name))?;
             }
         }
         Ok(())
@@ -118,7 +107,8 @@ impl Stage {
     /// Operations that ranks' shims answered locally, and that they passed to the shared file system.
     #[must_use]
     pub fn counters(&self) -> (u64, u64) {
-        trust::read(&self.dir.join(layout::STATE)).map_or((0, 0), |bytes| state::counters(&bytes))
+        ownership::read(&self.dir.join(layout::STATE))
+            .map_or((0, 0), |bytes| state::counters(&bytes))
     }
 
     /// What was staged.
@@ -136,7 +126,7 @@ impl Stage {
     pub fn paths(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
         let info = self.info()?;
         let path = self.dir.join(layout::INDEX);
-        let bytes = trust::read(&path).map_err(Error::read("stage", &path))?;
+        let bytes = ownership::read(&path).map_err(Error::read("stage", &path))?;
         let damaged = |e: pyshm_format::FormatError| std::io::Error::other(e.to_string());
         let index = Index::parse(&bytes).map_err(damaged).map_err(Error::read("stage", &path))?;
         let to_path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
@@ -178,7 +168,7 @@ impl Stage {
             return std::fs::remove_file(&self.dir).map_err(Error::write(&self.dir));
         }
         // Only where the link is this user's own is what it leads to.
-        let elsewhere = self.check().ok().and_then(|()| elsewhere::of(&self.dir));
+        let elsewhere = self.check().ok().and_then(|()| noexec::of(&self.dir));
         // The index first: a process that starts now falls back at once instead of finding half a tree.
         let _ = std::fs::remove_file(self.dir.join(layout::INDEX));
         for part in [layout::FS, layout::ORIG, ""] {
@@ -191,7 +181,7 @@ impl Stage {
             }
         }
         if let Some(dir) = elsewhere {
-            elsewhere::remove(&dir);
+            noexec::remove(&dir);
         }
         Ok(())
     }
@@ -213,9 +203,9 @@ pub fn collect_garbage(place: &Place, bundles: &[Identity]) -> Result<Vec<PathBu
     let mut removed = Vec::new();
     for dir in place.unfinished()? {
         if let Some(_held) = Lease::building(&dir) {
-            let elsewhere = elsewhere::of(&dir);
+            let elsewhere = noexec::of(&dir);
             std::fs::remove_dir_all(&dir).map_err(Error::write(&dir))?;
-            elsewhere.iter().for_each(|dir| elsewhere::remove(dir));
+            elsewhere.iter().for_each(|dir| noexec::remove(dir));
             removed.push(dir);
         }
     }
@@ -230,6 +220,6 @@ pub fn collect_garbage(place: &Place, bundles: &[Identity]) -> Result<Vec<PathBu
             removed.push(dir);
         }
     }
-    removed.extend(elsewhere::collect_garbage());
+    removed.extend(noexec::collect_garbage());
     Ok(removed)
 }

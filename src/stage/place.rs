@@ -9,8 +9,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::{Stage, StageId, trust};
 use crate::error::{Error, Result};
+use crate::stage::{Stage, StageId, ownership};
 
 /// What unfinished stages' names begin with.
 const UNFINISHED: &str = ".new-";
@@ -32,7 +32,7 @@ impl Place {
     pub fn open(root: &Path) -> Result<Self> {
         // As the kernel names it: the shim compares it with what the kernel says of descriptors.
         let root = std::fs::canonicalize(root).map_err(Error::read("root directory", root))?;
-        trust::root(&root)?;
+        ownership::root(&root)?;
         let uid = rustix::process::geteuid().as_raw();
         let dir = root.join(format!("pyshm-{uid}"));
         for _ in 0..ATTEMPTS {
@@ -42,7 +42,7 @@ impl Place {
                 }
                 _ => {}
             }
-            if trust::directory(&dir, 0o077)? {
+            if ownership::directory(&dir, 0o077)? {
                 return Ok(Self { dir, root });
             }
         }
