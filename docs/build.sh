@@ -80,7 +80,9 @@ find_libclang() {
 
 say "building the tools and the shim"
 cargo build --locked --release --target-dir "$build" -p pyshm --bins
-cargo build --locked --release --target-dir "$build" -p pyshm-preload --lib
+# Shim and trampoline are optimized as one module each: a call from one crate into another would otherwise go through an
+# address that the loader fills in at every start.
+cargo rustc --locked --release --target-dir "$build" -p pyshm-preload --lib -- -C lto=fat
 # The trampoline is a static program where the C library's archive is there (RHEL: glibc-static): the loader would look for
 # its libc along each rank's LD_LIBRARY_PATH, whose directories lie on the shared file system. Each stage has a copy of it.
 static=()
@@ -89,7 +91,7 @@ if echo 'int main(void) { return 0; }' | cc -static-pie -x c -o /dev/null - 2>/d
 else
     say "no static C library (RHEL: glibc-static): each rank looks along LD_LIBRARY_PATH for that of libexec/pyshm-exec"
 fi
-cargo rustc --locked --release --target-dir "$build" -p pyshm-preload --bin pyshm-exec -- ${static[@]+"${static[@]}"}
+cargo rustc --locked --release --target-dir "$build" -p pyshm-exec --bin pyshm-exec -- -C lto=fat ${static[@]+"${static[@]}"}
 put "$build/release/pyshm" "$prefix/bin/pyshm"
 put "$build/release/pyshm-run" "$prefix/bin/pyshm-run"
 put "$build/release/libpyshm.so" "$prefix/lib/libpyshm.so"
