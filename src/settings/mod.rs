@@ -14,6 +14,7 @@ pub mod value;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -188,7 +189,8 @@ pub fn check_file() -> Result<()> {
     if let Err(error) = loaded() {
         return Err(match error {
             Error::NoInput { what, path, cause } => {
-                let cause = std::io::Error::new(cause.kind(), cause.to_string());
+                let number = cause.raw_os_error().map(io::Error::from_raw_os_error);
+                let cause = number.unwrap_or_else(|| cause.kind().into());
                 Error::NoInput { what, path: path.clone(), cause }
             }
             other => Error::Usage(other.to_string()),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::launchers::slurm::step_env;
 use crate::launchers::{Family, Nodes, Plan, World, launch_env};
 use crate::program::lookup;
@@ -175,13 +175,16 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
 /// The broadcast helper, checked to be there, as no launcher says that well.
 ///
 /// # Errors
-/// [`Error::Unavailable`].
+/// [`Error::Unavailable`] where none is installed, [`Error::CannotRun`] where it is no program.
 pub fn helper(plan: &Plan) -> Result<PathBuf> {
     let helper = install::broadcaster(plan.mpi)?;
-    lookup::find(helper.as_os_str()).map_err(|e| {
-        Error::Unavailable(format!(
-            "the broadcast helper cannot be started ({e}): set PYSHM_BCAST to one that can"
-        ))
+    lookup::find(helper.as_os_str()).map_err(|error| {
+        let what = format!("start the broadcast helper {}", helper.display());
+        let cause: Reason = match error {
+            Error::NotExecutable { cause, .. } => cause.into(),
+            _ => "it does not exist".into(),
+        };
+        Error::cannot_run(what, cause, "set PYSHM_BCAST to one that runs")
     })
 }
 
