@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// What stands in front of the answer, in case something else is printed when the interpreter starts.
 const MARK: &[u8] = b"\0pyshm\0";
@@ -33,23 +33,21 @@ impl Python {
     /// Runs `interpreter` and asks it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it does not run or does not answer.
+    /// [`Error::CannotRun`] when it does not run or does not answer.
     pub fn ask(interpreter: &Path) -> Result<Self> {
-        let failed = |why: String| {
-            let name = interpreter.display();
-            Error::Unavailable(format!(
-                "failed to ask {name} for its prefix: {why}; name a bundle with -b"
-            ))
+        let failed = |cause: Reason| {
+            let what = format!("ask {} for its prefix", interpreter.display());
+            Error::cannot_run(what, cause, "name a bundle with -b")
         };
         let mut command = Command::new(interpreter);
         command.args(["-c", QUESTION]).stdin(Stdio::null()).stderr(Stdio::piped());
-        let output = command.output().map_err(|e| failed(e.to_string()))?;
+        let output = command.output().map_err(|e| failed(e.into()))?;
         let answer = output.stdout.windows(MARK.len()).rposition(|w| w == MARK);
         let Some(answer) = answer.map(|at| &output.stdout[at + MARK.len()..]) else {
             let said = String::from_utf8_lossy(&output.stderr);
             let last =
                 said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it says nothing");
-            return Err(failed(last.trim().to_string()));
+            return Err(failed(last.trim().into()));
         };
         let mut names =
             answer.split(|b| *b == 0).map(|n| PathBuf::from(OsString::from_vec(n.to_vec())));

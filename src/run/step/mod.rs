@@ -58,7 +58,7 @@ impl Step {
     /// it before it can purge. Its standard error is kept for messages, or shown with `verbose`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it cannot be started.
+    /// [`Error::CannotRun`] when it cannot be started.
     pub fn launch(mut command: Command, inbox: &Inbox, verbose: bool) -> Result<Self> {
         command.process_group(0).stderr(Stdio::piped());
         let mut step = Self::start(command, inbox, true)?;
@@ -94,9 +94,10 @@ impl Step {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let failed =
-            |e| Error::Unavailable(format!("failed to start the staging step {name}: {e}"));
-        let mut child = command.spawn().map_err(failed)?;
+        let mut child = command.spawn().map_err(|cause| {
+            let what = format!("start the staging step {name}");
+            Error::cannot_run(what, cause, "pyshm-run -v shows its command")
+        })?;
         let stdin = child.stdin.take();
         if let Some(stdout) = child.stdout.take() {
             let to = inbox.sender();
