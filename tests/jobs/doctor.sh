@@ -2,7 +2,6 @@
 # 'pyshm doctor': what is wrong with a session, a launcher, a bundle or a node is found, with its cause and what to do about it;
 # where nothing is, it says so, and leaves nothing.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 2
 
 # asked [NAME=VALUE…] WORDS…: what doctor finds in JSON in $work/found; returns its exit status, which must agree.

@@ -33,7 +33,6 @@ MD
 }
 [ "${1:-}" != --table ] || { table; exit; }
 
-isolate "$@"
 export LC_ALL=C TZ=UTC GIT_CONFIG_NOSYSTEM=1 tools venv ASAN_OPTIONS=detect_leaks=0 PYTHONDONTWRITEBYTECODE=1
 unset PYSHM_CONTAINERS DISPLAY TMUX LESS MANPATH MAKEFLAGS HISTFILE
 both=$(mktemp -d /var/tmp/pyshm-facility.XXXXXX); chmod 755 "$both"

@@ -2,7 +2,6 @@
 # What goes wrong in staging is said in one line that names file, cause and way out, and the command still runs; with
 # --no-fallback it is an error with its documented code. Nothing is left in /dev/shm either way.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 bundle=$(bundle_of venv "$venv") || exit 1
 python=$venv/bin/python
 

@@ -2,7 +2,6 @@
 # An installation: what 'pyshm install' lays out, jobs from it under another prefix, its modules under Lmod and under Tcl
 # Environment Modules, and programs of 32 bits.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 systems=$top/target/test-modules
 bash "$top/tests/env/module-systems.sh" "$systems" || exit 1
 prefix=$(mktemp -d /var/tmp/pyshm-installed.XXXXXX); chmod 755 "$prefix"

@@ -5,7 +5,6 @@
 # The helper stops where PYSHM_TEST_PAUSE says (src/stage/pause.rs), so that each kill lands in the phase that is meant; the
 # node and the moment in the phase are drawn at random. SEED repeats a run.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 4
 KILLS=${KILLS:-20}; SEED=${SEED:-$RANDOM}; RANDOM=$SEED
 launch_words hydra root 4 4

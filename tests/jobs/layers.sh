@@ -2,7 +2,6 @@
 # Bundles over bundles: what a program sees of the staged stack is the tree as it really is, without an operation on it;
 # each path is said to come from its bundle; a layer without what it lies over is refused.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 . "$tools/both.sh"
 
 # The bundles of the stack, for `reads`.

@@ -2,7 +2,6 @@
 # Bundles that are configured for all commands (PYSHM_BUNDLES): only those are staged that a command uses, and a command that uses none
 # costs and says nothing.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 site=$(mktemp -d /var/tmp/pyshm-site.XXXXXX)
 trap 'rm -rf "$site"' EXIT
 export PYSHM_CACHE=$site/cache

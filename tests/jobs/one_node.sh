@@ -1,7 +1,6 @@
 #!/bin/bash
 # pyshm-run on one node without MPI: what Python sees, what a command gets, what is bundled by itself, what the cache does.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 export PYSHM_CACHE; PYSHM_CACHE=$(mktemp -d /var/tmp/pyshm-cache.XXXXXX)
 trap 'rm -rf "$PYSHM_CACHE"' EXIT
 bundle=$(bundle_of venv "$venv") || { echo "failed to bundle $venv"; exit 1; }

@@ -2,7 +2,6 @@
 # Of three bundles that are kept in stages one is made anew: only that one is read and travels, the others' files are taken
 # from the old stage, whatever uses it meanwhile; and a stage that was tampered with is not taken from. One node, and four.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 4
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }

@@ -2,7 +2,6 @@
 # Real programs that write under a prefix: the tree they leave is the one they leave bare, and of the operations that
 # reach the shared file system each is on something that was written, never on what was only read.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 . "$tools/both.sh"
 # Nothing is to survive a crash of the machine: a busy disk would make the test's time.
 export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=core.fsync GIT_CONFIG_VALUE_0=none GIT_CONFIG_KEY_1=pack.threads GIT_CONFIG_VALUE_1=1 GIT_CONFIG_KEY_2=gc.auto GIT_CONFIG_VALUE_2=0

@@ -2,7 +2,6 @@
 # A stage that is kept is used again: the next step broadcasts no byte of the bundle, sees on every node what the last one
 # wrote on any, and what a shell without the shim installed in between. Four virtual nodes, 8 ranks; and one node.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 4
 job() { timeout 120 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep $bundle" --set "PYTHONPATH=$work/site" "${@:2}"; }
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }

@@ -1,7 +1,6 @@
 #!/bin/bash
 # Settings: who counts before whom, what a mistake is answered with, what pyshm config shows, and that ranks read none.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 
 prefix=$(mktemp -d /var/tmp/pyshm-scratch.XXXXXX); trap 'rm -rf "$prefix"' EXIT
 mkdir -p "$prefix/tree/bin" "$prefix/other/bin"

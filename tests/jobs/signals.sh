@@ -2,7 +2,6 @@
 # Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application: everything ends within 5 s and
 # /dev/shm of all nodes is clean; with a launcher on two nodes and on one node without. And the end of a job of which a node is slow.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 2
 
 # Large enough that each phase takes seconds: data that does not compress, named by PYTHONPATH so that it is staged.

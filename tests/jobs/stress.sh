@@ -5,7 +5,6 @@
 # Every answer is compared with the kernel's by the program that asked. A part fails when an answer is wrong, a process crashes,
 # its deadline passes (a hang), it made no call, or fewer operations were answered by the stage than it made: then the shim was not there.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 seconds=${STRESS_SECONDS:-60}
 sources=$top/tests/stress
 built=$(mktemp -d /var/tmp/pyshm-stress.XXXXXX)

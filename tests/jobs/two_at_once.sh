@@ -2,7 +2,6 @@
 # Jobs that stage at the same moment on the same nodes: of one user with the same bundle and with different ones, and of two
 # users. Every result is right, no half-made stage is ever visible, nothing is left.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 2
 
 # Two packages with enough files that staging takes a while.
