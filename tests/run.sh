@@ -11,7 +11,7 @@
 #
 # A part is a file of tests/checks or tests/jobs, a Rust test program (rust/unit and rust/doc: those beside the code), or one
 # of tools/. parts.txt has each with its time. Two run at a time, one of the code and one job where there are both;
-# PYSHM_TEST_LANES=1 runs one after the other, and shows what each says while it runs.
+# PYSHM_TEST_LANES=1 runs one after the other, and shows what each says while it runs. PYSHM_TEST_BUILT=1 tests what is built.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 top=$PWD
@@ -78,23 +78,30 @@ case ${1:-} in
     exec bash tests/tools/contained.sh bash tests/run.sh --contained "$@" ;;
 esac
 
-bash tests/env/make-env.sh "$top/target/test-env" --open-mpi-5 || stop "failed to make the test environment"
-say "build"
-MPICH_MPICC=$(bash tests/env/mpich-bin.sh "$top/target/test-env")/mpicc OPENMPI_MPICC=$(command -v mpicc.openmpi || true) \
-  bash docs/build.sh || stop "failed to build"
+if [ -z "${PYSHM_TEST_BUILT:-}" ]; then
+  bash tests/env/make-env.sh "$top/target/test-env" --open-mpi-5 || stop "failed to make the test environment"
+  say "build"
+  MPICH_MPICC=$(bash tests/env/mpich-bin.sh "$top/target/test-env")/mpicc OPENMPI_MPICC=$(command -v mpicc.openmpi || true) \
+    bash docs/build.sh || stop "failed to build"
+fi
 case " ${wanted[*]} " in
   *" rust/"* | *" tools/hooks_off "*)
     # The tools' own tests find shim and trampoline beside the tools.
     cargo build --workspace --quiet && cargo test --workspace --no-run --quiet || stop "failed to build the tests" ;;
 esac
-# Bundles of an older build are of no use.
-rm -rf target/test-bundles target/test-logs
-mkdir -p target/test-logs target/test-times
+# Bundles of another build are of no use.
+build=$(cat target/pyshm/bin/pyshm target/test-env/*.stamp | cksum)
+if [ "$(cat target/test-bundles/build 2>/dev/null)" != "$build" ]; then
+  rm -rf target/test-bundles
+  mkdir -p target/test-bundles && echo "$build" >target/test-bundles/build || stop "failed to write target/test-bundles"
+fi
+logs=$(mktemp -d /var/tmp/pyshm-logs.XXXXXX) || stop "failed to make a directory for what is printed"
+trap 'rm -rf "$logs"' EXIT
 
-# run_part PART: prints what the part says; its results go to target/test-logs, a line `PASSED FAILED` for each group of tests.
+# run_part PART: prints what the part says; its results go to a file in $logs, a line `PASSED FAILED` for each group of tests.
 run_part() {
   local part=$1 name=${1#*/} kind=${1%%/*} begun=$SECONDS code=0
-  local results=$top/target/test-logs/$kind.$name.results
+  local results=$logs/$kind.$name.results
   : >"$results"
   say "$part"
   case $part in
@@ -147,14 +154,14 @@ begin() { # LANE
   waiting=(${kept[@]+"${kept[@]}"})
   running=$((running + 1))
   echo "   $next begins"
-  { run_part "$next" >"target/test-logs/${next/\//.}.log" 2>&1; echo "$1 $next" >"$ended"; } &
+  { run_part "$next" >"$logs/${next/\//.}.log" 2>&1; echo "$1 $next" >"$ended"; } &
 }
 
 waiting=("${wanted[@]}")
 if [ "${PYSHM_TEST_LANES:-2}" = 1 ] || [ ${#wanted[@]} = 1 ]; then
-  for part in "${wanted[@]}"; do run_part "$part" 2>&1 | tee "target/test-logs/${part/\//.}.log"; done
+  for part in "${wanted[@]}"; do run_part "$part" 2>&1 | tee "$logs/${part/\//.}.log"; done
 else
-  ended=$top/target/test-logs/ended running=0
+  ended=$logs/ended running=0
   mkfifo "$ended"
   exec 4<>"$ended"
   begin 1
@@ -162,7 +169,7 @@ else
   while [ $running -gt 0 ]; do
     read -r lane part <&4
     running=$((running - 1))
-    cat "target/test-logs/${part/\//.}.log"
+    cat "$logs/${part/\//.}.log"
     begin "$lane"
   done
   rm "$ended"
@@ -172,7 +179,7 @@ if [ ${#left_out[@]} -gt 0 ]; then
   say "left out; --all runs these too"
   for part in "${left_out[@]}"; do printf '%-26s %5s s\n' "$part" "${seconds[$part]}"; done
 fi
-read -r passed failed < <(cat target/test-logs/*.results | awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }')
-if [ "$failed" != 0 ]; then say "failed"; grep '^  FAIL' target/test-logs/*.log | sed 's|^target/test-logs/||; s|\.log:  FAIL|:|'; fi
+read -r passed failed < <(cat "$logs"/*.results | awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }')
+if [ "$failed" != 0 ]; then say "failed"; (cd "$logs" && grep -H '^  FAIL' ./*.log | sed 's|^\./||; s|[.]log:  FAIL|:|'); fi
 printf '\n%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
