@@ -8,8 +8,10 @@ use std::path::Path;
 
 use common::{Hostile, Tool, listing};
 use pyshm_tools::bundle::head::Head;
-use pyshm_tools::bundle::manifest::{EntryKind, Manifest, Mode, PrefixRecord};
 use pyshm_tools::exit_codes;
+use pyshm_tools::manifest::Manifest;
+use pyshm_tools::manifest::entry::EntryKind;
+use pyshm_tools::manifest::prefix::{Mode, PrefixRecord};
 
 /// A small prefix with everything that a tree can have.
 fn make_prefix(dir: &Path) {

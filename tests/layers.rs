@@ -8,10 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use common::{Hostile, Tool, write_lies};
-use pyshm_tools::bundle::layer::{Layer, Over};
-use pyshm_tools::bundle::manifest::{EntryKind, Manifest};
-use pyshm_tools::bundle::{Mode, Named, PackOptions, PrefixSpec, Reader, Stack, pack, pack_over};
+use pyshm_tools::bundle::{Named, PackOptions, PrefixSpec, Reader, pack, pack_over};
 use pyshm_tools::exit_codes;
+use pyshm_tools::manifest::entry::EntryKind;
+use pyshm_tools::manifest::layer::{Layer, Over};
+use pyshm_tools::manifest::prefix::Mode;
+use pyshm_tools::manifest::{Manifest, Stack};
 use serde_bytes::ByteBuf;
 
 /// Reads back what a bundle says of itself.
@@ -205,8 +207,8 @@ fn a_foreign_removal_leaves_the_other_names_of_a_file() {
 
 #[test]
 fn a_job_gets_all_that_lies_over_what_it_uses() {
-    use pyshm_tools::bundle::manifest::PrefixRecord;
-    use pyshm_tools::bundle::stack::wanted;
+    use pyshm_tools::manifest::prefix::PrefixRecord;
+    use pyshm_tools::manifest::stack::wanted;
     let of = |paths: &[&str]| -> Vec<PrefixRecord> {
         let record = |path: &&str| PrefixRecord {
             path: ByteBuf::from(*path),

@@ -14,14 +14,16 @@ use pyshm_format::xattr::{ASK, CLASSES};
 use rustix::io::Errno;
 use serde_bytes::ByteBuf;
 
-use super::members::{Kind, Member};
-use super::placement::{Place, Placement};
-use super::{Compression, shown};
-use crate::bundle::Manifest;
-use crate::bundle::frame::Codec;
-use crate::bundle::layer::Layer;
-use crate::bundle::manifest::{self, EntryKind, EntryRecord, EntryStat};
-use crate::bundle::xattr::{VALUE_MAX, XattrSet, Xattrs};
+use crate::archive::Compression;
+use crate::archive::members::{Kind, Member};
+use crate::archive::placement::{Place, Placement};
+use crate::manifest;
+use crate::manifest::Manifest;
+use crate::manifest::entry::{EntryKind, EntryRecord, EntryStat};
+use crate::manifest::frame::Codec;
+use crate::manifest::layer::Layer;
+use crate::manifest::xattr::{VALUE_MAX, XattrSet, Xattrs};
+use crate::text::shown;
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
@@ -112,7 +114,7 @@ impl Catalog {
             Place::At(path) => path,
             Place::Above => return Ok(Added::default()),
         };
-        manifest::check_path(&path).map_err(|why| why.replace("entry ", "would be "))?;
+        manifest::entry::check_path(&path).map_err(|why| why.replace("entry ", "would be "))?;
         if self.removes(&path)? {
             return Ok(Added::default());
         }
@@ -147,7 +149,7 @@ impl Catalog {
                 if target.is_empty() || target.contains(&0) {
                     return Err("is a symbolic link with an impossible target".into());
                 }
-                if target.len() >= manifest::PATH_MAX {
+                if target.len() >= manifest::entry::PATH_MAX {
                     return Err("is a symbolic link with a target longer than Linux takes".into());
                 }
                 let stat = EntryStat { mode: SYMLINK | 0o777, size: target.len() as u64, ..stat };

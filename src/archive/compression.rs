@@ -38,7 +38,7 @@ impl Compression {
             [0x5d, 0, 0, ..] => other("compressed by lzma"),
             [b'P', b'K', 3, 4, ..] => other("a zip file"),
             _ => match start.first_chunk::<512>() {
-                Some(block) if super::members::is_header(block) => Ok(Self::None),
+                Some(block) if crate::archive::members::is_header(block) => Ok(Self::None),
                 _ => Err("it is not a tar, compressed or not".into()),
             },
         }

@@ -6,9 +6,10 @@ use std::io::Read;
 
 use tar::{GnuExtSparseHeader, Header};
 
-use super::pax::{self, Records};
-use super::sparse::{self, Map};
-use super::{compression, shown};
+use crate::archive::pax::Records;
+use crate::archive::sparse::Map;
+use crate::archive::{compression, pax, sparse};
+use crate::text::shown;
 
 const BLOCK: usize = 512;
 /// No extended header or long name is larger.
@@ -280,7 +281,7 @@ impl<'a> Members<'a> {
         let real = real.ok_or(()).map_err(refuse)?;
         if real > MOST_SPARSE {
             let what =
-                format!("claims {}, more than any file system keeps", crate::progress::bytes(real));
+                format!("claims {}, more than any file system keeps", crate::text::bytes(real));
             return Err(bad(&member.name, &what));
         }
         if !sparse::is_possible(&map, real, member.stored) {
@@ -300,7 +301,7 @@ impl<'a> Members<'a> {
 
     fn extended(&mut self, size: u64) -> Result<Vec<u8>, String> {
         if size > MOST_EXTENDED {
-            let claimed = crate::progress::bytes(size);
+            let claimed = crate::text::bytes(size);
             return Err(format!("it has an extended header that claims {claimed}"));
         }
         let mut bytes = Vec::new();

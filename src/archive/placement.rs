@@ -12,12 +12,12 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::members::{Kind, Members};
-use super::shown;
-use crate::bundle::Mode;
-use crate::bundle::manifest::{EntryStat, PrefixRecord};
-use crate::bundle::walk;
+use crate::archive::members::{Kind, Members};
 use crate::error::{Error, Result};
+use crate::manifest::entry::EntryStat;
+use crate::manifest::prefix::{Mode, PrefixRecord};
+use crate::manifest::walk;
+use crate::text::shown;
 
 /// Directories above the prefix that may stand in front of the first decisive member.
 const MOST_ABOVE: usize = 64;

@@ -1,7 +1,8 @@
 //! Sparse files: which parts of a file its member has data for. GNU tar has written four forms of this.
 #![forbid(unsafe_code)]
 
-use super::pax::{self, Records};
+use crate::archive::pax;
+use crate::archive::pax::Records;
 
 /// Offset and length of each part with data.
 pub type Map = Vec<(u64, u64)>;

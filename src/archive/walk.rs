@@ -6,13 +6,14 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 
-use super::catalog::Catalog;
-use super::members::Members;
-use super::sparse::Map;
-use super::{Compression, Placement, shown};
-use crate::bundle::Manifest;
-use crate::bundle::manifest::EntryRecord;
+use crate::archive::catalog::Catalog;
+use crate::archive::members::Members;
+use crate::archive::sparse::Map;
+use crate::archive::{Compression, Placement};
 use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+use crate::manifest::entry::EntryRecord;
+use crate::text::shown;
 
 /// An archive may unpack to so many times its size …
 const MOST_RATIO: u64 = 250;
@@ -24,7 +25,7 @@ const RATIO_FROM: u64 = 1 << 30;
 pub struct Taken {
     /// blake3 of the data; zero where nobody needs it.
     pub digest: [u8; 32],
-    /// As in [`crate::bundle::manifest::EntryKind::File`].
+    /// As in [`crate::manifest::entry::EntryKind::File`].
     pub runpath: Option<Vec<u8>>,
 }
 
@@ -117,7 +118,7 @@ pub fn walk(
             return Err(refused(format!(
                 "it unpacks to more than {MOST_RATIO} times its size, and to {} with its member {name}: if that is meant, \
                  make it with 'pyshm bundle env'",
-                crate::progress::bytes(stored)
+                crate::text::bytes(stored)
             )));
         }
         for number in added.directories {

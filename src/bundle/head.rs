@@ -5,7 +5,7 @@
 //! (RFC 8878, section 3.1.2), in a `.tar.gz` in the extra field `PY` of an empty member (RFC 1952, section 2.3.1.1).
 #![forbid(unsafe_code)]
 
-use super::frame::Codec;
+use crate::manifest::frame::Codec;
 
 const MAGIC: [u8; 8] = *b"PYSHMBN1";
 const VERSION: u32 = 1;
@@ -110,7 +110,7 @@ impl Head {
         if head.raw > MAX_MANIFEST || head.packed > MAX_MANIFEST {
             return Err(format!(
                 "its manifest claims {}",
-                crate::progress::bytes(head.raw.max(head.packed))
+                crate::text::bytes(head.raw.max(head.packed))
             ));
         }
         Ok(head)

@@ -7,25 +7,18 @@
 //! ```
 //!
 //! To `tar` it is an ordinary `.tar.zst` or `.tar.gz` whose members are the original absolute paths without the
-//! leading slash. To pyshm the [`Manifest`] says everything: where each file's data starts in the tar, what each
+//! leading slash. To pyshm the [`crate::manifest::Manifest`] says everything: where each file's data starts in the tar, what each
 //! frame covers, and the digest of every frame, so that frames are decoded, checked and written in any order by
 //! any number of threads, and no tar header has to be believed.
 #![forbid(unsafe_code)]
 
-pub mod frame;
 pub mod head;
-pub mod layer;
-pub mod manifest;
+
 pub mod named;
 mod pack;
 mod pack_layer;
 pub(crate) mod reader;
-pub mod stack;
-pub(crate) mod walk;
-pub mod xattr;
 
-pub use manifest::{Manifest, Mode};
-pub use named::{Named, NamedBundles};
-pub use pack::{PackOptions, PackReport, PrefixSpec, pack, pack_over};
-pub use reader::{Content, Reader};
-pub use stack::Stack;
+pub use crate::bundle::named::{Named, NamedBundles};
+pub use crate::bundle::pack::{PackOptions, PackReport, PrefixSpec, pack, pack_over};
+pub use crate::bundle::reader::{Content, Reader};

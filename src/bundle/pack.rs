@@ -17,15 +17,18 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use indicatif::ProgressBar;
 use serde_bytes::ByteBuf;
 
-use super::frame::{Codec, Cutter};
-use super::head::Head;
-use super::manifest::{self, EntryKind, EntryRecord, FrameRecord, Manifest, Mode, PrefixRecord};
-use super::pack_layer::{Below, Take};
-use super::walk::{self, Found};
-use super::xattr::{Collector, Xattrs};
+use crate::bundle::head::Head;
+use crate::bundle::pack_layer::{Below, Take};
 use crate::error::{Error, Result};
-use crate::run::cleanup;
-use crate::{progress, runpath};
+use crate::manifest::entry::{EntryKind, EntryRecord};
+use crate::manifest::frame::{Codec, Cutter};
+use crate::manifest::prefix::{Mode, PrefixRecord};
+use crate::manifest::walk::Found;
+use crate::manifest::xattr::{Collector, Xattrs};
+use crate::manifest::{FrameRecord, Manifest, walk};
+use crate::process::temp_files;
+use crate::program::run_path;
+use crate::{manifest, progress};
 
 /// A directory to pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -345,7 +348,10 @@ where
         Err(e) => return Err(failed(e)),
     };
     let unchanged = || {
-        Ok::<_, Error>(manifest::same(&walk::stat(&file.metadata().map_err(failed)?), &item.stat))
+        Ok::<_, Error>(manifest::entry::same(
+            &walk::stat(&file.metadata().map_err(failed)?),
+            &item.stat,
+        ))
     };
     if !unchanged()? {
         return Err(changed_meanwhile(&item.path));
@@ -359,7 +365,7 @@ where
         return Err(changed_meanwhile(&item.path));
     }
     let offset = tar.get_ref().position() - item.stat.size.next_multiple_of(512);
-    let runpath = runpath::absolute(&file).map(ByteBuf::from);
+    let runpath = run_path::absolute(&file).map(ByteBuf::from);
     Ok(EntryKind::File { offset, digest: *hash.finalize().as_bytes(), runpath })
 }
 
@@ -403,7 +409,7 @@ impl Temporary {
         let frames = tempfile::tempfile_in(directory).map_err(Error::write(output))?;
         let output = tempfile::Builder::new().prefix(".pyshm-bundle-").tempfile_in(directory);
         let output = output.map_err(Error::write(directory))?;
-        cleanup::register(output.path());
+        temp_files::register(output.path());
         Ok(Self { frames, output })
     }
 
@@ -436,7 +442,7 @@ impl Temporary {
             Ok(Head::len(manifest.codec) as u64 + packed_len + frames)
         };
         let bytes = write(&mut temporary).map_err(failed)?;
-        cleanup::forget(temporary.path());
+        temp_files::forget(temporary.path());
         temporary.persist(output).map_err(|e| Error::write(output)(e.error))?;
         Ok(bytes)
     }

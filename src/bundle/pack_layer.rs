@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 use serde_bytes::ByteBuf;
 
-use super::layer::{Layer, Over};
-use super::manifest::{EntryKind, EntryRecord, EntryStat, PrefixRecord, at_or_below, same};
-use super::named::Named;
-use super::reader::{Content, Reader};
-use super::stack::Stack;
-use super::walk::Found;
+use crate::bundle::named::Named;
+use crate::bundle::reader::{Content, Reader};
 use crate::error::{Error, Result};
+use crate::manifest::entry::{EntryKind, EntryRecord, EntryStat, same};
+use crate::manifest::layer::{Layer, Over};
+use crate::manifest::prefix::{PrefixRecord, at_or_below};
+use crate::manifest::stack::Stack;
+use crate::manifest::walk::Found;
 
 /// How a path goes into a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

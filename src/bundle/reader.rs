@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::head::{self, Head};
-use super::manifest::{Manifest, PrefixRecord};
-use super::named::Named;
 use crate::archive::members::Members;
 use crate::archive::walk::{Sink, walk};
 use crate::archive::{Compression, Placement};
+use crate::bundle::head;
+use crate::bundle::head::Head;
+use crate::bundle::named::Named;
 use crate::error::{Error, Result};
-use crate::stage::timeline::{self, Phase};
+use crate::instrument::timeline;
+use crate::instrument::timeline::Phase;
+use crate::manifest::Manifest;
+use crate::manifest::prefix::PrefixRecord;
 
 /// Bytes of an archive that are read to learn how its members are named.
 const LOOK: u64 = 1 << 20;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::PackReport;
 use crate::error::{Error, Result};
-use crate::run::cleanup;
+use crate::process::temp_files;
 
 const BUNDLE: &str = "bundle.tar.zst";
 const MANIFEST: &str = "manifest";
@@ -59,7 +59,7 @@ impl Entry {
     /// The entry of `prefix`, by its real path, made if it is not there.
     pub fn of(cache: &Path, prefix: &Path) -> Result<Self> {
         let real = std::fs::canonicalize(prefix).map_err(Error::read("prefix", prefix))?;
-        let dir = cache.join(super::entry_name(&real));
+        let dir = cache.join(crate::cache::entry_name(&real));
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(Error::write(&dir)(e));
@@ -87,7 +87,7 @@ impl Entry {
     pub fn using(&self) -> Result<Use> {
         let path = self.dir.join(unique(USE, ""));
         std::fs::write(&path, "").map_err(Error::write(&path))?;
-        cleanup::register(&path);
+        temp_files::register(&path);
         Ok(Use { path })
     }
 
@@ -100,7 +100,7 @@ impl Entry {
     pub fn temporary(&self) -> Temporary {
         // The ending tells the packer how to compress.
         let path = self.dir.join(unique(TEMPORARY, ".tar.zst"));
-        cleanup::register(&path);
+        temp_files::register(&path);
         Temporary { path }
     }
 
@@ -145,8 +145,9 @@ impl Entry {
         files.flatten().any(|file| {
             let name = file.file_name();
             let name = name.to_string_lossy();
-            let marks =
-                name.starts_with(USE) || name.starts_with(TEMPORARY) || name == super::lock::NAME;
+            let marks = name.starts_with(USE)
+                || name.starts_with(TEMPORARY)
+                || name == crate::cache::lock::NAME;
             let modified = file.metadata().and_then(|m| m.modified());
             marks
                 && modified.is_ok_and(|m| {
@@ -173,7 +174,7 @@ pub struct Use {
 impl Drop for Use {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
-        cleanup::forget(&self.path);
+        temp_files::forget(&self.path);
     }
 }
 
@@ -198,7 +199,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
-        cleanup::forget(&self.path);
+        temp_files::forget(&self.path);
     }
 }
 

@@ -14,9 +14,9 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::entry::unique;
+use crate::cache::entry::unique;
 use crate::error::{Error, Result};
-use crate::run::cleanup;
+use crate::process::temp_files;
 
 /// The file.
 pub(super) const NAME: &str = "lock";
@@ -56,7 +56,7 @@ impl Lock {
         let token = unique("", "");
         let mine = dir.join(format!("lock-{token}"));
         let (file, text) = write_lock(&mine, &token)?;
-        cleanup::register(&mine);
+        temp_files::register(&mine);
         let mut seen = (String::new(), Instant::now());
         let mut told = false;
         let taken = loop {
@@ -81,7 +81,7 @@ impl Lock {
                     Ok(true) => break Ok(()),
                     Ok(false) => {
                         // Someone else was faster, and this one's file went with the rename.
-                        cleanup::forget(&mine);
+                        temp_files::forget(&mine);
                         return Self::take_with(dir, waiting, pace);
                     }
                     Err(e) => break Err(e),
@@ -90,9 +90,9 @@ impl Lock {
             std::thread::sleep(LOOK.min(pace.stale / 4));
         };
         let _ = std::fs::remove_file(&mine);
-        cleanup::forget(&mine);
+        temp_files::forget(&mine);
         taken?;
-        cleanup::register(&path);
+        temp_files::register(&path);
         let (stop, stopped) = mpsc::channel();
         let name = token.clone();
         let beating = std::thread::spawn(move || {
@@ -129,7 +129,7 @@ impl Drop for Lock {
         if std::fs::read_to_string(&self.path).is_ok_and(|text| text.starts_with(&self.token)) {
             let _ = std::fs::remove_file(&self.path);
         }
-        cleanup::forget(&self.path);
+        temp_files::forget(&self.path);
     }
 }
 

@@ -24,14 +24,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-pub use entry::{EntryInfo, Use};
-pub use prune::{PruneOptions, list, prune};
-
-use crate::bundle::{Manifest, Mode, PackOptions, PrefixSpec, pack};
+use crate::bundle::{PackOptions, PrefixSpec, pack};
+use crate::cache::entry::Entry;
+pub use crate::cache::entry::{EntryInfo, Use};
+use crate::cache::lock::Lock;
+pub use crate::cache::prune::{PruneOptions, list, prune};
 use crate::error::{Error, Result};
-use crate::{progress, settings};
-use entry::Entry;
-use lock::Lock;
+use crate::manifest::Manifest;
+use crate::manifest::prefix::Mode;
+use crate::{settings, text};
 
 /// How often a prefix that changes while it is packed is packed again.
 const ATTEMPTS: u32 = 3;
@@ -157,7 +158,7 @@ fn entry_name(prefix: &Path) -> String {
 /// A line for people about an entry that was made.
 #[must_use]
 pub fn describe(info: &EntryInfo) -> String {
-    format!("{}: {} for {}", info.name, progress::bytes(info.bytes), info.prefix.display())
+    format!("{}: {} for {}", info.name, text::bytes(info.bytes), info.prefix.display())
 }
 
 #[cfg(test)]

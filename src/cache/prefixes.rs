@@ -15,10 +15,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::directory;
-use crate::bundle::manifest::PrefixRecord;
 use crate::bundle::{Content, Named, Reader};
+use crate::cache::directory;
 use crate::error::Result;
+use crate::manifest::prefix::PrefixRecord;
 use crate::stage::Identity;
 
 const NAME: &str = "prefixes";

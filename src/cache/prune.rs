@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::entry::{Entry, EntryInfo};
+use crate::cache::entry::{Entry, EntryInfo};
 use crate::error::{Error, Result};
 
 /// What to remove.

@@ -7,14 +7,17 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::print_json;
 use crate::archive::walk::Digests;
-use crate::bundle::layer::Layer;
-use crate::bundle::manifest::EntryKind;
-use crate::bundle::{Content, Manifest, Mode, Named, PackOptions, PrefixSpec, Reader, pack_over};
+use crate::bundle::{Content, Named, PackOptions, PrefixSpec, Reader, pack_over};
+use crate::cli::print_json;
 use crate::error::{Error, Result};
-use crate::run::cleanup;
-use crate::{progress, python};
+use crate::manifest::Manifest;
+use crate::manifest::entry::EntryKind;
+use crate::manifest::layer::Layer;
+use crate::manifest::prefix::Mode;
+use crate::process::signals;
+use crate::program::python;
+use crate::{progress, text};
 
 /// Kinds of prefixes.
 #[derive(Debug, Subcommand)]
@@ -85,7 +88,7 @@ impl Env {
                 .unwrap_or(std::io::ErrorKind::NotADirectory.into());
             return Err(Error::read("prefix", &self.prefix)(missing));
         }
-        cleanup::on_signals(&[SIGINT, SIGTERM, SIGHUP])?;
+        signals::end_on(&[SIGINT, SIGTERM, SIGHUP])?;
         let mut prefixes = vec![PrefixSpec { path: self.prefix.clone(), mode }];
         if let Some(base) = python::base_of(&self.prefix)? {
             prefixes.push(PrefixSpec { path: base, mode });
@@ -105,8 +108,8 @@ impl Env {
                 self.output.display(),
                 report.entries,
                 if gone > 0 { format!(", {gone} removed") } else { String::new() },
-                progress::bytes(report.raw_bytes),
-                progress::bytes(report.bundle_bytes),
+                text::bytes(report.raw_bytes),
+                text::bytes(report.bundle_bytes),
                 report.seconds
             );
         }
@@ -204,23 +207,23 @@ impl Inspect {
             Some(_) => String::new(),
             None => format!(" in {} frames", manifest.frames.len()),
         };
-        print_line!("  size         {}{frames}", progress::bytes(length));
-        print_line!("  unpacked     {}", progress::bytes(manifest.unpacked_bytes()));
+        print_line!("  size         {}{frames}", text::bytes(length));
+        print_line!("  unpacked     {}", text::bytes(manifest.unpacked_bytes()));
         if self.entries {
             for entry in &manifest.entries {
                 print_line!(
                     "{:06o} {:>12} {}",
                     entry.stat.mode,
                     entry.stat.size,
-                    crate::archive::shown(&entry.path)
+                    crate::text::shown(&entry.path)
                 );
             }
             let layer = manifest.layer.as_ref();
             for path in layer.iter().flat_map(|l| &l.gone) {
-                print_line!("removed             {}", crate::archive::shown(path));
+                print_line!("removed             {}", crate::text::shown(path));
             }
             for path in layer.iter().flat_map(|l| &l.opaque) {
-                print_line!("removed             {}/*", crate::archive::shown(path));
+                print_line!("removed             {}/*", crate::text::shown(path));
             }
         }
         Ok(())
@@ -233,20 +236,20 @@ fn layer_json(layer: &Layer) -> serde_json::Value {
         .map(|over| json!({ "name": over.name, "manifest": hex(&over.digest) }))
         .collect();
     let shown = |paths: &[serde_bytes::ByteBuf]| -> Vec<String> {
-        paths.iter().map(|path| crate::archive::shown(path)).collect()
+        paths.iter().map(|path| crate::text::shown(path)).collect()
     };
     json!({ "over": over, "removed": shown(&layer.gone), "emptied": shown(&layer.opaque) })
 }
 
 fn prefixes_of(manifest: &Manifest) -> Vec<serde_json::Value> {
-    let shown = |p: &crate::bundle::manifest::PrefixRecord| {
+    let shown = |p: &crate::manifest::prefix::PrefixRecord| {
         let aliases: Vec<_> = p.spellings().skip(1).map(|a| a.display().to_string()).collect();
         json!({ "path": p.path().display().to_string(), "aliases": aliases, "mode": p.mode })
     };
     manifest.prefixes.iter().map(shown).collect()
 }
 
-fn entry_json(entry: &crate::bundle::manifest::EntryRecord) -> serde_json::Value {
+fn entry_json(entry: &crate::manifest::entry::EntryRecord) -> serde_json::Value {
     let (kind, target, digest) = match &entry.kind {
         EntryKind::Directory => ("directory", None, None),
         EntryKind::File { digest, .. } => {

@@ -3,10 +3,10 @@
 
 use clap::{Args, Subcommand};
 
-use super::print_json;
-use crate::cache::{self, EntryInfo, PruneOptions};
+use crate::cache::{EntryInfo, PruneOptions};
+use crate::cli::print_json;
 use crate::error::Result;
-use crate::progress;
+use crate::{cache, text};
 
 /// What to do with the cache.
 #[derive(Debug, Subcommand)]
@@ -83,7 +83,7 @@ fn show(entry: &EntryInfo) {
         1 => "used yesterday".to_string(),
         n => format!("used {n} days ago"),
     };
-    let size = progress::bytes(entry.bytes);
+    let size = text::bytes(entry.bytes);
     print_line!(
         "{size:>10}  {used}{}  {}",
         if entry.busy { ", in use" } else { "" },

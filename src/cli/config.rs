@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::print_json;
 use crate::bundle::Named;
 use crate::bundle::reader::Reader;
+use crate::cli::print_json;
 use crate::error::{Error, Result};
+use crate::settings;
 use crate::settings::table::TABLE;
-use crate::settings::{self, File, Origin};
+use crate::settings::{File, Origin};
 
 const AFTER_HELP: &str = "\
 Examples:

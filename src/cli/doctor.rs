@@ -9,13 +9,13 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::nodes::{self, AllNodes};
-use super::print_json;
 use crate::bundle::NamedBundles;
 use crate::bundle::reader::Size;
-use crate::doctor::{self, Finding, Level};
+use crate::cli::nodes::AllNodes;
+use crate::cli::{nodes, print_json};
+use crate::doctor::{Finding, Level};
 use crate::error::{Error, Result};
-use crate::settings;
+use crate::{doctor, settings};
 
 const AFTER_HELP: &str = "\
 Examined are the session (installation, variables, what LD_PRELOAD does to a program), the launchers on PATH and whether \

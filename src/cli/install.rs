@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::Cli;
+use crate::cli::Cli;
 use crate::error::Result;
-use crate::install::{self, layout};
-use crate::{run, settings};
+use crate::install::layout;
+use crate::{install, run, settings};
 
 const AFTER_HELP: &str = "\
 Laid out are bin, lib, libexec, manual pages, completions for bash, zsh and fish, and modulefiles for Lmod and Tcl Environment \

@@ -3,10 +3,11 @@
 
 use std::io::ErrorKind;
 
-use super::Finding;
 use crate::bundle::reader::Size;
-use crate::bundle::{Content, Named, Reader, Stack};
+use crate::bundle::{Content, Named, Reader};
+use crate::doctor::Finding;
 use crate::error::Error;
+use crate::manifest::Stack;
 
 /// Examines bundles, as they lie over each other, and says what they take. Prefixes are compared by what `lstat` says of each
 /// path; no data is read.
@@ -86,8 +87,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::bundle::{Mode, PackOptions, PrefixSpec, pack};
+    use crate::bundle::{PackOptions, PrefixSpec, pack};
     use crate::doctor::Level;
+    use crate::manifest::prefix::Mode;
 
     fn packed(dir: &Path) -> Named {
         let prefix = dir.join("env");

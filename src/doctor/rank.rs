@@ -9,13 +9,13 @@ use std::process::{Command, Stdio};
 use pyshm_format::layout;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::Finding;
-use crate::bundle::{Mode, Named, PackOptions, PrefixSpec, pack};
+use crate::bundle::{Named, PackOptions, PrefixSpec, pack};
+use crate::doctor::Finding;
 use crate::error::{Error, Result};
-use crate::run::cleanup;
+use crate::manifest::prefix::Mode;
+use crate::process::signals;
 use crate::settings;
-use crate::stage::local::stage_here;
-use crate::stage::{BuildOptions, Place, Stage, StageId};
+use crate::stage::{BuildOptions, Freshness, Stage, StageId, UserDir, stage_here, teardown};
 
 const WHAT: &str = "test rank";
 /// The file's text when it is bundled, and afterwards.
@@ -65,20 +65,24 @@ fn read_staged(root: &Path) -> Result<(String, String)> {
     pack(&[spec], &bundle, &PackOptions { level: None, quiet: true })?;
     fs::write(&file, SHARED).map_err(Error::write(&file))?;
 
-    let place = Place::open(root)?;
-    cleanup::register_place(&place);
-    cleanup::on_signals(&[SIGINT, SIGTERM, SIGHUP])?;
+    let place = UserDir::open(root)?;
+    teardown::register_user_dir(&place);
+    signals::end_on(&[SIGINT, SIGTERM, SIGHUP])?;
     let said = stage_here_and_read(&place, &bundle, &file);
     place.tidy();
     said
 }
 
 // Whether there is room for real bundles is asked by itself, so nothing is reserved.
-fn stage_here_and_read(place: &Place, bundle: &Path, file: &Path) -> Result<(String, String)> {
+fn stage_here_and_read(place: &UserDir, bundle: &Path, file: &Path) -> Result<(String, String)> {
     let bundles = [Named::file(bundle)];
     let id = StageId::of_bundles(&bundles)?;
-    let options =
-        BuildOptions { threads: 1, fresh: true, reserve: Some(0), ..BuildOptions::default() };
+    let options = BuildOptions {
+        threads: 1,
+        freshness: Freshness::JustCompared,
+        reserve: Some(0),
+        ..BuildOptions::default()
+    };
     let Some(staged) = stage_here(place, &id, &bundles, options)? else {
         return Ok((String::new(), "nothing was staged".into()));
     };

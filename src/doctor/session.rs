@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 
 use pyshm_format::layout;
 
-use super::Finding;
-use crate::run::command;
+use crate::doctor::Finding;
+use crate::program::lookup;
 use crate::{cache, install, settings};
 
 /// What containers are started by.
@@ -121,7 +121,7 @@ fn preloaded() -> Vec<Finding> {
             "take its value from the module, or PREFIX/lib/pyshm/$LIB/libpyshm.so",
         ));
     }
-    let runtimes = RUNTIMES.iter().filter(|name| command::find(OsStr::new(name)).is_ok());
+    let runtimes = RUNTIMES.iter().filter(|name| lookup::find(OsStr::new(name)).is_ok());
     let runtimes: Vec<_> = runtimes.copied().collect();
     if !runtimes.is_empty() {
         let cause = format!(

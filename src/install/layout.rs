@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 use clap_complete::Shell;
 
-use super::modulefile::{self, Module, System};
-use super::put::Target;
-use super::{Mpi, man, part, preload};
 use crate::error::{Error, Result};
+use crate::install::modulefile::{Module, System};
+use crate::install::put::Target;
+use crate::install::{man, modulefile, part, preload};
+use crate::launchers::Mpi;
 use crate::settings;
 
 /// Where modulefiles lie below a prefix.
@@ -108,8 +109,8 @@ fn parts() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut parts = vec![
         ("bin", part("pyshm")?),
         ("bin", part("pyshm-run")?),
-        ("lib", super::shim()?),
-        ("libexec", super::trampoline()?),
+        ("lib", crate::install::shim()?),
+        ("libexec", crate::install::trampoline()?),
     ];
     let helpers = [Mpi::Mpich, Mpi::OpenMpi];
     parts.extend(helpers.iter().filter_map(|mpi| Some(("libexec", part(mpi.helper()).ok()?))));

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::preload;
 use crate::error::{Error, Result};
+use crate::install::preload;
 
 /// The general module's name.
 pub const GENERAL: &str = "pyshm";

@@ -2,7 +2,7 @@
 //!
 //! The loader puts its own name for the libraries' directory in the place of `$LIB` (ld.so(8)): `lib64` or
 //! `lib/x86_64-linux-gnu` for 64-bit programs, `lib`, `lib32` or `lib/i386-linux-gnu` for 32-bit ones. Under the names of the
-//! first kind lies a link to `lib/libpyshm.so`, under those of the second the empty library of [`super::stub`]. Where the
+//! first kind lies a link to `lib/libpyshm.so`, under those of the second the empty library of [`crate::install::stub`]. Where the
 //! loader has another name, or is another libc's that knows no `$LIB`, there is nothing.
 //!
 //! A directory of its own, because `PREFIX/lib` is one of these names itself.
@@ -11,9 +11,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::put::Target;
-use super::stub;
 use crate::error::Result;
+use crate::install::put::Target;
+use crate::install::stub;
 
 /// The directory in which `$LIB` stands, below the prefix.
 const DIR: &str = "lib/pyshm";

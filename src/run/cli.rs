@@ -10,7 +10,8 @@ use std::process::Command;
 use clap::{Parser, ValueEnum};
 
 use crate::bundle::NamedBundles;
-use crate::settings::{self, table};
+use crate::settings;
+use crate::settings::table;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,35 +1,19 @@
 //! `pyshm-run`: stages what a command needs, runs it on top of that, and cleans up.
 //!
-//! COMMAND's first word decides how: [`launched`] for a launcher, [`local`] for anything else; never the variables of
+//! COMMAND's first word decides how: [`launcher_command`] for a launcher, [`plain_command`] for anything else; never the variables of
 //! a rank, which a batch script has as well. Programs that have the shim preloaded and hand themselves over come by
-//! [`preloaded`]. Whatever goes wrong in staging, the command runs from the shared file
+//! [`preload_entry`]. Whatever goes wrong in staging, the command runs from the shared file
 //! system after one line of warning, unless `--no-fallback` is given.
 #![forbid(unsafe_code)]
 
-pub mod bundles;
-pub mod child;
-pub mod cleanup;
 pub mod cli;
 pub mod command;
-pub mod cover;
-pub mod deserted;
-pub mod events;
-pub mod helper;
-pub mod hold;
-pub mod job;
-pub mod launched;
-pub mod launchers;
-pub mod linked;
-pub mod local;
-pub mod marks;
-pub mod needed;
-pub mod pays;
-pub mod preloaded;
-pub mod ranks;
-pub mod signals;
+pub mod inbox;
+mod job_key;
+pub mod modes;
+pub mod select;
 pub mod step;
 pub mod summary;
-pub mod witness;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -38,14 +22,17 @@ use std::process::ExitCode;
 use clap::Parser;
 use pyshm_format::{launch, layout};
 
-use child::Ended;
-use cli::{Cli, Reroute};
-use events::Ready;
-
 use crate::bundle::Named;
 use crate::error::{Error, Result};
-use crate::stage::timeline;
-use crate::{exit_codes, settings};
+use crate::instrument::timeline;
+use crate::launchers::{Environment, launch_env};
+use crate::protocol::events::Ready;
+use crate::run::cli::{Cli, Reroute};
+use crate::run::command::child::Ended;
+use crate::run::command::{child, signal_probe};
+use crate::run::modes::{launcher_command, plain_command, preload_entry};
+use crate::run::step::helper;
+use crate::{exit_codes, install, launchers, settings};
 
 /// `pyshm-run`.
 #[must_use]
@@ -55,9 +42,9 @@ pub fn main() -> ExitCode {
         Some(first) if first == helper::ARGUMENT => {
             return helper::main(arguments.next().as_deref());
         }
-        Some(first) if first == witness::ARGUMENT => return witness::main(),
-        Some(first) if first == launch::AS_LAUNCHER => return preloaded::launcher(arguments),
-        Some(first) if first == launch::AS_RANK => return preloaded::rank(arguments),
+        Some(first) if first == signal_probe::ARGUMENT => return signal_probe::main(),
+        Some(first) if first == launch::AS_LAUNCHER => return preload_entry::launcher(arguments),
+        Some(first) if first == launch::AS_RANK => return preload_entry::rank(arguments),
         _ => {}
     }
     let cli = Cli::parse();
@@ -81,15 +68,15 @@ fn finish(ended: Result<Ended>) -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<Ended> {
-    let overridden = || launched::is_overridden(&launchers::World::current());
+    let overridden = || launchers::is_told_by_user(&Environment::current(install::SITE));
     if cli.reroute == Reroute::Off {
         let mut command = cli.start(&cli.command);
-        marks::taken_care_of_if_preloaded(&mut command);
-        child::run(&mut command, false, &signals::Inbox::open()?)
+        launch_env::taken_care_of_if_preloaded(&mut command);
+        child::run(&mut command, false, &inbox::Inbox::open()?)
     } else if launchers::is_launcher(&cli.command[0]) || overridden() {
-        launched::run(cli)
+        launcher_command::run(cli)
     } else {
-        local::run(cli)
+        plain_command::run(cli)
     }
 }
 
@@ -178,7 +165,11 @@ mod tests {
     fn a_command_that_cannot_run_is_never_fallen_back_from() {
         assert!(give_up(&cli(&["x"]), Error::CommandNotFound("x".into())).is_err());
         assert!(
-            give_up(&cli(&["x"]), events::reported("x: command not found".into(), 127)).is_err()
+            give_up(
+                &cli(&["x"]),
+                crate::protocol::events::reported("x: command not found".into(), 127)
+            )
+            .is_err()
         );
         assert!(give_up(&cli(&["x"]), Error::Unavailable("no MPI".into())).is_ok());
         assert!(

@@ -1,8 +1,8 @@
 //! The line at the end that says what staging did.
 #![forbid(unsafe_code)]
 
-use super::events::Ready;
-use crate::progress::bytes;
+use crate::protocol::events::Ready;
+use crate::text::bytes;
 
 /// The line, without pyshm-run's name; `answered` is the number of operations that were answered locally, if known.
 #[must_use]

@@ -1,8 +1,8 @@
 //! A file of settings in which every key is shown and commented out.
 #![forbid(unsafe_code)]
 
-use super::table::{Setting, TABLE};
-use super::value::Form;
+use crate::settings::table::{Setting, TABLE};
+use crate::settings::value::Form;
 
 const HEAD: &str = "\
 # Settings of pyshm for all who use this installation: as etc/pyshm.toml below its prefix, as /etc/pyshm.toml, or where

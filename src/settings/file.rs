@@ -21,9 +21,10 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::table::{Setting, TABLE};
 use crate::bundle::Named;
 use crate::error::{Error, Result};
+use crate::launchers::registry;
+use crate::settings::table::{Setting, TABLE};
 
 /// The variable that names a file.
 pub const VARIABLE: &str = "PYSHM_CONFIG";
@@ -34,7 +35,6 @@ const INSTALLED: &str = "etc/pyshm.toml";
 
 const BUNDLES: &str = "bundles";
 const LAUNCHER: &str = "launcher";
-const LAUNCHERS: [&str; 3] = ["srun", "hydra", "openmpi"];
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ pub struct File {
 /// The file that counts: the one that `PYSHM_CONFIG` names, else the installation's, else the system's.
 #[must_use]
 pub fn find() -> Option<PathBuf> {
-    if let Some(named) = super::variable(VARIABLE) {
+    if let Some(named) = crate::settings::variable(VARIABLE) {
         return Some(named.into());
     }
     let exe = std::env::current_exe().ok();
@@ -180,8 +180,8 @@ impl Parser<'_> {
         let table =
             value.get_ref().as_table().ok_or_else(|| self.other(LAUNCHER, value, expected))?;
         for (name, value) in table {
-            let known = LAUNCHERS.into_iter().find(|known| *known == name.get_ref().as_ref());
-            let known = known.ok_or_else(|| self.unknown(name, LAUNCHERS))?;
+            let known = registry::settings_keys().find(|known| *known == name.get_ref().as_ref());
+            let known = known.ok_or_else(|| self.unknown(name, registry::settings_keys()))?;
             let table =
                 value.get_ref().as_table().ok_or_else(|| self.other(known, value, expected))?;
             for (key, value) in table {

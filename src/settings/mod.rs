@@ -14,15 +14,15 @@ pub mod value;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-pub use file::File;
-use table::{Setting, TABLE};
-
 use crate::bundle::Named;
 use crate::error::{Error, Result};
+pub use crate::settings::file::File;
+use crate::settings::table::{Setting, TABLE};
 
 /// The variable that names bundles, one behind the other with colons between them.
 pub const BUNDLES: &str = pyshm_format::launch::ENV_BUNDLES;
@@ -175,6 +175,13 @@ pub fn step_options() -> impl Iterator<Item = (&'static str, &'static [String], 
     file().into_iter().flat_map(shown)
 }
 
+/// The words that the settings add to the staging step of the launcher with this key.
+#[must_use]
+pub fn step_options_of(launcher: &str) -> Vec<OsString> {
+    let said = step_options().filter(|(name, ..)| *name == launcher);
+    said.flat_map(|(_, words, _)| words).map(OsString::from).collect()
+}
+
 /// The file that counts, if there is one.
 #[must_use]
 pub fn path() -> Option<PathBuf> {
@@ -189,7 +196,8 @@ pub fn check_file() -> Result<()> {
     if let Err(error) = loaded() {
         return Err(match error {
             Error::NoInput { what, path, cause } => {
-                let cause = std::io::Error::new(cause.kind(), cause.to_string());
+                let number = cause.raw_os_error().map(io::Error::from_raw_os_error);
+                let cause = number.unwrap_or_else(|| cause.kind().into());
                 Error::NoInput { what, path: path.clone(), cause }
             }
             other => Error::Usage(other.to_string()),

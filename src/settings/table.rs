@@ -1,7 +1,7 @@
 //! All settings, in one table: what `pyshm config` shows is what the rest asks for.
 #![forbid(unsafe_code)]
 
-use super::value::Form;
+use crate::settings::value::Form;
 
 /// A setting of one value. `bundles` and the launchers' options, which are lists, are not among them.
 #[derive(Debug, PartialEq, Eq)]

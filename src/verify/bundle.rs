@@ -7,13 +7,14 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 
 use indicatif::ProgressBar;
 
-use super::{Content, Facts, Type, View};
 use crate::archive::walk::Digests;
-use crate::bundle::frame::Decoder;
-use crate::bundle::manifest::{EntryKind, Manifest};
-use crate::bundle::{self, Named, Reader, Stack};
+use crate::bundle::{Named, Reader};
 use crate::error::{Error, Result};
-use crate::progress;
+use crate::manifest::entry::EntryKind;
+use crate::manifest::frame::Decoder;
+use crate::manifest::{Manifest, Stack};
+use crate::verify::{Content, Facts, Type, View};
+use crate::{bundle, progress};
 
 /// All that a bundle holds, read to its end.
 ///

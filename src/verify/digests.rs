@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indicatif::ProgressBar;
 
-use super::Content;
+use crate::verify::Content;
 
 /// More readers than this do not help one process.
 const MOST_THREADS: usize = 8;

@@ -14,12 +14,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use bundle::of_bundles;
-pub use source::of_source;
-pub use stage::of_stage;
-
-use crate::archive::shown;
-use crate::bundle::manifest::PrefixRecord;
+use crate::manifest::prefix::PrefixRecord;
+use crate::text::shown;
+pub use crate::verify::bundle::of_bundles;
+pub use crate::verify::source::of_source;
+pub use crate::verify::stage::of_stage;
 
 /// What a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,5 +189,5 @@ fn passes(view: &View, path: &[u8]) -> bool {
         path.strip_prefix(p.path.as_slice()).is_some_and(|rest| rest.first() == Some(&b'/'))
     };
     let prefix = view.prefixes.iter().find(below);
-    prefix.is_some_and(|p| p.mode == crate::bundle::Mode::Overlay)
+    prefix.is_some_and(|p| p.mode == crate::manifest::Mode::Overlay)
 }

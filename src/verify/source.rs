@@ -3,11 +3,11 @@
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::{Content, Facts, Type, View, digests};
-use crate::bundle::manifest::PrefixRecord;
-use crate::bundle::walk;
 use crate::error::Result;
+use crate::manifest::prefix::PrefixRecord;
+use crate::manifest::walk;
 use crate::progress;
+use crate::verify::{Content, Facts, Type, View, digests};
 
 /// Everything below `prefixes`.
 ///

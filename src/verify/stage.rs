@@ -9,11 +9,10 @@ use pyshm_format::index::Index;
 use pyshm_format::{Kind, PrefixMode, layout};
 use serde_bytes::ByteBuf;
 
-use super::{Content, Facts, Type, View, digests};
-use crate::bundle::Mode;
-use crate::bundle::manifest::PrefixRecord;
 use crate::error::{Error, Result};
+use crate::manifest::prefix::{Mode, PrefixRecord};
 use crate::progress;
+use crate::verify::{Content, Facts, Type, View, digests};
 
 /// The stage in `dir`.
 ///

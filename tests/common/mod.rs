@@ -7,11 +7,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pyshm_tools::bundle::frame::Codec;
 use pyshm_tools::bundle::head::Head;
-use pyshm_tools::bundle::manifest::{
-    EntryKind, EntryRecord, EntryStat, FrameRecord, MEMBER, Manifest, Mode, PrefixRecord,
-};
+use pyshm_tools::manifest::entry::{EntryKind, EntryRecord, EntryStat};
+use pyshm_tools::manifest::frame::Codec;
+use pyshm_tools::manifest::prefix::{Mode, PrefixRecord};
+use pyshm_tools::manifest::{FrameRecord, MEMBER, Manifest};
 use serde_bytes::ByteBuf;
 
 /// A temporary directory with a root for stages, and `pyshm` to be run there.

@@ -42,43 +42,43 @@ tools_refuse() {
 
 test_a_directory_of_another_user() {
   attacker mkdir -m 777 $mine || fail mkdir
-  refused "$mine is not trusted: it belongs to another user"
-  tools_refuse "$mine is not trusted: it belongs to another user"
+  refused "failed to trust $mine: it belongs to another user"
+  tools_refuse "failed to trust $mine: it belongs to another user"
   ways_out
   [ -z "$(ls -A $mine)" ] || fail "something was put there"
   rmdir $mine
 }
 test_a_symbolic_link_to_a_directory_of_the_users_own() {
   user mkdir -m 700 /dev/shm/precious; user touch /dev/shm/precious/data; attacker ln -s precious $mine || fail ln
-  refused "$mine is not trusted: it is a symbolic link, not a directory"
+  refused "failed to trust $mine: it is a symbolic link, not a directory"
   tools_refuse "it is a symbolic link, not a directory"
   equal "what it leads to" data "$(ls -A /dev/shm/precious)"
   rm -r $mine /dev/shm/precious
 }
 test_a_dangling_symbolic_link() {
   attacker ln -s /dev/shm/made-by-us $mine || fail ln
-  refused "$mine is not trusted: it is a symbolic link, not a directory"
+  refused "failed to trust $mine: it is a symbolic link, not a directory"
   [ ! -e /dev/shm/made-by-us ] || fail "the link was followed"
   rm $mine
 }
 test_a_plain_file_and_a_fifo() {
-  attacker touch $mine; refused "$mine is not trusted: it is a file, not a directory"; rm $mine
-  attacker mkfifo $mine; refused "$mine is not trusted: it is a FIFO, not a directory"; tools_refuse "it is a FIFO"; rm $mine
+  attacker touch $mine; refused "failed to trust $mine: it is a file, not a directory"; rm $mine
+  attacker mkfifo $mine; refused "failed to trust $mine: it is a FIFO, not a directory"; tools_refuse "it is a FIFO"; rm $mine
 }
 test_a_place_that_its_group_or_others_may_write_to() {
   local mode
   for mode in 0770 0707 0755; do
     user mkdir $mine; user chmod $mode $mine
-    refused "$mine is not trusted: others may enter or change it (its mode is $mode, and should be 0700)"
+    refused "failed to trust $mine: others may enter or change it (its mode is $mode, and should be 0700)"
     rmdir $mine
   done
 }
 test_a_root_where_others_may_exchange_names() {
-  mkdir -m 777 /dev/shm/open; refused "/dev/shm/open is not trusted: others may write to it and it has no sticky bit" /dev/shm/open
-  mkdir -m 1777 /dev/shm/open/below; refused "/dev/shm/open is not trusted: others may write to it and it has no sticky bit" /dev/shm/open/below
+  mkdir -m 777 /dev/shm/open; refused "failed to trust /dev/shm/open: others may write to it and it has no sticky bit" /dev/shm/open
+  mkdir -m 1777 /dev/shm/open/below; refused "failed to trust /dev/shm/open: others may write to it and it has no sticky bit" /dev/shm/open/below
   rmdir /dev/shm/open/below; chmod 770 /dev/shm/open; chown 12345 /dev/shm/open
-  refused "/dev/shm/open is not trusted: others may write to it" /dev/shm/open
-  attacker mkdir -m 1777 /dev/shm/theirs; refused "/dev/shm/theirs is not trusted: it belongs to another user" /dev/shm/theirs
+  refused "failed to trust /dev/shm/open: others may write to it" /dev/shm/open
+  attacker mkdir -m 1777 /dev/shm/theirs; refused "failed to trust /dev/shm/theirs: it belongs to another user" /dev/shm/theirs
   equal "left there" "" "$(find /dev/shm/open /dev/shm/theirs -mindepth 1)"
   rm -r /dev/shm/open /dev/shm/theirs
 }
@@ -100,7 +100,7 @@ in_place() {
 test_a_stage_of_another_user() {
   name_of_stage; cp -a $mine/$name /dev/shm/copy; user "$pyshm" unstage --all
   user mkdir -m 700 $mine; mv /dev/shm/copy $mine/$name; chown -R 12346 $mine/$name
-  in_place "$mine/$name is not trusted: it belongs to another user"
+  in_place "failed to trust $mine/$name: it belongs to another user"
   [ -e $mine/$name/index ] || fail "another user's file was removed"
   # What the shim does with it, named by a variable and by its own place.
   local said; said=$(user env PYSHM_LOG=1 PYSHM_STAGE=$mine/$name LD_PRELOAD="$top/target/pyshm/lib/libpyshm.so" "$venv/bin/python" -c 'print("ran")' 2>&1)
@@ -109,26 +109,26 @@ test_a_stage_of_another_user() {
 }
 test_a_symbolic_link_as_a_stage() {
   name_of_stage; mv $mine/$name /dev/shm/elsewhere; user ln -s /dev/shm/elsewhere $mine/$name
-  in_place "$mine/$name is not trusted: it is a symbolic link, not a directory"
+  in_place "failed to trust $mine/$name: it is a symbolic link, not a directory"
   user "$pyshm" unstage --force "$name" || fail "unstage --force"
   [ -e /dev/shm/elsewhere/index ] || fail "what the link led to was removed"
   rm -r /dev/shm/elsewhere; [ ! -e $mine ] || fail "left: $(find $mine)"
 }
 test_a_plain_file_as_a_stage() {
   name_of_stage; user "$pyshm" unstage --all; user mkdir -m 700 $mine; user touch "$mine/$name"
-  in_place "$mine/$name is not trusted: it is a file, not a directory"
+  in_place "failed to trust $mine/$name: it is a file, not a directory"
   user "$pyshm" unstage --force "$name" || fail "unstage --force"; [ ! -e $mine ] || fail "left: $(find $mine)"
 }
 test_a_stage_that_its_group_may_write_to() {
   name_of_stage; chmod 775 "$mine/$name"
-  in_place "$mine/$name is not trusted: others may enter or change it (its mode is 0775, and should be 0700)"
+  in_place "failed to trust $mine/$name: others may enter or change it (its mode is 0775, and should be 0700)"
   user "$pyshm" unstage --force --all || fail "unstage --force"
 }
 test_a_fifo_in_the_place_of_any_file_of_a_stage() {
   local file
   for file in index state lease stage.json lib/libpyshm.so bin/pyshm-exec; do
     name_of_stage; rm "$mine/$name/$file"; user mkfifo "$mine/$name/$file"
-    in_place "$mine/$name/$file is not trusted: it is a FIFO, not a file"
+    in_place "failed to trust $mine/$name/$file: it is a FIFO, not a file"
     user "$pyshm" unstage --force "$name" || fail "unstage --force"
   done
 }
@@ -146,7 +146,7 @@ test_the_index_of_another_stage_under_a_second_name() {
   "$pyshm" bundle env "$work/p" -o "$work/other.tar.zst" -q || fail bundle; chmod a+r "$work/other.tar.zst"
   local other; other=$(user "$pyshm" stage -b "$work/other.tar.zst") || fail "stage"
   name_of_stage; user ln -f "$other/index" "$mine/$name/index" || fail ln
-  in_place "$mine/$name/index is not trusted: it has another name as well (a hard link)"
+  in_place "failed to trust $mine/$name/index: it has another name as well (a hard link)"
   local said; said=$(user env PYSHM_LOG=1 LD_PRELOAD="$mine/$name/lib/libpyshm.so" "$venv/bin/python" -c 'print("ran")' 2>&1)
   contains "the program" "$said" ran
   user "$pyshm" unstage --force --all || fail "unstage --force"; [ ! -e $mine ] || fail "left: $(find $mine)"

@@ -20,12 +20,12 @@ wrong() {
   [ ! -e "/dev/shm/pyshm-0" ] || fail "left: $(find /dev/shm -maxdepth 3)"
 }
 test_no_such_bundle() { wrong 66 "/nowhere/env.tar.zst: No such file" -b /nowhere/env.tar.zst; }
-test_a_truncated_bundle() { head -c 50000000 "$bundle" >"$work/b.tar.zst"; wrong 65 "$work/b.tar.zst is refused: it is truncated" -b "$work/b.tar.zst"; }
+test_a_truncated_bundle() { head -c 50000000 "$bundle" >"$work/b.tar.zst"; wrong 65 "$work/b.tar.zst: it is truncated" -b "$work/b.tar.zst"; }
 test_a_flipped_byte() {
   cp "$bundle" "$work/b.tar.zst"; printf '\377\000\377' | dd of="$work/b.tar.zst" bs=1 seek=60000000 conv=notrunc status=none
-  wrong 65 "$work/b.tar.zst is refused: it is damaged" -b "$work/b.tar.zst"
+  wrong 65 "$work/b.tar.zst: it is damaged" -b "$work/b.tar.zst"
 }
-test_not_a_tar() { echo hello >"$work/b.tar.zst"; wrong 65 "$work/b.tar.zst is refused: it is not a tar, compressed or not" -b "$work/b.tar.zst"; }
+test_not_a_tar() { echo hello >"$work/b.tar.zst"; wrong 65 "$work/b.tar.zst: it is not a tar, compressed or not" -b "$work/b.tar.zst"; }
 test_an_empty_bundle() { : >"$work/b.tar.zst"; wrong 65 "it is empty" -b "$work/b.tar.zst"; }
 test_a_full_memory() {
   mount -o remount,size=50m /dev/shm || fail "mount"
@@ -72,7 +72,7 @@ test_a_root_that_does_not_exist() { wrong 66 "/nowhere" --root /nowhere -b "$bun
 test_a_place_that_another_user_took() {
   mkdir /dev/shm/pyshm-0; chown 12345 /dev/shm/pyshm-0
   "$pyshm_run" -b "$bundle" "$python" -c 'print("ran")' >"$work/out" 2>"$work/said"; equal "exit status" 0 $?
-  contains "the warning" "$(cat "$work/said")" "/dev/shm/pyshm-0 is not trusted: it belongs to another user"
+  contains "the warning" "$(cat "$work/said")" "failed to trust /dev/shm/pyshm-0: it belongs to another user"
   rmdir /dev/shm/pyshm-0
 }
 

@@ -89,7 +89,7 @@ test_errors_of_the_system_while_rank_0_reads() {
   failing n1 "failed to read bundle $scratch/b.tar.zst: Input/output error" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:error=EIO:when=$((RANDOM % 5 + 3))
   failing n1 "failed to read bundle $scratch/b.tar.zst: Input/output error" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:error=EIO:when=1
   failing n1 "it became shorter while it was read" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:retval=0:when=$((RANDOM % 4 + 5))+
-  failing n1 "$scratch/b.tar.zst is refused" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:retval=0:when=1+
+  failing n1 "failed to use bundle $scratch/b.tar.zst" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:retval=0:when=1+
   failing n1 "failed to read bundle" -e trace=openat -P "$scratch/b.tar.zst" -e inject=openat:error=EIO
 }
 

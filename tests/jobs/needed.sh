@@ -73,7 +73,7 @@ test_a_bundle_that_is_not_there_is_named_where_others_are_staged() {
 }
 
 test_a_bundle_that_is_not_there_is_named_where_it_may_be_needed() {
-  local said="pyshm-run: warning: failed to read bundle $site/gone.tar.zst: No such file or directory (os error 2)"
+  local said="pyshm-run: warning: failed to read bundle $site/gone.tar.zst: No such file or directory"
   export PYSHM_BUNDLES=$site/gone.tar.zst
   equal "an environment that is bundled by itself" "a base" "$("$pyshm_run" --no-fallback --no-summary "$site/a/bin/python" -c 'import os, sys; os.system(sys.argv[1])' "$site/staged" 2>"$work/said")"
   equal "what is said" "$said" "$(cat "$work/said")"

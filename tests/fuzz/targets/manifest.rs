@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use libfuzzer_sys::fuzz_target;
 use pyshm_tools::bundle::head::Head;
-use pyshm_tools::bundle::manifest::EntryKind;
-use pyshm_tools::bundle::{Manifest, Stack};
+use pyshm_tools::manifest::entry::{EntryKind};
+use pyshm_tools::manifest::{Manifest, Stack};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Head::parse(bytes);

@@ -10,9 +10,9 @@ use libfuzzer_sys::fuzz_target;
 use pyshm_tools::archive::members::Members;
 use pyshm_tools::archive::walk::{Data, Digests, Sink, Taken, walk};
 use pyshm_tools::archive::{Compression, Placement};
-use pyshm_tools::bundle::manifest::{EntryKind, EntryRecord};
+use pyshm_tools::manifest::entry::{EntryKind, EntryRecord};
 use pyshm_tools::error::Result;
-use pyshm_tools::progress;
+use pyshm_tools::text;
 
 const PREFIX: &str = "/nowhere/envs/science";
 

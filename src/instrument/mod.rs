@@ -1,0 +1,5 @@
+//! Instruments that look at staging: its timeline for users, and pauses for tests.
+#![forbid(unsafe_code)]
+
+pub mod test_pause;
+pub mod timeline;

@@ -1,0 +1,23 @@
+//! Ends a process of ours when its parent ends.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::process::temp_files;
+
+/// How often the parent is looked for.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Removes this process's temporary files and ends it when its parent ends.
+pub fn end_with_parent() {
+    let parent = rustix::process::getppid();
+    // Process 1 never ends, and in a container it may be the parent from the start.
+    let Some(parent) = parent.filter(|p| !p.is_init()) else { return };
+    std::thread::spawn(move || {
+        while rustix::process::getppid() == Some(parent) {
+            std::thread::sleep(INTERVAL);
+        }
+        temp_files::remove_all();
+        signal_hook::low_level::exit(1);
+    });
+}

@@ -1,0 +1,199 @@
+//! Asks a Python interpreter where its prefixes are, by running it: `python3` may be a wrapper script (pyenv), and a
+//! virtual environment's prefix is only known once `site` has run.
+//!
+//! Directories that belong to the system, or that hold more than an environment (a home), are never bundled by
+//! themselves: [`may_bundle`].
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, Reason, Result};
+
+/// What stands in front of the answer, in case something else is printed when the interpreter starts.
+const MARK: &[u8] = b"\0pyshm\0";
+
+const QUESTION: &str = "import sys, os
+sys.stdout.flush()
+names = [sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
+os.write(1, b'\\0pyshm\\0' + b'\\0'.join(os.fsencode(n or '') for n in names) + b'\\0')";
+
+/// What an interpreter says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Python {
+    /// `sys.executable`
+    pub executable: PathBuf,
+    /// `sys.prefix`, `sys.base_prefix`, `sys.exec_prefix`, `sys.base_exec_prefix`: as they are, without repetition.
+    pub prefixes: Vec<PathBuf>,
+}
+
+impl Python {
+    /// Runs `interpreter` and asks it.
+    ///
+    /// # Errors
+    /// [`Error::CannotRun`] when it does not run or does not answer.
+    pub fn ask(interpreter: &Path) -> Result<Self> {
+        let failed = |cause: Reason| {
+            let what = format!("ask {} for its prefix", interpreter.display());
+            Error::cannot_run(what, cause, "name a bundle with -b")
+        };
+        let mut command = Command::new(interpreter);
+        command.args(["-c", QUESTION]).stdin(Stdio::null()).stderr(Stdio::piped());
+        let output = command.output().map_err(|e| failed(e.into()))?;
+        let answer = output.stdout.windows(MARK.len()).rposition(|w| w == MARK);
+        let Some(answer) = answer.map(|at| &output.stdout[at + MARK.len()..]) else {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last =
+                said.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it says nothing");
+            return Err(failed(last.trim().into()));
+        };
+        let mut names =
+            answer.split(|b| *b == 0).map(|n| PathBuf::from(OsString::from_vec(n.to_vec())));
+        let executable = names.next().unwrap_or_default();
+        let mut prefixes: Vec<PathBuf> = Vec::new();
+        for name in names.filter(|n| n.is_absolute()) {
+            if !prefixes.contains(&name) {
+                prefixes.push(name);
+            }
+        }
+        Ok(Self { executable, prefixes })
+    }
+
+    /// The directories to bundle: real directories that may be bundled, none of them below another.
+    #[must_use]
+    pub fn bundled(&self) -> Vec<PathBuf> {
+        let real = |p: &PathBuf| std::fs::canonicalize(p).ok();
+        let mut kept: Vec<(PathBuf, PathBuf)> = Vec::new();
+        for prefix in self.prefixes.iter().filter(|p| may_bundle(p)) {
+            let Some(real) = real(prefix).filter(|r| may_bundle(r)) else { continue };
+            if kept.iter().any(|(_, k)| real.starts_with(k)) {
+                continue;
+            }
+            kept.retain(|(_, k)| !k.starts_with(&real));
+            kept.push((prefix.clone(), real));
+        }
+        kept.into_iter().map(|(prefix, _)| prefix).collect()
+    }
+}
+
+/// The base interpreter's prefix of the environment `prefix`, when it is another directory and may be bundled.
+///
+/// # Errors
+/// As [`Python::ask`]; a prefix without an interpreter has none.
+pub fn base_of(prefix: &Path) -> Result<Option<PathBuf>> {
+    let interpreter = ["bin/python3", "bin/python", "bin/pypy3"]
+        .map(|n| prefix.join(n))
+        .into_iter()
+        .find(|p| p.exists());
+    let Some(interpreter) = interpreter else { return Ok(None) };
+    let real = std::fs::canonicalize(prefix).unwrap_or_else(|_| prefix.to_path_buf());
+    let elsewhere = |base: &PathBuf| {
+        std::fs::canonicalize(base).is_ok_and(|b| !b.starts_with(&real) && !real.starts_with(b))
+    };
+    Ok(Python::ask(&interpreter)?.bundled().into_iter().find(elsewhere))
+}
+
+/// Whether a directory may be bundled without being named by the user: not the system's, not a whole home or mount.
+#[must_use]
+pub fn may_bundle(prefix: &Path) -> bool {
+    const NEVER: [&str; 16] = [
+        "/",
+        "/usr",
+        "/usr/local",
+        "/opt",
+        "/home",
+        "/root",
+        "/var",
+        "/etc",
+        "/bin",
+        "/lib",
+        "/lib64",
+        "/tmp",
+        "/mnt",
+        "/srv",
+        "/run",
+        "/boot",
+    ];
+    const NEVER_BELOW: [&str; 4] = ["/dev", "/proc", "/sys", "/usr/bin"];
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute());
+    // A home, and whatever holds homes.
+    let holds_home = home.is_some_and(|h| h.starts_with(prefix));
+    prefix.is_absolute()
+        && !holds_home
+        && !NEVER.iter().any(|n| prefix == Path::new(n))
+        && !NEVER_BELOW.iter().any(|n| prefix.starts_with(n))
+}
+
+/// Whether a program is an interpreter by its name: `python`, `python3.11`, `pypy3`.
+#[must_use]
+pub fn is_interpreter(program: &Path) -> bool {
+    let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
+    let rest = name.strip_prefix(b"python").or_else(|| name.strip_prefix(b"pypy"));
+    rest.is_some_and(|rest| rest.iter().all(|b| b.is_ascii_digit() || *b == b'.' || *b == b't'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interpreters_are_told_by_name() {
+        for name in ["python", "/a/bin/python3", "python3.13t", "pypy3"] {
+            assert!(is_interpreter(Path::new(name)), "{name}");
+        }
+        for name in ["pythonista", "python3-config", "bash", "/python/x"] {
+            assert!(!is_interpreter(Path::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_system_and_homes_are_never_bundled() {
+        for path in ["/", "/usr", "/usr/local", "/dev/shm/x", "relative"] {
+            assert!(!may_bundle(Path::new(path)), "{path}");
+        }
+        assert!(may_bundle(Path::new("/opt/conda")));
+        if let Some(home) =
+            std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.parent().is_some())
+        {
+            assert!(!may_bundle(&home));
+            assert!(may_bundle(&home.join("venv")));
+        }
+    }
+
+    #[test]
+    fn a_wrapper_script_is_run_and_its_chatter_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = dir.path().join("env");
+        std::fs::create_dir(&env).unwrap();
+        let wrapper = dir.path().join("python3");
+        let script = format!(
+            "#!/bin/sh\necho hello\nprintf '\\0pyshm\\0{0}/bin/python\\0{0}\\0/usr\\0{0}\\0/usr\\0'\n",
+            env.display()
+        );
+        std::fs::write(&wrapper, script).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&wrapper, mode).unwrap();
+        let python = Python::ask(&wrapper).unwrap();
+        assert_eq!(python.prefixes, [env.clone(), PathBuf::from("/usr")]);
+        assert_eq!(python.bundled(), [env]);
+    }
+
+    #[test]
+    fn what_does_not_answer_is_named() {
+        let error = Python::ask(Path::new("/bin/false")).unwrap_err().to_string();
+        assert!(error.contains("/bin/false") && error.contains("-b"), "{error}");
+    }
+
+    #[test]
+    fn a_prefix_below_another_is_part_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("envs/x");
+        std::fs::create_dir_all(&inner).unwrap();
+        let outer = dir.path().to_path_buf();
+        let prefixes = vec![inner, outer.clone(), PathBuf::from("/usr")];
+        let python = Python { executable: PathBuf::new(), prefixes };
+        assert_eq!(python.bundled(), [outer]);
+    }
+}

@@ -1,0 +1,4 @@
+//! What pyshm's own processes say to each other.
+#![forbid(unsafe_code)]
+
+pub mod events;

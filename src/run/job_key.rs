@@ -1,0 +1,73 @@
+//! The name of the job that a rank belongs to, the same for all ranks of a node, without a look at the job's bundles.
+#![forbid(unsafe_code)]
+
+use std::os::unix::ffi::OsStrExt;
+
+use crate::launchers::rank_env;
+use crate::run::cli::Cli;
+use crate::run::select;
+
+/// The name of the job that this process belongs to.
+#[must_use]
+pub fn key(cli: &Cli) -> String {
+    let mut hash = blake3::Hasher::new();
+    let mut add = |part: &[u8]| {
+        hash.update(&(part.len() as u64).to_le_bytes()).update(part);
+    };
+    let bundles = &cli.bundles.0;
+    let mut paths = bundles.iter().flat_map(|b| std::iter::once(&b.path).chain(&b.prefix));
+    for bundle in bundles {
+        add(bundle.path.as_os_str().as_bytes());
+        if let Some(prefix) = &bundle.prefix {
+            add(b"prefix");
+            add(prefix.as_os_str().as_bytes());
+        }
+        if bundle.layer {
+            add(b"layer");
+        }
+    }
+    if paths.any(|path| path.is_relative()) {
+        add(std::env::current_dir().unwrap_or_default().as_os_str().as_bytes());
+    }
+    // Ranks with different programs share what is staged for all of them.
+    if !cli.handed.as_ref().is_some_and(|handed| handed.decided) {
+        add(cli.command[0].as_bytes());
+        for name in select::SEARCHED.iter().chain(&select::ENVIRONMENTS) {
+            add(std::env::var_os(name).unwrap_or_default().as_bytes());
+        }
+    }
+    match rank_env::is_shared() {
+        true => add(launched_by().as_bytes()),
+        // Nobody shares a run that is no rank: another one, a minute later, must look at the prefix again.
+        false => add(&std::process::id().to_le_bytes()),
+    }
+    // Not 16 digits: those are stages.
+    format!("{}.job", &hash.finalize().to_hex()[..32])
+}
+
+/// Which launch this rank comes from, in the launcher's words if it says so, else by the process that started it.
+fn launched_by() -> String {
+    rank_env::launch().unwrap_or_else(|| {
+        let (process, begun) = launcher();
+        format!("process {process} {begun}")
+    })
+}
+
+/// The process that started the ranks, and its start time: the nearest ancestor that is no part of this rank, since a
+/// shell, a debugger or the like may stand in between. Where no launcher is known it is the parent.
+fn launcher() -> (i32, String) {
+    let rank = rank_env::own().map(String::into_bytes);
+    let mut process = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // Behind the name, which may hold blanks: field 4 is the parent, field 22 the start time.
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
+        let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        let is_rank = rank.as_ref().is_some_and(|r| variables.split(|b| *b == 0).any(|v| v == r));
+        match fields.get(1).and_then(|parent| parent.parse().ok()) {
+            Some(parent) if is_rank && parent > 1 => process = parent,
+            _ => return (process, fields.get(19).unwrap_or(&"").to_string()),
+        }
+    }
+}

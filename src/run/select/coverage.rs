@@ -1,0 +1,165 @@
+//! The bundles, of many that are configured, that cover what a command uses, and no more of them than that takes.
+//!
+//! Bundles of several environments usually each bring the interpreter's prefix as well, so that all of them cover a path of
+//! it: one is enough, and the one of the environment in use is there already. Beside those that cover something come
+//!
+//! - what a layer lies over, and the layers that lie over a bundle;
+//! - whole bundles that are named later and have a prefix inside one of a bundle that comes: without them paths there would
+//!   be answered from what they replace.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use crate::cache::prefixes::Stands;
+use crate::manifest::prefix::{PrefixRecord, at_or_below, overlap};
+
+/// Which of `bundles`, in the order in which they are laid over each other, a command needs that uses `paths`.
+#[must_use]
+pub fn chosen(bundles: &[Stands], paths: &[PathBuf]) -> Vec<bool> {
+    let mut chosen = vec![false; bundles.len()];
+    let several = paths.iter().map(|path| innermost(bundles, path));
+    let several: Vec<Vec<usize>> = several.filter(|found| !found.is_empty()).collect();
+    for found in several.iter().filter(|found| found.len() == 1) {
+        chosen[found[0]] = true;
+    }
+    complete(bundles, &mut chosen);
+    for found in several {
+        if !found.iter().any(|one| chosen[*one]) {
+            // The one that brings the least else; of equal ones the last, which replaces the others.
+            let least = found.into_iter().rev().min_by_key(|one| bundles[*one].prefixes.len());
+            least.into_iter().for_each(|one| chosen[one] = true);
+            complete(bundles, &mut chosen);
+        }
+    }
+    chosen
+}
+
+/// The whole bundles that cover `path`, or layers where there is none, by the prefixes that are nearest to it.
+fn innermost(bundles: &[Stands], path: &Path) -> Vec<usize> {
+    let depth = |bundle: &Stands| {
+        let around = bundle.prefixes.iter().flat_map(PrefixRecord::spellings);
+        around.filter(|p| path.starts_with(p)).map(|p| p.components().count()).max()
+    };
+    let depths: Vec<Option<usize>> = bundles.iter().map(depth).collect();
+    let is_whole = |one: &usize| bundles[*one].over.is_none();
+    let all = || (0..bundles.len()).filter(|one| depths[*one].is_some());
+    let of = |candidates: Vec<usize>| {
+        let deepest = candidates.iter().filter_map(|one| depths[*one]).max();
+        candidates.into_iter().filter(|one| depths[*one] == deepest).collect::<Vec<_>>()
+    };
+    match of(all().filter(is_whole).collect()) {
+        whole if whole.is_empty() => of(all().collect()),
+        whole => whole,
+    }
+}
+
+/// Adds what must come along.
+fn complete(bundles: &[Stands], chosen: &mut [bool]) {
+    loop {
+        let comes_along = |one: usize| {
+            let others = (0..bundles.len()).filter(|other| chosen[*other]);
+            let mut others = others.filter(|other| *other != one);
+            others.any(|other| {
+                lies_over(bundles, one, other)
+                    || lies_over(bundles, other, one)
+                    || (one > other && is_inside(&bundles[one], &bundles[other]))
+            })
+        };
+        let Some(more) = (0..bundles.len()).find(|one| !chosen[*one] && comes_along(*one)) else {
+            return;
+        };
+        chosen[more] = true;
+    }
+}
+
+/// Whether bundle `layer` is one that lies over bundle `below`.
+fn lies_over(bundles: &[Stands], layer: usize, below: usize) -> bool {
+    let Some(over) = &bundles[layer].over else { return false };
+    layer > below
+        && match over.is_empty() {
+            // It does not say over what.
+            true => overlap(&bundles[layer].prefixes, &bundles[below].prefixes),
+            false => over.contains(&bundles[below].digest),
+        }
+}
+
+/// Whether a whole bundle has a prefix below one of another's.
+fn is_inside(bundle: &Stands, other: &Stands) -> bool {
+    let inside =
+        |p: &PrefixRecord, o: &PrefixRecord| p.path != o.path && at_or_below(&p.path, &o.path);
+    bundle.over.is_none()
+        && bundle.prefixes.iter().any(|p| other.prefixes.iter().any(|o| inside(p, o)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_bytes::ByteBuf;
+
+    use super::*;
+    use crate::manifest::prefix::Mode;
+
+    fn whole(digest: u8, prefixes: &[&str]) -> Stands {
+        let record = |path: &&str| PrefixRecord {
+            path: ByteBuf::from(path.as_bytes()),
+            aliases: Vec::new(),
+            mode: Mode::Snapshot,
+        };
+        Stands { prefixes: prefixes.iter().map(record).collect(), digest: [digest; 32], over: None }
+    }
+
+    fn layer(digest: u8, prefixes: &[&str], over: &[u8]) -> Stands {
+        let over = over.iter().map(|digest| [*digest; 32]).collect();
+        Stands { over: Some(over), ..whole(digest, prefixes) }
+    }
+
+    fn of(bundles: &[Stands], paths: &[&str]) -> String {
+        let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+        let chosen = chosen(bundles, &paths);
+        (0..bundles.len()).filter(|one| chosen[*one]).map(|one| one.to_string()).collect()
+    }
+
+    #[test]
+    fn of_environments_over_one_base_only_the_one_in_use_comes() {
+        let apart = [whole(0, &["/base"]), whole(1, &["/a"]), whole(2, &["/b"])];
+        assert_eq!(of(&apart, &["/a/bin/python", "/base/bin/python3"]), "01");
+        assert_eq!(of(&apart, &["/usr/bin"]), "");
+        let each = [whole(1, &["/a", "/base"]), whole(2, &["/b", "/base"])];
+        assert_eq!(of(&each, &["/base/bin/python3", "/a/bin/python"]), "0");
+        assert_eq!(of(&each, &["/b", "/base/bin"]), "1");
+        // The interpreter alone: one bundle of it is enough, the smallest, else the last.
+        assert_eq!(of(&each, &["/base/bin/python3"]), "1");
+        let with_base = [whole(0, &["/base"]), each[0].clone(), each[1].clone()];
+        assert_eq!(of(&with_base, &["/base/bin/python3"]), "0");
+    }
+
+    #[test]
+    fn layers_come_with_what_they_lie_over_and_with_nothing_else() {
+        let bundles = [
+            whole(1, &["/a", "/base"]),
+            layer(3, &["/a"], &[1]),
+            whole(2, &["/b", "/base"]),
+            layer(4, &["/b"], &[2]),
+            layer(5, &["/a"], &[1, 3]),
+        ];
+        assert_eq!(of(&bundles, &["/a/bin/python", "/base/bin"]), "014");
+        assert_eq!(of(&bundles, &["/b"]), "23");
+        let unsaid = [whole(1, &["/a"]), layer(2, &["/a"], &[]), whole(3, &["/c"])];
+        assert_eq!(of(&unsaid, &["/a/x"]), "01");
+        assert_eq!(of(&unsaid[1..], &["/a/x"]), "0");
+    }
+
+    #[test]
+    fn the_later_of_two_bundles_of_one_prefix_replaces_the_other() {
+        let bundles = [whole(1, &["/a"]), whole(2, &["/a"])];
+        assert_eq!(of(&bundles, &["/a/bin/python"]), "1");
+    }
+
+    #[test]
+    fn what_replaces_a_part_of_a_bundle_comes_along_if_it_is_named_later() {
+        let bundles = [whole(1, &["/conda"]), whole(2, &["/conda/envs/b"])];
+        assert_eq!(of(&bundles, &["/conda/bin"]), "01");
+        assert_eq!(of(&bundles, &["/conda/envs/b/bin"]), "1");
+        let swapped = [bundles[1].clone(), bundles[0].clone()];
+        assert_eq!(of(&swapped, &["/conda/bin"]), "1");
+    }
+}

@@ -1,0 +1,190 @@
+//! Unpacks a foreign tar: one thread decompresses it, and the calling thread writes its members.
+//!
+//! A tar has to be read in order, so that more threads would only wait. Its unpacked size is not known beforehand: each
+//! member is checked for room before its first byte is written.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+
+use crate::archive::walk::{Data, Sink, Taken, walk};
+use crate::bundle::reader::Archive;
+use crate::error::{Error, Result};
+use crate::instrument::timeline;
+use crate::instrument::timeline::Phase;
+use crate::manifest::Manifest;
+use crate::manifest::entry::EntryRecord;
+use crate::program::run_path;
+use crate::stage::build::stream::Stream;
+use crate::stage::build::tree;
+use crate::stage::limits::space::Room;
+use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times};
+
+/// Bytes of a block that goes from one thread to the other, and the number of blocks that may wait.
+const BLOCK: usize = 1 << 20;
+const WAITING: usize = 3;
+/// Bytes that are written to a file at once.
+const PIECE: usize = 256 << 10;
+
+/// Unpacks the tar that arrives in `stream` into `fs`, `<stage>/fs` or a directory aside, within `room`. Returns a manifest of
+/// what it brought, and a warning for the user.
+///
+/// # Errors
+/// [`Error::BadBundle`], [`Error::TooLarge`] or [`Error::CannotWrite`].
+pub(super) fn unpack(
+    bundle: &Path,
+    archive: &Archive,
+    stream: &mut Stream<'_>,
+    room: Room,
+    fs: PathBuf,
+) -> Result<(Manifest, Option<String>)> {
+    let mut sink = Writer {
+        bundle,
+        maker: FileMaker::new(fs),
+        last: LastDirectory::default(),
+        piece: vec![0; PIECE],
+        room,
+    };
+    let above = archive.placement.prefix.path().parent().unwrap_or(Path::new("/"));
+    let above = below(sink.maker.root(), above);
+    std::fs::create_dir_all(&above).map_err(Error::write(&above))?;
+    let (to, blocks) = mpsc::sync_channel(WAITING);
+    let (back, spare) = mpsc::sync_channel(WAITING + 2);
+    let (compression, length) = (archive.compression, stream.length());
+    std::thread::scope(|scope| {
+        scope.spawn(move || decompress(archive, stream, &to, &spare));
+        let mut tar = Blocks { blocks, back, block: Vec::new(), at: 0 };
+        walk(bundle, length, compression, &archive.placement, archive.layer, &mut tar, &mut sink)
+    })
+}
+
+type Block = io::Result<Vec<u8>>;
+
+/// Runs the decompressing thread, up to the end of the tar or until the other thread has ended.
+fn decompress(
+    archive: &Archive,
+    stream: &mut Stream<'_>,
+    to: &SyncSender<Block>,
+    spare: &Receiver<Vec<u8>>,
+) {
+    let mut decoder = match archive.compression.decoder(stream) {
+        Ok(decoder) => decoder,
+        Err(e) => {
+            let _ = to.send(Err(e));
+            return;
+        }
+    };
+    loop {
+        let mut block = spare.try_recv().unwrap_or_else(|_| vec![0; BLOCK]);
+        block.resize(BLOCK, 0);
+        let mut filled = 0;
+        let mut failed = None;
+        // This includes waiting for the tar's bytes, since only the decoder knows when it needs more.
+        let busy = timeline::busy(Phase::Decode);
+        while filled < BLOCK {
+            match decoder.read(&mut block[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    failed = Some(e);
+                    break;
+                }
+            }
+        }
+        drop(busy);
+        block.truncate(filled);
+        // The other thread may refuse what came before an error for a better reason.
+        if filled > 0 && to.send(Ok(block)).is_err() {
+            return;
+        }
+        match failed {
+            Some(e) => {
+                let _ = to.send(Err(e));
+                return;
+            }
+            None if filled < BLOCK => return,
+            None => {}
+        }
+    }
+}
+
+/// The tar as it arrives from the decompressing thread.
+struct Blocks {
+    blocks: Receiver<Block>,
+    back: SyncSender<Vec<u8>>,
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Blocks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.block.len() {
+            let Ok(next) = self.blocks.recv() else { return Ok(0) };
+            let used = std::mem::replace(&mut self.block, next?);
+            self.at = 0;
+            let _ = self.back.try_send(used);
+        }
+        let n = buffer.len().min(self.block.len() - self.at);
+        buffer[..n].copy_from_slice(&self.block[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+/// Writes members below `<stage>/fs`. Their paths come from the catalog, whose directories were created here. Links are
+/// created only after everything else.
+struct Writer<'a> {
+    bundle: &'a Path,
+    maker: FileMaker,
+    last: LastDirectory,
+    piece: Vec<u8>,
+    room: Room,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken> {
+        let path = below(self.maker.root(), entry.path());
+        let failed = |cause| Error::CannotWrite { path: path.clone(), cause };
+        let file = self.maker.create(entry, &mut self.last).map_err(failed)?;
+        let (mut end, mut is_elf) = (0, false);
+        while let Some((at, n)) = data.next(&mut self.piece)? {
+            let _busy = timeline::busy(Phase::Write);
+            is_elf |= at == 0 && self.piece.starts_with(b"\x7fELF");
+            file.write_all_at(&self.piece[..n], at).map_err(failed)?;
+            end = at + n as u64;
+        }
+        if end < entry.stat.size {
+            file.set_len(entry.stat.size).map_err(failed)?;
+        }
+        rustix::fs::futimens(&file, &file_times(entry)).map_err(|e| failed(e.into()))?;
+        drop(file);
+        let runpath =
+            if is_elf { run_path::absolute(&File::open(&path).map_err(failed)?) } else { None };
+        Ok(Taken { runpath, ..Taken::default() })
+    }
+}
+
+impl Sink for Writer<'_> {
+    fn reserve(&mut self, name: &str, size: u64, stored: u64) -> Result<()> {
+        self.room.take(size, stored).map_err(|why| Error::TooLarge {
+            bundle: self.bundle.to_path_buf(),
+            reason: format!("its member {name} {why}"),
+        })
+    }
+
+    fn directory(&mut self, entry: &EntryRecord) -> Result<()> {
+        tree::refuse_long(self.bundle, self.maker.root(), entry.path())?;
+        let path = below(self.maker.root(), entry.path());
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(Error::write(&path))
+    }
+
+    fn file(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken> {
+        tree::refuse_long(self.bundle, self.maker.root(), entry.path())?;
+        self.write(entry, data)
+    }
+}

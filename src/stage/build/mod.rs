@@ -1,0 +1,31 @@
+//! Builds a stage: writes the tree, the index and everything else of a stage under a temporary name.
+//!
+//! ```text
+//! stage_build   the steps: unpack or adopt each bundle, then publish
+//! incoming      what is known about a bundle before its bytes arrive
+//! unfinished    the directory under a temporary name, and the rename that publishes it
+//! stream        the bytes of a bundle as they arrive
+//! frames, files write a bundle of ours with several threads
+//! foreign_tar   writes a tar that another program made
+//! stacking      lays one bundle over others
+//! tree          directories, links and edited libraries
+//! index, env_file, runtime   the other parts of a stage
+//! ```
+#![forbid(unsafe_code)]
+
+mod env_file;
+mod files;
+mod foreign_tar;
+mod frames;
+mod incoming;
+mod index;
+mod runtime;
+mod stacking;
+mod stage_build;
+mod stream;
+mod tree;
+mod unfinished;
+
+pub use crate::stage::build::incoming::IncomingBundle;
+pub use crate::stage::build::runtime::Runtime;
+pub use crate::stage::build::stage_build::{StageBuild, Unpacked};

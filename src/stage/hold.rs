@@ -1,0 +1,75 @@
+//! A process's use of a published stage: nobody removes the stage meanwhile, and the last process to release its hold
+//! does.
+#![forbid(unsafe_code)]
+
+use crate::error::{Error, Result};
+use crate::stage::build_options::AfterUse;
+use crate::stage::lease::Lease;
+use crate::stage::published::Stage;
+use crate::stage::user_dir::UserDir;
+
+/// A stage in use.
+#[derive(Debug)]
+pub struct Hold {
+    stage: Stage,
+    user_dir: UserDir,
+    lease: Lease,
+    after_use: AfterUse,
+    /// The stage's counters when this use began.
+    before: (u64, u64),
+}
+
+impl Hold {
+    /// Begins to use `stage`. It stays after use if `after_use` says so, or if a process has said so before.
+    ///
+    /// # Errors
+    /// As [`Stage::lease`], and [`Error::CannotWrite`] when its description cannot be changed.
+    pub fn take(user_dir: &UserDir, stage: &Stage, after_use: AfterUse) -> Result<Self> {
+        let lease = stage.lease()?;
+        // A stage that was just published brings a lease of its own, which would outlive this hold.
+        let gone = || Error::TryAgain(format!("the stage {stage} is gone: try again"));
+        let stage = Stage::find(user_dir, &stage.id)?.ok_or_else(gone)?;
+        if after_use == AfterUse::Keep {
+            stage.keep()?;
+        }
+        let after_use = AfterUse::keep_if(
+            after_use == AfterUse::Keep || stage.info().is_ok_and(|info| info.keep),
+        );
+        let before = stage.counters();
+        Ok(Self { stage, user_dir: user_dir.clone(), lease, after_use, before })
+    }
+
+    /// The stage.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    /// Ends the use, and removes the stage if this was the last one.
+    pub fn release(self) -> Released {
+        let (answered, passed) = self.stage.counters();
+        let (answered, passed) =
+            (answered.saturating_sub(self.before.0), passed.saturating_sub(self.before.1));
+        drop(self.lease);
+        let exclusive = Lease::exclusive(&self.stage.dir);
+        let purged = match (self.after_use, exclusive) {
+            (AfterUse::Remove, Some(_exclusive)) => self.stage.purge().is_ok(),
+            _ => false,
+        };
+        if purged {
+            self.user_dir.tidy();
+        }
+        Released { purged, answered, passed }
+    }
+}
+
+/// What became of a stage at the end of a use, and how often it was used.
+#[derive(Debug, Clone, Copy)]
+pub struct Released {
+    /// This was the last use, and the stage is gone.
+    pub purged: bool,
+    /// Number of operations that were answered locally.
+    pub answered: u64,
+    /// Number of operations below a prefix that went to the shared file system.
+    pub passed: u64,
+}

@@ -1,0 +1,284 @@
+//! Checks that a stage fits before its first byte is written: into the bytes and inodes of its file system, and if that is
+//! in memory, into the job's memory limit and the node's free memory.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use crate::bundle::reader::Size;
+use crate::error::{Error, Result};
+use crate::stage::limits::cgroup;
+use crate::text::bytes;
+
+/// Bytes that an entry takes beside its data: inode, directory entry, index record.
+const PER_ENTRY: u64 = 1024;
+/// Inodes that stay free.
+const RESERVED_INODES: u64 = 1024;
+/// `f_type` of tmpfs and ramfs.
+const MEMORY_TYPES: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// Bytes that stay free by default in a file system of `size` bytes: a sixteenth, at least 64 MiB and at most 4 GiB.
+fn default_reserve(size: u64) -> u64 {
+    (size / 16).clamp(64 << 20, 4 << 30)
+}
+
+/// Something that limits how many bytes a stage may take.
+struct Constraint {
+    /// Its name for messages.
+    what: String,
+    /// Bytes that it leaves.
+    free: u64,
+    /// What the user can do when these are too few.
+    advice: &'static str,
+}
+
+const FREE_SOME: &str = "free some";
+const ASK: &str = "ask for more memory";
+
+/// Everything that limits what can be written below a root.
+struct Limits {
+    bytes: Vec<Constraint>,
+    /// Free inodes; `None` if the file system does not count them.
+    inodes: Option<u64>,
+    /// Bytes that stay free.
+    reserve: u64,
+}
+
+impl Limits {
+    fn of(root: &Path, reserve: Option<u64>) -> Result<Self> {
+        let failed = |e: rustix::io::Errno| Error::write(root)(e.into());
+        let fs = rustix::fs::statvfs(root).map_err(failed)?;
+        let size = fs.f_blocks.saturating_mul(fs.f_frsize);
+        let mut bytes = Vec::new();
+        // A file system without a size, such as ramfs, or without counted inodes reports 0 of 0.
+        if size > 0 {
+            let free = fs.f_bavail.saturating_mul(fs.f_frsize);
+            bytes.push(Constraint { what: root.display().to_string(), free, advice: FREE_SOME });
+        }
+        if MEMORY_TYPES.contains(&(rustix::fs::statfs(root).map_err(failed)?.f_type as u32)) {
+            bytes.extend(cgroup::tightest().map(|limit| Constraint {
+                what: format!("the job's memory limit ({})", limit.file.display()),
+                free: limit.free,
+                advice: ASK,
+            }));
+            bytes.extend(available().map(|free| Constraint {
+                what: "the node's memory".into(),
+                free,
+                advice: FREE_SOME,
+            }));
+        }
+        Ok(Self {
+            bytes,
+            inodes: (fs.f_files > 0).then_some(fs.f_favail),
+            reserve: reserve.unwrap_or_else(|| default_reserve(size)),
+        })
+    }
+}
+
+/// Bytes that a stage of this size takes, with its entries.
+fn taken(size: Size) -> u64 {
+    size.bytes.saturating_add(size.entries.saturating_mul(PER_ENTRY))
+}
+
+/// Checks that a stage of this size fits below `root` and leaves `reserve` bytes free; `None` takes the default.
+///
+/// # Errors
+/// [`Error::NoSpace`] with the numbers.
+pub fn check(root: &Path, size: Size, reserve: Option<u64>) -> Result<()> {
+    let limits = Limits::of(root, reserve)?;
+    let stage = taken(size);
+    let needed = stage.saturating_add(limits.reserve);
+    let (at_least, more) =
+        if size.at_least { ("at least ", " and what else its tars unpack to") } else { ("", "") };
+    if let Some(tight) = limits.bytes.iter().find(|constraint| constraint.free < needed) {
+        return Err(Error::NoSpace {
+            what: tight.what.clone(),
+            numbers: format!(
+                "{} free but {at_least}{} are needed ({} for the stage{more}, {} that stay free for MPI and the \
+                 application, see PYSHM_RESERVE)",
+                bytes(tight.free),
+                bytes(needed),
+                bytes(stage),
+                bytes(limits.reserve)
+            ),
+            advice: tight.advice,
+        });
+    }
+    let inodes = size.entries.saturating_add(RESERVED_INODES);
+    if let Some(free) = limits.inodes.filter(|free| *free < inodes) {
+        return Err(Error::NoSpace {
+            what: root.display().to_string(),
+            numbers: format!(
+                "{free} inodes free but {at_least}{inodes} are needed (one for each path of the stage, and {RESERVED_INODES} that \
+                 stay free)"
+            ),
+            advice: FREE_SOME,
+        });
+    }
+    Ok(())
+}
+
+/// What is left for a foreign tar, whose size is not known before it is unpacked.
+#[derive(Debug)]
+pub struct Room {
+    /// Name of what limits it, for messages.
+    what: String,
+    advice: &'static str,
+    /// Bytes at the beginning, and bytes that are left.
+    bytes: u64,
+    left: u64,
+    inodes: u64,
+    reserve: u64,
+}
+
+/// Why a member of a foreign tar does not fit; continues a sentence that begins with its name.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRoom {
+    /// It has too many bytes.
+    #[error(
+        "claims {claimed} where {what} has {left} left, beside {reserve} that stay free for MPI and the application \
+         (PYSHM_RESERVE): {advice}, or choose another place with --root"
+    )]
+    Bytes {
+        /// Its size.
+        claimed: String,
+        /// What limits it.
+        what: String,
+        /// Bytes that are left.
+        left: String,
+        /// Bytes that stay free.
+        reserve: String,
+        /// What the user can do.
+        advice: &'static str,
+    },
+    /// There is no inode for it.
+    #[error(
+        "needs an inode where {what} has no inodes left except the {reserved} that stay free: free some, or choose \
+         another place with --root",
+        reserved = RESERVED_INODES
+    )]
+    Inodes {
+        /// The file system.
+        what: String,
+    },
+}
+
+/// Finds the room below `root` that is left beside `reserve` bytes, or the default, and what is `expected` later.
+///
+/// # Errors
+/// [`Error::CannotWrite`] when the file system cannot be asked.
+pub fn room(root: &Path, expected: Size, reserve: Option<u64>) -> Result<Room> {
+    let limits = Limits::of(root, reserve)?;
+    let tightest = limits.bytes.into_iter().min_by_key(|constraint| constraint.free);
+    let unlimited =
+        || Constraint { what: root.display().to_string(), free: u64::MAX, advice: FREE_SOME };
+    let Constraint { what, free, advice } = tightest.unwrap_or_else(unlimited);
+    let bytes = free.saturating_sub(limits.reserve).saturating_sub(taken(expected));
+    let inodes = limits.inodes.map_or(u64::MAX, |free| {
+        free.saturating_sub(RESERVED_INODES).saturating_sub(expected.entries)
+    });
+    Ok(Room { what, advice, bytes, left: bytes, inodes, reserve: limits.reserve })
+}
+
+impl Room {
+    /// Takes the room for a member of `size` bytes, of which `stored` are not holes.
+    ///
+    /// # Errors
+    /// Why it does not fit. Then nothing is taken.
+    pub fn take(&mut self, size: u64, stored: u64) -> Result<(), NoRoom> {
+        let needed = stored.next_multiple_of(4096).saturating_add(PER_ENTRY);
+        // Holes take no memory, but a program that reads them all must be able to.
+        if size > self.bytes || needed > self.left {
+            return Err(NoRoom::Bytes {
+                claimed: bytes(size),
+                what: self.what.clone(),
+                left: bytes(self.left),
+                reserve: bytes(self.reserve),
+                advice: self.advice,
+            });
+        }
+        let none = || NoRoom::Inodes { what: self.what.clone() };
+        self.inodes = self.inodes.checked_sub(1).ok_or_else(none)?;
+        self.left -= needed;
+        Ok(())
+    }
+}
+
+/// Bytes of memory and swap that the kernel says are available on this node.
+fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let number = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
+    };
+    Some((number("MemAvailable:")? + number("SwapFree:").unwrap_or(0)) * 1024)
+}
+
+/// The name of each thing that limits the bytes of a stage in `root`, and the bytes that it leaves.
+///
+/// # Errors
+/// [`Error::CannotWrite`] when the file system cannot be asked.
+pub fn free(root: &Path) -> Result<Vec<(String, u64)>> {
+    let constraints = Limits::of(root, None)?.bytes.into_iter();
+    Ok(constraints.map(|constraint| (constraint.what, constraint.free)).collect())
+}
+
+/// Whether the file system of `root` is in memory.
+pub fn is_memory(root: &Path) -> bool {
+    rustix::fs::statfs(root).is_ok_and(|fs| MEMORY_TYPES.contains(&(fs.f_type as u32)))
+}
+
+/// Whether the file system of `dir` is mounted `noexec`, so that programs and libraries cannot be loaded from it.
+pub fn is_noexec(dir: &Path) -> bool {
+    rustix::fs::statvfs(dir)
+        .is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_free_grows_with_the_file_system_within_limits() {
+        assert_eq!(default_reserve(0), 64 << 20);
+        assert_eq!(default_reserve(32 << 30), 2 << 30);
+        assert_eq!(default_reserve(1 << 40), 4 << 30);
+    }
+
+    #[test]
+    fn the_refusal_has_every_number() {
+        let root = tempfile::tempdir().unwrap();
+        let size = Size { bytes: 1 << 60, entries: 7, at_least: false };
+        let said = check(root.path(), size, Some(5_000_000)).unwrap_err().to_string();
+        assert!(said.contains("are needed") && said.contains("5.0 MB that stay free"), "{said}");
+        assert!(!said.contains("at least"), "{said}");
+    }
+
+    #[test]
+    fn what_is_not_known_beforehand_is_said_so() {
+        let root = tempfile::tempdir().unwrap();
+        let size = Size { bytes: 1 << 60, entries: 1, at_least: true };
+        let said = check(root.path(), size, None).unwrap_err().to_string();
+        assert!(said.contains("at least") && said.contains("unpack to"), "{said}");
+    }
+
+    #[test]
+    fn members_share_the_room_that_what_is_expected_leaves() {
+        let root = tempfile::tempdir().unwrap();
+        let expected = Size { bytes: u64::MAX, entries: 0, at_least: false };
+        let mut none = room(root.path(), expected, Some(0)).unwrap();
+        assert!(none.take(1, 1).unwrap_err().to_string().contains("has 0 B left"));
+        let mut some = Room { bytes: 1 << 20, left: 1 << 20, ..none };
+        assert!(some.take(2 << 20, 1).unwrap_err().to_string().contains("claims 2.1 MB"));
+        assert!(some.take(1, 900 << 10).is_ok());
+        assert!(some.take(1, 900 << 10).is_err());
+    }
+
+    #[test]
+    fn a_member_without_an_inode_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let mut room = room(root.path(), Size::default(), Some(0)).unwrap();
+        room.inodes = 1;
+        assert!(room.take(1, 1).is_ok());
+        assert!(room.take(1, 1).unwrap_err().to_string().contains("no inodes left"));
+    }
+}

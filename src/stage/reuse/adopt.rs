@@ -1,0 +1,253 @@
+//! Takes unchanged bundles from other stages of this node: when one of several bundles changed, only that one travels.
+//!
+//! The files of the new stage are hard links to the donor's: they share its memory and outlive it. Directories, symbolic
+//! links and edited libraries are created again, since they depend on the stage and on its other bundles; so only pristine
+//! bytes are linked.
+//!
+//! Invariants:
+//! - Nothing in a donor changes, as a job may be running from it.
+//! - Leases on the donors last from the first look until the new stage is published.
+//! - A bundle that is not exactly as its manifest says is not taken. Then it travels.
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use crate::bundle::reader::Size;
+use crate::error::{Error, Result};
+use crate::instrument::test_pause;
+use crate::manifest::Manifest;
+use crate::manifest::entry::{EntryKind, EntryRecord};
+use crate::manifest::prefix::{PrefixRecord, overlap};
+use crate::stage::build_options::BuildOptions;
+use crate::stage::id::Identity;
+use crate::stage::published::Stage;
+use crate::stage::reuse::divergence::Divergence;
+use crate::stage::reuse::donor::{Directories, DonatedBundle, Donor, changed, files};
+use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times, open};
+use crate::stage::user_dir::UserDir;
+
+/// Where a new stage gets each of the job's bundles.
+#[derive(Default)]
+pub struct Adoption {
+    origins: Vec<Origin>,
+    /// For each bundle, all donors that have it. Each may know of a divergence, even if the bundle is not taken from it.
+    donors: Vec<Vec<Arc<Donor>>>,
+    /// For each bundle, its prefixes if a donor knows them.
+    prefixes: Vec<Option<Vec<PrefixRecord>>>,
+}
+
+/// Where a bundle comes from.
+enum Origin {
+    /// Its file.
+    File,
+    /// A stage of this node.
+    Donor(Donation),
+    /// Nowhere: it is not needed, or was taken already.
+    Nowhere,
+}
+
+/// An unchanged bundle and the stage of this node that has it.
+pub struct Donation {
+    donor: Arc<Donor>,
+    pub(in crate::stage) bundle: Box<DonatedBundle>,
+}
+
+impl Adoption {
+    /// Looks for the bundles in all stages in `user_dir`.
+    ///
+    /// If all of them are found, those that `options` do not want are left out; otherwise the prefixes of the missing ones
+    /// have to be read first. A bundle that lies over another one is always read.
+    #[must_use]
+    pub fn find(user_dir: &UserDir, identities: &[Identity], options: &BuildOptions) -> Self {
+        let stages = Stage::all(user_dir).unwrap_or_default().into_iter();
+        let all: Vec<Arc<Donor>> =
+            stages.filter_map(|stage| Donor::open(stage, identities).map(Arc::new)).collect();
+        let donors_of = |identity: &Identity| -> Vec<_> {
+            all.iter().filter(|donor| donor.has(identity)).cloned().collect()
+        };
+        let donors: Vec<_> = identities.iter().map(donors_of).collect();
+        // The first donor with a manifest of the bundle, by its place among the bundle's donors.
+        let first = |(identity, donors): (&Identity, &Vec<Arc<Donor>>)| {
+            let known = |(at, d): (usize, &Arc<Donor>)| Some((at, d.manifest(identity)?));
+            donors.iter().enumerate().find_map(known)
+        };
+        let manifests: Vec<_> = identities.iter().zip(&donors).map(first).collect();
+        let prefixes: Vec<Option<Vec<PrefixRecord>>> = (manifests.iter())
+            .map(|known| known.as_ref().map(|(_, (_, manifest))| manifest.prefixes.clone()))
+            .collect();
+        let all_known = prefixes.iter().all(Option::is_some);
+        let known: Vec<&[PrefixRecord]> =
+            prefixes.iter().map(|known| known.as_deref().unwrap_or_default()).collect();
+        let wanted = options.wanted(&known);
+        let mut origins = Vec::new();
+        for (number, manifest) in manifests.into_iter().enumerate() {
+            let lies_over = |below: usize| wanted[below] && overlap(known[below], known[number]);
+            origins.push(match manifest {
+                Some(_) if all_known && !wanted[number] => Origin::Nowhere,
+                Some((at, manifest)) if wanted[number] && !(0..number).any(lies_over) => {
+                    let (first, others) = (&donors[number][at], &donors[number][at + 1..]);
+                    let donation = |donor: &Arc<Donor>, manifest| {
+                        let bundle = donor.bundle(manifest, options)?;
+                        Some(Origin::Donor(Donation { donor: donor.clone(), bundle }))
+                    };
+                    let other =
+                        |donor| donation(donor, Donor::manifest(donor, &identities[number])?);
+                    let donated = donation(first, manifest);
+                    donated.or_else(|| others.iter().find_map(other)).unwrap_or(Origin::File)
+                }
+                _ => Origin::File,
+            });
+        }
+        Self { origins, donors, prefixes }
+    }
+
+    /// The prefixes of the bundle with this number; empty if no donor knows them.
+    #[must_use]
+    pub fn prefixes(&self, number: usize) -> &[PrefixRecord] {
+        self.prefixes.get(number).and_then(Option::as_deref).unwrap_or_default()
+    }
+
+    /// Whether the bundle with this number has to be read from its file.
+    #[must_use]
+    pub fn needs_file(&self, number: usize) -> bool {
+        matches!(self.origins.get(number), Some(Origin::File))
+    }
+
+    /// Whether the bundle with this number comes from a donor.
+    #[must_use]
+    pub fn is_donated(&self, number: usize) -> bool {
+        matches!(self.origins.get(number), Some(Origin::Donor(_)))
+    }
+
+    /// Whether no bundle comes from a donor.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !(0..self.origins.len()).any(|number| self.is_donated(number))
+    }
+
+    /// Hands out the bundle with this number, once; `None` if it does not come from a donor.
+    pub fn take(&mut self, number: usize) -> Option<Donation> {
+        match std::mem::replace(self.origins.get_mut(number)?, Origin::Nowhere) {
+            Origin::Donor(donation) => Some(donation),
+            origin => {
+                self.origins[number] = origin;
+                None
+            }
+        }
+    }
+
+    /// Extra space that the donated bundles take.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        let sizes = self.origins.iter().filter_map(|origin| match origin {
+            Origin::Donor(donation) => Some(donation.size()),
+            _ => None,
+        });
+        sizes.sum()
+    }
+
+    /// Records that the bundle with this number, which was handed out, has to be read from its file after all.
+    pub fn read_after_all(&mut self, number: usize) {
+        if let Some(origin) = self.origins.get_mut(number) {
+            *origin = Origin::File;
+        }
+    }
+
+    /// For each bundle, the donors that have it.
+    pub(in crate::stage) fn into_donors(self) -> Vec<Vec<Arc<Donor>>> {
+        self.donors
+    }
+
+    /// Releases all donors: every bundle that they would have donated is read from its file.
+    pub fn give_up(&mut self) {
+        self.donors.clear();
+        for origin in &mut self.origins {
+            if matches!(origin, Origin::Donor(_)) {
+                *origin = Origin::File;
+            }
+        }
+    }
+}
+
+impl Donation {
+    /// The directory of the donor.
+    #[must_use]
+    pub fn donor(&self) -> &Path {
+        &self.donor.stage.dir
+    }
+
+    /// Extra space that the bundle takes although its files are there: directory entries, and libraries that are edited
+    /// for the new stage.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        let edited = self
+            .bundle
+            .manifest
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.kind, EntryKind::File { runpath: Some(_), .. }));
+        Size {
+            bytes: edited.map(|entry| entry.stat.size.next_multiple_of(4096)).sum(),
+            entries: self.bundle.manifest.entries.len() as u64,
+            at_least: false,
+        }
+    }
+
+    /// Links the files below `maker`'s root, where their directories exist. A file that cannot be linked is copied.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`] names the first file that can be neither linked nor copied.
+    pub(in crate::stage) fn link(&self, maker: &FileMaker) -> Result<()> {
+        let mut from = Directories::of(&self.donor.stage);
+        let (mut to, mut made) = (LastDirectory::default(), LastDirectory::default());
+        let mut link = |number: usize, entry: &EntryRecord| -> io::Result<()> {
+            let (source, name) = from.at(entry, self.bundle.edited.contains(&number))?;
+            let parent = entry.path().parent().unwrap_or(Path::new("/"));
+            let target = to.at(maker.root(), parent)?;
+            match rustix::fs::linkat(source, name, target, name, AtFlags::empty()) {
+                Ok(()) => {}
+                Err(Errno::XDEV | Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => {
+                    let mut file = maker.create(entry, &mut made)?;
+                    io::copy(&mut open(source, name)?, &mut file)?;
+                    rustix::fs::futimens(&file, &file_times(entry))?;
+                }
+                Err(e) => return Err(e.into()),
+            }
+            // The file was right before: only a forced removal of the donor can have come between.
+            let as_before = changed(target, name, entry)?.is_some();
+            as_before
+                .then_some(())
+                .ok_or_else(|| io::Error::other("the file it was linked to changed"))
+        };
+        for (number, entry) in files(&self.bundle.manifest) {
+            test_pause::at("adopt");
+            link(number, entry).map_err(|e| Error::write(&below(maker.root(), entry.path()))(e))?;
+        }
+        Ok(())
+    }
+}
+
+/// The divergence that a new stage inherits: everything that the donors of its bundles know, except about paths of a bundle
+/// that the donor does not have, since that bundle is newer. `donors` has the donors of each of `manifests`.
+pub(in crate::stage) fn inherited(donors: &[&[Arc<Donor>]], manifests: &[Manifest]) -> Divergence {
+    let mut all = Divergence::default();
+    let mut asked: HashSet<&Path> = HashSet::new();
+    for donor in donors.iter().copied().flatten().filter(|d| asked.insert(&d.stage.dir)) {
+        let mut known = donor.diverged();
+        if !known.is_empty() {
+            let has_it = |donors: &[Arc<Donor>]| donors.iter().any(|d| Arc::ptr_eq(d, donor));
+            let others = donors.iter().zip(manifests).filter(|(donors, _)| !has_it(donors));
+            for entry in others.flat_map(|(_, manifest)| &manifest.entries) {
+                known.forget(&entry.path);
+            }
+        }
+        all.join(&known);
+    }
+    all
+}

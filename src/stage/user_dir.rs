@@ -1,0 +1,114 @@
+//! The user's own directory for stages on a node: `<root>/pyshm-<uid>`.
+//!
+//! Everyone may write to the root, so that another user may have taken the name first.
+//!
+//! Invariants:
+//! - The directory is used only if it is a real directory, belongs to the user, and is closed to everyone else.
+//! - Nobody else can exchange it: the root and the directories above it belong to the system or the user, and are sticky
+//!   where others may write to them.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::stage::id::StageId;
+use crate::stage::ownership;
+
+/// The start of the names of unfinished stages.
+const UNFINISHED: &str = ".new-";
+/// How often the directory is made again: each job of this user that ends removes it while it is empty.
+const ATTEMPTS: usize = 100;
+
+/// The directory.
+#[derive(Debug, Clone)]
+pub struct UserDir {
+    dir: PathBuf,
+    root: PathBuf,
+}
+
+impl UserDir {
+    /// Opens the user's directory in `root`, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] when something else has taken its name, [`Error::CannotWrite`] when it cannot be made,
+    /// [`Error::TryAgain`] when jobs that end remove it each time.
+    pub fn open(root: &Path) -> Result<Self> {
+        // Canonical, because the shim compares it with the kernel's names of descriptors.
+        let root = std::fs::canonicalize(root).map_err(Error::read("root directory", root))?;
+        ownership::root(&root)?;
+        let uid = rustix::process::geteuid().as_raw();
+        let dir = root.join(format!("pyshm-{uid}"));
+        for _ in 0..ATTEMPTS {
+            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::write(&dir)(e));
+                }
+                _ => {}
+            }
+            if ownership::directory(&dir, 0o077)? {
+                return Ok(Self { dir, root });
+            }
+        }
+        Err(Error::TryAgain(format!("{} is being removed: try again", dir.display())))
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The root that all users share.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path of the stage `id`.
+    #[must_use]
+    pub fn stage_dir(&self, id: &StageId) -> PathBuf {
+        self.dir.join(id.as_str())
+    }
+
+    /// The names in it that published stages have.
+    ///
+    /// # Errors
+    /// [`Error::NoInput`] when the directory cannot be read.
+    pub(super) fn stage_ids(&self) -> Result<Vec<StageId>> {
+        Ok(self.names()?.iter().filter_map(|name| StageId::parse(name).ok()).collect())
+    }
+
+    /// The path at which this process builds the stage `id`.
+    pub(super) fn unfinished_dir(&self, id: &StageId) -> PathBuf {
+        self.dir.join(format!("{UNFINISHED}{id}-{}", std::process::id()))
+    }
+
+    /// The paths of stages that are being built, or whose builder died.
+    ///
+    /// # Errors
+    /// [`Error::NoInput`] when the directory cannot be read.
+    pub(super) fn unfinished(&self) -> Result<Vec<PathBuf>> {
+        let names = self.names()?;
+        let unfinished = names.iter().filter(|name| name.starts_with(UNFINISHED));
+        Ok(unfinished.map(|name| self.dir.join(name)).collect())
+    }
+
+    /// Removes the directory if it is empty.
+    pub fn tidy(&self) {
+        let _ = std::fs::remove_dir(&self.dir);
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        let failed =
+            |cause| Error::NoInput { what: "directory of stages", path: self.dir.clone(), cause };
+        let entries = std::fs::read_dir(&self.dir).map_err(failed)?;
+        let mut names = Vec::new();
+        for entry in entries {
+            names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+}
