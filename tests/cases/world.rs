@@ -1,7 +1,6 @@
 //! One case: a probe runs bare and preloaded, in the same tree under the same names, and both must look the same.
 //!
 //! ```ignore
-//! // Case 6.
 //! #[test]
 //! fn a_missing_name_is_enoent_without_an_operation() {
 //!     Case::c("paths", "missing").run();
