@@ -53,7 +53,7 @@ choose() {
     '') for part in "${parts[@]}"; do if [ -n "${only_all[$part]:-}" ]; then left_out+=("$part"); else wanted+=("$part"); fi; done ;;
     *)
       for word; do
-        case $word in -*) stop "there is no option $word; --help shows what there is" ;; esac
+        case $word in -*) stop "there is no option $word; --help shows them" ;; esac
         found=
         for part in "${parts[@]}"; do [[ $part != *$word* ]] || found=1; done
         [ -n "$found" ] || stop "no part has $word in its name; --list shows them"

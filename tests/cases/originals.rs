@@ -6,7 +6,7 @@ use crate::place::User;
 use crate::tree::{Tree, standard};
 use crate::world::{Case, Ops};
 
-/// The standard tree, and what libc and the loader open by themselves.
+/// The standard tree, and what libc and the loader open on their own.
 fn with_catalogues(t: &Tree) {
     standard(t);
     t.bytes("share/de/LC_MESSAGES/made.mo", &compiled_message("hello", "hallo"));

@@ -120,7 +120,7 @@ impl Case {
         Self { later: Some(later), ..self }
     }
 
-    /// The tree belongs to root, whoever looks at it; else to who runs the probe. Without root there is no such case.
+    /// The tree belongs to root instead of to the user who runs the probe. Without root the case is left out.
     pub fn owned_by_root(self) -> Self {
         Self { owned_by_root: true, ..self }
     }

@@ -68,7 +68,7 @@ same() {
 }
 
 # A daemon that starts the runtime does not have the shim: busybox's env is static, as good as srun's.
-test_a_container_is_started_without_the_shim_whoever_starts_it() {
+test_a_container_is_started_without_the_shim_by_any_program() {
   local shim=$top/target/pyshm/lib/libpyshm.so runtime root words count=0
   staged
   for runtime in "${runtimes[@]}"; do

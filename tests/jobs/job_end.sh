@@ -122,7 +122,7 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
   # Srun hands this one on by way of the controller: it may come behind the next, which slurmd sends.
   for id in "${ids[@]}"; do as pyuser n0 scancel --batch -s USR2 "$id"; done
   for id in "${ids[@]}"; do as pyuser n0 scancel --full -s USR1 "$id"; done
-  # Whatever came twice would have come by now.
+  # A second one would have come by now.
   sleep 1; for name in "${names[@]}"; do touch "$work/$name/stop"; done
   for id in "${ids[@]}"; do until_true 90 "the end of job $id" is_gone "$id"; done
   equal "bare" "15 6000000 USR1 USR1" "$(cat "$work/bare-/ended.3")"

@@ -97,7 +97,7 @@ n2" "${alloc[@]}" "${preloaded[@]}" srun hostname; no_step
   says "n1
 n2" "${preloaded[@]}" srun -N2 -n2 hostname; no_step
 }
-# An administrator's mistake: each job says it in one line and runs, but for those that use no environment.
+# An administrator's mistake: each job says it in one line and runs, except those that use no environment.
 test_what_is_configured_and_cannot_be_read_is_said_once_and_the_job_runs() {
   local what said
   echo 'bundels = []' >"$work/unknown.toml"; printf 'fallback = false\nbundles = ["%s/gone.tar.zst"]\n' "$work" >"$work/strict.toml"; echo junk >"$work/junk.tar.zst"

@@ -43,7 +43,7 @@ test_a_program_of_the_systems_stages_nothing_and_opens_no_bundle_twice() {
   equal "opens of bundles by the second job" 0 "$(opens_of_bundles "$work/trace.2")"
   touch "$site/a.tar.zst"
   active bash "$tools/trace.sh" "$work/trace.3" "$pyshm_run" --no-fallback hostname >/dev/null || fail "the third run"
-  equal "opens of bundles when one was made anew" 1 "$(opens_of_bundles "$work/trace.3")"
+  equal "opens of bundles when one was packed again" 1 "$(opens_of_bundles "$work/trace.3")"
   contains "with -v" "$(active "$pyshm_run" -v hostname 2>&1)" "nothing is staged: the command uses no environment"
   nothing_left
 }

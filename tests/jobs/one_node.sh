@@ -169,7 +169,7 @@ test_what_cannot_pay_is_not_staged() {
 
 test_a_bundle_that_covers_nothing_is_not_staged() {
   ( cd /; env -u VIRTUAL_ENV -u CONDA_PREFIX -u PYTHONPATH PATH=/usr/bin:/bin bash "$tools/trace.sh" "$work/trace" "$pyshm_run" -b "$bundle" hostname >/dev/null 2>"$work/said" ) || fail "the run: $(cat "$work/said")"
-  grep -q 'execve("/usr/bin/hostname"\|execve("/bin/hostname"' "$work/trace" || fail "hostname was not run as it is"
+  grep -q 'execve("/usr/bin/hostname"\|execve("/bin/hostname"' "$work/trace" || fail "hostname was not run from its own place"
   if grep -q '\.new-' "$work/trace"; then fail "it was staged"; fi
   nothing_left
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Of three bundles that are kept in stages one is made anew: only that one is read and travels, the others' files are taken
+# Of three bundles that are kept in stages one is packed again: only that one is read and travels, the others' files are taken
 # from the old stage, whatever uses it meanwhile; and a stage that was tampered with is not taken from. One node, and four.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
@@ -122,7 +122,7 @@ open(sys.argv[1] + "/b/mod_b/m3.py", "w").write("value = 54321\n")' "$work" || f
   change_b; touch "$work/c/none"   # and one that only a look at the directories tells
   look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
   contains "the written value" "$(cat "$work/two.json")" 12345
-  # The marks on the bundle that was made anew are gone with it, those on others not.
+  # The marks on the bundle that was packed again are gone with it, those on others are not.
   local ops; ops() { grep -cE "open(at)?\(.*\"$work/$1\"" "$work/two.trace"; }
   [ "$(ops a/mod_a/m3.py)" -gt 0 ] || fail "the written file was not read from its prefix"
   equal "times the file of the new bundle was opened in its prefix" 0 "$(ops b/mod_b/m3.py)"

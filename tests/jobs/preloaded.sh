@@ -1,6 +1,6 @@
 #!/bin/bash
 # Launchers that are preloaded, on a real Slurm whose slurmds run under strace, and under Hydra and Open MPI: what each rank
-# does, how often a bundle is opened in the whole cluster, and that nobody notices otherwise. Beside them the other forms, in
+# does, how often a bundle is opened in the whole cluster, and that the job is otherwise the same. Beside them the other forms, in
 # jobs of the same size.
 . "$(dirname "$0")/harness.sh"
 . "$top/tests/cluster/slurmd_trace.sh"
@@ -60,7 +60,7 @@ in_job() {
   cat "$work/said"; return "$(cat "$work/code")"
 }
 
-# The job script that the users have, once as it is and once with pyshm: preloaded by its user or by a module, with which no
+# The users' job script, once without pyshm and once with it: preloaded by its user or by a module, with which no
 # other line differs, or with one word in front of the launcher or of the ranks' program.
 as_a_job() { # FORM sbatch|salloc pmi2|pmix PROGRAM
   local python=$venv/bin/python named=$bundle env=$venv setup= before= inside=

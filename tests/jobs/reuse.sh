@@ -52,7 +52,7 @@ step() {
   mkdir -p "$work/$1"
   job "$tools/trace.sh $work/$1.trace" hydra python "$work/rank.py" "$work/site" "$work/$1" "${@:2}" || fail "step $1"
 }
-# The same program, without pyshm, as it is now.
+# The same program without pyshm, on the prefix of now.
 bare() { mkdir -p "$work/$1"; timeout 120 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/$1" || fail "bare $1"; }
 as_bare() { bare "$1.bare"; equal "ranks of $1" 8 "$(ls "$work/$1" | wc -l)"; check "ranks of $1 see what they see without pyshm" diff -r "$work/$1.bare" "$work/$1"; }
 # Operations of the ranks below the package.
