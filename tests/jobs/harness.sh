@@ -4,7 +4,7 @@
 # like say why. $work is a new directory for each test, visible on every node of the virtual cluster.
 set -uo pipefail
 
-# By their real names: a prefix is what it is called, and one that is reached by a link is called otherwise.
+# By their real names: a bundle stands for a prefix's name, and a link on the way gives the prefix another one.
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 env_dir=$(readlink -f "$top/target/test-env")
 venv=$env_dir/venv
@@ -12,7 +12,7 @@ venv_ompi=$env_dir/venv-ompi
 pyshm=$top/target/pyshm/bin/pyshm
 pyshm_run=$top/target/pyshm/bin/pyshm-run
 tools=$top/tests/tools
-# The tests decide what is bundled and cached where.
+# Each test sets these itself where it needs them.
 unset PYSHM_CACHE PYSHM_STAGE PYSHM_DISABLE PYSHM_BCAST PYSHM_BCAST_LAUNCH LD_PRELOAD PYTHONDONTWRITEBYTECODE
 export PYTHONHASHSEED=0
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# /dev/shm mounted noexec: what is read comes from the stage, programs and libraries from the shared file system, and shim and
+# /dev/shm mounted noexec: files are read from the stage, programs and libraries from the shared file system, and shim and
 # trampoline from /tmp.
 . "$(dirname "$0")/harness.sh"
 mount_over /tmp -t tmpfs -o mode=1777 tmpfs || exit 1
@@ -29,7 +29,7 @@ test_modules_are_read_from_the_stage_and_libraries_from_the_original() {
 }
 test_ranks_of_one_node_start_by_their_launcher() {
   strict "$venv/bin/mpiexec" -n 2 "$python" -c 'import numpy; print("rank")' >"$work/out" || fail "the run"
-  # Two ranks may write on one line.
+  # Two ranks may print on one line.
   equal "ranks" 2 "$(grep -o rank "$work/out" | wc -l)"
   nothing_left
 }
@@ -42,10 +42,10 @@ test_what_a_crash_leaves_goes_with_the_next_stage() {
   kept=$("$pyshm" stage -b "$bundle") || fail "staging"
   equal "directories in /tmp" 1 "$(find "/tmp/pyshm-$(id -u)" -maxdepth 1 -name 'run-*' | wc -l)"
   check "the shim can be loaded by the stage's name" env LD_PRELOAD="$kept/lib/libpyshm.so" "$python" -c 'import os; os.listdir(os.__file__[:-5])'
-  # Who sees another /dev/shm cannot know.
+  # A process with another /dev/shm cannot know whether the stage is in use.
   unshare --mount bash -c 'mount -t tmpfs tmpfs /dev/shm && "$1" gc' bash "$pyshm" || fail "gc beside"
   [ -e "$kept/lib/libpyshm.so" ] || fail "what another namespace uses was collected"
-  # A crash of the node's memory alone.
+  # Only the node's memory is lost.
   rm -rf "/dev/shm/pyshm-$(id -u)"
   "$pyshm" gc | grep -q "/tmp/pyshm-$(id -u)/run-" || fail "it is not collected"
   nothing_left

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
-# Two packages with enough files that staging takes a while.
+# Two packages with so many files that staging takes a while.
 for p in one two; do
   mkdir -p "$scratch/$p/pkg_$p"; echo "name = '$p'" >"$scratch/$p/pkg_$p/__init__.py"
   (cd "$scratch/$p/pkg_$p" && for i in $(seq 1500); do echo "value = $i" >"m$i.py"; done)
@@ -26,7 +26,7 @@ run() { local p=$1; shift; PYTHONPATH=$scratch/$p "$@" "$venv/bin/python" -B "$s
 staged() { local p=$1; shift; run "$p" "$pyshm_run" --no-fallback "$@" -b "$scratch/$p.tar.zst"; }
 bare_one=$(run one env); bare_two=$(run two env)
 
-# Looks until $work/stop is there; says what a stage under its own name does not have.
+# Watches until $work/stop exists, and prints what is missing in a stage that already has its name.
 watch_stages() {
   local dir part
   while [ -d "$work" ] && [ ! -e "$work/stop" ]; do
