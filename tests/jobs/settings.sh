@@ -14,7 +14,7 @@ tool=$prefix/tree/bin/tree-tool
 shown() { "$pyshm" config | tr -s ' ' | grep -E "^(# )?$1 = "; }
 # settings LINE…: writes a settings file.
 settings() { printf '%s\n' "$@" >"$work/pyshm.toml"; export PYSHM_CONFIG=$work/pyshm.toml; }
-# Whether a run staged: the stage is kept.
+# How many stages there are: whether a run that keeps its stage staged.
 stages() { find /dev/shm/pyshm-0 -mindepth 1 -maxdepth 1 -type d 2>/dev/null | wc -l; }
 
 test_the_command_line_counts_before_a_variable_and_that_before_the_file() {
