@@ -7,7 +7,7 @@ use crate::bundle::reader::Size;
 use crate::doctor::Finding;
 use crate::doctor::libc_version::libc_version;
 use crate::error::Error;
-use crate::stage::Place;
+use crate::stage::UserDir;
 use crate::stage::limits::space;
 use crate::text::bytes;
 
@@ -47,8 +47,8 @@ pub(super) fn c_library() -> Finding {
 pub(super) fn root(root: &Path) -> Vec<Finding> {
     let what = "root";
     let shown = root.display();
-    let place = match Place::open(root) {
-        Ok(place) => place,
+    let user_dir = match UserDir::open(root) {
+        Ok(user_dir) => user_dir,
         Err(error @ Error::Untrusted { .. }) => {
             let advice = "make sure that root or you own it, and that it has the sticky bit if others may write to it";
             return vec![Finding::failure(what, &error.to_string(), advice)];
@@ -58,7 +58,7 @@ pub(super) fn root(root: &Path) -> Vec<Finding> {
             return vec![Finding::failure(what, &error.to_string(), advice)];
         }
     };
-    place.tidy();
+    user_dir.tidy();
     let mut findings = Vec::new();
     if space::is_noexec(root) {
         let cause = format!(
