@@ -79,7 +79,7 @@ test_a_wrong_root_is_found() {
   local root=$work/root; mkdir "$root"
   asked --root "$root/none" && fail "nothing failed"; found failure root "$root/none"
   chmod 777 "$root"; asked --root "$root" && fail "nothing failed"; found failure root "no sticky bit"; chmod 755 "$root"
-  asked --root "$root" || fail "a disk failed"; found note root "no file system in memory"
+  asked --root "$root" || fail "a disk failed"; found note root "not a file system in memory"
   mount -t tmpfs -o noexec,size=40m tmpfs "$root" || fail "mount"
   asked PYSHM_RESERVE=1M --root "$root" || fail "noexec failed: $(grep -B2 \"failure\" "$work/found")"; found warning root "mounted noexec"; found warning room "free"; found ok "test rank" ""
   asked --root "$root" && fail "the reserve was not asked for"; found failure room "free but"
