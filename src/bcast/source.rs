@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::Archive;
 use crate::bcast::Cli;
 use crate::bcast::leaders::Leaders;
 use crate::bcast::node::Node;
 use crate::bundle::Reader;
-use crate::bundle::reader::{Archive, Size};
+use crate::bundle::Size;
 use crate::error::Result;
 use crate::manifest::prefix::{PrefixRecord, covers};
 use crate::manifest::stack;

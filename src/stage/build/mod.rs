@@ -22,14 +22,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyshm_format::{layout, state};
 
+use crate::archive::Archive;
+use crate::bundle::Size;
 use crate::bundle::head::Head;
-use crate::bundle::reader::{Archive, Size};
-use crate::bundle::{head, reader};
+use crate::bundle::{BundleError, head, reader};
 use crate::error::{Error, Result};
 use crate::instrument::timeline::Phase;
 use crate::instrument::{test_pause, timeline};
 use crate::manifest::frame::Decoder;
-use crate::manifest::stack::{Plan, Stack};
+use crate::manifest::stack::{Stack, StackChange};
 use crate::manifest::{FrameRecord, Manifest};
 use crate::stage::build::files::Files;
 use crate::stage::build::stream::Stream;
@@ -159,7 +160,7 @@ impl StageBuild {
     /// unpacked.
     pub fn adopt(&mut self, number: usize, from: Adoptable) -> Result<Unpacked> {
         let bundle = &from.bundle;
-        if self.stack.meets(&bundle.manifest.prefixes) {
+        if self.stack.overlaps(&bundle.manifest.prefixes) {
             // It would have to be undone if it failed, with what it removes of the others.
             let cause = io::Error::other("it lies over another bundle");
             return Err(Error::CannotWrite { path: bundle.name.clone(), cause });
@@ -189,7 +190,13 @@ impl StageBuild {
         self.holders = adoption.into_holders();
     }
 
-    fn record(&mut self, number: usize, bundle: &Path, manifest: Manifest, plan: Plan) -> Unpacked {
+    fn record(
+        &mut self,
+        number: usize,
+        bundle: &Path,
+        manifest: Manifest,
+        plan: StackChange,
+    ) -> Unpacked {
         let (unpacked_bytes, entries) = (manifest.unpacked_bytes(), manifest.entries.len() as u64);
         let place = self.info.bundles.len();
         self.info.bundles.push(bundle.to_path_buf());
@@ -204,12 +211,12 @@ impl StageBuild {
         &mut self,
         archive: &Archive,
         mut stream: Stream<'_>,
-    ) -> Result<(Manifest, Plan, Option<String>)> {
+    ) -> Result<(Manifest, StackChange, Option<String>)> {
         let bundle = stream.bundle;
         self.expected.bytes = self.expected.bytes.saturating_sub(stream.length());
         let room = space::room(self.place.root(), self.expected, self.options.reserve)?;
         let (fs, aside) = (self.dir.path().join(layout::FS), self.dir.path().join(ASIDE));
-        let lies_over = self.stack.meets(std::slice::from_ref(&archive.placement.prefix));
+        let lies_over = self.stack.overlaps(std::slice::from_ref(&archive.placement.prefix));
         let to = if lies_over { &aside } else { &fs };
         let (manifest, warning) =
             foreign_tar::unpack(bundle, archive, &mut stream, room, to.clone())?;
@@ -226,20 +233,19 @@ impl StageBuild {
         &mut self,
         length: u64,
         mut stream: Stream<'_>,
-    ) -> Result<(Manifest, Plan, Option<String>)> {
+    ) -> Result<(Manifest, StackChange, Option<String>)> {
         let bundle = stream.bundle;
         let mut start = Vec::new();
         stream.append(&mut start, head::MAX_BYTES.min(length as usize))?;
-        let refused = |reason| Error::bundle(bundle, reason);
+        let refused = |reason: BundleError| Error::bundle(bundle, reason);
         let head = Head::parse(&start).map_err(refused)?;
         let end = Head::len(head.codec) + head.packed as usize;
-        let missing = end
-            .checked_sub(start.len())
-            .ok_or_else(|| refused("its manifest is damaged".into()))?;
+        let missing =
+            end.checked_sub(start.len()).ok_or_else(|| refused(BundleError::DamagedManifest))?;
         stream.append(&mut start, missing)?;
         let manifest = reader::manifest_of(&head, &start).map_err(refused)?;
         drop(start);
-        let plan = self.stack.plan(&manifest).map_err(refused)?;
+        let plan = self.stack.plan(&manifest).map_err(|why| Error::bundle(bundle, why))?;
         let copied = stacking::copied_bytes(&plan, &manifest, &self.dir.path().join(layout::FS));
         if copied > 0 {
             let more = Size { bytes: copied, ..Size::default() };
@@ -260,7 +266,7 @@ impl StageBuild {
         &self,
         bundle: &Path,
         manifest: &'a Manifest,
-        plan: &Plan,
+        plan: &StackChange,
     ) -> Result<Files<'a>> {
         let root = self.dir.path().join(layout::FS);
         for entry in &manifest.entries {
@@ -298,7 +304,7 @@ impl StageBuild {
         adopt::inherited(&holders, self.stack.bundles()).apply_in(dir)?;
         for (place, number) in self.numbers.iter().enumerate() {
             let identity = self.options.identities.get(*number).cloned().unwrap_or_default();
-            self.info.kept.push(match self.stack.alone(place) {
+            self.info.kept.push(match self.stack.separate(place) {
                 Some(manifest) => saved_manifest::write(dir, place, identity, manifest)?,
                 None => Kept { identity, ..Kept::default() },
             });

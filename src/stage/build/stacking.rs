@@ -16,12 +16,12 @@ use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
 use crate::manifest::Manifest;
 use crate::manifest::entry::{EntryKind, EntryRecord};
-use crate::manifest::stack::Plan;
+use crate::manifest::stack::StackChange;
 use crate::stage::reuse::donor::open;
 use crate::stage::staged_file::{LastDirectory, Maker, below, file_times, staged_mode};
 
 /// Makes room for `new` in `fs`.
-pub(in crate::stage) fn make_way(plan: &Plan, new: &Manifest, fs: &Path) -> Result<()> {
+pub(in crate::stage) fn make_way(plan: &StackChange, new: &Manifest, fs: &Path) -> Result<()> {
     if plan.links.is_empty() && plan.remove.is_empty() && plan.kept.is_empty() {
         return Ok(());
     }
@@ -51,7 +51,7 @@ pub(in crate::stage) fn make_way(plan: &Plan, new: &Manifest, fs: &Path) -> Resu
 }
 
 /// Bytes of the files that [`make_way`] has to copy, as they are another stage's too.
-pub(in crate::stage) fn copied_bytes(plan: &Plan, new: &Manifest, fs: &Path) -> u64 {
+pub(in crate::stage) fn copied_bytes(plan: &StackChange, new: &Manifest, fs: &Path) -> u64 {
     let kept = plan.kept.iter().filter_map(|number| new.entries.get(*number));
     let size = |entry: &EntryRecord| {
         let is = below(fs, entry.path()).symlink_metadata();
