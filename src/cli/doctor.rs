@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::bundle::NamedBundles;
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
+use crate::cli::json::print_json;
+use crate::cli::nodes;
 use crate::cli::nodes::AllNodes;
-use crate::cli::{nodes, print_json};
 use crate::doctor::{Finding, Level};
 use crate::error::{Error, Result};
 use crate::{doctor, settings};

@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 use crate::bundle::{Content, Named, Reader};
 use crate::doctor::Finding;
 use crate::error::Error;
@@ -53,7 +53,7 @@ pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
                         .push(Finding::ok(&what, &format!("it can be read, {entries} paths"))),
                     Err(why) => {
                         let advice = "name each bundle before those that lie over it";
-                        findings.push(Finding::failure(&what, &why, advice));
+                        findings.push(Finding::failure(&what, &why.to_string(), advice));
                     }
                 }
             }
@@ -68,7 +68,7 @@ pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
 /// Compares the prefixes of bundles with what was packed.
 fn freshness(stack: &Stack) -> Finding {
     let what = "bundles";
-    match stack.changed() {
+    match stack.first_change() {
         Ok(None) => Finding::ok(what, "their prefixes are as they were packed"),
         Ok(Some(path)) => {
             let cause =
@@ -95,6 +95,7 @@ mod tests {
     use crate::bundle::{PackOptions, PrefixSpec, pack};
     use crate::doctor::Level;
     use crate::manifest::prefix::Mode;
+    use crate::progress::Progress;
 
     fn packed(dir: &Path) -> Named {
         let prefix = dir.join("env");
@@ -102,7 +103,7 @@ mod tests {
         fs::write(prefix.join("a"), "a").unwrap();
         let spec = PrefixSpec { path: prefix, mode: Mode::Snapshot };
         let bundle = dir.join("b.tar.zst");
-        pack(&[spec], &bundle, &PackOptions { level: None, quiet: true }).unwrap();
+        pack(&[spec], &bundle, &PackOptions { level: None, progress: Progress::Hidden }).unwrap();
         Named::file(&bundle)
     }
 

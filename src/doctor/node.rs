@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 use crate::doctor::Finding;
 use crate::doctor::libc_version::libc_version;
 use crate::error::Error;

@@ -14,6 +14,7 @@ use crate::doctor::Finding;
 use crate::error::{Error, Result};
 use crate::manifest::prefix::Mode;
 use crate::process::signals;
+use crate::progress::Progress;
 use crate::settings;
 use crate::stage::{BuildOptions, Freshness, Stage, StageId, UserDir, stage_here, teardown};
 
@@ -63,7 +64,7 @@ fn read_staged(root: &Path) -> Result<(String, String)> {
     let file = prefix.join("file");
     fs::create_dir(&prefix).and_then(|()| fs::write(&file, STAGED)).map_err(Error::write(&file))?;
     let spec = PrefixSpec { path: prefix, mode: Mode::Snapshot };
-    pack(&[spec], &bundle, &PackOptions { level: None, quiet: true })?;
+    pack(&[spec], &bundle, &PackOptions { level: None, progress: Progress::Hidden })?;
     fs::write(&file, SHARED).map_err(Error::write(&file))?;
 
     let user_dir = UserDir::open(root)?;

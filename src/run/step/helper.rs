@@ -116,7 +116,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }
 
-fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
+fn work(request: &Request) -> Result<Vec<crate::cache::UseMark>> {
     for program in request.programs.iter().filter(|_| request.check_programs) {
         lookup::find(program)?;
     }
