@@ -1,7 +1,7 @@
 //! `libpyshm.so`: every file operation under an original path is answered from the node's own copy.
 //!
-//! The library is preloaded into the user's processes, which must not notice it: it never prints, panics or exits, allocates and locks
-//! only where libc's function does, and whatever it is not sure of goes to the kernel unchanged.
+//! The library is preloaded into the user's processes, which must not notice it: it never prints, panics or exits,
+//! allocates and locks only where libc's function does, and whatever it is not sure of goes to the kernel unchanged.
 //!
 //! Most of it is in the crate [`pyshm_core`], which the trampoline links too. What is here exports symbols:
 //!

@@ -1,8 +1,8 @@
 //! What `libpyshm.so` and the trampoline `pyshm-exec` share: everything below the hooks.
 //!
 //! Invariants:
-//! - Nothing here allocates, locks, panics or prints, and errno stays as it was. One exception: [`stage::log`] writes the line
-//!   that `PYSHM_LOG` asks for.
+//! - Nothing here allocates, locks, panics or prints, and errno stays as it was. One exception: [`stage::log`] writes
+//!   the line that `PYSHM_LOG` asks for.
 //! - No function of libc is called that the hooks stand in front of; the kernel is asked itself ([`base::sys`]).
 //! - A room imports from the rooms above it in this list only:
 //!

@@ -1,7 +1,8 @@
 //! The exported functions, one file for each family of libc's functions.
 //!
-//! A hook asks for a decision ([`pyshm_core::path`]) and obeys it. It allocates only where libc's function does, takes no lock,
-//! does not panic, and leaves errno alone on success. A room imports from the rooms above it in this list only:
+//! A hook asks for a decision ([`pyshm_core::path`]) and obeys it. It allocates only where libc's function does, takes
+//! no lock, does not panic, and leaves errno alone on success. A room imports from the rooms above it in this list
+//! only:
 //!
 //! ```text
 //! loader       dlopen and its kin

@@ -75,7 +75,8 @@ pub unsafe fn read_after<R>(
     }
 }
 
-/// The path's bytes, and where they lead if the index knows that without a walk. `None` where the kernel is to have the path.
+/// The path's bytes, and where they lead if the index knows that without a walk. `None` where the kernel is to have the
+/// path.
 ///
 /// # Safety
 /// `arg.path` as in [`bytes`].
