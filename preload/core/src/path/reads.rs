@@ -65,7 +65,6 @@ pub unsafe fn read_after<R>(
         looked
     };
     match found {
-        // Most paths of most programs.
         Some(Found::Outside) => obey(pass),
         Some(found) => {
             let decision = stage.view.decide(Walked { found, len: 0 }, want);
