@@ -51,12 +51,15 @@ pub const FTS_FOLLOW: u16 = 2;
 pub const FTS_NOINSTR: u16 = 3;
 pub const FTS_SKIP: u16 = 4;
 
+/// Level of the arguments' entries.
 pub const ROOT: i16 = 0;
+/// Level of the entry that is the parent of the arguments'.
 pub const ABOVE_ROOTS: i16 = -1;
 
 /// Longest path in bytes: `fts.h` has a u16 for the length.
 pub const LONGEST: usize = u16::MAX as usize;
 
+/// The caller's function that orders entries.
 pub type Compare = unsafe extern "C" fn(*const c_void, *const c_void) -> c_int;
 
 /// `FTS`, a stream.
