@@ -1,7 +1,7 @@
 //! Makes one stage on this node, step by step. Every rule of staging stands here, once.
 //!
-//! A driver takes the steps in this order and supplies the bundles' bytes: [`crate::stage::local`] from their files, `bcast`
-//! from MPI, where the nodes agree between the steps.
+//! A driver takes the steps in this order and supplies the bundles' bytes: [`stage_here`](crate::stage::stage_here) from
+//! their files, `bcast` from MPI, where the nodes agree between the steps.
 //!
 //! ```text
 //! open       find the stage; otherwise find donors of its bundles, and collect garbage
