@@ -147,6 +147,7 @@ fn give_up(cli: &Cli, cause: Error) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::events::Failure;
 
     fn cli(words: &[&str]) -> Cli {
         Cli::try_parse_from([&["pyshm-run"], words].concat()).unwrap()
@@ -164,13 +165,8 @@ mod tests {
     #[test]
     fn a_command_that_cannot_run_is_never_fallen_back_from() {
         assert!(give_up(&cli(&["x"]), Error::CommandNotFound("x".into())).is_err());
-        assert!(
-            give_up(
-                &cli(&["x"]),
-                crate::protocol::events::reported("x: command not found".into(), 127)
-            )
-            .is_err()
-        );
+        let failure = Failure { message: "x: command not found".into(), code: 127 };
+        assert!(give_up(&cli(&["x"]), failure.into()).is_err());
         assert!(give_up(&cli(&["x"]), Error::Unavailable("no MPI".into())).is_ok());
         assert!(
             give_up(&cli(&["--no-fallback", "x"]), Error::Unavailable("no MPI".into())).is_err()
