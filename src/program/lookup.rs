@@ -101,7 +101,7 @@ pub fn interpreter(program: Option<&Path>) -> Option<PathBuf> {
         let name = words.find(|w| !is_option(w))?;
         python::is_interpreter(Path::new(name)).then(|| find(name).ok())?
     });
-    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().find_map(|name| {
+    let active = python::ENVIRONMENT_VARIABLES.into_iter().find_map(|name| {
         let path = Path::new(&std::env::var_os(name)?).join("bin/python");
         path.exists().then_some(path)
     });

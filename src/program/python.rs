@@ -15,6 +15,9 @@ use crate::error::{Error, Reason, Result};
 /// What stands in front of the answer, in case something else is printed when the interpreter starts.
 const MARK: &[u8] = b"\0pyshm\0";
 
+/// Variables that name the environment in use.
+pub const ENVIRONMENT_VARIABLES: [&str; 2] = ["VIRTUAL_ENV", "CONDA_PREFIX"];
+
 const QUESTION: &str = "import sys, os
 sys.stdout.flush()
 names = [sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]

@@ -124,18 +124,27 @@ pub struct Cli {
     )]
     pub command: Vec<OsString>,
 
-    /// Set where no user has written this line: a program with the shim in it has handed itself over.
+    /// Set where no user wrote this command line: the shim was preloaded into COMMAND and replaced it by `pyshm-run`.
     #[arg(skip)]
-    pub handed: Option<Handed>,
+    pub preloaded: Option<Preloaded>,
 }
 
-/// What is known of a program that has handed itself over.
+/// A program into which the shim is preloaded.
 #[derive(Debug, Clone)]
-pub struct Handed {
-    /// Its own name, which COMMAND's first word, its file, need not be.
+pub struct Preloaded {
+    /// Its `argv[0]`, which may differ from COMMAND's first word, its file.
     pub arg0: OsString,
-    /// The bundles are to be staged whatever the program is.
-    pub decided: bool,
+    /// Who selects its bundles.
+    pub selector: Selector,
+}
+
+/// Who selects the bundles of a program into which the shim is preloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selector {
+    /// The launcher's side has selected them for all ranks.
+    Launcher,
+    /// The rank selects, of the configured bundles, those that its program uses.
+    Rank,
 }
 
 /// How ranks come to use the stage.
@@ -175,8 +184,8 @@ impl Cli {
     pub fn start(&self, words: &[OsString]) -> Command {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
-        if let Some(handed) = &self.handed {
-            command.arg0(&handed.arg0);
+        if let Some(preloaded) = &self.preloaded {
+            command.arg0(&preloaded.arg0);
         }
         command
     }
