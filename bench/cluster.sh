@@ -1,10 +1,10 @@
 #!/bin/bash
-# bench/cluster.sh [--prefix DIR] [--runs N] [--archive NAME]: staging over four virtual nodes of this machine (takes root),
-# with MPICH's mpiexec:
+# bench/cluster.sh [--prefix DIR] [--runs N] [--archive NAME]: measures staging on four virtual nodes of this machine (takes
+# root) with MPICH's mpiexec:
 #   timeline   what each node did when, while the bundle of DIR (default: target/test-env/prefix, made by
 #              `bash tests/env/make-env.sh target/test-env --large`) was read, broadcast, decoded and written
-#   reuse      the next step that finds the stage kept, beside a bare `mpiexec -n 4 true`, in turn, N times (default 15)
-# The four nodes share the machine's processors, so that seconds say nothing of a real cluster; what overlaps does.
+#   reuse      a later step that finds the kept stage, compared with a bare `mpiexec -n 4 true`, in turn, N times (default 15)
+# The four nodes share the processors of the machine: its seconds say nothing about a real cluster, but what overlaps does.
 # `--archive NAME` keeps the output in bench/runs/NAME.
 . "$(dirname "$0")/../tests/jobs/harness.sh"
 words=$* prefix=$env_dir/prefix runs=15 archive=

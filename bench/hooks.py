@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""What the shim costs and saves: calls, program starts and a Python start, bare and preloaded in one run.
+"""Measures what the shim costs and saves: calls, program starts and the start of a Python, bare and preloaded in one run.
 
     python3 bench/hooks.py [--entries N] [--rounds N] [--python PREFIX] [--archive NAME]
 
-Makes a tree of N entries (default 60,000) on the shared file system's stand-in (this machine's disk, /var/tmp), stages
+Makes a tree of N entries (default 60,000) in /var/tmp, where this machine's disk stands in for the shared file system, stages
 it, and measures in turn:
-  calls    outside every prefix, missing under a snapshot prefix, and redirected, by bench/hooks/calls.c; outside also
-           where the kernel refuses the call at once, since what a hook adds there is less than the noise of walking a
-           path; with valgrind installed, instructions of one call as well
-  starts   /bin/true without anything, with an empty library, with hooks declared by redhook (bench/hooks/redhook, needs
+  calls    on paths outside every prefix, missing under a snapshot prefix, and redirected (bench/hooks/calls.c). Calls outside
+           are also measured where the kernel refuses them at once, because a hook adds less than the noise of walking a
+           path. With valgrind installed it also counts the instructions of one call
+  starts   /bin/true with nothing preloaded, with an empty library, with hooks declared by redhook (bench/hooks/redhook, needs
            the crate), with the shim but no stage, and with a stage
-  python   `import numpy.fft, scipy.interpolate` of the environment PREFIX (default target/test-env/prefix, made by
-           `bash tests/env/make-env.sh target/test-env --large`), staged, beside the same tree copied to /dev/shm and mounted over the
-           original path, without the shim (takes root)
-The machine should have nothing else to do. `--archive NAME` keeps the output in bench/runs/NAME.
+  python   `import numpy.fft, scipy.interpolate` from the environment PREFIX (default target/test-env/prefix, made by
+           `bash tests/env/make-env.sh target/test-env --large`), staged, compared with a copy of the same tree in /dev/shm that is
+           mounted over the original path, without the shim (takes root)
+Nothing else should run on the machine. `--archive NAME` keeps the output in bench/runs/NAME.
 """
 import argparse
 import os
@@ -42,7 +42,7 @@ def clean(**variables):
 
 
 class Place:
-    """Directories of this run, removed at its end."""
+    """The directories of this run, removed at its end."""
 
     def __init__(self):
         self.disk = Path(tempfile.mkdtemp(prefix="pyshm-bench-", dir="/var/tmp"))
@@ -67,7 +67,7 @@ class Place:
 
 
 def make_tree(top, entries):
-    """Directories of 100 files each, one link, about `entries` paths."""
+    """Makes directories of 100 files each and one link: about `entries` paths."""
     for d in range(entries // 101):
         directory = top / f"lib/python3.11/site-packages/package{d:04}"
         directory.mkdir(parents=True)
@@ -79,7 +79,7 @@ def make_tree(top, entries):
 
 
 def instructions(program, operation, path, env):
-    """Instructions of one call, from the difference of two counts; None without valgrind."""
+    """Instructions of one call, as the difference of two counts; None without valgrind."""
     if not shutil.which("valgrind"):
         return None
     counts = []

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""What pyshm adds to the start of a job step, on four virtual nodes of this machine with a real Slurm (takes root).
+"""Measures what pyshm adds to the start of a job step, on four virtual nodes of this machine with a real Slurm (takes root).
 
     python3 bench/launch.py [--rounds N] [--archive NAME]
 
 Measures in turn, N times (default 9), the seconds of whole commands:
-  srun      `srun hostname` on four nodes within an allocation: bare, with the library preloaded and nothing configured, and
-            with a bundle configured that concerns nothing which hostname uses
-  step      the same with `true`, beside a step that only starts pyshm-bcast, and beside the whole staging of a bundle of 1 MB
-  mpiexec   64 processes of a C program, with a library of its own, under MPICH's mpiexec: bare, preloaded with nothing configured, and with the program's
-            prefix staged
-and counts, in one run of each under strace, the programs that the launcher's side started and the path operations it made.
-The nodes share the machine's processors, so that ratios count and seconds do not. Needs `bash docs/build.sh` with MPICH and
+  srun      `srun hostname` on four nodes inside an allocation: bare, with the library preloaded and nothing configured, and
+            with a configured bundle that covers nothing that hostname uses
+  step      `srun true`, a step that only starts pyshm-bcast, and `srun true` with a bundle of 1 MB staged first
+  mpiexec   64 processes of a C program with its own library under MPICH's mpiexec: bare, preloaded with nothing configured,
+            and with the prefix of the program staged
+Under strace it then runs each once and counts the programs that the launcher's side started and its path operations.
+The nodes share the processors of the machine, so trust the ratios and not the seconds. Needs `bash docs/build.sh` with MPICH and
 tests/env/make-env.sh. `--archive NAME` keeps the output in bench/runs/NAME.
 """
 import argparse
@@ -40,7 +40,7 @@ def run(command, **options):
 
 
 def make_bundles(directory):
-    """A program's prefix of 1 MB, its bundle, and the bundle of a prefix that nothing uses."""
+    """Makes the 1 MB prefix of a program, its bundle, and the bundle of a prefix that nothing uses."""
     app, other = directory / "app", directory / "other"
     for prefix in (app, other):
         (prefix / "share").mkdir(parents=True)
@@ -49,7 +49,7 @@ def make_bundles(directory):
     (app / "lib").mkdir()
     source = TOP / "tests/probes/rank.c"
     run(["cc", "-DPART", "-shared", "-fPIC", "-o", app / "lib/libpart.so", source])
-    # Without MPI: 64 ranks that poll for messages would keep these processors busy for minutes.
+    # The program does without MPI: 64 ranks that poll for messages would keep these processors busy for minutes.
     (directory / "plain.c").write_text("int part(void);\nint main(void) { return part() != 42; }\n")
     run(["cc", "-o", app / "bin/plain", directory / "plain.c", f"-L{app}/lib", "-lpart", f"-Wl,-rpath,{app}/lib"])
     for prefix in (app, other):
@@ -57,7 +57,7 @@ def make_bundles(directory):
 
 
 def cases(directory, state):
-    """Name of group -> rows of (name, variables, command); the first of a group is what the others are compared with."""
+    """Name of group -> rows of (name, variables, command); the others of a group are compared with its first."""
     preloaded = {"LD_PRELOAD": str(INSTALL / "lib/libpyshm.so")}
     app, other = directory / "app", {**preloaded, "PYSHM_BUNDLES": f"{directory}/other.tar.zst"}
     staged = {**preloaded, "PYSHM_BUNDLES": f"{app}.tar.zst"}
@@ -80,7 +80,7 @@ def cases(directory, state):
 
 
 def call(variables, command):
-    """Seconds of a command, which must succeed without a word of pyshm's."""
+    """Seconds of a command, which must succeed without a message of pyshm."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("PYSHM_") and k != "LD_PRELOAD"} | variables
     begun = time.perf_counter()
     done = subprocess.run([str(word) for word in command], env=environ, text=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
@@ -91,10 +91,10 @@ def call(variables, command):
 
 
 def counts(directory, variables, command):
-    """Programs that were started, and path operations, in all processes below `command`."""
+    """Counts the programs started and the path operations made by all processes below `command`."""
     trace = directory / "trace"
     trace.unlink(missing_ok=True)
-    # The variables are the command's and not the tracer's.
+    # The variables are for the command, not for strace.
     call({}, [TOOLS / "trace.sh", trace, "env", *(f"{k}={v}" for k, v in variables.items()), *command])
     text = run([sys.executable, TOOLS / "count_ops.py", trace, "--under", "/", "--no-resolve", "--json"])
     calls = json.loads(text)["calls"]
@@ -102,7 +102,7 @@ def counts(directory, variables, command):
 
 
 def measure(directory, state, group, rounds):
-    """Runs inside the cluster: prints the rows of `group` as JSON."""
+    """Measures `group` inside the cluster and prints its rows as JSON."""
     rows = cases(directory, state)[group]
     seconds = [[] for _ in rows]
     for turn in range(rounds + 1):

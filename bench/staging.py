@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Staging environments on one node beside what others unpack them with, in turn, in one run.
+"""Measures staging on one node against other ways to unpack the same environments, in turn, in one run.
 
     python3 bench/staging.py [PREFIX…] [--runs N] [--threads N] [--archive NAME]
 
 Each PREFIX (default: target/test-env/prefix and target/test-env/larger, which
 `bash tests/env/make-env.sh target/test-env --large --larger` makes, about 650 MB and 1.1 GB) is bundled by pyshm and
-packed by GNU tar and gzip, and then unpacked into /dev/shm from the page cache by
+packed by GNU tar and gzip, and then unpacked from the page cache into /dev/shm by
   .tar.zst   pyshm stage; tar -I 'zstd -T0' -x of the same bundle
   .tar.gz    pyshm stage --prefix; tar -I igzip -x (Debian: isal); bench/staging/whole_bcast.c, one MPI_Bcast of the
-             whole archive by mpiexec, and bsdtar -x of it (Debian: libarchive-tools), beside mpiexec of nothing
-  floor      decoding alone (zstd -dc), and making files of those sizes alone, with as many threads
+             whole archive by mpiexec, and bsdtar -x of it (Debian: libarchive-tools); of that, mpiexec of `true`
+  floor      only decoding (zstd -dc), and only making files of those sizes with as many threads
              (bench/staging/files.c)
 Prints seconds, CPU seconds and peak memory of each, the ratios of the medians (below 1: pyshm is faster), and the size of
-the bundle beside that of `zstd -3` of the same tree. The machine should have nothing else to do. `--archive NAME` keeps
+the bundle compared with `zstd -3` of the same tree. Nothing else should run on the machine. `--archive NAME` keeps
 the output in bench/runs/NAME.
 """
 import argparse
@@ -48,7 +48,7 @@ def output(*command):
 
 
 class Bench:
-    """What is compared for one environment."""
+    """The commands that are compared for one environment."""
 
     def __init__(self, prefix, disk, memory, threads):
         self.prefix, self.memory, self.threads = prefix, memory, threads
@@ -92,7 +92,7 @@ class Bench:
     def run(self, runs, out):
         contenders = self.contenders()
         results = {name: [] for name in contenders}
-        # One run of each first, so that all that is read is in the page cache for all.
+        # A first run of each brings everything that is read into the page cache.
         for run in range(runs + 1):
             for name, command in contenders.items():
                 self.tree.mkdir()

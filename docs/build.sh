@@ -2,15 +2,15 @@
 # docs/build.sh [--no-mpi]: builds pyshm into target/pyshm/{bin,lib,libexec}.
 #
 #   bin/pyshm bin/pyshm-run            the tools
-#   lib/libpyshm.so                    what ranks load
+#   lib/libpyshm.so                    the shim, which ranks load
 #   libexec/pyshm-exec                 the trampoline
-#   libexec/pyshm-bcast-mpich          the broadcast, for MPICH, Intel MPI, Cray MPICH …
-#   libexec/pyshm-bcast-openmpi        and for Open MPI
+#   libexec/pyshm-bcast-mpich          the broadcast helper for MPICH, Intel MPI, Cray MPICH …
+#   libexec/pyshm-bcast-openmpi        the same for Open MPI
 #
-# A broadcast helper is built for each MPI whose mpicc is found: MPICH_MPICC and OPENMPI_MPICC if they are set (`none`
-# leaves one out), else every mpicc on PATH, told by what it links. Without any MPI the rest is built, which is enough
-# for jobs on one node. Needs cargo; for the helpers also libclang. PYSHM_BUILD_DIR (default target) and PYSHM_PREFIX
-# (default target/pyshm) choose other places.
+# It builds a broadcast helper for each MPI whose mpicc it finds: MPICH_MPICC and OPENMPI_MPICC if they are set (`none` leaves
+# one out), else the mpicc on PATH, recognised by what it links. Without MPI, and with --no-mpi, it builds the rest, which is
+# enough for jobs on one node. It needs cargo and a C compiler, and libclang for the helpers. PYSHM_BUILD_DIR (default: target)
+# and PYSHM_PREFIX (default: target/pyshm) choose other places.
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/.."
@@ -19,7 +19,7 @@ for word in "$@"; do
     case $word in
         --no-mpi) with_mpi= ;;
         -h | --help) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit ;;
-        *) echo "build.sh: unknown option $word; --help shows what there is" >&2; exit 2 ;;
+        *) echo "build.sh: unknown option $word; --help lists the options" >&2; exit 2 ;;
     esac
 done
 build=${PYSHM_BUILD_DIR:-target}
@@ -29,14 +29,14 @@ say() { echo "build.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
 command -v cargo >/dev/null || die "failed to find cargo: install Rust (https://rustup.rs)"
 
-# A running program is never written into, only replaced.
+# Installs by replacing, so that a running program is never written into.
 put() {
     mkdir -p "$(dirname "$2")"
     cp "$1" "$2.new.$$"
     mv -f "$2.new.$$" "$2"
 }
 
-# Says which MPI an mpicc belongs to: mpich, openmpi or nothing.
+# Prints which MPI an mpicc belongs to: mpich, openmpi or nothing.
 kind_of() {
     local shown
     shown=$("$1" -show 2>/dev/null || "$1" --showme 2>/dev/null) || return 0
@@ -46,7 +46,7 @@ kind_of() {
     esac
 }
 
-# The directories that an mpicc links from; its own rpath is not carried by cargo.
+# Prints the directories that an mpicc links from, because cargo does not pass on its rpath.
 libdirs_of() {
     { "$1" -show 2>/dev/null || "$1" --showme:link; } | tr ' ' '\n' | sed -n 's/^-L//p' | sort -u
     { "$1" -show 2>/dev/null || true; } | tr ' ' '\n' | sed -n 's/^-Wl,-rpath,//p; s/^-Wl,-rpath=//p' | sort -u
@@ -80,7 +80,9 @@ find_libclang() {
 
 say "building the tools and the shim"
 cargo build --locked --release --target-dir "$build" -p pyshm --bins
-cargo build --locked --release --target-dir "$build" -p pyshm-preload --lib
+# Shim and trampoline are optimized as one module each: a call from one crate into another would otherwise go through an
+# address that the loader fills in at every start.
+cargo rustc --locked --release --target-dir "$build" -p pyshm-preload --lib -- -C lto=fat
 # The trampoline is a static program where the C library's archive is there (RHEL: glibc-static): the loader would look for
 # its libc along each rank's LD_LIBRARY_PATH, whose directories lie on the shared file system. Each stage has a copy of it.
 static=()
@@ -89,7 +91,7 @@ if echo 'int main(void) { return 0; }' | cc -static-pie -x c -o /dev/null - 2>/d
 else
     say "no static C library (RHEL: glibc-static): each rank looks along LD_LIBRARY_PATH for that of libexec/pyshm-exec"
 fi
-cargo rustc --locked --release --target-dir "$build" -p pyshm-preload --bin pyshm-exec -- ${static[@]+"${static[@]}"}
+cargo rustc --locked --release --target-dir "$build" -p pyshm-exec --bin pyshm-exec -- -C lto=fat ${static[@]+"${static[@]}"}
 put "$build/release/pyshm" "$prefix/bin/pyshm"
 put "$build/release/pyshm-run" "$prefix/bin/pyshm-run"
 put "$build/release/libpyshm.so" "$prefix/lib/libpyshm.so"
@@ -101,21 +103,21 @@ for kind in mpich openmpi; do
     variable=${kind^^}_MPICC
     mpicc=$(find_mpicc "$kind" "${!variable:-}")
     if [ -z "$mpicc" ]; then
-        say "no mpicc of $kind: without libexec/pyshm-bcast-$kind (set $variable to build it)"
+        say "found no mpicc of $kind, so libexec/pyshm-bcast-$kind is not built (set $variable to build it)"
         continue
     fi
-    find_libclang || die "failed to find libclang, which the MPI bindings are made with: install it (Debian: apt install \
+    find_libclang || die "failed to find libclang, which generates the MPI bindings: install it (Debian: apt install \
 libclang-dev), set LIBCLANG_PATH to its directory, or build with --no-mpi"
     flags=${RUSTFLAGS:-}
-    # As RPATH, which comes before LD_LIBRARY_PATH: a job's environment must not bring another libmpi.
+    # RPATH takes precedence over LD_LIBRARY_PATH: a job's environment must not bring another libmpi.
     for dir in $(libdirs_of "$mpicc"); do
         flags="$flags -C link-arg=-Wl,--disable-new-dtags,-rpath,$dir"
     done
     say "building pyshm-bcast-$kind with $mpicc"
-    # One target directory for each MPI: cargo does not notice another MPICC.
+    # One target directory per MPI, because cargo does not notice that MPICC changed.
     MPICC=$mpicc RUSTFLAGS=$flags cargo build --locked --release --target-dir "$build/$kind" -p pyshm \
         --features mpi --bin pyshm-bcast
     put "$build/$kind/release/pyshm-bcast" "$prefix/libexec/pyshm-bcast-$kind"
     built="$built $kind"
 done
-say "done: $prefix, broadcast for${built:- no MPI}"
+say "done: $prefix, broadcast helpers for${built:- no MPI}"

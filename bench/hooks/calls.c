@@ -1,8 +1,8 @@
 /*
- * calls ROUNDS CALLS OPERATION PATH…: the time of one call, for each pair of operation and path: the least and the
- * median of ROUNDS rounds of CALLS calls, in nanoseconds. With ROUNDS 0 the first pair's calls are made once, without
- * a clock, so that instructions can be counted. With CALLS_REFUSED in the environment the kernel refuses each of these
- * calls at its entry (seccomp): what is left is what user space costs, which vanishes in the noise of walking a path.
+ * calls ROUNDS CALLS OPERATION PATH…: prints the time of one call in nanoseconds, for each pair of operation and path, as the
+ * least and the median of ROUNDS rounds of CALLS calls. With ROUNDS 0 it makes the calls of the first pair once, without a
+ * clock, so that instructions can be counted. With CALLS_REFUSED in the environment the kernel refuses each of these calls at
+ * its entry (seccomp), which leaves the cost of user space; it would vanish in the noise of walking a path.
  */
 #define _GNU_SOURCE
 #include <dirent.h>

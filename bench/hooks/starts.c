@@ -1,6 +1,6 @@
 /*
- * starts ROUNDS PROGRAM VARIABLE…: starts PROGRAM without arguments ROUNDS times for each VARIABLE, which is its whole
- * environment ("-": none), in turn; prints the least and the median time in microseconds from posix_spawn to waitpid.
+ * starts ROUNDS PROGRAM VARIABLE…: starts PROGRAM without arguments ROUNDS times for each VARIABLE in turn, which is its whole
+ * environment ("-": empty). Prints the least and the median time from posix_spawn to waitpid in microseconds.
  */
 #include <spawn.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /*
- * mpiexec whole_bcast ARCHIVE DIRECTORY: one MPI_Bcast of the whole archive, which each process writes into DIRECTORY as
- * `archive`. What tools did before pyshm; unpacking is left to bsdtar.
+ * mpiexec whole_bcast ARCHIVE DIRECTORY: broadcasts the whole archive by one MPI_Bcast, and each process writes it into
+ * DIRECTORY as `archive`. Tools before pyshm did this; unpacking is left to bsdtar.
  */
 #include <fcntl.h>
 #include <mpi.h>

@@ -11,11 +11,19 @@ use pyshm_format::Kind;
 use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
 use pyshm_format::state::Mark;
 
-use crate::exec::{Strings, start};
-use crate::log::Inert;
-use crate::route::PATH_MAX;
-use crate::stage::{Stage, stage, why_inert};
-use crate::{env, loaded, log, sys, wrap};
+use pyshm_core::base::env;
+use pyshm_core::base::env::Strings;
+use pyshm_core::base::link_map;
+use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::sys;
+use pyshm_core::exec::start::start;
+use pyshm_core::exec::visible_env;
+use pyshm_core::launch::detect_launcher;
+use pyshm_core::stage::current::stage;
+use pyshm_core::stage::current::why_inert;
+use pyshm_core::stage::inert::Inert;
+use pyshm_core::stage::log;
+use pyshm_core::stage::mapped::Stage;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -24,11 +32,11 @@ static INIT: unsafe extern "C" fn(c_int, Strings, Strings) = init;
 /// # Safety
 /// Called by the loader, which passes what `main` gets.
 unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
-    loaded::remember();
+    link_map::remember();
     let stage = stage();
     match stage {
         Some(stage) => restart(stage, argv),
-        None if !inert(Inert::OtherLibc) => wrap::consider(argv),
+        None if !inert(Inert::OtherLibc) => detect_launcher::consider(argv),
         None => {}
     }
     log::start(stage);
@@ -38,13 +46,13 @@ unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
     }
     let set = |name: &str| env::get(name.as_bytes()).is_some();
     if set("LD_PRELOAD") || set(ENV_SAVED_PRELOAD) || set(ENV_SAVED_LIBRARY_PATH) {
-        let own = loaded::own_file().map_or(&b""[..], |own| own.to_bytes());
+        let own = link_map::own_file().map_or(&b""[..], |own| own.to_bytes());
         // SAFETY: constructors of preloaded libraries run before the program can make threads.
-        unsafe { env::restore(Some(own)) };
+        unsafe { visible_env::restore(Some(own)) };
     }
     if inert(Inert::Container) {
         // SAFETY: the same.
-        unsafe { env::remove_shim() };
+        unsafe { visible_env::remove_shim() };
     }
 }
 

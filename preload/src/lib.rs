@@ -15,10 +15,8 @@
 //! wrap      without a stage: launchers and ranks go to pyshm-run; handover: how
 //! ```
 // std costs every process of every user its relocations, and names symbols that older systems do not have.
-#![cfg_attr(not(test), no_std)]
+#![no_std]
 #![warn(clippy::undocumented_unsafe_blocks)]
-// A test binary must not hook itself, so it has no hooks and does not use all of the rest.
-#![cfg_attr(test, allow(dead_code, unused_imports))]
 
 #[cfg(not(all(
     target_os = "linux",
@@ -28,61 +26,13 @@
 )))]
 compile_error!("libpyshm.so is for 64-bit little-endian Linux with glibc");
 
-#[cfg(not(test))]
 #[macro_use]
-mod real;
+mod libc_calls;
 
-mod containers;
-mod env;
-mod fdlink;
-mod loaded;
-mod log;
-mod permission;
-mod route;
-mod scratch;
-mod script;
-mod spelling;
-mod stage;
-mod sys;
-mod text;
-
-#[cfg(not(test))]
-mod arena;
-#[cfg(not(test))]
-mod bound;
-#[cfg(not(test))]
-mod child;
-#[cfg(not(test))]
-mod exec;
-#[cfg(not(test))]
-mod handover;
-#[cfg(not(test))]
-mod heap;
-#[cfg(not(test))]
 mod hooks;
-#[cfg(not(test))]
 mod init;
-#[cfg(not(test))]
-mod later;
-#[cfg(not(test))]
-mod mark;
-#[cfg(not(test))]
-mod once;
-#[cfg(not(test))]
-mod outside;
-#[cfg(not(test))]
-mod paths;
-#[cfg(not(test))]
-mod promote;
-#[cfg(not(test))]
-mod readable;
-#[cfg(test)]
-mod tests;
-#[cfg(not(test))]
-mod wrap;
 
 /// The shim allocates nothing. Where the workspace is built as one, `pyshm_format` brings its builder, which would.
-#[cfg(not(test))]
 mod never {
     use core::alloc::{GlobalAlloc, Layout};
 
@@ -102,8 +52,7 @@ mod never {
 }
 
 /// What would be a mistake of ours, since a hook must never panic: the process ends as by abort(3).
-#[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    sys::abort()
+    pyshm_core::base::sys::abort()
 }

@@ -13,6 +13,8 @@ pub struct Trace {
 /// Operations on the prefixes.
 pub struct Counted {
     pub total: u64,
+    /// Those of them that are made on any processor: without the loader's tries in subdirectories for this one.
+    pub on_any_processor: u64,
     /// The first of them, for people.
     pub list: String,
 }
@@ -45,7 +47,11 @@ pub fn count(trace: &Trace, prefixes: &[PathBuf]) -> Counted {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}{}", trace.text);
     let list = String::from_utf8(output.stdout).unwrap();
-    let total = list.lines().find_map(|line| line.trim().split_once(" in all:"));
-    let total = total.and_then(|(number, _)| number.parse().ok()).expect("a total");
-    Counted { total, list }
+    let number = |what: &str| -> u64 {
+        let line = list.lines().find_map(|line| line.trim().split_once(what));
+        line.and_then(|(number, _)| number.parse().ok()).expect("a number")
+    };
+    let total = number(" in all:");
+    let on_any_processor = total - number(" of these by the loader for the processor");
+    Counted { total, on_any_processor, list }
 }

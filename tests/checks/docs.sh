@@ -1,8 +1,10 @@
 #!/bin/bash
-# Every test that docs/semantics.md and docs/limits.md name exists, and every relative link of the documents leads somewhere.
+# Checks that every test that docs/semantics.md and docs/limits.md name exists, that every relative link of the documents leads
+# to a file and a heading, and that every file that they name exists.
 #
-# A name in backquotes with `::` in it is a test's: `cases::FILE::NAME` in tests/cases/FILE.rs, `FILE::NAME` in tests/FILE.rs,
-# `FILE::test_NAME` in tests/jobs/FILE.sh, `unit::NAME` beside the code in preload or src.
+# A name in backquotes with `::` in it is that of a test: `cases::FILE::NAME` in tests/cases/FILE.rs, `FILE::NAME` in
+# tests/FILE.rs, `FILE::test_NAME` in tests/jobs/FILE.sh, `unit::NAME` beside the code in preload or src. One that begins with a
+# directory of this repository is that of a file; FILE and NAME in it stand for any.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 wrong=0
@@ -24,13 +26,26 @@ for document in docs/semantics.md docs/limits.md; do
   done
 done
 
-links=0
-for document in README.md docs/*.md; do
+documents=(README.md docs/*.md bench/README.md)
+
+# headings DOCUMENT: the anchors of its headings.
+headings() { sed -n 's/^##* //p' "$1" | tr 'A-Z ' 'a-z-' | sed 's/[^a-z0-9_-]//g'; }
+
+links=0 files=0
+for document in "${documents[@]}"; do
   while read -r link; do
-    case $link in http://* | https://* | '#'*) continue ;; esac
-    links=$((links + 1))
-    [ -e "$(dirname "$document")/${link%%#*}" ] || say "$document: $link leads nowhere"
+    case $link in http://* | https://*) continue ;; esac
+    links=$((links + 1)) target=$document
+    [[ $link == '#'* ]] || target=$(dirname "$document")/${link%%#*}
+    [ -e "$target" ] || { say "$document: $link leads nowhere"; continue; }
+    [[ $link != *#* ]] || headings "$target" | grep -qxF -e "${link#*#}" || say "$document: $target has no heading for $link"
   done < <(grep -o '](\([^)]*\))' "$document" | sed 's/^](//; s/)$//')
+  while read -r path; do
+    case $path in *FILE* | *NAME*) continue ;; esac
+    files=$((files + 1))
+    compgen -G "$path" >/dev/null || say "$document names $path, which does not exist"
+  done < <(grep -oE '\b(src|preload|tests|bench|docs|\.ci)/[A-Za-z0-9_.*/+-]*' "$document" | sed 's/[./]*$//' | sort -u)
 done
 [ "$links" -gt 0 ] || say "no document has a relative link"
+[ "$files" -gt 0 ] || say "no document names a file"
 exit $wrong

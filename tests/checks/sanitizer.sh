@@ -8,4 +8,4 @@ fi
 export RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS=detect_leaks=0
 target=$(rustc +nightly -vV | sed -n 's/^host: //p')
 cargo +nightly test --quiet --target "$target" --target-dir target/sanitizer -p pyshm-format --features pyshm-format/build
-cargo +nightly test --quiet --target "$target" --target-dir target/sanitizer -p pyshm-preload --lib
+cargo +nightly test --quiet --target "$target" --target-dir target/sanitizer -p pyshm-core --lib

@@ -21,7 +21,7 @@ relocations=$(readelf -rW "$shim" | grep -c 'R_[A-Z0-9_]*')
 [ "$relocations" -le 100 ] || fail "the loader has $relocations relocations to make: is there a new table of addresses?"
 ! readelf -SW "$shim" | grep -q ' \.data  ' || fail "it has data that is not zero, which the loader maps and a process copies"
 # The pages that the loader reads anyway are the first 16 (preload/startup.ld).
-for name in 'pyshm::init::init' 'pyshm::stage::load' 'pyshm::env::restore' 'pyshm_format::index::Index::parse'; do
+for name in 'pyshm::init::init' 'pyshm_core::stage::find::find' 'pyshm_format::index::Index::parse'; do
     at=$(nm -C "$shim" | awk -v name="$name" '$2 ~ /[tT]/ && $3 == name { print $1 }')
     [ -n "$at" ] || fail "there is no function $name"
     [ $((16#$at)) -lt 65536 ] || fail "$name, which every start runs, lies at 0x$at, far from what the loader reads"
@@ -33,7 +33,7 @@ first=$(nm "$shim" | awk '$2 ~ /[tTwW]/ { print $1 }' | sort | head -n 1)
     fail "code at 0x$first lies before .eh_frame_hdr at 0x$table: an exception through it finds no frame"
 # The linker keeps only what is called. Without the names of functions this would show nothing.
 functions=$(nm -C "$shim")
-grep -q ' pyshm::route::' <<<"$functions" || fail "it has no names of its own functions"
+grep -q ' pyshm_core::decide::' <<<"$functions" || fail "it has no names of its own functions"
 panics=$(grep -E 'panic|slice_index_fail|slice_error_fail|len_mismatch|unwrap_failed|expect_failed|begin_unwind' \
     <<<"$functions" || true)
 [ -z "$panics" ] || fail "a hook may panic: $panics"

@@ -19,9 +19,9 @@ collect() {
 }
 
 # ops FROM DIR…: operations on the DIRs, in the traces in $work/t, by processes from their exec FROM on. That these were seen
-# at all is shown by what they did in the stage.
+# at all is shown by what they did in the stage. With ANY_PROCESSOR=1 without what the loader tries for the processor.
 ops() {
-  local from=$1 file n total=0 dir under=(); shift
+  local from=$1 file n total=0 dir under=(${ANY_PROCESSOR:+--any-processor}); shift
   for dir; do under+=(--under "$dir"); done
   for file in "$work"/t/n?; do
     n=$(python3 "$tools/count_ops.py" "$file" --cwd / --from-exec "$from" --ignore-exec '^"/proc/self/exe"' --json "${under[@]}") || { echo "not counted"; return; }

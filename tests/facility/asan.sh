@@ -1,3 +1,3 @@
-# programs of AddressSanitizer: a right one, one that uses memory that it gave back
+# AddressSanitizer: a correct program, and one that uses memory after freeing it
 printf '#include <stdlib.h>\n#include <stdio.h>\n#include <dirent.h>\n#include <sys/stat.h>\nint main(int c, char **v) { char b[9]; struct stat s; DIR *d = opendir("."); stat(".", &s); while (readdir(d)); closedir(d); FILE *f = fopen("p.c", "r"); fgets(b, 9, f); fclose(f); char *p = malloc(10); p[3] = 1; if (c > 1) free(p); printf("%%s %%d\\n", b, p[3]); fflush(stdout); system("echo from a shell"); free(p); return 5; }\n' >p.c; gcc -g -w -fsanitize=address,undefined -o p p.c
 ./p; echo $?; ./p x >out 2>log; echo $?; sed 's/==[0-9]*==//; s/0x[0-9a-f]*/ADDRESS/g; s/pid=[0-9]*//' log | grep -v 'libc'

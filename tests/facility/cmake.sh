@@ -1,4 +1,4 @@
-# cmake, ctest: a project configured, built by make, installed, tested
+# cmake, ctest: configuring a project, building it with make, installing and testing it
 mkdir s; echo 'int main(void) { return 0; }' >s/m.c; echo 'cmake_minimum_required(VERSION 3.10)
 project(p C)
 include(CheckIncludeFile)

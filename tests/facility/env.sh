@@ -1,2 +1,2 @@
-# env -i, nohup, timeout, setsid, nice, stdbuf: programs that start others in another way
+# env -i, nohup, timeout, setsid, nice, stdbuf: programs that start other programs
 env -i /bin/sh -c 'echo "[$HOME]"; /usr/bin/env | grep -c PATH'; env -i -C / pwd; timeout 60 sh -c 'exit 3'; echo $?; timeout 0.1 sleep 60; echo $?; setsid -w sh -c 'echo own session; exit 4'; echo $?; nice -n 5 nice; nohup sh -c 'echo no hangup' 2>/dev/null; stdbuf -oL sh -c 'echo buffered by lines; echo ${LD_PRELOAD+set}'; xargs -a /dev/null -r false; echo $?

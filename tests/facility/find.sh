@@ -1,2 +1,2 @@
-# find, xargs, grep, sort, diff, patch-like pipelines: file utilities together
+# find, xargs, grep, sort, diff, comm, join: file utilities in pipelines
 mkdir -p d/e; for i in 1 2 3; do seq $i >d/e/$i; done; touch -d 2001-01-01 d/e/1; find d -type f -newermt 2002-01-01 | sort; find d -name '[12]' -print0 | sort -z | xargs -0 -n1 wc -l; find d -type f -exec grep -l 3 {} +; find d -type f | sort | xargs -P3 -I{} sh -c 'echo {}; exit 0' | sort; find d -depth -delete; ls; seq 3 >a; seq 2 4 >b; diff -u --label a --label b a b; comm a b; join a b; find missing; echo $?; xargs false </dev/null; echo $?

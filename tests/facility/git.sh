@@ -1,4 +1,4 @@
-# git: a repository made, branched, merged, rebased, stashed, packed, cloned, fetched; hooks and an editor
+# git: init, branch, merge, rebase, stash, pack, clone, fetch; hooks and an editor
 export GIT_AUTHOR_DATE='1600000000 +0000' GIT_COMMITTER_DATE='1600000000 +0000' GIT_CONFIG_GLOBAL=$PWD/config GIT_EDITOR='sed -i s/^/edited:/'
 git config --global user.name A; git config --global user.email a@example.org; git config --global init.defaultBranch main
 git init -q r; cd r; printf '#!/bin/sh\necho a hook runs\n' >.git/hooks/pre-commit; chmod +x .git/hooks/pre-commit

@@ -1,4 +1,4 @@
-# python: the environment's own: modules, subprocesses, pools of processes, temporary files, a virtual environment
+# python of the environment: modules, subprocesses, process pools, temporary files, a virtual environment
 cat >p.py <<'P'
 import concurrent.futures, multiprocessing, os, shutil, sqlite3, subprocess, sys, tempfile, numpy
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-# static programs: of glibc, busybox, and one without a C library that makes its system calls by itself, as Go's do
+# static programs: with glibc, busybox, and one without a C library that makes its own system calls, as Go programs do
 printf '#include <stdio.h>\n#include <stdlib.h>\nint main(void) { FILE *f = fopen("text", "r"); char b[9]; printf("%%s", fgets(b, 9, f)); fflush(stdout); return system("cat text") + 3; }\n' >p.c; echo text >text; gcc -static -w -o p p.c && ./p; echo $?
 busybox sh -c 'cat text; ls | wc -l; awk "BEGIN { print 6 * 7 }"; sh -c "exit 4"; echo $?; /bin/cat text'
 cat >q.c <<'C'

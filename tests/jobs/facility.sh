@@ -17,10 +17,10 @@ table() {
   cat <<'MD'
 # Programs under the preloaded library
 
-With `libpyshm.so` in `LD_PRELOAD` for every process, each of these prints and returns what it does without. *By a module*: the
-library of an installation, and no stage, as for everyone on a login node. *In a job*: the library of a stage, with a
-real environment staged. This table is made by `bash tests/jobs/facility.sh --table` from the cases in `tests/facility`, which
-`bash tests/run.sh facility` runs.
+With `libpyshm.so` in `LD_PRELOAD` for every process, each of these programs prints and returns the same as without it. *By a module*:
+the library of an installation and no stage, as for everyone on a login node. *In a job*: the library of a stage, with a real
+environment staged. `bash tests/jobs/facility.sh --table` prints this page from the cases in `tests/facility`, and
+`bash tests/run.sh facility` runs them.
 
 | case | what is run | by a module | in a job |
 | --- | --- | --- | --- |

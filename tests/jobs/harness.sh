@@ -4,8 +4,9 @@
 # like say why. $work is a new directory for each test, visible on every node of the virtual cluster.
 set -uo pipefail
 
-top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-env_dir=$top/target/test-env
+# By their real names: a prefix is what it is called, and one that is reached by a link is called otherwise.
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+env_dir=$(readlink -f "$top/target/test-env")
 venv=$env_dir/venv
 venv_ompi=$env_dir/venv-ompi
 pyshm=$top/target/pyshm/bin/pyshm

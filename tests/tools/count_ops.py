@@ -4,6 +4,9 @@ TRACE: a file of trace.sh (strace -f -y), or a directory of files of `strace -ff
 argument counts, whatever its result, ENOENT too; a call with two names (rename, link) counts each. A relative name means what the process's working directory or the descriptor's path (-y) makes of it. Counted apart from the total: chdir; calls
 on an open descriptor with an empty name (what fstat is); the texts of new symbolic links, which the kernel does not look up.
 
+Part of the total are the loader's failed tries in subdirectories for the processor (`glibc-hwcaps/x86-64-v4`, `tls/x86_64`).
+Their number depends on the machine, that of all others does not: it is printed, and --any-processor leaves them out.
+
 Must stay true: never too few. A name counts if it lies under a watched directory as written, or once the symbolic links
 are resolved that exist now (its directory's; for calls that follow links its own too). A truncated name counts if its
 beginning does. Lines that are not understood are reported and make the exit status 2.
@@ -41,6 +44,10 @@ CALLS["quotactl"] = [(PLAIN, 1)]
 
 NOFOLLOW = set("lstat lstat64 oldlstat readlink readlinkat unlink unlinkat rmdir mkdir mkdirat mknod mknodat rename renameat "
                "renameat2 link linkat symlink symlinkat lchown lgetxattr lsetxattr llistxattr lremovexattr".split())
+# What the loader puts between a directory of its search path and a library's name: by the processor's level, and, before
+# glibc 2.37, by its features.
+SUBDIRECTORY = r"/(?:glibc-hwcaps/[^/]+|(?:tls|x86_64|haswell|xeon_phi|avx512_1)(?:/(?:x86_64|haswell|xeon_phi|avx512_1))*)"
+TRIED_LIBRARY = re.compile(f"^(.*{SUBDIRECTORY})/[^/]*[.]so[^/]*$")
 FORKS = {"clone", "clone3", "fork", "vfork"}
 SILENT = FORKS | {"fchdir", "getcwd"}
 
@@ -50,6 +57,7 @@ class Process:
 
     def __init__(self, cwd, counted, ignored=False):
         self.cwd, self.counted, self.ignored = cwd, counted, ignored
+        self.tried = None                   # the subdirectory for a processor in which the loader has just missed a library
 
     def child(self, shares):
         new = Process(self.cwd if shares else list(self.cwd), self.counted, self.ignored)
@@ -66,6 +74,7 @@ class Counter:
         self.ignore_exec = [re.compile(text) for text in ignore_exec or []]
         self.hits = []                      # (watched directory, call, name)
         self.chdirs, self.by_descriptor, self.link_texts, self.starts, self.processes = 0, 0, 0, 0, set()
+        self.for_processor = set()          # the numbers of such calls
         self.truncated = 0
         self.unknown = {}
         self._links = {}
@@ -204,6 +213,8 @@ class Counter:
         if call.name.startswith("symlink") and call.arguments and process.counted and not process.ignored:
             text, _ = stracelog.string(call.arguments[0])
             self.link_texts += bool(text and text.startswith("/") and self.where(text, False))
+        if self._tried_for_processor(call, process):
+            self.for_processor.add(call.order)
         follows = call.name not in NOFOLLOW and "NOFOLLOW" not in "".join(call.arguments[2:])
         for name, by_descriptor in self._names(call, process):
             if not process.counted or process.ignored:
@@ -218,9 +229,28 @@ class Counter:
             self.processes.add(call.pid)
             self.hits.append((directory, call, name))
 
+    @staticmethod
+    def _tried_for_processor(call, process):
+        """Whether the call is the loader's: a library opened in vain, or the question whether its directory is there at all."""
+        tried, process.tried = process.tried, None
+        if call.ok or "ENOENT" not in call.line:
+            return False
+        if call.name == "openat" and call.arguments[2:] == ["O_RDONLY|O_CLOEXEC"]:
+            match = TRIED_LIBRARY.match("/" + (stracelog.string(call.arguments[1])[0] or ""))
+            process.tried = match and match.group(1)
+            return match is not None
+        if call.name in ("newfstatat", "stat") and tried is not None:
+            name = call.arguments[1 if call.name == "newfstatat" else 0]
+            return "/" + (stracelog.string(name)[0] or "") == tried
+        return False
+
+    def is_for_processor(self, hit):
+        return hit[1].order in self.for_processor
+
     def summary(self):
         count = lambda key: {k: sum(1 for hit in self.hits if key(hit) == k) for k in sorted({key(h) for h in self.hits})}
-        return {"total": len(self.hits), "under": {d: sum(h[0] == d for h in self.hits) for d in self.watched},
+        return {"total": len(self.hits), "for_processor": sum(self.is_for_processor(hit) for hit in self.hits),
+                "under": {d: sum(h[0] == d for h in self.hits) for d in self.watched},
                 "calls": count(lambda hit: hit[1].name), "failed": sum(not hit[1].ok for hit in self.hits),
                 "start_execs": self.starts, "chdir": self.chdirs, "by_descriptor": self.by_descriptor, "link_texts": self.link_texts,
                 "processes": len(self.processes), "truncated": self.truncated, "not_counted": self.unknown}
@@ -235,6 +265,7 @@ def main():
                         "successful exec whose path and arguments match (that exec included: start_execs)")
     parser.add_argument("--ignore-exec", action="append", metavar="REGEX", help="drop a process and its children from such an exec on")
     parser.add_argument("--no-resolve", action="store_true", help="compare names as written only")
+    parser.add_argument("--any-processor", action="store_true", help="leave out what the loader tries for the processor")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--unwritten", metavar="COPY", help="count only what no call of the trace wrote (written.py); "
                         "COPY is the one watched directory as it was before")
@@ -250,6 +281,8 @@ def main():
     counter = Counter(options.under, cwd, options.from_exec, options.ignore_exec, not options.no_resolve).run(log.calls)
     if options.unwritten:
         counter.hits = written.unwritten(counter.hits, options.under[0], options.unwritten)
+    if options.any_processor:
+        counter.hits = [hit for hit in counter.hits if not counter.is_for_processor(hit)]
     summary = counter.summary()
     if options.json:
         print(json.dumps(summary, indent=1))
@@ -257,6 +290,7 @@ def main():
         for directory, number in summary["under"].items():
             print(f"{number:8} {directory}")
         print(f"{summary['total']:8} in all: " + " ".join(f"{k} {v}" for k, v in summary["calls"].items()))
+        print(f"{summary['for_processor']:8} of these by the loader for the processor")
         print(f"         apart: chdir {summary['chdir']}, by descriptor {summary['by_descriptor']}; "
               f"{summary['processes']} processes, {summary['failed']} failed calls")
     for _, call, name in counter.hits[:options.list]:

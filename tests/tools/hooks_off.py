@@ -3,8 +3,8 @@
 
 For every function of preload/exports.txt (or those named) a copy of the installation is made in which that one symbol of
 libpyshm.so is switched off, so that programs get libc's own function, and the case that tests/cases/hooks.txt names for
-it is run on it: it must fail. With nothing switched off it must pass. FAMILY is a file of preload/src/hooks without its
-ending; with --families only the functions declared there have to be in hooks.txt.
+it is run on it: it must fail. With nothing switched off it must pass. FAMILY is a file (without its
+ending) or a directory of preload/src/hooks; with --families only the functions declared there have to be in hooks.txt.
 
 Must stay true: a function that no case guards is an error, and so is a case that fails by itself. The installation is
 $PYSHM_TEST_INSTALL, else target/pyshm; it is never changed.
@@ -63,11 +63,16 @@ def case_of():
 
 
 def declared_in(families):
-    """The functions that these files of hooks declare."""
+    """The functions that these families of hooks declare."""
     names = set()
     for family in families:
-        text = (TOP / f"preload/src/hooks/{family}.rs").read_text()
-        names |= set(re.findall(r"\bfn (\w+)\s*\(", text))
+        hooks = TOP / "preload/src/hooks"
+        files = [*hooks.rglob(f"{family}.rs"), *hooks.rglob(f"{family}/*.rs")]
+        if not files:
+            raise ValueError(f"there is no family {family} in {hooks}")
+        for file in files:
+            for declared in re.findall(r"\bfn ([\w\s,]+)\(", file.read_text()):
+                names |= set(declared.replace(",", " ").split())
     return names
 
 

@@ -1,11 +1,14 @@
 """Reads what `strace -f -y` wrote: lines into calls, halves of interrupted calls put together, arguments split.
 
+`stracelog.py TRACE` prints each call on one line: of two processes that run at a time, strace writes halves.
+
 Must stay true: no line is dropped in silence (`Log.unread` holds what was not understood); names are bytes as the
 kernel saw them, decoded with surrogateescape; the order of a single file is the order of time.
 """
 import glob
 import os
 import re
+import sys
 
 PID = re.compile(r"^(?:\[pid +)?(\d+)\]? +")
 TIME = re.compile(r"^(?:\d+:\d+:\d+(?:\.\d+)? |\d+\.\d+ )")
@@ -88,10 +91,10 @@ def descriptor(argument):
 class Call:
     """One system call of one process. `end` is False where the process died in it."""
 
-    __slots__ = ("pid", "name", "arguments", "value", "ok", "line", "order")
+    __slots__ = ("pid", "name", "arguments", "value", "ok", "line", "order", "text")
 
     def __init__(self, pid, name, text, line, order):
-        self.pid, self.name, self.line, self.order = pid, name, line, order
+        self.pid, self.name, self.line, self.order, self.text = pid, name, line, order, text
         self.arguments, rest = split_arguments(text)
         match = RESULT.match(rest)
         self.value = match.group(1) if match else "?"
@@ -182,3 +185,8 @@ def read(path):
             for line in file:
                 log.feed(line, int(number.group(1)) if number and os.path.isdir(path) else None)
     return log.finish()
+
+
+if __name__ == "__main__":
+    for call in read(sys.argv[1]).calls:
+        print(f"{call.pid[0]} {call.name}({call.text}".encode("utf-8", "backslashreplace").decode())

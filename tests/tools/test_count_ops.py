@@ -73,6 +73,33 @@ class Names(unittest.TestCase):
         self.assertEqual(counter.truncated, 1)
 
 
+class Loader(unittest.TestCase):
+    def test_tries_for_a_processor_are_told(self):
+        counter = count("""
+1 openat(AT_FDCWD</tmp>, "/shared/env/lib/glibc-hwcaps/x86-64-v4/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
+1 newfstatat(AT_FDCWD</tmp>, "/shared/env/lib/glibc-hwcaps/x86-64-v4", 0x7ffe, 0) = -1 ENOENT (No such file or directory)
+1 openat(AT_FDCWD</tmp>, "/shared/env/lib/tls/x86_64/x86_64/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
+1 newfstatat(AT_FDCWD</tmp>, "/shared/env/lib/tls/x86_64/x86_64", 0x7ffe, 0) = -1 ENOENT (No such file or directory)
+1 openat(AT_FDCWD</shared/env/lib>, "./x86_64/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
+1 openat(AT_FDCWD</shared/env/lib>, "tls/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
+""")
+        self.assertEqual((counter.summary()["total"], counter.summary()["for_processor"]), (6, 6))
+
+    def test_whatever_else_looks_like_them_is_not(self):
+        counter = count("""
+1 openat(AT_FDCWD</tmp>, "/shared/env/lib/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
+1 openat(AT_FDCWD</tmp>, "/shared/env/lib/tls/libz.so.1", O_RDONLY|O_CLOEXEC) = 3</shared/env/lib/tls/libz.so.1>
+1 newfstatat(AT_FDCWD</tmp>, "/shared/env/lib/tls", {st_mode=S_IFDIR|0755, ...}, 0) = 0
+1 newfstatat(AT_FDCWD</tmp>, "/shared/env/lib/x86_64", 0x7ffe, 0) = -1 ENOENT (No such file or directory)
+1 openat(AT_FDCWD</tmp>, "/shared/env/lib/tls/data.txt", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
+1 openat(AT_FDCWD</tmp>, "/shared/env/lib/tls/libz.so.1", O_RDONLY) = -1 ENOENT (No such file or directory)
+1 openat(AT_FDCWD</tmp>, "/shared/env/lib/tls/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 EACCES (Permission denied)
+1 openat(AT_FDCWD</tmp>, "/shared/env/lib/haswell-only/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
+1 openat(AT_FDCWD</tmp>, "/elsewhere/tls/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
+""")
+        self.assertEqual((counter.summary()["total"], counter.summary()["for_processor"]), (8, 0))
+
+
 class Places(unittest.TestCase):
     def test_children_inherit_the_directory(self):
         counter = count("""

@@ -1,4 +1,4 @@
-//! Decodes a gzip file as staging does, by the backend that this was built with, and throws the bytes away.
+//! Decodes a gzip file as staging does, with the backend that it was built for, and discards the bytes.
 //!
 //!     for backend in zlib-rs zlib-ng; do
 //!         cargo run --release --features $backend --target-dir target/$backend -- FILE.gz [KB]

@@ -1,18 +1,12 @@
 //! What a started program is given: its environment is put back in place, without a string too many or too few, and
 //! the first line of a script is read, whatever they hold.
 #![no_main]
-#![allow(dead_code, reason = "the shim uses more of its modules")]
-
-#[path = "../../../preload/src/env.rs"]
-mod env;
-#[path = "../../../preload/src/script.rs"]
-mod script;
-#[path = "../../../preload/src/text.rs"]
-mod text;
 
 use std::ffi::{CString, c_char};
 
 use libfuzzer_sys::fuzz_target;
+use pyshm_core::base::env;
+use pyshm_core::exec::{script, visible_env};
 
 const SHIM: &[u8] = b"/dev/shm/pyshm-0/0123456789abcdef/lib/libpyshm.so";
 
@@ -29,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     // looks at it.
     let left = unsafe {
         env::replace(array.as_ptr());
-        env::restore(Some(SHIM));
+        visible_env::restore(Some(SHIM));
         let left = env::strings(array.as_ptr()).map(|s| s.to_bytes().to_vec()).collect::<Vec<_>>();
         env::replace(before.cast_const().cast());
         left

@@ -1,4 +1,4 @@
-//! As many hooks as a start-up's operations need, declared with redhook, each calling the real function.
+//! Hooks declared with redhook for the operations of a program's start, each calling the real function.
 
 use libc::{c_char, c_int, c_void, mode_t, size_t, ssize_t};
 

@@ -1,0 +1,255 @@
+//! Walks
+#![forbid(unsafe_code)]
+
+use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
+use pyshm_format::index::PrefixMode;
+use pyshm_format::state::Mark;
+use pyshm_format::{Entry, Kind, Lookup, hash_path};
+
+use crate::base::scratch::{PATH_MAX, Scratch};
+use crate::base::text::{at_last_slash, put, replace_start, until};
+use crate::decide::view::{Found, NAME_MAX, View, Walked};
+
+/// Symbolic links the kernel follows in one path.
+const MAX_LINKS: u32 = 40;
+
+/// Follows `path` component by component, as the kernel would.
+pub fn walk<'a>(view: &View<'a>, path: &[u8], follow: bool, s: &mut Scratch) -> Walked<'a> {
+    let mut walk = Walk {
+        view,
+        s,
+        len: 0,
+        at: PATH_MAX,
+        cur: Cur::Outside { physical: true },
+        links: 0,
+        entered: false,
+        tainted: false,
+    };
+    let found = match walk.push(path) {
+        Ok(()) => walk.run(follow).unwrap_or_else(|stop| stop),
+        Err(stop) => stop,
+    };
+    let len = walk.len;
+    if let Some(nul) = walk.s.out.get_mut(len) {
+        *nul = 0;
+    }
+    Walked { found, len }
+}
+
+/// Where a walk stands.
+#[derive(Clone, Copy)]
+enum Cur<'a> {
+    /// Outside the prefixes; `physical` while the path is known to contain no symbolic link.
+    Outside { physical: bool },
+    /// At this entry.
+    Inside(Entry<'a>),
+}
+
+/// `s.out[..len]` is the path resolved so far (empty for `/`), `s.rest[at..]` what is still to come.
+struct Walk<'v, 'a> {
+    view: &'v View<'a>,
+    s: &'v mut Scratch,
+    len: usize,
+    at: usize,
+    cur: Cur<'a>,
+    links: u32,
+    entered: bool,
+    /// A directory on the way diverged itself: names in it that the index does not know may exist.
+    tainted: bool,
+}
+
+impl<'a> Walk<'_, 'a> {
+    /// Puts `text` in front of what is still to come.
+    fn push(&mut self, text: &[u8]) -> Result<(), Found<'a>> {
+        let from = self.at.checked_sub(text.len()).ok_or(TOO_LONG)?;
+        put(&mut self.s.rest, from, text).ok_or(Found::Unknown)?;
+        self.at = from;
+        Ok(())
+    }
+
+    fn append(&mut self, text: &[u8]) -> Result<(), Found<'a>> {
+        self.len = put(with_nul(&mut self.s.out), self.len, text).ok_or(TOO_LONG)?;
+        Ok(())
+    }
+
+    /// Appends what is to come from `start` to `end`.
+    fn append_rest(&mut self, start: usize, end: usize) -> Result<(), Found<'a>> {
+        let Scratch { out, rest } = &mut *self.s;
+        let text = rest.get(start..end).ok_or(Found::Unknown)?;
+        self.len = put(with_nul(out), self.len, text).ok_or(TOO_LONG)?;
+        Ok(())
+    }
+
+    fn run(&mut self, follow: bool) -> Result<Found<'a>, Found<'a>> {
+        let mut slash_at_end = false;
+        loop {
+            let mut rest = self.s.rest.get(self.at..).ok_or(Found::Unknown)?;
+            while let [b'/', more @ ..] = rest {
+                rest = more;
+            }
+            if rest.is_empty() {
+                break;
+            }
+            let (name, after) = until(rest, |&b| b == b'/');
+            let start = PATH_MAX - rest.len();
+            self.at = PATH_MAX - after.len();
+            slash_at_end = !after.is_empty();
+            if let Cur::Inside(e) = self.cur
+                && e.kind() != Kind::Directory
+            {
+                return Ok(Found::Absent { errno: ENOTDIR, last: false });
+            }
+            if name == b"." {
+                // "x/." must be a directory, like "x/".
+                slash_at_end = true;
+                continue;
+            }
+            if name == b".." {
+                slash_at_end = true;
+                if self.up()? {
+                    continue;
+                }
+                return self.leave_rest(start);
+            }
+            if name.len() > NAME_MAX {
+                return Ok(Found::Unknown);
+            }
+            // Whether the rest has another name: a link that is not the last one is always followed.
+            let last = after.iter().all(|&b| b == b'/');
+            self.step(start, last, follow || slash_at_end || !last)?;
+        }
+        match self.cur {
+            Cur::Inside(e) if slash_at_end && e.kind() != Kind::Directory => {
+                Ok(Found::Absent { errno: ENOTDIR, last: false })
+            }
+            Cur::Inside(e) => Ok(Found::Entry(e)),
+            Cur::Outside { .. } if !self.entered => Ok(Found::Outside),
+            Cur::Outside { .. } => {
+                if slash_at_end || self.len == 0 {
+                    self.append(b"/")?;
+                }
+                Ok(Found::Leaves)
+            }
+        }
+    }
+
+    /// `..`; false where only the kernel knows what it means.
+    fn up(&mut self) -> Result<bool, Found<'a>> {
+        if matches!(self.cur, Cur::Outside { physical: false }) {
+            return Ok(false);
+        }
+        self.len = at_last_slash(resolved(self.s, self.len)?).map_or(0, |(parent, _)| parent.len());
+        self.place(true, false)?;
+        Ok(true)
+    }
+
+    /// The kernel takes over outside the prefixes: the resolved part, then the rest as it is.
+    fn leave_rest(&mut self, start: usize) -> Result<Found<'a>, Found<'a>> {
+        if !self.entered {
+            return Ok(Found::Outside);
+        }
+        self.append(b"/")?;
+        self.append_rest(start, PATH_MAX)?;
+        Ok(Found::Leaves)
+    }
+
+    /// Decides what `out[..len]` is when it may be outside. `nofollow_last`: the path ends here and is not followed.
+    fn place(&mut self, physical: bool, nofollow_last: bool) -> Result<(), Found<'a>> {
+        let view = self.view;
+        let out = resolved(self.s, self.len)?;
+        let Some(number) = view.prefix_of(out) else {
+            let physical = physical && (out.is_empty() || view.above_canonical(out));
+            self.cur = Cur::Outside { physical };
+            return Ok(());
+        };
+        self.entered = true;
+        let Some(prefix) = view.index.prefix(number) else { return Err(Found::Unknown) };
+        if prefix.path != prefix.canonical {
+            // The alias itself may be a symbolic link; only the kernel can say what it looks like.
+            if nofollow_last && out == prefix.path {
+                return Err(Found::Unknown);
+            }
+            let room = with_nul(&mut self.s.out);
+            self.len = replace_start(room, self.len, prefix.path.len(), prefix.canonical)
+                .ok_or(TOO_LONG)?;
+        }
+        let entry = view.index.lookup(resolved(self.s, self.len)?).ok_or(Found::Unknown)?;
+        if view.entry_diverged(&entry) {
+            if entry.kind() != Kind::Directory || view.in_diverged_subtree(entry.path()) {
+                return Err(Found::Unknown);
+            }
+            self.tainted = true;
+        }
+        self.cur = Cur::Inside(entry);
+        Ok(())
+    }
+
+    /// One name, `rest[start..at]`.
+    fn step(&mut self, start: usize, last: bool, follow: bool) -> Result<(), Found<'a>> {
+        let parent_len = self.len;
+        self.append(b"/")?;
+        self.append_rest(start, self.at)?;
+        let dir = match self.cur {
+            Cur::Outside { physical } => return self.place(physical, last && !follow),
+            Cur::Inside(dir) => dir,
+        };
+        let view = self.view;
+        let path = resolved(self.s, self.len)?;
+        let any = view.diverged.any();
+        let found = view.index.find(path);
+        if let Lookup::Damaged = found {
+            return Err(Found::Unknown);
+        }
+        let Some(entry) = found.found() else {
+            if any {
+                let hash = hash_path(path);
+                let known =
+                    view.diverged.has(Mark::Path, hash) || view.diverged.has(Mark::Subtree, hash);
+                if known || self.tainted || view.in_diverged_subtree(path) {
+                    return Err(Found::Unknown);
+                }
+            }
+            if view.mode(&dir) == PrefixMode::Overlay {
+                return Err(Found::Unknown);
+            }
+            return Err(Found::Absent { errno: ENOENT, last });
+        };
+        if any && view.entry_diverged(&entry) {
+            if last || entry.kind() != Kind::Directory || view.in_diverged_subtree(path) {
+                return Err(Found::Unknown);
+            }
+            self.tainted = true;
+        }
+        if entry.kind() != Kind::Symlink || !follow {
+            self.cur = Cur::Inside(entry);
+            return Ok(());
+        }
+        self.links += 1;
+        if self.links > MAX_LINKS {
+            return Err(Found::Absent { errno: ELOOP, last: false });
+        }
+        let target = entry.target();
+        if target.is_empty() {
+            return Err(Found::Unknown);
+        }
+        self.push(target)?;
+        self.len = parent_len;
+        if target.first() == Some(&b'/') {
+            self.len = 0;
+            self.cur = Cur::Outside { physical: true };
+        }
+        Ok(())
+    }
+}
+
+/// The path resolved so far.
+fn resolved(s: &Scratch, len: usize) -> Result<&[u8], Found<'static>> {
+    s.out.get(..len).ok_or(Found::Unknown)
+}
+
+/// Room for a path that a NUL can follow.
+fn with_nul(out: &mut [u8; PATH_MAX]) -> &mut [u8] {
+    &mut out[..PATH_MAX - 1]
+}
+
+const TOO_LONG: Found<'static> = Found::Absent { errno: ENAMETOOLONG, last: false };

@@ -1,0 +1,7 @@
+//! room
+
+pub mod by_name;
+pub mod child_env;
+pub mod script;
+pub mod start;
+pub mod visible_env;

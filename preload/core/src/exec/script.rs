@@ -1,0 +1,80 @@
+//! The head of a program: a script's first line, read as the kernel reads it, or the class of an ELF file.
+#![forbid(unsafe_code)]
+
+use crate::base::text::until;
+
+/// Bytes of a program that the kernel looks at.
+pub const HEAD: usize = 256;
+
+/// An interpreter and its optional argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interpreter<'a> {
+    /// Path.
+    pub path: &'a [u8],
+    /// Everything behind it, trimmed; empty if there is nothing.
+    pub arg: &'a [u8],
+}
+
+/// What the head of a program is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head<'a> {
+    /// Neither.
+    Other,
+    /// A 32-bit program (gABI, chapter 4: ELFCLASS32).
+    Narrow,
+    /// A script whose first line names no usable interpreter: ENOEXEC.
+    Broken,
+    /// A script.
+    Script(Interpreter<'a>),
+}
+
+/// Reads the first [`HEAD`] bytes of a program.
+pub fn parse(head: &[u8]) -> Head<'_> {
+    if head.starts_with(b"\x7fELF\x01") {
+        return Head::Narrow;
+    }
+    let Some(line) = head.strip_prefix(b"#!") else { return Head::Other };
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let (line, end) = until(line, |&b| b == b'\n' || b == 0);
+    let line_is_cut = end.is_empty() && head.len() >= HEAD;
+    let (_, line) = until(line, |b| !blank(b));
+    if line.is_empty() {
+        return Head::Broken;
+    }
+    let (path, rest) = until(line, blank);
+    // Only the interpreter's own name must not be cut; its argument may be, silently.
+    if rest.is_empty() && line_is_cut {
+        return Head::Broken;
+    }
+    let (_, mut arg) = until(rest, |b| !blank(b));
+    while let [trimmed @ .., b' ' | b'\t'] = arg {
+        arg = trimmed;
+    }
+    Head::Script(Interpreter { path, arg })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script<'a>(path: &'a str, arg: &'a str) -> Head<'a> {
+        Head::Script(Interpreter { path: path.as_bytes(), arg: arg.as_bytes() })
+    }
+
+    #[test]
+    fn the_line_is_split_as_the_kernel_splits_it() {
+        assert_eq!(parse(b"\x7fELF\x02\x01"), Head::Other);
+        assert_eq!(parse(b"\x7fELF\x01\x01"), Head::Narrow);
+        assert_eq!(parse(b"\x7fELF"), Head::Other);
+        assert_eq!(parse(b"#!/bin/sh\nx"), script("/bin/sh", ""));
+        assert_eq!(
+            parse(b"#! \t/usr/bin/env  python -u \t\n"),
+            script("/usr/bin/env", "python -u")
+        );
+        assert_eq!(parse(b"#!/bin/sh"), script("/bin/sh", ""));
+        assert_eq!(parse(b"#!  \n/bin/sh"), Head::Broken);
+        let mut long = b"#!/".to_vec();
+        long.resize(HEAD, b'x');
+        assert_eq!(parse(&long), Head::Broken);
+    }
+}

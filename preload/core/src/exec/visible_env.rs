@@ -1,0 +1,99 @@
+//! Puts back the environment that a program would see without the shim.
+
+use core::ffi::CStr;
+use core::slice;
+
+use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
+
+use crate::base::env::{environ, position, remove, value};
+use crate::base::text::retain;
+
+/// The loader's list of libraries to load first.
+pub const PRELOAD: &[u8] = b"LD_PRELOAD";
+
+/// The elements of `LD_PRELOAD` (ld.so(8)).
+pub fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    list.split(separates).filter(|e| !e.is_empty())
+}
+
+fn separates(b: &u8) -> bool {
+    matches!(b, b':' | b' ')
+}
+
+/// Whether an element is the shim, wherever it lies.
+pub fn is_shim(element: &[u8]) -> bool {
+    element.rsplit(|&b| b == b'/').next() == Some(b"libpyshm.so")
+}
+
+/// Restores the visible environment: called once, by our constructor, or by the trampoline, which may be static and have
+/// none. `own` is the file of the library that calls it.
+///
+/// # Safety
+/// No other thread may run yet.
+pub unsafe fn restore(own: Option<&[u8]>) {
+    let array = environ();
+    if array.is_null() {
+        return;
+    }
+    // SAFETY: single-threaded by the caller's word; the array is null-terminated and its pointers may be replaced
+    // (it stands on the initial stack). Every index below stays before the terminating null.
+    unsafe {
+        for (saved, tail) in
+            [(ENV_SAVED_PRELOAD, "LD_PRELOAD"), (ENV_SAVED_LIBRARY_PATH, "LD_LIBRARY_PATH")]
+        {
+            let Some(from) = position(array, saved.as_bytes()) else { continue };
+            if let Some(to) = position(array, tail.as_bytes()) {
+                *array.add(to) = (*array.add(from)).add(saved.len() - tail.len());
+            }
+            remove(array, from);
+        }
+        // There was none: a stage's shim is the whole value. One that is installed elsewhere was named by the user.
+        if let Some(at) = position(array, b"LD_PRELOAD")
+            && let Some(list) = value(CStr::from_ptr(*array.add(at)).to_bytes(), b"LD_PRELOAD")
+            && own.is_none_or(|own| own == list)
+            && !list.iter().any(separates)
+            && is_shim(list)
+            && in_stage(list)
+        {
+            remove(array, at);
+        }
+    }
+}
+
+/// Takes the shim out of `LD_PRELOAD`, in place, and the variable with it if nothing else is there.
+///
+/// # Safety
+/// No other thread may run yet.
+#[allow(dead_code)] // for the library's constructor
+pub unsafe fn remove_shim() {
+    let array = environ();
+    if array.is_null() {
+        return;
+    }
+    // SAFETY: single-threaded by the caller's word; the array is null-terminated, and its strings, which stand on the initial
+    // stack, may be written.
+    unsafe {
+        let Some(at) = position(array, PRELOAD) else { return };
+        let list = (*array.add(at)).add(PRELOAD.len() + 1);
+        let len = CStr::from_ptr(list).count_bytes();
+        let list = slice::from_raw_parts_mut(list.cast::<u8>(), len + 1);
+        let left = match list.split_last_mut() {
+            Some((_, list)) => retain(list, separates, |e| !is_shim(e)),
+            None => return,
+        };
+        if left == 0 {
+            remove(array, at);
+        } else if let Some(end) = list.get_mut(left) {
+            *end = 0;
+        }
+    }
+}
+
+/// Whether a shim lies where stages do, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`: usable or not, pyshm put it there.
+pub fn in_stage(shim: &[u8]) -> bool {
+    let mut names = shim.rsplit(|&b| b == b'/').skip(3);
+    names
+        .next()
+        .and_then(|n| n.strip_prefix(b"pyshm-"))
+        .is_some_and(|uid| uid.iter().all(u8::is_ascii_digit))
+}

@@ -1,0 +1,116 @@
+//! Starts `pyshm-run` in this program's place, in the same process, so that its number, terminal, streams, signals and
+//! exit status stay what whoever started it expects.
+//!
+//! `pyshm-run` gets the program's file, then its arguments from `argv[0]` on. The installation is found from where this
+//! library lies: `<installation>/lib/libpyshm.so`, perhaps one directory deeper (`$LIB` of ld.so), perhaps by symbolic
+//! links. Where any of it does not work the program simply goes on.
+
+use core::ffi::{CStr, c_char, c_int};
+
+use libc::AT_FDCWD;
+use pyshm_format::launch;
+
+use crate::base::arena;
+use crate::base::env;
+use crate::base::env::Strings;
+use crate::base::link_map;
+use crate::base::sys;
+use crate::base::text::at_last_slash;
+use crate::base::text::join;
+use crate::base::text::put;
+use crate::exec::visible_env;
+
+/// Longest name of the installation.
+const MAX: usize = 1024;
+/// Symbolic links that are followed from the library's own name.
+const LINKS: usize = 4;
+/// Words that come before the program's arguments.
+const WORDS: usize = 3;
+
+/// Starts it with `role` as its first argument, for the program `file`. Returns if that does not work.
+pub fn to_run(role: &str, file: &CStr, argv: Strings) {
+    let Some(own) = link_map::own_file() else { return };
+    // SAFETY: the program's own arguments.
+    let given = unsafe { env::strings(argv) }.count();
+    if given == 0 || visible_env::in_stage(own.to_bytes()) {
+        return;
+    }
+    // SAFETY: as above.
+    let skipped = unsafe { script_words(file, argv, given) };
+    let _ = arena::with(8 * (given + WORDS + 2) + MAX, |arena| {
+        let role = arena.string(&[role.as_bytes()])?;
+        let array = arena.array(given + WORDS + 1)?;
+        let mut places = array.iter_mut();
+        // The first is pyshm-run's own name, of which each attempt has another.
+        let name = places.next()?;
+        *places.next()? = role;
+        *places.next()? = file.as_ptr();
+        if skipped > 0 {
+            *places.next()? = file.as_ptr();
+        }
+        let taken = if skipped > 0 { skipped + 1 } else { 0 };
+        // SAFETY: as above.
+        for (to, s) in places.zip(unsafe { env::strings(argv) }.skip(taken)) {
+            *to = s.as_ptr();
+        }
+        *name = file.as_ptr();
+        let array = array.as_ptr();
+        attempts(own, &mut |path| {
+            let envp = env::environ() as usize;
+            // SAFETY: null-terminated arrays of C strings that live on this stack, and the process's own environment.
+            unsafe {
+                let _ =
+                    sys::syscall(libc::SYS_execve, [path as usize, array as usize, envp, 0, 0, 0]);
+            }
+        })
+    });
+}
+
+/// Calls `attempt` with every place where `pyshm-run` may lie.
+fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
+    let mut library = [0u8; MAX];
+    let mut len = put(&mut library, 0, own.to_bytes_with_nul())? - 1;
+    let mut buffer = [0u8; MAX];
+    for _ in 0..=LINKS {
+        let (dir, _) = at_last_slash(library.get(..len)?)?;
+        // One and two directories up. The kernel goes there: a link's text may itself end in `..`.
+        for up in [4, 7] {
+            let up = b"/../../".get(..up)?;
+            if join(&mut buffer, &[dir, up, launch::RUN.as_bytes(), b"\0"]).is_some() {
+                attempt(buffer.as_ptr().cast());
+            }
+        }
+        // SAFETY: `library` has a NUL at `len`.
+        let n = unsafe { sys::readlinkat(AT_FDCWD, library.as_ptr().cast(), &mut buffer) }.ok()?;
+        let target = buffer.get(..n)?;
+        let at = if target.first() == Some(&b'/') { 0 } else { dir.len() + 1 };
+        len = put(&mut library, at, target)?;
+        *library.get_mut(len)? = 0;
+    }
+    Some(())
+}
+
+/// How many words of `argv` the kernel has put before the name of the script that it was asked to start (execve(2),
+/// "Interpreter scripts"): 0 where `file` is a program.
+///
+/// # Safety
+/// `argv` must be a null-terminated array of `given` C strings.
+unsafe fn script_words(file: &CStr, argv: Strings, given: usize) -> usize {
+    // SAFETY: by the caller's word; no more than `given` are looked at.
+    let found = unsafe { env::strings(argv) }.take(given.min(3)).position(|word| word == file);
+    match found {
+        Some(at @ 1..) if is_script(file) => at,
+        _ => 0,
+    }
+}
+
+/// A program may be handed its own name as well: the file itself decides.
+fn is_script(file: &CStr) -> bool {
+    let mut head = [0; 2];
+    let opened: Result<c_int, c_int> = sys::open(file, libc::O_RDONLY | libc::O_NONBLOCK);
+    opened.is_ok_and(|fd| {
+        let n = sys::read(fd, &mut head);
+        sys::close(fd);
+        n == Ok(2) && head == *b"#!"
+    })
+}

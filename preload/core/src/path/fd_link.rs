@@ -1,0 +1,161 @@
+//! Names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in any spelling without `..`.
+//!
+//! The kernel follows one into the stage where the shim redirected the descriptor, and what is made or changed there
+//! would never reach the original. So such a name means the original that the descriptor stands for; a descriptor that
+//! the program opened by its staged name is not concerned.
+
+use core::ffi::c_int;
+
+use crate::base::scratch::PATH_MAX;
+use crate::base::sys;
+use crate::base::text::decimal;
+use crate::base::text::join;
+use crate::base::text::put;
+use crate::base::text::until;
+use crate::stage::descriptor::REDIRECTED;
+use crate::stage::descriptor::fd_link;
+use crate::stage::descriptor::redirected;
+use crate::stage::mapped::Stage;
+
+/// A name that leads through a descriptor.
+#[derive(Debug, Clone, Copy)]
+pub struct Link<'a> {
+    /// What follows: nothing, or a slash and more.
+    pub rest: &'a [u8],
+    /// The process, where it is not this one by its very name.
+    pid: Option<&'a [u8]>,
+    fd: c_int,
+}
+
+/// Whether a path may be such a name: nearly all are none by their first bytes.
+#[inline]
+pub fn may_be(path: &[u8]) -> bool {
+    match path {
+        [b'/', b'p', b'r', b'o', b'c', b'/', ..] | [b'/', b'd', b'e', b'v', b'/', ..] => true,
+        // Another spelling of one.
+        [b'/', b'/' | b'.', ..] => true,
+        _ => false,
+    }
+}
+
+/// Takes such a name apart.
+#[inline]
+pub fn parse(path: &[u8]) -> Option<Link<'_>> {
+    if may_be(path) { take(path) } else { None }
+}
+
+fn below_slashes(mut path: &[u8]) -> &[u8] {
+    while let [b'/', rest @ ..] = path {
+        path = rest;
+    }
+    path
+}
+
+/// The first name in a path, and what follows it; slashes and dots that mean nothing are passed over.
+fn first(path: &[u8]) -> (&[u8], &[u8]) {
+    let mut rest = path;
+    loop {
+        let (name, after) = until(below_slashes(rest), |&b| b == b'/');
+        match name {
+            b"." => rest = after,
+            _ => return (name, after),
+        }
+    }
+}
+
+#[inline(never)]
+fn take(path: &[u8]) -> Option<Link<'_>> {
+    let (top, below) = first(path);
+    let (directory, below) = first(below);
+    let (pid, number, rest) = match (top, directory) {
+        (b"dev", b"stdin") => (None, &b"0"[..], below),
+        (b"dev", b"stdout") => (None, &b"1"[..], below),
+        (b"dev", b"stderr") => (None, &b"2"[..], below),
+        (b"dev", b"fd") => {
+            let (number, rest) = first(below);
+            (None, number, rest)
+        }
+        (b"proc", process) => {
+            let own = matches!(process, b"self" | b"thread-self");
+            if !own && (process.is_empty() || !process.iter().all(u8::is_ascii_digit)) {
+                return None;
+            }
+            let (mut name, mut after) = first(below);
+            if name == b"task" {
+                // A thread has the descriptors of its process.
+                (name, after) = first(first(after).1);
+            }
+            if name != b"fd" {
+                return None;
+            }
+            let (number, rest) = first(after);
+            ((!own).then_some(process), number, rest)
+        }
+        _ => return None,
+    };
+    if !number.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let fd = core::str::from_utf8(number).ok()?.parse().ok()?;
+    Some(Link { rest, pid, fd })
+}
+
+impl Link<'_> {
+    /// Whether the shim redirected the descriptor.
+    pub fn is_redirected(&self) -> bool {
+        match self.pid {
+            None => redirected(self.fd),
+            Some(pid) => self.flags_of(pid).is_some_and(|f| f & REDIRECTED == REDIRECTED),
+        }
+    }
+
+    /// The flags of another process's descriptor: `/proc/<pid>/fdinfo/<fd>` has a line `flags:` with an octal number.
+    #[inline(never)]
+    fn flags_of(&self, pid: &[u8]) -> Option<c_int> {
+        let mut name = [0u8; 64];
+        let fd = u32::try_from(self.fd).ok()?;
+        join(&mut name, &[b"/proc/", pid, b"/fdinfo/", decimal(fd, &mut [0; 10])])?;
+        let name = core::ffi::CStr::from_bytes_until_nul(&name).ok()?;
+        let fd = sys::open(name, libc::O_RDONLY).ok()?;
+        let mut text = [0u8; 128];
+        let n = sys::read(fd, &mut text);
+        sys::close(fd);
+        let text = text.get(..n.ok()?)?;
+        let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"flags:"))?;
+        let digits = core::str::from_utf8(line.trim_ascii()).ok()?;
+        c_int::from_str_radix(digits, 8).ok()
+    }
+
+    /// Puts the original that the descriptor stands for into `buf`: where in it the name starts and ends. `None` for a
+    /// descriptor that was not redirected.
+    pub fn original(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<(usize, usize)> {
+        if !self.is_redirected() {
+            return None;
+        }
+        let n = self.target(buf)?;
+        stage.part_of(buf.get(..n)?)
+    }
+
+    /// What the whole name leads to as the kernel sees it. `follow`: whether it does where nothing follows.
+    pub fn path<'b>(&self, follow: bool, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
+        if self.rest.is_empty() && !follow {
+            return None;
+        }
+        let n = self.target(buf)?;
+        let end = put(buf, n, self.rest)?;
+        buf.get(..end)
+    }
+
+    /// Puts the descriptor's path into `buf`; its length.
+    fn target(&self, buf: &mut [u8; PATH_MAX]) -> Option<usize> {
+        if self.pid.is_none() {
+            return Some(fd_link(self.fd, buf)?.len());
+        }
+        let fd = u32::try_from(self.fd).ok()?;
+        let mut name = [0u8; 64];
+        join(&mut name, &[b"/proc/", self.pid?, b"/fd/", decimal(fd, &mut [0; 10])])?;
+        let name = core::ffi::CStr::from_bytes_until_nul(&name).ok()?;
+        // SAFETY: a `CStr` is a C string.
+        unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr(), &mut buf[..]) }.ok()
+    }
+}

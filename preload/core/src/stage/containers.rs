@@ -1,0 +1,72 @@
+//! Programs that start others in another root file system: container runtimes above all.
+//!
+//! There the library's path leads nowhere, so that the loader complains for every process; and where it does lead to the
+//! library (a stage, because `/dev/shm` is mounted), a prefix's path may mean the container's own files. So such a program
+//! is started without the shim ([`crate::child::without_shim`]), whether there is a stage or not. One that has it all the
+//! same, because a launcher's daemon started it, is left alone by it and finds its own environment without it.
+//!
+//! `PYSHM_CONTAINERS` changes that: `keep` hands the shim on, for jobs that mount library, stage and prefixes at their own
+//! paths; anything else is further names of such programs, with colons between them.
+
+use core::ffi::{CStr, c_char};
+
+use pyshm_format::layout::ENV_CONTAINERS;
+
+use crate::base::env;
+use crate::base::text::at_last_slash;
+
+/// Their file names. All of these hand the environment on to what they start there, or may be told to; runc, crun and their
+/// like do not: they have it from a file. `unshare` and `nsenter` start programs among the same files unless they are asked
+/// for more.
+///
+/// One text, because pointers to many would be relocations in every process.
+const RUNTIMES: &[u8] =
+    b"apptainer singularity ch-run podman docker nerdctl buildah shifter sarus enroot udocker \
+proot bwrap systemd-nspawn chroot";
+
+/// Whether `program`, a path or a name, is one of them; `setting` is the value of `PYSHM_CONTAINERS`.
+pub fn is_runtime(program: &[u8], setting: Option<&[u8]>) -> bool {
+    let name = at_last_slash(program).map_or(program, |(_, name)| name.get(1..).unwrap_or(b""));
+    let setting = setting.unwrap_or(b"");
+    let named = |list: &[u8], separator| list.split(|&b| b == separator).any(|n| n == name);
+    !name.is_empty() && setting != b"keep" && (named(RUNTIMES, b' ') || named(setting, b':'))
+}
+
+/// Whether this process runs one of them, by the name that the kernel was given (getauxval(3), AT_EXECFN).
+pub fn is_this_program() -> bool {
+    // SAFETY: getauxval reads the process's own vector.
+    let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
+    // SAFETY: the kernel's own C string.
+    let name = if name.is_null() { b"" } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
+    is_runtime(name, env::get(ENV_CONTAINERS.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn container_runtimes_are_known_by_their_file_names() {
+        for name in ["apptainer", "./ch-run", "/opt/site/bin/singularity", "/chroot"] {
+            assert!(is_runtime(name.as_bytes(), None), "{name}");
+            assert!(is_runtime(name.as_bytes(), Some(b"")), "{name}");
+            assert!(!is_runtime(name.as_bytes(), Some(b"keep")), "{name}");
+        }
+        for name in
+            ["", "/", "podman/", "podman/x", "ch-run2", "h-run", "apptainer singularity", "nsenter"]
+        {
+            assert!(!is_runtime(name.as_bytes(), None), "{name}");
+        }
+    }
+
+    #[test]
+    fn further_container_runtimes_are_named_by_the_site() {
+        let setting = Some(&b"run-in-image::pcocc"[..]);
+        for name in ["/site/run-in-image", "pcocc", "ch-run"] {
+            assert!(is_runtime(name.as_bytes(), setting), "{name}");
+        }
+        for name in ["run", "", "keep"] {
+            assert!(!is_runtime(name.as_bytes(), setting), "{name}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Finds the stage, checks that it is this user's, maps it.
+
+use core::slice;
+use core::sync::atomic::AtomicU64;
+
+use pyshm_format::index::FLAG_NOEXEC;
+use pyshm_format::{Diverged, Index, Outsiders, layout, state};
+
+use crate::base::env;
+use crate::base::link_map;
+use crate::base::sys;
+use crate::base::text::join;
+use crate::decide::view::View;
+use crate::stage::containers;
+use crate::stage::inert::Inert;
+use crate::stage::mapped::STAGE_MAX;
+use crate::stage::mapped::Stage;
+
+/// Whether this process may use a stage at all.
+pub fn allowed() -> Result<(), Inert> {
+    // SAFETY: getauxval reads the process's own vector.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        return Err(Inert::Privileged);
+    }
+    if containers::is_this_program() {
+        return Err(Inert::Container);
+    }
+    match env::get(layout::ENV_DISABLE.as_bytes()) {
+        None | Some(b"" | b"0") => Ok(()),
+        Some(_) => Err(Inert::Disabled),
+    }
+}
+
+/// Where the stage should be: `PYSHM_STAGE`, else around this library.
+pub fn directory() -> Result<&'static [u8], Inert> {
+    match env::get(layout::ENV_STAGE.as_bytes()) {
+        Some(dir) if dir.first() == Some(&b'/') => Ok(dir),
+        Some(b"") | None => link_map::own_file()
+            .and_then(|own| own.to_bytes().strip_suffix(layout::SHIM.as_bytes()))
+            .and_then(|dir| dir.strip_suffix(b"/"))
+            .ok_or(Inert::NoStage),
+        Some(_) => Err(Inert::Variable),
+    }
+}
+
+/// The stage that this process finds by itself.
+pub fn find() -> Result<Stage, Inert> {
+    if !link_map::with_glibc() {
+        return Err(Inert::OtherLibc);
+    }
+    allowed()?;
+    open(directory()?)
+}
+
+/// The stage in `dir`.
+pub fn open(dir: &[u8]) -> Result<Stage, Inert> {
+    // Room for the longest name in it. A larger buffer would touch a page of the stack that most programs never use.
+    const ROOM: usize = 32;
+    if dir.len() < 256 {
+        load(dir, &mut [0; 256 + ROOM])
+    } else if dir.len() <= STAGE_MAX {
+        open_long(dir, &mut [0; STAGE_MAX + ROOM])
+    } else {
+        Err(Inert::Variable)
+    }
+}
+
+#[inline(never)]
+fn open_long(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
+    load(dir, name)
+}
+
+/// The stage in `dir`; `name` has room for the names of its files.
+fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
+    let euid = sys::uid(true);
+    join(name, &[dir, b"\0"]).filter(|_| dir.first() == Some(&b'/')).ok_or(Inert::Variable)?;
+    // SAFETY: a C string.
+    let st = unsafe { sys::lstat(name.as_ptr().cast()) }.map_err(|_| Inert::Gone)?;
+    if st.st_mode & libc::S_IFMT != libc::S_IFDIR {
+        return Err(Inert::Gone);
+    }
+    // Nobody else can exchange what lies in it, once this was seen.
+    if st.st_uid != euid || st.st_mode & 0o022 != 0 {
+        return Err(Inert::Foreign);
+    }
+    join(name, &[dir, b"/", layout::INDEX.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
+    let index = map(name, false, euid).ok_or(Inert::NoIndex)?;
+    join(name, &[dir, b"/", layout::STATE.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
+    let state = map(name, true, euid).ok_or(Inert::NoState)?;
+    // SAFETY: a private view of nothing else: the mapping is as long as the slice, readable, and never unmapped.
+    // An index is immutable once its stage is published; only its owner, the user himself, could change it.
+    let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) })?;
+    if index.stage() != dir {
+        return Err(Inert::Elsewhere);
+    }
+    // SAFETY: as above, for the header alone, which is never written after the file was made.
+    let header = unsafe { slice::from_raw_parts(state.0, state::COUNT) };
+    state::check(state.1, header).map_err(|_| Inert::BadState)?;
+    // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes
+    // access its words by atomic operations only.
+    let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
+    Ok(Stage {
+        view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?),
+        dev: st.st_dev,
+        noexec: index.flags() & FLAG_NOEXEC != 0,
+        stripe: sys::pid() as usize,
+        outsiders: Outsiders::new(words).ok_or(Inert::BadState)?,
+    })
+}
+
+/// Maps one of the stage's files, if it is a regular one of this user's and has at least a header. `name` has a NUL.
+fn map(name: &[u8], writable: bool, euid: u32) -> Option<(*mut u8, usize)> {
+    let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
+    let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    // SAFETY: a C string of ours.
+    let fd = unsafe { sys::openat(libc::AT_FDCWD, name.as_ptr().cast(), flags) }.ok()?;
+    let mapped = sys::fstat(fd).ok().and_then(|st| {
+        let regular = st.st_mode & libc::S_IFMT == libc::S_IFREG;
+        let len = usize::try_from(st.st_size).ok()?;
+        if !regular || st.st_uid != euid || len < pyshm_format::index::HEADER_BYTES {
+            return None;
+        }
+        Some((sys::map(fd, len, writable).ok()?, len))
+    });
+    sys::close(fd);
+    mapped
+}

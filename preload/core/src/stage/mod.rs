@@ -1,0 +1,11 @@
+//! room
+
+pub mod containers;
+pub mod current;
+pub mod descriptor;
+pub mod find;
+pub mod inert;
+pub mod log;
+pub mod mapped;
+pub mod permission;
+pub mod swap_fd;

@@ -1,0 +1,9 @@
+//! room
+
+pub mod access;
+pub mod fsinfo;
+pub mod links;
+pub mod pathconf;
+pub mod stat;
+pub mod stat_behind;
+pub mod xattr;

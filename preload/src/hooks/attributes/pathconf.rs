@@ -1,0 +1,107 @@
+//! pathconf: what libc would compute from the shared file system's statfs, which the index has.
+//!
+//! What depends on no file system is asked of libc for a path of the node's. Where libc's answer needs more than the type of the file
+//! system (for ext2 and its successors it reads the mount table) the call passes.
+
+use core::ffi::{c_char, c_int, c_long};
+
+use libc::AT_FDCWD;
+use pyshm_format::{Entry, Kind};
+
+use crate::hooks::attributes::fsinfo::recorded;
+use pyshm_core::base::sys;
+use pyshm_core::decide::view::Want;
+use pyshm_core::path::resolve::Answer;
+use pyshm_core::path::resolve::ask;
+use pyshm_core::stage::current::stage;
+
+const NFS: u64 = 0x6969;
+const LUSTRE: u64 = 0x0bd0_0bd0;
+const XFS: u64 = 0x5846_5342;
+/// FUSE, GPFS, BeeGFS, Ceph, PanFS, CIFS, SMB2, overlayfs, AFS: libc knows none of them.
+const NO_NAMES: [u64; 10] = [
+    NFS,
+    0x6573_5546,
+    0x4750_4653,
+    0x1983_0326,
+    0x00c3_6400,
+    0xaad7_aaea,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x794c_7630,
+    0x5346_414f,
+];
+
+/// glibc's `sysdeps/unix/sysv/linux/pathconf.h` and `sysdeps/posix/pathconf.c`; `None` for what they do not say.
+fn value(e: &Entry<'static>, name: c_int) -> Option<c_long> {
+    let fs = recorded(e)?;
+    let (kind, block, names, fragment) = (fs[0], fs[1], fs[8], fs[9]);
+    let default = NO_NAMES.contains(&kind);
+    let known = default || matches!(kind, LUSTRE | XFS);
+    let value = match name {
+        libc::_PC_LINK_MAX if default => 127,
+        libc::_PC_LINK_MAX if kind == LUSTRE => 160_000,
+        libc::_PC_LINK_MAX if kind == XFS => 2_147_483_647,
+        libc::_PC_FILESIZEBITS if default => 32,
+        libc::_PC_FILESIZEBITS if known => 64,
+        libc::_PC_2_SYMLINKS if known => 1,
+        libc::_PC_CHOWN_RESTRICTED => 1,
+        libc::_PC_NAME_MAX => names as c_long,
+        libc::_PC_REC_MIN_XFER_SIZE => block as c_long,
+        libc::_PC_REC_XFER_ALIGN | libc::_PC_ALLOC_SIZE_MIN => fragment as c_long,
+        libc::_PC_ASYNC_IO => {
+            let block_device = e.stat().mode & libc::S_IFMT == libc::S_IFBLK;
+            if e.kind() == Kind::File || block_device { 1 } else { -1 }
+        }
+        _ => return None,
+    };
+    Some(value)
+}
+
+/// Whether the answer is the same for every path.
+fn is_constant(name: c_int) -> bool {
+    matches!(
+        name,
+        libc::_PC_PATH_MAX
+            | libc::_PC_MAX_CANON
+            | libc::_PC_MAX_INPUT
+            | libc::_PC_NO_TRUNC
+            | libc::_PC_VDISABLE
+            | libc::_PC_SYNC_IO
+            | libc::_PC_PRIO_IO
+            | libc::_PC_SOCK_MAXBUF
+            | libc::_PC_REC_INCR_XFER_SIZE
+            | libc::_PC_REC_MAX_XFER_SIZE
+            | libc::_PC_SYMLINK_MAX
+            | libc::_PC_PIPE_BUF
+    )
+}
+
+hooks! {
+    unsafe fn pathconf(path: *const c_char, name: c_int) -> c_long => my_pathconf {
+        // SAFETY: the caller's own arguments, or a path of ours.
+        let real = |path: *const c_char| unsafe { real!(pathconf)(path, name) };
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            ask(AT_FDCWD, path, true, Want::Attributes, |answer| match answer {
+                Answer::Pass(_, path) => real(path),
+                _ if is_constant(name) => real(c"/".as_ptr()),
+                Answer::Absent(e) => sys::fail(e) as c_long,
+                Answer::Redirect(e) => value(&e, name).unwrap_or_else(|| real(path)),
+            })
+        }
+    }
+    unsafe fn fpathconf(fd: c_int, name: c_int) -> c_long => my_fpathconf {
+        match stage().and_then(|s| s.entry_of_fd(fd)) {
+            Some(e) => match value(&e, name) {
+                Some(value) => value,
+                // SAFETY: a path of the index has a NUL behind it.
+                None if !is_constant(name) => unsafe { real!(pathconf)(e.path().as_ptr().cast(), name) },
+                // SAFETY: the caller's own arguments.
+                None => unsafe { real!(fpathconf)(fd, name) },
+            },
+            // SAFETY: the caller's own arguments.
+            None => unsafe { real!(fpathconf)(fd, name) },
+        }
+    }
+}

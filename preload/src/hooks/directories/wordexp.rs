@@ -1,0 +1,230 @@
+//! wordexp: libc calls its own glob inside itself, so its words are globbed here.
+//!
+//! libc's wordexp gets the same words with every pattern in disguise: [`MARK`] stands in front of the first `*`, `?` or
+//! `[`, and all special characters of the rest are quoted. So libc does everything but the globbing: variables, tildes,
+//! commands, splitting, errors. Words of its result that carry the mark are patterns, and go to [`glob_hooked`].
+//!
+//! libc's rules, which [`disguise`] follows: from the first special character on, a word goes on to the next field
+//! separator, even within quotes; quotes and backslashes are only taken away, so that the *whole* word is a pattern
+//! that has no escapes. What this does not understand for certain goes to libc as it is, which is slower and never wrong.
+
+use core::ffi::{CStr, c_char, c_int};
+use core::mem;
+use core::ptr;
+use core::slice;
+
+use crate::hooks::directories::glob::Found;
+use crate::hooks::directories::glob::glob_hooked;
+use crate::libc_calls::heap::Array;
+use crate::libc_calls::heap::release;
+use pyshm_core::base::env;
+use pyshm_core::stage::current::stage;
+
+const WRDE_APPEND: c_int = 2;
+const WRDE_REUSE: c_int = 8;
+const WRDE_NOSPACE: c_int = 1;
+const GLOB_NOCHECK: c_int = 1 << 4;
+
+/// A character that words do not have.
+const MARK: u8 = 1;
+
+/// `wordexp_t`.
+#[repr(C)]
+pub struct Words {
+    count: usize,
+    words: *mut *mut c_char,
+    offset: usize,
+}
+
+hooks! {
+    unsafe fn wordexp(text: *const c_char, to: *mut Words, flags: c_int) -> c_int => my_wordexp {
+        // SAFETY: the caller's own arguments, and a C string of ours.
+        unsafe {
+            let mut disguised = Array::new();
+            if text.is_null() || stage().is_none() || disguise(CStr::from_ptr(text), &mut disguised).is_none() {
+                return real!(wordexp)(text, to, flags);
+            }
+            let first = if flags & (WRDE_APPEND | WRDE_REUSE) == WRDE_APPEND { (*to).count } else { 0 };
+            let r = real!(wordexp)(disguised.all().as_ptr().cast(), to, flags);
+            if r == 0 { expand(&mut *to, first) } else { r }
+        }
+    }
+}
+
+/// Writes `text` and its NUL with every pattern disguised; `None` if there is no pattern, or it is not understood.
+fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
+    let text = text.to_bytes();
+    let special = |b: &u8| matches!(b, b'*' | b'?' | b'[');
+    if !text.iter().any(special) || text.contains(&MARK) || text.contains(&b'`') {
+        return None;
+    }
+    // Words are split as IFS says.
+    // SAFETY: libc keeps a null-terminated array of C strings.
+    let mut variables = unsafe { env::strings(env::environ().cast_const().cast()) };
+    if env::get(b"IFS").is_some_and(|ifs| ifs != b" \t\n")
+        || variables.any(|v| v.to_bytes().contains(&MARK))
+    {
+        return None;
+    }
+    let mut rest = text;
+    let mut found = false;
+    while let [b, more @ ..] = rest {
+        let n = match b {
+            b'*' | b'?' | b'[' => {
+                found = true;
+                to.push(MARK)?;
+                rest = pattern(rest, to)?;
+                continue;
+            }
+            b'\\' => 2,
+            b'\'' => more.iter().position(|b| *b == b'\'')? + 2,
+            b'"' => 1 + double_quoted(more)?,
+            b'$' => 1 + variable(more)?,
+            // A name follows where this stands for a home directory, and libc says where that is.
+            b'~' => {
+                let name = more.iter().take_while(|b| !matches!(b, b'/' | b':' | b' ' | b'\t'));
+                if name.clone().any(|b| special(b) || matches!(b, b'\\' | b'\'' | b'"' | b'$')) {
+                    return None;
+                }
+                1 + name.count()
+            }
+            _ => 1,
+        };
+        to.extend(rest.get(..n)?)?;
+        rest = rest.get(n..)?;
+    }
+    if !found {
+        return None;
+    }
+    to.push(0)
+}
+
+/// From a word's first special character on; what follows it.
+fn pattern<'a>(mut rest: &'a [u8], to: &mut Array<u8>) -> Option<&'a [u8]> {
+    let mut quote = 0;
+    while let [b, more @ ..] = rest {
+        let mut n = 1;
+        let mut put = Some(*b);
+        match (*b, more.first()) {
+            (b' ' | b'\t' | b'\n', _) => break,
+            (b'\'' | b'"', _) if quote == 0 => (quote, put) = (*b, None),
+            (b'\'' | b'"', _) if quote == *b => (quote, put) = (0, None),
+            (b'$', _) if quote != b'\'' => return None,
+            (b'\\', None) => return None,
+            (b'\\', Some(b'\n')) => (n, put) = (2, None),
+            // Within quotes, a backslash before any other character is one.
+            (b'\\', Some(next)) if quote == 0 || matches!(next, b'$' | b'`' | b'"' | b'\\') => {
+                (n, put) = (2, Some(*next));
+            }
+            _ => {}
+        }
+        if let Some(b) = put {
+            // A letter needs no quoting, and a byte of a longer character is not to be torn from it.
+            if b.is_ascii() && !b.is_ascii_alphanumeric() {
+                to.push(b'\\')?;
+            }
+            to.push(b)?;
+        }
+        rest = rest.get(n..)?;
+    }
+    Some(rest)
+}
+
+/// Length of the rest of a double-quoted string with its quote.
+fn double_quoted(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => 2,
+            b'$' => 1 + variable(text.get(at + 1..)?)?,
+            _ => 1,
+        };
+    }
+}
+
+/// Length of a variable's name behind its `$`; in braces, if that is all that stands in them.
+fn variable(text: &[u8]) -> Option<usize> {
+    let braces = text.strip_prefix(b"{");
+    let name = braces.unwrap_or(text);
+    let n = name.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    if name.first().is_none_or(|b| b.is_ascii_digit()) || n == 0 {
+        return None;
+    }
+    match (braces, name.get(n)) {
+        (Some(_), Some(b'}')) => Some(n + 2),
+        // What a letter is, libc asks of the locale.
+        (None, Some(next)) if !next.is_ascii() => None,
+        (None, _) => Some(n),
+        _ => None,
+    }
+}
+
+/// Puts what the patterns stand for in their places, from the `first` word on.
+///
+/// # Safety
+/// `to` must be what libc's wordexp has filled.
+unsafe fn expand(to: &mut Words, first: usize) -> c_int {
+    let (skip, end) = (to.offset + first, to.offset + to.count);
+    let (mut new, mut replaced) = (Array::new(), Array::new());
+    // SAFETY: by the caller's word, so many pointers, each to a C string of malloc's or null.
+    unsafe {
+        for i in 0..end {
+            let word = *to.words.add(i);
+            let added = if i >= skip && reveal(word) {
+                replaced.push(word).and_then(|()| names_of(word, &mut new))
+            } else {
+                new.push(word)
+            };
+            if added.is_none() {
+                return WRDE_NOSPACE;
+            }
+        }
+        let count = new.len() - to.offset;
+        if replaced.len() == 0 {
+            return 0;
+        }
+        if new.push(ptr::null_mut()).is_none() {
+            return WRDE_NOSPACE;
+        }
+        for word in replaced.all() {
+            release(word.cast());
+        }
+        release(to.words.cast());
+        (to.words, to.count) = (new.into_raw(), count);
+    }
+    0
+}
+
+/// Takes the mark out of a word; whether it had one.
+///
+/// # Safety
+/// `word` must be a C string that may be written.
+unsafe fn reveal(word: *mut c_char) -> bool {
+    // SAFETY: by the caller's word; the tail and its NUL move down by one.
+    unsafe {
+        let text = CStr::from_ptr(word).to_bytes_with_nul();
+        let Some(at) = text.iter().position(|&b| b == MARK) else { return false };
+        let len = text.len();
+        ptr::copy(word.add(at + 1), word.add(at), len - at - 1);
+    }
+    true
+}
+
+/// Adds the names that a pattern stands for, or else itself.
+///
+/// # Safety
+/// `pattern` must be a C string.
+unsafe fn names_of(pattern: *const c_char, to: &mut Array<*mut c_char>) -> Option<()> {
+    // SAFETY: zero is an empty structure; glob fills it with so many names, which are ours then, in an array that is
+    // ours to free.
+    unsafe {
+        let mut found: Found = mem::zeroed();
+        if glob_hooked(pattern, GLOB_NOCHECK, &raw mut found) != 0 {
+            return None;
+        }
+        let added = to.extend(slice::from_raw_parts(found.names, found.count));
+        release(found.names.cast());
+        added
+    }
+}

@@ -1,0 +1,11 @@
+//! room
+
+pub mod cwd;
+pub mod descriptor;
+pub mod gettext;
+pub mod mutate;
+pub mod notify_handles;
+pub mod open;
+pub mod socket;
+pub mod stdio;
+pub mod temp;

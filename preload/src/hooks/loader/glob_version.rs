@@ -1,0 +1,91 @@
+//! Which of libc's two globs a caller was linked with.
+//!
+//! glibc 2.27 changed glob under a new symbol version and kept the older one. Our hook has no version, so callers of
+//! both come to it. The loader does not say who is meant; the caller's own strings do: an object that was linked with
+//! the newer one names the version `GLIBC_2.27`, and one that does not import glob at all (a foreign-function library,
+//! say) has it from dlsym, which gives the newer one.
+
+use core::ffi::{CStr, c_int, c_void};
+use core::slice;
+
+use libc::{dl_phdr_info, size_t};
+
+use crate::hooks::loader::dl::dl_iterate_phdr;
+use crate::libc_calls::lazy_libc;
+
+const DT_NULL: u64 = 0;
+const DT_STRTAB: u64 = 5;
+const DT_STRSZ: u64 = 10;
+
+struct Search {
+    address: usize,
+    older: bool,
+}
+
+/// Whether the code at `address` was linked with the glob before 2.27, while libc has both.
+pub fn to_older_glob(address: *const c_void) -> bool {
+    // SAFETY: it gives a constant string.
+    let version = unsafe { lazy_libc::gnu_get_libc_version() };
+    if version.is_null() {
+        return false;
+    }
+    // SAFETY: as above.
+    let version = unsafe { CStr::from_ptr(version) }.to_bytes();
+    let minor = version.strip_prefix(b"2.").and_then(|minor| core::str::from_utf8(minor).ok());
+    if minor.and_then(|minor| minor.parse().ok()).unwrap_or(0u32) < 27 {
+        return false;
+    }
+    let mut search = Search { address: address.addr(), older: false };
+    // SAFETY: `each` gets the `Search` it expects, which outlives the iteration.
+    unsafe { real!(dl_iterate_phdr)(Some(each), (&raw mut search).cast()) };
+    search.older
+}
+
+/// # Safety
+/// As a callback of dl_iterate_phdr whose data is a [`Search`].
+unsafe extern "C" fn each(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
+    // SAFETY: the loader's description of an object, whose program headers are mapped; `search` by the caller's word.
+    let (base, headers, search) = unsafe {
+        let info = &*info;
+        let headers = slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
+        (info.dlpi_addr as usize, headers, &mut *search.cast::<Search>())
+    };
+    let within = headers.iter().filter(|h| h.p_type == libc::PT_LOAD).any(|h| {
+        let start = base.wrapping_add(h.p_vaddr as usize);
+        search.address.wrapping_sub(start) < h.p_memsz as usize
+    });
+    if !within {
+        return 0;
+    }
+    let dynamic = headers.iter().find(|h| h.p_type == libc::PT_DYNAMIC);
+    let (mut strings, mut size) = (0, 0);
+    if let Some(h) = dynamic {
+        let mut at =
+            core::ptr::with_exposed_provenance::<[u64; 2]>(base.wrapping_add(h.p_vaddr as usize));
+        // SAFETY: an object's dynamic section ends with DT_NULL.
+        while let [tag, value] = unsafe { *at }
+            && tag != DT_NULL
+        {
+            match tag {
+                DT_STRTAB => strings = value as usize,
+                DT_STRSZ => size = value as usize,
+                _ => {}
+            }
+            // SAFETY: this was not the last one.
+            at = unsafe { at.add(1) };
+        }
+    }
+    // The loader has added the base, but not where the section is read-only.
+    if strings < base {
+        strings = strings.wrapping_add(base);
+    }
+    if strings != 0 {
+        // SAFETY: the object's own string table, of this size.
+        let strings = unsafe {
+            slice::from_raw_parts(core::ptr::with_exposed_provenance::<u8>(strings), size)
+        };
+        let names = |name: &[u8]| strings.windows(name.len()).any(|w| w == name);
+        search.older = (names(b"glob\0") || names(b"glob64\0")) && !names(b"GLIBC_2.27\0");
+    }
+    1
+}

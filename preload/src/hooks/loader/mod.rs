@@ -1,0 +1,4 @@
+//! room
+
+pub mod dl;
+pub mod glob_version;

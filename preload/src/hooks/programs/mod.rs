@@ -1,0 +1,5 @@
+//! room
+
+pub mod exec;
+pub mod shell;
+pub mod spawn;

@@ -1,0 +1,317 @@
+//! system and popen: libc starts the shell with the visible environment, in which the shim is not named, so that what
+//! the shell writes would not be marked. They are done here with our own posix_spawn, whatever number of threads and
+//! streams there is. libc's own functions must not be used beside: they keep signals and streams for themselves.
+
+use core::cell::UnsafeCell;
+use core::ffi::{c_char, c_int};
+use core::mem::MaybeUninit;
+use core::ptr;
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+
+use libc::{FILE, pid_t};
+
+use crate::hooks::programs::spawn::my_posix_spawn;
+use crate::libc_calls::lazy_libc;
+use pyshm_core::base::env;
+use pyshm_core::base::sys;
+use pyshm_core::stage::current::stage;
+
+/// A stream of popen.
+struct Slot {
+    /// Null: free; dangling: being filled.
+    stream: AtomicPtr<FILE>,
+    pid: AtomicI32,
+    /// Its descriptor and one; 0 for none.
+    fd: AtomicI32,
+}
+
+/// Streams, and a link to more of them: blocks are added when all are in use, and never given back.
+struct Block {
+    slots: [Slot; 16],
+    more: AtomicPtr<Block>,
+}
+
+static STREAMS: Block = Block {
+    slots: [const {
+        Slot {
+            stream: AtomicPtr::new(ptr::null_mut()),
+            pid: AtomicI32::new(0),
+            fd: AtomicI32::new(0),
+        }
+    }; 16],
+    more: AtomicPtr::new(ptr::null_mut()),
+};
+
+fn blocks() -> impl Iterator<Item = &'static Block> {
+    // SAFETY: null, or a block that was zeroed memory, which is a valid block, when it was linked; it stays for good.
+    core::iter::successors(Some(&STREAMS), |b| unsafe { b.more.load(Ordering::Acquire).as_ref() })
+}
+
+fn slots() -> impl Iterator<Item = &'static Slot> {
+    blocks().flat_map(|b| &b.slots)
+}
+
+/// A free slot, for the caller to fill; `None` where there is no memory for more.
+fn take() -> Option<&'static Slot> {
+    let free = |s: &&Slot| {
+        let (from, to) = (ptr::null_mut(), ptr::dangling_mut());
+        s.stream.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    };
+    loop {
+        if let Some(slot) = slots().find(free) {
+            return Some(slot);
+        }
+        let more = sys::memory(size_of::<Block>()).ok()?.cast::<Block>();
+        let link = |b: &Block| {
+            let none = ptr::null_mut();
+            b.more.compare_exchange(none, more, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        // Blocks are only appended: one of them, in the end the last one, takes it.
+        while !blocks().any(link) {}
+    }
+}
+
+/// The process and how many of its threads are in system: `pid << 32 | threads`.
+static IN_SYSTEM: AtomicU64 = AtomicU64::new(0);
+/// In place of a number of threads: the first or the last one is just changing the signals.
+const CHANGING: u64 = u32::MAX as u64;
+
+/// What SIGINT and SIGQUIT did before.
+struct Before(UnsafeCell<MaybeUninit<[libc::sigaction; 2]>>);
+// SAFETY: written by the thread that set CHANGING, read while threads are counted in, which is later.
+unsafe impl Sync for Before {}
+static BEFORE: Before = Before(UnsafeCell::new(MaybeUninit::uninit()));
+const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
+
+/// Counts this thread in (`step` 1) or out (-1); the first one in and the last one out `change` the signals.
+///
+/// Between them others wait: the two calls that it takes. The child of a fork at that moment, whose word is another
+/// process's, does not.
+fn count(step: i64, change: impl FnOnce()) {
+    // SAFETY: getpid takes nothing and cannot fail.
+    let me = (unsafe { sys::syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64) << 32;
+    loop {
+        let word = IN_SYSTEM.load(Ordering::Acquire);
+        let threads = if word & !CHANGING == me { word & CHANGING } else { 0 };
+        if threads == CHANGING {
+            // SAFETY: it takes nothing and changes nothing.
+            let _ = unsafe { sys::syscall(libc::SYS_sched_yield, [0; 6]) };
+            continue;
+        }
+        let then = threads.saturating_add_signed(step);
+        let first_or_last = threads == 0 || then == 0;
+        let now = me | if first_or_last { CHANGING } else { then };
+        if IN_SYSTEM.compare_exchange(word, now, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            continue;
+        }
+        if first_or_last {
+            change();
+            IN_SYSTEM.store(me | then, Ordering::Release);
+        }
+        return;
+    }
+}
+
+/// Ignores the terminal's signals as long as a thread is in system; what they did before.
+fn ignore_interrupts() -> [libc::sigaction; 2] {
+    count(1, || {
+        // SAFETY: a structure of integers; CHANGING makes the cell ours.
+        unsafe {
+            let mut ignore: libc::sigaction = core::mem::zeroed();
+            ignore.sa_sigaction = libc::SIG_IGN;
+            let mut before = [core::mem::zeroed(); 2];
+            for (signal, before) in INTERRUPTS.iter().zip(&mut before) {
+                lazy_libc::sigaction(*signal, &raw const ignore, before);
+            }
+            (*BEFORE.0.get()).write(before);
+        }
+    });
+    // SAFETY: the first thread wrote it, and as long as this one is counted in nobody does.
+    unsafe { (*BEFORE.0.get()).assume_init() }
+}
+
+fn restore_interrupts() {
+    count(-1, || {
+        // SAFETY: as in `ignore_interrupts`.
+        unsafe {
+            let before = (*BEFORE.0.get()).assume_init();
+            for (signal, before) in INTERRUPTS.iter().zip(&before) {
+                lazy_libc::sigaction(*signal, before, ptr::null_mut());
+            }
+        }
+    });
+}
+
+/// Starts `sh -c command`.
+///
+/// # Safety
+/// The pointers as posix_spawn requires.
+unsafe fn shell(
+    pid: &mut pid_t,
+    command: *const c_char,
+    actions: *const libc::posix_spawn_file_actions_t,
+    attr: *const libc::posix_spawnattr_t,
+) -> c_int {
+    let argv = [c"sh".as_ptr(), c"-c".as_ptr(), c"--".as_ptr(), command, ptr::null()];
+    let envp = env::environ().cast_const().cast();
+    // SAFETY: by the caller's word.
+    unsafe {
+        my_posix_spawn(pid, c"/bin/sh".as_ptr(), actions.cast(), attr.cast(), argv.as_ptr(), envp)
+    }
+}
+
+/// Waits for a child; its status, or -1 with errno set. Not by libc: a thread that is cancelled in its call would stay
+/// counted in.
+fn wait(pid: pid_t) -> c_int {
+    let mut status: c_int = 0;
+    loop {
+        let a = [pid as usize, (&raw mut status) as usize, 0, 0, 0, 0];
+        // SAFETY: `status` is ours.
+        match unsafe { sys::syscall(libc::SYS_wait4, a) } {
+            Err(libc::EINTR) => {}
+            Err(e) => return sys::fail(e),
+            Ok(_) => return status,
+        }
+    }
+}
+
+hooks! {
+    unsafe fn system(command: *const c_char) -> c_int => my_system {
+        if command.is_null() || stage().is_none() {
+            // SAFETY: the caller's own arguments.
+            return unsafe { real!(system)(command) };
+        }
+        // SAFETY: the caller's command is a C string.
+        unsafe { run(command) }
+    }
+    unsafe fn popen(command: *const c_char, mode: *const c_char) -> *mut FILE => my_popen {
+        // SAFETY: the caller's own arguments.
+        unsafe {
+            match stage() {
+                Some(_) if !command.is_null() && !mode.is_null() => {
+                    match open_stream(command, mode) {
+                        Some(file) => file,
+                        None => real!(popen)(command, mode),
+                    }
+                }
+                _ => real!(popen)(command, mode),
+            }
+        }
+    }
+    unsafe fn pclose(file: *mut FILE) -> c_int => my_pclose {
+        for slot in slots() {
+            let pid = slot.pid.load(Ordering::Acquire);
+            if !file.is_null() && slot.stream.load(Ordering::Acquire) == file {
+                slot.fd.store(0, Ordering::Release);
+                slot.stream.store(ptr::null_mut(), Ordering::Release);
+                // SAFETY: the caller's own stream.
+                unsafe { lazy_libc::fclose(file) };
+                return wait(pid);
+            }
+        }
+        // SAFETY: the caller's own arguments.
+        unsafe { real!(pclose)(file) }
+    }
+}
+
+/// `system`, as POSIX describes it.
+///
+/// # Safety
+/// `command` must be a C string.
+unsafe fn run(command: *const c_char) -> c_int {
+    // SAFETY: every structure is initialized by the call that is documented to do so before it is read, and lives
+    // to the end of this function.
+    unsafe {
+        let before = ignore_interrupts();
+        let (mut block, mut mask, mut default) =
+            (MaybeUninit::uninit(), MaybeUninit::uninit(), MaybeUninit::uninit());
+        lazy_libc::sigemptyset(block.as_mut_ptr());
+        lazy_libc::sigaddset(block.as_mut_ptr(), libc::SIGCHLD);
+        lazy_libc::sigprocmask(libc::SIG_BLOCK, block.as_ptr(), mask.as_mut_ptr());
+
+        lazy_libc::sigemptyset(default.as_mut_ptr());
+        for (signal, before) in INTERRUPTS.iter().zip(&before) {
+            if before.sa_sigaction != libc::SIG_IGN {
+                lazy_libc::sigaddset(default.as_mut_ptr(), *signal);
+            }
+        }
+        let mut attr = MaybeUninit::uninit();
+        lazy_libc::posix_spawnattr_init(attr.as_mut_ptr());
+        lazy_libc::posix_spawnattr_setsigdefault(attr.as_mut_ptr(), default.as_ptr());
+        lazy_libc::posix_spawnattr_setsigmask(attr.as_mut_ptr(), mask.as_ptr());
+        let flags = libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
+        lazy_libc::posix_spawnattr_setflags(attr.as_mut_ptr(), flags as _);
+        let mut pid = 0;
+        let failed = shell(&mut pid, command, ptr::null(), attr.as_ptr());
+        // A shell that cannot be started counts as one that exited with 127.
+        let status = if failed == 0 { wait(pid) } else { 127 << 8 };
+        lazy_libc::posix_spawnattr_destroy(attr.as_mut_ptr());
+        let e = if failed == 0 { sys::errno() } else { failed };
+        restore_interrupts();
+        lazy_libc::sigprocmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut());
+        sys::set_errno(e);
+        status
+    }
+}
+
+/// `popen`; `None` where libc's own is to do it.
+///
+/// # Safety
+/// Both must be C strings.
+unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mut FILE> {
+    // SAFETY: by the caller's word; descriptors and structures are ours until they are handed out.
+    unsafe {
+        let letters = core::ffi::CStr::from_ptr(mode).to_bytes();
+        let (reads, writes) = (letters.contains(&b'r'), letters.contains(&b'w'));
+        if reads == writes {
+            return None;
+        }
+        let place = take()?;
+        let give_up = || place.stream.store(ptr::null_mut(), Ordering::Release);
+        let mut ends = [0; 2];
+        if sys::ret(sys::syscall(
+            libc::SYS_pipe2,
+            [ends.as_mut_ptr() as usize, libc::O_CLOEXEC as usize, 0, 0, 0, 0],
+        )) < 0
+        {
+            give_up();
+            return None;
+        }
+        let (ours, theirs, their_fd) =
+            if reads { (ends[0], ends[1], 1) } else { (ends[1], ends[0], 0) };
+        let mut actions = MaybeUninit::uninit();
+        lazy_libc::posix_spawn_file_actions_init(actions.as_mut_ptr());
+        // POSIX: the streams of earlier popen calls are closed in the new child.
+        for slot in slots() {
+            let fd = slot.fd.load(Ordering::Acquire) - 1;
+            if fd >= 0 && fd != their_fd && !slot.stream.load(Ordering::Acquire).is_null() {
+                lazy_libc::posix_spawn_file_actions_addclose(actions.as_mut_ptr(), fd);
+            }
+        }
+        lazy_libc::posix_spawn_file_actions_adddup2(actions.as_mut_ptr(), theirs, their_fd);
+        let mut pid = 0;
+        let failed = shell(&mut pid, command, actions.as_ptr(), ptr::null());
+        lazy_libc::posix_spawn_file_actions_destroy(actions.as_mut_ptr());
+        sys::close(theirs);
+        let file = if failed == 0 {
+            lazy_libc::fdopen(ours, if reads { c"r" } else { c"w" }.as_ptr())
+        } else {
+            ptr::null_mut()
+        };
+        if file.is_null() {
+            sys::close(ours);
+            give_up();
+            if failed != 0 {
+                sys::set_errno(failed);
+            }
+            return Some(file);
+        }
+        if !letters.contains(&b'e') {
+            let _ = sys::fcntl(ours, libc::F_SETFD, 0);
+        }
+        place.pid.store(pid, Ordering::Release);
+        place.fd.store(ours + 1, Ordering::Release);
+        place.stream.store(file, Ordering::Release);
+        Some(file)
+    }
+}
