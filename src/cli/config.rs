@@ -99,7 +99,7 @@ fn print() {
         };
         print_line!("{line:<44}  # {origin}");
     }
-    let bundles = settings::bundles_said();
+    let bundles = settings::bundles_with_origins();
     if bundles.is_empty() {
         print_line!("{:<44}  # default", "bundles = []");
     } else {
@@ -146,7 +146,7 @@ fn all() -> Value {
             "there": named.path.exists(),
         })
     };
-    let bundles: Vec<_> = settings::bundles_said().into_iter().map(bundle).collect();
+    let bundles: Vec<_> = settings::bundles_with_origins().into_iter().map(bundle).collect();
     let options: Map<_, _> = settings::step_options()
         .map(|(launcher, words, origin)| {
             (launcher.to_string(), json!({ "options": words, "from": from(&origin) }))
