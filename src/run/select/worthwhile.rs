@@ -18,7 +18,7 @@ pub fn why_not(unpacked: u64, serial_read: u64, ranks: usize) -> Option<String> 
     (unpacked > limit).then(|| {
         format!(
             "staging {} cannot pay for {ranks} ranks that read about {} each (the limit is {}; set PYSHM_SERIAL_READ, or \
-             name the bundle with -b)",
+             name a bundle with -b)",
             bytes(unpacked),
             bytes(serial_read),
             bytes(limit)
