@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::launchers;
-use crate::launchers::{Family, World};
+use crate::launchers::{Environment, Nodes};
 use crate::program::lookup;
+use crate::{install, launchers};
 
 /// Where a command is to run.
 #[derive(Debug, Args)]
@@ -140,30 +140,30 @@ impl AllNodes {
     /// # Errors
     /// As [`AllNodes::run`], where nothing was started.
     pub(super) fn start(&self, arguments: &[OsString]) -> Result<Done> {
-        let world = World::current();
+        let environment = Environment::current(install::SITE);
         let mut words = self.launcher.clone();
         if words.is_empty() {
-            if world.var("SLURM_JOB_ID").is_none() {
+            if environment.var("SLURM_JOB_ID").is_none() {
                 let text = "--all-nodes needs the job's launcher where there is no allocation of Slurm's: \
                             pyshm status --all-nodes -- mpiexec -f hosts -n 64";
                 return Err(Error::Usage(text.into()));
             }
             words.push("srun".into());
         }
-        let family = Family::of(&lookup::find(&words[0])?)?;
+        let launcher = launchers::identify(&lookup::find(&words[0])?)?;
         // What a launcher takes to be its program; it is never started.
         words.push("true".into());
         let not_understood = || Error::Usage("the launcher's words start no program".into());
-        let plan = launchers::plan(&words, family, &world)?.ok_or_else(not_understood)?;
+        let plan = launchers::plan(&words, launcher, &environment)?.ok_or_else(not_understood)?;
         // On one node alone no launcher is needed.
-        let mut step = if plan.nodes == launchers::Nodes::Here { Vec::new() } else { plan.step };
+        let mut step = if plan.nodes == Nodes::Here { Vec::new() } else { plan.step };
         step.push(std::env::current_exe().map_err(Error::system("find this program"))?.into());
         let mut command = Command::new(&step[0]);
         command.args(&step[1..]);
         command.args(arguments).arg("--name-node").stdin(Stdio::null()).stderr(Stdio::inherit());
         let done = command.output().map_err(Error::system("start the launcher"))?;
         let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        Ok(Done { text, status: done.status, promised: plan.promised })
+        Ok(Done { text, status: done.status, promised: plan.expected_nodes })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::bundle::NamedBundles;
 use crate::cli::print_json;
 use crate::error::{Error, Result};
 use crate::settings;
-use crate::stage::{Place, Stage, StageId};
+use crate::stage::{Stage, StageId, UserDir};
 use crate::verify::{Difference, View, alone, compare, of_bundles, of_source, of_stage};
 
 const AFTER_HELP: &str = "\
@@ -118,7 +118,7 @@ impl Verify {
         if let Some(dir) = named.as_ref().filter(|named| named.is_dir()) {
             return Ok(Some(dir.clone()));
         }
-        let place = Place::open(&self.root)?;
+        let place = UserDir::open(&self.root)?;
         let id = match named {
             None => StageId::of_bundles(&self.bundles.0)?,
             Some(digits) => StageId::parse(&digits.to_string_lossy())?,

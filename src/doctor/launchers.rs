@@ -3,19 +3,18 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, elf};
-use pyshm_format::{launch, layout};
+use pyshm_format::layout;
 
 use crate::doctor::Finding;
 use crate::install;
-use crate::install::Mpi;
-use crate::launchers::Family;
+use crate::launchers;
+use crate::launchers::{Mpi, registry};
 use crate::program::lookup;
 
 /// The broadcast helpers: whether those that are installed can be started here, which takes their MPI's libraries.
@@ -57,8 +56,8 @@ pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
     }
     let mut seen: Vec<PathBuf> = Vec::new();
     let mut findings = Vec::new();
-    for name in launch::launchers() {
-        let Ok(path) = lookup::find(OsStr::from_bytes(name)) else { continue };
+    for name in registry::file_names() {
+        let Ok(path) = lookup::find(OsStr::new(name)) else { continue };
         let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
         if !seen.contains(&real) {
             findings.extend(launcher(&path));
@@ -78,21 +77,19 @@ pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
 
 fn launcher(path: &Path) -> Vec<Finding> {
     let what = path.display().to_string();
-    let family = match Family::of(path) {
-        Ok(family) => family,
+    let launcher = match launchers::identify(path) {
+        Ok(launcher) => launcher,
         Err(error) => {
             let advice = "put pyshm-run behind it: each node stages by itself then";
             return vec![Finding::warning(&what, &error.to_string(), advice)];
         }
     };
-    let (name, starts): (_, &[Mpi]) = match family {
-        Family::Hydra => ("Hydra, which starts MPICH", &[Mpi::Mpich]),
-        Family::OpenMpi => ("Open MPI's", &[Mpi::OpenMpi]),
-        Family::Slurm => ("Slurm's, which starts either MPI", &[Mpi::Mpich, Mpi::OpenMpi]),
-    };
-    let mut findings = vec![Finding::ok(&what, name)];
-    if starts.iter().all(|mpi| install::broadcaster(*mpi).is_err()) {
-        let wanted: Vec<_> = starts.iter().map(|mpi| mpi.helper()).collect();
+    let mpis = launcher.mpis();
+    let names: Vec<_> = mpis.iter().map(Mpi::to_string).collect();
+    let cause = format!("{}, which starts programs of {}", launcher.name(), names.join(" or "));
+    let mut findings = vec![Finding::ok(&what, &cause)];
+    if !mpis.iter().any(|mpi| install::has_helper(*mpi)) {
+        let wanted: Vec<_> = mpis.iter().map(|mpi| mpi.helper()).collect();
         let cause = format!(
             "{} is not installed: its jobs on several nodes are not broadcast",
             wanted.join(" or ")

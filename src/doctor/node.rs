@@ -7,7 +7,7 @@ use crate::bundle::reader::Size;
 use crate::doctor::Finding;
 use crate::doctor::libc_version::libc_version;
 use crate::error::Error;
-use crate::stage::Place;
+use crate::stage::UserDir;
 use crate::stage::limits::space;
 use crate::text::bytes;
 
@@ -46,7 +46,7 @@ pub(super) fn c_library() -> Finding {
 pub(super) fn root(root: &Path) -> Vec<Finding> {
     let what = "root";
     let shown = root.display();
-    let place = match Place::open(root) {
+    let place = match UserDir::open(root) {
         Ok(place) => place,
         Err(error @ Error::Untrusted { .. }) => {
             let advice = "see to it that it belongs to root, or to you alone, and that it has the sticky bit where others write";

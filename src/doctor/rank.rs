@@ -15,8 +15,7 @@ use crate::error::{Error, Result};
 use crate::manifest::prefix::Mode;
 use crate::process::signals;
 use crate::settings;
-use crate::stage::session::stage_here;
-use crate::stage::{BuildOptions, Place, Stage, StageId, teardown};
+use crate::stage::{BuildOptions, Freshness, Stage, StageId, UserDir, stage_here, teardown};
 
 const WHAT: &str = "test rank";
 /// The file's text when it is bundled, and afterwards.
@@ -66,8 +65,8 @@ fn read_staged(root: &Path) -> Result<(String, String)> {
     pack(&[spec], &bundle, &PackOptions { level: None, quiet: true })?;
     fs::write(&file, SHARED).map_err(Error::write(&file))?;
 
-    let place = Place::open(root)?;
-    teardown::register_place(&place);
+    let place = UserDir::open(root)?;
+    teardown::register_user_dir(&place);
     signals::end_on(&[SIGINT, SIGTERM, SIGHUP])?;
     let said = stage_here_and_read(&place, &bundle, &file);
     place.tidy();
@@ -75,11 +74,15 @@ fn read_staged(root: &Path) -> Result<(String, String)> {
 }
 
 // Whether there is room for real bundles is asked by itself, so nothing is reserved.
-fn stage_here_and_read(place: &Place, bundle: &Path, file: &Path) -> Result<(String, String)> {
+fn stage_here_and_read(place: &UserDir, bundle: &Path, file: &Path) -> Result<(String, String)> {
     let bundles = [Named::file(bundle)];
     let id = StageId::of_bundles(&bundles)?;
-    let options =
-        BuildOptions { threads: 1, fresh: true, reserve: Some(0), ..BuildOptions::default() };
+    let options = BuildOptions {
+        threads: 1,
+        freshness: Freshness::JustCompared,
+        reserve: Some(0),
+        ..BuildOptions::default()
+    };
     let Some(staged) = stage_here(place, &id, &bundles, options)? else {
         return Ok((String::new(), "nothing was staged".into()));
     };

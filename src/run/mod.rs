@@ -22,13 +22,13 @@ use clap::Parser;
 use pyshm_format::launch;
 
 use crate::error::Result;
-use crate::launchers::launch_env;
+use crate::launchers::{Environment, launch_env};
 use crate::run::cli::{Cli, Reroute};
 use crate::run::command::child::{Ended, Watch};
 use crate::run::command::{child, signal_probe};
 use crate::run::modes::{launcher_command, plain_command, preload_entry};
 use crate::run::step::helper;
-use crate::{exit_codes, launchers};
+use crate::{exit_codes, install, launchers};
 
 /// Runs `pyshm-run`, or one of the parts that it is started for by pyshm itself.
 #[must_use]
@@ -54,12 +54,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<Ended> {
-    let overridden = || launcher_command::is_overridden(&launchers::World::current());
+    let is_told = || launchers::is_told_by_user(&Environment::current(install::SITE));
     if cli.reroute == Reroute::Off {
         let mut command = cli.start(&cli.command);
         launch_env::taken_care_of_if_preloaded(&mut command);
         child::run(&mut command, Watch::Exit, &inbox::Inbox::open()?)
-    } else if launchers::is_launcher(&cli.command[0]) || overridden() {
+    } else if launchers::is_launcher(&cli.command[0]) || is_told() {
         launcher_command::run(cli)
     } else {
         plain_command::run(cli)

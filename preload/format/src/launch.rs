@@ -33,7 +33,7 @@ orterun prterun srun";
 /// What launchers start on the nodes on the way to the ranks: some start it as `srun` starts a rank.
 const DAEMONS: &[u8] = b"hydra_pmi_proxy hydra_bstrap_proxy pmi_proxy orted prted";
 
-/// Variables that every rank of a launcher has, and no process outside a step: `src/launchers/rank_env.rs` says whose they are.
+/// Variables that every rank of a launcher has, and no process outside a step: the same as in `src/launchers/registry/`.
 const RANKS: &[u8] = b"SLURM_STEP_ID PMI_RANK PMIX_RANK OMPI_COMM_WORLD_RANK PALS_RANKID FLUX_TASK_RANK JSM_NAMESPACE_RANK";
 
 /// What else makes a context: two ranks, two jobs and two launches in one job have different ones.

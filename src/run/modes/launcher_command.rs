@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use crate::error::{Error, Result};
-use crate::launchers::{Family, Nodes, Plan, World, launch_env};
+use crate::launchers::{Environment, Nodes, StagingPlan, launch_env};
 use crate::program::lookup;
 use crate::protocol::events::{Event, Ready};
 use crate::protocol::request::{AbsentProgram, Selection, Task};
@@ -20,7 +20,7 @@ use crate::run::step::broadcast::Broadcast;
 use crate::run::step::{Step, broadcast, helper, local, unexpected};
 use crate::run::summary;
 use crate::stage::hold::Hold;
-use crate::{launchers, settings};
+use crate::{install, launchers, settings};
 
 /// The stage of the ranks, and what holds it.
 enum Staged {
@@ -44,18 +44,19 @@ impl Staged {
 /// # Errors
 /// The launcher's own, and those of staging with `--no-fallback`.
 pub fn run(cli: &Cli) -> Result<Ended> {
-    let launcher = lookup::find(&cli.command[0])?;
+    let path = lookup::find(&cli.command[0])?;
     let inbox = Inbox::open()?;
-    let world = World::current();
-    let family = if is_overridden(&world) && !launchers::is_launcher(&cli.command[0]) {
-        // Only its MPI is asked for then, and PYSHM_BCAST may say that too.
-        Ok(Family::Slurm)
+    let environment = Environment::current(install::SITE);
+    let is_unknown = !launchers::is_launcher(&cli.command[0]);
+    let launcher = if is_unknown && launchers::is_told_by_user(&environment) {
+        // All that matters then is its MPI, which PYSHM_BCAST may choose too.
+        Ok(launchers::registry::unknown())
     } else {
-        Family::of(&launcher)
+        launchers::identify(&path)
     };
-    let watch = watch_of(family.as_ref().ok().copied());
-    match family.and_then(|family| launchers::plan(&cli.command, family, &world)) {
-        Ok(Some(plan)) => run_planned(cli, &plan, watch, &inbox),
+    let watch = watch(launcher.as_ref().is_ok_and(|launcher| launcher.may_hang()));
+    match launcher.and_then(|launcher| launchers::plan(&cli.command, launcher, &environment)) {
+        Ok(Some(plan)) => run_planned(cli, &plan, &inbox),
         Ok(None) => run_unstaged(cli, watch, &inbox),
         Err(cause) => {
             fallback::warn_or_fail(cli, cause)?;
@@ -68,7 +69,8 @@ pub fn run(cli: &Cli) -> Result<Ended> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_planned(cli: &Cli, plan: &Plan, watch: Watch, inbox: &Inbox) -> Result<Ended> {
+pub fn run_planned(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Ended> {
+    let watch = watch(plan.may_hang);
     let staged = match stage(cli, plan, inbox) {
         Ok(Some(staged)) => staged,
         Ok(None) => return run_unstaged(cli, watch, inbox),
@@ -93,9 +95,9 @@ pub fn run_planned(cli: &Cli, plan: &Plan, watch: Watch, inbox: &Inbox) -> Resul
     ended
 }
 
-/// What to watch a launcher of this family for: Hydra's may hang.
-pub fn watch_of(family: Option<Family>) -> Watch {
-    if family == Some(Family::Hydra) { Watch::HungLauncher } else { Watch::Exit }
+/// What to watch a launcher for.
+fn watch(may_hang: bool) -> Watch {
+    if may_hang { Watch::HungLauncher } else { Watch::Exit }
 }
 
 /// Runs the launcher where there is nothing to stage for it.
@@ -118,17 +120,12 @@ fn without_shim(cli: &Cli, words: &[OsString]) -> Command {
     command
 }
 
-/// Whether the user has said how to start the staging step and which word is the program.
-pub fn is_overridden(world: &World) -> bool {
-    world.var("PYSHM_BCAST_LAUNCH").is_some() && world.var("PYSHM_PROGRAM").is_some()
-}
-
 /// Stages for the ranks of `plan`; `None` when there is nothing to stage.
-fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
+fn stage(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Option<Staged>> {
     settings::check()?;
     let selection = request::selection(cli);
     let is_configured = matches!(selection, Selection::Configured(..));
-    let ranks = plan.ranks.or(plan.promised).unwrap_or(1);
+    let ranks = plan.ranks.or(plan.expected_nodes).unwrap_or(1);
     let task = if plan.nodes == Nodes::Here { Task::Stage } else { Task::Prepare };
     // Before a bundle is made, which would be in vain without the helper. Configured bundles may not concern this command,
     // which then needs none.

@@ -23,8 +23,8 @@ use crate::run::step::local;
 use crate::run::summary;
 use crate::settings;
 use crate::stage::hold::Hold;
-use crate::stage::job_record::{Locked, Record};
-use crate::stage::{Place, Stage, StageId};
+use crate::stage::job_record::{JobRecord, LockedRecord};
+use crate::stage::{AfterUse, Stage, StageId, UserDir};
 
 /// How long the last rank waits for ranks that the launcher announced and that have not come.
 const LATE_RANKS: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 
 /// This process's part in the job on this node.
 struct Participant {
-    place: Place,
+    user_dir: UserDir,
     key: String,
     /// The stage, if there is one.
     hold: Option<Hold>,
@@ -94,11 +94,11 @@ fn unstaged(cli: &Cli) -> Command {
 
 /// Joins the job on this node: finds its stage, or makes it if this process is the first one. Opens `inbox` in that case.
 fn enter(cli: &Cli, inbox: &mut Option<Inbox>) -> Result<Participant> {
-    let place = Place::open(&cli.root)?;
+    let user_dir = UserDir::open(&cli.root)?;
     let key = job_key::compute(cli);
     // The process that leads reports a wrong setting.
     let patience = settings::wait();
-    let locked = Locked::take(&place, &key, patience)?.ok_or_else(|| {
+    let locked = LockedRecord::take(&user_dir, &key, patience)?.ok_or_else(|| {
         let seconds = patience.as_secs();
         Error::TryAgain(format!(
             "failed to find this node's stage: the rank that stages was not ready after {seconds} s; raise PYSHM_WAIT"
@@ -107,9 +107,10 @@ fn enter(cli: &Cli, inbox: &mut Option<Inbox>) -> Result<Participant> {
     let mut record = locked.read();
     let known =
         record.as_ref().and_then(|r| r.stage.clone()).and_then(|id| StageId::parse(&id).ok());
-    let mut hold = known
-        .as_ref()
-        .and_then(|id| Hold::take(&place, &Stage::find(&place, id).ok()??, cli.keeps()).ok());
+    let mut hold = known.as_ref().and_then(|id| {
+        let stage = Stage::find(&user_dir, id).ok()??;
+        Hold::take(&user_dir, &stage, AfterUse::keep_if(cli.keeps())).ok()
+    });
     if known.is_some() && hold.is_none() {
         // The stage that the record names was removed.
         record = None;
@@ -121,25 +122,25 @@ fn enter(cli: &Cli, inbox: &mut Option<Inbox>) -> Result<Participant> {
             Ok(Some((held, staged))) => {
                 let stage = Some(held.stage().id.to_string());
                 (hold, ready) = (Some(held), Some(staged));
-                Record { stage, ..Record::default() }
+                JobRecord { stage, ..JobRecord::default() }
             }
-            Ok(None) => Record::default(),
+            Ok(None) => JobRecord::default(),
             Err(cause) => {
                 if let Err(error) = fallback::warn_or_fail(cli, cause) {
-                    locked.remove(&place);
+                    locked.remove(&user_dir);
                     return Err(error);
                 }
-                Record::default()
+                JobRecord::default()
             }
         },
     };
     record.arrived += 1;
     if let Err(error) = locked.write(&record) {
         hold.map(Hold::release);
-        locked.remove(&place);
+        locked.remove(&user_dir);
         return Err(error);
     }
-    Ok(Participant { place, key, hold, ready })
+    Ok(Participant { user_dir, key, hold, ready })
 }
 
 /// Stages on this node by a helper; `None` when there is nothing to stage.
@@ -156,11 +157,11 @@ impl Participant {
     /// Leaves the job; the last one removes the stage. Returns what this process had staged, with the number of operations
     /// that were answered locally.
     fn leave(self, inbox: &Inbox) -> (Option<Ready>, Option<u64>) {
-        let Self { place, key, hold, ready } = self;
+        let Self { user_dir, key, hold, ready } = self;
         let begun = Instant::now();
         let mut has_left = false;
         loop {
-            let Ok(Some(locked)) = Locked::take(&place, &key, LEAVING) else {
+            let Ok(Some(locked)) = LockedRecord::take(&user_dir, &key, LEAVING) else {
                 let released = hold.map(Hold::release);
                 return (ready, released.map(|r| r.answered));
             };
@@ -181,7 +182,7 @@ impl Participant {
             let released = hold.map(Hold::release);
             // Without a stage the numbers decide who is the last.
             if !others_live || released.is_some_and(|released| released.purged) {
-                locked.remove(&place);
+                locked.remove(&user_dir);
             }
             return (ready, released.map(|r| r.answered));
         }

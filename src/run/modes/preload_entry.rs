@@ -22,10 +22,10 @@ use pyshm_format::launch;
 
 use crate::bundle::{Named, NamedBundles};
 use crate::error::{Error, one_line};
-use crate::launchers::{Family, Nodes, Plan, World, launch_env};
+use crate::launchers::{Environment, Nodes, StagingPlan, launch_env};
 use crate::program::lookup;
 use crate::run::cli::{Cli, Preloaded, Selector};
-use crate::run::command::child::{Watch, exit_like};
+use crate::run::command::child::exit_like;
 use crate::run::fallback;
 use crate::run::inbox::Inbox;
 use crate::run::modes::{launcher_command, plain_command};
@@ -33,7 +33,7 @@ use crate::run::select::configured;
 use crate::run::select::configured::NoneUsed;
 use crate::run::step::broadcast;
 use crate::run::summary;
-use crate::{exit_codes, launchers, settings};
+use crate::{exit_codes, install, launchers, settings};
 
 /// A program as the kernel was asked to start it.
 struct Program {
@@ -92,7 +92,7 @@ enum Decision {
     /// The configuration, or a bundle that is configured, cannot be read.
     Failed(Box<Cli>, Error),
     /// This process stages by this plan.
-    Stage(Box<Cli>, Box<Plan>, Watch),
+    Stage(Box<Cli>, Box<StagingPlan>),
 }
 
 /// Runs a launcher that the shim has replaced.
@@ -111,8 +111,8 @@ pub fn run_launcher(words: impl Iterator<Item = OsString>) -> ExitCode {
             Ok(()) => program.exec(launch_env::taken_care_of),
             Err(error) => exit_like(Err(error)),
         },
-        Decision::Stage(cli, plan, watch) => match Inbox::open() {
-            Ok(inbox) => exit_like(launcher_command::run_planned(&cli, &plan, watch, &inbox)),
+        Decision::Stage(cli, plan) => match Inbox::open() {
+            Ok(inbox) => exit_like(launcher_command::run_planned(&cli, &plan, &inbox)),
             Err(_) => program.exec(launch_env::taken_care_of),
         },
     }
@@ -127,14 +127,14 @@ fn decide(program: &Program) -> Decision {
     let Some(mut cli) = program.cli(Vec::new(), Selector::Launcher) else {
         return Decision::Nothing;
     };
-    let Ok(family) = Family::of(Path::new(&program.file)) else {
+    let Ok(launcher) = launchers::identify(Path::new(&program.file)) else {
         return by_ranks(bundles);
     };
-    let plan = launchers::plan(&cli.command, family, &World::current());
+    let plan = launchers::plan(&cli.command, launcher, &Environment::current(install::SITE));
     let positions = match &plan {
         Ok(None) => return Decision::Nothing,
         Ok(Some(plan)) => Some(plan.programs.clone()),
-        Err(_) => launchers::programs(&cli.command, family),
+        Err(_) => launchers::programs(&cli.command, launcher),
     };
     // Where the programs are not known, they may use any configured bundle.
     let Some(positions) = positions else { return by_ranks(bundles) };
@@ -162,7 +162,7 @@ fn decide(program: &Program) -> Decision {
         {
             summary::warn(&used.unreadable);
             cli.bundles = NamedBundles(used.bundles);
-            Decision::Stage(Box::new(cli), Box::new(plan), launcher_command::watch_of(Some(family)))
+            Decision::Stage(Box::new(cli), Box::new(plan))
         }
         _ => Decision::ByRanks(used.bundles),
     }

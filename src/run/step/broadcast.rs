@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::error::{Error, Reason, Result, one_line};
-use crate::launchers::Plan;
-use crate::launchers::slurm::step_env;
+use crate::launchers::{StagingPlan, launch_env};
 use crate::program::lookup;
 use crate::protocol::events::{Event, Prepared, Ready};
 use crate::run::cli::Cli;
@@ -39,7 +38,7 @@ impl Broadcast {
     /// Those of the step; after one, nothing is left on the nodes.
     pub fn start(
         cli: &Cli,
-        plan: &Plan,
+        plan: &StagingPlan,
         program: &Path,
         prepared: &Prepared,
         inbox: &Inbox,
@@ -104,7 +103,7 @@ impl Broadcast {
 ///
 /// # Errors
 /// [`Error::Unavailable`] where none is installed, [`Error::CannotRun`] where it is not a program.
-pub fn program(plan: &Plan) -> Result<PathBuf> {
+pub fn program(plan: &StagingPlan) -> Result<PathBuf> {
     let program = install::broadcaster(plan.mpi)?;
     lookup::find(program.as_os_str()).map_err(|error| {
         let what = format!("start the broadcast helper {}", program.display());
@@ -117,7 +116,7 @@ pub fn program(plan: &Plan) -> Result<PathBuf> {
 }
 
 /// The command that stages what is `prepared`.
-fn command(cli: &Cli, plan: &Plan, sweeper: &Sweeper, prepared: &Prepared) -> Command {
+fn command(cli: &Cli, plan: &StagingPlan, sweeper: &Sweeper, prepared: &Prepared) -> Command {
     let mut command = sweeper.command();
     command.args(["--id", &prepared.id, "--threads", &cli.threads.to_string()]);
     command.args(["--chunk", &cli.chunk.to_string()]);
@@ -125,7 +124,7 @@ fn command(cli: &Cli, plan: &Plan, sweeper: &Sweeper, prepared: &Prepared) -> Co
     if let Some(reserve) = settings::reserve() {
         command.args(["--reserve", &reserve.to_string()]);
     }
-    if let Some(nodes) = plan.promised {
+    if let Some(nodes) = plan.expected_nodes {
         command.args(["--nodes", &nodes.to_string()]);
     }
     command.args(cli.keeps().then_some("--keep"));
@@ -165,7 +164,7 @@ struct Sweeper {
 }
 
 impl Sweeper {
-    fn new(cli: &Cli, plan: &Plan, program: &Path) -> Self {
+    fn new(cli: &Cli, plan: &StagingPlan, program: &Path) -> Self {
         let mut words = plan.step.clone();
         words.extend([program.into(), "--root".into(), cli.root.clone().into()]);
         Self { words }
@@ -175,7 +174,7 @@ impl Sweeper {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]);
-        step_env::scrub(&mut command);
+        launch_env::for_step(&mut command);
         command
     }
 

@@ -22,8 +22,7 @@ use crate::run::select;
 use crate::run::select::{Bundles, Selected};
 use crate::settings;
 use crate::stage::hold::Hold;
-use crate::stage::session::stage_here;
-use crate::stage::{BuildOptions, Place, job_record, teardown};
+use crate::stage::{AfterUse, BuildOptions, Freshness, UserDir, job_record, stage_here, teardown};
 
 /// The first argument that makes `pyshm-run` a helper.
 pub const ARGUMENT: &str = "__helper";
@@ -106,17 +105,16 @@ fn answer(request: &Request) -> Result<Vec<Use>> {
 
 /// Stages `bundles` on this node and answers when the stage is ready.
 fn stage(request: &Request, bundles: Bundles) -> Result<Vec<Use>> {
-    let place = Place::open(&request.root)?;
-    teardown::register_place(&place);
+    let user_dir = UserDir::open(&request.root)?;
+    teardown::register_user_dir(&user_dir);
     let options = BuildOptions {
         threads: request.threads,
         interests: bundles.interests,
-        keep: request.keep,
-        fresh: bundles.fresh,
+        after_use: AfterUse::keep_if(request.keep),
+        freshness: Freshness::known_if(bundles.fresh),
         reserve: settings::reserve(),
-        ..BuildOptions::default()
     };
-    let Some(staged) = stage_here(&place, &bundles.id, &bundles.named, options)? else {
+    let Some(staged) = stage_here(&user_dir, &bundles.id, &bundles.named, options)? else {
         let error = covers_nothing(&bundles.named);
         if matches!(request.selection, Selection::Configured(..)) {
             Event::Nothing { reason: error.to_string() }.say();
@@ -125,8 +123,8 @@ fn stage(request: &Request, bundles: Bundles) -> Result<Vec<Use>> {
         return Err(error);
     };
     // Records of stages that were removed.
-    job_record::sweep(&place);
-    teardown::keep(Hold::take(&place, &staged.stage, request.keep)?);
+    job_record::sweep(&user_dir);
+    teardown::store(Hold::take(&user_dir, &staged.stage, AfterUse::keep_if(request.keep))?);
     let ready = Ready {
         stage: staged.stage.dir.clone(),
         nodes: 1,

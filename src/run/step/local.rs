@@ -9,7 +9,7 @@ use crate::run::inbox::Inbox;
 use crate::run::step::{Step, helper, unexpected};
 use crate::run::summary;
 use crate::stage::hold::Hold;
-use crate::stage::{Place, Stage, StageId};
+use crate::stage::{AfterUse, Stage, StageId, UserDir};
 
 /// Runs a helper that stages on this node, and takes over the stage from it. `None` when there is nothing to stage.
 ///
@@ -19,14 +19,14 @@ pub fn stage(cli: &Cli, request: &Request, inbox: &Inbox) -> Result<Option<(Hold
     let mut step = Step::help(helper::command(request)?, inbox)?;
     match step.wait(inbox, None)? {
         Event::Ready(ready) => {
-            let place = Place::open(&cli.root)?;
+            let user_dir = UserDir::open(&cli.root)?;
             let stage = ready.stage.display();
             let gone = || {
                 Error::TryAgain(format!("failed to use stage {stage}: it was removed; try again"))
             };
             let id = ready.stage.file_name().and_then(|n| n.to_str()).ok_or_else(gone)?;
-            let found = Stage::find(&place, &StageId::parse(id)?)?.ok_or_else(gone)?;
-            let hold = Hold::take(&place, &found, cli.keeps())?;
+            let found = Stage::find(&user_dir, &StageId::parse(id)?)?.ok_or_else(gone)?;
+            let hold = Hold::take(&user_dir, &found, AfterUse::keep_if(cli.keeps()))?;
             // The helper may release the stage only now that it has another user.
             step.finish(inbox);
             summary::warn(&ready.warnings);

@@ -1,7 +1,7 @@
-//! Unpacks a tar that others made: one thread decompresses, the calling one takes its members and writes them.
+//! Unpacks a foreign tar: one thread decompresses it, and the calling thread writes its members.
 //!
-//! A tar has to be read in its order, so that more threads would only wait. What is not known beforehand is checked
-//! as it comes: each member says how large it is before its first byte is written.
+//! A tar has to be read in order, so that more threads would only wait. Its unpacked size is not known beforehand: each
+//! member is checked for room before its first byte is written.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -21,16 +21,20 @@ use crate::program::run_path;
 use crate::stage::build::stream::Stream;
 use crate::stage::build::tree;
 use crate::stage::limits::space::Room;
-use crate::stage::staged_file::{LastDirectory, Maker, below, file_times};
+use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times};
 
-/// Bytes that go from one thread to the other at once, and how many such blocks may wait.
+/// Bytes of a block that goes from one thread to the other, and the number of blocks that may wait.
 const BLOCK: usize = 1 << 20;
 const WAITING: usize = 3;
-/// Files are written in pieces of this size.
+/// Bytes that are written to a file at once.
 const PIECE: usize = 256 << 10;
 
-/// Unpacks what `stream` brings into `fs`, `<stage>/fs`, as far as there is `room`.
-pub(in crate::stage) fn unpack(
+/// Unpacks the tar that arrives in `stream` into `fs`, `<stage>/fs` or a directory aside, within `room`. Returns a manifest of
+/// what it brought, and a warning for the user.
+///
+/// # Errors
+/// [`Error::BadBundle`], [`Error::TooLarge`] or [`Error::CannotWrite`].
+pub(super) fn unpack(
     bundle: &Path,
     archive: &Archive,
     stream: &mut Stream<'_>,
@@ -39,7 +43,7 @@ pub(in crate::stage) fn unpack(
 ) -> Result<(Manifest, Option<String>)> {
     let mut sink = Writer {
         bundle,
-        maker: Maker::new(fs),
+        maker: FileMaker::new(fs),
         last: LastDirectory::default(),
         piece: vec![0; PIECE],
         room,
@@ -59,7 +63,7 @@ pub(in crate::stage) fn unpack(
 
 type Block = io::Result<Vec<u8>>;
 
-/// The decompressing thread. It ends when the tar does, or nobody wants it any more.
+/// Runs the decompressing thread, up to the end of the tar or until the other thread has ended.
 fn decompress(
     archive: &Archive,
     stream: &mut Stream<'_>,
@@ -78,7 +82,7 @@ fn decompress(
         block.resize(BLOCK, 0);
         let mut filled = 0;
         let mut failed = None;
-        // Waiting for the tar's bytes is in it: only the decoder knows when it needs more.
+        // This includes waiting for the tar's bytes, since only the decoder knows when it needs more.
         let busy = timeline::busy(Phase::Decode);
         while filled < BLOCK {
             match decoder.read(&mut block[filled..]) {
@@ -93,7 +97,7 @@ fn decompress(
         }
         drop(busy);
         block.truncate(filled);
-        // What came before an error may be refused for a better reason.
+        // The other thread may refuse what came before an error for a better reason.
         if filled > 0 && to.send(Ok(block)).is_err() {
             return;
         }
@@ -108,7 +112,7 @@ fn decompress(
     }
 }
 
-/// The tar as it comes from the decompressing thread.
+/// The tar as it arrives from the decompressing thread.
 struct Blocks {
     blocks: Receiver<Block>,
     back: SyncSender<Vec<u8>>,
@@ -131,11 +135,11 @@ impl Read for Blocks {
     }
 }
 
-/// Writes members below `<stage>/fs`. Their paths come from the catalog: directories were made here, and links are
-/// only made when all else is there.
+/// Writes members below `<stage>/fs`. Their paths come from the catalog, whose directories were created here. Links are
+/// created only after everything else.
 struct Writer<'a> {
     bundle: &'a Path,
-    maker: Maker,
+    maker: FileMaker,
     last: LastDirectory,
     piece: Vec<u8>,
     room: Room,
@@ -158,10 +162,8 @@ impl Writer<'_> {
         }
         rustix::fs::futimens(&file, &file_times(entry)).map_err(|e| failed(e.into()))?;
         drop(file);
-        let runpath = match is_elf {
-            true => run_path::absolute(&File::open(&path).map_err(failed)?),
-            false => None,
-        };
+        let runpath =
+            if is_elf { run_path::absolute(&File::open(&path).map_err(failed)?) } else { None };
         Ok(Taken { runpath, ..Taken::default() })
     }
 }
