@@ -4,7 +4,7 @@
 //! That an environment is active does not mean that a command uses it. A command is taken to use one unless all of this
 //! holds:
 //!
-//! - the program lies outside every prefix, by its name and by its real path, and is an ELF file: a script may do anything;
+//! - the program is outside every prefix, by its name and by its real path, and is an ELF file: a script may do anything;
 //! - it is none of those that run commands given as text: shells, interpreters, make ([`COMMAND_RUNNERS`]);
 //! - it loads no library of Python's, and none below a prefix, by its `RPATH` or `LD_LIBRARY_PATH`;
 //! - no word of the command contains a path below a prefix;
@@ -66,7 +66,7 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// What `command` uses whose programs stand at the positions `programs`, each followed by its arguments. `None` where
+    /// What `command` uses whose programs are at the positions `programs`, each followed by its arguments. `None` where
     /// it uses no environment.
     #[must_use]
     pub fn usage(&self, command: &[OsString], programs: &[usize]) -> Option<Usage> {
@@ -119,7 +119,7 @@ impl<'a> Inspector<'a> {
             && !self.libraries.iter().any(|dir| self.covers(dir) && found_in(dir))
     }
 
-    /// Whether a path or its real path lies below a prefix.
+    /// Whether a path or its real path is below a prefix.
     fn covers(&self, path: &Path) -> bool {
         let real = std::fs::canonicalize(path).ok();
         let paths: Vec<PathBuf> = [Some(path.to_path_buf()), real].into_iter().flatten().collect();
@@ -278,12 +278,12 @@ mod tests {
         let mut inspector = site.inspector();
         assert!(inspector.needs_no_environment(Path::new("/bin/true")));
         inspector.libraries = vec![site.top().join("env/lib")];
-        assert!(
-            !inspector.needs_no_environment(Path::new("/bin/true")),
-            "its libc.so.6 lies there"
-        );
+        assert!(!inspector.needs_no_environment(Path::new("/bin/true")), "its libc.so.6 is there");
         inspector.libraries = vec![site.top().join("other/bin")];
-        assert!(inspector.needs_no_environment(Path::new("/bin/true")), "nothing of it lies there");
+        assert!(
+            inspector.needs_no_environment(Path::new("/bin/true")),
+            "none of its libraries is there"
+        );
     }
 
     #[test]

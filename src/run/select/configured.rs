@@ -62,7 +62,7 @@ impl fmt::Display for NoneUsed {
     }
 }
 
-/// Selects those of the bundles in `configured` that `command` uses, whose programs stand at the positions `programs`. A
+/// Selects those of the bundles in `configured` that `command` uses, whose programs are at the positions `programs`. A
 /// bundle that the cache knows is not opened, and nothing is printed.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::cache::prefixes::Stands;
 use crate::manifest::prefix::{PrefixRecord, at_or_below, overlap};
 
-/// Selects the bundles that a command needs that uses `paths`; returns their positions in `bundles`, which are in the order
+/// Selects the bundles that a command with the interests `paths` needs; returns their positions in `bundles`, which are in the order
 /// in which they are laid over each other.
 #[must_use]
 pub fn needed_for(bundles: &[Stands], paths: &[PathBuf]) -> Vec<usize> {

@@ -26,7 +26,7 @@ pub fn of(programs: &[PathBuf]) -> Vec<PathBuf> {
     };
     for program in programs {
         add(program.clone());
-        // A C program may lie in one prefix and load MPI's library from another.
+        // A C program may be in one prefix and load MPI's library from another.
         linked(program).unwrap_or_default().search.into_iter().for_each(&mut add);
         let interpreter = lookup::interpreter(Some(program));
         // The path of a wrapper (pyenv's) says nothing, so the wrapper is asked.
