@@ -11,7 +11,7 @@ use crate::bundle::reader::Reader;
 use crate::cli::print_json;
 use crate::error::{Error, Result};
 use crate::settings;
-use crate::settings::table::TABLE;
+use crate::settings::table::{DefaultValue, TABLE};
 use crate::settings::{File, Origin};
 
 const AFTER_HELP: &str = "\
@@ -91,11 +91,13 @@ fn print() {
     let file = file.as_deref().map_or("none".into(), |p| p.display().to_string());
     print_line!("# file: {file}");
     for setting in &TABLE {
-        let (text, origin) = settings::shown(setting);
-        let text = text.to_string_lossy();
-        let line = match text.starts_with('(') {
-            true => format!("# {} = {text}", setting.key),
-            false => format!("{} = {}", setting.key, setting.written(&text)),
+        let (text, origin) = settings::in_force(setting);
+        let line = match (text, setting.default) {
+            (None, DefaultValue::Varies { how, .. }) => format!("# {} = ({how})", setting.key),
+            (text, _) => {
+                let text = text.unwrap_or_default();
+                format!("{} = {}", setting.key, setting.written(&text.to_string_lossy()))
+            }
         };
         print_line!("{line:<44}  # {origin}");
     }
@@ -135,9 +137,8 @@ fn all() -> Value {
     };
     let mut values = Map::new();
     for setting in &TABLE {
-        let (text, origin) = settings::shown(setting);
-        let text = text.to_string_lossy();
-        let value = if text.starts_with('(') { Value::Null } else { json!(text) };
+        let (text, origin) = settings::in_force(setting);
+        let value = text.map_or(Value::Null, |text| json!(text.to_string_lossy()));
         values.insert(setting.key.into(), json!({ "value": value, "from": from(&origin) }));
     }
     let bundle = |(named, origin): (Named, Origin)| {

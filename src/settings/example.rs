@@ -1,8 +1,7 @@
 //! Makes an example of a file of settings, with every key commented out.
 #![forbid(unsafe_code)]
 
-use crate::settings::table::{Setting, TABLE};
-use crate::settings::value::Form;
+use crate::settings::table::{DefaultValue, Setting, TABLE};
 
 const HEAD: &str = "\
 # Settings of pyshm for all users of this installation. Its place is etc/pyshm.toml below the installation's prefix,
@@ -26,26 +25,15 @@ const LISTS: &str = "\
 pub fn text() -> String {
     let shown = |setting: &Setting| {
         let variable = setting.variable.map(|name| format!(" Variable: {name}."));
-        let default = if setting.default.starts_with('(') {
-            format!(" Default: {}.", setting.default.trim_matches(['(', ')']))
-        } else {
-            String::new()
+        let (default, value) = match setting.default {
+            DefaultValue::Text(value) => (String::new(), value),
+            DefaultValue::Varies { how, example } => (format!(" Default: {how}."), example),
         };
         let meaning = format!("{}{default}{}", setting.meaning, variable.unwrap_or_default());
-        format!("# {meaning}\n# {} = {}\n\n", setting.key, setting.written(value(setting)))
+        format!("# {meaning}\n# {} = {}\n\n", setting.key, setting.written(value))
     };
     let settings: String = TABLE.iter().map(shown).collect();
     format!("{HEAD}\n{settings}{LISTS}")
-}
-
-/// The value that the example shows for a setting.
-fn value(setting: &Setting) -> &'static str {
-    match (setting.default.starts_with('('), setting.form) {
-        (false, _) => setting.default,
-        (true, Form::Flag) => "true",
-        (true, Form::Directory) => "/scratch/me/pyshm",
-        (true, _) => "1GB",
-    }
 }
 
 #[cfg(test)]

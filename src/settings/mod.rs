@@ -14,6 +14,7 @@ pub mod value;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 use std::{fmt, io};
@@ -21,7 +22,7 @@ use std::{fmt, io};
 use crate::bundle::Named;
 use crate::error::{Error, Result};
 pub use crate::settings::file::File;
-use crate::settings::table::{Setting, TABLE};
+use crate::settings::table::{DefaultValue, Setting, TABLE};
 pub use crate::settings::value::variable;
 
 /// The variable that names bundles, with colons between them.
@@ -72,11 +73,20 @@ fn set_text(setting: &Setting) -> Option<(OsString, Origin)> {
     by_variable().or_else(by_file)
 }
 
-/// A setting's value as text, and where it comes from. A default that depends on the system is a description in
-/// parentheses.
+/// The text of a setting's value, and where it comes from; `None` for a [default that varies](DefaultValue::Varies).
 #[must_use]
-pub fn shown(setting: &Setting) -> (OsString, Origin) {
-    set_text(setting).unwrap_or_else(|| (setting.default.into(), Origin::Default))
+pub fn in_force(setting: &Setting) -> (Option<OsString>, Origin) {
+    match set_text(setting) {
+        Some((text, origin)) => (Some(text), origin),
+        None => (default_text(setting).map(OsString::from), Origin::Default),
+    }
+}
+
+fn default_text(setting: &Setting) -> Option<&'static str> {
+    match setting.default {
+        DefaultValue::Text(text) => Some(text),
+        DefaultValue::Varies { .. } => None,
+    }
 }
 
 /// The text of a setting that is set and has its form.
@@ -85,46 +95,51 @@ fn valid_text(setting: &Setting) -> Option<OsString> {
     text.filter(|text| setting.form.check(text).is_ok())
 }
 
-/// The text of a setting that is set and has its form, else of the default.
-fn text(setting: &Setting) -> String {
-    let text = valid_text(setting).unwrap_or_else(|| setting.default.into());
-    text.to_string_lossy().trim().to_string()
+/// The text of a setting that is set and has its form, else of the default; `None` where that varies.
+fn text(setting: &Setting) -> Option<String> {
+    let text = valid_text(setting).or_else(|| default_text(setting).map(OsString::from));
+    text.map(|text| text.to_string_lossy().trim().to_string())
+}
+
+fn parsed<T: FromStr>(setting: &Setting) -> Option<T> {
+    text(setting)?.parse().ok()
 }
 
 /// The default of `--root`.
 #[must_use]
 pub fn root() -> PathBuf {
-    valid_text(&table::ROOT).unwrap_or_else(|| table::ROOT.default.into()).into()
+    let text = valid_text(&table::ROOT).or_else(|| default_text(&table::ROOT).map(OsString::from));
+    text.unwrap_or_default().into()
 }
 
 /// The default of `--reroute`.
 #[must_use]
 pub fn reroute() -> String {
-    text(&table::REROUTE)
+    text(&table::REROUTE).unwrap_or_default()
 }
 
 /// The default of `--threads`.
 #[must_use]
 pub fn threads() -> usize {
-    text(&table::THREADS).parse().unwrap_or_default()
+    parsed(&table::THREADS).unwrap_or_default()
 }
 
 /// The default of `--chunk`.
 #[must_use]
 pub fn chunk() -> String {
-    text(&table::CHUNK)
+    text(&table::CHUNK).unwrap_or_default()
 }
 
-/// The value of a flag; `None` where the default counts and depends on the system.
+/// The value of a flag; `None` where the default varies.
 #[must_use]
 pub fn flag(setting: &Setting) -> Option<bool> {
-    text(setting).parse().ok()
+    parsed(setting)
 }
 
 /// How long to wait for MPI, or for the rank that stages for its node.
 #[must_use]
 pub fn wait() -> Duration {
-    Duration::from_secs(text(&table::WAIT).parse().unwrap_or_default())
+    Duration::from_secs(parsed(&table::WAIT).unwrap_or_default())
 }
 
 /// Bytes that stay free for MPI and the application; `None` where the default counts.
@@ -133,10 +148,10 @@ pub fn reserve() -> Option<u64> {
     size(&table::RESERVE)
 }
 
-/// The value of a size in bytes; `None` where the default counts and depends on the system.
+/// The value of a size in bytes; `None` where the default varies.
 #[must_use]
 pub fn size(setting: &Setting) -> Option<u64> {
-    value::size(&text(setting)).ok()
+    value::size(&text(setting)?).ok()
 }
 
 /// The directory of the cache, if one is set.

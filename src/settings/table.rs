@@ -1,6 +1,7 @@
 //! Lists all settings in one table, from which `pyshm config` shows them and the rest of pyshm reads them.
 #![forbid(unsafe_code)]
 
+use crate::settings::table::DefaultValue::{Text, Varies};
 use crate::settings::value::Form;
 
 /// A setting with one value; the lists, `bundles` and the options of launchers, are not among these.
@@ -12,10 +13,24 @@ pub struct Setting {
     pub variable: Option<&'static str>,
     /// The form of its value.
     pub form: Form,
-    /// The value where nothing sets it; a description in parentheses where that depends on the system.
-    pub default: &'static str,
+    /// The value where nothing sets it.
+    pub default: DefaultValue,
     /// What it means, for the authors of a file of settings.
     pub meaning: &'static str,
+}
+
+/// The value of a setting that nothing sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// This text.
+    Text(&'static str),
+    /// A value that depends on the system.
+    Varies {
+        /// What it depends on.
+        how: &'static str,
+        /// A value that could be set instead.
+        example: &'static str,
+    },
 }
 
 impl Setting {
@@ -29,11 +44,14 @@ impl Setting {
     }
 }
 
+/// The default of `chunk`.
+pub const DEFAULT_CHUNK: &str = "4MiB";
+
 const fn setting(
     key: &'static str,
     variable: Option<&'static str>,
     form: Form,
-    default: &'static str,
+    default: DefaultValue,
     meaning: &'static str,
 ) -> Setting {
     Setting { key, variable, form, default, meaning }
@@ -44,7 +62,7 @@ pub const ROOT: Setting = setting(
     "root",
     Some("PYSHM_ROOT"),
     Form::Directory,
-    "/dev/shm",
+    Text("/dev/shm"),
     "Where stages are: a directory on each node, in its memory or on its own disk.",
 );
 /// Memory that stays free for MPI and the application.
@@ -52,7 +70,7 @@ pub const RESERVE: Setting = setting(
     "reserve",
     Some("PYSHM_RESERVE"),
     Form::Size,
-    "(a 16th of the root, 64 MB to 4 GB)",
+    Varies { how: "a 16th of the root, 64 MB to 4 GB", example: "1GB" },
     "Bytes that stay free there for MPI and the application.",
 );
 /// How long to wait for MPI, or for the rank that stages for its node.
@@ -60,7 +78,7 @@ pub const WAIT: Setting = setting(
     "wait",
     Some("PYSHM_WAIT"),
     Form::Seconds,
-    "300",
+    Text("300"),
     "Seconds to wait for MPI, or for the rank that stages for its node.",
 );
 /// Whether stages stay for later jobs.
@@ -68,7 +86,7 @@ pub const KEEP: Setting = setting(
     "keep",
     None,
     Form::Flag,
-    "false",
+    Text("false"),
     "Whether stages stay for later steps and jobs, until an epilog or 'pyshm unstage' removes them.",
 );
 /// Whether the command runs from the shared file system when staging fails.
@@ -76,7 +94,7 @@ pub const FALLBACK: Setting = setting(
     "fallback",
     None,
     Form::Flag,
-    "true",
+    Text("true"),
     "Whether a job runs from the shared file system when staging fails; otherwise it ends with an error.",
 );
 /// How ranks use the stage.
@@ -84,7 +102,7 @@ pub const REROUTE: Setting = setting(
     "reroute",
     None,
     Form::Word(&["shim", "env", "off"]),
-    "shim",
+    Text("shim"),
     "How ranks use the stage: shim, env or off (see pyshm-run --help).",
 );
 /// Whether to print a line at the end about what was staged.
@@ -92,7 +110,7 @@ pub const SUMMARY: Setting = setting(
     "summary",
     None,
     Form::Flag,
-    "(on a terminal)",
+    Varies { how: "on a terminal", example: "true" },
     "Whether pyshm-run prints a line at the end about what was staged.",
 );
 /// Threads that unpack on each node.
@@ -100,7 +118,7 @@ pub const THREADS: Setting = setting(
     "threads",
     None,
     Form::Number,
-    "0",
+    Text("0"),
     "Threads that unpack on each node; 0 means as many as the step has processors there.",
 );
 /// Bytes that are broadcast at once. Smaller chunks cost bandwidth, larger ones memory: each node keeps eight.
@@ -108,7 +126,7 @@ pub const CHUNK: Setting = setting(
     "chunk",
     None,
     Form::Chunk,
-    "4MiB",
+    Text(DEFAULT_CHUNK),
     "Bytes that are broadcast at once; each node keeps eight times as many in memory.",
 );
 /// The directory of the cache of bundles.
@@ -116,7 +134,7 @@ pub const CACHE: Setting = setting(
     "cache",
     Some("PYSHM_CACHE"),
     Form::Directory,
-    "(~/.cache/pyshm)",
+    Varies { how: "~/.cache/pyshm", example: "/scratch/me/pyshm" },
     "Where the bundles are that pyshm makes automatically for one user; for that user's own file of settings.",
 );
 /// How large the cache may become.
@@ -124,7 +142,7 @@ pub const CACHE_MAX: Setting = setting(
     "cache_max",
     Some("PYSHM_CACHE_MAX"),
     Form::Size,
-    "20GB",
+    Text("20GB"),
     "How large the cache may grow before its least recently used bundles are removed.",
 );
 /// Bytes that one rank reads at its start, for the rule whether staging is worthwhile.
@@ -132,7 +150,7 @@ pub const SERIAL_READ: Setting = setting(
     "serial_read",
     Some("PYSHM_SERIAL_READ"),
     Form::Size,
-    "64MiB",
+    Text("64MiB"),
     "Bytes that a rank reads at its start; an environment more than 64 times larger than what all ranks read is not staged automatically.",
 );
 
@@ -160,8 +178,9 @@ mod tests {
 
     #[test]
     fn every_default_has_the_form_that_is_asked_for() {
-        for setting in TABLE.iter().filter(|s| !s.default.starts_with('(')) {
-            assert_eq!(setting.form.check(OsStr::new(setting.default)), Ok(()), "{}", setting.key);
+        for setting in &TABLE {
+            let (Text(value) | Varies { example: value, .. }) = setting.default;
+            assert_eq!(setting.form.check(OsStr::new(value)), Ok(()), "{}", setting.key);
         }
     }
 }
