@@ -125,7 +125,12 @@ mod tests {
         std::fs::write(path.join("file"), name).unwrap();
         let file = root.join(format!("{name}.tar.zst"));
         let spec = PrefixSpec { path: path.clone(), mode: Mode::Snapshot };
-        pack(&[spec], &file, &PackOptions { level: None, quiet: true }).unwrap();
+        pack(
+            &[spec],
+            &file,
+            &PackOptions { level: None, progress: crate::progress::Progress::Hidden },
+        )
+        .unwrap();
         (Named::file(&file), path)
     }
 
