@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::kinds::Kinds;
+use crate::kinds::{Kind, Kinds, Now};
 use crate::program::{Mode, Program, User};
 use crate::random::Random;
 use crate::state::{Slot, State};
@@ -179,7 +179,7 @@ impl Generator {
         let mut random = Random::new(seed.wrapping_mul(2) + u64::from(user == User::Root));
         let mode = if random.percent(70) { Mode::Snapshot } else { Mode::Overlay };
         let packer =
-            if is_root() && random.percent(30) { User::Root } else { user };
+            if is_root() && !kinds.is_off(Kind::Permission) && random.percent(30) { User::Root } else { user };
         let mut tree: Vec<String> = TREE.lines().map(String::from).collect();
         if is_root() {
             tree.extend(TREE_OF_ROOT.lines().map(String::from));
@@ -187,12 +187,12 @@ impl Generator {
         let few = random.percent(30);
         tree.retain(|line| {
             let keep = if few { 50 } else { 92 };
-            (line.starts_with("dir {M}") || random.percent(keep)) && kinds.allow_line(line, user, packer)
+            (line.starts_with("dir {M}") || random.percent(keep)) && kinds.allow_line(line, user)
         });
         if random.percent(30) {
             tree.push("copy {E}/bin/steps 755 user".into());
         }
-        if is_root() && random.percent(20) {
+        if is_root() && !kinds.is_off(Kind::Permission) && random.percent(20) {
             // A facility's environment.
             for line in tree.iter_mut().filter(|line| line.contains("{E}")) {
                 *line = line.replace(" user", " root");
@@ -232,6 +232,14 @@ impl Generator {
         Some("end".into())
     }
 
+    /// Takes a block back that does not begin after all.
+    pub fn forget_block(&mut self, step: &str) {
+        if matches!(step, "fork" | "thread") {
+            self.open.pop();
+        }
+    }
+
+    /// Whether a block is open: until its end, one process is spoken to.
     pub fn in_block(&self) -> bool {
         !self.open.is_empty()
     }
@@ -445,7 +453,12 @@ impl Generator {
     pub fn step(&mut self, world: &World, state: &State) -> String {
         use Want::{Any, Dir, File, Link, New};
         let depth = self.open.len();
-        match self.random.below(1000) {
+        let mut choice = self.random.below(1000);
+        let needs_descriptor = (155..451).contains(&choice);
+        if needs_descriptor && state.slots.len() < 2 && self.random.percent(80) {
+            choice = self.random.below(145);
+        }
+        match choice {
             // Open and close.
             0..90 => {
                 let slot = self.free_slot(state);
@@ -592,7 +605,7 @@ impl Generator {
             847..855 => format!("truncate {} {}", self.path_or_fd(world, state, File), self.random.word("0 5 50 5000")),
             855..863 => format!("{} {} user.{} v{} {}", self.random.word("setxattr lsetxattr"), self.path(world, state, Any), self.random.word("note k new"), self.random.below(100), self.random.word("- - CREATE REPLACE")),
             863..866 => format!("{} {} user.{}", self.random.word("removexattr lremovexattr"), self.path(world, state, Any), self.random.word("note k new dir")),
-            866..869 => format!("mkstemp {} {}XXXXXX", self.free_slot(state), self.path(world, state, New)),
+            866..869 => format!("mkstemp {}XXXXXX", self.path(world, state, New)),
             // Mappings.
             869..879 => format!("map m{} {} {} {}", self.random.below(3), self.slot_of(state, Slot::is_file), self.random.word("50 4096 9000"), self.random.word("READ READ WRITE PRIVATE PRIVATE|WRITE")),
             879..889 => {
@@ -666,8 +679,8 @@ impl Generator {
     }
 
     /// Whether a step may be performed, or meets a kind that is known to differ.
-    pub fn allows(&self, world: &World, state: &State, step: &str) -> bool {
-        self.kinds.allow_step(&world.root, state, step)
+    pub fn allows(&self, now: &Now<'_>, step: &str) -> bool {
+        self.kinds.allow_step(now, step)
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use generate::{Generator, World};
-use kinds::Kinds;
+use kinds::{Kinds, Now};
 use program::{Program, User};
 use state::State;
 use twins::{Difference, Ground, Twins};
@@ -45,7 +45,7 @@ fn random_program(
     user: User,
     totals: &Totals,
 ) -> Option<(Program, Difference)> {
-    let (mut generator, mut program) = Generator::new(seed, user, Kinds { all: true });
+    let (mut generator, mut program) = Generator::new(seed, user, Kinds::chosen());
     program.notes.push(format!("seed {seed}"));
     let mut twins = match Twins::begin(ground, &program) {
         Ok(twins) => twins,
@@ -63,28 +63,53 @@ fn random_program(
     let length = 20 + generator.random.below(130);
     let mut opening: Vec<String> = (1..=generator.peers()).map(|n| format!("peer {n}")).collect();
     opening.reverse();
-    let mut speaker = String::new();
+    let mut speaker = 0;
+    // What processes hold that are not spoken to now, and what is mapped.
+    let (mut parents, mut mapped) = (Vec::new(), Vec::new());
+    let said_to = |n: usize| if n == 0 { String::new() } else { format!("{n} ") };
+    let (mut world, mut seen) = (world, twins.remains.clone());
     while program.steps.len() < length {
-        let world = World::see(twins.root());
+        if twins.remains != seen {
+            generator.remember(&world);
+            world = World::see(twins.root());
+            seen.clone_from(&twins.remains);
+        }
         let step = if let Some(step) = opening.pop() {
             step
         } else {
             if !generator.in_block() && generator.peers() > 0 && generator.random.percent(40) {
-                let n = generator.random.below(generator.peers() + 1);
-                speaker = if n == 0 { String::new() } else { format!("{n} ") };
+                speaker = generator.random.below(generator.peers() + 1);
             }
             let step = match generator.end_of_block() {
-                Some(end) => end,
+                Some(end) => {
+                    parents.pop();
+                    end
+                }
                 None => {
-                    let state = State::parse(&twins.ask_bare(&format!("{speaker}?")));
+                    let mut states: Vec<_> = (0..=generator.peers())
+                        .map(|n| State::parse(&twins.ask_bare(&format!("{}?", said_to(n)))))
+                        .collect();
+                    let state = states.remove(speaker);
+                    states.extend(parents.iter().cloned());
                     let step = generator.step(&world, &state);
-                    if !generator.allows(&world, &state, &step) {
+                    let root = twins.root().to_path_buf();
+                    let now = Now { root: &root, state: &state, others: &states, mapped: &mapped };
+                    if !generator.allows(&now, &step) {
+                        generator.forget_block(&step);
                         continue;
+                    }
+                    let words: Vec<_> = step.split(' ').collect();
+                    if let ["map", _, slot, ..] = words[..] {
+                        let slot = state.slots.iter().find(|s| format!("s{}", s.number) == slot);
+                        mapped.extend(slot.map(|slot| slot.ino));
+                    }
+                    if matches!(step.as_str(), "fork" | "thread") {
+                        parents.push(state);
                     }
                     step
                 }
             };
-            format!("{speaker}{step}")
+            format!("{}{step}", said_to(speaker))
         };
         program.steps.push(step.clone());
         totals.steps.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +118,6 @@ fn random_program(
                 if std::env::var_os("PYSHM_DIFFERENTIAL_SHOW").is_some() {
                     eprintln!("{step}\n    {answer}");
                 }
-                generator.remember(&world);
             }
             Ok(None) => break,
             Err(difference) => return Some((program, *difference)),

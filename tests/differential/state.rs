@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Slot {
     pub number: usize,
+    pub fd: i32,
     pub flags: u32,
     pub dev: u64,
     pub ino: u64,
@@ -36,6 +37,7 @@ impl Slot {
 /// A process: what it holds, where it stands, who it is.
 #[derive(Debug, Clone, Default)]
 pub struct State {
+    pub pid: i32,
     pub slots: Vec<Slot>,
     pub streams: Vec<usize>,
     pub maps: Vec<usize>,
@@ -47,7 +49,8 @@ impl State {
     /// Reads the answer to `?`.
     pub fn parse(answer: &str) -> Self {
         let mut state = Self::default();
-        let mut fields = answer.split('\t').skip(1);
+        let mut fields = answer.split('\t');
+        state.pid = fields.next().and_then(|pid| pid.parse().ok()).unwrap_or(0);
         state.identity = fields.next().unwrap_or("").to_string();
         state.cwd = fields.next().unwrap_or("").into();
         for field in fields {
@@ -55,12 +58,13 @@ impl State {
                 state.streams.extend(n.parse::<usize>());
             } else if let Some(n) = field.strip_prefix('m') {
                 state.maps.extend(n.parse::<usize>());
-            } else if let [number, _, flags, dev, ino, mode, name] =
+            } else if let [number, fd, flags, dev, ino, mode, name] =
                 field.splitn(7, ' ').collect::<Vec<_>>()[..]
             {
                 let hex = |text| u64::from_str_radix(text, 16).unwrap_or(0);
                 state.slots.push(Slot {
                     number: number.parse().unwrap_or(0),
+                    fd: fd.parse().unwrap_or(-1),
                     flags: hex(flags) as u32,
                     dev: hex(dev),
                     ino: hex(ino),
