@@ -49,6 +49,14 @@ pub enum Kind {
     PathDir,
     /// A directory changes between the opening of a stream and its reading.
     Stream,
+    /// A descriptor to read is made through a link outside that leads into the prefix.
+    OutsideName,
+    /// Attributes of a file with several names are changed by a descriptor that reads it.
+    LinkedFd,
+    /// Flags of a directory's descriptor are set.
+    DirFlags,
+    /// A program of the prefix runs while somebody writes to it.
+    TextBusy,
     /// Bytes are copied by the kernel from one file to another.
     CopyRange,
     /// A directory becomes closed to its user, who may hold descriptors of what lies below it.
@@ -74,6 +82,10 @@ pub const KINDS: &[(Kind, &str, bool, &str)] = &[
     (Kind::Unshare, "unshare", false, "not looked at yet"),
     (Kind::PathDir, "path-dir", false, "the descriptor of the staged directory can also be read"),
     (Kind::Stream, "stream", false, "a stream of a staged directory goes on reading it"),
+    (Kind::OutsideName, "outside-name", false, "attributes changed by that descriptor are not marked"),
+    (Kind::LinkedFd, "linked-fd", false, "only the name that was opened is marked"),
+    (Kind::DirFlags, "dir-flags", false, "the flags that say so of a staged directory are lost"),
+    (Kind::TextBusy, "text-busy", false, "the staged copy runs, not the original"),
     (Kind::CopyRange, "copy-range", false, "the stage is another file system: EXDEV"),
     (Kind::Closed, "closed", false, "a descriptor is followed by its name"),
 ];
@@ -245,7 +257,8 @@ impl Now<'_> {
             "run" => {
                 let (deed, n) = match word(1) {
                     "rm" => (Deed::Name, 3),
-                    "touch" | "sh" => (Deed::Write, 2),
+                    "touch" => (Deed::Write, 2),
+                    "sh" => (Deed::Write, 3),
                     _ => (Deed::Look, words.len() - 1),
                 };
                 let name = word(n).rsplit(">>").next().unwrap_or("");
@@ -278,6 +291,10 @@ impl Now<'_> {
             "chroot" => kinds.push(Kind::Chroot),
             "seteuid" | "setegid" | "setfsuid" | "setgroups" => kinds.push(Kind::Identity),
             "unshare" => kinds.push(Kind::Unshare),
+            "exec" if !step.ends_with("self") => kinds.push(Kind::TextBusy),
+            "setfl" if self.slot(step.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().split(' ').nth(1).unwrap_or("")).is_some_and(Slot::is_dir) => {
+                kinds.push(Kind::DirFlags);
+            }
             "copyrange" => kinds.push(Kind::CopyRange),
             _ => {}
         }
@@ -285,6 +302,10 @@ impl Now<'_> {
         for (slot, deed) in slots {
             if deed == Deed::Write && self.is_read(slot.ino) {
                 kinds.push(Kind::Stale);
+            }
+            let path = format!("/proc/{}/fd/{}", self.state.pid, slot.fd);
+            if deed == Deed::Change && slot.is_file() && fs::metadata(path).is_ok_and(|m| m.nlink() > 1) {
+                kinds.push(Kind::LinkedFd);
             }
             if slot.is_dir() && deed == Deed::Change && step_closes(step) && !self.is_privileged() {
                 kinds.push(Kind::Closed);
@@ -317,11 +338,21 @@ impl Now<'_> {
         {
             kinds.push(Kind::Dots);
         }
-        if object.deed == Deed::Name && self.states().any(|state| !state.streams.is_empty()) {
+        let meta = if object.follow { fs::metadata(&object.path) } else { fs::symlink_metadata(&object.path) };
+        let names = object.deed == Deed::Name || (object.deed == Deed::Write && meta.is_err());
+        let held = object.path.parent().and_then(|dir| fs::metadata(dir).ok());
+        let held = held.is_some_and(|dir| self.is_read(dir.ino()));
+        if names && (held || self.states().any(|state| !state.streams.is_empty())) {
             kinds.push(Kind::Stream);
         }
-        let meta = if object.follow { fs::metadata(&object.path) } else { fs::symlink_metadata(&object.path) };
         let Ok(meta) = meta else { return };
+        if object.deed == Deed::Look
+            && verb_of(step).starts_with("open")
+            && self.is_inside(&object.path)
+            && !self.is_spelled_inside(&object.word)
+        {
+            kinds.push(Kind::OutsideName);
+        }
         if meta.is_dir() && object.only_names {
             kinds.push(Kind::PathDir);
         }
@@ -360,6 +391,19 @@ impl Now<'_> {
     fn real(&self, path: &Path) -> Option<PathBuf> {
         let name = path.file_name()?;
         Some(fs::canonicalize(path.parent()?).ok()?.join(name))
+    }
+
+    /// Whether a path lies under the prefix as it is written, or starts from a descriptor.
+    fn is_spelled_inside(&self, word: &str) -> bool {
+        let text = crate::tree::fill(word, self.root);
+        let mut path = PathBuf::new();
+        for part in self.state.cwd.join(text).components() {
+            match part {
+                std::path::Component::ParentDir => drop(path.pop()),
+                part => path.push(part),
+            }
+        }
+        path.starts_with(self.prefix())
     }
 
     fn is_inside(&self, path: &Path) -> bool {
