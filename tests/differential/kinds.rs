@@ -4,7 +4,7 @@
 //! [`KINDS`]. `PYSHM_DIFFERENTIAL_ALL=1` turns all of them on, `PYSHM_DIFFERENTIAL_KINDS=lock,mount` some.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::program::User;
@@ -57,6 +57,8 @@ pub enum Kind {
     DirFlags,
     /// A program of the prefix runs while somebody writes to it.
     TextBusy,
+    /// A stream is opened again with a name that cannot be opened.
+    Freopen,
     /// Bytes are copied by the kernel from one file to another.
     CopyRange,
     /// A directory becomes closed to its user, who may hold descriptors of what lies below it.
@@ -82,10 +84,16 @@ pub const KINDS: &[(Kind, &str, bool, &str)] = &[
     (Kind::Unshare, "unshare", false, "not looked at yet"),
     (Kind::PathDir, "path-dir", false, "the descriptor of the staged directory can also be read"),
     (Kind::Stream, "stream", false, "a stream of a staged directory goes on reading it"),
-    (Kind::OutsideName, "outside-name", false, "attributes changed by that descriptor are not marked"),
+    (
+        Kind::OutsideName,
+        "outside-name",
+        false,
+        "attributes changed by that descriptor are not marked",
+    ),
     (Kind::LinkedFd, "linked-fd", false, "only the name that was opened is marked"),
     (Kind::DirFlags, "dir-flags", false, "the flags that say so of a staged directory are lost"),
     (Kind::TextBusy, "text-busy", false, "the staged copy runs, not the original"),
+    (Kind::Freopen, "freopen", false, "the stream is not closed"),
     (Kind::CopyRange, "copy-range", false, "the stage is another file system: EXDEV"),
     (Kind::Closed, "closed", false, "a descriptor is followed by its name"),
 ];
@@ -109,6 +117,12 @@ impl Kinds {
     /// Whether a kind is known to differ.
     pub fn is_off(&self, kind: Kind) -> bool {
         self.off.contains(&kind)
+    }
+
+    /// Whether the kind of this name is known to differ. Fails where there is none.
+    pub fn is_name_off(&self, name: &str) -> Result<bool, String> {
+        let kind = KINDS.iter().find(|(_, known, ..)| *known == name);
+        kind.map(|(kind, ..)| self.is_off(*kind)).ok_or_else(|| format!("there is no kind {name}"))
     }
 
     /// Whether a tree may have this line.
@@ -177,7 +191,8 @@ struct Object {
 }
 
 impl Now<'_> {
-    fn slot(&self, word: &str) -> Option<&Slot> {
+    /// The descriptor that a word names.
+    pub fn slot(&self, word: &str) -> Option<&Slot> {
         let number: usize = word.strip_prefix('s')?.parse().ok()?;
         self.state.slots.iter().find(|slot| slot.number == number)
     }
@@ -229,11 +244,15 @@ impl Now<'_> {
                 by_slot(word(1), Deed::Change);
             }
             "truncate" => add("cwd", word(1), Deed::Write, true),
-            "chmod" | "chown" | "setxattr" | "removexattr" => add("cwd", word(1), Deed::Change, true),
+            "chmod" | "chown" | "setxattr" | "removexattr" => {
+                add("cwd", word(1), Deed::Change, true)
+            }
             "lchown" | "lsetxattr" | "lremovexattr" => add("cwd", word(1), Deed::Change, false),
             "fchmodat" => add(word(1), word(2), Deed::Change, no_follow(word(4))),
             "fchownat" | "utimensat" => add(word(1), word(2), Deed::Change, no_follow(word(5))),
-            "mkdir" | "rmdir" | "unlink" | "remove" | "mkfifo" => add("cwd", word(1), Deed::Name, false),
+            "mkdir" | "rmdir" | "unlink" | "remove" | "mkfifo" => {
+                add("cwd", word(1), Deed::Name, false)
+            }
             "mkdirat" | "unlinkat" | "mknodat" => add(word(1), word(2), Deed::Name, false),
             "mkstemp" => add("cwd", word(1), Deed::Name, false),
             "symlink" => add("cwd", word(2), Deed::Name, false),
@@ -267,14 +286,13 @@ impl Now<'_> {
             "map" if word(4).contains("WRITE") && !word(4).contains("PRIVATE") => {
                 by_slot(word(2), Deed::Write);
             }
-            "openat2" => {}
             "fstatat" | "statx" | "faccessat" | "readlinkat" | "listat" => {
                 add(word(1), word(2), Deed::Look, true);
             }
             "opendir" | "same" => add("cwd", word(2), Deed::Look, true),
-            "stat" | "lstat" | "access" | "euidaccess" | "readlink" | "realpath" | "list" | "glob"
-            | "nftw" | "fts" | "statvfs" | "pathconf" | "getxattr" | "lgetxattr" | "listxattr"
-            | "llistxattr" | "chdir" => add("cwd", word(1), Deed::Look, true),
+            "stat" | "lstat" | "access" | "euidaccess" | "readlink" | "realpath" | "list"
+            | "glob" | "nftw" | "fts" | "statvfs" | "pathconf" | "getxattr" | "lgetxattr"
+            | "listxattr" | "llistxattr" | "chdir" => add("cwd", word(1), Deed::Look, true),
             _ => {}
         }
         (objects, slots)
@@ -292,7 +310,9 @@ impl Now<'_> {
             "seteuid" | "setegid" | "setfsuid" | "setgroups" => kinds.push(Kind::Identity),
             "unshare" => kinds.push(Kind::Unshare),
             "exec" if !step.ends_with("self") => kinds.push(Kind::TextBusy),
-            "setfl" if self.slot(step.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().split(' ').nth(1).unwrap_or("")).is_some_and(Slot::is_dir) => {
+            "setfl"
+                if self.slot(step.split(' ').nth(1).unwrap_or("")).is_some_and(Slot::is_dir) =>
+            {
                 kinds.push(Kind::DirFlags);
             }
             "copyrange" => kinds.push(Kind::CopyRange),
@@ -304,7 +324,10 @@ impl Now<'_> {
                 kinds.push(Kind::Stale);
             }
             let path = format!("/proc/{}/fd/{}", self.state.pid, slot.fd);
-            if deed == Deed::Change && slot.is_file() && fs::metadata(path).is_ok_and(|m| m.nlink() > 1) {
+            if deed == Deed::Change
+                && slot.is_file()
+                && fs::metadata(path).is_ok_and(|m| m.nlink() > 1)
+            {
                 kinds.push(Kind::LinkedFd);
             }
             if slot.is_dir() && deed == Deed::Change && step_closes(step) && !self.is_privileged() {
@@ -338,12 +361,19 @@ impl Now<'_> {
         {
             kinds.push(Kind::Dots);
         }
-        let meta = if object.follow { fs::metadata(&object.path) } else { fs::symlink_metadata(&object.path) };
+        let meta = if object.follow {
+            fs::metadata(&object.path)
+        } else {
+            fs::symlink_metadata(&object.path)
+        };
         let names = object.deed == Deed::Name || (object.deed == Deed::Write && meta.is_err());
         let held = object.path.parent().and_then(|dir| fs::metadata(dir).ok());
         let held = held.is_some_and(|dir| self.is_read(dir.ino()));
         if names && (held || self.states().any(|state| !state.streams.is_empty())) {
             kinds.push(Kind::Stream);
+        }
+        if verb_of(step) == "freopen" && fs::File::open(&object.path).is_err() {
+            kinds.push(Kind::Freopen);
         }
         let Ok(meta) = meta else { return };
         if object.deed == Deed::Look
@@ -356,7 +386,11 @@ impl Now<'_> {
         if meta.is_dir() && object.only_names {
             kinds.push(Kind::PathDir);
         }
-        if meta.is_dir() && object.deed == Deed::Change && step_closes(step) && !self.is_privileged() {
+        if meta.is_dir()
+            && object.deed == Deed::Change
+            && step_closes(step)
+            && !self.is_privileged()
+        {
             kinds.push(Kind::Closed);
         }
         match object.deed {
@@ -423,7 +457,10 @@ impl Now<'_> {
     /// Whether a descriptor or mapping reads a file.
     fn is_read(&self, ino: u64) -> bool {
         self.mapped.contains(&ino)
-            || self.states().flat_map(|state| &state.slots).any(|slot| slot.ino == ino && !slot.writes())
+            || self
+                .states()
+                .flat_map(|state| &state.slots)
+                .any(|slot| slot.ino == ino && !slot.writes())
     }
 
     /// Whether a descriptor or working directory is of an object or of what lies below it.
@@ -431,15 +468,11 @@ impl Now<'_> {
         let Some(real) = self.real(path) else { return true };
         self.states().any(|state| {
             state.cwd.starts_with(&real)
-                || state.slots.iter().any(|slot| {
-                    slot.ino == meta.ino() || Path::new(&slot.name).starts_with(&real)
-                })
+                || state
+                    .slots
+                    .iter()
+                    .any(|slot| slot.ino == meta.ino() || Path::new(&slot.name).starts_with(&real))
                 || !state.streams.is_empty() && meta.is_dir()
         }) || self.mapped.contains(&meta.ino())
     }
-}
-
-/// Whether opening what the driver finds at a path may wait for somebody.
-pub fn is_fifo(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|m| m.file_type().is_fifo())
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! # what it shows
+//! kind lock                the kind that it shows; it is left out while that is known to differ
 //! user ordinary            who runs the steps: root or ordinary (default: both, one after the other)
 //! packer root              who packs the prefix (default: who runs the steps)
 //! mode overlay             (default: snapshot)
@@ -59,6 +60,7 @@ impl Mode {
 #[derive(Debug, Clone)]
 pub struct Program {
     pub notes: Vec<String>,
+    pub kind: Option<String>,
     pub user: Option<User>,
     pub packer: Option<User>,
     pub mode: Mode,
@@ -70,13 +72,14 @@ impl Program {
     /// A program without steps.
     pub fn new(user: User, packer: User, mode: Mode, tree: Vec<String>) -> Self {
         let (notes, steps) = (Vec::new(), Vec::new());
-        Self { notes, user: Some(user), packer: Some(packer), mode, tree, steps }
+        Self { notes, kind: None, user: Some(user), packer: Some(packer), mode, tree, steps }
     }
 
     /// Reads a program's text; fails with the line that it does not understand.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut program = Self {
             notes: Vec::new(),
+            kind: None,
             user: None,
             packer: None,
             mode: Mode::Snapshot,
@@ -87,6 +90,7 @@ impl Program {
         for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
             match (part, line.split_once(' ').unwrap_or((line, ""))) {
                 (_, ("#", note)) => program.notes.push(note.to_string()),
+                ("head", ("kind", name)) => program.kind = Some(name.to_string()),
                 ("head", ("user", name)) => {
                     program.user = Some(User::named(name).ok_or(line)?);
                 }
@@ -110,6 +114,9 @@ impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for note in &self.notes {
             writeln!(f, "# {note}")?;
+        }
+        if let Some(kind) = &self.kind {
+            writeln!(f, "kind {kind}")?;
         }
         if let Some(user) = self.user {
             writeln!(f, "user {}", user.name())?;

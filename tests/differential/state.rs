@@ -8,7 +8,6 @@ pub struct Slot {
     pub number: usize,
     pub fd: i32,
     pub flags: u32,
-    pub dev: u64,
     pub ino: u64,
     pub mode: u32,
     /// Its name, as `/proc/self/fd` shows it.
@@ -16,19 +15,17 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Whether it is of a directory.
     pub fn is_dir(&self) -> bool {
         self.mode & 0o170_000 == 0o040_000
     }
 
+    /// Whether it is of a regular file.
     pub fn is_file(&self) -> bool {
         self.mode & 0o170_000 == 0o100_000
     }
 
-    /// Opened by `O_PATH`.
-    pub fn only_names(&self) -> bool {
-        self.flags & 0o10_000_000 != 0
-    }
-
+    /// Whether it was opened for writing.
     pub fn writes(&self) -> bool {
         self.flags & 3 != 0
     }
@@ -58,7 +55,7 @@ impl State {
                 state.streams.extend(n.parse::<usize>());
             } else if let Some(n) = field.strip_prefix('m') {
                 state.maps.extend(n.parse::<usize>());
-            } else if let [number, fd, flags, dev, ino, mode, name] =
+            } else if let [number, fd, flags, _, ino, mode, name] =
                 field.splitn(7, ' ').collect::<Vec<_>>()[..]
             {
                 let hex = |text| u64::from_str_radix(text, 16).unwrap_or(0);
@@ -66,7 +63,6 @@ impl State {
                     number: number.parse().unwrap_or(0),
                     fd: fd.parse().unwrap_or(-1),
                     flags: hex(flags) as u32,
-                    dev: hex(dev),
                     ino: hex(ino),
                     mode: u32::from_str_radix(mode, 8).unwrap_or(0),
                     name: name.to_string(),
