@@ -128,6 +128,9 @@ pub struct Generator {
     peers: usize,
     made: usize,
     favourites: Vec<std::ops::Range<usize>>,
+    /// How many of a hundred paths are names of descriptors, and how many are written in another way than plainly.
+    by_descriptor: usize,
+    roundabout: usize,
 }
 
 /// The objects that the bare tree has now.
@@ -231,8 +234,23 @@ impl Generator {
             GROUPS.iter().filter(|(_, kind)| kind.is_none_or(|kind| !kinds.is_off(kind))).collect();
         let favourites =
             (0..3).filter_map(|_| random.pick(&possible).map(|(group, _)| group.clone())).collect();
+        let by_descriptor = [2, 8, 40][random.below(3)];
+        let roundabout = [0, 8, 30][random.below(3)];
         let (focus, gone) = (Vec::new(), BTreeSet::new());
-        (Self { random, focus, gone, open: Vec::new(), peers: 0, made: 0, favourites }, program)
+        (
+            Self {
+                random,
+                focus,
+                gone,
+                open: Vec::new(),
+                peers: 0,
+                made: 0,
+                favourites,
+                by_descriptor,
+                roundabout,
+            },
+            program,
+        )
     }
 
     /// Chooses what most steps concern, and how many processes there are.
@@ -351,7 +369,7 @@ impl Generator {
                 object = way.join(object.strip_prefix(target).unwrap());
             }
         }
-        let mut text = match self.random.below(100) {
+        let mut text = match self.random.below(100 - self.roundabout) {
             0..20 => self.relative(world, state, &object).unwrap_or_else(|| absolute(&object)),
             20..26 => {
                 let above: Vec<_> = state
@@ -373,7 +391,7 @@ impl Generator {
             }
             _ => absolute(&object),
         };
-        if self.random.percent(8) {
+        if self.random.percent(self.roundabout) {
             let slashes: Vec<_> = text.match_indices('/').map(|(n, _)| n).collect();
             if let Some(n) = self.random.pick(&slashes).copied() {
                 let with = self.random.word("// /./ /../p/../p/ /. /d/../ /none/../");
@@ -385,7 +403,7 @@ impl Generator {
                 );
             }
         }
-        if self.random.percent(4) {
+        if self.random.percent(self.roundabout / 2) {
             text += self.random.word("/ /. //");
         }
         if text.is_empty() { "\"\"".into() } else { text.replace(' ', "%20") }
@@ -432,7 +450,7 @@ impl Generator {
 
     /// A path, or now and then a descriptor's name.
     fn path_or_fd(&mut self, world: &World, state: &State, want: Want) -> String {
-        if self.random.percent(8)
+        if self.random.percent(self.by_descriptor)
             && let Some(slot) = self.random.pick(&state.slots)
         {
             let token = self.random.word("fd fd fd dev pid");
