@@ -383,7 +383,7 @@ impl Generator {
                 match self.random.pick(&above) {
                     Some(slot) => {
                         let rest = object.strip_prefix(below(world, slot).unwrap()).unwrap();
-                        let token = self.random.word("fd fd dev pid");
+                        let token = self.random.word("fd fd dev pid up task");
                         format!("{{{token}{}}}/{}", slot.number, rest.display())
                     }
                     None => absolute(&object),
@@ -453,7 +453,7 @@ impl Generator {
         if self.random.percent(self.by_descriptor)
             && let Some(slot) = self.random.pick(&state.slots)
         {
-            let token = self.random.word("fd fd fd dev pid");
+            let token = self.random.word("fd fd fd dev pid up task");
             return format!("{{{token}{}}}", slot.number);
         }
         self.path(world, state, want)

@@ -59,6 +59,8 @@ pub enum Kind {
     TextBusy,
     /// A stream is opened again with a name that cannot be opened.
     Freopen,
+    /// A name is made for a descriptor by itself: `linkat` with `AT_EMPTY_PATH`.
+    LinkEmpty,
     /// Bytes are copied by the kernel from one file to another.
     CopyRange,
     /// A directory becomes closed to its user, who may hold descriptors of what lies below it.
@@ -94,9 +96,13 @@ pub const KINDS: &[(Kind, &str, bool, &str)] = &[
     (Kind::DirFlags, "dir-flags", false, "the flags that say so of a staged directory are lost"),
     (Kind::TextBusy, "text-busy", false, "the staged copy runs, not the original"),
     (Kind::Freopen, "freopen", false, "the stream is not closed"),
+    (Kind::LinkEmpty, "link-empty", false, "the link is made by name, which needs no privilege"),
     (Kind::CopyRange, "copy-range", false, "the stage is another file system: EXDEV"),
     (Kind::Closed, "closed", false, "a descriptor is followed by its name"),
 ];
+
+/// How names of descriptors begin in a step.
+const TOKENS: [&str; 5] = ["{fd", "{dev", "{pid", "{up", "{task"];
 
 /// Which kinds programs may meet.
 #[derive(Debug, Clone)]
@@ -200,7 +206,7 @@ impl Now<'_> {
     /// Where the driver finds what a word means to the process.
     fn reach(&self, dir: &str, word: &str) -> PathBuf {
         let proc = PathBuf::from(format!("/proc/{}", self.state.pid));
-        for token in ["{fd", "{dev", "{pid"] {
+        for token in TOKENS {
             if let Some((number, rest)) = word.strip_prefix(token).and_then(|r| r.split_once('}')) {
                 let fd = self.slot(&format!("s{number}")).map_or(-1, |slot| slot.fd);
                 let path = format!("fd/{fd}{}", rest);
@@ -308,6 +314,7 @@ impl Now<'_> {
             "nofile" | "fsize" => kinds.push(Kind::Limit),
             "chroot" => kinds.push(Kind::Chroot),
             "seteuid" | "setegid" | "setfsuid" | "setgroups" => kinds.push(Kind::Identity),
+            "linkat" if step.contains("EMPTY_PATH") => kinds.push(Kind::LinkEmpty),
             "unshare" => kinds.push(Kind::Unshare),
             "exec" if !step.ends_with("self") => kinds.push(Kind::TextBusy),
             "setfl"
@@ -351,7 +358,7 @@ impl Now<'_> {
 
     fn kinds_of_object(&self, step: &str, object: &Object, kinds: &mut Vec<Kind>) {
         let word = object.word.as_str();
-        if word.contains("{fd") || word.contains("{dev") || word.contains("{pid") {
+        if TOKENS.iter().any(|token| word.contains(token)) {
             kinds.push(Kind::FdName);
         }
         let plain = word.replace("{M}", "").replace("{E}", "");
@@ -424,6 +431,10 @@ impl Now<'_> {
     /// A path without links on its way; its last name as it is.
     fn real(&self, path: &Path) -> Option<PathBuf> {
         let name = path.file_name()?;
+        if path.parent().is_some_and(|dir| dir.starts_with("/proc") && dir.ends_with("fd")) {
+            // A descriptor itself.
+            return fs::read_link(path).ok();
+        }
         Some(fs::canonicalize(path.parent()?).ok()?.join(name))
     }
 

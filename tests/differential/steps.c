@@ -4,7 +4,8 @@
  *   steps ROOT START [FILE]     reads steps from FILE, or from standard input, and answers on standard output
  *
  * A step is a verb and its words; README.md has the list. In a word, {M} is ROOT, {E} is ROOT/p/env, {fdN} is
- * /proc/self/fd/ and the number of the descriptor in slot N, {devN} the same in /dev/fd/, and %XX is a byte; "" is an
+ * /proc/self/fd/ and the number of the descriptor in slot N, {devN} the same in /dev/fd/, {pidN}, {upN}
+ * and {taskN} other ways to write it, and %XX is a byte; "" is an
  * empty word. Slots s0 to s29 hold descriptors, t0 to t9 directory streams, m0 to m9 mappings. START is the time, in seconds
  * and nanoseconds, before which nothing was changed by a step.
  *
@@ -179,6 +180,10 @@ static char *fill(const char *word, char *to) {
             at += sprintf(at, "/proc/self/fd/%d", slots[n]), word += used;
         else if (sscanf(word, "{dev%d}%n", &n, &used) == 1 && used && n >= 0 && n < SLOTS)
             at += sprintf(at, "/dev/fd/%d", slots[n]), word += used;
+        else if (sscanf(word, "{up%d}%n", &n, &used) == 1 && used && n >= 0 && n < SLOTS)
+            at += sprintf(at, "/proc/self/../self/fd/%d", slots[n]), word += used;
+        else if (sscanf(word, "{task%d}%n", &n, &used) == 1 && used && n >= 0 && n < SLOTS)
+            at += sprintf(at, "/proc/thread-self/fd/%d", slots[n]), word += used;
         else if (sscanf(word, "{pid%d}%n", &n, &used) == 1 && used && n >= 0 && n < SLOTS)
             at += sprintf(at, "/proc/%d/fd/%d", (int)getpid(), slots[n]), word += used;
         else if (sscanf(word, "{x%d}%n", &n, &used) == 1 && used && n >= 0 && n < 10000) {

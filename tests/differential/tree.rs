@@ -128,21 +128,28 @@ pub fn remains(root: &Path, names: &mut Names) -> Vec<String> {
         if m.mtime() < 1_600_000_000 {
             line += &format!(" m {}.{:09}", m.mtime(), m.mtime_nsec());
         }
-        if m.is_symlink() {
-            line += &format!(" -> {}", fs::read_link(path).unwrap_or_default().display());
-        } else if m.is_file() {
-            let bytes = fs::read(path).unwrap_or_default();
-            line += &format!(" {} bytes {}", m.size(), &blake3::hash(&bytes).to_hex()[..12]);
-            if bytes.len() < 100 {
-                line += &format!(" {:?}", String::from_utf8_lossy(&bytes));
-            }
-        }
-        if !m.is_symlink() && !m.file_type().is_fifo() {
-            line += &attributes(path);
-        }
+        line += &names.cached(&m, || content_of(path, &m));
         lines.push(line.replace(root.to_str().unwrap(), "{M}"));
     }
     lines
+}
+
+/// What a change of a file's content or attributes changes.
+fn content_of(path: &Path, m: &fs::Metadata) -> String {
+    let mut line = String::new();
+    if m.is_symlink() {
+        line += &format!(" -> {}", fs::read_link(path).unwrap_or_default().display());
+    } else if m.is_file() {
+        let bytes = fs::read(path).unwrap_or_default();
+        line += &format!(" {} bytes {}", m.size(), &blake3::hash(&bytes).to_hex()[..12]);
+        if bytes.len() < 100 {
+            line += &format!(" {:?}", String::from_utf8_lossy(&bytes));
+        }
+    }
+    if !m.is_symlink() && !m.file_type().is_fifo() {
+        line += &attributes(path);
+    }
+    line
 }
 
 fn attributes(path: &Path) -> String {
