@@ -229,7 +229,12 @@ impl Generator {
                 *line = line.replace(" user", " root");
             }
         }
-        let program = Program::new(user, packer, mode, tree);
+        let aliased =
+            tree.iter().any(|line| line.starts_with("link {M}/alias ")) && random.percent(20);
+        let mut program = Program::new(user, packer, mode, tree);
+        if aliased {
+            program.prefix = "{M}/alias".into();
+        }
         let possible: Vec<_> =
             GROUPS.iter().filter(|(_, kind)| kind.is_none_or(|kind| !kinds.is_off(kind))).collect();
         let favourites =
@@ -957,7 +962,9 @@ impl Generator {
                 }
             }
             962..966 => "nofile 20".into(),
-            966..970 => "nofile 1024".into(),
+            966..970 => {
+                self.random.word("nofile|1024 nofile|4 memory|4500 memory|0").replace('|', " ")
+            }
             970..972 => "fsize 3000".into(),
             972..975 => {
                 format!("mount {} {}", self.path(world, state, Dir), self.path(world, state, Dir))

@@ -311,7 +311,7 @@ impl Now<'_> {
             "flock" | "lock" | "getlk" | "ofdlock" | "ofdgetlk" | "lockf" => kinds.push(Kind::Lock),
             "mount" | "tmpfs" | "umount" => kinds.push(Kind::Mount),
             "unstage" | "lose-stage" => kinds.push(Kind::Unstage),
-            "nofile" | "fsize" => kinds.push(Kind::Limit),
+            "nofile" | "fsize" | "memory" => kinds.push(Kind::Limit),
             "chroot" => kinds.push(Kind::Chroot),
             "seteuid" | "setegid" | "setfsuid" | "setgroups" => kinds.push(Kind::Identity),
             "linkat" if step.contains("EMPTY_PATH") => kinds.push(Kind::LinkEmpty),

@@ -6,6 +6,7 @@
 //! user ordinary            who runs the steps: root or ordinary (default: both, one after the other)
 //! packer root              who packs the prefix (default: who runs the steps)
 //! mode overlay             (default: snapshot)
+//! prefix {M}/alias         the name by which the prefix is packed (default: {E})
 //! tree
 //! dir {E}/d 755 user       the tree; see `tree`
 //! steps
@@ -64,6 +65,7 @@ pub struct Program {
     pub user: Option<User>,
     pub packer: Option<User>,
     pub mode: Mode,
+    pub prefix: String,
     pub tree: Vec<String>,
     pub steps: Vec<String>,
 }
@@ -72,7 +74,17 @@ impl Program {
     /// A program without steps.
     pub fn new(user: User, packer: User, mode: Mode, tree: Vec<String>) -> Self {
         let (notes, steps) = (Vec::new(), Vec::new());
-        Self { notes, kind: None, user: Some(user), packer: Some(packer), mode, tree, steps }
+        let prefix = "{E}".to_string();
+        Self {
+            notes,
+            kind: None,
+            user: Some(user),
+            packer: Some(packer),
+            mode,
+            prefix,
+            tree,
+            steps,
+        }
     }
 
     /// Reads a program's text; fails with the line that it does not understand.
@@ -83,6 +95,7 @@ impl Program {
             user: None,
             packer: None,
             mode: Mode::Snapshot,
+            prefix: "{E}".into(),
             tree: Vec::new(),
             steps: Vec::new(),
         };
@@ -97,6 +110,7 @@ impl Program {
                 ("head", ("packer", name)) => {
                     program.packer = Some(User::named(name).ok_or(line)?);
                 }
+                ("head", ("prefix", name)) => program.prefix = name.to_string(),
                 ("head", ("mode", "overlay")) => program.mode = Mode::Overlay,
                 ("head", ("mode", "snapshot")) => program.mode = Mode::Snapshot,
                 ("head", ("tree", "")) => part = "tree",
@@ -126,6 +140,9 @@ impl fmt::Display for Program {
         }
         if self.mode == Mode::Overlay {
             writeln!(f, "mode overlay")?;
+        }
+        if self.prefix != "{E}" {
+            writeln!(f, "prefix {}", self.prefix)?;
         }
         writeln!(f, "tree")?;
         for line in &self.tree {

@@ -910,6 +910,13 @@ static void perform(const char *verb) {
         limit.rlim_cur = number(1);
         worked(setrlimit(RLIMIT_NOFILE, &limit));
     }
+    VERB("memory") {
+        /* Kilobytes of addresses. */
+        struct rlimit limit;
+        getrlimit(RLIMIT_AS, &limit);
+        limit.rlim_cur = number(1) ? (rlim_t)number(1) << 10 : limit.rlim_max;
+        worked(setrlimit(RLIMIT_AS, &limit));
+    }
     VERB("fsize") {
         struct rlimit limit;
         getrlimit(RLIMIT_FSIZE, &limit);
