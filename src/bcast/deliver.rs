@@ -1,8 +1,13 @@
 //! Broadcasts one bundle while it is read and unpacked.
 //!
-//! Chunks travel in pairs: while one pair is on its way, the previous one goes to the unpacking threads and a thread of
-//! rank 0 reads the next ones. At most eight chunks and what the unpacking holds are in memory, whatever the bundle's size.
-//! Behind each chunk's bytes stands one that says whether rank 0 goes on.
+//! ```text
+//! rank 0's reading thread ──▶ main thread ══ broadcast ══▶ main threads of all leaders ──▶ unpacking threads
+//!                      AHEAD              IN_FLIGHT                                 WAITING
+//! ```
+//!
+//! Chunks travel in pairs: while one pair is on its way, the previous pair goes to the unpacking threads and rank 0 reads the
+//! next one. At most eight chunks and the unpacking threads' frames are in memory, whatever the bundle's size. A byte after
+//! each chunk says whether rank 0 goes on.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,49 +19,51 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, Root};
 
 use crate::bcast::node::Node;
-use crate::bcast::source::Coming;
 use crate::bcast::wait_for_end::Ending;
 use crate::bundle::Reader;
 use crate::error::{Error, Result};
+use crate::instrument::test_pause::Moment;
 use crate::instrument::timeline::Phase;
 use crate::instrument::{test_pause, timeline};
+use crate::stage::IncomingBundle;
 
-/// Chunks that are on their way at once.
+/// Chunks that are broadcast at once.
 const IN_FLIGHT: usize = 2;
-/// Chunks that are read and wait for their turn, beside the one that the reading thread holds.
+/// Chunks that are read and wait to be broadcast, beside the one that the reading thread has.
 const AHEAD: usize = 1;
 /// Chunks that wait for the unpacking threads.
 const WAITING: usize = 2;
-/// The byte behind a chunk: it is valid, or rank 0 has stopped.
+/// The byte after a chunk: the chunk is valid, or rank 0 has stopped.
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
 
-/// Delivers the bundle `coming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node unpacks
-/// it as the bundle with the number `wanted`, or only sends it. What goes wrong with the node is the node's; the error is
-/// rank 0's, when all have to stop.
+/// Delivers `incoming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node unpacks it as the
+/// bundle with the number `wanted`, or only sends it. If that goes wrong on this node alone, `node` fails.
+///
+/// # Errors
+/// Only on rank 0, when all nodes have to stop.
 pub(super) fn bundle(
     comm: &SimpleCommunicator,
     ending: &Ending,
     node: &mut Node,
     wanted: Option<usize>,
-    coming: &Coming,
+    incoming: &IncomingBundle,
     chunk: usize,
     reader: Option<&mut Reader>,
 ) -> Result<()> {
     let (to, chunks) = mpsc::sync_channel(WAITING);
     let refused = AtomicBool::new(false);
-    let root = comm.rank() == 0;
+    let is_root = comm.rank() == 0;
     let (delivered, unpacked) = std::thread::scope(|threads| {
         let unpacking = wanted.zip(node.building()).map(|(number, build)| {
             let refused = &refused;
             threads.spawn(move || {
-                let archive = coming.archive.as_ref();
-                let unpacked = build.unpack(number, &coming.name, archive, coming.length, chunks);
+                let unpacked = build.unpack(number, incoming, chunks);
                 refused.store(matches!(unpacked, Err(Error::BadBundle { .. })), Ordering::Relaxed);
                 unpacked
             })
         });
-        let sizes = Sizes { left: coming.length, chunk };
+        let sizes = Sizes { left: incoming.length, chunk };
         let (reading, source) = match reader {
             Some(reader) => {
                 let (to, source) = mpsc::sync_channel(AHEAD);
@@ -71,22 +78,21 @@ pub(super) fn bundle(
         (failed.map_or(Ok(complete), Err), unpacked)
     });
     let mut refusal = None;
-    if let Some(unpacked) = unpacked {
-        match unpacked {
-            // The same on every node: not this node's failure, but the end of it all.
-            Err(error @ Error::BadBundle { .. }) if root => refusal = Some(error),
-            result => node.unpacked(result),
-        }
+    match unpacked {
+        // Wrong on every node: not this node's failure, but a reason for all to stop.
+        Some(Err(error @ Error::BadBundle { .. })) if is_root => refusal = Some(error),
+        Some(Err(error)) => node.fail(error),
+        Some(Ok(())) | None => {}
     }
     match (delivered, refusal) {
-        // Where rank 0 stopped for its own reason, its unpacking only saw the stream end.
+        // If rank 0 stopped for another reason, its unpacking only saw the stream end.
         (Err(error), _) => Err(error),
         (Ok(_), Some(refusal)) => Err(refusal),
         (Ok(_), None) => Ok(()),
     }
 }
 
-/// Bytes of each chunk, of which the last may have fewer.
+/// The number of bytes of each chunk. The last chunk may have fewer than the others.
 #[derive(Clone, Copy)]
 struct Sizes {
     left: u64,
@@ -112,7 +118,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads all chunks, up to the first one that says that it has stopped; returns why.
+    /// Reads all chunks, or up to the first one that tells the others to stop. Returns the error that made it stop.
     fn run(mut self, sizes: Sizes, to: &SyncSender<Vec<u8>>) -> Option<Error> {
         for size in sizes {
             let chunk = self.next(size);
@@ -124,11 +130,11 @@ impl Reading<'_> {
         self.failed
     }
 
-    /// The next chunk of `length` bytes with its last byte.
+    /// Reads the next chunk of `length` bytes, and adds the byte after it.
     fn next(&mut self, length: usize) -> Vec<u8> {
         let mut chunk = Vec::with_capacity(length + 1);
         while chunk.len() < length && self.goes_on() {
-            test_pause::at("read");
+            test_pause::at(Moment::Read);
             match self.reader.read_chunk(length - chunk.len()) {
                 Ok(Some(bytes)) if chunk.is_empty() && bytes.len() == length => chunk = bytes,
                 Ok(Some(bytes)) => chunk.extend_from_slice(&bytes),
@@ -153,7 +159,7 @@ impl Reading<'_> {
     }
 }
 
-/// Broadcasts all chunks, on rank 0 those that `source` gives, and hands them on; `false` when rank 0 has stopped.
+/// Broadcasts all chunks, which rank 0 takes from `source`, and hands them on to `to`. Returns `false` if rank 0 has stopped.
 fn broadcast(
     comm: &SimpleCommunicator,
     mut sizes: Sizes,
@@ -164,16 +170,16 @@ fn broadcast(
     let mut to = Some(to);
     let mut arrived: Vec<Vec<u8>> = Vec::new();
     loop {
-        // Where it was read meanwhile, nothing waits here.
-        let room = |size| match &source {
+        // Rank 0 waits here only if the reading thread is behind.
+        let buffer = |size| match &source {
             Some(source) => source.recv().unwrap_or_else(|_| stopped(size)),
             None => vec![0; size + 1],
         };
-        let mut current: Vec<_> = sizes.by_ref().take(IN_FLIGHT).map(room).collect();
+        let mut current: Vec<_> = sizes.by_ref().take(IN_FLIGHT).map(buffer).collect();
         if current.is_empty() {
             break;
         }
-        test_pause::at("broadcast");
+        test_pause::at(Moment::Broadcast);
         scope(|scope| {
             let start = |chunk| Some(root.immediate_broadcast_into(scope, chunk));
             let mut busy = Some(timeline::busy(Phase::Broadcast));
@@ -204,14 +210,14 @@ fn broadcast(
     true
 }
 
-/// What follows the chunk with which rank 0 has stopped.
+/// A chunk that says that rank 0 has stopped.
 fn stopped(size: usize) -> Vec<u8> {
     let mut chunk = vec![0; size];
     chunk.push(STOPPED);
     chunk
 }
 
-/// Gives a chunk to the unpacking, or drops it where that has ended. MPI makes progress meanwhile.
+/// Hands a chunk on to the unpacking thread, or drops it if that has ended. MPI makes progress meanwhile.
 fn hand_on(
     chunk: Vec<u8>,
     to: &mut Option<SyncSender<Vec<u8>>>,
@@ -233,7 +239,7 @@ fn hand_on(
     }
 }
 
-/// Lets MPI make progress; `true` when everything has arrived.
+/// Lets MPI make progress. Returns whether everything has arrived.
 fn poll<'a, S: Scope<'a>>(requests: &mut [Option<Request<'a, [u8], S>>]) -> bool {
     for slot in requests.iter_mut() {
         *slot = slot.take().and_then(|request| request.test().err());
@@ -241,7 +247,7 @@ fn poll<'a, S: Scope<'a>>(requests: &mut [Option<Request<'a, [u8], S>>]) -> bool
     requests.iter().all(Option::is_none)
 }
 
-/// Leaves the processor to the threads that unpack: at first only a moment, as data usually comes at once.
+/// Yields the processor to the unpacking threads, at first only for a moment, as data usually arrives at once.
 fn rest(idle: &mut u32) {
     *idle += 1;
     if *idle < 200 {

@@ -1,4 +1,4 @@
-//! One process per node, and what they do together.
+//! Finds the leaders, one process on each node, and has their collective operations.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -14,23 +14,23 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::process::shm_segments;
 
-/// Bytes of a node's name and message that are gathered.
+/// Bytes that are gathered from a node: its name and a message.
 const MESSAGE: usize = 512;
-/// Bytes of one broadcast, far below what a count of MPI can say.
+/// Bytes of one broadcast at most, far below the largest count in MPI.
 const PIECE: usize = 64 << 20;
 
-/// The leaders, seen by one of them.
+/// The leaders, as one of them sees them.
 pub(super) struct Leaders {
     pub comm: SimpleCommunicator,
     world: SimpleCommunicator,
-    // Dropped last: it finalizes MPI.
+    // Dropped last, because this finalizes MPI.
     _universe: Universe,
 }
 
-/// Starts MPI and finds the leaders; `None` in a process that is none, after the leaders have left.
+/// Starts MPI and finds the leaders. Returns `None` in a process that is not one, after the leaders have left.
 ///
 /// # Errors
-/// [`Error::Unavailable`] when the world is not the one that was promised, in every process.
+/// [`Error::Unavailable`] in every process, when the world does not have the `promised` number of nodes.
 pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
     let missing = || Error::Unavailable("failed to start MPI: it is running already".into());
     let (universe, _) = mpi::initialize_with_threading(Threading::Funneled).ok_or_else(missing)?;
@@ -63,7 +63,7 @@ pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
     }
 }
 
-/// A process that the launcher says is one of several, but that MPI sees alone, has the wrong MPI.
+/// The error for a process that MPI sees alone, though the launcher started several: it has the wrong MPI.
 fn singleton(size: usize) -> Option<Error> {
     let names = ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"];
     let (name, said) =
@@ -76,7 +76,7 @@ fn singleton(size: usize) -> Option<Error> {
     })
 }
 
-/// Waits for all processes of the world, without keeping a processor busy.
+/// Waits for all processes of the world without keeping a processor busy.
 fn leave(world: &SimpleCommunicator) {
     let mut left = world.immediate_barrier();
     while let Err(request) = left.test() {
@@ -86,7 +86,7 @@ fn leave(world: &SimpleCommunicator) {
 }
 
 impl Leaders {
-    /// Whether this is rank 0, which alone reads and speaks.
+    /// Whether this is rank 0, which alone reads bundles and reports.
     pub fn is_root(&self) -> bool {
         self.comm.rank() == 0
     }
@@ -96,33 +96,38 @@ impl Leaders {
         self.comm.size() as usize
     }
 
-    /// Those that are `in_it`, in the same order, as one of them sees them; `None` for the others.
+    /// A communicator of the leaders that are `in_it`, in the same order; `None` on the others.
     pub fn among(&self, in_it: bool) -> Option<SimpleCommunicator> {
         let color = if in_it { Color::with_value(0) } else { Color::undefined() };
         self.comm.split_by_color_with_key(color, self.comm.rank())
     }
 
-    /// Whether it is true on all nodes.
+    /// Whether `mine` is true on all nodes.
     pub fn all(&self, mine: bool) -> bool {
         self.sum(u64::from(mine)) == self.comm.size() as u64
     }
 
-    /// The sum over all nodes.
+    /// Whether `mine` is true on any node.
+    pub fn any(&self, mine: bool) -> bool {
+        self.most(u64::from(mine)) > 0
+    }
+
+    /// The sum of `mine` over all nodes.
     pub fn sum(&self, mine: u64) -> u64 {
         let mut sum = 0;
         self.comm.all_reduce_into(&mine, &mut sum, SystemOperation::sum());
         sum
     }
 
-    /// The sums over all nodes of several numbers, and the number of nodes where `one` is true.
-    pub fn sums(&self, one: bool, mut mine: Vec<u64>) -> (u64, Vec<u64>) {
-        mine.push(u64::from(one));
+    /// The number of nodes where `flag` is true, and the sums of `mine` over all nodes.
+    pub fn sums(&self, flag: bool, mut mine: Vec<u64>) -> (u64, Vec<u64>) {
+        mine.push(u64::from(flag));
         let mut sums = vec![0; mine.len()];
         self.comm.all_reduce_into(&mine[..], &mut sums[..], SystemOperation::sum());
         (sums.pop().unwrap_or_default(), sums)
     }
 
-    /// The smallest and the largest number of the nodes that have one.
+    /// The smallest and the largest number of nodes that have one; the smallest is `u64::MAX` if none does.
     pub fn range(&self, mine: Option<u64>) -> (u64, u64) {
         let mut smallest = 0;
         let mine_or_more = mine.unwrap_or(u64::MAX);
@@ -130,38 +135,41 @@ impl Leaders {
         (smallest, self.most(mine.unwrap_or(0)))
     }
 
-    /// The largest number of all nodes.
+    /// The maximum of `mine` over all nodes.
     pub fn most(&self, mine: u64) -> u64 {
         let mut most = 0;
         self.comm.all_reduce_into(&mine, &mut most, SystemOperation::max());
         most
     }
 
-    /// Whether this is the first one of those that `may`.
-    pub fn is_first(&self, may: bool) -> bool {
-        let mine = if may { self.comm.rank() } else { i32::MAX };
+    /// Whether this is the first of the leaders that are `eligible`.
+    pub fn is_first(&self, eligible: bool) -> bool {
+        let mine = if eligible { self.comm.rank() } else { i32::MAX };
         let mut first = i32::MAX;
         self.comm.all_reduce_into(&mine, &mut first, SystemOperation::min());
-        may && first == mine
+        eligible && first == mine
     }
 
-    /// The largest number of seconds of all nodes.
+    /// The maximum of `mine`, in seconds, over all nodes.
     pub fn slowest(&self, mine: f64) -> f64 {
         let mut slowest = 0.0;
         self.comm.all_reduce_into(&mine, &mut slowest, SystemOperation::max());
         slowest
     }
 
-    /// Rank 0's value, on all nodes.
+    /// Sends rank 0's value to all nodes, and returns it there. Other ranks pass `None`.
+    ///
+    /// # Errors
+    /// [`Error::System`] on all nodes, when the value cannot be encoded.
     pub fn share<T: Serialize + DeserializeOwned>(&self, mine: Option<T>) -> Result<T> {
         let failed =
             |e: serde_json::Error| Error::system("share a decision among the nodes")(e.into());
-        // An error here is one everywhere: the others read nothing.
+        // If this fails, all nodes fail to read the empty bytes.
         let bytes = mine.map(|value| serde_json::to_vec(&value).unwrap_or_default());
         serde_json::from_slice(&self.share_bytes(bytes)).map_err(failed)
     }
 
-    /// Rank 0's bytes, on all nodes.
+    /// Sends rank 0's bytes to all nodes, and returns them there. Other ranks pass `None`.
     pub fn share_bytes(&self, mine: Option<Vec<u8>>) -> Vec<u8> {
         let root = self.comm.process_at_rank(0);
         let mut bytes = mine.unwrap_or_default();
@@ -174,7 +182,7 @@ impl Leaders {
         bytes
     }
 
-    /// The messages of nodes that have one, with the nodes' names, on rank 0; nothing elsewhere.
+    /// Collects the nodes' messages, each with its node's name, on rank 0. Returns nothing elsewhere.
     pub fn gather(&self, mine: Option<&str>) -> Vec<String> {
         let mut text = [0u8; MESSAGE];
         if let Some(message) = mine {
@@ -195,11 +203,11 @@ impl Leaders {
         all.chunks(MESSAGE).map(message).filter(|m| !m.is_empty()).collect()
     }
 
-    /// What every node says, in the order of the nodes, on rank 0; nothing elsewhere.
+    /// Collects a value from each node, in the order of the nodes, on rank 0. Returns nothing elsewhere.
     pub fn gather_values<T: Serialize + DeserializeOwned>(&self, mine: &T) -> Vec<T> {
         let mut text = serde_json::to_vec(mine).unwrap_or_default();
         let length = self.most(text.len() as u64) as usize;
-        // JSON does not mind blanks behind it.
+        // JSON allows blanks after a value.
         text.resize(length, b' ');
         let root = self.comm.process_at_rank(0);
         if !self.is_root() {

@@ -1,7 +1,7 @@
-//! Stages that an earlier step left: the nodes tell each other what they know to have diverged, and one of them looks
-//! at the prefixes. Then all know the same, also those whose stage is new.
+//! Brings the stages of all nodes to the same divergence marks: the nodes join those that they know, and one node compares
+//! its stage with the prefixes. This includes nodes whose stage is new.
 //!
-//! What must stay true: nothing of this is a broadcast of the bundle; without any mark it is one number a node.
+//! Invariant: no bundle is broadcast for this. Without any mark the nodes exchange one number each.
 #![forbid(unsafe_code)]
 
 use mpi::traits::{Communicator, Destination, Source};
@@ -9,17 +9,18 @@ use mpi::traits::{Communicator, Destination, Source};
 use crate::bcast::leaders::Leaders;
 use crate::bcast::node::Node;
 use crate::error::Result;
+use crate::stage::Freshness;
 use crate::stage::reuse::divergence;
 use crate::stage::reuse::divergence::{Changes, Divergence};
 
-/// Brings all stages to the same marks; with `compare` also those for what has changed below the prefixes. Returns the
-/// number of paths that have. A node where that fails is not staged.
-pub(super) fn agree(leaders: &Leaders, node: &mut Node, compare: bool) -> u64 {
+/// Brings all stages to the same marks. Unless the bundles were compared with their prefixes just now, this includes marks
+/// for changes below the prefixes. Returns the number of paths that have changed. A node on which it fails has no stage.
+pub(super) fn agree(leaders: &Leaders, node: &mut Node, freshness: Freshness) -> u64 {
     let stage = node.stage();
     let mine = stage.as_ref().map(Divergence::of).transpose();
-    let looks = compare && leaders.is_first(stage.is_some());
+    let compares = freshness == Freshness::Unknown && leaders.is_first(stage.is_some());
     let changes = match &stage {
-        Some(stage) if looks => divergence::compare_with_sources(stage),
+        Some(stage) if compares => divergence::find_changes(stage, freshness),
         _ => Ok(Changes::default()),
     };
     let mut known = Divergence::default();
@@ -40,12 +41,12 @@ pub(super) fn agree(leaders: &Leaders, node: &mut Node, compare: bool) -> u64 {
         failed = failed.or(applied.err());
     }
     if let Some(error) = failed {
-        node.distrust(error);
+        node.fail(error);
     }
     paths
 }
 
-/// The union over all nodes: along a tree to rank 0, and back by a broadcast.
+/// Joins the marks of all nodes, along a tree to rank 0 and back by a broadcast.
 fn union(leaders: &Leaders, mut known: Divergence) -> Divergence {
     let comm = &leaders.comm;
     let (rank, size) = (comm.rank(), comm.size());

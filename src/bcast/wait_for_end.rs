@@ -1,4 +1,4 @@
-//! Sleeping while the job runs: a few microseconds of processor time a second, until rank 0 is told to end.
+//! Sleeps while the job runs, until rank 0 is told to end. This takes a few microseconds of processor time a second.
 #![forbid(unsafe_code)]
 
 use std::io::BufRead;
@@ -12,48 +12,48 @@ use mpi::traits::{Communicator, Root};
 use crate::bcast::leaders::Leaders;
 use crate::protocol::events::Event;
 
-/// How often the others look whether rank 0 was told.
-const LOOK: Duration = Duration::from_millis(80);
+/// How often the other ranks check whether rank 0 was told.
+const INTERVAL: Duration = Duration::from_millis(80);
 
-/// Whether rank 0 was told to end: its standard input has ended, or said `purge`.
+/// Whether rank 0 was told to end: its standard input has ended, or had the line `purge`.
 #[derive(Clone, Default)]
 pub(super) struct Ending {
     told: Arc<AtomicBool>,
-    /// By a word, so that whoever said it still listens.
-    by_word: Arc<AtomicBool>,
+    /// Told by the line `purge`, so that `pyshm-run` still listens.
+    by_line: Arc<AtomicBool>,
 }
 
 impl Ending {
-    /// Begins to watch the standard input, on rank 0 only: what launchers give to the others has ended already.
-    pub fn watch(root: bool) -> Self {
+    /// Begins to watch the standard input if this `is_root`: launchers give the other ranks one that has ended already.
+    pub fn watch(is_root: bool) -> Self {
         let ending = Self::default();
-        if root {
+        if is_root {
             let ending = ending.clone();
             std::thread::spawn(move || {
                 let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
-                let word = lines.any(|line| line.trim() == "purge");
-                ending.by_word.store(word, Ordering::Release);
+                let by_line = lines.any(|line| line.trim() == "purge");
+                ending.by_line.store(by_line, Ordering::Release);
                 ending.told.store(true, Ordering::Release);
             });
         }
         ending
     }
 
-    /// Says something to pyshm-run, unless that is gone: then it would end the launcher, which has nowhere to put it,
-    /// and with it the other nodes' processes before they have cleaned up.
+    /// Reports an event to `pyshm-run`, unless that is gone. The launcher could not write the line then and would end, and
+    /// with it the processes on the other nodes before they have cleaned up.
     pub fn say(&self, event: &Event) {
-        if !self.is_told() || self.by_word.load(Ordering::Acquire) {
+        if !self.is_told() || self.by_line.load(Ordering::Acquire) {
             event.say();
         }
     }
 
-    /// Whether it has happened.
+    /// Whether rank 0 was told to end; always `false` on other ranks.
     pub fn is_told(&self) -> bool {
         self.told.load(Ordering::Acquire)
     }
 }
 
-/// Sleeps until rank 0 is told to end.
+/// Sleeps until rank 0 is told to end. All leaders call this together.
 pub(super) fn until_told(leaders: &Leaders, ending: &Ending) {
     let root = leaders.comm.process_at_rank(0);
     if leaders.is_root() {
@@ -61,12 +61,12 @@ pub(super) fn until_told(leaders: &Leaders, ending: &Ending) {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    let mut word = 1u8;
+    let mut told = 1u8;
     scope(|scope| {
-        let mut request = root.immediate_broadcast_into(scope, &mut word);
+        let mut request = root.immediate_broadcast_into(scope, &mut told);
         while let Err(waiting) = request.test() {
             request = waiting;
-            std::thread::sleep(LOOK);
+            std::thread::sleep(INTERVAL);
         }
     });
 }

@@ -9,14 +9,16 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::bundle::NamedBundles;
+use crate::cli::json::print_json;
+use crate::cli::nodes;
 use crate::cli::nodes::AllNodes;
-use crate::cli::{nodes, print_json};
 use crate::error::{Error, Result};
 use crate::instrument::timeline;
 use crate::instrument::timeline::Times;
 use crate::process::{memory_policy, signals};
-use crate::stage::session::stage_here;
-use crate::stage::{BuildOptions, Place, Stage, StageId, job_record, teardown};
+use crate::stage::{
+    AfterUse, BuildOptions, Stage, StageId, UserDir, job_record, stage_here, teardown,
+};
 use crate::{settings, stage};
 
 /// `pyshm stage`
@@ -45,13 +47,13 @@ impl StageCommand {
             return Err(Error::Usage("which bundle? name one with -b FILE".into()));
         }
         let id = StageId::of_bundles(bundles)?;
-        let place = Place::open(&self.root)?;
-        teardown::register_place(&place);
+        let place = UserDir::open(&self.root)?;
+        teardown::register_user_dir(&place);
         signals::end_on(&[SIGINT, SIGTERM, SIGHUP])?;
         memory_policy::prepare();
         let options = BuildOptions {
             threads: self.threads,
-            keep: true,
+            after_use: AfterUse::Keep,
             reserve: settings::reserve(),
             ..BuildOptions::default()
         };
@@ -110,15 +112,15 @@ impl Unstage {
         if self.nodes.run(&words)?.is_some() {
             return Ok(());
         }
-        let place = Place::open(&self.root)?;
+        let place = UserDir::open(&self.root)?;
         let removed = self.remove(&place);
         job_record::sweep(&place);
         place.tidy();
         removed
     }
 
-    fn remove(&self, place: &Place) -> Result<()> {
-        let stages = if self.all || self.unused { place.stages()? } else { self.named(place)? };
+    fn remove(&self, place: &UserDir) -> Result<()> {
+        let stages = if self.all || self.unused { Stage::all(place)? } else { self.named(place)? };
         for stage in stages {
             let name = stage.to_string();
             if self.force {
@@ -135,12 +137,12 @@ impl Unstage {
         Ok(())
     }
 
-    fn named(&self, place: &Place) -> Result<Vec<Stage>> {
+    fn named(&self, place: &UserDir) -> Result<Vec<Stage>> {
         let find = |name: &PathBuf| {
             let digits = name.file_name().unwrap_or_default().to_string_lossy();
             let id = StageId::parse(&digits)?;
             // By its name, whatever stands there: --force removes what is no stage as well.
-            let known = place.stages()?.into_iter().find(|stage| stage.id == id);
+            let known = Stage::all(place)?.into_iter().find(|stage| stage.id == id);
             known.ok_or_else(|| {
                 let cause = "there is none of this name: 'pyshm status' lists those that are there";
                 Error::read("stage", &place.stage_dir(&id))(std::io::Error::other(cause))
@@ -168,7 +170,7 @@ impl Gc {
             print_line!("{}", text.trim_end());
             return Ok(());
         }
-        let place = Place::open(&self.root)?;
+        let place = UserDir::open(&self.root)?;
         let node =
             if self.nodes.name_node { format!("{}: ", nodes::name()) } else { String::new() };
         for removed in stage::collect_garbage(&place, &[])? {

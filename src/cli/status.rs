@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::cli::json::print_json;
+use crate::cli::nodes;
 use crate::cli::nodes::AllNodes;
-use crate::cli::{nodes, print_json};
 use crate::error::{Error, Result};
-use crate::stage::{Place, Stage};
+use crate::stage::{Stage, UserDir};
 use crate::text;
 
 const AFTER_HELP: &str = "\
@@ -45,7 +46,7 @@ impl Status {
             }
             return print_json(&nodes::join(&text));
         }
-        let place = Place::open(&self.root)?;
+        let place = UserDir::open(&self.root)?;
         let shown = self.show(&place);
         place.tidy();
         shown
@@ -65,8 +66,8 @@ impl Status {
         words
     }
 
-    fn show(&self, place: &Place) -> Result<()> {
-        let stages = place.stages()?;
+    fn show(&self, place: &UserDir) -> Result<()> {
+        let stages = Stage::all(place)?;
         if self.json {
             let stages = stages.iter().map(|s| self.to_json(s)).collect::<Result<Vec<_>>>()?;
             if !self.nodes.name_node {

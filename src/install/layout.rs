@@ -21,7 +21,8 @@ use clap_complete::Shell;
 use crate::error::{Error, Result};
 use crate::install::modulefile::{Module, System};
 use crate::install::put::Target;
-use crate::install::{Mpi, man, modulefile, part, preload};
+use crate::install::{man, modulefile, part, preload};
+use crate::launchers::Mpi;
 use crate::settings;
 
 /// Where modulefiles lie below a prefix.

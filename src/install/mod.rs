@@ -13,26 +13,11 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 pub use crate::install::man::completions;
+use crate::launchers::{Mpi, Site};
+use crate::settings;
 
-/// The MPI library that a `pyshm-bcast` was built with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mpi {
-    /// MPICH and what shares its ABI (Intel MPI, Cray MPICH, MVAPICH).
-    Mpich,
-    /// Open MPI.
-    OpenMpi,
-}
-
-impl Mpi {
-    /// The file name of the broadcast helper that was built with it.
-    #[must_use]
-    pub fn helper(self) -> &'static str {
-        match self {
-            Self::Mpich => "pyshm-bcast-mpich",
-            Self::OpenMpi => "pyshm-bcast-openmpi",
-        }
-    }
-}
+/// What launchers ask of this installation and its settings.
+pub const SITE: Site = Site { step_options: settings::step_options_of, has_helper };
 
 /// The library that ranks load.
 ///
@@ -59,6 +44,12 @@ pub fn broadcaster(mpi: Mpi) -> Result<PathBuf> {
         Some(path) if !path.is_empty() => Ok(path.into()),
         _ => part(mpi.helper()),
     }
+}
+
+/// Whether the broadcast helper for `mpi` is installed.
+#[must_use]
+pub fn has_helper(mpi: Mpi) -> bool {
+    broadcaster(mpi).is_ok()
 }
 
 /// A file of this installation, by its name.

@@ -3,12 +3,12 @@
 
 use std::collections::HashSet;
 
-/// A node and how many ranks it takes before the next one gets its first; `None` where the launcher counts cores.
+/// A node, and the number of ranks that it takes before the next node gets its first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// As the user named it.
+    /// The name, as the user wrote it.
     pub name: String,
-    /// Ranks it takes.
+    /// The number of ranks; `None` where the launcher counts the node's cores.
     pub slots: Option<usize>,
 }
 
@@ -17,9 +17,14 @@ impl Host {
     pub fn new(name: impl Into<String>, slots: Option<usize>) -> Self {
         Self { name: name.into(), slots }
     }
+
+    /// Adds `slots`, for a node that is named again.
+    pub fn add_slots(&mut self, slots: Option<usize>) {
+        self.slots = self.slots.zip(slots).map(|(a, b)| a + b);
+    }
 }
 
-/// `a,b:4`: a comma-separated list; a host without a number takes `default` ranks.
+/// Reads a comma-separated list, `a,b:4`. A host without a number has `default` slots.
 pub fn comma_list(text: &str, default: Option<usize>) -> Vec<Host> {
     text.split(',')
         .map(str::trim)
@@ -28,7 +33,7 @@ pub fn comma_list(text: &str, default: Option<usize>) -> Vec<Host> {
         .collect()
 }
 
-/// `name` or `name:4`.
+/// Reads `name` or `name:4`. A host without a number has `default` slots.
 pub fn with_slots(text: &str, default: Option<usize>) -> Host {
     match text.rsplit_once(':').and_then(|(name, n)| Some((name, n.parse().ok()?))) {
         Some((name, slots)) => Host::new(name, Some(slots)),
@@ -36,15 +41,28 @@ pub fn with_slots(text: &str, default: Option<usize>) -> Host {
     }
 }
 
-/// The lines of a host file without comments.
+/// The lines of a host file, without comments and empty lines.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .map(|line| line.split('#').next().unwrap_or("").trim())
         .filter(|line| !line.is_empty())
 }
 
-/// The nodes that get a rank when `ranks` ranks fill `hosts` one after the other: all of them where the number of
-/// ranks or of slots is not known, since a node too many costs little and one too few costs the job.
+/// Makes one host of those with the same name, in the place of the first one, with the sum of their slots.
+pub fn merge_same_names(hosts: impl IntoIterator<Item = Host>) -> Vec<Host> {
+    let mut merged: Vec<Host> = Vec::new();
+    for host in hosts {
+        match merged.iter_mut().find(|known| known.name == host.name) {
+            Some(known) => known.add_slots(host.slots),
+            None => merged.push(host),
+        }
+    }
+    merged
+}
+
+/// The nodes that get a rank when `ranks` ranks fill `hosts` one after the other, `per_node` on each if that is given, else
+/// as many as it has slots. Where the number of ranks or of slots is not known these are all nodes: one too many costs
+/// little, one too few costs the job.
 pub fn filled(hosts: &[Host], ranks: Option<usize>, per_node: Option<usize>) -> Vec<String> {
     let mut left = ranks;
     let mut used = Vec::new();
@@ -64,8 +82,8 @@ pub fn filled(hosts: &[Host], ranks: Option<usize>, per_node: Option<usize>) -> 
     used
 }
 
-/// Expands Slurm's `n[1-3,07],login` into names; `None` when it is not understood.
-pub fn expand(list: &str) -> Option<Vec<String>> {
+/// The names in a list of Slurm's, `n[1-3,07],login`; `None` when it is not understood.
+pub fn expand_slurm_list(list: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for part in outside_brackets(list)? {
         expand_one(part, &mut names)?;
@@ -73,7 +91,7 @@ pub fn expand(list: &str) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Splits at commas that are not in brackets.
+/// Splits a list at the commas that are not in brackets; `None` when a bracket is missing.
 fn outside_brackets(list: &str) -> Option<Vec<&str>> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0usize, 0);
     for (i, c) in list.char_indices() {
@@ -91,6 +109,7 @@ fn outside_brackets(list: &str) -> Option<Vec<&str>> {
     (depth == 0).then(|| parts.into_iter().filter(|p| !p.is_empty()).collect())
 }
 
+/// Adds the names that `part`, with any number of brackets, stands for.
 fn expand_one(part: &str, names: &mut Vec<String>) -> Option<()> {
     let Some(open) = part.find('[') else {
         names.push(part.to_string());
@@ -99,7 +118,7 @@ fn expand_one(part: &str, names: &mut Vec<String>) -> Option<()> {
     let close = open + part[open..].find(']')?;
     for range in part[open + 1..close].split(',') {
         let (low, high) = range.split_once('-').unwrap_or((range, range));
-        // The first number's width counts: n[008-010] has leading zeros.
+        // As wide as the first number: n[008-010] has leading zeros.
         let width = low.len();
         let (low, high): (u64, u64) = (low.parse().ok()?, high.parse().ok()?);
         if high < low || high - low > 1_000_000 {
@@ -113,8 +132,8 @@ fn expand_one(part: &str, names: &mut Vec<String>) -> Option<()> {
     Some(())
 }
 
-/// Slurm's `2(x3),1`: a number for each node.
-pub fn repeated(text: &str) -> Option<Vec<usize>> {
+/// The numbers in a list of Slurm's with one for each node, `2(x3),1`; `None` when it is not understood.
+pub fn expand_slurm_counts(text: &str) -> Option<Vec<usize>> {
     let mut numbers = Vec::new();
     for part in text.split(',') {
         let (number, times) = match part.split_once("(x") {
@@ -127,8 +146,8 @@ pub fn repeated(text: &str) -> Option<Vec<usize>> {
     Some(numbers)
 }
 
-/// Whether `name` is the node called `here`.
-pub fn is_here(name: &str, here: &str) -> bool {
+/// Whether `name` means the node that calls itself `here`.
+pub fn is_same_node(name: &str, here: &str) -> bool {
     if name == "localhost" || name == "::1" || name.starts_with("127.") || name == here {
         return true;
     }
@@ -143,10 +162,13 @@ mod tests {
 
     #[test]
     fn slurm_lists_expand_with_their_zeros() {
-        assert_eq!(expand("n[1-2,07],login").unwrap(), ["n1", "n2", "n07", "login"]);
-        assert_eq!(expand("r[1-2]n[08-09]").unwrap(), ["r1n08", "r1n09", "r2n08", "r2n09"]);
-        assert_eq!(expand("n[1-"), None);
-        assert_eq!(repeated("2(x3),1").unwrap(), [2, 2, 2, 1]);
+        assert_eq!(expand_slurm_list("n[1-2,07],login").unwrap(), ["n1", "n2", "n07", "login"]);
+        assert_eq!(
+            expand_slurm_list("r[1-2]n[08-09]").unwrap(),
+            ["r1n08", "r1n09", "r2n08", "r2n09"]
+        );
+        assert_eq!(expand_slurm_list("n[1-"), None);
+        assert_eq!(expand_slurm_counts("2(x3),1").unwrap(), [2, 2, 2, 1]);
     }
 
     #[test]
@@ -160,10 +182,10 @@ mod tests {
 
     #[test]
     fn this_node_is_known_by_its_short_name_too() {
-        assert!(is_here("localhost", "n1"));
-        assert!(is_here("n1", "n1.site.org"));
-        assert!(is_here("n1.site.org", "n1"));
-        assert!(!is_here("n1.a", "n1.b"));
-        assert!(!is_here("n2", "n1"));
+        assert!(is_same_node("localhost", "n1"));
+        assert!(is_same_node("n1", "n1.site.org"));
+        assert!(is_same_node("n1.site.org", "n1"));
+        assert!(!is_same_node("n1.a", "n1.b"));
+        assert!(!is_same_node("n2", "n1"));
     }
 }

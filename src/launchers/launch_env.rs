@@ -1,5 +1,6 @@
-//! What a command that `pyshm-run` starts is told about pyshm by its environment: that its launch is taken care of, or that
-//! its ranks stage by themselves. The shim reads it where it is preloaded ([`pyshm_format::launch`]).
+//! What the environment of a command that `pyshm-run` starts says of pyshm. The launcher is told that its launch is taken
+//! care of, or that its ranks stage by themselves, which the shim reads where it is preloaded ([`pyshm_format::launch`]); the
+//! staging step gets nothing that is meant for the application's processes.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -10,9 +11,20 @@ use std::process::Command;
 use pyshm_format::launch::{self, Context, Launched};
 
 use crate::bundle::Named;
+use crate::launchers::registry;
 
 const PRELOAD: &str = "LD_PRELOAD";
 const SHIM: &str = "libpyshm.so";
+
+/// Variables by which pyshm reaches the application's processes.
+const FOR_APPLICATION: [&str; 6] = [
+    PRELOAD,
+    "PYSHM_STAGE",
+    "PYSHM_LD_PRELOAD",
+    "PYSHM_LD_LIBRARY_PATH",
+    launch::ENV_LAUNCHED,
+    launch::ENV_RANKS,
+];
 
 /// The launch that this process belongs to.
 #[must_use]
@@ -24,13 +36,13 @@ pub fn context() -> Context {
     context
 }
 
-/// Has nothing done about `command` and its ranks by a shim that is preloaded into them.
+/// Tells the shim, where it is preloaded, to leave `command` and its ranks alone: they are taken care of.
 pub fn taken_care_of(command: &mut Command) {
     mark(command, false);
     command.env_remove(launch::ENV_RANKS);
 }
 
-/// The same where this process's children would have one.
+/// Tells the shim to leave `command` alone, if the shim is preloaded into what this process starts.
 pub fn taken_care_of_if_preloaded(command: &mut Command) {
     if is_preloaded() {
         taken_care_of(command);
@@ -40,12 +52,12 @@ pub fn taken_care_of_if_preloaded(command: &mut Command) {
 /// Whether the shim is preloaded into what this process starts.
 #[must_use]
 pub fn is_preloaded() -> bool {
-    std::env::var_os(PRELOAD).is_some_and(|list| others(&list).is_some())
+    std::env::var_os(PRELOAD).is_some_and(|list| without_shim_in(&list).is_some())
 }
 
 /// Has the ranks of the launcher `command` stage `bundles` by themselves, as far as its environment reaches them.
 pub fn by_ranks(command: &mut Command, bundles: &[Named]) {
-    // Paths are text in JSON: what is none is not staged.
+    // JSON is UTF-8: a bundle whose path is not UTF-8 is not staged.
     let Ok(text) = serde_json::to_string(bundles) else { return taken_care_of(command) };
     mark(command, true);
     command.env(launch::ENV_RANKS, text);
@@ -56,7 +68,7 @@ fn mark(command: &mut Command, by_ranks: bool) {
     command.env(launch::ENV_LAUNCHED, OsStr::from_bytes(&mark));
 }
 
-/// What [`by_ranks`] said, to a rank.
+/// The bundles that this rank is to stage, as [`by_ranks`] told its launcher.
 #[must_use]
 pub fn bundles_of_ranks() -> Option<Vec<Named>> {
     serde_json::from_str(std::env::var(launch::ENV_RANKS).ok()?.as_str()).ok()
@@ -67,19 +79,20 @@ pub fn bundles_of_ranks() -> Option<Vec<Named>> {
 pub fn without_shim(command: &mut Command) {
     command.env_remove(launch::ENV_LAUNCHED).env_remove(launch::ENV_RANKS);
     let Some(list) = std::env::var_os(PRELOAD) else { return };
-    let Some(rest) = others(&list) else { return };
-    // A launcher that is told to hand the variable on says so where there is none.
-    let named = command.get_args().any(|word| {
+    let Some(rest) = without_shim_in(&list) else { return };
+    // A launcher that is told to hand LD_PRELOAD on complains where there is none.
+    let is_named = command.get_args().any(|word| {
         word.as_bytes().split(|b| b",=".contains(b)).any(|part| part == PRELOAD.as_bytes())
     });
-    match rest.is_empty() && !named {
-        true => command.env_remove(PRELOAD),
-        false => command.env(PRELOAD, rest),
-    };
+    if rest.is_empty() && !is_named {
+        command.env_remove(PRELOAD);
+    } else {
+        command.env(PRELOAD, rest);
+    }
 }
 
-/// The elements of `LD_PRELOAD` that are not the shim; `None` where it is not among them.
-fn others(list: &OsStr) -> Option<OsString> {
+/// The elements of `LD_PRELOAD` that are not the shim; `None` where the shim is not among them.
+fn without_shim_in(list: &OsStr) -> Option<OsString> {
     let elements = || list.as_bytes().split(|b| b": ".contains(b)).filter(|e| !e.is_empty());
     let is_shim = |e: &[u8]| Path::new(OsStr::from_bytes(e)).file_name() == Some(OsStr::new(SHIM));
     elements().any(is_shim).then(|| {
@@ -88,13 +101,27 @@ fn others(list: &OsStr) -> Option<OsString> {
     })
 }
 
+/// Gives the staging step `command` this process's environment without what shapes the application's launch, and with what
+/// a launcher needs to start the step beside it.
+pub fn for_step(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_kept_from_step(name)) {
+        command.env_remove(name);
+    }
+    registry::all().for_each(|launcher| launcher.prepare_step(command));
+}
+
+fn is_kept_from_step(name: &OsStr) -> bool {
+    FOR_APPLICATION.iter().any(|ours| name == *ours)
+        || registry::all().any(|launcher| launcher.shapes_step(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_the_shim_is_taken_out_of_what_is_preloaded() {
-        let rest = |list: &str| others(OsStr::new(list));
+        let rest = |list: &str| without_shim_in(OsStr::new(list));
         assert_eq!(rest("/opt/pyshm/$LIB/libpyshm.so"), Some("".into()));
         assert_eq!(rest("/a.so:/x/libpyshm.so b.so"), Some("/a.so:b.so".into()));
         assert_eq!(rest("/a.so:/x/notlibpyshm.so"), None);
@@ -114,5 +141,15 @@ mod tests {
         assert_eq!(read, bundles);
         let mark = launch::read_mark(value(launch::ENV_LAUNCHED).as_bytes()).unwrap();
         assert_eq!(mark, Launched { context: context().number, by_ranks: true });
+    }
+
+    #[test]
+    fn the_staging_step_gets_nothing_that_is_meant_for_the_application() {
+        for name in ["LD_PRELOAD", "PYSHM_LAUNCHED", "PYSHM_RANKS", "SLURM_NTASKS"] {
+            assert!(is_kept_from_step(OsStr::new(name)), "{name}");
+        }
+        for name in ["LD_LIBRARY_PATH", "PYSHM_RESERVE", "SLURM_JOB_ID"] {
+            assert!(!is_kept_from_step(OsStr::new(name)), "{name}");
+        }
     }
 }

@@ -1,145 +1,156 @@
-//! Reads a launcher's command line by a table of its options: what was given, and where PROGRAM begins.
+//! Reads a launcher's command line by a table of its options: which options were given, and where PROGRAM begins.
 //!
-//! A word that begins like an option and is not in the table is an error, never a guess: taking the argument of an
-//! unknown option for PROGRAM would replace the wrong word.
+//! Invariants: a word that begins like an option and is not in the table is an error, never a guess. Taking the argument of
+//! an unknown option for PROGRAM would replace the wrong word.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// What an option means for the staging step.
+use crate::launchers::not_understood::NotUnderstood;
+
+/// How an option of the application's launch is handled in the staging step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Says where ranks go; the launcher's own file derives the step's placement from it.
-    Place,
-    /// Needed to reach the nodes: goes into the step as it is.
+pub enum Handling {
+    /// The option decides which nodes get ranks, so the step gets options of its own instead, for one process on each of
+    /// these nodes.
+    Placement,
+    /// The option is needed to reach the nodes: it is carried into the step unchanged.
     Carry,
-    /// Concerns the application only.
-    Drop,
-    /// Cannot be carried over; the text says why.
+    /// The option concerns the application only: the step goes without.
+    Omit,
+    /// The option makes staging impossible. The text says what the option does; it completes "option --x …".
     Refuse(&'static str),
 }
 
-/// How many words an option takes.
+/// How many words follow an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arity {
     /// None.
     Flag,
-    /// One or more, as words of their own or, if one, behind `=`.
+    /// This many, as words of their own, or a single one after `=`.
     Words(u8),
-    /// At most one, and only attached: `--exclusive=user`, `-K1`.
+    /// None, but an argument may be attached: `--exclusive=user`, `-K1`.
     Attached,
 }
 
-/// One option.
+/// A line of a launcher's table of options.
 #[derive(Debug, Clone, Copy)]
 pub struct Opt {
-    /// All spellings without dashes; the first is what [`Given::name`] says.
+    /// All spellings without dashes; the first one is [`Given::name`].
     pub names: &'static [&'static str],
-    /// What follows it.
+    /// What follows the option.
     pub arity: Arity,
-    /// What becomes of it.
-    pub class: Class,
+    /// What the staging step makes of it.
+    pub handling: Handling,
 }
 
-/// Shorthand for a table's line.
-pub const fn opt(names: &'static [&'static str], arity: Arity, class: Class) -> Opt {
-    Opt { names, arity, class }
+/// Makes a line of a table.
+pub const fn opt(names: &'static [&'static str], arity: Arity, handling: Handling) -> Opt {
+    Opt { names, arity, handling }
 }
 
 /// How a launcher reads dashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dashes {
-    /// `-name` and `--name` are the same (Hydra, Open MPI).
+    /// `-name` and `--name` are the same option (Hydra, Open MPI).
     Any,
-    /// As getopt_long: `-n4`, `-n 4`, `-lu`, `--name=4`, `--name 4` (srun).
+    /// As getopt_long(3) does: `-n4`, `-n 4`, `-lu`, `--name=4`, `--name 4` (srun).
     Getopt,
 }
 
-/// An option as it was given.
+/// An option that was given.
 #[derive(Debug, Clone)]
 pub struct Given {
-    /// The first of its names.
+    /// The first of the option's names.
     pub name: &'static str,
-    /// What becomes of it.
-    pub class: Class,
+    /// What the staging step makes of it.
+    pub handling: Handling,
     /// Its arguments.
     pub values: Vec<OsString>,
-    /// The words of the command line, for carrying over.
+    /// The words that say the same, for the staging step.
     pub words: Vec<OsString>,
 }
 
-/// A command line that was understood.
+/// A command line, or the part of one between two ':', that was understood.
 #[derive(Debug)]
 pub struct Parsed {
-    /// In their order.
+    /// The options in the order in which they were given.
     pub given: Vec<Given>,
-    /// Index of PROGRAM in the command; `None` where there is none (`mpiexec --version`).
+    /// The index of PROGRAM in the command; `None` where there is none (`mpiexec --version`).
     pub program: Option<usize>,
 }
 
 impl Parsed {
-    /// The last value of option `name`.
+    /// The last value of the option called `name`.
     pub fn value(&self, name: &str) -> Option<&OsStr> {
         self.given.iter().rev().find(|g| g.name == name)?.values.first().map(OsString::as_os_str)
     }
 
-    /// The last value of `name` as a number.
+    /// The last value of the option called `name`, as a number.
     pub fn number(&self, name: &str) -> Option<usize> {
         self.value(name)?.to_str()?.parse().ok()
     }
 
-    /// Whether option `name` was given.
+    /// Whether the option called `name` was given.
     pub fn has(&self, name: &str) -> bool {
         self.given.iter().any(|g| g.name == name)
     }
 
-    /// The words of what is carried over.
+    /// The words of all options that are carried into the staging step.
     pub fn carried(&self) -> impl Iterator<Item = &OsString> {
-        self.given.iter().filter(|g| g.class == Class::Carry).flat_map(|g| &g.words)
+        self.given.iter().filter(|g| g.handling == Handling::Carry).flat_map(|g| &g.words)
     }
 }
 
-/// Reads `command`, whose first word is the launcher itself, as one or several contexts with ':' between them, each with
+/// The indices of PROGRAM in the parts of a command.
+pub fn programs(parts: &[Parsed]) -> Vec<usize> {
+    parts.iter().filter_map(|part| part.program).collect()
+}
+
+/// Makes words of a command line.
+pub fn os<const N: usize>(words: [&str; N]) -> [OsString; N] {
+    words.map(OsString::from)
+}
+
+/// Reads `command`, whose first word is the launcher itself, as one or several parts with ':' between them, each with
 /// options and a PROGRAM of its own.
 ///
 /// # Errors
-/// As [`parse`].
-pub fn parse_contexts(
+/// Those of [`parse`], and for a part without PROGRAM or one that says again where ranks go.
+pub fn parse_parts(
     command: &[OsString],
     table: &'static [Opt],
     dashes: Dashes,
-) -> Result<Vec<Parsed>, String> {
-    let (mut contexts, mut begin) = (Vec::new(), 1);
+) -> Result<Vec<Parsed>, NotUnderstood> {
+    let (mut parts, mut begin) = (Vec::new(), 1);
     for words in command[1..].split(|word| word == ":") {
-        let context = [&command[..1], words].concat();
-        let mut parsed = parse(&context, table, dashes)?;
+        let part = [&command[..1], words].concat();
+        let mut parsed = parse(&part, table, dashes)?;
         parsed.program = parsed.program.map(|at| at - 1 + begin);
         begin += words.len() + 1;
-        contexts.push(parsed);
+        parts.push(parsed);
     }
-    if contexts.len() > 1 && contexts.iter().any(|c| c.program.is_none()) {
-        return Err("a program is missing beside a ':'".into());
+    if parts.len() > 1 && parts.iter().any(|part| part.program.is_none()) {
+        return Err(NotUnderstood::Form("a program is missing beside a ':'"));
     }
-    // Which nodes the ranks of a later one get must follow from the first one's options.
-    let places = |given: &&Given| given.class == Class::Place && given.name != "n";
-    match contexts.iter().skip(1).flat_map(|c| &c.given).find(places) {
-        Some(given) => {
-            Err(format!("option {} behind a ':' is not understood", given.words[0].display()))
-        }
-        None => Ok(contexts),
+    // The nodes of all ranks must follow from the first part's options.
+    let places = |given: &&Given| given.handling == Handling::Placement && given.name != "n";
+    match parts.iter().skip(1).flat_map(|part| &part.given).find(places) {
+        Some(given) => Err(NotUnderstood::PlacementAfterColon(given.words[0].clone())),
+        None => Ok(parts),
     }
 }
 
 /// Reads `command`, whose first word is the launcher itself.
 ///
 /// # Errors
-/// The reason, for a message that says what to do.
+/// For an option that is not in the table, lacks its argument or is refused, and for several PROGRAMs.
 pub fn parse(
     command: &[OsString],
     table: &'static [Opt],
     dashes: Dashes,
-) -> Result<Parsed, String> {
+) -> Result<Parsed, NotUnderstood> {
     let mut parsed = Parsed { given: Vec::new(), program: None };
     let mut at = 1;
     while let Some(word) = command.get(at) {
@@ -161,24 +172,27 @@ pub fn parse(
         };
         at += taken;
     }
-    if let Some(given) = parsed.given.iter().find(|g| matches!(g.class, Class::Refuse(_))) {
-        let Class::Refuse(why) = given.class else { unreachable!("found by this class") };
-        return Err(format!("option {} {why}", given.words[0].display()));
+    for given in &parsed.given {
+        if let Handling::Refuse(reason) = given.handling {
+            return Err(NotUnderstood::Refused { option: given.words[0].clone(), reason });
+        }
     }
-    if parsed.program.is_some_and(|p| command[p..].iter().any(|w| w == ":")) {
-        return Err("several programs in one command, separated by ':', are not understood".into());
+    if parsed.program.is_some_and(|program| command[program..].iter().any(|word| word == ":")) {
+        let reason = "several programs in one command, separated by ':', are not understood";
+        return Err(NotUnderstood::Form(reason));
     }
     Ok(parsed)
 }
 
-/// A word with the option's whole name, and what follows it; returns how many words were taken.
+/// Reads the option at `command[at]`, a word with the option's whole name, with its arguments. Returns the number of words
+/// it took.
 fn long(
     command: &[OsString],
     at: usize,
     table: &'static [Opt],
     dashes: Dashes,
     given: &mut Vec<Given>,
-) -> Result<usize, String> {
+) -> Result<usize, NotUnderstood> {
     let word = command[at].as_bytes();
     let start = word.iter().position(|b| *b != b'-').unwrap_or(word.len());
     let (name, attached) = match word.iter().position(|b| *b == b'=') {
@@ -187,8 +201,8 @@ fn long(
     };
     // getopt's short options are single letters and never follow two dashes.
     let fits = |n: &&str| n.as_bytes() == name && (dashes == Dashes::Any || n.len() > 1);
-    let found = table.iter().find(|o| o.names.iter().any(&fits));
-    let Some(opt) = found.filter(|_| start <= 2) else { return Err(unknown(&command[at])) };
+    let found = table.iter().find(|o| o.names.iter().any(&fits)).filter(|_| start <= 2);
+    let opt = found.ok_or_else(|| NotUnderstood::UnknownOption(command[at].clone()))?;
     let mut values: Vec<OsString> =
         attached.iter().map(|v| OsString::from_vec(v.to_vec())).collect();
     let separate = match opt.arity {
@@ -197,25 +211,26 @@ fn long(
     };
     values.extend(arguments(command, at, separate)?.iter().cloned());
     let words = command[at..=at + separate].to_vec();
-    given.push(Given { name: opt.names[0], class: opt.class, values, words });
+    given.push(Given { name: opt.names[0], handling: opt.handling, values, words });
     Ok(1 + separate)
 }
 
-/// A word with one dash and one letter after the other, as getopt reads it.
+/// Reads the options at `command[at]`, a word of one dash and one letter for each option, as getopt does. Returns the
+/// number of words they took.
 fn cluster(
     command: &[OsString],
     at: usize,
     table: &'static [Opt],
     given: &mut Vec<Given>,
-) -> Result<usize, String> {
+) -> Result<usize, NotUnderstood> {
     let word = command[at].as_bytes();
     for (i, letter) in word.iter().enumerate().skip(1) {
         let found = table.iter().find(|o| o.names.iter().any(|n| n.as_bytes() == [*letter]));
-        let Some(opt) = found else { return Err(unknown(&command[at])) };
+        let opt = found.ok_or_else(|| NotUnderstood::UnknownOption(command[at].clone()))?;
         let dashed = OsString::from_vec(vec![b'-', *letter]);
         let rest = OsString::from_vec(word[i + 1..].to_vec());
         let mut push = |values: Vec<OsString>, words| {
-            given.push(Given { name: opt.names[0], class: opt.class, values, words });
+            given.push(Given { name: opt.names[0], handling: opt.handling, values, words });
         };
         match opt.arity {
             Arity::Flag => push(Vec::new(), vec![dashed]),
@@ -235,33 +250,28 @@ fn cluster(
     Ok(1)
 }
 
-fn arguments(command: &[OsString], at: usize, number: usize) -> Result<&[OsString], String> {
-    let missing = || format!("option {} lacks its argument", command[at].display());
+/// The `number` words after `command[at]`.
+fn arguments(command: &[OsString], at: usize, number: usize) -> Result<&[OsString], NotUnderstood> {
+    let missing = || NotUnderstood::MissingArgument(command[at].clone());
     command.get(at + 1..at + 1 + number).ok_or_else(missing)
-}
-
-fn unknown(word: &OsStr) -> String {
-    format!("option {} is not known", word.display())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launchers::testing::words;
 
     const TABLE: &[Opt] = &[
-        opt(&["n", "np"], Arity::Words(1), Class::Place),
-        opt(&["mca"], Arity::Words(2), Class::Carry),
-        opt(&["l", "label"], Arity::Flag, Class::Drop),
-        opt(&["K", "kill-on-bad-exit"], Arity::Attached, Class::Drop),
-        opt(&["app"], Arity::Words(1), Class::Refuse("is a file of programs")),
+        opt(&["n", "np"], Arity::Words(1), Handling::Placement),
+        opt(&["mca"], Arity::Words(2), Handling::Carry),
+        opt(&["l", "label"], Arity::Flag, Handling::Omit),
+        opt(&["K", "kill-on-bad-exit"], Arity::Attached, Handling::Omit),
+        opt(&["app"], Arity::Words(1), Handling::Refuse("is a file of programs")),
     ];
 
-    fn words(text: &str) -> Vec<OsString> {
-        text.split_whitespace().map(OsString::from).collect()
-    }
-
     fn program(text: &str, dashes: Dashes) -> Result<Option<usize>, String> {
-        parse(&words(text), TABLE, dashes).map(|p| p.program)
+        let parsed = parse(&words(text), TABLE, dashes);
+        parsed.map(|p| p.program).map_err(|reason| reason.to_string())
     }
 
     #[test]
@@ -286,12 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn each_context_has_a_program_of_its_own() {
+    fn each_part_has_a_program_of_its_own() {
         const TABLE: &[Opt] = &[
-            opt(&["n"], Arity::Words(1), Class::Place),
-            opt(&["host"], Arity::Words(1), Class::Place),
+            opt(&["n"], Arity::Words(1), Handling::Placement),
+            opt(&["host"], Arity::Words(1), Handling::Placement),
         ];
-        let read = |text: &str| parse_contexts(&words(text), TABLE, Dashes::Any);
+        let read = |text: &str| {
+            parse_parts(&words(text), TABLE, Dashes::Any).map_err(|reason| reason.to_string())
+        };
         let programs = |text: &str| -> Vec<_> {
             read(text).unwrap().iter().filter_map(|c| c.program).collect()
         };

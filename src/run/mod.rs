@@ -25,14 +25,14 @@ use pyshm_format::{launch, layout};
 use crate::bundle::Named;
 use crate::error::{Error, Result};
 use crate::instrument::timeline;
-use crate::launchers::launch_env;
+use crate::launchers::{Environment, launch_env};
 use crate::protocol::events::Ready;
 use crate::run::cli::{Cli, Reroute};
 use crate::run::command::child::Ended;
 use crate::run::command::{child, signal_probe};
 use crate::run::modes::{launcher_command, plain_command, preload_entry};
 use crate::run::step::helper;
-use crate::{exit_codes, launchers, settings};
+use crate::{exit_codes, install, launchers, settings};
 
 /// `pyshm-run`.
 #[must_use]
@@ -68,7 +68,7 @@ fn finish(ended: Result<Ended>) -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<Ended> {
-    let overridden = || launcher_command::is_overridden(&launchers::World::current());
+    let overridden = || launchers::is_told_by_user(&Environment::current(install::SITE));
     if cli.reroute == Reroute::Off {
         let mut command = cli.start(&cli.command);
         launch_env::taken_care_of_if_preloaded(&mut command);
@@ -147,6 +147,7 @@ fn give_up(cli: &Cli, cause: Error) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::events::Failure;
 
     fn cli(words: &[&str]) -> Cli {
         Cli::try_parse_from([&["pyshm-run"], words].concat()).unwrap()
@@ -164,13 +165,8 @@ mod tests {
     #[test]
     fn a_command_that_cannot_run_is_never_fallen_back_from() {
         assert!(give_up(&cli(&["x"]), Error::CommandNotFound("x".into())).is_err());
-        assert!(
-            give_up(
-                &cli(&["x"]),
-                crate::protocol::events::reported("x: command not found".into(), 127)
-            )
-            .is_err()
-        );
+        let failure = Failure { message: "x: command not found".into(), code: 127 };
+        assert!(give_up(&cli(&["x"]), failure.into()).is_err());
         assert!(give_up(&cli(&["x"]), Error::Unavailable("no MPI".into())).is_ok());
         assert!(
             give_up(&cli(&["--no-fallback", "x"]), Error::Unavailable("no MPI".into())).is_err()

@@ -1,6 +1,7 @@
 //! A file of settings in which every key is shown and commented out.
 #![forbid(unsafe_code)]
 
+use crate::launchers::registry;
 use crate::settings::table::{Setting, TABLE};
 use crate::settings::value::Form;
 
@@ -15,7 +16,7 @@ const LISTS: &str = "\
 # PYSHM_BUNDLES, which modules made by 'pyshm module --bundle' set.
 # bundles = [\"/apps/science.tar.zst\", { path = \"/apps/tools.tar.gz\", prefix = \"/apps/tools\" }]
 
-# Options of the step that stages, for each launcher: srun, hydra, openmpi.
+# Options of the step that stages, for each launcher: LAUNCHERS.
 # [launcher.srun]
 # options = [\"--account=support\"]
 ";
@@ -33,7 +34,9 @@ pub fn text() -> String {
         format!("# {meaning}\n# {} = {}\n\n", setting.key, setting.written(value(setting)))
     };
     let settings: String = TABLE.iter().map(shown).collect();
-    format!("{HEAD}\n{settings}{LISTS}")
+    let launchers = registry::settings_keys().collect::<Vec<_>>().join(", ");
+    let lists = LISTS.replace("LAUNCHERS", &launchers);
+    format!("{HEAD}\n{settings}{lists}")
 }
 
 /// A value to begin with.

@@ -23,6 +23,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::bundle::Named;
 use crate::error::{Error, Result};
+use crate::launchers::registry;
 use crate::settings::table::{Setting, TABLE};
 
 /// The variable that names a file.
@@ -34,7 +35,6 @@ const INSTALLED: &str = "etc/pyshm.toml";
 
 const BUNDLES: &str = "bundles";
 const LAUNCHER: &str = "launcher";
-const LAUNCHERS: [&str; 3] = ["srun", "hydra", "openmpi"];
 
 /// What a file says.
 #[derive(Debug, Default)]
@@ -180,8 +180,8 @@ impl Parser<'_> {
         let table =
             value.get_ref().as_table().ok_or_else(|| self.other(LAUNCHER, value, expected))?;
         for (name, value) in table {
-            let known = LAUNCHERS.into_iter().find(|known| *known == name.get_ref().as_ref());
-            let known = known.ok_or_else(|| self.unknown(name, LAUNCHERS))?;
+            let known = registry::settings_keys().find(|known| *known == name.get_ref().as_ref());
+            let known = known.ok_or_else(|| self.unknown(name, registry::settings_keys()))?;
             let table =
                 value.get_ref().as_table().ok_or_else(|| self.other(known, value, expected))?;
             for (key, value) in table {

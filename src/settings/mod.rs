@@ -175,6 +175,13 @@ pub fn step_options() -> impl Iterator<Item = (&'static str, &'static [String], 
     file().into_iter().flat_map(shown)
 }
 
+/// The words that the settings add to the staging step of the launcher with this key.
+#[must_use]
+pub fn step_options_of(launcher: &str) -> Vec<OsString> {
+    let said = step_options().filter(|(name, ..)| *name == launcher);
+    said.flat_map(|(_, words, _)| words).map(OsString::from).collect()
+}
+
 /// The file that counts, if there is one.
 #[must_use]
 pub fn path() -> Option<PathBuf> {

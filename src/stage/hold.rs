@@ -1,36 +1,42 @@
-//! Use of a published stage: as long as it lasts nobody removes the stage, and who is the last to let go does.
+//! A process's use of a published stage: nobody removes the stage meanwhile, and the last process to release its hold
+//! does.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
-use crate::stage::{Lease, Place, Stage};
+use crate::stage::build_options::AfterUse;
+use crate::stage::lease::Lease;
+use crate::stage::published::Stage;
+use crate::stage::user_dir::UserDir;
 
 /// A stage in use.
 #[derive(Debug)]
 pub struct Hold {
     stage: Stage,
-    place: Place,
+    user_dir: UserDir,
     lease: Lease,
-    keep: bool,
-    /// The counters when this use began.
+    after_use: AfterUse,
+    /// The stage's counters when this use began.
     before: (u64, u64),
 }
 
 impl Hold {
-    /// Begins to use `stage`; with `keep`, or where someone asked for that before, it stays when the last user lets go.
+    /// Begins to use `stage`. It stays after use if `after_use` says so, or if a process has said so before.
     ///
     /// # Errors
-    /// As [`Stage::lease`].
-    pub fn take(place: &Place, stage: &Stage, keep: bool) -> Result<Self> {
+    /// As [`Stage::lease`], and [`Error::CannotWrite`] when its description cannot be changed.
+    pub fn take(user_dir: &UserDir, stage: &Stage, after_use: AfterUse) -> Result<Self> {
         let lease = stage.lease()?;
-        // A stage that was just built brings a lease of its own; found again, it has none.
+        // A stage that was just published brings a lease of its own, which would outlive this hold.
         let gone = || Error::TryAgain(format!("the stage {stage} is gone: try again"));
-        let stage = Stage::find(place, &stage.id)?.ok_or_else(gone)?;
-        if keep {
+        let stage = Stage::find(user_dir, &stage.id)?.ok_or_else(gone)?;
+        if after_use == AfterUse::Keep {
             stage.keep()?;
         }
-        let keep = keep || stage.info().is_ok_and(|info| info.keep);
+        let after_use = AfterUse::keep_if(
+            after_use == AfterUse::Keep || stage.info().is_ok_and(|info| info.keep),
+        );
         let before = stage.counters();
-        Ok(Self { stage, place: place.clone(), lease, keep, before })
+        Ok(Self { stage, user_dir: user_dir.clone(), lease, after_use, before })
     }
 
     /// The stage.
@@ -39,32 +45,31 @@ impl Hold {
         &self.stage
     }
 
-    /// Lets go; the last one removes the stage. Returns whether it is gone, with the numbers of operations that were
-    /// answered locally and passed.
+    /// Ends the use, and removes the stage if this was the last one.
     pub fn release(self) -> Released {
         let (answered, passed) = self.stage.counters();
         let (answered, passed) =
             (answered.saturating_sub(self.before.0), passed.saturating_sub(self.before.1));
         drop(self.lease);
-        let alone = Lease::exclusive(&self.stage.dir);
-        let purged = match (self.keep, alone) {
-            (false, Some(_alone)) => self.stage.purge().is_ok(),
+        let exclusive = Lease::exclusive(&self.stage.dir);
+        let purged = match (self.after_use, exclusive) {
+            (AfterUse::Remove, Some(_exclusive)) => self.stage.purge().is_ok(),
             _ => false,
         };
         if purged {
-            self.place.tidy();
+            self.user_dir.tidy();
         }
         Released { purged, answered, passed }
     }
 }
 
-/// What was found when a stage was let go.
+/// What became of a stage at the end of a use, and how often it was used.
 #[derive(Debug, Clone, Copy)]
 pub struct Released {
-    /// This was the last user, and the stage is gone.
+    /// This was the last use, and the stage is gone.
     pub purged: bool,
-    /// Operations that were answered locally.
+    /// Number of operations that were answered locally.
     pub answered: u64,
-    /// Operations below a prefix that went to the shared file system.
+    /// Number of operations below a prefix that went to the shared file system.
     pub passed: u64,
 }

@@ -1,5 +1,5 @@
-//! The name of a stage: it says which bundles, known by a `stat` of each, so that a second job step finds what the
-//! first one staged without reading a byte.
+//! Names a stage by its bundles, which a `stat` of each tells: a second job step finds the first one's stage without
+//! reading a byte.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -12,30 +12,30 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::Named;
 use crate::error::{Error, Result};
 
-/// What tells a bundle from another one, and from what it was before it was made anew.
+/// What tells a bundle from others, and from what it was before its file was replaced.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its real path.
     pub path: PathBuf,
-    /// Its bytes.
+    /// Size of its file in bytes.
     pub size: u64,
-    /// When it was written: seconds and nanoseconds.
+    /// When its file was written, in seconds and nanoseconds.
     pub mtime: (i64, i64),
-    /// Its inode.
+    /// Inode number of its file.
     pub ino: u64,
-    /// The prefix that was said for it.
+    /// The prefix that the command line names for it.
     #[serde(default)]
     pub prefix: Option<PathBuf>,
-    /// It was said to be a layer.
+    /// Whether the command line says that it is a layer.
     #[serde(default)]
     pub layer: bool,
 }
 
 impl Identity {
-    /// Asks the file system; the bundle is not opened.
+    /// Asks the file system about `bundle`, without opening it.
     ///
     /// # Errors
-    /// [`Error::NoInput`] for a bundle that is not there.
+    /// [`Error::NoInput`] when the file or the prefix is missing.
     pub fn of(bundle: &Named) -> Result<Self> {
         let failed = Error::read("bundle", &bundle.path);
         let asked =
@@ -48,7 +48,7 @@ impl Identity {
         Ok(Self { path, size, mtime, ino, prefix, layer: bundle.layer })
     }
 
-    /// Whether this is the same file, but with other content; whatever is said of it.
+    /// Whether this is the file of `old` with other content, whatever the command line says about it.
     #[must_use]
     pub fn replaces(&self, old: &Self) -> bool {
         let content = |of: &Self| (of.size, of.mtime, of.ino);
@@ -56,16 +56,15 @@ impl Identity {
     }
 }
 
-/// 16 hexadecimal digits.
+/// The name of a stage: 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StageId(String);
 
 impl StageId {
-    /// The name for these bundles, in this order: real path, size, modification time and inode of each, and what is
-    /// said of it. Bundles are not opened.
+    /// Computes the name for `bundles` in this order, from the [`Identity`] of each. No bundle is opened.
     ///
     /// # Errors
-    /// [`Error::NoInput`] for a bundle that is not there.
+    /// [`Error::NoInput`] when a bundle is missing.
     pub fn of_bundles(bundles: &[Named]) -> Result<Self> {
         let mut hash = blake3::Hasher::new();
         hash.update(env!("CARGO_PKG_VERSION").as_bytes());
@@ -87,17 +86,16 @@ impl StageId {
         Ok(Self(hash.finalize().to_hex()[..16].to_string()))
     }
 
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
-    /// [`Error::Usage`] for anything but 16 hexadecimal digits.
+    /// [`Error::Usage`] when `text` is not 16 hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self> {
         let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        match text.len() == 16 && digits {
-            true => Ok(Self(text.to_string())),
-            false => Err(Error::Usage(format!(
-                "'{text}' is no stage: a stage has 16 hexadecimal digits"
-            ))),
+        if text.len() == 16 && digits {
+            Ok(Self(text.to_string()))
+        } else {
+            Err(Error::Usage(format!("'{text}' is no stage: a stage has 16 hexadecimal digits")))
         }
     }
 

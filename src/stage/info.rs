@@ -1,4 +1,4 @@
-//! `stage.json`: what a stage holds, for people and for `pyshm status`.
+//! `stage.json`: the description of a stage, for users, for `pyshm status`, and for later stages.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -7,47 +7,56 @@ use pyshm_format::layout;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::stage::reuse::saved_manifest::Kept;
-use crate::stage::{Identity, ownership};
+use crate::stage::id::Identity;
+use crate::stage::ownership;
+use crate::stage::reuse::saved_manifest::SavedManifest;
 
 /// The description of a stage.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Info {
-    /// The bundles, in their order.
+    /// The bundles that were staged, in their order.
     pub bundles: Vec<PathBuf>,
-    /// What the bundles were when they were staged.
+    /// The job's bundles as they were when the stage was built, also those that the job did not need.
     #[serde(default)]
     pub identities: Vec<Identity>,
     /// The prefixes that the stage stands in for.
     pub prefixes: Vec<PathBuf>,
-    /// Which bundle brought each of them, by its number.
+    /// For each prefix, the number in `bundles` of the bundle that brought it.
     #[serde(default)]
     pub brought_by: Vec<usize>,
-    /// Of each bundle that is a tar that others made: when the file was written, seconds and nanoseconds.
+    /// For each bundle, when its file was written (seconds and nanoseconds) if it is a foreign tar.
     #[serde(default)]
     pub written: Vec<Option<(i64, i64)>>,
-    /// Of each bundle, in their order: its manifest, which makes it one that other stages can be made from.
+    /// For each bundle, its manifest in this stage, with which other stages can take the bundle from here.
     #[serde(default)]
-    pub kept: Vec<Kept>,
+    pub manifests: Vec<SavedManifest>,
     /// Number of paths in the index.
     pub entries: u64,
     /// Bytes of the bundles.
     pub bundle_bytes: u64,
-    /// Bytes that the stage's files take.
+    /// Bytes of the stage's files.
     pub unpacked_bytes: u64,
-    /// When it was published, seconds since the epoch.
+    /// When the stage was published, in seconds since the epoch.
     pub created: u64,
-    /// Someone asked to keep it: only `pyshm unstage` removes it.
+    /// Whether the stage stays after use, until a user removes it by name.
     pub keep: bool,
 }
 
 impl Info {
+    /// Reads the description of the stage in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::NoInput`] when it is missing, damaged or not this user's.
     pub(super) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(layout::INFO);
         let text = ownership::read(&path).map_err(Error::read("stage", &path))?;
         serde_json::from_slice(&text).map_err(|e| Error::read("stage", &path)(e.into()))
     }
 
+    /// Writes the description of the stage in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`].
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(layout::INFO);
         let text = serde_json::to_vec_pretty(self).map_err(|e| Error::write(&path)(e.into()))?;

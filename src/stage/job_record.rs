@@ -1,8 +1,8 @@
-//! What the ranks of one job on one node share, when they stage by themselves: who leads, which stage it became, and
-//! how many have come and gone.
+//! The record that the ranks of one job on one node share when the ranks themselves stage: which stage they use, and
+//! how many ranks have come and gone. The first rank to lock it leads.
 //!
 //! A job is known without a look at its bundles: by the launcher's names for it, or by the process that started its
-//! ranks. One small file in the user's place holds the record; its lock dies with its holder.
+//! ranks. The record is a small file in the user's directory; a lock on it dies with the process that has it.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -15,46 +15,47 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::stage::{Place, StageId};
+use crate::stage::id::StageId;
+use crate::stage::user_dir::UserDir;
 
-/// The directory of records.
+/// The directory of records in the user's directory.
 const DIRECTORY: &str = "by-job";
 
-/// What is known of the job on this node.
+/// What is known about a job on this node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// The stage; `None` when there is none and the ranks run from the shared file system.
+pub struct JobRecord {
+    /// The stage's name; `None` when there is no stage and the ranks run from the shared file system.
     pub stage: Option<String>,
-    /// Ranks that came.
+    /// Number of ranks that have come.
     pub arrived: usize,
-    /// Ranks that went.
+    /// Number of ranks that have gone.
     pub left: usize,
 }
 
 /// A record that this process has locked.
 #[derive(Debug)]
-pub struct Locked {
+pub struct LockedRecord {
     file: File,
     path: PathBuf,
 }
 
-impl Locked {
-    /// Locks the record of job `key`, waiting until `limit`; `None` when that has passed.
+impl LockedRecord {
+    /// Locks the record of job `key`; `None` when another process has it locked longer than `limit`.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] when there can be no record.
-    pub fn take(place: &Place, key: &str, limit: Duration) -> Result<Option<Self>> {
+    /// [`Error::CannotWrite`] when the record cannot be created.
+    pub fn take(user_dir: &UserDir, key: &str, limit: Duration) -> Result<Option<Self>> {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(1);
-        let path = place.dir().join(DIRECTORY).join(key);
+        let path = user_dir.path().join(DIRECTORY).join(key);
         let mut file = None;
         loop {
             let opened = match file.take() {
                 Some(file) => file,
-                None => match open(place, &path) {
-                    // The last of another job has just removed the directory.
+                None => match open(user_dir, &path) {
+                    // The last rank of another job has just removed the directory.
                     Err(e) if e.kind() == io::ErrorKind::NotFound && begun.elapsed() < limit => {
-                        Place::open(place.root())?;
+                        UserDir::open(user_dir.root())?;
                         continue;
                     }
                     opened => opened.map_err(Error::write(&path))?,
@@ -62,7 +63,7 @@ impl Locked {
             };
             if flock(&opened, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 let mine = opened.metadata().map(|m| m.ino()).ok();
-                // Whoever held it may have removed it: then it is another file, or none.
+                // The process that had it locked may have removed it: then the name is another file's, or nobody's.
                 if std::fs::metadata(&path).map(|m| m.ino()).ok() == mine {
                     return Ok(Some(Self { file: opened, path }));
                 }
@@ -77,9 +78,9 @@ impl Locked {
         }
     }
 
-    /// What the record says; `None` for a new one.
+    /// Reads the record; `None` if it is new.
     #[must_use]
-    pub fn read(&self) -> Option<Record> {
+    pub fn read(&self) -> Option<JobRecord> {
         let mut text = vec![0; 4096];
         let length = self.file.read_at(&mut text, 0).ok()?;
         serde_json::from_slice(&text[..length]).ok()
@@ -89,22 +90,22 @@ impl Locked {
     ///
     /// # Errors
     /// [`Error::CannotWrite`].
-    pub fn write(&self, record: &Record) -> Result<()> {
+    pub fn write(&self, record: &JobRecord) -> Result<()> {
         let text = serde_json::to_vec(record).map_err(|e| Error::write(&self.path)(e.into()))?;
         let written = self.file.set_len(0).and_then(|()| self.file.write_all_at(&text, 0));
         written.map_err(Error::write(&self.path))
     }
 
-    /// Removes the record, and the directory when it is the last one.
-    pub fn remove(self, place: &Place) {
+    /// Removes the record, and the directory of records if it was the last one.
+    pub fn remove(self, user_dir: &UserDir) {
         let _ = std::fs::remove_file(&self.path);
-        let _ = std::fs::remove_dir(place.dir().join(DIRECTORY));
-        place.tidy();
+        let _ = std::fs::remove_dir(user_dir.path().join(DIRECTORY));
+        user_dir.tidy();
     }
 }
 
-fn open(place: &Place, path: &Path) -> io::Result<File> {
-    match std::fs::create_dir(place.dir().join(DIRECTORY)) {
+fn open(user_dir: &UserDir, path: &Path) -> io::Result<File> {
+    match std::fs::create_dir(user_dir.path().join(DIRECTORY)) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
         _ => {}
     }
@@ -119,22 +120,22 @@ fn open(place: &Place, path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Removes records that a crash left: nobody holds their lock, and their stage is gone.
-pub fn sweep(place: &Place) {
-    let directory = place.dir().join(DIRECTORY);
+/// Removes records that a crash left: no process has them locked, and their stage is gone.
+pub fn sweep(user_dir: &UserDir) {
+    let directory = user_dir.path().join(DIRECTORY);
     for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(file) = File::options().read(true).write(true).open(&path) else { continue };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             continue;
         }
-        let record = Locked { file, path: path.clone() }.read();
+        let record = LockedRecord { file, path: path.clone() }.read();
         let stage = record.as_ref().and_then(|r| StageId::parse(r.stage.as_ref()?).ok());
         let in_use = match stage {
-            Some(id) => place.stage_dir(&id).exists(),
-            // The one that led was killed before it could write anything.
+            Some(id) => user_dir.stage_dir(&id).exists(),
+            // The rank that led was killed before it could write anything.
             None if record.is_none() => false,
-            // Ranks without a stage hold nothing: a record of theirs is left for a day.
+            // Ranks without a stage have no hold, so that their record is left alone for a day.
             None => entry
                 .metadata()
                 .and_then(|m| m.modified())
@@ -151,24 +152,25 @@ pub fn sweep(place: &Place) {
 mod tests {
     use super::*;
 
-    fn place() -> (tempfile::TempDir, Place) {
+    fn user_dir() -> (tempfile::TempDir, UserDir) {
         let root = tempfile::tempdir().unwrap();
-        let place = Place::open(root.path()).unwrap();
-        (root, place)
+        let user_dir = UserDir::open(root.path()).unwrap();
+        (root, user_dir)
     }
 
     #[test]
-    fn one_leads_and_the_others_find_what_it_wrote() {
-        let (_root, place) = place();
+    fn one_rank_leads_and_the_others_find_its_record() {
+        let (_root, user_dir) = user_dir();
         let led = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let locked =
-                        Locked::take(&place, "x.job", Duration::from_secs(10)).unwrap().unwrap();
+                    let locked = LockedRecord::take(&user_dir, "x.job", Duration::from_secs(10))
+                        .unwrap()
+                        .unwrap();
                     let mut record = locked.read().unwrap_or_else(|| {
                         led.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                        Record { stage: Some("0123456789abcdef".into()), ..Record::default() }
+                        JobRecord { stage: Some("0123456789abcdef".into()), ..JobRecord::default() }
                     });
                     record.arrived += 1;
                     locked.write(&record).unwrap();
@@ -176,30 +178,32 @@ mod tests {
             }
         });
         assert_eq!(led.into_inner(), 1);
-        let locked = Locked::take(&place, "x.job", Duration::ZERO).unwrap().unwrap();
+        let locked = LockedRecord::take(&user_dir, "x.job", Duration::ZERO).unwrap().unwrap();
         assert_eq!(locked.read().unwrap().arrived, 8);
-        locked.remove(&place);
-        assert!(!place.dir().exists());
+        locked.remove(&user_dir);
+        assert!(!user_dir.path().exists());
     }
 
     #[test]
     fn waiting_has_a_limit() {
-        let (_root, place) = place();
-        let _held = Locked::take(&place, "x.job", Duration::ZERO).unwrap().unwrap();
-        assert!(Locked::take(&place, "x.job", Duration::from_millis(30)).unwrap().is_none());
+        let (_root, user_dir) = user_dir();
+        let _held = LockedRecord::take(&user_dir, "x.job", Duration::ZERO).unwrap().unwrap();
+        assert!(
+            LockedRecord::take(&user_dir, "x.job", Duration::from_millis(30)).unwrap().is_none()
+        );
     }
 
     #[test]
     fn a_record_without_its_stage_is_swept() {
-        let (_root, place) = place();
-        let locked = Locked::take(&place, "x.job", Duration::ZERO).unwrap().unwrap();
+        let (_root, user_dir) = user_dir();
+        let locked = LockedRecord::take(&user_dir, "x.job", Duration::ZERO).unwrap().unwrap();
         locked
-            .write(&Record { stage: Some("0123456789abcdef".into()), arrived: 1, left: 0 })
+            .write(&JobRecord { stage: Some("0123456789abcdef".into()), arrived: 1, left: 0 })
             .unwrap();
-        sweep(&place);
-        assert!(place.dir().join("by-job/x.job").exists());
+        sweep(&user_dir);
+        assert!(user_dir.path().join("by-job/x.job").exists());
         drop(locked);
-        sweep(&place);
-        assert!(!place.dir().join("by-job").exists());
+        sweep(&user_dir);
+        assert!(!user_dir.path().join("by-job").exists());
     }
 }

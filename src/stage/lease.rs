@@ -1,4 +1,4 @@
-//! Leases: a lock on a file of the stage says that someone uses or builds it, and dies with its holder.
+//! Leases: locks on a stage, which say that a process uses or builds it and die with that process.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -12,14 +12,17 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::{Error, Result};
 use crate::stage::ownership;
 
-/// Held while the stage is in use.
+/// A lock on a stage, released when this is dropped.
 #[derive(Debug)]
 pub struct Lease {
     _locked: File,
 }
 
 impl Lease {
-    /// One of many users.
+    /// Locks the stage in `dir` as one of its users.
+    ///
+    /// # Errors
+    /// [`Error::NoInput`] when there is no stage, [`Error::TryAgain`] when it is being removed.
     pub(super) fn shared(dir: &Path) -> Result<Self> {
         let path = dir.join(layout::LEASE);
         let file = ownership::open(&path).map_err(Error::read("stage", &path))?;
@@ -28,7 +31,7 @@ impl Lease {
         lock(file, FlockOperation::NonBlockingLockShared).ok_or_else(removed)
     }
 
-    /// The only one, or `None` while there are others. Who holds it may remove the stage.
+    /// Locks the stage in `dir` against all users; `None` while there is one. A stage is removed only under this lease.
     pub(crate) fn exclusive(dir: &Path) -> Option<Self> {
         lock(
             ownership::open(&dir.join(layout::LEASE)).ok()?,
@@ -36,26 +39,29 @@ impl Lease {
         )
     }
 
-    /// The right to build in `dir`, or `None` while its builder lives. It locks the directory itself, so that users'
-    /// leases can begin before the builder is done.
+    /// Locks the directory `dir` for building in it; `None` while its builder lives. The lock is on the directory
+    /// itself, so that users can take leases before the builder is done.
     pub(super) fn building(dir: &Path) -> Option<Self> {
         lock(ownership::open_directory(dir).ok()?, FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// Makes the file that users lock.
-    pub(super) fn create(dir: &Path) -> Result<()> {
+    /// Creates the file in `dir` that users lock.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`].
+    pub(super) fn create_file(dir: &Path) -> Result<()> {
         let path = dir.join(layout::LEASE);
         File::create(&path).map(drop).map_err(Error::write(&path))
     }
 }
 
-/// A lock on a file that still has a name: one that was removed meanwhile belongs to no stage.
+/// Locks a file; `None` if others have it locked, or if it has lost its name meanwhile and so belongs to no stage.
 fn lock(file: File, how: FlockOperation) -> Option<Lease> {
     flock(&file, how).ok()?;
     (file.metadata().ok()?.nlink() > 0).then_some(Lease { _locked: file })
 }
 
-/// Whether a process that this user may look at has the stage's index mapped.
+/// Whether a process that this user may inspect has the index of the stage in `dir` mapped.
 pub(super) fn is_mapped(dir: &Path) -> bool {
     let index = dir.join(layout::INDEX);
     let index = index.as_os_str().as_bytes();

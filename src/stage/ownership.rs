@@ -1,8 +1,9 @@
-//! What is believed in a place that others can reach: directories of the user's own that no one else may write to, and
-//! in them regular files of the user's own that have no second name.
+//! Decides which directories and files are trusted below a root that other users can reach: directories that belong to
+//! the user and that nobody else may write to, and in them regular files that belong to the user and have no second name.
 //!
-//! What must stay true: nothing here waits (a FIFO in a file's place would make an ordinary open do so) and nothing
-//! follows a symbolic link in its last component.
+//! Invariants:
+//! - Nothing here waits: an ordinary open of a FIFO in a file's place would.
+//! - Nothing here follows a symbolic link in the last component.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -14,14 +15,14 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
 
-/// The owner that a user namespace shows for every user that it does not know: in a container the host's root.
+/// The owner that a user namespace shows for every user it does not know, such as the host's root in a container.
 const UNKNOWN_USER: u32 = 65534;
 
-/// Refuses a directory in which others could exchange what we make there; `root` must be a canonical path, and each
-/// directory above it is checked as well.
+/// Checks that no other user can exchange files or directories that we create in `root`, a canonical path. Each
+/// directory above it is checked too.
 ///
 /// # Errors
-/// [`Error::Untrusted`] with the directory.
+/// [`Error::Untrusted`] names the directory in which somebody can.
 pub(super) fn root(root: &Path) -> Result<()> {
     let me = rustix::process::geteuid().as_raw();
     for dir in root.ancestors() {
@@ -42,10 +43,11 @@ pub(super) fn root(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is a directory of this user's own that has none of the permissions in `closed`.
+/// Whether `path` is a directory that belongs to this user and has none of the permissions in `closed`; `false` when
+/// nothing has that name.
 ///
 /// # Errors
-/// [`Error::Untrusted`] where the name is taken by anything else.
+/// [`Error::Untrusted`] when anything else has the name.
 pub(super) fn directory(path: &Path, closed: u32) -> Result<bool> {
     let Some(m) = metadata(path)? else { return Ok(false) };
     if !m.is_dir() {
@@ -64,10 +66,11 @@ pub(super) fn directory(path: &Path, closed: u32) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether there is a regular file of this user's own that has no other name. Its mode says nothing: the place is closed.
+/// Whether `path` is a regular file that belongs to this user and has no other name; `false` when nothing has that name.
+/// Its mode does not matter, since the directory is closed to others.
 ///
 /// # Errors
-/// [`Error::Untrusted`] where the name is taken by anything else.
+/// [`Error::Untrusted`] when anything else has the name.
 pub(super) fn file(path: &Path) -> Result<bool> {
     let Some(m) = metadata(path)? else { return Ok(false) };
     match objection(&m) {
@@ -76,7 +79,10 @@ pub(super) fn file(path: &Path) -> Result<bool> {
     }
 }
 
-/// Opens such a file for reading, without waiting.
+/// Opens a trusted file for reading, without waiting.
+///
+/// # Errors
+/// The system's, or why the file is not trusted.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -86,14 +92,20 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Its bytes.
+/// Reads a trusted file.
+///
+/// # Errors
+/// As [`open`].
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Opens a directory, or fails where the name is taken by anything else.
+/// Opens a directory.
+///
+/// # Errors
+/// The system's, also when anything else has the name.
 pub(super) fn open_directory(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())

@@ -1,200 +1,424 @@
-//! Stages on this node from bundles that it reads itself, without MPI.
+//! Makes one stage on this node, step by step. Every rule of staging stands here, once.
+//!
+//! A driver takes the steps in this order and supplies the bundles' bytes: [`stage_here`](crate::stage::stage_here) from
+//! their files, `bcast` from MPI, where the nodes agree between the steps.
+//!
+//! ```text
+//! open       find the stage; otherwise find donors of its bundles, and collect garbage
+//! start      begin to build
+//! expect     check the space; if there is too little, release the donors and collect garbage
+//! adopt      for each bundle in turn: take it from its donor,
+//! unpack     or unpack the bytes that the driver supplies
+//! publish    inherit what has diverged in the donors, publish, collect donors that were replaced
+//! ```
+//!
+//! Invariants:
+//! - A donor is found before garbage is collected, and its lease lasts until the new stage is published.
+//! - After an error nothing of the stage is left, once the session is dropped or abandoned.
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
-use std::time::Instant;
 
-use crate::bundle::{Named, Reader};
+use crate::bundle::Size;
 use crate::error::{Error, Result};
-use crate::instrument::timeline;
 use crate::manifest::prefix::PrefixRecord;
+use crate::stage::build::{IncomingBundle, Runtime, StageBuild, Unpacked};
+use crate::stage::build_options::BuildOptions;
+use crate::stage::gc::collect_garbage;
+use crate::stage::id::{Identity, StageId};
+use crate::stage::published::Stage;
 use crate::stage::reuse::adopt::Adoption;
-use crate::stage::reuse::divergence;
-use crate::stage::{BuildOptions, Identity, Place, Runtime, Stage, StageBuild, StageId};
+use crate::stage::user_dir::UserDir;
 
-/// Bytes that are read at once: no more than the allocator has again when they are freed, since fresh memory costs a page
-/// fault each 4 kB ([`crate::process::memory_policy`]).
-pub const CHUNK_BYTES: usize = 1 << 20;
+/// The staging of one job's bundles on this node.
+pub struct StagingSession {
+    user_dir: UserDir,
+    id: StageId,
+    options: BuildOptions,
+    identities: Vec<Identity>,
+    /// Where the bundles come from.
+    adoption: Adoption,
+    state: State,
+    totals: Totals,
+}
 
-/// A stage, and what it took to make it.
-#[derive(Debug)]
-pub struct Staged {
-    /// The stage.
-    pub stage: Stage,
-    /// It was there already.
-    pub reused: bool,
-    /// Bytes of the bundles that were read; 0 when the stage was already there.
+enum State {
+    /// The stage was there already.
+    Found(Stage),
+    /// Nothing is written yet.
+    Opened,
+    /// The stage is being built.
+    Building(Box<StageBuild>),
+    /// The stage is published, or given up.
+    Ended,
+}
+
+/// What the bundles of a stage brought.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Bytes of the bundles that were unpacked.
     pub bundle_bytes: u64,
-    /// Bytes that the files take.
+    /// Bytes of the stage's files.
     pub unpacked_bytes: u64,
-    /// Of them, bytes that other stages had already.
+    /// Bytes of those that were taken from donors.
     pub adopted_bytes: u64,
-    /// These stages.
-    pub adopted_from: Vec<PathBuf>,
-    /// Paths that have changed since the bundles were packed, where the stage was there; they are not answered from it.
-    pub changed: u64,
-    /// Wall time in seconds.
-    pub seconds: f64,
-    /// What people should know of the bundles.
+    /// The donors' directories, each once.
+    pub donors: Vec<PathBuf>,
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// Makes the stage `id` of `bundles`, or returns it when it is there already; `None` when `options` want none of
-/// the bundles. What no one uses any more is removed first.
-///
-/// # Errors
-/// As [`StageBuild::unpack`] and [`Reader::open`]; nothing is left behind.
-pub fn stage_here(
-    place: &Place,
-    id: &StageId,
-    bundles: &[Named],
-    mut options: BuildOptions,
-) -> Result<Option<Staged>> {
-    let begun = Instant::now();
-    timeline::begin();
-    if let Some(stage) = Stage::find(place, id)?.filter(|stage| !stage.is_hollow()) {
-        // Held meanwhile: its last user may be about to remove it.
-        let _lease = stage.lease()?;
-        let mut changed = 0;
-        if !options.fresh {
-            let changes = divergence::compare_with_sources(&stage)?;
-            changes.marks.apply(&stage)?;
-            changed = changes.paths;
-        }
-        return Ok(Some(Staged {
-            stage,
-            reused: true,
-            bundle_bytes: 0,
-            unpacked_bytes: 0,
-            adopted_bytes: 0,
-            adopted_from: Vec::new(),
-            changed,
-            seconds: begun.elapsed().as_secs_f64(),
-            warnings: Vec::new(),
-        }));
-    }
-    options.identities = bundles.iter().map(Identity::of).collect::<Result<_>>()?;
-    let identities = options.identities.clone();
-    let fresh = options.fresh;
-    // What it holds is no garbage until the new stage is there.
-    let mut adoption = Adoption::find(place, &options);
-    crate::stage::collect_garbage(place, &identities)?;
-    let mut readers: Vec<Option<Reader>> = bundles.iter().map(|_| None).collect();
-    let mut build = None;
-    loop {
-        for (number, reader) in readers.iter_mut().enumerate() {
-            if adoption.needs(number) && reader.is_none() {
-                *reader = Some(Reader::open(&bundles[number])?);
-            }
-        }
-        let prefixes: Vec<&[PrefixRecord]> = (readers.iter().enumerate())
-            .map(|(number, r)| {
-                r.as_ref().map_or_else(|| adoption.prefixes(number), Reader::prefixes)
-            })
-            .collect();
-        let wanted = options.wanted(&prefixes);
-        for (reader, wanted) in readers.iter_mut().zip(wanted) {
-            reader.take_if(|_| !wanted);
-        }
-        if adoption.is_empty() && readers.iter().all(Option::is_none) {
-            return Ok(None);
-        }
-        let build = match &mut build {
-            Some(build) => build,
-            none => none.insert(StageBuild::begin(place, id, options.clone())?),
-        };
-        let read = readers.iter().flatten().map(Reader::size);
-        match build.expect(read.chain([adoption.size()]).sum()) {
-            Err(Error::NoSpace { .. }) if !adoption.is_empty() => {
-                // Without the old stage beside it there may be room.
-                adoption.give_up();
-                crate::stage::collect_garbage(place, &identities)?;
-            }
-            checked => break checked?,
-        }
-    }
-    let Some(mut build) = build else { return Ok(None) };
-    let runtime = Runtime::read()?;
-    let (mut bundle_bytes, mut unpacked_bytes, mut warnings) = (0, 0, Vec::new());
-    let (mut adopted_bytes, mut adopted_from) = (0, Vec::new());
-    for (number, reader) in readers.iter_mut().enumerate() {
-        if let Some(bundle) = adoption.take(number) {
-            let from = bundle.from().to_path_buf();
-            match build.adopt(number, bundle) {
-                Ok(adopted) => {
-                    adopted_from.push(from);
-                    adopted_bytes += adopted.unpacked_bytes;
-                    unpacked_bytes += adopted.unpacked_bytes;
-                    continue;
-                }
-                Err(error @ Error::CannotWrite { .. }) => {
-                    let opened = Reader::open(&bundles[number])?;
-                    build.expect_more(opened.size())?;
-                    let (path, from) = (opened.path().display(), from.display());
-                    warnings.push(format!(
-                        "bundle {path} was read, as it could not be taken from {from}: {error}"
-                    ));
-                    *reader = Some(opened);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let Some(reader) = reader else { continue };
-        let unpacked = feed(&mut build, number, reader)?;
-        bundle_bytes += unpacked.bundle_bytes;
-        unpacked_bytes += unpacked.unpacked_bytes;
-        warnings.extend(unpacked.warning);
-    }
-    build.inherit(adoption);
-    let stage = build.publish(&runtime)?;
-    let mut changed = 0;
-    if !adopted_from.is_empty() {
-        // A stage that nobody finds any more is no reason to fail.
-        let _ = crate::stage::collect_garbage(place, &identities);
-        if !fresh {
-            let changes = divergence::compare_with_sources(&stage)?;
-            changes.marks.apply(&stage)?;
-            changed = changes.paths;
-        }
-        adopted_from.sort();
-        adopted_from.dedup();
-    }
-    Ok(Some(Staged {
-        stage,
-        reused: false,
-        bundle_bytes,
-        unpacked_bytes,
-        adopted_bytes,
-        adopted_from,
-        changed,
-        seconds: begun.elapsed().as_secs_f64(),
-        warnings,
-    }))
+/// The result of a check for space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// The stage fits.
+    Enough,
+    /// It did not fit beside its donors. They are released, so that more bundles are needed than before.
+    DonorsReleased,
 }
 
-/// Reads a bundle in one thread while the calling one unpacks it.
-fn feed(
-    build: &mut StageBuild,
-    number: usize,
-    reader: &mut Reader,
-) -> Result<crate::stage::Unpacked> {
-    let (to, chunks) = mpsc::sync_channel(8);
-    let (name, length): (PathBuf, u64) = (Path::to_path_buf(reader.path()), reader.len());
-    let archive = reader.archive().cloned();
-    std::thread::scope(|scope| {
-        let reading = scope.spawn(move || -> Result<()> {
-            while let Some(chunk) = reader.read_chunk(CHUNK_BYTES)? {
-                // The other end is only dropped after an error, which is the one to report.
-                if to.send(chunk).is_err() {
-                    break;
-                }
+/// The result of an attempt to take a bundle from a donor.
+#[derive(Debug)]
+pub enum Adopted {
+    /// No donor was found for the bundle.
+    NoDonor,
+    /// The bundle is in the stage.
+    Taken,
+    /// A file could not be linked, so that the bundle has to be unpacked after all.
+    Missed(Missed),
+}
+
+/// Why a bundle could not be taken from its donor.
+#[derive(Debug)]
+pub struct Missed {
+    /// The donor's directory.
+    pub donor: PathBuf,
+    /// The reason.
+    pub error: Error,
+}
+
+impl StagingSession {
+    /// Looks for the stage `id`, and if it is not there, for donors of its bundles. Asks for the bundles' `identities` only
+    /// then.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] when something else has the stage's name, [`Error::NoInput`] when `identities` or the user's
+    /// directory cannot be read, [`Error::CannotWrite`] when garbage cannot be removed.
+    pub fn open(
+        user_dir: &UserDir,
+        id: &StageId,
+        options: BuildOptions,
+        identities: impl FnOnce() -> Result<Vec<Identity>>,
+    ) -> Result<Self> {
+        let mut session = Self {
+            user_dir: user_dir.clone(),
+            id: id.clone(),
+            options,
+            identities: Vec::new(),
+            adoption: Adoption::default(),
+            state: State::Opened,
+            totals: Totals::default(),
+        };
+        if let Some(stage) = Stage::find(user_dir, id)?.filter(|stage| !stage.is_hollow()) {
+            session.state = State::Found(stage);
+            return Ok(session);
+        }
+        session.identities = identities()?;
+        // Before the garbage is collected: a donor with a lease on it is none.
+        session.adoption = Adoption::find(user_dir, &session.identities, &session.options);
+        collect_garbage(user_dir, &session.identities)?;
+        Ok(session)
+    }
+
+    /// The stage, if it was there already.
+    #[must_use]
+    pub fn found(&self) -> Option<&Stage> {
+        match &self.state {
+            State::Found(stage) => Some(stage),
+            _ => None,
+        }
+    }
+
+    /// Whether the bundle with this number has to be unpacked.
+    #[must_use]
+    pub fn needs(&self, number: usize) -> bool {
+        self.adoption.needs_file(number)
+    }
+
+    /// Whether the bundle with this number comes from a donor.
+    #[must_use]
+    pub fn is_donated(&self, number: usize) -> bool {
+        self.adoption.is_donated(number)
+    }
+
+    /// Whether any bundle comes from a donor.
+    #[must_use]
+    pub fn has_donors(&self) -> bool {
+        !self.adoption.is_empty()
+    }
+
+    /// The prefixes of the bundle with this number; empty if no donor knows them.
+    #[must_use]
+    pub fn prefixes(&self, number: usize) -> &[PrefixRecord] {
+        self.adoption.prefixes(number)
+    }
+
+    /// Begins to build, unless the stage was there already or the session has begun before.
+    ///
+    /// # Errors
+    /// As [`StageBuild::begin`].
+    pub fn start(&mut self) -> Result<()> {
+        if matches!(self.state, State::Opened) {
+            let (identities, options) = (self.identities.clone(), self.options.clone());
+            let build = StageBuild::begin(&self.user_dir, &self.id, identities, options)?;
+            self.state = State::Building(Box::new(build));
+        }
+        Ok(())
+    }
+
+    /// Whether the stage is being built.
+    #[must_use]
+    pub fn is_building(&self) -> bool {
+        matches!(self.state, State::Building(_))
+    }
+
+    /// Checks, before any byte arrives, that the stage fits. `incoming` has each of the job's bundles that can be unpacked. If
+    /// the space does not suffice beside donors, these are released.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] with the numbers.
+    pub fn expect(&mut self, incoming: &[Option<IncomingBundle>]) -> Result<Space> {
+        let State::Building(build) = &mut self.state else { return Ok(Space::Enough) };
+        let needed = incoming.iter().enumerate().filter(|(n, _)| self.adoption.needs_file(*n));
+        let sizes = needed.filter_map(|(_, bundle)| bundle.as_ref().map(|bundle| bundle.size));
+        match build.expect(sizes.chain([self.adoption.size()]).sum()) {
+            Err(Error::NoSpace { .. }) if !self.adoption.is_empty() => {
+                self.adoption.give_up();
+                // A donor that cannot be removed is missed when the space is checked again.
+                let _ = collect_garbage(&self.user_dir, &self.identities);
+                Ok(Space::DonorsReleased)
             }
-            Ok(())
-        });
-        let unpacked = build.unpack(number, &name, archive.as_ref(), length, chunks);
-        let read = reading.join().unwrap_or(Ok(()));
-        // Where reading failed, the unpacking only saw its stream end.
-        read.and(unpacked)
-    })
+            checked => checked.map(|()| Space::Enough),
+        }
+    }
+
+    /// Checks that a bundle of this size fits which was to be adopted and has to be unpacked after all.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] with the numbers.
+    pub fn expect_more(&mut self, size: Size) -> Result<()> {
+        match &mut self.state {
+            State::Building(build) => build.expect_more(size),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the bundle with this number from its donor.
+    ///
+    /// # Errors
+    /// As [`StageBuild::adopt`], except [`Error::CannotWrite`]: then the bundle is [`Adopted::Missed`].
+    pub fn adopt(&mut self, number: usize) -> Result<Adopted> {
+        let State::Building(build) = &mut self.state else { return Ok(Adopted::NoDonor) };
+        let Some(donation) = self.adoption.take(number) else { return Ok(Adopted::NoDonor) };
+        let donor = donation.donor().to_path_buf();
+        match build.adopt(number, donation) {
+            Ok(unpacked) => {
+                self.totals.adopted_bytes += unpacked.unpacked_bytes;
+                if !self.totals.donors.contains(&donor) {
+                    self.totals.donors.push(donor);
+                    self.totals.donors.sort();
+                }
+                self.totals.add(unpacked);
+                Ok(Adopted::Taken)
+            }
+            Err(error @ Error::CannotWrite { .. }) => {
+                self.adoption.read_after_all(number);
+                Ok(Adopted::Missed(Missed { donor, error }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Unpacks the bundle with this number from the bytes that arrive in `chunks`.
+    ///
+    /// # Errors
+    /// As [`StageBuild::unpack`].
+    pub fn unpack(
+        &mut self,
+        number: usize,
+        bundle: &IncomingBundle,
+        chunks: mpsc::Receiver<Vec<u8>>,
+    ) -> Result<()> {
+        if let State::Building(build) = &mut self.state {
+            self.totals.add(build.unpack(number, bundle, chunks)?);
+        }
+        Ok(())
+    }
+
+    /// Adds a warning for the user.
+    pub fn warn(&mut self, warning: String) {
+        self.totals.warnings.push(warning);
+    }
+
+    /// Publishes the stage; `None` if none is being built. Donors that it replaces are removed.
+    ///
+    /// # Errors
+    /// As [`StageBuild::publish`].
+    pub fn publish(&mut self, runtime: &Runtime) -> Result<Option<Stage>> {
+        let State::Building(mut build) = std::mem::replace(&mut self.state, State::Ended) else {
+            return Ok(None);
+        };
+        build.inherit(std::mem::take(&mut self.adoption));
+        let stage = build.publish(runtime)?;
+        if !self.totals.donors.is_empty() {
+            // A replaced donor that stays is no reason to fail.
+            let _ = collect_garbage(&self.user_dir, &self.identities);
+        }
+        Ok(Some(stage))
+    }
+
+    /// Gives the stage up: removes what was built, and releases the donors.
+    pub fn abandon(&mut self) {
+        self.state = State::Ended;
+        self.adoption = Adoption::default();
+    }
+
+    /// What the bundles have brought so far.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Ends the session and returns what the bundles brought.
+    #[must_use]
+    pub fn into_totals(self) -> Totals {
+        self.totals
+    }
+}
+
+impl Totals {
+    fn add(&mut self, unpacked: Unpacked) {
+        self.bundle_bytes += unpacked.bundle_bytes;
+        self.unpacked_bytes += unpacked.unpacked_bytes;
+        self.warnings.extend(unpacked.warning);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::bundle::{Named, PackOptions, PrefixSpec, Reader, pack};
+    use crate::manifest::prefix::Mode;
+    use crate::stage::build_options::AfterUse;
+    use crate::stage::bundle_files::BundleFiles;
+
+    struct World {
+        root: tempfile::TempDir,
+        user_dir: UserDir,
+        bundles: Vec<Named>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let user_dir = UserDir::open(root.path()).unwrap();
+            let mut world = Self { root, user_dir, bundles: Vec::new() };
+            world.bundles = ["a", "b"].map(|name| world.pack(name, name)).to_vec();
+            world
+        }
+
+        fn pack(&self, name: &str, content: &str) -> Named {
+            let root = std::fs::canonicalize(self.root.path()).unwrap();
+            let path = root.join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("file"), content).unwrap();
+            let file = root.join(format!("{name}.tar.zst"));
+            let spec = PrefixSpec { path, mode: Mode::Snapshot };
+            pack(&[spec], &file, &PackOptions { level: None, quiet: true }).unwrap();
+            Named::file(&file)
+        }
+
+        fn open(&self, reserve: Option<u64>) -> StagingSession {
+            let id = StageId::of_bundles(&self.bundles).unwrap();
+            let options = BuildOptions {
+                threads: 1,
+                after_use: AfterUse::Keep,
+                reserve,
+                ..BuildOptions::default()
+            };
+            let identities = || self.bundles.iter().map(Identity::of).collect();
+            StagingSession::open(&self.user_dir, &id, options, identities).unwrap()
+        }
+
+        fn incoming(&self, session: &StagingSession) -> Vec<Option<IncomingBundle>> {
+            let mut files = BundleFiles::new(&self.bundles, vec![Vec::new(); self.bundles.len()]);
+            files.open(&BuildOptions::default(), |number| session.needs(number)).unwrap()
+        }
+
+        /// Stages everything; returns for each bundle whether it was unpacked.
+        fn stage(&self) -> Vec<bool> {
+            let mut session = self.open(Some(0));
+            let incoming = self.incoming(&session);
+            session.start().unwrap();
+            assert_eq!(session.expect(&incoming).unwrap(), Space::Enough);
+            for (number, bundle) in incoming.iter().enumerate() {
+                let adopted = session.adopt(number).unwrap();
+                assert_eq!(matches!(adopted, Adopted::Taken), bundle.is_none());
+                let Some(bundle) = bundle else { continue };
+                let mut reader = Reader::open(&self.bundles[number]).unwrap();
+                let (to, chunks) = mpsc::channel();
+                while let Some(chunk) = reader.read_chunk(1000).unwrap() {
+                    to.send(chunk).unwrap();
+                }
+                session.unpack(number, bundle, chunks).unwrap();
+            }
+            let runtime = Runtime { shim: b"shim".to_vec(), trampoline: b"exec".to_vec() };
+            assert!(session.publish(&runtime).unwrap().is_some());
+            incoming.iter().map(Option::is_some).collect()
+        }
+
+        fn names(&self) -> Vec<String> {
+            let names = std::fs::read_dir(self.user_dir.path()).unwrap();
+            names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect()
+        }
+    }
+
+    #[test]
+    fn a_stage_is_found_again_and_a_new_one_takes_what_did_not_change() {
+        let mut world = World::new();
+        assert_eq!(world.stage(), [true, true]);
+        assert!(world.open(None).found().is_some());
+        world.bundles[1] = world.pack("b", "changed");
+        assert_eq!(world.stage(), [false, true]);
+        // The donor was replaced, so that it is removed.
+        let session = world.open(None);
+        let stage = session.found().unwrap();
+        assert_eq!(world.names(), [stage.id.to_string()]);
+        let fs = stage.dir.join(pyshm_format::layout::FS);
+        let file = |name: &str| {
+            let path = std::fs::canonicalize(world.root.path()).unwrap().join(name).join("file");
+            std::fs::read_to_string(crate::stage::staged_file::below(&fs, Path::new(&path)))
+                .unwrap()
+        };
+        assert_eq!((file("a"), file("b")), ("a".to_string(), "changed".to_string()));
+    }
+
+    #[test]
+    fn donors_are_released_where_the_stage_does_not_fit_beside_them() {
+        let mut world = World::new();
+        world.stage();
+        world.bundles[1] = world.pack("b", "changed");
+        let mut session = world.open(Some(1 << 60));
+        session.start().unwrap();
+        assert!(session.is_donated(0) && session.needs(1));
+        let incoming = world.incoming(&session);
+        assert_eq!(session.expect(&incoming).unwrap(), Space::DonorsReleased);
+        assert!(!session.has_donors() && session.needs(0) && session.needs(1));
+        assert!(matches!(session.expect(&incoming), Err(Error::NoSpace { .. })));
+        session.abandon();
+        assert!(world.names().is_empty(), "{:?}", world.names());
+    }
 }

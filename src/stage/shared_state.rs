@@ -1,7 +1,7 @@
-//! The stage's `state` file as its ranks see it: mapped, and changed by atomic operations only.
+//! Maps a stage's `state` file, which ranks change at the same time by atomic operations.
 //!
-//! The one place of the tools with `unsafe`: marks are added while ranks of other jobs may add theirs, which writes to
-//! the file cannot do without losing some.
+//! It needs `unsafe` because marks are added while ranks of other jobs may add theirs: ordinary writes to the file would
+//! lose some.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use pyshm_format::{Diverged, layout, state};
 use rustix::fs::{Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// The mapped file.
+/// A mapped state file.
 pub(super) struct SharedState {
     at: *mut std::ffi::c_void,
 }
@@ -22,7 +22,7 @@ impl SharedState {
     /// Maps the state file of the stage in `dir`.
     ///
     /// # Errors
-    /// What the system says, or that it is no state file of this user's.
+    /// The system's, or that it is no state file of this user's.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(dir.join(layout::STATE), flags, Mode::empty())?);
@@ -41,7 +41,7 @@ impl SharedState {
         Ok(Self { at })
     }
 
-    /// The set of marks; `None` for a file that is too short, which [`open`](Self::open) has refused.
+    /// The set of divergence marks; never `None`, as [`open`](Self::open) refuses a file that is too short.
     pub fn diverged(&self) -> Option<Diverged<'_>> {
         // SAFETY: the mapping is page-aligned, FILE_BYTES long, writable, and lives as long as `self`; all processes
         // access its words by atomic operations only. A file that its owner cuts short meanwhile would end this

@@ -1,9 +1,10 @@
 //! Creates the files of a staged tree, with the mode and times that every staged file has.
 #![forbid(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -13,36 +14,36 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 
 use crate::manifest::entry::{EntryRecord, EntryStat};
 
-/// The original's time of modification, and a time of access that names the file.
+/// The original's modification time, and an access time that is a mark of the file.
 pub(super) fn file_times(entry: &EntryRecord) -> Timestamps {
     let (sec, nsec) = staged_access_time(hash_path(&entry.path));
     Timestamps { last_access: Timespec { tv_sec: sec, tv_nsec: nsec.into() }, ..times(&entry.stat) }
 }
 
-/// Permission bits that a staged file has: the owner must be able to read it, and nobody becomes another user by it.
+/// Permission bits of a staged file: the original's, always readable for the owner, never set-user-id.
 pub(super) fn staged_mode(stat: &EntryStat) -> Mode {
     Mode::from_raw_mode((stat.mode & 0o777) | 0o400)
 }
 
-/// The original's times.
+/// The original's access and modification times.
 pub(super) fn times(stat: &EntryStat) -> Timestamps {
     let time = |(sec, nsec): (i64, u32)| Timespec { tv_sec: sec, tv_nsec: nsec.into() };
     Timestamps { last_access: time(stat.atime), last_modification: time(stat.mtime) }
 }
 
-/// Creates files below a root.
-pub(super) struct Maker {
+/// Creates files of a staged tree.
+pub(super) struct FileMaker {
     /// `<stage>/fs`
     root: PathBuf,
     umask: Mode,
 }
 
-/// One thread's directory: consecutive files mostly lie in the same one.
+/// The directory that one thread used last, open: consecutive files mostly lie in the same one.
 #[derive(Default)]
 pub(super) struct LastDirectory(Option<(PathBuf, OwnedFd)>);
 
 impl LastDirectory {
-    /// The directory `path` below `root`, which is always the same one.
+    /// Opens the directory `path` below `root`, unless it is the last one. `root` is the same in all calls.
     pub fn at(&mut self, root: &Path, path: &Path) -> io::Result<&OwnedFd> {
         if self.0.as_ref().is_some_and(|(known, _)| known != path) {
             self.0 = None;
@@ -58,18 +59,18 @@ impl LastDirectory {
     }
 }
 
-impl Maker {
-    /// Creates files below `root`, `<stage>/fs`.
+impl FileMaker {
+    /// A maker of files below `root`, `<stage>/fs`.
     pub fn new(root: PathBuf) -> Self {
         Self { root, umask: current_umask() }
     }
 
-    /// Where it creates them.
+    /// The root of the tree.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Creates an empty file. Its directory was made from the same manifest, below a directory of our own.
+    /// Creates an empty file. Its directory was made from the same manifest, in a directory of our own.
     pub fn create(&self, entry: &EntryRecord, last: &mut LastDirectory) -> io::Result<File> {
         let path = entry.path();
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
@@ -85,6 +86,13 @@ impl Maker {
     }
 }
 
+/// Opens a staged file for reading, without a change of its access time.
+pub(super) fn open(directory: impl AsFd, name: &OsStr) -> io::Result<File> {
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOATIME | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?.into())
+}
+
 /// `<root>` followed by an absolute path.
 pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
     let mut joined = root.as_os_str().to_os_string();
@@ -93,7 +101,7 @@ pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
     joined.into()
 }
 
-/// The process's umask, read without changing it.
+/// Reads this process's umask without changing it.
 fn current_umask() -> Mode {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let value = status.lines().find_map(|line| line.strip_prefix("Umask:"));

@@ -1,5 +1,4 @@
-//! What this process does about stages when it is stopped: it removes the stage that it builds, and releases the one that
-//! it uses.
+//! Cleans up when this process is stopped: removes the stage that it builds, and releases the one that it uses.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -8,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use crate::process::temp_files;
 use crate::stage::hold::{Hold, Released};
-use crate::stage::{Place, noexec};
+use crate::stage::noexec;
+use crate::stage::user_dir::UserDir;
 
-/// How long a removal is retried while other threads of this process still write.
+/// How long a removal is repeated while other threads of this process still write.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 struct Registered {
-    places: Vec<Place>,
+    user_dirs: Vec<UserDir>,
     hold: Option<Hold>,
 }
 
-static REGISTERED: Mutex<Registered> = Mutex::new(Registered { places: Vec::new(), hold: None });
+static REGISTERED: Mutex<Registered> = Mutex::new(Registered { user_dirs: Vec::new(), hold: None });
 
 fn registered() -> MutexGuard<'static, Registered> {
     static UNDO: Once = Once::new();
@@ -26,65 +26,62 @@ fn registered() -> MutexGuard<'static, Registered> {
     REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes what this process builds in `place` if it is stopped.
-pub fn register_place(place: &Place) {
-    registered().places.push(place.clone());
+/// Makes this process remove what it builds in `user_dir` if it is stopped.
+pub fn register_user_dir(user_dir: &UserDir) {
+    registered().user_dirs.push(user_dir.clone());
 }
 
-/// Keeps `hold` until [`release`]; it is released as well if the process is stopped.
-pub fn keep(hold: Hold) {
+/// Stores `hold` until [`release`], or until the process is stopped.
+pub fn store(hold: Hold) {
     registered().hold = Some(hold);
 }
 
-/// Releases the stage that this process uses, which removes it if this is the last user. `None` when there is none.
+/// Releases the stored hold, which removes the stage if this was its last use. `None` when no hold is stored.
 pub fn release() -> Option<Released> {
     temp_files::exclusively(|| registered().hold.take().map(Hold::release))
 }
 
-/// Removes the user's own directories where nothing is left in them.
+/// Removes the registered directories that are empty.
 pub fn tidy() {
-    for place in &registered().places {
-        place.tidy();
+    for user_dir in &registered().user_dirs {
+        user_dir.tidy();
     }
 }
 
 fn undo() {
-    let (places, hold) = {
+    let (user_dirs, hold) = {
         let mut registered = registered();
-        (std::mem::take(&mut registered.places), registered.hold.take())
+        (std::mem::take(&mut registered.user_dirs), registered.hold.take())
     };
     if let Some(hold) = hold {
         hold.release();
     }
-    for place in places {
-        for unfinished in unfinished(&place) {
+    for user_dir in user_dirs {
+        for unfinished in unfinished(&user_dir) {
             remove(unfinished);
         }
-        place.tidy();
+        user_dir.tidy();
     }
 }
 
-/// The unpublished stages of this process in `place`.
-fn unfinished(place: &Place) -> Vec<PathBuf> {
+/// The directories of stages in `user_dir` that this process has not published.
+fn unfinished(user_dir: &UserDir) -> Vec<PathBuf> {
     let own = format!("-{}", std::process::id());
-    let Ok(entries) = std::fs::read_dir(place.dir()) else { return Vec::new() };
-    let names = entries.flatten().map(|e| (e.path(), e.file_name().to_string_lossy().into_owned()));
-    names
-        .filter(|(_, name)| name.starts_with(".new-") && name.ends_with(&own))
-        .map(|(path, _)| path)
-        .collect()
+    let is_own =
+        |dir: &PathBuf| dir.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&own));
+    user_dir.unfinished().unwrap_or_default().into_iter().filter(is_own).collect()
 }
 
-/// Removes an unpublished stage. It is renamed first: threads that still write to it by name then fail.
+/// Removes an unpublished stage. Its directory is renamed first, so that threads which still write by name fail.
 fn remove(dir: PathBuf) {
     let mut name = dir.file_name().unwrap_or_default().to_os_string();
     name.push("-stopped");
     let renamed = dir.with_file_name(name);
     let dir = if std::fs::rename(&dir, &renamed).is_ok() { renamed } else { dir };
-    let elsewhere = noexec::of(&dir);
+    let exec_dir = noexec::exec_dir_of(&dir);
     let begun = Instant::now();
     while std::fs::remove_dir_all(&dir).is_err() && dir.exists() && begun.elapsed() < PATIENCE {}
-    if let Some(dir) = elsewhere {
+    if let Some(dir) = exec_dir {
         noexec::remove(&dir);
     }
 }

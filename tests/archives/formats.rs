@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::build::{make_tree, member, pax, sh, stage, tar, with_field};
 use crate::common::{Tool, listing};
 
-/// Where a prefix of the tool's place is staged, in the stage that `pyshm stage` printed.
+/// The path of a staged prefix in the stage that `pyshm stage` printed.
 fn staged(tool: &Tool, printed: &str, name: &str) -> PathBuf {
     Path::new(printed.trim()).join("fs").join(tool.path(name).strip_prefix("/").unwrap())
 }
@@ -184,5 +184,5 @@ fn a_prefix_is_asked_for_and_must_agree() {
     let ours = tool.bundle("env", "ours.tar.zst");
     stage(&tool, &ours, "env").ok();
     let other = stage(&tool, &ours, "other").fails(65);
-    assert!(other.contains("says itself that it stands for"), "{other}");
+    assert!(other.contains("it is a bundle of"), "{other}");
 }

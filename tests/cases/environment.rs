@@ -1,4 +1,4 @@
-//! What the environment asks of the loader: LD_LIBRARY_PATH, and other preloaded libraries beside the shim.
+//! The loader's variables: LD_LIBRARY_PATH, and other preloaded libraries beside the shim.
 
 use crate::exec::programs;
 use crate::objects::put;
@@ -16,7 +16,6 @@ fn libraries(t: &Tree) {
     put(t, "early", "bin/early");
 }
 
-// Case 60.
 #[test]
 fn a_library_path_under_the_prefix_costs_children_nothing() {
     Case::command(&[
@@ -43,7 +42,6 @@ fn a_relative_library_path_means_what_it_meant() {
         .run();
 }
 
-// Case 44.
 #[test]
 fn a_constructor_of_another_library_gets_the_right_answers() {
     let seen = "constructor: stat 0, read 6 hello, missing -1 No such file or directory";
@@ -59,7 +57,6 @@ fn a_constructor_of_another_library_gets_the_right_answers() {
         .run();
 }
 
-// Case 45.
 #[test]
 fn other_allocators_work_on_both_sides_of_the_shim() {
     Case::c("stage", "neighbours")
@@ -76,7 +73,7 @@ fn other_allocators_work_on_both_sides_of_the_shim() {
     .run();
 }
 
-// As environment modules make it: more directories than any fixed room holds.
+// As environment modules make it: more directories than a fixed buffer holds.
 #[test]
 fn a_library_path_of_two_hundred_directories_leaves_children_the_shim() {
     Case::sh(

@@ -4,7 +4,7 @@ use crate::objects;
 use crate::tree::{self, Tree};
 use crate::world::{Case, Ops, Start};
 
-/// The standard tree with a program that says what it was given, scripts, and files that cannot be started.
+/// The standard tree with a program that prints its arguments and environment, scripts, and files that cannot be started.
 pub fn programs(t: &Tree) {
     tree::standard(t);
     objects::put_probe(t, "show", "bin/show");
@@ -51,7 +51,6 @@ fn what_cannot_be_started_fails_as_without_the_shim() {
     Case::c("exec", "failures").tree(programs).says("  fails: Permission denied").run();
 }
 
-// Case 41.
 #[test]
 fn a_child_of_vfork_that_fails_to_start_a_program_leaves_its_parent_intact() {
     Case::c("exec", "vfork_child")
@@ -60,7 +59,6 @@ fn a_child_of_vfork_that_fails_to_start_a_program_leaves_its_parent_intact() {
         .run();
 }
 
-// Case 40.
 #[test]
 fn a_program_with_an_emptied_environment_sees_original_names_and_no_trace_of_the_shim() {
     Case::c("exec", "emptied_environment").tree(programs).says("  argv[0] the same again").run();

@@ -1,6 +1,6 @@
 //! Libraries and programs that are built in another way than the probes, with names under the prefix inside.
 //!
-//! Must stay true: they are built once, for a prefix whose name is as long as every prefix's, and get the real name
+//! Invariants: they are built once, for a prefix whose name is as long as every prefix's, and get the real name
 //! when they are [`put`] into a tree. So both trees of a case hold the same bytes.
 
 use std::fs;
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use crate::probes;
 use crate::tree::Tree;
 
-/// Stands in objects for what the prefix lies in.
+/// The name in objects that stands for the directory of the prefix.
 const PLACE: &str = "/var/tmp/pyshm-case-PPPPPP/mnt";
 
 /// Name, source, and further words for the compiler: `{E}` is the prefix, `{B}` where objects lie. Those that others

@@ -1,4 +1,4 @@
-//! Descriptors, names and answers that libc makes by itself: they are the original's.
+//! Descriptors, names and answers that libc makes without a hooked call: they are the original's.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use crate::place::User;
 use crate::tree::{Tree, standard};
 use crate::world::{Case, Ops};
 
-/// The standard tree, and what libc and the loader open by themselves.
+/// The standard tree, and what libc and the loader open on their own.
 fn with_catalogues(t: &Tree) {
     standard(t);
     t.bytes("share/de/LC_MESSAGES/made.mo", &compiled_message("hello", "hallo"));
@@ -71,7 +71,7 @@ fn what_may_not_be_read_can_be_named() {
         .run();
 }
 
-// Case 62: an operation for each descriptor that is locked.
+// An operation for each descriptor that is locked.
 #[test]
 fn an_exchanged_descriptor_is_of_the_same_kind() {
     Case::c("originals", "promoted").says("locked by the parent 1").ops(Ops::AtMost(10)).run();
@@ -93,7 +93,6 @@ fn a_file_system_s_own_calls_reach_the_original() {
     Case::c("originals", "file_system_s_own").ops(Ops::AtMost(7)).run();
 }
 
-// Case 62.
 #[test]
 fn a_descriptor_alone_names_the_original() {
     Case::c("originals", "descriptor_alone").ops(Ops::AtMost(20)).run();
@@ -134,14 +133,14 @@ fn entries_of_a_descriptor_have_the_original_s_inode_numbers() {
     Case::c("originals", "entries").says("7").run();
 }
 
-// Only root may; a file is opened.
+// Only root may do this; it opens a file.
 #[test]
 fn a_file_is_watched_from_its_directory_s_descriptor() {
     let case = Case::c("originals", "watched_by_all").only(User::Root);
     case.says("read 1").ops(Ops::AtMost(2)).run();
 }
 
-// It makes a file.
+// The probe makes a file.
 #[test]
 fn a_directory_is_watched_by_its_descriptor() {
     Case::c("originals", "watched").says("read 1: new").ops(Ops::AtMost(3)).run();

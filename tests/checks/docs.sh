@@ -4,7 +4,7 @@
 #
 # A name in backquotes with `::` in it is that of a test: `cases::FILE::NAME` in tests/cases/FILE.rs, `FILE::NAME` in
 # tests/FILE.rs, `FILE::test_NAME` in tests/jobs/FILE.sh, `unit::NAME` beside the code in preload or src. One that begins with a
-# directory of this repository is that of a file; FILE and NAME in it stand for any.
+# directory of this repository is that of a file; FILE, NAME and LAUNCHER in it stand for any.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 wrong=0
@@ -41,7 +41,7 @@ for document in "${documents[@]}"; do
     [[ $link != *#* ]] || headings "$target" | grep -qxF -e "${link#*#}" || say "$document: $target has no heading for $link"
   done < <(grep -o '](\([^)]*\))' "$document" | sed 's/^](//; s/)$//')
   while read -r path; do
-    case $path in *FILE* | *NAME*) continue ;; esac
+    case $path in *FILE* | *NAME* | *LAUNCHER*) continue ;; esac
     files=$((files + 1))
     compgen -G "$path" >/dev/null || say "$document names $path, which does not exist"
   done < <(grep -oE '\b(src|preload|tests|bench|docs|\.ci)/[A-Za-z0-9_.*/+-]*' "$document" | sed 's/[./]*$//' | sort -u)

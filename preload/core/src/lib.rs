@@ -1,5 +1,30 @@
-//! core
+//! What `libpyshm.so` and the trampoline `pyshm-exec` share: everything below the hooks.
+//!
+//! Invariants:
+//! - Nothing here allocates, locks, panics or prints, and errno changes only as a hook asks. One exception:
+//!   [`stage::log`] writes the line that `PYSHM_LOG` asks for.
+//! - No function of libc is called that the hooks stand in front of; the kernel is asked itself ([`base::sys`]).
+//!
+//! Rooms, from the highest to the lowest. A file may use rooms below its own, never one above (`docs/design.md`).
+//!
+//! ```text
+//! launch/   recognises a launcher or a rank without a stage, and executes pyshm-run in its place
+//! exec/     starting a program: its file, its `#!` line, its environment
+//! path/     turns a caller's path into a decision: reads, writes, originals
+//! stage/    finds and maps the stage; descriptors of staged files; containers; the log
+//! decide/   the decision about a path, from the index alone: pure, safe code
+//! base/     system calls, bytes, memory on the stack, the environment, the loader's list of objects
+//! ```
+// std costs every process of every user its relocations, and names symbols that older systems do not have.
 #![cfg_attr(not(test), no_std)]
+
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    target_pointer_width = "64",
+    target_endian = "little"
+)))]
+compile_error!("pyshm is for 64-bit little-endian Linux with glibc");
 
 pub mod base;
 pub mod decide;

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::error::{Error, Reason, Result};
-use crate::launchers::slurm::step_env;
-use crate::launchers::{Family, Nodes, Plan, World, launch_env};
+use crate::launchers::{Environment, Nodes, StagingPlan, launch_env};
 use crate::program::lookup;
 use crate::protocol::events::{Event, Prepared, Ready};
 use crate::run::cli::Cli;
@@ -50,17 +49,19 @@ impl Staged {
 /// # Errors
 /// The launcher's own, and those of staging with `--no-fallback`.
 pub fn run(cli: &Cli) -> Result<Ended> {
-    let launcher = lookup::find(&cli.command[0])?;
+    let path = lookup::find(&cli.command[0])?;
     let inbox = Inbox::open()?;
-    let world = World::current();
-    let family = match is_overridden(&world) && !launchers::is_launcher(&cli.command[0]) {
-        // Only its MPI is asked for then, and PYSHM_BCAST may say that too.
-        true => Ok(Family::Slurm),
-        false => Family::of(&launcher),
+    let environment = Environment::current(install::SITE);
+    let is_unknown = !launchers::is_launcher(&cli.command[0]);
+    let launcher = if is_unknown && launchers::is_told_by_user(&environment) {
+        // All that matters then is its MPI, which PYSHM_BCAST may choose too.
+        Ok(launchers::registry::unknown())
+    } else {
+        launchers::identify(&path)
     };
-    let hangs = matches!(family, Ok(Family::Hydra));
-    match family.and_then(|family| launchers::plan(&cli.command, family, &world)) {
-        Ok(Some(plan)) => run_planned(cli, &plan, hangs, &inbox),
+    let hangs = launcher.as_ref().is_ok_and(|launcher| launcher.may_hang());
+    match launcher.and_then(|launcher| launchers::plan(&cli.command, launcher, &environment)) {
+        Ok(Some(plan)) => run_planned(cli, &plan, &inbox),
         Ok(None) => run_untouched(cli, hangs, &inbox),
         Err(cause) => {
             give_up(cli, cause)?;
@@ -69,11 +70,12 @@ pub fn run(cli: &Cli) -> Result<Ended> {
     }
 }
 
-/// Stages as `plan` says, and runs. `hangs`: the launcher may not notice that its processes have ended.
+/// Stages as `plan` says, and runs.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_planned(cli: &Cli, plan: &Plan, hangs: bool, inbox: &Inbox) -> Result<Ended> {
+pub fn run_planned(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Ended> {
+    let hangs = plan.may_hang;
     let staged = match stage(cli, plan, inbox) {
         Ok(Some(staged)) => staged,
         Ok(None) => return run_untouched(cli, hangs, inbox),
@@ -122,13 +124,8 @@ fn without_shim(cli: &Cli, words: &[OsString]) -> Command {
     command
 }
 
-/// Whether the user has said how to launch and which word is PROGRAM.
-pub fn is_overridden(world: &World) -> bool {
-    world.var("PYSHM_BCAST_LAUNCH").is_some() && world.var("PYSHM_PROGRAM").is_some()
-}
-
 /// Stages; `None` when there is nothing to stage.
-fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
+fn stage(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Option<Staged>> {
     settings::check()?;
     let here = plan.nodes == Nodes::Here;
     let (bundles, configured) = crate::run::bundles_of(cli);
@@ -144,7 +141,7 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
         check_programs: false,
         only_configured: cli.handed.is_some(),
         decided: cli.handed.as_ref().is_some_and(|handed| handed.decided),
-        ranks: plan.ranks.or(plan.promised).unwrap_or(1),
+        ranks: plan.ranks.or(plan.expected_nodes).unwrap_or(1),
         stage: here,
         root: cli.root.clone(),
         threads: cli.threads,
@@ -176,7 +173,7 @@ fn stage(cli: &Cli, plan: &Plan, inbox: &Inbox) -> Result<Option<Staged>> {
 ///
 /// # Errors
 /// [`Error::Unavailable`] where none is installed, [`Error::CannotRun`] where it is no program.
-pub fn helper(plan: &Plan) -> Result<PathBuf> {
+pub fn helper(plan: &StagingPlan) -> Result<PathBuf> {
     let helper = install::broadcaster(plan.mpi)?;
     lookup::find(helper.as_os_str()).map_err(|error| {
         let what = format!("start the broadcast helper {}", helper.display());
@@ -190,7 +187,7 @@ pub fn helper(plan: &Plan) -> Result<PathBuf> {
 
 fn broadcast(
     cli: &Cli,
-    plan: &Plan,
+    plan: &StagingPlan,
     helper: &Path,
     prepared: &Prepared,
     inbox: &Inbox,
@@ -203,7 +200,7 @@ fn broadcast(
     if let Some(reserve) = settings::reserve() {
         command.args(["--reserve", &reserve.to_string()]);
     }
-    if let Some(nodes) = plan.promised {
+    if let Some(nodes) = plan.expected_nodes {
         command.args(["--nodes", &nodes.to_string()]);
     }
     for (option, given) in
@@ -284,7 +281,7 @@ struct Sweeper {
 }
 
 impl Sweeper {
-    fn new(cli: &Cli, plan: &Plan, helper: &Path) -> Self {
+    fn new(cli: &Cli, plan: &StagingPlan, helper: &Path) -> Self {
         let mut words = plan.step.clone();
         words.extend([helper.into(), "--root".into(), cli.root.clone().into()]);
         Self { words }
@@ -294,7 +291,7 @@ impl Sweeper {
     fn helper(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]);
-        step_env::scrub(&mut command);
+        launch_env::for_step(&mut command);
         command
     }
 

@@ -20,8 +20,8 @@ use crate::run::step::helper::Request;
 use crate::run::{give_up, job_key, staged_command, summary};
 use crate::settings;
 use crate::stage::hold::Hold;
-use crate::stage::job_record::{Locked, Record};
-use crate::stage::{Place, Stage, StageId};
+use crate::stage::job_record::{JobRecord, LockedRecord};
+use crate::stage::{AfterUse, Stage, StageId, UserDir};
 
 /// How long the last one out waits for ranks that the launcher said would come.
 const LATE: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ const LEAVING: Duration = Duration::from_secs(5);
 
 /// This process's part in the job.
 struct Entered {
-    place: Place,
+    place: UserDir,
     key: String,
     hold: Option<Hold>,
     /// What was staged, if this process led.
@@ -90,11 +90,11 @@ type Entering<T> = std::result::Result<T, (Error, Option<Inbox>)>;
 /// Finds the stage, or makes it if this is the first one.
 fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
     let plain = |e| (e, None);
-    let place = Place::open(&cli.root).map_err(plain)?;
+    let place = UserDir::open(&cli.root).map_err(plain)?;
     let key = job_key::key(cli);
     // Nonsense in it is said by the one that leads.
     let patience = settings::wait();
-    let locked = Locked::take(&place, &key, patience).map_err(plain)?.ok_or_else(|| {
+    let locked = LockedRecord::take(&place, &key, patience).map_err(plain)?.ok_or_else(|| {
         let seconds = patience.as_secs();
         plain(Error::TryAgain(format!(
             "this node's stage was not there after {seconds} s (PYSHM_WAIT)"
@@ -103,9 +103,9 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
     let mut record = locked.read();
     let known =
         record.as_ref().and_then(|r| r.stage.clone()).and_then(|id| StageId::parse(&id).ok());
-    let mut hold = known
-        .as_ref()
-        .and_then(|id| Hold::take(&place, &Stage::find(&place, id).ok()??, cli.keeps()).ok());
+    let mut hold = known.as_ref().and_then(|id| {
+        Hold::take(&place, &Stage::find(&place, id).ok()??, AfterUse::keep_if(cli.keeps())).ok()
+    });
     if known.is_some() && hold.is_none() {
         // What the record names is gone.
         record = None;
@@ -119,9 +119,9 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
                 Ok(Some((held, said))) => {
                     let stage = Some(held.stage().id.to_string());
                     (hold, ready) = (Some(held), Some(said));
-                    Record { stage, ..Record::default() }
+                    JobRecord { stage, ..JobRecord::default() }
                 }
-                Ok(None) => Record::default(),
+                Ok(None) => JobRecord::default(),
                 Err(cause) if is_final(&cause) => {
                     locked.remove(&place);
                     return Err((cause, None));
@@ -131,7 +131,7 @@ fn enter(cli: &Cli) -> Entering<(Entered, Option<Inbox>)> {
                         locked.remove(&place);
                         return Err((error, None));
                     }
-                    Record::default()
+                    JobRecord::default()
                 }
             }
         }
@@ -183,13 +183,13 @@ pub(super) fn stage_by_helper(
     let mut step = Step::help(request.command()?, inbox)?;
     match step.wait(inbox, None)? {
         Event::Ready(ready) => {
-            let place = Place::open(&cli.root)?;
+            let place = UserDir::open(&cli.root)?;
             let gone = || {
                 Error::TryAgain(format!("the stage {} is gone: try again", ready.stage.display()))
             };
             let id = ready.stage.file_name().and_then(|n| n.to_str()).ok_or_else(gone)?;
             let stage = Stage::find(&place, &StageId::parse(id)?)?.ok_or_else(gone)?;
-            let hold = Hold::take(&place, &stage, cli.keeps())?;
+            let hold = Hold::take(&place, &stage, AfterUse::keep_if(cli.keeps()))?;
             // Only now that the stage has another user may the helper let go of it.
             step.finish(inbox);
             crate::run::warn(&ready.warnings);
@@ -218,7 +218,7 @@ impl Entered {
         let begun = Instant::now();
         let mut gone = false;
         loop {
-            let Ok(Some(locked)) = Locked::take(&place, &key, LEAVING) else {
+            let Ok(Some(locked)) = LockedRecord::take(&place, &key, LEAVING) else {
                 let released = hold.map(Hold::release);
                 return (ready, released.map(|r| r.answered));
             };

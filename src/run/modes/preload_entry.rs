@@ -21,7 +21,7 @@ use pyshm_format::launch;
 
 use crate::bundle::{Named, NamedBundles};
 use crate::error::Error;
-use crate::launchers::{Family, Nodes, Plan, World, launch_env};
+use crate::launchers::{Environment, Nodes, StagingPlan, launch_env};
 use crate::program::lookup;
 use crate::run::cli::{Cli, Handed};
 use crate::run::inbox::Inbox;
@@ -29,7 +29,7 @@ use crate::run::modes::{launcher_command, plain_command};
 use crate::run::select::command_usage;
 use crate::run::select::command_usage::Unneeded;
 use crate::run::{finish, give_up, warn};
-use crate::{exit_codes, launchers, settings};
+use crate::{exit_codes, install, launchers, settings};
 
 /// A program as the kernel was asked to start it.
 struct Program {
@@ -86,8 +86,8 @@ enum Decision {
     ByRanks(Vec<Named>),
     /// What is configured cannot be read.
     Failed(Box<Cli>, Error),
-    /// As this plan says; the last is whether the launcher may hang.
-    Stage(Box<Cli>, Box<Plan>, bool),
+    /// As this plan says.
+    Stage(Box<Cli>, Box<StagingPlan>),
 }
 
 /// In a launcher's place.
@@ -106,8 +106,8 @@ pub fn launcher(words: impl Iterator<Item = OsString>) -> ExitCode {
             Ok(()) => program.go_on(launch_env::taken_care_of),
             Err(error) => finish(Err(error)),
         },
-        Decision::Stage(cli, plan, hangs) => match Inbox::open() {
-            Ok(inbox) => finish(launcher_command::run_planned(&cli, &plan, hangs, &inbox)),
+        Decision::Stage(cli, plan) => match Inbox::open() {
+            Ok(inbox) => finish(launcher_command::run_planned(&cli, &plan, &inbox)),
             Err(_) => program.go_on(launch_env::taken_care_of),
         },
     }
@@ -119,14 +119,14 @@ fn decide(program: &Program) -> Decision {
         return Decision::Nothing;
     }
     let Some(mut cli) = program.cli(Vec::new(), true) else { return Decision::Nothing };
-    let Ok(family) = Family::of(Path::new(&program.file)) else {
+    let Ok(launcher) = launchers::identify(Path::new(&program.file)) else {
         return by_ranks(configured);
     };
-    let plan = launchers::plan(&cli.command, family, &World::current());
+    let plan = launchers::plan(&cli.command, launcher, &Environment::current(install::SITE));
     let places = match &plan {
         Ok(None) => return Decision::Nothing,
         Ok(Some(plan)) => Some(plan.programs.clone()),
-        Err(_) => launchers::programs(&cli.command, family),
+        Err(_) => launchers::programs(&cli.command, launcher),
     };
     // Where its ranks' programs are not known, whatever is configured may be theirs.
     let Some(places) = places else { return by_ranks(configured) };
@@ -157,7 +157,7 @@ fn decide(program: &Program) -> Decision {
         {
             warn(&needed.missing);
             cli.bundles = NamedBundles(needed.bundles);
-            Decision::Stage(Box::new(cli), Box::new(plan), family == Family::Hydra)
+            Decision::Stage(Box::new(cli), Box::new(plan))
         }
         _ => Decision::ByRanks(needed.bundles),
     }

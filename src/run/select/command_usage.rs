@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::Named;
 use crate::cache::prefixes;
-use crate::cache::prefixes::Stands;
+use crate::cache::prefixes::BundleSummary;
 use crate::error::{Error, Result};
 use crate::manifest::prefix::{PrefixRecord, covers};
 use crate::program::elf_needed::linked;
@@ -103,7 +103,7 @@ pub fn of(
     let mut first = None;
     let absolute = configured.iter().filter_map(|named| absolute(named).ok());
     let absolute: Vec<Named> = absolute.collect();
-    for (named, stands) in absolute.iter().zip(prefixes::of(&absolute)) {
+    for (named, stands) in absolute.iter().zip(prefixes::summaries(&absolute)) {
         match stands {
             Ok(stands) => {
                 bundles.push(named.clone());
@@ -156,7 +156,7 @@ struct Used {
 /// What a look at a command needs to know.
 struct Look<'a> {
     /// What each bundle stands for.
-    bundles: &'a [Stands],
+    bundles: &'a [BundleSummary],
     /// `PATH`
     path: Vec<PathBuf>,
     /// `LD_LIBRARY_PATH`
@@ -166,7 +166,7 @@ struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn current(bundles: &'a [Stands]) -> Self {
+    fn current(bundles: &'a [BundleSummary]) -> Self {
         let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         Self {
             bundles,
@@ -285,16 +285,16 @@ mod tests {
     use super::*;
     use crate::manifest::prefix::Mode;
 
-    fn stands(path: &Path) -> Stands {
+    fn stands(path: &Path) -> BundleSummary {
         let path = ByteBuf::from(path.as_os_str().as_bytes());
         let prefix = PrefixRecord { path, aliases: Vec::new(), mode: Mode::Snapshot };
-        Stands { prefixes: vec![prefix], digest: [0; 32], over: None }
+        BundleSummary { prefixes: vec![prefix], digest: [0; 32], over: None }
     }
 
     /// Two environments, one of them active, and what is on every system.
     struct Site {
         dir: tempfile::TempDir,
-        bundles: Vec<Stands>,
+        bundles: Vec<BundleSummary>,
     }
 
     impl Site {

@@ -10,12 +10,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cache::prefixes::Stands;
+use crate::cache::prefixes::BundleSummary;
 use crate::manifest::prefix::{PrefixRecord, at_or_below, overlap};
 
 /// Which of `bundles`, in the order in which they are laid over each other, a command needs that uses `paths`.
 #[must_use]
-pub fn chosen(bundles: &[Stands], paths: &[PathBuf]) -> Vec<bool> {
+pub fn chosen(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<bool> {
     let mut chosen = vec![false; bundles.len()];
     let several = paths.iter().map(|path| innermost(bundles, path));
     let several: Vec<Vec<usize>> = several.filter(|found| !found.is_empty()).collect();
@@ -35,8 +35,8 @@ pub fn chosen(bundles: &[Stands], paths: &[PathBuf]) -> Vec<bool> {
 }
 
 /// The whole bundles that cover `path`, or layers where there is none, by the prefixes that are nearest to it.
-fn innermost(bundles: &[Stands], path: &Path) -> Vec<usize> {
-    let depth = |bundle: &Stands| {
+fn innermost(bundles: &[BundleSummary], path: &Path) -> Vec<usize> {
+    let depth = |bundle: &BundleSummary| {
         let around = bundle.prefixes.iter().flat_map(PrefixRecord::spellings);
         around.filter(|p| path.starts_with(p)).map(|p| p.components().count()).max()
     };
@@ -54,7 +54,7 @@ fn innermost(bundles: &[Stands], path: &Path) -> Vec<usize> {
 }
 
 /// Adds what must come along.
-fn complete(bundles: &[Stands], chosen: &mut [bool]) {
+fn complete(bundles: &[BundleSummary], chosen: &mut [bool]) {
     loop {
         let comes_along = |one: usize| {
             let others = (0..bundles.len()).filter(|other| chosen[*other]);
@@ -73,7 +73,7 @@ fn complete(bundles: &[Stands], chosen: &mut [bool]) {
 }
 
 /// Whether bundle `layer` is one that lies over bundle `below`.
-fn lies_over(bundles: &[Stands], layer: usize, below: usize) -> bool {
+fn lies_over(bundles: &[BundleSummary], layer: usize, below: usize) -> bool {
     let Some(over) = &bundles[layer].over else { return false };
     layer > below
         && match over.is_empty() {
@@ -84,7 +84,7 @@ fn lies_over(bundles: &[Stands], layer: usize, below: usize) -> bool {
 }
 
 /// Whether a whole bundle has a prefix below one of another's.
-fn is_inside(bundle: &Stands, other: &Stands) -> bool {
+fn is_inside(bundle: &BundleSummary, other: &BundleSummary) -> bool {
     let inside =
         |p: &PrefixRecord, o: &PrefixRecord| p.path != o.path && at_or_below(&p.path, &o.path);
     bundle.over.is_none()
@@ -98,21 +98,25 @@ mod tests {
     use super::*;
     use crate::manifest::prefix::Mode;
 
-    fn whole(digest: u8, prefixes: &[&str]) -> Stands {
+    fn whole(digest: u8, prefixes: &[&str]) -> BundleSummary {
         let record = |path: &&str| PrefixRecord {
             path: ByteBuf::from(path.as_bytes()),
             aliases: Vec::new(),
             mode: Mode::Snapshot,
         };
-        Stands { prefixes: prefixes.iter().map(record).collect(), digest: [digest; 32], over: None }
+        BundleSummary {
+            prefixes: prefixes.iter().map(record).collect(),
+            digest: [digest; 32],
+            over: None,
+        }
     }
 
-    fn layer(digest: u8, prefixes: &[&str], over: &[u8]) -> Stands {
+    fn layer(digest: u8, prefixes: &[&str], over: &[u8]) -> BundleSummary {
         let over = over.iter().map(|digest| [*digest; 32]).collect();
-        Stands { over: Some(over), ..whole(digest, prefixes) }
+        BundleSummary { over: Some(over), ..whole(digest, prefixes) }
     }
 
-    fn of(bundles: &[Stands], paths: &[&str]) -> String {
+    fn of(bundles: &[BundleSummary], paths: &[&str]) -> String {
         let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
         let chosen = chosen(bundles, &paths);
         (0..bundles.len()).filter(|one| chosen[*one]).map(|one| one.to_string()).collect()

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::Named;
 use crate::cache;
-use crate::cache::Use;
+use crate::cache::UseMark;
 use crate::error::{Error, Result};
 use crate::program::elf_needed::linked;
 use crate::program::python::Python;
 use crate::program::{lookup, python};
+use crate::progress::Progress;
 use crate::run::select::command_usage::Unneeded;
 use crate::stage::StageId;
 
@@ -35,7 +36,7 @@ pub struct Chosen {
     /// The bundles were compared with their prefixes just now.
     pub fresh: bool,
     /// Keeps bundles of the cache while they are read.
-    pub uses: Vec<Use>,
+    pub uses: Vec<UseMark>,
     /// What people should know of the bundles.
     pub warnings: Vec<String>,
 }
@@ -123,7 +124,7 @@ fn automatic(
     }
     let (mut bundles, mut uses, mut unpacked) = (Vec::new(), Vec::new(), 0);
     for prefix in prefixes {
-        let cached = cache::ensure(&prefix, false, say)?;
+        let cached = cache::ensure(&prefix, Progress::Shown, say)?;
         unpacked += cached.manifest.unpacked_bytes();
         bundles.push(Named::file(&cached.bundle));
         uses.push(cached.using);

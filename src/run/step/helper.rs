@@ -23,8 +23,7 @@ use crate::run::select;
 use crate::run::select::command_usage::Unneeded;
 use crate::settings;
 use crate::stage::hold::Hold;
-use crate::stage::session::stage_here;
-use crate::stage::{BuildOptions, Place, job_record, teardown};
+use crate::stage::{AfterUse, BuildOptions, Freshness, UserDir, job_record, stage_here, teardown};
 
 /// The first argument that makes `pyshm-run` a helper.
 pub const ARGUMENT: &str = "__helper";
@@ -117,7 +116,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }
 
-fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
+fn work(request: &Request) -> Result<Vec<crate::cache::UseMark>> {
     for program in request.programs.iter().filter(|_| request.check_programs) {
         lookup::find(program)?;
     }
@@ -160,15 +159,14 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
         Event::Prepared(Prepared { id, bundles, interests, fresh, warnings }).say();
         return Ok(chosen.uses);
     }
-    let place = Place::open(&request.root)?;
-    teardown::register_place(&place);
+    let place = UserDir::open(&request.root)?;
+    teardown::register_user_dir(&place);
     let options = BuildOptions {
         threads: request.threads,
         interests: chosen.interests.filter(|_| !request.decided),
-        keep: request.keep,
-        fresh: chosen.fresh,
+        after_use: AfterUse::keep_if(request.keep),
+        freshness: Freshness::known_if(chosen.fresh),
         reserve: settings::reserve(),
-        ..BuildOptions::default()
     };
     let Some(staged) = stage_here(&place, &chosen.id, &chosen.bundles, options)? else {
         let error = covers_nothing(&chosen.bundles);
@@ -180,7 +178,7 @@ fn work(request: &Request) -> Result<Vec<crate::cache::Use>> {
     };
     // Of stages that are gone now.
     job_record::sweep(&place);
-    teardown::keep(Hold::take(&place, &staged.stage, request.keep)?);
+    teardown::store(Hold::take(&place, &staged.stage, AfterUse::keep_if(request.keep))?);
     let ready = Ready {
         stage: staged.stage.dir.clone(),
         nodes: 1,

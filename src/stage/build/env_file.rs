@@ -1,8 +1,7 @@
-//! What `--reroute env` changes in a program's environment: the classic way into a copied environment, for programs
-//! that the shim cannot enter.
+//! Writes the file that says how `--reroute env` changes a program's environment, for programs that the shim cannot enter.
 //!
-//! `PYTHONHOME` switches the detection of virtual environments off, so that a virtual environment's packages come by
-//! `PYTHONPATH`. Everything is derived from the manifests alone. The format is that of [`layout::ENVIRONMENT`].
+//! `PYTHONHOME` turns off the detection of virtual environments, so that a virtual environment's packages are added to
+//! `PYTHONPATH`. Everything is derived from the manifests alone. [`layout::ENVIRONMENT`] has the format.
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
@@ -13,10 +12,10 @@ use pyshm_format::layout;
 use crate::manifest::Stack;
 use crate::manifest::entry::EntryKind;
 
-/// A prefix that holds a Python.
+/// What a prefix has of a Python installation.
 struct Python {
     prefix: PathBuf,
-    /// `python3.11`
+    /// The name of its library directory, such as `python3.11`.
     version: Option<String>,
     is_venv: bool,
     has_stdlib: bool,
@@ -66,8 +65,8 @@ fn is_version(name: &str) -> bool {
     name.strip_prefix("python").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// The changes for a stage at `stage` that holds what `stack` says, the latest first where several bring a Python.
-pub(in crate::stage) fn environment(stack: &Stack, stage: &Path) -> Vec<u8> {
+/// The changes for the stage of `stack` whose directory is `stage`. If several prefixes have a Python, the last one wins.
+pub(super) fn environment(stack: &Stack, stage: &Path) -> Vec<u8> {
     let pythons: Vec<Python> =
         stack.prefixes().iter().map(|p| Python::find(p.path(), stack)).collect();
     let staged = |path: &Path| {
@@ -82,7 +81,7 @@ pub(in crate::stage) fn environment(stack: &Stack, stage: &Path) -> Vec<u8> {
         text.extend_from_slice(staged(&path).as_bytes());
         text.push(0);
     };
-    // In front comes what is added last: the virtual environment shall win over its base.
+    // What is added last comes first in the variable, so that a virtual environment wins over its base.
     let (venvs, bases): (Vec<&Python>, Vec<&Python>) = pythons.iter().partition(|p| p.is_venv);
     for python in bases.iter().chain(&venvs) {
         if python.has_bin {
@@ -96,7 +95,7 @@ pub(in crate::stage) fn environment(stack: &Stack, stage: &Path) -> Vec<u8> {
     if let Some(home) = home {
         add("PYTHONHOME", "=", home.prefix.clone());
     }
-    // Before it is set anew: the user's own would come from the shared file system, or belong to another Python.
+    // Cleared first: the user's own would come from the shared file system, or belong to another Python.
     if home.is_some() || !venvs.is_empty() {
         text.extend_from_slice(b"PYTHONPATH\0PYTHONUSERBASE\0");
     }
@@ -116,6 +115,7 @@ mod tests {
     use crate::bundle::{PackOptions, PrefixSpec, pack};
     use crate::manifest::Manifest;
     use crate::manifest::prefix::Mode;
+    use crate::progress::Progress;
 
     /// Packs a directory with these files below a prefix of this name, and returns its manifest.
     fn manifest(root: &Path, name: &str, files: &[&str]) -> Manifest {
@@ -126,7 +126,7 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         let specs = [PrefixSpec { path: prefix, mode: Mode::Snapshot }];
-        let options = PackOptions { level: None, quiet: true };
+        let options = PackOptions { level: None, progress: Progress::Hidden };
         pack(&specs, &root.join(format!("{name}.tar.zst")), &options).unwrap().manifest
     }
 
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_of_its_own_becomes_pythonhome() {
+    fn a_complete_environment_becomes_pythonhome() {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap();
         let conda = manifest(&root, "conda", &["bin/python3.11", "lib/python3.11/os.py"]);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_virtual_environments_packages_come_by_pythonpath_and_its_programs_first() {
+    fn a_virtual_environments_packages_are_in_pythonpath_and_its_programs_come_first() {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap();
         let venv = manifest(
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_python_only_offers_its_programs_and_libraries() {
+    fn a_prefix_without_a_python_adds_only_its_programs_and_libraries() {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap();
         let app = manifest(&root, "app", &["bin/tool"]);

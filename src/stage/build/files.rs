@@ -1,13 +1,14 @@
-//! Writes the files of a bundle from its frames, in whatever order they come.
+//! Writes the files of a bundle from its frames, in any order.
 //!
-//! A frame knows its place in the tar stream and the manifest knows each file's, so no tar header is read. A file
-//! that several frames share is written by whoever has a piece of it; who writes the last one gives it its times.
+//! The offset of each frame and of each file in the tar stream is known, so that no tar header is read. Several threads
+//! may write pieces of one file; the thread that writes the last piece sets the file's times.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
@@ -16,34 +17,44 @@ use once_cell::sync::OnceCell;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::manifest::entry::{EntryKind, EntryRecord};
-use crate::stage::staged_file::{LastDirectory, Maker, below, file_times};
+use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times};
 
 /// The files of one bundle, shared by the threads that write them.
-pub(in crate::stage) struct Files<'a> {
+pub(super) struct Files<'a> {
     manifest: &'a Manifest,
-    maker: Maker,
-    /// Offset in the stream and number of each file that has data, in the stream's order.
+    maker: FileMaker,
+    /// Offset in the stream and number of each file that has data, sorted by offset.
     order: Vec<(u64, u32)>,
-    shared: DashMap<u32, std::sync::Arc<Shared>>,
+    shared: DashMap<u32, Arc<SharedFile>>,
 }
 
 /// A file that several frames share.
-struct Shared {
+struct SharedFile {
     file: OnceCell<File>,
+    /// Bytes that are not written yet.
     missing: AtomicU64,
 }
 
 impl<'a> Files<'a> {
+    /// The files of `manifest`, to be written below `root`.
     pub fn new(manifest: &'a Manifest, root: PathBuf) -> Self {
         let numbered = manifest.entries.iter().enumerate();
         let order = numbered.filter_map(|(number, entry)| match entry.kind {
             EntryKind::File { offset, .. } if entry.stat.size > 0 => Some((offset, number as u32)),
             _ => None,
         });
-        Self { order: order.collect(), manifest, maker: Maker::new(root), shared: DashMap::new() }
+        Self {
+            order: order.collect(),
+            manifest,
+            maker: FileMaker::new(root),
+            shared: DashMap::new(),
+        }
     }
 
-    /// Writes what the stream's bytes `raw`, which begin at `start`, hold of any file.
+    /// Writes every piece of a file in `raw`, the stream's bytes from offset `start`.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`] names the file.
     pub fn write(&self, start: u64, raw: &[u8], last: &mut LastDirectory) -> Result<()> {
         let end = start + raw.len() as u64;
         let ends = |(offset, number): &(u64, u32)| {
@@ -87,10 +98,7 @@ impl<'a> Files<'a> {
         last: &mut LastDirectory,
     ) -> io::Result<()> {
         let new = || {
-            std::sync::Arc::new(Shared {
-                file: OnceCell::new(),
-                missing: AtomicU64::new(entry.stat.size),
-            })
+            Arc::new(SharedFile { file: OnceCell::new(), missing: AtomicU64::new(entry.stat.size) })
         };
         let shared = self.shared.entry(number).or_insert_with(new).clone();
         let file = shared.file.get_or_try_init(|| self.create(entry, last))?;
@@ -102,7 +110,7 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
-    /// As [`Maker::create`].
+    /// Creates a file, as [`FileMaker::create`].
     pub fn create(&self, entry: &EntryRecord, last: &mut LastDirectory) -> io::Result<File> {
         self.maker.create(entry, last)
     }

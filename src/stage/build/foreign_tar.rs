@@ -1,7 +1,7 @@
-//! Unpacks a tar that others made: one thread decompresses, the calling one takes its members and writes them.
+//! Unpacks a foreign tar: one thread decompresses it, and the calling thread writes its members.
 //!
-//! A tar has to be read in its order, so that more threads would only wait. What is not known beforehand is checked
-//! as it comes: each member says how large it is before its first byte is written.
+//! A tar has to be read in order, so that more threads would only wait. Its unpacked size is not known beforehand: each
+//! member is checked for room before its first byte is written.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -10,8 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use crate::archive::walk::{Data, Sink, Taken, walk};
-use crate::bundle::reader::Archive;
+use crate::archive::Archive;
+use crate::archive::walk::{FileData, FileSummary, Sink, walk};
 use crate::error::{Error, Result};
 use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
@@ -21,16 +21,20 @@ use crate::program::run_path;
 use crate::stage::build::stream::Stream;
 use crate::stage::build::tree;
 use crate::stage::limits::space::Room;
-use crate::stage::staged_file::{LastDirectory, Maker, below, file_times};
+use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times};
 
-/// Bytes that go from one thread to the other at once, and how many such blocks may wait.
+/// Bytes of a block that goes from one thread to the other, and the number of blocks that may wait.
 const BLOCK: usize = 1 << 20;
 const WAITING: usize = 3;
-/// Files are written in pieces of this size.
+/// Bytes that are written to a file at once.
 const PIECE: usize = 256 << 10;
 
-/// Unpacks what `stream` brings into `fs`, `<stage>/fs`, as far as there is `room`.
-pub(in crate::stage) fn unpack(
+/// Unpacks the tar that arrives in `stream` into `fs`, `<stage>/fs` or a directory aside, within `room`. Returns a manifest of
+/// what it brought, and a warning for the user.
+///
+/// # Errors
+/// [`Error::BadBundle`], [`Error::TooLarge`] or [`Error::CannotWrite`].
+pub(super) fn unpack(
     bundle: &Path,
     archive: &Archive,
     stream: &mut Stream<'_>,
@@ -39,7 +43,7 @@ pub(in crate::stage) fn unpack(
 ) -> Result<(Manifest, Option<String>)> {
     let mut sink = Writer {
         bundle,
-        maker: Maker::new(fs),
+        maker: FileMaker::new(fs),
         last: LastDirectory::default(),
         piece: vec![0; PIECE],
         room,
@@ -49,17 +53,17 @@ pub(in crate::stage) fn unpack(
     std::fs::create_dir_all(&above).map_err(Error::write(&above))?;
     let (to, blocks) = mpsc::sync_channel(WAITING);
     let (back, spare) = mpsc::sync_channel(WAITING + 2);
-    let (compression, length) = (archive.compression, stream.length());
+    let length = stream.length();
     std::thread::scope(|scope| {
         scope.spawn(move || decompress(archive, stream, &to, &spare));
         let mut tar = Blocks { blocks, back, block: Vec::new(), at: 0 };
-        walk(bundle, length, compression, &archive.placement, archive.layer, &mut tar, &mut sink)
+        walk(bundle, length, archive, &mut tar, &mut sink)
     })
 }
 
 type Block = io::Result<Vec<u8>>;
 
-/// The decompressing thread. It ends when the tar does, or nobody wants it any more.
+/// Runs the decompressing thread, up to the end of the tar or until the other thread has ended.
 fn decompress(
     archive: &Archive,
     stream: &mut Stream<'_>,
@@ -78,7 +82,7 @@ fn decompress(
         block.resize(BLOCK, 0);
         let mut filled = 0;
         let mut failed = None;
-        // Waiting for the tar's bytes is in it: only the decoder knows when it needs more.
+        // This includes waiting for the tar's bytes, since only the decoder knows when it needs more.
         let busy = timeline::busy(Phase::Decode);
         while filled < BLOCK {
             match decoder.read(&mut block[filled..]) {
@@ -93,7 +97,7 @@ fn decompress(
         }
         drop(busy);
         block.truncate(filled);
-        // What came before an error may be refused for a better reason.
+        // The other thread may refuse what came before an error for a better reason.
         if filled > 0 && to.send(Ok(block)).is_err() {
             return;
         }
@@ -108,7 +112,7 @@ fn decompress(
     }
 }
 
-/// The tar as it comes from the decompressing thread.
+/// The tar as it arrives from the decompressing thread.
 struct Blocks {
     blocks: Receiver<Block>,
     back: SyncSender<Vec<u8>>,
@@ -131,18 +135,18 @@ impl Read for Blocks {
     }
 }
 
-/// Writes members below `<stage>/fs`. Their paths come from the catalog: directories were made here, and links are
-/// only made when all else is there.
+/// Writes members below `<stage>/fs`. Their paths come from the catalog, whose directories were created here. Links are
+/// created only after everything else.
 struct Writer<'a> {
     bundle: &'a Path,
-    maker: Maker,
+    maker: FileMaker,
     last: LastDirectory,
     piece: Vec<u8>,
     room: Room,
 }
 
 impl Writer<'_> {
-    fn write(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken> {
+    fn write(&mut self, entry: &EntryRecord, data: &mut FileData<'_, '_>) -> Result<FileSummary> {
         let path = below(self.maker.root(), entry.path());
         let failed = |cause| Error::CannotWrite { path: path.clone(), cause };
         let file = self.maker.create(entry, &mut self.last).map_err(failed)?;
@@ -158,11 +162,9 @@ impl Writer<'_> {
         }
         rustix::fs::futimens(&file, &file_times(entry)).map_err(|e| failed(e.into()))?;
         drop(file);
-        let runpath = match is_elf {
-            true => run_path::absolute(&File::open(&path).map_err(failed)?),
-            false => None,
-        };
-        Ok(Taken { runpath, ..Taken::default() })
+        let runpath =
+            if is_elf { run_path::absolute(&File::open(&path).map_err(failed)?) } else { None };
+        Ok(FileSummary { runpath, ..FileSummary::default() })
     }
 }
 
@@ -181,7 +183,7 @@ impl Sink for Writer<'_> {
         made.map_err(Error::write(&path))
     }
 
-    fn file(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken> {
+    fn file(&mut self, entry: &EntryRecord, data: &mut FileData<'_, '_>) -> Result<FileSummary> {
         tree::refuse_long(self.bundle, self.maker.root(), entry.path())?;
         self.write(entry, data)
     }

@@ -1,7 +1,7 @@
-//! The index of a stage, made on the node itself: device numbers and `statfs` are this node's own.
+//! Writes the index of a stage, on the node itself since device numbers and `statfs` differ from node to node.
 //!
-//! Lustre, NFS and FUSE number their mounts on every node anew. One `lstat` for each device that a bundle knows,
-//! and one `statfs` for each prefix, are all that a leader asks the shared file system for.
+//! Lustre, NFS and FUSE number their mounts differently on each node. A leader asks the shared file system only for one
+//! `lstat` for each device in a bundle and one `statfs` for each prefix.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -22,8 +22,8 @@ use crate::manifest::{Manifest, Stack};
 use crate::stage::build::tree::Edited;
 use crate::stage::limits::space;
 
-/// The bytes of the index of `stack` for the stage whose final directory is `stage`.
-pub(in crate::stage) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
+/// Builds the index of `stack` for the stage whose final directory is `stage`, and returns its bytes.
+pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
     let parent = stage.parent().unwrap_or(stage);
     let flags = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
     let mut builder = IndexBuilder::new(stage.as_os_str().as_encoded_bytes(), flags);
@@ -40,14 +40,14 @@ pub(in crate::stage) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> V
         }
         numbers.push((prefix.path(), number));
     }
-    // Where one lies in another, its paths are those of the inner one.
+    // The longest first: a path belongs to the innermost of nested prefixes.
     numbers.sort_by_key(|(path, _)| std::cmp::Reverse(path.as_os_str().len()));
     for (bundle, manifest) in stack.bundles().iter().enumerate() {
         let sets = xattrs(manifest, &mut builder);
         let mut devices = HashMap::new();
         for (number, entry) in manifest.entries.iter().enumerate() {
-            // The first path of a device in the manifest's order is where it is mounted, or the prefix. Where that is
-            // not on this node, it would lie on the device of what is above.
+            // The first path of a device in the manifest's order is where it is mounted, or the prefix. A path that is
+            // missing on this node would lie on the device of the directory above.
             let here = || {
                 let there = entry.path().ancestors().find_map(|p| p.symlink_metadata().ok());
                 there.map_or(entry.stat.dev, |m| m.dev())
@@ -83,9 +83,12 @@ pub(in crate::stage) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> V
     builder.finish()
 }
 
-/// Writes an index. Where it has nothing the file has no pages either, as the room behind its head, which costs neither
-/// memory nor the processes that map it.
-pub(in crate::stage) fn write(path: &Path, index: &[u8]) -> Result<()> {
+/// Writes an index. Empty parts, as the room behind its head, become holes, which cost neither memory nor time in the
+/// processes that map the file.
+///
+/// # Errors
+/// [`Error::CannotWrite`].
+pub(super) fn write(path: &Path, index: &[u8]) -> Result<()> {
     const PART: usize = 1 << 16;
     let write = || {
         let file = File::create(path)?;
@@ -99,7 +102,7 @@ pub(in crate::stage) fn write(path: &Path, index: &[u8]) -> Result<()> {
     write().map_err(Error::write(path))
 }
 
-/// Puts the sets of extended attributes of a manifest into the index, in their order.
+/// Adds the manifest's sets of extended attributes to the index, and returns their numbers there in the same order.
 fn xattrs(manifest: &Manifest, builder: &mut IndexBuilder) -> Vec<XattrsId> {
     let add = |set: &XattrSet| {
         let values: Vec<(&[u8], Option<&[u8]>)> = set
@@ -132,7 +135,7 @@ fn with_device(stat: &EntryStat, dev: u64) -> Stat {
     }
 }
 
-/// `statfs(2)` in the order of [`pyshm_format::Prefix`]; zero where the prefix is not on this node.
+/// The results of `statfs(2)` in the order of [`pyshm_format::Prefix`]; zeros if the prefix is missing on this node.
 fn statfs(prefix: &Path) -> [u64; 11] {
     let (Ok(fs), Ok(vfs)) = (rustix::fs::statfs(prefix), rustix::fs::statvfs(prefix)) else {
         return [0; 11];

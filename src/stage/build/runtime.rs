@@ -1,4 +1,4 @@
-//! The shim and the trampoline, copied into every stage so that ranks load them from the node itself.
+//! Copies the shim and the trampoline into every stage, so that ranks load them from the node itself.
 #![forbid(unsafe_code)]
 
 use std::os::unix::fs::PermissionsExt;
@@ -9,9 +9,12 @@ use pyshm_format::layout;
 use crate::error::{Error, Result};
 use crate::install;
 use crate::stage::build::unfinished::Unfinished;
-use crate::stage::{Info, Place, Stage, StageId};
+use crate::stage::id::StageId;
+use crate::stage::info::Info;
+use crate::stage::published::Stage;
+use crate::stage::user_dir::UserDir;
 
-/// The bytes of both.
+/// The bytes of the shim and the trampoline.
 #[derive(Debug, Clone)]
 pub struct Runtime {
     /// `libpyshm.so`
@@ -32,20 +35,23 @@ impl Runtime {
         Ok(Self { shim: part(install::shim()?)?, trampoline: part(install::trampoline()?)? })
     }
 
-    /// Publishes a stage with nothing but the shim and the trampoline: what a node needs that could not stage, so
-    /// that the launcher finds the same program on every node and its ranks run from the shared file system.
+    /// Publishes a hollow stage, with only the shim and the trampoline. A node that could not stage needs one, so that the
+    /// launcher finds the same program on every node. Its ranks run from the shared file system.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] when not even that can be written.
-    pub fn publish_hollow(&self, place: &Place, id: &StageId) -> Result<Stage> {
-        let dir = Unfinished::create(place, id)?;
+    pub fn publish_hollow(&self, user_dir: &UserDir, id: &StageId) -> Result<Stage> {
+        let dir = Unfinished::create(user_dir, id)?;
         self.install(dir.path())?;
         Info::default().write(dir.path())?;
-        dir.publish(place, id)
+        dir.publish(user_dir, id)
     }
 
     /// Writes both below `dir`.
-    pub(in crate::stage) fn install(&self, dir: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`] names the one that cannot be written.
+    pub(super) fn install(&self, dir: &Path) -> Result<()> {
         for (name, bytes) in [(layout::SHIM, &self.shim), (layout::TRAMPOLINE, &self.trampoline)] {
             let path = dir.join(name);
             let parent = path.parent().unwrap_or(dir);

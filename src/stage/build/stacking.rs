@@ -1,8 +1,9 @@
-//! Does to the files of a stage that is being built what laying one bundle over others means: what the new one replaces
-//! or removes goes before its own files are written, so that a node never needs room for both.
+//! Lays one bundle over others in a stage that is being built: what the new bundle replaces or removes goes before its own
+//! files are written, so that a node never needs room for both.
 //!
-//! All of this happens below `<stage>/fs`, before any symbolic link is made there: no path leads anywhere else. What must
-//! stay true: a file that was taken from another stage is that stage's too, and nothing of it changes.
+//! Invariants:
+//! - All of this happens below `<stage>/fs` before any symbolic link is created there, so that no path leads elsewhere.
+//! - A file that was taken from a donor is the donor's too, and nothing of it changes.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -16,12 +17,14 @@ use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
 use crate::manifest::Manifest;
 use crate::manifest::entry::{EntryKind, EntryRecord};
-use crate::manifest::stack::Plan;
-use crate::stage::reuse::donor::open;
-use crate::stage::staged_file::{LastDirectory, Maker, below, file_times, staged_mode};
+use crate::manifest::stack::StackChange;
+use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times, open, staged_mode};
 
-/// Makes room for `new` in `fs`.
-pub(in crate::stage) fn make_way(plan: &Plan, new: &Manifest, fs: &Path) -> Result<()> {
+/// Removes what `new` replaces or removes in `fs`, and gives files that stay their new attributes.
+///
+/// # Errors
+/// [`Error::CannotWrite`] names the file.
+pub(super) fn make_way(plan: &StackChange, new: &Manifest, fs: &Path) -> Result<()> {
     if plan.links.is_empty() && plan.remove.is_empty() && plan.kept.is_empty() {
         return Ok(());
     }
@@ -42,7 +45,7 @@ pub(in crate::stage) fn make_way(plan: &Plan, new: &Manifest, fs: &Path) -> Resu
             _ => {}
         }
     }
-    let maker = Maker::new(fs.to_path_buf());
+    let maker = FileMaker::new(fs.to_path_buf());
     let kept = plan.kept.iter().filter_map(|number| new.entries.get(*number));
     for entry in kept.chain(&plan.renamed) {
         retouch(entry, &maker).map_err(Error::write(entry.path()))?;
@@ -50,8 +53,8 @@ pub(in crate::stage) fn make_way(plan: &Plan, new: &Manifest, fs: &Path) -> Resu
     Ok(())
 }
 
-/// Bytes of the files that [`make_way`] has to copy, as they are another stage's too.
-pub(in crate::stage) fn copied_bytes(plan: &Plan, new: &Manifest, fs: &Path) -> u64 {
+/// Bytes of the files that [`make_way`] has to copy because a donor has them too.
+pub(super) fn copied_bytes(plan: &StackChange, new: &Manifest, fs: &Path) -> u64 {
     let kept = plan.kept.iter().filter_map(|number| new.entries.get(*number));
     let size = |entry: &EntryRecord| {
         let is = below(fs, entry.path()).symlink_metadata();
@@ -60,9 +63,9 @@ pub(in crate::stage) fn copied_bytes(plan: &Plan, new: &Manifest, fs: &Path) -> 
     kept.map(size).sum()
 }
 
-/// Gives a file that stays its new attributes. One that has other names gets an inode of its own: they are another
-/// stage's, or files of their own from now on.
-fn retouch(entry: &EntryRecord, maker: &Maker) -> io::Result<()> {
+/// Gives a file that stays its new attributes. A file with other names gets an inode of its own first: those names are a
+/// donor's, or separate files from now on.
+fn retouch(entry: &EntryRecord, maker: &FileMaker) -> io::Result<()> {
     let path = below(maker.root(), entry.path());
     if path.symlink_metadata()?.nlink() > 1 {
         let mut from = open(CWD, path.as_os_str())?;
@@ -75,9 +78,12 @@ fn retouch(entry: &EntryRecord, maker: &Maker) -> io::Result<()> {
     Ok(rustix::fs::utimensat(CWD, &path, &file_times(entry), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Moves the files of `new` from `from`, where they were written because nobody knew what they would replace, to `fs`,
-/// where its directories are.
-pub(in crate::stage) fn move_in(new: &Manifest, from: &Path, fs: &Path) -> Result<()> {
+/// Moves the files of `new` to `fs`, where its directories are, from the directory `from`, into which they were unpacked
+/// before it was known what they replace.
+///
+/// # Errors
+/// [`Error::CannotWrite`] names the file.
+pub(super) fn move_in(new: &Manifest, from: &Path, fs: &Path) -> Result<()> {
     let _busy = timeline::busy(Phase::Write);
     for entry in new.entries.iter().filter(|e| matches!(e.kind, EntryKind::File { .. })) {
         let to = below(fs, entry.path());

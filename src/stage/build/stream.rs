@@ -1,4 +1,4 @@
-//! The bytes of a bundle on their way from the thread that reads or receives them.
+//! Passes the bytes of a bundle from the thread that reads or receives them to the one that unpacks them.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufRead, Read};
@@ -8,22 +8,25 @@ use std::sync::mpsc;
 use crate::error::{Error, Result};
 
 /// The bytes of a bundle as they arrive.
-pub(in crate::stage) struct Stream<'a> {
+pub(super) struct Stream<'a> {
     pub bundle: &'a Path,
     chunks: mpsc::Receiver<Vec<u8>>,
     chunk: Vec<u8>,
     at: usize,
-    /// Bytes that are still to come in chunks that were not received.
+    /// Bytes in chunks that were not received yet.
     left: u64,
 }
 
 impl<'a> Stream<'a> {
-    /// The `length` bytes of `bundle` that come in `chunks`.
+    /// A stream of the `length` bytes of `bundle` that arrive in `chunks`.
     pub fn new(bundle: &'a Path, chunks: mpsc::Receiver<Vec<u8>>, length: u64) -> Self {
         Self { bundle, chunks, chunk: Vec::new(), at: 0, left: length }
     }
 
     /// Appends the next `wanted` bytes to `to`.
+    ///
+    /// # Errors
+    /// [`Error::BadBundle`] when the stream ends early.
     pub fn append(&mut self, to: &mut Vec<u8>, mut wanted: usize) -> Result<()> {
         to.reserve_exact(wanted);
         while wanted > 0 {
@@ -38,13 +41,13 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    /// Bytes of the whole bundle, before anything was read.
+    /// Bytes of the whole bundle. Valid only before anything is read.
     pub fn length(&self) -> u64 {
         self.left
     }
 
     fn receive(&mut self) -> Result<()> {
-        // Freed before the next one is waited for: a chunk is much memory.
+        // Freed before the wait for the next one: a chunk takes much memory.
         (self.chunk, self.at) = (Vec::new(), 0);
         let ended = |_| Error::bundle(self.bundle, "it ended early: its reader stopped");
         self.chunk = self.chunks.recv().map_err(ended)?;
@@ -53,7 +56,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// To its end: for a tar whose frames nobody has counted.
+/// Reads up to the end: the frames of a foreign tar are not known.
 impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;

@@ -1,5 +1,5 @@
-//! The parts of a staged tree that are not file data: directories first, and at the end what needs to know all
-//! bundles of the stage: symbolic links, search paths inside libraries, hard links, the directories' times.
+//! Writes the parts of a staged tree that are not file data: directories at the beginning, and at the end everything that
+//! depends on all bundles of the stage (symbolic links, search paths in libraries, hard links, times of directories).
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -22,8 +22,11 @@ use crate::program::run_path::Edit;
 use crate::stage::build::files::Files;
 use crate::stage::staged_file::{LastDirectory, below, file_times, staged_mode, times};
 
-/// Makes the directories of a manifest below `root`, and those above its prefixes.
-pub(in crate::stage) fn make_directories(manifest: &Manifest, root: &Path) -> Result<()> {
+/// Creates the directories of a manifest below `root`, and those above its prefixes.
+///
+/// # Errors
+/// [`Error::CannotWrite`] names the directory.
+pub(super) fn make_directories(manifest: &Manifest, root: &Path) -> Result<()> {
     for prefix in &manifest.prefixes {
         let above = below(root, prefix.path().parent().unwrap_or(Path::new("/")));
         std::fs::create_dir_all(&above).map_err(Error::write(&above))?;
@@ -33,7 +36,7 @@ pub(in crate::stage) fn make_directories(manifest: &Manifest, root: &Path) -> Re
     for entry in manifest.entries.iter().filter(|e| e.kind == EntryKind::Directory) {
         let path = below(root, entry.path());
         match builder.create(&path) {
-            // An earlier bundle's, or above a prefix in this one's. What is no directory was removed.
+            // From an earlier bundle, or above a prefix of this one. Anything else with the name was removed before.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_directory(&path) => {}
             made => made.map_err(Error::write(&path))?,
         }
@@ -41,8 +44,8 @@ pub(in crate::stage) fn make_directories(manifest: &Manifest, root: &Path) -> Re
     Ok(())
 }
 
-/// Removes what lies below the manifest's prefixes, which no other bundle of the stage has a part in.
-pub(in crate::stage) fn remove(manifest: &Manifest, root: &Path) {
+/// Removes everything below the manifest's prefixes, in which no other bundle of the stage has a part.
+pub(super) fn remove(manifest: &Manifest, root: &Path) {
     for prefix in &manifest.prefixes {
         let _ = std::fs::remove_dir_all(below(root, prefix.path()));
     }
@@ -52,8 +55,11 @@ fn is_directory(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|m| m.is_dir())
 }
 
-/// Refuses a path that is possible by itself and too long in the stage.
-pub(in crate::stage) fn refuse_long(bundle: &Path, root: &Path, path: &Path) -> Result<()> {
+/// Checks that a path, which is valid by itself, is not too long in the stage.
+///
+/// # Errors
+/// [`Error::BadBundle`].
+pub(super) fn refuse_long(bundle: &Path, root: &Path, path: &Path) -> Result<()> {
     let most = PATH_MAX - 1 - root.as_os_str().len();
     if path.as_os_str().len() <= most {
         return Ok(());
@@ -67,8 +73,11 @@ pub(in crate::stage) fn refuse_long(bundle: &Path, root: &Path, path: &Path) -> 
     ))
 }
 
-/// Makes what has no data in the stream: empty files, and placeholders for what is not in the bundle.
-pub(in crate::stage) fn make_empty_files(manifest: &Manifest, files: &Files<'_>) -> Result<()> {
+/// Creates the files without data in the stream: empty files, and placeholders for files that are not in the bundle.
+///
+/// # Errors
+/// [`Error::CannotWrite`] names the file.
+pub(super) fn make_empty_files(manifest: &Manifest, files: &Files<'_>) -> Result<()> {
     let mut last = LastDirectory::default();
     for entry in &manifest.entries {
         let empty = match entry.kind {
@@ -86,11 +95,14 @@ pub(in crate::stage) fn make_empty_files(manifest: &Manifest, files: &Files<'_>)
     Ok(())
 }
 
-/// Which entries (by path) have an edited copy under `fs/` and the pristine one under `orig/`.
-pub(in crate::stage) type Edited = HashSet<Vec<u8>>;
+/// Paths of entries that have an edited copy under `fs/` and the pristine one under `orig/`.
+pub(super) type Edited = HashSet<Vec<u8>>;
 
 /// Finishes the tree of all bundles in the stage that is being built in `dir`.
-pub(in crate::stage) fn finish(stack: &Stack, dir: &Path) -> Result<Edited> {
+///
+/// # Errors
+/// [`Error::CannotWrite`] names what cannot be written.
+pub(super) fn finish(stack: &Stack, dir: &Path) -> Result<Edited> {
     let manifests = stack.bundles();
     let tree = Tree { stack, fs: dir.join(layout::FS), orig: dir.join(layout::ORIG) };
     let mut edited = Edited::new();
@@ -107,7 +119,7 @@ pub(in crate::stage) fn finish(stack: &Stack, dir: &Path) -> Result<Edited> {
             }
         }
     }
-    // Children before parents: what is made in a directory changes its times.
+    // Children before parents, since creating a file changes its directory's times.
     for entry in manifests
         .iter()
         .flat_map(|m| m.entries.iter().rev())
@@ -131,7 +143,7 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// The path below a prefix's real spelling, if it lies below a prefix.
+    /// `path` with the real spelling of its prefix; `None` if it lies below no prefix.
     fn staged(&self, path: &Path) -> Option<PathBuf> {
         for prefix in self.stack.prefixes() {
             for spelling in prefix.spellings() {
@@ -143,7 +155,7 @@ impl Tree<'_> {
         None
     }
 
-    /// The same for a directory that a library is searched in: only where the stage knows all that is there.
+    /// The same for a directory in a library's search path; `None` also if the stage may not know everything in it.
     fn staged_directory(&self, path: &Path) -> Option<PathBuf> {
         let staged =
             self.staged(path).filter(|p| p.components().all(|c| c != Component::ParentDir))?;
@@ -153,7 +165,7 @@ impl Tree<'_> {
         (snapshot || known()).then_some(staged)
     }
 
-    /// A symbolic link; one that is absolute and leads under a prefix leads to the staged tree.
+    /// Creates a symbolic link. An absolute one that leads under a prefix leads into the staged tree instead.
     fn link(&self, entry: &EntryRecord, target: &[u8]) -> Result<()> {
         let target = Path::new(OsStr::from_bytes(target));
         let parent = entry.path().parent().unwrap_or(Path::new("/"));
@@ -161,7 +173,7 @@ impl Tree<'_> {
             self.staged(target)
                 .map_or_else(|| target.to_path_buf(), |staged| relative(parent, &staged))
         } else {
-            // Out of the prefixes it leads to the original: the stage has nothing there.
+            // A link out of the prefixes leads to the original, as the stage has nothing there.
             let led = climbed(parent, target);
             if self.staged(&led).is_some() { target.to_path_buf() } else { led }
         };
@@ -172,8 +184,8 @@ impl Tree<'_> {
         made.map_err(|e| Error::write(&path)(e.into()))
     }
 
-    /// Replaces the staged `entry` by a copy whose search path leads into the stage, made from the bytes of `source`
-    /// (itself, or the file it is a hard link to).
+    /// Replaces the staged `entry` by a copy whose search path leads into the stage. `source` is the entry itself, or the
+    /// file to which it is a hard link.
     fn edit(&self, entry: &EntryRecord, source: &EntryRecord, edited: &mut Edited) -> Result<()> {
         let staged = below(&self.fs, entry.path());
         let failed = |cause| Error::CannotWrite { path: staged.clone(), cause };
@@ -210,9 +222,10 @@ impl Tree<'_> {
         Ok(())
     }
 
+    /// Creates a hard link to the file `to`, and edits it for its own directory.
     fn hard_link(&self, entry: &EntryRecord, to: &EntryRecord, edited: &mut Edited) -> Result<()> {
         let staged = below(&self.fs, entry.path());
-        // To the pristine inode: an edited copy is right for one directory only.
+        // To the pristine file, since an edited copy is right for one directory only.
         let root = if edited.contains(to.path.as_slice()) { &self.orig } else { &self.fs };
         std::fs::hard_link(below(root, to.path()), &staged).map_err(Error::write(&staged))?;
         match to.kind {
@@ -222,8 +235,8 @@ impl Tree<'_> {
     }
 }
 
-/// Where a relative target leads from a directory without symbolic links in its path; only `..` at its beginning is
-/// taken back, as what follows a name may be a link.
+/// Where a relative target leads from the directory `from`, whose path has no symbolic links. Only `..` at the beginning
+/// of the target is resolved, as a name before another `..` may be a link.
 fn climbed(from: &Path, target: &Path) -> PathBuf {
     let mut led = from.to_path_buf();
     let mut parts = target.components().peekable();

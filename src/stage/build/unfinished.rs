@@ -1,5 +1,5 @@
-//! A stage that is not published yet: a directory under a temporary name, locked by who builds it, removed when it
-//! is dropped, and given its name by one rename.
+//! The directory of a stage that is not published yet. It has a temporary name, its builder has it locked, one rename
+//! publishes it, and it is removed if it is dropped before.
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
@@ -12,36 +12,42 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::stage::id::StageId;
 use crate::stage::lease::Lease;
-use crate::stage::noexec::Elsewhere;
-use crate::stage::{Place, Stage, StageId, noexec};
+use crate::stage::noexec;
+use crate::stage::noexec::ExecDir;
+use crate::stage::published::Stage;
+use crate::stage::user_dir::UserDir;
 
 /// The directory.
-pub(in crate::stage) struct Unfinished {
+pub(super) struct Unfinished {
     dir: PathBuf,
     _building: Lease,
-    /// Where shim and trampoline lie, if not in it.
-    elsewhere: Option<Elsewhere>,
+    /// The exec directory, if shim and trampoline cannot lie in the stage itself.
+    exec_dir: Option<ExecDir>,
     published: bool,
 }
 
 impl Unfinished {
-    pub fn create(place: &Place, id: &StageId) -> Result<Self> {
-        let elsewhere = Elsewhere::needed_for(place, id)?;
-        let dir = place.unfinished_dir(id);
-        let building = Self::make(place, &dir)?;
-        let this = Self { _building: building, dir, elsewhere, published: false };
-        Lease::create(&this.dir)?;
-        if let Some(elsewhere) = &this.elsewhere {
-            elsewhere.link_from(&this.dir)?;
+    /// Creates the directory for the stage `id`, and its exec directory if it needs one.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`], [`Error::TryAgain`], or as [`ExecDir::needed_for`].
+    pub fn create(user_dir: &UserDir, id: &StageId) -> Result<Self> {
+        let exec_dir = ExecDir::needed_for(user_dir, id)?;
+        let dir = user_dir.unfinished_dir(id);
+        let building = Self::make(user_dir, &dir)?;
+        let this = Self { _building: building, dir, exec_dir, published: false };
+        Lease::create_file(&this.dir)?;
+        if let Some(exec_dir) = &this.exec_dir {
+            exec_dir.link_from(&this.dir)?;
         }
         Ok(this)
     }
 
-    /// Makes the directory and locks it. Before it is locked another job may take it for one that a crash left: it holds
-    /// the lock then and removes it, so that this is tried again. So it is where a job that ends removed the user's
-    /// directory, which was empty.
-    fn make(place: &Place, dir: &Path) -> Result<Lease> {
+    /// Makes the directory and locks it. This is tried again when another job has taken the directory, before it was locked,
+    /// for one that a crash left, or when a job that ends has removed the user's empty directory.
+    fn make(user_dir: &UserDir, dir: &Path) -> Result<Lease> {
         const LIMIT: Duration = Duration::from_secs(5);
         let begun = Instant::now();
         loop {
@@ -51,8 +57,8 @@ impl Unfinished {
                         return Ok(building);
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::NotFound => drop(Place::open(place.root())?),
-                // Whoever holds it is about to remove it.
+                Err(e) if e.kind() == ErrorKind::NotFound => drop(UserDir::open(user_dir.root())?),
+                // The job that has it locked is about to remove it.
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -65,17 +71,23 @@ impl Unfinished {
         }
     }
 
+    /// The directory's path.
     pub fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// Gives the stage its name. Where another one has it meanwhile, that one is as good and is returned, unless it
-    /// is hollow: then the two change places, so that the name is never missing. One that is being removed is waited
-    /// for: its remover works by name, and must not meet this one.
-    pub fn publish(mut self, place: &Place, id: &StageId) -> Result<Stage> {
+    /// Renames the directory to the stage's name. If another stage has that name by now, it is returned instead, unless it
+    /// is hollow: then the two exchange their names, so that the name never disappears. A stage that is being removed is
+    /// waited for, since its remover works by name and must not meet this one.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`] when it cannot be renamed, [`Error::Untrusted`] when something else has the name,
+    /// [`Error::TryAgain`] when the removal takes too long.
+    pub fn publish(mut self, user_dir: &UserDir, id: &StageId) -> Result<Stage> {
         const LIMIT: Duration = Duration::from_secs(20);
         let lease = Arc::new(Lease::shared(&self.dir)?);
-        let stage = Stage { dir: place.stage_dir(id), id: id.clone(), _lease: Some(lease) };
+        let dir = user_dir.stage_dir(id);
+        let stage = Stage { dir, id: id.clone(), _publisher: Some(lease) };
         let rename = |flags| rustix::fs::renameat_with(CWD, &self.dir, CWD, &stage.dir, flags);
         let begun = Instant::now();
         loop {
@@ -88,12 +100,12 @@ impl Unfinished {
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(Error::write(&stage.dir)(e.into())),
             }
-            // With a lease on what is there nobody removes it.
+            // Nobody removes the stage that has the name while this has a lease on it.
             if let Ok(lease) = Lease::shared(&stage.dir) {
                 if !stage.is_hollow() {
-                    return Ok(Stage { _lease: Some(Arc::new(lease)), ..stage.clone() });
+                    return Ok(Stage { _publisher: Some(Arc::new(lease)), ..stage.clone() });
                 }
-                // What was there is now under the temporary name, and goes with it.
+                // The hollow stage now has the temporary name, and is removed with it.
                 rename(RenameFlags::EXCHANGE).map_err(|e| Error::write(&stage.dir)(e.into()))?;
                 return Ok(stage);
             }
@@ -108,10 +120,10 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.published {
-            // What it leads to now: the two may have changed places.
-            let elsewhere = noexec::of(&self.dir);
+            // Read from the links, because the directory may be a hollow stage's by now.
+            let exec_dir = noexec::exec_dir_of(&self.dir);
             let _ = std::fs::remove_dir_all(&self.dir);
-            if let Some(dir) = elsewhere {
+            if let Some(dir) = exec_dir {
                 noexec::remove(&dir);
             }
         }
@@ -123,23 +135,23 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::stage::collect_garbage;
+    use crate::stage::gc::collect_garbage;
 
     #[test]
-    fn it_is_made_while_other_jobs_clean_up() {
+    fn a_directory_is_made_while_other_jobs_clean_up() {
         let root = tempfile::tempdir().unwrap();
-        let place = Place::open(root.path()).unwrap();
+        let user_dir = UserDir::open(root.path()).unwrap();
         let id = StageId::parse("0123456789abcdef").unwrap();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    let _ = collect_garbage(&place, &[]);
-                    place.tidy();
+                    let _ = collect_garbage(&user_dir, &[]);
+                    user_dir.tidy();
                 }
             });
             let made: Result<Vec<()>> =
-                (0..50).map(|_| Unfinished::create(&place, &id).map(drop)).collect();
+                (0..50).map(|_| Unfinished::create(&user_dir, &id).map(drop)).collect();
             done.store(true, Ordering::Relaxed);
             made.unwrap();
         });

@@ -1,38 +1,39 @@
-//! How much memory the control groups of this process leave: what is written to a memory file system counts against
-//! the job that writes it, and a job that passes its limit is killed.
+//! Finds how much memory the control groups of this process leave. Files in a memory file system count against the job
+//! that writes them, and a job that exceeds its limit is killed.
 //!
-//! Groups of version 1 (`memory.limit_in_bytes`) and 2 (`memory.max`) are understood; each one up to the root of its
-//! hierarchy may have a limit. Cached pages of files are not counted as used: the kernel gives them up first.
+//! Both versions are understood (`memory.limit_in_bytes` and `memory.max`), and each group up to the root of its hierarchy
+//! may have a limit. Cached pages of files do not count as used: the kernel reclaims them first.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 
-/// The tightest limit.
+/// A group's memory limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::stage) struct Limit {
-    /// The file that says it.
+pub(super) struct MemoryLimit {
+    /// The file that has the limit.
     pub file: PathBuf,
     /// Bytes that are left.
     pub free: u64,
 }
 
-/// The names of a version's files: limit, use, and what of `memory.stat` can be given up.
-type Names = (&'static str, &'static str, [&'static str; 2]);
+/// A version's files with the limit and the use, and the lines of `memory.stat` that can be reclaimed.
+type FileNames = (&'static str, &'static str, [&'static str; 2]);
 
-const V1: Names = (
+const V1: FileNames = (
     "memory.limit_in_bytes",
     "memory.usage_in_bytes",
     ["total_inactive_file", "total_active_file"],
 );
-const V2: Names = ("memory.max", "memory.current", ["inactive_file", "active_file"]);
+const V2: FileNames = ("memory.max", "memory.current", ["inactive_file", "active_file"]);
 
-/// The limit that leaves least; `None` where there is none.
-pub(in crate::stage) fn tightest() -> Option<Limit> {
+/// Finds the limit that leaves least; `None` when there is no limit.
+pub(super) fn tightest() -> Option<MemoryLimit> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     tightest_of(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"))
 }
 
-fn tightest_of(groups: &str, mounts: &str) -> Option<Limit> {
+/// Finds it in the text of `/proc/self/cgroup` and `/proc/self/mountinfo`.
+fn tightest_of(groups: &str, mounts: &str) -> Option<MemoryLimit> {
     let mut limits = Vec::new();
     for group in groups.lines() {
         let mut fields = group.splitn(3, ':');
@@ -48,7 +49,7 @@ fn tightest_of(groups: &str, mounts: &str) -> Option<Limit> {
         let Some((root, mounted)) = mounts.lines().find_map(|line| mount(line, kind)) else {
             continue;
         };
-        // In a container the group may be named as the host sees it, above what is mounted.
+        // In a container the group may be named as the host sees it, above the mounted root.
         let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
         let group = mounted.join(below);
         limits.extend(
@@ -61,7 +62,7 @@ fn tightest_of(groups: &str, mounts: &str) -> Option<Limit> {
     limits.into_iter().min_by_key(|limit| limit.free)
 }
 
-/// The root and the mount point of a line of `mountinfo`, if it is a hierarchy of this kind with memory in it.
+/// The root and the mount point in a line of `mountinfo`, if that is a hierarchy of this kind with a memory controller.
 fn mount<'a>(line: &'a str, kind: &str) -> Option<(&'a Path, &'a Path)> {
     let (first, second) = line.split_once(" - ")?;
     let mut second = second.split(' ');
@@ -72,10 +73,11 @@ fn mount<'a>(line: &'a str, kind: &str) -> Option<(&'a Path, &'a Path)> {
     (of_kind && memory).then_some((Path::new(root), Path::new(at)))
 }
 
-fn limit(dir: &Path, (limit, usage, cached): &Names) -> Option<Limit> {
+/// Reads the limit of the group in `dir`; `None` when it has no limit.
+fn limit(dir: &Path, (limit, usage, cached): &FileNames) -> Option<MemoryLimit> {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
     let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
-    // "max" is no number; version 1 says a number near 2^63.
+    // No limit is "max" in version 2, and a number near 2^63 in version 1.
     let most = number(limit).filter(|most| *most < 1 << 60)?;
     let stat = read("memory.stat").unwrap_or_default();
     let cached: u64 = stat
@@ -85,7 +87,7 @@ fn limit(dir: &Path, (limit, usage, cached): &Names) -> Option<Limit> {
         .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
         .sum();
     let used = number(usage).unwrap_or(0).saturating_sub(cached);
-    Some(Limit { file: dir.join(limit), free: most.saturating_sub(used) })
+    Some(MemoryLimit { file: dir.join(limit), free: most.saturating_sub(used) })
 }
 
 #[cfg(test)]
@@ -118,10 +120,10 @@ mod tests {
         );
         let mounts = format!("41 31 0:38 / {} rw - cgroup2 cgroup2 rw", dir.path().display());
         let found = tightest_of("0::/slurm/job_7/step_0", &mounts).unwrap();
-        assert_eq!(found, Limit { file: dir.path().join("slurm/memory.max"), free: 500_000 });
+        assert_eq!(found, MemoryLimit { file: dir.path().join("slurm/memory.max"), free: 500_000 });
         std::fs::write(dir.path().join("slurm/memory.current"), "1").unwrap();
         let found = tightest_of("0::/slurm/job_7/step_0", &mounts).unwrap();
-        assert_eq!(found, Limit { file: job.join("memory.max"), free: 4_000_000 });
+        assert_eq!(found, MemoryLimit { file: job.join("memory.max"), free: 4_000_000 });
     }
 
     #[test]

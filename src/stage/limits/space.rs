@@ -1,113 +1,114 @@
-//! Whether a stage fits, asked before its first byte is written: into the file system's bytes and inodes, and where it
-//! is memory, into what the job may use and the node has.
+//! Checks that a stage fits before its first byte is written: into the bytes and inodes of its file system, and if that is
+//! in memory, into the job's memory limit and the node's free memory.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 use crate::error::{Error, Result};
 use crate::stage::limits::cgroup;
 use crate::text::bytes;
 
-/// What an entry costs beside its data: inode, directory entry, index record.
+/// Bytes that an entry takes beside its data: inode, directory entry, index record.
 const PER_ENTRY: u64 = 1024;
 /// Inodes that stay free.
-const INODES: u64 = 1024;
+const RESERVED_INODES: u64 = 1024;
 /// `f_type` of tmpfs and ramfs.
-const MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+const MEMORY_TYPES: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// What stays free by default of a file system of this size: a sixteenth, at least 64 MiB and at most 4 GiB.
-fn reserve(size: u64) -> u64 {
+/// Bytes that stay free by default in a file system of `size` bytes: a sixteenth, at least 64 MiB and at most 4 GiB.
+fn default_reserve(size: u64) -> u64 {
     (size / 16).clamp(64 << 20, 4 << 30)
 }
 
-/// Something that a stage takes its bytes from.
-struct Limit {
+/// Something that limits how many bytes a stage may take.
+struct Constraint {
     /// Its name for messages.
     what: String,
-    /// Bytes that are free.
+    /// Bytes that it leaves.
     free: u64,
-    /// What to do where these are too few.
+    /// What the user can do when these are too few.
     advice: &'static str,
 }
 
 const FREE_SOME: &str = "free some";
 const ASK: &str = "ask for more memory";
 
-/// The file system of a root, with all that limits what may be written to it.
+/// Everything that limits what can be written below a root.
 struct Limits {
-    bytes: Vec<Limit>,
-    /// Inodes that are free; `None` where they are not counted.
+    bytes: Vec<Constraint>,
+    /// Free inodes; `None` if the file system does not count them.
     inodes: Option<u64>,
     /// Bytes that stay free.
     reserve: u64,
 }
 
 impl Limits {
-    fn of(root: &Path, reserved: Option<u64>) -> Result<Self> {
+    fn of(root: &Path, reserve: Option<u64>) -> Result<Self> {
         let failed = |e: rustix::io::Errno| Error::write(root)(e.into());
         let fs = rustix::fs::statvfs(root).map_err(failed)?;
         let size = fs.f_blocks.saturating_mul(fs.f_frsize);
         let mut bytes = Vec::new();
-        // A file system without a size (ramfs) or that does not count inodes says 0 of 0.
+        // A file system without a size, such as ramfs, or without counted inodes reports 0 of 0.
         if size > 0 {
             let free = fs.f_bavail.saturating_mul(fs.f_frsize);
-            bytes.push(Limit { what: root.display().to_string(), free, advice: FREE_SOME });
+            bytes.push(Constraint { what: root.display().to_string(), free, advice: FREE_SOME });
         }
-        if MEMORY.contains(&(rustix::fs::statfs(root).map_err(failed)?.f_type as u32)) {
-            bytes.extend(cgroup::tightest().map(|limit| Limit {
+        if MEMORY_TYPES.contains(&(rustix::fs::statfs(root).map_err(failed)?.f_type as u32)) {
+            bytes.extend(cgroup::tightest().map(|limit| Constraint {
                 what: format!("the job's memory limit ({})", limit.file.display()),
                 free: limit.free,
                 advice: ASK,
             }));
-            let what = || "the node's memory".to_string();
-            bytes.extend(available().map(|free| Limit { what: what(), free, advice: FREE_SOME }));
+            bytes.extend(available().map(|free| Constraint {
+                what: "the node's memory".into(),
+                free,
+                advice: FREE_SOME,
+            }));
         }
         Ok(Self {
             bytes,
             inodes: (fs.f_files > 0).then_some(fs.f_favail),
-            reserve: reserved.unwrap_or_else(|| reserve(size)),
+            reserve: reserve.unwrap_or_else(|| default_reserve(size)),
         })
     }
 }
 
-/// Bytes that a stage of this size takes.
+/// Bytes that a stage of this size takes, with its entries.
 fn taken(size: Size) -> u64 {
     size.bytes.saturating_add(size.entries.saturating_mul(PER_ENTRY))
 }
 
-/// Checks that a stage of this size fits into the file system of `root`, and leaves `reserved` bytes free, or the default.
+/// Checks that a stage of this size fits below `root` and leaves `reserve` bytes free; `None` takes the default.
 ///
 /// # Errors
 /// [`Error::NoSpace`] with the numbers.
-pub fn check(root: &Path, size: Size, reserved: Option<u64>) -> Result<()> {
-    let limits = Limits::of(root, reserved)?;
+pub fn check(root: &Path, size: Size, reserve: Option<u64>) -> Result<()> {
+    let limits = Limits::of(root, reserve)?;
     let stage = taken(size);
     let needed = stage.saturating_add(limits.reserve);
-    let (at_least, more) = match size.at_least {
-        true => ("at least ", " and what else its tars unpack to"),
-        false => ("", ""),
-    };
-    if let Some(limit) = limits.bytes.iter().find(|limit| limit.free < needed) {
+    let (at_least, more) =
+        if size.at_least { ("at least ", " and what else its tars unpack to") } else { ("", "") };
+    if let Some(tight) = limits.bytes.iter().find(|constraint| constraint.free < needed) {
         return Err(Error::NoSpace {
-            what: limit.what.clone(),
+            what: tight.what.clone(),
             numbers: format!(
                 "{} free but {at_least}{} are needed ({} for the stage{more}, {} that stay free for MPI and the \
                  application, see PYSHM_RESERVE)",
-                bytes(limit.free),
+                bytes(tight.free),
                 bytes(needed),
                 bytes(stage),
                 bytes(limits.reserve)
             ),
-            advice: limit.advice,
+            advice: tight.advice,
         });
     }
-    let inodes = size.entries.saturating_add(INODES);
+    let inodes = size.entries.saturating_add(RESERVED_INODES);
     if let Some(free) = limits.inodes.filter(|free| *free < inodes) {
         return Err(Error::NoSpace {
             what: root.display().to_string(),
             numbers: format!(
-                "{free} inodes free but {at_least}{inodes} are needed (one for each path of the stage, and {INODES} that \
+                "{free} inodes free but {at_least}{inodes} are needed (one for each path of the stage, and {RESERVED_INODES} that \
                  stay free)"
             ),
             advice: FREE_SOME,
@@ -116,67 +117,93 @@ pub fn check(root: &Path, size: Size, reserved: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// What is left for a tar whose size is not known before it is unpacked.
+/// What is left for a foreign tar, whose size is not known before it is unpacked.
 #[derive(Debug)]
 pub struct Room {
+    /// Name of what limits it, for messages.
     what: String,
     advice: &'static str,
+    /// Bytes at the beginning, and bytes that are left.
     bytes: u64,
     left: u64,
     inodes: u64,
     reserve: u64,
 }
 
-/// The room in the file system of `root` beside `reserved` bytes, or the default, and what is `expected` later.
+/// Why a member of a foreign tar does not fit; continues a sentence that begins with its name.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRoom {
+    /// It has too many bytes.
+    #[error(
+        "claims {claimed} where {what} has {left} left, beside {reserve} that stay free for MPI and the application \
+         (PYSHM_RESERVE): {advice}, or choose another place with --root"
+    )]
+    Bytes {
+        /// Its size.
+        claimed: String,
+        /// What limits it.
+        what: String,
+        /// Bytes that are left.
+        left: String,
+        /// Bytes that stay free.
+        reserve: String,
+        /// What the user can do.
+        advice: &'static str,
+    },
+    /// There is no inode for it.
+    #[error(
+        "needs an inode where {what} has no inodes left except the {reserved} that stay free: free some, or choose \
+         another place with --root",
+        reserved = RESERVED_INODES
+    )]
+    Inodes {
+        /// The file system.
+        what: String,
+    },
+}
+
+/// Finds the room below `root` that is left beside `reserve` bytes, or the default, and what is `expected` later.
 ///
 /// # Errors
-/// [`Error::CannotWrite`] when it does not say.
-pub fn room(root: &Path, expected: Size, reserved: Option<u64>) -> Result<Room> {
-    let limits = Limits::of(root, reserved)?;
-    let tightest = limits.bytes.into_iter().min_by_key(|limit| limit.free);
+/// [`Error::CannotWrite`] when the file system cannot be asked.
+pub fn room(root: &Path, expected: Size, reserve: Option<u64>) -> Result<Room> {
+    let limits = Limits::of(root, reserve)?;
+    let tightest = limits.bytes.into_iter().min_by_key(|constraint| constraint.free);
     let unlimited =
-        || Limit { what: root.display().to_string(), free: u64::MAX, advice: FREE_SOME };
-    let Limit { what, free, advice } = tightest.unwrap_or_else(unlimited);
+        || Constraint { what: root.display().to_string(), free: u64::MAX, advice: FREE_SOME };
+    let Constraint { what, free, advice } = tightest.unwrap_or_else(unlimited);
     let bytes = free.saturating_sub(limits.reserve).saturating_sub(taken(expected));
-    let inodes = limits
-        .inodes
-        .map_or(u64::MAX, |free| free.saturating_sub(INODES).saturating_sub(expected.entries));
+    let inodes = limits.inodes.map_or(u64::MAX, |free| {
+        free.saturating_sub(RESERVED_INODES).saturating_sub(expected.entries)
+    });
     Ok(Room { what, advice, bytes, left: bytes, inodes, reserve: limits.reserve })
 }
 
 impl Room {
-    /// Takes what a member needs that has `size` bytes, of which `stored` are no holes.
+    /// Takes the room for a member of `size` bytes, of which `stored` are not holes.
     ///
     /// # Errors
-    /// Why it does not fit.
-    pub fn take(&mut self, size: u64, stored: u64) -> Result<(), String> {
+    /// Why it does not fit. Then nothing is taken.
+    pub fn take(&mut self, size: u64, stored: u64) -> Result<(), NoRoom> {
         let needed = stored.next_multiple_of(4096).saturating_add(PER_ENTRY);
-        // Holes take no memory, but whoever reads them must be able to.
+        // Holes take no memory, but a program that reads them all must be able to.
         if size > self.bytes || needed > self.left {
-            return Err(format!(
-                "claims {} where {} has {} left, beside {} that stay free for MPI and the application (PYSHM_RESERVE): \
-                 {}, or choose another place with --root",
-                bytes(size),
-                self.what,
-                bytes(self.left),
-                bytes(self.reserve),
-                self.advice
-            ));
+            return Err(NoRoom::Bytes {
+                claimed: bytes(size),
+                what: self.what.clone(),
+                left: bytes(self.left),
+                reserve: bytes(self.reserve),
+                advice: self.advice,
+            });
         }
-        let none = || {
-            format!(
-                "comes where {} has no inodes left but the {INODES} that stay free: free some, or choose another place \
-                 with --root",
-                self.what
-            )
-        };
+        let none = || NoRoom::Inodes { what: self.what.clone() };
         self.inodes = self.inodes.checked_sub(1).ok_or_else(none)?;
         self.left -= needed;
         Ok(())
     }
 }
 
-/// Bytes of memory that the node can still give, by its own word.
+/// Bytes of memory and swap that the kernel says are available on this node.
 fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let number = |name: &str| {
@@ -186,20 +213,21 @@ fn available() -> Option<u64> {
     Some((number("MemAvailable:")? + number("SwapFree:").unwrap_or(0)) * 1024)
 }
 
-/// What a stage in `root` takes its bytes from, and how many of them each has free.
+/// The name of each thing that limits the bytes of a stage in `root`, and the bytes that it leaves.
 ///
 /// # Errors
-/// [`Error::CannotWrite`] where the file system cannot be asked.
+/// [`Error::CannotWrite`] when the file system cannot be asked.
 pub fn free(root: &Path) -> Result<Vec<(String, u64)>> {
-    Ok(Limits::of(root, None)?.bytes.into_iter().map(|limit| (limit.what, limit.free)).collect())
+    let constraints = Limits::of(root, None)?.bytes.into_iter();
+    Ok(constraints.map(|constraint| (constraint.what, constraint.free)).collect())
 }
 
-/// Whether a file system is in memory.
+/// Whether the file system of `root` is in memory.
 pub fn is_memory(root: &Path) -> bool {
-    rustix::fs::statfs(root).is_ok_and(|fs| MEMORY.contains(&(fs.f_type as u32)))
+    rustix::fs::statfs(root).is_ok_and(|fs| MEMORY_TYPES.contains(&(fs.f_type as u32)))
 }
 
-/// Whether programs and libraries cannot be started from the file system of `dir`.
+/// Whether the file system of `dir` is mounted `noexec`, so that programs and libraries cannot be loaded from it.
 pub fn is_noexec(dir: &Path) -> bool {
     rustix::fs::statvfs(dir)
         .is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
@@ -211,9 +239,9 @@ mod tests {
 
     #[test]
     fn what_stays_free_grows_with_the_file_system_within_limits() {
-        assert_eq!(reserve(0), 64 << 20);
-        assert_eq!(reserve(32 << 30), 2 << 30);
-        assert_eq!(reserve(1 << 40), 4 << 30);
+        assert_eq!(default_reserve(0), 64 << 20);
+        assert_eq!(default_reserve(32 << 30), 2 << 30);
+        assert_eq!(default_reserve(1 << 40), 4 << 30);
     }
 
     #[test]
@@ -238,9 +266,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let expected = Size { bytes: u64::MAX, entries: 0, at_least: false };
         let mut none = room(root.path(), expected, Some(0)).unwrap();
-        assert!(none.take(1, 1).unwrap_err().contains("has 0 B left"));
+        assert!(none.take(1, 1).unwrap_err().to_string().contains("has 0 B left"));
         let mut some = Room { bytes: 1 << 20, left: 1 << 20, ..none };
-        assert!(some.take(2 << 20, 1).unwrap_err().contains("claims 2.1 MB"));
+        assert!(some.take(2 << 20, 1).unwrap_err().to_string().contains("claims 2.1 MB"));
         assert!(some.take(1, 900 << 10).is_ok());
         assert!(some.take(1, 900 << 10).is_err());
     }
@@ -251,6 +279,6 @@ mod tests {
         let mut room = room(root.path(), Size::default(), Some(0)).unwrap();
         room.inodes = 1;
         assert!(room.take(1, 1).is_ok());
-        assert!(room.take(1, 1).unwrap_err().contains("no inodes left"));
+        assert!(room.take(1, 1).unwrap_err().to_string().contains("no inodes left"));
     }
 }

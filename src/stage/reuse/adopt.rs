@@ -1,12 +1,13 @@
-//! Takes bundles from a stage that this node has already: where one of several bundles changed, only that one travels.
+//! Takes unchanged bundles from other stages of this node: when one of several bundles changed, only that one travels.
 //!
-//! The files of the new stage are then hard links to those of the old one, which share its memory and outlive it.
-//! Directories, symbolic links and edited libraries are made anew, since they depend on the stage and on what its other
-//! bundles bring; so what is linked are always pristine bytes.
+//! The files of the new stage are hard links to the donor's: they share its memory and outlive it. Directories, symbolic
+//! links and edited libraries are created again, since they depend on the stage and on its other bundles; so only pristine
+//! bytes are linked.
 //!
-//! What must stay true: nothing in the old stage changes, as a job may be running from it. It is held by a lease from
-//! the first look until the new stage is published. What is not exactly as the bundle's manifest says is not taken:
-//! then the bundle travels.
+//! Invariants:
+//! - Nothing in a donor changes, as a job may be running from it.
+//! - Leases on the donors last from the first look until the new stage is published.
+//! - A bundle that is not exactly as its manifest says is not taken. Then it travels.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -17,118 +18,124 @@ use std::sync::Arc;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 use crate::error::{Error, Result};
 use crate::instrument::test_pause;
+use crate::instrument::test_pause::Moment;
 use crate::manifest::Manifest;
 use crate::manifest::entry::{EntryKind, EntryRecord};
 use crate::manifest::prefix::{PrefixRecord, overlap};
+use crate::stage::build_options::BuildOptions;
+use crate::stage::id::Identity;
+use crate::stage::published::Stage;
 use crate::stage::reuse::divergence::Divergence;
-use crate::stage::reuse::donor::{Directories, Held, Holder, changed, files, open};
-use crate::stage::staged_file::{LastDirectory, Maker, below, file_times};
-use crate::stage::{BuildOptions, Identity, Place};
+use crate::stage::reuse::donor::{Directories, DonatedBundle, Donor, changed, files};
+use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times, open};
+use crate::stage::user_dir::UserDir;
 
-/// Of each bundle that was named, where it comes from.
+/// Where a new stage gets each of the job's bundles.
 #[derive(Default)]
 pub struct Adoption {
     origins: Vec<Origin>,
-    /// All stages that have it: each may know something that diverged, also where it is not taken from any.
-    holders: Vec<Vec<Arc<Holder>>>,
-    /// Its prefixes, as far as a stage knows them.
+    /// For each bundle, all donors that have it. Each may know of a divergence, even if the bundle is not taken from it.
+    donors: Vec<Vec<Arc<Donor>>>,
+    /// For each bundle, its prefixes if a donor knows them.
     prefixes: Vec<Option<Vec<PrefixRecord>>>,
 }
 
+/// Where a bundle comes from.
 enum Origin {
-    /// From its file.
+    /// Its file.
     File,
-    /// From a stage of this node.
-    Stage(Adoptable),
-    /// It is not needed, or was taken already.
+    /// A stage of this node.
+    Donor(Donation),
+    /// Nowhere: it is not needed, or was taken already.
     Nowhere,
 }
 
-/// A bundle that a stage of this node holds unchanged.
-pub struct Adoptable {
-    /// The stage.
-    from: Arc<Holder>,
-    pub(in crate::stage) bundle: Box<Held>,
+/// An unchanged bundle and the stage of this node that has it.
+pub struct Donation {
+    donor: Arc<Donor>,
+    pub(in crate::stage) bundle: Box<DonatedBundle>,
 }
 
 impl Adoption {
-    /// Looks for the bundles of `options` in all stages of `place`. Where it finds all of them, those that `options` do not
-    /// want are left out; else the files of the others say which ones these are. What lies over another bundle is read.
+    /// Looks for the bundles in all stages in `user_dir`.
+    ///
+    /// If all of them are found, those that `options` do not want are left out; otherwise the prefixes of the missing ones
+    /// have to be read first. A bundle that lies over another one is always read.
     #[must_use]
-    pub fn find(place: &Place, options: &BuildOptions) -> Self {
-        let identities = &options.identities;
-        let stages = place.stages().unwrap_or_default().into_iter();
-        let all: Vec<Arc<Holder>> =
-            stages.filter_map(|stage| Holder::open(stage, identities).map(Arc::new)).collect();
-        let held = |identity: &Identity| -> Vec<_> {
-            all.iter().filter(|h| h.has(identity)).cloned().collect()
+    pub fn find(user_dir: &UserDir, identities: &[Identity], options: &BuildOptions) -> Self {
+        let stages = Stage::all(user_dir).unwrap_or_default().into_iter();
+        let all: Vec<Arc<Donor>> =
+            stages.filter_map(|stage| Donor::open(stage, identities).map(Arc::new)).collect();
+        let donors_of = |identity: &Identity| -> Vec<_> {
+            all.iter().filter(|donor| donor.has(identity)).cloned().collect()
         };
-        let holders: Vec<_> = identities.iter().map(held).collect();
-        let first = |(identity, holders): (&Identity, &Vec<Arc<Holder>>)| {
-            let known = |(at, h): (usize, &Arc<Holder>)| Some((at, h.manifest(identity)?));
-            holders.iter().enumerate().find_map(known)
+        let donors: Vec<_> = identities.iter().map(donors_of).collect();
+        // The first donor with a manifest of the bundle, by its place among the bundle's donors.
+        let first = |(identity, donors): (&Identity, &Vec<Arc<Donor>>)| {
+            let known = |(at, d): (usize, &Arc<Donor>)| Some((at, d.manifest(identity)?));
+            donors.iter().enumerate().find_map(known)
         };
-        let found: Vec<_> = identities.iter().zip(&holders).map(first).collect();
-        let prefixes: Vec<Option<Vec<PrefixRecord>>> = (found.iter())
-            .map(|found| found.as_ref().map(|(_, (_, manifest))| manifest.prefixes.clone()))
+        let manifests: Vec<_> = identities.iter().zip(&donors).map(first).collect();
+        let prefixes: Vec<Option<Vec<PrefixRecord>>> = (manifests.iter())
+            .map(|known| known.as_ref().map(|(_, (_, manifest))| manifest.prefixes.clone()))
             .collect();
         let all_known = prefixes.iter().all(Option::is_some);
         let known: Vec<&[PrefixRecord]> =
             prefixes.iter().map(|known| known.as_deref().unwrap_or_default()).collect();
         let wanted = options.wanted(&known);
         let mut origins = Vec::new();
-        for (number, found) in found.into_iter().enumerate() {
+        for (number, manifest) in manifests.into_iter().enumerate() {
             let lies_over = |below: usize| wanted[below] && overlap(known[below], known[number]);
-            origins.push(match found {
+            origins.push(match manifest {
                 Some(_) if all_known && !wanted[number] => Origin::Nowhere,
                 Some((at, manifest)) if wanted[number] && !(0..number).any(lies_over) => {
-                    let (from, others) = (&holders[number][at], &holders[number][at + 1..]);
-                    let adoptable = |from: &Arc<Holder>, manifest| {
-                        let bundle = from.bundle(manifest, options)?;
-                        Some(Origin::Stage(Adoptable { from: from.clone(), bundle }))
+                    let (first, others) = (&donors[number][at], &donors[number][at + 1..]);
+                    let donation = |donor: &Arc<Donor>, manifest| {
+                        let bundle = donor.bundle(manifest, options)?;
+                        Some(Origin::Donor(Donation { donor: donor.clone(), bundle }))
                     };
                     let other =
-                        |from| adoptable(from, Holder::manifest(from, &identities[number])?);
-                    let taken = adoptable(from, manifest);
-                    taken.or_else(|| others.iter().find_map(other)).unwrap_or(Origin::File)
+                        |donor| donation(donor, Donor::manifest(donor, &identities[number])?);
+                    let donated = donation(first, manifest);
+                    donated.or_else(|| others.iter().find_map(other)).unwrap_or(Origin::File)
                 }
                 _ => Origin::File,
             });
         }
-        Self { origins, holders, prefixes }
+        Self { origins, donors, prefixes }
     }
 
-    /// The prefixes of the bundle with this number, if a stage knows them.
+    /// The prefixes of the bundle with this number; empty if no donor knows them.
     #[must_use]
     pub fn prefixes(&self, number: usize) -> &[PrefixRecord] {
         self.prefixes.get(number).and_then(Option::as_deref).unwrap_or_default()
     }
 
-    /// Whether the bundle with this number has to be read.
+    /// Whether the bundle with this number has to be read from its file.
     #[must_use]
-    pub fn needs(&self, number: usize) -> bool {
+    pub fn needs_file(&self, number: usize) -> bool {
         matches!(self.origins.get(number), Some(Origin::File))
     }
 
-    /// Whether it is taken from a stage.
+    /// Whether the bundle with this number comes from a donor.
     #[must_use]
-    pub fn has(&self, number: usize) -> bool {
-        matches!(self.origins.get(number), Some(Origin::Stage(_)))
+    pub fn is_donated(&self, number: usize) -> bool {
+        matches!(self.origins.get(number), Some(Origin::Donor(_)))
     }
 
-    /// Whether nothing is taken from any stage.
+    /// Whether no bundle comes from a donor.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !(0..self.origins.len()).any(|number| self.has(number))
+        !(0..self.origins.len()).any(|number| self.is_donated(number))
     }
 
-    /// Hands out the bundle with this number.
-    pub fn take(&mut self, number: usize) -> Option<Adoptable> {
+    /// Hands out the bundle with this number, once; `None` if it does not come from a donor.
+    pub fn take(&mut self, number: usize) -> Option<Donation> {
         match std::mem::replace(self.origins.get_mut(number)?, Origin::Nowhere) {
-            Origin::Stage(bundle) => Some(bundle),
+            Origin::Donor(donation) => Some(donation),
             origin => {
                 self.origins[number] = origin;
                 None
@@ -136,47 +143,48 @@ impl Adoption {
         }
     }
 
-    /// What is taken from stages needs so much nevertheless.
+    /// Extra space that the donated bundles take.
     #[must_use]
     pub fn size(&self) -> Size {
         let sizes = self.origins.iter().filter_map(|origin| match origin {
-            Origin::Stage(bundle) => Some(bundle.size()),
+            Origin::Donor(donation) => Some(donation.size()),
             _ => None,
         });
         sizes.sum()
     }
 
-    /// The bundle with this number, which was handed out, could not be taken: it has to be read.
-    pub fn miss(&mut self, number: usize) {
+    /// Records that the bundle with this number, which was handed out, has to be read from its file after all.
+    pub fn read_after_all(&mut self, number: usize) {
         if let Some(origin) = self.origins.get_mut(number) {
             *origin = Origin::File;
         }
     }
 
-    /// Of each bundle, the stages that have it.
-    pub(in crate::stage) fn into_holders(self) -> Vec<Vec<Arc<Holder>>> {
-        self.holders
+    /// For each bundle, the donors that have it.
+    pub(in crate::stage) fn into_donors(self) -> Vec<Vec<Arc<Donor>>> {
+        self.donors
     }
 
-    /// Takes nothing from any stage after all, and holds none.
+    /// Releases all donors: every bundle that they would have donated is read from its file.
     pub fn give_up(&mut self) {
-        self.holders.clear();
+        self.donors.clear();
         for origin in &mut self.origins {
-            if matches!(origin, Origin::Stage(_)) {
+            if matches!(origin, Origin::Donor(_)) {
                 *origin = Origin::File;
             }
         }
     }
 }
 
-impl Adoptable {
-    /// The stage that it is taken from.
+impl Donation {
+    /// The directory of the donor.
     #[must_use]
-    pub fn from(&self) -> &Path {
-        &self.from.stage.dir
+    pub fn donor(&self) -> &Path {
+        &self.donor.stage.dir
     }
 
-    /// What it takes although its files are there: names, and libraries that are edited for the new stage.
+    /// Extra space that the bundle takes although its files are there: directory entries, and libraries that are edited
+    /// for the new stage.
     #[must_use]
     pub fn size(&self) -> Size {
         let edited = self
@@ -192,9 +200,12 @@ impl Adoptable {
         }
     }
 
-    /// Links the files into `maker`'s root, where the directories are. What cannot be linked is copied.
-    pub(in crate::stage) fn link(&self, maker: &Maker) -> Result<()> {
-        let mut from = Directories::of(&self.from.stage);
+    /// Links the files below `maker`'s root, where their directories exist. A file that cannot be linked is copied.
+    ///
+    /// # Errors
+    /// [`Error::CannotWrite`] names the first file that can be neither linked nor copied.
+    pub(in crate::stage) fn link(&self, maker: &FileMaker) -> Result<()> {
+        let mut from = Directories::of(&self.donor.stage);
         let (mut to, mut made) = (LastDirectory::default(), LastDirectory::default());
         let mut link = |number: usize, entry: &EntryRecord| -> io::Result<()> {
             let (source, name) = from.at(entry, self.bundle.edited.contains(&number))?;
@@ -209,33 +220,30 @@ impl Adoptable {
                 }
                 Err(e) => return Err(e.into()),
             }
-            // It was right before: only someone who removes stages by force can have come between.
+            // The file was right before: only a forced removal of the donor can have come between.
             let as_before = changed(target, name, entry)?.is_some();
             as_before
                 .then_some(())
                 .ok_or_else(|| io::Error::other("the file it was linked to changed"))
         };
         for (number, entry) in files(&self.bundle.manifest) {
-            test_pause::at("adopt");
+            test_pause::at(Moment::Adopt);
             link(number, entry).map_err(|e| Error::write(&below(maker.root(), entry.path()))(e))?;
         }
         Ok(())
     }
 }
 
-/// What the stages that hold bundles know to have diverged, but for what comes from a bundle that they do not have: that is
-/// newer. `holders` are those of each of `manifests`.
-pub(in crate::stage) fn inherited(
-    holders: &[&[Arc<Holder>]],
-    manifests: &[Manifest],
-) -> Divergence {
+/// The divergence that a new stage inherits: everything that the donors of its bundles know, except about paths of a bundle
+/// that the donor does not have, since that bundle is newer. `donors` has the donors of each of `manifests`.
+pub(in crate::stage) fn inherited(donors: &[&[Arc<Donor>]], manifests: &[Manifest]) -> Divergence {
     let mut all = Divergence::default();
     let mut asked: HashSet<&Path> = HashSet::new();
-    for holder in holders.iter().copied().flatten().filter(|h| asked.insert(&h.stage.dir)) {
-        let mut known = holder.diverged();
+    for donor in donors.iter().copied().flatten().filter(|d| asked.insert(&d.stage.dir)) {
+        let mut known = donor.diverged();
         if !known.is_empty() {
-            let holds = |holders: &[Arc<Holder>]| holders.iter().any(|h| Arc::ptr_eq(h, holder));
-            let others = holders.iter().zip(manifests).filter(|(holders, _)| !holds(holders));
+            let has_it = |donors: &[Arc<Donor>]| donors.iter().any(|d| Arc::ptr_eq(d, donor));
+            let others = donors.iter().zip(manifests).filter(|(donors, _)| !has_it(donors));
             for entry in others.flat_map(|(_, manifest)| &manifest.entries) {
                 known.forget(&entry.path);
             }

@@ -1,7 +1,11 @@
-//! What a stage that is used again must not answer: what a node's ranks have changed since, which each node knows
-//! alone, and what programs without the shim have changed, which only a look at the prefixes can tell.
+//! Knows which paths of a stage have diverged from the shared file system, so that the stage must not answer for them.
 //!
-//! What must stay true: to a stage marks are only ever added, and a mark too many costs speed, never a wrong answer.
+//! Changes by a node's ranks are marked in that node's stage. Changes by programs without the shim show only when the
+//! prefixes are compared with the stage.
+//!
+//! Invariants:
+//! - Marks are only ever added to a stage.
+//! - A mark too many costs speed; it never gives a wrong answer.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,36 +18,38 @@ use pyshm_format::state::{self, Mark};
 use pyshm_format::{Entry, Index, Kind, Stat, Time, hash_path, layout};
 
 use crate::error::{Error, Result};
+use crate::stage::build_options::Freshness;
+use crate::stage::ownership;
+use crate::stage::published::Stage;
 use crate::stage::shared_state::SharedState;
-use crate::stage::{Stage, ownership};
 
-/// Set-user-id and set-group-id, which no file from a tar keeps.
+/// Set-user-id and set-group-id, which files from a foreign tar lose.
 const SETID: u32 = 0o6000;
 
-/// A set of marks that can be joined with those of other nodes.
+/// A set of marks on paths that have diverged; sets of several nodes can be joined.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Divergence {
     words: BTreeSet<u64>,
-    /// Some of the words may be marks on whole directories.
+    /// Whether some of the words may be marks on whole directories.
     subtrees: bool,
-    /// So much has changed that nothing is answered from the stage any more.
+    /// Whether so much has diverged that nothing is answered from the stage any more.
     all: bool,
 }
 
-/// What changed below the prefixes since the bundles were packed.
+/// Changes below the prefixes since the bundles were packed.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// As marks.
+    /// The marks for them.
     pub marks: Divergence,
     /// Number of paths that are new, gone or different.
     pub paths: u64,
 }
 
 impl Divergence {
-    /// What the stage of this node knows.
+    /// Reads the marks of a stage.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when its state cannot be read.
+    /// [`Error::NoInput`] when its state file cannot be read.
     pub fn of(stage: &Stage) -> Result<Self> {
         let path = stage.dir.join(layout::STATE);
         let failed = Error::read("stage", &path);
@@ -56,15 +62,18 @@ impl Divergence {
         })
     }
 
-    /// Adds the marks to the stage of this node.
+    /// Adds the marks to a stage.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when its state cannot be mapped.
+    /// [`Error::NoInput`] when its state file cannot be mapped.
     pub fn apply(&self, stage: &Stage) -> Result<()> {
         self.apply_in(&stage.dir)
     }
 
-    /// The same for a stage that is not published yet.
+    /// Adds the marks to the stage in `dir`, which may be unpublished.
+    ///
+    /// # Errors
+    /// As [`Divergence::apply`].
     pub(in crate::stage) fn apply_in(&self, dir: &Path) -> Result<()> {
         if self.is_empty() {
             return Ok(());
@@ -80,7 +89,7 @@ impl Divergence {
         Ok(())
     }
 
-    /// Whether nothing diverged.
+    /// Whether nothing has diverged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.words.is_empty() && !self.all
@@ -92,7 +101,7 @@ impl Divergence {
         self.all
     }
 
-    /// Takes back the marks on a path: it is staged from a bundle that is newer than they are.
+    /// Removes the marks on a path that is staged from a bundle newer than they are.
     pub(in crate::stage) fn forget(&mut self, path: &[u8]) {
         let hash = hash_path(path);
         for mark in [Mark::Path, Mark::Listing, Mark::Subtree] {
@@ -100,25 +109,25 @@ impl Divergence {
         }
     }
 
-    /// Adds what another one knows.
+    /// Adds the marks of `other`.
     pub fn join(&mut self, other: &Self) {
         self.words.extend(&other.words);
         self.subtrees |= other.subtrees;
-        // The set of a stage holds no more: there everything diverges then.
+        // A stage's set has no room for more: there, everything counts as diverged.
         self.all |= other.all || self.words.len() >= state::SLOTS / 4 * 3;
         if self.all {
             self.words.clear();
         }
     }
 
-    /// As numbers, to be sent to another node.
+    /// Encodes the set as numbers, for another node.
     #[must_use]
     pub fn to_words(&self) -> Vec<u64> {
         let head = u64::from(self.subtrees) | u64::from(self.all) << 1;
         std::iter::once(head).chain(self.words.iter().copied()).collect()
     }
 
-    /// Reads what [`Divergence::to_words`] wrote.
+    /// Decodes what [`Divergence::to_words`] encoded.
     #[must_use]
     pub fn from_words(words: &[u64]) -> Self {
         let (head, words) = words.split_first().map_or((0, &[][..]), |(h, w)| (*h, w));
@@ -131,15 +140,26 @@ impl Divergence {
     }
 }
 
-/// Compares the directories below the stage's prefixes with what was packed, and the names in each one that differs.
-///
-/// A file that was written to in place, without a change to its directory, is not noticed: that would take a look at
-/// every file. Whatever installs or removes packages changes directories. A prefix that is not there at all is not
-/// compared: then the bundle stands alone. Of a tar that others made, a directory is looked into when it changed after
-/// the tar was written, and its names are compared by what a tar records: kind, mode, size and time of modification.
+/// Finds the changes below the prefixes of `stage`; none if the bundles were just compared with them.
 ///
 /// # Errors
-/// [`Error::NoInput`] when the stage's index cannot be read.
+/// As [`compare_with_sources`].
+pub fn find_changes(stage: &Stage, freshness: Freshness) -> Result<Changes> {
+    match freshness {
+        Freshness::JustCompared => Ok(Changes::default()),
+        Freshness::Unknown => compare_with_sources(stage),
+    }
+}
+
+/// Compares the directories below the stage's prefixes with the index, and the names in each directory that differs.
+///
+/// A file that was written in place, without a change to its directory, is not noticed: that would take a `stat` of every
+/// file. Installing or removing packages changes directories. A prefix that does not exist on this node is not compared: the
+/// bundle stands for it alone. For a foreign tar, a directory counts as different if it changed after the tar was written,
+/// and its names are compared by what a tar records: kind, mode, size and modification time.
+///
+/// # Errors
+/// [`Error::NoInput`] when the stage's index or description cannot be read.
 pub fn compare_with_sources(stage: &Stage) -> Result<Changes> {
     let path = stage.dir.join(layout::INDEX);
     let bytes = ownership::read(&path).map_err(Error::read("stage", &path))?;
@@ -151,14 +171,14 @@ pub fn compare_with_sources(stage: &Stage) -> Result<Changes> {
         .map(|n| index.prefix(n).is_none_or(|p| gone(p.canonical)))
         .collect();
     let written = stage.info()?.written;
-    let record = |e: &Entry<'_>| match written.get(e.bundle()) {
-        Some(Some(written)) => Record::Tar(*written),
-        _ => Record::Whole,
+    let source_of = |e: &Entry<'_>| match written.get(e.bundle()) {
+        Some(Some(written)) => Source::ForeignTar { written: *written },
+        _ => Source::Bundle,
     };
     let differs = |e: &Entry<'_>| {
         let now = std::fs::symlink_metadata(to_path(e.path())).ok();
-        // One that is gone is a name that is missing in the one above.
-        now.is_some_and(|now| now.is_dir() && record(e).may_differ(&e.stat(), &now))
+        // A directory that is gone is a missing name in its parent.
+        now.is_some_and(|now| now.is_dir() && source_of(e).may_differ(&e.stat(), &now))
     };
     let changed: Vec<&Entry<'_>> = entries
         .iter()
@@ -176,8 +196,8 @@ pub fn compare_with_sources(stage: &Stage) -> Result<Changes> {
     }
     for directory in changed {
         let known = names.get(directory.path()).map_or(&[][..], |n| n);
-        if changes.directory(&index, &record, directory, known).is_err() {
-            // It cannot be listed any more: nothing of it is answered from the stage.
+        if changes.directory(&index, &source_of, directory, known).is_err() {
+            // It cannot be listed any more, so that the stage answers for nothing in it.
             changes.add(Mark::Path, directory.path());
             changes.add(Mark::Subtree, directory.path());
         }
@@ -193,38 +213,38 @@ impl Changes {
         self.paths += u64::from(mark == Mark::Path);
     }
 
-    /// What changed in one directory, whose known names are `known`.
+    /// Adds the changes in one directory; `known` are its entries in the index.
     fn directory(
         &mut self,
         index: &Index<'_>,
-        record_of: &dyn Fn(&Entry<'_>) -> Record,
+        source_of: &dyn Fn(&Entry<'_>) -> Source,
         directory: &Entry<'_>,
         known: &[&Entry<'_>],
     ) -> std::io::Result<()> {
         self.add(Mark::Listing, directory.path());
         let path = to_path(directory.path());
         let (then, now) = (directory.stat(), std::fs::symlink_metadata(path)?);
-        if !record_of(directory).same_access(&then, &now) {
+        if !source_of(directory).same_access(&then, &now) {
             self.add(Mark::Path, directory.path());
         }
-        for found in std::fs::read_dir(path)? {
-            let found = found?.path();
-            let found = found.as_os_str().as_bytes();
-            if index.lookup(found).is_none() {
-                self.add(Mark::Path, found);
+        for name in std::fs::read_dir(path)? {
+            let path = name?.path();
+            let path = path.as_os_str().as_bytes();
+            if index.lookup(path).is_none() {
+                self.add(Mark::Path, path);
             }
         }
         for entry in known {
             let now = std::fs::symlink_metadata(to_path(entry.path())).ok();
-            // Names in one directory may be of several bundles.
-            let record = record_of(entry);
+            // The names in one directory may come from several bundles.
+            let source = source_of(entry);
             let is_directory = entry.kind() == Kind::Directory;
             let differs = match &now {
-                // What changed inside it is its own matter.
+                // Changes inside a directory are found when that is compared.
                 Some(now) if is_directory => {
-                    !now.is_dir() || (record == Record::Whole && now.ino() != entry.stat().ino)
+                    !now.is_dir() || (source == Source::Bundle && now.ino() != entry.stat().ino)
                 }
-                Some(now) => !record.same(&entry.stat(), now),
+                Some(now) => !source.same(&entry.stat(), now),
                 None => true,
             };
             if differs {
@@ -238,45 +258,46 @@ impl Changes {
     }
 }
 
-/// What a bundle recorded of its paths.
+/// What an entry was staged from, which decides by what it can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Record {
-    /// Everything.
-    Whole,
-    /// What a tar holds that others made, which was written at this time: inode numbers are made up, owners are often
-    /// those of who packed it, and what its directories were is only known where they are named.
-    Tar((i64, i64)),
+enum Source {
+    /// A bundle, which records everything that `lstat` tells.
+    Bundle,
+    /// A foreign tar, which was written at this time in seconds and nanoseconds. The stage's inode numbers are made up,
+    /// owners are often those of the user who packed it, and directories are recorded only if the tar names them.
+    ForeignTar { written: (i64, i64) },
 }
 
-impl Record {
-    /// Whether a directory must be looked into.
+impl Source {
+    /// Whether the names in a directory must be compared.
     fn may_differ(self, then: &Stat, now: &std::fs::Metadata) -> bool {
         match self {
-            Self::Whole => !self.same(then, now),
-            // Whatever is done to a directory, its names or its times sets this one, and nobody can set it back.
-            Self::Tar(written) => (now.ctime(), now.ctime_nsec()) > written,
+            Self::Bundle => !self.same(then, now),
+            // Every change to a directory, its names or its times sets this time, and nobody can set it back.
+            Self::ForeignTar { written } => (now.ctime(), now.ctime_nsec()) > written,
         }
     }
 
+    /// Whether mode and owner are the same, as far as the source records them.
     fn same_access(self, then: &Stat, now: &std::fs::Metadata) -> bool {
         match self {
-            Self::Whole => (then.mode, then.uid, then.gid) == (now.mode(), now.uid(), now.gid()),
-            Self::Tar(_) => (then.mode ^ now.mode()) & !SETID == 0,
+            Self::Bundle => (then.mode, then.uid, then.gid) == (now.mode(), now.uid(), now.gid()),
+            Self::ForeignTar { .. } => (then.mode ^ now.mode()) & !SETID == 0,
         }
     }
 
-    /// Whether nothing that matters changed; the device's number is each node's own.
+    /// Whether nothing has changed, except the device number, which differs from node to node.
     fn same(self, then: &Stat, now: &std::fs::Metadata) -> bool {
         let time = |sec, nsec: i64| Time { sec, nsec: nsec as u32 };
         let mtime = time(now.mtime(), now.mtime_nsec());
         let known = match self {
-            Self::Whole => {
+            Self::Bundle => {
                 then.ino == now.ino()
                     && then.mtime == mtime
                     && then.ctime == time(now.ctime(), now.ctime_nsec())
             }
-            // Most tars have whole seconds.
-            Self::Tar(_) => {
+            // Most tars record whole seconds.
+            Self::ForeignTar { .. } => {
                 then.mtime.sec == mtime.sec && [0, mtime.nsec].contains(&then.mtime.nsec)
             }
         };
@@ -299,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn joined_sets_have_the_marks_of_both_and_survive_being_sent() {
+    fn joined_sets_have_the_marks_of_both_and_survive_encoding() {
         let mut one = divergence(&["/a", "/b"]);
         let mut other = divergence(&["/b", "/c"]);
         other.add(Mark::Subtree, b"/d");
@@ -311,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn more_marks_than_a_stage_holds_are_all_of_it() {
+    fn more_marks_than_a_stage_has_room_for_are_all_of_it() {
         let mut one = divergence(&["/a"]);
         let many = Divergence { words: (1..60_000).collect(), ..Divergence::default() };
         one.join(&many);

@@ -1,11 +1,12 @@
-//! A stage of this node that another one is made from: whether it has a bundle, and has it unchanged.
+//! A stage of this node from which a new stage takes bundles, after it is checked that they are there unchanged.
 //!
-//! What must stay true: it is held by a lease from the first look on, and nothing in it changes, not even a time. What is
-//! not exactly as the bundle's manifest says is not had.
+//! Invariants:
+//! - A lease on the donor is taken before its bundles are looked at.
+//! - Nothing in the donor changes, not even a time.
+//! - A bundle that is not exactly as its manifest says is not taken.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -13,48 +14,53 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyshm_format::{Index, layout};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType};
 
 use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
 use crate::manifest::Manifest;
 use crate::manifest::entry::{EntryKind, EntryRecord};
+use crate::stage::build_options::BuildOptions;
+use crate::stage::id::Identity;
+use crate::stage::info::Info;
+use crate::stage::lease::Lease;
+use crate::stage::ownership;
+use crate::stage::published::Stage;
 use crate::stage::reuse::divergence::Divergence;
 use crate::stage::reuse::saved_manifest;
-use crate::stage::staged_file::{LastDirectory, below, staged_mode};
-use crate::stage::{BuildOptions, Identity, Info, Lease, Stage, ownership};
+use crate::stage::staged_file::{LastDirectory, below, open, staged_mode};
 
-/// A stage that stays while this lives.
-pub(in crate::stage) struct Holder {
+/// A stage that donates bundles. It stays while this lives.
+pub(in crate::stage) struct Donor {
     pub stage: Stage,
     _lease: Lease,
-    /// What it knew at the first look.
+    /// What had diverged when the donor was opened.
     diverged: Divergence,
     info: Info,
     index: Vec<u8>,
-    /// When the stage was complete: a file that changed later is compared by its content.
+    /// When the stage was complete. A file whose inode changed later is compared by its content.
     complete: (i64, i64),
 }
 
-/// A bundle that it holds.
-pub(in crate::stage) struct Held {
+/// A bundle that a donor has unchanged.
+pub(in crate::stage) struct DonatedBundle {
     pub manifest: Manifest,
-    /// Its name for messages.
+    /// The bundle's name for messages.
     pub name: PathBuf,
-    /// As in [`Info`].
+    /// When its file was written if it is a foreign tar, as in [`Info`].
     pub written: Option<(i64, i64)>,
-    /// Numbers of the files that stand under `orig/`.
+    /// Numbers of the files whose pristine bytes lie under `orig/`.
     pub edited: HashSet<usize>,
 }
 
-impl Holder {
-    /// Holds a stage if it may have one of the bundles, and nothing speaks against it.
+impl Donor {
+    /// Takes a lease on `stage` if it may donate one of the bundles; `None` if it cannot.
     pub fn open(stage: Stage, identities: &[Identity]) -> Option<Self> {
         stage.check().ok()?;
         let info = stage.info().ok()?;
-        info.kept.iter().any(|kept| identities.contains(&kept.identity)).then_some(())?;
+        info.manifests.iter().any(|saved| identities.contains(&saved.identity)).then_some(())?;
         let lease = stage.lease().ok()?;
-        // Where everything diverged, a stage that is made from it would answer nothing.
+        // If everything has diverged, a stage that takes from this one would answer nothing either.
         let diverged = Divergence::of(&stage).ok()?;
         (!diverged.is_all()).then_some(())?;
         let path = stage.dir.join(layout::INDEX);
@@ -64,38 +70,39 @@ impl Holder {
         Some(Self { stage, _lease: lease, diverged, info, index, complete })
     }
 
-    /// Whether it was made from the bundle.
+    /// Whether the donor was made from this bundle.
     pub fn has(&self, identity: &Identity) -> bool {
-        // A bundle that nobody could look at is none.
+        // The identity of a bundle whose file could not be examined is empty, and equals none.
         let known = !identity.path.as_os_str().is_empty();
-        known && self.info.kept.iter().any(|kept| kept.identity == *identity)
+        known && self.info.manifests.iter().any(|saved| saved.identity == *identity)
     }
 
-    /// What it knows to have diverged; where it was removed by force, what it knew.
+    /// What has diverged; if the donor was removed by force meanwhile, what had diverged when it was opened.
     pub fn diverged(&self) -> Divergence {
         Divergence::of(&self.stage).unwrap_or_else(|_| self.diverged.clone())
     }
 
-    /// What a bundle that it has is meant to be, with its number here; `None` where no part of it may be taken.
+    /// The bundle's number in this donor and its saved manifest; `None` if the bundle cannot be taken.
     pub fn manifest(&self, identity: &Identity) -> Option<(usize, Manifest)> {
-        let number = self.info.kept.iter().position(|kept| kept.identity == *identity)?;
+        let number = self.info.manifests.iter().position(|saved| saved.identity == *identity)?;
         if self.is_overlaid(number) {
             return None;
         }
-        Some((number, saved_manifest::read(&self.stage.dir, number, &self.info.kept[number])?))
+        let saved = &self.info.manifests[number];
+        Some((number, saved_manifest::read(&self.stage.dir, number, saved)?))
     }
 
-    /// This bundle, if it is as its manifest says.
+    /// The bundle with this number and manifest; `None` if it is not exactly as the manifest says.
     pub fn bundle(
         &self,
         (number, mut manifest): (usize, Manifest),
         options: &BuildOptions,
-    ) -> Option<Box<Held>> {
+    ) -> Option<Box<DonatedBundle>> {
         let edited = self.edited(&manifest)?;
         self.check_directories(&manifest)?;
         let doubtful = self.check_files(&manifest, &edited)?;
         self.check_contents(&mut manifest, &edited, &doubtful, options)?;
-        Some(Box::new(Held {
+        Some(Box::new(DonatedBundle {
             manifest,
             name: self.info.bundles.get(number)?.clone(),
             written: *self.info.written.get(number)?,
@@ -103,8 +110,8 @@ impl Holder {
         }))
     }
 
-    /// Whether another bundle of the stage lies over it or below it, as layers do: then not all of its files are there,
-    /// and not all that are there are its own.
+    /// Whether another bundle of the stage lies over this one or below it, as layers do: then some of its files are
+    /// missing, and some files below its prefixes are not its own.
     fn is_overlaid(&self, number: usize) -> bool {
         let prefixes = || self.info.prefixes.iter().zip(&self.info.brought_by);
         prefixes().filter(|(_, by)| **by == number).any(|(mine, _)| {
@@ -114,7 +121,7 @@ impl Holder {
         })
     }
 
-    /// Numbers of the files that were edited. The index says so, as an edited file looks like the original.
+    /// Numbers of the edited files. Only the index tells them: an edited file has the original's size and times.
     fn edited(&self, manifest: &Manifest) -> Option<HashSet<usize>> {
         let index = Index::parse(&self.index).ok()?;
         let mut edited = HashSet::new();
@@ -129,7 +136,7 @@ impl Holder {
         Some(edited)
     }
 
-    /// Whether the directories are directories: what lies in them is found by name.
+    /// Checks that the directories are directories and this user's, since the files in them are found by name.
     fn check_directories(&self, manifest: &Manifest) -> Option<()> {
         let me = rustix::process::geteuid().as_raw();
         let fs = self.stage.dir.join(layout::FS);
@@ -142,7 +149,7 @@ impl Holder {
         Some(())
     }
 
-    /// Whether all files are there as they were staged; which ones have to be read to know.
+    /// Checks the files' attributes. Returns the numbers of the files whose contents have to be checked too.
     fn check_files(&self, manifest: &Manifest, edited: &HashSet<usize>) -> Option<Vec<usize>> {
         let mut directories = Directories::of(&self.stage);
         let mut doubtful = Vec::new();
@@ -150,7 +157,7 @@ impl Holder {
             let EntryKind::File { digest, .. } = entry.kind else { continue };
             let (directory, name) = directories.at(entry, edited.contains(&number)).ok()?;
             let changed = changed(directory, name, entry).ok()??;
-            // A link made or removed since changes this time as well, and another stage may have done that.
+            // A link that another stage made or removed since changes this time as well.
             let later = changed > self.complete;
             let unknown = digest == [0; 32];
             match (later, unknown) {
@@ -162,8 +169,8 @@ impl Holder {
         Some(doubtful)
     }
 
-    /// Whether the contents of the `doubtful` files are those of the manifest. Where that does not know them, as for a
-    /// tar that others made, they are put into it: the next stage that is made from the new one will ask for them.
+    /// Checks the contents of the `doubtful` files. Digests that the manifest lacks, as for a foreign tar, are put into
+    /// it, so that the next stage which takes the bundle from the new one can use them.
     fn check_contents(
         &self,
         manifest: &mut Manifest,
@@ -201,14 +208,14 @@ impl Holder {
     }
 }
 
-/// The files that have data, with their numbers; the others are made anew.
-pub(in crate::stage) fn files(manifest: &Manifest) -> impl Iterator<Item = (usize, &EntryRecord)> {
+/// The files that have data, with their numbers. Only these are taken; everything else is created again.
+pub(super) fn files(manifest: &Manifest) -> impl Iterator<Item = (usize, &EntryRecord)> {
     let has_data = |e: &EntryRecord| matches!(e.kind, EntryKind::File { .. }) && e.stat.size > 0;
     manifest.entries.iter().enumerate().filter(move |(_, entry)| has_data(entry))
 }
 
-/// Where a stage's pristine files lie.
-pub(in crate::stage) struct Directories {
+/// Opens the directories of a stage in which its pristine files lie.
+pub(super) struct Directories {
     fs: PathBuf,
     orig: PathBuf,
     in_fs: LastDirectory,
@@ -225,7 +232,7 @@ impl Directories {
         }
     }
 
-    /// The directory and the name of a file.
+    /// The directory and the name of a file's pristine bytes. `edited` says that the staged file is an edited copy.
     pub fn at<'a>(
         &mut self,
         entry: &'a EntryRecord,
@@ -233,16 +240,18 @@ impl Directories {
     ) -> io::Result<(&OwnedFd, &'a std::ffi::OsStr)> {
         let path = entry.path();
         let parent = path.parent().unwrap_or(Path::new("/"));
-        let directory = match edited {
-            true => self.in_orig.at(&self.orig, parent),
-            false => self.in_fs.at(&self.fs, parent),
+        let directory = if edited {
+            self.in_orig.at(&self.orig, parent)
+        } else {
+            self.in_fs.at(&self.fs, parent)
         };
         Ok((directory?, path.file_name().unwrap_or_default()))
     }
 }
 
-/// When the inode of a staged file changed last; `None` where it is not as `entry` was staged.
-pub(in crate::stage) fn changed(
+/// When the inode of a staged file last changed, in seconds and nanoseconds; `None` if the file's attributes are not those
+/// with which `entry` was staged.
+pub(super) fn changed(
     directory: impl AsFd,
     name: &std::ffi::OsStr,
     entry: &EntryRecord,
@@ -255,13 +264,6 @@ pub(in crate::stage) fn changed(
         && is.st_size as u64 == entry.stat.size
         && (is.st_mtime, is.st_mtime_nsec as i64) == (sec, i64::from(nsec));
     Ok(right.then_some((is.st_ctime, is.st_ctime_nsec as i64)))
-}
-
-/// Opens a file of ours without a trace in its times.
-pub(in crate::stage) fn open(directory: impl AsFd, name: &std::ffi::OsStr) -> io::Result<File> {
-    let flags =
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOATIME | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?.into())
 }
 
 fn digest(directory: impl AsFd, name: &std::ffi::OsStr) -> io::Result<[u8; 32]> {

@@ -1,7 +1,7 @@
-//! Stages that this node already has, and what a later job can take from them.
+//! Uses stages that this node already has: takes bundles from them, and knows what has diverged since.
 #![forbid(unsafe_code)]
 
-pub mod adopt;
+pub(super) mod adopt;
 pub mod divergence;
-pub mod donor;
-pub mod saved_manifest;
+pub(super) mod donor;
+pub(super) mod saved_manifest;

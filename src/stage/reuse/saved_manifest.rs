@@ -1,6 +1,6 @@
-//! The manifests of a stage's bundles, kept in the stage so that another one can be made from it.
+//! Saves the manifest of each bundle in the stage, so that other stages can take the bundle from there.
 //!
-//! Their digests stand in `stage.json`, so that neither damage nor an exchange passes for what a bundle held.
+//! `stage.json` has the digest of each saved manifest, so that one that is damaged or exchanged is not used.
 #![forbid(unsafe_code)]
 
 use std::os::unix::fs::DirBuilderExt;
@@ -11,54 +11,58 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-use crate::stage::{Identity, ownership};
+use crate::stage::id::Identity;
+use crate::stage::ownership;
 
-/// Little is gained by more.
+/// The level of zstd; higher ones gain little.
 const LEVEL: i32 = 1;
 
-/// One bundle.
+/// A bundle's saved manifest, as `stage.json` describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
-    /// What the bundle was.
+pub struct SavedManifest {
+    /// The bundle when it was staged.
     pub identity: Identity,
-    /// Of the manifest's file; empty where there is none, as the stage has not all of the bundle.
+    /// Digest of the manifest's file. It is empty when no manifest is saved, because the stage has not all of the bundle.
     pub digest: String,
-    /// Of the manifest as the bundle has it, which layers over it name.
+    /// Digest of the manifest in the bundle itself, by which layers name what they lie over.
     #[serde(default)]
-    pub named: String,
+    pub in_bundle: String,
 }
 
-/// Writes the manifest of the bundle `number` of the stage in `dir`.
+/// Saves the manifest of the bundle with this number in the stage in `dir`.
+///
+/// # Errors
+/// [`Error::CannotWrite`].
 pub(in crate::stage) fn write(
     dir: &Path,
     number: usize,
     identity: Identity,
     manifest: &Manifest,
-) -> Result<Kept> {
+) -> Result<SavedManifest> {
     let path = file(dir, number);
     let parent = path.parent().unwrap_or(dir);
     let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(parent);
     let packed = made.and_then(|()| zstd::bulk::compress(&manifest.to_bytes(), LEVEL));
     let packed = packed.map_err(Error::write(&path))?;
     std::fs::write(&path, &packed).map_err(Error::write(&path))?;
-    let named = blake3::Hash::from(manifest.digest).to_hex().to_string();
-    Ok(Kept { identity, digest: digest(&packed), named })
+    let in_bundle = blake3::Hash::from(manifest.digest).to_hex().to_string();
+    Ok(SavedManifest { identity, digest: digest(&packed), in_bundle })
 }
 
-/// Reads it; `None` when there is none, or it is not as it was written.
-pub(in crate::stage) fn read(dir: &Path, number: usize, kept: &Kept) -> Option<Manifest> {
-    if kept.digest.is_empty() {
+/// Reads the saved manifest of the bundle with this number; `None` if there is none or it has changed.
+pub(super) fn read(dir: &Path, number: usize, saved: &SavedManifest) -> Option<Manifest> {
+    if saved.digest.is_empty() {
         return None;
     }
     let path = file(dir, number);
     ownership::directory(path.parent()?, 0o022).ok()?.then_some(())?;
     let packed = ownership::read(&path).ok()?;
-    if digest(&packed) != kept.digest {
+    if digest(&packed) != saved.digest {
         return None;
     }
     let mut manifest = Manifest::parse_tree(&zstd::decode_all(&packed[..]).ok()?).ok()?;
-    // The version in which it was kept may be another one than the bundle's.
-    manifest.digest = *blake3::Hash::from_hex(&kept.named).ok()?.as_bytes();
+    // It may be saved in another version of the format than the bundle has.
+    manifest.digest = *blake3::Hash::from_hex(&saved.in_bundle).ok()?.as_bytes();
     Some(manifest)
 }
 
@@ -66,7 +70,7 @@ fn file(dir: &Path, number: usize) -> PathBuf {
     dir.join(layout::MANIFESTS).join(number.to_string())
 }
 
-/// With the version: another one may lay a stage out in another way.
+/// The digest of a saved manifest together with pyshm's version, since another version may lay a stage out differently.
 fn digest(packed: &[u8]) -> String {
     let mut hash = blake3::Hasher::new();
     hash.update(env!("CARGO_PKG_VERSION").as_bytes()).update(packed);

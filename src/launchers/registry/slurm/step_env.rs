@@ -1,26 +1,15 @@
-//! How the staging step is started under Slurm, whatever the application's own step asks for. All of it stands here:
-//! the options, and the variables that would shape the step or its output.
+//! How the staging step is started under Slurm, whatever the application's own step asks for: the step's options, and the
+//! variables that would shape the step or its output.
 //!
 //! Source: srun(1) of Slurm 22.05, "INPUT ENVIRONMENT VARIABLES".
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::process::Command;
 
-/// Variables of ours that the application's processes have.
-const OURS: [&str; 6] = [
-    "LD_PRELOAD",
-    "PYSHM_STAGE",
-    "PYSHM_LD_PRELOAD",
-    "PYSHM_LD_LIBRARY_PATH",
-    "PYSHM_LAUNCHED",
-    "PYSHM_RANKS",
-];
-
-/// What srun takes as options where the command line does not say otherwise. What names the job, its nodes, the network,
-/// the kind of MPI and the site's plugins stays.
-const STEP: &[&str] = &[
+/// Variables that srun takes for options where its command line has none. Those that name the job, its nodes, the network,
+/// the kind of MPI and the site's plugins are left in place: the staging step needs them too.
+const OPTIONS: &[&str] = &[
     "SLURM_ACCTG_FREQ",
     "SLURM_ARBITRARY_NODELIST",
     "SLURM_BURST_BUFFER",
@@ -75,8 +64,9 @@ const STEP: &[&str] = &[
     "SLURM_WORKING_DIR",
 ];
 
-/// The same, by how their names begin; and what makes MPI ask for a GPU and its library in every process.
-const STEP_STARTS: &[&str] = &[
+/// More such variables, by how their names begin; and those that make an MPI library look for a GPU and its library in every
+/// process.
+const PREFIXES: &[&str] = &[
     "SLURM_BCAST",
     "SLURM_CPUS_PER_",
     "SLURM_CPU_BIND",
@@ -90,29 +80,21 @@ const STEP_STARTS: &[&str] = &[
     "MPIR_CVAR_ENABLE_GPU",
 ];
 
-/// Whether a variable must not reach the staging step.
-#[must_use]
-pub fn is_scrubbed(name: &OsStr) -> bool {
-    OURS.iter().chain(STEP).any(|n| name == *n)
-        || STEP_STARTS.iter().any(|start| name.as_bytes().starts_with(start.as_bytes()))
+/// Whether a variable, set for the application's step, would shape the staging step.
+pub(super) fn shapes_step(name: &OsStr) -> bool {
+    OPTIONS.iter().any(|option| name == *option)
+        || PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
 }
 
-/// Takes out of `command`'s environment, which is this process's, what must not shape the step.
-pub fn scrub(command: &mut Command) {
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_scrubbed(name)) {
-        command.env_remove(name);
-    }
-    if std::env::var_os("SLURM_JOB_ID").is_some() {
-        // For launchers that start their daemons by srun: the application's step must not wait for this one to end.
-        command.env("SLURM_OVERLAP", "1");
-    }
-}
-
-/// Options for one task on each of `nodes` nodes, beside whatever runs there, with `cpus` processors each: where they are
-/// not named one task is one core on sites with task affinity, and decoding is serial then.
-#[must_use]
-pub fn options(nodes: usize, cpus: Option<usize>, list: Option<&[String]>) -> Vec<OsString> {
-    let count = nodes.to_string();
+/// The options for one task on each of `count` nodes, beside whatever runs there, with `cpus` processors each. Without a
+/// number of processors, sites with task affinity give a task one core, and decoding is serial then. `names` are the nodes
+/// where the step does not get all of the allocation's.
+pub(super) fn options(
+    count: usize,
+    cpus: Option<usize>,
+    names: Option<&[String]>,
+) -> Vec<OsString> {
+    let count = count.to_string();
     let mut words: Vec<OsString> =
         ["--overlap", "--mem=0", "-N", &count, "-n", &count, "--ntasks-per-node=1"]
             .map(OsString::from)
@@ -121,8 +103,8 @@ pub fn options(nodes: usize, cpus: Option<usize>, list: Option<&[String]>) -> Ve
         words.extend(["-c".into(), cpus.to_string().into()]);
     }
     words.push("--cpu-bind=none".into());
-    if let Some(list) = list {
-        words.push(format!("--nodelist={}", list.join(",")).into());
+    if let Some(names) = names {
+        words.push(format!("--nodelist={}", names.join(",")).into());
     }
     words
 }
@@ -148,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shapes_a_step_is_scrubbed_and_what_reaches_the_nodes_is_not() {
+    fn what_shapes_a_step_is_known_and_what_reaches_the_nodes_is_left() {
         for name in [
             "SLURM_NTASKS",
             "SLURM_NTASKS_PER_NODE",
@@ -161,10 +143,8 @@ mod tests {
             "SLURM_LABELIO",
             "SLURM_HOSTFILE",
             "MPICH_GPU_SUPPORT_ENABLED",
-            "LD_PRELOAD",
-            "PYSHM_LAUNCHED",
         ] {
-            assert!(is_scrubbed(OsStr::new(name)), "{name}");
+            assert!(shapes_step(OsStr::new(name)), "{name}");
         }
         for name in [
             "SLURM_JOB_ID",
@@ -176,7 +156,7 @@ mod tests {
             "LD_LIBRARY_PATH",
             "PYSHM_RESERVE",
         ] {
-            assert!(!is_scrubbed(OsStr::new(name)), "{name}");
+            assert!(!shapes_step(OsStr::new(name)), "{name}");
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The user's own directory for stages on a node: `<root>/pyshm-<uid>`.
 //!
-//! The root is open to everyone, so another user can have made the name first: the directory is only used when it
-//! is a real directory, the user's own, and closed to all others, and when nobody else may give its name to another
-//! one: the root and all above it belong to the system or the user, and are sticky where others may write to them.
+//! Everyone may write to the root, so that another user may have taken the name first.
+//!
+//! Invariants:
+//! - The directory is used only if it is a real directory, belongs to the user, and is closed to everyone else.
+//! - Nobody else can exchange it: the root and the directories above it belong to the system or the user, and are sticky
+//!   where others may write to them.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -10,27 +13,29 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::stage::{Stage, StageId, ownership};
+use crate::stage::id::StageId;
+use crate::stage::ownership;
 
-/// What unfinished stages' names begin with.
+/// The start of the names of unfinished stages.
 const UNFINISHED: &str = ".new-";
-/// How often the user's directory is made again, which each job of this user that ends removes while it is empty.
+/// How often the directory is made again: each job of this user that ends removes it while it is empty.
 const ATTEMPTS: usize = 100;
 
-/// The user's directory.
+/// The directory.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct UserDir {
     dir: PathBuf,
     root: PathBuf,
 }
 
-impl Place {
-    /// Opens the user's directory in `root`, and makes it where it is not there.
+impl UserDir {
+    /// Opens the user's directory in `root`, and makes it if it is missing.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] when the name is taken by something else, [`Error::CannotWrite`] when it cannot be made.
+    /// [`Error::Untrusted`] when something else has taken its name, [`Error::CannotWrite`] when it cannot be made,
+    /// [`Error::TryAgain`] when jobs that end remove it each time.
     pub fn open(root: &Path) -> Result<Self> {
-        // As the kernel names it: the shim compares it with what the kernel says of descriptors.
+        // Canonical, because the shim compares it with the kernel's names of descriptors.
         let root = std::fs::canonicalize(root).map_err(Error::read("root directory", root))?;
         ownership::root(&root)?;
         let uid = rustix::process::geteuid().as_raw();
@@ -49,57 +54,50 @@ impl Place {
         Err(Error::TryAgain(format!("{} is being removed: try again", dir.display())))
     }
 
-    /// The directory.
+    /// The directory's path.
     #[must_use]
-    pub fn dir(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// The directory of the stage `id`.
+    /// The root that all users share.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path of the stage `id`.
     #[must_use]
     pub fn stage_dir(&self, id: &StageId) -> PathBuf {
         self.dir.join(id.as_str())
     }
 
-    /// The published stages.
+    /// The names in it that published stages have.
     ///
     /// # Errors
     /// [`Error::NoInput`] when the directory cannot be read.
-    pub fn stages(&self) -> Result<Vec<Stage>> {
-        let stage = |name: String| {
-            StageId::parse(&name).ok().map(|id| Stage {
-                dir: self.stage_dir(&id),
-                id,
-                _lease: None,
-            })
-        };
-        Ok(self.names()?.into_iter().filter_map(stage).collect())
+    pub(super) fn stage_ids(&self) -> Result<Vec<StageId>> {
+        Ok(self.names()?.iter().filter_map(|name| StageId::parse(name).ok()).collect())
     }
 
-    /// A new name for a stage that is being built.
+    /// The path at which this process builds the stage `id`.
     pub(super) fn unfinished_dir(&self, id: &StageId) -> PathBuf {
         self.dir.join(format!("{UNFINISHED}{id}-{}", std::process::id()))
     }
 
-    /// Directories of stages that are being built, or whose builder died.
+    /// The paths of stages that are being built, or whose builder died.
+    ///
+    /// # Errors
+    /// [`Error::NoInput`] when the directory cannot be read.
     pub(super) fn unfinished(&self) -> Result<Vec<PathBuf>> {
-        Ok(self
-            .names()?
-            .iter()
-            .filter(|n| n.starts_with(UNFINISHED))
-            .map(|n| self.dir.join(n))
-            .collect())
+        let names = self.names()?;
+        let unfinished = names.iter().filter(|name| name.starts_with(UNFINISHED));
+        Ok(unfinished.map(|name| self.dir.join(name)).collect())
     }
 
-    /// Removes the directory itself when nothing is left in it.
+    /// Removes the directory if it is empty.
     pub fn tidy(&self) {
         let _ = std::fs::remove_dir(&self.dir);
-    }
-
-    /// The directory for stages of all users.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
     }
 
     fn names(&self) -> Result<Vec<String>> {

@@ -1,0 +1,92 @@
+//! What a launcher's command line is read against: variables, this node's name, settings, and what is installed.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+
+use crate::launchers::mpi::Mpi;
+use crate::launchers::not_understood::NotUnderstood;
+
+/// What pyshm's installation and settings say about launchers. They are asked only where a command line needs it: a rank
+/// must not touch the file system for an answer that nobody wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Site {
+    /// The words that the settings add to the staging step of the launcher with this key.
+    pub step_options: fn(&str) -> Vec<OsString>,
+    /// Whether the broadcast helper for this MPI is installed.
+    pub has_helper: fn(Mpi) -> bool,
+}
+
+/// What a launcher's command line is read against.
+#[derive(Debug)]
+pub struct Environment {
+    variables: HashMap<OsString, OsString>,
+    node_name: String,
+    site: Site,
+}
+
+impl Environment {
+    /// The environment of this process.
+    #[must_use]
+    pub fn current(site: Site) -> Self {
+        let node_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self::new(std::env::vars_os().collect(), node_name, site)
+    }
+
+    /// An environment of these variables on the node called `node_name`.
+    pub(super) fn new(
+        variables: HashMap<OsString, OsString>,
+        node_name: String,
+        site: Site,
+    ) -> Self {
+        Self { variables, node_name, site }
+    }
+
+    /// The value of a variable that is set and not empty.
+    #[must_use]
+    pub fn var_os(&self, name: &str) -> Option<OsString> {
+        self.variables.get(OsStr::new(name)).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// The value of a variable that is set, not empty, and UTF-8.
+    #[must_use]
+    pub fn var(&self, name: &str) -> Option<String> {
+        self.var_os(name)?.into_string().ok()
+    }
+
+    /// The value of a variable that is a number.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<usize> {
+        self.var(name)?.parse().ok()
+    }
+
+    /// This node's name, as the kernel has it.
+    #[must_use]
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
+    /// The words that the settings add to the staging step of the launcher with this key.
+    #[must_use]
+    pub fn step_options(&self, key: &str) -> Vec<OsString> {
+        (self.site.step_options)(key)
+    }
+
+    /// The first of `mpis` whose broadcast helper is installed, else the first; MPICH if `mpis` is empty.
+    #[must_use]
+    pub fn first_with_helper(&self, mpis: &[Mpi]) -> Mpi {
+        let [first, others @ ..] = mpis else { return Mpi::Mpich };
+        let is_alone = others.is_empty();
+        let installed = mpis.iter().find(|mpi| !is_alone && (self.site.has_helper)(**mpi));
+        *installed.unwrap_or(first)
+    }
+
+    /// The text of a host file.
+    ///
+    /// # Errors
+    /// [`NotUnderstood::HostFile`] where it cannot be read or is not UTF-8.
+    pub fn read_host_file(&self, path: &OsStr) -> Result<String, NotUnderstood> {
+        std::fs::read_to_string(path)
+            .map_err(|source| NotUnderstood::HostFile { path: path.into(), source })
+    }
+}

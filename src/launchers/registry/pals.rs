@@ -1,0 +1,25 @@
+//! HPE's PALS, known by its ranks only.
+#![forbid(unsafe_code)]
+
+use crate::launchers::launcher::{Launcher, RankVariables};
+
+/// `mpiexec` of PALS, on Cray machines with PBS.
+#[derive(Debug)]
+pub struct Pals;
+
+/// Source: mpiexec(1) of PALS; the local size is Cray PMI's, intro_pmi(3).
+const RANKS: RankVariables = RankVariables {
+    rank: "PALS_RANKID",
+    local_size: Some("PMI_LOCAL_SIZE"),
+    launch: &["PALS_APID"],
+};
+
+impl Launcher for Pals {
+    fn name(&self) -> &'static str {
+        "PALS"
+    }
+
+    fn ranks(&self) -> &'static RankVariables {
+        &RANKS
+    }
+}

@@ -1,0 +1,42 @@
+//! Garbage collection: removes what crashed jobs left behind, and stages of bundles that were replaced.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::stage::id::Identity;
+use crate::stage::lease::Lease;
+use crate::stage::noexec;
+use crate::stage::published::Stage;
+use crate::stage::user_dir::UserDir;
+
+/// Removes from `user_dir` unfinished stages whose builder died, and published stages that nobody uses. A stage with
+/// `--keep` stays, unless one of `bundles` has replaced a bundle of it: then no job would find it again.
+/// Returns the directories that were removed.
+///
+/// # Errors
+/// [`Error::NoInput`] when the directory cannot be read, [`Error::CannotWrite`] names what cannot be removed.
+pub fn collect_garbage(user_dir: &UserDir, bundles: &[Identity]) -> Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    for dir in user_dir.unfinished()? {
+        if let Some(_building) = Lease::building(&dir) {
+            let exec_dir = noexec::exec_dir_of(&dir);
+            std::fs::remove_dir_all(&dir).map_err(Error::write(&dir))?;
+            exec_dir.iter().for_each(|dir| noexec::remove(dir));
+            removed.push(dir);
+        }
+    }
+    for stage in Stage::all(user_dir)? {
+        let stays = stage.info().is_ok_and(|info| {
+            let replaced = |old| bundles.iter().any(|new| new.replaces(old));
+            info.keep && !info.identities.iter().any(replaced)
+        });
+        let dir = stage.dir.clone();
+        // What other users have put there is theirs to remove, and no reason to fail.
+        if !stays && stage.check().is_ok() && stage.purge_unused()? {
+            removed.push(dir);
+        }
+    }
+    removed.extend(noexec::collect_garbage());
+    Ok(removed)
+}

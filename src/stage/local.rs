@@ -1,0 +1,155 @@
+//! Drives a staging session from the bundles' files, on this node alone and without MPI.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use crate::bundle::{Named, Reader};
+use crate::error::Result;
+use crate::instrument::timeline;
+use crate::stage::build::{IncomingBundle, Runtime};
+use crate::stage::build_options::BuildOptions;
+use crate::stage::bundle_files::BundleFiles;
+use crate::stage::id::{Identity, StageId};
+use crate::stage::published::Stage;
+use crate::stage::reuse::divergence;
+use crate::stage::session::{Adopted, Space, StagingSession};
+use crate::stage::user_dir::UserDir;
+
+/// Bytes that are read at once: no more than the allocator keeps for reuse, since fresh memory costs a page fault every 4 kB
+/// ([`crate::process::memory_policy`]).
+const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks that may wait to be unpacked.
+const WAITING: usize = 8;
+
+/// A stage on this node, and what it took to make it.
+#[derive(Debug)]
+pub struct Staged {
+    /// The stage.
+    pub stage: Stage,
+    /// Whether it was there already.
+    pub reused: bool,
+    /// Bytes of the bundles that were read; 0 if the stage was there already.
+    pub bundle_bytes: u64,
+    /// Bytes of the stage's files.
+    pub unpacked_bytes: u64,
+    /// Bytes of those that were taken from other stages.
+    pub adopted_bytes: u64,
+    /// The directories of these stages.
+    pub adopted_from: Vec<PathBuf>,
+    /// Number of paths that have changed since the bundles were packed, if bundles were staged before. The stage does not
+    /// answer for them.
+    pub changed: u64,
+    /// Wall time in seconds.
+    pub seconds: f64,
+    /// Warnings for the user.
+    pub warnings: Vec<String>,
+}
+
+/// Makes the stage `id` of `bundles`, or finds it if it is there already. Returns `None` if `options` want none of the
+/// bundles. Stages that nobody uses any more are removed first.
+///
+/// # Errors
+/// As [`StagingSession`] and [`Reader::open`]. Then nothing of the stage is left.
+pub fn stage_here(
+    user_dir: &UserDir,
+    id: &StageId,
+    bundles: &[Named],
+    options: BuildOptions,
+) -> Result<Option<Staged>> {
+    let begun = Instant::now();
+    timeline::begin();
+    let freshness = options.freshness;
+    let identities = || bundles.iter().map(Identity::of).collect();
+    let mut session = StagingSession::open(user_dir, id, options.clone(), identities)?;
+    let (stage, reused) = match session.found().cloned() {
+        Some(stage) => (stage, true),
+        None => match build(&mut session, bundles, &options)? {
+            Some(stage) => (stage, false),
+            None => return Ok(None),
+        },
+    };
+    // If the stage was there already, its last user may be about to remove it.
+    let _lease = stage.lease()?;
+    let totals = session.into_totals();
+    let mut changed = 0;
+    if reused || !totals.donors.is_empty() {
+        let changes = divergence::find_changes(&stage, freshness)?;
+        changes.marks.apply(&stage)?;
+        changed = changes.paths;
+    }
+    Ok(Some(Staged {
+        stage,
+        reused,
+        bundle_bytes: totals.bundle_bytes,
+        unpacked_bytes: totals.unpacked_bytes,
+        adopted_bytes: totals.adopted_bytes,
+        adopted_from: totals.donors,
+        changed,
+        seconds: begun.elapsed().as_secs_f64(),
+        warnings: totals.warnings,
+    }))
+}
+
+/// Builds and publishes the stage; `None` if `options` want none of the bundles.
+fn build(
+    session: &mut StagingSession,
+    bundles: &[Named],
+    options: &BuildOptions,
+) -> Result<Option<Stage>> {
+    let prefixes = (0..bundles.len()).map(|number| session.prefixes(number).to_vec()).collect();
+    let mut files = BundleFiles::new(bundles, prefixes);
+    let incoming = loop {
+        let incoming = files.open(options, |number| session.needs(number))?;
+        if !session.has_donors() && incoming.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        session.start()?;
+        if session.expect(&incoming)? == Space::Enough {
+            break incoming;
+        }
+    };
+    let runtime = Runtime::read()?;
+    for (number, mut bundle) in incoming.into_iter().enumerate() {
+        if let Adopted::Missed(missed) = session.adopt(number)? {
+            let Some(late) = files.open_late(options, number)? else { return Err(missed.error) };
+            session.expect_more(late.size)?;
+            let (name, donor) = (late.name.display(), missed.donor.display());
+            session.warn(format!(
+                "bundle {name} was read, as it could not be taken from {donor}: {}",
+                missed.error
+            ));
+            bundle = Some(late);
+        }
+        if let Some((bundle, reader)) = bundle.zip(files.reader(number)) {
+            unpack(session, number, &bundle, reader)?;
+        }
+    }
+    session.publish(&runtime)
+}
+
+/// Unpacks a bundle while another thread reads its file.
+fn unpack(
+    session: &mut StagingSession,
+    number: usize,
+    bundle: &IncomingBundle,
+    reader: &mut Reader,
+) -> Result<()> {
+    let (to, chunks) = mpsc::sync_channel(WAITING);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(move || -> Result<()> {
+            while let Some(chunk) = reader.read_chunk(CHUNK_BYTES)? {
+                // The receiver is dropped early only after an error, which is the one to report.
+                if to.send(chunk).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        let unpacked = session.unpack(number, bundle, chunks);
+        let read = reading.join().unwrap_or(Ok(()));
+        // If reading failed, the unpacking only saw its stream end.
+        read.and(unpacked)
+    })
+}
