@@ -126,7 +126,8 @@ fn random_programs_do_what_they_do_bare() {
     let users: &[User] =
         if twins::is_root() { &[User::Root, User::Ordinary] } else { &[User::Ordinary] };
     let (totals, begun) = (Totals::default(), Instant::now());
-    let next = AtomicU64::new(only.unwrap_or_else(|| number("PYSHM_DIFFERENTIAL_FROM").unwrap_or(1)));
+    let next =
+        AtomicU64::new(only.unwrap_or_else(|| number("PYSHM_DIFFERENTIAL_FROM").unwrap_or(1)));
     let failures = Mutex::new(HashMap::<String, String>::new());
     std::thread::scope(|scope| {
         for _ in 0..workers {
@@ -150,8 +151,12 @@ fn random_programs_do_what_they_do_bare() {
                             difference.what,
                             shorten::verb_of(&program.steps[difference.step])
                         );
-                        let (program, difference) = if std::env::var_os("PYSHM_DIFFERENTIAL_LONG").is_some() { (program, difference) } else {
-                            shorten::shorten(&ground, &program, &difference) };
+                        let (program, difference) =
+                            if std::env::var_os("PYSHM_DIFFERENTIAL_LONG").is_some() {
+                                (program, difference)
+                            } else {
+                                shorten::shorten(&ground, &program, &difference)
+                            };
                         let text = describe(&program, &difference);
                         let mut failures = failures.lock().unwrap();
                         let key = format!("{key} {} {seed}", user.name());

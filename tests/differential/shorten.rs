@@ -100,7 +100,8 @@ fn plainer_steps(step: &str) -> Vec<String> {
                 with(fewer.join("|"));
             }
         }
-        for (complex, plain) in [("//", "/"), ("/./", "/"), ("{M}/alias/", "{E}/"), ("/../p/", "/")] {
+        for (complex, plain) in [("//", "/"), ("/./", "/"), ("{M}/alias/", "{E}/"), ("/../p/", "/")]
+        {
             if word.contains(complex) {
                 with(word.replace(complex, plain));
             }
@@ -110,7 +111,11 @@ fn plainer_steps(step: &str) -> Vec<String> {
 }
 
 /// The shortest program that this finds to differ in the same part at the same verb.
-pub fn shorten(ground: &Ground, program: &Program, difference: &Difference) -> (Program, Difference) {
+pub fn shorten(
+    ground: &Ground,
+    program: &Program,
+    difference: &Difference,
+) -> (Program, Difference) {
     let mut best = program.clone();
     best.steps.truncate(difference.step + 1);
     let mut shortener = Shortener {
