@@ -197,9 +197,9 @@ fn hostile_manifests_are_refused_by_name() {
         (
             "hard",
             vec![Hostile::new("/p/h", EntryKind::HardLink(77), 1)],
-            "hard link to what is no file",
+            "hard link to something that is not a file",
         ),
-        ("nul", vec![Hostile::new("/p/a\0b", file(512), 1)], "no possible path"),
+        ("nul", vec![Hostile::new("/p/a\0b", file(512), 1)], "not a possible path"),
     ];
     for (name, entries, message) in cases {
         let bundle = tool.path(&format!("{name}.tar.zst"));

@@ -28,7 +28,7 @@ impl Stage {
         assert!(Command::new("sh").arg(script).arg(&self.tree).status().unwrap().success());
     }
 
-    /// Bundles and stages the tree as it is now.
+    /// Bundles and stages the present tree.
     fn make_stage(&mut self, mode: &str) {
         let bundle = self.directory.path().join("tree.tar.zst");
         let run = |args: &[&std::ffi::OsStr]| {

@@ -11,9 +11,10 @@ use common::{Hostile, Tool, write_lies};
 use pyshm_tools::bundle::{Named, PackOptions, PrefixSpec, Reader, pack, pack_over};
 use pyshm_tools::exit_codes;
 use pyshm_tools::manifest::entry::EntryKind;
-use pyshm_tools::manifest::layer::{Layer, Over};
+use pyshm_tools::manifest::layer::{Layer, LowerBundle};
 use pyshm_tools::manifest::prefix::Mode;
 use pyshm_tools::manifest::{Manifest, Stack};
+use pyshm_tools::progress::Progress;
 use serde_bytes::ByteBuf;
 
 /// Reads back what a bundle says of itself.
@@ -29,8 +30,8 @@ fn write_bundle(bundle: &Path, entries: Vec<Hostile>, layer: Option<Layer>) {
     write_lies(bundle, entries, |manifest, _| manifest.layer = layer);
 }
 
-fn over(base: &Path) -> Vec<Over> {
-    vec![Over { name: "base".into(), digest: read(base).digest }]
+fn over(base: &Path) -> Vec<LowerBundle> {
+    vec![LowerBundle { name: "base".into(), digest: read(base).digest }]
 }
 
 #[test]
@@ -46,22 +47,22 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
     ];
     write_bundle(&base, lower, None);
     let good = || Layer { over: over(&base), implied: vec![0], ..Layer::default() };
-    let gone = |path: &str| Layer { gone: vec![ByteBuf::from(path)], ..good() };
+    let gone = |path: &str| Layer { removed: vec![ByteBuf::from(path)], ..good() };
     let cases = [
         ("outside its prefixes", vec![], gone("/etc/passwd")),
         ("outside its prefixes", vec![], gone("/pp")),
         ("'..' as a part", vec![], gone("/p/../etc")),
-        ("no possible path", vec![], gone("/p/a\0b")),
+        ("not a possible path", vec![], gone("/p/a\0b")),
         ("removes its own prefix", vec![], gone("/p")),
-        ("takes for granted", vec![], Layer { implied: vec![7], ..good() }),
+        ("implied directory", vec![], Layer { implied: vec![7], ..good() }),
         (
-            "takes for granted",
+            "implied directory",
             vec![Hostile::new("/p/x", file.clone(), 0)],
             Layer { implied: vec![1], ..good() },
         ),
         // Through a link of the base, which is taken for a directory.
         (
-            "which is no directory below it",
+            "which is not a directory below it",
             vec![
                 Hostile::new("/p/link", EntryKind::Directory, 0),
                 Hostile::new("/p/link/x", file.clone(), 5),
@@ -80,7 +81,7 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
             good(),
         ),
         (
-            "is a hard link to what is no file",
+            "is a hard link to something that is not a file",
             vec![Hostile::new("/p/h", EntryKind::HardLink(0), 5)],
             good(),
         ),
@@ -141,7 +142,7 @@ fn a_hard_link_outlives_the_name_it_was_packed_under() {
     fs::write(env.join("a"), "data").unwrap();
     fs::hard_link(env.join("a"), env.join("b")).unwrap();
     fs::hard_link(env.join("a"), env.join("c")).unwrap();
-    let options = PackOptions { level: None, quiet: true };
+    let options = PackOptions { level: None, progress: Progress::Hidden };
     let (base, layer) = (tool.path("base.tar.zst"), tool.path("layer.tar.zst"));
     pack(&[spec(&env)], &base, &options).unwrap();
     fs::remove_file(env.join("a")).unwrap();
@@ -150,7 +151,7 @@ fn a_hard_link_outlives_the_name_it_was_packed_under() {
     // Their number of names changed; their data did not.
     let kinds: Vec<&EntryKind> = manifest.entries[1..].iter().map(|e| &e.kind).collect();
     assert_eq!(kinds, [&EntryKind::Below, &EntryKind::HardLink(1)]);
-    assert_eq!(manifest.layer.as_ref().unwrap().gone.len(), 1);
+    assert_eq!(manifest.layer.as_ref().unwrap().removed.len(), 1);
     let mut stack = Stack::default();
     stack.lay(read(&base)).unwrap();
     let plan = stack.plan(&manifest).unwrap();

@@ -156,8 +156,8 @@ fn what_cannot_be_compared_has_an_exit_status_of_its_own() {
     let world = World::new();
     for (options, message) in [
         (&["-b", "/nowhere/x.tar.zst"][..], "/nowhere/x.tar.zst"),
-        (&[], "what shall be compared"),
-        (&["--stage", world.stage.to_str().unwrap()], "a stage alone says nothing"),
+        (&[], "nothing is named"),
+        (&["--stage", world.stage.to_str().unwrap()], "a stage with nothing"),
         (&["--source", "--stage", "0123456789abcdef"], "0123456789abcdef"),
     ] {
         let out = world.verify(options);

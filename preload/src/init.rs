@@ -1,72 +1,71 @@
 //! The constructor.
 //!
-//! Other libraries' constructors may have called hooks before; they found the stage by themselves. What is done here
-//! is what must happen before the program's `main`: what is loaded is remembered while nothing can be unloaded, and
-//! the environment gets its visible values.
+//! Another library's constructor may have called hooks before; they have found the stage. The constructor does what must happen before the
+//! program's `main`: it remembers which objects are loaded, while none can be unloaded, and restores the visible environment.
 
 use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
-use pyshm_format::Kind;
-use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
-use pyshm_format::state::Mark;
-
-use pyshm_core::base::env;
-use pyshm_core::base::env::Strings;
-use pyshm_core::base::link_map;
+use pyshm_core::base::env::{self, Strings};
 use pyshm_core::base::scratch::PATH_MAX;
-use pyshm_core::base::sys;
-use pyshm_core::exec::start::start;
+use pyshm_core::base::{link_map, sys};
+use pyshm_core::exec::start::{Exchange, start};
 use pyshm_core::exec::visible_env;
 use pyshm_core::launch::detect_launcher;
-use pyshm_core::stage::current::stage;
-use pyshm_core::stage::current::why_inert;
+use pyshm_core::stage::current::{stage, why_inert};
 use pyshm_core::stage::inert::Inert;
 use pyshm_core::stage::log;
 use pyshm_core::stage::mapped::Stage;
+use pyshm_format::Kind;
+use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
+use pyshm_format::state::Mark;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
 static INIT: unsafe extern "C" fn(c_int, Strings, Strings) = init;
 
 /// # Safety
-/// Called by the loader, which passes what `main` gets.
+/// The loader calls it, with the arguments of `main`.
 unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
     link_map::remember();
     let stage = stage();
     match stage {
         Some(stage) => restart(stage, argv),
-        None if !inert(Inert::OtherLibc) => detect_launcher::consider(argv),
+        None if !inert(Inert::OtherLibc) => {
+            // SAFETY: the loader hands the constructor the program's arguments.
+            unsafe { detect_launcher::consider(argv) }
+        }
         None => {}
     }
     log::start(stage);
-    // With another C library the child may be a program of glibc's, which needs what we would hide.
+    // With another C library the program may start one of glibc, which needs what would be hidden here.
     if inert(Inert::OtherLibc) {
         return;
     }
     let set = |name: &str| env::get(name.as_bytes()).is_some();
     if set("LD_PRELOAD") || set(ENV_SAVED_PRELOAD) || set(ENV_SAVED_LIBRARY_PATH) {
         let own = link_map::own_file().map_or(&b""[..], |own| own.to_bytes());
-        // SAFETY: constructors of preloaded libraries run before the program can make threads.
+        // SAFETY: constructors of preloaded libraries run before the program can start threads.
         unsafe { visible_env::restore(Some(own)) };
     }
     if inert(Inert::Container) {
-        // SAFETY: the same.
+        // SAFETY: as above.
         unsafe { visible_env::remove_shim() };
     }
 }
 
+/// Whether this is why the process has no stage.
 fn inert(why: Inert) -> bool {
     why_inert() == why as u8
 }
 
-/// Starts the staged copy of this program in its place, if it was started from the original by something that does
-/// not have the shim. Returns if there is nothing to do or it does not work.
+/// Starts the staged copy of this program in its place, if a process without the shim started the original. Returns if that is not so, or
+/// if it fails.
 ///
-/// It cannot loop: a staged program's name is not under a prefix.
+/// It cannot loop: the path of a staged program is not under a prefix.
 fn restart(stage: &Stage, argv: Strings) {
     let name = started_as();
-    if name.is_some_and(|name| stage.outsiders.has(name)) {
+    if name.is_some_and(|name| stage.outside_programs.has(name)) {
         return;
     }
     // A larger buffer would touch a page of the stack that most programs never use.
@@ -79,16 +78,16 @@ fn restart(stage: &Stage, argv: Strings) {
     }
 }
 
-/// By which name the kernel was asked to start this program (getauxval(3), AT_EXECFN), if that says which file it is.
+/// The name by which the kernel was asked to start this program (getauxval(3), AT_EXECFN), if it means the same file in every process.
 ///
-/// It can be a link into a prefix, so it alone does not decide. But no other call at a start takes the kernel as long as
-/// saying which file it is, and a program that was outside every prefix once will be the next time.
+/// The name may be a link into a prefix, so it alone does not decide. But asking the kernel which file it is takes longer than any other
+/// call at a start, and a program that was outside every prefix once will be the next time.
 fn started_as() -> Option<&'static [u8]> {
     // SAFETY: getauxval reads the process's own vector.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
-    // SAFETY: the kernel's own C string, or null.
+    // SAFETY: null or a C string that the kernel wrote.
     let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_bytes())?;
-    // These mean something else in each process.
+    // Such a name means another file in each process.
     let own = name.starts_with(b"/dev/fd/") || name.starts_with(b"/proc/");
     (name.first() == Some(&b'/') && !own).then_some(name)
 }
@@ -100,17 +99,18 @@ fn restart_long(stage: &Stage, argv: Strings, name: Option<&[u8]>) {
     restart_as(stage, argv, long.get(..n).unwrap_or_default(), name);
 }
 
-/// The file that this process runs; as many bytes of its path as fit.
+/// Writes the path of the file that this process runs into `to`, as far as it fits; its length in bytes.
 fn own_program(to: &mut [u8]) -> usize {
     // SAFETY: a C string; the kernel writes into `to`.
     unsafe { sys::readlinkat(AT_FDCWD, c"/proc/self/exe".as_ptr(), to) }.unwrap_or(0)
 }
 
+/// Restarts the program at `exe`, started as `name`, if it lies under a prefix; else remembers that it does not.
 fn restart_as(stage: &Stage, argv: Strings, exe: &[u8], name: Option<&[u8]>) {
     if stage.view.prefix_of(exe).is_some() {
         restart_staged(stage, argv, exe);
     } else if let Some(name) = name.filter(|_| !exe.is_empty()) {
-        stage.outsiders.add(name);
+        stage.outside_programs.add(name);
     }
 }
 
@@ -118,7 +118,7 @@ fn restart_as(stage: &Stage, argv: Strings, exe: &[u8], name: Option<&[u8]>) {
 fn restart_staged(stage: &Stage, argv: Strings, exe: &[u8]) {
     let Some(e) = stage.view.index.lookup(exe) else { return };
     let changed = stage.view.diverged.has(Mark::Path, e.hash());
-    // Without us in LD_PRELOAD (another way of preloading) the new program would not be ours.
+    // If the shim was preloaded in another way than by LD_PRELOAD, the new program would not have it.
     let named = env::get(b"LD_PRELOAD").is_some_and(|v| v.windows(11).any(|w| w == b"libpyshm.so"));
     if e.kind() != Kind::File
         || e.is_remote()
@@ -132,8 +132,8 @@ fn restart_staged(stage: &Stage, argv: Strings, exe: &[u8]) {
     let envp: *const *const c_char = env::environ().cast_const().cast();
     // SAFETY: the program's own arguments and environment; an entry's path has a NUL behind it.
     unsafe {
-        start(e.path().as_ptr().cast(), argv, envp, true, &mut |path, argv, envp| {
-            // The original itself is what runs already: only another file is worth a start.
+        start(e.path().as_ptr().cast(), argv, envp, Exchange::Program, &mut |path, argv, envp| {
+            // The original runs already, so only the staged file is worth a start.
             if CStr::from_ptr(path).to_bytes() == e.staged() {
                 let _ = sys::syscall(
                     libc::SYS_execve,

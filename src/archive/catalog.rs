@@ -1,10 +1,11 @@
-//! What an archive holds, as a manifest's entries, made up member by member in the stream's order.
+//! Turns an archive's members into a manifest's entries, one by one in the order of the stream.
 //!
-//! A member is only taken if the directory it lies in is one of the archive, or not there at all and then made
-//! (mode 0755): never below a file or a symbolic link. Every name counts once, except that a directory may be named
-//! again. What a tar does not hold is made up the same on every node: inode numbers from a hash of the path, numbers
-//! of links from the tree. Set-user-id and set-group-id bits of files are dropped, as for everyone who unpacks a tar
-//! without being root. Owners are what is recorded.
+//! What a tar does not record is made up the same way on every node: inode numbers from a hash of the path, link counts
+//! from the tree. Set-user-id and set-group-id bits of files are dropped, as for every user but root who unpacks a tar.
+//! Owners stay as recorded.
+//!
+//! Invariants: a member lies in a directory of the archive, never below a file or a symbolic link; a directory that no
+//! member names is made with mode 0755. A name appears once, except that a directory may be named again.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
@@ -14,15 +15,17 @@ use pyshm_format::xattr::{ASK, CLASSES};
 use rustix::io::Errno;
 use serde_bytes::ByteBuf;
 
-use crate::archive::Compression;
-use crate::archive::members::{Kind, Member};
-use crate::archive::placement::{Place, Placement};
+use crate::archive::compression::Compression;
+use crate::archive::description::{Archive, Scope};
+use crate::archive::error::{ArchiveError, MemberProblem};
+use crate::archive::members::{Member, MemberKind};
+use crate::archive::placement::Placement;
 use crate::manifest;
 use crate::manifest::Manifest;
-use crate::manifest::entry::{EntryKind, EntryRecord, EntryStat};
+use crate::manifest::entry::{EntryKind, EntryRecord, EntryStat, PATH_MAX, check_path};
 use crate::manifest::frame::Codec;
 use crate::manifest::layer::Layer;
-use crate::manifest::xattr::{VALUE_MAX, XattrSet, Xattrs};
+use crate::manifest::xattr::{VALUE_MAX, XattrSet, XattrsBuilder};
 use crate::text::shown;
 
 const DIRECTORY: u32 = 0o040_000;
@@ -31,45 +34,48 @@ const SYMLINK: u32 = 0o120_000;
 /// Set-user-id and set-group-id.
 const SETID: u32 = 0o6000;
 
+type Result<T> = std::result::Result<T, MemberProblem>;
+
 /// The entries so far.
 pub struct Catalog {
     placement: Placement,
+    compression: Compression,
     entries: Vec<EntryRecord>,
+    /// The number of each path's entry.
     numbers: HashMap<Vec<u8>, u32>,
     inodes: HashSet<u64>,
-    sets: Vec<XattrSet>,
-    set_numbers: HashMap<XattrSet, u32>,
-    set_of: Vec<u32>,
+    xattrs: XattrsBuilder,
+    /// How many files lost their set-user-id or set-group-id bits, and the name of the first.
     dropped: Option<(u64, String)>,
-    /// What it removes, if it is a layer.
+    /// What the archive removes, if it is a layer.
     layer: Option<Layer>,
-    /// Directories that no member names.
+    /// Numbers of the directories that no member names.
     unnamed: HashSet<u32>,
 }
 
-/// What became of a member.
+/// The entries that a member added.
 #[derive(Debug, Default)]
 pub struct Added {
-    /// Directories that are new, parents first.
+    /// Numbers of the new directories, parents first.
     pub directories: std::ops::Range<usize>,
-    /// The new regular file.
+    /// Number of the new regular file.
     pub file: Option<usize>,
 }
 
 impl Catalog {
-    /// Knows the prefix alone; `is_layer` says that members may say what is removed.
+    /// Starts with the entry of the prefix alone.
     #[must_use]
-    pub fn new(placement: &Placement, is_layer: bool) -> Self {
+    pub fn new(archive: &Archive) -> Self {
+        let placement = &archive.placement;
         let mut new = Self {
             placement: placement.clone(),
+            compression: archive.compression,
             entries: Vec::new(),
             numbers: HashMap::new(),
             inodes: HashSet::new(),
-            sets: Vec::new(),
-            set_numbers: HashMap::new(),
-            set_of: Vec::new(),
+            xattrs: XattrsBuilder::default(),
             dropped: None,
-            layer: is_layer.then(Layer::default),
+            layer: (archive.scope == Scope::Layer).then(Layer::default),
             unnamed: HashSet::from([0]),
         };
         let made_up = || EntryStat {
@@ -79,11 +85,11 @@ impl Catalog {
         };
         let stat = placement.stat.unwrap_or_else(made_up);
         new.inodes.insert(stat.ino);
-        new.push(placement.prefix.path.to_vec(), EntryKind::Directory, stat, &no_xattrs());
+        new.push(placement.prefix.path.to_vec(), EntryKind::Directory, stat, no_xattrs());
         new
     }
 
-    /// The entry of a number.
+    /// The entry with this number.
     #[must_use]
     pub fn entry(&self, number: usize) -> &EntryRecord {
         &self.entries[number]
@@ -96,44 +102,47 @@ impl Catalog {
         self.entries.len()
     }
 
-    /// Takes a member.
+    /// Adds a member.
     ///
     /// # Errors
     /// Why it is refused, with its name.
-    pub fn add(&mut self, member: &Member) -> Result<Added, String> {
-        self.take(member).map_err(|why| format!("its member {} {why}", shown(&member.name)))
+    pub fn add(&mut self, member: &Member) -> std::result::Result<Added, ArchiveError> {
+        self.add_member(member).map_err(|problem| ArchiveError::member(&member.name, problem))
     }
 
-    fn take(&mut self, member: &Member) -> Result<Added, String> {
-        // Of a bundle of ours that was compressed anew.
+    fn add_member(&mut self, member: &Member) -> Result<Added> {
+        // The archive may be a bundle of pyshm that was compressed again.
         if member.name == manifest::MEMBER.as_bytes() {
             return Ok(Added::default());
         }
-        let is_directory = member.kind == Kind::Directory;
-        let path = match self.placement.place(&member.name, is_directory)? {
-            Place::At(path) => path,
-            Place::Above => return Ok(Added::default()),
+        let is_directory = member.kind == MemberKind::Directory;
+        let path = if is_directory {
+            match self.placement.directory(&member.name)? {
+                Some(path) => path,
+                None => return Ok(Added::default()),
+            }
+        } else {
+            self.placement.file(&member.name)?
         };
-        manifest::entry::check_path(&path).map_err(|why| why.replace("entry ", "would be "))?;
-        if self.removes(&path)? {
+        check_path(&path).map_err(|problem| MemberProblem::Path { path: path.clone(), problem })?;
+        if self.add_whiteout(&path)? {
             return Ok(Added::default());
         }
         let before = self.entries.len();
         if let Some(known) = self.numbers.get(&path).copied() {
-            return self
-                .again(known, member)
-                .map(|()| Added { directories: before..before, file: None });
+            self.update_directory(known, member)?;
+            return Ok(Added { directories: before..before, file: None });
         }
-        self.parents(&path)?;
+        self.add_parents(&path)?;
         let set = set_of(member);
         let stat = EntryStat { ino: self.inode(&path), ..self.stat(member) };
         let mut file = None;
         match &member.kind {
-            Kind::Directory => {
+            MemberKind::Directory => {
                 let stat = EntryStat { mode: DIRECTORY | member.mode, size: 4096, ..stat };
-                self.push(path, EntryKind::Directory, stat, &set);
+                self.push(path, EntryKind::Directory, stat, set);
             }
-            Kind::File => {
+            MemberKind::File => {
                 let mut mode = member.mode;
                 if mode & SETID != 0 {
                     mode &= !SETID;
@@ -143,65 +152,59 @@ impl Catalog {
                 let kind = EntryKind::File { offset: 0, digest: [0; 32], runpath: None };
                 let (size, blocks) = (member.size, member.stored.div_ceil(512));
                 let stat = EntryStat { mode: FILE | mode, size, blocks, ..stat };
-                file = Some(self.push(path, kind, stat, &set) as usize);
+                file = Some(self.push(path, kind, stat, set) as usize);
             }
-            Kind::Symlink(target) => {
+            MemberKind::Symlink(target) => {
                 if target.is_empty() || target.contains(&0) {
-                    return Err("is a symbolic link with an impossible target".into());
+                    return Err(MemberProblem::ImpossibleTarget);
                 }
-                if target.len() >= manifest::entry::PATH_MAX {
-                    return Err("is a symbolic link with a target longer than Linux takes".into());
+                if target.len() >= PATH_MAX {
+                    return Err(MemberProblem::LongTarget);
                 }
                 let stat = EntryStat { mode: SYMLINK | 0o777, size: target.len() as u64, ..stat };
-                self.push(path, EntryKind::Symlink(ByteBuf::from(&target[..])), stat, &set);
+                self.push(path, EntryKind::Symlink(ByteBuf::from(&target[..])), stat, set);
             }
-            Kind::HardLink(target) => self.hard_link(path, target)?,
-            Kind::Other(what) => {
-                return Err(format!("is {what}: leave it out of the archive"));
-            }
+            MemberKind::HardLink(target) => self.add_hard_link(path, target)?,
+            MemberKind::Other(what) => return Err(MemberProblem::Unsupported(what)),
         }
         let made = self.entries.len() - usize::from(!is_directory);
         Ok(Added { directories: before..made, file })
     }
 
-    /// Takes what stands for something removed, as in the layers of container images: `.wh.NAME` is empty and stands
-    /// beside where NAME was, `.wh..wh..opq` says that nothing is left of its directory.
-    fn removes(&mut self, path: &[u8]) -> Result<bool, String> {
+    /// Adds a whiteout, by which layers of container images remove paths: the empty file `.wh.NAME` removes NAME beside
+    /// it, `.wh..wh..opq` empties its directory. Returns `false` where `path` is none.
+    fn add_whiteout(&mut self, path: &[u8]) -> Result<bool> {
         let slash = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
         let (directory, name) = (&path[..slash], &path[slash + 1..]);
         let Some(removed) = name.strip_prefix(b".wh.") else { return Ok(false) };
-        let Some(layer) = &mut self.layer else {
-            return Err("says that something is removed, as in the layer of a container image: name what it lies over \
-                        before it, and say --layer behind it"
-                .into());
-        };
+        let layer = self.layer.as_mut().ok_or(MemberProblem::UnexpectedWhiteout)?;
         match removed {
             b".wh..opq" => layer.opaque.push(ByteBuf::from(directory)),
-            // Notes of the programs that keep them.
+            // Private files of the programs that manage layers.
             _ if removed.starts_with(b".wh.") => {}
-            b"" | b"." | b".." => return Err("removes nothing that could be there".into()),
-            _ => layer.gone.push(ByteBuf::from([directory, b"/", removed].concat())),
+            b"" | b"." | b".." => return Err(MemberProblem::NamelessWhiteout),
+            _ => layer.removed.push(ByteBuf::from([directory, b"/", removed].concat())),
         }
         Ok(true)
     }
 
-    /// A second member of a name.
-    fn again(&mut self, known: u32, member: &Member) -> Result<(), String> {
+    /// Adds a second member of a name, which only a directory may have: the last one counts.
+    fn update_directory(&mut self, known: u32, member: &Member) -> Result<()> {
         let entry = &mut self.entries[known as usize];
-        if entry.kind != EntryKind::Directory || member.kind != Kind::Directory {
-            return Err("appears twice: make the archive anew, without 'tar -r'".into());
+        if entry.kind != EntryKind::Directory || member.kind != MemberKind::Directory {
+            return Err(MemberProblem::Duplicate);
         }
         let ino = entry.stat.ino;
         self.unnamed.remove(&known);
         let stat = self.stat(member);
         let entry = &mut self.entries[known as usize];
         entry.stat = EntryStat { ino, mode: DIRECTORY | member.mode, size: 4096, ..stat };
-        self.set_of[known as usize] = self.set_number(&set_of(member));
+        self.xattrs.replace(known as usize, set_of(member));
         Ok(())
     }
 
-    /// Makes sure that a path lies in a directory of the archive.
-    fn parents(&mut self, path: &[u8]) -> Result<(), String> {
+    /// Adds the directories above `path` that no member has named.
+    fn add_parents(&mut self, path: &[u8]) -> Result<()> {
         let root = self.placement.prefix.path.len();
         let slashes = (root..path.len()).filter(|i| path[*i] == b'/' && *i > root);
         for end in slashes.collect::<Vec<_>>() {
@@ -209,19 +212,14 @@ impl Catalog {
             match self.numbers.get(parent).map(|n| &self.entries[*n as usize].kind) {
                 Some(EntryKind::Directory) => {}
                 Some(EntryKind::Symlink(_)) => {
-                    let link = shown(parent);
-                    return Err(format!(
-                        "lies behind the symbolic link {link}: it is refused, as it could lead anywhere"
-                    ));
+                    return Err(MemberProblem::BehindSymlink(parent.to_vec()));
                 }
-                Some(_) => {
-                    return Err(format!("lies below {}, which is no directory", shown(parent)));
-                }
+                Some(_) => return Err(MemberProblem::BelowFile(parent.to_vec())),
                 None => {
                     let parent = parent.to_vec();
                     let ino = self.inode(&parent);
                     let stat = EntryStat { ino, mode: DIRECTORY | 0o755, ..made_up(self.device()) };
-                    let number = self.push(parent, EntryKind::Directory, stat, &no_xattrs());
+                    let number = self.push(parent, EntryKind::Directory, stat, no_xattrs());
                     self.unnamed.insert(number);
                 }
             }
@@ -229,13 +227,11 @@ impl Catalog {
         Ok(())
     }
 
-    fn hard_link(&mut self, path: Vec<u8>, target: &[u8]) -> Result<(), String> {
-        let shown_target = shown(target);
-        let to = match self.placement.place(target, false) {
-            Ok(Place::At(to)) => to,
-            Ok(Place::Above) => return Err("is a hard link to a directory".into()),
-            Err(why) => return Err(format!("is a hard link to {shown_target}, which {why}")),
-        };
+    fn add_hard_link(&mut self, path: Vec<u8>, target: &[u8]) -> Result<()> {
+        let to = self.placement.file(target).map_err(|problem| MemberProblem::LinkOutside {
+            target: target.to_vec(),
+            problem: Box::new(problem),
+        })?;
         let number = self.numbers.get(&to).copied();
         let number = match number.map(|n| (n, &self.entries[n as usize].kind)) {
             Some((_, EntryKind::HardLink(file))) => *file,
@@ -244,21 +240,14 @@ impl Catalog {
                 let kind = EntryKind::Symlink(target.clone());
                 let mut stat = self.entries[n as usize].stat;
                 stat.ino = self.inode(&path);
-                self.push(path, kind, stat, &no_xattrs());
+                self.push(path, kind, stat, no_xattrs());
                 return Ok(());
             }
-            _ => {
-                return Err(format!(
-                    "is a hard link to {shown_target}, which is no file that stands before it in the archive"
-                ));
-            }
+            _ => return Err(MemberProblem::LinkToNoFile(target.to_vec())),
         };
         let stat = self.entries[number as usize].stat;
-        self.push(path, EntryKind::HardLink(number), stat, &no_xattrs());
-        let set = self.set_of[number as usize];
-        if let Some(last) = self.set_of.last_mut() {
-            *last = set;
-        }
+        self.xattrs.push_same(number as usize);
+        self.push_entry(path, EntryKind::HardLink(number), stat);
         Ok(())
     }
 
@@ -273,60 +262,75 @@ impl Catalog {
         }
     }
 
-    /// The prefix's device as rank 0 sees it; each node puts its own in its place.
+    /// The prefix's device number as rank 0 sees it; each node replaces it by its own.
     fn device(&self) -> u64 {
         self.placement.stat.map_or(0, |stat| stat.dev)
     }
 
-    /// A number that no other path has, the same on every node and in every job.
+    /// Makes an inode number that no other path has, the same on every node and in every job.
     fn inode(&mut self, path: &[u8]) -> u64 {
         let hash = blake3::hash(path);
         let (first, _) = hash.as_bytes().split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
         let mut number = u64::from_le_bytes(*first) >> 1;
-        // The first ones mean something to some file systems.
+        // Some file systems reserve the first ones.
         while number < 16 || !self.inodes.insert(number) {
             number = (number + 1) & (u64::MAX >> 1);
         }
         number
     }
 
-    fn push(&mut self, path: Vec<u8>, kind: EntryKind, stat: EntryStat, set: &XattrSet) -> u32 {
+    fn push(&mut self, path: Vec<u8>, kind: EntryKind, stat: EntryStat, set: XattrSet) -> u32 {
+        self.xattrs.push(set);
+        self.push_entry(path, kind, stat)
+    }
+
+    fn push_entry(&mut self, path: Vec<u8>, kind: EntryKind, stat: EntryStat) -> u32 {
         let number = self.entries.len() as u32;
-        let set = self.set_number(set);
-        self.set_of.push(set);
         self.numbers.insert(path.clone(), number);
         self.entries.push(EntryRecord { path: ByteBuf::from(path), kind, stat });
         number
     }
 
-    fn set_number(&mut self, set: &XattrSet) -> u32 {
-        let next = self.sets.len() as u32;
-        *self.set_numbers.entry(set.clone()).or_insert_with(|| {
-            self.sets.push(set.clone());
-            next
-        })
-    }
-
-    /// Says what the data of a file was.
-    pub fn describe(&mut self, file: usize, of: [u8; 32], search_path: Option<Vec<u8>>) {
+    /// Records the digest and the absolute `RPATH` or `RUNPATH` of a file's data.
+    pub fn set_data(&mut self, file: usize, data: [u8; 32], search_path: Option<Vec<u8>>) {
         if let EntryKind::File { digest, runpath, .. } = &mut self.entries[file].kind {
-            *digest = of;
+            *digest = data;
             *runpath = search_path.map(ByteBuf::from);
         }
     }
 
-    /// A line about set-user-id bits that were dropped.
+    /// A warning about set-user-id and set-group-id bits that were dropped.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let (count, first) = self.dropped.as_ref()?;
         Some(format!(
-            "{count} of its members would run as another user or group ({first}): these bits of their modes are dropped"
+            "the set-user-id and set-group-id bits of {count} of its members ({first}) are dropped"
         ))
     }
 
-    /// All of it, as a manifest without frames.
+    /// Returns all entries as a manifest without frames.
     #[must_use]
-    pub fn finish(mut self, compression: Compression) -> Manifest {
+    pub fn finish(mut self) -> Manifest {
+        self.count_links();
+        if let Some(layer) = &mut self.layer {
+            // No member changes them.
+            layer.implied = self.unnamed.into_iter().collect();
+        }
+        let is_gzip = self.compression == Compression::Gzip;
+        Manifest {
+            tool: "others".into(),
+            created: 0,
+            codec: if is_gzip { Codec::Gzip } else { Codec::Zstd },
+            prefixes: vec![self.placement.prefix],
+            entries: self.entries,
+            frames: Vec::new(),
+            xattrs: Some(self.xattrs.finish()),
+            layer: self.layer,
+            digest: [0; 32],
+        }
+    }
+
+    fn count_links(&mut self) {
         let mut links = vec![0u64; self.entries.len()];
         for (number, entry) in self.entries.iter().enumerate() {
             match &entry.kind {
@@ -348,37 +352,21 @@ impl Catalog {
             };
             self.entries[number].stat.nlink = links[of];
         }
-        if let Some(layer) = &mut self.layer {
-            // These stay as they are below.
-            layer.implied = self.unnamed.into_iter().collect();
-        }
-        let codec = if compression == Compression::Gzip { Codec::Gzip } else { Codec::Zstd };
-        Manifest {
-            tool: "others".into(),
-            created: 0,
-            codec,
-            prefixes: vec![self.placement.prefix],
-            entries: self.entries,
-            frames: Vec::new(),
-            xattrs: Some(Xattrs { sets: self.sets, of: self.set_of }),
-            layer: self.layer,
-            digest: [0; 32],
-        }
     }
 }
 
-/// What every entry has that the archive says nothing of.
+/// The `lstat` of an entry, before what the archive says of it.
 fn made_up(dev: u64) -> EntryStat {
     EntryStat { dev, size: 4096, blksize: 4096, ..EntryStat::default() }
 }
 
-/// What is not recorded is not there: an archive stands for its prefix in all.
+/// No attributes: what an archive does not record does not exist.
 fn no_xattrs() -> XattrSet {
     XattrSet { list: 0, missing: [Errno::NODATA.raw_os_error() as u8; CLASSES], values: Vec::new() }
 }
 
 fn set_of(member: &Member) -> XattrSet {
-    // How the kernel writes down a list that is given in words only the original knows.
+    // The tar has the list as text; only the original knows its binary form.
     if member.has_acl {
         let acl = (ByteBuf::from("system.posix_acl_access"), None);
         return XattrSet { list: ASK, missing: [ASK; CLASSES], values: vec![acl] };

@@ -1,84 +1,88 @@
-//! The members of a tar as they come: v7, ustar, pax and GNU headers with their long names, large numbers and sparse
-//! files. Whatever is malformed ends it; nothing is guessed, no length that a header claims is allocated at once.
+//! Reads the members of a tar in the order of the stream: v7, ustar, pax and GNU headers with their long names, large
+//! numbers and sparse files.
+//!
+//! Invariants: a malformed header ends the reading, nothing is guessed, and no length that a header claims is allocated
+//! before its bytes arrive.
 #![forbid(unsafe_code)]
 
 use std::io::Read;
 
-use tar::{GnuExtSparseHeader, Header};
+use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader, Header};
 
+use crate::archive::error::{ArchiveError, MemberProblem};
+use crate::archive::header::{BLOCK, is_header, signed, unsigned};
 use crate::archive::pax::Records;
-use crate::archive::sparse::Map;
-use crate::archive::{compression, pax, sparse};
-use crate::text::shown;
+use crate::archive::sparse::{MOST_PARTS, Map, MapError};
+use crate::archive::{pax, sparse};
 
-const BLOCK: usize = 512;
-/// No extended header or long name is larger.
+/// The largest extended header or long name, in bytes.
 const MOST_EXTENDED: u64 = 4 << 20;
-/// Zeros behind the end, with which writers fill up their last record.
+/// The most zeros after the end, with which programs pad their last record, in bytes.
 const MOST_PADDING: u64 = 64 << 20;
-
-/// No sparse file is larger.
+/// The largest sparse file, in bytes.
 const MOST_SPARSE: u64 = 1 << 44;
+
+type Result<T> = std::result::Result<T, ArchiveError>;
 
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum MemberKind {
     /// A regular file.
     File,
     /// A directory.
     Directory,
     /// A symbolic link with its target.
     Symlink(Vec<u8>),
-    /// Another name for the member of this name.
+    /// Another name of the member with this name.
     HardLink(Vec<u8>),
-    /// What cannot be staged, by its name.
+    /// What cannot be staged, in words.
     Other(&'static str),
 }
 
 /// A member without its data.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// Its name as it stands there.
+    /// Its name as the tar has it.
     pub name: Vec<u8>,
-    /// What it is.
-    pub kind: Kind,
+    /// Its type.
+    pub kind: MemberKind,
     /// Permission bits.
     pub mode: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Bytes of the file, holes included.
+    /// Size of the file in bytes, holes included.
     pub size: u64,
-    /// Bytes of data that follow.
+    /// Bytes of data that follow the header.
     pub stored: u64,
-    /// Where the data belongs in a sparse file.
+    /// Where the data of a sparse file belongs in it.
     pub map: Option<Map>,
-    /// Last modification.
+    /// Last modification, in seconds and nanoseconds.
     pub mtime: (i64, u32),
-    /// Last access, if it is said.
+    /// Last access, where the tar records it.
     pub atime: Option<(i64, u32)>,
-    /// Last change, if it is said.
+    /// Last status change, where the tar records it.
     pub ctime: Option<(i64, u32)>,
     /// Extended attributes.
     pub xattrs: Records,
-    /// It has an access control list, in words.
+    /// The tar records an access control list, as text.
     pub has_acl: bool,
 }
 
-/// Reads members one after the other.
+/// Reads one member after another.
 pub struct Members<'a> {
     input: &'a mut dyn Read,
-    /// Data of the current member that is not read.
+    /// Bytes of the current member's data that are not read yet.
     left: u64,
-    /// Zeros behind it.
+    /// Bytes of padding after that data.
     padding: u64,
     /// Bytes read so far.
     position: u64,
     global: Records,
 }
 
-/// What stands in front of a member.
+/// What the headers that precede a member's own say about it.
 #[derive(Default)]
 struct Extended {
     name: Option<Vec<u8>>,
@@ -92,18 +96,18 @@ impl<'a> Members<'a> {
         Self { input, left: 0, padding: 0, position: 0, global: Records::new() }
     }
 
-    /// Bytes of the tar that were read.
+    /// Bytes of the tar that were read so far.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next member; `None` behind the last one, when the whole input has been read.
+    /// Reads the next member; `None` after the last one, when the whole input has been read.
     ///
     /// # Errors
     /// What is wrong with the archive.
-    #[allow(clippy::should_implement_trait, reason = "an iterator would go on after an error")]
-    pub fn next(&mut self) -> Result<Option<Member>, String> {
+    #[allow(clippy::should_implement_trait, reason = "an iterator would continue after an error")]
+    pub fn next(&mut self) -> Result<Option<Member>> {
         self.skip(self.left + self.padding)?;
         (self.left, self.padding) = (0, 0);
         let mut extended = Extended::default();
@@ -114,16 +118,11 @@ impl<'a> Members<'a> {
                 return Ok(None);
             }
             if !is_header(&block) {
-                let at = self.position - BLOCK as u64;
-                return Err(format!("it is damaged: at byte {at} of the tar there is no header"));
+                return Err(ArchiveError::NoHeader(self.position - BLOCK as u64));
             }
             let header = Header::from_byte_slice(&block);
-            let size = unsigned(&block[124..136]).ok_or_else(|| {
-                format!(
-                    "its member {} claims a size that is no number",
-                    shown(&header.path_bytes())
-                )
-            })?;
+            let size = unsigned(&block[124..136])
+                .ok_or_else(|| ArchiveError::member(&header.path_bytes(), MemberProblem::Size))?;
             let kind = block[156];
             match kind {
                 b'L' => extended.name = Some(until_nul(self.extended(size)?)?),
@@ -140,18 +139,18 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// The next bytes of the current member's data; 0 behind the last.
+    /// Reads the next bytes of the current member's data and returns their number; 0 after the last.
     ///
     /// # Errors
-    /// When the archive ends before.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, String> {
+    /// When the archive is damaged, or ends before the data does.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if most == 0 {
             return Ok(0);
         }
-        let n = self.input.read(&mut buffer[..most]).map_err(|e| compression::unreadable(&e))?;
+        let n = self.input.read(&mut buffer[..most])?;
         if n == 0 {
-            return Err("it is truncated: copy or make it anew".into());
+            return Err(ArchiveError::Truncated);
         }
         self.left -= n as u64;
         self.position += n as u64;
@@ -164,23 +163,23 @@ impl<'a> Members<'a> {
         kind: u8,
         size: u64,
         extended: Extended,
-    ) -> Result<Member, String> {
+    ) -> Result<Member> {
         let mut records = self.global.clone();
         records.extend(extended.records);
         let said = |key: &str| pax::last(&records, key).map(<[u8]>::to_vec);
         let path = said("GNU.sparse.name").or_else(|| said("path"));
         let name = path.or(extended.name).unwrap_or_else(|| header.path_bytes().into_owned());
-        let bad = |what: &str| format!("its member {} {what}", shown(&name));
-        let wrong = |key: &str| bad(&format!("has a malformed {key} in its header"));
-        let number = |key: &str, field: &[u8]| match said(key) {
-            Some(text) => pax::number(&text).ok_or_else(|| wrong(key)),
-            None => unsigned(field).ok_or_else(|| wrong(key)),
+        let malformed = |key| ArchiveError::member(&name, MemberProblem::MalformedField(key));
+        let number = |key: &'static str, field: &[u8]| match said(key) {
+            Some(text) => pax::number(&text).ok_or_else(|| malformed(key)),
+            None => unsigned(field).ok_or_else(|| malformed(key)),
         };
-        let time =
-            |key: &str| said(key).map(|t| pax::time(&t).ok_or_else(|| wrong(key))).transpose();
+        let time = |key: &'static str| {
+            said(key).map(|t| pax::time(&t).ok_or_else(|| malformed(key))).transpose()
+        };
         let bytes = header.as_bytes();
         let stored =
-            said("size").map_or(Ok(size), |s| pax::number(&s).ok_or_else(|| wrong("size")))?;
+            said("size").map_or(Ok(size), |s| pax::number(&s).ok_or_else(|| malformed("size")))?;
         let link = || {
             said("linkpath")
                 .or_else(|| extended.link.clone())
@@ -188,25 +187,25 @@ impl<'a> Members<'a> {
                 .unwrap_or_default()
         };
         let kind = match kind {
-            // Before there was a type for directories their names ended so.
-            0 | b'0' | b'7' if name.ends_with(b"/") => Kind::Directory,
-            0 | b'0' | b'7' | b'S' => Kind::File,
-            b'1' => Kind::HardLink(link()),
-            b'2' => Kind::Symlink(link()),
-            b'3' => Kind::Other("a character device"),
-            b'4' => Kind::Other("a block device"),
-            b'5' | b'D' => Kind::Directory,
-            b'6' => Kind::Other("a fifo"),
-            b'M' => Kind::Other("the rest of a file of another volume"),
-            _ => Kind::Other("of a kind that is not known"),
+            // Old tars have no type for directories: their names end with a slash.
+            0 | b'0' | b'7' if name.ends_with(b"/") => MemberKind::Directory,
+            0 | b'0' | b'7' | b'S' => MemberKind::File,
+            b'1' => MemberKind::HardLink(link()),
+            b'2' => MemberKind::Symlink(link()),
+            b'3' => MemberKind::Other("a character device"),
+            b'4' => MemberKind::Other("a block device"),
+            b'5' | b'D' => MemberKind::Directory,
+            b'6' => MemberKind::Other("a fifo"),
+            b'M' => MemberKind::Other("the rest of a file of another volume"),
+            _ => MemberKind::Other("of a type that is not known"),
         };
         let mut member = Member {
-            mode: (unsigned(&bytes[100..108]).ok_or_else(|| wrong("mode"))? & 0o7777) as u32,
+            mode: (unsigned(&bytes[100..108]).ok_or_else(|| malformed("mode"))? & 0o7777) as u32,
             uid: number("uid", &bytes[108..116])?.try_into().unwrap_or(u32::MAX - 1),
             gid: number("gid", &bytes[116..124])?.try_into().unwrap_or(u32::MAX - 1),
             mtime: match time("mtime")? {
                 Some(time) => time,
-                None => (signed(&bytes[136..148]).ok_or_else(|| wrong("mtime"))?, 0),
+                None => (signed(&bytes[136..148]).ok_or_else(|| malformed("mtime"))?, 0),
             },
             atime: time("atime")?,
             ctime: time("ctime")?,
@@ -218,193 +217,150 @@ impl<'a> Members<'a> {
             kind,
             name,
         };
-        // Some writers give links the size of what they lead to, and nothing follows.
-        if matches!(member.kind, Kind::HardLink(_) | Kind::Symlink(_)) {
+        // Some programs give links the size of what they lead to, and no data follows.
+        if matches!(member.kind, MemberKind::HardLink(_) | MemberKind::Symlink(_)) {
             (member.size, member.stored) = (0, 0);
         }
         self.left = member.stored;
         self.padding = member.stored.wrapping_neg() % BLOCK as u64;
-        if member.kind == Kind::File {
-            self.holes(header, &records, &mut member)?;
+        if member.kind == MemberKind::File {
+            self.find_holes(header, &records, &mut member).map_err(|error| match error {
+                MapError::Archive(error) => error,
+                MapError::Member(problem) => ArchiveError::member(&member.name, problem),
+            })?;
         }
         Ok(member)
     }
 
-    /// Takes what is said of a sparse file.
-    fn holes(
+    /// Reads the map of a sparse file, and sets the member's size and stored bytes by it.
+    fn find_holes(
         &mut self,
         header: &Header,
         records: &Records,
         member: &mut Member,
-    ) -> Result<(), String> {
-        let bad = |name: &[u8], what: &str| format!("its member {} {what}", shown(name));
-        let malformed = "has a malformed map of its holes";
-        let refuse = |()| bad(&member.name, malformed);
-        let mut real = None;
+    ) -> std::result::Result<(), MapError> {
+        let mut size = None;
         for key in ["GNU.sparse.realsize", "GNU.sparse.size"] {
             if let Some(text) = pax::last(records, key) {
-                real = Some(pax::number(text).ok_or(()).map_err(refuse)?);
+                size = Some(pax::number(text).ok_or(MapError::MALFORMED)?);
             }
         }
         let map = if header.as_bytes()[156] == b'S' {
-            let gnu = header.as_gnu().ok_or(()).map_err(refuse)?;
-            real = Some(unsigned(&gnu.realsize).ok_or(()).map_err(refuse)?);
-            let mut map = Map::new();
-            let add = |map: &mut Map, parts: &[tar::GnuSparseHeader]| {
-                for part in parts.iter().take_while(|p| !p.is_empty()) {
-                    map.push((unsigned(&part.offset)?, unsigned(&part.numbytes)?));
-                }
-                (map.len() < 1 << 20).then_some(())
-            };
-            add(&mut map, &gnu.sparse).ok_or(()).map_err(refuse)?;
-            let mut more = gnu.is_extended();
-            while more {
-                let mut next = GnuExtSparseHeader::new();
-                *next.as_mut_bytes() = self.block()?;
-                add(&mut map, next.sparse()).ok_or(()).map_err(refuse)?;
-                more = next.is_extended();
-            }
-            map
+            let gnu = header.as_gnu().ok_or(MapError::MALFORMED)?;
+            size = Some(unsigned(&gnu.realsize).ok_or(MapError::MALFORMED)?);
+            self.gnu_map(gnu)?
         } else if sparse::in_data(records) {
-            let (map, blocks) =
-                sparse::of_data(|| self.block()).map_err(|why| bad(&member.name, &why))?;
+            let (map, blocks) = sparse::of_data(|| self.block())?;
             let used = blocks * BLOCK as u64;
-            member.stored = member.stored.checked_sub(used).ok_or(()).map_err(refuse)?;
+            member.stored = member.stored.checked_sub(used).ok_or(MapError::MALFORMED)?;
             self.left = member.stored;
             map
         } else {
-            match sparse::of_records(records).map_err(refuse)? {
+            match sparse::of_records(records)? {
                 Some(map) => map,
                 None => return Ok(()),
             }
         };
-        let real = real.ok_or(()).map_err(refuse)?;
-        if real > MOST_SPARSE {
-            let what =
-                format!("claims {}, more than any file system keeps", crate::text::bytes(real));
-            return Err(bad(&member.name, &what));
+        let size = size.ok_or(MapError::MALFORMED)?;
+        if size > MOST_SPARSE {
+            return Err(MapError::Member(MemberProblem::LargeSparse(size)));
         }
-        if !sparse::is_possible(&map, real, member.stored) {
-            return Err(refuse(()));
+        if !sparse::is_possible(&map, size, member.stored) {
+            return Err(MapError::MALFORMED);
         }
-        member.size = real;
+        member.size = size;
         member.map = Some(map);
         Ok(())
     }
 
-    fn block(&mut self) -> Result<[u8; BLOCK], String> {
+    /// Reads the map in an old GNU header and the blocks that extend it.
+    fn gnu_map(&mut self, header: &GnuHeader) -> std::result::Result<Map, MapError> {
+        let mut map = Map::new();
+        let add = |map: &mut Map, parts: &[GnuSparseHeader]| {
+            for part in parts.iter().take_while(|p| !p.is_empty()) {
+                map.push((unsigned(&part.offset)?, unsigned(&part.numbytes)?));
+            }
+            ((map.len() as u64) < MOST_PARTS).then_some(())
+        };
+        add(&mut map, &header.sparse).ok_or(MapError::MALFORMED)?;
+        let mut more = header.is_extended();
+        while more {
+            let mut next = GnuExtSparseHeader::new();
+            *next.as_mut_bytes() = self.block()?;
+            add(&mut map, next.sparse()).ok_or(MapError::MALFORMED)?;
+            more = next.is_extended();
+        }
+        Ok(map)
+    }
+
+    fn block(&mut self) -> Result<[u8; BLOCK]> {
         let mut block = [0; BLOCK];
-        self.input.read_exact(&mut block).map_err(|e| compression::unreadable(&e))?;
+        self.input.read_exact(&mut block)?;
         self.position += BLOCK as u64;
         Ok(block)
     }
 
-    fn extended(&mut self, size: u64) -> Result<Vec<u8>, String> {
+    fn extended(&mut self, size: u64) -> Result<Vec<u8>> {
         if size > MOST_EXTENDED {
-            let claimed = crate::text::bytes(size);
-            return Err(format!("it has an extended header that claims {claimed}"));
+            return Err(ArchiveError::LargeHeader(size));
         }
         let mut bytes = Vec::new();
         let padded = size.next_multiple_of(BLOCK as u64);
-        let read = self.input.take(padded).read_to_end(&mut bytes);
-        read.map_err(|e| compression::unreadable(&e))?;
+        self.input.take(padded).read_to_end(&mut bytes)?;
         self.position += padded;
         if (bytes.len() as u64) < padded {
-            return Err("it is truncated: copy or make it anew".into());
+            return Err(ArchiveError::Truncated);
         }
         bytes.truncate(size as usize);
         Ok(bytes)
     }
 
-    fn records(&mut self, size: u64) -> Result<Records, String> {
+    fn records(&mut self, size: u64) -> Result<Records> {
         let bytes = self.extended(size)?;
-        pax::parse(&bytes).ok_or_else(|| {
-            format!("it has a malformed extended header before byte {} of the tar", self.position)
-        })
+        pax::parse(&bytes).ok_or(ArchiveError::MalformedHeader(self.position))
     }
 
-    fn skip(&mut self, mut n: u64) -> Result<(), String> {
+    fn skip(&mut self, mut n: u64) -> Result<()> {
         let mut waste = [0; 16 << 10];
         while n > 0 {
             let most = n.min(waste.len() as u64) as usize;
-            let read = self.input.read_exact(&mut waste[..most]);
-            read.map_err(|e| compression::unreadable(&e))?;
+            self.input.read_exact(&mut waste[..most])?;
             self.position += most as u64;
             n -= most as u64;
         }
         Ok(())
     }
 
-    /// Reads to the end of the input: what comes late (a checksum, a truncation) is noticed only so.
-    fn end(&mut self) -> Result<(), String> {
+    /// Reads to the end of the input: only so is a wrong checksum or a missing end noticed.
+    fn end(&mut self) -> Result<()> {
         let mut rest = [0; 16 << 10];
         let mut padding = 0;
         loop {
-            let n = self.input.read(&mut rest).map_err(|e| compression::unreadable(&e))?;
+            let n = self.input.read(&mut rest)?;
             if n == 0 {
                 return Ok(());
             }
             padding += n as u64;
             self.position += n as u64;
             if rest[..n].iter().any(|b| *b != 0) || padding > MOST_PADDING {
-                return Err(
-                    "something stands behind its end, perhaps another tar: make it anew".into()
-                );
+                return Err(ArchiveError::TrailingData);
             }
         }
     }
 }
 
-/// Whether a block is a tar header, by its checksum. Some old writers summed up signed bytes.
-#[must_use]
-pub fn is_header(block: &[u8; BLOCK]) -> bool {
-    let summed = |i: usize, b: u8| if (148..156).contains(&i) { b' ' } else { b };
-    let sum: u64 = block.iter().enumerate().map(|(i, b)| u64::from(summed(i, *b))).sum();
-    let signed: i64 = block.iter().enumerate().map(|(i, b)| i64::from(summed(i, *b) as i8)).sum();
-    let said = octal(&block[148..156]);
-    said.is_some_and(|said| said == sum || i64::try_from(said) == Ok(signed))
-        && block[148..156].iter().any(u8::is_ascii_digit)
-}
-
-fn octal(field: &[u8]) -> Option<u64> {
-    let end = field.iter().position(|b| *b == 0).unwrap_or(field.len());
-    let text = field[..end].trim_ascii();
-    text.iter().try_fold(0u64, |n, b| match b {
-        b'0'..=b'7' => n.checked_mul(8)?.checked_add(u64::from(b - b'0')),
-        _ => None,
-    })
-}
-
-/// A number in octal digits, or for large and negative ones in binary, as GNU tar and star write them.
-fn signed(field: &[u8]) -> Option<i64> {
-    match field.split_first() {
-        Some((first, rest)) if first & 0x80 != 0 => {
-            // Two's complement of all bits but the first.
-            let start = i128::from(first & 0x7f) - if first & 0x40 != 0 { 0x80 } else { 0 };
-            let number =
-                rest.iter().try_fold(start, |n, b| n.checked_mul(256)?.checked_add((*b).into()));
-            number?.try_into().ok()
-        }
-        _ => octal(field)?.try_into().ok(),
-    }
-}
-
-fn unsigned(field: &[u8]) -> Option<u64> {
-    signed(field)?.try_into().ok()
-}
-
-/// A long name ends with a NUL, behind which nothing may stand.
-fn until_nul(mut name: Vec<u8>) -> Result<Vec<u8>, String> {
+/// Removes the NULs at the end of a long name, which may have no others.
+fn until_nul(mut name: Vec<u8>) -> Result<Vec<u8>> {
     while name.last() == Some(&0) {
         name.pop();
     }
-    match name.contains(&0) {
-        true => Err(format!("its member {} has a NUL in its name", shown(&name))),
-        false => Ok(name),
+    if name.contains(&0) {
+        return Err(ArchiveError::member(&name, MemberProblem::NulInName));
     }
+    Ok(name)
 }
 
-/// GNU tar writes `=` and `%` in the names of attributes as in URLs.
+/// Extracts the extended attributes. GNU tar escapes `=` and `%` in their names as URLs do.
 fn xattrs(records: &Records) -> Records {
     let mut found: Records = Vec::new();
     for (key, value) in records {
@@ -420,30 +376,6 @@ fn xattrs(records: &Records) -> Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_octal_or_binary_and_nothing_else() {
-        assert_eq!(unsigned(b"0000644\0"), Some(0o644));
-        assert_eq!(unsigned(b"   644 \0"), Some(0o644));
-        assert_eq!(unsigned(b"\0\0\0\0"), Some(0));
-        assert_eq!(unsigned(b"-0000644\0"), None);
-        assert_eq!(unsigned(b"0x1f\0\0\0\0"), None);
-        assert_eq!(unsigned(b"\x80\0\0\0\0\0\0\x05\0\0\0\0"), Some(5 << 32));
-        assert_eq!(signed(&[0xff; 12]), Some(-1));
-        assert_eq!(unsigned(&[0xff; 12]), None);
-        assert_eq!(unsigned(b"\xbf\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), None);
-        assert_eq!(octal(b"777777777777777777777777"), None);
-    }
-
-    #[test]
-    fn a_header_is_known_by_its_checksum() {
-        let mut header = Header::new_ustar();
-        header.set_cksum();
-        assert!(is_header(header.as_bytes()));
-        let mut other = *header.as_bytes();
-        other[0] ^= 1;
-        assert!(!is_header(&other) && !is_header(&[0; 512]));
-    }
 
     #[test]
     fn names_of_attributes_are_unescaped() {

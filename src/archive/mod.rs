@@ -1,20 +1,24 @@
-//! Bundles that pyshm did not make: tars by GNU tar, bsdtar, Python, conda-pack and the like, compressed or not.
+//! Foreign tars: bundles made by GNU tar, bsdtar, Python, conda-pack and the like, compressed or not.
 //!
-//! They have no manifest: their members come in the stream's order and nothing is known before it comes. What they
-//! lack is said by who names them, the prefix ([`placement`]), or made up ([`catalog`]). What a header says is believed
-//! in no respect: [`members`] only takes well-formed ones, and [`catalog`] only what lies in directories of the archive
-//! itself, so that nothing is written outside the prefix or through a link.
+//! A foreign tar has no manifest: its members come in the order of the stream, and nothing is known of one before it
+//! comes. The prefix is what the user says ([`placement`]); everything else is made up ([`catalog`]).
 //!
-//! Reasons are a sentence's end, "bundle X is refused: …".
+//! Invariants: nothing is written outside the prefix or through a link. No header is trusted: [`members`] accepts only
+//! well-formed ones, [`catalog`] only members that lie in directories of the archive itself.
 #![forbid(unsafe_code)]
 
 pub mod catalog;
-pub mod compression;
+mod compression;
+mod description;
+mod error;
+mod header;
 pub mod members;
 mod pax;
-pub mod placement;
+mod placement;
 mod sparse;
 pub mod walk;
 
-pub use crate::archive::compression::Compression;
-pub use crate::archive::placement::Placement;
+pub use compression::Compression;
+pub use description::{Archive, Scope};
+pub use error::{ArchiveError, MemberProblem};
+pub use placement::Placement;

@@ -1,13 +1,13 @@
-//! Extended headers of pax: records `LENGTH KEY=VALUE\n` in front of a member.
+//! Reads the extended headers of pax: records `LENGTH KEY=VALUE\n` that precede a member.
 #![forbid(unsafe_code)]
 
-/// Keys and values, in their order.
+/// Keys and values, in the order of the header.
 pub type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Takes the records apart; `None` when they are malformed.
+/// Parses the records; `None` when they are malformed.
 pub fn parse(mut bytes: &[u8]) -> Option<Records> {
     let mut records = Records::new();
-    // Some writers fill up with zeros.
+    // Some programs pad with zeros.
     while bytes.first().is_some_and(|b| *b != 0) {
         let blank = bytes.iter().take(20).position(|b| *b == b' ')?;
         let length = usize::try_from(number(&bytes[..blank])?).ok()?;
@@ -19,19 +19,19 @@ pub fn parse(mut bytes: &[u8]) -> Option<Records> {
     Some(records)
 }
 
-/// The last value of a key; an empty one takes back what was said before.
+/// Returns the last value of a key; an empty value cancels earlier ones.
 pub fn last<'a>(records: &'a Records, key: &str) -> Option<&'a [u8]> {
     let found = records.iter().rev().find(|(k, _)| k == key.as_bytes())?;
     Some(&found.1[..]).filter(|value| !value.is_empty())
 }
 
-/// A decimal number, digits only.
+/// Parses a decimal number of digits only.
 pub fn number(text: &[u8]) -> Option<u64> {
     let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
 }
 
-/// Seconds with a fraction, perhaps negative, as seconds and nanoseconds.
+/// Parses seconds with a fraction, perhaps negative, into seconds and nanoseconds.
 pub fn time(text: &[u8]) -> Option<(i64, u32)> {
     let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
     let dot = text.iter().position(|b| *b == b'.').unwrap_or(text.len());
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_takes_a_key_back() {
+    fn an_empty_value_cancels_a_key() {
         let records = parse(b"6 a=b\n5 a=\n").unwrap();
         assert_eq!(last(&records, "a"), None);
     }

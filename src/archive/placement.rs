@@ -1,8 +1,8 @@
-//! Where the members of an archive belong: below a prefix that whoever names the archive says.
+//! Maps the names of an archive's members to paths below the prefix that the user named.
 //!
-//! How much of the prefix stands in the members' names differs: nothing (`tar -C DIR .`, conda-pack), its last part
-//! (`tar -C /opt/envs science`), all of it (`tar -C / opt/envs/science`), with the leading slash (`tar -P`). The first
-//! member that is no mere directory above says which; every other one must agree.
+//! How much of the prefix is part of the members' names differs: nothing (`tar -C DIR .`, conda-pack), its last part
+//! (`tar -C /opt/envs science`), all of it (`tar -C / opt/envs/science`), or all of it with the leading slash (`tar -P`).
+//! The first member other than a directory above the prefix decides; every later member must agree.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -10,79 +10,68 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
-use crate::archive::members::{Kind, Members};
+use crate::archive::error::MemberProblem;
+use crate::archive::members::{MemberKind, Members};
 use crate::error::{Error, Result};
 use crate::manifest::entry::EntryStat;
-use crate::manifest::prefix::{Mode, PrefixRecord};
+use crate::manifest::prefix::{Mode, PrefixRecord, aliases_of, bytes_of};
 use crate::manifest::walk;
-use crate::text::shown;
 
-/// Directories above the prefix that may stand in front of the first decisive member.
+/// The most directories above the prefix that may precede the member that decides.
 const MOST_ABOVE: usize = 64;
 
-/// A prefix, and how names lead there.
+/// A prefix, and how the names of members lead there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Placement {
     /// The prefix.
     pub prefix: PrefixRecord,
-    /// The prefix directory's own `lstat`, where it exists: its number is known to other programs.
+    /// The prefix directory's own `lstat`, where it exists: other programs know its inode number.
     pub stat: Option<EntryStat>,
-    /// How many of the prefix's last parts stand in front of relative names.
+    /// How many of the prefix's last parts relative names begin with.
     anchor: usize,
 }
 
-/// Where a member belongs.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Here.
-    At(Vec<u8>),
-    /// It is a directory above the prefix.
-    Above,
-}
-
 impl Placement {
-    /// Members go below `prefix`, which need not exist.
+    /// Places members below `prefix`, which need not exist.
     ///
     /// # Errors
-    /// [`Error::Usage`] when it is no possible prefix.
+    /// [`Error::Usage`] when it cannot be a prefix.
     pub fn below(prefix: &Path) -> Result<Self> {
         let spelled = std::path::absolute(prefix).map_err(Error::read("prefix", prefix))?;
         let real = std::fs::canonicalize(prefix);
         if real.is_err() && spelled.components().any(|c| c == Component::ParentDir) {
             return Err(Error::Usage(format!(
-                "{} does not exist, and so '..' in it leads nowhere: write it without",
+                "failed to use {} as a prefix: it does not exist, so '..' in it leads nowhere; write it without",
                 prefix.display()
             )));
         }
-        // Without the slashes and dots in it.
-        let spelled: PathBuf = spelled.components().collect();
         let stat = real.as_ref().ok().and_then(|real| real.symlink_metadata().ok());
         if stat.as_ref().is_some_and(|m| !m.is_dir()) {
             let cause = std::io::ErrorKind::NotADirectory.into();
             return Err(Error::read("prefix", prefix)(cause));
         }
-        let real = real.unwrap_or_else(|_| spelled.clone());
+        let real = real.unwrap_or_else(|_| spelled.components().collect::<PathBuf>());
         if real == Path::new("/") {
-            return Err(Error::Usage("the root directory is no prefix".into()));
+            return Err(Error::Usage(
+                "failed to use / as a prefix: name an environment's directory".into(),
+            ));
         }
-        let bytes = |path: &Path| ByteBuf::from(path.as_os_str().as_bytes());
-        let plain = spelled.components().all(|c| c != Component::ParentDir);
-        let aliases = if plain && spelled != real { vec![bytes(&spelled)] } else { Vec::new() };
-        let prefix = PrefixRecord { path: bytes(&real), aliases, mode: Mode::Snapshot };
+        let aliases = aliases_of(&spelled, &real);
+        let prefix = PrefixRecord { path: bytes_of(&real), aliases, mode: Mode::Snapshot };
         Ok(Self { prefix, stat: stat.as_ref().map(walk::stat), anchor: 0 })
     }
 
-    /// Finds out from the first members how names lead to the prefix. What is wrong with them is not said here.
-    pub fn look(&mut self, members: &mut Members<'_>) {
+    /// Learns from the first members how names lead to the prefix. Members that are wrong end this without an error;
+    /// reading them again reports it.
+    pub fn learn(&mut self, members: &mut Members<'_>) {
         let parts = split(&self.prefix.path);
-        let mut looked = 0;
+        let mut count = 0;
         let found = loop {
-            looked += 1;
+            count += 1;
             let Ok(Some(member)) = members.next() else { break 0 };
             let name = split(&member.name);
-            if member.name.starts_with(b"/") || looked > MOST_ABOVE {
+            if member.name.starts_with(b"/") || count > MOST_ABOVE {
                 break 0;
             }
             let tails = (1..=parts.len()).rev().map(|n| (n, &parts[parts.len() - n..]));
@@ -90,59 +79,83 @@ impl Placement {
                 !name.is_empty() && name[..(*n).min(name.len())] == tail[..(*n).min(name.len())]
             });
             match tails.next() {
-                // The prefix may have a directory of that name in it: then that is meant.
+                // Where the prefix contains a directory of that name, that one is meant.
                 Some((n, _)) if name.len() >= n => {
                     let inside = self.prefix.path().join(OsStr::from_bytes(&name.join(&b'/')));
                     break if inside.symlink_metadata().is_ok() { 0 } else { n };
                 }
-                Some(_) if member.kind == Kind::Directory => {}
+                Some(_) if member.kind == MemberKind::Directory => {}
                 _ => break 0,
             }
         };
         self.anchor = found;
     }
 
-    /// The absolute path for a member's name.
+    /// Returns the absolute path of the directory `name`; `None` for a directory above the prefix.
     ///
     /// # Errors
-    /// Why there is none, "lies outside …".
-    pub fn place(&self, name: &[u8], is_directory: bool) -> Result<Place, String> {
-        if name.contains(&0) {
-            return Err("has a NUL in its name".into());
+    /// Why `name` has no place.
+    pub fn directory(&self, name: &[u8]) -> Result<Option<Vec<u8>>, MemberProblem> {
+        let parts = parts_of(name)?;
+        let bases = self.bases(name);
+        match self.path_below(&bases, &parts) {
+            Some(path) => Ok(Some(path)),
+            None if bases.iter().any(|base| base.starts_with(&parts)) => Ok(None),
+            None => Err(self.outside()),
         }
-        let parts = split(name);
-        if parts.contains(&&b".."[..]) {
-            return Err("has '..' in its name".into());
-        }
-        let mut known: Vec<Vec<&[u8]>> = Vec::new();
+    }
+
+    /// Returns the absolute path of anything else that is called `name`.
+    ///
+    /// # Errors
+    /// Why `name` has no place.
+    pub fn file(&self, name: &[u8]) -> Result<Vec<u8>, MemberProblem> {
+        let parts = parts_of(name)?;
+        self.path_below(&self.bases(name), &parts).ok_or_else(|| self.outside())
+    }
+
+    /// What a name may begin with: the parts that stand for the prefix.
+    fn bases(&self, name: &[u8]) -> Vec<Vec<&[u8]>> {
         if name.starts_with(b"/") {
-            known.extend(self.prefix.spellings().map(|p| split(p.as_os_str().as_bytes())));
+            return self.prefix.spellings().map(|p| split(p.as_os_str().as_bytes())).collect();
+        }
+        let all = split(&self.prefix.path);
+        vec![all[all.len() - self.anchor.min(all.len())..].to_vec()]
+    }
+
+    fn path_below(&self, bases: &[Vec<&[u8]>], parts: &[&[u8]]) -> Option<Vec<u8>> {
+        let base = bases.iter().find(|base| parts.starts_with(base))?;
+        let mut path = self.prefix.path.to_vec();
+        for part in &parts[base.len()..] {
+            path.push(b'/');
+            path.extend_from_slice(part);
+        }
+        Some(path)
+    }
+
+    fn outside(&self) -> MemberProblem {
+        let prefix = self.prefix.path.to_vec();
+        if self.anchor == 0 {
+            MemberProblem::Outside(prefix)
         } else {
-            let all = split(&self.prefix.path);
-            known.push(all[all.len() - self.anchor.min(all.len())..].to_vec());
+            MemberProblem::OutsideAnchor(prefix)
         }
-        if let Some(base) = known.iter().find(|base| parts.starts_with(base)) {
-            let mut path = self.prefix.path.to_vec();
-            for part in &parts[base.len()..] {
-                path.push(b'/');
-                path.extend_from_slice(part);
-            }
-            return Ok(Place::At(path));
-        }
-        if is_directory && known.iter().any(|base| base.starts_with(&parts)) {
-            return Ok(Place::Above);
-        }
-        let prefix = shown(&self.prefix.path);
-        Err(match self.anchor {
-            0 => format!("lies outside the prefix {prefix}"),
-            _ => format!(
-                "does not belong to the prefix {prefix} as the first one does: pack it with 'tar -C {prefix} … .'"
-            ),
-        })
     }
 }
 
-/// The parts of a path, without empty ones and dots.
+/// Splits a member's name, which must not lead up.
+fn parts_of(name: &[u8]) -> Result<Vec<&[u8]>, MemberProblem> {
+    if name.contains(&0) {
+        return Err(MemberProblem::NulInName);
+    }
+    let parts = split(name);
+    if parts.contains(&&b".."[..]) {
+        return Err(MemberProblem::ParentInName);
+    }
+    Ok(parts)
+}
+
+/// Splits a path into its parts, without empty ones and dots.
 fn split(path: &[u8]) -> Vec<&[u8]> {
     path.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b".")).collect()
 }
@@ -151,8 +164,8 @@ fn split(path: &[u8]) -> Vec<&[u8]> {
 mod tests {
     use super::*;
 
-    /// A placement at /opt/envs/science, after a look at a tar with these directories and files.
-    fn looked(names: &[&str]) -> Placement {
+    /// A placement at /opt/envs/science that has learned from a tar with these directories and files.
+    fn learned(names: &[&str]) -> Placement {
         let mut tar = tar::Builder::new(Vec::new());
         for name in names {
             let mut header = tar::Header::new_gnu();
@@ -169,15 +182,20 @@ mod tests {
         }
         let bytes = tar.into_inner().unwrap();
         let mut placement = Placement::below(Path::new("/opt/envs/science")).unwrap();
-        placement.look(&mut Members::new(&mut &bytes[..]));
+        placement.learn(&mut Members::new(&mut &bytes[..]));
         placement
     }
 
     fn at(placement: &Placement, name: &str) -> String {
-        match placement.place(name.as_bytes(), name.ends_with('/')) {
-            Ok(Place::At(path)) => String::from_utf8(path).unwrap(),
-            Ok(Place::Above) => "above".into(),
-            Err(why) => why,
+        let path = if name.ends_with('/') {
+            placement.directory(name.as_bytes())
+        } else {
+            placement.file(name.as_bytes()).map(Some)
+        };
+        match path {
+            Ok(Some(path)) => String::from_utf8(path).unwrap(),
+            Ok(None) => "above".into(),
+            Err(why) => why.to_string(),
         }
     }
 
@@ -194,21 +212,21 @@ mod tests {
             // A directory of its own whose name is like one above it.
             (&["opt/", "opt/rh/"], "bin//python"),
         ] {
-            assert_eq!(at(&looked(names), name), python, "{names:?}");
+            assert_eq!(at(&learned(names), name), python, "{names:?}");
         }
-        assert_eq!(at(&looked(&["opt/", "bin/"]), "opt/x"), "/opt/envs/science/opt/x");
-        assert_eq!(at(&looked(&["opt/envs/science/x"]), "opt/envs/"), "above");
-        assert_eq!(at(&looked(&["/opt/envs/science/x"]), "/opt/envs/"), "above");
+        assert_eq!(at(&learned(&["opt/", "bin/"]), "opt/x"), "/opt/envs/science/opt/x");
+        assert_eq!(at(&learned(&["opt/envs/science/x"]), "opt/envs/"), "above");
+        assert_eq!(at(&learned(&["/opt/envs/science/x"]), "/opt/envs/"), "above");
     }
 
     #[test]
     fn what_lies_outside_is_refused() {
-        let relative = looked(&["./"]);
+        let relative = learned(&["./"]);
         assert!(at(&relative, "/etc/passwd").contains("outside the prefix /opt/envs/science"));
         assert!(at(&relative, "/opt/envs/science2/x").contains("outside"));
         assert!(at(&relative, "a/../../x").contains("'..'"));
         assert!(at(&relative, "a\0b").contains("NUL"));
-        assert!(at(&looked(&["science/"]), "other/x").contains("as the first one does"));
+        assert!(at(&learned(&["science/"]), "other/x").contains("as the first member does"));
         assert!(Placement::below(Path::new("/")).is_err());
         assert!(Placement::below(Path::new("/nowhere/../x")).is_err());
     }

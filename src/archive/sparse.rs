@@ -1,23 +1,41 @@
-//! Sparse files: which parts of a file its member has data for. GNU tar has written four forms of this.
+//! Sparse files: reads which parts of a file its member has data for. GNU tar has written this in four forms.
 #![forbid(unsafe_code)]
 
+use crate::archive::error::{ArchiveError, MemberProblem};
+use crate::archive::header::BLOCK;
 use crate::archive::pax;
 use crate::archive::pax::Records;
 
-/// Offset and length of each part with data.
+/// Offset and length in bytes of each part with data.
 pub type Map = Vec<(u64, u64)>;
 
-/// No file has more parts.
-const MOST_PARTS: u64 = 1 << 20;
+/// The most parts that a file may have.
+pub(super) const MOST_PARTS: u64 = 1 << 20;
 
-/// What is said by the extended header alone (forms 0.0 and 0.1).
-///
-/// # Errors
-/// When it is malformed.
-pub fn of_records(records: &Records) -> Result<Option<Map>, ()> {
-    let number = |text: &[u8]| pax::number(text).ok_or(());
+/// Why the map of a sparse file cannot be read.
+#[derive(Debug)]
+pub(super) enum MapError {
+    /// The archive ends or is damaged.
+    Archive(ArchiveError),
+    /// What the member says is wrong.
+    Member(MemberProblem),
+}
+
+impl MapError {
+    pub(super) const MALFORMED: Self = Self::Member(MemberProblem::MalformedMap);
+}
+
+impl From<ArchiveError> for MapError {
+    fn from(error: ArchiveError) -> Self {
+        Self::Archive(error)
+    }
+}
+
+/// Reads a map that is in the extended header alone (forms 0.0 and 0.1); `None` where there is none.
+pub(super) fn of_records(records: &Records) -> Result<Option<Map>, MapError> {
+    let number = |text: &[u8]| pax::number(text).ok_or(MapError::MALFORMED);
     if let Some(text) = pax::last(records, "GNU.sparse.map") {
-        let numbers = text.split(|b| *b == b',').map(number).collect::<Result<Vec<_>, ()>>()?;
+        let numbers = text.split(|b| *b == b',').map(number).collect::<Result<Vec<_>, _>>()?;
         return pairs(&numbers).map(Some);
     }
     let is = |key: &[u8], name: &str| key == name.as_bytes();
@@ -25,28 +43,26 @@ pub fn of_records(records: &Records) -> Result<Option<Map>, ()> {
     for (key, value) in records {
         let offset = is(key, "GNU.sparse.offset");
         if offset || is(key, "GNU.sparse.numbytes") {
-            // In turns.
+            // They alternate.
             if offset != numbers.len().is_multiple_of(2) {
-                return Err(());
+                return Err(MapError::MALFORMED);
             }
             numbers.push(number(value)?);
         }
     }
-    let said = pax::last(records, "GNU.sparse.numblocks").is_some();
-    if numbers.is_empty() && !said { Ok(None) } else { pairs(&numbers).map(Some) }
+    let is_sparse = pax::last(records, "GNU.sparse.numblocks").is_some();
+    if numbers.is_empty() && !is_sparse { Ok(None) } else { pairs(&numbers).map(Some) }
 }
 
-/// Whether the map stands in front of the data (form 1.0).
-pub fn in_data(records: &Records) -> bool {
+/// Whether the map precedes the data (form 1.0).
+pub(super) fn in_data(records: &Records) -> bool {
     pax::last(records, "GNU.sparse.major") == Some(b"1")
 }
 
-/// Reads the map in front of the data, whose blocks `next` gives; also says how many blocks it took.
-///
-/// # Errors
-/// When it is malformed, or `next` has no more.
-pub fn of_data(mut next: impl FnMut() -> Result<[u8; 512], String>) -> Result<(Map, u64), String> {
-    let malformed = || "has a malformed map of its holes".to_string();
+/// Reads the map that precedes the data, whose blocks `next` reads; returns it with the number of blocks that it takes.
+pub(super) fn of_data(
+    mut next: impl FnMut() -> Result<[u8; BLOCK], ArchiveError>,
+) -> Result<(Map, u64), MapError> {
     let (mut numbers, mut wanted, mut blocks) = (Vec::new(), None, 0);
     let mut digits = Vec::new();
     while wanted != Some(numbers.len() as u64) {
@@ -58,33 +74,33 @@ pub fn of_data(mut next: impl FnMut() -> Result<[u8; 512], String>) -> Result<(M
             if byte != b'\n' {
                 digits.push(byte);
                 if digits.len() > 20 {
-                    return Err(malformed());
+                    return Err(MapError::MALFORMED);
                 }
                 continue;
             }
-            let number = pax::number(&digits).ok_or_else(malformed)?;
+            let number = pax::number(&digits).ok_or(MapError::MALFORMED)?;
             digits.clear();
             match wanted {
-                None if number > MOST_PARTS => return Err(malformed()),
+                None if number > MOST_PARTS => return Err(MapError::MALFORMED),
                 None => wanted = Some(number * 2),
                 Some(_) => numbers.push(number),
             }
         }
     }
-    Ok((pairs(&numbers).map_err(|()| malformed())?, blocks))
+    Ok((pairs(&numbers)?, blocks))
 }
 
-fn pairs(numbers: &[u64]) -> Result<Map, ()> {
+fn pairs(numbers: &[u64]) -> Result<Map, MapError> {
     let (pairs, rest) = numbers.as_chunks::<2>();
     if rest.is_empty() && pairs.len() as u64 <= MOST_PARTS {
         Ok(pairs.iter().map(|[offset, length]| (*offset, *length)).collect())
     } else {
-        Err(())
+        Err(MapError::MALFORMED)
     }
 }
 
-/// Whether the parts are in order and apart, lie in a file of `size` bytes and have `stored` bytes in all.
-pub fn is_possible(map: &Map, size: u64, stored: u64) -> bool {
+/// Whether the parts are in order, do not overlap, lie in a file of `size` bytes, and have `stored` bytes together.
+pub(super) fn is_possible(map: &Map, size: u64, stored: u64) -> bool {
     let mut end = 0u64;
     let mut sum = 0u64;
     for (offset, length) in map {
@@ -113,7 +129,7 @@ mod tests {
             block[..c.len()].copy_from_slice(c);
             block
         });
-        let (map, used) = of_data(|| blocks.next().ok_or_else(String::new)).unwrap();
+        let (map, used) = of_data(|| blocks.next().ok_or(ArchiveError::Truncated)).unwrap();
         assert_eq!((map.len(), map[99], used), (100, (405_504, 1), 2));
         assert!(is_possible(&map, 405_505, 100) && !is_possible(&map, 405_504, 100));
     }

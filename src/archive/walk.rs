@@ -1,4 +1,4 @@
-//! One pass over an archive: each member is taken by the catalog, and what it brings is handed to a [`Sink`].
+//! Walks an archive once: adds each member to the catalog and passes its directories and data to a [`Sink`].
 #![forbid(unsafe_code)]
 
 use std::io::Read;
@@ -7,49 +7,52 @@ use std::path::Path;
 use indicatif::ProgressBar;
 
 use crate::archive::catalog::Catalog;
+use crate::archive::compression::Compression;
+use crate::archive::description::Archive;
+use crate::archive::error::ArchiveError;
 use crate::archive::members::Members;
 use crate::archive::sparse::Map;
-use crate::archive::{Compression, Placement};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::manifest::entry::EntryRecord;
 use crate::text::shown;
 
-/// An archive may unpack to so many times its size …
+/// A compressed archive may unpack to this many times its size …
 const MOST_RATIO: u64 = 250;
-/// … where it is more than this at all.
+/// … and to this many bytes in any case.
 const RATIO_FROM: u64 = 1 << 30;
 
-/// What a sink says of a file that it has taken.
+/// What a sink reports of a file's data.
 #[derive(Default)]
-pub struct Taken {
-    /// blake3 of the data; zero where nobody needs it.
+pub struct FileSummary {
+    /// blake3 of the data; zero where the sink does not compute it.
     pub digest: [u8; 32],
-    /// As in [`crate::manifest::entry::EntryKind::File`].
+    /// The absolute search path of an ELF file, as in [`crate::manifest::entry::EntryKind::File`].
     pub runpath: Option<Vec<u8>>,
 }
 
-/// Where an archive goes.
+/// Receives what an archive holds. An error ends the walk.
 pub trait Sink {
-    /// Before anything of a member is made: whether there is room.
+    /// Checks that there is room for the member `name` of `size` bytes, `stored` of which are data, before anything of it
+    /// is made.
     ///
     /// # Errors
-    /// Ends the walk.
+    /// When there is no room.
     fn reserve(&mut self, name: &str, size: u64, stored: u64) -> Result<()>;
-    /// A directory that was not there before.
+    /// Receives a new directory.
     ///
     /// # Errors
-    /// Ends the walk.
+    /// When it cannot be made.
     fn directory(&mut self, entry: &EntryRecord) -> Result<()>;
-    /// A regular file; what of its data is not read here is skipped.
+    /// Receives a regular file. Data that it does not read is skipped.
     ///
     /// # Errors
-    /// Ends the walk.
-    fn file(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken>;
+    /// When it cannot be written, and those of [`FileData::next`].
+    fn file(&mut self, entry: &EntryRecord, data: &mut FileData<'_, '_>) -> Result<FileSummary>;
 }
 
-/// The data of a file in pieces, as they stand in it.
-pub struct Data<'a, 'b> {
+/// The data of a file in pieces, in the order of the file.
+pub struct FileData<'a, 'b> {
     bundle: &'a Path,
     members: &'a mut Members<'b>,
     parts: Map,
@@ -57,12 +60,12 @@ pub struct Data<'a, 'b> {
     done: u64,
 }
 
-impl Data<'_, '_> {
-    /// Fills `buffer` as far as one part of the file reaches; returns the offset and the number of bytes, `None`
-    /// behind the last.
+impl FileData<'_, '_> {
+    /// Fills `buffer` with bytes of one part of the file, and returns their offset in the file and their number; `None`
+    /// after the last.
     ///
     /// # Errors
-    /// [`Error::BadBundle`] when the archive ends before.
+    /// [`Error::BadBundle`] when the archive ends too early.
     pub fn next(&mut self, buffer: &mut [u8]) -> Result<Option<(u64, usize)>> {
         loop {
             let Some((offset, length)) = self.parts.get(self.part).copied() else {
@@ -79,7 +82,7 @@ impl Data<'_, '_> {
             while filled < wanted {
                 let read = self.members.read(&mut buffer[filled..wanted]);
                 match read.map_err(|why| Error::bundle(self.bundle, why))? {
-                    0 => return Err(Error::bundle(self.bundle, "it is truncated")),
+                    0 => return Err(Error::bundle(self.bundle, ArchiveError::Truncated)),
                     n => filled += n,
                 }
             }
@@ -89,23 +92,21 @@ impl Data<'_, '_> {
     }
 }
 
-/// Walks the tar that comes from `input`, of a bundle of `length` bytes, a layer or all of its prefix, and returns it as a
-/// manifest with what people should be warned of.
+/// Walks the tar whose decompressed bytes come from `input`; the file has `length` bytes. Returns it as a manifest without
+/// frames, and a warning for the user.
 ///
 /// # Errors
-/// [`Error::BadBundle`] for what is wrong with it, and the sink's.
+/// [`Error::BadBundle`] for what is wrong with the archive, and those of the sink.
 pub fn walk(
     bundle: &Path,
     length: u64,
-    compression: Compression,
-    placement: &Placement,
-    is_layer: bool,
+    archive: &Archive,
     input: &mut dyn Read,
     sink: &mut dyn Sink,
 ) -> Result<(Manifest, Option<String>)> {
-    let refused = |why| Error::bundle(bundle, why);
+    let refused = |why: ArchiveError| Error::bundle(bundle, why);
     let mut members = Members::new(input);
-    let mut catalog = Catalog::new(placement, is_layer);
+    let mut catalog = Catalog::new(archive);
     sink.directory(catalog.entry(0))?;
     let most = length.saturating_mul(MOST_RATIO).max(RATIO_FROM);
     let mut stored = 0u64;
@@ -114,45 +115,43 @@ pub fn walk(
         let added = catalog.add(&member).map_err(refused)?;
         sink.reserve(&name, member.size, member.stored)?;
         stored = stored.saturating_add(member.stored);
-        if compression != Compression::None && stored.max(members.position()) > most {
-            return Err(refused(format!(
-                "it unpacks to more than {MOST_RATIO} times its size, and to {} with its member {name}: if that is meant, \
-                 make it with 'pyshm bundle env'",
-                crate::text::bytes(stored)
-            )));
+        let is_compressed = archive.compression != Compression::None;
+        if is_compressed && stored.max(members.position()) > most {
+            let (ratio, name) = (MOST_RATIO, member.name);
+            return Err(refused(ArchiveError::Expansion { ratio, unpacked: stored, name }));
         }
         for number in added.directories {
             sink.directory(catalog.entry(number))?;
         }
         if let Some(number) = added.file {
             let parts = member.map.unwrap_or_else(|| vec![(0, member.size)]);
-            let mut data = Data { bundle, members: &mut members, parts, part: 0, done: 0 };
-            let taken = sink.file(catalog.entry(number), &mut data)?;
-            catalog.describe(number, taken.digest, taken.runpath);
+            let mut data = FileData { bundle, members: &mut members, parts, part: 0, done: 0 };
+            let summary = sink.file(catalog.entry(number), &mut data)?;
+            catalog.set_data(number, summary.digest, summary.runpath);
         }
     }
     let warning = catalog.warning();
-    let manifest = catalog.finish(compression);
-    // All that a manifest of ours must be.
-    manifest.check_tree().map_err(refused)?;
+    let manifest = catalog.finish();
+    // The rules for manifests that pyshm wrote hold for this one too.
+    manifest.check_tree().map_err(|why| refused(why.into()))?;
     Ok((manifest, warning))
 }
 
-/// Writes nothing, and says the digest of each file.
-pub struct Digests {
+/// A sink that computes the digest of each file and writes nothing.
+pub struct DigestSink {
     piece: Vec<u8>,
     bar: ProgressBar,
 }
 
-impl Digests {
-    /// Counts the bytes of files on `bar`.
+impl DigestSink {
+    /// Makes a sink that shows its progress on `bar`.
     #[must_use]
     pub fn new(bar: ProgressBar) -> Self {
         Self { piece: vec![0; 1 << 20], bar }
     }
 }
 
-impl Sink for Digests {
+impl Sink for DigestSink {
     fn reserve(&mut self, _: &str, _: u64, _: u64) -> Result<()> {
         Ok(())
     }
@@ -161,21 +160,21 @@ impl Sink for Digests {
         Ok(())
     }
 
-    fn file(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken> {
+    fn file(&mut self, entry: &EntryRecord, data: &mut FileData<'_, '_>) -> Result<FileSummary> {
         let (mut hash, mut end) = (blake3::Hasher::new(), 0);
         while let Some((at, n)) = data.next(&mut self.piece)? {
-            zeros(&mut hash, at - end)?;
+            hash_zeros(&mut hash, at - end)?;
             hash.update(&self.piece[..n]);
             self.bar.inc(n as u64);
             end = at + n as u64;
         }
-        zeros(&mut hash, entry.stat.size.saturating_sub(end))?;
-        Ok(Taken { digest: *hash.finalize().as_bytes(), runpath: None })
+        hash_zeros(&mut hash, entry.stat.size.saturating_sub(end))?;
+        Ok(FileSummary { digest: *hash.finalize().as_bytes(), runpath: None })
     }
 }
 
-/// What reads of a hole give.
-fn zeros(hash: &mut blake3::Hasher, count: u64) -> Result<()> {
+/// Hashes the zeros of a hole.
+fn hash_zeros(hash: &mut blake3::Hasher, count: u64) -> Result<()> {
     std::io::copy(&mut std::io::repeat(0).take(count), hash)
         .map(drop)
         .map_err(Error::system("compute a digest"))

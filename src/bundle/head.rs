@@ -1,26 +1,27 @@
-//! The head of a bundle: the first bytes of the file, of fixed length, that say where the manifest is.
+//! The head of a bundle: its first bytes, of fixed length, which say where the manifest is.
 //!
-//! Its payload is `PYSHMBN1`, version `u32`, zero `u32`, the packed and the raw length of frame 0 as `u64` each,
-//! and blake3 of the packed frame 0; integers are little-endian. In a `.tar.zst` it stands in a skippable frame
-//! (RFC 8878, section 3.1.2), in a `.tar.gz` in the extra field `PY` of an empty member (RFC 1952, section 2.3.1.1).
+//! The payload is `PYSHMBN1`, the version as `u32`, zero as `u32`, the packed and the raw length of frame 0 as `u64`
+//! each, and blake3 of the packed frame 0; integers are little-endian. A `.tar.zst` has it in a skippable frame (RFC
+//! 8878, section 3.1.2), a `.tar.gz` in the extra field `PY` of an empty member (RFC 1952, section 2.3.1.1).
 #![forbid(unsafe_code)]
 
+use crate::bundle::error::BundleError;
 use crate::manifest::frame::Codec;
 
 const MAGIC: [u8; 8] = *b"PYSHMBN1";
 const VERSION: u32 = 1;
 const PAYLOAD_BYTES: usize = 64;
 const SKIPPABLE: u32 = 0x184D_2A5E;
-/// A gzip member's header with an extra field, of unknown system, without time.
+/// The header of a gzip member with an extra field, an unknown system and no time.
 const GZIP_START: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
 /// An empty deflate stream, its checksum and length.
 const GZIP_END: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// Enough of a file to read any head.
+/// As many bytes of a file as any head has.
 pub const MAX_BYTES: usize = 128;
-/// No manifest is larger than this when unpacked.
+/// The largest manifest, unpacked or packed, in bytes.
 const MAX_MANIFEST: u64 = 1 << 30;
 
-/// Where the manifest is.
+/// Where the manifest is in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// How the frames are compressed.
@@ -34,7 +35,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Length of a head of this codec in bytes; frame 0 follows it.
+    /// Bytes of a head with this codec; frame 0 follows it.
     #[must_use]
     pub fn len(codec: Codec) -> usize {
         match codec {
@@ -43,7 +44,7 @@ impl Head {
         }
     }
 
-    /// The head's bytes.
+    /// Encodes the head.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut payload = MAGIC.to_vec();
@@ -65,7 +66,7 @@ impl Head {
         }
     }
 
-    /// Whether a file begins as those do that pyshm makes.
+    /// Whether a file that begins with `bytes` was made by pyshm.
     #[must_use]
     pub fn is_head(bytes: &[u8]) -> bool {
         match bytes {
@@ -77,41 +78,34 @@ impl Head {
         }
     }
 
-    /// Reads the head from the first bytes of a file.
+    /// Decodes the head from the first bytes of a file.
     ///
     /// # Errors
-    /// What the file is instead, as a sentence's end.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// What the file is instead.
+    pub fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
         let (codec, at) = match bytes {
             [0x5e, 0x2a, 0x4d, 0x18, ..] => (Codec::Zstd, 8),
             [0x1f, 0x8b, 8, 4, ..] if bytes.get(12..14) == Some(b"PY") => (Codec::Gzip, 16),
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x1f, 0x8b, ..] => {
-                return Err(
-                    "it is compressed, but was not made by pyshm: make one with 'pyshm bundle env'"
-                        .into(),
-                );
+                return Err(BundleError::CompressedWithoutHead);
             }
-            [] => return Err("it is empty".into()),
-            _ => return Err("it is not a compressed tar: make one with 'pyshm bundle env'".into()),
+            [] => return Err(BundleError::Empty),
+            _ => return Err(BundleError::NotATar),
         };
-        let truncated = || "it is truncated: make it anew with 'pyshm bundle env'".to_string();
-        let payload = bytes.get(at..at + PAYLOAD_BYTES).ok_or_else(truncated)?;
+        let payload = bytes.get(at..at + PAYLOAD_BYTES).ok_or(BundleError::Truncated)?;
         let number =
             |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().unwrap_or_default());
         if payload[..8] != MAGIC {
-            return Err("it was not made by pyshm: make one with 'pyshm bundle env'".into());
+            return Err(BundleError::ForeignHead);
         }
         let version = number(8) & 0xffff_ffff;
         if version != u64::from(VERSION) {
-            return Err(format!("its format version is {version}, which this pyshm does not know"));
+            return Err(BundleError::UnknownVersion(version));
         }
-        let digest = payload[32..].try_into().map_err(|_| truncated())?;
+        let digest = payload[32..].try_into().map_err(|_| BundleError::Truncated)?;
         let head = Self { codec, packed: number(16), raw: number(24), digest };
         if head.raw > MAX_MANIFEST || head.packed > MAX_MANIFEST {
-            return Err(format!(
-                "its manifest claims {}",
-                crate::text::bytes(head.raw.max(head.packed))
-            ));
+            return Err(BundleError::LargeManifest(head.raw.max(head.packed)));
         }
         Ok(head)
     }

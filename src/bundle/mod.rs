@@ -1,24 +1,30 @@
-//! A bundle: one or more prefixes as a compressed tar that a node can unpack from any point of its stream.
+//! A bundle: one or more prefixes as a compressed tar whose frames a node can unpack in any order.
 //!
 //! ```text
 //! head         HEAD_BYTES of payload in a skippable zstd frame, or in the extra field of an empty gzip member
 //! frame 0      the tar member ".pyshm/manifest"
-//! frame 1 …    the rest of the tar, cut where it is convenient; each frame decompresses on its own
+//! frame 1 …    the rest of the tar, cut into frames that decompress on their own
 //! ```
 //!
-//! To `tar` it is an ordinary `.tar.zst` or `.tar.gz` whose members are the original absolute paths without the
-//! leading slash. To pyshm the [`crate::manifest::Manifest`] says everything: where each file's data starts in the tar, what each
-//! frame covers, and the digest of every frame, so that frames are decoded, checked and written in any order by
-//! any number of threads, and no tar header has to be believed.
+//! To `tar` it is an ordinary `.tar.zst` or `.tar.gz` whose members are the original absolute paths without the leading
+//! slash. To pyshm the [`crate::manifest::Manifest`] says everything: where each file's data starts in the tar, what
+//! each frame covers, and its digest. Any number of threads can therefore decode, check and write frames in any order,
+//! and no tar header has to be trusted.
 #![forbid(unsafe_code)]
 
+mod error;
+mod frame_writer;
 pub mod head;
-
-pub mod named;
+mod named;
 mod pack;
 mod pack_layer;
 pub(crate) mod reader;
+mod size;
+mod tar_writer;
+mod unfinished;
 
-pub use crate::bundle::named::{Named, NamedBundles};
-pub use crate::bundle::pack::{PackOptions, PackReport, PrefixSpec, pack, pack_over};
-pub use crate::bundle::reader::{Content, Reader};
+pub use error::BundleError;
+pub use named::{Named, NamedBundles};
+pub use pack::{PackOptions, PackReport, PrefixSpec, pack, pack_over};
+pub use reader::{Content, Reader};
+pub use size::Size;

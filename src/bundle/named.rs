@@ -1,5 +1,5 @@
-//! How a bundle is named on a command line: `-b FILE`, and for an archive that pyshm did not make `--prefix DIR`
-//! behind it, which says where its members belong.
+//! Parses how bundles are named on a command line: `-b FILE`, for a foreign tar followed by `--prefix DIR`, which says
+//! where its members belong.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -7,27 +7,27 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use serde::{Deserialize, Serialize};
 
-/// A file, and the prefix that it stands for if it does not say so itself.
+/// A bundle as the user names it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Named {
     /// The file.
     pub path: PathBuf,
-    /// The prefix.
+    /// The prefix of a foreign tar, which does not say it itself.
     pub prefix: Option<PathBuf>,
-    /// It only says what changed since the bundles before it.
+    /// The tar holds only what changed since the bundles before it.
     #[serde(default)]
     pub layer: bool,
 }
 
 impl Named {
-    /// A bundle of ours.
+    /// Names a bundle that pyshm made.
     #[must_use]
     pub fn file(path: &Path) -> Self {
         Self { path: path.to_path_buf(), ..Self::default() }
     }
 }
 
-/// The options `-b` and `--prefix`, each as often as wanted.
+/// The options `-b`, `--prefix` and `--layer`, each any number of times.
 #[derive(Debug, Clone, Default)]
 pub struct NamedBundles(pub Vec<Named>);
 
@@ -40,21 +40,21 @@ impl Args for NamedBundles {
         let path = || Arg::new("").value_parser(value_parser!(PathBuf)).action(ArgAction::Append);
         let bundle = path().id(BUNDLE).short('b').long(BUNDLE).value_name("FILE");
         let prefix = path().id(PREFIX).long(PREFIX).value_name("DIR").requires(BUNDLE);
-        // Not a plain flag, whose places on the line are not known.
+        // Not a plain flag: clap does not report where on the line those are.
         let layer = Arg::new(LAYER).long(LAYER).action(ArgAction::Append).requires(BUNDLE);
         let layer =
             layer.num_args(0).default_missing_value("true").value_parser(value_parser!(bool));
         command
             .arg(bundle.help(
-                "A bundle, or any tar, plain or compressed by gzip or zstd (then with --prefix); may be given several times",
+                "A bundle, or with --prefix any tar, plain or compressed by gzip or zstd; may be given several times",
             ))
             .arg(prefix.help(
-                "Where the members of the tar of the -b before belong, if pyshm did not make it: what it was packed from, \
-                 or what 'conda-pack --dest-prefix' was told",
+                "Where the members of the tar named by the -b before it belong, if pyshm did not make it: the directory \
+                 that it was packed from, or that 'conda-pack --dest-prefix' was told",
             ))
             .arg(layer.help(
-                "The tar of the -b before only holds what changed since the bundles before it, and '.wh.NAME' for what is \
-                 gone, as the layers of container images",
+                "The tar named by the -b before it holds only what changed since the bundles before that one, and \
+                 '.wh.NAME' for what was removed, as the layers of container images do",
             ))
     }
 
@@ -69,29 +69,21 @@ impl FromArgMatches for NamedBundles {
             let values = matches.get_many::<PathBuf>(id).into_iter().flatten().cloned();
             matches.indices_of(id).into_iter().flatten().zip(values).collect()
         };
+        let misplaced = |option: &str| {
+            let text = format!("{option} belongs to no bundle: write it after its -b FILE\n");
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, text)
+        };
         let mut named: Vec<(usize, Named)> =
             all(BUNDLE).into_iter().map(|(at, path)| (at, Named::file(&path))).collect();
         for (at, prefix) in all(PREFIX) {
-            let before = named.iter_mut().rev().find(|(bundle, _)| *bundle < at);
-            match before {
-                Some((_, bundle)) if bundle.prefix.is_none() => bundle.prefix = Some(prefix),
-                _ => {
-                    let text = format!(
-                        "--prefix {} belongs to no bundle: write it behind its -b FILE\n",
-                        prefix.display()
-                    );
-                    return Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, text));
-                }
+            match bundle_before(&mut named, at).filter(|bundle| bundle.prefix.is_none()) {
+                Some(bundle) => bundle.prefix = Some(prefix),
+                None => return Err(misplaced(&format!("--prefix {}", prefix.display()))),
             }
         }
         for at in matches.indices_of(LAYER).into_iter().flatten() {
-            match named.iter_mut().rev().find(|(bundle, _)| *bundle < at) {
-                Some((_, bundle)) => bundle.layer = true,
-                None => {
-                    let text = "--layer belongs to no bundle: write it behind its -b FILE\n";
-                    return Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, text));
-                }
-            }
+            let bundle = bundle_before(&mut named, at);
+            bundle.ok_or_else(|| misplaced("--layer"))?.layer = true;
         }
         Ok(Self(named.into_iter().map(|(_, bundle)| bundle).collect()))
     }
@@ -100,6 +92,12 @@ impl FromArgMatches for NamedBundles {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// The bundle that precedes place `at` on the command line.
+fn bundle_before(named: &mut [(usize, Named)], at: usize) -> Option<&mut Named> {
+    let found = named.iter_mut().rev().find(|(bundle, _)| *bundle < at);
+    found.map(|(_, bundle)| bundle)
 }
 
 #[cfg(test)]

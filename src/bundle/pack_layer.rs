@@ -1,7 +1,7 @@
-//! What of a tree goes into a layer: what is not as the bundles below say.
+//! Selects what of a tree goes into a layer: what differs from the bundles below.
 //!
-//! A path is unchanged only where everything is that `lstat` says but the times of access: whatever is done to a path
-//! sets its time of change. A file whose data is still that of below, by its digest, brings its attributes alone.
+//! A path is unchanged where its whole `lstat` is, except the time of access: whatever is done to a path sets its time of
+//! status change. A file whose data has the digest that is recorded below brings its attributes alone.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
@@ -13,56 +13,59 @@ use serde_bytes::ByteBuf;
 use crate::bundle::named::Named;
 use crate::bundle::reader::{Content, Reader};
 use crate::error::{Error, Result};
-use crate::manifest::entry::{EntryKind, EntryRecord, EntryStat, same};
-use crate::manifest::layer::{Layer, Over};
+use crate::manifest::entry::{EntryKind, EntryRecord, EntryStat};
+use crate::manifest::layer::{Layer, LowerBundle};
 use crate::manifest::prefix::{PrefixRecord, at_or_below};
 use crate::manifest::stack::Stack;
-use crate::manifest::walk::Found;
+use crate::manifest::walk::WalkEntry;
 
 /// How a path goes into a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Take {
+pub(super) enum Inclusion {
     /// With its data.
     Whole,
-    /// Its data is there already.
-    Kept,
-    /// It is unchanged, and leads to what is not.
+    /// With its attributes; the data is in the bundles below.
+    AttributesOnly,
+    /// As an unchanged directory that leads to a path that changed.
     Implied,
     /// Not at all.
-    Not,
+    Omitted,
 }
 
-/// The bundles below.
-pub(super) struct Below {
+/// A path that goes into a bundle, and how.
+pub(super) type PackedPath<'a> = (&'a WalkEntry, Inclusion);
+
+/// The bundles that a layer is packed over.
+pub(super) struct LowerBundles {
     stack: Stack,
-    over: Vec<Over>,
+    over: Vec<LowerBundle>,
 }
 
-impl Below {
-    /// Opens them, the lowest first.
+impl LowerBundles {
+    /// Opens bundles, the lowest first.
     pub fn open(bundles: &[PathBuf]) -> Result<Self> {
         let mut below = Self { stack: Stack::default(), over: Vec::new() };
         for path in bundles {
             let reader = Reader::open(&Named::file(path))?;
             let Content::Bundle(manifest) = reader.content() else { continue };
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            below.over.push(Over { name, digest: manifest.digest });
+            below.over.push(LowerBundle { name, digest: manifest.digest });
             let laid = below.stack.lay(manifest.clone());
             laid.map_err(|reason| Error::bundle(path, reason))?;
         }
         Ok(below)
     }
 
-    /// Gives the prefixes the modes that they have below.
-    pub fn inherit(&self, prefixes: &mut [PrefixRecord]) -> Result<()> {
+    /// Gives the prefixes the modes that they have in the bundles below.
+    pub fn inherit_modes(&self, prefixes: &mut [PrefixRecord]) -> Result<()> {
         for prefix in prefixes {
             let Some(known) = self.stack.prefix_of(&prefix.path) else {
                 let names: Vec<_> =
                     self.stack.prefixes().iter().map(|p| p.path().display().to_string()).collect();
                 return Err(Error::Usage(format!(
-                    "--over names bundles of {}, and {} does not lie there",
-                    names.join(", "),
-                    prefix.path().display()
+                    "failed to pack a layer of {}: --over names bundles of {}, and it does not lie there",
+                    prefix.path().display(),
+                    names.join(", ")
                 )));
             };
             prefix.mode = known.mode;
@@ -70,47 +73,22 @@ impl Below {
         Ok(())
     }
 
-    /// What of `found`, all that is below `prefixes`, goes into the layer, and the layer but its implied entries.
-    pub fn compare(&self, prefixes: &[PrefixRecord], found: &[Found]) -> (Vec<Take>, Layer) {
+    /// Says how each of `found`, which is everything below `prefixes`, goes into the layer, and returns the layer without
+    /// its implied entries.
+    pub fn compare(
+        &self,
+        prefixes: &[PrefixRecord],
+        found: &[WalkEntry],
+    ) -> (Vec<Inclusion>, Layer) {
         let known = self.known();
-        let mut takes: Vec<Take> = found.iter().map(|f| take(f, &known)).collect();
-        // Names of one file go together: each of them says how many there are.
-        let id = |f: &Found| (f.stat.dev, f.stat.ino);
-        let linked = |f: &Found| f.kind.is_file() && f.stat.nlink > 1;
-        let changed: HashSet<_> = (found.iter().zip(&takes))
-            .filter(|(f, take)| linked(f) && **take != Take::Not)
-            .map(|(f, _)| id(f))
-            .collect();
-        for (f, one) in found.iter().zip(&mut takes) {
-            if *one == Take::Not && linked(f) && changed.contains(&id(f)) {
-                *one = kept_or_whole(f, &known);
-            }
-        }
-        let mut leads: HashSet<&Path> = HashSet::new();
-        for (f, one) in found.iter().zip(&mut takes).rev() {
-            let is_prefix = prefixes.iter().any(|p| p.path() == f.path);
-            if *one == Take::Not && (is_prefix || leads.contains(f.path.as_path())) {
-                *one = Take::Implied;
-            }
-            if *one != Take::Not {
-                leads.extend(f.path.parent());
-            }
-        }
-        let there: HashMap<&[u8], bool> =
-            found.iter().map(|f| (f.path.as_os_str().as_bytes(), f.kind.is_dir())).collect();
-        let parent = |path: &[u8]| path.iter().rposition(|b| *b == b'/').unwrap_or(0);
-        let mut gone: Vec<ByteBuf> = (known.keys())
-            .filter(|path| prefixes.iter().any(|p| at_or_below(path, &p.path)))
-            .filter(|path| {
-                !there.contains_key(*path) && there.get(&path[..parent(path)]) == Some(&true)
-            })
-            .map(|path| ByteBuf::from(*path))
-            .collect();
-        gone.sort();
-        (takes, Layer { over: self.over.clone(), gone, ..Layer::default() })
+        let mut inclusions: Vec<Inclusion> = found.iter().map(|f| inclusion(f, &known)).collect();
+        include_linked_names(found, &known, &mut inclusions);
+        imply_parents(prefixes, found, &mut inclusions);
+        let removed = removed_paths(prefixes, found, &known);
+        (inclusions, Layer { over: self.over.clone(), removed, ..Layer::default() })
     }
 
-    fn known(&self) -> HashMap<&[u8], Known<'_>> {
+    fn known(&self) -> KnownPaths<'_> {
         let of = |entries: &[EntryRecord], entry: &EntryRecord| match &entry.kind {
             EntryKind::HardLink(to) => digest(&entries[*to as usize]),
             _ => digest(entry),
@@ -123,8 +101,8 @@ impl Below {
     }
 }
 
-/// What is known of a path, with the digest of a file's data.
-type Known<'a> = (&'a EntryStat, Option<[u8; 32]>);
+/// The paths in the bundles below, with their `lstat` and the digest of a file's data.
+type KnownPaths<'a> = HashMap<&'a [u8], (&'a EntryStat, Option<[u8; 32]>)>;
 
 fn digest(entry: &EntryRecord) -> Option<[u8; 32]> {
     match entry.kind {
@@ -133,29 +111,81 @@ fn digest(entry: &EntryRecord) -> Option<[u8; 32]> {
     }
 }
 
-fn take(found: &Found, known: &HashMap<&[u8], Known<'_>>) -> Take {
+fn inclusion(found: &WalkEntry, known: &KnownPaths<'_>) -> Inclusion {
     match known.get(found.path.as_os_str().as_bytes()) {
-        Some((stat, _)) if same(stat, &found.stat) && stat.nlink == found.stat.nlink => Take::Not,
-        _ => kept_or_whole(found, known),
+        Some((stat, _)) if stat.is_unchanged(&found.stat) && stat.nlink == found.stat.nlink => {
+            Inclusion::Omitted
+        }
+        _ => changed_inclusion(found, known),
     }
 }
 
-fn kept_or_whole(found: &Found, known: &HashMap<&[u8], Known<'_>>) -> Take {
+/// How a path that changed goes into the layer.
+fn changed_inclusion(found: &WalkEntry, known: &KnownPaths<'_>) -> Inclusion {
     match known.get(found.path.as_os_str().as_bytes()) {
         Some((stat, Some(digest)))
             if found.kind.is_file()
                 && stat.size == found.stat.size
-                && is_data(&found.path, digest) =>
+                && has_digest(&found.path, digest) =>
         {
-            Take::Kept
+            Inclusion::AttributesOnly
         }
-        _ => Take::Whole,
+        _ => Inclusion::Whole,
     }
 }
 
-/// Whether a file's data has this digest; what cannot be read has none.
-fn is_data(path: &Path, digest: &[u8; 32]) -> bool {
+/// Whether a file's data has this digest; `false` where it cannot be read.
+fn has_digest(path: &Path, digest: &[u8; 32]) -> bool {
     let mut hash = blake3::Hasher::new();
     let read = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
     read.is_ok() && hash.finalize().as_bytes() == digest
+}
+
+/// Includes all names of a file where one changed: each records how many there are.
+fn include_linked_names(found: &[WalkEntry], known: &KnownPaths<'_>, inclusions: &mut [Inclusion]) {
+    let inode = |f: &WalkEntry| (f.stat.dev, f.stat.ino);
+    let is_linked = |f: &WalkEntry| f.kind.is_file() && f.stat.nlink > 1;
+    let changed: HashSet<_> = (found.iter().zip(&*inclusions))
+        .filter(|(f, inclusion)| is_linked(f) && **inclusion != Inclusion::Omitted)
+        .map(|(f, _)| inode(f))
+        .collect();
+    for (f, inclusion) in found.iter().zip(inclusions) {
+        if *inclusion == Inclusion::Omitted && is_linked(f) && changed.contains(&inode(f)) {
+            *inclusion = changed_inclusion(f, known);
+        }
+    }
+}
+
+/// Includes the prefixes, and the directories that lead to what is included.
+fn imply_parents(prefixes: &[PrefixRecord], found: &[WalkEntry], inclusions: &mut [Inclusion]) {
+    let mut parents: HashSet<&Path> = HashSet::new();
+    for (f, inclusion) in found.iter().zip(inclusions).rev() {
+        let is_prefix = prefixes.iter().any(|p| p.path() == f.path);
+        if *inclusion == Inclusion::Omitted && (is_prefix || parents.contains(f.path.as_path())) {
+            *inclusion = Inclusion::Implied;
+        }
+        if *inclusion != Inclusion::Omitted {
+            parents.extend(f.path.parent());
+        }
+    }
+}
+
+/// Lists the known paths that are gone and whose parents are still directories.
+fn removed_paths(
+    prefixes: &[PrefixRecord],
+    found: &[WalkEntry],
+    known: &KnownPaths<'_>,
+) -> Vec<ByteBuf> {
+    let there: HashMap<&[u8], bool> =
+        found.iter().map(|f| (f.path.as_os_str().as_bytes(), f.kind.is_dir())).collect();
+    let parent = |path: &[u8]| path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+    let mut removed: Vec<ByteBuf> = (known.keys())
+        .filter(|path| prefixes.iter().any(|p| at_or_below(path, &p.path)))
+        .filter(|path| {
+            !there.contains_key(*path) && there.get(&path[..parent(path)]) == Some(&true)
+        })
+        .map(|path| ByteBuf::from(*path))
+        .collect();
+    removed.sort();
+    removed
 }

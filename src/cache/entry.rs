@@ -1,16 +1,16 @@
-//! One entry of the cache: the files of one prefix's bundle.
+//! An entry of the cache: the directory with the bundle of one prefix and its other files.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::PackReport;
+use crate::cache::names;
 use crate::error::{Error, Result};
 use crate::process::temp_files;
 
@@ -18,20 +18,16 @@ const BUNDLE: &str = "bundle.tar.zst";
 const MANIFEST: &str = "manifest";
 const INFO: &str = "info.json";
 const USED: &str = "used";
-/// What names of users' marks begin with.
-const USE: &str = "use-";
-/// What names of unfinished files begin with.
-const TEMPORARY: &str = ".new-";
-/// A mark or unfinished file older than this was left by a crash.
+/// A mark or unfinished file that is older than this was left by a crash.
 const ABANDONED: Duration = Duration::from_secs(30 * 60);
 
-/// What an entry holds, for people.
+/// What an entry holds, as `pyshm cache list` shows it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EntryInfo {
     /// The entry's directory in the cache.
     #[serde(default)]
     pub name: String,
-    /// The prefix that was packed.
+    /// The prefix.
     pub prefix: PathBuf,
     /// Bytes of the bundle.
     pub bytes: u64,
@@ -44,7 +40,7 @@ pub struct EntryInfo {
     /// When it was last used, seconds since the epoch.
     #[serde(default)]
     pub used: u64,
-    /// Someone makes or reads it now.
+    /// A process makes or reads it now.
     #[serde(default)]
     pub busy: bool,
 }
@@ -56,54 +52,58 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The entry of `prefix`, by its real path, made if it is not there.
+    /// Opens the entry of `prefix`, by its real path, and creates it if there is none.
     pub fn of(cache: &Path, prefix: &Path) -> Result<Self> {
         let real = std::fs::canonicalize(prefix).map_err(Error::read("prefix", prefix))?;
-        let dir = cache.join(crate::cache::entry_name(&real));
+        let dir = cache.join(names::of_entry(&real));
         match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(Error::write(&dir)(e));
             }
             _ => {}
         }
-        // Where others may write to the cache's directory, one of them may have made the entry first.
+        // Where others may write to the cache's directory, one of them may have created the entry first.
         let m = std::fs::symlink_metadata(&dir).map_err(Error::write(&dir))?;
         if m.is_dir() && m.uid() == rustix::process::geteuid().as_raw() && m.mode() & 0o022 == 0 {
             return Ok(Self { dir });
         }
-        let reason = "it is not a directory of yours alone; remove it, or choose another cache with PYSHM_CACHE";
+        let reason = "it is not a directory that only you can write to; remove it, or choose another cache with PYSHM_CACHE";
         Err(Error::NotOurs { path: dir, reason })
     }
 
+    /// Where its bundle is.
     pub fn bundle(&self) -> PathBuf {
         self.dir.join(BUNDLE)
     }
 
+    /// Where the copy of its manifest is.
     pub fn manifest(&self) -> PathBuf {
         self.dir.join(MANIFEST)
     }
 
-    /// Says that the entry is read until the mark is dropped.
-    pub fn using(&self) -> Result<Use> {
-        let path = self.dir.join(unique(USE, ""));
+    /// Marks the entry as being read until the mark is dropped.
+    pub fn mark_used(&self) -> Result<UseMark> {
+        let path = self.dir.join(names::unique(names::USE, ""));
         std::fs::write(&path, "").map_err(Error::write(&path))?;
         temp_files::register(&path);
-        Ok(Use { path })
+        Ok(UseMark { path })
     }
 
-    /// Notes that it was used now.
+    /// Records that the entry was used now.
     pub fn touch(&self) {
-        // By the file server's clock, whatever this node's says.
+        // The file server's clock counts, whatever this node's says.
         let _ = std::fs::write(self.dir.join(USED), "\n");
     }
 
-    pub fn temporary(&self) -> Temporary {
+    /// Names a new file that is published later.
+    pub fn unfinished(&self) -> UnfinishedFile {
         // The ending tells the packer how to compress.
-        let path = self.dir.join(unique(TEMPORARY, ".tar.zst"));
+        let path = self.dir.join(names::unique(names::UNFINISHED, ".tar.zst"));
         temp_files::register(&path);
-        Temporary { path }
+        UnfinishedFile { path }
     }
 
+    /// Publishes the description of what was packed.
     pub fn describe(&self, prefix: &Path, report: &PackReport) -> Result<()> {
         let created =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -117,14 +117,14 @@ impl Entry {
             used: created,
             busy: false,
         };
-        let temporary = self.temporary();
-        let text = serde_json::to_vec_pretty(&info)
-            .map_err(|e| Error::write(temporary.path())(e.into()))?;
-        std::fs::write(temporary.path(), text).map_err(Error::write(temporary.path()))?;
-        temporary.publish(&self.dir.join(INFO))
+        let file = self.unfinished();
+        let text =
+            serde_json::to_vec_pretty(&info).map_err(|e| Error::write(file.path())(e.into()))?;
+        std::fs::write(file.path(), text).map_err(Error::write(file.path()))?;
+        file.publish(&self.dir.join(INFO))
     }
 
-    /// What it holds; `None` for a directory that is no entry, or one that is not finished.
+    /// Reads what it holds; `None` for a directory that is not a finished entry.
     pub fn info(&self) -> Option<EntryInfo> {
         let mut info: EntryInfo =
             serde_json::from_slice(&std::fs::read(self.dir.join(INFO)).ok()?).ok()?;
@@ -138,18 +138,18 @@ impl Entry {
         Some(info)
     }
 
-    /// Whether someone makes or reads it. What a crash left counts for half an hour, by the file server's clock.
+    /// Whether a process makes or reads it. What a crash left counts for half an hour by the file server's clock.
     pub fn is_busy(&self) -> bool {
         let Ok(now) = self.server_time() else { return true };
         let Ok(files) = std::fs::read_dir(&self.dir) else { return false };
         files.flatten().any(|file| {
             let name = file.file_name();
             let name = name.to_string_lossy();
-            let marks = name.starts_with(USE)
-                || name.starts_with(TEMPORARY)
-                || name == crate::cache::lock::NAME;
+            let is_mark = name.starts_with(names::USE)
+                || name.starts_with(names::UNFINISHED)
+                || name == names::LOCK;
             let modified = file.metadata().and_then(|m| m.modified());
-            marks
+            is_mark
                 && modified.is_ok_and(|m| {
                     now.duration_since(m).is_ok_and(|age| age < ABANDONED) || m > now
                 })
@@ -157,7 +157,7 @@ impl Entry {
     }
 
     fn server_time(&self) -> io::Result<SystemTime> {
-        let probe = self.dir.join(unique(".now-", ""));
+        let probe = self.dir.join(names::unique(".now-", ""));
         std::fs::write(&probe, "")?;
         let time = probe.metadata().and_then(|m| m.modified());
         let _ = std::fs::remove_file(&probe);
@@ -165,30 +165,31 @@ impl Entry {
     }
 }
 
-/// Removed when it is dropped.
+/// Keeps an entry from being pruned until it is dropped.
 #[derive(Debug)]
-pub struct Use {
+pub struct UseMark {
     path: PathBuf,
 }
 
-impl Drop for Use {
+impl Drop for UseMark {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
         temp_files::forget(&self.path);
     }
 }
 
-/// A file under a temporary name, removed unless it is published.
-pub(super) struct Temporary {
+/// A file with a temporary name, removed unless it is published.
+pub(super) struct UnfinishedFile {
     path: PathBuf,
 }
 
-impl Temporary {
+impl UnfinishedFile {
+    /// Its temporary path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives it its name, after its data is on the server.
+    /// Gives the file its name, after its data is on the server.
     pub fn publish(self, name: &Path) -> Result<()> {
         let file = File::open(&self.path).map_err(Error::write(&self.path))?;
         file.sync_all().map_err(Error::write(&self.path))?;
@@ -196,19 +197,9 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
+impl Drop for UnfinishedFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
         temp_files::forget(&self.path);
     }
-}
-
-/// A name that no other process of the cluster uses.
-pub(super) fn unique(start: &str, end: &str) -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let host = rustix::system::uname().nodename().to_string_lossy().replace('/', "_");
-    let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let nanos =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
-    format!("{start}{host}-{pid}-{count}-{nanos:x}{end}")
 }

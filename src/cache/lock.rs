@@ -1,10 +1,10 @@
-//! A lock for a directory on a shared file system, made of nothing but exclusive creation, rename and rewriting a
-//! small file, since `flock` is a no-op or local to the node on many of them.
+//! Locks a directory on a shared file system by exclusive creation, rename and rewriting of a small file: on many such file
+//! systems `flock` does nothing, or counts on one node only.
 //!
-//! The holder rewrites the file every few seconds. A waiter judges only by its own clock: a lock whose text it saw
-//! unchanged for [`STALE`] belongs to the dead, and it puts a lock of its own in its place by one rename. The holder
-//! writes through the descriptor it opened, so that one that was only asleep never overwrites its successor's.
-//! Should two ever hold it, both make the same bundle under names of their own: time is lost, nothing else.
+//! The owner rewrites the file every few seconds. A waiter judges by its own clock only: a lock whose text did not change
+//! for [`STALE`] belongs to a dead process, and the waiter replaces it by its own with one rename. The owner writes through
+//! the descriptor that it opened, so an owner that was only asleep never overwrites its successor's lock. Should two
+//! processes ever own it, both make the same bundle under names of their own: that costs time, nothing else.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -14,22 +14,20 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::cache::entry::unique;
+use crate::cache::names;
 use crate::error::{Error, Result};
 use crate::process::temp_files;
 
-/// The file.
-pub(super) const NAME: &str = "lock";
-/// How often the holder rewrites it.
+/// How often the owner rewrites the file.
 const BEAT: Duration = Duration::from_secs(3);
-/// How long a waiter sees the same text before it takes over.
+/// How long a waiter sees the same text before it takes the lock over.
 const STALE: Duration = Duration::from_secs(30);
-/// How often a waiter looks.
+/// How often a waiter reads the file.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long one that took over waits for others that did so at the same moment.
+/// How long a process that took the lock over waits for others that did so at the same moment.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// Held until it is dropped.
+/// A lock that this process owns until it drops it.
 pub(super) struct Lock {
     path: PathBuf,
     token: String,
@@ -37,7 +35,7 @@ pub(super) struct Lock {
     beating: Option<JoinHandle<()>>,
 }
 
-/// How patient a lock is; other than usual only in tests.
+/// The times of a lock; tests have shorter ones.
 #[derive(Clone, Copy)]
 struct Pace {
     beat: Duration,
@@ -46,21 +44,21 @@ struct Pace {
 }
 
 impl Lock {
-    /// Takes the lock of `dir`; `waiting` is told once who holds it.
+    /// Takes the lock of `dir`; calls `waiting` once with the owner that it waits for.
     pub fn take(dir: &Path, waiting: &dyn Fn(&str)) -> Result<Self> {
         Self::take_with(dir, waiting, Pace { beat: BEAT, stale: STALE, settle: SETTLE })
     }
 
     fn take_with(dir: &Path, waiting: &dyn Fn(&str), pace: Pace) -> Result<Self> {
-        let path = dir.join(NAME);
-        let token = unique("", "");
+        let path = dir.join(names::LOCK);
+        let token = names::unique("", "");
         let mine = dir.join(format!("lock-{token}"));
         let (file, text) = write_lock(&mine, &token)?;
         temp_files::register(&mine);
         let mut seen = (String::new(), Instant::now());
         let mut told = false;
         let taken = loop {
-            // The link's count tells whether it worked, even if the server's answer was lost and asked again.
+            // The link count tells whether it worked, even if the server's answer was lost and the request repeated.
             let _ = std::fs::hard_link(&mine, &path);
             if file.metadata().is_ok_and(|m| m.nlink() == 2) {
                 break Ok(());
@@ -80,7 +78,7 @@ impl Lock {
                 match Self::take_over(&mine, &path, &seen.0, &text, pace) {
                     Ok(true) => break Ok(()),
                     Ok(false) => {
-                        // Someone else was faster, and this one's file went with the rename.
+                        // Another process was faster, and this one's file is gone.
                         temp_files::forget(&mine);
                         return Self::take_with(dir, waiting, pace);
                     }
@@ -107,7 +105,7 @@ impl Lock {
         Ok(Self { path, token, stop: Some(stop), beating: Some(beating) })
     }
 
-    /// Puts this one's file in the place of a dead holder's; `false` if another did so too and came last.
+    /// Replaces the lock of a dead owner; `false` if another process did so too and came last.
     fn take_over(mine: &Path, path: &Path, dead: &str, text: &str, pace: Pace) -> Result<bool> {
         if std::fs::read_to_string(path).unwrap_or_default() == dead {
             std::fs::rename(mine, path).map_err(Error::write(path))?;
@@ -125,7 +123,7 @@ impl Drop for Lock {
         if let Some(beating) = self.beating.take() {
             let _ = beating.join();
         }
-        // Not if another one took it over meanwhile.
+        // Not if another process took it over meanwhile.
         if std::fs::read_to_string(&self.path).is_ok_and(|text| text.starts_with(&self.token)) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -133,6 +131,7 @@ impl Drop for Lock {
     }
 }
 
+/// Creates the file of a lock and returns it with its text.
 fn write_lock(path: &Path, token: &str) -> Result<(File, String)> {
     let text = line(token, 0);
     let file = File::create_new(path).map_err(Error::write(path))?;
@@ -142,7 +141,7 @@ fn write_lock(path: &Path, token: &str) -> Result<(File, String)> {
     Ok((file, text))
 }
 
-/// Of one length, so that rewriting it in place never leaves a rest.
+/// The text of a lock, always of the same length, so that a rewrite in place leaves nothing of the old one.
 fn line(token: &str, count: u64) -> String {
     format!("{token} {count:020}\n")
 }
@@ -160,7 +159,7 @@ mod tests {
     };
 
     #[test]
-    fn one_at_a_time_holds_it() {
+    fn one_at_a_time_owns_it() {
         let dir = tempfile::tempdir().unwrap();
         let inside = AtomicU32::new(0);
         std::thread::scope(|scope| {
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_lives_is_waited_for_longer_than_the_limit() {
+    fn an_owner_that_lives_is_waited_for_longer_than_the_limit() {
         let dir = tempfile::tempdir().unwrap();
         let held = Lock::take_with(dir.path(), &|_| {}, FAST).unwrap();
         let begun = Instant::now();
@@ -192,13 +191,13 @@ mod tests {
     #[test]
     fn what_the_dead_left_is_taken_over_whatever_its_time_says() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(NAME);
+        let path = dir.path().join(names::LOCK);
         std::fs::write(&path, "other-1-0-0 00000000000000000007\n").unwrap();
         let ahead = std::time::SystemTime::now() + Duration::from_secs(86_400);
         File::open(&path).unwrap().set_modified(ahead).unwrap();
         let told = AtomicU32::new(0);
-        let waiting = |holder: &str| {
-            assert_eq!(holder, "other-1-0-0");
+        let waiting = |owner: &str| {
+            assert_eq!(owner, "other-1-0-0");
             told.fetch_add(1, Ordering::SeqCst);
         };
         let lock = Lock::take_with(dir.path(), &waiting, FAST).unwrap();

@@ -1,12 +1,12 @@
-//! What bundles stand for, remembered from one job to the next: whether a job has to do with a bundle that is configured
-//! for all of them must not cost an open of the bundle each time.
+//! Remembers what bundles cover from one job to the next: to learn whether a job uses a bundle that is configured for all
+//! jobs must not cost opening it each time.
 //!
 //! ```text
-//! <cache>/prefixes       the magic, then identities and prefixes in postcard's wire format
+//! <cache>/prefixes       the magic, then identities and summaries in postcard's wire format
 //! ```
 //!
-//! What must stay true: only a file that is still the same (real path, size, time, inode) is answered for from here. Two
-//! jobs that write at the same moment may lose what one of them had learned, which costs one more open.
+//! Invariants: a summary is used only for a file that is still the same (real path, size, time, inode). Of two jobs that
+//! write at the same moment one may lose what it learned, which costs opening a bundle once more.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -15,31 +15,32 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::Scope;
 use crate::bundle::{Content, Named, Reader};
-use crate::cache::directory;
+use crate::cache::directory::directory;
 use crate::error::Result;
 use crate::manifest::prefix::PrefixRecord;
 use crate::stage::Identity;
 
 const NAME: &str = "prefixes";
 const MAGIC: &[u8] = b"PYSHMPX1";
-/// Bundles that are remembered; the oldest are forgotten.
+/// The most bundles that are remembered; the oldest are forgotten.
 const MOST: usize = 256;
 
-type Known = Vec<(Identity, Stands)>;
+type Known = Vec<(Identity, BundleSummary)>;
 
-/// What a bundle stands for.
+/// What a bundle covers and lies over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stands {
+pub struct BundleSummary {
     /// Its prefixes.
     pub prefixes: Vec<PrefixRecord>,
-    /// blake3 of its manifest; zero for a tar that others made.
+    /// blake3 of its manifest; zero for a foreign tar.
     pub digest: [u8; 32],
-    /// Of a layer the digests of what it lies over, none where it does not say; `None` for a whole bundle.
+    /// The digests of the bundles that a layer lies over, none where it does not name them; `None` for a whole bundle.
     pub over: Option<Vec<[u8; 32]>>,
 }
 
-impl Stands {
+impl BundleSummary {
     fn read(bundle: &Named) -> Result<Self> {
         let reader = Reader::open(bundle)?;
         let prefixes = reader.prefixes().to_vec();
@@ -49,31 +50,31 @@ impl Stands {
                 let over = over.map(|over| over.iter().map(|below| below.digest).collect());
                 (manifest.digest, over)
             }
-            Content::Archive(archive) => ([0; 32], archive.layer.then(Vec::new)),
+            Content::Archive(archive) => ([0; 32], (archive.scope == Scope::Layer).then(Vec::new)),
         };
         Ok(Self { prefixes, digest, over })
     }
 }
 
-/// What each of `bundles` stands for: as it is remembered, else as it says itself.
-pub fn of(bundles: &[Named]) -> Vec<Result<Stands>> {
+/// Summarizes each of `bundles`: from memory where that holds, else by opening it.
+pub fn summaries(bundles: &[Named]) -> Vec<Result<BundleSummary>> {
     let file = directory().ok().map(|cache| cache.join(NAME));
     let mut known = file.as_deref().and_then(read).unwrap_or_default();
     let mut learned = false;
-    let mut stands = |bundle: &Named| {
+    let mut summary = |bundle: &Named| {
         let identity = Identity::of(bundle)?;
-        if let Some((_, stands)) = known.iter().find(|(of, _)| *of == identity) {
-            return Ok(stands.clone());
+        if let Some((_, summary)) = known.iter().find(|(of, _)| *of == identity) {
+            return Ok(summary.clone());
         }
-        let stands = Stands::read(bundle)?;
+        let summary = BundleSummary::read(bundle)?;
         known.retain(|(of, _)| !identity.replaces(of));
-        known.push((identity, stands.clone()));
+        known.push((identity, summary.clone()));
         learned = true;
-        Ok(stands)
+        Ok(summary)
     };
-    let found = bundles.iter().map(&mut stands).collect();
+    let found = bundles.iter().map(&mut summary).collect();
     if let (true, Some(file)) = (learned, file) {
-        // Where there can be no cache the bundles are asked again.
+        // Where there can be no cache, the next job opens the bundles again.
         let _ = write(&file, &known[known.len().saturating_sub(MOST)..]);
     }
     found
@@ -83,7 +84,7 @@ fn read(file: &Path) -> Option<Known> {
     postcard::from_bytes(std::fs::read(file).ok()?.strip_prefix(MAGIC)?).ok()
 }
 
-fn write(file: &Path, known: &[(Identity, Stands)]) -> std::io::Result<()> {
+fn write(file: &Path, known: &[(Identity, BundleSummary)]) -> std::io::Result<()> {
     let directory = file.parent().unwrap_or(Path::new("/"));
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(directory)?;
     let bytes = postcard::to_extend(known, MAGIC.to_vec()).map_err(std::io::Error::other)?;
@@ -103,9 +104,10 @@ mod tests {
         let (file, bundle) = (dir.path().join("cache/prefixes"), dir.path().join("b.tar.zst"));
         std::fs::write(&bundle, "x").unwrap();
         let before = Identity::of(&Named::file(&bundle)).unwrap();
-        let stands = Stands { prefixes: Vec::new(), digest: [7; 32], over: Some(vec![[8; 32]]) };
-        write(&file, &[(before.clone(), stands.clone())]).unwrap();
-        assert_eq!(read(&file), Some(vec![(before.clone(), stands)]));
+        let over = Some(vec![[8; 32]]);
+        let summary = BundleSummary { prefixes: Vec::new(), digest: [7; 32], over };
+        write(&file, &[(before.clone(), summary.clone())]).unwrap();
+        assert_eq!(read(&file), Some(vec![(before.clone(), summary)]));
         std::fs::write(&bundle, "other").unwrap();
         assert_ne!(Identity::of(&Named::file(&bundle)).unwrap(), before);
         std::fs::write(&file, "PYSHMPX1 and nonsense").unwrap();

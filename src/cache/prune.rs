@@ -1,4 +1,4 @@
-//! Lists the cache and keeps it small: what was used longest ago goes first, what is in use never.
+//! Lists the cache and prunes it: entries that were used longest ago go first, entries in use never.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -10,15 +10,15 @@ use crate::error::{Error, Result};
 /// What to remove.
 #[derive(Debug, Clone, Default)]
 pub struct PruneOptions {
-    /// Everything that is not in use.
+    /// Remove every entry that is not in use.
     pub all: bool,
-    /// What was not used for so many days.
+    /// Remove entries that were not used for this many days.
     pub older_than_days: Option<f64>,
-    /// The least recently used, until so many bytes are left.
+    /// Remove the least recently used entries until at most this many bytes are left.
     pub cap: Option<u64>,
 }
 
-/// The entries of the cache in `directory`, the least recently used first; none when there is no cache.
+/// Lists the entries of the cache in `directory`, the least recently used first; none when there is no cache.
 ///
 /// # Errors
 /// [`Error::NoInput`] when it cannot be read.
@@ -33,7 +33,7 @@ pub fn list(directory: &Path) -> Result<Vec<EntryInfo>> {
     Ok(entries)
 }
 
-/// Removes what `options` say from the cache in `directory`, and returns what was removed.
+/// Removes entries from the cache in `directory` as `options` say, and returns them.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] when an entry cannot be removed.
@@ -56,7 +56,7 @@ pub fn prune(directory: &Path, options: &PruneOptions) -> Result<Vec<EntryInfo>>
     Ok(removed)
 }
 
-/// The manifest goes first: an entry without one is no entry, whatever happens in between.
+/// Removes an entry, the manifest first: without one it is no entry, whatever happens in between.
 fn remove(dir: &Path) -> Result<()> {
     let _ = std::fs::remove_file(Entry { dir: dir.to_path_buf() }.manifest());
     std::fs::remove_dir_all(dir).map_err(Error::write(dir))
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// Makes an entry of `bytes` that was used `days` ago.
+    /// Makes an entry with `bytes` bytes that was used `days` ago.
     fn entry(cache: &Path, name: &str, bytes: usize, days: u64) -> PathBuf {
         let dir = cache.join(name);
         std::fs::create_dir(&dir).unwrap();
@@ -116,7 +116,7 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let dir = entry(cache.path(), "busy", 1, 9);
         let all = PruneOptions { all: true, ..PruneOptions::default() };
-        let mark = Entry { dir: dir.clone() }.using().unwrap();
+        let mark = Entry { dir: dir.clone() }.mark_used().unwrap();
         assert!(prune(cache.path(), &all).unwrap().is_empty());
         drop(mark);
         std::fs::write(dir.join("lock"), "someone").unwrap();

@@ -4,22 +4,24 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::archive::walk::Digests;
+use crate::archive::Compression;
+use crate::archive::walk::DigestSink;
 use crate::bundle::{Content, Named, PackOptions, PrefixSpec, Reader, pack_over};
-use crate::cli::print_json;
+use crate::cli::json::print_json;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-use crate::manifest::entry::EntryKind;
+use crate::manifest::entry::{EntryKind, EntryRecord};
 use crate::manifest::layer::Layer;
-use crate::manifest::prefix::Mode;
+use crate::manifest::prefix::{Mode, PrefixRecord};
 use crate::process::signals;
 use crate::program::python;
-use crate::{progress, text};
+use crate::progress::Progress;
+use crate::text;
 
-/// Kinds of prefixes.
+/// `pyshm bundle`
 #[derive(Debug, Subcommand)]
 pub enum BundleCommand {
     /// Pack a Python environment: a conda environment, a venv with its base interpreter, or any other prefix
@@ -28,8 +30,8 @@ pub enum BundleCommand {
 
 const AFTER_HELP: &str = "\
 Examples:
-  pyshm bundle env ~/envs/science -o science.tar.zst     all of it
-  pip install …                                          then only what that has changed, for all later jobs:
+  pyshm bundle env ~/envs/science -o science.tar.zst     everything
+  pip install …                                          then only what this changed, for all later jobs:
   pyshm bundle env ~/envs/science --over science.tar.zst -o more.tar.zst
   pyshm-run -b science.tar.zst -b more.tar.zst mpiexec -n 64 python app.py";
 
@@ -39,32 +41,32 @@ Examples:
 pub struct Env {
     /// The environment's directory (sys.prefix)
     prefix: PathBuf,
-    /// The bundle to write; its ending says how: .tar.zst or .tar.gz
+    /// The bundle to write; its ending decides the compression: .tar.zst or .tar.gz
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Pack a layer: only what changed since this bundle, which is then named before it; may be given several times, the
-    /// lowest first
+    /// Pack a layer: only what changed since this bundle, which jobs then name before the layer; may be given several
+    /// times, the lowest first
     #[arg(long, value_name = "FILE", conflicts_with = "mode")]
     over: Vec<PathBuf>,
-    /// Compression level (zstd: 1 to 22, 3 unless given; gzip: 0 to 9, 6)
+    /// Compression level (zstd: 1 to 22, default 3; gzip: 0 to 9, default 6)
     #[arg(long, value_name = "N")]
     level: Option<i32>,
-    /// What a path that is not in the bundle means to a job
+    /// What a job finds at a path that is not in the bundle
     #[arg(long, value_enum, default_value_t = ModeName::Snapshot)]
     mode: ModeName,
-    /// Print nothing but errors
+    /// Print errors only
     #[arg(short, long)]
     quiet: bool,
-    /// Print the closing line as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum ModeName {
-    /// It does not exist
+    /// Nothing: the path does not exist
     Snapshot,
-    /// It may exist on the shared file system
+    /// What the shared file system has there
     Overlay,
 }
 
@@ -93,21 +95,23 @@ impl Env {
         if let Some(base) = python::base_of(&self.prefix)? {
             prefixes.push(PrefixSpec { path: base, mode });
         }
-        let options = PackOptions { level: self.level, quiet: self.quiet };
+        let progress = Progress::unless(self.quiet);
+        let options = PackOptions { level: self.level, progress };
         let report = pack_over(&prefixes, &self.over, &self.output, &options)?;
         if self.json {
-            let value = json!({
-                "bundle": self.output, "prefixes": prefixes_of(&report.manifest), "entries": report.entries,
-                "layer": report.manifest.layer.as_ref().map(layer_json), "raw_bytes": report.raw_bytes, "bundle_bytes": report.bundle_bytes, "seconds": report.seconds,
-            });
-            print_json(&value)?;
-        } else if !self.quiet {
-            let gone = report.manifest.layer.as_ref().map_or(0, |layer| layer.gone.len());
+            return print_json(&json!({
+                "bundle": self.output, "prefixes": prefixes_json(&report.manifest), "entries": report.entries,
+                "layer": report.manifest.layer.as_ref().map(layer_json), "raw_bytes": report.raw_bytes,
+                "bundle_bytes": report.bundle_bytes, "seconds": report.seconds,
+            }));
+        }
+        if !self.quiet {
+            let removed = report.manifest.layer.as_ref().map_or(0, |layer| layer.removed.len());
             print_line!(
                 "{}: {} paths{}, {} packed into {} in {:.1} s",
                 self.output.display(),
                 report.entries,
-                if gone > 0 { format!(", {gone} removed") } else { String::new() },
+                if removed > 0 { format!(", {removed} removed") } else { String::new() },
                 text::bytes(report.raw_bytes),
                 text::bytes(report.bundle_bytes),
                 report.seconds
@@ -122,10 +126,10 @@ impl Env {
 pub struct Inspect {
     /// The bundle
     bundle: PathBuf,
-    /// Where the members of a tar belong that pyshm did not make
+    /// Where the members of a tar that pyshm did not make belong
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
-    /// It is a layer of a container image, or made like one
+    /// The tar is a layer of a container image, or made like one
     #[arg(long, requires = "prefix")]
     layer: bool,
     /// List every path as well
@@ -136,20 +140,41 @@ pub struct Inspect {
     json: bool,
 }
 
+/// What `pyshm inspect` shows of a bundle.
+struct Inspected {
+    manifest: Manifest,
+    /// Bytes of the file.
+    length: u64,
+    /// How a foreign tar is compressed; `None` for a bundle that pyshm made.
+    foreign: Option<Compression>,
+}
+
 impl Inspect {
     pub(super) fn run(self) -> Result<()> {
+        let inspected = self.read()?;
+        if self.json {
+            return print_json(&self.to_json(&inspected));
+        }
+        self.print(&inspected);
+        if self.entries {
+            print_entries(&inspected.manifest);
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Result<Inspected> {
         let reader = Reader::open(&Named {
             path: self.bundle.clone(),
             prefix: self.prefix.clone(),
             layer: self.layer,
         })?;
         let length = reader.len();
-        let compression = reader.archive().map(|archive| archive.compression);
+        let foreign = reader.archive().map(|archive| archive.compression);
         let manifest = match reader.content() {
             Content::Bundle(manifest) => manifest.clone(),
             Content::Archive(_) => {
-                let bar = progress::byte_bar("reading", 0);
-                let (manifest, warning) = reader.survey(&mut Digests::new(bar.clone()))?;
+                let bar = Progress::Shown.byte_bar("reading", 0);
+                let (manifest, warning) = reader.survey(&mut DigestSink::new(bar.clone()))?;
                 bar.finish_and_clear();
                 if let Some(warning) = warning {
                     warn_line!("pyshm: warning: bundle {}: {warning}", self.bundle.display());
@@ -157,99 +182,126 @@ impl Inspect {
                 manifest
             }
         };
-        let manifest = &manifest;
-        let count = |what: fn(&EntryKind) -> bool| {
-            manifest.entries.iter().filter(|e| what(&e.kind)).count()
-        };
-        let files = count(|k| {
-            matches!(k, EntryKind::File { .. } | EntryKind::HardLink(_) | EntryKind::Below)
+        Ok(Inspected { manifest, length, foreign })
+    }
+
+    fn to_json(&self, inspected: &Inspected) -> Value {
+        let Inspected { manifest, length, foreign } = inspected;
+        let compression = foreign.map_or_else(|| json!(manifest.codec), |c| json!(c));
+        let counts = Counts::of(manifest);
+        let mut value = json!({
+            "bundle": self.bundle, "tool": manifest.tool, "created": manifest.created,
+            "compression": compression, "prefixes": prefixes_json(manifest), "files": counts.files,
+            "directories": counts.directories, "symlinks": counts.symlinks,
+            "not_bundled": counts.not_bundled, "bundle_bytes": length,
+            "unpacked_bytes": manifest.unpacked_bytes(), "frames": manifest.frames.len(),
         });
-        let directories = count(|k| matches!(k, EntryKind::Directory));
-        let links = count(|k| matches!(k, EntryKind::Symlink(_)));
-        let remote = count(|k| matches!(k, EntryKind::Remote | EntryKind::Other));
-        let prefixes = prefixes_of(manifest);
-        if self.json {
-            let mut value = json!({
-                "bundle": self.bundle, "tool": manifest.tool, "created": manifest.created,
-                "compression": compression.map_or_else(|| json!(manifest.codec), |c| json!(c)), "prefixes": prefixes, "files": files, "directories": directories,
-                "symlinks": links, "not_bundled": remote, "bundle_bytes": length,
-                "unpacked_bytes": manifest.unpacked_bytes(), "frames": manifest.frames.len(),
-            });
-            if let Some(layer) = &manifest.layer {
-                value["layer"] = layer_json(layer);
-            }
-            if self.entries {
-                value["entries"] = manifest.entries.iter().map(entry_json).collect();
-            }
-            return print_json(&value);
+        if let Some(layer) = &manifest.layer {
+            value["layer"] = layer_json(layer);
         }
+        if self.entries {
+            value["entries"] = manifest.entries.iter().map(entry_json).collect();
+        }
+        value
+    }
+
+    fn print(&self, inspected: &Inspected) {
+        let Inspected { manifest, length, foreign } = inspected;
+        let counts = Counts::of(manifest);
         print_line!("{}: made by {}", self.bundle.display(), manifest.tool);
-        for (record, shown) in manifest.prefixes.iter().zip(&prefixes) {
-            print_line!(
-                "  prefix       {} ({:?})",
-                shown["path"].as_str().unwrap_or_default(),
-                record.mode
-            );
+        for prefix in &manifest.prefixes {
+            print_line!("  prefix       {} ({:?})", prefix.path().display(), prefix.mode);
         }
         if let Some(layer) = &manifest.layer {
             print_line!("  a layer over {}", layer.names());
-            let kept = count(|k| matches!(k, EntryKind::Below));
-            print_line!("  removed      {}", layer.gone.len() + layer.opaque.len());
-            print_line!("  data below   {kept} (only their attributes changed)");
+            print_line!("  removed      {}", layer.removed.len() + layer.opaque.len());
+            print_line!(
+                "  data below   {} (only their attributes changed)",
+                counts.attributes_only
+            );
         }
-        print_line!("  files        {files}");
-        print_line!("  directories  {directories}");
-        print_line!("  symlinks     {links}");
-        if remote > 0 {
-            print_line!("  not bundled  {remote} (they stay on the shared file system)");
+        print_line!("  files        {}", counts.files);
+        print_line!("  directories  {}", counts.directories);
+        print_line!("  symlinks     {}", counts.symlinks);
+        if counts.not_bundled > 0 {
+            print_line!(
+                "  not bundled  {} (they stay on the shared file system)",
+                counts.not_bundled
+            );
         }
-        let frames = match compression {
+        let frames = match foreign {
             Some(_) => String::new(),
             None => format!(" in {} frames", manifest.frames.len()),
         };
-        print_line!("  size         {}{frames}", text::bytes(length));
+        print_line!("  size         {}{frames}", text::bytes(*length));
         print_line!("  unpacked     {}", text::bytes(manifest.unpacked_bytes()));
-        if self.entries {
-            for entry in &manifest.entries {
-                print_line!(
-                    "{:06o} {:>12} {}",
-                    entry.stat.mode,
-                    entry.stat.size,
-                    crate::text::shown(&entry.path)
-                );
-            }
-            let layer = manifest.layer.as_ref();
-            for path in layer.iter().flat_map(|l| &l.gone) {
-                print_line!("removed             {}", crate::text::shown(path));
-            }
-            for path in layer.iter().flat_map(|l| &l.opaque) {
-                print_line!("removed             {}/*", crate::text::shown(path));
-            }
-        }
-        Ok(())
     }
 }
 
-fn layer_json(layer: &Layer) -> serde_json::Value {
+/// Numbers of entries by kind.
+#[derive(Default)]
+struct Counts {
+    files: usize,
+    /// Those of the files whose data is in the bundles below.
+    attributes_only: usize,
+    directories: usize,
+    symlinks: usize,
+    not_bundled: usize,
+}
+
+impl Counts {
+    fn of(manifest: &Manifest) -> Self {
+        let mut counts = Self::default();
+        for entry in &manifest.entries {
+            match entry.kind {
+                EntryKind::File { .. } | EntryKind::HardLink(_) => counts.files += 1,
+                EntryKind::Below => {
+                    counts.files += 1;
+                    counts.attributes_only += 1;
+                }
+                EntryKind::Directory => counts.directories += 1,
+                EntryKind::Symlink(_) => counts.symlinks += 1,
+                EntryKind::Remote | EntryKind::Other => counts.not_bundled += 1,
+            }
+        }
+        counts
+    }
+}
+
+fn print_entries(manifest: &Manifest) {
+    for entry in &manifest.entries {
+        let path = text::shown(&entry.path);
+        print_line!("{:06o} {:>12} {path}", entry.stat.mode, entry.stat.size);
+    }
+    let layer = manifest.layer.as_ref();
+    for path in layer.iter().flat_map(|l| &l.removed) {
+        print_line!("removed             {}", text::shown(path));
+    }
+    for path in layer.iter().flat_map(|l| &l.opaque) {
+        print_line!("removed             {}/*", text::shown(path));
+    }
+}
+
+fn layer_json(layer: &Layer) -> Value {
     let hex = |digest: &[u8; 32]| blake3::Hash::from_bytes(*digest).to_hex().to_string();
     let over: Vec<_> = (layer.over.iter())
         .map(|over| json!({ "name": over.name, "manifest": hex(&over.digest) }))
         .collect();
     let shown = |paths: &[serde_bytes::ByteBuf]| -> Vec<String> {
-        paths.iter().map(|path| crate::text::shown(path)).collect()
+        paths.iter().map(|path| text::shown(path)).collect()
     };
-    json!({ "over": over, "removed": shown(&layer.gone), "emptied": shown(&layer.opaque) })
+    json!({ "over": over, "removed": shown(&layer.removed), "emptied": shown(&layer.opaque) })
 }
 
-fn prefixes_of(manifest: &Manifest) -> Vec<serde_json::Value> {
-    let shown = |p: &crate::manifest::prefix::PrefixRecord| {
+fn prefixes_json(manifest: &Manifest) -> Vec<Value> {
+    let shown = |p: &PrefixRecord| {
         let aliases: Vec<_> = p.spellings().skip(1).map(|a| a.display().to_string()).collect();
         json!({ "path": p.path().display().to_string(), "aliases": aliases, "mode": p.mode })
     };
     manifest.prefixes.iter().map(shown).collect()
 }
 
-fn entry_json(entry: &crate::manifest::entry::EntryRecord) -> serde_json::Value {
+fn entry_json(entry: &EntryRecord) -> Value {
     let (kind, target, digest) = match &entry.kind {
         EntryKind::Directory => ("directory", None, None),
         EntryKind::File { digest, .. } => {

@@ -4,7 +4,7 @@
 use clap::{Args, Subcommand};
 
 use crate::cache::{EntryInfo, PruneOptions};
-use crate::cli::print_json;
+use crate::cli::json::print_json;
 use crate::error::Result;
 use crate::{cache, text};
 

@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::bundle::Named;
-use crate::bundle::reader::Reader;
-use crate::cli::print_json;
+use crate::bundle::Reader;
+use crate::cli::json::print_json;
 use crate::error::{Error, Result};
 use crate::settings;
 use crate::settings::table::{DefaultValue, TABLE};

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::bundle::NamedBundles;
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
+use crate::cli::json::print_json;
+use crate::cli::nodes;
 use crate::cli::nodes::AllNodes;
-use crate::cli::{nodes, print_json};
 use crate::doctor::{Finding, Level};
 use crate::error::{Error, Result};
 use crate::{doctor, settings};
@@ -114,11 +115,11 @@ impl Doctor {
 
     /// What the nodes say, and what kept some of them from it.
     fn of_nodes(&self, size: Size) -> (Vec<Said>, Option<Finding>) {
-        let is_job = !self.launcher.is_empty() || settings::variable("SLURM_JOB_ID").is_some();
-        if !is_job {
+        let all_nodes = AllNodes::by(&self.launcher);
+        let Some(launcher) = all_nodes.launcher_words() else {
             let findings = doctor::of_node(&self.root, size, settings::reserve());
             return (vec![Said { node: nodes::name(), findings }], None);
-        }
+        };
         let words = [
             "doctor",
             "--bytes",
@@ -130,21 +131,20 @@ impl Doctor {
         let mut words: Vec<OsString> = words.map(OsString::from).to_vec();
         words.push(self.root.clone().into());
         let launcher =
-            self.launcher.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-        let launcher = if launcher.is_empty() { "srun" } else { &launcher };
+            launcher.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let failure = |cause: String| {
             let advice = "see that the launcher reaches each node and that pyshm is seen there under the same path";
-            Some(Finding::failure(launcher, &cause, advice))
+            Some(Finding::failure(&launcher, &cause, advice))
         };
-        match AllNodes::by(&self.launcher).start(&words) {
+        match all_nodes.start(&words) {
             Err(error) => (Vec::new(), failure(error.to_string())),
             Ok(done) => {
                 let said = nodes::join(&done.text).into_iter();
                 let said: Vec<Said> =
                     said.filter_map(|said| serde_json::from_value(said).ok()).collect();
-                let missing = done.promised.filter(|promised| *promised > said.len());
+                let missing = done.expected_nodes.filter(|expected| *expected > said.len());
                 let cause = missing
-                    .map(|promised| format!("{} of {promised} nodes have answered", said.len()));
+                    .map(|expected| format!("{} of {expected} nodes have answered", said.len()));
                 let cause = cause.or_else(|| {
                     (!done.status.success()).then(|| format!("it has failed ({})", done.status))
                 });

@@ -1,8 +1,8 @@
-//! `--all-nodes`: the same command on every node of a job, started by the job's own launcher.
+//! `--all-nodes`: runs a command of `pyshm` on every node of a job, by the job's own launcher.
 //!
-//! What nodes write comes together on the launcher's standard output. Launchers pass on what they can read at once, and
-//! do not look for lines: a line only stays whole when nothing else is in the pipe with it. So a node writes as much as a
-//! pipe takes at once, and waits until that was read.
+//! The output of all nodes meets on the launcher's standard output. Launchers pass on whatever they read at once, without
+//! looking for lines: a line stays whole only if it is alone in its pipe. So each node writes no more than a pipe takes at
+//! once, and waits until that was read.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -20,28 +20,28 @@ use crate::launchers::{Environment, Nodes};
 use crate::program::lookup;
 use crate::{install, launchers};
 
-/// Where a command is to run.
+/// The options that say on which nodes a command runs.
 #[derive(Debug, Args)]
 pub struct AllNodes {
-    /// On every node of the job: by srun in an allocation of Slurm's, else by the LAUNCHER that is given behind '--'
+    /// Run on every node of the job: with srun in a Slurm allocation, else with the LAUNCHER given after '--'
     #[arg(long)]
     all_nodes: bool,
-    /// The job's launcher and its options, as 'mpiexec -f hosts -n 64'
+    /// The job's launcher and its options, as in 'mpiexec -f hosts -n 64'
     #[arg(last = true, value_name = "LAUNCHER", requires = "all_nodes")]
     launcher: Vec<OsString>,
-    /// What a node's own process is told
+    /// Marks the process of one node, which says its node's name
     #[arg(long, hide = true)]
     pub(super) name_node: bool,
 }
 
-/// What a pipe takes as a whole or not at all.
+/// The bytes that a pipe takes whole or not at all (PIPE_BUF).
 const AT_ONCE: usize = 4096;
-/// Bytes of a value in one line: as JSON inside of JSON they may become twice as many.
+/// The bytes of a value in one line; as JSON in JSON they may become twice as many.
 const PART: usize = 1800;
-/// A launcher that has not read for so long reads in another way.
+/// How long to wait for a launcher to read. One that takes longer does not read from this pipe.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A piece of what a node says.
+/// One line of a node's value.
 #[derive(Serialize, Deserialize)]
 struct Part {
     node: String,
@@ -49,14 +49,14 @@ struct Part {
     text: String,
 }
 
-/// Writes lines so that those of several nodes do not mix.
+/// Prints lines so that those of several nodes do not mix.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let mut from = 0;
     while from < text.len() {
         let rest = &text.as_bytes()[from..];
         let whole = rest[..rest.len().min(AT_ONCE)].iter().rposition(|b| *b == b'\n');
-        // A line that is longer than that goes by itself.
+        // A longer line goes alone.
         let end = whole.or_else(|| rest.iter().position(|b| *b == b'\n'));
         let end = end.map_or(rest.len(), |newline| newline + 1);
         out.write_all(&rest[..end])?;
@@ -72,7 +72,7 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A value in lines for [`join`].
+/// Splits a value into lines for [`join`].
 pub(super) fn split(value: &Value) -> String {
     let all = value.to_string();
     let (mut lines, mut rest, mut part) = (String::new(), &all[..], 0);
@@ -87,7 +87,8 @@ pub(super) fn split(value: &Value) -> String {
     lines
 }
 
-/// The values that nodes have said, by the nodes' names; whatever a launcher says beside them is none.
+/// Joins the lines that nodes printed with [`split`]: returns their values, sorted by the nodes' names. Lines that a launcher
+/// printed between them are left out.
 pub(super) fn join(text: &str) -> Vec<Value> {
     let mut nodes: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();
     for part in text.lines().filter_map(|line| serde_json::from_str::<Part>(line).ok()) {
@@ -97,32 +98,42 @@ pub(super) fn join(text: &str) -> Vec<Value> {
     nodes.into_values().filter_map(|parts| serde_json::from_str(&whole(parts)).ok()).collect()
 }
 
-/// This node's name.
+/// The name of this node.
 pub(super) fn name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// What came of a command on all nodes.
+/// The result of a command on all nodes.
 pub(super) struct Done {
-    /// What the nodes wrote to their standard output.
+    /// The standard output of all nodes.
     pub text: String,
-    /// The launcher's.
+    /// How the launcher exited.
     pub status: ExitStatus,
-    /// Number of nodes, where it is known.
-    pub promised: Option<usize>,
+    /// The number of nodes, where it is known.
+    pub expected_nodes: Option<usize>,
 }
 
 impl AllNodes {
-    /// On the nodes that get ranks by `launcher`; by srun where it is empty.
+    /// Chooses the nodes that get ranks from the command line `launcher`; those of the allocation where it is empty.
     pub(super) fn by(launcher: &[OsString]) -> Self {
         Self { all_nodes: true, launcher: launcher.to_vec(), name_node: false }
     }
 
-    /// Runs `pyshm` with `arguments` on all nodes, where that is asked for, and returns what they write to their
-    /// standard output.
+    /// The command line of the job's launcher: the one that was given, else the launcher of the allocation; `None` where
+    /// this process is in no allocation either.
+    pub(super) fn launcher_words(&self) -> Option<Vec<OsString>> {
+        if !self.launcher.is_empty() {
+            return Some(self.launcher.clone());
+        }
+        let environment = Environment::current(install::SITE);
+        Some(vec![launchers::of_allocation(&environment)?.into()])
+    }
+
+    /// Runs `pyshm` with `arguments` on all nodes and returns their standard output; `None` without `--all-nodes`.
     ///
     /// # Errors
-    /// [`Error::Usage`] without a launcher, [`Error::Unavailable`] where it is not understood or fails.
+    /// [`Error::Usage`] without a launcher, [`Error::Unavailable`] or [`Error::CannotRun`] where it is not understood or
+    /// fails.
     pub(super) fn run(&self, arguments: &[OsString]) -> Result<Option<String>> {
         if !self.all_nodes {
             return Ok(None);
@@ -132,29 +143,31 @@ impl AllNodes {
             return Ok(Some(done.text));
         }
         print_line!("{}", done.text.trim_end());
-        Err(Error::Unavailable(format!("the command has failed on a node ({})", done.status)))
+        let text = format!("failed to run the command on every node: {}", done.status);
+        Err(Error::Unavailable(text))
     }
 
-    /// The same, whether it succeeds or not.
+    /// Runs `pyshm` with `arguments` on all nodes, whether or not `--all-nodes` was given and whether or not it succeeds.
     ///
     /// # Errors
-    /// As [`AllNodes::run`], where nothing was started.
+    /// Those of [`AllNodes::run`] where nothing was started.
     pub(super) fn start(&self, arguments: &[OsString]) -> Result<Done> {
         let environment = Environment::current(install::SITE);
-        let mut words = self.launcher.clone();
-        if words.is_empty() {
-            if environment.var("SLURM_JOB_ID").is_none() {
-                let text = "--all-nodes needs the job's launcher where there is no allocation of Slurm's: \
-                            pyshm status --all-nodes -- mpiexec -f hosts -n 64";
-                return Err(Error::Usage(text.into()));
-            }
-            words.push("srun".into());
-        }
+        let mut words = self.launcher_words().ok_or_else(|| {
+            let text = "failed to find the job's nodes: there is no Slurm allocation; give the job's launcher, as in \
+                        pyshm status --all-nodes -- mpiexec -f hosts -n 64";
+            Error::Usage(text.into())
+        })?;
         let launcher = launchers::identify(&lookup::find(&words[0])?)?;
-        // What a launcher takes to be its program; it is never started.
+        // Stands for the program; it is never started.
         words.push("true".into());
-        let not_understood = || Error::Usage("the launcher's words start no program".into());
-        let plan = launchers::plan(&words, launcher, &environment)?.ok_or_else(not_understood)?;
+        let plan = launchers::plan(&words, launcher, &environment)?.ok_or_else(|| {
+            let launcher = words[0].display();
+            let text = format!(
+                "failed to start pyshm by {launcher}: with these options it starts no program; remove such as --help"
+            );
+            Error::Usage(text)
+        })?;
         // On one node alone no launcher is needed.
         let mut step = if plan.nodes == Nodes::Here { Vec::new() } else { plan.step };
         step.push(std::env::current_exe().map_err(Error::system("find this program"))?.into());
@@ -163,7 +176,7 @@ impl AllNodes {
         command.args(arguments).arg("--name-node").stdin(Stdio::null()).stderr(Stdio::inherit());
         let done = command.output().map_err(Error::system("start the launcher"))?;
         let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        Ok(Done { text, status: done.status, promised: plan.expected_nodes })
+        Ok(Done { text, status: done.status, expected_nodes: plan.expected_nodes })
     }
 }
 
@@ -172,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_of_any_length_comes_in_short_lines_and_is_put_together_again() {
+    fn a_value_of_any_length_comes_in_short_lines_and_is_joined_again() {
         let path = "/ä\"\\/".repeat(3000);
         let value = serde_json::json!({ "node": name(), "paths": [path, "b"] });
         let lines = split(&value);

@@ -9,8 +9,9 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::bundle::NamedBundles;
+use crate::cli::json::print_json;
+use crate::cli::nodes;
 use crate::cli::nodes::AllNodes;
-use crate::cli::{nodes, print_json};
 use crate::error::{Error, Result};
 use crate::instrument::timeline;
 use crate::instrument::timeline::Times;

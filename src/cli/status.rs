@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::cli::json::print_json;
+use crate::cli::nodes;
 use crate::cli::nodes::AllNodes;
-use crate::cli::{nodes, print_json};
 use crate::error::{Error, Result};
 use crate::stage::{Stage, UserDir};
 use crate::text;

@@ -8,24 +8,25 @@ use clap::Args;
 use serde_json::json;
 
 use crate::bundle::NamedBundles;
-use crate::cli::print_json;
+use crate::cli::json::print_json;
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 use crate::settings;
 use crate::stage::{Stage, StageId, UserDir};
-use crate::verify::{Difference, View, alone, compare, of_bundles, of_source, of_stage};
+use crate::verify::{Difference, View, compare, of_bundles, of_source, of_stage, own_problems};
 
 const AFTER_HELP: &str = "\
-Several bundles are taken together, each over those before it, as they are staged; a layer needs what it lies over.
+Several bundles are compared as one, each laid over those before it as in a stage; a layer needs the bundles below it.
 
 A bundle alone is compared with its own manifest, by reading all of its data, and with the tree that it was made from. \
 Compared are type, mode, owner, link target, time of modification, size, and blake3 of the data of every file. Data \
-that a side does not hold is left out, and so is what a tar does not record. One line for each difference says the \
-path, what differs, and how.
+that a side does not hold is left out, and so is what a tar does not record. Each line that is printed is one difference: \
+the path, what differs, and how.
 
 Examples:
   pyshm verify -b science.tar.zst                        is the bundle whole, and still what the prefix is?
-  pyshm verify -b science.tar.zst --stage                is what was staged here what the bundle holds?
-  pyshm verify -b science.tar.zst -b more.tar.zst        the same for a layer over it
+  pyshm verify -b science.tar.zst --stage                is the stage on this node what the bundle holds?
+  pyshm verify -b science.tar.zst -b more.tar.zst        the same for a bundle and a layer over it
   pyshm verify --stage 0123456789abcdef --source         is a stage still what the prefix is?
   pyshm verify -b env.tar.gz --prefix ~/envs/science     the same for a tar that pyshm did not make
   pyshm verify -b science.tar.zst --json | jq .equal
@@ -38,16 +39,16 @@ Exit status: 0 all is equal; 1 something differs; 2 it could not be compared";
 pub struct Verify {
     #[command(flatten)]
     bundles: NamedBundles,
-    /// A stage: its directory or its 16 digits, as 'pyshm status' shows them; by itself the stage of the bundles
+    /// Compare a stage: its directory or its 16 digits, as 'pyshm status' shows them; without either, the stage of the bundles
     #[arg(long, value_name = "STAGE", num_args = 0..=1)]
     stage: Option<Option<PathBuf>>,
-    /// The tree that was bundled, as this node sees it (the default where no stage is named)
+    /// Compare the tree that was bundled, as this node sees it (the default where no stage is named)
     #[arg(long)]
     source: bool,
-    /// The node-local file system in which stages lie
+    /// The node-local file system that has the stages
     #[arg(long, value_name = "DIR", default_value_os_t = settings::root())]
     root: PathBuf,
-    /// Print nothing; the exit status says it
+    /// Print nothing: the exit status has the result
     #[arg(short, long)]
     quiet: bool,
     /// Print JSON
@@ -68,30 +69,39 @@ impl Verify {
     }
 
     fn differences(&self) -> Result<Vec<Difference>> {
+        let sides = self.sides()?;
+        let mut found: Vec<Difference> = sides.iter().flat_map(own_problems).collect();
+        let (first, others) = sides.split_at(1);
+        found.extend(others.iter().flat_map(|other| compare(&first[0], other)));
+        self.print(&sides, &found)?;
+        Ok(found)
+    }
+
+    /// Views what is compared, at least two sides.
+    fn sides(&self) -> Result<Vec<View>> {
+        let progress = Progress::unless(self.quiet);
         let mut sides = Vec::new();
-        sides.extend(of_bundles(&self.bundles.0, self.quiet)?);
+        sides.extend(of_bundles(&self.bundles.0, progress)?);
         if let Some(dir) = self.stage_dir()? {
-            sides.push(of_stage(&dir, self.quiet)?);
+            sides.push(of_stage(&dir, progress)?);
         }
         if self.source || self.stage.is_none() {
             let prefixes = sides.first().map(|side: &View| side.prefixes.clone());
             let prefixes = prefixes.ok_or_else(|| {
                 Error::Usage(
-                    "what shall be compared? name a bundle with -b, a stage with --stage".into(),
+                    "failed to compare: nothing is named; name a bundle with -b or a stage with --stage"
+                        .into(),
                 )
             })?;
-            sides.push(of_source(&prefixes, self.quiet)?);
+            sides.push(of_source(&prefixes, progress)?);
         }
         if sides.len() < 2 {
-            let text =
-                "a stage alone says nothing: name what to compare it with, by -b FILE or --source";
-            return Err(Error::Usage(text.into()));
+            return Err(Error::Usage(
+                "failed to compare a stage with nothing; name a bundle with -b FILE or the tree with --source"
+                    .into(),
+            ));
         }
-        let mut found: Vec<Difference> = sides.iter().flat_map(alone).collect();
-        let (first, others) = sides.split_at(1);
-        found.extend(others.iter().flat_map(|other| compare(&first[0], other)));
-        self.print(&sides, &found)?;
-        Ok(found)
+        Ok(sides)
     }
 
     fn print(&self, sides: &[View], found: &[Difference]) -> Result<()> {
@@ -124,7 +134,7 @@ impl Verify {
             Some(digits) => StageId::parse(&digits.to_string_lossy())?,
         };
         let found = Stage::find(&place, &id)?;
-        // One that is not there is said when its index is read.
+        // A stage that does not exist is reported when its index is read.
         let dir = found.map_or_else(|| place.stage_dir(&id), |stage| stage.dir);
         place.tidy();
         Ok(Some(dir))

@@ -1,21 +1,22 @@
-//! The bundles that jobs are to stage: whether they can be read, and whether their prefixes are still what was packed.
+//! Examines the bundles that jobs stage: whether they can be read, and whether their prefixes still have what was packed.
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 use crate::bundle::{Content, Named, Reader};
 use crate::doctor::Finding;
 use crate::error::Error;
 use crate::manifest::Stack;
 
-/// Examines bundles, as they lie over each other, and says what they take. Prefixes are compared by what `lstat` says of each
-/// path; no data is read.
+/// Examines bundles, each over the one before it. Returns the findings and the room that the bundles take. Prefixes are
+/// compared by the `lstat` of each path; no data is read.
 #[must_use]
 pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
     if bundles.is_empty() {
-        let cause = "none is named: pyshm-run makes one of the program's environment, and keeps it";
-        let advice = "name those of your environments with -b, PYSHM_BUNDLES or in pyshm.toml";
+        let cause =
+            "none is named: pyshm-run makes one of the program's environment, and caches it";
+        let advice = "to choose others, name them with -b, PYSHM_BUNDLES or in pyshm.toml";
         return (vec![Finding::note("bundles", cause, advice)], Size::default());
     }
     let (mut findings, mut size, mut stack) = (Vec::new(), Vec::new(), Stack::default());
@@ -26,10 +27,10 @@ pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
             Err(error) => {
                 let advice = match &error {
                     Error::NoInput { cause, .. } if cause.kind() == ErrorKind::PermissionDenied => {
-                        "have its owner let you read it (chmod a+r)"
+                        "ask its owner for permission to read it (chmod a+r)"
                     }
-                    Error::NoInput { .. } => "make it with 'pyshm bundle env', or correct its name",
-                    _ => "make it anew with 'pyshm bundle env'",
+                    Error::NoInput { .. } => "make it with 'pyshm bundle env', or correct the name",
+                    _ => "make it again with 'pyshm bundle env'",
                 };
                 findings.push(Finding::failure(&what, &error.to_string(), advice));
                 continue;
@@ -38,11 +39,11 @@ pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
         size.push(reader.size());
         match reader.content() {
             Content::Archive(_) => {
-                let cause = "it can be read; whether it is what its prefix is was not compared";
+                let cause = "it can be read; it was not compared with its prefix";
                 findings.push(Finding::note(
                     &what,
                     cause,
-                    "compare it with 'pyshm verify -b FILE --prefix DIR'",
+                    "compare them with 'pyshm verify -b FILE --prefix DIR'",
                 ));
             }
             Content::Bundle(manifest) => {
@@ -51,9 +52,8 @@ pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
                     Ok(()) => findings
                         .push(Finding::ok(&what, &format!("it can be read, {entries} paths"))),
                     Err(why) => {
-                        let advice =
-                            "name the bundles in the order in which they lie over each other";
-                        findings.push(Finding::failure(&what, &why, advice));
+                        let advice = "name each bundle before those that lie over it";
+                        findings.push(Finding::failure(&what, &why.to_string(), advice));
                     }
                 }
             }
@@ -65,17 +65,22 @@ pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
     (findings, size.into_iter().sum())
 }
 
+/// Compares the prefixes of bundles with what was packed.
 fn freshness(stack: &Stack) -> Finding {
     let what = "bundles";
-    match stack.changed() {
+    match stack.first_change() {
         Ok(None) => Finding::ok(what, "their prefixes are as they were packed"),
         Ok(Some(path)) => {
             let cause =
                 format!("{} is not as it was packed: jobs see what was packed", path.display());
-            Finding::warning(what, &cause, "pack anew, or a layer with 'pyshm bundle env --over'")
+            Finding::warning(
+                what,
+                &cause,
+                "pack it again, or pack a layer with 'pyshm bundle env --over'",
+            )
         }
         Err(error) => {
-            let advice = "see that the environment is where it was when it was packed";
+            let advice = "make sure that the environment is where it was when it was packed";
             Finding::failure(what, &error.to_string(), advice)
         }
     }
@@ -90,6 +95,7 @@ mod tests {
     use crate::bundle::{PackOptions, PrefixSpec, pack};
     use crate::doctor::Level;
     use crate::manifest::prefix::Mode;
+    use crate::progress::Progress;
 
     fn packed(dir: &Path) -> Named {
         let prefix = dir.join("env");
@@ -97,7 +103,7 @@ mod tests {
         fs::write(prefix.join("a"), "a").unwrap();
         let spec = PrefixSpec { path: prefix, mode: Mode::Snapshot };
         let bundle = dir.join("b.tar.zst");
-        pack(&[spec], &bundle, &PackOptions { level: None, quiet: true }).unwrap();
+        pack(&[spec], &bundle, &PackOptions { level: None, progress: Progress::Hidden }).unwrap();
         Named::file(&bundle)
     }
 

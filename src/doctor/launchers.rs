@@ -1,4 +1,5 @@
-//! Launchers, the MPI that each of them starts, and whether `LD_PRELOAD` reaches them.
+//! Examines launchers and broadcast helpers: which launchers there are, whether `LD_PRELOAD` reaches them, and whether the
+//! helper of their MPI starts.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -12,36 +13,38 @@ use object::{Endianness, elf};
 use pyshm_format::layout;
 
 use crate::doctor::Finding;
+use crate::error::one_line;
 use crate::install;
 use crate::launchers;
 use crate::launchers::{Mpi, registry};
 use crate::program::lookup;
 
-/// The broadcast helpers: whether those that are installed can be started here, which takes their MPI's libraries.
+/// Examines whether the installed broadcast helpers start on this node, for which it needs their MPI's libraries.
 pub(super) fn helpers() -> Vec<Finding> {
     let installed = |mpi: Mpi| install::broadcaster(mpi).ok().map(|path| (mpi, path));
     let helpers: Vec<_> = [Mpi::Mpich, Mpi::OpenMpi].into_iter().filter_map(installed).collect();
     if helpers.is_empty() {
         let cause =
             "no pyshm-bcast is installed: jobs on several nodes run from the shared file system";
-        let advice = "build it where mpicc is on PATH (docs/build.sh), and install pyshm anew";
+        let advice = "build one where mpicc is on PATH (docs/build.sh), and install pyshm again";
         return vec![Finding::warning("broadcast", cause, advice)];
     }
     helpers.iter().map(|(mpi, path)| helper(*mpi, path)).collect()
 }
 
+/// Examines the broadcast helper at `path`.
 fn helper(mpi: Mpi, path: &Path) -> Finding {
     let what = mpi.helper();
     let cause = match output(Command::new(path).arg("--version")) {
-        Ok(done) if done.status.success() => return Finding::ok(what, "it can be started"),
+        Ok(done) if done.status.success() => return Finding::ok(what, "it starts"),
         Ok(done) => first_line(&done.stderr).unwrap_or_else(|| done.status.to_string()),
-        Err(e) => e.to_string(),
+        Err(e) => one_line(e),
     };
-    let advice = "load the module of its MPI, or build it with the mpicc that is used here (MPICH_MPICC, OPENMPI_MPICC)";
-    Finding::warning(what, &format!("{} cannot be started: {cause}", path.display()), advice)
+    let advice = "load the module of its MPI, or build it with this site's mpicc (MPICH_MPICC, OPENMPI_MPICC)";
+    Finding::warning(what, &format!("{} does not start: {cause}", path.display()), advice)
 }
 
-/// Examines the launcher that was named, or all that are on `PATH`.
+/// Examines the launcher called `named`, or all on `PATH`.
 #[must_use]
 pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
     if let Some(named) = named {
@@ -49,7 +52,7 @@ pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
             vec![Finding::failure(
                 "launcher",
                 &format!("{e}"),
-                "load the module that has it, or name its path",
+                "load the module that has it, or give its path",
             )]
         };
         return lookup::find(named).map_or_else(missing, |path| launcher(&path));
@@ -65,22 +68,20 @@ pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        let cause = "neither mpiexec, mpirun nor srun is on PATH";
-        findings.push(Finding::note(
-            "launcher",
-            cause,
-            "for jobs on several nodes load the MPI's module first",
-        ));
+        let cause = "no launcher that pyshm knows is on PATH (mpiexec, mpirun, srun …)";
+        let advice = "for jobs on several nodes load the MPI's module first";
+        findings.push(Finding::note("launcher", cause, advice));
     }
     findings
 }
 
+/// Examines the launcher at `path`.
 fn launcher(path: &Path) -> Vec<Finding> {
     let what = path.display().to_string();
     let launcher = match launchers::identify(path) {
         Ok(launcher) => launcher,
         Err(error) => {
-            let advice = "put pyshm-run behind it: each node stages by itself then";
+            let advice = "put pyshm-run after it: then each node stages for itself";
             return vec![Finding::warning(&what, &error.to_string(), advice)];
         }
     };
@@ -91,11 +92,11 @@ fn launcher(path: &Path) -> Vec<Finding> {
     if !mpis.iter().any(|mpi| install::has_helper(*mpi)) {
         let wanted: Vec<_> = mpis.iter().map(|mpi| mpi.helper()).collect();
         let cause = format!(
-            "{} is not installed: its jobs on several nodes are not broadcast",
+            "{} is not installed: its jobs on several nodes get no broadcast",
             wanted.join(" or ")
         );
         let advice =
-            "build it where this MPI's mpicc is on PATH (docs/build.sh), and install pyshm anew";
+            "build it where this MPI's mpicc is on PATH (docs/build.sh), and install pyshm again";
         findings.push(Finding::warning(&what, &cause, advice));
     }
     if let Some(why) = not_preloadable(path).or_else(|| is_silent(path)) {
@@ -105,7 +106,7 @@ fn launcher(path: &Path) -> Vec<Finding> {
     findings
 }
 
-/// Why the loader would preload nothing into a program, as far as its file says.
+/// Why the loader preloads nothing into the program at `path`, as far as its file shows.
 fn not_preloadable(path: &Path) -> Option<&'static str> {
     let mode = fs::metadata(path).ok()?.permissions().mode();
     if mode & 0o6000 != 0 {
@@ -115,21 +116,21 @@ fn not_preloadable(path: &Path) -> Option<&'static str> {
         return Some("it has capabilities");
     }
     let bytes = fs::read(path).ok()?;
-    // Another kind of file is a script, which is tried.
+    // Any other file is a script: only starting it shows.
     let file = ElfFile64::<Endianness>::parse(&bytes[..]).ok()?;
     let segments = file.elf_header().program_headers(file.endian(), &bytes[..]).ok()?;
     let dynamic = segments.iter().any(|s| s.p_type(file.endian()) == elf::PT_INTERP);
     (!dynamic).then_some("it is statically linked")
 }
 
-/// Whether a program that is started with the shim does not have it: with `PYSHM_LOG` it would say so.
+/// Why a program that was started with the shim does not have it: with `PYSHM_LOG` the shim prints a line.
 fn is_silent(path: &Path) -> Option<&'static str> {
     let shim = install::shim().ok()?;
     let mut program = Command::new(path);
     program.arg("--version").env("LD_PRELOAD", shim);
     let said = output(program.env(layout::ENV_LOG, "1").env(layout::ENV_DISABLE, "1")).ok()?;
-    let speaks = String::from_utf8_lossy(&said.stderr).contains("pyshm: inactive");
-    (!speaks).then_some("it was started with it and did not load it")
+    let is_loaded = String::from_utf8_lossy(&said.stderr).contains("pyshm: inactive");
+    (!is_loaded).then_some("it was started with the shim and did not load it")
 }
 
 fn output(program: &mut Command) -> std::io::Result<Output> {
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_that_does_not_start_is_said_with_the_loaders_words() {
+    fn a_helper_that_does_not_start_is_reported_with_the_loaders_words() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("helper");
         fs::write(&path, "#!/bin/sh\necho 'libmpi.so.12: cannot open' >&2\nexit 127\n").unwrap();

@@ -1,12 +1,12 @@
-//! What can keep pyshm from working, asked before a job finds it out: of a node in [`node`] and [`rank`], of the session in
-//! [`session`], of launchers and MPI in [`launchers`], of the bundles in [`bundles`].
+//! Examines what can keep pyshm from working, before a job finds out: the session ([`session`]), the bundles ([`bundles`]),
+//! the launchers and their MPI ([`launchers`]), and each node ([`node`], [`rank`]).
 //!
-//! What must stay true: nothing is left behind, and nothing that is found ends the examination.
+//! Invariants: an examination leaves nothing behind, and whatever it finds, it goes on.
 #![deny(unsafe_code)]
 
 pub mod bundles;
 pub mod launchers;
-#[allow(unsafe_code, reason = "libc says its version by a function only")]
+#[allow(unsafe_code, reason = "only a function of libc says its version")]
 mod libc_version;
 mod node;
 mod rank;
@@ -16,19 +16,19 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// Nothing is wrong.
     Ok,
-    /// Nothing is wrong, but one should know it.
+    /// Nothing is wrong, but the user should know about it.
     Note,
-    /// Jobs run, but not as they could.
+    /// Jobs run, but with less than pyshm could give them.
     Warning,
-    /// Jobs run from the shared file system, or complain.
+    /// Jobs run from the shared file system, or their programs print errors.
     Failure,
 }
 
@@ -43,16 +43,16 @@ impl std::fmt::Display for Level {
     }
 }
 
-/// What was found.
+/// The result of examining one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
-    /// What was examined, in a word or two.
+    /// The thing that was examined, in a word or two.
     pub what: String,
     /// What was seen, in one line.
     pub cause: String,
-    /// What to do about it, in one line; nothing where it is as it should be.
+    /// What the user can do about it, in one line; `None` where nothing is wrong.
     pub advice: Option<String>,
 }
 
@@ -62,33 +62,33 @@ impl Finding {
         Self { level, what: line(what), cause: line(cause), advice: advice.map(line) }
     }
 
-    /// It is as it should be.
+    /// Nothing is wrong with `what`.
     #[must_use]
     pub fn ok(what: &str, cause: &str) -> Self {
         Self::new(Level::Ok, what, cause, None)
     }
 
-    /// Worth knowing.
+    /// Something about `what` is worth knowing.
     #[must_use]
     pub fn note(what: &str, cause: &str, advice: &str) -> Self {
         Self::new(Level::Note, what, cause, Some(advice))
     }
 
-    /// Not as it could be.
+    /// With `what` jobs get less than pyshm could give them.
     #[must_use]
     pub fn warning(what: &str, cause: &str, advice: &str) -> Self {
         Self::new(Level::Warning, what, cause, Some(advice))
     }
 
-    /// It does not work.
+    /// `what` does not work.
     #[must_use]
     pub fn failure(what: &str, cause: &str, advice: &str) -> Self {
         Self::new(Level::Failure, what, cause, Some(advice))
     }
 }
 
-/// Examines this node: `root` is where stages are to lie, `needed` what the bundles take there, and `reserve` what stays free
-/// where it is not the default.
+/// Examines this node: `root` is the directory of stages, `needed` the room that the bundles take there, and `reserve` the
+/// bytes that must stay free, where that is not the default.
 #[must_use]
 pub fn of_node(root: &Path, needed: Size, reserve: Option<u64>) -> Vec<Finding> {
     let mut findings = vec![node::kernel(), node::c_library()];

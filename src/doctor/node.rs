@@ -1,9 +1,9 @@
-//! A node: its kernel, its libc, and the file system in its memory.
+//! Examines a node: its kernel, its libc, and the file system in which stages lie.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 use crate::doctor::Finding;
 use crate::doctor::libc_version::libc_version;
 use crate::error::Error;
@@ -11,100 +11,100 @@ use crate::stage::UserDir;
 use crate::stage::limits::space;
 use crate::text::bytes;
 
-/// The oldest versions on which pyshm is expected to run: what its system calls and symbols need.
+/// The oldest kernel and libc that have the system calls and symbols that pyshm uses.
 const KERNEL: (u32, u32) = (3, 10);
 const GLIBC: (u32, u32) = (2, 17);
-/// With less room than that hardly an environment fits.
+/// The bytes below which hardly any environment fits.
 const SMALL: u64 = 1_000_000_000;
 
+/// Examines the kernel's version and the processor.
 pub(super) fn kernel() -> Finding {
     let name = rustix::system::uname();
     let (release, machine) = (name.release().to_string_lossy(), name.machine().to_string_lossy());
     let cause = format!("Linux {release} on {machine}");
     if is_older(&release, KERNEL) {
-        let advice = "pyshm was made for 3.10 and later: try it, and say what does not work";
+        let advice = "pyshm needs Linux 3.10 or later: try it, and report what does not work";
         return Finding::warning("kernel", &cause, advice);
     }
     match &*machine {
         "x86_64" => Finding::ok("kernel", &cause),
-        _ => Finding::note("kernel", &cause, "pyshm was tested on x86_64 only"),
+        _ => Finding::note("kernel", &cause, "pyshm has only been tested on x86_64"),
     }
 }
 
+/// Examines the version of libc.
 pub(super) fn c_library() -> Finding {
     let version = libc_version();
     let cause = format!("glibc {version}");
-    match is_older(&version, GLIBC) {
-        false => Finding::ok("C library", &cause),
-        true => {
-            Finding::failure("C library", &cause, "the shim needs 2.17 or later: use newer nodes")
-        }
+    if is_older(&version, GLIBC) {
+        let advice = "the shim needs glibc 2.17 or later: use nodes with a newer system";
+        return Finding::failure("C library", &cause, advice);
     }
+    Finding::ok("C library", &cause)
 }
 
-/// The file system in which stages are to lie.
+/// Examines the file system in which stages lie.
 pub(super) fn root(root: &Path) -> Vec<Finding> {
     let what = "root";
     let shown = root.display();
-    let place = match UserDir::open(root) {
-        Ok(place) => place,
+    let user_dir = match UserDir::open(root) {
+        Ok(user_dir) => user_dir,
         Err(error @ Error::Untrusted { .. }) => {
-            let advice = "see to it that it belongs to root, or to you alone, and that it has the sticky bit where others write";
+            let advice = "make sure that root or you own it, and that it has the sticky bit if others may write to it";
             return vec![Finding::failure(what, &error.to_string(), advice)];
         }
         Err(error) => {
-            let advice = "mount a tmpfs there, or name another node-local directory with --root or PYSHM_ROOT";
+            let advice = "mount a tmpfs there, or choose another node-local directory with --root or PYSHM_ROOT";
             return vec![Finding::failure(what, &error.to_string(), advice)];
         }
     };
-    place.tidy();
+    user_dir.tidy();
     let mut findings = Vec::new();
     if space::is_noexec(root) {
         let cause = format!(
-            "{shown} is mounted noexec: programs and libraries are loaded from the shared file system"
+            "{shown} is mounted noexec: programs and libraries load from the shared file system"
         );
         findings.push(Finding::warning(
             what,
             &cause,
-            "mount it with exec, or name another node-local directory with --root or PYSHM_ROOT",
+            "mount it with exec, or choose another node-local directory with --root or PYSHM_ROOT",
         ));
     }
     if !space::is_memory(root) {
-        let cause = format!("{shown} is no file system in memory");
+        let cause = format!("{shown} is not a file system in memory");
         findings.push(Finding::note(what, &cause, "it may be slower than /dev/shm"));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(
             what,
-            &format!("{shown}, in memory, programs can be started from it"),
+            &format!("{shown} is in memory, and programs can run from it"),
         ));
     }
     findings
 }
 
-/// Whether the bundles fit.
+/// Examines whether the bundles fit, with `reserve` bytes left free.
 pub(super) fn room(root: &Path, needed: Size, reserve: Option<u64>) -> Finding {
     let what = "room";
     let free = match space::free(root) {
         Ok(free) => free,
         Err(error) => {
-            return Finding::failure(what, &error.to_string(), "see what is said of the root");
+            return Finding::failure(what, &error.to_string(), "see the finding about the root");
         }
     };
     let of: Vec<_> =
         free.iter().map(|(what, free)| format!("{what} has {} free", bytes(*free))).collect();
     let least = free.iter().map(|(_, free)| *free).min();
     if let Err(error) = space::check(root, needed, reserve) {
-        let advice = "free some, ask for more memory for the job, mount a larger file system there, or name another with --root";
+        let advice = "free some, request more memory for the job, mount a larger file system there, or choose another with --root";
         return Finding::failure(what, &error.to_string(), advice);
     }
     let cause = match needed.bytes {
         0 => of.join(", "),
-        n => format!("{}; the bundles take {}", of.join(", "), bytes(n)),
+        n => format!("{}; the bundles need {}", of.join(", "), bytes(n)),
     };
     if needed.bytes == 0 && least.is_some_and(|least| least < SMALL) {
-        let advice =
-            "an environment with numpy and scipy takes some hundred megabytes: see that yours fits";
+        let advice = "an environment with numpy and scipy takes hundreds of megabytes: check that yours fits";
         return Finding::warning(what, &cause, advice);
     }
     Finding::ok(what, &cause)

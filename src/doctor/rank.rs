@@ -1,5 +1,5 @@
-//! A rank on trial: a directory is bundled and staged, and a program that reads it must get what was bundled, and not what
-//! the directory has by then.
+//! Stages a small directory and starts a program in it as a rank starts: the program must read the text that was bundled, not
+//! the text that the directory has by then.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -14,18 +14,21 @@ use crate::doctor::Finding;
 use crate::error::{Error, Result};
 use crate::manifest::prefix::Mode;
 use crate::process::signals;
+use crate::progress::Progress;
 use crate::settings;
 use crate::stage::{BuildOptions, Freshness, Stage, StageId, UserDir, stage_here, teardown};
 
 const WHAT: &str = "test rank";
-/// The file's text when it is bundled, and afterwards.
+/// The text of the file when it is bundled.
 const STAGED: &str = "staged";
+/// The text of the file afterwards.
 const SHARED: &str = "shared";
 
+/// Examines whether a program reads from a stage in `root`.
 pub(super) fn try_one(root: &Path) -> Finding {
     match read_staged(root) {
         Err(error) => {
-            let advice = "see to what is said; until then jobs run from the shared file system";
+            let advice = "mend this first: until then jobs run from the shared file system";
             Finding::failure(WHAT, &error.to_string(), advice)
         }
         Ok((text, _)) if text == STAGED => {
@@ -40,41 +43,40 @@ pub(super) fn try_one(root: &Path) -> Finding {
         }
         Ok((text, said)) => {
             let reason = said.lines().find_map(|line| line.strip_prefix("pyshm: "));
-            let reason = reason.or(said.lines().next()).unwrap_or("nothing says why");
+            let reason = reason.or(said.lines().next()).unwrap_or("it printed no reason");
             let from = if text == SHARED { "the shared file system" } else { "nothing" };
             let cause = format!("a program was answered from {from}: {reason}");
-            let advice =
-                "see that LD_PRELOAD reaches programs here, and that the installation is whole";
+            let advice = "make sure that LD_PRELOAD reaches programs here, and that the installation is complete";
             Finding::failure(WHAT, &cause, advice)
         }
     }
 }
 
-/// What the program reads, and what it says on standard error.
+/// Stages and runs the program. Returns the text that it reads, and what it prints on standard error.
 fn read_staged(root: &Path) -> Result<(String, String)> {
     let temporary = std::env::temp_dir();
     let failed = || Error::write(&temporary);
     let dir =
         tempfile::Builder::new().prefix("pyshm-doctor-").tempdir_in(&temporary).map_err(failed())?;
-    // As the kernel names it.
+    // The path without symbolic links: that of the bundle.
     let top = fs::canonicalize(dir.path()).map_err(failed())?;
     let (prefix, bundle) = (top.join("prefix"), top.join("bundle.tar.zst"));
     let file = prefix.join("file");
     fs::create_dir(&prefix).and_then(|()| fs::write(&file, STAGED)).map_err(Error::write(&file))?;
     let spec = PrefixSpec { path: prefix, mode: Mode::Snapshot };
-    pack(&[spec], &bundle, &PackOptions { level: None, quiet: true })?;
+    pack(&[spec], &bundle, &PackOptions { level: None, progress: Progress::Hidden })?;
     fs::write(&file, SHARED).map_err(Error::write(&file))?;
 
-    let place = UserDir::open(root)?;
-    teardown::register_user_dir(&place);
+    let user_dir = UserDir::open(root)?;
+    teardown::register_user_dir(&user_dir);
     signals::end_on(&[SIGINT, SIGTERM, SIGHUP])?;
-    let said = stage_here_and_read(&place, &bundle, &file);
-    place.tidy();
+    let said = stage_here_and_read(&user_dir, &bundle, &file);
+    user_dir.tidy();
     said
 }
 
-// Whether there is room for real bundles is asked by itself, so nothing is reserved.
-fn stage_here_and_read(place: &UserDir, bundle: &Path, file: &Path) -> Result<(String, String)> {
+/// Stages without a reserve, since another finding says whether real bundles have room, and runs the program.
+fn stage_here_and_read(user_dir: &UserDir, bundle: &Path, file: &Path) -> Result<(String, String)> {
     let bundles = [Named::file(bundle)];
     let id = StageId::of_bundles(&bundles)?;
     let options = BuildOptions {
@@ -83,7 +85,7 @@ fn stage_here_and_read(place: &UserDir, bundle: &Path, file: &Path) -> Result<(S
         reserve: Some(0),
         ..BuildOptions::default()
     };
-    let Some(staged) = stage_here(place, &id, &bundles, options)? else {
+    let Some(staged) = stage_here(user_dir, &id, &bundles, options)? else {
         return Ok((String::new(), "nothing was staged".into()));
     };
     let said = read(&staged.stage, file);
@@ -91,6 +93,7 @@ fn stage_here_and_read(place: &UserDir, bundle: &Path, file: &Path) -> Result<(S
     said
 }
 
+/// Starts a program in the stage that reads `file`. Returns its standard output and standard error.
 fn read(stage: &Stage, file: &Path) -> Result<(String, String)> {
     let mut program = Command::new(stage.dir.join(layout::TRAMPOLINE));
     program.args(["cat".as_ref(), file]).env(layout::ENV_LOG, "1").stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! What the programs that this session starts are given: `LD_PRELOAD`, the variables, the cache.
+//! Examines the session: the installation, the settings, the cache, and what `LD_PRELOAD` does to the programs that it starts.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -9,13 +9,14 @@ use std::process::{Command, Stdio};
 use pyshm_format::layout;
 
 use crate::doctor::Finding;
+use crate::error::one_line;
 use crate::program::lookup;
 use crate::{cache, install, settings};
 
-/// What containers are started by.
+/// Programs that start containers.
 const RUNTIMES: [&str; 8] =
     ["apptainer", "singularity", "ch-run", "podman", "docker", "shifter", "sarus", "enroot"];
-/// The loader of 32-bit programs, where there is one.
+/// The loader of 32-bit programs on a node that has one.
 const NARROW_LOADER: &str = "/lib/ld-linux.so.2";
 
 /// Examines the session.
@@ -31,7 +32,7 @@ fn installation() -> Finding {
     match install::shim().and_then(|shim| install::trampoline().map(|_| shim)) {
         Ok(shim) => Finding::ok("installation", &shim.display().to_string()),
         Err(error) => {
-            let advice = "install pyshm anew, as a whole: bin, lib and libexec belong together";
+            let advice = "install all of pyshm again: bin, lib and libexec belong together";
             Finding::failure("installation", &error.to_string(), advice)
         }
     }
@@ -40,19 +41,20 @@ fn installation() -> Finding {
 fn settings() -> Finding {
     match settings::check() {
         Ok(()) => {
-            let file = settings::path().map(|path| format!(", those of {} too", path.display()));
-            let cause = format!("all are understood{}", file.unwrap_or_default());
+            let file =
+                settings::path().map(|path| format!(", including those of {}", path.display()));
+            let cause = format!("all are valid{}", file.unwrap_or_default());
             Finding::ok("settings", &cause)
         }
         Err(error) => Finding::failure(
             "settings",
             &error.to_string(),
-            "set it right: until then jobs run from the shared file system",
+            "correct it: until then jobs run from the shared file system",
         ),
     }
 }
 
-/// Where bundles are kept that are made by themselves. It need not be there yet.
+/// Examines the directory of the bundles that pyshm makes automatically. It need not exist yet.
 fn cache_directory() -> Finding {
     let what = "cache";
     let dir = match cache::directory() {
@@ -73,13 +75,13 @@ fn cache_directory() -> Finding {
             Finding::warning(
                 what,
                 &cause,
-                "set PYSHM_CACHE to a directory of yours, or name bundles with -b",
+                "set PYSHM_CACHE to a directory that you can write, or name bundles with -b",
             )
         }
     }
 }
 
-/// What `LD_PRELOAD` does to a program: one is started to see.
+/// Examines what `LD_PRELOAD` does to a program, by starting one.
 fn preloaded() -> Vec<Finding> {
     let what = "LD_PRELOAD";
     let value = settings::variable(what).unwrap_or_default();
@@ -88,7 +90,7 @@ fn preloaded() -> Vec<Finding> {
         return vec![Finding::note(
             what,
             cause,
-            "for all other programs as well: module load pyshm",
+            "to stage for all programs, run 'module load pyshm'",
         )];
     }
     let mut program = Command::new("true");
@@ -98,7 +100,7 @@ fn preloaded() -> Vec<Finding> {
         Err(e) => {
             return vec![Finding::failure(
                 what,
-                &format!("no program can be started: {e}"),
+                &format!("failed to start a program: {}", one_line(e)),
                 "unset it",
             )];
         }
@@ -106,49 +108,50 @@ fn preloaded() -> Vec<Finding> {
     let mut findings: Vec<_> =
         said.lines().filter(|line| line.contains("ld.so: ")).map(complaint).collect();
     if let Some(state) = said.lines().find_map(|line| line.strip_prefix("pyshm: ")) {
-        let state = match state.contains("does not lie in a stage") {
-            true => "at rest, as it should be outside of a job",
-            false => state,
-        };
+        let is_outside = state.contains("does not lie in a stage");
+        let state = if is_outside { "inactive, as it should be outside a job" } else { state };
         findings.push(Finding::ok(what, &format!("programs load the library, which is {state}")));
     }
     if !value.as_bytes().windows(4).any(|part| part == b"$LIB") && Path::new(NARROW_LOADER).exists()
     {
-        let cause = "it has no $LIB: the loader complains for each program of 32 bits";
+        let cause = "it has no $LIB: the loader prints an error for each 32-bit program";
         findings.push(Finding::note(
             what,
             cause,
-            "take its value from the module, or PREFIX/lib/pyshm/$LIB/libpyshm.so",
+            "set it as the module does, to PREFIX/lib/pyshm/$LIB/libpyshm.so",
         ));
     }
     let runtimes = RUNTIMES.iter().filter(|name| lookup::find(OsStr::new(name)).is_ok());
     let runtimes: Vec<_> = runtimes.copied().collect();
     if !runtimes.is_empty() {
         let cause = format!(
-            "found {}: what LD_PRELOAD names need not exist in containers",
+            "{} is installed: the library that LD_PRELOAD names may not exist in containers",
             runtimes.join(", ")
         );
-        let advice = "where the loader complains inside of one, start it with 'env -u LD_PRELOAD'";
+        let advice =
+            "if the loader prints an error in a container, start it with 'env -u LD_PRELOAD'";
         findings.push(Finding::note("containers", &cause, advice));
     }
     findings
 }
 
-/// A line by which the loader says that it ignores a library.
+/// The finding for a line in which the loader says that it ignores a library.
 fn complaint(line: &str) -> Finding {
-    let advice = "take it out of LD_PRELOAD, or see that the path exists on this node: every program complains";
-    match line.contains("libpyshm.so") {
-        true => Finding::failure("LD_PRELOAD", line, advice),
-        false => Finding::warning("LD_PRELOAD", line, advice),
+    let advice = "remove it from LD_PRELOAD, or make sure that the path exists on this node: every program prints this";
+    if line.contains("libpyshm.so") {
+        Finding::failure("LD_PRELOAD", line, advice)
+    } else {
+        Finding::warning("LD_PRELOAD", line, advice)
     }
 }
 
+/// Whether a value of `LD_PRELOAD` names the shim.
 fn names_shim(value: &OsStr) -> bool {
     let elements = value.as_bytes().split(|b| matches!(b, b':' | b' '));
     elements.into_iter().any(|path| path.rsplit(|b| *b == b'/').next() == Some(b"libpyshm.so"))
 }
 
-/// Variables that change what programs do with a stage.
+/// Examines the variables that change what programs do with a stage.
 fn switches() -> Vec<Finding> {
     let set = |name: &str| settings::variable(name).filter(|value| value != "0");
     let disabled = set(layout::ENV_DISABLE).map(|_| {
@@ -159,7 +162,7 @@ fn switches() -> Vec<Finding> {
         Finding::note(
             layout::ENV_LOG,
             cause,
-            "unset it where programs read what others write there",
+            "unset it if programs read the standard error of others",
         )
     });
     disabled.into_iter().chain(log).collect()

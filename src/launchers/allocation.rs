@@ -83,3 +83,29 @@ fn of_pbs(environment: &Environment) -> Result<Allocation, NotUnderstood> {
     let lines = hosts::lines(&text).map(|line| Host::new(line, Some(1)));
     Ok(Allocation::Hosts(hosts::merge_same_names(lines)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launchers::testing::environment;
+
+    #[test]
+    fn a_node_of_pbs_takes_as_many_ranks_as_it_has_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("nodes");
+        std::fs::write(&file, "n1\nn1\nn2\nn2\nn3\nn3\n").unwrap();
+        let pbs = environment(&[("PBS_NODEFILE", file.to_str().unwrap())]);
+        let count = |ranks, per_node| nodes(&pbs, ranks, per_node).unwrap().count();
+        assert_eq!(count(Some(3), None), Some(2));
+        assert_eq!(count(Some(3), Some(1)), Some(3));
+        assert_eq!(count(None, None), Some(3));
+    }
+
+    #[test]
+    fn an_allocation_that_is_not_understood_is_named_by_its_variable() {
+        assert_eq!(nodes(&environment(&[]), None, None).unwrap(), Nodes::Here);
+        let lsf = environment(&[("LSB_MCPU_HOSTS", "n1 4 n2 4")]);
+        let reason = nodes(&lsf, None, None).unwrap_err().to_string();
+        assert!(is_allocated(&lsf) && reason.contains("LSB_MCPU_HOSTS"), "{reason}");
+    }
+}

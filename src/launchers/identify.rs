@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
+use crate::launchers::environment::Environment;
 use crate::launchers::launcher::Launcher;
 use crate::launchers::not_understood::WAY_OUT;
 use crate::launchers::{launch_env, registry};
@@ -15,6 +16,15 @@ use crate::launchers::{launch_env, registry};
 pub fn is_launcher(word: &OsStr) -> bool {
     let file_name = Path::new(word).file_name();
     file_name.is_some_and(|file_name| registry::file_names().any(|name| file_name == name))
+}
+
+/// The launcher that starts on the nodes of the allocation that this process is in without any option; `None` where there is
+/// no such allocation.
+#[must_use]
+pub fn of_allocation(environment: &Environment) -> Option<&'static str> {
+    let is_in = |variable| environment.var(variable).is_some();
+    let launcher = registry::all().find(|l| l.allocation_variable().is_some_and(is_in))?;
+    launcher.file_names().first().copied()
 }
 
 /// Tells which launcher the program at `path` is; runs `path --version` where its file name does not say it.
@@ -50,6 +60,7 @@ fn by_version(text: &str) -> Option<&'static dyn Launcher> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launchers::testing::environment;
 
     #[test]
     fn launchers_are_told_by_name_with_or_without_a_path() {
@@ -78,5 +89,11 @@ mod tests {
     fn srun_is_not_asked() {
         // Without a controller it could not even say its version.
         assert_eq!(identify(Path::new("/no/such/srun")).unwrap().name(), "Slurm");
+    }
+
+    #[test]
+    fn an_allocation_of_slurm_needs_no_launcher_on_the_command_line() {
+        assert_eq!(of_allocation(&environment(&[("SLURM_JOB_ID", "7")])), Some("srun"));
+        assert_eq!(of_allocation(&environment(&[("PBS_JOBID", "7")])), None);
     }
 }

@@ -32,7 +32,7 @@ pub mod registry;
 mod testing;
 
 pub use crate::launchers::environment::{Environment, Site};
-pub use crate::launchers::identify::{identify, is_launcher};
+pub use crate::launchers::identify::{identify, is_launcher, of_allocation};
 pub use crate::launchers::launch::{Launch, Nodes};
 pub use crate::launchers::launcher::{Launcher, Look, RankVariables};
 pub use crate::launchers::mpi::Mpi;

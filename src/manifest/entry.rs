@@ -1,4 +1,4 @@
-//! An entry of a manifest: one path of a bundle, what it is, and its `lstat`.
+//! An entry of a manifest: one path of a bundle with its kind and its `lstat`.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -8,57 +8,57 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// The longest path that Linux takes, with its NUL.
+/// The longest path that Linux takes, in bytes with its NUL.
 pub const PATH_MAX: usize = 4096;
 
-/// The longest name that Linux takes.
+/// The longest name that Linux takes, in bytes.
 const NAME_MAX: usize = 255;
 
-/// One path.
+/// One path of a bundle.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EntryRecord {
     /// Absolute original path.
     pub path: ByteBuf,
-    /// What it is, and where its data stands.
+    /// Its kind, and where its data lies.
     pub kind: EntryKind,
-    /// What `lstat` said.
+    /// Its `lstat`.
     pub stat: EntryStat,
 }
 
-/// What an entry is.
+/// What an entry is, and where its data lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryKind {
     /// A directory.
     Directory,
     /// A regular file.
     File {
-        /// Where its data starts in the tar stream behind the manifest's frame.
+        /// Where its data starts in the tar stream that follows the manifest's frame.
         offset: u64,
         /// blake3 of the data.
         digest: [u8; 32],
-        /// `RPATH` or `RUNPATH` of an ELF file that has an absolute element.
+        /// `RPATH` or `RUNPATH` of an ELF file, where an element of it is absolute.
         runpath: Option<ByteBuf>,
     },
-    /// A regular file whose data is not in the bundle: reads pass to the shared file system.
+    /// A regular file whose data is not in the bundle: reads go to the shared file system.
     Remote,
-    /// Another name of the file with this number.
+    /// Another name of the file whose entry has this number.
     HardLink(u32),
-    /// A symbolic link and its original target.
+    /// A symbolic link with its original target.
     Symlink(ByteBuf),
-    /// A socket, fifo or device: known, not staged.
+    /// A socket, fifo or device: recorded, not staged.
     Other,
-    /// A regular file of a layer whose data is what lies below it under the same path.
+    /// A regular file of a layer that changes attributes only: its data is that of the same path in the bundles below.
     Below,
 }
 
-/// `lstat` of the original. Times are seconds and nanoseconds.
+/// The original's `lstat`. Times are seconds and nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryStat {
-    /// Device where it was packed.
+    /// Device number where it was packed.
     pub dev: u64,
-    /// Inode.
+    /// Inode number.
     pub ino: u64,
-    /// Hard links.
+    /// Number of hard links.
     pub nlink: u64,
     /// Type and permissions.
     pub mode: u32,
@@ -66,13 +66,13 @@ pub struct EntryStat {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Device that a device node stands for.
+    /// Device that a device node represents.
     pub rdev: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Preferred I/O size.
+    /// Preferred I/O size in bytes.
     pub blksize: u32,
-    /// 512-byte blocks.
+    /// Allocated blocks of 512 bytes.
     pub blocks: u64,
     /// Last access.
     pub atime: (i64, u32),
@@ -85,35 +85,51 @@ pub struct EntryStat {
 }
 
 impl EntryRecord {
-    /// The path for file operations.
+    /// The entry's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }
 }
 
-/// Whether nothing that matters changed between two looks at a path.
-pub(crate) fn same(a: &EntryStat, b: &EntryStat) -> bool {
-    let of = |s: &EntryStat| (s.ino, s.mode, s.size, s.mtime, s.ctime, s.uid, s.gid);
-    of(a) == of(b)
+impl EntryStat {
+    /// Whether `now`, a later look at the same path, says that nothing was done to it.
+    #[must_use]
+    pub fn is_unchanged(&self, now: &Self) -> bool {
+        let of = |s: &Self| (s.ino, s.mode, s.size, s.mtime, s.ctime, s.uid, s.gid);
+        of(self) == of(now)
+    }
 }
 
-/// Refuses what is not an absolute, normalized path that the kernel would take.
-pub(crate) fn check_path(path: &[u8]) -> Result<(), String> {
-    let shown = || crate::text::shown(path);
-    let Some(rest) = path.strip_prefix(b"/") else {
-        return Err(format!("entry {} is not an absolute path", shown()));
-    };
+/// Why a path cannot be an entry's; completes "entry PATH …".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathProblem {
+    /// It does not begin with a slash.
+    #[error("is not an absolute path")]
+    Relative,
+    /// It is longer than Linux allows, or has a NUL.
+    #[error("is not a possible path")]
+    Impossible,
+    /// One of its parts is longer than Linux allows.
+    #[error("has a part of more than {NAME_MAX} bytes")]
+    LongPart,
+    /// One of its parts is empty, "." or "..".
+    #[error("has '{}' as a part", String::from_utf8_lossy(.0))]
+    NotNormalized(Vec<u8>),
+}
+
+/// Checks that `path` is an absolute, normalized path that the kernel would take.
+pub(crate) fn check_path(path: &[u8]) -> Result<(), PathProblem> {
+    let rest = path.strip_prefix(b"/").ok_or(PathProblem::Relative)?;
     if path.len() >= PATH_MAX || path.contains(&0) {
-        return Err(format!("entry {} is no possible path", shown()));
+        return Err(PathProblem::Impossible);
     }
-    if rest.split(|b| *b == b'/').any(|part| part.len() > NAME_MAX) {
-        return Err(format!("entry {} has a part of more than {NAME_MAX} bytes", shown()));
+    let mut parts = rest.split(|b| *b == b'/');
+    if parts.clone().any(|part| part.len() > NAME_MAX) {
+        return Err(PathProblem::LongPart);
     }
-    match rest.split(|b| *b == b'/').find(|c| matches!(*c, b"" | b"." | b"..")) {
-        Some(part) => {
-            Err(format!("entry {} has '{}' as a part", shown(), String::from_utf8_lossy(part)))
-        }
+    match parts.find(|part| matches!(*part, b"" | b"." | b"..")) {
+        Some(part) => Err(PathProblem::NotNormalized(part.to_vec())),
         None => Ok(()),
     }
 }

@@ -1,23 +1,34 @@
-//! Frames: how the tar stream is cut, and how one piece is compressed and decompressed.
+//! Cuts the tar stream into frames, and compresses and decompresses each of them.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-/// A frame is closed at the end of the entry that takes it over this size, so that small files stay whole.
+/// A frame ends with the entry that takes it over this size in bytes, so that small files stay whole.
 pub const TARGET_RAW: usize = 4 << 20;
-/// A frame is closed within an entry's data at this size: it bounds the memory of every decoder.
+/// A frame ends within an entry's data at this size in bytes, which bounds the memory of every decoder.
 pub const MAX_RAW: usize = 8 << 20;
-/// No frame is larger than this when compressed.
+/// The largest compressed frame, in bytes.
 pub const MAX_PACKED: usize = MAX_RAW + (1 << 20);
+
+/// What a manifest records of a frame, a piece of the compressed stream that decompresses on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameRecord {
+    /// Bytes in the bundle.
+    pub packed: u32,
+    /// Bytes of the tar stream.
+    pub raw: u32,
+    /// blake3 of those bytes of the tar stream.
+    pub digest: [u8; 32],
+}
 
 /// How frames are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codec {
-    /// A zstd frame each.
+    /// Each frame is a zstd frame.
     Zstd,
-    /// A gzip member each.
+    /// Each frame is a gzip member.
     Gzip,
 }
 
@@ -25,7 +36,7 @@ impl Codec {
     /// Compresses `raw` as one frame at `level` (of the codec).
     ///
     /// # Errors
-    /// As the compressor has them; none is expected in memory.
+    /// Those of the compressor; none is expected, since it works in memory.
     pub fn compress(self, raw: &[u8], level: i32) -> io::Result<Vec<u8>> {
         match self {
             Self::Zstd => zstd::bulk::compress(raw, level),
@@ -49,7 +60,7 @@ impl Codec {
         Ok(decoder.raw)
     }
 
-    /// The levels there are.
+    /// The compression levels of the codec.
     #[must_use]
     pub fn levels(self) -> std::ops::RangeInclusive<i32> {
         match self {
@@ -58,7 +69,7 @@ impl Codec {
         }
     }
 
-    /// The level that bundles are compressed with where none is asked for.
+    /// The compression level of bundles, unless the user chooses another.
     #[must_use]
     pub fn default_level(self) -> i32 {
         match self {
@@ -68,14 +79,14 @@ impl Codec {
     }
 }
 
-/// Decompresses one frame after another into the same memory.
+/// Decompresses one frame after another into the same buffer.
 pub struct Decoder {
     zstd: Option<zstd::bulk::Decompressor<'static>>,
     raw: Vec<u8>,
 }
 
 impl Decoder {
-    /// A decoder for frames of `codec`.
+    /// Makes a decoder for frames of `codec`.
     ///
     /// # Errors
     /// When there is no memory for it.
@@ -84,14 +95,14 @@ impl Decoder {
             Codec::Zstd => Some(zstd::bulk::Decompressor::new()?),
             Codec::Gzip => None,
         };
-        // All of it at once: growing would copy, and leave holes. It is touched only as far as frames need it.
+        // The whole buffer at once: growing would copy and fragment memory. Pages that no frame needs are never touched.
         Ok(Self { zstd, raw: Vec::with_capacity(MAX_RAW) })
     }
 
     /// Decompresses `packed`, one whole frame, into exactly `raw_len` bytes.
     ///
     /// # Errors
-    /// When it is not a frame of this codec, is damaged, or holds another number of bytes.
+    /// When `packed` is not a frame of this codec, is damaged, or holds another number of bytes.
     pub fn decode(&mut self, packed: &[u8], raw_len: usize) -> io::Result<&[u8]> {
         self.raw.clear();
         self.raw.reserve_exact(raw_len);
@@ -106,14 +117,14 @@ impl Decoder {
             }
         }
         if self.raw.len() != raw_len {
-            let text = "a frame holds another number of bytes than its manifest says";
+            let text = "a frame does not hold as many bytes as the manifest says";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(&self.raw)
     }
 }
 
-/// Collects a stream and cuts it into frames, each handed to `emit`.
+/// Cuts a stream into frames and passes each to `emit`.
 pub struct Cutter<F: FnMut(Vec<u8>) -> io::Result<()>> {
     frame: Vec<u8>,
     position: u64,
@@ -121,28 +132,28 @@ pub struct Cutter<F: FnMut(Vec<u8>) -> io::Result<()>> {
 }
 
 impl<F: FnMut(Vec<u8>) -> io::Result<()>> Cutter<F> {
-    /// Starts a stream.
+    /// Starts an empty stream.
     pub fn new(emit: F) -> Self {
         Self { frame: Vec::with_capacity(MAX_RAW), position: 0, emit }
     }
 
-    /// Bytes of the stream so far.
+    /// Bytes written to the stream so far.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Says that an entry ends here: a good place to cut.
+    /// Ends an entry: the stream may be cut here.
     ///
     /// # Errors
-    /// As `emit` has them.
+    /// Those of `emit`.
     pub fn entry_ends(&mut self) -> io::Result<()> {
         if self.frame.len() >= TARGET_RAW { self.cut() } else { Ok(()) }
     }
 
-    /// Hands over what is left.
+    /// Emits what is left as the last frame.
     ///
     /// # Errors
-    /// As `emit` has them.
+    /// Those of `emit`.
     pub fn finish(mut self) -> io::Result<()> {
         if self.frame.is_empty() { Ok(()) } else { self.cut() }
     }

@@ -1,44 +1,58 @@
-//! A prefix of a manifest, and how paths and prefixes lie to each other.
+//! A prefix of a manifest, and whether paths and prefixes contain each other.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// What a path that the bundle does not know means.
+/// What it means that a path below the prefix is not in the bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
-    /// It does not exist.
+    /// The path does not exist.
     Snapshot,
-    /// It may exist on the shared file system.
+    /// The path may exist on the shared file system.
     Overlay,
 }
 
-/// A directory of the shared file system that the bundle stands in for.
+/// A directory of the shared file system that the bundle replaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrefixRecord {
     /// Its real path.
     pub path: ByteBuf,
-    /// Other absolute spellings under which it was named.
+    /// Other absolute spellings by which the user named it.
     pub aliases: Vec<ByteBuf>,
-    /// What a miss means.
+    /// What it means that a path is not in the bundle.
     pub mode: Mode,
 }
 
 impl PrefixRecord {
-    /// The path for file operations.
+    /// Its real path.
     #[must_use]
     pub fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }
 
-    /// All spellings, the real path first.
+    /// All its spellings, the real path first.
     pub fn spellings(&self) -> impl Iterator<Item = &Path> {
         std::iter::once(&self.path).chain(&self.aliases).map(|p| Path::new(OsStr::from_bytes(p)))
     }
+}
+
+/// The aliases of a prefix that the user spelled as the absolute path `spelled`: none where that is the real path.
+pub(crate) fn aliases_of(spelled: &Path, real: &Path) -> Vec<ByteBuf> {
+    // `std::path::absolute` keeps "..", which only the kernel can resolve: such a spelling is no alias.
+    let is_plain = spelled.components().all(|part| part != Component::ParentDir);
+    // Without repeated slashes and dots.
+    let spelled: PathBuf = spelled.components().collect();
+    if is_plain && spelled != real { vec![bytes_of(&spelled)] } else { Vec::new() }
+}
+
+/// A path as the bytes that a manifest records.
+pub(crate) fn bytes_of(path: &Path) -> ByteBuf {
+    ByteBuf::from(path.as_os_str().as_bytes())
 }
 
 /// Whether an absolute path is `top` or lies below it.
@@ -46,7 +60,7 @@ pub(crate) fn at_or_below(path: &[u8], top: &[u8]) -> bool {
     path.strip_prefix(top).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
 
-/// Whether a prefix of one lies at, above or below one of the other.
+/// Whether a prefix of `one` lies at, above or below a prefix of `other`.
 pub(crate) fn overlap(one: &[PrefixRecord], other: &[PrefixRecord]) -> bool {
     let meets = |a: &PrefixRecord, b: &PrefixRecord| {
         at_or_below(&a.path, &b.path) || at_or_below(&b.path, &a.path)

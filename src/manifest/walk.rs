@@ -1,4 +1,4 @@
-//! Walks a prefix: every path with its `lstat`, parents before children, in the order of names.
+//! Walks a prefix and yields every path with its `lstat`, parents before children, siblings by name.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -9,17 +9,17 @@ use crate::error::{Error, Result};
 use crate::manifest::entry::EntryStat;
 
 /// A path that the walk found.
-pub struct Found {
+pub struct WalkEntry {
     /// Its absolute path.
     pub path: PathBuf,
-    /// What `lstat` said.
+    /// Its `lstat`.
     pub stat: EntryStat,
-    /// What it is.
+    /// Its file type.
     pub kind: std::fs::FileType,
 }
 
-/// Everything at and below `prefix`.
-pub fn walk(prefix: &Path) -> impl Iterator<Item = Result<Found>> + use<> {
+/// Walks everything at and below `prefix`.
+pub fn walk(prefix: &Path) -> impl Iterator<Item = Result<WalkEntry>> + use<> {
     let prefix = prefix.to_path_buf();
     walkdir::WalkDir::new(&prefix).sort_by_file_name().into_iter().map(move |found| {
         let failed = |e: walkdir::Error| {
@@ -30,11 +30,11 @@ pub fn walk(prefix: &Path) -> impl Iterator<Item = Result<Found>> + use<> {
         };
         let found = found.map_err(failed)?;
         let stat = stat(&found.metadata().map_err(failed)?);
-        Ok(Found { stat, kind: found.file_type(), path: found.into_path() })
+        Ok(WalkEntry { stat, kind: found.file_type(), path: found.into_path() })
     })
 }
 
-/// `lstat` or `fstat` as a manifest keeps it.
+/// Converts the result of `lstat` or `fstat` to what a manifest records.
 pub fn stat(m: &std::fs::Metadata) -> EntryStat {
     EntryStat {
         dev: m.dev(),
@@ -54,6 +54,7 @@ pub fn stat(m: &std::fs::Metadata) -> EntryStat {
     }
 }
 
+/// Creation time in seconds and nanoseconds, where the file system records it.
 fn created(m: &std::fs::Metadata) -> Option<(i64, u32)> {
     let since = m.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     Some((since.as_secs() as i64, since.subsec_nanos()))

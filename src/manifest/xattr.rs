@@ -1,8 +1,8 @@
-//! Extended attributes of the paths of a bundle: one look at each path when it is packed, so that no rank has to ask
-//! the shared file system (`ls -l`, `cp -a` and `shutil.copystat` ask for every file).
+//! Records the extended attributes of a bundle's paths while it is packed, so that no rank asks the shared file system
+//! for them (`ls -l`, `cp -a` and `shutil.copystat` ask for every file).
 //!
-//! Most paths share one [`XattrSet`]: no attributes. What the kernel says of a name that is not there depends on the
-//! file system and the kind of file; it is asked once for each of both.
+//! Most paths share one [`XattrSet`]: no attributes. The kernel's error for an attribute that a path does not have
+//! depends on the file system and the file type, so it is asked for once for each pair of these.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -12,17 +12,17 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use crate::manifest::walk::Found;
+use crate::manifest::walk::WalkEntry;
 
-/// A longer value stays on the shared file system.
+/// The longest value in bytes that is recorded; a longer one stays on the shared file system.
 pub const VALUE_MAX: usize = 4096;
-/// The longest listing that Linux gives.
+/// The longest list of names in bytes that Linux returns.
 const LIST_MAX: usize = 65_536;
 /// The highest error number of Linux.
 const ERRNO_MAX: u8 = 133;
 /// The name of an access control list.
 const ACL: &[u8] = b"system.posix_acl_access";
-/// For each [`Class`] a name to ask for.
+/// For each [`Class`] the name by which its error is asked for.
 const PROBES: [(Class, &str); CLASSES] = [
     (Class::User, "user.pyshm.none"),
     (Class::Security, "security.pyshm.none"),
@@ -33,25 +33,25 @@ const PROBES: [(Class, &str); CLASSES] = [
 /// The extended attributes of all entries of a manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xattrs {
-    /// What there is.
+    /// The distinct sets.
     pub sets: Vec<XattrSet>,
-    /// For each entry of the manifest the number of its set.
+    /// For each entry of the manifest, the number of its set.
     pub of: Vec<u32>,
 }
 
 /// Extended attributes of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct XattrSet {
-    /// Errno of a listing, 0 where it works; [`ASK`]: only the original knows.
+    /// Error number of a listing, 0 where it works; [`ASK`]: only the original knows.
     pub list: u8,
-    /// Errno for a name that is not there, by [`Class`]; [`ASK`]: only the original knows.
+    /// Error number for a name that the path does not have, by [`Class`]; [`ASK`]: only the original knows.
     pub missing: [u8; CLASSES],
     /// Names and values in the order of a listing; `None`: only the original knows the value.
     pub values: Vec<(ByteBuf, Option<ByteBuf>)>,
 }
 
 impl XattrSet {
-    /// Whether an access control list rules who may do what.
+    /// Whether the path has an access control list.
     #[must_use]
     pub fn has_acl(&self) -> bool {
         self.values.iter().any(|(name, _)| name.as_slice() == ACL)
@@ -65,8 +65,9 @@ impl Xattrs {
         self.sets.get(*self.of.get(entry)? as usize)
     }
 
-    /// The rules that make what was read from a bundle safe to use for `entries` entries.
-    pub(crate) fn check(&self, entries: usize) -> Result<(), String> {
+    /// Whether attributes that were read from a bundle of `entries` entries are within Linux's limits and name only
+    /// sets that exist.
+    pub(super) fn are_possible(&self, entries: usize) -> bool {
         let errno = |e: u8| e <= ERRNO_MAX || e == ASK;
         let possible = |set: &XattrSet| {
             let names: usize = set.values.iter().map(|(name, _)| name.len() + 1).sum();
@@ -80,44 +81,81 @@ impl Xattrs {
                 })
         };
         let known = |set: &u32| (*set as usize) < self.sets.len();
-        if self.of.len() == entries && self.of.iter().all(known) && self.sets.iter().all(possible) {
-            Ok(())
-        } else {
-            Err("its extended attributes are impossible".into())
-        }
+        self.of.len() == entries && self.of.iter().all(known) && self.sets.iter().all(possible)
     }
+}
+
+/// Builds [`Xattrs`] entry by entry; equal sets are stored once.
+#[derive(Debug, Default)]
+pub(crate) struct XattrsBuilder {
+    xattrs: Xattrs,
+    numbers: HashMap<XattrSet, u32>,
+}
+
+impl XattrsBuilder {
+    /// Adds the set of the next entry.
+    pub(crate) fn push(&mut self, set: XattrSet) {
+        let number = self.number(set);
+        self.xattrs.of.push(number);
+    }
+
+    /// Adds the next entry with the same set as `entry`.
+    pub(crate) fn push_same(&mut self, entry: usize) {
+        self.xattrs.of.push(self.xattrs.of[entry]);
+    }
+
+    /// Gives an earlier entry another set.
+    pub(crate) fn replace(&mut self, entry: usize, set: XattrSet) {
+        self.xattrs.of[entry] = self.number(set);
+    }
+
+    /// Returns the attributes of all entries.
+    pub(crate) fn finish(self) -> Xattrs {
+        self.xattrs
+    }
+
+    fn number(&mut self, set: XattrSet) -> u32 {
+        let next = self.xattrs.sets.len() as u32;
+        *self.numbers.entry(set).or_insert_with_key(|set| {
+            self.xattrs.sets.push(set.clone());
+            next
+        })
+    }
+}
+
+/// Whether the user who packs may read a file. Of one that the user may not read only the original knows the attributes:
+/// the kernel's answers depend on who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Readable,
+    Unreadable,
 }
 
 /// Collects the extended attributes of paths, in the order of the manifest's entries.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
-    xattrs: Xattrs,
-    numbers: HashMap<XattrSet, u32>,
-    /// What was said of a name that is not there, by device, file type and class.
+    xattrs: XattrsBuilder,
+    /// The error number for a name that a path does not have, by device, file type and class.
     missing: HashMap<(u64, u32, usize), u8>,
 }
 
 impl Collector {
-    /// Looks at a path; not if `unreadable`, because then the kernel's answers depend on who asks.
-    pub(crate) fn add(&mut self, found: &Found, unreadable: bool) {
-        let set = if unreadable {
-            XattrSet { list: ASK, missing: [ASK; CLASSES], values: Vec::new() }
-        } else {
-            self.look(found)
+    /// Adds the attributes of the next path.
+    pub(crate) fn add(&mut self, found: &WalkEntry, access: Access) {
+        let set = match access {
+            Access::Unreadable => {
+                XattrSet { list: ASK, missing: [ASK; CLASSES], values: Vec::new() }
+            }
+            Access::Readable => self.look(found),
         };
-        let next = self.xattrs.sets.len() as u32;
-        let number = *self.numbers.entry(set).or_insert_with_key(|set| {
-            self.xattrs.sets.push(set.clone());
-            next
-        });
-        self.xattrs.of.push(number);
+        self.xattrs.push(set);
     }
 
     pub(crate) fn finish(self) -> Xattrs {
-        self.xattrs
+        self.xattrs.finish()
     }
 
-    fn look(&mut self, found: &Found) -> XattrSet {
+    fn look(&mut self, found: &WalkEntry) -> XattrSet {
         let mut buffer = [0; LIST_MAX];
         let (list, names) = match rustix::fs::llistxattr(&found.path, &mut buffer) {
             Ok(n) => (0, &buffer[..n]),
@@ -136,7 +174,7 @@ impl Collector {
         XattrSet { list, missing, values }
     }
 
-    fn missing(&mut self, found: &Found, class: Class, name: &str) -> u8 {
+    fn missing(&mut self, found: &WalkEntry, class: Class, name: &str) -> u8 {
         let key = (found.stat.dev, found.stat.mode & 0o170_000, class as usize);
         if let Some(errno) = self.missing.get(&key) {
             return *errno;
@@ -147,14 +185,14 @@ impl Collector {
                 self.missing.insert(key, errno);
                 errno
             }
-            // This path has it, or the answer is its own.
+            // This path has the attribute, or the answer is for this path only.
             _ => ASK,
         }
     }
 }
 
-/// A value, if it is a file's own and not too long.
-fn value(found: &Found, name: &[u8]) -> Option<ByteBuf> {
+/// Reads a value; `None` where it is of no [`Class`] or too long.
+fn value(found: &WalkEntry, name: &[u8]) -> Option<ByteBuf> {
     Class::of(name)?;
     let mut buffer = [0; VALUE_MAX];
     let n = rustix::fs::lgetxattr(&found.path, name, &mut buffer).ok()?;
@@ -167,6 +205,7 @@ mod tests {
     use crate::bundle::{PackOptions, PrefixSpec, pack};
     use crate::manifest::prefix::Mode;
     use crate::manifest::{MAGIC, Manifest};
+    use crate::progress::Progress;
 
     fn manifest() -> Manifest {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -175,7 +214,7 @@ mod tests {
         std::fs::write(prefix.join("a"), "").unwrap();
         std::fs::write(prefix.join("b"), "").unwrap();
         let specs = [PrefixSpec { path: prefix, mode: Mode::Snapshot }];
-        let options = PackOptions { level: None, quiet: true };
+        let options = PackOptions { level: None, progress: Progress::Hidden };
         pack(&specs, &dir.path().join("p.tar.zst"), &options).unwrap().manifest
     }
 
@@ -203,7 +242,7 @@ mod tests {
         let set = |f: &dyn Fn(&mut Xattrs)| {
             let mut bad = good.clone();
             f(bad.xattrs.as_mut().unwrap());
-            Manifest::parse(&bad.to_bytes()).err()
+            Manifest::parse(&bad.to_bytes()).err().map(|why| why.to_string())
         };
         assert_eq!(set(&|_| ()), None);
         let name = |n: &[u8]| (ByteBuf::from(n), None);

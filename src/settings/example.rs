@@ -1,6 +1,7 @@
 //! Makes an example of a file of settings, with every key commented out.
 #![forbid(unsafe_code)]
 
+use crate::launchers::registry;
 use crate::settings::table::{DefaultValue, Setting, TABLE};
 
 const HEAD: &str = "\
@@ -15,7 +16,7 @@ const LISTS: &str = "\
 # 'pyshm module --bundle' set, replaces this list.
 # bundles = [\"/apps/science.tar.zst\", { path = \"/apps/tools.tar.gz\", prefix = \"/apps/tools\" }]
 
-# Options of the staging step, for each launcher: srun, hydra, openmpi.
+# Options of the staging step, for each launcher: LAUNCHERS.
 # [launcher.srun]
 # options = [\"--account=support\"]
 ";
@@ -33,7 +34,9 @@ pub fn text() -> String {
         format!("# {meaning}\n# {} = {}\n\n", setting.key, setting.written(value))
     };
     let settings: String = TABLE.iter().map(shown).collect();
-    format!("{HEAD}\n{settings}{LISTS}")
+    let launchers = registry::settings_keys().collect::<Vec<_>>().join(", ");
+    let lists = LISTS.replace("LAUNCHERS", &launchers);
+    format!("{HEAD}\n{settings}{lists}")
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 use crate::error::{Error, Result};
 use crate::manifest::prefix::PrefixRecord;
 use crate::stage::build::{IncomingBundle, Runtime, StageBuild, Unpacked};

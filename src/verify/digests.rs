@@ -1,4 +1,4 @@
-//! Digests of many files at once: a shared file system answers several readers faster than one.
+//! Computes the digests of many files with several threads: a shared file system answers several readers faster than one.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -9,17 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indicatif::ProgressBar;
 
-use crate::verify::Content;
+use crate::error::one_line;
+use crate::verify::view::FileContent;
 
 /// More readers than this do not help one process.
 const MOST_THREADS: usize = 8;
 
-/// The content of each file, in their order.
-pub(super) fn of_files(files: &[PathBuf], bar: &ProgressBar) -> Vec<Content> {
+/// Reads each file and returns its content, in the order of `files`.
+pub(super) fn of_files(files: &[PathBuf], bar: &ProgressBar) -> Vec<FileContent> {
     let threads =
         std::thread::available_parallelism().map_or(1, |n| n.get()).clamp(2, MOST_THREADS);
     let next = AtomicUsize::new(0);
-    let results = Mutex::new(vec![Content::Elsewhere; files.len()]);
+    let results = Mutex::new(vec![FileContent::Elsewhere; files.len()]);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -28,8 +29,10 @@ pub(super) fn of_files(files: &[PathBuf], bar: &ProgressBar) -> Vec<Content> {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = files.get(number) else { return };
                     let content = match digest(path, &mut buffer, bar) {
-                        Ok(digest) => Content::Digest(digest),
-                        Err(e) => Content::Damaged(format!("it cannot be read ({e})")),
+                        Ok(digest) => FileContent::Digest(digest),
+                        Err(e) => {
+                            FileContent::Damaged(format!("it cannot be read ({})", one_line(e)))
+                        }
                     };
                     if let Ok(mut results) = results.lock() {
                         results[number] = content;

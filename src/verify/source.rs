@@ -1,4 +1,4 @@
-//! The tree itself, on this node's mount.
+//! Views the tree itself, as this node's mount shows it.
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -6,17 +6,18 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use crate::error::Result;
 use crate::manifest::prefix::PrefixRecord;
 use crate::manifest::walk;
-use crate::progress;
-use crate::verify::{Content, Facts, Type, View, digests};
+use crate::progress::Progress;
+use crate::verify::digests;
+use crate::verify::view::{Facts, FileContent, PathType, View};
 
-/// Everything below `prefixes`.
+/// Views everything at and below `prefixes`.
 ///
 /// # Errors
 /// [`crate::error::Error::NoInput`] when a directory cannot be read.
-pub fn of_source(prefixes: &[PrefixRecord], quiet: bool) -> Result<View> {
+pub fn of_source(prefixes: &[PrefixRecord], progress: Progress) -> Result<View> {
     let mut view = View { name: "source", prefixes: prefixes.to_vec(), ..View::default() };
     let (mut files, mut bytes) = (Vec::new(), 0);
-    // What lies in another one is seen with that.
+    // A prefix that lies in another is viewed with that one.
     let inner = |p: &&PrefixRecord| {
         prefixes.iter().any(|o| o.path != p.path && p.path().starts_with(o.path()))
     };
@@ -24,28 +25,28 @@ pub fn of_source(prefixes: &[PrefixRecord], quiet: bool) -> Result<View> {
     for found in outer.flat_map(|p| walk::walk(p.path())) {
         let found = found?;
         let mut facts = Facts {
-            kind: Type::Other,
+            kind: PathType::Other,
             mode: found.stat.mode & 0o7777,
             owner: (found.stat.uid, found.stat.gid),
             size: found.stat.size,
             mtime: Some(found.stat.mtime),
             target: Vec::new(),
-            content: Content::Elsewhere,
+            content: FileContent::Elsewhere,
         };
         if found.kind.is_dir() {
-            facts.kind = Type::Directory;
+            facts.kind = PathType::Directory;
         } else if found.kind.is_symlink() {
-            facts.kind = Type::Symlink;
+            facts.kind = PathType::Symlink;
             let target = std::fs::read_link(&found.path);
             facts.target = target.map(|t| t.into_os_string().into_vec()).unwrap_or_default();
         } else if found.kind.is_file() {
-            facts.kind = Type::File;
+            facts.kind = PathType::File;
             bytes += found.stat.size;
             files.push(found.path.clone());
         }
         view.paths.insert(found.path.into_os_string().into_vec(), facts);
     }
-    let bar = progress::byte_bar_unless(quiet, "reading the source", bytes);
+    let bar = progress.byte_bar("reading the source", bytes);
     for (path, content) in files.iter().zip(digests::of_files(&files, &bar)) {
         if let Some(facts) = view.paths.get_mut(path.as_os_str().as_bytes()) {
             facts.content = content;

@@ -184,5 +184,5 @@ fn a_prefix_is_asked_for_and_must_agree() {
     let ours = tool.bundle("env", "ours.tar.zst");
     stage(&tool, &ours, "env").ok();
     let other = stage(&tool, &ours, "other").fails(65);
-    assert!(other.contains("says itself that it stands for"), "{other}");
+    assert!(other.contains("it is a bundle of"), "{other}");
 }

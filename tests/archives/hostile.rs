@@ -76,13 +76,13 @@ fn links_that_lead_elsewhere() {
         "hard, nothing",
         vec![link("h", b'1', "later"), file("later")],
         65,
-        &["no file that stands before it"],
+        &["not a file that comes before it"],
     );
     refused(
         "hard, directory",
         vec![member("d/", b'5', b""), link("h", b'1', "d")],
         65,
-        &["no file"],
+        &["not a file"],
     );
     refused(
         "empty",
@@ -113,14 +113,14 @@ fn entries_that_are_no_files() {
         "unknown",
         vec![member("what", b'z', b"")],
         65,
-        &["what is of a kind that is not known"],
+        &["what is of a type that is not known"],
     );
     refused("volume", vec![member("rest", b'M', b"")], 65, &["another volume"]);
 }
 
 #[test]
 fn names_that_appear_twice() {
-    refused("file", vec![file("x"), file("x")], 65, &["x appears twice", "make the archive anew"]);
+    refused("file", vec![file("x"), file("x")], 65, &["x appears twice", "make the archive again"]);
     refused("spelled otherwise", vec![file("a/x"), file("./a//x")], 65, &["appears twice"]);
     refused("link", vec![link("x", b'2', "/etc/passwd"), file("x")], 65, &["x appears twice"]);
     refused(
@@ -131,7 +131,12 @@ fn names_that_appear_twice() {
     );
     refused("the prefix", vec![link(".", b'2', "/etc"), file("x")], 65, &["appears twice"]);
     refused("the prefix as a file", vec![file(".")], 65, &["appears twice"]);
-    refused("below a file", vec![file("f"), file("f/x")], 65, &["f/x lies below", "no directory"]);
+    refused(
+        "below a file",
+        vec![file("f"), file("f/x")],
+        65,
+        &["f/x lies below", "not a directory"],
+    );
 }
 
 #[test]
@@ -140,9 +145,14 @@ fn sizes_that_are_lies() {
     // 2^60 in binary.
     let huge = b"\x80\0\0\0\x10\0\0\0\0\0\0\0";
     refused("huge", vec![size(huge)], 73, &["member x claims 1.2 EB", "left"]);
-    refused("negative", vec![size(&[0xff; 12])], 65, &["member x claims a size that is no number"]);
-    refused("minus", vec![size(b"-0000000001\0")], 65, &["no number"]);
-    refused("garbage", vec![size(b"0000008abc \0")], 65, &["no number"]);
+    refused(
+        "negative",
+        vec![size(&[0xff; 12])],
+        65,
+        &["member x claims a size that is not a number"],
+    );
+    refused("minus", vec![size(b"-0000000001\0")], 65, &["not a number"]);
+    refused("garbage", vec![size(b"0000008abc \0")], 65, &["not a number"]);
     refused("pax", vec![pax(&[("size", b"-5")]), file("x")], 65, &["malformed size"]);
     refused(
         "pax huge",

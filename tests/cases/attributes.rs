@@ -14,13 +14,11 @@ fn every_stat_by_descriptor_gives_the_original_s_attributes() {
     Case::c("stat", "by_descriptor").says("  the device of what lies beside it 1").run();
 }
 
-// Case 14.
 #[test]
 fn stat_and_fstat_agree_after_open() {
     Case::c("stat", "after_open").says("a: dev 1 ino 1 mtime 1.1 all 1").run();
 }
 
-// Case 15.
 #[test]
 fn a_directory_is_no_mount_point_and_a_mount_point_is_one() {
     Case::c("stat", "mount_point").says("a mount point 0; one device inside 1").ops(Ops::Any).run();
@@ -28,7 +26,7 @@ fn a_directory_is_no_mount_point_and_a_mount_point_is_one() {
     Case::python("python", "is_mount").prefix(".").says("True").run();
 }
 
-// Case 16, under all of its names.
+// Under all names of access.
 #[test]
 fn every_access_is_answered_from_the_original_s_mode() {
     Case::c("stat", "access_names").run();
@@ -43,7 +41,6 @@ fn access_to_nonsense_is_refused_before_the_name_is_looked_at() {
         .run();
 }
 
-// Case 16.
 #[test]
 fn a_tree_of_root_s_is_not_writable_for_others() {
     Case::c("stat", "access_names").owned_by_root().run();
@@ -62,7 +59,7 @@ fn closed(t: &Tree) {
     t.mode("d", 0o750);
 }
 
-// Case 16. What belongs to the group, or to none.
+// What belongs to the group, or to none.
 #[test]
 fn modes_are_those_of_the_original() {
     Case::c("stat", "access_names").tree(closed).only(User::Root).run();

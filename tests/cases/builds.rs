@@ -13,7 +13,7 @@ fn builds(t: &Tree) {
     }
 }
 
-// Case 54: no shim can enter it, so all that it does reaches the shared file system.
+// No shim can enter a static program, so all that it does reaches the shared file system.
 #[test]
 fn a_static_program_works_on_the_shared_file_system() {
     Case::sh("$E/bin/static; cd $E/bin; ./static; $E/bin/show")
@@ -33,14 +33,12 @@ fn a_program_of_another_c_library_works_on_the_shared_file_system() {
         .run();
 }
 
-// Case 55.
 #[test]
 fn a_program_built_for_an_old_libc_is_redirected() {
     assert!(refers_to(&built("old"), "__xstat64@GLIBC_2.2.5"));
     Case::sh("$E/bin/old").tree(builds).run();
 }
 
-// Case 56.
 #[test]
 fn a_fortified_program_is_redirected() {
     assert!(refers_to(&built("fortified"), "__openat_2@GLIBC_2.7"));
@@ -51,7 +49,6 @@ fn a_fortified_program_is_redirected() {
         .run();
 }
 
-// Case 57.
 #[test]
 fn promises_of_node_are_redirected() {
     Case::sh(

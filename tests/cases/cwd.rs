@@ -3,25 +3,22 @@
 use crate::place::User;
 use crate::world::{Case, Ops};
 
-// Case 26: nothing is counted but the chdir itself.
+// Nothing is counted except the chdir itself.
 #[test]
 fn relative_names_in_the_prefix_are_read_without_an_operation() {
     Case::c("cwd", "relative_reading").says("one directory 1").run();
 }
 
-// Case 26.
 #[test]
 fn relative_names_in_the_prefix_are_written_on_the_shared_file_system() {
     Case::c("cwd", "relative_writing").says("  reads: made").ops(Ops::AtMost(40)).run();
 }
 
-// Case 27.
 #[test]
 fn a_working_directory_by_descriptor_has_its_original_name() {
     Case::c("cwd", "by_descriptor").ops(Ops::AtMost(30)).run();
 }
 
-// Case 28.
 #[test]
 fn a_child_s_working_directory_is_not_its_parent_s() {
     Case::c("cwd", "of_a_child").run();

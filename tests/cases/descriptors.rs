@@ -3,43 +3,36 @@
 use crate::tree;
 use crate::world::{Case, Ops};
 
-// Case 24.
 #[test]
 fn a_file_made_in_a_redirected_directory_lands_on_the_shared_file_system() {
     Case::c("descriptors", "create_in_directory").says("  reads: made").ops(Ops::AtMost(20)).run();
 }
 
-// Case 25.
 #[test]
 fn a_redirected_directory_that_diverged_shows_what_is_there_now() {
     Case::c("descriptors", "remove_in_directory").says("entries 6").ops(Ops::AtMost(40)).run();
 }
 
-// Case 32.
 #[test]
 fn attributes_changed_by_a_read_descriptor_are_the_original_s() {
     Case::c("mutate", "attributes_by_descriptor").tree(tree::writable).ops(Ops::AtMost(40)).run();
 }
 
-// Case 33.
 #[test]
 fn a_shared_writable_mapping_is_of_the_shared_file() {
     Case::c("descriptors", "shared_mapping").says("  reads: HELLO").ops(Ops::AtMost(6)).run();
 }
 
-// Case 62.
 #[test]
 fn a_read_descriptor_opened_again_for_writing_is_the_original() {
     Case::c("descriptors", "reopen").says("fopen 1").ops(Ops::AtMost(40)).run();
 }
 
-// Case 62.
 #[test]
 fn a_read_descriptor_opened_again_for_reading_shows_what_is_there_now() {
     Case::c("descriptors", "reopen_for_reading").says("  reads: changed").ops(Ops::AtMost(6)).run();
 }
 
-// Case 62.
 #[test]
 fn a_name_below_a_directory_s_descriptor_is_the_original_s() {
     Case::c("descriptors", "through_the_kernel_s_link")
@@ -48,7 +41,6 @@ fn a_name_below_a_directory_s_descriptor_is_the_original_s() {
         .run();
 }
 
-// Case 62.
 #[test]
 fn a_lock_on_a_read_descriptor_is_on_the_original() {
     Case::c("descriptors", "flocks")
@@ -58,7 +50,6 @@ fn a_lock_on_a_read_descriptor_is_on_the_original() {
     Case::c("descriptors", "reader_locks").ops(Ops::AtMost(8)).run();
 }
 
-// Case 62.
 #[test]
 fn a_record_lock_on_a_read_descriptor_is_on_the_original() {
     Case::c("descriptors", "record_locks")

@@ -3,25 +3,23 @@
 use crate::tree;
 use crate::world::{Case, Ops};
 
-// Case 63, by each way to read a stream.
+// By each way to read a stream.
 #[test]
 fn every_entry_of_a_stream_has_the_original_s_inode_number() {
     Case::c("directories", "streams").run();
 }
 
-// Case 63, where `..` is no entry of the bundle.
+// Where `..` is no entry of the bundle.
 #[test]
 fn every_entry_of_the_prefix_itself_has_the_original_s_inode_number() {
     Case::c("directories", "top").ops(Ops::Any).run();
 }
 
-// Cases 29 and 63.
 #[test]
 fn a_stream_of_a_descriptor_has_the_same_entries() {
     Case::c("directories", "from_descriptors").says("one directory 1").run();
 }
 
-// Case 29.
 #[test]
 fn a_stream_that_goes_back_gives_the_same_entries() {
     Case::c("directories", "positions").says("found again 7").says("after rewinddir 7").run();
@@ -33,43 +31,38 @@ fn a_closed_stream_is_forgotten() {
     Case::c("directories", "closing").says("in its place 1").run();
 }
 
-// Case 30.
 #[test]
 fn every_scan_of_a_directory_is_answered_by_the_stage() {
     Case::c("directories", "scanning").run();
 }
 
-// Case 30.
 #[test]
 fn patterns_match_without_an_operation() {
     Case::c("directories", "globbing").run();
 }
 
-// Case 30.
 #[test]
 fn words_are_expanded_without_an_operation() {
     Case::c("directories", "words").run();
 }
 
-// Case 30.
 #[test]
 fn a_tree_is_walked_without_an_operation() {
     Case::c("directories", "walking").run();
 }
 
-// Case 30. The process really goes into the directories: what it opens there to come back is theirs.
+// The process really goes into the directories: what it opens there to come back is theirs.
 #[test]
 fn a_tree_is_walked_from_inside() {
     Case::c("directories", "walking_in_the_directories").ops(Ops::Any).run();
 }
 
-// Case 30.
 #[test]
 fn a_hierarchy_is_traversed_without_an_operation() {
     Case::c("directories", "traversing").run();
 }
 
-// Case 30. As above.
+// The process really goes into the directories.
 #[test]
 fn a_hierarchy_is_traversed_from_inside() {
     Case::c("directories", "traversing_in_the_directories").ops(Ops::Any).run();

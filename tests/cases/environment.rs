@@ -16,7 +16,6 @@ fn libraries(t: &Tree) {
     put(t, "early", "bin/early");
 }
 
-// Case 60.
 #[test]
 fn a_library_path_under_the_prefix_costs_children_nothing() {
     Case::command(&[
@@ -43,7 +42,6 @@ fn a_relative_library_path_means_what_it_meant() {
         .run();
 }
 
-// Case 44.
 #[test]
 fn a_constructor_of_another_library_gets_the_right_answers() {
     let seen = "constructor: stat 0, read 6 hello, missing -1 No such file or directory";
@@ -59,7 +57,6 @@ fn a_constructor_of_another_library_gets_the_right_answers() {
         .run();
 }
 
-// Case 45.
 #[test]
 fn other_allocators_work_on_both_sides_of_the_shim() {
     Case::c("stage", "neighbours")

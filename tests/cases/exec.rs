@@ -51,7 +51,6 @@ fn what_cannot_be_started_fails_as_without_the_shim() {
     Case::c("exec", "failures").tree(programs).says("  fails: Permission denied").run();
 }
 
-// Case 41.
 #[test]
 fn a_child_of_vfork_that_fails_to_start_a_program_leaves_its_parent_intact() {
     Case::c("exec", "vfork_child")
@@ -60,7 +59,6 @@ fn a_child_of_vfork_that_fails_to_start_a_program_leaves_its_parent_intact() {
         .run();
 }
 
-// Case 40.
 #[test]
 fn a_program_with_an_emptied_environment_sees_original_names_and_no_trace_of_the_shim() {
     Case::c("exec", "emptied_environment").tree(programs).says("  argv[0] the same again").run();

@@ -3,7 +3,6 @@
 use crate::tree;
 use crate::world::{Case, Ops};
 
-// Case 58.
 #[test]
 fn the_file_system_is_the_shared_one() {
     Case::c("filesystem", "kinds")
@@ -11,7 +10,6 @@ fn the_file_system_is_the_shared_one() {
         .run();
 }
 
-// Case 58.
 #[test]
 fn the_file_system_s_limits_are_the_shared_one_s() {
     Case::c("filesystem", "limits").run();
@@ -27,7 +25,7 @@ fn extended_attributes_have_the_original_s_values() {
     Case::c("filesystem", "attribute_values").tree(tree::writable).says("  noted").run();
 }
 
-// Case 59: bind and connect are no operations on a path for strace.
+// strace does not count bind and connect among operations on a path.
 #[test]
 fn a_socket_under_the_prefix_is_bound_and_found() {
     Case::c("filesystem", "sockets").says("through").ops(Ops::AtMost(25)).run();

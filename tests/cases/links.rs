@@ -3,7 +3,6 @@
 use crate::tree::{self, Tree};
 use crate::world::{Case, Ops};
 
-// Case 9.
 #[test]
 fn a_dangling_link_is_a_link_to_nothing() {
     Case::c("links", "dangling").says("  no/such/file").run();
@@ -15,13 +14,12 @@ pub fn with_directory(t: &Tree) {
     t.link("abs-to-d", "{E}/d");
 }
 
-// Case 10.
 #[test]
 fn an_absolute_link_inside_the_prefix_takes_no_operation() {
     Case::c("links", "absolute").tree(with_directory).says("one file 1").run();
 }
 
-// Case 11. What is read behind the link is no operation on the prefix. Counted are a name that leads into it again by
+// What is read behind the link is no operation on the prefix. Counted are a name that leads into it again by
 // `..`, which only the kernel can follow, and the file that is made by the link.
 #[test]
 fn a_link_that_leaves_the_prefix_leads_to_its_target() {
@@ -32,7 +30,6 @@ fn a_link_that_leaves_the_prefix_leads_to_its_target() {
         .run();
 }
 
-// Case 12.
 #[test]
 fn a_short_buffer_gets_the_beginning_of_the_target_and_no_nul() {
     Case::c("links", "truncated")
@@ -41,7 +38,6 @@ fn a_short_buffer_gets_the_beginning_of_the_target_and_no_nul() {
         .run();
 }
 
-// Case 13.
 #[test]
 fn the_size_of_a_link_is_that_of_its_original_target() {
     Case::c("links", "size").says("abs-to-b: as long as its text 1").run();
@@ -52,7 +48,7 @@ fn every_reader_of_links_gives_the_original_target() {
     Case::c("links", "readers").run();
 }
 
-// Case 31, and what realpath is called else.
+// realpath under all of its names.
 #[test]
 fn every_canonical_name_is_the_original_one() {
     Case::c("links", "real_names").run();

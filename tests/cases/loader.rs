@@ -43,13 +43,11 @@ fn with_runtime(t: &Tree) {
     }
 }
 
-// Case 48.
 #[test]
 fn every_function_of_the_loader_shows_original_names() {
     Case::c("loader", "every_function").tree(libraries).says("  marker says of_the_prefix").run();
 }
 
-// Case 46.
 #[test]
 fn a_plain_name_is_found_through_the_search_path_of_its_caller() {
     Case::c("loader", "by_the_callers_path")
@@ -58,7 +56,6 @@ fn a_plain_name_is_found_through_the_search_path_of_its_caller() {
         .run();
 }
 
-// Case 47.
 #[test]
 fn a_library_that_cannot_be_loaded_is_named_by_its_original_path() {
     Case::c("loader", "failures").tree(libraries).run();
@@ -79,7 +76,6 @@ fn the_search_path_of_a_library_is_the_original_one() {
     Case::c("loader", "search_path").tree(libraries).run();
 }
 
-// Case 48.
 #[test]
 fn exceptions_leave_libraries_of_the_stage() {
     Case::sh("$E/bin/catches $E/lib/libthrows.so $E/lib/libthrows-too.so")
@@ -89,7 +85,6 @@ fn exceptions_leave_libraries_of_the_stage() {
         .run();
 }
 
-// Case 49.
 #[test]
 fn an_extension_gets_the_newer_runtime_of_its_environment() {
     Case::c("loader", "newer_runtime")
@@ -106,7 +101,6 @@ fn an_extension_gets_the_newer_runtime_of_its_environment() {
     Case::sh("$E/bin/catches $E/lib/libthrows-too.so").tree(with_runtime).says("within 1").run();
 }
 
-// Case 50.
 #[test]
 fn a_program_with_much_thread_local_storage_starts() {
     Case::sh("$E/bin/tls; env -i $E/bin/tls").tree(libraries).says("a a").run();

@@ -1,6 +1,6 @@
 //! Libraries and programs that are built in another way than the probes, with names under the prefix inside.
 //!
-//! Must stay true: they are built once, for a prefix whose name is as long as every prefix's, and get the real name
+//! Invariants: they are built once, for a prefix whose name is as long as every prefix's, and get the real name
 //! when they are [`put`] into a tree. So both trees of a case hold the same bytes.
 
 use std::fs;

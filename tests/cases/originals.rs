@@ -6,7 +6,7 @@ use crate::place::User;
 use crate::tree::{Tree, standard};
 use crate::world::{Case, Ops};
 
-/// The standard tree, and what libc and the loader open by themselves.
+/// The standard tree, and what libc and the loader open on their own.
 fn with_catalogues(t: &Tree) {
     standard(t);
     t.bytes("share/de/LC_MESSAGES/made.mo", &compiled_message("hello", "hallo"));
@@ -71,7 +71,7 @@ fn what_may_not_be_read_can_be_named() {
         .run();
 }
 
-// Case 62: an operation for each descriptor that is locked.
+// An operation for each descriptor that is locked.
 #[test]
 fn an_exchanged_descriptor_is_of_the_same_kind() {
     Case::c("originals", "promoted").says("locked by the parent 1").ops(Ops::AtMost(10)).run();
@@ -93,7 +93,6 @@ fn a_file_system_s_own_calls_reach_the_original() {
     Case::c("originals", "file_system_s_own").ops(Ops::AtMost(7)).run();
 }
 
-// Case 62.
 #[test]
 fn a_descriptor_alone_names_the_original() {
     Case::c("originals", "descriptor_alone").ops(Ops::AtMost(20)).run();

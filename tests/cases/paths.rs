@@ -4,19 +4,17 @@ use crate::links;
 use crate::tree::{self, Tree};
 use crate::world::{Case, Ops, Start};
 
-// Case 1.
 #[test]
 fn a_neighbour_whose_name_begins_like_the_prefix_is_not_in_it() {
     Case::c("paths", "neighbours").says("  reads: the neighbour's").run();
 }
 
-// Case 2.
 #[test]
 fn all_spellings_of_a_path_are_one_file() {
     Case::c("paths", "spellings").says("doubled: one file 1").run();
 }
 
-// Case 2. Only the kernel knows that `out` is no symbolic link, from which `..` would lead elsewhere.
+// Only the kernel knows that `out` is no symbolic link, from which `..` would lead elsewhere.
 #[test]
 fn a_path_that_comes_back_from_outside_is_left_to_the_kernel() {
     Case::c("paths", "in_from_outside")
@@ -25,7 +23,6 @@ fn a_path_that_comes_back_from_outside_is_left_to_the_kernel() {
         .run();
 }
 
-// Case 3.
 #[test]
 fn nothing_leads_back_from_a_directory_that_does_not_exist() {
     Case::c("paths", "back_from_nothing")
@@ -33,13 +30,11 @@ fn nothing_leads_back_from_a_directory_that_does_not_exist() {
         .run();
 }
 
-// Case 4.
 #[test]
 fn a_path_through_a_linked_directory_is_found_without_an_operation() {
     Case::c("paths", "through_a_link").says("one file 1").run();
 }
 
-// Case 5.
 #[test]
 fn a_file_is_no_directory() {
     Case::c("paths", "file_as_directory")
@@ -47,25 +42,25 @@ fn a_file_is_no_directory() {
         .run();
 }
 
-// Case 6. Its chdir is none of the operations that are counted.
+// The chdir is none of the operations that are counted.
 #[test]
 fn a_missing_name_is_enoent_without_an_operation() {
     Case::c("paths", "missing").says("stat(P(\"nope\"), &s): No such file or directory").run();
 }
 
-// Case 7. Only what renames to a name of the prefix is counted, and what finds out where that leads.
+// Only what renames to a name of the prefix is counted, and what finds out where that leads.
 #[test]
 fn a_bad_pointer_is_efault_and_nothing_is_enoent() {
     Case::c("paths", "bad_pointers").says("stat(p, &s): Bad address").ops(Ops::AtMost(7)).run();
 }
 
-// Case 7. A pointer to nothing that looks like one to something.
+// A pointer to nothing that looks like one to something.
 #[test]
 fn a_pointer_to_unmapped_memory_is_efault() {
     Case::c("paths", "unmapped_pointer").says("stat(page, &s): Bad address").run();
 }
 
-// Case 8. The kernel refuses these names itself, before it asks any file system.
+// The kernel refuses these names itself, before it asks any file system.
 #[test]
 fn a_path_that_is_too_long_is_refused() {
     Case::c("paths", "too_long")
@@ -136,7 +131,6 @@ fn errno_is_left_alone_by_what_succeeds() {
     Case::c("paths", "errno_is_kept").ops(Ops::AtMost(10)).run();
 }
 
-// Case 64.
 #[test]
 fn a_shim_that_is_switched_off_does_nothing() {
     Case::c("paths", "spellings").variable("PYSHM_DISABLE", "1").inert().ops(Ops::Any).run();

@@ -8,7 +8,7 @@
 //!     pyshm, probes    what is tested, and what it is tested with
 //! ```
 //!
-//! Must stay true: nothing outlives the [`Place`]. Mounts are those of its thread's own namespace; the file system's
+//! Invariants: nothing outlives the [`Place`]. Mounts are those of its thread's own namespace; the file system's
 //! process ends with the place, or with the thread. Without root there is no such namespace, and `Drop` unmounts.
 
 use std::fs;
@@ -110,7 +110,7 @@ impl Place {
         }
     }
 
-    /// Mounts the node's memory anew so that nothing in it may be executed; false where it is not a mount of our own.
+    /// Mounts the node's memory again so that nothing in it may be executed; false where it is not a mount of our own.
     pub fn forbid_programs(&self) -> bool {
         is_root() && {
             rustix::mount::mount_remount(self.file("shm"), MountFlags::NOEXEC, c"").unwrap();

@@ -2,7 +2,6 @@
 
 use crate::world::{Case, Ops};
 
-// Case 57.
 #[test]
 fn calls_by_number_read_without_an_operation() {
     Case::c("raw", "reading").says("one file 1").run();

@@ -14,31 +14,28 @@ fn with_library(t: &Tree) {
     put(t, "libmarker.so", "lib/libmarker.so");
 }
 
-// Case 42, of which tests/stress has more.
+// tests/stress has more of this.
 #[test]
 fn forks_among_threads_that_read_neither_hang_nor_err() {
     Case::c("robust", "forks_among_threads").says("wrong in threads 0, in children 0").run();
 }
 
-// Case 43, of which tests/stress has more.
+// tests/stress has more of this.
 #[test]
 fn a_signal_in_the_middle_of_a_hook_may_use_the_same_hook() {
     Case::c("robust", "signals").says("wrong 0, in the handler 0").run();
 }
 
-// Case 52.
 #[test]
 fn programs_work_on_when_their_stage_is_removed() {
     Case::c("stage", "removed_at_once").tree(with_library).ops(Ops::AtMost(26)).run();
 }
 
-// Case 52.
 #[test]
 fn programs_work_on_when_the_files_of_their_stage_are_removed_one_by_one() {
     Case::c("stage", "removed_file_by_file").tree(with_library).ops(Ops::AtMost(199)).run();
 }
 
-// Case 64.
 #[test]
 fn a_shim_that_is_disabled_or_has_no_stage_is_inert_and_silent() {
     Case::c("stage", "configuration")
@@ -58,13 +55,11 @@ fn a_shim_that_is_disabled_or_has_no_stage_is_inert_and_silent() {
     }
 }
 
-// Case 64.
 #[test]
 fn a_damaged_stage_is_not_used_and_not_spoken_of() {
     Case::c("stage", "damaged").says("and again: 1").tree(programs).ops(Ops::AtMost(41)).run();
 }
 
-// Case 51.
 #[test]
 fn a_program_that_becomes_another_user_is_not_concerned() {
     // The new user may not even look into the stage.
@@ -77,7 +72,7 @@ fn a_program_that_becomes_another_user_is_not_concerned() {
     .run();
 }
 
-// Case 51. Not under strace, which takes the other user's rights away.
+// Not under strace, which takes the other user's rights away.
 #[test]
 fn a_setuid_program_is_not_concerned() {
     if !User::all().any(|user| user == User::Root) {
@@ -133,7 +128,6 @@ fn run_setuid() {
     }
 }
 
-// Case 53.
 #[test]
 fn where_nothing_may_be_executed_from_memory_files_are_still_read_from_it() {
     Case::sh("cat $E/a; ls -la --time-style=+%s $E/full; test -x $E/bin/show && echo executable")
@@ -143,7 +137,6 @@ fn where_nothing_may_be_executed_from_memory_files_are_still_read_from_it() {
         .run();
 }
 
-// Case 53.
 #[test]
 fn where_nothing_may_be_executed_from_memory_programs_and_libraries_are_the_originals() {
     let most = Ops::AtMost(120);

@@ -55,7 +55,6 @@ pub fn environment(t: &Tree) {
     assert!(Path::new("/usr/lib").join(version).is_dir(), "the system's own Python");
 }
 
-// Cases 35 and 36.
 #[test]
 fn scripts_see_their_original_names_and_arguments() {
     Case::c("exec", "scripts").tree(scripts).says("  argv[1] of the prefix").run();
@@ -74,7 +73,6 @@ fn a_script_by_descriptor_is_told_the_descriptor_s_name() {
     Case::c("exec", "scripts_by_descriptor").tree(scripts).run();
 }
 
-// Case 38.
 #[test]
 fn a_text_without_a_first_line_is_run_by_the_shell() {
     Case::c("exec", "shell_fallback").tree(scripts).says("blank").run();
@@ -90,7 +88,6 @@ fn a_shell_runs_scripts_of_the_prefix() {
     .run();
 }
 
-// Cases 35 and 37.
 #[test]
 fn scripts_of_python_see_the_environment_that_they_belong_to() {
     Case::sh(
@@ -103,7 +100,7 @@ fn scripts_of_python_see_the_environment_that_they_belong_to() {
     .run();
 }
 
-// Case 61, of which tests/jobs has the rest: `pip list` and pools in a large environment.
+// tests/jobs has `pip list` and pools in a large environment.
 #[test]
 fn workers_of_python_start_without_an_operation() {
     Case::sh("$E/bin/workers").tree(environment).variable("PYTHONDONTWRITEBYTECODE", "1").run();

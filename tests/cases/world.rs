@@ -1,7 +1,6 @@
 //! One case: a probe runs bare and preloaded, in the same tree under the same names, and both must look the same.
 //!
 //! ```ignore
-//! // Case 6.
 //! #[test]
 //! fn a_missing_name_is_enoent_without_an_operation() {
 //!     Case::c("paths", "missing").run();
@@ -121,7 +120,7 @@ impl Case {
         Self { later: Some(later), ..self }
     }
 
-    /// The tree belongs to root, whoever looks at it; else to who runs the probe. Without root there is no such case.
+    /// The tree belongs to root instead of to the user who runs the probe. Without root the case is left out.
     pub fn owned_by_root(self) -> Self {
         Self { owned_by_root: true, ..self }
     }

@@ -6,49 +6,41 @@
 use crate::tree;
 use crate::world::{Case, Ops};
 
-// Case 17.
 #[test]
 fn a_new_file_is_seen_by_all_at_once() {
     Case::c("writes", "create").says("  reads: new").ops(Ops::AtMost(20)).run();
 }
 
-// Case 18.
 #[test]
 fn what_is_appended_to_a_bundled_file_is_read_back() {
     Case::c("writes", "append").says("size 11").ops(Ops::AtMost(10)).run();
 }
 
-// Case 18.
 #[test]
 fn what_is_appended_by_one_name_of_a_file_is_read_by_its_other() {
     Case::c("writes", "append_by_hard_link").ops(Ops::AtMost(4)).run();
 }
 
-// Case 19.
 #[test]
 fn a_removed_file_is_gone_and_gone_from_the_listing() {
     Case::c("writes", "remove_file").ops(Ops::AtMost(25)).run();
 }
 
-// Case 20.
 #[test]
 fn a_file_renamed_into_out_of_and_within_the_prefix_has_its_new_name() {
     Case::c("writes", "rename_file").ops(Ops::AtMost(60)).run();
 }
 
-// Case 21.
 #[test]
 fn the_whole_subtree_follows_a_renamed_directory() {
     Case::c("writes", "rename_directory").ops(Ops::AtMost(90)).run();
 }
 
-// Case 22.
 #[test]
 fn made_and_removed_directories_are_listed_right() {
     Case::c("writes", "directories").ops(Ops::AtMost(60)).run();
 }
 
-// Case 23.
 #[test]
 fn a_compiled_module_lands_in_the_original_tree_and_is_read_back() {
     Case::python("python", "compiles")

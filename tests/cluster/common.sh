@@ -6,7 +6,7 @@ _checkout=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd -P
 CHECKOUT=$_checkout
 STATE=$VCLUSTER_DIR/state
 # What Slurm tracks processes by, on the machine itself: part of the hierarchy of control groups, for this cluster.
-FREEZER=/sys/fs/cgroup/freezer/pyshm-vcluster.$(printf %s "$VCLUSTER_DIR" | cksum | cut -d' ' -f1)
+FREEZER=${VCLUSTER_FREEZER:-/sys/fs/cgroup/freezer}/pyshm-vcluster.$(printf %s "$VCLUSTER_DIR" | cksum | cut -d' ' -f1)
 
 # The ordinary user. Exists in the nodes' own copies of /etc/passwd, group and shadow, never on the host.
 CLUSTER_USER=pyuser

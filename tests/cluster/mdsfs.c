@@ -10,7 +10,7 @@
  * together. Mount once in each node: each then has a kernel cache of its own, kept for $MDSFS_TIMEOUT seconds
  * (default 60; 0: none). Directory listings carry no attributes. Access is checked by the kernel from owners and modes.
  *
- * Must stay true: every request that a metadata server would see passes mds() exactly once, whatever its result.
+ * Invariants: every request that a metadata server would see passes mds() exactly once, whatever its result.
  * Built by build-mdsfs.sh.
  */
 #define FUSE_USE_VERSION 312

@@ -1,7 +1,7 @@
 /*
  * mdsnode.h: the files that the kernel knows of, each as a descriptor of the backing file.
  *
- * Must stay true: one node for each backing file, whatever its names, so that hard links are one file and a rename
+ * Invariants: one node for each backing file, whatever its names, so that hard links are one file and a rename
  * changes nothing here. Nodes live as long as the mount: an inode number cannot be used again while they are held.
  */
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /*
  * mdswrite.h: the operations of a writable mount; each goes to the backing directory at once.
  *
- * Must stay true: the kernel checks permissions (default_permissions) before it asks, and applies the umask; what is
+ * Invariants: the kernel checks permissions (default_permissions) before it asks, and applies the umask; what is
  * made belongs to who asked for it. Locks are not here: the kernel keeps them, between the processes of one mount.
  */
 #include <sys/xattr.h>

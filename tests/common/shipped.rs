@@ -35,7 +35,7 @@ impl Shipped {
         self.directory.path().join(name)
     }
 
-    /// Bundles and stages the tree as it is now.
+    /// Bundles and stages the present tree.
     pub fn make_stage(&mut self) {
         let bundle = self.path("tree.tar.zst");
         let run = |args: &[&OsStr]| {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # install-deps.sh: installs the system packages that the tests need (Debian, Ubuntu).
 #
-# Must stay true: quick and silent when all is there; without root it prints the one line to run and exits 1;
+# Invariants: quick and silent when all is there; without root it prints the one line to run and exits 1;
 # no service of an installed package (sshd, munged, slurmd) is left running on the host: the tests start their
 # own inside the virtual cluster. `--list` prints the packages and does nothing.
 set -euo pipefail

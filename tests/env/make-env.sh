@@ -10,7 +10,7 @@
 #                  no venv; where the interpreter is the system's, a venv with copied binaries)
 #   DIR/larger     --larger: the same with more in it, some 1.1 GB
 #
-# Must stay true: nothing outside DIR and pip's cache is written; run again it does nothing (DIR/*.stamp hold what
+# Invariants: nothing outside DIR and pip's cache is written; run again it does nothing (DIR/*.stamp hold what
 # each was made from); every .pyc is there, whatever PYTHONDONTWRITEBYTECODE says; libraries keep the absolute
 # RUNPATHs that a prefix has which was built in place.
 set -euo pipefail

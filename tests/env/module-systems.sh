@@ -3,7 +3,7 @@
 #
 #   DIR/lmod.bash, DIR/tcl.bash   what a bash sources to have the one or the other
 #
-# Must stay true: nothing outside DIR is written (what both run on, Lua and Tcl, comes from install-deps.sh); run again it
+# Invariants: nothing outside DIR is written (what both run on, Lua and Tcl, comes from install-deps.sh); run again it
 # does nothing.
 set -euo pipefail
 [ $# = 1 ] || { echo "usage: module-systems.sh DIR" >&2; exit 2; }

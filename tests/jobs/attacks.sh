@@ -1,16 +1,15 @@
 #!/bin/bash
 # Another user, or an earlier accident, prepares names in /dev/shm: each is refused with a line that names the path, the
 # cause and the way out, nothing of it is used or removed, nothing waits for it, and the command runs all the same.
-# Two real users: the one who works (12345) and the one who attacks (12346).
+# Two real users: 12345 works, 12346 attacks.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 bundle=$(bundle_of venv "$venv") || exit 1
 as() { local uid=$1; shift; timeout 60 setpriv --reuid "$uid" --regid "$uid" --clear-groups -- env HOME=/ "$@"; }
 user() { as 12345 "$@"; }
 attacker() { as 12346 "$@"; }
 mine=/dev/shm/pyshm-12345
 
-# refused PATTERN [ROOT]: the command runs, and the one line of warning says what and what to do.
+# refused PATTERN [ROOT]: the command runs, after one line of warning with the cause and the way out.
 refused() {
   local pattern=$1 root=${2:-/dev/shm}
   user "$pyshm_run" --root "$root" -b "$bundle" "$venv/bin/python" -c 'import numpy, sys; print(numpy.__name__, sys.prefix)' >"$work/out" 2>"$work/said"
@@ -31,7 +30,7 @@ ways_out() {
   equal "under another root" "$venv" "$(user "$pyshm_run" --no-fallback --root "$work/tmp" -b "$bundle" "$venv/bin/python" -c 'import sys; print(sys.prefix)')"
   [ -z "$(ls -A "$work/tmp")" ] || fail "left: $(find "$work/tmp")"
 }
-# What the tools say of the place: TOOL_CODE for each, and none of them waits.
+# tools_refuse PATTERN: each tool ends with code 73 and says PATTERN; none of them waits.
 tools_refuse() {
   local tool
   for tool in status gc "unstage --all"; do
@@ -84,12 +83,12 @@ test_a_root_where_others_may_exchange_names() {
   rm -r /dev/shm/open /dev/shm/theirs
 }
 
-# A place that stood open for a moment: names in it that are not this user's work. NAME is that of the stage to come.
+# A directory that others could write to for a moment: names in it that the user did not make. NAME is that of the stage to come.
 name_of_stage() {
   name=$(user "$pyshm" stage -b "$bundle") || fail "stage"
   name=${name##*/}
 }
-# in_place PATTERN: the place is the user's, but what lies under the stage's name is not.
+# in_place PATTERN: the directory is the user's, but what has the stage's name is not.
 in_place() {
   refused "$1"
   user "$pyshm" status >"$work/out" 2>&1; equal "exit status of status" 0 $?
@@ -103,7 +102,7 @@ test_a_stage_of_another_user() {
   user mkdir -m 700 $mine; mv /dev/shm/copy $mine/$name; chown -R 12346 $mine/$name
   in_place "failed to trust $mine/$name: it belongs to another user"
   [ -e $mine/$name/index ] || fail "another user's file was removed"
-  # What the shim does with it, named by a variable and by its own place.
+  # The shim refuses it too, named by a variable and by its own path.
   local said; said=$(user env PYSHM_LOG=1 PYSHM_STAGE=$mine/$name LD_PRELOAD="$top/target/pyshm/lib/libpyshm.so" "$venv/bin/python" -c 'print("ran")' 2>&1)
   contains "the program" "$said" ran; contains "the shim" "$said" "inactive: the stage's directory belongs to another user"
   rm -r $mine
@@ -161,17 +160,17 @@ test_a_link_where_the_unfinished_stage_or_the_jobs_records_should_be() {
   rm -r $mine /dev/shm/precious
 }
 test_a_link_where_programs_lie_for_a_noexec_memory() {
-  mount -t tmpfs -o mode=1777 tmpfs /tmp || fail mount
+  mount_over /tmp -t tmpfs -o mode=1777 tmpfs || fail mount
   user mkdir -p /dev/shm/precious/run-1 /dev/shm/precious/run-2/lib; user touch /dev/shm/precious/run-1/data
   attacker ln -s /dev/shm/precious /tmp/pyshm-12345
   equal "the run" "$venv" "$(user "$pyshm_run" --no-fallback -b "$bundle" "$venv/bin/python" -c 'import sys; print(sys.prefix)')"
   user "$pyshm" gc >/dev/null || fail gc
   equal "what the link leads to" "data run-1 run-2" "$(cd /dev/shm/precious && echo $(ls run-1; ls))"
-  # A stage of another user's, moved into the place, does not make us remove what it names.
+  # 'unstage' does not follow a link of another user's stage that was moved here.
   user mkdir -m 700 $mine; mkdir -p $mine/0123456789abcdef; ln -s /dev/shm/precious/run-2/lib $mine/0123456789abcdef/lib; chown -hR 12346 $mine/0123456789abcdef
   user "$pyshm" unstage --force 0123456789abcdef >/dev/null 2>&1
   [ -d /dev/shm/precious/run-2/lib ] || fail "what another user's link led to was removed"
-  rm -rf $mine /dev/shm/precious; umount /tmp
+  rm -rf $mine /dev/shm/precious; umount --lazy /tmp
 }
 
 run_tests

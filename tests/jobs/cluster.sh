@@ -1,6 +1,6 @@
 #!/bin/bash
-# The main job on four virtual nodes, 8 ranks, under real launchers: results as bare, no operation on the environment by
-# any rank, the bundle opened once, one unpacking a node, nothing left behind.
+# An MPI job of 8 ranks on four virtual nodes, under real launchers: the results are those of a bare run, no rank makes an
+# operation on the environment, the bundle is opened once and unpacked once on each node, and nothing is left.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 "$VCLUSTER" slurm >/dev/null || exit 1
@@ -14,8 +14,8 @@ nodes_are_clean() {
   done
 }
 
-# What ranks did from their first exec on: ops TRACE FROM DIR… prints the number of operations on the DIRs. That the
-# ranks were seen at all is shown by what they do in the stage.
+# ops TRACE FROM DIR…: how many operations the ranks made on the DIRs, from their exec FROM on. What they do in the stage
+# shows that the trace has them.
 ops() {
   local trace=$1 from=$2; shift 2
   local under=() dir
@@ -26,7 +26,7 @@ seen = json.load(sys.stdin)
 assert seen["processes"] >= 8 and seen["total"] > 5000, seen' || { echo "the ranks were not seen"; return; }
   "${count[@]}" "${under[@]}" | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'
 }
-# Lines are cut in two where processes interleave, so that a call's result is not looked for here.
+# Where processes interleave strace writes a call in two halves, so these look for its beginning alone.
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
 # Directories in which a stage was built: node and process are in the name's number.
 unpacked() { grep -oE '\.new-[0-9a-f]+-[0-9]+/index".*O_CREAT' "$1" | sort -u | wc -l; }
@@ -76,7 +76,7 @@ as_the_ranks_program() { # FLAVOR VENV
   job --before "$tools/trace.sh $work/trace" --inside "$pyshm_run --no-fallback -b $bundle" "$flavor" python "$tools/app.py" "$work/out" || fail "the job failed"
   check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 8 "$out" "$work/out"
   equal "operations on environment and bundle" 0 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$env" "$env_dir/base" "$bundle")"
-  # Whether the installation has a file of settings each rank asks for itself.
+  # Each rank asks whether the installation has a settings file.
   equal "operations on the installation: each rank's exec, and its look for settings" 16 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$top/target/pyshm")"
   equal "times the bundle was opened: once a node" 4 "$(opened "$work/trace" "$bundle")"
   equal "nodes that unpacked" 4 "$(unpacked "$work/trace")"
@@ -97,7 +97,7 @@ test_without_a_bundle_the_prefixes_are_found_and_cached() {
   nodes_are_clean
 }
 
-# Neither bundle has a manifest: rank 0 broadcasts bytes, and each leader takes the tar apart.
+# Neither tar has a manifest: rank 0 broadcasts bytes, and each leader reads the tar's members.
 test_tars_that_others_made_are_broadcast() {
   bare_run hydra
   mkdir "$work/out"

@@ -1,13 +1,12 @@
 #!/bin/bash
-# Containers: the job's LD_PRELOAD does not leak into them, and where it is handed on on purpose the shim works there. Real
+# Containers: the job's LD_PRELOAD does not leak into them; where it is passed on deliberately the shim works there. Real
 # runtimes, real root file systems: one with an older glibc (Debian 11's, from the mirror that apt uses), one with musl.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 unset PYSHM_CONTAINERS
 export LC_ALL=C USER=root
 
 roots=$top/target/test-containers
-# What runs inside says what it sees of the environment and of its files.
+# The program inside prints its environment and the files that it sees.
 probe() {
   cat <<'SH'
 cat /where; echo "LD_PRELOAD is ${LD_PRELOAD-not set}"; ls /bin | wc -l; cat /no-such
@@ -15,12 +14,12 @@ cat /where; echo "LD_PRELOAD is ${LD_PRELOAD-not set}"; ls /bin | wc -l; cat /no
 [ ! -x /bin/walks ] || walks
 SH
 }
-# finish DIRECTORY WHERE: what container runtimes want to find in a root file system, and what ours run in it.
+# finish DIRECTORY WHERE: adds what container runtimes expect in a root file system, and the programs that the tests run in it.
 finish() {
   mkdir -p "$1"/{bin,dev,etc,home,lib,mnt,proc,root,sys,tmp,usr} && touch "$1"/etc/{passwd,group,hosts,resolv.conf} || return 1
   echo "$2" >"$1/where"; probe >"$1/probe"
 }
-# The old one is downloaded once; `extract` unpacks packages and runs none of them.
+# The one with the older glibc is downloaded once; `extract` unpacks packages and runs none of their scripts.
 make_roots() {
   local mirror old=$roots/debian11
   if [ ! -e "$old" ]; then
@@ -47,12 +46,12 @@ in_root() {
     ch-run) words=(ch-run "$2" --) ;;
     proot) words=(proot -r "$2" -b /dev -b /proc -w /) ;;
   esac
-  # By their paths: busybox's env would run a chroot of its own.
+  # By their paths: busybox's env would run its own chroot.
   words[0]=$(command -v "${words[0]}")
 }
 runtimes=(chroot bwrap ch-run proot)
 
-# A prefix, staged: $p, $stage.
+# Makes and stages a prefix: $p, $stage.
 staged() {
   p=$work/p; mkdir -p "$p/docs"; echo words >"$p/docs/words"; seq 1 20000 >"$p/numbers"; ln -sfn numbers "$p/link"
   "$pyshm" bundle env "$p" -o "$work/b.tar.zst" -q || fail "bundle"
@@ -60,7 +59,7 @@ staged() {
 }
 unstaged() { "$pyshm" unstage --all >/dev/null || fail "unstage"; }
 
-# same WHAT COMMAND…: prints and ends as bare, which was recorded in $work/bare.
+# same WHAT COMMAND…: output and exit status are those of the bare run in $work/bare.
 run_bare() { "$@" >"$work/bare" 2>&1 </dev/null; echo "status $?" >>"$work/bare"; }
 same() {
   local what=$1; shift
@@ -68,8 +67,8 @@ same() {
   diff "$work/bare" "$work/ours" >"$work/diff" || fail "$what (< bare, > preloaded): $(cat "$work/diff")"
 }
 
-# A daemon that starts the runtime does not have the shim: busybox's env is static, as good as srun's.
-test_a_container_is_started_without_the_shim_whoever_starts_it() {
+# The daemon that starts a runtime does not have the shim: busybox's env is static and stands for it.
+test_a_container_is_started_without_the_shim_by_any_program() {
   local shim=$top/target/pyshm/lib/libpyshm.so runtime root words count=0
   staged
   for runtime in "${runtimes[@]}"; do
@@ -91,7 +90,7 @@ test_a_container_is_started_without_the_shim_whoever_starts_it() {
   unstaged
 }
 
-# Without this nothing above would show anything.
+# Shows that the tests above would notice a shim in a container.
 test_a_container_that_is_given_the_shim_complains() {
   local shim=$top/target/pyshm/lib/libpyshm.so words
   in_root ch-run "$roots/debian11"
@@ -111,7 +110,7 @@ test_other_preloaded_libraries_go_into_the_container() {
   rm "$other"
 }
 
-# A stand-in of a runtime's name shows what the kernel is given; its interpreter is static and changes nothing.
+# A script with a runtime's name shows what the kernel is given; its interpreter is static and changes nothing.
 test_every_function_that_starts_programs_leaves_the_shim_out_of_a_container() {
   local shim=$work/libpyshm.so other=libjemalloc.so.2 name functions
   cp "$top/target/pyshm/lib/libpyshm.so" "$shim"; gcc -w -o "$work/starts" "$top/tests/containers/starts.c" || fail gcc

@@ -1,15 +1,15 @@
 #!/bin/bash
-# A whole facility: with the library in LD_PRELOAD for every process, real programs do what they do bare. Each case of
+# The library in LD_PRELOAD of every process, as a whole facility may have it: real programs do what they do bare. Each case of
 # tests/facility is a script of bash that prints what it sees; it runs bare, preloaded as a module does it (no stage), and
 # as a job does it (the stage of a real environment), and both must print the same and end the same.
 #
-# `bash tests/jobs/facility.sh --table` prints docs/programs.md, which must be what it prints: a program cannot stand there
+# `bash tests/jobs/facility.sh --table` prints docs/programs.md, and a test compares both: the document names no program
 # that is not run here. The first line of a case says what is run. One that is known to differ says before that where
 # and why, and then must differ.
 . "$(dirname "$0")/harness.sh"
 cases=$top/tests/facility
 
-# said CASE KEY: what a case says behind `# KEY: `, or of itself.
+# said CASE KEY: the text behind `# KEY: ` in a case.
 said() { sed -n "s/^# differs $2: //p" "$cases/$1.sh"; }
 title() { grep -v '^# differs ' "$cases/$1.sh" | sed -n '1s/^# //p'; }
 names() { local f; for f in "$cases"/*.sh; do basename "$f" .sh; done; }
@@ -33,7 +33,6 @@ MD
 }
 [ "${1:-}" != --table ] || { table; exit; }
 
-isolate "$@"
 export LC_ALL=C TZ=UTC GIT_CONFIG_NOSYSTEM=1 tools venv ASAN_OPTIONS=detect_leaks=0 PYTHONDONTWRITEBYTECODE=1
 unset PYSHM_CONTAINERS DISPLAY TMUX LESS MANPATH MAKEFLAGS HISTFILE
 both=$(mktemp -d /var/tmp/pyshm-facility.XXXXXX); chmod 755 "$both"
@@ -64,7 +63,7 @@ run() {
   echo "exit status $?" >>"$both/$1"
 }
 
-# compare CASE HOW KEY: how it was preloaded against how it was bare.
+# compare CASE HOW KEY: compares the preloaded run with the bare one.
 compare() {
   local reason; reason=$(said "$1" "$3")
   if diff "$both/bare" "$both/$2" >"$both/diff"; then
@@ -84,7 +83,7 @@ test_programs_do_what_they_do_bare() {
   for name in $(names); do
     [[ -z ${CASE:-} || $name == "$CASE" ]] || continue
     run bare "$name"
-    # A case that broke off, or prints nothing, compares nothing.
+    # A case that broke off, or printed nothing, would compare nothing.
     [ "$(wc -l <"$both/bare")" -gt 2 ] || fail "$name prints nothing bare: $(cat "$both/bare")"
     ! grep -E "^exit status 124|/$name.sh: line [0-9]+: .*not found" "$both/bare" || fail "$name cannot run here: $(tail -n 5 "$both/bare")"
     run module "$name"; compare "$name" module "by a module" || failed=1
@@ -93,7 +92,7 @@ test_programs_do_what_they_do_bare() {
   return "$failed"
 }
 
-# What it costs everyone: with a library that does nothing as the measure, and where no stage can be these calls alone.
+# What the library costs a process without a stage: compared with a library that does nothing, these calls alone.
 test_a_start_without_a_stage_makes_no_call_for_it() {
   local wide=$both/site/lib; mkdir -p "$wide"; cp "$top/target/pyshm/lib/libpyshm.so" "$wide/"
   echo 'char empty;' | gcc -shared -nostdlib -x c -o "$work/empty.so" - || fail gcc
@@ -101,13 +100,13 @@ test_a_start_without_a_stage_makes_no_call_for_it() {
   calls "$work/empty.so" >"$work/empty"; [ "$(wc -l <"$work/empty")" -gt 20 ] || fail "$(cat "$work/calls")"
   local where; where=$both/site/$(lib /lib64/ld-linux-x86-64.so.2)/libpyshm.so
   equal "by its path" "" "$(calls "$where" | comm -13 "$work/empty" - | tr '\n' ' ')"
-  # The loader asks where the program lies as soon as there is a dollar sign, whatever it stands for.
+  # The loader asks for the program's path as soon as LD_PRELOAD has a dollar sign.
   equal "by \$LIB" "readlink " "$(calls "$both/site$installed" | comm -13 "$work/empty" - | tr '\n' ' ')"
-  # Here it may lie in a stage, and looks.
+  # A library below /dev/shm may lie in a stage, and looks.
   equal "in a directory lib" "geteuid newfstatat openat " "$(calls "$wide/libpyshm.so" | comm -13 "$work/empty" - | tr '\n' ' ')"
 }
 
-# The library is really there: in what the cases start, and with a stage only where there is one.
+# The library is loaded in the programs that the cases start, and finds a stage only where there is one.
 test_the_library_is_in_what_is_started() {
   contains "by a module" "$(PYSHM_LOG=1 LD_PRELOAD="$both/site$installed" bash -c /bin/true 2>&1)" "pyshm: inactive: libpyshm.so does not lie in a stage"
   contains "in a job" "$(PYSHM_LOG=1 "$stage/bin/pyshm-exec" bash -c /bin/true 2>&1)" "pyshm: active ($stage)"

@@ -2,7 +2,6 @@
 # What goes wrong in staging is said in one line that names file, cause and way out, and the command still runs; with
 # --no-fallback it is an error with its documented code. Nothing is left in /dev/shm either way.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 bundle=$(bundle_of venv "$venv") || exit 1
 python=$venv/bin/python
 
@@ -38,13 +37,13 @@ test_too_few_inodes() {
 }
 test_a_reserve_that_stays_free() {
   PYSHM_RESERVE=8500M wrong 73 "8.5 GB that stay free for MPI and the application, see PYSHM_RESERVE" -b "$bundle"
-  # Without any it fits into what the default would leave free.
+  # Without a reserve the bundle fits into what the default would keep free.
   local fits=$(( $(du -sm "$venv" | cut -f1) + 150 ))
   mount -o remount,size=${fits}m /dev/shm || fail "mount"
   PYSHM_RESERVE=0 "$pyshm_run" --no-fallback -b "$bundle" "$python" -c 'print("ran")' >"$work/out" || fail "without a reserve"
   PYSHM_RESERVE=200M wrong 73 "are needed" -b "$bundle"; mount -o remount,size=8g /dev/shm
 }
-# A control group with little memory, of whichever version this machine lets root make.
+# A control group with little memory, of the version that this machine has.
 test_the_jobs_memory_limit() {
   local group limit
   if [ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then group=/sys/fs/cgroup/memory/pyshm-test-$$ limit=memory.limit_in_bytes

@@ -4,7 +4,7 @@
 # like say why. $work is a new directory for each test, visible on every node of the virtual cluster.
 set -uo pipefail
 
-# By their real names: a prefix is what it is called, and one that is reached by a link is called otherwise.
+# By their real names: a bundle stands for a prefix's name, and a link on the way gives the prefix another one.
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 env_dir=$(readlink -f "$top/target/test-env")
 venv=$env_dir/venv
@@ -12,7 +12,7 @@ venv_ompi=$env_dir/venv-ompi
 pyshm=$top/target/pyshm/bin/pyshm
 pyshm_run=$top/target/pyshm/bin/pyshm-run
 tools=$top/tests/tools
-# The tests decide what is bundled and cached where.
+# Each test sets these itself where it needs them.
 unset PYSHM_CACHE PYSHM_STAGE PYSHM_DISABLE PYSHM_BCAST PYSHM_BCAST_LAUNCH LD_PRELOAD PYTHONDONTWRITEBYTECODE
 export PYTHONHASHSEED=0
 
@@ -26,11 +26,16 @@ equal() { [ "$2" = "$3" ] || fail "$1: expected '$2', got '$3'"; }
 # contains WHAT TEXT PATTERN
 contains() { [[ $2 == *"$3"* ]] || fail "$1: no '$3' in: $2"; }
 
-# isolate "$@": runs the test file again with a /dev/shm of its own, so that what others have there does not matter.
-isolate() {
-  [ -z "${PYSHM_TEST_ISOLATED:-}" ] || return 0
-  PYSHM_TEST_ISOLATED=1 exec unshare --mount bash -c 'mount -t tmpfs -o mode=1777,size=8g tmpfs /dev/shm && exec bash "$0" "$@"' "$0" "$@"
-}
+. "$top/tests/cluster/mounts.sh"
+kept=("$top")
+# As root each file has a /dev/shm of its own, so that what others have there does not matter, and a checkout that every user
+# can reach.
+if [ "$(id -u)" = 0 ] && [ -z "${PYSHM_TEST_ISOLATED:-}" ]; then
+  PYSHM_TEST_ISOLATED=1 exec unshare --mount --propagation private bash "$0" "$@"
+elif [ "${PYSHM_TEST_ISOLATED:-}" = 1 ]; then
+  open_up "$top" && mount_over /dev/shm -t tmpfs -o mode=1777,size=8g tmpfs || exit 1
+  export PYSHM_TEST_ISOLATED=done
+fi
 
 # cluster_up N: a virtual cluster of N nodes for this test file, gone when it ends, and launch.sh's functions. $scratch is
 # a directory that goes with it.
@@ -43,11 +48,11 @@ cluster_up() {
   "$VCLUSTER" up "$1" || exit 1
 }
 
-# The bundle of an environment, made once for all test files: bundle_of NAME PREFIX prints its path.
+# The bundle of an environment, made once for all test files, which may run at the same time: bundle_of NAME PREFIX prints its path.
 bundle_of() {
   local bundle=$top/target/test-bundles/$1.tar.zst
   mkdir -p "${bundle%/*}"
-  [ -e "$bundle" ] || "$pyshm" bundle env "$2" -o "$bundle" -q || return 1
+  (flock 9; [ -e "$bundle" ] || "$pyshm" bundle env "$2" -o "$bundle" -q) 9>"$bundle.lock" || return 1
   echo "$bundle"
 }
 

@@ -2,7 +2,6 @@
 # An installation: what 'pyshm install' lays out, jobs from it under another prefix, its modules under Lmod and under Tcl
 # Environment Modules, and programs of 32 bits.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 systems=$top/target/test-modules
 bash "$top/tests/env/module-systems.sh" "$systems" || exit 1
 prefix=$(mktemp -d /var/tmp/pyshm-installed.XXXXXX); chmod 755 "$prefix"
@@ -10,7 +9,7 @@ trap 'rm -rf "$prefix"' EXIT
 "$pyshm" install --prefix "$prefix" -q || exit 1
 library=$prefix/lib/pyshm/\$LIB/libpyshm.so
 
-# with SYSTEM SCRIPT: a new bash with this module system, the installation's modules and nothing else.
+# with SYSTEM SCRIPT: runs SCRIPT in a new bash that has this module system and the installation's modules alone.
 with() {
   env -i HOME="$work" PATH=/usr/bin:/bin bash --norc -c '. "$1"; module use "$2"; eval "$3"' bash "$systems/$1.bash" "$prefix/share/modulefiles" "$2" 2>&1
 }
@@ -31,7 +30,7 @@ test_everything_is_laid_out_below_destdir_and_names_only_the_prefix() {
 }
 test_an_installation_is_repeated_while_it_runs_and_refused_where_it_cannot_be() {
   cp -a "$prefix" "$work/p"
-  # What is mapped is not written into: the old bytes stay under another name.
+  # A mapped file is replaced, not written into: the second name of the old file keeps its bytes.
   ln "$work/p/lib/libpyshm.so" "$work/old"; local before; before=$(stat -c '%i %Y' "$work/old")
   check "over itself" "$work/p/bin/pyshm" install --prefix "$work/p" -q
   equal "the old library" "$before" "$(stat -c '%i %Y' "$work/old")"
@@ -58,14 +57,14 @@ test_jobs_run_from_a_prefix_that_came_by_way_of_destdir() {
   equal "the job" staged "$(run /usr/bin/python3 -c 'import pkg; print(pkg.name)')"
   bash "$tools/trace.sh" "$work/trace" "$bin/pyshm-run" --no-fallback -b "$work/b.tar.zst" /usr/bin/python3 -B -c 'import pkg' || fail "the run"
   equal "operations on the prefix" 0 "$(python3 "$tools/count_ops.py" "$work/trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --under "$work/env" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])')"
-  # The library that a module preloads gives way to the stage's, which is loaded once.
+  # The stage's library replaces the one that a module preloads, and is loaded once.
   LD_PRELOAD=$work/prefix/lib/pyshm/\$LIB/libpyshm.so run /bin/bash -c 'grep -o "[^ ]*/libpyshm.so" /proc/$$/maps | sort -u' >"$work/maps" || fail "preloaded"
   equal "libraries" 1 "$(wc -l <"$work/maps")"; contains "library" "$(cat "$work/maps")" /dev/shm/pyshm-12345/
 }
 test_ranks_whose_launcher_has_the_modules_library_find_the_installation() {
   mkdir -p "$work/env/bin"; cp /bin/cat "$work/env/bin/cat"; echo staged >"$work/env/file"
   check "bundle" "$prefix/bin/pyshm" bundle env "$work/env" -o "$work/b.tar.zst" -q
-  # Written without pyshm, so that the two differ.
+  # The file is changed without pyshm, so that stage and prefix differ.
   echo shared >"$work/env/file"
   local said
   said=$(cd /; PYSHM_CACHE=$work/cache PYSHM_BUNDLES=$work/b.tar.zst LD_PRELOAD=$library timeout 60 "$venv/bin/mpiexec" -n 2 "$work/env/bin/cat" "$work/env/file") || fail "mpiexec"
@@ -83,7 +82,7 @@ test_programs_of_32_bits_get_an_empty_library() {
     equal "what the loader says" "" "$(cat "$work/said")"
     contains "$bits bits" "$(cat "$work/debug$bits".*)" "calling init: $prefix/lib/pyshm/"
   done
-  # No stack becomes executable for it.
+  # The empty library makes no stack executable.
   cat >"$work/stack.c" <<'C'
 #include <stdio.h>
 #include <string.h>
@@ -101,9 +100,9 @@ modules_load_and_unload() {
     said=$(with "$system" "export LD_PRELOAD='$other'; module load pyshm 2>/dev/null; echo \"\$LD_PRELOAD\"; module unload pyshm 2>/dev/null; echo \"\$LD_PRELOAD\"" | grep -v '^ERROR: ld.so')
     equal "$system beside '$other'" "$library:$other"$'\n'"$other" "$said"
   done
-  # Behind what ranks search for their programs: it is on the shared file system.
+  # Last in PATH, because it lies on the shared file system, where ranks would search it.
   equal "$system" "/usr/bin:/bin:$prefix/bin" "$(with "$system" 'module load pyshm; echo "$PATH"')"
-  # A manual that is found by PATH alone goes on being found.
+  # man still finds the manuals that it derives from PATH.
   equal "$system" "unset" "$(with "$system" 'module load pyshm; echo "${MANPATH-unset}"')"
   equal "$system" "$prefix/share/man:/m" "$(with "$system" 'export MANPATH=/m; module load pyshm; echo "$MANPATH"')"
   contains "$system" "$(with "$system" 'module help pyshm')" "PYSHM_DISABLE=1"
@@ -125,7 +124,7 @@ an_environments_module() {
   said=$(with "$system" "module use $work/modules; module load pyshm/9 science/1 more; "'echo "$LD_PRELOAD"; echo "$PYSHM_BUNDLES"; echo "$PYSHM_CONFIG"; module unload more science; echo "${PYSHM_BUNDLES-unset}"; echo "$LD_PRELOAD"; module unload pyshm; echo "${PYSHM_CONFIG-unset}"')
   equal "$system" "$library"$'\n'"$work/base.tar.zst:$odd/x.tar.zst"$'\n'"$odd/x.tar.zst"$'\n'unset$'\n'"$library"$'\n'unset "$said"
   contains "$system" "$(with "$system" "module use $work/modules; module whatis more")" 'An "odd" [one] $x'
-  # One version at a time, one way or the other.
+  # One version at a time, whichever way a module system ensures it.
   said=$(with "$system" "module use $work/modules; module load science/1; module load science/2; "'echo "bundles $PYSHM_BUNDLES"')
   contains "$system" "$said" "bundles $work/base.tar.zst"
   equal "$system" 1 "$(with "$system" "module use $work/modules; module load science/1; module load science/2 2>/dev/null; "'echo "$LOADEDMODULES"' | grep -o science | wc -l)"

@@ -1,8 +1,7 @@
 #!/bin/bash
-# Bundles over bundles: what a program sees of the staged stack is the tree as it really is, without an operation on it;
-# each path is said to come from its bundle; a layer without what it lies over is refused.
+# Bundles over bundles: a program sees the real tree in the staged stack, without an operation on it; 'pyshm status' names
+# the bundle of each path; a layer is refused without the bundle that it lies over.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 . "$tools/both.sh"
 
 # The bundles of the stack, for `reads`.
@@ -22,13 +21,13 @@ refused() { # WHAT PART-OF-THE-REASON BUNDLE…
   contains "$what" "$(cat "$work/said")" "$why"
   [ ! -e "/dev/shm/pyshm-$(id -u)" ] || fail "$what: left in /dev/shm: $(find /dev/shm -mindepth 1 | head)"
 }
-# same_tree WHAT: every attribute, and everything that a copy of the real tree has.
+# same_tree WHAT: every attribute and all contents are those of a copy of the real tree.
 same_tree() {
   reads "$1: attributes" bash -c 'find "$1" -printf "%P %y %m %n %i %U:%G %s %T@ %C@ %l\n" | sort' find "$p"
   contents "$1: contents"
   reads "$1: listings" ls -AlR --time-style=full-iso "$p"
 }
-# All there is differs from nothing: each path is printed with what is known of it.
+# Compared with an empty tree every path differs, so that each is printed with all that is known of it.
 contents() { mkdir -p "$work/nothing"; expected_status=1 reads "$1" python3 "$tools/tree.py" "$p" "$work/nothing"; }
 brought() { # WHAT BUNDLE PATH…: which bundle a path came from
   local what=$1 bundle=$2 path; shift 2
@@ -40,7 +39,7 @@ brought() { # WHAT BUNDLE PATH…: which bundle a path came from
 library() { # NUMBER
   printf 'int number(void) { return %s; }\n' "$1" >"$work/number.c"
   gcc -shared -fPIC -o "$work/libnumber.so" "$work/number.c" -Wl,-soname,libnumber.so || fail "gcc"
-  # A new file, as an installer makes it.
+  # A new file under a temporary name, renamed, as installers write.
   rm -f "$p/lib/libnumber.so"; cp "$work/libnumber.so" "$p/lib/libnumber.so"
 }
 make_tree() {
@@ -61,7 +60,7 @@ change_one() {
   echo new >"$p/lib/new.py"; mkdir "$p/lib/fresh"; echo f >"$p/lib/fresh/f"
   rm -r "$p/gone.py" "$p/gone" "$p/to_link" "$p/to_directory" "$p/to_file"
   ln -s lib/sub "$p/to_link"; mkdir "$p/to_directory"; echo in >"$p/to_directory/in"; echo file >"$p/to_file"
-  # Of hard links: the first name goes, one comes, one becomes a file of its own.
+  # Hard links: the first name is removed, one is added, one becomes a separate file.
   rm "$p/lib/a.py"; ln "$p/lib/b.py" "$p/aaa"; rm "$p/h1"; echo another >"$p/h1"
   echo "no longer empty" >"$p/empty"; : >"$p/plain/full"
   library 2; look
@@ -72,7 +71,7 @@ change_two() {
   rm "$p/h2"; library 3; look
 }
 
-test_a_stack_of_three_bundles_is_the_tree_as_it_is() {
+test_a_stack_of_three_bundles_shows_the_real_tree() {
   make_tree; base base
   change_one; layer one base
   stacked base one
@@ -93,11 +92,11 @@ paths = json.load(sys.stdin)[0]["paths"]
 assert len(paths) == 1 and paths[0]["bundle"].endswith("/two.tar.zst"), paths' || fail "status --json"
   check "bundles, stage and tree are equal" "$pyshm" verify "${bundles[@]}" --stage --source -q
   contains "a layer" "$("$pyshm" inspect "$work/two.tar.zst")" "a layer over base.tar.zst and one.tar.zst"
-  # Only what changed travels: attributes without data for what was touched.
+  # Only what changed is in the layer: attributes without data for touched files.
   [ "$(stat -c %s "$work/one.tar.zst")" -lt "$(stat -c %s "$work/base.tar.zst")" ] || fail "the layer is no smaller than its base"
   equal "what of the touched file is in the layer" attributes "$("$pyshm" inspect "$work/one.tar.zst" --entries --json | python3 -c 'import json, sys
 print({e["path"]: e["kind"] for e in json.load(sys.stdin)["entries"]}[sys.argv[1]])' "$p/lib/sub/1.py")"
-  # The same by one command.
+  # One command packs the same stack.
   unstaged
   PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$p/lib bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback "${bundles[@]}" "$both_python" -c 'import b; print(open(b.__file__).read())' >"$work/said" || fail "pyshm-run"
   contains "the module of the layer" "$(cat "$work/said")" "b = 2222"
@@ -120,7 +119,7 @@ test_a_layer_is_refused_over_anything_but_what_it_was_packed_over() {
 
 test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
   make_tree; base outer
-  # In it: the prefix of the second one lies in the first.
+  # The second bundle's prefix lies in the first one's.
   change_one
   local all=$p; p=$all/lib; base inner; p=$all
   stacked outer inner
@@ -129,16 +128,16 @@ test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
   brought "the inner one" inner lib lib/new.py lib/h3
   brought "beside it" outer h1 gone.py bin/tool
   contains "a link that was of the first one" "$("$stage/bin/pyshm-exec" cat "$p/h2")" one
-  # Around it: the second one knows all.
+  # The second bundle's prefix is around the first one's.
   base again; stacked inner again
   same_tree "the outer one"
   contains "what it says" "$(cat "$work/stage.said")" "it replaces all that $work/inner.tar.zst brings"
-  # The same prefix again.
+  # Both have the same prefix.
   change_two; base last; stacked outer inner last
   same_tree "the same prefix"
   [ -z "$(find "$stage/fs" -name h2)" ] || fail "what was replaced is still in the stage"
   check "the stage is what the bundles are" "$pyshm" verify "${bundles[@]}" --stage -q
-  # One that lies in no directory of the outer one.
+  # The inner prefix lies in a directory that the outer bundle does not have.
   mkdir -p "$p/late/inner"; echo x >"$p/late/inner/x"
   p=$all/late/inner; base stray; p=$all
   refused "a prefix in an unknown directory" "lies in no directory that the bundle of $p knows" outer stray
@@ -151,7 +150,7 @@ test_an_overlay_adds_and_wins_path_by_path() {
   same_tree "a layer over an overlay"
   echo unknown >"$p/later"
   equal "a file that no bundle knows" unknown "$("$stage/bin/pyshm-exec" cat "$p/later")"
-  # Whole, as an overlay: what it does not know stays.
+  # A whole bundle as an overlay: what it does not have stays.
   rm "$p/later" "$p/lib/sub/9.py"; echo "b = 3" >"$p/lib/b.py"; look; base over --mode overlay
   stacked base over; staged
   brought "both" over lib/b.py lib/sub/10.py
@@ -163,7 +162,7 @@ test_links_between_prefixes_and_into_them_hold_in_a_stack() {
   mkdir "$p/v1"; echo v >"$p/v1/v"; ln -s v1 "$p/current"; ln -s "$p" "$work/alias"; settle
   base base
   echo w >"$p/v1/v"; echo new >"$p/v1/new"; look
-  # Named by a link in the prefix, and by one beside it.
+  # The program names the prefix by a link in it and by one beside it.
   "$pyshm" bundle env "$p/current" --over "$work/base.tar.zst" -o "$work/inner.tar.zst" -q || fail "a layer of a link's target"
   stacked base inner
   same_tree "a layer of a part"
@@ -183,7 +182,7 @@ test_a_layer_as_container_images_have_them_is_laid_over_a_tar() {
   mkdir "$work/up"
   ( cd "$p" && tar --format=posix -cf "$work/layer.tar" --no-recursion . lib/b.py aaa lib/sub lib/sub/1.py lib/sub/2.py lib/sub/3.py lib/new.py lib/fresh lib/fresh/f lib \
       to_link to_directory to_directory/in to_file h1 h2 lib/h3 empty plain plain/full lib/libnumber.so lib/same.py ) || fail "tar"
-  # What is gone; and to_directory is told to be empty, which concerns what was there before only.
+  # `.wh.` members name what is gone; the opaque member of to_directory hides only what lay there before.
   ( cd "$work/up" && mkdir lib to_directory && : >.wh.gone.py && : >.wh.gone && : >lib/.wh.a.py && : >to_directory/.wh..wh..opq && : >.wh..wh.plnk &&
       tar --format=posix -rf "$work/layer.tar" --no-recursion .wh.gone.py .wh.gone lib/.wh.a.py to_directory/.wh..wh..opq .wh..wh.plnk ) || fail "whiteouts"
   touch -h -d '2020-02-02 02:02:02.123456789Z' "$p/lib/a.py" 2>/dev/null
@@ -198,7 +197,7 @@ test_a_layer_as_container_images_have_them_is_laid_over_a_tar() {
   contains "the way out" "$(cat "$work/said")" "say --layer behind it"
   "$pyshm" stage -b "$work/layer.tar" --prefix "$p" --layer >"$work/said" 2>&1; equal "exit code without a base" 65 $?
   contains "the reason" "$(cat "$work/said")" "name what it lies over first"
-  # A directory emptied and filled again, and one without its own member.
+  # A directory that was emptied and filled again, and one that has no member.
   unstaged; rm -r "$work/up"; mkdir -p "$work/up/lib/sub"; echo only >"$work/up/lib/sub/only"; : >"$work/up/lib/sub/.wh..wh..opq"
   ( cd "$work/up" && tar -cf "$work/opaque.tar" lib/sub/only lib/sub/.wh..wh..opq ) || fail "tar"
   stage=$("$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/opaque.tar" --prefix "$p" --layer) || fail "stage"
@@ -206,7 +205,7 @@ test_a_layer_as_container_images_have_them_is_laid_over_a_tar() {
   equal "its time" "$(tar -tzvf "$work/base.tar.gz" --full-time ./lib/sub/ 2>/dev/null | awk 'NR == 1 { print $4, substr($5, 1, 8) }')" "$("$stage/bin/pyshm-exec" stat -c %y "$p/lib/sub" | cut -c 1-19)"
 }
 
-test_a_kept_stack_is_compared_with_the_tree_as_it_was_last() {
+test_a_kept_stack_is_compared_with_the_tree_of_the_last_step() {
   make_tree; base base; change_one; layer one base
   stacked base one; staged
   changed() { "$pyshm" stage "${bundles[@]}" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["changed"])'; }
@@ -218,13 +217,13 @@ test_a_kept_stack_is_compared_with_the_tree_as_it_was_last() {
   return 0
 }
 
-# stage_of BUNDLE…: beside what is staged; times_opened BUNDLE… of them.
+# stage_of BUNDLE…: stages them beside what is staged; times_opened BUNDLE…: how often that opened them.
 stage_of() {
   local name; bundles=(); for name; do bundles+=(-b "$work/$name.tar.zst"); done
   stage=$("$tools/trace.sh" "$work/stage.trace" "$pyshm" stage "${bundles[@]}" 2>"$work/stage.said") || fail "stage $*: $(cat "$work/stage.said")"
 }
 times_opened() { local name; for name; do grep -cE "open(at)?\(.*\"$work/$name.tar.zst\"" "$work/stage.trace"; done | paste -sd' '; }
-# Of every file in a stage what a change to it would change.
+# For each file of a stage all that a change to it would change.
 files_of() { ( cd "$1" && find fs orig -type f -printf '%p %i %m %s %T@ %A@\n' | sort ); }
 
 test_a_layer_is_read_alone_where_a_stage_has_what_it_lies_over() {
@@ -236,7 +235,7 @@ test_a_layer_is_read_alone_where_a_stage_has_what_it_lies_over() {
   same_tree "a layer over a base that was taken"
   check "bundles, stage and tree are equal" "$pyshm" verify "${bundles[@]}" --stage --source -q
   same lib/sub/7.py || fail "an unchanged file is not shared"
-  # The attributes of these two are the layer's, their data the base's.
+  # These two have the layer's attributes and the base's data.
   same lib/sub/1.py && fail "a touched file is still the old stage's"
   check "its data" cmp "$first/fs$p/lib/sub/1.py" "$stage/fs$p/lib/sub/1.py"
   files_of "$first" | diff "$work/first.files" - || fail "the stage that the base was taken from changed"
@@ -244,7 +243,7 @@ test_a_layer_is_read_alone_where_a_stage_has_what_it_lies_over() {
   equal "times that base and layers were opened" "0 1 1" "$(times_opened base one two)"
   same_tree "two layers over a base that was taken"
   files_of "$first" | diff "$work/first.files" - || fail "the first stage changed"
-  # What something lies over, or what lies over something, is not taken from a stage of both.
+  # A stage of both gives neither the base alone nor the layer alone.
   "$pyshm" unstage "${first##*/}" >/dev/null || fail unstage
   stage_of base; equal "times that the base was opened" 1 "$(times_opened base)"
   files_of "$second" | diff "$work/second.files" - || fail "the second stage changed"

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Every launcher × every way to use pyshm × a C program and mpi4py: the results are right, and so many operations reach what
-# was bundled as the table of docs/launchers.md says. `MATRIX=print` prints the table that was found.
+# Every launcher × every way to use pyshm × a C program and mpi4py: the results are right, and the number of operations on
+# bundled files is that of the table in docs/launchers.md. `MATRIX=print` prints the table that was found.
 . "$(dirname "$0")/harness.sh"
 . "$top/tests/cluster/slurmd_trace.sh"
 LAUNCHERS=(hydra srun-pmi2 ompi srun-pmix ompi5)
 FORMS=(before inside preloaded module)
 cluster_traced 2
 venv_ompi5=$env_dir/venv-ompi5
-# By their real names: a search path that leads through a link is no prefix's.
+# By their real names: a search path through a link is not below a prefix.
 for env in venv venv_ompi venv_ompi5; do declare "$env=$(readlink -f "${!env}")"; done
 [ -x "$venv_ompi5/bin/mpirun" ] || { echo "matrix.sh: no $venv_ompi5: make-env.sh --open-mpi-5 makes it" >&2; exit 1; }
 bash "$top/tests/env/module-systems.sh" "$top/target/test-modules" || exit 1
@@ -48,7 +48,7 @@ job() {
     echo '#!/bin/bash'; echo "export ${LAUNCH_ENV[*]:-MATRIX=}"
     case $form in
       preloaded) echo "export LD_PRELOAD=$top/target/pyshm/lib/libpyshm.so PYSHM_BUNDLES=${bundles// /:}" ;;
-      # Without Lmod's tables of itself: preloaded.sh says why.
+      # Without Lmod's tables in the environment: preloaded.sh says why.
       module) echo ". $top/target/test-modules/lmod.bash; module use $scratch/installed/share/modulefiles $scratch/modules; module load pyshm $(basename "$env") || exit; unset \${!_ModuleTable@}" ;;
     esac
     [ "$form" = before ] && echo -n "$words"
@@ -94,8 +94,8 @@ test_mpirun_of_open_mpi_5() { cells_of ompi5; }
 test_srun_with_pmi2() { cells_of srun-pmi2; }
 test_srun_with_pmix() { cells_of srun-pmix; }
 
-# What each node reads to be able to stage: the helper and its MPI once, whatever the number of ranks; most of what is counted
-# are names that the loader tries along the RPATH of MPI's compiler.
+# Each node reads the helper and its MPI once, for any number of ranks; most of the operations are names that the loader tries
+# along the RPATH of MPI's compiler.
 test_srun_loads_the_helper_and_its_mpi_once_a_node() {
   local i helper=$top/target/pyshm/libexec/pyshm-bcast-mpich n
   launcher=srun-pmi2; launch_words srun-pmi2 root 8 2; mkdir "$work/t"

@@ -1,15 +1,13 @@
 #!/bin/bash
-# Bundles that are configured for all commands (PYSHM_BUNDLES): only those are staged that a command uses, and a command that uses none
-# costs and says nothing.
+# Bundles that are configured for all commands (PYSHM_BUNDLES): only those that a command uses are staged; where it
+# uses none, pyshm stages and prints nothing.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 site=$(mktemp -d /var/tmp/pyshm-site.XXXXXX)
 trap 'rm -rf "$site"' EXIT
 export PYSHM_CACHE=$site/cache
 unset VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
 
-# Two environments over one interpreter, whose library is that of the test environment's. Each bundle of an environment has
-# the interpreter's prefix as well.
+# Two environments over one interpreter, the test environment's. Each bundle of an environment has the interpreter's prefix too.
 interpreter=$(readlink -f "$venv/bin/python")
 library=$("$interpreter" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
 mkdir -p "$site/base/bin" "$site/base/lib"; cp "$interpreter" "$site/base/bin/python3"; ln -s "$library" "$site/base/lib/"
@@ -22,7 +20,7 @@ done
 for name in base a b; do "$pyshm" bundle env "$site/$name" -o "$site/$name.tar.zst" -q || exit 1; done
 export PYSHM_BUNDLES=$site/base.tar.zst:$site/a.tar.zst:$site/b.tar.zst
 
-# What is staged while it runs: which of base, a and b.
+# Prints which of base, a and b are staged while it runs.
 cat >"$site/staged" <<EOF
 #!/bin/sh
 for dir in /dev/shm/pyshm-*/????????????????/fs$site/*; do [ ! -d "\$dir" ] || echo "\${dir##*/}"; done | sort | xargs
@@ -44,7 +42,7 @@ test_a_program_of_the_systems_stages_nothing_and_opens_no_bundle_twice() {
   equal "opens of bundles by the second job" 0 "$(opens_of_bundles "$work/trace.2")"
   touch "$site/a.tar.zst"
   active bash "$tools/trace.sh" "$work/trace.3" "$pyshm_run" --no-fallback hostname >/dev/null || fail "the third run"
-  equal "opens of bundles when one was made anew" 1 "$(opens_of_bundles "$work/trace.3")"
+  equal "opens of bundles when one was packed again" 1 "$(opens_of_bundles "$work/trace.3")"
   contains "with -v" "$(active "$pyshm_run" -v hostname 2>&1)" "nothing is staged: the command uses no environment"
   nothing_left
 }
@@ -78,7 +76,7 @@ test_a_bundle_that_is_not_there_is_named_where_it_may_be_needed() {
   export PYSHM_BUNDLES=$site/gone.tar.zst
   equal "an environment that is bundled by itself" "a base" "$("$pyshm_run" --no-fallback --no-summary "$site/a/bin/python" -c 'import os, sys; os.system(sys.argv[1])' "$site/staged" 2>"$work/said")"
   equal "what is said" "$said" "$(cat "$work/said")"
-  # Without an interpreter there is none.
+  # Where no interpreter is found no environment is in use.
   ln -s /bin/busybox "$work/busybox"
   equal "what is never bundled prints" hello "$(PATH=/nonexistent "$pyshm_run" "$work/busybox" echo hello 2>"$work/said")"
   equal "what is said" "$said; running from the shared file system" "$(cat "$work/said")"
@@ -87,7 +85,7 @@ test_a_bundle_that_is_not_there_is_named_where_it_may_be_needed() {
   nothing_left
 }
 
-test_an_environment_that_no_bundle_covers_is_bundled_by_itself() {
+test_an_environment_that_no_bundle_covers_is_bundled_automatically() {
   mkdir -p "$work/own/bin"; cp "$site/a/pyvenv.cfg" "$work/own"; ln -s "$site/base/bin/python3" "$work/own/bin/python"
   mkdir "$work/else"; "$pyshm" bundle env "$work/else" -o "$work/else.tar.zst" -q || fail "the bundle"
   export PYSHM_BUNDLES=$work/else.tar.zst
@@ -97,7 +95,7 @@ test_an_environment_that_no_bundle_covers_is_bundled_by_itself() {
   nothing_left
 }
 
-# The command that would start the staging step leaves a mark.
+# The command that starts the staging step leaves a mark here.
 test_no_step_is_started_for_a_program_that_needs_nothing() {
   printf '#!/bin/sh\ntouch %s/called\nexit 1\n' "$work" >"$work/launch"; chmod 755 "$work/launch"
   printf '#!/bin/sh\nexec "$@"\n' >"$work/start"; chmod 755 "$work/start"

@@ -1,9 +1,8 @@
 #!/bin/bash
-# /dev/shm mounted noexec: what is read comes from the stage, programs and libraries from the shared file system, and shim and
-# trampoline from /tmp (case 53).
+# /dev/shm mounted noexec: files are read from the stage, programs and libraries from the shared file system, and shim and
+# trampoline from /tmp.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
-mount -t tmpfs -o mode=1777 tmpfs /tmp || exit 1
+mount_over /tmp -t tmpfs -o mode=1777 tmpfs || exit 1
 mount -o remount,noexec /dev/shm || exit 1
 bundle=$(bundle_of venv "$venv") || { echo "failed to bundle $venv"; exit 1; }
 python=$venv/bin/python
@@ -30,7 +29,7 @@ test_modules_are_read_from_the_stage_and_libraries_from_the_original() {
 }
 test_ranks_of_one_node_start_by_their_launcher() {
   strict "$venv/bin/mpiexec" -n 2 "$python" -c 'import numpy; print("rank")' >"$work/out" || fail "the run"
-  # Two ranks may write on one line.
+  # Two ranks may print on one line.
   equal "ranks" 2 "$(grep -o rank "$work/out" | wc -l)"
   nothing_left
 }
@@ -43,10 +42,10 @@ test_what_a_crash_leaves_goes_with_the_next_stage() {
   kept=$("$pyshm" stage -b "$bundle") || fail "staging"
   equal "directories in /tmp" 1 "$(find "/tmp/pyshm-$(id -u)" -maxdepth 1 -name 'run-*' | wc -l)"
   check "the shim can be loaded by the stage's name" env LD_PRELOAD="$kept/lib/libpyshm.so" "$python" -c 'import os; os.listdir(os.__file__[:-5])'
-  # Who sees another /dev/shm cannot know.
+  # A process with another /dev/shm cannot know whether the stage is in use.
   unshare --mount bash -c 'mount -t tmpfs tmpfs /dev/shm && "$1" gc' bash "$pyshm" || fail "gc beside"
   [ -e "$kept/lib/libpyshm.so" ] || fail "what another namespace uses was collected"
-  # A crash of the node's memory alone.
+  # Only the node's memory is lost.
   rm -rf "/dev/shm/pyshm-$(id -u)"
   "$pyshm" gc | grep -q "/tmp/pyshm-$(id -u)/run-" || fail "it is not collected"
   nothing_left
@@ -56,14 +55,11 @@ test_what_a_crash_leaves_goes_with_the_next_stage() {
   nothing_left
 }
 test_a_node_without_any_place_for_programs_says_so() {
-  # The checkout may lie there itself.
-  local here; exec {here}<"$top"
-  mount -o remount,noexec /tmp && mount -t tmpfs -o noexec,mode=1777 tmpfs /var/tmp || fail "mount"
-  [ -e "$top/target" ] || { mkdir -p "$top" && mount -c --bind "/proc/self/fd/$here" "$top" && cd "$top" || fail "mount of the checkout"; }
+  mount -o remount,noexec /tmp && mount_over /var/tmp -t tmpfs -o noexec,mode=1777 tmpfs || fail "mount"
   "$pyshm_run" -b "$bundle" "$python" -c 'print("ran")' >/dev/shm/out 2>/dev/shm/said; equal "exit status" 0 $?
   equal "output" ran "$(cat /dev/shm/out)"
   contains "the warning" "$(cat /dev/shm/said)" "/dev/shm is mounted noexec, and /tmp and /var/tmp cannot be used either"
-  [[ $top != /var/tmp/* ]] || umount "$top"; umount /var/tmp; cd "$top" || fail "cd"; mount -o remount,exec /tmp; rm /dev/shm/out /dev/shm/said
+  umount --lazy /var/tmp && mount -o remount,exec /tmp || fail "umount"; rm /dev/shm/out /dev/shm/said
   nothing_left
 }
 

@@ -1,7 +1,6 @@
 #!/bin/bash
-# pyshm-run on one node without MPI: what Python sees, what a command gets, what is bundled by itself, what the cache does.
+# pyshm-run on one node without MPI: what Python sees, what a command gets, what is bundled automatically, what the cache does.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 export PYSHM_CACHE; PYSHM_CACHE=$(mktemp -d /var/tmp/pyshm-cache.XXXXXX)
 trap 'rm -rf "$PYSHM_CACHE"' EXIT
 bundle=$(bundle_of venv "$venv") || { echo "failed to bundle $venv"; exit 1; }
@@ -37,7 +36,7 @@ test_a_start_makes_no_operation_on_the_environment() {
   equal "operations" 0 "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["total"])' "$work/counted")"
 }
 
-# No other call that the shim makes at a start takes as long.
+# Of all calls that the shim makes at a start this one takes longest.
 test_the_kernel_is_asked_once_which_file_a_program_is() {
   ln -s /bin/true "$work/tool"
   bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback -b "$bundle" "$python" -c '
@@ -161,7 +160,7 @@ test_the_cache_is_listed_and_pruned() {
   contains "the list" "$("$pyshm" cache list)" "nothing is cached"
 }
 
-test_what_cannot_pay_is_not_staged() {
+test_what_is_not_worth_staging_is_not_staged() {
   PYSHM_SERIAL_READ=1M "$pyshm_run" -v "$python" -c 'import sys; print(sys.prefix)' >"$work/out" 2>"$work/said" || fail "the run"
   equal "the program ran" "$venv" "$(cat "$work/out")"
   contains "the reason" "$(cat "$work/said")" "cannot pay"
@@ -170,7 +169,7 @@ test_what_cannot_pay_is_not_staged() {
 
 test_a_bundle_that_covers_nothing_is_not_staged() {
   ( cd /; env -u VIRTUAL_ENV -u CONDA_PREFIX -u PYTHONPATH PATH=/usr/bin:/bin bash "$tools/trace.sh" "$work/trace" "$pyshm_run" -b "$bundle" hostname >/dev/null 2>"$work/said" ) || fail "the run: $(cat "$work/said")"
-  grep -q 'execve("/usr/bin/hostname"\|execve("/bin/hostname"' "$work/trace" || fail "hostname was not run as it is"
+  grep -q 'execve("/usr/bin/hostname"\|execve("/bin/hostname"' "$work/trace" || fail "hostname was not run from its own place"
   if grep -q '\.new-' "$work/trace"; then fail "it was staged"; fi
   nothing_left
 }
@@ -251,7 +250,7 @@ test_the_summary_says_what_was_done() {
   [[ $(cat "$work/said") =~ ^pyshm-run:\ [0-9.]+\ MB\ bundle,\ unpacked\ on\ this\ node\ in\ [0-9.]+\ s,\ [0-9,]+\ operations\ answered\ locally$ ]] || fail "it is: $(cat "$work/said")"
 }
 
-# The inner job's first program is started by the outer one's shim, whose variables are none of its own.
+# The outer job's shim starts the inner job's first program, and must not pass its own variables on.
 test_a_job_within_a_job_has_the_inner_ones_stage_alone() {
   local name form
   for name in a b; do mkdir -p "$work/$name/bin" "$work/$name/lib"; cp "$(command -v bash)" "$work/$name/bin/shell-$name"; "$pyshm" bundle env "$work/$name" -o "$work/$name.tar.zst" -q || fail "bundle"; done

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Launchers that are preloaded, on a real Slurm whose slurmds run under strace, and under Hydra and Open MPI: what each rank
-# does, how often a bundle is opened in the whole cluster, and that nobody notices otherwise. Beside them the other forms, in
-# jobs of the same size.
+# Preloaded launchers: a real Slurm whose slurmds run under strace, Hydra and Open MPI. No rank makes an operation on the
+# environment, a bundle is opened once in the whole cluster, and otherwise the job is the same. Beside them the other forms,
+# in jobs of the same size.
 . "$(dirname "$0")/harness.sh"
 . "$top/tests/cluster/slurmd_trace.sh"
 cluster_traced 4
@@ -9,17 +9,17 @@ shim=$top/target/pyshm/lib/libpyshm.so
 bundle=$(bundle_of venv "$venv") || exit 1
 bundle_ompi=$(bundle_of venv-ompi "$venv_ompi") || exit 1
 export PYSHM_CACHE=$scratch/cache
-# By module: an installation, and a module for each bundle.
+# For the module: an installation, and a module for each bundle.
 bash "$top/tests/env/module-systems.sh" "$top/target/test-modules" && "$pyshm" install --prefix "$scratch/installed" -q || exit 1
 for mpi in pmi2 pmix; do
   named=$bundle; [ $mpi = pmi2 ] || named=$bundle_ompi
   mkdir -p "$scratch/modules/$mpi"; "$scratch/installed/bin/pyshm" module lmod --name $mpi --bundle "$named" >"$scratch/modules/$mpi/1.lua" || exit 1
 done
 login() { timeout 170 "$VCLUSTER" exec n0 "$@"; }
-# What a bundle stands for is looked up once for each bundle and user: not what is counted here.
+# Fills the cache of what each bundle stands for, which each user does once: it is not counted here.
 login salloc -Q -N1 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle:$bundle_ompi" srun true || exit 1
 
-# What a rank of any job can tell of itself, in OUT/<rank>.
+# Each rank writes what it knows of itself into OUT/<rank>.
 cat >"$scratch/tell.py" <<'PY'
 import json, os, sys
 import mpi4py
@@ -60,15 +60,15 @@ in_job() {
   cat "$work/said"; return "$(cat "$work/code")"
 }
 
-# The job script that the users have, once as it is and once with pyshm: preloaded by its user or by a module, with which no
+# The users' job script, once without pyshm and once with it: preloaded by its user or by a module, with which no
 # other line differs, or with one word in front of the launcher or of the ranks' program.
 as_a_job() { # FORM sbatch|salloc pmi2|pmix PROGRAM
   local python=$venv/bin/python named=$bundle env=$venv setup= before= inside=
   if [ "$3" = pmix ]; then python=$venv_ompi/bin/python named=$bundle_ompi env=$venv_ompi; fi
   case $1 in
     preloaded) setup="export LD_PRELOAD=$shim PYSHM_BUNDLES=$named" ;;
-    # MPICH's UCX sends 4 KiB of its heap by PMI, and Slurm reads no more than 1 KiB of a request: what is in that heap decides
-    # whether a request is longer, with pyshm or without. Lmod's tables of itself, which programs copy, have been that.
+    # MPICH's UCX sends 4 KiB of its heap by PMI, and Slurm reads no more than 1 KiB of a request: the contents of the heap decide
+    # whether a request is longer, with pyshm or without. Lmod's tables, which programs copy into the heap, have made one longer.
     module) setup=". $top/target/test-modules/lmod.bash; module use $scratch/installed/share/modulefiles $scratch/modules; module load pyshm $3 || exit; unset \${!_ModuleTable@}" ;;
     before) before="$pyshm_run --no-summary -b $named" ;;
     inside) inside="$pyshm_run --no-summary -b $named" ;;
@@ -138,7 +138,7 @@ SH
   nodes_are_clean
 }
 
-# A rank without the trampoline hands itself over before it is much of a Python.
+# A rank without the trampoline executes pyshm-run before Python has read much.
 by_ranks() { # RANKS COMMAND…
   local ranks=$1 all; shift
   mark; login "$tools/trace.sh" "$work/n0" "$@" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }; collect
@@ -169,7 +169,7 @@ test_without_bundles_the_launcher_runs_as_it_was_called() {
   printf '#!/bin/sh\necho "$SLURM_STEP_ID $1 $2"\n' >"$work/a b"; chmod +x "$work/a b"
   login salloc -Q -N4 env PATH="$work:$PATH" LD_PRELOAD="$shim" "$tools/trace.sh" "$work/trace" srun -N2 -n 2 "a b" -- c >"$work/said" 2>&1 || { cat "$work/said"; fail "srun failed"; }
   equal "what the ranks say of their step and arguments" "0 -- c" "$(sort -u "$work/said")"
-  # The first is the user's, the second the one that pyshm-run has gone on as, in the same process.
+  # The first is the user's; as the second pyshm-run goes on, in the same process.
   python3 "$tools/stracelog.py" "$work/trace" >"$work/calls"
   equal "calls with the same words" 2 "$(grep -cE "$call.* = 0" "$work/calls")"
   equal "processes that were it" 1 "$(grep -E "$call.* = 0" "$work/calls" | awk '{ print $1 }' | sort -u | wc -l)"
@@ -180,7 +180,7 @@ like_bare() {
   local name=$1 bare preloaded; shift
   bare=$(printf 'line\nmore\n' | login salloc -Q -N2 "$@" 2>&1; echo "status $?")
   preloaded=$(printf 'line\nmore\n' | login salloc -Q -N2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle" "$@" 2>&1; echo "status $?")
-  # Numbers of jobs and steps, and times.
+  # Without numbers of jobs and steps, and times.
   equal "$name" "$(sed 's/[0-9.:T-]\{3,\}/N/g; s/Step.*\.[0-9]*/STEP/' <<<"$bare" | sort)" "$(sed 's/[0-9.:T-]\{3,\}/N/g; s/Step.*\.[0-9]*/STEP/' <<<"$preloaded" | sort)"
 }
 test_exit_status_streams_and_messages_are_the_launchers() {
@@ -220,7 +220,7 @@ SH
 }
 
 test_a_stage_that_cannot_be_made_is_said_in_one_line() {
-  # Its manifest is right, by which it is known what it is for, and its data is not.
+  # The manifest is right, so that the bundle is chosen; the data is damaged.
   cp "$bundle" "$work/bad.tar.zst"; chmod u+w "$work/bad.tar.zst"
   head -c 4096 /dev/zero | dd of="$work/bad.tar.zst" bs=4096 seek=$(($(stat -c %s "$bundle") / 4096 * 2 / 3)) conv=notrunc status=none || fail "dd"
   login salloc -Q -N2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$work/bad.tar.zst" srun -N2 -n2 "$venv/bin/python" -c 'print("ran")' >"$work/out" 2>"$work/said" || { cat "$work/said"; fail "the job failed"; }

@@ -2,13 +2,12 @@
 # Real programs that read a prefix: shells, file utilities, interpreters, compilers and git see what they see bare, and
 # make no operation on the shared file system. What they do when they write is in programs_write.sh.
 #
-# A directory's entries come in another order from the stage (tmpfs) than from the original: where a program prints them
-# as they come, the output is sorted in both runs.
+# The stage (tmpfs) lists a directory's entries in another order than the original: where a program prints them in that
+# order, the output of both runs is sorted.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 . "$tools/both.sh"
 
-# A tree with everything that a file utility tells apart.
+# A tree with every kind of file that file utilities tell apart.
 tree() {
   p=$work/p; mkdir -p "$p"/{bin,docs/deep/er,data,empty,.hidden}
   printf 'alpha\nbeta\ngamma delta\n' >"$p/docs/words"; seq 1 20000 >"$p/data/numbers"
@@ -290,7 +289,7 @@ gcc -c "$1/src/no-such.c" -o /dev/null; nm -D "$1/lib/libvalue.so" | grep " T"; 
 readelf -d "$1/lib/libvalue.so" | grep -i path; "$1/program"; objdump -d "$1/build/fixed.o" | tail -n 3
 size "$1/program" | tail -n 1 | cut -f 1-4; strings "$1/program" | grep hello
 SH
-  # A program outside the prefix whose libraries are inside: its loader asks before any code of ours runs.
+  # A program outside the prefix with libraries inside it: the loader reads them before the shim runs.
   equal "a program linked to the prefix" "hello 42 5 $p/src/main.c" "$("$stage/bin/pyshm-exec" "$work/staged.made/program")"
   reads_script "make, nothing to be done" "$p" <<'SH'
 make -C "$1"; make -C "$1" -q; echo $?; make -C "$1" test; make -C "$1" -n -W src/main.c

@@ -1,10 +1,9 @@
 #!/bin/bash
-# Real programs that write under a prefix: the tree they leave is the one they leave bare, and of the operations that
-# reach the shared file system each is on something that was written, never on what was only read.
+# Real programs that write under a prefix: they leave the same tree as bare, and every operation that reaches the shared file
+# system is on something that was written, never on what was only read.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 . "$tools/both.sh"
-# Nothing is to survive a crash of the machine: a busy disk would make the test's time.
+# No data is synced to disk: a busy disk would decide how long the test takes.
 export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=core.fsync GIT_CONFIG_VALUE_0=none GIT_CONFIG_KEY_1=pack.threads GIT_CONFIG_VALUE_1=1 GIT_CONFIG_KEY_2=gc.auto GIT_CONFIG_VALUE_2=0
 
 tree() {
@@ -205,11 +204,11 @@ PY
 }
 
 test_pip() {
-  # An environment without packages but pip, whose base interpreter is not staged: all its own operations are counted.
+  # An environment with pip alone, whose base interpreter is not staged: every operation on the environment is counted.
   p=$work/p
   "$both_python" -m venv --without-pip "$p" && cp -a "$("$both_python" -c 'import pip, os; print(os.path.dirname(pip.__file__))')" "$p/lib/python3.11/site-packages/" || fail "the environment"
   "$p/bin/python" -m compileall -q "$p/lib" >/dev/null; wheel one 1; wheel one 2; wheel two 1
-  # Compiled files hold the time of their sources: they are made valid for the times that `settle` gives.
+  # Compiled files record the time of their sources: they are compiled after `settle` has set the times.
   settle; "$p/bin/python" -m compileall -qf "$p/lib" >/dev/null; settle
   tree_options=(--volatile '\.pyc$|(INSTALLER|RECORD|REQUESTED|direct_url.json)$')
   writes_script "pip install and uninstall" "$p" "$work" <<'SH'

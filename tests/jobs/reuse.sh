@@ -1,8 +1,7 @@
 #!/bin/bash
-# A stage that is kept is used again: the next step broadcasts no byte of the bundle, sees on every node what the last one
-# wrote on any, and what a shell without the shim installed in between. Four virtual nodes, 8 ranks; and one node.
+# A kept stage is used again: the next step broadcasts no byte of the bundle, and sees on every node what the last step wrote
+# on any node, and what was installed in between without the shim. Four virtual nodes, 8 ranks; and one node.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 4
 job() { timeout 120 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep $bundle" --set "PYTHONPATH=$work/site" "${@:2}"; }
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
@@ -10,7 +9,7 @@ unstage_all() { local i; for i in 1 2 3 4; do on "n$i" "$pyshm" unstage --all ||
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
 unpacked() { grep -oE '\.new-[0-9a-f]+-[0-9]+/index".*O_CREAT' "$1" | sort -u | wc -l; }
 
-# A package of 300 modules in 30 directories, and a program that says what each rank finds of it.
+# A package of 300 modules in 30 directories, and a program that records what each rank finds of it.
 a_package() {
   local d f
   for d in $(seq 30); do
@@ -48,12 +47,12 @@ if not act:
     json.dump(seen, open(f"{out}/{rank}.json", "w"), sort_keys=True)
 PY
 }
-# step NAME [ACTION]: a step with the stage kept; its trace is in $work/NAME.trace.
+# step NAME [ACTION]: runs a step that keeps its stage; the trace is in $work/NAME.trace.
 step() {
   mkdir -p "$work/$1"
   job "$tools/trace.sh $work/$1.trace" hydra python "$work/rank.py" "$work/site" "$work/$1" "${@:2}" || fail "step $1"
 }
-# The same program, without pyshm, as it is now.
+# The same program without pyshm, on the prefix of now.
 bare() { mkdir -p "$work/$1"; timeout 120 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/$1" || fail "bare $1"; }
 as_bare() { bare "$1.bare"; equal "ranks of $1" 8 "$(ls "$work/$1" | wc -l)"; check "ranks of $1 see what they see without pyshm" diff -r "$work/$1.bare" "$work/$1"; }
 # Operations of the ranks below the package.
@@ -70,7 +69,7 @@ test_the_second_step_reads_no_byte_of_the_bundle() {
 test_an_installation_between_the_steps_is_seen_on_all_nodes() {
   a_package
   step one
-  # What pip does: new modules, a changed one by rename, one removed, a package of its own, a directory gone.
+  # Like pip: new modules, a module replaced by rename, a removed one, a new package, a removed directory.
   echo 'greeting = "hello"' >"$work/site/newcomer.py"; mkdir "$work/site/newpkg"; echo 'x = 1' >"$work/site/newpkg/__init__.py"
   echo 'value = "new"' >"$work/site/pkg/d7/.m3"; mv "$work/site/pkg/d7/.m3" "$work/site/pkg/d7/m3.py"
   rm "$work/site/pkg/d1/m1.py"; rm -r "$work/site/pkg/d2"
@@ -91,7 +90,7 @@ bare_ops() {
 }
 test_what_a_rank_wrote_on_one_node_is_seen_on_all_in_the_next_step() {
   a_package
-  # In place, so that no directory tells; only n3's stage knows.
+  # Written in place, so that no directory's time changes; only n3's stage knows it.
   step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n"); os.unlink(site + "/pkg/d1/m1.py"); os.mkdir(site + "/pkg/made"); open(site + "/pkg/made/by.py", "w").close()'
   step two
   as_bare two
@@ -110,7 +109,7 @@ test_only_a_node_without_the_stage_gets_it_and_learns_what_the_others_know() {
   as_bare three
   unstage_all
 }
-test_a_bundle_that_was_made_anew_takes_the_place_of_the_old_one() {
+test_a_bundle_that_was_packed_again_replaces_the_old_one() {
   a_package
   step one
   echo 'greeting = "hello"' >"$work/site/newcomer.py"
@@ -121,7 +120,7 @@ test_a_bundle_that_was_made_anew_takes_the_place_of_the_old_one() {
   unstage_all
 }
 
-# The same as a tar that others made, with times of nanoseconds.
+# A tar that another program wrote, with times in nanoseconds.
 a_tar() { tar --format=pax -C "$work/site" -czf "$work/b.tar.gz" . || fail "tar"; bundle="-b $work/b.tar.gz --prefix $work/site"; }
 test_a_tar_that_others_made_is_used_again() {
   a_package; a_tar
@@ -150,12 +149,12 @@ test_on_one_node_the_same_holds_without_mpi() {
   "$pyshm" unstage --all || fail "unstage"
   [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0)"
 }
-test_a_stage_of_a_tar_belongs_to_its_prefix_and_goes_when_the_tar_is_made_anew() {
+test_a_stage_of_a_tar_belongs_to_its_prefix_and_goes_when_the_tar_is_written_again() {
   a_package; a_tar
   stages() { "$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))'; }
   equal "first" "703 False" "$(here --keep)"
   equal "second" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
-  # Another prefix is another stage; with the same one it is the same.
+  # Another prefix makes another stage; the same prefix finds the same stage.
   local other same; other=$("$pyshm" stage -b "$work/b.tar.gz" --prefix "$work/other") && same=$("$pyshm" stage -b "$work/b.tar.gz" --prefix "$work/other") || fail "stage"
   equal "the stage of the other prefix" "$other" "$same"; equal "stages" 2 "$(stages)"
   check "the other prefix is what it answers for" test -e "$other/fs$work/other/pkg/d7/m3.py"

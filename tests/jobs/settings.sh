@@ -1,7 +1,6 @@
 #!/bin/bash
-# Settings: who counts before whom, what a mistake is answered with, what pyshm config shows, and that ranks read none.
+# Settings: which source has precedence, what happens after a mistake, what 'pyshm config' shows, and that ranks read none.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 
 prefix=$(mktemp -d /var/tmp/pyshm-scratch.XXXXXX); trap 'rm -rf "$prefix"' EXIT
 mkdir -p "$prefix/tree/bin" "$prefix/other/bin"
@@ -11,11 +10,11 @@ for tree in tree other; do
   "$pyshm" bundle env "$prefix/$tree" -o "$prefix/$tree.tar.zst" -q || exit 1
 done
 tool=$prefix/tree/bin/tree-tool
-# shown KEY: the line of pyshm config for it, with one blank where there are several.
+# shown KEY: the line of 'pyshm config' for KEY, with single blanks.
 shown() { "$pyshm" config | tr -s ' ' | grep -E "^(# )?$1 = "; }
-# settings LINE…: a file of settings.
+# settings LINE…: writes a settings file.
 settings() { printf '%s\n' "$@" >"$work/pyshm.toml"; export PYSHM_CONFIG=$work/pyshm.toml; }
-# Whether a run was staged for: its stage is the one that is kept.
+# How many stages there are: whether a run that keeps its stage staged.
 stages() { find /dev/shm/pyshm-0 -mindepth 1 -maxdepth 1 -type d 2>/dev/null | wc -l; }
 
 test_the_command_line_counts_before_a_variable_and_that_before_the_file() {

@@ -1,8 +1,7 @@
 #!/bin/bash
 # Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application: everything ends within 5 s and
-# /dev/shm of all nodes is clean; with a launcher on two nodes and on one node without. And the end of a job of which a node is slow.
+# /dev/shm of all nodes is clean; with a launcher on two nodes, and without one on one node. And the end of a job with a slow node.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 2
 
 # Large enough that each phase takes seconds: data that does not compress, named by PYTHONPATH so that it is staged.
@@ -16,7 +15,7 @@ open(sys.argv[1], "w").close()
 time.sleep(60)
 PY
 
-# Within 5 s: what stands on the terminal may end before pyshm-run, which is a few processes below it.
+# Within 5 s: the command on the terminal may end before pyshm-run, which is a few processes below it.
 clean_everywhere() {
   local i left
   for i in 0 1 2; do
@@ -43,7 +42,7 @@ on_two_nodes() { # SIGNAL PHASE
   [ "$2" = application ] || [ ! -e "$work/ready" ] || fail "the application was started"
   clean_everywhere
 }
-# The process that holds a node's namespaces, as this side numbers it: the one with the node's host name.
+# The process that holds a node's namespaces, by its number outside the cluster: the one with the node's host name.
 host_pid() {
   local p
   for p in $(pgrep -f 'sleep infinity'); do
@@ -73,9 +72,9 @@ test_sigterm_during_unpacking_on_one_node() { on_one_node --term unpacking; }
 test_sigterm_during_the_application_on_one_node() { on_one_node --term application; }
 
 # A busy node may need longer than the others to remove a stage: here its helper is stopped for eight seconds.
-test_a_node_that_lets_go_late_is_waited_for() {
+test_a_node_that_removes_its_stage_late_is_waited_for() {
   local on_n2=(env VCLUSTER_WD=/ "$VCLUSTER" exec n2) job i
-  # Nodes share their process numbers, not their names.
+  # Nodes share process numbers, but not host names.
   to_helper() { "${on_n2[@]}" bash -c 'for p in $(pgrep -x pyshm-bcast-mpi); do [ "$(readlink "/proc/$p/ns/uts")" != "$(readlink /proc/self/ns/uts)" ] || { kill "$0" "$p"; echo "$p"; }; done' "$1"; }
   launch_words hydra root 2 2
   "${LOGIN[@]}" "$pyshm_run" --no-fallback --summary -b "$bundle" "${LAUNCH[@]}" "$PYTHON" -c 'import os, sys, time
@@ -85,7 +84,7 @@ while not os.path.exists(sys.argv[1] + "/stop"): time.sleep(0.05)' "$work" </dev
   equal "helpers of n2 that are stopped" 1 "$(to_helper -STOP | wc -l)"
   touch "$work/stop"; (sleep 8; to_helper -CONT >/dev/null) &
   wait $job; equal "exit status" 0 $?
-  # A step that is ended by force counts nothing.
+  # A step that was killed prints no counts.
   contains "the summary" "$(cat "$work/said")" "answered"
   for i in 0 1 2; do equal "what n$i has at the end" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 -path '*pyshm*' | head -3)"; done
   wait

@@ -2,10 +2,9 @@
 # The shim under stress: threads and forks, signals, vfork, constructors, other allocators, writers, loading, exceptions, shells. For about
 # STRESS_SECONDS in all, a minute if it is not set; tests/stress/stress.sh runs the long version.
 #
-# Every answer is compared with the kernel's by the program that asked. A part fails when an answer is wrong, a process crashes,
-# its deadline passes (a hang), it made no call, or fewer operations were answered by the stage than it made: then the shim was not there.
+# Each program compares every answer with the kernel's. A test fails when an answer is wrong, a process crashes or hangs beyond
+# its deadline, it made no call, or the stage answered fewer operations than the program made: then the shim was not there.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 seconds=${STRESS_SECONDS:-60}
 sources=$top/tests/stress
 built=$(mktemp -d /var/tmp/pyshm-stress.XXXXXX)
@@ -23,7 +22,7 @@ build() {
 }
 build || { echo "failed to build the stress programs"; exit 1; }
 
-# staged: a tree of this test's own, with the programs and libraries that belong into it, and its stage: $tree, $stage.
+# staged COMMAND…: makes a tree with the programs' libraries and whatever COMMAND adds, and stages it: $tree, $stage.
 staged() {
   tree=$work/tree
   sh "$sources/mktree.sh" "$tree" || fail "the tree"
@@ -37,9 +36,9 @@ answered() { "$pyshm" status | awk '/ operations answered here/ { sub(/.*; /, ""
 
 # share PERCENT: that part of all the time, in whole seconds.
 share() { local s=$((seconds * $1 / 100)); echo $((s > 0 ? s : 1)); }
-# bare COMMAND…: without the shim, to prove that what the program expects is what a program sees. It may not need the tree afterwards.
+# bare COMMAND…: runs it without the shim, which shows that the program expects the right answers. It may change the tree.
 bare() { STRESS_BARE=1 timeout -k 5 60 "$@" >"$work/bare" 2>&1 || fail "without the shim: $* ($?): $(cat "$work/bare")"; }
-# run DEADLINE COMMAND…: with it, and what it says about itself is held against the stage's own count.
+# run DEADLINE COMMAND…: runs it with the shim, and compares its count of calls with the stage's.
 run() {
   local deadline=$1 before after status; shift
   before=$(answered)
@@ -53,7 +52,7 @@ run() {
   [ $((after - before)) -ge "$least" ] || fail "$*: the stage answered $((after - before)) of $least"
   total=$((${total:-0} + calls))
 }
-# said: what the last program says about itself, and the number of calls.
+# said: notes the last program's own figures and the number of calls.
 said() { note "$(head -n -1 "$work/out" | tr '\n' ';') $total calls verified"; }
 
 test_threads_look_while_the_main_thread_forks() {
@@ -65,10 +64,10 @@ test_threads_look_while_the_main_thread_forks() {
 test_a_signal_handler_looks_inside_whatever_it_interrupts() {
   staged true; local time which; time=$(share 8)
   bare "$built/signals" "$tree" 0 28672 0 12
-  # 32 KB with the frame of a machine that has AVX-512; 8 KB for what reads no link and no descriptor.
+  # 32 KB with the signal frame of AVX-512; 8 KB for calls that read no link and no descriptor.
   run $((time + 60)) "$stage/bin/pyshm-exec" "$built/signals" "$tree" "$time" 28672 0 12; said
   run 60 "$stage/bin/pyshm-exec" "$built/signals" "$tree" 1 4816 0 1
-  # From now on something diverged, so that more is looked at; to start a program takes the most.
+  # From here on some paths have diverged, so that more is looked up; starting a program takes most.
   run 60 "$stage/bin/pyshm-exec" "$built/signals" "$tree" 0 28672 0 1 write
   run 60 "$stage/bin/pyshm-exec" "$built/signals" "$tree" 0 36864 0 1 exec
   for which in '0 1' '1 2' '4 12' '0 1 write' '0 1 exec'; do
@@ -104,7 +103,7 @@ test_a_write_while_the_stage_is_being_found_is_seen() {
   staged true; local i
   export STRESS_TREE=$tree
   for i in 1 2 3; do
-    # The thread that finds the stage is held up in its first open.
+    # The thread that finds the stage is delayed in its first open.
     run 30 strace -f -qq -o /dev/null -e trace=openat -P "$stage" -e inject=openat:delay_exit=100000 -E STRESS_FILE=$i \
       -E "LD_PRELOAD=$stage/lib/libpyshm.so $built/libfirst.so" "$built/early" "$tree"
   done
@@ -136,7 +135,7 @@ PY
     lib=$(ldconfig -p | awk -v n=$name '$1 == n { print $NF; exit }'); [ -n "$lib" ] || fail "no $name"
     bare env LD_PRELOAD="$lib" "$python" "$work/allocate.py"; head -n -1 "$work/bare" >"$work/expected"
     contains "the allocator" "$(cat "$work/expected")" True
-    # After the shim; before it, where the program is started by hand with the variable.
+    # Behind the shim; also in front of it, where the program is started by hand with LD_PRELOAD.
     run 120 env LD_PRELOAD="$lib" "$stage/bin/pyshm-exec" "$python" "$work/allocate.py"; equal "$name behind" "$(cat "$work/expected")" "$(head -n -1 "$work/out")"
     run 120 env LD_PRELOAD="$stage/lib/libpyshm.so:$lib" "$python" "$work/allocate.py"; equal "$name behind, by hand" "$(cat "$work/expected")" "$(head -n -1 "$work/out")"
     run 120 env LD_PRELOAD="$lib:$stage/lib/libpyshm.so" "$python" "$work/allocate.py"; equal "$name before" "$(cat "$work/expected")" "$(head -n -1 "$work/out")"

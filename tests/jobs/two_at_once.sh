@@ -2,10 +2,9 @@
 # Jobs that stage at the same moment on the same nodes: of one user with the same bundle and with different ones, and of two
 # users. Every result is right, no half-made stage is ever visible, nothing is left.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 2
 
-# Two packages with enough files that staging takes a while.
+# Two packages with so many files that staging takes a while.
 for p in one two; do
   mkdir -p "$scratch/$p/pkg_$p"; echo "name = '$p'" >"$scratch/$p/pkg_$p/__init__.py"
   (cd "$scratch/$p/pkg_$p" && for i in $(seq 1500); do echo "value = $i" >"m$i.py"; done)
@@ -27,7 +26,7 @@ run() { local p=$1; shift; PYTHONPATH=$scratch/$p "$@" "$venv/bin/python" -B "$s
 staged() { local p=$1; shift; run "$p" "$pyshm_run" --no-fallback "$@" -b "$scratch/$p.tar.zst"; }
 bare_one=$(run one env); bare_two=$(run two env)
 
-# Looks until $work/stop is there; says what a stage under its own name does not have.
+# Watches until $work/stop exists, and prints what is missing in a stage that already has its name.
 watch_stages() {
   local dir part
   while [ -d "$work" ] && [ ! -e "$work/stop" ]; do

@@ -2,7 +2,7 @@
 scipy.interpolate, a collective, children of every kind. Each rank writes OUT/rank-N.json: results as hex floats, and
 Python's own view of its environment. Two runs of it must be equal, which compare.py checks.
 
-Must stay true: deterministic for a given number of ranks; nothing but rank files is written; MPI is imported inside
+Invariants: deterministic for a given number of ranks; nothing but rank files is written; MPI is imported inside
 main() alone, so that spawned workers, which import this file, never start MPI.
 """
 import json

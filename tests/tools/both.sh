@@ -2,7 +2,7 @@
 # operations counted by strace in both runs.
 #
 # The tree is $p. A test makes it, calls `reads` as often as it likes, then perhaps `writes`, which starts from a copy of
-# the tree as it was. Must stay true: a bare run that does not touch the prefix fails the test, so that nothing passes
+# the tree as it was. Invariants: a bare run that does not touch the prefix fails the test, so that nothing passes
 # because a program was not seen; modification times of a tree are of 2020, so that what a program wrote can be told.
 export LC_ALL=C TZ=UTC GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 PYTHONPYCACHEPREFIX= PYTHONNOUSERSITE=1
 # A shell's own start-up files and histories are not what is tested.

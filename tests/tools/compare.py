@@ -1,7 +1,7 @@
 """compare.py BARE PYSHM [--size N]: compares the rank files of two runs of app.py (directories), or two outputs of
 view.py (files). Prints each difference with its place in the record; exit status 1 on any, 2 where a file is missing.
 
-Must stay true: everything is compared but pyshm's own variables (LD_PRELOAD, PYSHM_*), which the caller has set; with
+Invariants: everything is compared except pyshm's own variables (LD_PRELOAD, PYSHM_*), which the caller has set; with
 `--strict-env` those too. `--ignore REGEX` (repeatable) leaves out places that match, such as `process/environ/FOO$`.
 """
 import argparse

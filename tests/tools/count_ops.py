@@ -7,7 +7,7 @@ on an open descriptor with an empty name (what fstat is); the texts of new symbo
 Part of the total are the loader's failed tries in subdirectories for the processor (`glibc-hwcaps/x86-64-v4`, `tls/x86_64`).
 Their number depends on the machine, that of all others does not: it is printed, and --any-processor leaves them out.
 
-Must stay true: never too few. A name counts if it lies under a watched directory as written, or once the symbolic links
+Invariants: never too few. A name counts if it lies under a watched directory as written, or once the symbolic links
 are resolved that exist now (its directory's; for calls that follow links its own too). A truncated name counts if its
 beginning does. Lines that are not understood are reported and make the exit status 2.
 """
@@ -96,7 +96,7 @@ class Counter:
 
     def where(self, name, follows):
         """The watched directory that an absolute name lies under, or None."""
-        # As written, but for // and /./; with .. both ways: dropped with what stands before it, and resolved.
+        # As written, except // and /./; with .. both ways: dropped with what stands before it, and resolved.
         tidy = re.sub(r"/(?:\.?/)+", "/", name.replace("/./", "/"))
         for candidate in (tidy, os.path.normpath(tidy)):
             found = self._match(candidate, self.watched)

@@ -6,7 +6,7 @@ libpyshm.so is switched off, so that programs get libc's own function, and the c
 it is run on it: it must fail. With nothing switched off it must pass. FAMILY is a file (without its
 ending) or a directory of preload/src/hooks; with --families only the functions declared there have to be in hooks.txt.
 
-Must stay true: a function that no case guards is an error, and so is a case that fails by itself. The installation is
+Invariants: a function that no case guards is an error, and so is a case that fails by itself. The installation is
 $PYSHM_TEST_INSTALL, else target/pyshm; it is never changed.
 """
 import argparse

@@ -1,6 +1,6 @@
 """Python's own view of its environment, as plain data: what must be equal between a bare and a pyshm run.
 
-Shared by app.py (under MPI) and view.py (without). Must stay true: importable as a module without side effects (spawn
+Shared by app.py (under MPI) and view.py (without). Invariants: importable as a module without side effects (spawn
 pools import it), and deterministic: no times of reading, no process ids, no addresses.
 """
 import os

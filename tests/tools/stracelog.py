@@ -2,7 +2,7 @@
 
 `stracelog.py TRACE` prints each call on one line: of two processes that run at a time, strace writes halves.
 
-Must stay true: no line is dropped in silence (`Log.unread` holds what was not understood); names are bytes as the
+Invariants: no line is dropped in silence (`Log.unread` holds what was not understood); names are bytes as the
 kernel saw them, decoded with surrogateescape; the order of a single file is the order of time.
 """
 import glob

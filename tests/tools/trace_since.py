@@ -1,8 +1,9 @@
 """trace_since.py TRACE BYTE >OUT: what `strace -f -o TRACE` wrote since TRACE was BYTE bytes long, in calls that began since.
 
-strace writes the beginning of a call when the call begins, so that a program that goes on all the time (a daemon) is in the
-middle of a line, or of a call whose second half comes later, whenever somebody looks. Must stay true: what is left out is the
-rest of that line and second halves alone, of calls that began before.
+strace writes the beginning of a call when the call begins. A daemon is therefore at any time in the middle of a line, or of a
+call whose second half comes later.
+
+Invariants: only the rest of that line is left out, and second halves of calls that began before.
 """
 import re
 import sys

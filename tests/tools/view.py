@@ -1,7 +1,7 @@
 """view.py [DIR...]: prints Python's own view of its environment as JSON, without MPI: what `compare.py` or `diff` must
 find equal between a bare and a pyshm run of the same interpreter. DIRs are listed besides the environment's own.
 
-Must stay true: reads only, and the output of two bare runs is the same. `--quick` leaves pip and the pools out.
+Invariants: reads only, and the output of two bare runs is the same. `--quick` leaves pip and the pools out.
 """
 import json
 import os

@@ -1,14 +1,13 @@
-//! The trampoline: lies in the stage, on the node itself, and stands in PROGRAM's place on a launcher's command
-//! line, so that not even the launcher's exec touches the shared file system.
+//! The trampoline lies in the stage, on the node itself, and stands in PROGRAM's place on a launcher's command line, so that not even the
+//! launcher's exec touches the shared file system.
 //!
 //! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
-//! It searches PATH in the index and starts the staged program under its original name with the shim preloaded, by
-//! the same code as the shim's exec hooks; the shim need not be loaded here. `--env` reroutes by environment
-//! variables instead, for programs the shim cannot enter. NAME is what PROGRAM is told that it is called. PROGRAM's environment is the launcher's; without a usable
-//! stage PROGRAM is simply started.
+//! It searches PATH in the index and starts the staged program under its original name with the shim preloaded, by the code of the shim's
+//! exec hooks; it does not load the shim itself. `--env` reroutes by environment variables instead, for a program that the shim cannot
+//! enter. NAME is PROGRAM's `argv[0]`. PROGRAM gets the launcher's environment. Without a usable stage PROGRAM is simply started.
 //!
-//! It is started once for every rank, so it has C's `main`: std's runtime would read `/proc/self/maps` before ours.
+//! It is started once for every rank, so it has C's `main`: std's runtime would read `/proc/self/maps` first.
 #![no_main]
 
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -26,29 +25,29 @@ use pyshm_core::base::{env, sys};
 use pyshm_core::exec::{by_name, visible_env};
 use pyshm_core::stage::current as stage;
 
-// Else std's unwinder comes from libgcc_s.so.1, one more library to look for in every rank.
+// Without this std's unwinder would come from libgcc_s.so.1, one more library to look for in every rank.
 #[link(name = "gcc_eh", kind = "static")]
 unsafe extern "C" {}
 
-/// The environment for `--env`.
+/// An environment that `--env` changes.
 type Variables = Vec<Vec<u8>>;
 
-/// Entry point.
+/// Starts PROGRAM; returns only if that fails, with 127 if it is missing and 126 otherwise.
 ///
 /// # Safety
-/// Called by libc with the program's arguments.
+/// libc calls it with the program's arguments.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
     let mut reroute = false;
     let mut own_name = ptr::null();
     let mut args = argv;
-    // SAFETY: argv is a null-terminated array of C strings; nothing is read behind its null.
+    // SAFETY: argv is a null-terminated array of C strings, and nothing behind its null is read.
     let first = unsafe {
         loop {
             if (*args).is_null() {
                 break None;
             }
-            // The first is our own name.
+            // The first is the trampoline's own name.
             args = args.add(1);
             if (*args).is_null() {
                 break None;
@@ -73,16 +72,16 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
         return 2;
     };
     if !own_name.is_null() {
-        // SAFETY: the place of PROGRAM in our own argument array, which lies on the initial stack (execve(2)).
+        // SAFETY: the place of PROGRAM in this program's own arguments, which lie on the initial stack (execve(2)).
         unsafe { *args.cast_mut() = own_name };
     }
-    // Who started this may have had another stage.
-    // SAFETY: there are no other threads.
+    // The process that started this one may have had another stage.
+    // SAFETY: no other thread runs.
     unsafe { visible_env::restore(None) };
     let dir = own_stage();
     let error = match dir {
         // A program that may not be executed in the stage cannot be rerouted to it.
-        Some(dir) if reroute && !is_elsewhere(&dir) => start_rerouted(&dir, program, args),
+        Some(dir) if reroute && !is_outside_stage(&dir) => start_rerouted(&dir, program, args),
         dir => {
             if let Some(dir) = dir {
                 stage::use_directory(&dir);
@@ -105,11 +104,11 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
     if missing { 127 } else { 126 }
 }
 
-/// The stage this program lies in.
+/// The stage that this program lies in.
 fn own_stage() -> Option<Vec<u8>> {
     let mut exe = fs::read_link("/proc/self/exe").ok()?.into_os_string().into_vec();
     exe.truncate(exe.strip_suffix(layout::TRAMPOLINE.as_bytes())?.strip_suffix(b"/")?.len());
-    // Where the stage may not be executed from it lies elsewhere, beside a link back.
+    // If programs in the stage may not be executed, it lies elsewhere, beside a link back to the stage.
     let back = Path::new(std::ffi::OsStr::from_bytes(&exe)).join(layout::BACK);
     match fs::read_link(back) {
         Ok(stage) => Some(stage.into_os_string().into_vec()),
@@ -118,12 +117,12 @@ fn own_stage() -> Option<Vec<u8>> {
 }
 
 /// Whether shim and trampoline lie outside the stage, because it is mounted `noexec`.
-fn is_elsewhere(dir: &[u8]) -> bool {
+fn is_outside_stage(dir: &[u8]) -> bool {
     let link = Path::new(std::ffi::OsStr::from_bytes(dir)).join(layout::SHIM);
     link.parent().is_some_and(Path::is_symlink)
 }
 
-/// Starts a program as `execvp` does; the error number if it cannot.
+/// Starts a program as `execvp` does; returns an error number if that fails.
 fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
     // SAFETY: the program's own arguments and environment.
     unsafe {
@@ -135,15 +134,16 @@ fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
     }
 }
 
-/// Starts a program that the stage does not have although it exists, one that is younger than its bundle. Its files are
-/// too, so it gets nothing from the stage. Returns the error number if there is none.
+/// Starts a program that exists although the stage does not have it: it is younger than its bundle. So are its files, so it gets nothing
+/// from the stage. Returns an error number if that fails.
 ///
 /// # Safety
 /// `args` must be a null-terminated array of C strings with at least one.
 unsafe fn start_unstaged(program: &CStr, args: Strings) -> c_int {
     let mut path: Option<CString> = None;
     let mut find = |candidate: *const c_char| {
-        // SAFETY: a C string. This asks the kernel, not the index.
+        // This asks the kernel, not the index.
+        // SAFETY: a C string.
         match unsafe { sys::faccessat(libc::AT_FDCWD, candidate, libc::X_OK, 0) } {
             Ok(_) => {
                 // SAFETY: a C string.
@@ -154,39 +154,40 @@ unsafe fn start_unstaged(program: &CStr, args: Strings) -> c_int {
         }
     };
     let name = program.to_bytes();
-    let error = match name.contains(&b'/') {
-        true => find(program.as_ptr()),
-        false => by_name::search(name, &mut find),
+    let error = if name.contains(&b'/') {
+        find(program.as_ptr())
+    } else {
+        by_name::search(name, &mut find)
     };
     let Some(path) = path else { return error };
     if is_first_rank() {
         let _ = writeln!(
             std::io::stderr(),
-            "pyshm-run: warning: {} is not in its bundle: it runs without pyshm; pack the bundle anew",
+            "pyshm-run: warning: {} is not in its bundle: it runs without pyshm; pack the bundle again",
             path.to_string_lossy()
         );
     }
     let os = |text: &CStr| std::ffi::OsStr::from_bytes(text.to_bytes()).to_os_string();
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a null-terminated array.
     let mut words = unsafe { env::strings(args) }.map(os);
     let mut command = Command::new(os(&path));
     command.arg0(words.next().unwrap_or_default()).args(words).env(layout::ENV_DISABLE, "1");
     command.exec().raw_os_error().unwrap_or(libc::ENOENT)
 }
 
-/// Whether this rank speaks for all, or is none.
+/// Whether this process is the first rank, which speaks for all, or no rank.
 fn is_first_rank() -> bool {
     let names = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PALS_RANKID"];
     names.iter().find_map(std::env::var_os).is_none_or(|rank| rank == "0")
 }
 
-/// The same after applying the stage's `env` file.
+/// Starts a program with the environment that the stage's `env` file makes; returns an error number if that fails.
 fn start_rerouted(dir: &[u8], program: &CStr, args: Strings) -> c_int {
-    // SAFETY: libc's environment, before there are threads.
+    // SAFETY: libc's environment; no other thread runs.
     let mut variables: Variables = unsafe { env::strings(env::environ().cast_const().cast()) }
         .map(|s| s.to_bytes().to_vec())
         .collect();
-    rerouted(
+    apply_env_file(
         &mut variables,
         &Path::new(std::ffi::OsStr::from_bytes(dir)).join(layout::ENVIRONMENT),
     );
@@ -194,20 +195,20 @@ fn start_rerouted(dir: &[u8], program: &CStr, args: Strings) -> c_int {
         variables.into_iter().filter_map(|v| CString::new(v).ok()).collect();
     let pointers: Vec<*const c_char> =
         variables.iter().map(|v| v.as_ptr()).chain([ptr::null()]).collect();
-    // PATH is looked up in the process's own environment. No stage was taken: nothing is redirected.
+    // PATH is looked up in the process's own environment. Without a stage nothing is redirected.
     // SAFETY: a null-terminated array of C strings that lives until the program ends or is replaced.
     unsafe { env::replace(pointers.as_ptr()) };
     stage::turn_off();
     let Some(staged) = staged(dir, program) else { return start(program, args, pointers.as_ptr()) };
-    // A program that is named by its path is the staged one, and finds its own files beside itself by that name.
-    // SAFETY: the arguments up to their null, the first of which is the program.
+    // A program that is named by its path is the staged one, which finds its files beside itself by that name.
+    // SAFETY: the arguments from the second one to their null; the first is the program.
     let rest = unsafe { (1..).map(|i| *args.add(i)).take_while(|a| !a.is_null()) };
     let args: Vec<*const c_char> =
         [staged.as_ptr()].into_iter().chain(rest).chain([ptr::null()]).collect();
     start(&staged, args.as_ptr(), pointers.as_ptr())
 }
 
-/// The staged copy of a program that is named by an absolute path, if there is one.
+/// The staged copy of a program that is named by an absolute path, if it exists.
 fn staged(dir: &[u8], program: &CStr) -> Option<CString> {
     let name = program.to_bytes();
     let path = [dir, b"/", layout::FS.as_bytes(), name].concat();
@@ -215,9 +216,8 @@ fn staged(dir: &[u8], program: &CStr) -> Option<CString> {
     if exists { CString::new(path).ok() } else { None }
 }
 
-/// Applies the stage's `env` file: `NAME=VALUE` sets, `NAME+=VALUE` puts in front with a colon, `NAME` unsets;
-/// each ends with a NUL.
-fn rerouted(variables: &mut Variables, file: &Path) {
+/// Applies the stage's `env` file: `NAME=VALUE` sets, `NAME+=VALUE` puts VALUE in front with a colon, `NAME` unsets; each ends with a NUL.
+fn apply_env_file(variables: &mut Variables, file: &Path) {
     let Ok(text) = fs::read(file) else { return };
     for line in text.split(|&b| b == 0).filter(|l| !l.is_empty()) {
         let Some(equals) = line.iter().position(|&b| b == b'=') else {

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
-use crate::state::{self, Mark};
+use crate::state::{self, Mark, Operation};
 
 /// The state file.
 #[derive(Debug, Clone, Copy)]
@@ -137,10 +137,9 @@ impl<'a> Diverged<'a> {
         count(self.count);
     }
 
-    /// Counts an operation under a prefix, in a stripe of the caller's choice.
-    pub fn count(&self, stripe: usize, answered: bool) {
-        let which = if answered { state::ANSWERED } else { state::PASSED };
-        let at = (stripe & (state::STRIPES - 1)) * state::STRIPE_BYTES + which;
+    /// Counts an operation under a prefix, in the counters that the last bits of `stripe` name.
+    pub fn count(&self, stripe: usize, operation: Operation) {
+        let at = (stripe & (state::STRIPES - 1)) * state::STRIPE_BYTES + operation.offset();
         if let Some(w) = self.counters.get(at / 8) {
             w.fetch_add(1, Ordering::Relaxed);
         }

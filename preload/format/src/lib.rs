@@ -17,7 +17,7 @@ mod hash;
 pub mod index;
 pub mod launch;
 pub mod layout;
-pub mod outsiders;
+pub mod outside_programs;
 pub mod record;
 pub mod state;
 pub mod xattr;
@@ -25,7 +25,7 @@ pub mod xattr;
 pub use diverged::Diverged;
 pub use hash::hash_path;
 pub use index::{Entry, Index, Lookup, Prefix, PrefixMode};
-pub use outsiders::Outsiders;
+pub use outside_programs::OutsidePrograms;
 pub use record::{Kind, Stat, Time};
 
 /// Why a file is not a usable index or state file.

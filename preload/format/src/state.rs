@@ -10,7 +10,7 @@
 //! 64     number of marks in the diverged set
 //! 128    number of SUBTREE marks
 //! 192    1 when the set is full: everything passes
-//! 2048   PROGRAMS words: 0, or the hash of a name (crate::outsiders)
+//! 2048   PROGRAMS words: 0, or the hash of a name (crate::outside_programs)
 //! 4096   STRIPES counters of STRIPE_BYTES: words answered, passed
 //! 8192   SLOTS words: 0 is free, anything else is the hash of a mark
 //! ```
@@ -50,6 +50,25 @@ pub const SET: usize = 8192;
 pub const SLOTS: usize = 1 << 16;
 /// Size of the file in bytes.
 pub const FILE_BYTES: usize = SET + SLOTS * 8;
+
+/// What became of an operation under a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// It was answered from the stage or its index.
+    Answered,
+    /// It passed to the shared file system.
+    Passed,
+}
+
+impl Operation {
+    /// Offset of its counter in a stripe.
+    pub(crate) const fn offset(self) -> usize {
+        match self {
+            Self::Answered => ANSWERED,
+            Self::Passed => PASSED,
+        }
+    }
+}
 
 /// What of a path differs from the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
-//! `syscall()`: calls by number that concern paths, or descriptors of staged files, do what their functions do; all others
-//! are libc's. Node's `fs.promises`, language runtimes and new calls that libc has no function for come this way.
+//! `syscall()`: calls by number that concern paths, or descriptors of staged files, do what their functions do; all others are libc's.
+//! Node's `fs.promises`, language runtimes and new calls that libc has no function for come this way.
 //!
-//! What must stay true:
-//! - What is not ours is jumped to with every register and the stack as the caller left them: a vfork must not return
-//!   through a frame of ours.
-//! - The kernel's interface is kept where it differs from libc's: `fchmodat` has no flags, `utimensat` takes no path, an
-//!   open is no cancellation point.
+//! Invariants:
+//! - Any other call is jumped to with every register and the stack as the caller left them: a vfork must not return through a frame of
+//!   the shim.
+//! - The kernel's interface is kept where it differs from libc's: `fchmodat` has no flags, `utimensat` takes no path, an open is no
+//!   cancellation point.
 //! - A call is known by one table ([`KNOWN`]) and one match, which [`calls!`] makes from the same list.
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
@@ -13,33 +13,23 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-
-use crate::hooks::attributes::access;
-use crate::hooks::attributes::fsinfo;
-use crate::hooks::attributes::links;
-use crate::hooks::attributes::stat;
-use crate::hooks::attributes::xattr;
-use crate::hooks::directories::dirent;
-use crate::hooks::files::cwd;
-use crate::hooks::files::descriptor;
-use crate::hooks::files::mutate;
-use crate::hooks::files::notify_handles;
-use crate::hooks::files::open;
-use crate::hooks::files::socket;
-use crate::hooks::programs::exec;
-use pyshm_core::base::link_map;
-use pyshm_core::base::readable;
 use pyshm_core::base::scratch::PATH_MAX;
-use pyshm_core::base::sys;
-use pyshm_core::path::writes::Names;
-use pyshm_core::path::writes::one;
+use pyshm_core::base::{link_map, readable, sys};
+use pyshm_core::decide::view::Follow;
+use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::writes::{mark_opened, write};
 use pyshm_core::stage::current::stage;
+
+use crate::hooks::attributes::{access, fsinfo, links, stat, xattr};
+use crate::hooks::directories::dirent::{self, Layout};
+use crate::hooks::files::{cwd, descriptor, mutate, notify_handles, open, socket};
+use crate::hooks::programs::exec;
 
 const SYS_FCHMODAT2: c_long = 452;
 
 static REAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Finds libc's function.
+/// Finds the real function.
 extern "C" fn find() -> *mut c_void {
     extern "C" fn nothing() -> c_long {
         c_long::from(sys::fail(libc::ENOSYS))
@@ -52,12 +42,12 @@ extern "C" fn find() -> *mut c_void {
 /// Stands in front of libc's function of this name.
 ///
 /// # Safety
-/// As libc's.
+/// As libc's function.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn syscall() {
-    // The number and six arguments stand where a function of seven arguments has them. On x86-64 the last one is on the
-    // stack, or its place is the caller's, which `known` may not take for its own.
+    // The number and six arguments stand where a function of seven arguments has them. On x86-64 the last one is on the stack. Its place
+    // may be the caller's own, so `known` gets a copy.
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!(
         "cmp rdi, 512", "jae 2f",
@@ -86,7 +76,7 @@ pub unsafe extern "C" fn syscall() {
     );
 }
 
-/// As `syscall` returns it.
+/// Turns a result into what `syscall` returns.
 fn result(r: sys::Result) -> c_long {
     match r {
         Ok(v) => v as c_long,
@@ -112,22 +102,25 @@ impl Arguments {
     }
 }
 
+/// Declares the known calls: `NUMBER => HOOK,`.
 macro_rules! calls {
     ($a:ident; $( $(#[$when:meta])? $number:path => $do:expr, )*) => {
-        /// A bit for each number below 512 that [`known`] takes.
+        /// One bit for each number below 512; set if [`known`] takes it.
         static KNOWN: [u64; 8] = {
             let mut bits = [0; 8];
             $( $(#[$when])? { bits[$number as usize / 64] |= 1 << ($number as usize % 64); } )*
             bits
         };
 
+        /// Makes a known call.
+        ///
         /// # Safety
         /// As `syscall`.
         unsafe extern "C" fn known(
             n: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize
         ) -> c_long {
             let $a = Arguments([a, b, c, d, e, f]);
-            // SAFETY: the caller's own arguments, which are the call's; what a hook does not do the kernel checks.
+            // SAFETY: the caller keeps the contract of the call, whose arguments these are; the kernel checks its pointers.
             unsafe {
                 match n {
                     $( $(#[$when])? $number => ($do) as c_long, )*
@@ -151,101 +144,103 @@ calls! { a;
     libc::SYS_lstat => stat::stat_at(AT_FDCWD, a.path(0), a.pointer(1), AT_SYMLINK_NOFOLLOW),
     libc::SYS_newfstatat => stat::stat_at(a.int(0), a.path(1), a.pointer(2), a.int(3)),
     libc::SYS_fstat => stat::stat_fd(a.int(0), a.pointer(1)),
-    libc::SYS_statx => stat::statx(a.int(0), a.path(1), a.int(2), a.int(3) as c_uint, a.pointer(4)),
+    libc::SYS_statx => stat::statx::hook(a.int(0), a.path(1), a.int(2), a.int(3) as c_uint, a.pointer(4)),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_access => access::my_access(a.path(0), a.int(1)),
-    libc::SYS_faccessat => access::my_faccessat(a.int(0), a.path(1), a.int(2), 0),
+    libc::SYS_access => access::access::hook(a.path(0), a.int(1)),
+    libc::SYS_faccessat => access::faccessat::hook(a.int(0), a.path(1), a.int(2), 0),
     libc::SYS_faccessat2 => accessible(a),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_readlink => links::my_readlink(a.path(0), a.pointer(1), a.0[2]),
-    libc::SYS_readlinkat => links::my_readlinkat(a.int(0), a.path(1), a.pointer(2), a.0[3]),
-    libc::SYS_getxattr => xattr::my_getxattr(a.path(0), a.path(1), a.pointer(2), a.0[3]),
-    libc::SYS_lgetxattr => xattr::my_lgetxattr(a.path(0), a.path(1), a.pointer(2), a.0[3]),
-    libc::SYS_fgetxattr => xattr::my_fgetxattr(a.int(0), a.path(1), a.pointer(2), a.0[3]),
-    libc::SYS_flistxattr => xattr::my_flistxattr(a.int(0), a.pointer(1), a.0[2]),
-    libc::SYS_listxattr => xattr::my_listxattr(a.path(0), a.pointer(1), a.0[2]),
-    libc::SYS_llistxattr => xattr::my_llistxattr(a.path(0), a.pointer(1), a.0[2]),
-    libc::SYS_statfs => fsinfo::my_statfs(a.path(0), a.pointer(1)),
-    libc::SYS_fstatfs => fsinfo::my_fstatfs(a.int(0), a.pointer(1)),
+    libc::SYS_readlink => links::readlink::hook(a.path(0), a.pointer(1), a.0[2]),
+    libc::SYS_readlinkat => links::readlinkat::hook(a.int(0), a.path(1), a.pointer(2), a.0[3]),
+    libc::SYS_getxattr => xattr::getxattr::hook(a.path(0), a.path(1), a.pointer(2), a.0[3]),
+    libc::SYS_lgetxattr => xattr::lgetxattr::hook(a.path(0), a.path(1), a.pointer(2), a.0[3]),
+    libc::SYS_fgetxattr => xattr::fgetxattr::hook(a.int(0), a.path(1), a.pointer(2), a.0[3]),
+    libc::SYS_flistxattr => xattr::flistxattr::hook(a.int(0), a.pointer(1), a.0[2]),
+    libc::SYS_listxattr => xattr::listxattr::hook(a.path(0), a.pointer(1), a.0[2]),
+    libc::SYS_llistxattr => xattr::llistxattr::hook(a.path(0), a.pointer(1), a.0[2]),
+    libc::SYS_statfs => fsinfo::statfs::hook(a.path(0), a.pointer(1)),
+    libc::SYS_fstatfs => fsinfo::fstatfs::hook(a.int(0), a.pointer(1)),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_getdents => dirent::entries(a.int(0), a.pointer(1), a.0[2], true),
-    libc::SYS_getdents64 => dirent::entries(a.int(0), a.pointer(1), a.0[2], false),
-    libc::SYS_fchdir => cwd::my_fchdir(a.int(0)),
-    libc::SYS_chroot => cwd::my_chroot(a.path(0)),
-    libc::SYS_execve => exec::my_execve(a.path(0), a.pointer::<*const c_char>(1), a.pointer::<*const c_char>(2)),
-    libc::SYS_execveat => exec::execveat(
+    libc::SYS_getdents => dirent::entries(a.int(0), a.pointer(1), a.0[2], Layout::Old),
+    libc::SYS_getdents64 => dirent::entries(a.int(0), a.pointer(1), a.0[2], Layout::New),
+    libc::SYS_fchdir => cwd::fchdir::hook(a.int(0)),
+    libc::SYS_chroot => cwd::chroot::hook(a.path(0)),
+    libc::SYS_execve => exec::execve::hook(a.path(0), a.pointer::<*const c_char>(1), a.pointer::<*const c_char>(2)),
+    libc::SYS_execveat => exec::execveat::hook(
         a.int(0), a.path(1), a.pointer::<*const c_char>(2), a.pointer::<*const c_char>(3), a.int(4)
     ),
     libc::SYS_fcntl => descriptor::control(a.int(0), a.int(1), a.0[2], |argument| {
         sys::ret(sys::syscall(libc::SYS_fcntl, [a.0[0], a.0[1], argument, 0, 0, 0]))
     }),
-    libc::SYS_flock => descriptor::my_flock(a.int(0), a.int(1)),
-    libc::SYS_ioctl => descriptor::my_ioctl(a.int(0), a.0[1] as c_ulong, a.0[2]),
-    libc::SYS_inotify_add_watch => notify_handles::my_inotify_add_watch(a.int(0), a.path(1), a.int(2) as u32),
+    libc::SYS_flock => descriptor::flock::hook(a.int(0), a.int(1)),
+    libc::SYS_ioctl => descriptor::ioctl::hook(a.int(0), a.0[1] as c_ulong, a.0[2]),
+    libc::SYS_inotify_add_watch => notify_handles::inotify_add_watch::hook(a.int(0), a.path(1), a.int(2) as u32),
     libc::SYS_fanotify_mark => {
-        notify_handles::my_fanotify_mark(a.int(0), a.int(1) as c_uint, a.0[2] as u64, a.int(3), a.path(4))
+        notify_handles::fanotify_mark::hook(a.int(0), a.int(1) as c_uint, a.0[2] as u64, a.int(3), a.path(4))
     },
     libc::SYS_name_to_handle_at => {
-        notify_handles::my_name_to_handle_at(a.int(0), a.path(1), a.pointer(2), a.pointer(3), a.int(4))
+        notify_handles::name_to_handle_at::hook(a.int(0), a.path(1), a.pointer(2), a.pointer(3), a.int(4))
     },
-    libc::SYS_bind => socket::my_bind(a.int(0), a.pointer::<libc::sockaddr>(1), a.int(2) as libc::socklen_t),
+    libc::SYS_bind => socket::bind::hook(a.int(0), a.pointer::<libc::sockaddr>(1), a.int(2) as libc::socklen_t),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_mkdir => mutate::my_mkdir(a.path(0), a.int(1) as c_uint),
-    libc::SYS_mkdirat => mutate::my_mkdirat(a.int(0), a.path(1), a.int(2) as c_uint),
+    libc::SYS_mkdir => mutate::mkdir::hook(a.path(0), a.int(1) as c_uint),
+    libc::SYS_mkdirat => mutate::mkdirat::hook(a.int(0), a.path(1), a.int(2) as c_uint),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_rmdir => mutate::my_rmdir(a.path(0)),
+    libc::SYS_rmdir => mutate::rmdir::hook(a.path(0)),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_unlink => mutate::my_unlink(a.path(0)),
-    libc::SYS_unlinkat => mutate::my_unlinkat(a.int(0), a.path(1), a.int(2)),
+    libc::SYS_unlink => mutate::unlink::hook(a.path(0)),
+    libc::SYS_unlinkat => mutate::unlinkat::hook(a.int(0), a.path(1), a.int(2)),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_mknod => mutate::mknod(a.path(0), a.int(1) as c_uint, a.0[2] as libc::dev_t),
-    libc::SYS_mknodat => mutate::mknodat(a.int(0), a.path(1), a.int(2) as c_uint, a.0[3] as libc::dev_t),
+    libc::SYS_mknod => mutate::mknod::hook(a.path(0), a.int(1) as c_uint, a.0[2] as libc::dev_t),
+    libc::SYS_mknodat => mutate::mknodat::hook(a.int(0), a.path(1), a.int(2) as c_uint, a.0[3] as libc::dev_t),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_chmod => mutate::my_chmod(a.path(0), a.int(1) as c_uint),
-    libc::SYS_fchmod => mutate::my_fchmod(a.int(0), a.int(1) as c_uint),
-    libc::SYS_fchmodat => mutate::my_fchmodat(a.int(0), a.path(1), a.int(2) as c_uint, 0),
-    SYS_FCHMODAT2 => mutate::at(a.int(0), a.path(1), a.int(3), |dirfd, path, flags| {
+    libc::SYS_chmod => mutate::chmod::hook(a.path(0), a.int(1) as c_uint),
+    libc::SYS_fchmod => mutate::fchmod::hook(a.int(0), a.int(1) as c_uint),
+    libc::SYS_fchmodat => mutate::fchmodat::hook(a.int(0), a.path(1), a.int(2) as c_uint, 0),
+    SYS_FCHMODAT2 => mutate::change_at(a.int(0), a.path(1), a.int(3), |dirfd, path, flags| {
         let a = [dirfd as usize, path as usize, a.0[2], flags as usize, 0, 0];
         sys::ret(sys::syscall(SYS_FCHMODAT2, a))
     }),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_chown => mutate::my_chown(a.path(0), a.int(1) as c_uint, a.int(2) as c_uint),
+    libc::SYS_chown => mutate::chown::hook(a.path(0), a.int(1) as c_uint, a.int(2) as c_uint),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_lchown => mutate::my_lchown(a.path(0), a.int(1) as c_uint, a.int(2) as c_uint),
-    libc::SYS_fchown => mutate::my_fchown(a.int(0), a.int(1) as c_uint, a.int(2) as c_uint),
+    libc::SYS_lchown => mutate::lchown::hook(a.path(0), a.int(1) as c_uint, a.int(2) as c_uint),
+    libc::SYS_fchown => mutate::fchown::hook(a.int(0), a.int(1) as c_uint, a.int(2) as c_uint),
     libc::SYS_fchownat => {
-        mutate::my_fchownat(a.int(0), a.path(1), a.int(2) as c_uint, a.int(3) as c_uint, a.int(4))
+        mutate::fchownat::hook(a.int(0), a.path(1), a.int(2) as c_uint, a.int(3) as c_uint, a.int(4))
     },
-    libc::SYS_truncate => mutate::my_truncate(a.path(0), a.0[1] as libc::off_t),
+    libc::SYS_truncate => mutate::truncate::hook(a.path(0), a.0[1] as libc::off_t),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_utime => mutate::my_utime(a.path(0), a.pointer::<c_void>(1)),
+    libc::SYS_utime => mutate::utime::hook(a.path(0), a.pointer::<c_void>(1)),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_utimes => mutate::my_utimes(a.path(0), a.pointer::<c_void>(1)),
+    libc::SYS_utimes => mutate::utimes::hook(a.path(0), a.pointer::<c_void>(1)),
     #[cfg(target_arch = "x86_64")]
     libc::SYS_futimesat => touched(libc::SYS_futimesat, a),
     libc::SYS_utimensat => touched(libc::SYS_utimensat, a),
-    libc::SYS_setxattr => mutate::my_setxattr(a.path(0), a.path(1), a.pointer::<c_void>(2), a.0[3], a.int(4)),
-    libc::SYS_lsetxattr => mutate::my_lsetxattr(a.path(0), a.path(1), a.pointer::<c_void>(2), a.0[3], a.int(4)),
-    libc::SYS_fsetxattr => mutate::my_fsetxattr(a.int(0), a.path(1), a.pointer::<c_void>(2), a.0[3], a.int(4)),
-    libc::SYS_removexattr => mutate::my_removexattr(a.path(0), a.path(1)),
-    libc::SYS_lremovexattr => mutate::my_lremovexattr(a.path(0), a.path(1)),
-    libc::SYS_fremovexattr => mutate::my_fremovexattr(a.int(0), a.path(1)),
+    libc::SYS_setxattr => mutate::setxattr::hook(a.path(0), a.path(1), a.pointer::<c_void>(2), a.0[3], a.int(4)),
+    libc::SYS_lsetxattr => mutate::lsetxattr::hook(a.path(0), a.path(1), a.pointer::<c_void>(2), a.0[3], a.int(4)),
+    libc::SYS_fsetxattr => mutate::fsetxattr::hook(a.int(0), a.path(1), a.pointer::<c_void>(2), a.0[3], a.int(4)),
+    libc::SYS_removexattr => mutate::removexattr::hook(a.path(0), a.path(1)),
+    libc::SYS_lremovexattr => mutate::lremovexattr::hook(a.path(0), a.path(1)),
+    libc::SYS_fremovexattr => mutate::fremovexattr::hook(a.int(0), a.path(1)),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_rename => mutate::my_rename(a.path(0), a.path(1)),
-    libc::SYS_renameat => mutate::my_renameat(a.int(0), a.path(1), a.int(2), a.path(3)),
-    libc::SYS_renameat2 => mutate::renameat2(a.int(0), a.path(1), a.int(2), a.path(3), a.int(4) as c_uint),
+    libc::SYS_rename => mutate::rename::hook(a.path(0), a.path(1)),
+    libc::SYS_renameat => mutate::renameat::hook(a.int(0), a.path(1), a.int(2), a.path(3)),
+    libc::SYS_renameat2 => mutate::renameat2::hook(a.int(0), a.path(1), a.int(2), a.path(3), a.int(4) as c_uint),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_link => mutate::my_link(a.path(0), a.path(1)),
-    libc::SYS_linkat => mutate::my_linkat(a.int(0), a.path(1), a.int(2), a.path(3), a.int(4)),
+    libc::SYS_link => mutate::link::hook(a.path(0), a.path(1)),
+    libc::SYS_linkat => mutate::linkat::hook(a.int(0), a.path(1), a.int(2), a.path(3), a.int(4)),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_symlink => mutate::my_symlink(a.path(0), a.path(1)),
-    libc::SYS_symlinkat => mutate::my_symlinkat(a.path(0), a.int(1), a.path(2)),
+    libc::SYS_symlink => mutate::symlink::hook(a.path(0), a.path(1)),
+    libc::SYS_symlinkat => mutate::symlinkat::hook(a.path(0), a.int(1), a.path(2)),
 }
 
+/// openat, by the system call.
+///
 /// # Safety
 /// As openat.
 unsafe fn opened(dirfd: c_int, path: *const c_char, flags: c_int, mode: usize) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller keeps the contract of openat.
     unsafe {
         open::open_at(dirfd, path, flags, |dirfd, path, flags| {
             let a = [dirfd as usize, path as usize, flags as usize, mode, 0, 0];
@@ -254,7 +249,7 @@ unsafe fn opened(dirfd: c_int, path: *const c_char, flags: c_int, mode: usize) -
     }
 }
 
-/// `struct open_how`, as long as it was when openat2 came.
+/// `struct open_how` in its first version.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct How {
@@ -263,7 +258,7 @@ struct How {
     resolve: u64,
 }
 
-/// openat2. With rules how the path is to be resolved the kernel does it all, from the original directory.
+/// openat2. If the caller restricts how the path is resolved, the kernel does all of it, from the original directory.
 ///
 /// # Safety
 /// As openat2.
@@ -282,7 +277,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
     // SAFETY: the caller's structure, as long as it says.
     let how = unsafe { given.read_unaligned() };
     let flags = how.flags as c_int;
-    // The kernel refuses flags that it does not know; so it must see those that do not fit.
+    // The kernel refuses flags that it does not know, so it must see those that do not fit here.
     if how.flags > 0x7fff_ffff {
         return kernel(dirfd, path, given, size);
     }
@@ -307,34 +302,38 @@ unsafe fn opened2(a: Arguments) -> c_int {
     };
     let run = |_: c_int, _: *const c_char| {
         let fd = kernel(original.unwrap_or(dirfd), path, given, size);
-        pyshm_core::path::writes::opened(fd);
+        mark_opened(fd);
         fd
     };
     let writes = open::writes(flags) && flags & libc::O_PATH == 0;
-    let names = if flags & libc::O_CREAT != 0 { Names::IfMissing } else { Names::Same };
-    // SAFETY: the caller's own path, which is only marked here.
-    let fd = if writes { unsafe { one(dirfd, path, true, names, run) } } else { run(dirfd, path) };
+    let fd = if writes {
+        let arg = PathArg::at(dirfd, path, Follow::Yes);
+        // SAFETY: the caller's own path, which is only marked here.
+        unsafe { write(arg, open::names(flags), run) }
+    } else {
+        run(dirfd, path)
+    };
     if let Some(original) = original {
         sys::close(original);
     }
     fd
 }
 
-/// faccessat2.
+/// faccessat2, by the system call.
 ///
 /// # Safety
 /// As faccessat2.
 unsafe fn accessible(a: Arguments) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller keeps the contract of faccessat2.
     unsafe {
-        access::access_with_flags(a.int(0), a.path(1), a.int(2), a.int(3), |dirfd, path| {
+        access::access_by_flags(a.int(0), a.path(1), a.int(2), a.int(3), |dirfd, path| {
             let a = [dirfd as usize, path as usize, a.0[2], a.0[3], 0, 0];
             sys::ret(sys::syscall(libc::SYS_faccessat2, a))
         })
     }
 }
 
-/// utimensat and futimesat: without a path they mean the descriptor.
+/// utimensat and futimesat, by the system call `n`. Without a path they mean the descriptor.
 ///
 /// # Safety
 /// As the system call `n`.
@@ -347,8 +346,12 @@ unsafe fn touched(n: c_long, a: Arguments) -> c_int {
     };
     let (dirfd, path) = (a.int(0), a.path(1));
     if path.is_null() && dirfd != AT_FDCWD {
-        return mutate::again(dirfd, |path| real(AT_FDCWD, path, 0), || real(dirfd, path, flags));
+        return mutate::change_fd(
+            dirfd,
+            |path| real(AT_FDCWD, path, 0),
+            || real(dirfd, path, flags),
+        );
     }
     // SAFETY: the caller's own path.
-    unsafe { mutate::at(dirfd, path, flags, real) }
+    unsafe { mutate::change_at(dirfd, path, flags, real) }
 }

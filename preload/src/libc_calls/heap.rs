@@ -1,7 +1,8 @@
-//! Memory for hooks of functions whose own contract allocates: libc's, so that an allocator that the program brings
-//! serves us too. Only malloc and free are used: each symbol that is imported costs every process its look-up.
+//! Memory for hooks of functions whose contract allocates: libc's, so that a program's own allocator serves the shim too.
 //!
-//! What must stay true: errno is that of the call that failed, so freeing keeps it.
+//! Only malloc and free are used: each imported symbol costs every process its look-up.
+//!
+//! Invariant: errno is that of the call that failed, so freeing keeps it.
 
 use core::ffi::c_void;
 use core::mem::size_of;
@@ -18,26 +19,26 @@ pub struct Array<T: Copy> {
 }
 
 impl<T: Copy> Array<T> {
-    /// An empty one, without memory.
+    /// An empty array, without memory.
     pub const fn new() -> Self {
         Self { start: ptr::null_mut(), len: 0, room: 0 }
     }
 
-    /// What is in it.
+    /// The elements.
     pub fn all(&self) -> &[T] {
         if self.len == 0 {
             return &[];
         }
-        // SAFETY: `len` elements were written, in memory that is ours.
+        // SAFETY: `len` elements were written, in memory of this array.
         unsafe { slice::from_raw_parts(self.start, self.len) }
     }
 
-    /// The same, to be changed.
+    /// The elements, to be changed.
     pub fn all_mut(&mut self) -> &mut [T] {
         if self.len == 0 {
             return &mut [];
         }
-        // SAFETY: as above, and nobody else has it.
+        // SAFETY: as above, and the array is borrowed.
         unsafe { slice::from_raw_parts_mut(self.start, self.len) }
     }
 
@@ -59,7 +60,7 @@ impl<T: Copy> Array<T> {
         if start.is_null() {
             return None;
         }
-        // SAFETY: the new memory has room for what is in the old; that is malloc's too, or null.
+        // SAFETY: the new memory has room for the elements of the old, which is malloc's too, or null.
         unsafe {
             if self.len > 0 {
                 ptr::copy_nonoverlapping(self.start, start, self.len);
@@ -71,21 +72,21 @@ impl<T: Copy> Array<T> {
         Some(())
     }
 
-    /// Adds elements.
+    /// Adds elements; `None` without memory, with errno set by malloc.
     pub fn extend(&mut self, more: &[T]) -> Option<()> {
         self.reserve(more.len())?;
-        // SAFETY: there is room for them, and they are not in this array, which is borrowed.
+        // SAFETY: the array has room for them, and they are not in this array, which is borrowed.
         unsafe { ptr::copy_nonoverlapping(more.as_ptr(), self.start.add(self.len), more.len()) };
         self.len += more.len();
         Some(())
     }
 
-    /// Adds an element.
+    /// Adds an element; `None` without memory, with errno set by malloc.
     pub fn push(&mut self, element: T) -> Option<()> {
         self.extend(slice::from_ref(&element))
     }
 
-    /// Takes the last element away.
+    /// Removes the last element.
     pub fn pop(&mut self) -> Option<T> {
         let last = self.all().last().copied();
         self.truncate(self.len.saturating_sub(1));
@@ -97,7 +98,7 @@ impl<T: Copy> Array<T> {
         self.len = self.len.min(len);
     }
 
-    /// Gives the memory away, to be freed by free(3). Null if nothing was ever in it.
+    /// Hands the memory over, to be freed by free(3); null if the array never had an element.
     pub fn into_raw(mut self) -> *mut T {
         let start = self.start;
         self.start = ptr::null_mut();
@@ -107,27 +108,27 @@ impl<T: Copy> Array<T> {
 
 impl<T: Copy> Drop for Array<T> {
     fn drop(&mut self) {
-        // SAFETY: memory of malloc's that nobody else knows, or null.
+        // SAFETY: memory of malloc's that belongs to this array, or null.
         unsafe { release(self.start.cast()) };
     }
 }
 
-/// free(3) that keeps errno, which libc's own does only since 2.33.
+/// Frees a block as free(3) does and keeps errno, as glibc's free does only since 2.33.
 ///
 /// # Safety
 /// As free.
 pub unsafe fn release(block: *mut c_void) {
     let errno = sys::errno();
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller keeps free's contract.
     unsafe { libc::free(block) };
     sys::set_errno(errno);
 }
 
-/// Zeroed memory, or null with errno set.
+/// A zeroed block, or null with errno set.
 pub fn zeroed(bytes: usize) -> *mut c_void {
     // SAFETY: a new block of this size.
     unsafe {
-        // Else the compiler makes it a calloc.
+        // Without the black box the compiler would call calloc.
         let block = core::hint::black_box(libc::malloc(bytes));
         if !block.is_null() {
             ptr::write_bytes(block.cast::<u8>(), 0, bytes);

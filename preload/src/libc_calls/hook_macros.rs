@@ -1,12 +1,16 @@
-//! How hooks are declared and how they reach the function they stand in front of.
+//! Declares hooks, and finds the real function that each stands in front of.
 //!
-//! The shape is redhook's: [`hooks!`] declares a function once for the exported symbol and the real one, and
-//! `real!(name)` is the real one. redhook itself needs std, whose relocations and look-ups cost every process of every
-//! user 60 µs and more (`bench/`), looks symbols up inside a `Once`, and panics when one is missing; here a symbol is
-//! looked up at its first use, without a lock ([`crate::loaded`]), and a missing one fails with ENOSYS.
+//! - [`hooks!`] declares hooks of functions that the objects behind this library define. One declaration covers all names of a
+//!   function (64-bit, fortified, old ones) that take the same arguments. Its body is one expression, with the real function as a
+//!   closure; a longer body is an ordinary function that it calls.
+//! - [`exports!`] declares functions that have no real counterpart or reach the kernel by themselves: libc hides some (`__xstat`
+//!   since 2.33), and older libcs do not have others.
 //!
-//! What libc keeps hidden (`__xstat` since 2.33), what is variadic and what needs a stub is exported by [`exports!`]
-//! and reaches the kernel by itself.
+//! Both make, for each name, the exported function and a type of the same name with what the rest of the shim uses:
+//! `NAME::hook(…)`, and for hooks `NAME::real()`.
+//!
+//! A real function is looked up at its first use, without a lock ([`pyshm_core::base::link_map`]); one that is missing fails
+//! with ENOSYS.
 
 use core::ffi::{c_int, c_void};
 use core::ptr;
@@ -14,18 +18,18 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use pyshm_core::base::link_map;
 
-/// A function of the objects behind us, looked up once.
+/// A function of the objects behind this library, looked up once.
 ///
 /// It does not hold its name: all of these are zero at first, and cost a process nothing before they are used.
 pub struct Real(AtomicPtr<c_void>);
 
 impl Real {
-    /// Not looked up yet.
+    /// A function that was not looked up yet.
     pub const fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// The address of the function `name`, which must be the same each time; `missing` if there is none.
+    /// The address of the function `name`, which must be the same each time; `missing` if no object defines it.
     #[inline]
     pub fn get(&self, name: &'static str, missing: *mut c_void) -> *mut c_void {
         let known = self.0.load(Ordering::Relaxed);
@@ -41,9 +45,9 @@ impl Real {
     }
 }
 
-/// What a function returns that could not do anything.
+/// The value that a function returns when it fails, beside errno.
 pub trait Failed {
-    /// The value, beside errno.
+    /// The value.
     fn failed() -> Self;
 }
 
@@ -75,11 +79,10 @@ impl<T> Failed for *mut T {
     }
 }
 
-/// Declares the function `$find`, which gives the function `$name` of the objects behind ours.
+/// Declares the function `$find`, which gives the function `$name` of the objects behind this library.
 macro_rules! real_function {
     ($find:ident, $name:ident, ($($arg:ident: $ty:ty),*) -> $ret:ty) => {
-        /// The function behind ours. An alias may use another hook's.
-        #[allow(dead_code)]
+        /// The real function of this name.
         #[inline]
         pub fn $find() -> unsafe extern "C" fn($($ty),*) -> $ret {
             static REAL: $crate::libc_calls::hook_macros::Real = $crate::libc_calls::hook_macros::Real::new();
@@ -94,49 +97,89 @@ macro_rules! real_function {
     };
 }
 
-/// Declares hooks of functions that other objects define too.
+/// Declares hooks: `fn NAME, NAME(ARGUMENTS) -> RESULT = |real| BODY;`.
 macro_rules! hooks {
-    ($( unsafe fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty => $hook:ident $body:block )*) => { $(
-        /// The real function.
+    ($( fn $($name:ident),+ ($($args:tt)*) -> $ret:ty = |$real:ident| $body:expr; )*) => {
+        $( hook_names! { [$($name)+] ($($args)*) -> $ret, $real, $body } )*
+    };
+}
+
+/// Declares all names of a hook.
+macro_rules! hook_names {
+    ([$($name:ident)+] $args:tt -> $ret:ty, $real:ident, $body:expr) => {
+        $( hook_one! { $name $args -> $ret, $real, $body } )+
+    };
+}
+
+/// Declares one name of a hook.
+macro_rules! hook_one {
+    ($name:ident ($($arg:ident: $ty:ty),*) -> $ret:ty, $real:ident, $body:expr) => {
+        /// The hook of this function, and the real one.
         #[allow(non_camel_case_types)]
         pub enum $name {}
 
+        #[allow(dead_code, reason = "the rest of the shim calls some hooks and real functions only")]
         impl $name {
             real_function!(real, $name, ($($arg: $ty),*) -> $ret);
+
+            /// What the exported function does.
+            ///
+            /// # Safety
+            /// As the real function.
+            #[inline]
+            #[allow(unused_unsafe, unused_variables, reason = "a body may be safe, and needs not use the real function")]
+            pub unsafe fn hook($($arg: $ty),*) -> $ret {
+                let $real = |$($arg: $ty),*| -> $ret {
+                    // SAFETY: as below.
+                    unsafe { Self::real()($($arg),*) }
+                };
+                // SAFETY: the caller keeps the contract of the real function. The body hands that function the caller's
+                // arguments; in place of a path, a flag or an environment it may hand another one that the contract allows and
+                // that lives to the end of the call.
+                unsafe { $body }
+            }
         }
 
         /// Stands in front of the function of this name.
         ///
         /// # Safety
-        /// As the real one.
+        /// As the real function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
-            // SAFETY: the caller's own arguments.
-            unsafe { $hook($($arg),*) }
+            // SAFETY: the caller keeps the contract of the real function.
+            unsafe { $name::hook($($arg),*) }
         }
-
-        #[inline]
-        pub(crate) unsafe fn $hook($($arg: $ty),*) -> $ret $body
-    )* };
-}
-
-/// The real function of a hook.
-macro_rules! real {
-    ($name:ident) => {
-        $name::real()
     };
 }
 
-/// Exports functions under their own names, without a real counterpart by the same name.
+/// Declares functions without a real counterpart: `fn NAME(ARGUMENTS) -> RESULT = BODY;`.
 macro_rules! exports {
-    ($( unsafe fn $name:ident ( $($arg:ident : $ty:ty),* ) $(-> $ret:ty)? $body:block )*) => {
-        $(
-            /// Stands in front of libc's function of this name.
+    ($( fn $name:ident ($($arg:ident: $ty:ty),*) -> $ret:ty = $body:expr; )*) => { $(
+        /// The hook of this function.
+        #[allow(non_camel_case_types)]
+        pub enum $name {}
+
+        #[allow(dead_code, reason = "the rest of the shim calls some hooks only")]
+        impl $name {
+            /// What the exported function does.
             ///
             /// # Safety
-            /// As libc's.
-            #[unsafe(no_mangle)]
-            pub unsafe extern "C" fn $name ( $($arg : $ty),* ) $(-> $ret)? $body
-        )*
-    };
+            /// As libc's function.
+            #[inline]
+            pub unsafe fn hook($($arg: $ty),*) -> $ret {
+                // SAFETY: the caller keeps the contract of libc's function, and the body hands on the caller's arguments.
+                unsafe { $body }
+            }
+        }
+
+        /// Stands in front of libc's function of this name.
+        ///
+        /// # Safety
+        /// As libc's function.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+            // SAFETY: the caller keeps the contract of libc's function.
+            unsafe { $name::hook($($arg),*) }
+        }
+    )* };
 }

@@ -1,7 +1,7 @@
-//! Functions of libc's that few programs ever make the shim call, looked up when they are first used.
+//! Functions of libc that the shim calls in few programs, looked up at their first call.
 //!
-//! Each symbol that the shim imports is looked up by the loader at the start of every process, some 0.3 µs for each. What
-//! has to be the *program's* (malloc and free, which another preloaded library may replace) is imported all the same.
+//! The loader looks every symbol that the shim imports up at the start of every process, which takes some 0.3 µs each. A function
+//! that must be the *program's* (malloc and free, which another preloaded library may replace) is imported all the same.
 
 use core::ffi::{c_char, c_int, c_short, c_void};
 
@@ -13,21 +13,21 @@ use libc::{
 type Order = Option<unsafe extern "C" fn(*const c_void, *const c_void) -> c_int>;
 
 /// Declares functions that are looked up at their first call.
-macro_rules! later {
+macro_rules! lazy_libc {
     ($( fn $name:ident ( $($arg:ident : $ty:ty),* ) -> $ret:ty; )*) => { $(
         /// libc's function of this name.
         ///
         /// # Safety
-        /// As libc's.
+        /// As libc's function.
         pub unsafe fn $name($($arg: $ty),*) -> $ret {
             real_function!(find, $name, ($($arg: $ty),*) -> $ret);
-            // SAFETY: by the caller's word.
+            // SAFETY: the caller keeps the contract of libc's function.
             unsafe { find()($($arg),*) }
         }
     )* };
 }
 
-later! {
+lazy_libc! {
     fn dirfd(dir: *mut DIR) -> c_int;
     fn fclose(file: *mut FILE) -> c_int;
     fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE;

@@ -15,7 +15,7 @@ mod slurm;
 use crate::launchers::launcher::Launcher;
 
 /// The launchers. Where a rank has variables of several (Hydra's under Slurm), the first ones name its launch.
-pub static REGISTRY: [&dyn Launcher; 7] = [
+pub static REGISTRY: &[&dyn Launcher] = &[
     &slurm::SLURM,
     &pmix::Pmix,
     &openmpi::OpenMpi,
@@ -27,7 +27,7 @@ pub static REGISTRY: [&dyn Launcher; 7] = [
 
 /// The launchers of the registry.
 pub fn all() -> impl Iterator<Item = &'static dyn Launcher> {
-    REGISTRY.into_iter()
+    REGISTRY.iter().copied()
 }
 
 /// The launcher that stands for one that pyshm does not know, where the user says how the staging step is started: any MPI

@@ -19,7 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::cache::prefixes::Stands;
+use crate::cache::prefixes::BundleSummary;
 use crate::manifest::prefix::{PrefixRecord, covers};
 use crate::program::elf_needed::linked;
 use crate::program::{lookup, python};
@@ -45,7 +45,7 @@ pub struct Usage {
 /// Decides what commands use, in the environment and the working directory of this process.
 pub struct Inspector<'a> {
     /// What each known bundle covers.
-    bundles: &'a [Stands],
+    bundles: &'a [BundleSummary],
     /// The directories of `PATH`.
     path: Vec<PathBuf>,
     /// The directories of `LD_LIBRARY_PATH`.
@@ -56,7 +56,7 @@ pub struct Inspector<'a> {
 impl<'a> Inspector<'a> {
     /// For this process, with the bundles that are known.
     #[must_use]
-    pub fn new(bundles: &'a [Stands]) -> Self {
+    pub fn new(bundles: &'a [BundleSummary]) -> Self {
         let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
         Self {
             bundles,
@@ -177,16 +177,16 @@ mod tests {
     use super::*;
     use crate::manifest::prefix::Mode;
 
-    fn stands(path: &Path) -> Stands {
+    fn summary(path: &Path) -> BundleSummary {
         let path = ByteBuf::from(path.as_os_str().as_bytes());
         let prefix = PrefixRecord { path, aliases: Vec::new(), mode: Mode::Snapshot };
-        Stands { prefixes: vec![prefix], digest: [0; 32], over: None }
+        BundleSummary { prefixes: vec![prefix], digest: [0; 32], over: None }
     }
 
     /// Two environments, one of them active, and what is on every system.
     struct Site {
         dir: tempfile::TempDir,
-        bundles: Vec<Stands>,
+        bundles: Vec<BundleSummary>,
     }
 
     impl Site {
@@ -203,7 +203,7 @@ mod tests {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(top.join("work/job.sh"), mode).unwrap();
             std::os::unix::fs::symlink(top.join("env/bin/tool"), top.join("work/link")).unwrap();
-            let bundles = ["env", "other"].map(|name| stands(&top.join(name))).to_vec();
+            let bundles = ["env", "other"].map(|name| summary(&top.join(name))).to_vec();
             Self { dir, bundles }
         }
 

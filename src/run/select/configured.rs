@@ -75,11 +75,11 @@ pub fn used_by(
     let (mut bundles, mut known, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     let mut first = None;
     let absolute: Vec<Named> = configured.iter().filter_map(|named| absolute(named).ok()).collect();
-    for (named, stands) in absolute.iter().zip(prefixes::of(&absolute)) {
-        match stands {
-            Ok(stands) => {
+    for (named, summary) in absolute.iter().zip(prefixes::summaries(&absolute)) {
+        match summary {
+            Ok(summary) => {
                 bundles.push(named.clone());
-                known.push(stands);
+                known.push(summary);
             }
             Err(error) => {
                 let (message, code) = (error.to_string(), error.exit_code());

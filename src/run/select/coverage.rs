@@ -10,13 +10,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cache::prefixes::Stands;
+use crate::cache::prefixes::BundleSummary;
 use crate::manifest::prefix::{PrefixRecord, at_or_below, overlap};
 
 /// Selects the bundles that a command with the interests `paths` needs; returns their positions in `bundles`, which are in the order
 /// in which they are laid over each other.
 #[must_use]
-pub fn needed_for(bundles: &[Stands], paths: &[PathBuf]) -> Vec<usize> {
+pub fn needed_for(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<usize> {
     let mut chosen = vec![false; bundles.len()];
     let several = paths.iter().map(|path| innermost(bundles, path));
     let several: Vec<Vec<usize>> = several.filter(|found| !found.is_empty()).collect();
@@ -36,8 +36,8 @@ pub fn needed_for(bundles: &[Stands], paths: &[PathBuf]) -> Vec<usize> {
 }
 
 /// The whole bundles, or the layers where there are none, whose prefixes around `path` are the deepest.
-fn innermost(bundles: &[Stands], path: &Path) -> Vec<usize> {
-    let depth = |bundle: &Stands| {
+fn innermost(bundles: &[BundleSummary], path: &Path) -> Vec<usize> {
+    let depth = |bundle: &BundleSummary| {
         let around = bundle.prefixes.iter().flat_map(PrefixRecord::spellings);
         around.filter(|p| path.starts_with(p)).map(|p| p.components().count()).max()
     };
@@ -55,7 +55,7 @@ fn innermost(bundles: &[Stands], path: &Path) -> Vec<usize> {
 }
 
 /// Adds the bundles without which the chosen ones would be incomplete.
-fn complete(bundles: &[Stands], chosen: &mut [bool]) {
+fn complete(bundles: &[BundleSummary], chosen: &mut [bool]) {
     loop {
         let comes_along = |one: usize| {
             let others = (0..bundles.len()).filter(|other| chosen[*other]);
@@ -74,7 +74,7 @@ fn complete(bundles: &[Stands], chosen: &mut [bool]) {
 }
 
 /// Whether the bundle `layer` is a layer over the bundle `below`.
-fn lies_over(bundles: &[Stands], layer: usize, below: usize) -> bool {
+fn lies_over(bundles: &[BundleSummary], layer: usize, below: usize) -> bool {
     let Some(over) = &bundles[layer].over else { return false };
     layer > below
         && if over.is_empty() {
@@ -86,7 +86,7 @@ fn lies_over(bundles: &[Stands], layer: usize, below: usize) -> bool {
 }
 
 /// Whether `bundle` is whole and has a prefix strictly below one of `other`'s.
-fn is_inside(bundle: &Stands, other: &Stands) -> bool {
+fn is_inside(bundle: &BundleSummary, other: &BundleSummary) -> bool {
     let inside =
         |p: &PrefixRecord, o: &PrefixRecord| p.path != o.path && at_or_below(&p.path, &o.path);
     bundle.over.is_none()
@@ -100,21 +100,25 @@ mod tests {
     use super::*;
     use crate::manifest::prefix::Mode;
 
-    fn whole(digest: u8, prefixes: &[&str]) -> Stands {
+    fn whole(digest: u8, prefixes: &[&str]) -> BundleSummary {
         let record = |path: &&str| PrefixRecord {
             path: ByteBuf::from(path.as_bytes()),
             aliases: Vec::new(),
             mode: Mode::Snapshot,
         };
-        Stands { prefixes: prefixes.iter().map(record).collect(), digest: [digest; 32], over: None }
+        BundleSummary {
+            prefixes: prefixes.iter().map(record).collect(),
+            digest: [digest; 32],
+            over: None,
+        }
     }
 
-    fn layer(digest: u8, prefixes: &[&str], over: &[u8]) -> Stands {
+    fn layer(digest: u8, prefixes: &[&str], over: &[u8]) -> BundleSummary {
         let over = over.iter().map(|digest| [*digest; 32]).collect();
-        Stands { over: Some(over), ..whole(digest, prefixes) }
+        BundleSummary { over: Some(over), ..whole(digest, prefixes) }
     }
 
-    fn of(bundles: &[Stands], paths: &[&str]) -> String {
+    fn of(bundles: &[BundleSummary], paths: &[&str]) -> String {
         let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
         needed_for(bundles, &paths).iter().map(usize::to_string).collect()
     }

@@ -12,10 +12,11 @@ use std::path::PathBuf;
 
 use crate::bundle::Named;
 use crate::cache;
-use crate::cache::Use;
+use crate::cache::UseMark;
 use crate::error::{Error, Result};
 use crate::program::lookup;
 use crate::program::python::Python;
+use crate::progress::Progress;
 use crate::protocol::request::{Otherwise, Request, Selection};
 use crate::run::select::configured::NoneUsed;
 use crate::stage::StageId;
@@ -54,7 +55,7 @@ pub struct Bundles {
     /// Whether the bundles were compared with their prefixes just now.
     pub fresh: bool,
     /// Marks of use, which keep bundles in the cache while they are read.
-    pub uses: Vec<Use>,
+    pub uses: Vec<UseMark>,
     /// Warnings about the bundles for the user.
     pub warnings: Vec<String>,
 }
@@ -148,7 +149,7 @@ fn automatic(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
     }
     let (mut named, mut uses, mut unpacked) = (Vec::new(), Vec::new(), 0);
     for prefix in prefixes {
-        let cached = cache::ensure(&prefix, false, say)?;
+        let cached = cache::ensure(&prefix, Progress::Shown, say)?;
         unpacked += cached.manifest.unpacked_bytes();
         named.push(Named::file(&cached.bundle));
         uses.push(cached.using);

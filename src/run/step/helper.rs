@@ -10,7 +10,7 @@ use std::io::{IsTerminal, Read};
 use std::process::Command;
 
 use crate::bundle::Named;
-use crate::cache::Use;
+use crate::cache::UseMark;
 use crate::error::{Error, Result};
 use crate::instrument::timeline::Times;
 use crate::process::signals::{ENDING, FOR_THE_COMMAND};
@@ -73,7 +73,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
 }
 
 /// Does what `request` says and answers with an event. Returns marks of use in the cache.
-fn answer(request: &Request) -> Result<Vec<Use>> {
+fn answer(request: &Request) -> Result<Vec<UseMark>> {
     if request.absent_program == AbsentProgram::Error {
         for program in request.program_names() {
             lookup::find(program)?;
@@ -104,7 +104,7 @@ fn answer(request: &Request) -> Result<Vec<Use>> {
 }
 
 /// Stages `bundles` on this node and answers when the stage is ready.
-fn stage(request: &Request, bundles: Bundles) -> Result<Vec<Use>> {
+fn stage(request: &Request, bundles: Bundles) -> Result<Vec<UseMark>> {
     let user_dir = UserDir::open(&request.root)?;
     teardown::register_user_dir(&user_dir);
     let options = BuildOptions {

@@ -115,6 +115,7 @@ mod tests {
     use crate::bundle::{PackOptions, PrefixSpec, pack};
     use crate::manifest::Manifest;
     use crate::manifest::prefix::Mode;
+    use crate::progress::Progress;
 
     /// Packs a directory with these files below a prefix of this name, and returns its manifest.
     fn manifest(root: &Path, name: &str, files: &[&str]) -> Manifest {
@@ -125,7 +126,7 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         let specs = [PrefixSpec { path: prefix, mode: Mode::Snapshot }];
-        let options = PackOptions { level: None, quiet: true };
+        let options = PackOptions { level: None, progress: Progress::Hidden };
         pack(&specs, &root.join(format!("{name}.tar.zst")), &options).unwrap().manifest
     }
 

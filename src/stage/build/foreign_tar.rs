@@ -10,8 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use crate::archive::walk::{Data, Sink, Taken, walk};
-use crate::bundle::reader::Archive;
+use crate::archive::Archive;
+use crate::archive::walk::{FileData, FileSummary, Sink, walk};
 use crate::error::{Error, Result};
 use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
@@ -53,11 +53,11 @@ pub(super) fn unpack(
     std::fs::create_dir_all(&above).map_err(Error::write(&above))?;
     let (to, blocks) = mpsc::sync_channel(WAITING);
     let (back, spare) = mpsc::sync_channel(WAITING + 2);
-    let (compression, length) = (archive.compression, stream.length());
+    let length = stream.length();
     std::thread::scope(|scope| {
         scope.spawn(move || decompress(archive, stream, &to, &spare));
         let mut tar = Blocks { blocks, back, block: Vec::new(), at: 0 };
-        walk(bundle, length, compression, &archive.placement, archive.layer, &mut tar, &mut sink)
+        walk(bundle, length, archive, &mut tar, &mut sink)
     })
 }
 
@@ -146,7 +146,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn write(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken> {
+    fn write(&mut self, entry: &EntryRecord, data: &mut FileData<'_, '_>) -> Result<FileSummary> {
         let path = below(self.maker.root(), entry.path());
         let failed = |cause| Error::CannotWrite { path: path.clone(), cause };
         let file = self.maker.create(entry, &mut self.last).map_err(failed)?;
@@ -164,7 +164,7 @@ impl Writer<'_> {
         drop(file);
         let runpath =
             if is_elf { run_path::absolute(&File::open(&path).map_err(failed)?) } else { None };
-        Ok(Taken { runpath, ..Taken::default() })
+        Ok(FileSummary { runpath, ..FileSummary::default() })
     }
 }
 
@@ -183,7 +183,7 @@ impl Sink for Writer<'_> {
         made.map_err(Error::write(&path))
     }
 
-    fn file(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken> {
+    fn file(&mut self, entry: &EntryRecord, data: &mut FileData<'_, '_>) -> Result<FileSummary> {
         tree::refuse_long(self.bundle, self.maker.root(), entry.path())?;
         self.write(entry, data)
     }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::Archive;
 use crate::bundle::Reader;
-use crate::bundle::reader::{Archive, Size};
+use crate::bundle::Size;
 
 /// A bundle whose bytes will arrive, from its file or from a broadcast.
 #[derive(Debug, Clone, Serialize, Deserialize)]

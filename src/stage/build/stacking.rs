@@ -17,14 +17,14 @@ use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
 use crate::manifest::Manifest;
 use crate::manifest::entry::{EntryKind, EntryRecord};
-use crate::manifest::stack::Plan;
+use crate::manifest::stack::StackChange;
 use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times, open, staged_mode};
 
 /// Removes what `new` replaces or removes in `fs`, and gives files that stay their new attributes.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] names the file.
-pub(super) fn make_way(plan: &Plan, new: &Manifest, fs: &Path) -> Result<()> {
+pub(super) fn make_way(plan: &StackChange, new: &Manifest, fs: &Path) -> Result<()> {
     if plan.links.is_empty() && plan.remove.is_empty() && plan.kept.is_empty() {
         return Ok(());
     }
@@ -54,7 +54,7 @@ pub(super) fn make_way(plan: &Plan, new: &Manifest, fs: &Path) -> Result<()> {
 }
 
 /// Bytes of the files that [`make_way`] has to copy because a donor has them too.
-pub(super) fn copied_bytes(plan: &Plan, new: &Manifest, fs: &Path) -> u64 {
+pub(super) fn copied_bytes(plan: &StackChange, new: &Manifest, fs: &Path) -> u64 {
     let kept = plan.kept.iter().filter_map(|number| new.entries.get(*number));
     let size = |entry: &EntryRecord| {
         let is = below(fs, entry.path()).symlink_metadata();

@@ -12,14 +12,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyshm_format::{layout, state};
 
+use crate::archive::Archive;
 use crate::bundle::head::Head;
-use crate::bundle::reader::{Archive, Size};
+use crate::bundle::{BundleError, Size};
 use crate::bundle::{head, reader};
 use crate::error::{Error, Result};
 use crate::instrument::timeline::Phase;
 use crate::instrument::{test_pause, timeline};
 use crate::manifest::Manifest;
-use crate::manifest::stack::{Plan, Stack};
+use crate::manifest::stack::{Stack, StackChange};
 use crate::stage::build::files::Files;
 use crate::stage::build::incoming::IncomingBundle;
 use crate::stage::build::runtime::Runtime;
@@ -150,7 +151,7 @@ impl StageBuild {
     /// [`Error::CannotWrite`] names what could not be linked. Then nothing of the bundle is left, so that it can be unpacked.
     pub fn adopt(&mut self, number: usize, donation: Donation) -> Result<Unpacked> {
         let bundle = &donation.bundle;
-        if self.stack.meets(&bundle.manifest.prefixes) {
+        if self.stack.overlaps(&bundle.manifest.prefixes) {
             // A failure would have to restore what it replaces of the other bundles.
             let cause = io::Error::other("it lies over another bundle");
             return Err(Error::CannotWrite { path: bundle.name.clone(), cause });
@@ -182,7 +183,7 @@ impl StageBuild {
     }
 
     /// Adds a bundle whose files are there to the stack and the description. Returns the bytes of its files.
-    fn record(&mut self, number: usize, name: &Path, manifest: Manifest, plan: Plan) -> u64 {
+    fn record(&mut self, number: usize, name: &Path, manifest: Manifest, plan: StackChange) -> u64 {
         let unpacked_bytes = manifest.unpacked_bytes();
         let in_stack = self.info.bundles.len();
         self.info.bundles.push(name.to_path_buf());
@@ -197,12 +198,12 @@ impl StageBuild {
         &mut self,
         archive: &Archive,
         mut stream: Stream<'_>,
-    ) -> Result<(Manifest, Plan, Option<String>)> {
+    ) -> Result<(Manifest, StackChange, Option<String>)> {
         let bundle = stream.bundle;
         self.expected.bytes = self.expected.bytes.saturating_sub(stream.length());
         let room = space::room(self.user_dir.root(), self.expected, self.options.reserve)?;
         let (fs, aside) = (self.dir.path().join(layout::FS), self.dir.path().join(ASIDE));
-        let lies_over = self.stack.meets(std::slice::from_ref(&archive.placement.prefix));
+        let lies_over = self.stack.overlaps(std::slice::from_ref(&archive.placement.prefix));
         let to = if lies_over { &aside } else { &fs };
         let (manifest, warning) =
             foreign_tar::unpack(bundle, archive, &mut stream, room, to.clone())?;
@@ -219,20 +220,19 @@ impl StageBuild {
         &mut self,
         length: u64,
         mut stream: Stream<'_>,
-    ) -> Result<(Manifest, Plan, Option<String>)> {
+    ) -> Result<(Manifest, StackChange, Option<String>)> {
         let bundle = stream.bundle;
         let mut start = Vec::new();
         stream.append(&mut start, head::MAX_BYTES.min(length as usize))?;
-        let refused = |reason| Error::bundle(bundle, reason);
+        let refused = |reason: BundleError| Error::bundle(bundle, reason);
         let head = Head::parse(&start).map_err(refused)?;
         let end = Head::len(head.codec) + head.packed as usize;
-        let missing = end
-            .checked_sub(start.len())
-            .ok_or_else(|| refused("its manifest is damaged".into()))?;
+        let missing =
+            end.checked_sub(start.len()).ok_or_else(|| refused(BundleError::DamagedManifest))?;
         stream.append(&mut start, missing)?;
         let manifest = reader::manifest_of(&head, &start).map_err(refused)?;
         drop(start);
-        let plan = self.stack.plan(&manifest).map_err(refused)?;
+        let plan = self.stack.plan(&manifest).map_err(|why| Error::bundle(bundle, why))?;
         let copied = stacking::copied_bytes(&plan, &manifest, &self.dir.path().join(layout::FS));
         if copied > 0 {
             let more = Size { bytes: copied, ..Size::default() };
@@ -253,7 +253,7 @@ impl StageBuild {
         &self,
         bundle: &Path,
         manifest: &'a Manifest,
-        plan: &Plan,
+        plan: &StackChange,
     ) -> Result<Files<'a>> {
         let root = self.dir.path().join(layout::FS);
         for entry in &manifest.entries {
@@ -284,7 +284,7 @@ impl StageBuild {
         self.write_state(dir)?;
         for (in_stack, number) in self.numbers.iter().enumerate() {
             let identity = self.info.identities.get(*number).cloned().unwrap_or_default();
-            self.info.manifests.push(match self.stack.alone(in_stack) {
+            self.info.manifests.push(match self.stack.separate(in_stack) {
                 Some(manifest) => saved_manifest::write(dir, in_stack, identity, manifest)?,
                 None => SavedManifest { identity, ..SavedManifest::default() },
             });

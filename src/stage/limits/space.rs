@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 use crate::error::{Error, Result};
 use crate::stage::limits::cgroup;
 use crate::text::bytes;

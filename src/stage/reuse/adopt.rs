@@ -18,7 +18,7 @@ use std::sync::Arc;
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use crate::bundle::reader::Size;
+use crate::bundle::Size;
 use crate::error::{Error, Result};
 use crate::instrument::test_pause;
 use crate::manifest::Manifest;

@@ -139,7 +139,7 @@ PROBE(tested) {
     CALL(lockf64(fd, F_TEST, 0));
 }
 
-/* What is no longer there is locked by whoever has it open. */
+/* A removed file is locked by its open descriptors. */
 PROBE(removed) {
     char text[8] = {0};
     int fd = open(P("a"), O_RDONLY), replaced = open(P("d/b"), O_RDONLY);

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use pyshm_tools::archive::members::Members;
-use pyshm_tools::archive::walk::{Data, Digests, Sink, Taken, walk};
-use pyshm_tools::archive::{Compression, Placement};
+use pyshm_tools::archive::walk::{FileData, DigestSink, Sink, FileSummary, walk};
+use pyshm_tools::archive::{Archive, Compression, Placement, Scope};
 use pyshm_tools::manifest::entry::{EntryKind, EntryRecord};
 use pyshm_tools::error::Result;
-use pyshm_tools::text;
+use pyshm_tools::progress::Progress;
 
 const PREFIX: &str = "/nowhere/envs/science";
 
@@ -20,7 +20,7 @@ const PREFIX: &str = "/nowhere/envs/science";
 struct Checked {
     directories: HashSet<Vec<u8>>,
     files: HashSet<Vec<u8>>,
-    digests: Digests,
+    digests: DigestSink,
 }
 
 impl Checked {
@@ -48,13 +48,13 @@ impl Sink for Checked {
         Ok(())
     }
 
-    fn file(&mut self, entry: &EntryRecord, data: &mut Data<'_, '_>) -> Result<Taken> {
+    fn file(&mut self, entry: &EntryRecord, data: &mut FileData<'_, '_>) -> Result<FileSummary> {
         self.is_new(entry);
         assert_eq!(entry.stat.mode & 0o6000, 0, "{entry:?}");
         self.files.insert(entry.path.to_vec());
         // What claims to be large is not computed for hours.
         if entry.stat.size > 1 << 24 {
-            Ok(Taken::default())
+            Ok(FileSummary::default())
         } else {
             self.digests.file(entry, data)
         }
@@ -72,22 +72,23 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(compression) = Compression::of(&bytes) else { return };
     let mut placement = Placement::below(Path::new(PREFIX)).expect("a possible prefix");
     if let Ok(mut tar) = compression.decoder(&bytes[..]) {
-        placement.look(&mut Members::new(&mut *tar));
+        placement.learn(&mut Members::new(&mut *tar));
     }
-    for is_layer in [false, true] {
-        check(&bytes, compression, &placement, is_layer);
+    for scope in [Scope::Whole, Scope::Layer] {
+        let placement = placement.clone();
+        check(&bytes, &Archive { compression, placement, scope, written: (0, 0) });
     }
 });
 
-fn check(bytes: &[u8], compression: Compression, placement: &Placement, is_layer: bool) {
-    let Ok(mut tar) = compression.decoder(bytes) else { return };
-    let digests = Digests::new(progress::byte_bar_unless(true, "", 0));
+fn check(bytes: &[u8], archive: &Archive) {
+    let Ok(mut tar) = archive.compression.decoder(bytes) else { return };
+    let digests = DigestSink::new(Progress::Hidden.byte_bar("", 0));
     let mut sink = Checked { directories: HashSet::new(), files: HashSet::new(), digests };
     let (name, length) = (Path::new("x"), bytes.len() as u64);
-    let walked = walk(name, length, compression, placement, is_layer, &mut *tar, &mut sink);
+    let walked = walk(name, length, archive, &mut *tar, &mut sink);
     if let Ok((manifest, _)) = walked {
-        assert_eq!(manifest.layer.is_some(), is_layer);
-        for path in manifest.layer.iter().flat_map(|l| l.gone.iter().chain(&l.opaque)) {
+        assert_eq!(manifest.layer.is_some(), archive.scope == Scope::Layer);
+        for path in manifest.layer.iter().flat_map(|l| l.removed.iter().chain(&l.opaque)) {
             assert!(Path::new(std::ffi::OsStr::from_bytes(path)).starts_with(PREFIX), "{path:?}");
         }
         let mut inodes = HashSet::new();

@@ -1,12 +1,12 @@
 //! Memory for one exec or spawn, on the stack.
 //!
-//! An exec hook may run in a vfork child, which shares the parent's memory: a heap block would leak into the
-//! parent, and the allocator's locks may be held by a thread that does not exist in the child.
+//! An exec hook may run in a vfork child, which shares the parent's memory: a heap block would leak into the parent, and a
+//! thread that does not exist in the child may hold the allocator's locks.
 
 use core::ffi::c_char;
 use core::mem::{self, MaybeUninit};
 
-/// Words that are still free.
+/// Words of memory that are still free.
 pub struct Arena<'a> {
     free: &'a mut [MaybeUninit<u64>],
 }
@@ -21,7 +21,7 @@ impl<'a> Arena<'a> {
         Some(taken)
     }
 
-    /// The parts as one C string.
+    /// Joins parts into one C string; `None` if they do not fit.
     pub fn string(&mut self, parts: &[&[u8]]) -> Option<*const c_char> {
         let len: usize = parts.iter().map(|p| p.len()).sum();
         let room = self.take(len / 8 + 1)?;
@@ -38,8 +38,10 @@ impl<'a> Arena<'a> {
         Some(room.as_ptr().cast())
     }
 
-    /// The same of as many parts as there are. They are gone through twice, and may be other ones the second time: what
-    /// no longer fits is left out.
+    /// Joins the parts that an iterator gives into one C string; `None` if they do not fit.
+    ///
+    /// The iterator runs twice, and the environment that it reads may change in between: a part that no longer fits is left
+    /// out.
     pub fn string_of<'p>(
         &mut self,
         parts: impl Iterator<Item = &'p [u8]> + Clone,

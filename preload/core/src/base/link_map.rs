@@ -1,15 +1,15 @@
-//! The objects that the loader has loaded: which one is ours, and what those behind it define.
+//! Reads the loader's list of objects: which one is this library, and which functions those behind it define.
 //!
-//! A hook's real function is what the next object in the loader's order defines, as with `dlsym(RTLD_NEXT)`. dlsym
-//! itself takes the loader's lock, so that the first call of a hook could hang (a constructor waiting for a thread
-//! that opens a file), and the version that it carries on a new system does not exist on an older one. Reading the
-//! loader's own list needs neither.
+//! A hook's real function is the one that the next object in the loader's order defines, as with `dlsym(RTLD_NEXT)`. But
+//! dlsym takes the loader's lock, so that the first call of a hook could hang (in a constructor that waits for a thread which
+//! opens a file), and the symbol version that a new system gives it does not exist on an older one. Reading the loader's own
+//! list has neither problem.
 //!
-//! What must stay true:
-//! - Only objects that were there at start-up are looked at: they are never unloaded, so no lock is needed.
-//! - Nothing here allocates or calls libc.
-//! - The library can be loaded by musl's loader too, into programs that are preloaded because everything is. It needs no
-//!   loader by name, and the list, which musl keeps in glibc's form, is found there under musl's name.
+//! Invariants:
+//! - Only objects that were loaded at start-up are looked at: they are never unloaded, so no lock is needed.
+//! - Nothing here allocates or calls libc, except getauxval.
+//! - musl's loader can load the library too, where a site preloads it into every program. So the library names no loader, and
+//!   finds musl's list, which has glibc's form, under musl's name.
 //!
 //! Sources: gABI chapter 5 (dynamic section, symbol table), `elf.h` and `link.h` of glibc, and for DT_GNU_HASH the
 //! description in `https://flapenguin.me/elf-dt-gnu-hash`.
@@ -51,7 +51,7 @@ struct Symbol {
 }
 
 unsafe extern "C" {
-    /// Our own dynamic section, by the linker.
+    /// The dynamic section of this library, defined by the linker.
     static _DYNAMIC: Dynamic;
 }
 
@@ -60,26 +60,26 @@ const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const DT_VERSYM: u64 = 0x6fff_fff0;
-/// Of a symbol's version: not the default one.
+/// Flag of a symbol's version: it is not the default one.
 const HIDDEN: u16 = 0x8000;
 const STT_OBJECT: u8 = 1;
 const STT_TLS: u8 = 6;
 const STT_GNU_IFUNC: u8 = 10;
 
-/// Our own object, once it was found.
+/// The object of this library, once it was found.
 static OWN: AtomicPtr<Object> = AtomicPtr::new(ptr::null_mut());
-/// The last object that was there at start-up.
+/// The last object that was loaded at start-up.
 static LAST: AtomicPtr<Object> = AtomicPtr::new(ptr::null_mut());
 
-/// Our own object; `None` only where the loader keeps no list.
+/// The object of this library; `None` only where the loader keeps no list.
 fn own() -> Option<&'static Object> {
     let known = OWN.load(Ordering::Acquire);
-    // SAFETY: the loader's objects that were there at start-up stay, and we are one of them.
+    // SAFETY: objects that were loaded at start-up stay, and this library is one of them.
     unsafe { known.as_ref() }.or_else(find_own)
 }
 
-/// glibc's list of objects, kept for debuggers; null with another C library. A weak reference, which Rust cannot name: a
-/// strong one would make the loader of glibc needed, and the library impossible to load for any other.
+/// glibc's list of objects, kept for debuggers; null with another C library. The reference is weak, which Rust cannot say: a
+/// strong one would make glibc's loader a needed library, which no other loader could load.
 fn glibc_list() -> *const Debug {
     let list: *const Debug;
     // SAFETY: reads one word of this library's own table of addresses.
@@ -95,17 +95,15 @@ fn glibc_list() -> *const Debug {
 }
 
 /// Whether the program runs with glibc, whose structures the hooks know.
-#[allow(dead_code)] // the trampoline is linked with glibc
 pub fn with_glibc() -> bool {
     !glibc_list().is_null()
 }
 
-/// The list as musl's loader names it. That loader is its C library, and where it was not the kernel that started it, the
-/// program as well.
+/// The list as musl's loader names it. That loader is the C library too, and also the program where a user started it by name.
 #[cold]
 fn musl_list() -> Option<&'static Debug> {
-    // SAFETY: getauxval reads the process's own vector. An object begins with its header, which says where the rest is,
-    // and what the loader's symbol means is `struct debug *`.
+    // SAFETY: getauxval reads the process's own vector. An object begins with its header, which says where its other parts
+    // are, and the loader's symbol is a `struct debug *`.
     unsafe {
         let base = match libc::getauxval(libc::AT_BASE) as usize {
             0 => libc::getauxval(libc::AT_PHDR) as usize & !0xfff,
@@ -133,7 +131,7 @@ fn musl_list() -> Option<&'static Debug> {
 }
 
 fn find_own() -> Option<&'static Object> {
-    // SAFETY: as in `own`. The list is null-terminated, and the loader only appends to it behind us.
+    // SAFETY: as in `own`. The list is null-terminated, and the loader only appends to it, behind this library.
     unsafe {
         let mut next = glibc_list().as_ref().or_else(musl_list)?.first;
         while let Some(object) = next.as_ref() {
@@ -154,10 +152,9 @@ pub fn own_file() -> Option<&'static CStr> {
     (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })
 }
 
-/// Remembers which objects are there: called by the constructor, before the program can load and unload others.
-#[allow(dead_code)] // the trampoline has no hooks
+/// Remembers the last object that is loaded. The constructor calls it, before the program can load and unload others.
 pub fn remember() {
-    // Reading the page that holds what is known before it is written would cost one fault more.
+    // Reading `OWN` before it is written would cost one page fault more.
     let Some(mut last) = find_own() else { return };
     // SAFETY: as in `own`.
     while let Some(next) = unsafe { last.next.as_ref() } {
@@ -166,14 +163,13 @@ pub fn remember() {
     LAST.store(ptr::from_ref(last).cast_mut(), Ordering::Release);
 }
 
-/// The function `name` of the first object behind ours that defines one.
-#[allow(dead_code)] // the trampoline has no hooks
+/// The function `name` of the first object behind this library that defines one.
 pub fn next_function(name: &str) -> Option<*mut c_void> {
     let hash = gnu_hash(name.as_bytes());
     let last = LAST.load(Ordering::Acquire);
     let mut object = own()?;
     while !ptr::eq(object, last) {
-        // SAFETY: as in `own`; behind the last object of the start nothing is looked at.
+        // SAFETY: as in `own`; nothing behind the last object of start-up is looked at.
         object = unsafe { object.next.as_ref() }?;
         if let Some(function) = Tables::of(object).and_then(|t| t.function(name, hash)) {
             return Some(function);
@@ -182,12 +178,12 @@ pub fn next_function(name: &str) -> Option<*mut c_void> {
     None
 }
 
-/// DJB's hash, of DT_GNU_HASH.
+/// Hash of a symbol's name in DT_GNU_HASH.
 fn gnu_hash(name: &[u8]) -> u32 {
     name.iter().fold(5381, |h: u32, &b| h.wrapping_mul(33).wrapping_add(u32::from(b)))
 }
 
-/// The tables of one object that a lookup needs.
+/// Tables of one object that a lookup needs.
 struct Tables {
     base: usize,
     hash: *const u32,
@@ -205,7 +201,7 @@ impl Tables {
             strings: ptr::null(),
             versions: ptr::null(),
         };
-        // The loader adds the base in place, but not where the section is read-only (the vDSO).
+        // The loader adds the base in place, except where the section is read-only (the vDSO).
         let place = |value: usize| if value < object.base { value + object.base } else { value };
         let mut at = object.dynamic;
         // SAFETY: an object's dynamic section ends with DT_NULL.
@@ -224,20 +220,20 @@ impl Tables {
         (!t.hash.is_null() && !t.symbols.is_null() && !t.strings.is_null()).then_some(t)
     }
 
-    /// The address of a function. `hash` is [`gnu_hash`] of its name.
+    /// The address of the function `name`, whose [`gnu_hash`] is `hash`.
     fn function(&self, name: &str, hash: u32) -> Option<*mut c_void> {
         let symbol = self.symbol(name, hash, |kind| !matches!(kind, STT_OBJECT | STT_TLS))?;
         // SAFETY: it is a function of this object.
         Some(unsafe { self.address(symbol) })
     }
 
-    /// A symbol whose type `fits`.
+    /// The symbol `name` if its type `fits`.
     ///
     /// A hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words, the buckets, and a
-    /// chain word for each symbol from the first one on; the last of a chain has bit 0 set. Symbol and version tables have
-    /// an element for each symbol of a chain.
+    /// chain word for each symbol from the first one on; the last word of a chain has bit 0 set. The symbol and version tables
+    /// have an element for each symbol of a chain.
     fn symbol(&self, name: &str, hash: u32, fits: fn(u8) -> bool) -> Option<&Symbol> {
-        // SAFETY: the linker made the tables so, and the loader relies on it as well.
+        // SAFETY: the linker laid the tables out so, and the loader relies on it too.
         unsafe {
             let (buckets, first) = (*self.hash, *self.hash.add(1));
             let (words, shift) = (*self.hash.add(2), *self.hash.add(3));
@@ -268,12 +264,12 @@ impl Tables {
         }
     }
 
-    /// Whether a symbol is of this name in its default version, and its type `fits`.
+    /// Whether a symbol has this name in its default version, and its type `fits`.
     ///
     /// # Safety
-    /// `number` must be that of a symbol.
+    /// `number` must be the number of a symbol.
     unsafe fn is(&self, number: u32, name: &str, fits: fn(u8) -> bool) -> bool {
-        // SAFETY: by the caller's word; a symbol's name is a C string of the string table.
+        // SAFETY: the caller guarantees that the symbol exists; its name is a C string of the string table.
         unsafe {
             let symbol = &*self.symbols.add(number as usize);
             let hidden =
@@ -286,6 +282,8 @@ impl Tables {
         }
     }
 
+    /// The address of a function, for which an indirect one is resolved.
+    ///
     /// # Safety
     /// `symbol` must be a defined function of this object.
     unsafe fn address(&self, symbol: &Symbol) -> *mut c_void {
@@ -293,7 +291,7 @@ impl Tables {
         if symbol.info & 15 != STT_GNU_IFUNC {
             return address;
         }
-        // SAFETY: the address is that of a resolver, which gives the function's.
+        // SAFETY: the symbol's type says that the address is a resolver's, which gives the function's.
         unsafe {
             core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> *mut c_void>(address)()
         }

@@ -1,4 +1,4 @@
-//! room
+//! The kernel, libc and memory, as far as the rest needs them. Nothing here knows of a stage.
 
 pub mod arena;
 pub mod env;

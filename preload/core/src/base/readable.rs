@@ -1,8 +1,8 @@
-//! Whether a caller's pointer can be read: libc's functions hand it to the kernel, which answers EFAULT where reading it
-//! here would end the program.
+//! Tells whether a caller's pointer can be read. libc's functions hand a pointer to the kernel, which answers EFAULT where
+//! reading it here would end the program.
 //!
-//! The kernel is asked once for a page; a table remembers the pages that were readable. One that was taken away since
-//! is not noticed: then the program ends, as it does in every function of libc's that reads a string itself.
+//! The kernel is asked once for each page, and a table remembers the pages that were readable. If the program unmaps such a
+//! page later, reading it ends the program, as in every function of libc that reads a string itself.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -11,17 +11,17 @@ use crate::base::sys;
 
 /// Bytes of the smallest page of both architectures.
 const PAGE: usize = 4096;
-/// Pages that are remembered, each at the place of its number's last bits.
+/// Number of pages in the table; the last bits of a page's number are its place.
 const PLACES: usize = 512;
 
 static READABLE: [AtomicUsize; PLACES] = [const { AtomicUsize::new(0) }; PLACES];
 
-/// Bytes from `address` to the end of its page, if they can be read.
+/// Bytes from `address` to the end of its page; `None` if they cannot be read.
 #[inline]
 pub fn page_rest(address: usize) -> Option<usize> {
     let page = address / PAGE;
     let place = READABLE.get(page % PLACES)?;
-    // Page 0 belongs to no program, and an empty place looks like it.
+    // No program has page 0, and a free place holds 0.
     if page == 0 || place.load(Ordering::Relaxed) != page && !remember(place, page) {
         return None;
     }
@@ -34,12 +34,12 @@ pub fn is_readable(address: usize, len: usize) -> bool {
         .is_some_and(|rest| rest >= len || page_rest(address.wrapping_add(rest)).is_some())
 }
 
-/// Whether valgrind runs the program: its question to itself, which the processor does not notice (`RUNNING_ON_VALGRIND` of
-/// valgrind.h). The instructions rotate a register once around.
+/// Whether valgrind runs the program: `RUNNING_ON_VALGRIND` of valgrind.h, a request that valgrind sees in instructions which
+/// leave the processor as it was (they rotate a register by its whole width).
 fn under_valgrind() -> bool {
     let question = [0x1001_usize, 0, 0, 0, 0, 0];
     let answer: usize;
-    // SAFETY: no register changes but the one that the answer is in; valgrind reads six words of `question`.
+    // SAFETY: only the register of the answer changes; valgrind reads six words of `question`.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         core::arch::asm!("rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",
@@ -54,12 +54,11 @@ fn under_valgrind() -> bool {
 #[cold]
 #[inline(never)]
 fn remember(place: &AtomicUsize, page: usize) -> bool {
-    // It would complain of the call to its user, and of the program's own pointer it does so better.
+    // valgrind would report this call to its user. It reports the program's bad pointer itself, and better.
     if under_valgrind() {
         return true;
     }
-    // rt_sigprocmask reads a set of signals before it finds out that there is no such operation (sigprocmask(2),
-    // kernel/signal.c), and changes nothing.
+    // rt_sigprocmask reads the set of signals first, then refuses an unknown operation and changes nothing (kernel/signal.c).
     const NO_OPERATION: c_int = -1;
     // SAFETY: the kernel checks the pointer, reads eight bytes, and writes nothing.
     let answer = unsafe {

@@ -1,40 +1,42 @@
-//! Room for paths on the stack: 8 KB that only a walk through symbolic links needs.
+//! Buffers for a path on its way through symbolic links: 8 KB of stack that only a walk needs.
 #![forbid(unsafe_code)]
+
+use core::ffi::CStr;
 
 use crate::base::text::put;
 
-/// Longest path the kernel takes, its NUL included.
+/// Longest path that the kernel takes, its NUL included, in bytes.
 pub const PATH_MAX: usize = 4096;
 
-/// Room for a path on its way through symbolic links.
+/// Two buffers of a path's length.
 #[derive(Debug)]
 pub struct Scratch {
     /// The path resolved so far.
     pub out: [u8; PATH_MAX],
-    /// What is still to come, at the end.
+    /// What is still to be resolved, at the end of the buffer.
     pub rest: [u8; PATH_MAX],
 }
 
 impl Scratch {
-    /// Zeroed.
-    pub fn new() -> Self {
+    /// Zeroed buffers.
+    pub fn zeroed() -> Self {
         Self { out: [0; PATH_MAX], rest: [0; PATH_MAX] }
     }
 
-    /// The path of a [`Decision::PassAs`] or of [`Walked`], a NUL behind it.
+    /// The first `len` bytes of the resolved path.
     pub fn path(&self, len: usize) -> &[u8] {
         self.out.get(..len).unwrap_or(&[])
     }
 
-    /// Puts a path in, with a NUL behind it.
-    pub fn set(&mut self, path: &[u8]) -> Option<()> {
-        let end = put(&mut self.out, 0, path)?;
-        *self.out.get_mut(end)? = 0;
-        Some(())
-    }
-
-    /// The same with its NUL.
+    /// The first `len` bytes of the resolved path and the NUL behind them.
     pub fn path_nul(&self, len: usize) -> &[u8] {
         self.out.get(..=len).unwrap_or(&[0])
+    }
+
+    /// Copies `path` as a C string; `None` if it is too long or contains a NUL.
+    pub fn c_str(&mut self, path: &[u8]) -> Option<&CStr> {
+        let end = put(&mut self.out, 0, path)?;
+        *self.out.get_mut(end)? = 0;
+        CStr::from_bytes_with_nul(self.path_nul(path.len())).ok()
     }
 }

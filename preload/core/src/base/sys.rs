@@ -1,20 +1,23 @@
 //! System calls without libc, and errno.
 //!
-//! The shim asks the kernel itself wherever it needs something for its own bookkeeping: libc's functions are the
-//! ones it hooks, they set errno, and in a constructor that runs before ours they may not be resolved yet.
-//! Nothing here touches errno but [`set_errno`] and [`fail`].
+//! For its own bookkeeping the shim asks the kernel itself: libc's functions are the hooked ones, they set errno, and in
+//! another library's constructor, which may run before the shim's, they may not be bound yet.
+//!
+//! Invariant: only [`set_errno`], [`fail`] and [`ret`] change errno.
 
 use core::ffi::{CStr, c_char, c_int};
 
-/// A call's result: what the kernel returned, or its error number.
+/// Result of a system call: the kernel's value, or its error number.
 pub type Result<T = usize> = core::result::Result<T, c_int>;
 
+/// Makes the system call `n`.
+///
 /// # Safety
-/// As the system call `n` requires.
+/// The arguments must be as the system call `n` requires.
 #[cfg(target_arch = "x86_64")]
 pub unsafe fn syscall(n: libc::c_long, a: [usize; 6]) -> Result {
     let r: isize;
-    // SAFETY: the caller answers for the arguments; the kernel clobbers rcx and r11 and no other register.
+    // SAFETY: the caller guarantees the arguments; the kernel clobbers rcx and r11 and no other register.
     unsafe {
         core::arch::asm!("syscall", inlateout("rax") n as isize => r, in("rdi") a[0], in("rsi") a[1],
             in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
@@ -23,12 +26,14 @@ pub unsafe fn syscall(n: libc::c_long, a: [usize; 6]) -> Result {
     if r < 0 { Err(-r as c_int) } else { Ok(r as usize) }
 }
 
+/// Makes the system call `n`.
+///
 /// # Safety
-/// As the system call `n` requires.
+/// The arguments must be as the system call `n` requires.
 #[cfg(target_arch = "aarch64")]
 pub unsafe fn syscall(n: libc::c_long, a: [usize; 6]) -> Result {
     let r: isize;
-    // SAFETY: the caller answers for the arguments; the kernel keeps every register but x0.
+    // SAFETY: the caller guarantees the arguments; the kernel keeps every register except x0.
     unsafe {
         core::arch::asm!("svc 0", in("x8") n as isize, inlateout("x0") a[0] => r, in("x1") a[1],
             in("x2") a[2], in("x3") a[3], in("x4") a[4], in("x5") a[5], options(nostack));
@@ -42,7 +47,7 @@ pub fn errno() -> c_int {
     unsafe { *libc::__errno_location() }
 }
 
-/// A number that tells the calling thread from every other one.
+/// A number of the calling thread that no other thread has.
 pub fn thread() -> usize {
     // SAFETY: as in `errno`; the address alone is used.
     unsafe { libc::__errno_location() as usize }
@@ -54,13 +59,13 @@ pub fn set_errno(e: c_int) {
     unsafe { *libc::__errno_location() = e }
 }
 
-/// Sets errno to `e` and gives what a failed libc function returns.
+/// Sets errno to `e` and returns -1, as a libc function that fails.
 pub fn fail(e: c_int) -> c_int {
     set_errno(e);
     -1
 }
 
-/// As a libc function returns it: the value, or -1 with errno set.
+/// Turns a result into what a libc function returns: the value, or -1 with errno set.
 pub fn ret(r: Result) -> c_int {
     match r {
         Ok(v) => v as c_int,
@@ -68,6 +73,8 @@ pub fn ret(r: Result) -> c_int {
     }
 }
 
+/// `openat`; a descriptor.
+///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
 pub unsafe fn openat(dirfd: c_int, path: *const c_char, flags: c_int) -> Result<c_int> {
@@ -76,13 +83,13 @@ pub unsafe fn openat(dirfd: c_int, path: *const c_char, flags: c_int) -> Result<
         .map(|fd| fd as c_int)
 }
 
-/// Opens a path of our own making.
+/// Opens `path`, close-on-exec.
 pub fn open(path: &CStr, flags: c_int) -> Result<c_int> {
     // SAFETY: a `CStr` is a C string.
     unsafe { openat(libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC) }
 }
 
-/// Closes a descriptor of ours.
+/// Closes a descriptor of the shim's own.
 pub fn close(fd: c_int) {
     // SAFETY: closing a descriptor touches no memory.
     let _ = unsafe { syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
@@ -106,13 +113,13 @@ pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result {
     unsafe { syscall(libc::SYS_dup3, [old as usize, new as usize, flags as usize, 0, 0, 0]) }
 }
 
-/// Reads once.
+/// `read`, once; the number of bytes.
 pub fn read(fd: c_int, to: &mut [u8]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` bytes into `to`.
     unsafe { syscall(libc::SYS_read, [fd as usize, to.as_mut_ptr() as usize, to.len(), 0, 0, 0]) }
 }
 
-/// `readlinkat`; the number of bytes, truncated to the buffer.
+/// `readlinkat`; the number of bytes, cut to the buffer's length.
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
@@ -122,7 +129,7 @@ pub unsafe fn readlinkat(dirfd: c_int, path: *const c_char, to: &mut [u8]) -> Re
     unsafe { syscall(libc::SYS_readlinkat, a) }
 }
 
-/// The working directory, without its NUL.
+/// Writes the working directory into `to`; its length in bytes, without the NUL.
 pub fn getcwd(to: &mut [u8]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` bytes into `to`.
     let n = unsafe { syscall(libc::SYS_getcwd, [to.as_mut_ptr() as usize, to.len(), 0, 0, 0, 0]) }?;
@@ -142,9 +149,8 @@ pub fn fstat(fd: c_int) -> Result<libc::stat> {
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
-#[allow(dead_code)] // the trampoline lists no directories
 pub unsafe fn lstat(path: *const c_char) -> Result<libc::stat> {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees what `statat` asks for.
     unsafe { statat(path, libc::AT_SYMLINK_NOFOLLOW) }
 }
 
@@ -152,14 +158,13 @@ pub unsafe fn lstat(path: *const c_char) -> Result<libc::stat> {
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
-#[allow(dead_code)] // the trampoline writes nothing
 pub unsafe fn stat(path: *const c_char) -> Result<libc::stat> {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees what `statat` asks for.
     unsafe { statat(path, 0) }
 }
 
 /// # Safety
-/// As [`stat`].
+/// `path` must be a C string or a pointer that the kernel may refuse.
 unsafe fn statat(path: *const c_char, flags: c_int) -> Result<libc::stat> {
     let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
     let flags = flags as usize;
@@ -170,7 +175,7 @@ unsafe fn statat(path: *const c_char, flags: c_int) -> Result<libc::stat> {
     Ok(unsafe { st.assume_init() })
 }
 
-/// `faccessat` for the effective or the real user.
+/// `faccessat2`, or `faccessat` where the kernel does not have it.
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
@@ -184,7 +189,7 @@ pub unsafe fn faccessat(dirfd: c_int, path: *const c_char, mode: c_int, flags: c
         )
     };
     match r {
-        // Kernels before 5.8, and containers whose filter does not know the call.
+        // Kernels before 5.8, and containers whose seccomp filter does not know the call.
         // SAFETY: as above.
         Err(libc::ENOSYS | libc::EPERM) => unsafe {
             syscall(libc::SYS_faccessat, [dirfd as usize, path as usize, mode as usize, 0, 0, 0])
@@ -193,15 +198,27 @@ pub unsafe fn faccessat(dirfd: c_int, path: *const c_char, mode: c_int, flags: c
     }
 }
 
-/// Maps a whole file, shared; read-write or read-only.
-pub fn map(fd: c_int, len: usize, writable: bool) -> Result<*mut u8> {
-    let prot = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
+/// How a file is mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// For reading alone.
+    ReadOnly,
+    /// For reading and writing.
+    ReadWrite,
+}
+
+/// Maps the first `len` bytes of a file, shared.
+pub fn map(fd: c_int, len: usize, access: Access) -> Result<*mut u8> {
+    let prot = match access {
+        Access::ReadOnly => libc::PROT_READ,
+        Access::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+    };
     let a = [0, len, prot as usize, libc::MAP_SHARED as usize, fd as usize, 0];
-    // SAFETY: a new mapping at an address the kernel chooses overlaps nothing.
+    // SAFETY: a new mapping at an address that the kernel chooses overlaps nothing.
     unsafe { syscall(libc::SYS_mmap, a) }.map(|p| p as *mut u8)
 }
 
-/// New memory, zeroed.
+/// Maps `len` bytes of zeroed memory.
 pub fn memory(len: usize) -> Result<*mut u8> {
     let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
     let a = [0, len, prot, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize, usize::MAX, 0];
@@ -209,33 +226,48 @@ pub fn memory(len: usize) -> Result<*mut u8> {
     unsafe { syscall(libc::SYS_mmap, a) }.map(|p| p as *mut u8)
 }
 
-/// A number the kernel gives without being asked anything.
+/// Makes a system call that takes no arguments and cannot fail.
 fn id(n: libc::c_long) -> u32 {
     // SAFETY: these calls take no arguments and cannot fail.
     unsafe { syscall(n, [0; 6]) }.unwrap_or(0) as u32
 }
 
-/// This process.
+/// Number of this process.
 pub fn pid() -> u32 {
     id(libc::SYS_getpid)
 }
 
-/// Its parent.
+/// Number of the parent process.
 pub fn parent() -> u32 {
     id(libc::SYS_getppid)
 }
 
-/// The effective or the real user.
-pub fn uid(effective: bool) -> u32 {
-    id(if effective { libc::SYS_geteuid } else { libc::SYS_getuid })
+/// Which user and group of a process are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// Those that count for access to files.
+    Effective,
+    /// Those of the user that started the process.
+    Real,
 }
 
-/// The effective or the real group.
-pub fn gid(effective: bool) -> u32 {
-    id(if effective { libc::SYS_getegid } else { libc::SYS_getgid })
+/// The process's user.
+pub fn uid(ids: Ids) -> u32 {
+    id(match ids {
+        Ids::Effective => libc::SYS_geteuid,
+        Ids::Real => libc::SYS_getuid,
+    })
 }
 
-/// Supplementary groups; their number.
+/// The process's group.
+pub fn gid(ids: Ids) -> u32 {
+    id(match ids {
+        Ids::Effective => libc::SYS_getegid,
+        Ids::Real => libc::SYS_getgid,
+    })
+}
+
+/// Writes the supplementary groups into `to`; their number.
 pub fn getgroups(to: &mut [u32]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` numbers, or fails.
     unsafe { syscall(libc::SYS_getgroups, [to.len(), to.as_mut_ptr() as usize, 0, 0, 0, 0]) }
@@ -246,8 +278,8 @@ pub fn getgroups(to: &mut [u32]) -> Result {
 #[inline(never)]
 pub fn abort() -> ! {
     loop {
-        // SAFETY: the calls take numbers alone; the default action of SIGABRT ends the process, and where it is caught
-        // or ignored, exit_group does.
+        // SAFETY: the calls take numbers alone. SIGABRT ends the process by default, and exit_group does where the program
+        // catches or ignores it.
         unsafe {
             let pid = syscall(libc::SYS_getpid, [0; 6]).unwrap_or(0);
             let _ = syscall(libc::SYS_kill, [pid, libc::SIGABRT as usize, 0, 0, 0, 0]);

@@ -1,29 +1,29 @@
-//! Texts in buffers and in lists. Nothing here can panic: what does not fit is `None`.
+//! Builds and splits byte strings in fixed buffers, without a panic: what does not fit gives `None`.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
 use core::ops::Range;
 
-/// Copies `part` to where `at` is in `to`; where it ends.
+/// Copies `part` into `to` at offset `at`; the offset of its end.
 pub fn put(to: &mut [u8], at: usize, part: &[u8]) -> Option<usize> {
     let end = at.checked_add(part.len())?;
     to.get_mut(at..end)?.copy_from_slice(part);
     Some(end)
 }
 
-/// Puts the parts at the beginning of `to`, one behind the other; their length.
+/// Joins `parts` at the start of `to`; their length in bytes.
 pub fn join(to: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
     parts.iter().try_fold(0, |at, part| put(to, at, part))
 }
 
-/// Moves what stands in `from` to where `at` is in the same text; where it ends.
+/// Moves the bytes of the range `from` to offset `at` of the same text; the offset of their end.
 pub fn shift(text: &mut [u8], from: Range<usize>, at: usize) -> Option<usize> {
     let down = at < from.start;
     let end = at.checked_add(from.len())?;
     let cells = Cell::from_mut(text).as_slice_of_cells();
     let pairs = cells.get(from)?.iter().zip(cells.get(at..end)?);
     let copy = |(from, to): (&Cell<u8>, &Cell<u8>)| to.set(from.get());
-    // Where the places overlap, nothing is overwritten that is still to be copied.
+    // Where the ranges overlap, the direction keeps a byte from being overwritten before it is copied.
     if down {
         pairs.for_each(copy)
     } else {
@@ -39,7 +39,7 @@ pub fn replace_start(text: &mut [u8], len: usize, old: usize, new: &[u8]) -> Opt
     Some(end)
 }
 
-/// Leaves of a list only the elements that `stay`, in place and with colons between them; the new length.
+/// Keeps only those elements of a list for which `stays` is true, in place, separated by colons; the new length.
 pub fn retain(list: &mut [u8], separates: fn(&u8) -> bool, stays: fn(&[u8]) -> bool) -> usize {
     let (mut from, mut end) = (0, 0);
     while let Some(rest) = list.get(from..).filter(|rest| !rest.is_empty()) {
@@ -54,18 +54,18 @@ pub fn retain(list: &mut [u8], separates: fn(&u8) -> bool, stays: fn(&[u8]) -> b
     end
 }
 
-/// What stands before the first byte that `stops`, and the rest, which begins with it.
+/// Splits `text` before the first byte for which `stops` is true.
 pub fn until(text: &[u8], stops: impl FnMut(&u8) -> bool) -> (&[u8], &[u8]) {
     let n = text.iter().position(stops).unwrap_or(text.len());
     text.split_at_checked(n).unwrap_or((text, b""))
 }
 
-/// What stands before the last slash, and the rest, which begins with it.
+/// Splits `path` before its last slash; `None` if it has none.
 pub fn at_last_slash(path: &[u8]) -> Option<(&[u8], &[u8])> {
     path.split_at_checked(path.iter().rposition(|&b| b == b'/')?)
 }
 
-/// A number as text.
+/// Writes a number in decimal into `digits`; the text.
 pub fn decimal(number: u32, digits: &mut [u8; 10]) -> &[u8] {
     let (mut rest, mut unused) = (number, digits.len());
     for digit in digits.iter_mut().rev() {

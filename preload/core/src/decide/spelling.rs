@@ -1,33 +1,33 @@
-//! Spellings of paths.
+//! Tells plain spellings of paths from odd ones.
 //!
-//! A path is plain if it is absolute and has no `//` and no name that begins with a dot, and so perhaps is `.` or `..`.
+//! A path is plain if it is absolute, has no `//`, and no name in it begins with a dot, which could be `.` or `..`.
 
-/// Whether an absolute path is not plain.
+/// Whether an absolute path is odd.
 #[must_use]
 pub fn may_be_odd(path: &[u8]) -> bool {
     path.windows(2).any(|two| two[0] == b'/' && matches!(two[1], b'/' | b'.'))
 }
 
-/// The length of a plain path that ends, with a NUL, within `room` bytes. `None` for any other, and perhaps for one that
-/// ends in the last bytes.
+/// The length of a plain path whose NUL lies within `room` bytes; `None` for any other, and perhaps for a path that ends in
+/// the last bytes of the room.
 ///
-/// Every operation of every process asks this first, so one pass looks at a block of bytes together.
+/// Every operation of every process asks this first, so it looks at blocks of bytes, in one pass.
 ///
 /// # Safety
-/// `room` bytes can be read.
+/// `room` bytes must be readable.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
-    /// Bytes that are looked at together.
+    /// Bytes in a block.
     const BLOCK: usize = 16;
-    // SAFETY: so can one.
+    // SAFETY: the room has a byte, and the caller guarantees that it can be read.
     if room == 0 || unsafe { path.read() } != b'/' {
         return None;
     }
-    // The bit of a slash that is the last byte of the block before.
+    // Bit 0 is set if the block before ends with a slash.
     let (mut at, mut slash) = (0, 0);
     while at + BLOCK <= room {
-        // SAFETY: by the caller's word.
+        // SAFETY: the block lies within the room, which the caller guarantees to be readable.
         let found = unsafe { look(path.add(at)) };
         let odd = found.either & (found.slashes << 1 | slash);
         if found.ends != 0 {
@@ -43,33 +43,33 @@ pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
     None
 }
 
-/// What bytes of a block are, a bit for each.
+/// Which bytes of a block are which, one bit for each.
 #[cfg(target_arch = "x86_64")]
-struct Found {
+struct Block {
     ends: u32,
     slashes: u32,
-    /// A slash or a dot.
+    /// Slashes and dots.
     either: u32,
 }
 
 /// # Safety
-/// 16 bytes can be read.
+/// 16 bytes must be readable.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-unsafe fn look(bytes: *const u8) -> Found {
+unsafe fn look(bytes: *const u8) -> Block {
     use core::arch::x86_64::{
         __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set1_epi8, _mm_setzero_si128,
     };
     let block: __m128i;
-    // SAFETY: the bytes can be read by the caller's word. Those behind a string's end may be of no object that Rust knows,
-    // which an instruction may read and a load of Rust's may not. Every x86-64 processor has SSE2.
+    // SAFETY: the caller guarantees that the bytes can be read. Those behind the string's end may belong to no object that Rust
+    // knows: an instruction may read them, a load of Rust's may not. Every x86-64 processor has SSE2.
     unsafe {
         core::arch::asm!("movdqu {}, [{}]", out(xmm_reg) block, in(reg) bytes,
             options(nostack, readonly, preserves_flags));
         let mask = |block, byte: u8| {
             _mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_set1_epi8(byte as i8))) as u32
         };
-        Found {
+        Block {
             ends: _mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_setzero_si128())) as u32,
             slashes: mask(block, b'/'),
             // '.' is 0x2e and '/' 0x2f.
@@ -78,14 +78,14 @@ unsafe fn look(bytes: *const u8) -> Found {
     }
 }
 
-/// The length of a plain path that ends, with a NUL, within `room` bytes.
+/// The length of a plain path whose NUL lies within `room` bytes.
 ///
 /// # Safety
-/// `room` bytes can be read.
+/// `room` bytes must be readable.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
 pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
-    // SAFETY: by the caller's word; as many bytes precede the NUL.
+    // SAFETY: the caller guarantees that the room can be read; the slice ends before the NUL.
     let path = unsafe { core::slice::from_raw_parts(path, libc::strnlen(path.cast(), room)) };
     let plain = path.len() < room && path.first() == Some(&b'/') && !may_be_odd(path);
     plain.then_some(path.len())
@@ -95,7 +95,7 @@ pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
 mod tests {
     use super::{may_be_odd, plain_length};
 
-    /// As the hooks ask, the string being followed by what would be odd.
+    /// `plain_length` of a string that is followed by bytes which would make it odd.
     fn length(path: &[u8]) -> Option<usize> {
         let mut room = path.to_vec();
         room.push(0);

@@ -1,4 +1,4 @@
-//! The decision against a real directory tree, walked by the kernel.
+//! Compares decisions with what the kernel says of a real directory tree.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,11 +13,7 @@ use pyshm_format::state::{self, Mark};
 use pyshm_format::{Diverged, Index, Kind, PrefixMode, Stat, hash_path};
 
 use crate::base::scratch::Scratch;
-use crate::decide::view::Decision;
-use crate::decide::view::Found;
-use crate::decide::view::View;
-use crate::decide::view::Walked;
-use crate::decide::view::Want;
+use crate::decide::view::{Decision, Follow, Found, View, Walked, Want};
 use crate::decide::walk::walk;
 
 const STAGE: &[u8] = b"/dev/shm/pyshm-1/s";
@@ -113,8 +109,8 @@ fn add(index: &mut IndexBuilder, prefix: u16, path: &Path) {
     }
 }
 
-/// What both of the index's ways say, which must agree.
-fn find<'a>(view: &View<'a>, path: &[u8], follow: bool, scratch: &mut Scratch) -> Walked<'a> {
+/// Where a path leads by `walk`, which `find_fast` must agree with.
+fn find<'a>(view: &View<'a>, path: &[u8], follow: Follow, scratch: &mut Scratch) -> Walked<'a> {
     let walked = walk(view, path, follow, scratch);
     if let Some(fast) = view.find_fast(path, follow) {
         let same = match (fast, walked.found) {
@@ -128,21 +124,21 @@ fn find<'a>(view: &View<'a>, path: &[u8], follow: bool, scratch: &mut Scratch) -
 }
 
 /// Compares the decision with what the kernel says of the same path.
-fn agree(view: &View<'_>, path: &[u8], follow: bool) {
-    let mut scratch = Scratch::new();
+fn agree(view: &View<'_>, path: &[u8], follow: Follow) {
+    let mut scratch = Scratch::zeroed();
     let walked = find(view, path, follow, &mut scratch);
     agrees(view, path, follow, walked, &scratch);
 }
 
-fn agrees(view: &View<'_>, path: &[u8], follow: bool, walked: Walked<'_>, scratch: &Scratch) {
+fn agrees(view: &View<'_>, path: &[u8], follow: Follow, walked: Walked<'_>, scratch: &Scratch) {
     let name = Path::new(OsStr::from_bytes(path));
-    let kernel = if follow { name.metadata() } else { name.symlink_metadata() };
+    let kernel = if follow.is_yes() { name.metadata() } else { name.symlink_metadata() };
     let key = |m: fs::Metadata| (m.ino(), m.mode());
     match view.decide(walked, Want::Attributes) {
         Decision::Outside | Decision::Pass => {}
         Decision::PassAs(len) => {
             let to = Path::new(OsStr::from_bytes(scratch.path(len)));
-            let there = if follow { to.metadata() } else { to.symlink_metadata() };
+            let there = if follow.is_yes() { to.metadata() } else { to.symlink_metadata() };
             match (kernel, there) {
                 (Ok(a), Ok(b)) => assert_eq!(key(a), key(b), "{name:?} is not {to:?}"),
                 (Err(a), Err(b)) => {
@@ -163,7 +159,7 @@ fn agrees(view: &View<'_>, path: &[u8], follow: bool, walked: Walked<'_>, scratc
 
 /// Whether the index answers or the kernel is asked.
 fn answered(view: &View<'_>, path: &[u8]) -> bool {
-    let walked = find(view, path, true, &mut Scratch::new());
+    let walked = find(view, path, Follow::Yes, &mut Scratch::zeroed());
     matches!(view.decide(walked, Want::Attributes), Decision::Redirect(_) | Decision::Absent(_))
 }
 
@@ -183,14 +179,14 @@ proptest! {
         for parts in paths {
             for start in ["env", "/env", "alias", "env/", "./env"] {
                 let path = tree.path(&format!("{start}/{}", parts.join("/")));
-                agree(&view, &path, true);
-                agree(&view, &path, false);
+                agree(&view, &path, Follow::Yes);
+                agree(&view, &path, Follow::No);
             }
         }
     }
 }
 
-/// Spellings of what is there, what is not, and what lies behind links.
+/// Spellings of paths that exist, that do not, and that lead through links.
 const SPELLINGS: &[&str] = &[
     "env",
     "env/",
@@ -225,7 +221,7 @@ fn a_damaged_index_agrees_with_the_kernel_or_asks_it() {
     let head = u32::from_le_bytes(*tree.index[36..].first_chunk().unwrap()) as usize;
     let mut state = 1u64;
     let mut random = |n: usize| {
-        // Knuth's MMIX generator; its low bits are poor.
+        // Knuth's MMIX generator, whose low bits are poor.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 33) as usize % n
     };
@@ -241,8 +237,8 @@ fn a_damaged_index_agrees_with_the_kernel_or_asks_it() {
         let view = View::new(Index::parse(&bad).unwrap(), Diverged::new(&words).unwrap());
         for spelling in SPELLINGS {
             let path = tree.path(spelling);
-            for follow in [true, false] {
-                let mut scratch = Scratch::new();
+            for follow in [Follow::Yes, Follow::No] {
+                let mut scratch = Scratch::zeroed();
                 let walked = walk(&view, &path, follow, &mut scratch);
                 agrees(&view, &path, follow, walked, &scratch);
                 if let Found::Unknown = walked.found {
@@ -263,7 +259,7 @@ fn a_prefix_ends_at_a_component() {
     let tree = Tree::new("component", PrefixMode::Snapshot);
     let words = words();
     let view = tree.view(&words);
-    assert!(matches!(view.find_fast(&tree.path("env2/f"), true), Some(Found::Outside)));
+    assert!(matches!(view.find_fast(&tree.path("env2/f"), Follow::Yes), Some(Found::Outside)));
     assert!(answered(&view, &tree.path("env")));
     assert!(answered(&view, &tree.path("env/")));
     assert!(answered(&view, &tree.path("alias/lib/a")));
@@ -349,14 +345,17 @@ fn opening_obeys_the_flags() {
     let tree = Tree::new("flags", PrefixMode::Snapshot);
     let words = words();
     let view = tree.view(&words);
-    let open = |path: &str, follow: bool, flags: i32| {
-        let walked = find(&view, &tree.path(path), follow, &mut Scratch::new());
+    let open = |path: &str, follow: Follow, flags: i32| {
+        let walked = find(&view, &tree.path(path), follow, &mut Scratch::zeroed());
         view.decide(walked, Want::Data(flags))
     };
-    assert!(matches!(open("env/lib/a", true, libc::O_DIRECTORY), Decision::Absent(libc::ENOTDIR)));
-    assert!(matches!(open("env/lib64", false, 0), Decision::Absent(libc::ELOOP)));
-    assert!(matches!(open("env/lib64", false, libc::O_PATH), Decision::Pass));
-    assert!(matches!(open("env/lib64", true, libc::O_DIRECTORY), Decision::Redirect(_)));
+    assert!(matches!(
+        open("env/lib/a", Follow::Yes, libc::O_DIRECTORY),
+        Decision::Absent(libc::ENOTDIR)
+    ));
+    assert!(matches!(open("env/lib64", Follow::No, 0), Decision::Absent(libc::ELOOP)));
+    assert!(matches!(open("env/lib64", Follow::No, libc::O_PATH), Decision::Pass));
+    assert!(matches!(open("env/lib64", Follow::Yes, libc::O_DIRECTORY), Decision::Redirect(_)));
     view.diverged.mark(Mark::Listing, hash_path(&tree.path("env/lib")));
-    assert!(matches!(open("env/lib64", true, libc::O_DIRECTORY), Decision::Pass));
+    assert!(matches!(open("env/lib64", Follow::Yes, libc::O_DIRECTORY), Decision::Pass));
 }

@@ -1,12 +1,10 @@
-//! The decision: what becomes of one operation on one absolute path.
+//! Decides what a hook does with one operation on one absolute path.
 //!
-//! Pure: it looks at the index, the diverged set and the path, asks no kernel and allocates nothing. Hooks obey it.
-//!
-//! What must stay true:
-//! - A path is answered only when the index proves the answer; whatever is unclear, or damaged in the index, passes to
-//!   the kernel unchanged.
-//! - `..` is taken back only from a directory whose path is known to be free of symbolic links.
-//! - The common cases (a known path, a missing name in a known directory) never touch the 8 KB of [`Scratch`].
+//! Invariants:
+//! - A path is answered only when the index proves the answer. What is unclear, or damaged in the index, passes to the kernel
+//!   unchanged.
+//! - The common cases (a path in the index, a missing name in a directory of the index) need no
+//!   [`Scratch`](crate::base::scratch::Scratch), which is 8 KB of stack; all others are for [`crate::decide::walk`].
 #![forbid(unsafe_code)]
 
 use libc::{EACCES, ELOOP, ENOENT, ENOTDIR, c_int};
@@ -20,40 +18,63 @@ use crate::decide::spelling::may_be_odd;
 /// Longest name of a directory entry.
 pub const NAME_MAX: usize = 255;
 
-/// What decisions are made from.
+/// Index and set of diverged paths, from which decisions are made.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// The stage's index.
     pub index: Index<'a>,
-    /// What no longer holds.
+    /// Paths for which the index no longer holds.
     pub diverged: Diverged<'a>,
-    /// The leading bytes that all spellings of all prefixes share: most paths are outside by these alone.
+    /// Leading bytes that all spellings of all prefixes share: these alone tell that most paths are outside.
     common: &'a [u8],
 }
 
-/// Why an operation asks.
+/// Whether a symbolic link at the end of a path is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// The operation is on what the link leads to.
+    Yes,
+    /// The operation is on the link.
+    No,
+}
+
+impl Follow {
+    /// Follows unless `no` is set, which is how the flags of most calls say it.
+    #[inline]
+    pub fn unless(no: bool) -> Self {
+        if no { Self::No } else { Self::Yes }
+    }
+
+    /// Whether the link is followed.
+    #[inline]
+    pub fn is_yes(self) -> bool {
+        self == Self::Yes
+    }
+}
+
+/// What an operation wants of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
     /// The recorded attributes: stat, access, readlink, realpath.
     Attributes,
-    /// The data, to open it with these flags, which do not write.
+    /// The data, to open it with these flags, none of which writes.
     Data(c_int),
-    /// Whether there is such a name.
+    /// Whether the name exists.
     Name,
-    /// A program or library that the staged copy stands in for.
+    /// A program or library, in whose place the staged copy is used.
     Program,
 }
 
 /// What a hook has to do.
 #[derive(Debug, Clone, Copy)]
 pub enum Decision<'a> {
-    /// Call the real function with the caller's own path; nothing of ours is concerned.
+    /// Call the real function with the caller's own path, which lies under no prefix.
     Outside,
     /// Call the real function with the caller's own path, which lies under a prefix.
     Pass,
-    /// Call the real function with the path in [`Scratch::path`]: a symbolic link led out of the prefixes.
+    /// Call the real function with the resolved path, of this length, in the scratch: a symbolic link led out of the prefixes.
     PassAs(usize),
-    /// The entry answers, or its staged file is used.
+    /// Answer from the entry, or use its staged file.
     Redirect(Entry<'a>),
     /// Fail with this error number.
     Absent(c_int),
@@ -62,29 +83,34 @@ pub enum Decision<'a> {
 /// Where a path leads.
 #[derive(Debug, Clone, Copy)]
 pub enum Found<'a> {
-    /// Never under a prefix.
+    /// Nowhere under a prefix.
     Outside,
-    /// Under a prefix, but not for us to answer.
+    /// Under a prefix, to where only the kernel can tell.
     Unknown,
-    /// Led out of the prefixes, to the path in the scratch.
+    /// Through a prefix and out again, to the path in the scratch.
     Leaves,
-    /// This entry.
+    /// To this entry.
     Entry(Entry<'a>),
-    /// The kernel would give this error; `last` if it is only the last name that is missing.
-    Absent { errno: c_int, last: bool },
+    /// To nothing.
+    Absent {
+        /// The error number that the kernel would give.
+        errno: c_int,
+        /// Whether the last name alone is missing.
+        last: bool,
+    },
 }
 
-/// Where a path leads, and the length of its resolved spelling in the scratch (as far as it got).
+/// Result of a walk.
 #[derive(Debug, Clone, Copy)]
 pub struct Walked<'a> {
-    /// Where.
+    /// Where the path leads.
     pub found: Found<'a>,
-    /// Length of the resolved path.
+    /// Length of the resolved path in the scratch, as far as the walk came.
     pub len: usize,
 }
 
 impl<'a> View<'a> {
-    /// Prepares decisions from an index and a diverged set.
+    /// A view of an index and a set of diverged paths.
     pub fn new(index: Index<'a>, diverged: Diverged<'a>) -> Self {
         let mut common: Option<&'a [u8]> = None;
         for prefix in index.prefixes() {
@@ -100,10 +126,11 @@ impl<'a> View<'a> {
         Self { index, diverged, common: common.unwrap_or(b"") }
     }
 
-    /// Whether the absolute path lies at or under a prefix by its spelling alone; its prefix's number.
+    /// The number of the prefix at or under which an absolute path lies, by its spelling alone.
     #[inline]
     pub fn prefix_of(&self, path: &[u8]) -> Option<usize> {
-        // One byte tells most paths apart, where comparing from the beginning would go far.
+        // One byte rules most paths out. Paths often share their first bytes with the prefixes, so a comparison from the
+        // start would take longer.
         let last = self.common.len().wrapping_sub(1);
         if path.get(last) != self.common.get(last) { None } else { self.prefix_among_all(path) }
     }
@@ -121,7 +148,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Whether `path` is a proper ancestor of a canonical prefix, and so free of symbolic links itself.
+    /// Whether `path` is a proper ancestor of a canonical prefix, so that no part of it is a symbolic link.
     pub(super) fn above_canonical(&self, path: &[u8]) -> bool {
         self.index
             .prefixes()
@@ -143,32 +170,35 @@ impl<'a> View<'a> {
         false
     }
 
-    /// Whether a path itself, or a directory above it, changed.
+    /// Whether an entry diverged, or a directory above it was moved away or replaced.
     pub fn entry_diverged(&self, entry: &Entry<'a>) -> bool {
         self.diverged.any()
             && (self.diverged.has(Mark::Path, entry.hash())
                 || self.in_diverged_subtree(entry.path()))
     }
 
-    /// Whether the names in a directory changed.
+    /// Whether names were added to a directory or removed from it.
     pub fn listing_diverged(&self, entry: &Entry<'a>) -> bool {
         self.diverged.has(Mark::Listing, entry.hash())
     }
 
-    /// Answers the common cases without scratch memory; `None` where [`walk`](Self::walk) has to.
+    /// Finds where a path leads in the common cases; `None` where [`walk`](crate::decide::walk::walk) has to.
     #[inline]
-    pub fn find_fast(&self, path: &[u8], follow: bool) -> Option<Found<'a>> {
+    pub fn find_fast(&self, path: &[u8], follow: Follow) -> Option<Found<'a>> {
         if self.prefix_of(path).is_none() {
-            // `//` and `/./` and `/../` may still lead under a prefix.
+            // A path with `//`, `/./` or `/../` may still lead under a prefix.
             return if may_be_odd(path) { None } else { Some(Found::Outside) };
         }
         self.find_inside(path, follow)
     }
 
+    /// [`find_fast`](Self::find_fast) for a path whose spelling lies under a prefix.
     #[inline(never)]
-    fn find_inside(&self, path: &[u8], follow: bool) -> Option<Found<'a>> {
+    pub fn find_inside(&self, path: &[u8], follow: Follow) -> Option<Found<'a>> {
         match self.index.find(path) {
-            Lookup::Found(entry) if entry.kind() == Kind::Symlink && follow => return None,
+            Lookup::Found(entry) if entry.kind() == Kind::Symlink && follow.is_yes() => {
+                return None;
+            }
             Lookup::Found(entry) if self.entry_diverged(&entry) => return Some(Found::Unknown),
             Lookup::Found(entry) => return Some(Found::Entry(entry)),
             Lookup::Damaged => return Some(Found::Unknown),
@@ -196,7 +226,7 @@ impl<'a> View<'a> {
         self.index.prefix(entry.prefix()).map_or(PrefixMode::Overlay, |p| p.mode)
     }
 
-    /// Turns where a path leads into what to do about it.
+    /// Decides what to do about a path that leads to `walked.found`.
     pub fn decide(&self, walked: Walked<'a>, want: Want) -> Decision<'a> {
         match walked.found {
             Found::Outside => Decision::Outside,
@@ -213,7 +243,7 @@ impl<'a> View<'a> {
     }
 
     fn attributes(&self, e: Entry<'a>) -> Decision<'a> {
-        // A changed listing changes the directory's times and link count.
+        // With its names a directory's times and link count change.
         if e.kind() == Kind::Directory && self.listing_diverged(&e) {
             Decision::Pass
         } else {
@@ -229,10 +259,10 @@ impl<'a> View<'a> {
             Kind::Other if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Other => Decision::Pass,
             Kind::File if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
-            // A descriptor of O_PATH cannot be marked as a staged one's; for a directory one that reads stands for it.
+            // A descriptor of O_PATH cannot carry the mark of a staged file. For a directory, one for reading stands in.
             Kind::File if has(libc::O_PATH) || e.is_remote() => Decision::Pass,
             Kind::File => Decision::Redirect(e),
-            // Only O_NOFOLLOW comes here. The staged link has another text than the original: O_PATH passes.
+            // Only O_NOFOLLOW leads here. The staged link has another text than the original, so O_PATH passes.
             Kind::Symlink if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Symlink if has(libc::O_PATH) => Decision::Pass,
             Kind::Symlink => Decision::Absent(ELOOP),

@@ -1,4 +1,6 @@
-//! Walks
+//! Resolves a path component by component through the index, as the kernel would through the file system.
+//!
+//! Invariant: `..` goes up only from a directory whose path is known to be free of symbolic links.
 #![forbid(unsafe_code)]
 
 use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
@@ -8,13 +10,13 @@ use pyshm_format::{Entry, Kind, Lookup, hash_path};
 
 use crate::base::scratch::{PATH_MAX, Scratch};
 use crate::base::text::{at_last_slash, put, replace_start, until};
-use crate::decide::view::{Found, NAME_MAX, View, Walked};
+use crate::decide::view::{Follow, Found, NAME_MAX, View, Walked};
 
-/// Symbolic links the kernel follows in one path.
+/// Number of symbolic links that the kernel follows in one path.
 const MAX_LINKS: u32 = 40;
 
-/// Follows `path` component by component, as the kernel would.
-pub fn walk<'a>(view: &View<'a>, path: &[u8], follow: bool, s: &mut Scratch) -> Walked<'a> {
+/// Finds where an absolute path leads. The resolved path is left in the scratch, with a NUL behind it.
+pub fn walk<'a>(view: &View<'a>, path: &[u8], follow: Follow, s: &mut Scratch) -> Walked<'a> {
     let mut walk = Walk {
         view,
         s,
@@ -36,16 +38,16 @@ pub fn walk<'a>(view: &View<'a>, path: &[u8], follow: bool, s: &mut Scratch) -> 
     Walked { found, len }
 }
 
-/// Where a walk stands.
+/// Where a walk has come to.
 #[derive(Clone, Copy)]
 enum Cur<'a> {
-    /// Outside the prefixes; `physical` while the path is known to contain no symbolic link.
+    /// A path outside the prefixes; `physical` while it is known to contain no symbolic link.
     Outside { physical: bool },
-    /// At this entry.
+    /// This entry.
     Inside(Entry<'a>),
 }
 
-/// `s.out[..len]` is the path resolved so far (empty for `/`), `s.rest[at..]` what is still to come.
+/// A walk: `s.out[..len]` is the path resolved so far (empty for `/`), `s.rest[at..]` what is still to be resolved.
 struct Walk<'v, 'a> {
     view: &'v View<'a>,
     s: &'v mut Scratch,
@@ -53,13 +55,14 @@ struct Walk<'v, 'a> {
     at: usize,
     cur: Cur<'a>,
     links: u32,
+    /// Whether the walk has been under a prefix.
     entered: bool,
-    /// A directory on the way diverged itself: names in it that the index does not know may exist.
+    /// Whether a directory on the way diverged: names in it that the index does not have may exist.
     tainted: bool,
 }
 
 impl<'a> Walk<'_, 'a> {
-    /// Puts `text` in front of what is still to come.
+    /// Puts `text` in front of what is still to be resolved.
     fn push(&mut self, text: &[u8]) -> Result<(), Found<'a>> {
         let from = self.at.checked_sub(text.len()).ok_or(TOO_LONG)?;
         put(&mut self.s.rest, from, text).ok_or(Found::Unknown)?;
@@ -67,12 +70,13 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
+    /// Appends `text` to the resolved path.
     fn append(&mut self, text: &[u8]) -> Result<(), Found<'a>> {
         self.len = put(with_nul(&mut self.s.out), self.len, text).ok_or(TOO_LONG)?;
         Ok(())
     }
 
-    /// Appends what is to come from `start` to `end`.
+    /// Appends `rest[start..end]` to the resolved path.
     fn append_rest(&mut self, start: usize, end: usize) -> Result<(), Found<'a>> {
         let Scratch { out, rest } = &mut *self.s;
         let text = rest.get(start..end).ok_or(Found::Unknown)?;
@@ -80,7 +84,8 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    fn run(&mut self, follow: bool) -> Result<Found<'a>, Found<'a>> {
+    /// Resolves all names.
+    fn run(&mut self, follow: Follow) -> Result<Found<'a>, Found<'a>> {
         let mut slash_at_end = false;
         loop {
             let mut rest = self.s.rest.get(self.at..).ok_or(Found::Unknown)?;
@@ -114,9 +119,10 @@ impl<'a> Walk<'_, 'a> {
             if name.len() > NAME_MAX {
                 return Ok(Found::Unknown);
             }
-            // Whether the rest has another name: a link that is not the last one is always followed.
+            // A symbolic link that is not the last name is always followed.
             let last = after.iter().all(|&b| b == b'/');
-            self.step(start, last, follow || slash_at_end || !last)?;
+            let follow = Follow::unless(!follow.is_yes() && !slash_at_end && last);
+            self.step(start, last, follow)?;
         }
         match self.cur {
             Cur::Inside(e) if slash_at_end && e.kind() != Kind::Directory => {
@@ -133,7 +139,7 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    /// `..`; false where only the kernel knows what it means.
+    /// Goes up for `..`; false where only the kernel knows where that leads.
     fn up(&mut self) -> Result<bool, Found<'a>> {
         if matches!(self.cur, Cur::Outside { physical: false }) {
             return Ok(false);
@@ -143,7 +149,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(true)
     }
 
-    /// The kernel takes over outside the prefixes: the resolved part, then the rest as it is.
+    /// Leaves `rest[start..]` to the kernel, outside the prefixes: the resolved path, then the rest unchanged.
     fn leave_rest(&mut self, start: usize) -> Result<Found<'a>, Found<'a>> {
         if !self.entered {
             return Ok(Found::Outside);
@@ -153,7 +159,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(Found::Leaves)
     }
 
-    /// Decides what `out[..len]` is when it may be outside. `nofollow_last`: the path ends here and is not followed.
+    /// Decides whether `out[..len]` lies under a prefix. `nofollow_last`: the path ends here and its end is not followed.
     fn place(&mut self, physical: bool, nofollow_last: bool) -> Result<(), Found<'a>> {
         let view = self.view;
         let out = resolved(self.s, self.len)?;
@@ -165,7 +171,7 @@ impl<'a> Walk<'_, 'a> {
         self.entered = true;
         let Some(prefix) = view.index.prefix(number) else { return Err(Found::Unknown) };
         if prefix.path != prefix.canonical {
-            // The alias itself may be a symbolic link; only the kernel can say what it looks like.
+            // The alias may be a symbolic link: only the kernel knows its attributes.
             if nofollow_last && out == prefix.path {
                 return Err(Found::Unknown);
             }
@@ -184,13 +190,13 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// One name, `rest[start..at]`.
-    fn step(&mut self, start: usize, last: bool, follow: bool) -> Result<(), Found<'a>> {
+    /// Resolves one name, `rest[start..at]`.
+    fn step(&mut self, start: usize, last: bool, follow: Follow) -> Result<(), Found<'a>> {
         let parent_len = self.len;
         self.append(b"/")?;
         self.append_rest(start, self.at)?;
         let dir = match self.cur {
-            Cur::Outside { physical } => return self.place(physical, last && !follow),
+            Cur::Outside { physical } => return self.place(physical, last && !follow.is_yes()),
             Cur::Inside(dir) => dir,
         };
         let view = self.view;
@@ -220,7 +226,7 @@ impl<'a> Walk<'_, 'a> {
             }
             self.tainted = true;
         }
-        if entry.kind() != Kind::Symlink || !follow {
+        if entry.kind() != Kind::Symlink || !follow.is_yes() {
             self.cur = Cur::Inside(entry);
             return Ok(());
         }
@@ -247,7 +253,7 @@ fn resolved(s: &Scratch, len: usize) -> Result<&[u8], Found<'static>> {
     s.out.get(..len).ok_or(Found::Unknown)
 }
 
-/// Room for a path that a NUL can follow.
+/// The buffer without its last byte, which is for a NUL.
 fn with_nul(out: &mut [u8; PATH_MAX]) -> &mut [u8] {
     &mut out[..PATH_MAX - 1]
 }

@@ -1,4 +1,4 @@
-//! Starts a program by name, as `execvpe` does.
+//! Starts a program by its name, as `execvpe` does: along PATH, and by a shell if the kernel does not know the file's format.
 
 use core::ffi::{c_char, c_int};
 
@@ -6,23 +6,23 @@ use crate::base::env::Strings;
 use crate::base::scratch::PATH_MAX;
 use crate::base::text::join;
 use crate::base::{arena, env};
-use crate::exec::start::{Run, start};
-use crate::path::resolve::bytes;
+use crate::exec::start::{Exchange, Run, start};
+use crate::path::argument::bytes;
 
-/// What `execvp` starts for a file that the kernel does not know.
+/// The program that runs a file whose format the kernel does not know.
 const SHELL: *const c_char = c"/bin/sh".as_ptr();
 
-/// Starts a program as `execvpe` does: by PATH if the name has no slash, by the shell what the kernel does not know.
+/// Starts `file`, searched for along PATH if it contains no slash; calls `run` as [`start`] does.
 ///
 /// # Safety
-/// As [`start`].
+/// `file`, `argv` and `envp` as execvpe requires.
 pub unsafe fn start_by_name(
     file: *const c_char,
     argv: Strings,
     envp: Strings,
     run: Run<'_>,
 ) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees what execvpe requires.
     unsafe {
         match bytes(file) {
             Some(name) if !name.contains(&b'/') => {
@@ -36,9 +36,9 @@ pub unsafe fn start_by_name(
 /// # Safety
 /// As [`start`].
 unsafe fn start_or_shell(path: *const c_char, argv: Strings, envp: Strings, run: Run<'_>) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees what execve requires; the shell's arguments live on this stack.
     unsafe {
-        let e = start(path, argv, envp, true, run);
+        let e = start(path, argv, envp, Exchange::Program, run);
         if e != libc::ENOEXEC {
             return e;
         }
@@ -50,13 +50,14 @@ unsafe fn start_or_shell(path: *const c_char, argv: Strings, envp: Strings, run:
             for (to, s) in rest.iter_mut().zip(env::strings(argv).skip(1)) {
                 *to = s.as_ptr();
             }
-            start(SHELL, array.as_ptr(), envp, true, run)
+            start(SHELL, array.as_ptr(), envp, Exchange::Program, run)
         });
         shell.unwrap_or(libc::ENOEXEC)
     }
 }
 
-/// Tries every directory of PATH in which `name` may lie; `attempt` gives an error number to go on or stop with.
+/// Calls `attempt` with `name` in each directory of PATH. An error number that `attempt` returns decides, as in execvp, whether the
+/// search goes on; the result is the one that ended it.
 pub fn search(name: &[u8], attempt: &mut dyn FnMut(*const c_char) -> c_int) -> c_int {
     if name.is_empty() {
         return libc::ENOENT;

@@ -1,4 +1,4 @@
-//! The environment that a child is started with; see [`crate::env`] for its two differences from the visible one.
+//! Makes the environment that a child is started with, which differs from the visible one ([`crate::exec::visible_env`]).
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -7,33 +7,28 @@ use pyshm_format::layout::{
     ENV_CONTAINERS, ENV_DISABLE, ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD, SHIM,
 };
 
-use crate::base::arena;
-use crate::base::arena::Arena;
-use crate::base::env::Strings;
-use crate::base::env::strings;
-use crate::base::env::value;
+use crate::base::arena::{self, Arena};
+use crate::base::env::{Strings, strings, value};
 use crate::base::scratch::Scratch;
 use crate::base::sys;
-use crate::decide::view::Found;
+use crate::decide::view::{Follow, Found};
 use crate::decide::walk::walk;
-use crate::exec::visible_env::PRELOAD;
-use crate::exec::visible_env::elements;
-use crate::exec::visible_env::is_shim;
-use crate::path::resolve::bytes;
+use crate::exec::visible_env::{PRELOAD, elements, is_shim};
+use crate::path::argument::bytes;
 use crate::stage::containers;
 use crate::stage::mapped::Stage;
 
 const LIBRARY_PATH: &[u8] = b"LD_LIBRARY_PATH";
-/// What stands between the elements of both, or of one of them.
+/// Separators of the elements of `LD_PRELOAD`, `LD_LIBRARY_PATH`, or both.
 const SEPARATORS: &[u8] = b":; ";
 
-/// A bound for the bytes [`environment`] takes from an arena.
+/// An upper bound for the bytes that [`environment`] takes from an arena.
 ///
 /// # Safety
 /// `envp` must be null or a null-terminated array of C strings.
 pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
     let mut bytes = 512 + stage.dir().len();
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a null-terminated array of C strings.
     for s in unsafe { strings(envp) } {
         bytes += 8;
         let text = s.to_bytes();
@@ -45,8 +40,8 @@ pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
     bytes
 }
 
-/// A bound for what an element of a list can grow by beyond `<stage>/fs`, when a symbolic link or an alias stands for
-/// a longer name.
+/// An upper bound for the bytes by which an element of a list can grow beside `<stage>/fs`, where a symbolic link or an alias
+/// stands for a longer name.
 fn longest(stage: &Stage, list: &[u8]) -> usize {
     if list.split(|b| SEPARATORS.contains(b)).any(|d| stage.view.prefix_of(d).is_some()) {
         1024
@@ -55,7 +50,7 @@ fn longest(stage: &Stage, list: &[u8]) -> usize {
     }
 }
 
-/// The environment for a child. `None` if `arena` is too small; `envp` itself if nothing needs to differ.
+/// The environment for a child: `envp` itself if nothing has to differ, `None` if `arena` is too small.
 ///
 /// # Safety
 /// `envp` must be null or a null-terminated array of C strings that outlive the result.
@@ -65,7 +60,7 @@ pub unsafe fn environment(
     arena: &mut Arena<'_>,
 ) -> Option<*const *const c_char> {
     let (mut count, mut preload, mut dirs) = (0, None, None);
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a null-terminated array of C strings.
     for s in unsafe { strings(envp) } {
         let text = s.to_bytes();
         if value(text, ENV_DISABLE.as_bytes()).is_some_and(|v| !matches!(v, b"" | b"0")) {
@@ -79,7 +74,7 @@ pub unsafe fn environment(
         count += 1;
     }
     let named = preload.is_some_and(|(_, v)| elements(v).next().is_some_and(|e| stage.is_shim(e)));
-    // Libraries that may not be mapped executable stay where they are.
+    // Libraries that may not be mapped executable are loaded from the original place.
     let dirs = dirs.filter(|(_, v)| {
         !stage.noexec
             && v.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some())
@@ -88,7 +83,7 @@ pub unsafe fn environment(
         return Some(envp);
     }
     let array = arena.array(count + 4)?;
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a null-terminated array of C strings.
     for (to, s) in array.iter_mut().zip(unsafe { strings(envp) }) {
         *to = s.as_ptr();
     }
@@ -113,15 +108,14 @@ pub unsafe fn environment(
     Some(array.as_ptr())
 }
 
-/// `LD_PRELOAD` with the staged shim in front, and no other copy of the shim behind it.
+/// `LD_PRELOAD` with the staged shim in front, and without any other copy of the shim.
 fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let others = elements(others).filter(|e| !is_shim(e));
     let others = others.flat_map(|e| [b":", library(stage, e).unwrap_or(e)]);
     arena.string_of([PRELOAD, b"=", stage.dir(), b"/", SHIM.as_bytes()].into_iter().chain(others))
 }
 
-/// Runs `run` with an environment without the shim if `program` starts others in another root file system; `None` if it does
-/// not.
+/// Calls `run` with an environment without the shim if `program` is a container runtime; `None` if it is not.
 ///
 /// # Safety
 /// `program` must be a C string, or a pointer that the kernel is to refuse; `envp` as execve requires.
@@ -130,7 +124,7 @@ pub unsafe fn without_shim(
     envp: Strings,
     run: &mut dyn FnMut(Strings) -> c_int,
 ) -> Option<c_int> {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a null-terminated array of C strings.
     unsafe {
         let setting = strings(envp).find_map(|s| value(s.to_bytes(), ENV_CONTAINERS.as_bytes()));
         if !containers::is_runtime(bytes(program)?, setting) {
@@ -154,19 +148,19 @@ pub unsafe fn without_shim(
     }
 }
 
-/// The value of `LD_PRELOAD`, if it is that variable and the shim is in it.
+/// The value of a variable if it is `LD_PRELOAD` and the shim is in its list.
 fn shimmed(variable: &CStr) -> Option<&[u8]> {
     value(variable.to_bytes(), PRELOAD).filter(|list| elements(list).any(is_shim))
 }
 
-/// `LD_PRELOAD` with what stands there beside the shim.
+/// `LD_PRELOAD` without the shim.
 fn others_alone(list: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let others = elements(list).filter(|e| !is_shim(e)).enumerate();
     let others = others.flat_map(|(i, e)| [if i > 0 { b":" } else { &b""[..] }, e]);
     arena.string_of([PRELOAD, b"="].into_iter().chain(others))
 }
 
-/// The staged copy of a library under a prefix, as long as it is there.
+/// The staged copy of a library under a prefix, if the stage still has it.
 fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     if name.first() != Some(&b'/') || stage.noexec {
         return None;
@@ -180,16 +174,16 @@ fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     Some(e.staged())
 }
 
-/// `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. One that does not exist is left
-/// out: the loader would look for it on the shared file system. An empty element stays, it means the working directory.
+/// `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. A directory that does not exist is left out:
+/// the loader would look for it on the shared file system. An empty element stays; it means the working directory.
 fn library_path(stage: &Stage, dirs: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let dirs = dirs.split(|&b| b == b':' || b == b';').filter_map(|dir| directory(stage, dir));
-    // A colon before each but the first.
+    // A colon before each element except the first.
     let dirs = dirs.enumerate().flat_map(|(i, dir)| [if i > 0 { b":" } else { &b""[..] }, dir]);
     arena.string_of([LIBRARY_PATH, b"="].into_iter().chain(dirs))
 }
 
-/// What stands for a directory of a search path; `None` if there is no such directory.
+/// The directory to use in place of one of a search path; `None` if there is no such directory.
 fn directory<'a>(stage: &Stage, dir: &'a [u8]) -> Option<&'a [u8]> {
     if dir.first() != Some(&b'/') {
         return Some(dir);
@@ -201,10 +195,11 @@ fn directory<'a>(stage: &Stage, dir: &'a [u8]) -> Option<&'a [u8]> {
     }
 }
 
+/// Where a path leads.
 #[inline(never)]
 fn find(stage: &Stage, dir: &[u8]) -> Found<'static> {
-    match stage.view.find_fast(dir, true) {
+    match stage.view.find_fast(dir, Follow::Yes) {
         Some(found) => found,
-        None => walk(&stage.view, dir, true, &mut Scratch::new()).found,
+        None => walk(&stage.view, dir, Follow::Yes, &mut Scratch::zeroed()).found,
     }
 }

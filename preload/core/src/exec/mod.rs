@@ -1,4 +1,4 @@
-//! room
+//! Starting a program: which file the kernel is given, with which arguments and environment.
 
 pub mod by_name;
 pub mod child_env;

@@ -1,24 +1,24 @@
-//! The head of a program: a script's first line, read as the kernel reads it, or the class of an ELF file.
+//! Reads the head of a program file: a script's first line, as the kernel does, or the class of an ELF file.
 #![forbid(unsafe_code)]
 
 use crate::base::text::until;
 
-/// Bytes of a program that the kernel looks at.
+/// Number of bytes at the start of a program that the kernel looks at.
 pub const HEAD: usize = 256;
 
 /// An interpreter and its optional argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interpreter<'a> {
-    /// Path.
+    /// The interpreter's path.
     pub path: &'a [u8],
-    /// Everything behind it, trimmed; empty if there is nothing.
+    /// The rest of the line, trimmed; may be empty.
     pub arg: &'a [u8],
 }
 
-/// What the head of a program is.
+/// What the head of a program says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head<'a> {
-    /// Neither.
+    /// None of the others.
     Other,
     /// A 32-bit program (gABI, chapter 4: ELFCLASS32).
     Narrow,
@@ -28,7 +28,7 @@ pub enum Head<'a> {
     Script(Interpreter<'a>),
 }
 
-/// Reads the first [`HEAD`] bytes of a program.
+/// Parses the first [`HEAD`] bytes of a program.
 pub fn parse(head: &[u8]) -> Head<'_> {
     if head.starts_with(b"\x7fELF\x01") {
         return Head::Narrow;
@@ -42,7 +42,7 @@ pub fn parse(head: &[u8]) -> Head<'_> {
         return Head::Broken;
     }
     let (path, rest) = until(line, blank);
-    // Only the interpreter's own name must not be cut; its argument may be, silently.
+    // The interpreter's name must not be cut; its argument is cut silently.
     if rest.is_empty() && line_is_cut {
         return Head::Broken;
     }

@@ -1,47 +1,50 @@
-//! Starting a program: what is handed to the kernel in place of what the caller gave.
+//! Starts a program: decides what the kernel is given in place of what the caller gave.
 //!
-//! What must stay true:
-//! - A staged script never goes to the kernel: it would pass the staged name to the interpreter. Its first line is
-//!   read here, and the interpreter is started with the *original* script path, as the kernel would.
-//! - argv[0] of a binary is the caller's.
-//! - Everything lives on the stack ([`crate::arena`]); nothing global is written.
+//! Invariants:
+//! - A staged script never goes to the kernel, which would pass the staged name to the interpreter. Its first line is read here,
+//!   and the interpreter is started with the *original* path of the script, as the kernel would.
+//! - `argv[0]` of a binary is the caller's.
+//! - Everything lives on the stack ([`crate::base::arena`]); nothing global is written.
 //! - A 32-bit program, which the shim cannot enter, is started as if there were no stage.
-//! - Whatever cannot be planned is handed to the real function unchanged.
+//! - A start that cannot be planned goes to the real function unchanged.
 
-use core::ffi::{c_char, c_int};
+use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
-use crate::base::arena;
-use crate::base::arena::Arena;
-use crate::base::env;
-use crate::base::env::Strings;
+use crate::base::arena::{self, Arena};
+use crate::base::env::{self, Strings};
 use crate::base::scratch::PATH_MAX;
-use crate::base::sys;
-use crate::base::text::at_last_slash;
-use crate::base::text::decimal;
-use crate::base::text::join;
-use crate::base::text::put;
-use crate::decide::view::Want;
+use crate::base::sys::{self, Ids};
+use crate::base::text::{at_last_slash, decimal, join, put};
+use crate::decide::view::{Follow, Want};
 use crate::exec::child_env;
-use crate::exec::script;
-use crate::exec::script::HEAD;
-use crate::exec::script::Head;
-use crate::path::resolve::Answer;
+use crate::exec::script::{self, HEAD, Head};
+use crate::path::argument::{PathArg, bytes};
+use crate::path::originals::{EmptyPath, original};
+use crate::path::reads::{Answer, read};
 use crate::path::resolve::absolute;
-use crate::path::resolve::ask;
-use crate::path::resolve::bytes;
-use crate::path::resolve::original;
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 use crate::stage::permission;
 
-/// Scripts one after the other, each the interpreter of the one before: as many as the kernel takes.
+/// Number of scripts of which each is the interpreter of the one before: as many as the kernel takes.
 const MAX_LEVELS: usize = 5;
 
-/// Starts `path` by calling `run` with what to hand to the kernel; `run` gives an error number, or 0.
-/// `rooted`: whether `path` means the same now as when the program is started.
+/// Hands a program, its arguments and its environment to the kernel; an error number, or 0.
+pub type Run<'a> = &'a mut dyn FnMut(*const c_char, Strings, Strings) -> c_int;
+
+/// What is exchanged when a program is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exchange {
+    /// The program's file, its arguments if it is a script, and the environment.
+    Program,
+    /// The environment alone: the path does not say yet which file will be started.
+    Environment,
+}
+
+/// Starts `path`: calls `run` with what the kernel is to be given, and returns what `run` does.
 ///
 /// # Safety
 /// `path`, `argv` and `envp` as execve requires.
@@ -49,23 +52,24 @@ pub unsafe fn start(
     path: *const c_char,
     argv: Strings,
     envp: Strings,
-    rooted: bool,
-    run: &mut dyn FnMut(*const c_char, Strings, Strings) -> c_int,
+    exchange: Exchange,
+    run: Run<'_>,
 ) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees what execve requires; so below.
     let elsewhere =
         unsafe { child_env::without_shim(path, envp, &mut |envp| run(path, argv, envp)) };
     if let Some(e) = elsewhere {
         return e;
     }
     let Some(stage) = stage() else { return run(path, argv, envp) };
-    // SAFETY: by the caller's word.
+    // SAFETY: as above.
     let Some(text) = (unsafe { bytes(path) }) else { return run(path, argv, envp) };
-    // SAFETY: by the caller's word.
+    // SAFETY: as above.
     let room = unsafe { child_env::room(stage, envp) + text.len() + 8192 + 8 * env::count(argv) };
-    // SAFETY: by the caller's word.
-    let done =
-        arena::with(room, |arena| unsafe { planned(stage, arena, path, argv, envp, rooted, run) });
+    // SAFETY: as above.
+    let done = arena::with(room, |arena| unsafe {
+        planned(stage, arena, path, argv, envp, exchange, run)
+    });
     done.unwrap_or_else(|| run(path, argv, envp))
 }
 
@@ -77,21 +81,21 @@ unsafe fn planned(
     path: *const c_char,
     argv: Strings,
     envp: Strings,
-    rooted: bool,
-    run: &mut dyn FnMut(*const c_char, Strings, Strings) -> c_int,
+    exchange: Exchange,
+    run: Run<'_>,
 ) -> c_int {
     let visible = envp;
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees what execve requires; so below.
     let envp = unsafe { child_env::environment(stage, envp, arena) }.unwrap_or(envp);
-    if !rooted {
+    if exchange == Exchange::Environment {
         return run(path, argv, envp);
     }
     if stage.noexec {
-        // SAFETY: by the caller's word.
+        // SAFETY: as above.
         return unsafe { from_original(path, &mut |path| run(path, argv, envp)) };
     }
     let (mut path, mut argv) = (path, argv);
-    // And what is no script any more.
+    // One more for the program that is no script.
     for _ in 0..=MAX_LEVELS {
         let mut head = [0; HEAD];
         // SAFETY: the caller's path, or an interpreter's name in the arena.
@@ -104,7 +108,7 @@ unsafe fn planned(
             Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
                 script
             }
-            // Its loader would complain of a library for another machine.
+            // Its loader would complain about a library for another machine.
             Head::Narrow => return run(path, argv, visible),
             _ => {
                 let e = run(target.file, argv, envp);
@@ -115,7 +119,7 @@ unsafe fn planned(
                 return if target.staged && gone { run(path, argv, envp) } else { e };
             }
         };
-        // SAFETY: by the caller's word.
+        // SAFETY: as above.
         let Some(next) = (unsafe { interpret(arena, script, path, argv) }) else {
             return run(path, argv, envp);
         };
@@ -124,37 +128,39 @@ unsafe fn planned(
     libc::ELOOP
 }
 
-/// Starts the original, where nothing may be executed in the stage. What is missing is still known.
+/// Starts the original, for a stage in which no file may be executed. A program that the index knows to be missing still fails
+/// without a look at the shared file system.
 ///
 /// # Safety
 /// `path` must be a C string.
 unsafe fn from_original(path: *const c_char, run: &mut dyn FnMut(*const c_char) -> c_int) -> c_int {
-    // SAFETY: by the caller's word.
+    let arg = PathArg::followed(path);
+    // SAFETY: the caller guarantees a C string.
     unsafe {
-        ask(AT_FDCWD, path, true, Want::Program, |answer| match answer {
+        read(arg, Want::Program, |answer| match answer {
             Answer::Absent(e) => e,
-            _ => original(AT_FDCWD, path, true, false, |_, path| run(path)),
+            _ => original(arg, EmptyPath::Refused, |_, path| run(path)),
         })
     }
 }
 
 /// A program file.
 struct Target {
-    /// What the kernel is given.
+    /// The name that the kernel is given.
     file: *const c_char,
     /// Whether that is the staged copy.
     staged: bool,
-    /// How many bytes of its head were read.
+    /// Number of bytes of its head that were read.
     head: usize,
 }
 
-/// Reads the head of a program; how many bytes.
+/// Reads the head of a program; the number of bytes.
 ///
 /// # Safety
 /// `file` must be a C string.
-unsafe fn peek(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize, c_int> {
+unsafe fn read_head(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize, c_int> {
     let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK;
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a C string.
     let fd = unsafe { sys::openat(AT_FDCWD, file, flags) }?;
     let n = sys::read(fd, head).unwrap_or(0);
     sys::close(fd);
@@ -172,33 +178,33 @@ unsafe fn target(
 ) -> Result<Target, c_int> {
     let outside = |arena: &mut Arena<'_>, file: *const c_char, head: &mut [u8; HEAD]| {
         // SAFETY: a C string.
-        let head = match unsafe { peek(file, head) } {
+        let head = match unsafe { read_head(file, head) } {
             Err(e @ (libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG)) => {
                 return Err(e);
             }
             r => r.unwrap_or(0),
         };
         // SAFETY: a C string, perhaps in a buffer that ends with this call.
-        let text = unsafe { core::ffi::CStr::from_ptr(file) }.to_bytes();
+        let text = unsafe { CStr::from_ptr(file) }.to_bytes();
         let file = if file == path { path } else { arena.string(&[text]).unwrap_or(path) };
         Ok(Target { file, staged: false, head })
     };
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a C string.
     let asked = unsafe { linked(arena, path) }.unwrap_or(path);
-    // SAFETY: the same, or a string of the arena's.
+    // SAFETY: the same C string, or one of the arena's.
     unsafe {
-        ask(AT_FDCWD, asked, true, Want::Program, |answer| match answer {
+        read(PathArg::followed(asked), Want::Program, |answer| match answer {
             Answer::Absent(e) => Err(e),
             Answer::Pass(..) if asked != path => outside(arena, path, head),
             Answer::Pass(_, file) => outside(arena, file, head),
             Answer::Redirect(e) => {
                 executable(&e)?;
-                match peek(e.staged().as_ptr().cast(), head) {
-                    Ok(n) => Ok(Target { file: e.staged().as_ptr().cast(), staged: true, head: n }),
-                    // An execute-only program; or the stage is being removed.
-                    Err(libc::EACCES) => {
-                        Ok(Target { file: e.staged().as_ptr().cast(), staged: true, head: 0 })
-                    }
+                let file = e.staged().as_ptr().cast();
+                match read_head(file, head) {
+                    Ok(head) => Ok(Target { file, staged: true, head }),
+                    // A program that may be executed and not read.
+                    Err(libc::EACCES) => Ok(Target { file, staged: true, head: 0 }),
+                    // The stage is being removed.
                     Err(_) => outside(arena, path, head),
                 }
             }
@@ -206,15 +212,15 @@ unsafe fn target(
     }
 }
 
-/// Follows a program's symbolic links from outside the prefixes to one of them: the interpreter of an environment
-/// whose base is staged and that is not itself. `None` if they do not lead there.
+/// Follows a program's symbolic links from outside the prefixes to one of them: the interpreter of an environment whose base is
+/// staged and that is not staged itself. `None` if they do not lead there.
 ///
 /// # Safety
 /// `path` must be a C string.
 unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_char> {
     const LINKS: usize = 8;
     let stage = stage()?;
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a C string.
     let text = unsafe { bytes(path) }?;
     if stage.view.prefix_of(text).is_some() {
         return None;
@@ -222,7 +228,7 @@ unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_
     let mut name = [0u8; PATH_MAX];
     let mut target = [0u8; PATH_MAX];
     // A relative name may lie under a prefix too.
-    let path = absolute(stage, AT_FDCWD, text, true, &mut name)?.path;
+    let path = absolute(stage, AT_FDCWD, text, Follow::Yes, &mut name)?.path;
     if stage.view.prefix_of(path).is_some() {
         return None;
     }
@@ -246,12 +252,12 @@ unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_
     None
 }
 
-/// Whether the original may be executed.
+/// Checks that the user may execute the original; fails with the error number that the kernel would give.
 pub fn executable(e: &Entry<'static>) -> Result<(), c_int> {
-    permission::check(e, libc::X_OK, true)
+    permission::check(e, libc::X_OK, Ids::Effective)
 }
 
-/// Whether a script outside the prefixes has its interpreter in the stage. Everything else is the kernel's.
+/// Whether the interpreter of a script outside the prefixes lies in the stage. Any other script is the kernel's business.
 fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> bool {
     let Some(mut name) = arena.string(&[interpreter]) else { return false };
     if stage.view.prefix_of(interpreter).is_none() {
@@ -259,13 +265,12 @@ fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> b
         let Some(link) = (unsafe { linked(arena, name) }) else { return false };
         name = link;
     }
+    let arg = PathArg::followed(name);
     // SAFETY: a string that the arena has just made.
-    unsafe {
-        ask(AT_FDCWD, name, true, Want::Program, |answer| matches!(answer, Answer::Redirect(_)))
-    }
+    unsafe { read(arg, Want::Program, |answer| matches!(answer, Answer::Redirect(_))) }
 }
 
-/// The interpreter's path and arguments for a script.
+/// The interpreter's path and arguments for a script; `None` if they do not fit into the arena.
 ///
 /// # Safety
 /// `path` and `argv` as execve requires.
@@ -275,7 +280,7 @@ unsafe fn interpret(
     path: *const c_char,
     argv: Strings,
 ) -> Option<(*const c_char, Strings)> {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a null-terminated array.
     let given = unsafe { env::count(argv) };
     let array = arena.array(given + 4)?;
     let interpreter = arena.string(&[script.path])?;
@@ -285,15 +290,15 @@ unsafe fn interpret(
         *places.next()? = arena.string(&[script.arg])?;
     }
     *places.next()? = path;
-    // SAFETY: by the caller's word.
+    // SAFETY: as above.
     for (to, s) in places.zip(unsafe { env::strings(argv) }.skip(1)) {
         *to = s.as_ptr();
     }
     Some((interpreter, array.as_ptr()))
 }
 
-/// Starts the program that `fd` was opened from. As the kernel does, a script is handed to its interpreter by the name of
-/// the descriptor, which is gone where that is closed on exec.
+/// Starts the staged program that `fd` was opened from. As the kernel does, it hands a script to its interpreter by the name of
+/// the descriptor, which is gone if that is closed on exec.
 ///
 /// # Safety
 /// `argv` and `envp` as execve requires.
@@ -305,12 +310,12 @@ pub unsafe fn start_open(
     run: Run<'_>,
 ) -> c_int {
     let mut head = [0; HEAD];
-    // SAFETY: a name of the index is a C string; the rest by the caller's word.
+    // SAFETY: a name of the index is a C string; the caller guarantees the arrays.
     unsafe {
-        let n = peek(e.staged().as_ptr().cast(), &mut head).unwrap_or(0);
+        let n = read_head(e.staged().as_ptr().cast(), &mut head).unwrap_or(0);
         let script = match script::parse(head.get(..n).unwrap_or_default()) {
             Head::Script(script) if !stage().is_none_or(|s| s.noexec) => script,
-            _ => return start(e.path().as_ptr().cast(), argv, envp, true, run),
+            _ => return start(e.path().as_ptr().cast(), argv, envp, Exchange::Program, run),
         };
         if let Err(e) = executable(e) {
             return e;
@@ -324,11 +329,8 @@ pub unsafe fn start_open(
         }
         let interpreted = arena::with(8 * (env::count(argv) + 8) + 2 * HEAD, |arena| {
             interpret(arena, script, name.as_ptr().cast(), argv)
-                .map(|(path, argv)| start(path, argv, envp, true, run))
+                .map(|(path, argv)| start(path, argv, envp, Exchange::Program, run))
         });
         interpreted.flatten().unwrap_or(libc::ENOMEM)
     }
 }
-
-/// How a planned program is handed to the kernel: an error number, or 0.
-pub type Run<'a> = &'a mut dyn FnMut(*const c_char, Strings, Strings) -> c_int;

@@ -1,4 +1,9 @@
-//! Puts back the environment that a program would see without the shim.
+//! Restores the environment that a program would see without the shim.
+//!
+//! The environment that the kernel gets for a child differs from the one that the caller gave in two variables: `LD_PRELOAD` begins
+//! with the staged shim, and elements of `LD_LIBRARY_PATH` under a prefix name the stage ([`crate::exec::child_env`]). The
+//! values to be seen travel beside them in `PYSHM_LD_PRELOAD` and `PYSHM_LD_LIBRARY_PATH`. The child's constructor puts them
+//! back in place: the visible string is the tail of the saved one, so nothing is allocated.
 
 use core::ffi::CStr;
 use core::slice;
@@ -8,10 +13,10 @@ use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
 use crate::base::env::{environ, position, remove, value};
 use crate::base::text::retain;
 
-/// The loader's list of libraries to load first.
+/// The loader's list of libraries that it loads first (ld.so(8)).
 pub const PRELOAD: &[u8] = b"LD_PRELOAD";
 
-/// The elements of `LD_PRELOAD` (ld.so(8)).
+/// The elements of `LD_PRELOAD`.
 pub fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     list.split(separates).filter(|e| !e.is_empty())
 }
@@ -20,13 +25,22 @@ fn separates(b: &u8) -> bool {
     matches!(b, b':' | b' ')
 }
 
-/// Whether an element is the shim, wherever it lies.
+/// Whether an element is the shim, in whatever directory.
 pub fn is_shim(element: &[u8]) -> bool {
     element.rsplit(|&b| b == b'/').next() == Some(b"libpyshm.so")
 }
 
-/// Restores the visible environment: called once, by our constructor, or by the trampoline, which may be static and have
-/// none. `own` is the file of the library that calls it.
+/// Whether a shim lies where stages do, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`: usable or not, pyshm put it there.
+pub fn in_stage(shim: &[u8]) -> bool {
+    let mut names = shim.rsplit(|&b| b == b'/').skip(3);
+    names
+        .next()
+        .and_then(|n| n.strip_prefix(b"pyshm-"))
+        .is_some_and(|uid| uid.iter().all(u8::is_ascii_digit))
+}
+
+/// Restores the visible environment. The shim's constructor calls it, or the trampoline, which may be static and have no shim.
+/// `own` is the file of the library that calls it.
 ///
 /// # Safety
 /// No other thread may run yet.
@@ -35,8 +49,8 @@ pub unsafe fn restore(own: Option<&[u8]>) {
     if array.is_null() {
         return;
     }
-    // SAFETY: single-threaded by the caller's word; the array is null-terminated and its pointers may be replaced
-    // (it stands on the initial stack). Every index below stays before the terminating null.
+    // SAFETY: the caller guarantees a single thread; the array is null-terminated and its pointers may be replaced (it stands on
+    // the initial stack). Every index below lies before the terminating null.
     unsafe {
         for (saved, tail) in
             [(ENV_SAVED_PRELOAD, "LD_PRELOAD"), (ENV_SAVED_LIBRARY_PATH, "LD_LIBRARY_PATH")]
@@ -47,9 +61,9 @@ pub unsafe fn restore(own: Option<&[u8]>) {
             }
             remove(array, from);
         }
-        // There was none: a stage's shim is the whole value. One that is installed elsewhere was named by the user.
-        if let Some(at) = position(array, b"LD_PRELOAD")
-            && let Some(list) = value(CStr::from_ptr(*array.add(at)).to_bytes(), b"LD_PRELOAD")
+        // No value was saved, so a stage's shim is the whole value. A shim that is installed elsewhere was named by the user.
+        if let Some(at) = position(array, PRELOAD)
+            && let Some(list) = value(CStr::from_ptr(*array.add(at)).to_bytes(), PRELOAD)
             && own.is_none_or(|own| own == list)
             && !list.iter().any(separates)
             && is_shim(list)
@@ -60,18 +74,17 @@ pub unsafe fn restore(own: Option<&[u8]>) {
     }
 }
 
-/// Takes the shim out of `LD_PRELOAD`, in place, and the variable with it if nothing else is there.
+/// Takes the shim out of `LD_PRELOAD`, in place, and the variable with it if nothing else is in the list.
 ///
 /// # Safety
 /// No other thread may run yet.
-#[allow(dead_code)] // for the library's constructor
 pub unsafe fn remove_shim() {
     let array = environ();
     if array.is_null() {
         return;
     }
-    // SAFETY: single-threaded by the caller's word; the array is null-terminated, and its strings, which stand on the initial
-    // stack, may be written.
+    // SAFETY: the caller guarantees a single thread; the array is null-terminated, and its strings, which stand on the initial stack,
+    // may be written.
     unsafe {
         let Some(at) = position(array, PRELOAD) else { return };
         let list = (*array.add(at)).add(PRELOAD.len() + 1);
@@ -87,13 +100,4 @@ pub unsafe fn remove_shim() {
             *end = 0;
         }
     }
-}
-
-/// Whether a shim lies where stages do, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`: usable or not, pyshm put it there.
-pub fn in_stage(shim: &[u8]) -> bool {
-    let mut names = shim.rsplit(|&b| b == b'/').skip(3);
-    names
-        .next()
-        .and_then(|n| n.strip_prefix(b"pyshm-"))
-        .is_some_and(|uid| uid.iter().all(u8::is_ascii_digit))
 }

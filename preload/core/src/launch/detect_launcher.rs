@@ -1,23 +1,25 @@
-//! Whether this process is a launcher, or a rank's first program, in whose place `pyshm-run` is to be started. Asked once,
-//! by the constructor, where there is no stage.
+//! Decides whether this process is a launcher, or a rank's first program, in whose place `pyshm-run` is to be started. The
+//! constructor asks once, if the process has no stage.
 //!
-//! What must stay true: the library is preloaded everywhere, so for any other program this costs a look at the name that
-//! the kernel was given and one pass over the environment, and no system call.
+//! Invariant: the library may be preloaded into every program, so in any other program this costs a look at the name that the
+//! kernel was given and one pass over the environment, and no system call.
 
 use core::ffi::{CStr, c_char};
 
 use pyshm_format::launch::{self, Context, Role};
 
-use crate::base::env;
-use crate::base::env::Strings;
+use crate::base::env::{self, Strings};
 use crate::base::text::at_last_slash;
-use crate::launch::exec_pyshm_run;
+use crate::launch::exec_pyshm_run::exec_pyshm_run;
 use crate::stage::current::why_inert;
 use crate::stage::inert::Inert;
 
-/// Starts `pyshm-run` in this program's place if it is one of those. Returns if not, or if that does not work.
-pub fn consider(argv: Strings) {
-    // Programs that gain privileges, and PYSHM_DISABLE.
+/// Starts `pyshm-run` in this program's place if it is a launcher or a rank. Returns if it is neither, or if that fails.
+///
+/// # Safety
+/// `argv` must be the arguments of this program.
+pub unsafe fn consider(argv: Strings) {
+    // The program gains privileges, or PYSHM_DISABLE is set.
     if why_inert() <= Inert::Disabled as u8 {
         return;
     }
@@ -26,10 +28,10 @@ pub fn consider(argv: Strings) {
     if file.is_null() {
         return;
     }
-    // SAFETY: as above.
+    // SAFETY: a C string that the kernel wrote.
     let file = unsafe { CStr::from_ptr(file) };
     let path = file.to_bytes();
-    // What is started by a descriptor, as our own helpers are, is nobody's first program.
+    // pyshm's own helpers are started by a descriptor; such a program is no rank's first one.
     if path.starts_with(b"/proc/") || path.starts_with(b"/dev/fd/") {
         return;
     }
@@ -47,7 +49,9 @@ pub fn consider(argv: Strings) {
     }
     match launch::role(name, context, launched, bundles) {
         Role::None => {}
-        Role::Launcher => exec_pyshm_run::to_run(launch::AS_LAUNCHER, file, argv),
-        Role::Rank => exec_pyshm_run::to_run(launch::AS_RANK, file, argv),
+        // SAFETY: the caller guarantees the arguments.
+        Role::Launcher => unsafe { exec_pyshm_run(launch::AS_LAUNCHER, file, argv) },
+        // SAFETY: as above.
+        Role::Rank => unsafe { exec_pyshm_run(launch::AS_RANK, file, argv) },
     }
 }

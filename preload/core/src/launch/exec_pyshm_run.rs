@@ -1,37 +1,35 @@
-//! Starts `pyshm-run` in this program's place, in the same process, so that its number, terminal, streams, signals and
-//! exit status stay what whoever started it expects.
+//! Starts `pyshm-run` in this program's place, in the same process, so that its number, terminal, streams, signals and exit status
+//! stay what its parent expects.
 //!
-//! `pyshm-run` gets the program's file, then its arguments from `argv[0]` on. The installation is found from where this
-//! library lies: `<installation>/lib/libpyshm.so`, perhaps one directory deeper (`$LIB` of ld.so), perhaps by symbolic
-//! links. Where any of it does not work the program simply goes on.
+//! `pyshm-run` gets the program's file, then its arguments from `argv[0]` on. The installation is found from the place of this
+//! library: `<installation>/lib/libpyshm.so`, perhaps one directory deeper (`$LIB` of ld.so), perhaps through symbolic links. If
+//! any of it fails the program simply goes on.
 
 use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
 use pyshm_format::launch;
 
-use crate::base::arena;
-use crate::base::env;
 use crate::base::env::Strings;
-use crate::base::link_map;
-use crate::base::sys;
-use crate::base::text::at_last_slash;
-use crate::base::text::join;
-use crate::base::text::put;
+use crate::base::text::{at_last_slash, join, put};
+use crate::base::{arena, env, link_map, sys};
 use crate::exec::visible_env;
 
-/// Longest name of the installation.
+/// Longest name of an installation, in bytes.
 const MAX: usize = 1024;
-/// Symbolic links that are followed from the library's own name.
+/// Number of symbolic links that are followed from the library's name.
 const LINKS: usize = 4;
-/// Words that come before the program's arguments.
+/// Number of words before the program's arguments.
 const WORDS: usize = 3;
 
-/// Starts it with `role` as its first argument, for the program `file`. Returns if that does not work.
-pub fn to_run(role: &str, file: &CStr, argv: Strings) {
+/// Starts `pyshm-run` with `role` as its first argument, for the program `file`. Returns if that fails.
+///
+/// # Safety
+/// `argv` must be null or a null-terminated array of C strings.
+pub unsafe fn exec_pyshm_run(role: &str, file: &CStr, argv: Strings) {
     let Some(own) = link_map::own_file() else { return };
-    // SAFETY: the program's own arguments.
-    let given = unsafe { env::strings(argv) }.count();
+    // SAFETY: the caller guarantees the array; so below.
+    let given = unsafe { env::count(argv) };
     if given == 0 || visible_env::in_stage(own.to_bytes()) {
         return;
     }
@@ -41,7 +39,7 @@ pub fn to_run(role: &str, file: &CStr, argv: Strings) {
         let role = arena.string(&[role.as_bytes()])?;
         let array = arena.array(given + WORDS + 1)?;
         let mut places = array.iter_mut();
-        // The first is pyshm-run's own name, of which each attempt has another.
+        // The first is the name of pyshm-run, which is set last.
         let name = places.next()?;
         *places.next()? = role;
         *places.next()? = file.as_ptr();
@@ -66,14 +64,14 @@ pub fn to_run(role: &str, file: &CStr, argv: Strings) {
     });
 }
 
-/// Calls `attempt` with every place where `pyshm-run` may lie.
+/// Calls `attempt` with every path at which `pyshm-run` may lie.
 fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
     let mut library = [0u8; MAX];
     let mut len = put(&mut library, 0, own.to_bytes_with_nul())? - 1;
     let mut buffer = [0u8; MAX];
     for _ in 0..=LINKS {
         let (dir, _) = at_last_slash(library.get(..len)?)?;
-        // One and two directories up. The kernel goes there: a link's text may itself end in `..`.
+        // One and two directories up, resolved by the kernel: the text of a link may itself end in `..`.
         for up in [4, 7] {
             let up = b"/../../".get(..up)?;
             if join(&mut buffer, &[dir, up, launch::RUN.as_bytes(), b"\0"]).is_some() {
@@ -90,13 +88,13 @@ fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
     Some(())
 }
 
-/// How many words of `argv` the kernel has put before the name of the script that it was asked to start (execve(2),
-/// "Interpreter scripts"): 0 where `file` is a program.
+/// Number of words of `argv` that the kernel put before the name of the script that it was asked to start (execve(2), "Interpreter
+/// scripts"); 0 if `file` is no script.
 ///
 /// # Safety
 /// `argv` must be a null-terminated array of `given` C strings.
 unsafe fn script_words(file: &CStr, argv: Strings, given: usize) -> usize {
-    // SAFETY: by the caller's word; no more than `given` are looked at.
+    // SAFETY: the caller guarantees `given` C strings; no more are looked at.
     let found = unsafe { env::strings(argv) }.take(given.min(3)).position(|word| word == file);
     match found {
         Some(at @ 1..) if is_script(file) => at,
@@ -104,7 +102,7 @@ unsafe fn script_words(file: &CStr, argv: Strings, given: usize) -> usize {
     }
 }
 
-/// A program may be handed its own name as well: the file itself decides.
+/// Whether a file begins as a script. Its name among the arguments proves nothing: a program may be handed its own name.
 fn is_script(file: &CStr) -> bool {
     let mut head = [0; 2];
     let opened: Result<c_int, c_int> = sys::open(file, libc::O_RDONLY | libc::O_NONBLOCK);

@@ -1,49 +1,47 @@
-//! Names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in any spelling without `..`.
+//! Recognises names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in any spelling without
+//! `..`.
 //!
-//! The kernel follows one into the stage where the shim redirected the descriptor, and what is made or changed there
-//! would never reach the original. So such a name means the original that the descriptor stands for; a descriptor that
-//! the program opened by its staged name is not concerned.
+//! If the shim redirected the descriptor, the kernel follows such a name into the stage, and what is made or changed there never
+//! reaches the original. So the name means the original that the descriptor stands for. A descriptor that the program opened by
+//! its staged name is left alone.
 
 use core::ffi::c_int;
 
 use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
-use crate::base::text::decimal;
-use crate::base::text::join;
-use crate::base::text::put;
-use crate::base::text::until;
-use crate::stage::descriptor::REDIRECTED;
-use crate::stage::descriptor::fd_link;
-use crate::stage::descriptor::redirected;
+use crate::base::text::{decimal, join, put, until};
+use crate::decide::view::Follow;
+use crate::stage::descriptor::{REDIRECTED, fd_target, is_redirected};
 use crate::stage::mapped::Stage;
 
 /// A name that leads through a descriptor.
 #[derive(Debug, Clone, Copy)]
 pub struct Link<'a> {
-    /// What follows: nothing, or a slash and more.
+    /// The rest of the name: nothing, or a slash and more.
     pub rest: &'a [u8],
-    /// The process, where it is not this one by its very name.
+    /// The process by its number; `None` for this process, named `self`.
     pid: Option<&'a [u8]>,
     fd: c_int,
 }
 
-/// Whether a path may be such a name: nearly all are none by their first bytes.
+/// Whether a path may lead through a descriptor. The first bytes of nearly all paths rule that out.
 #[inline]
 pub fn may_be(path: &[u8]) -> bool {
     match path {
         [b'/', b'p', b'r', b'o', b'c', b'/', ..] | [b'/', b'd', b'e', b'v', b'/', ..] => true,
-        // Another spelling of one.
+        // Another spelling of such a path.
         [b'/', b'/' | b'.', ..] => true,
         _ => false,
     }
 }
 
-/// Takes such a name apart.
+/// Splits a name that leads through a descriptor; `None` for any other path.
 #[inline]
 pub fn parse(path: &[u8]) -> Option<Link<'_>> {
     if may_be(path) { take(path) } else { None }
 }
 
+/// The path without its leading slashes.
 fn below_slashes(mut path: &[u8]) -> &[u8] {
     while let [b'/', rest @ ..] = path {
         path = rest;
@@ -51,15 +49,15 @@ fn below_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// The first name in a path, and what follows it; slashes and dots that mean nothing are passed over.
+/// The first name in a path and the rest behind it, past slashes and dots that mean nothing.
 fn first(path: &[u8]) -> (&[u8], &[u8]) {
     let mut rest = path;
     loop {
         let (name, after) = until(below_slashes(rest), |&b| b == b'/');
-        match name {
-            b"." => rest = after,
-            _ => return (name, after),
+        if name != b"." {
+            return (name, after);
         }
+        rest = after;
     }
 }
 
@@ -82,7 +80,7 @@ fn take(path: &[u8]) -> Option<Link<'_>> {
             }
             let (mut name, mut after) = first(below);
             if name == b"task" {
-                // A thread has the descriptors of its process.
+                // A thread shares the descriptors of its process.
                 (name, after) = first(first(after).1);
             }
             if name != b"fd" {
@@ -101,10 +99,10 @@ fn take(path: &[u8]) -> Option<Link<'_>> {
 }
 
 impl Link<'_> {
-    /// Whether the shim redirected the descriptor.
+    /// Whether the shim redirected the descriptor, in this process or another.
     pub fn is_redirected(&self) -> bool {
         match self.pid {
-            None => redirected(self.fd),
+            None => is_redirected(self.fd),
             Some(pid) => self.flags_of(pid).is_some_and(|f| f & REDIRECTED == REDIRECTED),
         }
     }
@@ -126,19 +124,19 @@ impl Link<'_> {
         c_int::from_str_radix(digits, 8).ok()
     }
 
-    /// Puts the original that the descriptor stands for into `buf`: where in it the name starts and ends. `None` for a
-    /// descriptor that was not redirected.
+    /// Writes the original path that a redirected descriptor stands for into `buf`; the path's start and end there. `None` for any
+    /// other descriptor.
     pub fn original(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<(usize, usize)> {
         if !self.is_redirected() {
             return None;
         }
         let n = self.target(buf)?;
-        stage.part_of(buf.get(..n)?)
+        stage.original_range(buf.get(..n)?)
     }
 
-    /// What the whole name leads to as the kernel sees it. `follow`: whether it does where nothing follows.
-    pub fn path<'b>(&self, follow: bool, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
-        if self.rest.is_empty() && !follow {
+    /// Writes the path that the whole name leads to for the kernel into `buf`; `None` if the name itself is meant.
+    pub fn path<'b>(&self, follow: Follow, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
+        if self.rest.is_empty() && !follow.is_yes() {
             return None;
         }
         let n = self.target(buf)?;
@@ -146,10 +144,10 @@ impl Link<'_> {
         buf.get(..end)
     }
 
-    /// Puts the descriptor's path into `buf`; its length.
+    /// Writes the descriptor's path into `buf`; its length in bytes.
     fn target(&self, buf: &mut [u8; PATH_MAX]) -> Option<usize> {
         if self.pid.is_none() {
-            return Some(fd_link(self.fd, buf)?.len());
+            return Some(fd_target(self.fd, buf)?.len());
         }
         let fd = u32::try_from(self.fd).ok()?;
         let mut name = [0u8; 64];

@@ -1,12 +1,12 @@
-//! Programs that start others in another root file system: container runtimes above all.
+//! Recognises programs that start others in another root file system, container runtimes above all.
 //!
-//! There the library's path leads nowhere, so that the loader complains for every process; and where it does lead to the
-//! library (a stage, because `/dev/shm` is mounted), a prefix's path may mean the container's own files. So such a program
-//! is started without the shim ([`crate::child::without_shim`]), whether there is a stage or not. One that has it all the
-//! same, because a launcher's daemon started it, is left alone by it and finds its own environment without it.
+//! In a container the library's path leads nowhere, so that the loader would complain in every process. Where it does lead to
+//! the library (in a stage, if `/dev/shm` is mounted), a prefix's path may mean the container's own files. So such a program is
+//! started without the shim, whether there is a stage or not. If it has the shim all the same, because a launcher's daemon
+//! started it, the shim is inert and takes itself out of the program's environment.
 //!
-//! `PYSHM_CONTAINERS` changes that: `keep` hands the shim on, for jobs that mount library, stage and prefixes at their own
-//! paths; anything else is further names of such programs, with colons between them.
+//! `PYSHM_CONTAINERS=keep` hands the shim on, for jobs that mount library, stage and prefixes at their own paths. Any other
+//! value names further such programs, separated by colons.
 
 use core::ffi::{CStr, c_char};
 
@@ -15,16 +15,16 @@ use pyshm_format::layout::ENV_CONTAINERS;
 use crate::base::env;
 use crate::base::text::at_last_slash;
 
-/// Their file names. All of these hand the environment on to what they start there, or may be told to; runc, crun and their
-/// like do not: they have it from a file. `unshare` and `nsenter` start programs among the same files unless they are asked
-/// for more.
+/// File names of the runtimes. All of these hand their environment on to the programs that they start, or can be told to.
+/// runc, crun and their like read the environment from a file. `unshare` and `nsenter` by default start programs in the same
+/// file system.
 ///
 /// One text, because pointers to many would be relocations in every process.
 const RUNTIMES: &[u8] =
     b"apptainer singularity ch-run podman docker nerdctl buildah shifter sarus enroot udocker \
 proot bwrap systemd-nspawn chroot";
 
-/// Whether `program`, a path or a name, is one of them; `setting` is the value of `PYSHM_CONTAINERS`.
+/// Whether `program`, a path or a file name, is a container runtime; `setting` is the value of `PYSHM_CONTAINERS`.
 pub fn is_runtime(program: &[u8], setting: Option<&[u8]>) -> bool {
     let name = at_last_slash(program).map_or(program, |(_, name)| name.get(1..).unwrap_or(b""));
     let setting = setting.unwrap_or(b"");
@@ -32,11 +32,11 @@ pub fn is_runtime(program: &[u8], setting: Option<&[u8]>) -> bool {
     !name.is_empty() && setting != b"keep" && (named(RUNTIMES, b' ') || named(setting, b':'))
 }
 
-/// Whether this process runs one of them, by the name that the kernel was given (getauxval(3), AT_EXECFN).
+/// Whether this process runs a container runtime, by the name that the kernel was given (getauxval(3), AT_EXECFN).
 pub fn is_this_program() -> bool {
     // SAFETY: getauxval reads the process's own vector.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
-    // SAFETY: the kernel's own C string.
+    // SAFETY: a C string that the kernel wrote.
     let name = if name.is_null() { b"" } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
     is_runtime(name, env::get(ENV_CONTAINERS.as_bytes()))
 }

@@ -1,20 +1,21 @@
-//! Finds the stage, checks that it is this user's, maps it.
+//! Finds the directory of the stage, checks that it is this user's, and maps its files.
+//!
+//! Invariant: nothing is trusted except a directory that belongs to the effective user and that nobody else may write. Its
+//! owner can still alter the files after they are mapped: cutting one short kills the processes that look there.
 
 use core::slice;
 use core::sync::atomic::AtomicU64;
 
 use pyshm_format::index::FLAG_NOEXEC;
-use pyshm_format::{Diverged, Index, Outsiders, layout, state};
+use pyshm_format::{Diverged, Index, OutsidePrograms, layout, state};
 
-use crate::base::env;
-use crate::base::link_map;
-use crate::base::sys;
+use crate::base::sys::{Access, Ids};
 use crate::base::text::join;
+use crate::base::{env, link_map, sys};
 use crate::decide::view::View;
 use crate::stage::containers;
 use crate::stage::inert::Inert;
-use crate::stage::mapped::STAGE_MAX;
-use crate::stage::mapped::Stage;
+use crate::stage::mapped::{STAGE_MAX, Stage};
 
 /// Whether this process may use a stage at all.
 pub fn allowed() -> Result<(), Inert> {
@@ -31,7 +32,7 @@ pub fn allowed() -> Result<(), Inert> {
     }
 }
 
-/// Where the stage should be: `PYSHM_STAGE`, else around this library.
+/// The directory where the stage should be: `PYSHM_STAGE`, else the one that this library lies in.
 pub fn directory() -> Result<&'static [u8], Inert> {
     match env::get(layout::ENV_STAGE.as_bytes()) {
         Some(dir) if dir.first() == Some(&b'/') => Ok(dir),
@@ -43,7 +44,7 @@ pub fn directory() -> Result<&'static [u8], Inert> {
     }
 }
 
-/// The stage that this process finds by itself.
+/// Finds and maps the stage of this process, or says why it has none.
 pub fn find() -> Result<Stage, Inert> {
     if !link_map::with_glibc() {
         return Err(Inert::OtherLibc);
@@ -52,67 +53,71 @@ pub fn find() -> Result<Stage, Inert> {
     open(directory()?)
 }
 
-/// The stage in `dir`.
+/// Maps the stage in `dir`, or says why it cannot be used.
 pub fn open(dir: &[u8]) -> Result<Stage, Inert> {
-    // Room for the longest name in it. A larger buffer would touch a page of the stack that most programs never use.
+    // Bytes for the longest name in the directory. A larger buffer would touch a page of the stack that most programs never
+    // use.
     const ROOM: usize = 32;
     if dir.len() < 256 {
         load(dir, &mut [0; 256 + ROOM])
     } else if dir.len() <= STAGE_MAX {
-        open_long(dir, &mut [0; STAGE_MAX + ROOM])
+        load_long(dir, &mut [0; STAGE_MAX + ROOM])
     } else {
         Err(Inert::Variable)
     }
 }
 
 #[inline(never)]
-fn open_long(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
+fn load_long(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     load(dir, name)
 }
 
-/// The stage in `dir`; `name` has room for the names of its files.
+/// Maps the stage in `dir`; `name` is a buffer for the names of its files.
 fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
-    let euid = sys::uid(true);
+    let euid = sys::uid(Ids::Effective);
     join(name, &[dir, b"\0"]).filter(|_| dir.first() == Some(&b'/')).ok_or(Inert::Variable)?;
     // SAFETY: a C string.
     let st = unsafe { sys::lstat(name.as_ptr().cast()) }.map_err(|_| Inert::Gone)?;
     if st.st_mode & libc::S_IFMT != libc::S_IFDIR {
         return Err(Inert::Gone);
     }
-    // Nobody else can exchange what lies in it, once this was seen.
+    // From here on nobody else can exchange what lies in the directory.
     if st.st_uid != euid || st.st_mode & 0o022 != 0 {
         return Err(Inert::Foreign);
     }
     join(name, &[dir, b"/", layout::INDEX.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
-    let index = map(name, false, euid).ok_or(Inert::NoIndex)?;
+    let index = map(name, Access::ReadOnly, euid).ok_or(Inert::NoIndex)?;
     join(name, &[dir, b"/", layout::STATE.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
-    let state = map(name, true, euid).ok_or(Inert::NoState)?;
-    // SAFETY: a private view of nothing else: the mapping is as long as the slice, readable, and never unmapped.
-    // An index is immutable once its stage is published; only its owner, the user himself, could change it.
+    let state = map(name, Access::ReadWrite, euid).ok_or(Inert::NoState)?;
+    // SAFETY: the mapping is as long as the slice, readable, and never unmapped. An index is immutable once its stage is
+    // published; only its owner, the user of this process, could change it.
     let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) })?;
     if index.stage() != dir {
         return Err(Inert::Elsewhere);
     }
-    // SAFETY: as above, for the header alone, which is never written after the file was made.
+    // SAFETY: as above. The slice is the header alone, which is never written after the file was made.
     let header = unsafe { slice::from_raw_parts(state.0, state::COUNT) };
     state::check(state.1, header).map_err(|_| Inert::BadState)?;
-    // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes
-    // access its words by atomic operations only.
+    // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes access its words
+    // by atomic operations only.
     let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
     Ok(Stage {
         view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?),
         dev: st.st_dev,
         noexec: index.flags() & FLAG_NOEXEC != 0,
         stripe: sys::pid() as usize,
-        outsiders: Outsiders::new(words).ok_or(Inert::BadState)?,
+        outside_programs: OutsidePrograms::new(words).ok_or(Inert::BadState)?,
     })
 }
 
-/// Maps one of the stage's files, if it is a regular one of this user's and has at least a header. `name` has a NUL.
-fn map(name: &[u8], writable: bool, euid: u32) -> Option<(*mut u8, usize)> {
-    let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
-    let flags = access | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    // SAFETY: a C string of ours.
+/// Maps one of the stage's files, if it is a regular file of this user and as long as a header. `name` contains a NUL.
+fn map(name: &[u8], access: Access, euid: u32) -> Option<(*mut u8, usize)> {
+    let mode = match access {
+        Access::ReadOnly => libc::O_RDONLY,
+        Access::ReadWrite => libc::O_RDWR,
+    };
+    let flags = mode | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    // SAFETY: `name` contains a NUL.
     let fd = unsafe { sys::openat(libc::AT_FDCWD, name.as_ptr().cast(), flags) }.ok()?;
     let mapped = sys::fstat(fd).ok().and_then(|st| {
         let regular = st.st_mode & libc::S_IFMT == libc::S_IFREG;
@@ -120,7 +125,7 @@ fn map(name: &[u8], writable: bool, euid: u32) -> Option<(*mut u8, usize)> {
         if !regular || st.st_uid != euid || len < pyshm_format::index::HEADER_BYTES {
             return None;
         }
-        Some((sys::map(fd, len, writable).ok()?, len))
+        Some((sys::map(fd, len, access).ok()?, len))
     });
     sys::close(fd);
     mapped

@@ -1,23 +1,23 @@
-//! Why the shim does nothing in a process.
+//! The reasons for which the shim does nothing in a process.
 #![forbid(unsafe_code)]
 
 use pyshm_format::FormatError;
 
-/// Why the shim does nothing. The numbers stand beside the other states of [`crate::stage::current`].
+/// Why the shim does nothing. The numbers follow those of the other states in [`crate::stage::current`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Inert {
-    /// The program gains privileges: it gets no stage and nobody is told so.
+    /// The program gains privileges. Nothing is said about it.
     Privileged = 3,
-    /// `PYSHM_DISABLE`.
+    /// `PYSHM_DISABLE` is set.
     Disabled,
-    /// `PYSHM_STAGE` is no possible directory.
+    /// `PYSHM_STAGE` cannot be a stage's directory.
     Variable,
-    /// No variable, and the library does not lie in a stage.
+    /// `PYSHM_STAGE` is not set, and the library does not lie in a stage.
     NoStage,
     /// The stage's directory cannot be opened.
     Gone,
-    /// Its owner or mode.
+    /// The stage's directory has the wrong owner or mode.
     Foreign,
     /// The index cannot be mapped.
     NoIndex,
@@ -25,25 +25,25 @@ pub enum Inert {
     NoState,
     /// The index is cut short or was not finished.
     ShortIndex,
-    /// The index is no index.
+    /// The file is no index.
     OtherFile,
     /// Another pyshm wrote the index.
     OtherVersion,
-    /// The index's head is not as it was written.
+    /// The index's head is damaged.
     BadIndex,
-    /// The state file's header is not as it was written.
+    /// The state file's header is damaged.
     BadState,
     /// The index was made for another directory.
     Elsewhere,
-    /// The process changed its root.
+    /// The process changed its root directory.
     OtherRoot,
-    /// A container runtime.
+    /// The program is a container runtime.
     Container,
     /// The program's C library is not glibc.
     OtherLibc,
 }
 
-/// What is said of each, in their order. One text, because pointers to many would be relocations in every process.
+/// A line for each reason, in their order. One text, because pointers to many would be relocations in every process.
 pub const TEXTS: &[u8] = b"the program gains privileges
 PYSHM_DISABLE is set
 PYSHM_STAGE is no usable absolute path

@@ -1,18 +1,16 @@
-//! What `PYSHM_LOG` asks for: one line on standard error when a program starts, whether the shim is active and if not
-//! why. Nothing else is ever said: the shim must be unnoticeable.
-#![allow(dead_code)] // the trampoline starts the program that says it
+//! Writes the line that `PYSHM_LOG` asks for: on standard error when a program starts, whether the shim is active, and if
+//! not why. The shim never writes anything else.
 
 use pyshm_format::layout::ENV_LOG;
 
-use crate::base::env;
-use crate::base::sys;
 use crate::base::text::join;
+use crate::base::{env, sys};
 use crate::stage::current::why_inert;
 use crate::stage::find::directory;
 use crate::stage::inert::{Inert, TEXTS};
 use crate::stage::mapped::Stage;
 
-/// Says it, if it is asked for. Called by the constructor.
+/// Writes the line if `PYSHM_LOG` is set. Called by the constructor.
 pub fn start(stage: Option<&Stage>) {
     if matches!(env::get(ENV_LOG.as_bytes()), None | Some(b"" | b"0")) {
         return;
@@ -20,14 +18,14 @@ pub fn start(stage: Option<&Stage>) {
     write_line(stage);
 }
 
-/// Writes the line. Its buffer is no part of the constructor's frame, which every program has.
+/// Writes the line, with a buffer that the constructor's frame, which every program has, need not have room for.
 #[cold]
 #[inline(never)]
 fn write_line(stage: Option<&Stage>) {
     let dir = stage.map(Stage::dir).or(directory().ok()).unwrap_or(b"");
     let (what, why) = match (stage, why_inert()) {
         (Some(_), _) => (&b"active"[..], &b""[..]),
-        // Not even by a variable does the user make a program speak that may do more than he.
+        // A program with more privileges than the user must not write what the user's environment asks for.
         (None, why) if why <= Inert::Privileged as u8 => return,
         (None, why) => {
             let number = usize::from(why - Inert::Privileged as u8);
@@ -36,10 +34,11 @@ fn write_line(stage: Option<&Stage>) {
     };
     let (open, close) = if dir.is_empty() { (&b""[..], &b""[..]) } else { (&b" ("[..], &b")"[..]) };
     let mut line = [0u8; 1280];
-    // A directory that is too long for a stage is cut.
+    // A directory that is too long for a stage is cut off.
     let cut = dir.get(..1024).unwrap_or(dir);
     let parts = [b"pyshm: ", what, why, open, cut, close, b"\n"];
     let Some(len) = join(&mut line, &parts) else { return };
-    // SAFETY: the kernel reads `len` bytes of `line`. One call, so that lines of many ranks do not mix.
+    // One call, so that lines of many ranks do not mix.
+    // SAFETY: the kernel reads `len` bytes of `line`.
     let _ = unsafe { sys::syscall(libc::SYS_write, [2, line.as_ptr() as usize, len, 0, 0, 0]) };
 }

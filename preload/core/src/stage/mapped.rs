@@ -1,31 +1,32 @@
-//! The stage as this process has mapped it, and the names of its files.
+//! The mapped stage, and translation between original paths and paths in the stage.
 
-use pyshm_format::{Entry, Index, Lookup, Outsiders, layout};
+use pyshm_format::state::Operation;
+use pyshm_format::{Entry, Index, Lookup, OutsidePrograms, layout};
 
 use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
 use crate::base::text::join;
 use crate::decide::view::View;
 
-/// Longest directory of a stage: paths below it must fit into PATH_MAX.
+/// Longest directory of a stage, in bytes: paths below it must fit into PATH_MAX.
 pub const STAGE_MAX: usize = 1024;
 
 /// A stage that passed all checks. It lives as long as the process.
 pub struct Stage {
-    /// What decisions are made from.
+    /// The index and what diverged from it.
     pub view: View<'static>,
     /// Device of the stage's file system.
     pub dev: u64,
     /// Whether its files may not be executed or mapped executable.
     pub noexec: bool,
-    /// Which of the counters this process uses.
+    /// Which counters of the state file this process uses.
     pub stripe: usize,
     /// Programs outside every prefix.
-    pub outsiders: Outsiders<'static>,
+    pub outside_programs: OutsidePrograms<'static>,
 }
 
 impl Stage {
-    /// The index.
+    /// The stage's index.
     pub fn index(&self) -> &Index<'static> {
         &self.view.index
     }
@@ -35,23 +36,18 @@ impl Stage {
         self.view.index.stage()
     }
 
+    /// Counts an operation under a prefix.
+    pub fn count(&self, operation: Operation) {
+        self.view.diverged.count(self.stripe, operation);
+    }
+
     /// Whether `path` names the staged shim.
     pub fn is_shim(&self, path: &[u8]) -> bool {
         let name = path.strip_prefix(self.dir()).and_then(|rest| rest.strip_prefix(b"/"));
         name == Some(layout::SHIM.as_bytes())
     }
 
-    /// Whether a prefix lies on this device.
-    pub fn has_prefix_on(&self, dev: u64) -> bool {
-        let index = self.index();
-        index.prefixes().any(|p| match index.find(p.canonical) {
-            Lookup::Found(e) => e.stat().dev == dev,
-            // It may.
-            Lookup::Absent | Lookup::Damaged => true,
-        })
-    }
-
-    /// Whether the staged shim is still there.
+    /// Whether the staged shim still exists.
     pub fn shim_exists(&self) -> bool {
         let mut name = [0; STAGE_MAX + 32];
         join(&mut name, &[self.dir(), b"/", layout::SHIM.as_bytes(), b"\0"]).is_some_and(|_| {
@@ -60,12 +56,21 @@ impl Stage {
         })
     }
 
-    /// Whether a path of the index names another file now than the one that was staged, or none.
+    /// Whether a prefix lies on this device, or may.
+    pub fn has_prefix_on(&self, dev: u64) -> bool {
+        let index = self.index();
+        index.prefixes().any(|p| match index.find(p.canonical) {
+            Lookup::Found(e) => e.stat().dev == dev,
+            Lookup::Absent | Lookup::Damaged => true,
+        })
+    }
+
+    /// Whether a path of the index names another file now than the staged one, or none.
     pub fn is_replaced(&self, path: &[u8]) -> bool {
         self.index().lookup(path).is_some_and(|e| self.is_gone(&e))
     }
 
-    /// The same of an entry.
+    /// Whether the path of an entry names another file now than the staged one, or none.
     pub fn is_gone(&self, e: &Entry<'static>) -> bool {
         if !self.view.entry_diverged(e) {
             return false;
@@ -76,12 +81,7 @@ impl Stage {
         !now.is_ok_and(|now| (now.st_dev, now.st_ino) == (was.dev, was.ino))
     }
 
-    /// Counts an operation under a prefix.
-    pub fn count(&self, answered: bool) {
-        self.view.diverged.count(self.stripe, answered);
-    }
-
-    /// Puts `<stage>/fs` and the absolute `path` into `name`, a NUL behind them; `None` where they do not fit.
+    /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`; `None` if it does not fit.
     pub fn staged_name(&self, path: &[u8], name: &mut [u8; PATH_MAX]) -> Option<()> {
         join(name, &[self.dir(), b"/fs", path, b"\0"]).map(|_| ())
     }
@@ -93,17 +93,17 @@ impl Stage {
         (tail.first() == Some(&b'/')).then_some(tail)
     }
 
-    /// An original path without what the kernel appends to a file's name when the staged file was removed.
-    pub fn kept<'a>(&self, path: &'a [u8]) -> &'a [u8] {
+    /// An original path without the text that the kernel appends to a removed file's name.
+    pub fn without_deleted<'a>(&self, path: &'a [u8]) -> &'a [u8] {
         path.strip_suffix(b" (deleted)")
             .filter(|_| self.view.index.lookup(path).is_none())
             .unwrap_or(path)
     }
 
-    /// Where in a path of the stage's the original one starts and ends.
-    pub fn part_of(&self, path: &[u8]) -> Option<(usize, usize)> {
+    /// Start and end of the original path in a path in the stage.
+    pub fn original_range(&self, path: &[u8]) -> Option<(usize, usize)> {
         let original = self.original(path)?;
         let start = path.len() - original.len();
-        Some((start, start + self.kept(original).len()))
+        Some((start, start + self.without_deleted(original).len()))
     }
 }

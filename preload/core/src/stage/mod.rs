@@ -1,4 +1,4 @@
-//! room
+//! The stage of this process: finding it, mapping it, and the descriptors of its files.
 
 pub mod containers;
 pub mod current;

@@ -1,20 +1,20 @@
-//! What a user may do with a file, from its recorded mode and owner.
+//! Checks what the user may do with a file, by its recorded mode and owner.
 
 use core::ffi::c_int;
 
 use libc::{R_OK, W_OK, X_OK};
 use pyshm_format::{Entry, Kind};
 
-use crate::base::sys;
+use crate::base::sys::{self, Ids};
 use crate::stage::current::stage;
 
 const ST_RDONLY: u64 = 1;
 
-/// Whether the file system the original lies on would allow this; its error number if not.
+/// Checks that the original's file system would allow `want`, bits of access(2); fails with the error number it would give.
 ///
-/// Where an access control list rules, the kernel is asked of the original: neither its users' and groups' names nor its
-/// mask are in the mode bits.
-pub fn check(e: &Entry<'static>, want: c_int, effective: bool) -> Result<(), c_int> {
+/// If the file has an access control list, the kernel is asked about the original: the mode bits hold neither the list's users
+/// and groups nor its mask.
+pub fn check(e: &Entry<'static>, want: c_int, ids: Ids) -> Result<(), c_int> {
     if want & !(R_OK | W_OK | X_OK) != 0 {
         return Err(libc::EINVAL);
     }
@@ -22,14 +22,17 @@ pub fn check(e: &Entry<'static>, want: c_int, effective: bool) -> Result<(), c_i
         return Ok(());
     }
     if e.has_acl() {
-        let flags = if effective { libc::AT_EACCESS } else { 0 };
+        let flags = match ids {
+            Ids::Effective => libc::AT_EACCESS,
+            Ids::Real => 0,
+        };
         // SAFETY: an entry's path has a NUL behind it.
         let answer =
             unsafe { sys::faccessat(libc::AT_FDCWD, e.path().as_ptr().cast(), want, flags) };
         return answer.map(|_| ());
     }
     let s = e.stat();
-    let uid = sys::uid(effective);
+    let uid = sys::uid(ids);
     let read_only = stage()
         .and_then(|stage| stage.index().prefix(e.prefix()))
         .is_some_and(|p| p.statfs[10] & ST_RDONLY != 0);
@@ -42,7 +45,7 @@ pub fn check(e: &Entry<'static>, want: c_int, effective: bool) -> Result<(), c_i
     }
     let bits = if s.uid == uid {
         s.mode >> 6
-    } else if s.gid == sys::gid(effective) || in_group(s.gid) {
+    } else if s.gid == sys::gid(ids) || in_group(s.gid) {
         s.mode >> 3
     } else {
         s.mode
@@ -51,7 +54,7 @@ pub fn check(e: &Entry<'static>, want: c_int, effective: bool) -> Result<(), c_i
     if want as u32 & !bits == 0 { Ok(()) } else { Err(libc::EACCES) }
 }
 
-/// Whether the process is in this supplementary group.
+/// Whether the process has this supplementary group.
 fn in_group(gid: u32) -> bool {
     let mut groups = [0; 256];
     let n = sys::getgroups(&mut groups).unwrap_or(0);

@@ -1,15 +1,15 @@
-//! Exchanging a staged file's descriptor for one of the original, under the same number.
+//! Exchanges a staged file's descriptor for one of the original, under the same number.
 //!
-//! A lock on the staged copy would keep nobody out who opened the original to write, or who sits on another node; what
-//! a file system's own ioctl asks or changes is the original's as well.
+//! A lock on the staged copy would not keep out a process that opened the original for writing, or one on another node. What a
+//! file system's own ioctl reads or changes belongs to the original too.
 //!
-//! What must stay true:
-//! - The new descriptor is of the same kind and stands at the same offset. One that was duplicated before stays the
-//!   staged file's and no longer shares the offset: that cannot be seen from here.
-//! - Where the path no longer names the file that was opened, the staged copy stands for it: what was removed or
-//!   replaced is reached by nobody through the original's name.
-//! - Locks of fcntl end when *any* descriptor of the file is closed. So one of ours is not closed while the file has such
-//!   locks, which may be this process's own: then a number is lost.
+//! Invariants:
+//! - The new descriptor is of the same kind and stands at the same offset. A duplicate that was made before stays on the staged
+//!   file and no longer shares the offset; the shim cannot know of it.
+//! - If the path no longer names the file that was opened, the descriptor stays on the staged copy: no process reaches a removed
+//!   or replaced file by the original's name.
+//! - Locks of fcntl end when *any* descriptor of the file is closed. So the shim does not close its own descriptor while the file
+//!   has such locks, which may be this process's; that descriptor is lost.
 
 use core::ffi::c_int;
 
@@ -20,14 +20,12 @@ use pyshm_format::state::Mark;
 use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
 use crate::stage::current::stage;
-use crate::stage::descriptor::PATH_ONLY_DIRECTORY;
-use crate::stage::descriptor::REDIRECTED;
-use crate::stage::descriptor::is_path_only;
+use crate::stage::descriptor::{PATH_ONLY_DIRECTORY, REDIRECTED, is_path_only};
 use crate::stage::mapped::Stage;
 
-/// Makes `fd` one of the original, if it is a staged file's. An error number where the original is there and cannot be
-/// opened, or a directory was read already, whose offsets mean nothing in another file system.
-pub fn promote(fd: c_int) -> Result<(), c_int> {
+/// Exchanges `fd` for a descriptor of the original, if it is redirected. Fails with an error number if the original exists and
+/// cannot be opened, or if `fd` is a directory that was read already: its offset means nothing in another file system.
+pub fn swap_fd(fd: c_int) -> Result<(), c_int> {
     let Some(stage) = stage() else { return Ok(()) };
     match sys::fcntl(fd, F_GETFL, 0) {
         Ok(flags) if flags as c_int & REDIRECTED == REDIRECTED => {
@@ -46,10 +44,12 @@ fn exchange(stage: &Stage, fd: c_int, flags: c_int) -> Result<(), c_int> {
     if flags & libc::O_DIRECTORY != 0 && offset != 0 {
         return Err(ENOLCK);
     }
-    let kind = match is_path_only(flags) {
-        true if flags & PATH_ONLY_DIRECTORY == 0 => libc::O_PATH,
-        true => libc::O_PATH | libc::O_DIRECTORY,
-        false => flags & !REDIRECTED,
+    let kind = if !is_path_only(flags) {
+        flags & !REDIRECTED
+    } else if flags & PATH_ONLY_DIRECTORY == 0 {
+        libc::O_PATH
+    } else {
+        libc::O_PATH | libc::O_DIRECTORY
     };
     let original = match sys::open(path, kind) {
         Ok(original) => original,
@@ -69,7 +69,7 @@ fn exchange(stage: &Stage, fd: c_int, flags: c_int) -> Result<(), c_int> {
     done.map(drop).map_err(|_| ENOLCK)
 }
 
-/// Whether the path no longer names the file that was staged; `original` is what it names now.
+/// Whether the path no longer names the staged file; `original` is a descriptor of the file that it names now.
 fn gone(stage: &Stage, e: &Entry<'static>, original: c_int) -> bool {
     let same = || {
         let was = e.stat();
@@ -78,13 +78,14 @@ fn gone(stage: &Stage, e: &Entry<'static>, original: c_int) -> bool {
     stage.view.diverged.has(Mark::Path, e.hash()) && !same()
 }
 
+/// Closes the shim's own descriptor of the original, unless that would end locks.
 fn discard(original: c_int) {
     if !has_locks(original) {
         sys::close(original);
     }
 }
 
-/// Whether anyone's locks of fcntl are on the file: a descriptor's own are asked for, with which a process's conflict.
+/// Whether any process has locks of fcntl on the file. An open-file lock is tested, with which every process's locks conflict.
 fn has_locks(fd: c_int) -> bool {
     // SAFETY: a struct of integers may be all zero.
     let mut lock: libc::flock = unsafe { core::mem::zeroed() };

@@ -2,57 +2,54 @@
 
 use core::ffi::{c_char, c_int};
 
-use libc::AT_FDCWD;
-
-use pyshm_core::base::sys;
+use pyshm_core::base::sys::{self, Ids};
 use pyshm_core::decide::view::Want;
-use pyshm_core::path::fast_path::passes;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::path::resolve::original;
+use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::fast_path::{Look, look};
+use pyshm_core::path::originals::{EmptyPath, original};
+use pyshm_core::path::reads::{Answer, read_after};
 use pyshm_core::stage::permission::check;
 
+/// Checks whether the user with these `ids` may do what `want` asks for.
+///
 /// # Safety
-/// `path` as access requires.
+/// `arg.path` as access requires.
 #[inline]
-unsafe fn access_at(
-    dirfd: c_int,
-    path: *const c_char,
+unsafe fn access_as(
+    arg: PathArg,
     want: c_int,
-    follow: bool,
-    effective: bool,
+    ids: Ids,
     real: impl Fn(c_int, *const c_char) -> c_int,
 ) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees the path.
     unsafe {
-        match passes(path) {
-            true => real(dirfd, path),
-            false => staged(dirfd, path, want, follow, effective, real),
+        match look(arg.path) {
+            Look::Outside => real(arg.dirfd, arg.path),
+            seen => staged(seen, arg, want, ids, real),
         }
     }
 }
 
 /// # Safety
-/// `path` as access requires.
+/// As [`access_as`]; `seen` as in [`read_after`].
 #[inline(never)]
 unsafe fn staged(
-    dirfd: c_int,
-    path: *const c_char,
+    seen: Look,
+    arg: PathArg,
     want: c_int,
-    follow: bool,
-    effective: bool,
+    ids: Ids,
     real: impl Fn(c_int, *const c_char) -> c_int,
 ) -> c_int {
-    // Refused before the path is looked at; libc's own functions differ in what they let through.
+    // libc refuses this before it looks at the path, and its functions differ in what they let through.
     if want & !(libc::R_OK | libc::W_OK | libc::X_OK) != 0 {
-        return real(dirfd, path);
+        return real(arg.dirfd, arg.path);
     }
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees the path.
     unsafe {
-        ask(dirfd, path, follow, Want::Attributes, |answer| match answer {
+        read_after(seen, arg, Want::Attributes, |answer| match answer {
             Answer::Pass(dirfd, path) => real(dirfd, path),
             Answer::Absent(e) => sys::fail(e),
-            Answer::Redirect(e) => match check(&e, want, effective) {
+            Answer::Redirect(e) => match check(&e, want, ids) {
                 Ok(()) => 0,
                 Err(e) => sys::fail(e),
             },
@@ -60,9 +57,11 @@ unsafe fn staged(
     }
 }
 
+/// faccessat, by `real`.
+///
 /// # Safety
 /// As faccessat.
-pub(crate) unsafe fn access_with_flags(
+pub unsafe fn access_by_flags(
     dirfd: c_int,
     path: *const c_char,
     want: c_int,
@@ -70,31 +69,21 @@ pub(crate) unsafe fn access_with_flags(
     real: impl Fn(c_int, *const c_char) -> c_int,
 ) -> c_int {
     const KNOWN: c_int = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EACCESS | libc::AT_EMPTY_PATH;
-    let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+    let arg = PathArg::by_flags(dirfd, path, flags);
     if flags & !KNOWN != 0 {
-        // SAFETY: by the caller's word.
-        return unsafe { original(dirfd, path, follow, flags & libc::AT_EMPTY_PATH != 0, real) };
+        // SAFETY: the caller guarantees the path.
+        return unsafe { original(arg, EmptyPath::by_flags(flags), real) };
     }
-    let effective = flags & libc::AT_EACCESS != 0;
-    // SAFETY: by the caller's word.
-    unsafe { access_at(dirfd, path, want, follow, effective, real) }
+    let ids = if flags & libc::AT_EACCESS != 0 { Ids::Effective } else { Ids::Real };
+    // SAFETY: the caller guarantees the path.
+    unsafe { access_as(arg, want, ids, real) }
 }
 
 hooks! {
-    unsafe fn access(path: *const c_char, want: c_int) -> c_int => my_access {
-        // SAFETY: the caller's own arguments.
-        unsafe { access_at(AT_FDCWD, path, want, true, false, |_, p| real!(access)(p, want)) }
-    }
-    unsafe fn eaccess(path: *const c_char, want: c_int) -> c_int => my_eaccess {
-        // SAFETY: the caller's own arguments.
-        unsafe { access_at(AT_FDCWD, path, want, true, true, |_, p| real!(eaccess)(p, want)) }
-    }
-    unsafe fn euidaccess(path: *const c_char, want: c_int) -> c_int => my_euidaccess {
-        // SAFETY: the caller's own arguments.
-        unsafe { access_at(AT_FDCWD, path, want, true, true, |_, p| real!(euidaccess)(p, want)) }
-    }
-    unsafe fn faccessat(dirfd: c_int, path: *const c_char, want: c_int, flags: c_int) -> c_int => my_faccessat {
-        // SAFETY: the caller's own arguments.
-        unsafe { access_with_flags(dirfd, path, want, flags, |d, p| real!(faccessat)(d, p, want, flags)) }
-    }
+    fn access(path: *const c_char, want: c_int) -> c_int
+        = |real| access_as(PathArg::followed(path), want, Ids::Real, |_, p| real(p, want));
+    fn eaccess, euidaccess(path: *const c_char, want: c_int) -> c_int
+        = |real| access_as(PathArg::followed(path), want, Ids::Effective, |_, p| real(p, want));
+    fn faccessat(dirfd: c_int, path: *const c_char, want: c_int, flags: c_int) -> c_int
+        = |real| access_by_flags(dirfd, path, want, flags, |d, p| real(d, p, want, flags));
 }

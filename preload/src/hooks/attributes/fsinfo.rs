@@ -1,25 +1,23 @@
-//! statfs and its kin: the shared file system's values, as they were when the stage was made. MPI-IO and HDF5
-//! choose their drivers by them.
+//! statfs and its kin, answered with the shared file system's values, as they were when the stage was made. MPI-IO and HDF5 choose
+//! their drivers by them.
 
 use core::ffi::{c_char, c_int};
 
-use libc::AT_FDCWD;
-use pyshm_format::Entry;
-
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
+use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
+use pyshm_format::Entry;
 
-/// The recorded values for an entry: type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen, frsize, flags.
-pub(crate) fn recorded(e: &Entry<'static>) -> Option<[u64; 11]> {
+/// The recorded values of an entry's file system: type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen, frsize, flags.
+pub fn recorded(e: &Entry<'static>) -> Option<[u64; 11]> {
     let values = stage()?.index().prefix(e.prefix())?.statfs;
-    // A type of 0 says that nobody asked when the stage was made.
+    // A type of 0 means that the values were not recorded.
     (values[0] != 0).then_some(values)
 }
 
-/// The kernel's `struct statfs`.
+/// `struct statfs` of the kernel.
 #[repr(C)]
 struct Statfs {
     kind: i64,
@@ -57,14 +55,14 @@ impl From<[u64; 11]> for Statfs {
     }
 }
 
-/// Fills a `struct statvfs`.
+/// Writes a `struct statvfs`.
 ///
 /// # Safety
 /// `to` must be writable.
 unsafe fn fill_v(to: *mut libc::statvfs, v: [u64; 11]) {
-    // The kernel's "the flags are valid" bit is not one of statvfs's.
+    // The kernel's flag that says that the flags are valid is none of statvfs.
     const ST_VALID: u64 = 0x20;
-    // SAFETY: a struct of integers may be all zero; `to` by the caller's word.
+    // SAFETY: a struct of integers may be all zero; the caller guarantees `to`.
     unsafe {
         let mut s: libc::statvfs = core::mem::zeroed();
         (s.f_bsize, s.f_frsize) = (v[1], if v[9] == 0 { v[1] } else { v[9] });
@@ -75,16 +73,18 @@ unsafe fn fill_v(to: *mut libc::statvfs, v: [u64; 11]) {
     }
 }
 
+/// Calls `fill` with the values of the file system that a path lies on, or `real` if they are not recorded.
+///
 /// # Safety
-/// As the real function.
+/// `path` as the real function requires.
 unsafe fn by_path(
     path: *const c_char,
     fill: impl Fn([u64; 11]),
     real: impl Fn(*const c_char) -> c_int,
 ) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees the path.
     unsafe {
-        ask(AT_FDCWD, path, true, Want::Attributes, |answer| match answer {
+        read(PathArg::followed(path), Want::Attributes, |answer| match answer {
             Answer::Pass(_, path) => real(path),
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(e) => match recorded(&e) {
@@ -98,6 +98,7 @@ unsafe fn by_path(
     }
 }
 
+/// Calls `fill` with the values of the file system that a staged file's original lies on, or `real` for any other descriptor.
 fn by_fd(fd: c_int, fill: impl Fn([u64; 11]), real: impl Fn() -> c_int) -> c_int {
     match stage().and_then(|s| s.entry_of_fd(fd)).and_then(|e| recorded(&e)) {
         Some(values) => {
@@ -108,37 +109,14 @@ fn by_fd(fd: c_int, fill: impl Fn([u64; 11]), real: impl Fn() -> c_int) -> c_int
     }
 }
 
+// On 64-bit systems both structures of each pair are one.
 hooks! {
-    unsafe fn statfs(path: *const c_char, to: *mut libc::statfs) -> c_int => my_statfs {
-        // SAFETY: the caller's own arguments; the layout is the kernel's.
-        unsafe { by_path(path, |v| to.cast::<Statfs>().write(v.into()), |p| real!(statfs)(p, to)) }
-    }
-    unsafe fn statfs64(path: *const c_char, to: *mut libc::statfs) -> c_int => my_statfs64 {
-        // SAFETY: as above; on 64-bit systems both structures are one.
-        unsafe { by_path(path, |v| to.cast::<Statfs>().write(v.into()), |p| real!(statfs64)(p, to)) }
-    }
-    unsafe fn fstatfs(fd: c_int, to: *mut libc::statfs) -> c_int => my_fstatfs {
-        // SAFETY: as above.
-        unsafe { by_fd(fd, |v| to.cast::<Statfs>().write(v.into()), || real!(fstatfs)(fd, to)) }
-    }
-    unsafe fn fstatfs64(fd: c_int, to: *mut libc::statfs) -> c_int => my_fstatfs64 {
-        // SAFETY: as above.
-        unsafe { by_fd(fd, |v| to.cast::<Statfs>().write(v.into()), || real!(fstatfs64)(fd, to)) }
-    }
-    unsafe fn statvfs(path: *const c_char, to: *mut libc::statvfs) -> c_int => my_statvfs {
-        // SAFETY: as above.
-        unsafe { by_path(path, |v| fill_v(to, v), |p| real!(statvfs)(p, to)) }
-    }
-    unsafe fn statvfs64(path: *const c_char, to: *mut libc::statvfs) -> c_int => my_statvfs64 {
-        // SAFETY: as above.
-        unsafe { by_path(path, |v| fill_v(to, v), |p| real!(statvfs64)(p, to)) }
-    }
-    unsafe fn fstatvfs(fd: c_int, to: *mut libc::statvfs) -> c_int => my_fstatvfs {
-        // SAFETY: as above.
-        unsafe { by_fd(fd, |v| fill_v(to, v), || real!(fstatvfs)(fd, to)) }
-    }
-    unsafe fn fstatvfs64(fd: c_int, to: *mut libc::statvfs) -> c_int => my_fstatvfs64 {
-        // SAFETY: as above.
-        unsafe { by_fd(fd, |v| fill_v(to, v), || real!(fstatvfs64)(fd, to)) }
-    }
+    fn statfs, statfs64(path: *const c_char, to: *mut libc::statfs) -> c_int
+        = |real| by_path(path, |v| to.cast::<Statfs>().write(v.into()), |p| real(p, to));
+    fn fstatfs, fstatfs64(fd: c_int, to: *mut libc::statfs) -> c_int
+        = |real| by_fd(fd, |v| to.cast::<Statfs>().write(v.into()), || real(fd, to));
+    fn statvfs, statvfs64(path: *const c_char, to: *mut libc::statvfs) -> c_int
+        = |real| by_path(path, |v| fill_v(to, v), |p| real(p, to));
+    fn fstatvfs, fstatvfs64(fd: c_int, to: *mut libc::statvfs) -> c_int
+        = |real| by_fd(fd, |v| fill_v(to, v), || real(fd, to));
 }

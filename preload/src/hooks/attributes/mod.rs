@@ -1,4 +1,4 @@
-//! room
+//! What a path or a descriptor is, answered from the index.
 
 pub mod access;
 pub mod fsinfo;

@@ -1,19 +1,18 @@
-//! pathconf: what libc would compute from the shared file system's statfs, which the index has.
+//! pathconf, answered from the shared file system's statfs, which the index has and libc would ask for.
 //!
-//! What depends on no file system is asked of libc for a path of the node's. Where libc's answer needs more than the type of the file
+//! What depends on no file system is asked of libc for a path on the node. Where libc's answer needs more than the type of the file
 //! system (for ext2 and its successors it reads the mount table) the call passes.
 
 use core::ffi::{c_char, c_int, c_long};
 
-use libc::AT_FDCWD;
+use pyshm_core::base::sys;
+use pyshm_core::decide::view::Want;
+use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::reads::{Answer, read};
+use pyshm_core::stage::current::stage;
 use pyshm_format::{Entry, Kind};
 
 use crate::hooks::attributes::fsinfo::recorded;
-use pyshm_core::base::sys;
-use pyshm_core::decide::view::Want;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::stage::current::stage;
 
 const NFS: u64 = 0x6969;
 const LUSTRE: u64 = 0x0bd0_0bd0;
@@ -32,7 +31,8 @@ const NO_NAMES: [u64; 10] = [
     0x5346_414f,
 ];
 
-/// glibc's `sysdeps/unix/sysv/linux/pathconf.h` and `sysdeps/posix/pathconf.c`; `None` for what they do not say.
+/// The answer for an entry, as glibc's `sysdeps/unix/sysv/linux/pathconf.h` and `sysdeps/posix/pathconf.c` compute it; `None` where
+/// they need more than is recorded.
 fn value(e: &Entry<'static>, name: c_int) -> Option<c_long> {
     let fs = recorded(e)?;
     let (kind, block, names, fragment) = (fs[0], fs[1], fs[8], fs[9]);
@@ -77,31 +77,37 @@ fn is_constant(name: c_int) -> bool {
     )
 }
 
+/// # Safety
+/// `path` as pathconf requires.
+unsafe fn by_path(
+    path: *const c_char,
+    name: c_int,
+    real: impl Fn(*const c_char) -> c_long,
+) -> c_long {
+    // SAFETY: the caller guarantees the path.
+    unsafe {
+        read(PathArg::followed(path), Want::Attributes, |answer| match answer {
+            Answer::Pass(_, path) => real(path),
+            _ if is_constant(name) => real(c"/".as_ptr()),
+            Answer::Absent(e) => sys::fail(e) as c_long,
+            Answer::Redirect(e) => value(&e, name).unwrap_or_else(|| real(path)),
+        })
+    }
+}
+
+fn by_fd(fd: c_int, name: c_int, real: impl Fn() -> c_long) -> c_long {
+    let Some(e) = stage().and_then(|s| s.entry_of_fd(fd)) else { return real() };
+    match value(&e, name) {
+        Some(value) => value,
+        // SAFETY: a path of the index has a NUL behind it.
+        None if !is_constant(name) => unsafe { pathconf::real()(e.path().as_ptr().cast(), name) },
+        None => real(),
+    }
+}
+
 hooks! {
-    unsafe fn pathconf(path: *const c_char, name: c_int) -> c_long => my_pathconf {
-        // SAFETY: the caller's own arguments, or a path of ours.
-        let real = |path: *const c_char| unsafe { real!(pathconf)(path, name) };
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            ask(AT_FDCWD, path, true, Want::Attributes, |answer| match answer {
-                Answer::Pass(_, path) => real(path),
-                _ if is_constant(name) => real(c"/".as_ptr()),
-                Answer::Absent(e) => sys::fail(e) as c_long,
-                Answer::Redirect(e) => value(&e, name).unwrap_or_else(|| real(path)),
-            })
-        }
-    }
-    unsafe fn fpathconf(fd: c_int, name: c_int) -> c_long => my_fpathconf {
-        match stage().and_then(|s| s.entry_of_fd(fd)) {
-            Some(e) => match value(&e, name) {
-                Some(value) => value,
-                // SAFETY: a path of the index has a NUL behind it.
-                None if !is_constant(name) => unsafe { real!(pathconf)(e.path().as_ptr().cast(), name) },
-                // SAFETY: the caller's own arguments.
-                None => unsafe { real!(fpathconf)(fd, name) },
-            },
-            // SAFETY: the caller's own arguments.
-            None => unsafe { real!(fpathconf)(fd, name) },
-        }
-    }
+    fn pathconf(path: *const c_char, name: c_int) -> c_long
+        = |real| by_path(path, name, |p| real(p, name));
+    fn fpathconf(fd: c_int, name: c_int) -> c_long
+        = |real| by_fd(fd, name, || real(fd, name));
 }

@@ -1,29 +1,31 @@
 //! The stat family, answered from the index without a system call.
 //!
-//! `stat` and its kin are exported symbols only since glibc 2.33, `__xstat` and its kin are hidden ones since then,
-//! and `statx` came with 2.28: where what stands behind has no such function, the kernel is asked instead. What stands
-//! behind may be more than libc, a profiler that counts calls. The layouts of `struct stat` and `struct stat64` are one and the kernel's own on both architectures.
+//! libc exports `stat` and its kin since glibc 2.33, hides `__xstat` and its kin since then, and has `statx` since 2.28. If no object
+//! behind this library has a function, the kernel is asked instead ([`crate::hooks::attributes::stat_behind`]). `struct stat` and
+//! `struct stat64` are one layout, the kernel's own, on both architectures.
 //!
-//! A descriptor of a staged file reports the original's attributes: stat and fstat agree.
+//! A descriptor of a staged file reports the original's attributes, so that stat and fstat agree.
 
 use core::ffi::{c_char, c_int, c_uint};
 
 use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use pyshm_format::{Entry, Kind, Stat};
-
-use crate::hooks::attributes::stat_behind::Behind;
-use crate::hooks::attributes::stat_behind::KERNEL;
-use crate::hooks::attributes::stat_behind::behind;
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
-use pyshm_core::path::fast_path::passes;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::path::resolve::bytes;
-use pyshm_core::path::resolve::original;
+use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::fast_path::{Look, look};
+use pyshm_core::path::originals::{EmptyPath, original};
+use pyshm_core::path::reads::{Answer, read, read_after};
 use pyshm_core::stage::current::stage;
+use pyshm_core::stage::mapped::Stage;
+use pyshm_format::state::Mark;
+use pyshm_format::{Entry, Kind, Stat};
 
-/// The flags that this file knows the meaning of; what others mean, or that there is none, the kernel says.
+use crate::hooks::attributes::stat_behind::{
+    Behind, KERNEL, behind, stat_hook, stat_hook_names, stat_hooks,
+};
+
+/// The AT flags that these hooks understand. Other flags, known or not, are for the kernel.
 const KNOWN_FLAGS: c_int =
     AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_SYNC_TYPE;
 
@@ -36,7 +38,7 @@ fn is_known(flags: c_int, mask: c_uint) -> bool {
 
 /// `struct stat` of an entry.
 fn fill(s: &Stat) -> libc::stat {
-    // SAFETY: a struct of integers may be all zero; its padding fields have no constructor.
+    // SAFETY: a struct of integers may be all zero; Rust cannot name its padding.
     let mut st: libc::stat = unsafe { core::mem::zeroed() };
     st.st_dev = s.dev;
     st.st_ino = s.ino;
@@ -83,97 +85,84 @@ fn fill_x(s: &Stat) -> libc::statx {
     x
 }
 
-/// The entry behind a descriptor, unless it diverged since it was opened.
+/// The entry of a redirected descriptor, unless it diverged after it was opened; `st` are the staged file's attributes.
 fn current(fd: c_int, st: Option<&libc::stat>) -> Option<Entry<'static>> {
     let stage = stage()?;
     let hint = st.and_then(|st| stage.hint(fd, st));
     let e = hint.or_else(|| stage.entry_of_fd(fd))?;
     let listing = e.kind() == Kind::Directory && stage.view.listing_diverged(&e);
-    (!listing && !stage.view.diverged.has(pyshm_format::state::Mark::Path, e.hash())).then_some(e)
+    (!listing && !stage.view.diverged.has(Mark::Path, e.hash())).then_some(e)
 }
 
-/// Whether a path is none, as AT_EMPTY_PATH asks.
+/// Whether a path is null or empty, so that AT_EMPTY_PATH means the descriptor.
 ///
 /// # Safety
 /// `path` as in [`bytes`].
 unsafe fn is_empty(path: *const c_char) -> bool {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees what `bytes` asks for.
     path.is_null() || unsafe { bytes(path) }.is_some_and(<[u8]>::is_empty)
 }
 
-/// stat and its kin, whatever stands behind us.
+/// fstatat, by the system call where it passes.
 ///
 /// # Safety
 /// As fstatat.
 #[inline]
-pub(crate) unsafe fn stat_at(
+pub unsafe fn stat_at(
     dirfd: c_int,
     path: *const c_char,
     to: *mut libc::stat,
     flags: c_int,
 ) -> c_int {
-    // SAFETY: by the caller's word.
-    unsafe { attributes(dirfd, path, to, flags, KERNEL) }
+    // SAFETY: the caller keeps the contract of fstatat.
+    unsafe { attributes(PathArg::by_flags(dirfd, path, flags), to, flags, KERNEL) }
 }
 
-/// The same for fstat.
+/// fstat, by the system call.
 ///
 /// # Safety
 /// As fstat.
 #[inline]
-pub(crate) unsafe fn stat_fd(fd: c_int, to: *mut libc::stat) -> c_int {
-    // SAFETY: by the caller's word.
-    unsafe { attributes_of(fd, to, KERNEL) }
+pub unsafe fn stat_fd(fd: c_int, to: *mut libc::stat) -> c_int {
+    // SAFETY: the caller keeps the contract of fstat.
+    unsafe { attributes_of_fd(fd, to, KERNEL) }
 }
 
+/// Writes the attributes of a path into `to`.
+///
 /// # Safety
-/// As stat.
+/// As fstatat.
 #[inline]
-unsafe fn attributes(
-    dirfd: c_int,
-    path: *const c_char,
-    to: *mut libc::stat,
-    flags: c_int,
-    behind: Behind,
-) -> c_int {
-    // SAFETY: by the caller's word.
+unsafe fn attributes(arg: PathArg, to: *mut libc::stat, flags: c_int, behind: Behind) -> c_int {
+    // SAFETY: the caller keeps the contract of fstatat.
     unsafe {
-        if passes(path) {
-            behind.by_path(dirfd, path, to, flags)
-        } else {
-            staged(dirfd, path, to, flags, behind)
+        match look(arg.path) {
+            Look::Outside => behind.by_path(arg.dirfd, arg.path, to, flags),
+            seen => staged(seen, arg, to, flags, behind),
         }
     }
 }
 
 /// # Safety
-/// As stat.
+/// As fstatat; `seen` as in [`read_after`].
 #[inline(never)]
 unsafe fn staged(
-    dirfd: c_int,
-    path: *const c_char,
+    seen: Look,
+    arg: PathArg,
     to: *mut libc::stat,
     flags: c_int,
     behind: Behind,
 ) -> c_int {
-    let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
-    if flags & !KNOWN_FLAGS != 0 {
-        let empty = flags & AT_EMPTY_PATH != 0;
-        // SAFETY: by the caller's word.
-        return unsafe {
-            original(dirfd, path, follow, empty, |d, p| behind.by_path(d, p, to, flags))
-        };
-    }
-    if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 {
-        // SAFETY: by the caller's word.
-        if unsafe { is_empty(path) } {
-            // SAFETY: by the caller's word.
-            return unsafe { attributes_of(dirfd, to, KERNEL) };
-        }
-    }
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller keeps the contract of fstatat.
     unsafe {
-        ask(dirfd, path, follow, Want::Attributes, |answer| match answer {
+        if flags & !KNOWN_FLAGS != 0 {
+            let by_path = |d, p| behind.by_path(d, p, to, flags);
+            return original(arg, EmptyPath::by_flags(flags), by_path);
+        }
+        if flags & AT_EMPTY_PATH != 0 && arg.dirfd >= 0 && is_empty(arg.path) {
+            return attributes_of_fd(arg.dirfd, to, KERNEL);
+        }
+        read_after(seen, arg, Want::Attributes, |answer| match answer {
             Answer::Pass(dirfd, path) => behind.by_path(dirfd, path, to, flags),
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),
@@ -185,10 +174,12 @@ unsafe fn staged(
     }
 }
 
+/// Writes the attributes of a descriptor into `to`.
+///
 /// # Safety
 /// As fstat.
 #[inline]
-unsafe fn attributes_of(fd: c_int, to: *mut libc::stat, behind: Behind) -> c_int {
+unsafe fn attributes_of_fd(fd: c_int, to: *mut libc::stat, behind: Behind) -> c_int {
     // SAFETY: the kernel checks the pointer.
     let r = unsafe { behind.by_fd(fd, to) };
     if r != 0 {
@@ -197,14 +188,14 @@ unsafe fn attributes_of(fd: c_int, to: *mut libc::stat, behind: Behind) -> c_int
     let Some(stage) = stage() else { return 0 };
     // SAFETY: the kernel filled it.
     if unsafe { (*to).st_dev } == stage.dev {
-        redo(stage, fd, to);
+        show_original(stage, fd, to);
     }
     0
 }
 
-/// The original's attributes in place of the stage's.
+/// Replaces the attributes of a staged file, which the kernel has just written, by the original's.
 #[inline(never)]
-fn redo(stage: &pyshm_core::stage::mapped::Stage, fd: c_int, to: *mut libc::stat) {
+fn show_original(stage: &Stage, fd: c_int, to: *mut libc::stat) {
     // SAFETY: the kernel has just filled it.
     let st = unsafe { *to };
     if let Some(e) = current(fd, Some(&st)) {
@@ -212,7 +203,7 @@ fn redo(stage: &pyshm_core::stage::mapped::Stage, fd: c_int, to: *mut libc::stat
         unsafe { to.write(fill(&e.stat())) };
         return;
     }
-    match diverged(stage, fd) {
+    match original_now(stage, fd) {
         // SAFETY: as above.
         Some(Now::Original(now)) => unsafe { to.write(now) },
         // SAFETY: as above.
@@ -221,29 +212,25 @@ fn redo(stage: &pyshm_core::stage::mapped::Stage, fd: c_int, to: *mut libc::stat
     }
 }
 
-/// The same for statx.
+/// [`show_original`] for statx.
 ///
 /// # Safety
-/// The kernel has filled `to`.
+/// The kernel must have filled `to`.
 #[inline(never)]
-unsafe fn redo_x(
-    stage: &pyshm_core::stage::mapped::Stage,
-    fd: c_int,
-    mask: c_uint,
-    to: *mut libc::statx,
-) {
-    // SAFETY: by the caller's word.
+unsafe fn show_original_x(stage: &Stage, fd: c_int, mask: c_uint, to: *mut libc::statx) {
+    // SAFETY: the caller guarantees that it can be written.
     let put = |s: &Stat| unsafe { to.write(fill_x(s)) };
     if let Some(e) = current(fd, None) {
         return put(&e.stat());
     }
-    match diverged(stage, fd) {
+    match original_now(stage, fd) {
         Some(Now::Original(_)) => {
-            let mut buf = [0; pyshm_core::base::scratch::PATH_MAX];
+            let mut buf = [0; PATH_MAX];
             let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return };
             let (cwd, flags) = (AT_FDCWD as usize, AT_SYMLINK_NOFOLLOW as usize);
             let a = [cwd, path.as_ptr() as usize, flags, mask as usize, to as usize, 0];
-            // SAFETY: a C string of ours; the kernel has written to `to` before. A failure leaves it as it is.
+            // A failure leaves the staged file's attributes.
+            // SAFETY: a C string of ours; the kernel has written to `to` before.
             let _ = unsafe { sys::syscall(libc::SYS_statx, a) };
         }
         Some(Now::Gone(was)) => put(&was),
@@ -251,18 +238,18 @@ unsafe fn redo_x(
     }
 }
 
-/// What stands behind the descriptor of an entry that diverged since it was opened.
+/// The file of a redirected descriptor whose path diverged after it was opened.
 enum Now {
-    /// The original, as it is now.
+    /// The original; its attributes now.
     Original(libc::stat),
-    /// What the path no longer names.
+    /// A file that the path no longer names; its recorded attributes.
     Gone(Stat),
 }
 
-/// What the original of such a descriptor is now.
+/// What became of the original of a redirected descriptor whose path diverged.
 #[inline(never)]
-fn diverged(stage: &pyshm_core::stage::mapped::Stage, fd: c_int) -> Option<Now> {
-    let mut buf = [0; pyshm_core::base::scratch::PATH_MAX];
+fn original_now(stage: &Stage, fd: c_int) -> Option<Now> {
+    let mut buf = [0; PATH_MAX];
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let e = stage.index().lookup(path.to_bytes())?;
     let mut was = e.stat();
@@ -270,118 +257,87 @@ fn diverged(stage: &pyshm_core::stage::mapped::Stage, fd: c_int) -> Option<Now> 
     match unsafe { sys::lstat(path.as_ptr()) } {
         Ok(now) if (now.st_dev, now.st_ino) == (was.dev, was.ino) => Some(Now::Original(now)),
         _ => {
-            // Another name may be left, nobody knows of how many.
+            // Other names may be left; how many, nobody knows.
             was.nlink = if e.kind() == Kind::Directory { 0 } else { was.nlink.saturating_sub(1) };
             Some(Now::Gone(was))
         }
     }
 }
 
+// The first argument of `__xstat` and its kin is the version of the structure, of which 64-bit systems have only one.
+stat_hooks! {
+    fn stat, stat64(path: *const c_char, to: *mut libc::stat)
+        = |behind: Path| attributes(PathArg::followed(path), to, 0, behind);
+    fn lstat, lstat64(path: *const c_char, to: *mut libc::stat)
+        = |behind: Path| attributes(PathArg::unfollowed(path), to, AT_SYMLINK_NOFOLLOW, behind);
+    fn fstatat, fstatat64(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int)
+        = |behind: At| attributes(PathArg::by_flags(dirfd, path, flags), to, flags, behind);
+    fn fstat, fstat64(fd: c_int, to: *mut libc::stat)
+        = |behind: Fd| attributes_of_fd(fd, to, behind);
+    fn __xstat, __xstat64(_version: c_int, path: *const c_char, to: *mut libc::stat)
+        = |behind: VersionPath| attributes(PathArg::followed(path), to, 0, behind);
+    fn __lxstat, __lxstat64(_version: c_int, path: *const c_char, to: *mut libc::stat)
+        = |behind: VersionPath| attributes(PathArg::unfollowed(path), to, AT_SYMLINK_NOFOLLOW, behind);
+    fn __fxstatat, __fxstatat64(_version: c_int, dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int)
+        = |behind: VersionAt| attributes(PathArg::by_flags(dirfd, path, flags), to, flags, behind);
+    fn __fxstat, __fxstat64(_version: c_int, fd: c_int, to: *mut libc::stat)
+        = |behind: VersionFd| attributes_of_fd(fd, to, behind);
+}
+
 exports! {
-    unsafe fn stat(path: *const c_char, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(AT_FDCWD, path, to, 0, behind!(stat, Path)) }
-    }
-    unsafe fn stat64(path: *const c_char, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(AT_FDCWD, path, to, 0, behind!(stat64, Path)) }
-    }
-    unsafe fn lstat(path: *const c_char, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW, behind!(lstat, Path)) }
-    }
-    unsafe fn lstat64(path: *const c_char, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW, behind!(lstat64, Path)) }
-    }
-    unsafe fn fstatat(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(dirfd, path, to, flags, behind!(fstatat, At)) }
-    }
-    unsafe fn fstatat64(dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(dirfd, path, to, flags, behind!(fstatat64, At)) }
-    }
-    unsafe fn fstat(fd: c_int, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes_of(fd, to, behind!(fstat, Fd)) }
-    }
-    unsafe fn fstat64(fd: c_int, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes_of(fd, to, behind!(fstat64, Fd)) }
-    }
-    // The first argument is the version of the structure; 64-bit systems have only one.
-    unsafe fn __xstat(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(AT_FDCWD, path, to, 0, behind!(__xstat, VersionPath)) }
-    }
-    unsafe fn __xstat64(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(AT_FDCWD, path, to, 0, behind!(__xstat64, VersionPath)) }
-    }
-    unsafe fn __lxstat(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW, behind!(__lxstat, VersionPath)) }
-    }
-    unsafe fn __lxstat64(_version: c_int, path: *const c_char, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW, behind!(__lxstat64, VersionPath)) }
-    }
-    unsafe fn __fxstat(_version: c_int, fd: c_int, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes_of(fd, to, behind!(__fxstat, VersionFd)) }
-    }
-    unsafe fn __fxstat64(_version: c_int, fd: c_int, to: *mut libc::stat) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes_of(fd, to, behind!(__fxstat64, VersionFd)) }
-    }
-    unsafe fn __fxstatat(_v: c_int, dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(dirfd, path, to, flags, behind!(__fxstatat, VersionAt)) }
-    }
-    unsafe fn __fxstatat64(_v: c_int, dirfd: c_int, path: *const c_char, to: *mut libc::stat, flags: c_int) -> c_int {
-        // SAFETY: the caller's own arguments.
-        unsafe { attributes(dirfd, path, to, flags, behind!(__fxstatat64, VersionAt)) }
-    }
-    // libc's own asks for the file's numbers by itself.
-    unsafe fn ftok(path: *const c_char, id: c_int) -> libc::key_t {
-        // SAFETY: a struct of integers may be all zero.
-        let mut st: libc::stat = unsafe { core::mem::zeroed() };
-        // SAFETY: the caller's own path.
-        if unsafe { stat_at(AT_FDCWD, path, &raw mut st, 0) } < 0 {
-            return -1;
+    fn statx(dirfd: c_int, path: *const c_char, flags: c_int, mask: c_uint, to: *mut libc::statx) -> c_int
+        = attributes_x(PathArg::by_flags(dirfd, path, flags), flags, mask, to);
+    fn ftok(path: *const c_char, id: c_int) -> libc::key_t = key(path, id);
+}
+
+/// Writes the attributes of a path into a `struct statx`.
+///
+/// # Safety
+/// As statx.
+unsafe fn attributes_x(arg: PathArg, flags: c_int, mask: c_uint, to: *mut libc::statx) -> c_int {
+    let kernel = |dirfd: c_int, path: *const c_char| {
+        let a = [dirfd as usize, path as usize, flags as usize, mask as usize, to as usize, 0];
+        // SAFETY: the kernel checks the pointers.
+        sys::ret(unsafe { sys::syscall(libc::SYS_statx, a) })
+    };
+    // SAFETY: the caller keeps the contract of statx.
+    unsafe {
+        if !is_known(flags, mask) {
+            return original(arg, EmptyPath::by_flags(flags), kernel);
         }
-        ((st.st_ino & 0xffff) | ((st.st_dev & 0xff) << 16) | ((id as u64 & 0xff) << 24)) as libc::key_t
-    }
-    unsafe fn statx(dirfd: c_int, path: *const c_char, flags: c_int, mask: c_uint, to: *mut libc::statx) -> c_int {
-        let kernel = |dirfd: c_int, path: *const c_char| {
-            let a = [dirfd as usize, path as usize, flags as usize, mask as usize, to as usize, 0];
-            // SAFETY: the kernel checks the pointers.
-            sys::ret(unsafe { sys::syscall(libc::SYS_statx, a) })
-        };
-        let follow = flags & AT_SYMLINK_NOFOLLOW == 0;
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            if !is_known(flags, mask) {
-                return original(dirfd, path, follow, flags & AT_EMPTY_PATH != 0, kernel);
+        if flags & AT_EMPTY_PATH != 0 && arg.dirfd >= 0 && is_empty(arg.path) {
+            let r = kernel(arg.dirfd, arg.path);
+            let dev = || libc::makedev((*to).stx_dev_major, (*to).stx_dev_minor);
+            if r == 0
+                && let Some(stage) = stage()
+                && stage.dev == dev()
+            {
+                show_original_x(stage, arg.dirfd, mask, to);
             }
-            if flags & AT_EMPTY_PATH != 0 && dirfd >= 0 && is_empty(path) {
-                let r = kernel(dirfd, path);
-                let dev = || libc::makedev((*to).stx_dev_major, (*to).stx_dev_minor);
-                if r == 0 && let Some(stage) = stage() && stage.dev == dev() {
-                    redo_x(stage, dirfd, mask, to);
-                }
-                return r;
-            }
-            ask(dirfd, path, follow, Want::Attributes, |answer| match answer {
-                Answer::Pass(dirfd, path) => kernel(dirfd, path),
-                Answer::Absent(e) => sys::fail(e),
-                Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),
-                Answer::Redirect(e) => {
-                    to.write(fill_x(&e.stat()));
-                    0
-                }
-            })
+            return r;
         }
+        read(arg, Want::Attributes, |answer| match answer {
+            Answer::Pass(dirfd, path) => kernel(dirfd, path),
+            Answer::Absent(e) => sys::fail(e),
+            Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),
+            Answer::Redirect(e) => {
+                to.write(fill_x(&e.stat()));
+                0
+            }
+        })
     }
+}
+
+/// ftok: a key from a file's inode and device numbers. libc's own asks the kernel for them without a hook.
+///
+/// # Safety
+/// As ftok.
+unsafe fn key(path: *const c_char, id: c_int) -> libc::key_t {
+    // SAFETY: a struct of integers may be all zero.
+    let mut st: libc::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: the caller guarantees the path.
+    if unsafe { stat_at(AT_FDCWD, path, &raw mut st, 0) } < 0 {
+        return -1;
+    }
+    ((st.st_ino & 0xffff) | ((st.st_dev & 0xff) << 16) | ((id as u64 & 0xff) << 24)) as libc::key_t
 }

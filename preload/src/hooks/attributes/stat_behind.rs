@@ -1,26 +1,25 @@
-//! What stands behind the stat family: libc's functions of the same names, or those of another preloaded library, which
-//! counts calls perhaps. What passes goes there; where there is none (see [`crate::hooks::stat`]), to the kernel.
+//! The function behind each function of the stat family: libc's of the same name, or that of another preloaded library, which may
+//! count calls. What passes goes there; if there is none ([`crate::hooks::attributes::stat`]), to the kernel.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::transmute;
 use core::ptr;
 
 use libc::AT_FDCWD;
-
 use pyshm_core::base::sys;
 
-/// The function behind one of ours: how it is found, and what it takes.
+/// A function behind one of the hooks.
 #[derive(Clone, Copy)]
-pub(super) struct Behind {
+pub struct Behind {
     /// Gives its address.
-    pub(super) find: fn() -> *mut c_void,
+    pub find: fn() -> *mut c_void,
     /// Its arguments.
-    pub(super) takes: Takes,
+    pub takes: Takes,
 }
 
-/// Arguments of the family. The version of the structure is the same in all 64-bit programs.
+/// Arguments of a function of the family. The version of the structure is the same in all 64-bit programs.
 #[derive(Clone, Copy)]
-pub(super) enum Takes {
+pub enum Takes {
     /// `stat(path, to)`
     Path,
     /// `__xstat(version, path, to)`
@@ -37,17 +36,19 @@ pub(super) enum Takes {
     Kernel,
 }
 
-/// `_STAT_VER` of 64-bit systems' `__xstat`.
+/// `_STAT_VER` of `__xstat` on 64-bit systems.
 const VERSION: c_int = if cfg!(target_arch = "x86_64") { 1 } else { 0 };
 
 /// The system call itself.
-pub(super) const KERNEL: Behind = Behind { find: ptr::null_mut, takes: Takes::Kernel };
+pub const KERNEL: Behind = Behind { find: ptr::null_mut, takes: Takes::Kernel };
 
 impl Behind {
+    /// Reads the attributes of a path.
+    ///
     /// # Safety
     /// The pointers as stat requires.
     #[inline]
-    pub(crate) unsafe fn by_path(
+    pub unsafe fn by_path(
         self,
         dirfd: c_int,
         path: *const c_char,
@@ -55,7 +56,7 @@ impl Behind {
         flags: c_int,
     ) -> c_int {
         let f = (self.find)();
-        // SAFETY: functions of these names have these arguments; the rest by the caller's word.
+        // SAFETY: functions of these names have these arguments; the caller guarantees the pointers.
         unsafe {
             match self.takes {
                 _ if f.is_null() || f == nothing() => kernel(dirfd, path, to, flags),
@@ -72,10 +73,12 @@ impl Behind {
         }
     }
 
+    /// Reads the attributes of a descriptor.
+    ///
     /// # Safety
     /// `to` as fstat requires.
     #[inline]
-    pub(crate) unsafe fn by_fd(self, fd: c_int, to: *mut libc::stat) -> c_int {
+    pub unsafe fn by_fd(self, fd: c_int, to: *mut libc::stat) -> c_int {
         let f = (self.find)();
         // SAFETY: as in `by_path`.
         unsafe {
@@ -99,12 +102,12 @@ type VersionAt = unsafe extern "C" fn(c_int, c_int, *const c_char, *mut libc::st
 type Fd = unsafe extern "C" fn(c_int, *mut libc::stat) -> c_int;
 type VersionFd = unsafe extern "C" fn(c_int, c_int, *mut libc::stat) -> c_int;
 
-/// Stands for a function that does not exist: null would be looked for each time.
-pub(crate) fn nothing() -> *mut c_void {
+/// The address of a function that does not exist; null would be looked up each time.
+pub fn nothing() -> *mut c_void {
     ptr::dangling_mut::<u8>().cast()
 }
 
-/// What stands behind under a name.
+/// The function behind, by its name and arguments.
 macro_rules! behind {
     ($name:ident, $takes:ident) => {{
         use $crate::hooks::attributes::stat_behind::{Behind, Takes, nothing};
@@ -114,6 +117,35 @@ macro_rules! behind {
     }};
 }
 pub(super) use behind;
+
+/// Declares hooks of the family: `fn NAME, NAME(ARGUMENTS) = |behind: TAKES| BODY;`.
+macro_rules! stat_hooks {
+    ($( fn $($name:ident),+ ($($args:tt)*) = |$behind:ident: $takes:ident| $body:expr; )*) => {
+        $( stat_hook_names! { [$($name)+] ($($args)*), $behind, $takes, $body } )*
+    };
+}
+pub(super) use stat_hooks;
+
+/// Declares all names of a hook of the family.
+macro_rules! stat_hook_names {
+    ([$($name:ident)+] $args:tt, $behind:ident, $takes:ident, $body:expr) => {
+        $( stat_hook! { $name $args, $behind, $takes, $body } )+
+    };
+}
+pub(super) use stat_hook_names;
+
+/// Declares one name of a hook of the family.
+macro_rules! stat_hook {
+    ($name:ident ($($arg:ident: $ty:ty),*), $behind:ident, $takes:ident, $body:expr) => {
+        exports! {
+            fn $name($($arg: $ty),*) -> c_int = {
+                let $behind = behind!($name, $takes);
+                $body
+            };
+        }
+    };
+}
+pub(super) use stat_hook;
 
 /// # Safety
 /// `to` as the kernel requires.

@@ -1,26 +1,24 @@
-//! Extended attributes, for reading: answered from what the bundle recorded, so that `ls -l` stays off the shared file
-//! system. What was not recorded (long values, names that only the file system itself knows) is asked of the original.
+//! Reading extended attributes, answered from what the bundle recorded, so that `ls -l` stays off the shared file system. What was
+//! not recorded (long values, names that only the file system itself knows) is asked of the original.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
 
 use libc::{size_t, ssize_t};
+use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::sys::{self, Ids};
+use pyshm_core::decide::view::Want;
+use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::reads::{Answer, read};
+use pyshm_core::stage::current::stage;
+use pyshm_core::stage::descriptor::is_redirected;
+use pyshm_core::stage::mapped::Stage;
+use pyshm_core::stage::permission::check;
 use pyshm_format::Entry;
 use pyshm_format::state::Mark;
 use pyshm_format::xattr::Told;
 
-use pyshm_core::base::scratch::PATH_MAX;
-use pyshm_core::base::sys;
-use pyshm_core::decide::view::Want;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::path::resolve::bytes;
-use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::redirected;
-use pyshm_core::stage::mapped::Stage;
-use pyshm_core::stage::permission::check;
-
-/// The longest name that Linux takes.
+/// Longest name of an attribute, in bytes.
 const NAME_MAX: usize = 255;
 
 /// Where the caller wants the result.
@@ -31,7 +29,7 @@ struct To {
 }
 
 impl To {
-    /// Puts the result there as the kernel does: a size of 0 asks for the length.
+    /// Writes the result as the kernel does, for which a size of 0 asks for the length; its length or -1.
     ///
     /// # Safety
     /// `at` must be null, another address in the first page, a kernel address, or have room for `size` bytes.
@@ -43,27 +41,29 @@ impl To {
             if (self.at as usize) < 4096 || (self.at as isize) < 0 {
                 return sys::fail(libc::EFAULT) as ssize_t;
             }
-            // SAFETY: by the caller's word, and the index is no memory of the program's.
+            // SAFETY: the caller guarantees room, and the index is no memory of the program.
             unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.at.cast(), bytes.len()) };
         }
         bytes.len() as ssize_t
     }
 }
 
-/// A name that the kernel does not refuse before it looks at the path, or after: which it is depends on its version.
+/// The name of an attribute; `None` for one that the kernel refuses, before it looks at the path or after, depending on its version.
 ///
 /// # Safety
 /// `name` as in [`bytes`].
-unsafe fn possible<'a>(name: *const c_char) -> Option<&'a [u8]> {
-    // SAFETY: by the caller's word.
+unsafe fn usable<'a>(name: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: the caller guarantees what `bytes` asks for.
     unsafe { bytes(name) }.filter(|name| !name.is_empty() && name.len() <= NAME_MAX)
 }
 
-/// What an entry says of the attribute `name`, or of the list of names.
+/// What is recorded of an entry's attribute `name`, or of the list of names.
 fn told(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
     e.xattrs().map_or(Told::Ask, |known| match name {
-        // These take the right to read, which a program may have given up.
-        Some(name) if name.starts_with(b"user.") && check(e, libc::R_OK, true).is_err() => {
+        // These take the right to read the file, which a program may have given up.
+        Some(name)
+            if name.starts_with(b"user.") && check(e, libc::R_OK, Ids::Effective).is_err() =>
+        {
             Told::Ask
         }
         Some(name) => known.get(name),
@@ -71,18 +71,19 @@ fn told(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
     })
 }
 
+/// Reads the attribute `name` of a path, or the list of names.
+///
 /// # Safety
-/// `path` and `to` as the real function requires.
-unsafe fn read(
-    path: *const c_char,
-    follow: bool,
+/// `arg.path` and `to` as the real function requires.
+unsafe fn by_path(
+    arg: PathArg,
     name: Option<&[u8]>,
     to: To,
     real: impl Fn(*const c_char) -> ssize_t,
 ) -> ssize_t {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees the pointers.
     unsafe {
-        ask(libc::AT_FDCWD, path, follow, Want::Attributes, |answer| match answer {
+        read(arg, Want::Attributes, |answer| match answer {
             Answer::Pass(_, path) => real(path),
             Answer::Absent(e) => sys::fail(e) as ssize_t,
             Answer::Redirect(e) => match told(&e, name) {
@@ -94,21 +95,62 @@ unsafe fn read(
     }
 }
 
+/// Reads the attribute `name` of a path, by `real` if the name is not usable.
+///
+/// # Safety
+/// All pointers as the real function requires.
+unsafe fn named_by_path(
+    arg: PathArg,
+    name: *const c_char,
+    to: To,
+    real: impl Fn(*const c_char) -> ssize_t,
+) -> ssize_t {
+    // SAFETY: the caller guarantees the pointers.
+    unsafe {
+        match usable(name) {
+            Some(name) => by_path(arg, Some(name), to, real),
+            None => real(arg.path),
+        }
+    }
+}
+
+/// Reads the attribute `name` of a descriptor, or the list of names; `original` reads it by the original's path.
+///
 /// # Safety
 /// `to` as the real function requires.
-unsafe fn read_fd(
+unsafe fn by_fd(
     fd: c_int,
     name: Option<&[u8]>,
     to: To,
-    by_path: impl Fn(*const c_char) -> ssize_t,
+    original: impl Fn(*const c_char) -> ssize_t,
     real: impl Fn() -> ssize_t,
 ) -> ssize_t {
     let Some(stage) = stage() else { return real() };
-    if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) && redirected(fd) {
-        // SAFETY: by the caller's word.
-        unsafe { read_staged(stage, fd, name, to, &by_path) }.unwrap_or_else(real)
+    if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) && is_redirected(fd) {
+        // SAFETY: the caller guarantees `to`.
+        unsafe { read_staged(stage, fd, name, to, &original) }.unwrap_or_else(real)
     } else {
         real()
+    }
+}
+
+/// Reads the attribute `name` of a descriptor, by `real` if the name is not usable.
+///
+/// # Safety
+/// All pointers as the real function requires.
+unsafe fn named_by_fd(
+    fd: c_int,
+    name: *const c_char,
+    to: To,
+    original: impl Fn(*const c_char) -> ssize_t,
+    real: impl Fn() -> ssize_t,
+) -> ssize_t {
+    // SAFETY: the caller guarantees the pointers.
+    unsafe {
+        match usable(name) {
+            Some(name) => by_fd(fd, Some(name), to, original, real),
+            None => real(),
+        }
     }
 }
 
@@ -120,68 +162,33 @@ unsafe fn read_staged(
     fd: c_int,
     name: Option<&[u8]>,
     to: To,
-    by_path: &dyn Fn(*const c_char) -> ssize_t,
+    original: &dyn Fn(*const c_char) -> ssize_t,
 ) -> Option<ssize_t> {
     let mut buf = [0; PATH_MAX];
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let known = stage.index().lookup(path.to_bytes());
     let known = known.filter(|e| !stage.view.diverged.has(Mark::Path, e.hash()));
     Some(match known.map_or(Told::Ask, |e| told(&e, name)) {
-        // SAFETY: by the caller's word.
+        // SAFETY: the caller guarantees `to`.
         Told::Bytes(b) => unsafe { to.put(b) },
         Told::Errno(e) => sys::fail(e) as ssize_t,
-        Told::Ask => by_path(path.as_ptr()),
+        Told::Ask => original(path.as_ptr()),
     })
 }
 
 hooks! {
-    unsafe fn getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t => my_getxattr {
-        let real = |p| {
-            // SAFETY: the caller's own arguments, or the original's path.
-            unsafe { real!(getxattr)(p, name, value, size) }
-        };
-        // SAFETY: the caller's own arguments.
-        let Some(text) = (unsafe { possible(name) }) else { return real(path) };
-        // SAFETY: the caller's own arguments.
-        unsafe { read(path, true, Some(text), To { at: value, size }, real) }
-    }
-    unsafe fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t => my_lgetxattr {
-        let real = |p| {
-            // SAFETY: the caller's own arguments, or the original's path.
-            unsafe { real!(lgetxattr)(p, name, value, size) }
-        };
-        // SAFETY: the caller's own arguments.
-        let Some(text) = (unsafe { possible(name) }) else { return real(path) };
-        // SAFETY: the caller's own arguments.
-        unsafe { read(path, false, Some(text), To { at: value, size }, real) }
-    }
-    unsafe fn fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t => my_fgetxattr {
-        let real = || {
-            // SAFETY: the caller's own arguments.
-            unsafe { real!(fgetxattr)(fd, name, value, size) }
-        };
-        // SAFETY: the caller's own arguments.
-        let Some(text) = (unsafe { possible(name) }) else { return real() };
-        let by_path = |p| {
-            // SAFETY: the caller's own arguments and the original's path.
-            unsafe { real!(getxattr)(p, name, value, size) }
-        };
-        // SAFETY: the caller's own arguments.
-        unsafe { read_fd(fd, Some(text), To { at: value, size }, by_path, real) }
-    }
-    unsafe fn listxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t => my_listxattr {
-        // SAFETY: the caller's own arguments.
-        unsafe { read(path, true, None, To { at: list.cast(), size }, |p| real!(listxattr)(p, list, size)) }
-    }
-    unsafe fn llistxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t => my_llistxattr {
-        // SAFETY: the caller's own arguments.
-        unsafe { read(path, false, None, To { at: list.cast(), size }, |p| real!(llistxattr)(p, list, size)) }
-    }
-    unsafe fn flistxattr(fd: c_int, list: *mut c_char, size: size_t) -> ssize_t => my_flistxattr {
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            read_fd(fd, None, To { at: list.cast(), size }, |p| real!(listxattr)(p, list, size),
-                || real!(flistxattr)(fd, list, size))
-        }
-    }
+    fn getxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t
+        = |real| named_by_path(PathArg::followed(path), name, To { at: value, size }, |p| real(p, name, value, size));
+    fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t
+        = |real| named_by_path(PathArg::unfollowed(path), name, To { at: value, size }, |p| real(p, name, value, size));
+    fn fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t
+        = |real| named_by_fd(fd, name, To { at: value, size }, |p| getxattr::real()(p, name, value, size),
+            || real(fd, name, value, size));
+    fn listxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t
+        = |real| by_path(PathArg::followed(path), None, To { at: list.cast(), size }, |p| real(p, list, size));
+    fn llistxattr(path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t
+        = |real| by_path(PathArg::unfollowed(path), None, To { at: list.cast(), size }, |p| real(p, list, size));
+    fn flistxattr(fd: c_int, list: *mut c_char, size: size_t) -> ssize_t
+        = |real| by_fd(fd, None, To { at: list.cast(), size }, |p| listxattr::real()(p, list, size),
+            || real(fd, list, size));
 }

@@ -1,33 +1,42 @@
 //! Directories: streams read the staged copy and show the original's inode numbers.
 //!
-//! Which streams are staged is remembered in a small lock-free table of stream pointers, so that readdir on any
-//! other stream costs one load while the table is empty. A stream that finds no place in it is opened on the
-//! original: slower, never wrong.
+//! A small lock-free table holds the streams that are staged, so that readdir on any other stream costs one load while the table is
+//! empty. A stream for which the table has no place is opened on the original: slower, never wrong.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use libc::{AT_FDCWD, DIR, dirent};
+use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::sys;
+use pyshm_core::decide::view::{Follow, Want};
+use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::reads::{Answer, read};
+use pyshm_core::stage::current::stage;
+use pyshm_core::stage::descriptor::REDIRECTED;
+use pyshm_core::stage::mapped::Stage;
 use pyshm_format::{Entry, Kind, Lookup};
 
 use crate::hooks::files::open::retry;
 use crate::libc_calls::lazy_libc;
-use pyshm_core::base::scratch::PATH_MAX;
-use pyshm_core::base::sys;
-use pyshm_core::decide::view::Want;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::REDIRECTED;
-use pyshm_core::stage::mapped::Stage;
 
+/// The flags with which opendir opens.
+const DIRECTORY: c_int = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_CLOEXEC;
+/// Offsets of an entry's length and name in the layout of getdents64; the type follows the length.
+const LENGTH_AT: usize = core::mem::offset_of!(dirent, d_reclen);
+const NAME_AT: usize = core::mem::offset_of!(dirent, d_name);
+
+/// Number of staged streams that can be open at once.
 const PLACES: usize = 64;
+/// The staged streams.
 static STREAMS: [AtomicPtr<DIR>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
-/// Hash of the directory's path, whose entry it finds again. Written before its stream is handed to the program.
+/// Number of the entry of each stream's directory. Written before the stream is handed to the program.
 static ENTRIES: [AtomicU32; PLACES] = [const { AtomicU32::new(0) }; PLACES];
+/// Number of staged streams; while it is 0 no other table is looked at.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
+/// Remembers the directory of a staged stream; false if the table is full.
 fn remember(dir: *mut DIR, e: &Entry<'static>) -> bool {
     let Some(stage) = stage() else { return false };
     let Some(number) = number_of(stage, e) else { return false };
@@ -46,6 +55,7 @@ fn number_of(stage: &Stage, e: &Entry<'static>) -> Option<u32> {
     u32::try_from(stage.index().number(e)?).ok()
 }
 
+/// Forgets a stream, staged or not.
 fn forget(dir: *mut DIR) {
     if USED.load(Ordering::Acquire) == 0 {
         return;
@@ -58,7 +68,7 @@ fn forget(dir: *mut DIR) {
     }
 }
 
-/// The directory a staged stream reads.
+/// The directory that a staged stream reads; `None` for any other stream.
 fn directory_of(dir: *mut DIR) -> Option<Entry<'static>> {
     if USED.load(Ordering::Acquire) == 0 || dir.is_null() {
         return None;
@@ -67,17 +77,17 @@ fn directory_of(dir: *mut DIR) -> Option<Entry<'static>> {
     stage()?.index().entry(ENTRIES[at].load(Ordering::Acquire) as usize)
 }
 
-/// Puts the original's inode number into an entry that was read from the staged directory `parent`.
+/// Writes the original's inode number, and its type, into an entry that was read from the staged directory `parent`.
 ///
 /// # Safety
-/// The inode number and the type must be writable, the name a C string.
+/// `ino` and `kind` must be writable, `name` a C string.
 unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *const c_char) {
     let Some(stage) = stage() else { return };
-    // SAFETY: by the caller's word.
-    let name = unsafe { core::ffi::CStr::from_ptr(name) }.to_bytes();
+    // SAFETY: the caller guarantees a C string.
+    let name = unsafe { CStr::from_ptr(name) }.to_bytes();
     let size = parent.path().len() + name.len() + 2;
-    // Zeroing room for the longest path would take longer than all the rest.
-    // SAFETY: by the caller's word.
+    // Zeroing a buffer for the longest path would take longer than all the rest.
+    // SAFETY: the caller guarantees that both can be written.
     unsafe {
         if size <= SHORT {
             correct_in(stage, parent, name, &mut [0; SHORT], (ino, kind));
@@ -87,11 +97,13 @@ unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *
     }
 }
 
-/// Room for most paths, in bytes.
+/// Bytes of a buffer that is long enough for most paths.
 const SHORT: usize = 256;
 
+/// [`correct`] with a buffer for the path.
+///
 /// # Safety
-/// The inode number and the type in `to` must be writable.
+/// Both pointers in `to` must be writable.
 #[inline(never)]
 unsafe fn correct_in(
     stage: &Stage,
@@ -120,14 +132,13 @@ unsafe fn correct_in(
             None => return,
         },
         Lookup::Absent => return,
-        // Its entry is damaged: the original says it.
-        // SAFETY: there is a NUL behind the path.
+        // SAFETY: a NUL follows the path.
         Lookup::Damaged => match unsafe { sys::lstat(buf.as_ptr().cast()) } {
             Ok(st) => (st.st_ino, st.st_mode, true),
             Err(_) => return,
         },
     };
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees that both can be written.
     unsafe {
         to.0.write_unaligned(ino);
         if other || *to.1 != libc::DT_UNKNOWN {
@@ -136,30 +147,42 @@ unsafe fn correct_in(
     }
 }
 
-/// The inode number that `..` has in the top directory of a prefix, `dir`; `name` is the path of what is above it.
+/// The inode number of `..` in `dir`, the top directory of a prefix; `name` is the path of the directory above.
 fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
     let top = dir.stat();
-    // SAFETY: the caller has put a NUL behind the path.
+    // SAFETY: the caller has written a NUL behind the path.
     let st = unsafe { sys::lstat(name.as_ptr().cast()) }.ok()?;
-    // In the top directory of a file system `..` is that directory itself.
+    // In the root of a file system `..` is the root itself.
     Some(if st.st_dev == top.dev { st.st_ino } else { top.ino })
 }
 
+/// [`correct`] for a `struct dirent`.
+///
 /// # Safety
-/// `entry` must be a filled `struct dirent`.
+/// `entry` must be filled.
 unsafe fn correct_entry(parent: &Entry<'static>, entry: *mut dirent) {
-    // SAFETY: a filled entry is writable: it lies in the stream's or the caller's buffer. Its name is a C string.
+    // SAFETY: a filled entry can be written: it lies in the stream's or the caller's buffer. Its name is a C string.
     unsafe {
         let name = (&raw const (*entry).d_name).cast();
         correct(parent, &raw mut (*entry).d_ino, &raw mut (*entry).d_type, name);
     }
 }
 
-/// getdents and getdents64: `old` has the type at an entry's end, and the names two bytes nearer to its beginning.
+/// The layout of an entry that the kernel writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// That of getdents: the type at the end of an entry, and the name one byte nearer to its start.
+    Old,
+    /// That of getdents64.
+    New,
+}
+
+/// getdents and getdents64.
 ///
 /// # Safety
 /// As getdents64.
-pub(crate) unsafe fn entries(fd: c_int, to: *mut u8, size: usize, old: bool) -> isize {
+pub unsafe fn entries(fd: c_int, to: *mut u8, size: usize, layout: Layout) -> isize {
+    let old = layout == Layout::Old;
     let staged = match stage() {
         Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
             stage.entry_of_fd(fd).filter(|e| !reopened(fd, e))
@@ -179,7 +202,7 @@ pub(crate) unsafe fn entries(fd: c_int, to: *mut u8, size: usize, old: bool) -> 
     while let Some(parent) = &staged
         && at < n
     {
-        // SAFETY: the kernel has filled `to[..n]` with entries, each of which says how long it is.
+        // SAFETY: the kernel has filled `to[..n]` with entries, each with its length.
         unsafe {
             let entry = to.add(at);
             let name = entry.add(if old { NAME_AT - 1 } else { NAME_AT }).cast();
@@ -192,74 +215,41 @@ pub(crate) unsafe fn entries(fd: c_int, to: *mut u8, size: usize, old: bool) -> 
     n as isize
 }
 
+/// Corrects an entry that was read from a stream.
+///
 /// # Safety
-/// As readdir's result: null or a filled entry.
+/// `entry` must be null or filled.
 unsafe fn corrected(dir: *mut DIR, entry: *mut dirent) -> *mut dirent {
     if !entry.is_null()
         && let Some(parent) = directory_of(dir)
     {
-        // SAFETY: by the caller's word.
+        // SAFETY: the caller guarantees a filled entry.
         unsafe { correct_entry(&parent, entry) };
     }
     entry
 }
 
-/// # Safety
-/// As scandirat.
-unsafe fn scan(
-    dirfd: c_int,
-    path: *const c_char,
-    list: *mut *mut *mut dirent,
-    real: impl Fn(c_int, *const c_char) -> c_int,
-) -> c_int {
-    // SAFETY: by the caller's word.
-    unsafe {
-        ask(dirfd, path, true, Want::Data(libc::O_DIRECTORY), |answer| match answer {
-            Answer::Pass(dirfd, path) => real(dirfd, path),
-            Answer::Absent(e) => sys::fail(e),
-            Answer::Redirect(e) => {
-                if !sys::lstat(e.staged().as_ptr().cast()).is_ok_and(|st| is_whole(&st, &e)) {
-                    return real(AT_FDCWD, e.path().as_ptr().cast());
-                }
-                let before = sys::errno();
-                let n = real(AT_FDCWD, e.staged().as_ptr().cast());
-                if n < 0 {
-                    if !retry(sys::errno()) {
-                        return n;
-                    }
-                    sys::set_errno(before);
-                    return real(AT_FDCWD, e.path().as_ptr().cast());
-                }
-                for i in 0..n as usize {
-                    correct_entry(&e, *(*list).add(i));
-                }
-                n
-            }
-        })
-    }
-}
-
-/// Whether a staged directory has all its names: it was made with the original's time, which changes when somebody
-/// who cleans up removes one of them.
+/// Whether a staged directory has all its names: it was made with the original's time, which changes when a user who cleans up removes
+/// one of them.
 fn is_whole(st: &libc::stat, e: &Entry<'static>) -> bool {
     let time = e.stat().mtime;
     st.st_nlink > 0 && (st.st_mtime, st.st_mtime_nsec) == (time.sec, i64::from(time.nsec))
 }
 
-/// Lets a staged directory's descriptor stand for the original if names in it changed since it was
-/// opened, or the staged one was removed.
+/// Exchanges a staged directory's descriptor for one of the original, if names in the directory changed after it was opened, or if the
+/// staged directory was removed; whether it did.
 fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     let removed = || sys::fstat(fd).is_ok_and(|st| !is_whole(&st, e));
-    // In the middle the rest of what was begun is shown: the original, read from its beginning, would show names twice.
+    // In the middle of the directory the staged one is read on: the original, from its start, would show names twice.
     let at_start = || sys::seek(fd, 0, libc::SEEK_CUR) == Ok(0);
     let diverged = || stage().is_some_and(|s| s.view.listing_diverged(e)) && at_start();
-    // What took the directory's name is not it.
+    // Another directory has its name now.
     let moved = || stage().is_some_and(|s| s.is_gone(e));
     if !diverged() && !removed() || moved() {
         return false;
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by one of the same kind.
+    // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by one of a directory too.
     unsafe {
         let Ok(original) = sys::openat(AT_FDCWD, e.path().as_ptr().cast(), flags) else {
             return false;
@@ -271,133 +261,153 @@ fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     }
 }
 
-/// How opendir opens.
-const DIRECTORY: c_int = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_CLOEXEC;
-/// Where in an entry of getdents64 its length and its name stand; behind the length stands the type.
-const LENGTH_AT: usize = core::mem::offset_of!(dirent, d_reclen);
-const NAME_AT: usize = core::mem::offset_of!(dirent, d_name);
+/// Opens a directory stream.
+///
+/// # Safety
+/// `path` as opendir requires.
+unsafe fn open_stream(path: *const c_char, real: impl Fn(*const c_char) -> *mut DIR) -> *mut DIR {
+    // SAFETY: the caller guarantees the path; an entry's names are C strings.
+    unsafe {
+        read(PathArg::followed(path), Want::Data(libc::O_DIRECTORY), |answer| match answer {
+            Answer::Pass(_, path) => real(path),
+            Answer::Absent(e) => {
+                sys::set_errno(e);
+                ptr::null_mut()
+            }
+            Answer::Redirect(e) => {
+                let original = e.path().as_ptr().cast();
+                // The descriptor must be marked as redirected, so it is opened here.
+                let staged = e.staged().as_ptr().cast();
+                let fd = match sys::openat(AT_FDCWD, staged, DIRECTORY | REDIRECTED) {
+                    Ok(fd) => fd,
+                    Err(errno) if retry(errno) => return real(original),
+                    Err(errno) => {
+                        sys::set_errno(errno);
+                        return ptr::null_mut();
+                    }
+                };
+                if !sys::fstat(fd).is_ok_and(|st| is_whole(&st, &e)) {
+                    sys::close(fd);
+                    return real(original);
+                }
+                let dir: *mut DIR = fdopendir::real()(fd);
+                if dir.is_null() {
+                    sys::close(fd);
+                    return dir;
+                }
+                if remember(dir, &e) {
+                    return dir;
+                }
+                closedir::real()(dir);
+                real(original)
+            }
+        })
+    }
+}
+
+/// Makes a stream of a descriptor by `real`.
+fn stream_of(fd: c_int, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
+    let entry = stage().and_then(|s| s.entry_of_fd(fd)).filter(|e| !reopened(fd, e));
+    let dir = real();
+    if !dir.is_null()
+        && let Some(e) = entry
+    {
+        // If the table is full the names are right, and only the inode numbers are the stage's.
+        remember(dir, &e);
+    }
+    dir
+}
+
+/// Lets a stream that is about to be rewound show the directory as it is now.
+///
+/// # Safety
+/// `dir` must be an open stream.
+unsafe fn before_rewind(dir: *mut DIR) {
+    if let Some(e) = directory_of(dir) {
+        // SAFETY: the caller guarantees an open stream.
+        let fd = unsafe { lazy_libc::dirfd(dir) };
+        if sys::seek(fd, 0, libc::SEEK_SET).is_ok() && reopened(fd, &e) {
+            forget(dir);
+        }
+    }
+}
+
+/// Corrects the entry that readdir_r has read, if it succeeded.
+///
+/// # Safety
+/// `result` as readdir_r requires.
+unsafe fn corrected_r(dir: *mut DIR, result: *mut *mut dirent, r: c_int) -> c_int {
+    if r == 0 {
+        // SAFETY: a readdir_r that succeeded has stored null or a filled entry.
+        unsafe { corrected(dir, *result) };
+    }
+    r
+}
+
+/// Lists a directory by `real`.
+///
+/// # Safety
+/// As scandirat.
+unsafe fn scan(
+    dirfd: c_int,
+    path: *const c_char,
+    list: *mut *mut *mut dirent,
+    real: impl Fn(c_int, *const c_char) -> c_int,
+) -> c_int {
+    let arg = PathArg::at(dirfd, path, Follow::Yes);
+    // SAFETY: the caller keeps the contract of scandirat, which has filled a list of as many entries as it returns.
+    unsafe {
+        read(arg, Want::Data(libc::O_DIRECTORY), |answer| match answer {
+            Answer::Pass(dirfd, path) => real(dirfd, path),
+            Answer::Absent(e) => sys::fail(e),
+            Answer::Redirect(e) => {
+                let original = e.path().as_ptr().cast();
+                if !sys::lstat(e.staged().as_ptr().cast()).is_ok_and(|st| is_whole(&st, &e)) {
+                    return real(AT_FDCWD, original);
+                }
+                let before = sys::errno();
+                let n = real(AT_FDCWD, e.staged().as_ptr().cast());
+                if n < 0 {
+                    if !retry(sys::errno()) {
+                        return n;
+                    }
+                    sys::set_errno(before);
+                    return real(AT_FDCWD, original);
+                }
+                for i in 0..n as usize {
+                    correct_entry(&e, *(*list).add(i));
+                }
+                n
+            }
+        })
+    }
+}
 
 // getdents64 came with glibc 2.30 and is the system call and nothing else.
 exports! {
-    unsafe fn getdents64(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize {
-        // SAFETY: the caller's own arguments.
-        unsafe { entries(fd, to.cast(), size, false) }
-    }
+    fn getdents64(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize
+        = entries(fd, to.cast(), size, Layout::New);
 }
 
 type Filter = *const c_void;
 
+// On 64-bit systems both structures are one.
 hooks! {
-    unsafe fn opendir(path: *const c_char) -> *mut DIR => my_opendir {
-        let real = |p: *const c_char| -> *mut DIR {
-            // SAFETY: the caller's own path, or one of ours.
-            unsafe { real!(opendir)(p) }
-        };
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            ask(AT_FDCWD, path, true, Want::Data(libc::O_DIRECTORY), |answer| match answer {
-                Answer::Pass(_, path) => real(path),
-                Answer::Absent(e) => {
-                    sys::set_errno(e);
-                    ptr::null_mut()
-                }
-                Answer::Redirect(e) => {
-                    // The descriptor must be marked as redirected, so it is opened here.
-                    let fd = match sys::openat(AT_FDCWD, e.staged().as_ptr().cast(), DIRECTORY | REDIRECTED) {
-                        Ok(fd) => fd,
-                        Err(errno) if retry(errno) => return real(e.path().as_ptr().cast()),
-                        Err(errno) => {
-                            sys::set_errno(errno);
-                            return ptr::null_mut();
-                        }
-                    };
-                    if !sys::fstat(fd).is_ok_and(|st| is_whole(&st, &e)) {
-                        sys::close(fd);
-                        return real(e.path().as_ptr().cast());
-                    }
-                    let dir: *mut DIR = real!(fdopendir)(fd);
-                    if dir.is_null() {
-                        sys::close(fd);
-                        return dir;
-                    }
-                    if remember(dir, &e) {
-                        return dir;
-                    }
-                    real!(closedir)(dir);
-                    real(e.path().as_ptr().cast())
-                }
-            })
-        }
-    }
-    unsafe fn fdopendir(fd: c_int) -> *mut DIR => my_fdopendir {
-        let entry = stage().and_then(|s| s.entry_of_fd(fd)).filter(|e| !reopened(fd, e));
-        // SAFETY: the caller's own arguments.
-        let dir: *mut DIR = unsafe { real!(fdopendir)(fd) };
-        if !dir.is_null() && let Some(e) = entry {
-            // Without a place the names are right and only the inode numbers are the stage's.
-            remember(dir, &e);
-        }
-        dir
-    }
-    unsafe fn closedir(dir: *mut DIR) -> c_int => my_closedir {
+    fn opendir(path: *const c_char) -> *mut DIR = |real| open_stream(path, real);
+    fn fdopendir(fd: c_int) -> *mut DIR = |real| stream_of(fd, || real(fd));
+    fn closedir(dir: *mut DIR) -> c_int = |real| {
         forget(dir);
-        // SAFETY: the caller's own arguments.
-        unsafe { real!(closedir)(dir) }
-    }
-    unsafe fn rewinddir(dir: *mut DIR) -> () => my_rewinddir {
-        if let Some(e) = directory_of(dir) {
-            // SAFETY: the caller's stream.
-            let fd = unsafe { lazy_libc::dirfd(dir) };
-            // From the beginning a stream shows what is there now.
-            if sys::seek(fd, 0, libc::SEEK_SET).is_ok() && reopened(fd, &e) {
-                forget(dir);
-            }
-        }
-        // SAFETY: the caller's own arguments.
-        unsafe { real!(rewinddir)(dir) }
-    }
-    unsafe fn readdir(dir: *mut DIR) -> *mut dirent => my_readdir {
-        // SAFETY: the caller's own arguments.
-        unsafe { corrected(dir, real!(readdir)(dir)) }
-    }
-    unsafe fn readdir64(dir: *mut DIR) -> *mut dirent => my_readdir64 {
-        // SAFETY: the caller's own arguments; on 64-bit systems both structures are one.
-        unsafe { corrected(dir, real!(readdir64)(dir)) }
-    }
-    unsafe fn readdir_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int => my_readdir_r {
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            let r = real!(readdir_r)(dir, entry, result);
-            if r == 0 {
-                corrected(dir, *result);
-            }
-            r
-        }
-    }
-    unsafe fn readdir64_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int => my_readdir64_r {
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            let r = real!(readdir64_r)(dir, entry, result);
-            if r == 0 {
-                corrected(dir, *result);
-            }
-            r
-        }
-    }
-    unsafe fn scandir(path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandir {
-        // SAFETY: the caller's own arguments.
-        unsafe { scan(AT_FDCWD, path, list, |_, p| real!(scandir)(p, list, filter, order)) }
-    }
-    unsafe fn scandir64(path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandir64 {
-        // SAFETY: the caller's own arguments.
-        unsafe { scan(AT_FDCWD, path, list, |_, p| real!(scandir64)(p, list, filter, order)) }
-    }
-    unsafe fn scandirat(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandirat {
-        // SAFETY: the caller's own arguments.
-        unsafe { scan(dirfd, path, list, |d, p| real!(scandirat)(d, p, list, filter, order)) }
-    }
-    unsafe fn scandirat64(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int => my_scandirat64 {
-        // SAFETY: the caller's own arguments.
-        unsafe { scan(dirfd, path, list, |d, p| real!(scandirat64)(d, p, list, filter, order)) }
-    }
+        real(dir)
+    };
+    fn rewinddir(dir: *mut DIR) -> () = |real| {
+        before_rewind(dir);
+        real(dir)
+    };
+    fn readdir, readdir64(dir: *mut DIR) -> *mut dirent = |real| corrected(dir, real(dir));
+    fn readdir_r, readdir64_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int
+        = |real| corrected_r(dir, result, real(dir, entry, result));
+    fn scandir, scandir64(path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int
+        = |real| scan(AT_FDCWD, path, list, |_, p| real(p, list, filter, order));
+    fn scandirat, scandirat64(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int
+        = |real| scan(dirfd, path, list, |d, p| real(d, p, list, filter, order));
 }

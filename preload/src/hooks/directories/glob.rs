@@ -1,32 +1,30 @@
-//! glob: libc's own, told by GLOB_ALTDIRFUNC to look at directories through the hooked functions.
+//! glob: libc's own, which GLOB_ALTDIRFUNC makes look at directories through the hooked functions.
 //!
-//! A caller's own directory functions are left alone. libc's glob exists twice since 2.27 ([`crate::bound`]): the older
-//! one calls `gl_stat` where the newer calls `gl_lstat`, which callers who were linked with the older may have left
-//! unset. For them the newer one gets `gl_stat` in both places, which makes it the older.
+//! A caller's own directory functions are left alone. libc has two globs since 2.27 ([`crate::hooks::loader::glob_version`]): the older
+//! one calls `gl_stat` where the newer calls `gl_lstat`, which a caller that was linked with the older one may have left unset. For such
+//! a caller the newer glob gets `gl_stat` in both places, which makes it the older one.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, DIR, dirent};
-
-use crate::hooks::attributes::stat::stat_at;
-use crate::hooks::directories::dirent::my_closedir;
-use crate::hooks::directories::dirent::my_opendir;
-use crate::hooks::directories::dirent::my_readdir64;
-use crate::hooks::loader::glob_version;
+use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, DIR, dirent as Dirent};
 use pyshm_core::stage::current::stage;
 
-/// The functions in the structure are used.
+use crate::hooks::attributes::stat::stat_at;
+use crate::hooks::directories::dirent;
+use crate::hooks::loader::glob_version::linked_with_older_glob;
+
+/// Flag: the functions in the structure are used.
 const GLOB_ALTDIRFUNC: c_int = 1 << 9;
 
 type Look = unsafe extern "C" fn(*const c_char, *mut libc::stat) -> c_int;
 type OnError = Option<unsafe extern "C" fn(*const c_char, c_int) -> c_int>;
-type Glob = unsafe extern "C" fn(*const c_char, c_int, OnError, *mut Found) -> c_int;
+type Glob = unsafe extern "C" fn(*const c_char, c_int, OnError, *mut Names) -> c_int;
 
-/// `glob_t`, and on 64-bit systems `glob64_t`. A caller may leave all of it unset.
+/// `glob_t`, which on 64-bit systems is `glob64_t` too. A caller may leave all of it unset.
 #[repr(C)]
-pub struct Found {
+pub struct Names {
     /// Number of names.
     pub count: usize,
     /// The names.
@@ -39,29 +37,29 @@ pub struct Found {
 #[repr(C)]
 struct Functions {
     closedir: Option<unsafe extern "C" fn(*mut c_void)>,
-    readdir: Option<unsafe extern "C" fn(*mut c_void) -> *mut dirent>,
+    readdir: Option<unsafe extern "C" fn(*mut c_void) -> *mut Dirent>,
     opendir: Option<unsafe extern "C" fn(*const c_char) -> *mut c_void>,
     lstat: Option<Look>,
     stat: Option<Look>,
 }
 
 unsafe extern "C" fn closedir(dir: *mut c_void) {
-    // SAFETY: what `opendir` below has given.
-    unsafe { my_closedir(dir.cast::<DIR>()) };
+    // SAFETY: glob hands back what `opendir` below has given.
+    unsafe { dirent::closedir::hook(dir.cast::<DIR>()) };
 }
 
-unsafe extern "C" fn readdir(dir: *mut c_void) -> *mut dirent {
+unsafe extern "C" fn readdir(dir: *mut c_void) -> *mut Dirent {
     // SAFETY: as above.
-    unsafe { my_readdir64(dir.cast::<DIR>()) }
+    unsafe { dirent::readdir64::hook(dir.cast::<DIR>()) }
 }
 
 unsafe extern "C" fn opendir(path: *const c_char) -> *mut c_void {
     // SAFETY: glob gives a C string.
-    unsafe { my_opendir(path).cast() }
+    unsafe { dirent::opendir::hook(path).cast() }
 }
 
 unsafe extern "C" fn lstat(path: *const c_char, to: *mut libc::stat) -> c_int {
-    // SAFETY: as above, and a structure to be filled.
+    // SAFETY: glob gives a C string and a structure to be filled.
     unsafe { stat_at(AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW) }
 }
 
@@ -70,34 +68,34 @@ unsafe extern "C" fn stat(path: *const c_char, to: *mut libc::stat) -> c_int {
     unsafe { stat_at(AT_FDCWD, path, to, 0) }
 }
 
-real_function!(real_glob, glob, (pattern: *const c_char, flags: c_int, on_error: OnError, found: *mut Found) -> c_int);
-real_function!(real_glob64, glob64, (pattern: *const c_char, flags: c_int, on_error: OnError, found: *mut Found) -> c_int);
+real_function!(real_glob, glob, (pattern: *const c_char, flags: c_int, on_error: OnError, found: *mut Names) -> c_int);
+real_function!(real_glob64, glob64, (pattern: *const c_char, flags: c_int, on_error: OnError, found: *mut Names) -> c_int);
 
-/// libc's glob, along the hooked functions.
+/// glob with hooked functions for directories.
 ///
 /// # Safety
 /// As glob; `flags` without GLOB_ALTDIRFUNC.
-pub unsafe fn glob_hooked(pattern: *const c_char, flags: c_int, found: *mut Found) -> c_int {
-    // SAFETY: by the caller's word.
+pub unsafe fn glob_hooked(pattern: *const c_char, flags: c_int, found: *mut Names) -> c_int {
+    // SAFETY: the caller keeps the contract of glob.
     unsafe { along(real_glob(), pattern, flags, None, found) }
 }
 
-/// The same by either name.
+/// Either of libc's globs with hooked functions for directories.
 ///
 /// # Safety
-/// As above.
+/// As glob; `flags` without GLOB_ALTDIRFUNC.
 unsafe fn along(
     real: Glob,
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
-    found: *mut Found,
+    found: *mut Names,
 ) -> c_int {
-    /// No flags of glob's.
+    /// A value that glob does not give to flags.
     const UNSET: c_int = -1;
-    // SAFETY: by the caller's word. What the caller left unset is copied as it is and not looked at.
+    // SAFETY: the caller keeps the contract of glob. Fields that it left unset are copied unread.
     unsafe {
-        let mut saved = MaybeUninit::<Found>::uninit();
+        let mut saved = MaybeUninit::<Names>::uninit();
         ptr::copy_nonoverlapping(found, saved.as_mut_ptr(), 1);
         let saved = saved.as_ptr();
         (&raw mut (*found).functions).write(Functions {
@@ -107,7 +105,7 @@ unsafe fn along(
             lstat: Some(lstat),
             stat: Some(stat),
         });
-        // glob sets the flags only where it has found something.
+        // glob sets the flags only if it has found something.
         (&raw mut (*found).flags).write(UNSET);
         let r = real(pattern, flags | GLOB_ALTDIRFUNC, on_error, found);
         ptr::copy_nonoverlapping(&raw const (*saved).functions, &raw mut (*found).functions, 1);
@@ -120,7 +118,7 @@ unsafe fn along(
     }
 }
 
-/// libc's older glob, with the caller's own functions.
+/// The older glob, with the caller's own functions.
 ///
 /// # Safety
 /// As glob.
@@ -129,9 +127,9 @@ unsafe fn older(
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
-    found: *mut Found,
+    found: *mut Names,
 ) -> c_int {
-    // SAFETY: by the caller's word. What the caller left unset is copied as it is and not looked at.
+    // SAFETY: the caller keeps the contract of glob. Fields that it left unset are copied unread.
     unsafe {
         let functions = &raw mut (*found).functions;
         let mut saved = MaybeUninit::<Option<Look>>::uninit();
@@ -143,19 +141,21 @@ unsafe fn older(
     }
 }
 
+/// Decides which glob a call at the address `caller` gets.
+///
 /// # Safety
-/// As glob. `caller` is where it was called.
+/// As glob.
 unsafe fn route(
     real: Glob,
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
-    found: *mut Found,
+    found: *mut Names,
     caller: *const c_void,
 ) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller keeps the contract of glob.
     unsafe {
-        if !found.is_null() && flags & GLOB_ALTDIRFUNC != 0 && glob_version::to_older_glob(caller) {
+        if !found.is_null() && flags & GLOB_ALTDIRFUNC != 0 && linked_with_older_glob(caller) {
             older(real, pattern, flags, on_error, found)
         } else if found.is_null() || flags & GLOB_ALTDIRFUNC != 0 || stage().is_none() {
             real(pattern, flags, on_error, found)
@@ -171,10 +171,10 @@ unsafe extern "C" fn for_glob(
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
-    found: *mut Found,
+    found: *mut Names,
     caller: *const c_void,
 ) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller keeps the contract of glob.
     unsafe { route(real_glob(), pattern, flags, on_error, found, caller) }
 }
 
@@ -184,24 +184,24 @@ unsafe extern "C" fn for_glob64(
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
-    found: *mut Found,
+    found: *mut Names,
     caller: *const c_void,
 ) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller keeps the contract of glob.
     unsafe { route(real_glob64(), pattern, flags, on_error, found, caller) }
 }
 
-/// Stands in front of libc's function of this name. It adds where it was called to the arguments.
+/// Stands in front of libc's function of this name. It adds the address of the call to the arguments.
 ///
 /// # Safety
-/// As libc's.
+/// As libc's function.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn glob(
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
-    found: *mut Found,
+    found: *mut Names,
 ) -> c_int {
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!("mov r8, [rsp]", "jmp {route}", route = sym for_glob);
@@ -212,14 +212,14 @@ pub unsafe extern "C" fn glob(
 /// Stands in front of libc's function of this name.
 ///
 /// # Safety
-/// As libc's.
+/// As libc's function.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn glob64(
     pattern: *const c_char,
     flags: c_int,
     on_error: OnError,
-    found: *mut Found,
+    found: *mut Names,
 ) -> c_int {
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!("mov r8, [rsp]", "jmp {route}", route = sym for_glob64);

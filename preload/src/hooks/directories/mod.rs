@@ -1,4 +1,4 @@
-//! room
+//! Reading directories, and walks through trees of them.
 
 pub mod dirent;
 pub mod fts;

@@ -1,31 +1,30 @@
-//! wordexp: libc calls its own glob inside itself, so its words are globbed here.
+//! wordexp. libc calls its own glob inside itself, so words are globbed here.
 //!
-//! libc's wordexp gets the same words with every pattern in disguise: [`MARK`] stands in front of the first `*`, `?` or
-//! `[`, and all special characters of the rest are quoted. So libc does everything but the globbing: variables, tildes,
-//! commands, splitting, errors. Words of its result that carry the mark are patterns, and go to [`glob_hooked`].
+//! libc's wordexp gets the same words with every pattern in disguise: [`MARK`] stands in front of the first `*`, `?` or `[`, and all
+//! special characters of the rest are quoted. So libc does everything except the globbing: variables, tildes, commands, splitting,
+//! errors. Words of its result that carry the mark are patterns, and go to [`glob_hooked`].
 //!
-//! libc's rules, which [`disguise`] follows: from the first special character on, a word goes on to the next field
-//! separator, even within quotes; quotes and backslashes are only taken away, so that the *whole* word is a pattern
-//! that has no escapes. What this does not understand for certain goes to libc as it is, which is slower and never wrong.
+//! [`disguise`] follows libc's rules: from its first special character on a word extends to the next field separator, even within
+//! quotes; quotes and backslashes are only removed, so that the *whole* word is a pattern without escapes. A text that it does not
+//! understand for certain goes to libc unchanged, which is slower and never wrong.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem;
 use core::ptr;
 use core::slice;
 
-use crate::hooks::directories::glob::Found;
-use crate::hooks::directories::glob::glob_hooked;
-use crate::libc_calls::heap::Array;
-use crate::libc_calls::heap::release;
 use pyshm_core::base::env;
 use pyshm_core::stage::current::stage;
+
+use crate::hooks::directories::glob::{Names, glob_hooked};
+use crate::libc_calls::heap::{Array, release};
 
 const WRDE_APPEND: c_int = 2;
 const WRDE_REUSE: c_int = 8;
 const WRDE_NOSPACE: c_int = 1;
 const GLOB_NOCHECK: c_int = 1 << 4;
 
-/// A character that words do not have.
+/// A character that no word contains.
 const MARK: u8 = 1;
 
 /// `wordexp_t`.
@@ -36,29 +35,44 @@ pub struct Words {
     offset: usize,
 }
 
-hooks! {
-    unsafe fn wordexp(text: *const c_char, to: *mut Words, flags: c_int) -> c_int => my_wordexp {
-        // SAFETY: the caller's own arguments, and a C string of ours.
-        unsafe {
-            let mut disguised = Array::new();
-            if text.is_null() || stage().is_none() || disguise(CStr::from_ptr(text), &mut disguised).is_none() {
-                return real!(wordexp)(text, to, flags);
-            }
-            let first = if flags & (WRDE_APPEND | WRDE_REUSE) == WRDE_APPEND { (*to).count } else { 0 };
-            let r = real!(wordexp)(disguised.all().as_ptr().cast(), to, flags);
-            if r == 0 { expand(&mut *to, first) } else { r }
+/// wordexp, by `real`.
+///
+/// # Safety
+/// As wordexp.
+unsafe fn words(
+    text: *const c_char,
+    to: *mut Words,
+    flags: c_int,
+    real: impl Fn(*const c_char) -> c_int,
+) -> c_int {
+    // SAFETY: the caller keeps the contract of wordexp.
+    unsafe {
+        let mut disguised = Array::new();
+        if text.is_null()
+            || stage().is_none()
+            || disguise(CStr::from_ptr(text), &mut disguised).is_none()
+        {
+            return real(text);
         }
+        let first = if flags & (WRDE_APPEND | WRDE_REUSE) == WRDE_APPEND { (*to).count } else { 0 };
+        let r = real(disguised.all().as_ptr().cast());
+        if r == 0 { expand(&mut *to, first) } else { r }
     }
 }
 
-/// Writes `text` and its NUL with every pattern disguised; `None` if there is no pattern, or it is not understood.
+hooks! {
+    fn wordexp(text: *const c_char, to: *mut Words, flags: c_int) -> c_int
+        = |real| words(text, to, flags, |text| real(text, to, flags));
+}
+
+/// Writes `text` and a NUL into `to`, with every pattern disguised; `None` if it has no pattern, or one that is not understood.
 fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
     let text = text.to_bytes();
     let special = |b: &u8| matches!(b, b'*' | b'?' | b'[');
     if !text.iter().any(special) || text.contains(&MARK) || text.contains(&b'`') {
         return None;
     }
-    // Words are split as IFS says.
+    // IFS says how words are split.
     // SAFETY: libc keeps a null-terminated array of C strings.
     let mut variables = unsafe { env::strings(env::environ().cast_const().cast()) };
     if env::get(b"IFS").is_some_and(|ifs| ifs != b" \t\n")
@@ -80,7 +94,7 @@ fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
             b'\'' => more.iter().position(|b| *b == b'\'')? + 2,
             b'"' => 1 + double_quoted(more)?,
             b'$' => 1 + variable(more)?,
-            // A name follows where this stands for a home directory, and libc says where that is.
+            // A name may follow; libc knows that user's home directory.
             b'~' => {
                 let name = more.iter().take_while(|b| !matches!(b, b'/' | b':' | b' ' | b'\t'));
                 if name.clone().any(|b| special(b) || matches!(b, b'\\' | b'\'' | b'"' | b'$')) {
@@ -99,7 +113,7 @@ fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
     to.push(0)
 }
 
-/// From a word's first special character on; what follows it.
+/// Writes a word from its first special character on, quoted; the text behind the word.
 fn pattern<'a>(mut rest: &'a [u8], to: &mut Array<u8>) -> Option<&'a [u8]> {
     let mut quote = 0;
     while let [b, more @ ..] = rest {
@@ -112,14 +126,14 @@ fn pattern<'a>(mut rest: &'a [u8], to: &mut Array<u8>) -> Option<&'a [u8]> {
             (b'$', _) if quote != b'\'' => return None,
             (b'\\', None) => return None,
             (b'\\', Some(b'\n')) => (n, put) = (2, None),
-            // Within quotes, a backslash before any other character is one.
+            // Within quotes, a backslash before any other character stands for itself.
             (b'\\', Some(next)) if quote == 0 || matches!(next, b'$' | b'`' | b'"' | b'\\') => {
                 (n, put) = (2, Some(*next));
             }
             _ => {}
         }
         if let Some(b) = put {
-            // A letter needs no quoting, and a byte of a longer character is not to be torn from it.
+            // A letter needs no quoting, and a character of several bytes must not be torn apart.
             if b.is_ascii() && !b.is_ascii_alphanumeric() {
                 to.push(b'\\')?;
             }
@@ -130,7 +144,7 @@ fn pattern<'a>(mut rest: &'a [u8], to: &mut Array<u8>) -> Option<&'a [u8]> {
     Some(rest)
 }
 
-/// Length of the rest of a double-quoted string with its quote.
+/// Length in bytes of the rest of a double-quoted string, its quote included.
 fn double_quoted(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -143,7 +157,7 @@ fn double_quoted(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Length of a variable's name behind its `$`; in braces, if that is all that stands in them.
+/// Length in bytes of a variable's name behind its `$`, braces included; `None` if the braces hold more than a name.
 fn variable(text: &[u8]) -> Option<usize> {
     let braces = text.strip_prefix(b"{");
     let name = braces.unwrap_or(text);
@@ -153,21 +167,21 @@ fn variable(text: &[u8]) -> Option<usize> {
     }
     match (braces, name.get(n)) {
         (Some(_), Some(b'}')) => Some(n + 2),
-        // What a letter is, libc asks of the locale.
+        // The locale decides whether this is a letter.
         (None, Some(next)) if !next.is_ascii() => None,
         (None, _) => Some(n),
         _ => None,
     }
 }
 
-/// Puts what the patterns stand for in their places, from the `first` word on.
+/// Replaces each pattern, from the `first` word on, by the names that it matches.
 ///
 /// # Safety
 /// `to` must be what libc's wordexp has filled.
 unsafe fn expand(to: &mut Words, first: usize) -> c_int {
     let (skip, end) = (to.offset + first, to.offset + to.count);
     let (mut new, mut replaced) = (Array::new(), Array::new());
-    // SAFETY: by the caller's word, so many pointers, each to a C string of malloc's or null.
+    // SAFETY: the caller guarantees that many pointers, each to a C string of malloc or null.
     unsafe {
         for i in 0..end {
             let word = *to.words.add(i);
@@ -196,12 +210,12 @@ unsafe fn expand(to: &mut Words, first: usize) -> c_int {
     0
 }
 
-/// Takes the mark out of a word; whether it had one.
+/// Removes the mark from a word; whether it had one.
 ///
 /// # Safety
 /// `word` must be a C string that may be written.
 unsafe fn reveal(word: *mut c_char) -> bool {
-    // SAFETY: by the caller's word; the tail and its NUL move down by one.
+    // SAFETY: the caller guarantees a C string; its tail and NUL move down by one.
     unsafe {
         let text = CStr::from_ptr(word).to_bytes_with_nul();
         let Some(at) = text.iter().position(|&b| b == MARK) else { return false };
@@ -211,15 +225,15 @@ unsafe fn reveal(word: *mut c_char) -> bool {
     true
 }
 
-/// Adds the names that a pattern stands for, or else itself.
+/// Adds the names that a pattern matches, or the pattern if it matches none.
 ///
 /// # Safety
 /// `pattern` must be a C string.
 unsafe fn names_of(pattern: *const c_char, to: &mut Array<*mut c_char>) -> Option<()> {
-    // SAFETY: zero is an empty structure; glob fills it with so many names, which are ours then, in an array that is
-    // ours to free.
+    // SAFETY: zero is an empty structure. glob fills it with that many names, which now belong to the result, in an array that is freed
+    // here.
     unsafe {
-        let mut found: Found = mem::zeroed();
+        let mut found: Names = mem::zeroed();
         if glob_hooked(pattern, GLOB_NOCHECK, &raw mut found) != 0 {
             return None;
         }

@@ -1,31 +1,27 @@
-//! Calls on a descriptor that would show that it is a staged file's, or do to the copy what is meant for the original.
+//! Calls on a descriptor that would show that its file is staged, or do to the copy what is meant for the original.
 //!
 //! - `F_GETFL` and `F_SETFL` hide and keep the mark ([`REDIRECTED`]).
-//! - Locks, leases, directory notification and the ioctls of file systems (attributes of `lsattr` and `chattr`, block
-//!   maps, stripes) first exchange the descriptor ([`crate::promote`]). Where that fails a lock fails with ENOLCK, as on a
-//!   file system without locks: one that keeps nobody out is worse. An ioctl is made on the copy then.
+//! - Locks, leases, directory notification and the ioctls of file systems (attributes of `lsattr` and `chattr`, block maps, stripes)
+//!   first exchange the descriptor ([`pyshm_core::stage::swap_fd`]). Where that fails, a lock fails with ENOLCK, as on a file system
+//!   without locks: a lock that keeps nobody out is worse. An ioctl is then made on the copy.
 //!
-//! Nothing is needed for dup, mmap, sendfile, fadvise, readahead, fsync. copy_file_range and reflinks out of a staged
-//! file fail with EXDEV, as between any two file systems, and their callers go on to read it.
+//! dup, mmap, sendfile, fadvise, readahead and fsync need no hook. copy_file_range and reflinks out of a staged file fail with EXDEV,
+//! as between any two file systems, and their callers go on to read it.
 
 use core::ffi::{c_int, c_ulong};
 
 use libc::off_t;
-
 use pyshm_core::base::sys;
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::PATH_ONLY_DIRECTORY;
-use pyshm_core::stage::descriptor::REDIRECTED;
-use pyshm_core::stage::descriptor::is_path_only;
-use pyshm_core::stage::descriptor::redirected;
-use pyshm_core::stage::swap_fd::promote;
+use pyshm_core::stage::descriptor::{PATH_ONLY_DIRECTORY, REDIRECTED, is_path_only, is_redirected};
+use pyshm_core::stage::swap_fd::swap_fd;
 
 const F_ADD_SEALS: c_int = 1033;
 const F_GET_SEALS: c_int = 1034;
-/// Clears or sets one of the flags of the mark.
+/// The ioctl that clears or sets O_ASYNC, a flag of the mark.
 const FIOASYNC: c_ulong = 0x5452;
 
-/// `fcntl` by `real`.
+/// fcntl, by `real`, which gets the third argument.
 pub fn control(
     fd: c_int,
     command: c_int,
@@ -41,16 +37,20 @@ pub fn control(
             }
             _ => real(argument),
         },
-        libc::F_GETLK | libc::F_SETLK | libc::F_SETLKW => locked(fd, || real(argument)),
-        libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW => locked(fd, || real(argument)),
-        libc::F_SETLEASE | libc::F_NOTIFY => locked(fd, || real(argument)),
-        // Only tmpfs knows seals.
-        F_ADD_SEALS | F_GET_SEALS if stage().is_some() && redirected(fd) => sys::fail(libc::EINVAL),
+        libc::F_GETLK | libc::F_SETLK | libc::F_SETLKW => on_original(fd, || real(argument)),
+        libc::F_OFD_GETLK | libc::F_OFD_SETLK | libc::F_OFD_SETLKW => {
+            on_original(fd, || real(argument))
+        }
+        libc::F_SETLEASE | libc::F_NOTIFY => on_original(fd, || real(argument)),
+        // Only tmpfs has seals.
+        F_ADD_SEALS | F_GET_SEALS if stage().is_some() && is_redirected(fd) => {
+            sys::fail(libc::EINVAL)
+        }
         _ => real(argument),
     }
 }
 
-/// File status flags as they would be without the mark.
+/// File status flags without the mark.
 fn shown(flags: c_int) -> c_int {
     if flags < 0 || flags & REDIRECTED != REDIRECTED || stage().is_none() {
         flags
@@ -62,51 +62,33 @@ fn shown(flags: c_int) -> c_int {
     }
 }
 
-/// `real` on the original.
-pub fn locked(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
-    match promote(fd) {
+/// Exchanges the descriptor for one of the original, then calls `real`.
+pub fn on_original(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    match swap_fd(fd) {
         Ok(()) => real(),
         Err(e) => sys::fail(e),
     }
 }
 
-/// Makes the descriptor one of the original for what only its file system can answer or do.
+/// Exchanges the descriptor for one of the original, if only the original's file system can do what `request` asks for.
 #[inline]
 pub fn before_ioctl(fd: c_int, request: c_ulong) {
-    // FIBMAP and FIGETBSZ, and by their letters: attributes, extents and Lustre's; XFS's and what was taken over from it.
+    // FIBMAP, FIGETBSZ, and by their letters the requests for attributes and extents, those of Lustre, of XFS and what others took
+    // over from XFS.
     if matches!(request, 1 | 2 | FIOASYNC) || matches!((request >> 8) as u8, b'f' | b'X' | b'v') {
-        let _ = promote(fd);
+        let _ = swap_fd(fd);
     }
 }
 
+// fcntl and ioctl are variadic, as `open` is ([`crate::hooks::files::open`]).
 hooks! {
-    unsafe fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int => my_fcntl {
-        // SAFETY: the caller's own arguments; see `open` for the third.
-        control(fd, command, argument, |a| unsafe { real!(fcntl)(fd, command, a) })
-    }
-    unsafe fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int => my_fcntl64 {
-        // SAFETY: as above.
-        control(fd, command, argument, |a| unsafe { real!(fcntl64)(fd, command, a) })
-    }
-    unsafe fn __fcntl(fd: c_int, command: c_int, argument: usize) -> c_int => alt_fcntl {
-        // SAFETY: as above.
-        control(fd, command, argument, |a| unsafe { real!(__fcntl)(fd, command, a) })
-    }
-    unsafe fn flock(fd: c_int, operation: c_int) -> c_int => my_flock {
-        // SAFETY: the caller's own arguments.
-        locked(fd, || unsafe { real!(flock)(fd, operation) })
-    }
-    unsafe fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int => my_lockf {
-        // SAFETY: the caller's own arguments.
-        locked(fd, || unsafe { real!(lockf)(fd, command, len) })
-    }
-    unsafe fn lockf64(fd: c_int, command: c_int, len: off_t) -> c_int => my_lockf64 {
-        // SAFETY: the caller's own arguments.
-        locked(fd, || unsafe { real!(lockf64)(fd, command, len) })
-    }
-    unsafe fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int => my_ioctl {
+    fn fcntl, fcntl64, __fcntl(fd: c_int, command: c_int, argument: usize) -> c_int
+        = |real| control(fd, command, argument, |argument| real(fd, command, argument));
+    fn flock(fd: c_int, operation: c_int) -> c_int = |real| on_original(fd, || real(fd, operation));
+    fn lockf, lockf64(fd: c_int, command: c_int, len: off_t) -> c_int
+        = |real| on_original(fd, || real(fd, command, len));
+    fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int = |real| {
         before_ioctl(fd, request);
-        // SAFETY: the caller's own arguments; variadic as `open`.
-        unsafe { real!(ioctl)(fd, request, argument) }
-    }
+        real(fd, request, argument)
+    };
 }

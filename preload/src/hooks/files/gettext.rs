@@ -1,66 +1,50 @@
-//! Message catalogues: libc opens them inside itself, so it is given the stage's names.
+//! Message catalogues. libc opens them inside itself, so it gets names in the stage.
 //!
-//! A domain's directory is a name that libc keeps and makes file names from. What it gives back is the tail of that
-//! name, the original one. A file of the directory that changes later is not seen: the catalogues of an installed
-//! program do not.
+//! libc keeps the name of a domain's directory and makes file names from it. The name that it gives back is shown as its tail, the
+//! original one. A file of the directory that changes later is not noticed; the catalogues of an installed program do not change.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 
-use libc::AT_FDCWD;
-
-use crate::hooks::files::open::retry;
 use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::path::resolve::bytes;
+use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
 
-hooks! {
-    unsafe fn catopen(name: *const c_char, flag: c_int) -> *mut c_void => my_catopen {
-        // What catopen gives when it fails.
-        let failed = ptr::without_provenance_mut::<c_void>(usize::MAX);
-        // SAFETY: the caller's own arguments, or a name of ours.
-        let real = |name: *const c_char| unsafe { real!(catopen)(name, flag) };
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            // A plain name is looked for along NLSPATH, which libc reads by itself.
-            if bytes(name).is_none_or(|name| !name.contains(&b'/')) {
-                return real(name);
-            }
-            ask(AT_FDCWD, name, true, Want::Data(libc::O_RDONLY), |answer| match answer {
-                Answer::Pass(_, name) => real(name),
-                Answer::Absent(e) => {
-                    sys::set_errno(e);
-                    failed
-                }
-                Answer::Redirect(e) => {
-                    let before = sys::errno();
-                    let catalogue = real(e.pristine().as_ptr().cast());
-                    if catalogue != failed || !retry(sys::errno()) {
-                        return catalogue;
-                    }
-                    sys::set_errno(before);
-                    real(e.path().as_ptr().cast())
-                }
-            })
+use crate::hooks::files::open::retry;
+
+/// # Safety
+/// `name` as catopen requires.
+unsafe fn open_catalogue(
+    name: *const c_char,
+    real: impl Fn(*const c_char) -> *mut c_void,
+) -> *mut c_void {
+    // The value that catopen returns when it fails.
+    let failed = ptr::without_provenance_mut::<c_void>(usize::MAX);
+    // SAFETY: the caller keeps the contract of catopen.
+    unsafe {
+        // A plain name is looked for along NLSPATH, which libc reads itself.
+        if bytes(name).is_none_or(|name| !name.contains(&b'/')) {
+            return real(name);
         }
-    }
-    unsafe fn bindtextdomain(domain: *const c_char, dir: *const c_char) -> *mut c_char => my_bindtextdomain {
-        // SAFETY: the caller's own arguments, or a name of ours, which libc copies. What it gives back is null or a C
-        // string that lives as long as the domain.
-        unsafe {
-            let kept: *mut c_char = bind(dir, |dir| real!(bindtextdomain)(domain, dir));
-            match stage() {
-                Some(stage) if !kept.is_null() => {
-                    let text = CStr::from_ptr(kept).to_bytes();
-                    stage.original(text).map_or(kept, |tail| kept.add(text.len() - tail.len()))
-                }
-                _ => kept,
+        read(PathArg::followed(name), Want::Data(libc::O_RDONLY), |answer| match answer {
+            Answer::Pass(_, name) => real(name),
+            Answer::Absent(e) => {
+                sys::set_errno(e);
+                failed
             }
-        }
+            Answer::Redirect(e) => {
+                let before = sys::errno();
+                let catalogue = real(e.pristine().as_ptr().cast());
+                if catalogue != failed || !retry(sys::errno()) {
+                    return catalogue;
+                }
+                sys::set_errno(before);
+                real(e.path().as_ptr().cast())
+            }
+        })
     }
 }
 
@@ -68,12 +52,15 @@ hooks! {
 ///
 /// # Safety
 /// `dir` must be null or a C string.
-unsafe fn bind(dir: *const c_char, real: impl Fn(*const c_char) -> *mut c_char) -> *mut c_char {
-    // SAFETY: by the caller's word.
+unsafe fn with_directory(
+    dir: *const c_char,
+    real: impl Fn(*const c_char) -> *mut c_char,
+) -> *mut c_char {
+    // SAFETY: the caller guarantees null or a C string.
     unsafe {
-        ask(AT_FDCWD, dir, true, Want::Data(libc::O_DIRECTORY), |answer| match answer {
+        read(PathArg::followed(dir), Want::Data(libc::O_DIRECTORY), |answer| match answer {
             Answer::Redirect(e) => real(e.staged().as_ptr().cast()),
-            // Nothing is below it: in the stage that costs nothing to find out.
+            // The directory does not exist; in the stage libc finds that out at no cost.
             Answer::Absent(libc::ENOENT) if bytes(dir).is_some_and(|d| d.starts_with(b"/")) => {
                 let mut name = [0; PATH_MAX];
                 let staged = stage()
@@ -83,4 +70,28 @@ unsafe fn bind(dir: *const c_char, real: impl Fn(*const c_char) -> *mut c_char) 
             _ => real(dir),
         })
     }
+}
+
+/// The original name in a directory's name that libc gave back.
+///
+/// # Safety
+/// `dir` must be null or a C string that lives as long as the domain.
+unsafe fn shown(dir: *mut c_char) -> *mut c_char {
+    match stage() {
+        Some(stage) if !dir.is_null() => {
+            // SAFETY: the caller guarantees a C string, of which the tail is a part.
+            unsafe {
+                let text = CStr::from_ptr(dir).to_bytes();
+                stage.original(text).map_or(dir, |tail| dir.add(text.len() - tail.len()))
+            }
+        }
+        _ => dir,
+    }
+}
+
+hooks! {
+    fn catopen(name: *const c_char, flag: c_int) -> *mut c_void
+        = |real| open_catalogue(name, |name| real(name, flag));
+    fn bindtextdomain(domain: *const c_char, dir: *const c_char) -> *mut c_char
+        = |real| shown(with_directory(dir, |dir| real(domain, dir)));
 }

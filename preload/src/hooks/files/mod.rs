@@ -1,4 +1,4 @@
-//! room
+//! Opening, changing and locking files, and the working directory.
 
 pub mod cwd;
 pub mod descriptor;

@@ -1,36 +1,50 @@
-//! Calls that need no more than the original itself: notification and file handles.
+//! Calls that need the original itself: notification and file handles.
 //!
-//! A path is the original's as it is, so only one through a staged descriptor is replaced. Nothing is exported for connect
-//! and sendto: a socket's name is never staged, and the kernel finds it by the original path.
+//! A path goes to the kernel unchanged unless it leads through a staged descriptor. connect and sendto have no hook: a socket's
+//! name is never staged, and the kernel finds it by the original path.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
-use libc::{AT_EMPTY_PATH, AT_FDCWD};
+use libc::{AT_FDCWD, AT_SYMLINK_FOLLOW};
+use pyshm_core::decide::view::Follow;
+use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::originals::{EmptyPath, original};
 
-use pyshm_core::path::resolve::original;
+/// The path of inotify_add_watch.
+fn watched(path: *const c_char, mask: u32) -> PathArg {
+    PathArg::at(AT_FDCWD, path, Follow::unless(mask & libc::IN_DONT_FOLLOW != 0))
+}
 
-/// `AT_SYMLINK_FOLLOW` of name_to_handle_at, which does not follow without it.
-const FOLLOW: c_int = libc::AT_SYMLINK_FOLLOW;
+/// The path of fanotify_mark, and the meaning of an empty one: null is the descriptor.
+fn marked(dirfd: c_int, path: *const c_char, flags: c_uint) -> (PathArg, EmptyPath) {
+    let follow = Follow::unless(flags & libc::FAN_MARK_DONT_FOLLOW != 0);
+    let empty = if path.is_null() { EmptyPath::Descriptor } else { EmptyPath::Refused };
+    (PathArg::at(dirfd, path, follow), empty)
+}
+
+/// The path of name_to_handle_at, which follows no link unless it is told to.
+fn handled(dirfd: c_int, path: *const c_char, flags: c_int) -> (PathArg, EmptyPath) {
+    let follow = Follow::unless(flags & AT_SYMLINK_FOLLOW == 0);
+    (PathArg::at(dirfd, path, follow), EmptyPath::by_flags(flags))
+}
+
+/// [`original`] with its first two arguments in one.
+///
+/// # Safety
+/// As [`original`].
+unsafe fn original_of(
+    (arg, empty): (PathArg, EmptyPath),
+    real: impl FnOnce(c_int, *const c_char) -> c_int,
+) -> c_int {
+    // SAFETY: the caller guarantees what `original` asks for.
+    unsafe { original(arg, empty, real) }
+}
 
 hooks! {
-    unsafe fn inotify_add_watch(queue: c_int, path: *const c_char, mask: u32) -> c_int => my_inotify_add_watch {
-        let follow = mask & libc::IN_DONT_FOLLOW == 0;
-        // SAFETY: the caller's own arguments.
-        unsafe { original(AT_FDCWD, path, follow, false, |_, p| real!(inotify_add_watch)(queue, p, mask)) }
-    }
-    unsafe fn fanotify_mark(queue: c_int, flags: c_uint, mask: u64, dirfd: c_int, path: *const c_char) -> c_int => my_fanotify_mark {
-        let follow = flags & libc::FAN_MARK_DONT_FOLLOW == 0;
-        // SAFETY: the caller's own arguments. A null path means the descriptor.
-        unsafe {
-            original(dirfd, path, follow, path.is_null(), |d, p| real!(fanotify_mark)(queue, flags, mask, d, p))
-        }
-    }
-    unsafe fn name_to_handle_at(dirfd: c_int, path: *const c_char, handle: *mut c_void, mount: *mut c_int, flags: c_int) -> c_int => my_name_to_handle_at {
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            original(dirfd, path, flags & FOLLOW != 0, flags & AT_EMPTY_PATH != 0, |d, p| {
-                real!(name_to_handle_at)(d, p, handle, mount, flags)
-            })
-        }
-    }
+    fn inotify_add_watch(queue: c_int, path: *const c_char, mask: u32) -> c_int
+        = |real| original(watched(path, mask), EmptyPath::Refused, |_, p| real(queue, p, mask));
+    fn fanotify_mark(queue: c_int, flags: c_uint, mask: u64, dirfd: c_int, path: *const c_char) -> c_int
+        = |real| original_of(marked(dirfd, path, flags), |d, p| real(queue, flags, mask, d, p));
+    fn name_to_handle_at(dirfd: c_int, path: *const c_char, handle: *mut c_void, mount: *mut c_int, flags: c_int) -> c_int
+        = |real| original_of(handled(dirfd, path, flags), |d, p| real(d, p, handle, mount, flags));
 }

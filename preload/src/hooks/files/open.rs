@@ -1,96 +1,99 @@
 //! open, openat, creat and their fortified and 64-bit names.
 //!
-//! Reading is redirected to the staged file with the original's bytes. Writing goes to the original, and the path
-//! is marked diverged before the kernel sees the call. The third argument is declared always: `open` is variadic,
-//! but on both architectures the first arguments of a variadic function stand in the same registers, and one that
-//! was not passed is never looked at by the kernel.
+//! Reading is redirected to the staged file with the original's bytes. Writing goes to the original, and the path is marked as
+//! diverged before the kernel sees the call.
+//!
+//! `open` is variadic, but its third argument is always declared: on both architectures the first arguments of a variadic
+//! function stand in the same registers as those of any other, and the kernel never looks at one that was not passed.
 
 use core::ffi::{c_char, c_int};
 
-use libc::{AT_FDCWD, O_CREAT, O_NOFOLLOW, mode_t};
-
+use libc::{AT_FDCWD, O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY, mode_t};
 use pyshm_core::base::sys;
-use pyshm_core::decide::view::Want;
-use pyshm_core::path::fast_path::passes;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::path::writes;
-use pyshm_core::path::writes::Names;
+use pyshm_core::decide::view::{Follow, Want};
+use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::fast_path::{Look, look};
+use pyshm_core::path::reads::{Answer, read_after};
+use pyshm_core::path::writes::{self, Names};
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::PATH_ONLY;
-use pyshm_core::stage::descriptor::PATH_ONLY_DIRECTORY;
-use pyshm_core::stage::descriptor::REDIRECTED;
+use pyshm_core::stage::descriptor::{PATH_ONLY, PATH_ONLY_DIRECTORY, REDIRECTED};
 
 /// Whether an open with these flags may change something.
 pub fn writes(flags: c_int) -> bool {
     // O_TMPFILE contains O_DIRECTORY's bit.
     flags & libc::O_ACCMODE != libc::O_RDONLY
-        || flags & (O_CREAT | libc::O_TRUNC) != 0
+        || flags & (O_CREAT | O_TRUNC) != 0
         || flags & libc::O_TMPFILE == libc::O_TMPFILE
 }
 
-/// Flags for the staged file in place of `flags`. Only a directory is opened with O_PATH.
-pub fn staged_flags(flags: c_int) -> c_int {
-    match flags & libc::O_PATH {
-        0 => flags | REDIRECTED,
-        // The kernel looks at no other flags beside O_PATH.
-        _ => {
-            let called = if flags & libc::O_DIRECTORY != 0 { PATH_ONLY_DIRECTORY } else { 0 };
-            flags & (O_NOFOLLOW | libc::O_CLOEXEC) | REDIRECTED | PATH_ONLY | called
-        }
-    }
+/// What an open with these flags, which writes, does to names.
+pub fn names(flags: c_int) -> Names {
+    if flags & O_CREAT != 0 { Names::IfMissing } else { Names::Same }
 }
 
-/// Whether a staged file could not be opened because it is no longer there or not usable: the original is tried.
+/// The flags for opening the staged file. Only a directory is opened with O_PATH.
+pub fn staged_flags(flags: c_int) -> c_int {
+    if flags & libc::O_PATH == 0 {
+        return flags | REDIRECTED;
+    }
+    // The kernel looks at no other flags beside O_PATH.
+    let called = if flags & libc::O_DIRECTORY != 0 { PATH_ONLY_DIRECTORY } else { 0 };
+    flags & (O_NOFOLLOW | libc::O_CLOEXEC) | REDIRECTED | PATH_ONLY | called
+}
+
+/// Whether the original is tried after opening the staged file failed with this error: the file is gone or not usable.
 pub fn retry(errno: c_int) -> bool {
     !matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR)
 }
 
-/// Opens as decided; `real` is the caller's own function.
+/// Opens a file by `real`, which gets a directory, a path and flags.
 ///
 /// # Safety
-/// `path` as the real function requires.
+/// `path` as openat requires.
 #[inline]
-pub(crate) unsafe fn open_at(
+pub unsafe fn open_at(
     dirfd: c_int,
     path: *const c_char,
     flags: c_int,
     real: impl Fn(c_int, *const c_char, c_int) -> c_int,
 ) -> c_int {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees the path.
     unsafe {
-        match !writes(flags) && passes(path) {
-            true => real(dirfd, path, flags),
-            false => staged(dirfd, path, flags, real),
+        let seen = if writes(flags) { Look::Unclear } else { look(path) };
+        match seen {
+            Look::Outside => real(dirfd, path, flags),
+            seen => staged(seen, dirfd, path, flags, real),
         }
     }
 }
 
 /// # Safety
-/// As [`open_at`].
+/// As [`open_at`]; `seen` as in [`read_after`].
 #[inline(never)]
 unsafe fn staged(
+    seen: Look,
     dirfd: c_int,
     path: *const c_char,
     flags: c_int,
     real: impl Fn(c_int, *const c_char, c_int) -> c_int,
 ) -> c_int {
-    let follow = flags & O_NOFOLLOW == 0;
+    let no_follow = flags & O_NOFOLLOW != 0;
     if writes(flags) && flags & libc::O_PATH == 0 {
-        let follow = follow && flags & (O_CREAT | libc::O_EXCL) != O_CREAT | libc::O_EXCL;
-        let names = if flags & O_CREAT != 0 { Names::IfMissing } else { Names::Same };
-        // SAFETY: by the caller's word.
+        let exclusive = flags & (O_CREAT | libc::O_EXCL) == O_CREAT | libc::O_EXCL;
+        let arg = PathArg::at(dirfd, path, Follow::unless(no_follow || exclusive));
+        // SAFETY: the caller guarantees the path.
         return unsafe {
-            writes::one(dirfd, path, follow, names, |dirfd, path| {
+            writes::write(arg, names(flags), |dirfd, path| {
                 let fd = real(dirfd, path, flags);
-                writes::opened(fd);
+                writes::mark_opened(fd);
                 fd
             })
         };
     }
-    // SAFETY: by the caller's word.
+    let arg = PathArg::at(dirfd, path, Follow::unless(no_follow));
+    // SAFETY: the caller guarantees the path.
     unsafe {
-        ask(dirfd, path, follow, Want::Data(flags), |answer| match answer {
+        read_after(seen, arg, Want::Data(flags), |answer| match answer {
             Answer::Pass(dirfd, path) => real(dirfd, path, flags),
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(e) => {
@@ -112,55 +115,21 @@ unsafe fn staged(
     }
 }
 
+const CREAT: c_int = O_CREAT | O_WRONLY | O_TRUNC;
+
 hooks! {
-    unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => my_open {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(open)(p, f, mode)) }
-    }
-    unsafe fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => my_open64 {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(open64)(p, f, mode)) }
-    }
-    unsafe fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => alt_open {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(open)(p, f, mode)) }
-    }
-    unsafe fn __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => alt_open64 {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(open64)(p, f, mode)) }
-    }
-    unsafe fn __open_2(path: *const c_char, flags: c_int) -> c_int => alt_open_2 {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(__open_2)(p, f)) }
-    }
-    unsafe fn __open64_2(path: *const c_char, flags: c_int) -> c_int => alt_open64_2 {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, f| real!(__open64_2)(p, f)) }
-    }
-    unsafe fn openat(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int => my_openat {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(dirfd, path, flags, |d, p, f| real!(openat)(d, p, f, mode)) }
-    }
-    unsafe fn openat64(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int => my_openat64 {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(dirfd, path, flags, |d, p, f| real!(openat64)(d, p, f, mode)) }
-    }
-    unsafe fn __openat_2(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int => alt_openat_2 {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(dirfd, path, flags, |d, p, f| real!(__openat_2)(d, p, f)) }
-    }
-    unsafe fn __openat64_2(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int => alt_openat64_2 {
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(dirfd, path, flags, |d, p, f| real!(__openat64_2)(d, p, f)) }
-    }
-    unsafe fn creat(path: *const c_char, mode: mode_t) -> c_int => my_creat {
-        let flags = O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, _| real!(creat)(p, mode)) }
-    }
-    unsafe fn creat64(path: *const c_char, mode: mode_t) -> c_int => my_creat64 {
-        let flags = O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
-        // SAFETY: the caller's own arguments.
-        unsafe { open_at(AT_FDCWD, path, flags, |_, p, _| real!(creat64)(p, mode)) }
-    }
+    fn open, open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        = |real| open_at(AT_FDCWD, path, flags, |_, p, f| real(p, f, mode));
+    fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        = |real| open::hook(path, flags, mode);
+    fn __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        = |real| open64::hook(path, flags, mode);
+    fn __open_2, __open64_2(path: *const c_char, flags: c_int) -> c_int
+        = |real| open_at(AT_FDCWD, path, flags, |_, p, f| real(p, f));
+    fn openat, openat64(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        = |real| open_at(dirfd, path, flags, |d, p, f| real(d, p, f, mode));
+    fn __openat_2, __openat64_2(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int
+        = |real| open_at(dirfd, path, flags, real);
+    fn creat, creat64(path: *const c_char, mode: mode_t) -> c_int
+        = |real| open_at(AT_FDCWD, path, CREAT, |_, p, _| real(p, mode));
 }

@@ -1,25 +1,24 @@
-//! fopen, freopen and setmntent: libc opens inside itself, so their paths are replaced here.
+//! fopen, freopen and setmntent. libc opens the file inside itself, so the path is replaced here.
 
 use core::ffi::{c_char, c_int};
+use core::ptr;
 
 use libc::{AT_FDCWD, FILE};
-
-use crate::hooks::files::open::retry;
-use crate::libc_calls::lazy_libc;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::path::resolve::bytes;
+use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::path::writes;
-use pyshm_core::path::writes::Names;
 use pyshm_core::stage::current::stage;
 use pyshm_core::stage::descriptor::mark_redirected;
-use pyshm_core::stage::swap_fd::promote;
+use pyshm_core::stage::swap_fd::swap_fd;
 
-/// What a mode string means for the file.
+use crate::hooks::files::open::{names, retry};
+use crate::libc_calls::lazy_libc;
+
+/// The flags of open that a mode string means.
 fn flags(mode: &[u8]) -> c_int {
-    // Behind a comma stands the character set.
+    // The character set follows a comma.
     let letters = mode.split(|&b| b == b',').next().unwrap_or(mode);
     match letters.first() {
         Some(b'r') if !letters.contains(&b'+') => libc::O_RDONLY,
@@ -28,6 +27,8 @@ fn flags(mode: &[u8]) -> c_int {
     }
 }
 
+/// Opens a stream by `real`.
+///
 /// # Safety
 /// `path` and `mode` as fopen requires.
 unsafe fn fopen_as(
@@ -35,21 +36,18 @@ unsafe fn fopen_as(
     mode: *const c_char,
     real: impl Fn(*const c_char) -> *mut FILE,
 ) -> *mut FILE {
-    // SAFETY: by the caller's word.
-    let Some(letters) = (unsafe { bytes(mode) }) else { return real(path) };
-    let flags = flags(letters);
-    if flags != libc::O_RDONLY {
-        let names = if flags & libc::O_CREAT != 0 { Names::IfMissing } else { Names::Same };
-        // SAFETY: by the caller's word.
-        return unsafe { writes::one(AT_FDCWD, path, true, names, |_, path| real(path)) };
-    }
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller keeps the contract of fopen.
     unsafe {
-        ask(AT_FDCWD, path, true, Want::Data(flags), |answer| match answer {
+        let Some(letters) = bytes(mode) else { return real(path) };
+        let (arg, flags) = (PathArg::followed(path), flags(letters));
+        if flags != libc::O_RDONLY {
+            return writes::write(arg, names(flags), |_, path| real(path));
+        }
+        read(arg, Want::Data(flags), |answer| match answer {
             Answer::Pass(_, path) => real(path),
             Answer::Absent(e) => {
                 sys::set_errno(e);
-                core::ptr::null_mut()
+                ptr::null_mut()
             }
             Answer::Redirect(e) => {
                 let before = sys::errno();
@@ -68,33 +66,8 @@ unsafe fn fopen_as(
     }
 }
 
-hooks! {
-    unsafe fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => my_fopen {
-        // SAFETY: the caller's own arguments.
-        unsafe { fopen_as(path, mode, |p| real!(fopen)(p, mode)) }
-    }
-    unsafe fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE => my_fopen64 {
-        // SAFETY: the caller's own arguments.
-        unsafe { fopen_as(path, mode, |p| real!(fopen64)(p, mode)) }
-    }
-    unsafe fn setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE => my_setmntent {
-        // SAFETY: the caller's own arguments.
-        unsafe { fopen_as(path, mode, |p| real!(setmntent)(p, mode)) }
-    }
-    unsafe fn __setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE => alt_setmntent {
-        // SAFETY: the caller's own arguments.
-        unsafe { fopen_as(path, mode, |p| real!(__setmntent)(p, mode)) }
-    }
-    unsafe fn freopen(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE => my_freopen {
-        // SAFETY: the caller's own arguments. A freopen that failed has closed its stream, so there is no second try.
-        unsafe { reopen(path, mode, file, |p| real!(freopen)(p, mode, file)) }
-    }
-    unsafe fn freopen64(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE => my_freopen64 {
-        // SAFETY: as above.
-        unsafe { reopen(path, mode, file, |p| real!(freopen64)(p, mode, file)) }
-    }
-}
-
+/// Reopens a stream by `real`. A freopen that failed has closed its stream, so there is no second try.
+///
 /// # Safety
 /// As freopen.
 unsafe fn reopen(
@@ -103,25 +76,25 @@ unsafe fn reopen(
     file: *mut FILE,
     real: impl Fn(*const c_char) -> *mut FILE,
 ) -> *mut FILE {
-    if path.is_null() {
-        // SAFETY: by the caller's word.
-        return unsafe { reopen_same(mode, file, real) };
-    }
-    // SAFETY: by the caller's word; the staged file is looked for first.
+    // SAFETY: the caller keeps the contract of freopen.
     unsafe {
-        let staged_is_there =
-            ask(AT_FDCWD, path, true, Want::Data(libc::O_RDONLY), |answer| match answer {
-                Answer::Redirect(e) => {
-                    sys::faccessat(AT_FDCWD, e.pristine().as_ptr().cast(), libc::R_OK, 0).is_ok()
-                }
-                _ => true,
-            });
-        if staged_is_there { fopen_as(path, mode, real) } else { real(path) }
+        if path.is_null() {
+            return reopen_same(mode, file, real);
+        }
+        // A staged file that is gone must not be opened.
+        let arg = PathArg::followed(path);
+        let can_open = read(arg, Want::Data(libc::O_RDONLY), |answer| match answer {
+            Answer::Redirect(e) => {
+                sys::faccessat(AT_FDCWD, e.pristine().as_ptr().cast(), libc::R_OK, 0).is_ok()
+            }
+            _ => true,
+        });
+        if can_open { fopen_as(path, mode, real) } else { real(path) }
     }
 }
 
-/// Without a path libc opens what the stream's descriptor stands for once more, by a name of the kernel's: that must not be
-/// the staged copy, which could be written.
+/// Reopens a stream without a path. libc then opens the stream's descriptor again, by a name of the kernel's, which must not lead
+/// to the staged copy: that could be written.
 ///
 /// # Safety
 /// As freopen.
@@ -130,22 +103,29 @@ unsafe fn reopen_same(
     file: *mut FILE,
     real: impl Fn(*const c_char) -> *mut FILE,
 ) -> *mut FILE {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller keeps the contract of freopen.
     unsafe {
         let writes = bytes(mode).is_none_or(|letters| flags(letters) != libc::O_RDONLY);
         if stage().is_some() && !file.is_null() {
             let fd = lazy_libc::fileno(file);
-            let refused = promote(fd).is_err();
+            let refused = swap_fd(fd).is_err();
             if writes && refused {
                 // Closes the stream, as a failure must.
                 real(c"".as_ptr());
                 sys::set_errno(libc::EACCES);
-                return core::ptr::null_mut();
+                return ptr::null_mut();
             }
             if writes {
-                writes::opened(fd);
+                writes::mark_opened(fd);
             }
         }
-        real(core::ptr::null())
+        real(ptr::null())
     }
+}
+
+hooks! {
+    fn fopen, fopen64, setmntent, __setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE
+        = |real| fopen_as(path, mode, |p| real(p, mode));
+    fn freopen, freopen64(path: *const c_char, mode: *const c_char, file: *mut FILE) -> *mut FILE
+        = |real| reopen(path, mode, file, |p| real(p, mode, file));
 }

@@ -1,37 +1,32 @@
 //! The dynamic loader: libraries are loaded from the stage and shown under their original names.
 //!
-//! dlopen looks a plain name up through the RUNPATH of its *caller*, which it knows by its return address. So the
-//! hooks of dlopen and dlmopen only exchange the path and jump on: the caller stays the caller. The exchanged path
-//! lives in the index and outlives the call. Only the failure for a library that is known to be missing is made
-//! here: a path with a slash is not searched for, so that the caller does not matter.
+//! dlopen looks a plain name up along the RUNPATH of its *caller*, which it knows by its return address. So the hooks of dlopen and
+//! dlmopen only exchange the path and jump on: the caller stays the caller. The exchanged path lives in the index and outlives the call.
+//! Only the failure for a library that is known to be missing is made here: a path with a slash is not searched for, so the caller does
+//! not matter.
 //!
-//! Known limit: `dlinfo(RTLD_DI_LINKMAP)` and `dladdr1(RTLD_DL_LINKMAP)` give the loader's own structure, whose `l_name` is
-//! the staged name. It cannot be changed: the loader compares it with what is to be loaded.
+//! Known limit: `dlinfo(RTLD_DI_LINKMAP)` and `dladdr1(RTLD_DL_LINKMAP)` give the loader's own structure, whose `l_name` is the staged
+//! name. It cannot be changed: the loader compares it with the names of libraries that are to be loaded.
 
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{AT_FDCWD, size_t};
-
-use pyshm_core::base::link_map;
-use pyshm_core::base::scratch::PATH_MAX;
-use pyshm_core::base::scratch::Scratch;
-use pyshm_core::base::sys;
-use pyshm_core::base::text::at_last_slash;
-use pyshm_core::base::text::shift;
-use pyshm_core::decide::view::Found;
-use pyshm_core::decide::view::Want;
+use pyshm_core::base::scratch::{PATH_MAX, Scratch};
+use pyshm_core::base::text::{at_last_slash, shift};
+use pyshm_core::base::{link_map, sys};
+use pyshm_core::decide::view::{Follow, Found, Want};
 use pyshm_core::decide::walk::walk;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::path::resolve::bytes;
+use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
 use pyshm_core::stage::mapped::Stage;
 
 static REAL_DLOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static REAL_DLMOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
+/// Finds a real function.
 fn find(real: &AtomicPtr<c_void>, name: &str) {
     if real.load(Ordering::Acquire).is_null() {
         let found = link_map::next_function(name).unwrap_or(nothing as *mut c_void);
@@ -39,35 +34,35 @@ fn find(real: &AtomicPtr<c_void>, name: &str) {
     }
 }
 
-/// In place of a dlopen that no object defines, which a program that calls it makes impossible.
+/// Stands in for a dlopen that no object defines. No program that calls dlopen can run so.
 extern "C" fn nothing() -> *mut c_void {
     ptr::null_mut()
 }
 
-/// In place of a path: the real function was called already and has failed. No path lies on the first page.
+/// Stands for a path: the real function was called already and has failed. No path lies on the first page.
 const FAILED: *const c_char = ptr::without_provenance(1);
 
-/// The path to load in place of `path`; or [`FAILED`] after `fail` was called with the name of a missing library.
+/// The path to load in place of `path`; [`FAILED`] after `fail` was called with the name of a missing library.
 ///
 /// # Safety
 /// As dlopen's first argument.
 unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *const c_char {
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees the path.
     unsafe {
         let Some(stage) = stage() else { return path };
-        // A plain name is searched for by the loader; `$ORIGIN` and its like are its own too.
+        // The loader searches for a plain name, and resolves `$ORIGIN` and its like.
         match bytes(path) {
             Some(text) if text.contains(&b'/') && !text.contains(&b'$') && !stage.noexec => {}
             _ => return path,
         }
-        ask(AT_FDCWD, path, true, Want::Program, |answer| match answer {
+        read(PathArg::followed(path), Want::Program, |answer| match answer {
             // The staged file may have been removed.
             Answer::Redirect(e) => {
                 let staged = e.staged().as_ptr().cast();
                 if sys::faccessat(AT_FDCWD, staged, libc::R_OK, 0).is_ok() { staged } else { path }
             }
-            // The loader fails by itself, and says so under the original name, without a look at the original: below
-            // the stage the name is as missing. dlerror translates it back.
+            // The loader looks for the name below the stage, where it is missing too, and fails without a look at the shared file
+            // system. dlerror translates the name in its message back.
             Answer::Absent(libc::ENOENT)
                 if bytes(path).is_some_and(|text| text.starts_with(b"/")) =>
             {
@@ -83,12 +78,14 @@ unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *con
     }
 }
 
+/// [`library`] for dlopen.
+///
 /// # Safety
 /// As dlopen.
 unsafe extern "C" fn for_dlopen(path: *const c_char, mode: c_int) -> *const c_char {
     type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
     find(&REAL_DLOPEN, "dlopen");
-    // SAFETY: by the caller's word; the real function was found above.
+    // SAFETY: the caller guarantees the path; the real function was found above.
     unsafe {
         library(path, |missing| {
             let real =
@@ -98,6 +95,8 @@ unsafe extern "C" fn for_dlopen(path: *const c_char, mode: c_int) -> *const c_ch
     }
 }
 
+/// [`library`] for dlmopen.
+///
 /// # Safety
 /// As dlmopen.
 unsafe extern "C" fn for_dlmopen(
@@ -107,7 +106,7 @@ unsafe extern "C" fn for_dlmopen(
 ) -> *const c_char {
     type Dlmopen = unsafe extern "C" fn(libc::c_long, *const c_char, c_int) -> *mut c_void;
     find(&REAL_DLMOPEN, "dlmopen");
-    // SAFETY: by the caller's word; the real function was found above.
+    // SAFETY: the caller guarantees the path; the real function was found above.
     unsafe {
         library(path, |missing| {
             let real =
@@ -120,7 +119,7 @@ unsafe extern "C" fn for_dlmopen(
 /// Stands in front of libc's function of this name.
 ///
 /// # Safety
-/// As libc's.
+/// As libc's function.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dlopen(path: *const c_char, mode: c_int) -> *mut c_void {
@@ -146,7 +145,7 @@ pub unsafe extern "C" fn dlopen(path: *const c_char, mode: c_int) -> *mut c_void
 /// Stands in front of libc's function of this name.
 ///
 /// # Safety
-/// As libc's.
+/// As libc's function.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dlmopen(
@@ -176,8 +175,7 @@ pub unsafe extern "C" fn dlmopen(
     );
 }
 
-/// The original name in place of a staged one: the tail of the same string, or where a RUNPATH's `..` stands in it
-/// the index's own spelling.
+/// The original name for a staged one: the tail of the same string, or the index's own spelling if a RUNPATH's `..` stands in it.
 ///
 /// # Safety
 /// `name` must be null or a C string.
@@ -186,14 +184,14 @@ unsafe fn original(stage: &Stage, name: *const c_char) -> *const c_char {
     if name.is_null() {
         return name;
     }
-    // Most names are not staged: the first bytes tell, without the string's length.
+    // The first bytes tell that most names are not staged, without the string's length.
     for (i, &b) in dir.iter().enumerate() {
         // SAFETY: every byte before this one was not NUL.
         if unsafe { *name.add(i) } as u8 != b {
             return name;
         }
     }
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees a C string.
     let text = unsafe { CStr::from_ptr(name) }.to_bytes();
     let Some(tail) = stage.original(text) else { return name };
     if tail.windows(3).any(|w| w == b"/..")
@@ -204,9 +202,10 @@ unsafe fn original(stage: &Stage, name: *const c_char) -> *const c_char {
     tail.as_ptr().cast()
 }
 
+/// The index's spelling of a path.
 #[inline(never)]
 fn clean(stage: &Stage, path: &[u8]) -> Option<*const c_char> {
-    match walk(&stage.view, path, false, &mut Scratch::new()).found {
+    match walk(&stage.view, path, Follow::No, &mut Scratch::zeroed()).found {
         Found::Entry(e) => Some(e.path().as_ptr().cast()),
         _ => None,
     }
@@ -214,21 +213,23 @@ fn clean(stage: &Stage, path: &[u8]) -> Option<*const c_char> {
 
 type Callback = Option<unsafe extern "C" fn(*mut libc::dl_phdr_info, size_t, *mut c_void) -> c_int>;
 
-/// What [`each`] needs of the caller of dl_iterate_phdr.
+/// A call of dl_iterate_phdr.
 struct Call {
     callback: Callback,
     data: *mut c_void,
     stage: Option<&'static Stage>,
-    /// What the loader says of this library, and how long that is.
+    /// The loader's description of this library, and its size in bytes.
     own: Option<(libc::dl_phdr_info, size_t)>,
 }
 
 impl Call {
+    /// Calls the caller's callback with the description of an object.
+    ///
     /// # Safety
     /// `info` must be the loader's.
     unsafe fn tell(&self, mut info: libc::dl_phdr_info, size: size_t) -> c_int {
         let Some(callback) = self.callback else { return 0 };
-        // SAFETY: by the caller's word, and the caller's own callback.
+        // SAFETY: the loader's description, and the caller's own callback.
         unsafe {
             if let Some(stage) = self.stage {
                 info.dlpi_name = original(stage, info.dlpi_name);
@@ -238,14 +239,16 @@ impl Call {
     }
 }
 
+/// Callback of dl_iterate_phdr. It leaves this library for the end: a program that was built with AddressSanitizer looks at the first
+/// library only, and ends itself if that is not the sanitizer's.
+///
 /// # Safety
-/// As a callback of dl_iterate_phdr whose data is a [`Call`]. This library is left for the end: programs that were built with
-/// AddressSanitizer look at the first library only, and end themselves if that is not the sanitizer's.
+/// `info` must be the loader's, `call` a [`Call`].
 unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mut c_void) -> c_int {
-    // SAFETY: `call` is the `Call` on the stack of our dl_iterate_phdr; `info` is the loader's, for reading.
+    // SAFETY: `call` is the `Call` on the stack of `iterate`; `info` is the loader's, for reading.
     unsafe {
         let call = &mut *call.cast::<Call>();
-        // An older loader's structure is shorter than ours; `size` says so to the callback as well.
+        // An older loader's structure is shorter than the one known here; `size` says so to the callback too.
         if size > size_of::<libc::dl_phdr_info>() {
             return call.callback.map_or(0, |callback| callback(info, size, call.data));
         }
@@ -257,15 +260,15 @@ unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mu
     }
 }
 
-/// Whether a library has another search path in the stage than the original: `$ORIGIN/..` in an absolute one's place.
+/// Whether a library's search path was edited in the stage: `$ORIGIN/..` takes the place of an absolute directory.
 ///
 /// # Safety
 /// As dlinfo.
 unsafe fn edited(stage: &Stage, handle: *mut c_void) -> bool {
     let mut object: *const LoadedObject = ptr::null();
-    // SAFETY: by the caller's word; the loader's description begins so, and its name is null or a C string.
+    // SAFETY: the caller guarantees the handle; the loader's description begins so, and its name is null or a C string.
     unsafe {
-        let asked: c_int = real!(dlinfo)(handle, RTLD_DI_LINKMAP, (&raw mut object).cast());
+        let asked: c_int = dlinfo::real()(handle, RTLD_DI_LINKMAP, (&raw mut object).cast());
         if asked != 0 || object.is_null() || (*object).name.is_null() {
             return false;
         }
@@ -274,13 +277,14 @@ unsafe fn edited(stage: &Stage, handle: *mut c_void) -> bool {
     }
 }
 
+/// Whether the index has a file with edited search paths under this name.
 #[inline(never)]
 fn is_edited(stage: &Stage, path: &[u8]) -> bool {
-    let walked = walk(&stage.view, path, false, &mut Scratch::new());
+    let walked = walk(&stage.view, path, Follow::No, &mut Scratch::zeroed());
     matches!(walked.found, Found::Entry(e) if e.pristine() != e.staged())
 }
 
-/// Takes `..` out of an absolute path that ends with a NUL, by its spelling alone, in place.
+/// Removes `..` from an absolute path that ends with a NUL, by its spelling alone, in place.
 fn collapse(path: &mut [u8]) {
     let end = path.iter().position(|&b| b == 0).unwrap_or(0);
     let (mut to, mut from) = (0, 0);
@@ -325,86 +329,100 @@ struct SearchDir {
     flags: c_uint,
 }
 
-hooks! {
-    unsafe fn dl_iterate_phdr(callback: Callback, data: *mut c_void) -> c_int => my_dl_iterate_phdr {
-        let mut call = Call { callback, data, stage: stage(), own: None };
-        // SAFETY: `each` gets the `Call` it expects, which outlives the iteration. This library is never unloaded, so what the
-        // loader said of it holds when the loader's lock is no longer held.
-        unsafe {
-            match (real!(dl_iterate_phdr)(Some(each), (&raw mut call).cast()), call.own) {
-                (0, Some((own, size))) => call.tell(own, size),
-                (r, _) => r,
-            }
-        }
-    }
-    unsafe fn dladdr(address: *const c_void, info: *mut libc::Dl_info) -> c_int => my_dladdr {
-        // SAFETY: the caller's own arguments; the result is filled where it is not 0.
-        unsafe {
-            let r: c_int = real!(dladdr)(address, info);
-            if r != 0 && let Some(stage) = stage() {
-                (*info).dli_fname = original(stage, (*info).dli_fname);
-            }
-            r
-        }
-    }
-    unsafe fn dladdr1(address: *const c_void, info: *mut libc::Dl_info, extra: *mut *mut c_void, flags: c_int) -> c_int => my_dladdr1 {
-        // SAFETY: as above.
-        unsafe {
-            let r: c_int = real!(dladdr1)(address, info, extra, flags);
-            if r != 0 && let Some(stage) = stage() {
-                (*info).dli_fname = original(stage, (*info).dli_fname);
-            }
-            r
-        }
-    }
-    unsafe fn dlinfo(handle: *mut c_void, request: c_int, to: *mut c_void) -> c_int => my_dlinfo {
-        // SAFETY: the caller's own arguments; for these requests the result is C strings in the caller's buffer.
-        unsafe {
-            let r: c_int = real!(dlinfo)(handle, request, to);
-            if r == 0 && let Some(stage) = stage() {
-                match request {
-                    RTLD_DI_ORIGIN => {
-                        let text = CStr::from_ptr(to.cast()).to_bytes();
-                        if let Some(tail) = stage.original(text) {
-                            ptr::copy(tail.as_ptr(), to.cast(), tail.len() + 1);
-                        }
-                    }
-                    RTLD_DI_SERINFO => {
-                        let edited = edited(stage, handle);
-                        let dirs = &raw mut (*to.cast::<SearchPath>()).dirs;
-                        for i in 0..(*to.cast::<SearchPath>()).count as usize {
-                            let dir = dirs.cast::<SearchDir>().add(i);
-                            let text = CStr::from_ptr((*dir).name).to_bytes();
-                            if let Some(tail) = stage.original(text) {
-                                (*dir).name = tail.as_ptr().cast();
-                                if edited {
-                                    let text = (*dir).name.cast_mut().cast::<u8>();
-                                    let text = core::slice::from_raw_parts_mut(text, tail.len() + 1);
-                                    collapse(text);
-                                }
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            r
-        }
-    }
-    unsafe fn dlerror() -> *mut c_char => my_dlerror {
-        // SAFETY: the result is null or the calling thread's own message.
-        unsafe {
-            let message: *mut c_char = real!(dlerror)();
-            if !message.is_null() && let Some(stage) = stage() {
-                shorten(stage, message);
-            }
-            message
-        }
+/// Calls `callback` for every object, under its original name.
+///
+/// # Safety
+/// As dl_iterate_phdr.
+unsafe fn iterate(
+    callback: Callback,
+    data: *mut c_void,
+    real: impl FnOnce(Callback, *mut c_void) -> c_int,
+) -> c_int {
+    let mut call = Call { callback, data, stage: stage(), own: None };
+    match (real(Some(each), (&raw mut call).cast()), call.own) {
+        // SAFETY: the loader's description. This library is never unloaded, so it holds although the loader's lock is released.
+        (0, Some((own, size))) => unsafe { call.tell(own, size) },
+        (r, _) => r,
     }
 }
 
-/// Takes `<stage>/fs` out of a message, in place. A message that contains a path was formatted into memory of the
-/// calling thread's, which libc frees at its next dlerror; constant messages contain none.
+/// Shows the original name in the result of dladdr.
+///
+/// # Safety
+/// `info` must be filled if `r` is not 0.
+unsafe fn named(info: *mut libc::Dl_info, r: c_int) -> c_int {
+    if r != 0
+        && let Some(stage) = stage()
+    {
+        // SAFETY: the caller guarantees a filled structure.
+        unsafe { (*info).dli_fname = original(stage, (*info).dli_fname) };
+    }
+    r
+}
+
+/// Shows original names in the result of dlinfo.
+///
+/// # Safety
+/// As dlinfo, whose result is `r`.
+unsafe fn informed(handle: *mut c_void, request: c_int, to: *mut c_void, r: c_int) -> c_int {
+    if r != 0 {
+        return r;
+    }
+    let Some(stage) = stage() else { return r };
+    match request {
+        // SAFETY: the result is a C string in the caller's buffer.
+        RTLD_DI_ORIGIN => unsafe {
+            let text = CStr::from_ptr(to.cast()).to_bytes();
+            if let Some(tail) = stage.original(text) {
+                ptr::copy(tail.as_ptr(), to.cast(), tail.len() + 1);
+            }
+        },
+        // SAFETY: the result is a list of that many C strings in the caller's buffer.
+        RTLD_DI_SERINFO => unsafe {
+            let edited = edited(stage, handle);
+            let dirs = &raw mut (*to.cast::<SearchPath>()).dirs;
+            for i in 0..(*to.cast::<SearchPath>()).count as usize {
+                let dir = dirs.cast::<SearchDir>().add(i);
+                let text = CStr::from_ptr((*dir).name).to_bytes();
+                let Some(tail) = stage.original(text) else { continue };
+                (*dir).name = tail.as_ptr().cast();
+                if edited {
+                    let text = (*dir).name.cast_mut().cast::<u8>();
+                    collapse(core::slice::from_raw_parts_mut(text, tail.len() + 1));
+                }
+            }
+        },
+        _ => {}
+    }
+    r
+}
+
+/// Shows original names in the message of dlerror.
+///
+/// # Safety
+/// `message` must be null or what dlerror has returned.
+unsafe fn shown(message: *mut c_char) -> *mut c_char {
+    if !message.is_null()
+        && let Some(stage) = stage()
+    {
+        // SAFETY: the caller guarantees the calling thread's own message.
+        unsafe { shorten(stage, message) };
+    }
+    message
+}
+
+hooks! {
+    fn dl_iterate_phdr(callback: Callback, data: *mut c_void) -> c_int = |real| iterate(callback, data, real);
+    fn dladdr(address: *const c_void, info: *mut libc::Dl_info) -> c_int = |real| named(info, real(address, info));
+    fn dladdr1(address: *const c_void, info: *mut libc::Dl_info, extra: *mut *mut c_void, flags: c_int) -> c_int
+        = |real| named(info, real(address, info, extra, flags));
+    fn dlinfo(handle: *mut c_void, request: c_int, to: *mut c_void) -> c_int
+        = |real| informed(handle, request, to, real(handle, request, to));
+    fn dlerror() -> *mut c_char = |real| shown(real());
+}
+
+/// Removes `<stage>/fs` from a message, in place. A message that contains a path was formatted into memory of the calling thread, which
+/// libc frees at the next dlerror; a constant message contains no path.
 ///
 /// # Safety
 /// `message` must be a C string, writable where it contains the stage's directory.
@@ -412,14 +430,14 @@ unsafe fn shorten(stage: &Stage, message: *mut c_char) {
     let fs = stage.dir().len() + b"/fs".len();
     let mut from = 0;
     loop {
-        // SAFETY: by the caller's word; `from` stays within the message.
+        // SAFETY: the caller guarantees a C string; `from` stays within it.
         let text = unsafe { CStr::from_ptr(message.add(from)) }.to_bytes();
         let staged = |at: &usize| -> bool {
             let below = text.get(*at..).and_then(|tail| tail.strip_prefix(stage.dir()));
             below.is_some_and(|below| below.starts_with(b"/fs"))
         };
         let Some(at) = (0..text.len()).find(staged) else { return };
-        // SAFETY: moves the tail and its NUL down within the message.
+        // SAFETY: the tail and its NUL move down within the message.
         unsafe {
             let to = message.add(from + at);
             ptr::copy(to.add(fs), to, text.len() - at - fs + 1);

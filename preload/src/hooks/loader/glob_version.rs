@@ -1,9 +1,9 @@
-//! Which of libc's two globs a caller was linked with.
+//! Tells with which of libc's two globs a caller was linked.
 //!
-//! glibc 2.27 changed glob under a new symbol version and kept the older one. Our hook has no version, so callers of
-//! both come to it. The loader does not say who is meant; the caller's own strings do: an object that was linked with
-//! the newer one names the version `GLIBC_2.27`, and one that does not import glob at all (a foreign-function library,
-//! say) has it from dlsym, which gives the newer one.
+//! glibc 2.27 changed glob under a new symbol version and kept the older one. The hook has no version, so callers of both come to it, and
+//! the loader does not say which one is meant. The caller's own strings do: an object that was linked with the newer glob names the
+//! version `GLIBC_2.27`. An object that does not import glob at all (a foreign-function library, for example) has it from dlsym, which
+//! gives the newer one.
 
 use core::ffi::{CStr, c_int, c_void};
 use core::slice;
@@ -17,19 +17,20 @@ const DT_NULL: u64 = 0;
 const DT_STRTAB: u64 = 5;
 const DT_STRSZ: u64 = 10;
 
+/// A search for the object that an address lies in.
 struct Search {
     address: usize,
     older: bool,
 }
 
 /// Whether the code at `address` was linked with the glob before 2.27, while libc has both.
-pub fn to_older_glob(address: *const c_void) -> bool {
-    // SAFETY: it gives a constant string.
+pub fn linked_with_older_glob(address: *const c_void) -> bool {
+    // SAFETY: it takes nothing and returns a constant string.
     let version = unsafe { lazy_libc::gnu_get_libc_version() };
     if version.is_null() {
         return false;
     }
-    // SAFETY: as above.
+    // SAFETY: a C string.
     let version = unsafe { CStr::from_ptr(version) }.to_bytes();
     let minor = version.strip_prefix(b"2.").and_then(|minor| core::str::from_utf8(minor).ok());
     if minor.and_then(|minor| minor.parse().ok()).unwrap_or(0u32) < 27 {
@@ -37,14 +38,16 @@ pub fn to_older_glob(address: *const c_void) -> bool {
     }
     let mut search = Search { address: address.addr(), older: false };
     // SAFETY: `each` gets the `Search` it expects, which outlives the iteration.
-    unsafe { real!(dl_iterate_phdr)(Some(each), (&raw mut search).cast()) };
+    unsafe { dl_iterate_phdr::real()(Some(each), (&raw mut search).cast()) };
     search.older
 }
 
+/// Callback of dl_iterate_phdr: ends at the object that the address lies in.
+///
 /// # Safety
-/// As a callback of dl_iterate_phdr whose data is a [`Search`].
+/// `info` must be the loader's, `search` a [`Search`].
 unsafe extern "C" fn each(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
-    // SAFETY: the loader's description of an object, whose program headers are mapped; `search` by the caller's word.
+    // SAFETY: the loader's description of an object, whose program headers are mapped; the caller guarantees `search`.
     let (base, headers, search) = unsafe {
         let info = &*info;
         let headers = slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
@@ -71,11 +74,11 @@ unsafe extern "C" fn each(info: *mut dl_phdr_info, _: size_t, search: *mut c_voi
                 DT_STRSZ => size = value as usize,
                 _ => {}
             }
-            // SAFETY: this was not the last one.
+            // SAFETY: the entry was not the last one.
             at = unsafe { at.add(1) };
         }
     }
-    // The loader has added the base, but not where the section is read-only.
+    // The loader has added the base, except where the section is read-only.
     if strings < base {
         strings = strings.wrapping_add(base);
     }

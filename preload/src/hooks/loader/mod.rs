@@ -1,4 +1,4 @@
-//! room
+//! The dynamic loader.
 
 pub mod dl;
 pub mod glob_version;

@@ -1,101 +1,103 @@
 //! The exec family. libc's own `execvp` and `execl` never reach a hooked `execve`, so each is done here.
 //!
-//! `execl` and its kin are variadic, which stable Rust cannot define; small stubs lay the register arguments in
-//! front of those on the stack, which makes the argument list an array that is passed on as it is.
+//! `execl` and its kin are variadic, which stable Rust cannot define. Small stubs push the register arguments in front of those on the
+//! stack, which makes the argument list an array that is passed on.
 
 use core::ffi::{c_char, c_int};
 
 use libc::AT_FDCWD;
-
-use pyshm_core::base::env;
-use pyshm_core::base::env::Strings;
+use pyshm_core::base::env::{self, Strings};
 use pyshm_core::base::sys;
-use pyshm_core::exec::by_name;
-use pyshm_core::exec::child_env;
-use pyshm_core::exec::start;
-use pyshm_core::exec::start::start;
-use pyshm_core::path::resolve::bytes;
+use pyshm_core::exec::by_name::start_by_name;
+use pyshm_core::exec::child_env::without_shim;
+use pyshm_core::exec::start::{Exchange, start, start_open};
+use pyshm_core::path::argument::bytes;
 use pyshm_core::stage::current::stage;
 
+/// The real execve; an error number, because an execve that returns has failed.
+///
+/// # Safety
+/// As execve.
+unsafe fn real_execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    // SAFETY: the caller keeps the contract of execve.
+    unsafe { execve::real()(path, argv, envp) };
+    sys::errno()
+}
+
+/// Starts a program.
+///
 /// # Safety
 /// As execve.
 unsafe fn run(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    // SAFETY: by the caller's word; an execve that returns has failed.
+    // SAFETY: the caller keeps the contract of execve.
     let e = unsafe {
-        start(path, argv, envp, true, &mut |path, argv, envp| {
-            real!(execve)(path, argv, envp);
-            sys::errno()
+        start(path, argv, envp, Exchange::Program, &mut |path, argv, envp| {
+            real_execve(path, argv, envp)
         })
     };
     sys::fail(e)
 }
 
-/// # Safety
-/// As execvpe.
-unsafe fn run_path(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    // SAFETY: by the caller's word; an execve that returns has failed.
-    let e = unsafe {
-        by_name::start_by_name(file, argv, envp, &mut |path, argv, envp| {
-            real!(execve)(path, argv, envp);
-            sys::errno()
-        })
-    };
-    sys::fail(e)
-}
-
-/// Starts a program by libc where there is no stage.
+/// Starts a program by its name.
 ///
 /// # Safety
 /// As execvpe.
-pub(crate) unsafe fn unstaged(
+unsafe fn run_by_name(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    // SAFETY: the caller keeps the contract of execvpe.
+    let e = unsafe {
+        start_by_name(file, argv, envp, &mut |path, argv, envp| real_execve(path, argv, envp))
+    };
+    sys::fail(e)
+}
+
+/// Starts a program by libc, in a process without a stage; `real` gets the environment.
+///
+/// # Safety
+/// As execvpe.
+pub unsafe fn unstaged(
     file: *const c_char,
     envp: Strings,
     real: &mut dyn FnMut(Strings) -> c_int,
 ) -> c_int {
-    // SAFETY: by the caller's word.
-    unsafe { child_env::without_shim(file, envp, real) }.unwrap_or_else(|| real(envp))
+    // SAFETY: the caller keeps the contract of execvpe.
+    unsafe { without_shim(file, envp, real) }.unwrap_or_else(|| real(envp))
 }
 
 fn environ() -> Strings {
     env::environ().cast_const().cast()
 }
 
-hooks! {
-    unsafe fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int => my_execve {
-        // SAFETY: the caller's own arguments.
-        unsafe { run(path, argv, envp) }
-    }
-    unsafe fn execv(path: *const c_char, argv: Strings) -> c_int => my_execv {
-        if stage().is_none() {
-            // SAFETY: the caller's own arguments.
-            return unsafe { unstaged(path, environ(), &mut |envp| real!(execve)(path, argv, envp)) };
+/// Starts a program by its name, by libc in a process without a stage.
+///
+/// # Safety
+/// As execvpe.
+unsafe fn by_name(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    // SAFETY: the caller keeps the contract of execvpe.
+    unsafe {
+        if stage().is_some() {
+            run_by_name(file, argv, envp)
+        } else {
+            unstaged(file, envp, &mut |envp| execvpe::real()(file, argv, envp))
         }
-        // SAFETY: the caller's own arguments.
-        unsafe { run(path, argv, environ()) }
-    }
-    unsafe fn execvp(file: *const c_char, argv: Strings) -> c_int => my_execvp {
-        if stage().is_none() {
-            // SAFETY: the caller's own arguments.
-            return unsafe { unstaged(file, environ(), &mut |envp| real!(execvpe)(file, argv, envp)) };
-        }
-        // SAFETY: the caller's own arguments.
-        unsafe { run_path(file, argv, environ()) }
-    }
-    unsafe fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int => my_execvpe {
-        if stage().is_none() {
-            // SAFETY: the caller's own arguments.
-            return unsafe { unstaged(file, envp, &mut |envp| real!(execvpe)(file, argv, envp)) };
-        }
-        // SAFETY: the caller's own arguments.
-        unsafe { run_path(file, argv, envp) }
-    }
-    unsafe fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int => my_fexecve {
-        // SAFETY: the caller's own arguments.
-        unsafe { run_fd(fd, argv, envp, &mut |argv, envp| { real!(fexecve)(fd, argv, envp); sys::errno() }) }
     }
 }
 
-/// Starts what a descriptor was opened from: the staged program if it is one, else by `real`.
+/// Starts a program with this process's environment, by libc in a process without a stage.
+///
+/// # Safety
+/// As execv.
+unsafe fn by_path(path: *const c_char, argv: Strings) -> c_int {
+    // SAFETY: the caller keeps the contract of execv.
+    unsafe {
+        if stage().is_some() {
+            run(path, argv, environ())
+        } else {
+            unstaged(path, environ(), &mut |envp| execve::real()(path, argv, envp))
+        }
+    }
+}
+
+/// Starts the program that a descriptor was opened from: the staged one if the descriptor is redirected, else by `real`.
 ///
 /// # Safety
 /// As fexecve.
@@ -105,79 +107,109 @@ unsafe fn run_fd(
     envp: Strings,
     real: &mut dyn FnMut(Strings, Strings) -> c_int,
 ) -> c_int {
-    if let Some(e) = stage().and_then(|s| s.entry_of_fd(fd)) {
-        // SAFETY: by the caller's word; an execve that returns has failed.
-        let e = unsafe {
-            start::start_open(fd, &e, argv, envp, &mut |path, argv, envp| {
-                real!(execve)(path, argv, envp);
-                sys::errno()
-            })
-        };
-        return sys::fail(e);
-    }
-    // SAFETY: by the caller's word. Only the environment is ours to change.
-    let e =
-        unsafe { start(c"".as_ptr(), argv, envp, false, &mut |_, argv, envp| real(argv, envp)) };
+    // SAFETY: the caller keeps the contract of fexecve.
+    let e = unsafe {
+        match stage().and_then(|s| s.entry_of_fd(fd)) {
+            Some(e) => start_open(fd, &e, argv, envp, &mut |path, argv, envp| {
+                real_execve(path, argv, envp)
+            }),
+            None => start(c"".as_ptr(), argv, envp, Exchange::Environment, &mut |_, argv, envp| {
+                real(argv, envp)
+            }),
+        }
+    };
     sys::fail(e)
 }
 
-// execveat came with glibc 2.34 and is the system call and nothing else.
-exports! {
-    unsafe fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int {
-        let real = |path: *const c_char, argv: Strings, envp: Strings| {
-            let a = [dirfd as usize, path as usize, argv as usize, envp as usize, flags as usize, 0];
-            // SAFETY: the kernel checks the pointers.
-            unsafe { sys::syscall(libc::SYS_execveat, a) }.err().unwrap_or(0)
-        };
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            match bytes(path) {
-                Some([]) if flags & libc::AT_EMPTY_PATH != 0 => run_fd(dirfd, argv, envp, &mut |a, e| real(path, a, e)),
-                Some(text) if flags == 0 && (dirfd == AT_FDCWD || text.first() == Some(&b'/')) => run(path, argv, envp),
-                _ => {
-                    let e = start(path, argv, envp, false, &mut |_, argv, envp| real(path, argv, envp));
-                    sys::fail(e)
-                }
+/// execveat, by the system call.
+///
+/// # Safety
+/// As execveat.
+unsafe fn run_at(
+    dirfd: c_int,
+    path: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    flags: c_int,
+) -> c_int {
+    let kernel = |argv: Strings, envp: Strings| {
+        let a = [dirfd as usize, path as usize, argv as usize, envp as usize, flags as usize, 0];
+        // SAFETY: the kernel checks the pointers.
+        unsafe { sys::syscall(libc::SYS_execveat, a) }.err().unwrap_or(0)
+    };
+    // SAFETY: the caller keeps the contract of execveat.
+    unsafe {
+        match bytes(path) {
+            Some([]) if flags & libc::AT_EMPTY_PATH != 0 => {
+                run_fd(dirfd, argv, envp, &mut |argv, envp| kernel(argv, envp))
             }
+            Some(text) if flags == 0 && (dirfd == AT_FDCWD || text.first() == Some(&b'/')) => {
+                run(path, argv, envp)
+            }
+            _ => sys::fail(start(path, argv, envp, Exchange::Environment, &mut |_, argv, envp| {
+                kernel(argv, envp)
+            })),
         }
     }
 }
 
+hooks! {
+    fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int = |real| run(path, argv, envp);
+    fn execv(path: *const c_char, argv: Strings) -> c_int = |real| by_path(path, argv);
+    fn execvp(file: *const c_char, argv: Strings) -> c_int = |real| by_name(file, argv, environ());
+    fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int = |real| by_name(file, argv, envp);
+    fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int
+        = |real| run_fd(fd, argv, envp, &mut |argv, envp| { real(fd, argv, envp); sys::errno() });
+}
+
+// execveat came with glibc 2.34 and is the system call and nothing else.
+exports! {
+    fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int
+        = run_at(dirfd, path, argv, envp, flags);
+}
+
+/// execl, with its argument list.
+///
 /// # Safety
-/// `argv` must be the argument list of `execl`, laid out by the stub.
+/// `argv` must be the argument list of execl, laid out by the stub.
 unsafe extern "C" fn list(path: *const c_char, argv: Strings) -> c_int {
-    // SAFETY: as execv.
+    // SAFETY: the caller keeps the contract of execv.
     unsafe { run(path, argv, environ()) }
 }
 
+/// execlp, with its argument list.
+///
 /// # Safety
 /// As [`list`].
 unsafe extern "C" fn list_path(file: *const c_char, argv: Strings) -> c_int {
-    // SAFETY: as execvp.
-    unsafe { run_path(file, argv, environ()) }
+    // SAFETY: the caller keeps the contract of execvp.
+    unsafe { run_by_name(file, argv, environ()) }
 }
 
+/// execle, with its argument list.
+///
 /// # Safety
 /// As [`list`], with the environment behind the terminating null.
 unsafe extern "C" fn list_env(path: *const c_char, argv: Strings) -> c_int {
-    // SAFETY: execle's list goes on behind its null with the environment.
+    // SAFETY: the caller guarantees that the environment follows the null of the list.
     unsafe {
-        let n = env::strings(argv).count();
+        let n = env::count(argv);
         run(path, argv, *argv.add(n + 1).cast::<Strings>())
     }
 }
 
+/// Declares stubs that make an array of a variadic argument list.
 macro_rules! variadic {
     ($($name:ident => $target:ident),*) => { $(
         /// Stands in front of libc's function of this name.
         ///
         /// # Safety
-        /// As libc's.
+        /// As libc's function.
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name() {
-            // The registers are pushed below the arguments on the stack, over the return address's place, which
-            // is kept and put back.
+            // The registers are pushed in front of the arguments on the stack, over the place of the return address, which is
+            // saved and put back.
             #[cfg(target_arch = "x86_64")]
             core::arch::naked_asm!(
                 "pop r10",

@@ -1,4 +1,4 @@
-//! room
+//! Starting programs.
 
 pub mod exec;
 pub mod shell;

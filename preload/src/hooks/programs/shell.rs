@@ -1,31 +1,32 @@
-//! system and popen: libc starts the shell with the visible environment, in which the shim is not named, so that what
-//! the shell writes would not be marked. They are done here with our own posix_spawn, whatever number of threads and
-//! streams there is. libc's own functions must not be used beside: they keep signals and streams for themselves.
+//! system and popen. libc starts the shell with the visible environment, in which the shim is not named, so that the shell's writes would
+//! not be marked. Here the hooked posix_spawn starts it, for any number of threads and streams.
+//!
+//! Invariant: libc's own functions are not used beside these: they keep signals and streams in state of their own.
 
 use core::cell::UnsafeCell;
-use core::ffi::{c_char, c_int};
+use core::ffi::{CStr, c_char, c_int};
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 use libc::{FILE, pid_t};
-
-use crate::hooks::programs::spawn::my_posix_spawn;
-use crate::libc_calls::lazy_libc;
-use pyshm_core::base::env;
-use pyshm_core::base::sys;
+use pyshm_core::base::{env, sys};
 use pyshm_core::stage::current::stage;
+
+use crate::hooks::programs::spawn::posix_spawn;
+use crate::libc_calls::lazy_libc;
 
 /// A stream of popen.
 struct Slot {
-    /// Null: free; dangling: being filled.
+    /// The stream; null in a free slot, dangling while it is being filled.
     stream: AtomicPtr<FILE>,
+    /// The shell's process.
     pid: AtomicI32,
-    /// Its descriptor and one; 0 for none.
+    /// The stream's descriptor and one; 0 for none.
     fd: AtomicI32,
 }
 
-/// Streams, and a link to more of them: blocks are added when all are in use, and never given back.
+/// Slots, and a link to the next block. A block is added when all slots are in use, and never freed.
 struct Block {
     slots: [Slot; 16],
     more: AtomicPtr<Block>,
@@ -43,7 +44,7 @@ static STREAMS: Block = Block {
 };
 
 fn blocks() -> impl Iterator<Item = &'static Block> {
-    // SAFETY: null, or a block that was zeroed memory, which is a valid block, when it was linked; it stays for good.
+    // SAFETY: null, or a block that was zeroed memory, which is a valid block, when it was linked, and that is never freed.
     core::iter::successors(Some(&STREAMS), |b| unsafe { b.more.load(Ordering::Acquire).as_ref() })
 }
 
@@ -51,7 +52,7 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
     blocks().flat_map(|b| &b.slots)
 }
 
-/// A free slot, for the caller to fill; `None` where there is no memory for more.
+/// Takes a free slot, for the caller to fill; `None` without memory.
 fn take() -> Option<&'static Slot> {
     let free = |s: &&Slot| {
         let (from, to) = (ptr::null_mut(), ptr::dangling_mut());
@@ -66,27 +67,26 @@ fn take() -> Option<&'static Slot> {
             let none = ptr::null_mut();
             b.more.compare_exchange(none, more, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
-        // Blocks are only appended: one of them, in the end the last one, takes it.
+        // Blocks are only appended: in the end the last one takes the link.
         while !blocks().any(link) {}
     }
 }
 
-/// The process and how many of its threads are in system: `pid << 32 | threads`.
+/// The process and the number of its threads that are in system: `pid << 32 | threads`.
 static IN_SYSTEM: AtomicU64 = AtomicU64::new(0);
-/// In place of a number of threads: the first or the last one is just changing the signals.
+/// Stands for a number of threads while the first or the last one changes the signals.
 const CHANGING: u64 = u32::MAX as u64;
 
-/// What SIGINT and SIGQUIT did before.
+/// The actions of SIGINT and SIGQUIT before the first thread was in system.
 struct Before(UnsafeCell<MaybeUninit<[libc::sigaction; 2]>>);
 // SAFETY: written by the thread that set CHANGING, read while threads are counted in, which is later.
 unsafe impl Sync for Before {}
 static BEFORE: Before = Before(UnsafeCell::new(MaybeUninit::uninit()));
 const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
-/// Counts this thread in (`step` 1) or out (-1); the first one in and the last one out `change` the signals.
+/// Counts this thread in (`step` 1) or out (-1). The first one in and the last one out call `change`.
 ///
-/// Between them others wait: the two calls that it takes. The child of a fork at that moment, whose word is another
-/// process's, does not.
+/// Other threads wait meanwhile, for two system calls. The child of a fork at that moment does not: the word is another process's.
 fn count(step: i64, change: impl FnOnce()) {
     // SAFETY: getpid takes nothing and cannot fail.
     let me = (unsafe { sys::syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64) << 32;
@@ -112,10 +112,10 @@ fn count(step: i64, change: impl FnOnce()) {
     }
 }
 
-/// Ignores the terminal's signals as long as a thread is in system; what they did before.
+/// Ignores the terminal's signals while any thread is in system; their actions before.
 fn ignore_interrupts() -> [libc::sigaction; 2] {
     count(1, || {
-        // SAFETY: a structure of integers; CHANGING makes the cell ours.
+        // SAFETY: a structure of integers may be all zero; CHANGING gives this thread the cell.
         unsafe {
             let mut ignore: libc::sigaction = core::mem::zeroed();
             ignore.sa_sigaction = libc::SIG_IGN;
@@ -126,10 +126,11 @@ fn ignore_interrupts() -> [libc::sigaction; 2] {
             (*BEFORE.0.get()).write(before);
         }
     });
-    // SAFETY: the first thread wrote it, and as long as this one is counted in nobody does.
+    // SAFETY: the first thread wrote the cell, and nothing does while this one is counted in.
     unsafe { (*BEFORE.0.get()).assume_init() }
 }
 
+/// Restores the terminal's signals when no thread is in system.
 fn restore_interrupts() {
     count(-1, || {
         // SAFETY: as in `ignore_interrupts`.
@@ -154,19 +155,26 @@ unsafe fn shell(
 ) -> c_int {
     let argv = [c"sh".as_ptr(), c"-c".as_ptr(), c"--".as_ptr(), command, ptr::null()];
     let envp = env::environ().cast_const().cast();
-    // SAFETY: by the caller's word.
+    // SAFETY: the caller guarantees the pointers; the arrays end with null.
     unsafe {
-        my_posix_spawn(pid, c"/bin/sh".as_ptr(), actions.cast(), attr.cast(), argv.as_ptr(), envp)
+        posix_spawn::hook(
+            pid,
+            c"/bin/sh".as_ptr(),
+            actions.cast(),
+            attr.cast(),
+            argv.as_ptr(),
+            envp,
+        )
     }
 }
 
-/// Waits for a child; its status, or -1 with errno set. Not by libc: a thread that is cancelled in its call would stay
-/// counted in.
+/// Waits for a child; its status, or -1 with errno set. libc's function would not do: a thread that is cancelled in it would stay counted
+/// in.
 fn wait(pid: pid_t) -> c_int {
     let mut status: c_int = 0;
     loop {
         let a = [pid as usize, (&raw mut status) as usize, 0, 0, 0, 0];
-        // SAFETY: `status` is ours.
+        // SAFETY: the kernel writes into `status`.
         match unsafe { sys::syscall(libc::SYS_wait4, a) } {
             Err(libc::EINTR) => {}
             Err(e) => return sys::fail(e),
@@ -175,52 +183,54 @@ fn wait(pid: pid_t) -> c_int {
     }
 }
 
-hooks! {
-    unsafe fn system(command: *const c_char) -> c_int => my_system {
-        if command.is_null() || stage().is_none() {
-            // SAFETY: the caller's own arguments.
-            return unsafe { real!(system)(command) };
-        }
-        // SAFETY: the caller's command is a C string.
-        unsafe { run(command) }
-    }
-    unsafe fn popen(command: *const c_char, mode: *const c_char) -> *mut FILE => my_popen {
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            match stage() {
-                Some(_) if !command.is_null() && !mode.is_null() => {
-                    match open_stream(command, mode) {
-                        Some(file) => file,
-                        None => real!(popen)(command, mode),
-                    }
-                }
-                _ => real!(popen)(command, mode),
-            }
-        }
-    }
-    unsafe fn pclose(file: *mut FILE) -> c_int => my_pclose {
-        for slot in slots() {
-            let pid = slot.pid.load(Ordering::Acquire);
-            if !file.is_null() && slot.stream.load(Ordering::Acquire) == file {
-                slot.fd.store(0, Ordering::Release);
-                slot.stream.store(ptr::null_mut(), Ordering::Release);
-                // SAFETY: the caller's own stream.
-                unsafe { lazy_libc::fclose(file) };
-                return wait(pid);
-            }
-        }
-        // SAFETY: the caller's own arguments.
-        unsafe { real!(pclose)(file) }
-    }
+/// popen, by `real` where it passes.
+///
+/// # Safety
+/// As popen.
+unsafe fn open_pipe(
+    command: *const c_char,
+    mode: *const c_char,
+    real: impl FnOnce() -> *mut FILE,
+) -> *mut FILE {
+    let usable = stage().is_some() && !command.is_null() && !mode.is_null();
+    // SAFETY: the caller guarantees C strings where the pointers are not null.
+    let opened = if usable { unsafe { open_stream(command, mode) } } else { None };
+    opened.unwrap_or_else(real)
 }
 
-/// `system`, as POSIX describes it.
+/// pclose, by `real` for a stream that libc opened.
+///
+/// # Safety
+/// As pclose.
+unsafe fn close_pipe(file: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
+    for slot in slots() {
+        let pid = slot.pid.load(Ordering::Acquire);
+        if !file.is_null() && slot.stream.load(Ordering::Acquire) == file {
+            slot.fd.store(0, Ordering::Release);
+            slot.stream.store(ptr::null_mut(), Ordering::Release);
+            // SAFETY: the caller's own stream.
+            unsafe { lazy_libc::fclose(file) };
+            return wait(pid);
+        }
+    }
+    real()
+}
+
+hooks! {
+    fn system(command: *const c_char) -> c_int
+        = |real| if command.is_null() || stage().is_none() { real(command) } else { run(command) };
+    fn popen(command: *const c_char, mode: *const c_char) -> *mut FILE
+        = |real| open_pipe(command, mode, || real(command, mode));
+    fn pclose(file: *mut FILE) -> c_int = |real| close_pipe(file, || real(file));
+}
+
+/// system, as POSIX describes it.
 ///
 /// # Safety
 /// `command` must be a C string.
 unsafe fn run(command: *const c_char) -> c_int {
-    // SAFETY: every structure is initialized by the call that is documented to do so before it is read, and lives
-    // to the end of this function.
+    // SAFETY: every structure is initialized by the call that is documented to do so before it is read, and lives to the end of this
+    // function.
     unsafe {
         let before = ignore_interrupts();
         let (mut block, mut mask, mut default) =
@@ -254,14 +264,14 @@ unsafe fn run(command: *const c_char) -> c_int {
     }
 }
 
-/// `popen`; `None` where libc's own is to do it.
+/// popen; `None` where libc's own is to be called.
 ///
 /// # Safety
 /// Both must be C strings.
 unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mut FILE> {
-    // SAFETY: by the caller's word; descriptors and structures are ours until they are handed out.
+    // SAFETY: the caller guarantees C strings; nothing else knows the descriptors and structures before they are handed out.
     unsafe {
-        let letters = core::ffi::CStr::from_ptr(mode).to_bytes();
+        let letters = CStr::from_ptr(mode).to_bytes();
         let (reads, writes) = (letters.contains(&b'r'), letters.contains(&b'w'));
         if reads == writes {
             return None;

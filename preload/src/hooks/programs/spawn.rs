@@ -1,112 +1,136 @@
-//! posix_spawn: libc starts the program in a child of its own, so the path, the arguments and the environment are
-//! prepared here. What the file actions open or go to is known only when they are added.
+//! posix_spawn. libc starts the program in a child of its own, so the path, the arguments and the environment are prepared here. What the
+//! file actions open, or where they go, is known only when they are added.
 
 use core::ffi::{c_char, c_int, c_void};
 
-use libc::{AT_FDCWD, mode_t, pid_t};
-
-use crate::hooks::files::open;
-use crate::hooks::programs::exec::unstaged;
-use crate::libc_calls::lazy_libc;
+use libc::{mode_t, pid_t};
 use pyshm_core::base::env::Strings;
 use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
 use pyshm_core::exec::by_name::search;
-use pyshm_core::exec::start;
-use pyshm_core::exec::start::start;
-use pyshm_core::path::resolve::Answer;
-use pyshm_core::path::resolve::ask;
-use pyshm_core::path::resolve::bytes;
-use pyshm_core::path::writes;
-use pyshm_core::path::writes::Names;
+use pyshm_core::exec::start::{Exchange, executable, start};
+use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::reads::{Answer, read};
+use pyshm_core::path::writes::{Names, write};
 use pyshm_core::stage::current::stage;
 
-/// A relative path means what it means in the child, which the file actions may have sent to another directory.
+use crate::hooks::files::open;
+use crate::hooks::programs::exec::unstaged;
+use crate::libc_calls::lazy_libc;
+
+/// What is exchanged when `path` is spawned. A relative path means what it means in the child, which the file actions may send to another
+/// directory.
 ///
 /// # Safety
 /// `path` and `actions` as posix_spawn requires.
-unsafe fn rooted(path: *const c_char, actions: *const c_void) -> bool {
-    // libc's header has these first: int __allocated, int __used. Whether an action is a chdir only libc knows.
-    // SAFETY: by the caller's word.
+unsafe fn exchange(path: *const c_char, actions: *const c_void) -> Exchange {
+    // libc's header has these first: int __allocated, int __used. Which actions are a chdir, only libc knows.
+    // SAFETY: the caller guarantees file actions.
     let used = || unsafe { actions.cast::<c_int>().add(1).read() };
-    // SAFETY: by the caller's word.
-    actions.is_null()
+    let fixed = actions.is_null()
         || used() == 0
-        || unsafe { bytes(path) }.is_some_and(|p| p.first() == Some(&b'/'))
+        // SAFETY: the caller guarantees the path.
+        || unsafe { bytes(path) }.is_some_and(|p| p.first() == Some(&b'/'));
+    if fixed { Exchange::Program } else { Exchange::Environment }
 }
 
-hooks! {
-    unsafe fn posix_spawn(
-        pid: *mut pid_t, path: *const c_char, actions: *const c_void, attr: *const c_void, argv: Strings, envp: Strings
-    ) -> c_int => my_posix_spawn {
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            start(path, argv, envp, rooted(path, actions), &mut |path, argv, envp| {
-                real!(posix_spawn)(pid, path, actions, attr, argv, envp)
-            })
-        }
-    }
-    unsafe fn posix_spawnp(
-        pid: *mut pid_t, file: *const c_char, actions: *const c_void, attr: *const c_void, argv: Strings, envp: Strings
-    ) -> c_int => my_posix_spawnp {
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            let run = |path: *const c_char| {
-                start(path, argv, envp, rooted(path, actions), &mut |path, argv, envp| {
-                    real!(posix_spawn)(pid, path, actions, attr, argv, envp)
-                })
-            };
-            match bytes(file) {
-                Some(name) if stage().is_some() && !name.contains(&b'/') => {
-                    search(name, &mut |path| match startable(path) { 0 => run(path), e => e })
-                }
-                Some(name) if stage().is_some() && name.contains(&b'/') => run(file),
-                _ => unstaged(file, envp, &mut |envp| real!(posix_spawnp)(pid, file, actions, attr, argv, envp)),
-            }
-        }
-    }
-    unsafe fn posix_spawn_file_actions_addopen(
-        actions: *mut c_void, fd: c_int, path: *const c_char, flags: c_int, mode: mode_t
-    ) -> c_int => my_posix_spawn_file_actions_addopen {
-        let real = |p: *const c_char, flags: c_int| -> c_int {
-            // SAFETY: the caller's own arguments; libc copies the path.
-            unsafe { real!(posix_spawn_file_actions_addopen)(actions, fd, p, flags, mode) }
-        };
-        // SAFETY: the caller's own arguments.
-        unsafe {
-            if bytes(path).is_none_or(|p| p.first() != Some(&b'/')) {
-                return real(path, flags);
-            }
-            if open::writes(flags) {
-                return writes::one(AT_FDCWD, path, true, Names::IfMissing, |_, p| real(p, flags));
-            }
-            ask(AT_FDCWD, path, true, Want::Data(flags), |answer| match answer {
-                Answer::Redirect(e) => {
-                    let (p, f) = (e.pristine().as_ptr().cast(), open::staged_flags(flags));
-                    real(p, f)
-                }
-                Answer::Pass(_, p) => real(p, flags),
-                // The child reports it.
-                Answer::Absent(_) => real(path, flags),
-            })
-        }
-    }
-    unsafe fn posix_spawn_file_actions_addfchdir_np(actions: *mut c_void, fd: c_int) -> c_int => my_addfchdir_np {
-        // SAFETY: the caller's own arguments.
-        unsafe { add_directory(actions, fd, || real!(posix_spawn_file_actions_addfchdir_np)(actions, fd)) }
-    }
-}
-
-/// Sends the child to the original of a staged directory, by its path; to any other by `real`.
+/// Spawns a program; `real` gets a path, arguments and an environment.
 ///
 /// # Safety
-/// As posix_spawn_file_actions_addfchdir_np.
+/// As posix_spawn.
+unsafe fn spawn(
+    path: *const c_char,
+    actions: *const c_void,
+    argv: Strings,
+    envp: Strings,
+    mut real: impl FnMut(*const c_char, Strings, Strings) -> c_int,
+) -> c_int {
+    // SAFETY: the caller keeps the contract of posix_spawn.
+    unsafe { start(path, argv, envp, exchange(path, actions), &mut real) }
+}
+
+/// Spawns a program by its name.
+///
+/// # Safety
+/// As posix_spawnp.
+unsafe fn spawn_by_name(
+    pid: *mut pid_t,
+    file: *const c_char,
+    actions: *const c_void,
+    attr: *const c_void,
+    argv: Strings,
+    envp: Strings,
+) -> c_int {
+    // SAFETY: the caller keeps the contract of posix_spawnp.
+    unsafe {
+        let run = |path| posix_spawn::hook(pid, path, actions, attr, argv, envp);
+        match bytes(file) {
+            Some(name) if stage().is_some() && name.contains(&b'/') => run(file),
+            Some(name) if stage().is_some() => search(name, &mut |path| match startable(path) {
+                0 => run(path),
+                e => e,
+            }),
+            _ => unstaged(file, envp, &mut |envp| {
+                posix_spawnp::real()(pid, file, actions, attr, argv, envp)
+            }),
+        }
+    }
+}
+
+/// Whether a candidate of a search along PATH can be started: 0 or an error number. As for execve, only files count.
+///
+/// # Safety
+/// `path` must be a C string.
+unsafe fn startable(path: *const c_char) -> c_int {
+    // SAFETY: the caller guarantees a C string.
+    unsafe {
+        read(PathArg::followed(path), Want::Program, |answer| match answer {
+            Answer::Absent(e) => e,
+            Answer::Redirect(e) => executable(&e).err().unwrap_or(0),
+            Answer::Pass(dirfd, path) => {
+                sys::faccessat(dirfd, path, libc::X_OK, libc::AT_EACCESS).err().unwrap_or(0)
+            }
+        })
+    }
+}
+
+/// Adds an open to the file actions by `real`, which gets a path and flags.
+///
+/// # Safety
+/// `path` as posix_spawn_file_actions_addopen requires.
+unsafe fn add_open(
+    path: *const c_char,
+    flags: c_int,
+    real: impl Fn(*const c_char, c_int) -> c_int,
+) -> c_int {
+    // SAFETY: the caller guarantees the path.
+    unsafe {
+        if bytes(path).is_none_or(|p| p.first() != Some(&b'/')) {
+            return real(path, flags);
+        }
+        let arg = PathArg::followed(path);
+        if open::writes(flags) {
+            return write(arg, Names::IfMissing, |_, p| real(p, flags));
+        }
+        read(arg, Want::Data(flags), |answer| match answer {
+            Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), open::staged_flags(flags)),
+            Answer::Pass(_, p) => real(p, flags),
+            // The child reports it.
+            Answer::Absent(_) => real(path, flags),
+        })
+    }
+}
+
+/// Adds a change of directory to the file actions: to the original of a redirected directory, by its path, to any other by `real`.
+///
+/// # Safety
+/// `actions` as posix_spawn_file_actions_addfchdir_np requires.
 unsafe fn add_directory(actions: *mut c_void, fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let mut buf = [0; PATH_MAX];
     match stage().and_then(|stage| stage.c_path_of_fd(fd, &mut buf)) {
-        // Not a hook: programs look for it to see whether it exists, and it takes the original's path as it is.
-        // SAFETY: the caller's own actions; libc copies the path.
+        // It has no hook: programs look for it to see whether it exists, and it takes the original's path unchanged.
+        // SAFETY: the caller guarantees the actions; libc copies the path.
         Some(path) => unsafe {
             lazy_libc::posix_spawn_file_actions_addchdir_np(actions.cast(), path.as_ptr())
         },
@@ -114,19 +138,16 @@ unsafe fn add_directory(actions: *mut c_void, fd: c_int, real: impl FnOnce() -> 
     }
 }
 
-/// Whether a candidate of a PATH search can be started: 0, or why not. Only files count, as for execve.
-///
-/// # Safety
-/// `path` must be a C string.
-unsafe fn startable(path: *const c_char) -> c_int {
-    // SAFETY: by the caller's word.
-    unsafe {
-        ask(AT_FDCWD, path, true, Want::Program, |answer| match answer {
-            Answer::Absent(e) => e,
-            Answer::Redirect(e) => start::executable(&e).err().unwrap_or(0),
-            Answer::Pass(dirfd, path) => {
-                sys::faccessat(dirfd, path, libc::X_OK, libc::AT_EACCESS).err().unwrap_or(0)
-            }
-        })
-    }
+hooks! {
+    fn posix_spawn(
+        pid: *mut pid_t, path: *const c_char, actions: *const c_void, attr: *const c_void, argv: Strings, envp: Strings
+    ) -> c_int = |real| spawn(path, actions, argv, envp, |path, argv, envp| real(pid, path, actions, attr, argv, envp));
+    fn posix_spawnp(
+        pid: *mut pid_t, file: *const c_char, actions: *const c_void, attr: *const c_void, argv: Strings, envp: Strings
+    ) -> c_int = |real| spawn_by_name(pid, file, actions, attr, argv, envp);
+    fn posix_spawn_file_actions_addopen(
+        actions: *mut c_void, fd: c_int, path: *const c_char, flags: c_int, mode: mode_t
+    ) -> c_int = |real| add_open(path, flags, |path, flags| real(actions, fd, path, flags, mode));
+    fn posix_spawn_file_actions_addfchdir_np(actions: *mut c_void, fd: c_int) -> c_int
+        = |real| add_directory(actions, fd, || real(actions, fd));
 }

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shapes_a_step_shapes_step_and_what_reaches_the_nodes_is_not() {
+    fn what_shapes_a_step_is_known_and_what_reaches_the_nodes_is_left() {
         for name in [
             "SLURM_NTASKS",
             "SLURM_NTASKS_PER_NODE",

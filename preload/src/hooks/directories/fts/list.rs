@@ -1,59 +1,63 @@
-//! Reading one directory of a hierarchy into a list of entries.
+//! Reads one directory of a hierarchy into a list of entries.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::{self, size_of};
 use core::ptr;
 
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, DIR};
+use pyshm_core::base::sys;
+use pyshm_core::decide::view::Follow;
 
-use super::walk::{directory_len, stop};
-use super::*;
-use crate::hooks::attributes::stat::stat_at;
-use crate::hooks::attributes::stat::stat_fd;
-use crate::hooks::directories::dirent::my_closedir;
-use crate::hooks::directories::dirent::my_opendir;
-use crate::hooks::directories::dirent::my_readdir;
+use super::stream::*;
+use crate::hooks::attributes::stat::{stat_at, stat_fd};
+use crate::hooks::directories::dirent::{closedir, opendir, readdir};
+use crate::hooks::files::cwd::fchdir;
+use crate::hooks::files::open::open;
+use crate::libc_calls::heap::release;
 use crate::libc_calls::lazy_libc;
 
-// SAFETY of everything below: as in the module above.
+// SAFETY of everything below: the invariants of `stream`.
 
-/// What a directory is read for.
+/// Why a directory is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
+pub enum Purpose {
+    /// For fts_children.
     Children,
+    /// For fts_children with FTS_NAMEONLY.
     Names,
+    /// For fts_read.
     Read,
 }
 
-/// The entries of the current directory; null if there are none, or it could not be read.
-pub(super) unsafe fn build(sp: *mut Fts, purpose: For) -> *mut Ent {
+/// Reads the entries of the current directory; null if it has none or could not be read.
+pub unsafe fn build(sp: *mut Fts, purpose: Purpose) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
         let cur = (*sp).cur;
-        let mut dir = my_opendir((*cur).accpath);
+        let mut dir = opendir::hook((*cur).accpath);
         if dir.is_null() {
-            if purpose == For::Read {
+            if purpose == Purpose::Read {
                 (*cur).info = FTS_DNR;
                 (*cur).errno = sys::errno();
             }
             return ptr::null_mut();
         }
         let by_type = has(sp, FTS_NOSTAT) && has(sp, FTS_PHYSICAL);
-        // How many directories may still come: none is looked for in `Names`, and -1 is any number.
+        // Number of directories that may still come; -1 if it is unknown. For `Names` none is looked for.
         let links = match purpose {
-            For::Names => 0,
+            Purpose::Names => 0,
             _ if by_type => (*cur).nlink as c_int - if has(sp, FTS_SEEDOT) { 0 } else { 2 },
             _ => -1,
         };
         let mut descended = false;
-        if links != 0 || purpose == For::Read {
-            descended = change(sp, cur, libc::dirfd(dir), ptr::null()) == 0;
+        if links != 0 || purpose == Purpose::Read {
+            descended = change(sp, cur, lazy_libc::dirfd(dir), ptr::null()) == 0;
             if !descended {
-                if links != 0 && purpose == For::Read {
+                if links != 0 && purpose == Purpose::Read {
                     (*cur).errno = sys::errno();
                 }
                 (*cur).flags |= FTS_DONTCHDIR;
-                my_closedir(dir);
+                closedir::hook(dir);
                 dir = ptr::null_mut();
             }
         }
@@ -64,10 +68,10 @@ pub(super) unsafe fn build(sp: *mut Fts, purpose: For) -> *mut Ent {
             end.sub(1).write(b'/' as c_char);
         }
         let mut list = List { first: ptr::null_mut(), last: ptr::null_mut(), count: 0 };
-        let filled = fill(sp, &mut list, dir, len, links, by_type && purpose != For::Names);
+        let filled = fill(sp, &mut list, dir, len, links, by_type && purpose != Purpose::Names);
         if !dir.is_null() {
             let errno = sys::errno();
-            my_closedir(dir);
+            closedir::hook(dir);
             sys::set_errno(errno);
         }
         if filled.is_none() {
@@ -78,13 +82,13 @@ pub(super) unsafe fn build(sp: *mut Fts, purpose: For) -> *mut Ent {
         if !end.is_null() {
             end.sub(usize::from(list.count == 0)).write(0);
         }
-        if descended && (purpose == For::Children || list.count == 0) {
+        if descended && (purpose == Purpose::Children || list.count == 0) {
             let back = if (*cur).level != ROOT {
                 change(sp, (*cur).parent, -1, c"..".as_ptr())
             } else if has(sp, FTS_NOCHDIR) {
                 0
             } else {
-                my_fchdir((*sp).rfd)
+                fchdir::hook((*sp).rfd)
             };
             if back < 0 {
                 (*cur).info = FTS_ERR;
@@ -93,7 +97,7 @@ pub(super) unsafe fn build(sp: *mut Fts, purpose: For) -> *mut Ent {
             }
         }
         if list.count == 0 {
-            if purpose == For::Read {
+            if purpose == Purpose::Read {
                 (*cur).info = FTS_DP;
             }
             return ptr::null_mut();
@@ -105,13 +109,14 @@ pub(super) unsafe fn build(sp: *mut Fts, purpose: For) -> *mut Ent {
     }
 }
 
+/// A list of entries under construction.
 struct List {
     first: *mut Ent,
     last: *mut Ent,
     count: usize,
 }
 
-/// Reads the names of the directory stream `dir`; `None` if the walk must end.
+/// Adds an entry to `list` for each name in the stream `dir`; `None` if the walk must end.
 unsafe fn fill(
     sp: *mut Fts,
     list: &mut List,
@@ -124,7 +129,7 @@ unsafe fn fill(
     unsafe {
         let nochdir = has(sp, FTS_NOCHDIR);
         while !dir.is_null() {
-            let d = my_readdir(dir);
+            let d = readdir::hook(dir);
             if d.is_null() {
                 break;
             }
@@ -153,7 +158,7 @@ unsafe fn fill(
                     let to = (*sp).path.add(len);
                     ptr::copy_nonoverlapping(name_of(p), to, name.len() + 1);
                 }
-                (*p).info = status(sp, p, false);
+                (*p).info = status(sp, p, Follow::No);
                 if links > 0 && matches!((*p).info, FTS_D | FTS_DC | FTS_DOT) {
                     links -= 1;
                 }
@@ -170,14 +175,14 @@ unsafe fn fill(
     }
 }
 
-/// What an entry is; its attributes are filled in.
-pub(super) unsafe fn status(sp: *mut Fts, p: *mut Ent, follow: bool) -> u16 {
+/// Reads the attributes of an entry; its kind.
+pub unsafe fn status(sp: *mut Fts, p: *mut Ent, follow: Follow) -> u16 {
     // SAFETY: see above; a struct of integers may be all zero.
     unsafe {
         let mut own: libc::stat = mem::zeroed();
         let st = if has(sp, FTS_NOSTAT) { &raw mut own } else { (*p).statp };
         let look = |flags| stat_at(AT_FDCWD, (*p).accpath, st, flags);
-        let followed = follow || has(sp, FTS_LOGICAL);
+        let followed = follow.is_yes() || has(sp, FTS_LOGICAL);
         if look(if followed { 0 } else { AT_SYMLINK_NOFOLLOW }) < 0 {
             let errno = sys::errno();
             if followed && look(AT_SYMLINK_NOFOLLOW) == 0 {
@@ -210,8 +215,8 @@ pub(super) unsafe fn status(sp: *mut Fts, p: *mut Ent, follow: bool) -> u16 {
     }
 }
 
-/// Sorts a list of `count` entries, more than one, by the caller's function.
-pub(super) unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut Ent {
+/// Sorts a list of `count` entries, more than one, by the caller's function; its first entry.
+pub unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut Ent {
     // SAFETY: see above; the array has room for the list.
     unsafe {
         if count > (*sp).nitems as usize {
@@ -238,14 +243,14 @@ pub(super) unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut E
     }
 }
 
-/// Goes to the directory `p` by a descriptor or else by a path, if that is still the same directory.
-pub(super) unsafe fn change(sp: *mut Fts, p: *mut Ent, fd: c_int, path: *const c_char) -> c_int {
+/// Goes to the directory `p`, by a descriptor or, if that is negative, by a path; fails if it leads to another directory.
+pub unsafe fn change(sp: *mut Fts, p: *mut Ent, fd: c_int, path: *const c_char) -> c_int {
     // SAFETY: see above; a structure of ours.
     unsafe {
         if has(sp, FTS_NOCHDIR) {
             return 0;
         }
-        let to = if fd < 0 { my_open(path, libc::O_RDONLY, 0) } else { fd };
+        let to = if fd < 0 { open::hook(path, libc::O_RDONLY, 0) } else { fd };
         if to < 0 {
             return -1;
         }
@@ -253,7 +258,7 @@ pub(super) unsafe fn change(sp: *mut Fts, p: *mut Ent, fd: c_int, path: *const c
         let mut result = stat_fd(to, &raw mut st);
         if result == 0 {
             result = if ((*p).dev, (*p).ino) == (st.st_dev, st.st_ino) {
-                my_fchdir(to)
+                fchdir::hook(to)
             } else {
                 sys::fail(libc::ENOENT)
             };

@@ -1,21 +1,22 @@
-//! Going through a hierarchy: what fts_read and fts_children do.
+//! Goes through a hierarchy: fts_read and fts_children.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem;
 use core::ptr;
 
-use super::list::{For, build, change, status};
-use super::*;
+use pyshm_core::base::sys;
+use pyshm_core::decide::view::Follow;
 
-// SAFETY of everything below: as in the module above.
+use super::list::{Purpose, build, change, status};
+use super::stream::*;
+use crate::hooks::files::cwd::fchdir;
+use crate::hooks::files::open::open;
+use crate::libc_calls::heap::release;
 
-pub(super) unsafe fn stop(sp: *mut Fts) -> *mut Ent {
-    // SAFETY: see above.
-    unsafe { (*sp).options |= FTS_STOP };
-    ptr::null_mut()
-}
+// SAFETY of everything below: the invariants of `stream`.
 
-pub(super) unsafe fn read(sp: *mut Fts) -> *mut Ent {
+/// fts_read.
+pub unsafe fn read(sp: *mut Fts) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
         let p = (*sp).cur;
@@ -24,7 +25,7 @@ pub(super) unsafe fn read(sp: *mut Fts) -> *mut Ent {
         }
         let instr = mem::replace(&mut (*p).instr, FTS_NOINSTR);
         if instr == FTS_AGAIN {
-            (*p).info = status(sp, p, false);
+            (*p).info = status(sp, p, Follow::No);
             return p;
         }
         if instr == FTS_FOLLOW && matches!((*p).info, FTS_SL | FTS_SLNONE) {
@@ -35,13 +36,13 @@ pub(super) unsafe fn read(sp: *mut Fts) -> *mut Ent {
     }
 }
 
-/// Follows a symbolic link, and remembers where it is.
+/// Follows a symbolic link, and remembers the directory that it is in.
 unsafe fn follow(sp: *mut Fts, p: *mut Ent) {
     // SAFETY: see above.
     unsafe {
-        (*p).info = status(sp, p, true);
+        (*p).info = status(sp, p, Follow::Yes);
         if (*p).info == FTS_D && !has(sp, FTS_NOCHDIR) {
-            (*p).symfd = my_open(c".".as_ptr(), libc::O_RDONLY, 0);
+            (*p).symfd = open::hook(c".".as_ptr(), libc::O_RDONLY, 0);
             if (*p).symfd < 0 {
                 (*p).errno = sys::errno();
                 (*p).info = FTS_ERR;
@@ -52,7 +53,7 @@ unsafe fn follow(sp: *mut Fts, p: *mut Ent) {
     }
 }
 
-/// From a directory to what is in it.
+/// Goes from a directory to its first entry.
 unsafe fn enter(sp: *mut Fts, p: *mut Ent, instr: u16) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
@@ -69,7 +70,7 @@ unsafe fn enter(sp: *mut Fts, p: *mut Ent, instr: u16) -> *mut Ent {
             free_list(mem::replace(&mut (*sp).child, ptr::null_mut()));
         }
         if (*sp).child.is_null() {
-            (*sp).child = build(sp, For::Read);
+            (*sp).child = build(sp, Purpose::Read);
             if (*sp).child.is_null() {
                 return if has(sp, FTS_STOP) { ptr::null_mut() } else { p };
             }
@@ -88,7 +89,7 @@ unsafe fn enter(sp: *mut Fts, p: *mut Ent, instr: u16) -> *mut Ent {
     }
 }
 
-/// To the next entry of the same directory, or back to the directory.
+/// Goes to the next entry of the same directory, or back to the directory.
 unsafe fn next(sp: *mut Fts, mut p: *mut Ent) -> *mut Ent {
     // SAFETY: see above; an entry that was left is freed once.
     unsafe {
@@ -104,7 +105,7 @@ unsafe fn next(sp: *mut Fts, mut p: *mut Ent) -> *mut Ent {
             (*sp).cur = p;
             release(left.cast());
             if (*p).level == ROOT {
-                if !has(sp, FTS_NOCHDIR) && my_fchdir((*sp).rfd) < 0 {
+                if !has(sp, FTS_NOCHDIR) && fchdir::hook((*sp).rfd) < 0 {
                     return stop(sp);
                 }
                 load(sp, p);
@@ -123,24 +124,25 @@ unsafe fn next(sp: *mut Fts, mut p: *mut Ent) -> *mut Ent {
     }
 }
 
+/// Goes back to a directory from its last entry.
 unsafe fn up(sp: *mut Fts, p: *mut Ent) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
         if (*p).level == ABOVE_ROOTS {
             release(p.cast());
             (*sp).cur = ptr::null_mut();
-            // The end is told from a failure by this.
+            // errno tells the end from a failure.
             sys::set_errno(0);
             return ptr::null_mut();
         }
         (*sp).path.add(usize::from((*p).pathlen)).write(0);
         let chdir = !has(sp, FTS_NOCHDIR);
         if (*p).level == ROOT {
-            if chdir && my_fchdir((*sp).rfd) < 0 {
+            if chdir && fchdir::hook((*sp).rfd) < 0 {
                 return stop(sp);
             }
         } else if (*p).flags & FTS_SYMFOLLOW != 0 {
-            let failed = chdir && my_fchdir((*p).symfd) < 0;
+            let failed = chdir && fchdir::hook((*p).symfd) < 0;
             sys::close((*p).symfd);
             if failed {
                 return stop(sp);
@@ -154,7 +156,7 @@ unsafe fn up(sp: *mut Fts, p: *mut Ent) -> *mut Ent {
     }
 }
 
-/// Begins with the tree of an argument.
+/// Begins the tree of an argument.
 unsafe fn load(sp: *mut Fts, p: *mut Ent) {
     // SAFETY: see above; a part of the name is moved within it.
     unsafe {
@@ -173,21 +175,9 @@ unsafe fn load(sp: *mut Fts, p: *mut Ent) {
     }
 }
 
-/// Length of a directory's path without a slash at its end.
-pub(super) unsafe fn directory_len(sp: *mut Fts, p: *mut Ent) -> usize {
-    // SAFETY: see above.
-    unsafe {
-        match usize::from((*p).pathlen) {
-            0 => 0,
-            n if *(*sp).path.add(n - 1) as u8 == b'/' => n - 1,
-            n => n,
-        }
-    }
-}
-
-/// Puts the path of an entry together.
+/// Writes the path of an entry into the stream's buffer.
 unsafe fn named(sp: *mut Fts, p: *mut Ent) -> *mut Ent {
-    // SAFETY: see above; `build` has made sure that it fits.
+    // SAFETY: see above; `build` has checked that it fits.
     unsafe {
         let slash = (*sp).path.add(directory_len(sp, (*p).parent));
         slash.write(b'/' as c_char);
@@ -196,7 +186,8 @@ unsafe fn named(sp: *mut Fts, p: *mut Ent) -> *mut Ent {
     }
 }
 
-pub(super) unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
+/// fts_children.
+pub unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
     if options != 0 && options != FTS_NAMEONLY {
         sys::set_errno(libc::EINVAL);
         return ptr::null_mut();
@@ -204,7 +195,7 @@ pub(super) unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
         let p = (*sp).cur;
-        // An empty directory is told from a failure by this.
+        // errno tells an empty directory from a failure.
         sys::set_errno(0);
         if p.is_null() || has(sp, FTS_STOP) {
             return ptr::null_mut();
@@ -216,23 +207,23 @@ pub(super) unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
             return ptr::null_mut();
         }
         free_list(mem::replace(&mut (*sp).child, ptr::null_mut()));
-        let mut purpose = For::Children;
+        let mut purpose = Purpose::Children;
         if options == FTS_NAMEONLY {
             (*sp).options |= FTS_NAMEONLY;
-            purpose = For::Names;
+            purpose = Purpose::Names;
         }
         let absolute = *(*p).accpath as u8 == b'/';
         if (*p).level != ROOT || absolute || has(sp, FTS_NOCHDIR) {
             (*sp).child = build(sp, purpose);
             return (*sp).child;
         }
-        // A relative argument that was not gone to yet: there is no other way back.
-        let here = my_open(c".".as_ptr(), libc::O_RDONLY, 0);
+        // The walk has not gone to this relative argument yet; only a descriptor leads back from it.
+        let here = open::hook(c".".as_ptr(), libc::O_RDONLY, 0);
         if here < 0 {
             return ptr::null_mut();
         }
         (*sp).child = build(sp, purpose);
-        let back = my_fchdir(here);
+        let back = fchdir::hook(here);
         sys::close(here);
         if back < 0 { ptr::null_mut() } else { (*sp).child }
     }

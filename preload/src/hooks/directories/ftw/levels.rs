@@ -1,51 +1,91 @@
 //! The directories that a walk is in, and which of them are open.
+//!
+//! If more directories are open than the caller allows, the rest of the outermost one is read into memory and it is closed.
 
-use core::ffi::{CStr, c_int};
+use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
 
 use libc::{AT_FDCWD, DIR};
-
-use super::{Walk, chdir};
-use crate::hooks::directories::dirent::my_closedir;
-use crate::hooks::directories::dirent::my_fdopendir;
-use crate::hooks::directories::dirent::my_opendir;
-use crate::hooks::directories::dirent::my_readdir64;
-use crate::hooks::files::cwd::my_fchdir;
-use crate::hooks::files::open::my_openat;
-use crate::libc_calls::heap::Array;
-use crate::libc_calls::heap::release;
 use pyshm_core::base::sys;
+
+use crate::hooks::directories::dirent::{closedir, fdopendir, opendir, readdir64};
+use crate::hooks::files::open::openat;
+use crate::libc_calls::heap::{Array, release};
+use crate::libc_calls::lazy_libc;
 
 /// A directory that the walk is in.
 #[derive(Clone, Copy)]
 pub struct Level {
-    /// Null once it was closed for another.
+    /// Its stream; null if it was closed for another directory.
     pub stream: *mut DIR,
-    /// The stream's, or -1.
+    /// The stream's descriptor, or -1.
     pub fd: c_int,
-    /// What was left of it then: names, each with its NUL, and an empty one. Ours to free.
+    /// The names that were left when it was closed, each with its NUL, and an empty one. Freed with the level.
     pub names: *mut u8,
 }
 
-impl Walk {
-    /// Opens the directory at `path`, which lies at `depth`, and closes another for it where that is too many.
-    pub fn open(&mut self, depth: usize) -> Option<()> {
-        if let Some(other) = depth.checked_sub(self.most) {
-            self.save(other)?;
+/// The directories from the walk's start to the current one.
+pub struct Levels {
+    all: Array<Level>,
+    /// How many of them may be open.
+    most: usize,
+}
+
+impl Levels {
+    /// No directory yet; `most` may be open.
+    pub fn new(most: usize) -> Self {
+        Self { all: Array::new(), most: most.max(1) }
+    }
+
+    /// Number of directories.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Allows one open directory less, but at least one.
+    pub fn spare_one(&mut self) {
+        self.most = (self.most - 1).max(1);
+    }
+
+    /// The directory at `depth`.
+    pub fn get(&self, depth: usize) -> Option<Level> {
+        self.all.all().get(depth).copied()
+    }
+
+    /// The descriptor of the directory at `depth`, or -1.
+    pub fn fd(&self, depth: usize) -> c_int {
+        self.get(depth).map_or(-1, |l| l.fd)
+    }
+
+    /// The descriptor of the current directory, or -1.
+    pub fn last_fd(&self) -> c_int {
+        self.all.all().last().map_or(-1, |l| l.fd)
+    }
+
+    /// Closes a directory if one more would be too many; `None` without memory.
+    pub fn make_room(&mut self) -> Option<()> {
+        match self.len().checked_sub(self.most) {
+            Some(other) => self.save(other),
+            None => Some(()),
         }
-        let fd = depth.checked_sub(1).and_then(|d| self.levels.all().get(d)).map_or(-1, |l| l.fd);
-        let (dirfd, name) = self.place(fd);
-        // SAFETY: a C string of ours.
+    }
+
+    /// Opens a directory on a new level; `None` with errno set.
+    ///
+    /// # Safety
+    /// `name` must be a C string.
+    pub unsafe fn open(&mut self, dirfd: c_int, name: *const c_char) -> Option<()> {
+        // SAFETY: the caller guarantees a C string.
         let stream = unsafe {
             if dirfd == AT_FDCWD {
-                my_opendir(name)
+                opendir::hook(name)
             } else {
                 let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NONBLOCK;
-                let fd = my_openat(dirfd, name, flags, 0);
+                let fd = openat::hook(dirfd, name, flags, 0);
                 if fd < 0 {
                     return None;
                 }
-                let stream = my_fdopendir(fd);
+                let stream = fdopendir::hook(fd);
                 if stream.is_null() {
                     sys::close(fd);
                 }
@@ -56,18 +96,18 @@ impl Walk {
             return None;
         }
         // SAFETY: an open stream.
-        let fd = unsafe { libc::dirfd(stream) };
-        let pushed = self.levels.push(Level { stream, fd, names: ptr::null_mut() });
+        let fd = unsafe { lazy_libc::dirfd(stream) };
+        let pushed = self.all.push(Level { stream, fd, names: ptr::null_mut() });
         if pushed.is_none() {
-            // SAFETY: as above; nobody else knows it.
-            unsafe { my_closedir(stream) };
+            // SAFETY: an open stream, which no level has.
+            unsafe { closedir::hook(stream) };
         }
         pushed
     }
 
     /// Reads the rest of the directory at `depth` into memory and closes it.
     fn save(&mut self, depth: usize) -> Option<()> {
-        let Some(level) = self.levels.all_mut().get_mut(depth) else { return Some(()) };
+        let Some(level) = self.all.all_mut().get_mut(depth) else { return Some(()) };
         if level.stream.is_null() {
             return Some(());
         }
@@ -75,7 +115,7 @@ impl Walk {
         // SAFETY: the stream is open; a name of a filled entry is a C string.
         unsafe {
             loop {
-                let entry = my_readdir64(level.stream);
+                let entry = readdir64::hook(level.stream);
                 if entry.is_null() {
                     break;
                 }
@@ -84,36 +124,23 @@ impl Walk {
                 )?;
             }
             names.push(0)?;
-            my_closedir(level.stream);
+            closedir::hook(level.stream);
         }
         *level = Level { stream: ptr::null_mut(), fd: -1, names: names.into_raw() };
         Some(())
     }
 
-    /// Leaves the directory at `depth`, the innermost one.
-    pub fn close(&mut self, depth: usize) {
-        let Some(level) = self.levels.all().get(depth).copied() else { return };
-        self.levels.truncate(depth);
+    /// Leaves the current directory; errno stays.
+    pub fn close(&mut self) {
+        let Some(level) = self.all.pop() else { return };
         let errno = sys::errno();
-        // SAFETY: an open stream or null; memory of ours or null.
+        // SAFETY: an open stream or null; memory of the level or null.
         unsafe {
             if !level.stream.is_null() {
-                my_closedir(level.stream);
+                closedir::hook(level.stream);
             }
             release(level.names.cast());
         }
         sys::set_errno(errno);
-    }
-
-    /// Goes back to the directory at `depth`, from one in it.
-    pub fn back(&mut self, depth: usize) -> c_int {
-        let fd = self.levels.all().get(depth).map_or(-1, |l| l.fd);
-        // SAFETY: a descriptor of ours; C strings.
-        unsafe {
-            if fd >= 0 && my_fchdir(fd) == 0 {
-                return 0;
-            }
-            chdir(if self.place.base == 1 { c"/".as_ptr() } else { c"..".as_ptr() })
-        }
     }
 }

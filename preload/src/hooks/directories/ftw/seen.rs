@@ -1,25 +1,25 @@
-//! Where a walk along links was.
+//! The directories that a walk has been in, if it follows symbolic links.
 
 use core::mem;
 
 use crate::libc_calls::heap::Array;
 
-/// No device has the number 0 together with inode 0.
+/// A free slot: no object has inode 0 on device 0.
 const FREE: (u64, u64) = (0, 0);
 
-/// The directories that a walk along links was in: device and inode, by open addressing.
+/// A set of directories by device and inode, with open addressing.
 pub struct Seen {
     slots: Array<(u64, u64)>,
     used: usize,
 }
 
 impl Seen {
-    /// None yet.
+    /// An empty set.
     pub const fn new() -> Self {
         Self { slots: Array::new(), used: 0 }
     }
 
-    /// Adds a directory; whether it is new, `None` without memory.
+    /// Adds a directory; whether it is new; `None` without memory.
     pub fn add(&mut self, st: &libc::stat) -> Option<bool> {
         if self.used * 2 >= self.slots.len() {
             let mut old = mem::replace(&mut self.slots, Array::new());
@@ -37,11 +37,12 @@ impl Seen {
         Some(new)
     }
 
+    /// Adds an object; whether it is new.
     fn put(&mut self, object: (u64, u64)) -> bool {
         let mask = self.slots.len().wrapping_sub(1);
         let mut at =
             (object.1 ^ object.0.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-        // Half of the slots are free.
+        // Half of the slots are free, so the search ends.
         while let Some(slot) = self.slots.all_mut().get_mut(at as usize & mask) {
             if *slot == object {
                 return false;

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The forms that launcher commands take when the launcher is preloaded: which are staged for once in the whole cluster, which
-# by the ranks, and that nothing is staged twice where launchers call launchers. Slurm binds tasks to processors here
+# The forms of a preloaded launcher's command: which are staged once for all nodes, which by the ranks, and that nothing is
+# staged twice where launchers call launchers. Slurm binds tasks to processors here
 # and tracks them by cgroups.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
@@ -12,7 +12,7 @@ login() { timeout 100 "$VCLUSTER" exec n0 env PYTHONPATH="$scratch/site" "$@"; }
 preloaded=(env LD_PRELOAD="$shim" PYSHM_BUNDLES="$scratch/small.tar.zst" PYSHM_CACHE="$scratch/cache")
 python=$venv/bin/python
 
-# What a rank has: the stage, by whom, and what the form is about.
+# Each rank prints its stage, who made it, and what the form is about.
 cat >"$scratch/look.py" <<'PY'
 import os, sys
 sys.path.insert(0, sys.argv[1])
@@ -32,7 +32,7 @@ nodes_are_clean() {
     [ -z "$left" ] || fail "n$i has $left"
   done
 }
-# says EXPECTED COMMAND…: what the ranks say, in their order, and nothing else; how it was staged is in $work/trace.
+# says EXPECTED COMMAND…: the ranks print EXPECTED in their order, and nothing else; $work/trace shows how it was staged.
 says() {
   local expected=$1; shift
   login "$tools/trace.sh" "$work/trace" "$@" >"$work/said" 2>"$work/errors" </dev/null || { cat "$work/said" "$work/errors"; fail "the job failed"; }
@@ -40,7 +40,7 @@ says() {
   ! grep -q pyshm "$work/errors" || fail "something was printed: $(cat "$work/errors")"
   nodes_are_clean
 }
-# Started by the launcher's side: the commands that have the helper's name behind a launcher's.
+# How many staging steps the launcher started: commands of a launcher with the helper's name in them.
 one_step() { equal "staging steps" 1 "$(grep -E 'execve\("[^"]*/(srun|mpiexec|mpirun.openmpi|orterun)".*"--id"' "$work/trace" | awk '{ print $1 }' | sort -u | wc -l)"; }
 no_step() { ! grep -qE 'execve\(.*"[^"]*/pyshm-bcast-[a-z]*", "--root"' "$work/trace" || fail "a step was started"; }
 alloc=(salloc -Q -N2 -n4 --ntasks-per-node=2)
@@ -86,7 +86,7 @@ test_a_wrapper_and_a_preloaded_launcher_stage_once() {
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun "$pyshm_run" -b "$scratch/small.tar.zst" "${look[@]}"; no_step
 }
 test_a_launcher_that_a_rank_calls() {
-  # The outer step has no program of Python's in it, but stages for what it calls.
+  # The outer step runs no Python itself, but stages for the launcher that it calls.
   says "$(staged '- -' 0 1)" "${alloc[@]}" "${preloaded[@]}" srun -N1 -n1 bash -c "exec \"\$@\"" bash "$venv/bin/mpiexec" -launcher fork -n 2 "${look[@]}"; one_step
 }
 test_a_program_that_uses_no_python_is_left_alone() {
@@ -97,7 +97,7 @@ n2" "${alloc[@]}" "${preloaded[@]}" srun hostname; no_step
   says "n1
 n2" "${preloaded[@]}" srun -N2 -n2 hostname; no_step
 }
-# An administrator's mistake: each job says it in one line and runs, but for those that use no environment.
+# After an administrator's mistake each job prints one line and runs; jobs that use no environment print nothing.
 test_what_is_configured_and_cannot_be_read_is_said_once_and_the_job_runs() {
   local what said
   echo 'bundels = []' >"$work/unknown.toml"; printf 'fallback = false\nbundles = ["%s/gone.tar.zst"]\n' "$work" >"$work/strict.toml"; echo junk >"$work/junk.tar.zst"
@@ -128,7 +128,7 @@ test_the_installation_is_found_from_where_the_loader_finds_the_library() {
   for place in lib/libpyshm.so '$LIB/libpyshm.so' 'lib/pyshm/$LIB/libpyshm.so'; do
     says "$(staged '- -' 0)" salloc -Q -N1 -n1 "${preloaded[@]}" LD_PRELOAD="$work/opt/$place" srun "${look[@]}"; one_step
   done
-  # Without the rest of it a launcher is what it was.
+  # Without the rest of the installation the shim changes nothing about a launcher.
   rm "$work/opt/bin/pyshm-run"
   says "$(staged '- -' 0 | sed s/staged/bare/)" salloc -Q -N1 -n1 "${preloaded[@]}" LD_PRELOAD="$work/opt/lib/libpyshm.so" srun "${look[@]}"; no_step
 }

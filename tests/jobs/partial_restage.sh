@@ -1,8 +1,7 @@
 #!/bin/bash
-# Of three bundles that are kept in stages one is made anew: only that one is read and travels, the others' files are taken
-# from the old stage, whatever uses it meanwhile; and a stage that was tampered with is not taken from. One node, and four.
+# Of three bundles that are kept in stages one is packed again: only that one is read and broadcast; the others' files are
+# taken from the old stage, even while it is in use; nothing is taken from a stage that was tampered with. On one node and on four.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 4
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
@@ -10,7 +9,7 @@ python=$venv/bin/python
 
 # lib PREFIX CODE [WORDS…]: makes PREFIX/lib/libPREFIX.so.
 lib() { mkdir -p "$work/$1/lib"; echo "$2" | gcc -shared -fPIC -x c - -o "$work/$1/lib/lib$1.so" "${@:3}" || fail "gcc"; }
-# Three prefixes with modules and 3 MB of data each; what a has of b it finds by an absolute RPATH and a symbolic link.
+# Three prefixes with modules and 3 MB of data each; a refers to b by an absolute RPATH and a symbolic link.
 three_bundles() {
   local p i
   for p in a b c; do
@@ -50,7 +49,7 @@ if len(sys.argv) > 3:       # which stage the libraries came from
 PY
 }
 pack() { "$pyshm" bundle env "$work/$1" -o "$work/$1.tar.zst" -q || fail "bundle $1"; }
-# What the next step brings: b has another library, another module and other data.
+# Changes b before the next step: another library, another module and other data.
 change_b() { lib b "int b(void) { return ${1:-30}; }"; echo "value = 'b${1:-}'" >"$work/b/mod_b/__init__.py"; head -c 3000000 /dev/urandom >"$work/b/data"; pack b; }
 named() { echo "-b $work/a.tar.zst -b $work/b.tar.zst -b $work/c.tar.zst ${layer:-}"; }
 # shellcheck disable=SC2046
@@ -61,7 +60,7 @@ look() { "$tools/trace.sh" "$work/$1.trace" "$pyshm_run" --no-fallback --summary
 as_bare() { "$python" -B "$work/look.py" "$work" "$work/bare.json" || fail bare; check "what the program sees is what it sees without pyshm" diff "$work/bare.json" "$work/$1.json"; }
 times_opened() { echo "$(opened "$work/$1.trace" "$work/a.tar.zst") $(opened "$work/$1.trace" "$work/b.tar.zst") $(opened "$work/$1.trace" "$work/c.tar.zst")"; }
 used() { df --output=used -B1 /dev/shm | tail -1; }
-# Everything of a stage that its users could see.
+# All that users of a stage could see.
 shape() { (cd "$1" && find . -printf '%p %m %s %T@ %U %l\n' | sort && find . -type f -exec sha256sum {} + | sort) | sha256sum; }
 unstage() { "$pyshm" unstage --all || fail unstage; [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0 | head)"; }
 
@@ -73,7 +72,7 @@ test_only_the_bundle_that_changed_is_read() {
   contains "the summary" "$(cat "$work/said")" "taken from stage ${old##*/}"
   [ ! -e "$old" ] || fail "the old stage is still there"
   [ "$(cat "$work/two.out")" != "$old" ] && [ -e "$(cat "$work/two.out")/index" ] || fail "the libraries came from '$(cat "$work/two.out")'"
-  # Again, from a stage that was made so itself: links have come and gone since, so that contents are compared.
+  # Again, from a stage that was itself made this way: link counts and times have changed, so contents are compared.
   change_b 40; look three; equal "bundles that were opened the third time" "0 1 0" "$(times_opened three)"; as_bare three
   check "the stage is what was bundled" "$pyshm" verify --stage "$(cat "$work/three.out")" --source
   unstage
@@ -84,11 +83,11 @@ test_nothing_is_read_where_stages_have_all_of_it() {
   "$tools/trace.sh" "$work/two.trace" "$pyshm" stage -b "$work/c.tar.zst" -b "$work/a.tar.zst" --json >"$work/json" || fail stage
   equal "bundles that were opened" "0 0 0" "$(times_opened two)"; contains "what it says" "$(cat "$work/json")" '"bundle_bytes": 0'
   equal "stages" 2 "$("$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"
-  # Its own parts, the shim above all, and the library that is edited: no file of 3 MB.
+  # What each stage has for itself, mostly the shim, and the edited library; no file of 3 MB.
   [ $(( $(used) - both )) -lt 2500000 ] || fail "memory grew by $(( $(used) - both ))"
   unstage
 }
-test_a_job_that_runs_from_the_old_stage_notices_nothing_and_memory_grows_by_the_changed_bundle() {
+test_a_job_that_runs_from_the_old_stage_goes_on_and_memory_grows_by_the_changed_bundle() {
   three_bundles
   look one
   # shellcheck disable=SC2046
@@ -108,7 +107,7 @@ print(before == now(), mod_a.m7.value, ctypes.CDLL(sys.argv[1] + "/a/lib/liba.so
   for _ in $(seq 1200); do [ -e "$work/up" ] && break; sleep 0.05; done; [ -e "$work/up" ] || fail "the job did not start"
   local before; before=$(used)
   change_b; look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
-  # b's data of 3 MB, and what each stage has for itself.
+  # 3 MB of b's data, and what each stage has for itself.
   local grown=$(( $(used) - before )); note "memory grew by $grown bytes for 3,000,000 that changed of 9,000,000"
   [ $grown -gt 3000000 ] && [ $grown -lt 5500000 ] || fail "memory grew by $grown"
   touch "$work/go"; wait $job; equal "what the running job saw" "True 7 21 2" "$(cat "$work/running")"
@@ -123,13 +122,13 @@ open(sys.argv[1] + "/b/mod_b/m3.py", "w").write("value = 54321\n")' "$work" || f
   change_b; touch "$work/c/none"   # and one that only a look at the directories tells
   look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
   contains "the written value" "$(cat "$work/two.json")" 12345
-  # The marks on the bundle that was made anew are gone with it, those on others not.
+  # The marks on the bundle that was packed again are gone with it, those on others are not.
   local ops; ops() { grep -cE "open(at)?\(.*\"$work/$1\"" "$work/two.trace"; }
   [ "$(ops a/mod_a/m3.py)" -gt 0 ] || fail "the written file was not read from its prefix"
   equal "times the file of the new bundle was opened in its prefix" 0 "$(ops b/mod_b/m3.py)"
   unstage
 }
-test_what_diverged_of_a_base_stays_known_under_a_layer_but_for_what_the_layer_brings() {
+test_what_diverged_of_a_base_stays_known_under_a_layer_except_what_the_layer_brings() {
   three_bundles
   look one
   write() { # shellcheck disable=SC2046
@@ -146,7 +145,7 @@ test_what_diverged_of_a_base_stays_known_under_a_layer_but_for_what_the_layer_br
 test_what_any_of_several_stages_knows_to_have_diverged_stays_known() {
   three_bundles
   local s first last writes='import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")'
-  # Two stages with the same bundles; the file is written by a program that uses the one whose name comes last.
+  # Two stages have the same bundles; the program that writes the file uses the one whose name sorts last.
   stage >/dev/null && "$pyshm" stage -b "$work/a.tar.zst" >/dev/null || fail stage
   for s in /dev/shm/pyshm-0/*; do first=${first:-$s} last=$s; done; [ "$first" != "$last" ] || fail "one stage only"
   PYSHM_LOG=1 LD_PRELOAD=$last/lib/libpyshm.so "$python" -B -c "$writes" "$work" || fail write
@@ -164,13 +163,13 @@ test_tars_that_others_made_are_taken_too() {
     equal "$run" "0 1 0" "$(tars $run)"
     for p in a b c; do check "$p is whole" diff -r --no-dereference --exclude=to_b --exclude=lib "$work/$p" /dev/shm/pyshm-0/*/fs/"$work/$p"; done
   done
-  # The same file for another prefix is another bundle.
+  # The same tar for another prefix is another bundle.
   mkdir "$work/d"; "$tools/trace.sh" "$work/d.trace" "$pyshm" stage -b "$work/a.tar.gz" --prefix "$work/d" >/dev/null || fail stage
   [ "$(opened "$work/d.trace" "$work/a.tar.gz")" -gt 0 ] || fail "another prefix's files were taken"
   unstage
 }
 
-# tampered WHAT: a stage that is not as it was left is not taken from: a travels; c, which nobody touched, does or does not.
+# tampered WHAT: nothing is taken from a stage that was changed: a is read again; c, which nobody touched, may be.
 tampered() {
   change_b "$RANDOM"; look two
   [[ $(times_opened two) == "1 1 "* ]] || fail "$1: bundles that were opened: $(times_opened two)"
@@ -215,14 +214,14 @@ test_what_fails_to_be_linked_is_read() {
   three_bundles
   local s; s=$(stage) || fail stage; change_b
   LD_PRELOAD=$s/lib/libpyshm.so "$python" -B -c 'import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")' "$work" || fail write
-  # In a's files; c is taken.
+  # Links to a's files fail; c is taken.
   # shellcheck disable=SC2046
   $(failing 30 "$work/two.trace") "$pyshm" stage --json $(named) >"$work/json" 2>"$work/said" || fail "stage: $(cat "$work/said")"
   equal "links that failed" 1 "$(grep -c INJECTED "$work/two.trace")"
   equal "bundles that were opened" "1 1 0" "$(times_opened two)"
   contains "what it says" "$(cat "$work/json")" '"adopted_bytes": 3'; contains "what it warns of" "$(cat "$work/said")" "a.tar.zst was read"
   look three; equal "bundles that were opened" "0 0 0" "$(times_opened three)"; as_bare three
-  # It is the bundle that was there: what was written later is known still.
+  # The bundle is the same one, so what was written to its prefix later stays known.
   contains "the written value" "$(cat "$work/three.json")" 12345
   unstage
 }
@@ -238,7 +237,7 @@ test_where_both_stages_do_not_fit_the_old_one_goes_first() {
   local p; for p in a b c; do check "$p is whole" diff -r --no-dereference --exclude=to_b --exclude=lib "$work/$p" "$work/small"/*/*/fs/"$work/$p"; done
   "$pyshm" unstage --all --root "$work/small"; umount "$work/small"
 }
-test_one_that_is_killed_leaves_the_old_stage_as_it_was_and_nothing_else() {
+test_a_killed_step_leaves_the_old_stage_unchanged_and_nothing_else() {
   three_bundles
   local old phase count pid
   old=$(stage) || fail stage; change_b; local was; was=$(shape "$old")
@@ -292,11 +291,11 @@ test_on_four_nodes_a_layer_is_broadcast_without_what_it_lies_over() {
   local layer="-b $work/l.tar.zst"; job two
   equal "bundles that were opened" "0 0 0, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/l.tar.zst")"
   equal "nodes that wrote a, b, c" "0 0 0" "$(wrote two a) $(wrote two b) $(wrote two c)"; as_bare_all two
-  # Nothing of the job names this one's prefix; it comes because it lies over one that is wanted.
+  # The job does not name this one's prefix; it is staged because it lies over one that the job uses.
   echo "value = 'inner'" >"$work/a/mod_a/m3.py"; "$pyshm" bundle env "$work/a/mod_a" -o "$work/i.tar.zst" -q || fail "bundle"
   layer="$layer -b $work/i.tar.zst"; rm -r "$work/two"; job two
   equal "bundles that were opened" "0 0 0, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/i.tar.zst")"; as_bare_all two
-  # A node that has nothing gets all.
+  # A node without a stage gets everything.
   on n2 "$pyshm" unstage --all || fail unstage; rm -r "$work/two"; job two
   equal "bundles that were opened" "1 1 1, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/l.tar.zst")"; as_bare_all two
   unstage_all
@@ -313,8 +312,8 @@ test_what_fails_to_be_linked_is_broadcast_although_all_nodes_had_it() {
 test_what_a_rank_wrote_on_one_node_is_known_to_all_when_another_bundle_changes() {
   three_bundles
   job one
-  # In place, below a prefix that stays. Only n2 knows, and not from the stage that the job had: another program's
-  # stage has another name, as other bundles might have been of use to it.
+  # Written in place, below a prefix that stays. Only n2 knows it, and from another stage than the job's: a stage's name
+  # depends on the program too, because another program may use other bundles.
   # shellcheck disable=SC2046
   on n2 "$pyshm_run" --no-fallback --keep $(named) "$python" -B -c 'import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")' "$work" || fail run
   change_b; job two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare_all two

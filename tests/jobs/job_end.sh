@@ -24,8 +24,8 @@ for i in $(seq 60); do echo "value = $i" >"$scratch/site/pkg/m$i.py"; done
 head -c 6000000 /dev/urandom >"$scratch/site/pkg/data"
 "$pyshm" bundle env "$scratch/site" -o "$scratch/b.tar.zst" -q && chmod -R a+rX "$scratch/site" "$scratch/b.tar.zst" || exit 1
 
-# Each rank says what it saw, then waits; at the end it says what its handlers were run for. A handler of SIGTERM ends the
-# wait, as one that writes a checkpoint does; `deaf` waits on.
+# Each rank records what it saw and waits; at the end it records the signals that its handlers got. The handler of SIGTERM
+# ends the wait, as one that writes a checkpoint does; with `deaf` it waits on.
 cat >"$scratch/rank.py" <<'PY'
 import glob, os, signal, sys, time
 out, seconds = sys.argv[1], float(sys.argv[2])
@@ -51,7 +51,7 @@ on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
 as() { VCLUSTER_WD=/ "$VCLUSTER" exec-as "$@"; }
 # until_true SECONDS WHAT COMMAND…
 until_true() { local end=$((SECONDS + $1)) what=$2; shift 2; until "$@"; do [ $SECONDS -lt $end ] || fail "never came: $what"; sleep 0.1; done; }
-# submit USER NAME FORM NODES SCRIPT-OPTION… -- ARGUMENTS OF rank.py: a job of two ranks on each of the two NODES; says its number.
+# submit USER NAME FORM NODES SCRIPT-OPTION… -- ARGUMENTS OF rank.py: a job of two ranks on each of the two NODES; prints its number.
 # HELD=1: its staging stops when the second node writes its first frame.
 submit() {
   local user=$1 name=$2 form=$3 nodes=$4 words command options=(); shift 4
@@ -87,7 +87,7 @@ is_gone() { [ -z "$(on n0 squeue -h -j "$1" 2>/dev/null)" ]; }
 idle() { [ "$(on n0 sinfo -h -n "$1" -o '%T %D')" = "idle $2" ]; }
 left() { local i; for i; do on "$i" find /dev/shm -mindepth 1 -path '*pyshm*' | sed "s/^/$i: /" | head -3; done; }
 none_left() { [ -z "$(left "$@")" ]; }
-# clean WHAT NODE…: nothing lies there, soon after the job's end.
+# clean WHAT NODE…: nothing is left on the nodes, soon after the job's end.
 clean() { local what=$1 i; shift; for i in $(seq 300); do none_left "$@" && return; sleep 0.1; done; fail "$what: $(left "$@")"; }
 # not_started NAME NODE: no rank ran there; in the form `inside` each node stages and begins by itself.
 not_started() { ! grep -q "^$2 " "$work/$1"/began.* 2>/dev/null || fail "ranks of $1 were started on $2"; }
@@ -117,12 +117,12 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
     done
   done
   for name in "${names[@]}"; do in_phase "$name" run; done
-  # One after the other for all jobs, so that the kernel does not take two of a process for one.
+  # One signal after the other for all jobs, because the kernel merges two pending ones of a process.
   for id in "${ids[@]}"; do as pyuser n0 scancel -s USR1 "$id"; done
-  # Srun hands this one on by way of the controller: it may come behind the next, which slurmd sends.
+  # srun passes this one on through the controller: it may arrive after the next, which slurmd sends.
   for id in "${ids[@]}"; do as pyuser n0 scancel --batch -s USR2 "$id"; done
   for id in "${ids[@]}"; do as pyuser n0 scancel --full -s USR1 "$id"; done
-  # Whatever came twice would have come by now.
+  # A second one would have come by now.
   sleep 1; for name in "${names[@]}"; do touch "$work/$name/stop"; done
   for id in "${ids[@]}"; do until_true 90 "the end of job $id" is_gone "$id"; done
   equal "bare" "15 6000000 USR1 USR1" "$(cat "$work/bare-/ended.3")"
@@ -173,7 +173,7 @@ test_a_job_of_another_user_is_neither_seen_nor_disturbed() {
 nothing_of() { [ -z "$(on n1 find /dev/shm -path "*pyshm-$1*"; on n2 find /dev/shm -path "*pyshm-$1*")" ]; }
 epilogs_ran() { [ "$(grep -c " $1\$" "$scratch/epilog.log" 2>/dev/null)" = "$2" ]; }
 
-# In its last seconds a job may write a checkpoint; what still runs then is killed, and the epilog comes.
+# In its last seconds a job may write a checkpoint; then Slurm kills what still runs and runs the epilog.
 test_the_time_limit_leaves_nothing_behind_the_epilog() {
   local form phase name id ids=() names=()
   touch "$scratch/epilog"
@@ -190,13 +190,13 @@ test_the_time_limit_leaves_nothing_behind_the_epilog() {
     done
   done
   for name in "${names[@]}"; do in_phase "$name" "${name#*-}"; done
-  # Limits are minutes, and slurmctld looks every half of one.
+  # Limits are minutes, and slurmctld checks them every half minute.
   for id in "${ids[@]}"; do on n0 scontrol update "JobId=$id" "EndTime=$(date -d '2 seconds' +%FT%T)" || fail "scontrol"; done
   for id in "${ids[@]}"; do until_true 90 "the end of job $id" is_gone "$id"; until_true 60 "the epilogs of $id" epilogs_ran "$id" 2; done
   for name in "${names[@]}"; do
     grep -q "DUE TO TIME LIMIT" "$work/$name/said" || fail "$name did not end by its time limit: $(cat "$work/$name/said")"
     case $name in
-      # Slurm's daemon and srun both send it; the kernel takes two that are pending for one.
+      # Slurm's daemon and srun both send it; the kernel merges two that are pending.
       *-run) equal "$name: results, with a checkpoint at the end" "$(for i in 0 1 2 3; do echo "15 6000000 TERM"; done)" "$(sed 's/ TERM TERM$/ TERM/' "$work/$name"/ended.*)" ;;
       *-staging) not_started "$name" n2 ;;
     esac
@@ -205,8 +205,8 @@ test_the_time_limit_leaves_nothing_behind_the_epilog() {
   rm "$scratch/epilog"; [ ! -e "$scratch/epilog.failed" ] || fail "$(cat "$scratch/epilog.failed")"
 }
 
-# A job that ends while one of its nodes has no slurmd is ended there when that is back. What a killed node had in its memory
-# only 'pyshm gc', or the next staging, can know; Slurm gives the job up and ends it elsewhere.
+# Where a node has no slurmd when its job ends, Slurm ends the job there once slurmd is back. When a node was killed, Slurm
+# ends the job on the other nodes; what it had in its memory 'pyshm gc' removes, or the next staging.
 kill_slurmd() { on "$1" bash -c 'kill -KILL "$(cat /run/slurmd.pid)"'; }
 kill_node() { # at once, and all but the process that holds its namespaces, which is its memory
   on "$1" bash -c 'here=$(readlink /proc/self/ns/mnt); all=()

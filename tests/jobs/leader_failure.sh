@@ -1,11 +1,10 @@
 #!/bin/bash
-# A leader is killed in each phase of staging, and the system fails it in every way that it can: the application's results
-# are right on every rank of four virtual nodes, and after 'pyshm gc' nothing is left. KILLS=120 makes it long (20 runs).
+# A leader is killed in each phase of staging, and each of its system calls fails: the application's results are right on
+# every rank of four virtual nodes, and after 'pyshm gc' nothing is left. KILLS=120 makes it long (20 runs).
 #
-# The helper stops where PYSHM_TEST_PAUSE says (src/stage/pause.rs), so that each kill lands in the phase that is meant; the
+# The helper stops where PYSHM_TEST_PAUSE says (src/stage/pause.rs), so that each kill comes in the intended phase; the
 # node and the moment in the phase are drawn at random. SEED repeats a run.
 . "$(dirname "$0")/harness.sh"
-isolate "$@"
 cluster_up 4
 KILLS=${KILLS:-20}; SEED=${SEED:-$RANDOM}; RANDOM=$SEED
 launch_words hydra root 4 4
@@ -60,7 +59,7 @@ test_a_leader_that_is_killed_in_any_phase() {
   note "$KILLS kills in $((SECONDS - begun)) s (SEED=$SEED), landed in $(for i in 0 1 2 3 4; do echo -n "${phases[i]} ${landed[i]:-0} "; done)"
 }
 
-# failing WHAT EXPECTED INJECTION…: on n2, or for what only rank 0 does on n1, system calls of the helper fail.
+# failing WHAT EXPECTED INJECTION…: the helper's system calls fail on n2, or on n1 where only rank 0 makes them.
 failing() {
   local node=$1 expected=$2; shift 2
   cat >"$work/helper" <<SH

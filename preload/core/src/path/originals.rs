@@ -1,0 +1,69 @@
+//! The entry for calls that need the original itself and change nothing that the index knows: its path alone must not lead into
+//! the stage.
+
+use core::ffi::{c_char, c_int};
+
+use crate::base::scratch::PATH_MAX;
+use crate::base::thin_callback::{Callback, call_through};
+use crate::path::argument::{PathArg, bytes};
+use crate::path::fd_link;
+use crate::path::resolve::absolute;
+use crate::stage::current::stage;
+use crate::stage::descriptor::is_redirected;
+use crate::stage::mapped::Stage;
+
+/// What an empty path means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyPath {
+    /// The descriptor itself (AT_EMPTY_PATH), as a null pointer does.
+    Descriptor,
+    /// Nothing: the kernel refuses it.
+    Refused,
+}
+
+impl EmptyPath {
+    /// The meaning in a call with these flags.
+    #[inline]
+    pub fn by_flags(flags: c_int) -> Self {
+        if flags & libc::AT_EMPTY_PATH != 0 { Self::Descriptor } else { Self::Refused }
+    }
+}
+
+/// Calls `real` with a directory and path that name the original. Where the caller's directory is a staged one, or its path leads
+/// through a staged descriptor, that is the original's absolute path.
+///
+/// # Safety
+/// `arg.path` as in [`bytes`].
+pub unsafe fn original<R>(
+    arg: PathArg,
+    empty: EmptyPath,
+    real: impl FnOnce(c_int, *const c_char) -> R,
+) -> R {
+    let Some(stage) = stage() else { return real(arg.dirfd, arg.path) };
+    let descriptor = empty == EmptyPath::Descriptor;
+    // SAFETY: the caller guarantees what `bytes` asks for.
+    let text = match unsafe { bytes(arg.path) } {
+        None if descriptor && arg.path.is_null() => &[],
+        None => return real(arg.dirfd, arg.path),
+        Some(text) => text,
+    };
+    let concerned = match text.first() {
+        None => descriptor && is_redirected(arg.dirfd),
+        Some(b'/') => fd_link::parse(text).is_some(),
+        // Its directory may be a redirected one, or a directory of links to such.
+        Some(_) => true,
+    };
+    if !concerned {
+        return real(arg.dirfd, arg.path);
+    }
+    call_through(|(dirfd, path)| real(dirfd, path), |real| resolved(stage, arg, text, real))
+}
+
+#[inline(never)]
+fn resolved(stage: &Stage, arg: PathArg, text: &[u8], real: Callback<'_, (c_int, *const c_char)>) {
+    let mut buf = [0; PATH_MAX];
+    match absolute(stage, arg.dirfd, text, arg.follow, &mut buf) {
+        Some(abs) => real.call(abs.argument(arg)),
+        None => real.call((arg.dirfd, arg.path)),
+    }
+}

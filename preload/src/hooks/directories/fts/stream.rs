@@ -1,0 +1,169 @@
+//! The structures of `fts.h`, and what all of a walk needs of them.
+//!
+//! Invariants:
+//! - A stream's entries are linked as `fts.h` says: `cur` is the current one, `child` a list that was read ahead, and the parents end
+//!   with the one above the roots. The caller writes only where `fts.h` allows.
+//! - The path pointer of each entry is the stream's buffer of [`LONGEST`] + 1 bytes, and no path that is written there is longer. Unlike
+//!   glibc's, the buffer has its full size from the start (memory that is not touched costs nothing), so no pointer into it changes.
+//!
+//! Every unsafe function here and beside it requires that its stream is the shim's own, and that its entries are the stream's.
+
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
+use core::mem::{offset_of, size_of};
+use core::ptr;
+
+use crate::libc_calls::heap::{release, zeroed};
+
+pub const FTS_COMFOLLOW: c_int = 0x1;
+pub const FTS_LOGICAL: c_int = 0x2;
+pub const FTS_NOCHDIR: c_int = 0x4;
+pub const FTS_NOSTAT: c_int = 0x8;
+pub const FTS_PHYSICAL: c_int = 0x10;
+pub const FTS_SEEDOT: c_int = 0x20;
+pub const FTS_XDEV: c_int = 0x40;
+pub const FTS_OPTIONMASK: c_int = 0xff;
+pub const FTS_NAMEONLY: c_int = 0x100;
+pub const FTS_STOP: c_int = 0x200;
+/// Option that marks the shim's own streams; libc does not have it.
+pub const OURS: c_int = 0x4000_0000;
+
+pub const FTS_D: u16 = 1;
+pub const FTS_DC: u16 = 2;
+pub const FTS_DEFAULT: u16 = 3;
+pub const FTS_DNR: u16 = 4;
+pub const FTS_DOT: u16 = 5;
+pub const FTS_DP: u16 = 6;
+pub const FTS_ERR: u16 = 7;
+pub const FTS_F: u16 = 8;
+pub const FTS_INIT: u16 = 9;
+pub const FTS_NS: u16 = 10;
+pub const FTS_NSOK: u16 = 11;
+pub const FTS_SL: u16 = 12;
+pub const FTS_SLNONE: u16 = 13;
+
+pub const FTS_DONTCHDIR: u16 = 1;
+pub const FTS_SYMFOLLOW: u16 = 2;
+
+pub const FTS_AGAIN: u16 = 1;
+pub const FTS_FOLLOW: u16 = 2;
+pub const FTS_NOINSTR: u16 = 3;
+pub const FTS_SKIP: u16 = 4;
+
+pub const ROOT: i16 = 0;
+pub const ABOVE_ROOTS: i16 = -1;
+
+/// Longest path in bytes: `fts.h` has a u16 for the length.
+pub const LONGEST: usize = u16::MAX as usize;
+
+pub type Compare = unsafe extern "C" fn(*const c_void, *const c_void) -> c_int;
+
+/// `FTS`, a stream.
+#[repr(C)]
+pub struct Fts {
+    pub cur: *mut Ent,
+    pub child: *mut Ent,
+    pub array: *mut *mut Ent,
+    pub dev: u64,
+    pub path: *mut c_char,
+    pub rfd: c_int,
+    pub pathlen: c_int,
+    pub nitems: c_int,
+    pub compar: Option<Compare>,
+    pub options: c_int,
+}
+
+/// `FTSENT`, an entry. Its name goes on behind the structure, and the `struct stat` follows the name.
+#[repr(C)]
+pub struct Ent {
+    pub cycle: *mut Ent,
+    pub parent: *mut Ent,
+    pub link: *mut Ent,
+    pub number: c_long,
+    pub pointer: *mut c_void,
+    pub accpath: *mut c_char,
+    pub path: *mut c_char,
+    pub errno: c_int,
+    pub symfd: c_int,
+    pub pathlen: u16,
+    pub namelen: u16,
+    pub ino: u64,
+    pub dev: u64,
+    pub nlink: libc::nlink_t,
+    pub level: i16,
+    pub info: u16,
+    pub flags: u16,
+    pub instr: u16,
+    pub statp: *mut libc::stat,
+    pub name: [c_char; 1],
+}
+
+// SAFETY of everything below: the invariants above, which every caller keeps.
+
+/// Whether a stream has an option.
+pub unsafe fn has(sp: *mut Fts, option: c_int) -> bool {
+    // SAFETY: see above.
+    unsafe { (*sp).options & option != 0 }
+}
+
+/// A new entry with this name; null without memory.
+pub unsafe fn entry(sp: *mut Fts, name: &[u8]) -> *mut Ent {
+    let text = offset_of!(Ent, name);
+    let st = (text + name.len() + 1).next_multiple_of(16);
+    // SAFETY: the block holds the structure (whose name has one byte), the name, and the attributes behind it.
+    unsafe {
+        let p: *mut Ent = zeroed(size_of::<Ent>().max(st + size_of::<libc::stat>())).cast();
+        if p.is_null() {
+            return p;
+        }
+        ptr::copy_nonoverlapping(name.as_ptr(), p.cast::<u8>().add(text), name.len());
+        if !has(sp, FTS_NOSTAT) {
+            (*p).statp = p.cast::<u8>().add(st).cast();
+        }
+        (*p).namelen = name.len() as u16;
+        (*p).path = (*sp).path;
+        (*p).instr = FTS_NOINSTR;
+        p
+    }
+}
+
+/// The address of an entry's name, by which all of it can be reached.
+pub fn name_of(p: *mut Ent) -> *mut c_char {
+    p.cast::<c_char>().wrapping_add(offset_of!(Ent, name))
+}
+
+/// Whether a name is `.` or `..`.
+pub unsafe fn is_dot(name: *const c_char) -> bool {
+    // SAFETY: a C string.
+    matches!(unsafe { CStr::from_ptr(name) }.to_bytes(), b"." | b"..")
+}
+
+/// Frees a list of entries.
+pub unsafe fn free_list(mut p: *mut Ent) {
+    while !p.is_null() {
+        // SAFETY: a list of entries that nobody else has.
+        unsafe {
+            let next = (*p).link;
+            release(p.cast());
+            p = next;
+        }
+    }
+}
+
+/// Ends the walk; null.
+pub unsafe fn stop(sp: *mut Fts) -> *mut Ent {
+    // SAFETY: see above.
+    unsafe { (*sp).options |= FTS_STOP };
+    ptr::null_mut()
+}
+
+/// Length in bytes of a directory's path, without a slash at its end.
+pub unsafe fn directory_len(sp: *mut Fts, p: *mut Ent) -> usize {
+    // SAFETY: see above.
+    unsafe {
+        match usize::from((*p).pathlen) {
+            0 => 0,
+            n if *(*sp).path.add(n - 1) as u8 == b'/' => n - 1,
+            n => n,
+        }
+    }
+}

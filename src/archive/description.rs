@@ -1,0 +1,29 @@
+//! What a node needs to know of a foreign tar before its bytes arrive.
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive::compression::Compression;
+use crate::archive::placement::Placement;
+
+/// A foreign tar, as its user and its first bytes describe it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Archive {
+    /// How it is compressed.
+    pub compression: Compression,
+    /// Where its members belong.
+    pub placement: Placement,
+    /// How much of its prefix it holds.
+    pub scope: Scope,
+    /// When the file was written, in seconds and nanoseconds: what changed later is not in it.
+    pub written: (i64, i64),
+}
+
+/// How much of its prefix a foreign tar holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Everything: what it does not hold does not exist.
+    Whole,
+    /// Only what changed since the bundles below it; whiteouts name what is removed.
+    Layer,
+}

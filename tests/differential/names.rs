@@ -1,0 +1,107 @@
+//! Names for what two trees have different numbers for.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Names the inodes and devices of one tree: those that it had at the start by their first path, others by when they
+/// appeared.
+#[derive(Debug, Default)]
+pub struct Names {
+    inodes: HashMap<(u64, u64), String>,
+    /// The same without the device, for entries of directories.
+    numbers: HashMap<u64, String>,
+    devices: HashMap<u64, usize>,
+    new: usize,
+    root: String,
+    stage: Option<String>,
+}
+
+impl Names {
+    /// Names what lies in `root` now. `stage` is what must not be seen.
+    pub fn new(root: &Path, stage: Option<&Path>) -> Self {
+        let mut names = Self {
+            root: root.to_str().unwrap().to_string(),
+            stage: stage.map(|stage| stage.to_str().unwrap().to_string()),
+            ..Self::default()
+        };
+        for entry in walkdir::WalkDir::new(root).sort_by_file_name().into_iter().flatten() {
+            let Ok(m) = fs::symlink_metadata(entry.path()) else { continue };
+            let name = entry.path().strip_prefix(root).unwrap().display().to_string();
+            let name = name.strip_prefix("p/env/").map(|rest| format!("E/{rest}")).unwrap_or(name);
+            names.device(m.dev());
+            names.inodes.entry((m.dev(), m.ino())).or_insert_with(|| name.clone());
+            names.numbers.entry(m.ino()).or_insert(name);
+        }
+        names
+    }
+
+    fn device(&mut self, dev: u64) -> usize {
+        let next = self.devices.len();
+        *self.devices.entry(dev).or_insert(next)
+    }
+
+    /// The name of an inode.
+    pub fn of_inode(&mut self, dev: u64, ino: u64) -> String {
+        if let Some(name) = self.inodes.get(&(dev, ino)) {
+            return format!("<{name}>");
+        }
+        let device = self.device(dev);
+        self.new += 1;
+        let name = if device == 0 {
+            format!("new{}", self.new)
+        } else {
+            format!("device{device}:new{}", self.new)
+        };
+        self.inodes.insert((dev, ino), name.clone());
+        self.numbers.entry(ino).or_insert_with(|| name.clone());
+        format!("<{name}>")
+    }
+
+    fn of_number(&mut self, ino: u64) -> String {
+        // What lies above the tree differs between trees and is no part of them.
+        let name = self.numbers.get(&ino).map_or("elsewhere", String::as_str);
+        format!("<{name}>")
+    }
+
+    /// An answer with names for numbers and for the tree's own path.
+    pub fn normalise(&mut self, answer: &str) -> String {
+        let mut done = String::new();
+        let mut rest = answer;
+        while let Some(start) = rest.find('<') {
+            let Some(end) = rest[start..].find('>').map(|n| start + n) else { break };
+            done += &rest[..start];
+            let inside = &rest[start + 1..end];
+            let number = |text: &str| u64::from_str_radix(text, 16).ok();
+            done += &match inside.split_once(':') {
+                Some(("?", ino)) if number(ino).is_some() => self.of_number(number(ino).unwrap()),
+                Some((dev, ino)) if number(dev).is_some() && number(ino).is_some() => {
+                    self.of_inode(number(dev).unwrap(), number(ino).unwrap())
+                }
+                _ => rest[start..=end].to_string(),
+            };
+            rest = &rest[end + 1..];
+        }
+        done += rest;
+        if let Some(stage) = &self.stage {
+            done = done.replace(stage, "{THE STAGE}");
+        }
+        process_numbers(&done.replace(&self.root, "{M}"))
+    }
+}
+
+/// The text with `/proc/PID` for the names of processes.
+fn process_numbers(text: &str) -> String {
+    let mut parts = text.split("/proc/");
+    let mut done = parts.next().unwrap_or("").to_string();
+    for part in parts {
+        let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        done += "/proc/";
+        if digits > 0 {
+            done += "PID";
+        }
+        done += &part[digits..];
+    }
+    done
+}

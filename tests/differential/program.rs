@@ -1,0 +1,133 @@
+//! The text of a program: who runs it, the tree it finds, its steps.
+//!
+//! ```text
+//! # what it shows
+//! user ordinary            who runs the steps: root or ordinary (default: both, one after the other)
+//! packer root              who packs the prefix (default: who runs the steps)
+//! mode overlay             (default: snapshot)
+//! tree
+//! dir {E}/d 755 user       the tree; see `tree`
+//! steps
+//! unlink {E}/d/b           what is done; see `steps.c`
+//! ```
+
+use std::fmt;
+
+/// Who runs the steps, or packs the prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    Root,
+    Ordinary,
+}
+
+impl User {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "root" => Some(Self::Root),
+            "ordinary" => Some(Self::Ordinary),
+            _ => None,
+        }
+    }
+
+    /// The word for it in a program.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Ordinary => "ordinary",
+        }
+    }
+}
+
+/// What a bundle says of names that it does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Snapshot,
+    Overlay,
+}
+
+impl Mode {
+    /// The word for it in a program and on pyshm's command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Overlay => "overlay",
+        }
+    }
+}
+
+/// A program; see the module.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub notes: Vec<String>,
+    pub user: Option<User>,
+    pub packer: Option<User>,
+    pub mode: Mode,
+    pub tree: Vec<String>,
+    pub steps: Vec<String>,
+}
+
+impl Program {
+    /// A program without steps.
+    pub fn new(user: User, packer: User, mode: Mode, tree: Vec<String>) -> Self {
+        let (notes, steps) = (Vec::new(), Vec::new());
+        Self { notes, user: Some(user), packer: Some(packer), mode, tree, steps }
+    }
+
+    /// Reads a program's text; fails with the line that it does not understand.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut program = Self {
+            notes: Vec::new(),
+            user: None,
+            packer: None,
+            mode: Mode::Snapshot,
+            tree: Vec::new(),
+            steps: Vec::new(),
+        };
+        let mut part = "head";
+        for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
+            match (part, line.split_once(' ').unwrap_or((line, ""))) {
+                (_, ("#", note)) => program.notes.push(note.to_string()),
+                ("head", ("user", name)) => {
+                    program.user = Some(User::named(name).ok_or(line)?);
+                }
+                ("head", ("packer", name)) => {
+                    program.packer = Some(User::named(name).ok_or(line)?);
+                }
+                ("head", ("mode", "overlay")) => program.mode = Mode::Overlay,
+                ("head", ("mode", "snapshot")) => program.mode = Mode::Snapshot,
+                ("head", ("tree", "")) => part = "tree",
+                (_, ("steps", "")) => part = "steps",
+                ("tree", _) => program.tree.push(line.to_string()),
+                ("steps", _) => program.steps.push(line.to_string()),
+                _ => return Err(format!("failed to understand {line:?}")),
+            }
+        }
+        Ok(program)
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for note in &self.notes {
+            writeln!(f, "# {note}")?;
+        }
+        if let Some(user) = self.user {
+            writeln!(f, "user {}", user.name())?;
+        }
+        if let Some(packer) = self.packer.filter(|packer| Some(*packer) != self.user) {
+            writeln!(f, "packer {}", packer.name())?;
+        }
+        if self.mode == Mode::Overlay {
+            writeln!(f, "mode overlay")?;
+        }
+        writeln!(f, "tree")?;
+        for line in &self.tree {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "steps")?;
+        for line in &self.steps {
+            writeln!(f, "{line}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! The trees that programs find and leave behind.
+//!
+//! A line of a program's tree is one of
+//!
+//! ```text
+//! dir PATH MODE OWNER              OWNER is user (who runs the program) or root
+//! file PATH MODE OWNER SIZE        its bytes follow from its name
+//! copy PATH MODE OWNER             the program that performs the steps
+//! link PATH TEXT
+//! hard PATH OLD
+//! fifo PATH MODE OWNER
+//! xattr PATH NAME VALUE
+//! bind PATH DIRECTORY              a second mount, made after the prefix was staged; only root can
+//! ```
+//!
+//! A line that cannot be made is left out, in both trees alike, so any selection of the lines is a tree.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+
+use crate::names::Names;
+
+/// `{M}` and `{E}` replaced.
+pub fn fill(text: &str, root: &Path) -> String {
+    let root = root.to_str().unwrap();
+    text.replace("{E}", &format!("{root}/p/env")).replace("{M}", root)
+}
+
+/// Makes a tree in `root` for the user with the number `user`; `steps` is the program that `copy` copies.
+pub fn make(lines: &[String], root: &Path, user: u32, steps: &Path) {
+    fs::create_dir_all(root.join("p/env")).unwrap();
+    let (mut modes, mut attributes) = (Vec::new(), Vec::new());
+    for line in lines {
+        let words: Vec<_> = line.split(' ').collect();
+        let path = PathBuf::from(fill(words.get(1).unwrap_or(&""), root));
+        match words[..] {
+            ["dir", _, mode, owner] => {
+                if fs::create_dir(&path).is_ok() || path.is_dir() {
+                    modes.push((path, mode, owner));
+                }
+            }
+            ["file", name, mode, owner, size] => {
+                if fs::write(&path, content(name, size.parse().unwrap_or(0))).is_ok() {
+                    modes.push((path, mode, owner));
+                }
+            }
+            ["copy", _, mode, owner] => {
+                if fs::copy(steps, &path).is_ok() {
+                    modes.push((path, mode, owner));
+                }
+            }
+            ["link", _, text] => drop(symlink(fill(text, root), &path)),
+            ["hard", _, old] => drop(fs::hard_link(fill(old, root), &path)),
+            ["fifo", _, mode, owner] => {
+                if rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).is_ok() {
+                    modes.push((path, mode, owner));
+                }
+            }
+            ["xattr", _, name, value] => attributes.push((path, name, value)),
+            _ => {}
+        }
+    }
+    for (path, name, value) in attributes {
+        let _ = rustix::fs::lsetxattr(&path, name, value.as_bytes(), XattrFlags::empty());
+    }
+    own(root, user);
+    for (path, mode, owner) in &modes {
+        if *owner == "root" && rustix::process::geteuid().is_root() {
+            give(path, 0);
+        }
+        let mode = u32::from_str_radix(mode, 8).unwrap_or(0o644);
+        let _ = fs::set_permissions(path, PermissionsExt::from_mode(mode));
+    }
+    set_times(root);
+}
+
+/// Makes the second mounts of a tree.
+pub fn bind(lines: &[String], root: &Path) {
+    for line in lines {
+        if let ["bind", path, from] = line.split(' ').collect::<Vec<_>>()[..] {
+            let _ = rustix::mount::mount_bind(fill(from, root), fill(path, root));
+        }
+    }
+}
+
+fn content(name: &str, size: usize) -> Vec<u8> {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let line = format!("{name} 0123456789 abcdefghijklmnopqrstuvwxyz\n");
+    line.bytes().cycle().take(size).collect()
+}
+
+fn own(root: &Path, user: u32) {
+    if rustix::process::geteuid().is_root() {
+        for entry in walkdir::WalkDir::new(root).into_iter().flatten() {
+            give(entry.path(), user);
+        }
+    }
+}
+
+fn give(path: &Path, id: u32) {
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    let _ = rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
+}
+
+/// Times that do not depend on when the tree was made, each its own.
+fn set_times(root: &Path) {
+    let entries = walkdir::WalkDir::new(root).sort_by_file_name().contents_first(true);
+    for (n, entry) in entries.into_iter().flatten().enumerate() {
+        let time = Timespec { tv_sec: 1_000_000_000 + n as i64, tv_nsec: 123_456_789 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        let _ = rustix::fs::utimensat(CWD, entry.path(), &times, AtFlags::SYMLINK_NOFOLLOW);
+    }
+}
+
+/// What lies in a tree: a line for each path. Times only where they are not just now.
+pub fn remains(root: &Path, names: &mut Names) -> Vec<String> {
+    let mut lines = Vec::new();
+    for entry in walkdir::WalkDir::new(root).sort_by_file_name() {
+        let Ok(entry) = entry else { continue };
+        let path = entry.path();
+        let Ok(m) = fs::symlink_metadata(path) else { continue };
+        let name = path.strip_prefix(root).unwrap().display();
+        let mut line = format!(
+            "{name} {:o} {}:{} n{} {}",
+            m.mode(),
+            m.uid(),
+            m.gid(),
+            m.nlink(),
+            names.of_inode(m.dev(), m.ino())
+        );
+        if m.mtime() < 1_600_000_000 {
+            line += &format!(" m {}.{:09}", m.mtime(), m.mtime_nsec());
+        }
+        if m.is_symlink() {
+            line += &format!(" -> {}", fs::read_link(path).unwrap_or_default().display());
+        } else if m.is_file() {
+            let bytes = fs::read(path).unwrap_or_default();
+            line += &format!(" {} bytes {}", m.size(), &blake3::hash(&bytes).to_hex()[..12]);
+            if bytes.len() < 100 {
+                line += &format!(" {:?}", String::from_utf8_lossy(&bytes));
+            }
+        }
+        if !m.is_symlink() && !m.file_type().is_fifo() {
+            line += &attributes(path);
+        }
+        lines.push(line.replace(root.to_str().unwrap(), "{M}"));
+    }
+    lines
+}
+
+fn attributes(path: &Path) -> String {
+    let mut list = [0u8; 1024];
+    let Ok(n) = rustix::fs::llistxattr(path, &mut list[..]) else { return String::new() };
+    let mut found: Vec<_> = list[..n]
+        .split(|byte| *byte == 0)
+        .filter(|name| name.starts_with(b"user."))
+        .map(|name| {
+            let name = String::from_utf8_lossy(name);
+            let mut value = [0u8; 256];
+            let n = rustix::fs::lgetxattr(path, &*name, &mut value[..]).unwrap_or(0);
+            format!(" {name}={:?}", String::from_utf8_lossy(&value[..n]))
+        })
+        .collect();
+    found.sort();
+    found.concat()
+}
+
+/// The state of a stage's files: any change of one changes its line. What programs share there, `state` and `index`, is
+/// left out.
+pub fn staged_files(stage: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for part in ["fs", "orig", "bin", "lib", "env"] {
+        for entry in walkdir::WalkDir::new(stage.join(part)).sort_by_file_name() {
+            let Ok(entry) = entry else { continue };
+            let Ok(m) = fs::symlink_metadata(entry.path()) else { continue };
+            let name = entry.path().strip_prefix(stage).unwrap().display();
+            lines.push(format!(
+                "{name} {:o} n{} {} bytes, inode {}, changed {}.{:09}",
+                m.mode(),
+                m.nlink(),
+                m.size(),
+                m.ino(),
+                m.ctime(),
+                m.ctime_nsec()
+            ));
+        }
+    }
+    lines
+}

@@ -1,0 +1,400 @@
+//! Runs a program bare in one tree and redirected in its twin, step by step, and says where they part.
+//!
+//! Invariants: nothing outlives a [`Ground`] or a [`Twins`]; mounts are those of the worker thread's own namespace. Both
+//! roots have names of one length, and the trees of one program are made in the same way, so nothing but the numbers of
+//! inodes and devices and the root's name differs between them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{WaitId, WaitIdOptions};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+
+use crate::names::Names;
+use crate::program::{Program, User};
+use crate::tree;
+
+const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
+/// How long a step may take: one that waits for ever is to be a difference.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether this process may mount and become another user.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The number of a user.
+pub fn id_of(user: User) -> u32 {
+    match user {
+        User::Root => 0,
+        // It has no name: nothing may depend on one.
+        User::Ordinary if is_root() => 12345,
+        User::Ordinary => rustix::process::getuid().as_raw(),
+    }
+}
+
+/// How a twin differs from the bare run.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    /// The number of the step, from 0.
+    pub step: usize,
+    /// What differs: an answer, a tree, the stage, an end.
+    pub what: What,
+    pub bare: String,
+    pub twin: String,
+}
+
+/// The part in which two runs differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// What the step said.
+    Answer,
+    /// The tree after the step.
+    Tree,
+    /// A file of the stage was changed.
+    Stage,
+    /// The redirected program ended or does not answer.
+    End,
+}
+
+/// Where a worker's programs run.
+pub struct Ground {
+    dir: tempfile::TempDir,
+    /// The node's memory, where `dir/shm` is not a mount of our own.
+    memory: Option<tempfile::TempDir>,
+    install: PathBuf,
+    steps: PathBuf,
+}
+
+impl Ground {
+    /// A new one, in a mount namespace of the calling thread's own.
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("pyshm-twins-").tempdir_in("/var/tmp").unwrap();
+        let install = std::env::var_os("PYSHM_TEST_INSTALL")
+            .map_or_else(|| Path::new(CHECKOUT).join("target/pyshm"), PathBuf::from);
+        let program = install.join("bin/pyshm");
+        assert!(program.exists(), "{} is missing: run docs/build.sh first", program.display());
+        let mut ground = Self { steps: dir.path().join("steps"), dir, memory: None, install };
+        for name in ["bare", "twin", "shm", "out", "pyshm"] {
+            fs::create_dir(ground.file(name)).unwrap();
+        }
+        open_to_all(ground.dir.path(), 0o755);
+        open_to_all(&ground.file("out"), 0o777);
+        fs::copy(compiled(), &ground.steps).unwrap();
+        if is_root() {
+            // SAFETY: only mounts, root and working directory become the thread's own; descriptors stay shared.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            rustix::mount::mount_change("/", private).unwrap();
+            // An ordinary user may have no way to the checkout.
+            let seen = ground.file("pyshm");
+            rustix::mount::mount_bind(&ground.install, &seen).unwrap();
+            ground.install = seen;
+        } else {
+            ground.memory = Some(tempfile::tempdir_in("/dev/shm").unwrap());
+        }
+        ground
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn memory(&self) -> PathBuf {
+        self.memory.as_ref().map_or_else(|| self.file("shm"), |memory| memory.path().to_path_buf())
+    }
+
+    fn command(&self, user: User, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().current_dir("/").process_group(0);
+        command.env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("HOME", "/nonexistent");
+        command.env("PYSHM_CACHE", self.file("out"));
+        if is_root() {
+            command.uid(id_of(user)).gid(id_of(user));
+        }
+        command
+    }
+
+    fn pyshm(&self, user: User, words: &[&str]) -> Result<String, String> {
+        let program = self.install.join("bin/pyshm");
+        let output = self.command(user, &program).args(words).output().unwrap();
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout).unwrap().trim().to_string())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into())
+        }
+    }
+
+    fn clear(&self) {
+        for name in ["bare", "twin", "shm"] {
+            let path = self.file(name);
+            if is_root() {
+                let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
+            } else {
+                for entry in fs::read_dir(&path).unwrap().flatten() {
+                    let _ = Command::new("chmod").args(["-R", "u+rwx"]).arg(entry.path()).status();
+                    let _ = fs::remove_dir_all(entry.path());
+                }
+            }
+        }
+        if let Some(memory) = &self.memory {
+            for entry in fs::read_dir(memory.path()).unwrap().flatten() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        for entry in fs::read_dir(self.file("out")).unwrap().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        self.clear();
+        if is_root() {
+            let _ = rustix::mount::unmount(self.file("pyshm"), UnmountFlags::DETACH);
+        }
+    }
+}
+
+fn open_to_all(path: &Path, mode: u32) {
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+/// `steps.c`, compiled where it is newer.
+fn compiled() -> &'static Path {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    BUILT.get_or_init(|| {
+        let source = Path::new(CHECKOUT).join("tests/differential/steps.c");
+        let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("steps");
+        let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+        if changed(&built) <= changed(&source) {
+            let new = built.with_extension(format!("new.{}", std::process::id()));
+            let mut cc = Command::new("cc");
+            cc.args(["-O1", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter", "-o"]);
+            assert!(cc.arg(&new).arg(&source).arg("-lpthread").status().unwrap().success());
+            fs::rename(new, &built).unwrap();
+        }
+        built
+    })
+}
+
+/// A program that performs steps.
+struct Side {
+    child: Child,
+    steps: Option<ChildStdin>,
+    answers: ChildStdout,
+    pending: Vec<u8>,
+    root: PathBuf,
+    names: Names,
+}
+
+impl Side {
+    /// Its answer, or how it ended.
+    fn ask(&mut self, step: &str) -> Result<String, String> {
+        let line = format!("{step}\n");
+        let steps = self.steps.as_mut().unwrap();
+        if steps.write_all(line.as_bytes()).is_err() {
+            return Err(self.end());
+        }
+        loop {
+            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<_> = self.pending.drain(..=end).collect();
+                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            let patience =
+                Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+            let mut fds = [PollFd::new(&self.answers, PollFlags::IN)];
+            if rustix::event::poll(&mut fds, Some(&patience)) == Ok(0) {
+                return Err("it does not answer".into());
+            }
+            let mut buffer = [0; 8192];
+            match self.answers.read(&mut buffer) {
+                Ok(n) if n > 0 => self.pending.extend_from_slice(&buffer[..n]),
+                _ => return Err(self.end()),
+            }
+        }
+    }
+
+    fn end(&mut self) -> String {
+        self.stop();
+        self.child.wait().map_or("it is gone".into(), |status| format!("it ended: {status}"))
+    }
+
+    fn stop(&mut self) {
+        self.steps = None;
+        let group = rustix::process::Pid::from_child(&self.child);
+        // Its end by itself is waited for briefly, because it is an answer; it stays a zombie, so that the number of the
+        // group stays its own.
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        for _ in 0..20 {
+            if !matches!(rustix::process::waitid(WaitId::Pid(group), ended), Ok(None)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = self.child.wait();
+    }
+}
+
+/// Both runs of a program that has been begun.
+pub struct Twins<'a> {
+    ground: &'a Ground,
+    bare: Side,
+    twin: Side,
+    stage: PathBuf,
+    staged: Option<Vec<String>>,
+    user: User,
+    done: usize,
+    /// What lies in the bare tree after the last step.
+    pub remains: Vec<String>,
+}
+
+impl<'a> Twins<'a> {
+    /// Makes both trees, stages the prefix of one and starts both runs. An error means that pyshm refuses the tree.
+    pub fn begin(ground: &'a Ground, program: &Program) -> Result<Self, String> {
+        ground.clear();
+        let user = program.user.unwrap_or(if is_root() { User::Root } else { User::Ordinary });
+        let packer = program.packer.filter(|_| is_root()).unwrap_or(user);
+        let [bare, twin] = ["bare", "twin"].map(|name| ground.file(name));
+        if is_root() {
+            for (root, mode) in [(&bare, c"mode=755"), (&twin, c"mode=755"), (&ground.file("shm"), c"mode=1777")] {
+                rustix::mount::mount("tmpfs", root, "tmpfs", MountFlags::empty(), mode)
+                    .map_err(|e| format!("failed to mount {}: {e}", root.display()))?;
+            }
+        }
+        for root in [&bare, &twin] {
+            tree::make(&program.tree, root, id_of(user), &ground.steps);
+        }
+        let bundle = ground.file("out/bundle.tar.zst");
+        let (bundle, prefix) = (bundle.to_str().unwrap(), twin.join("p/env"));
+        let words = ["bundle", "env", prefix.to_str().unwrap(), "-o", bundle, "-q", "--mode"];
+        ground.pyshm(packer, &[&words[..], &[program.mode.name()]].concat())?;
+        let memory = ground.memory();
+        let words = ["stage", "--root", memory.to_str().unwrap(), "-b", bundle];
+        let stage = PathBuf::from(ground.pyshm(user, &words)?);
+        for root in [&bare, &twin] {
+            tree::bind(&program.tree, root);
+        }
+        // Kernels stamp changes with the time of their last tick.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let start = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+        std::thread::sleep(Duration::from_millis(8));
+        let run = |root: &Path, stage: Option<&Path>| -> Side {
+            let trampoline = stage.map(|stage| stage.join("bin/pyshm-exec"));
+            let mut command = ground.command(user, trampoline.as_ref().unwrap_or(&ground.steps));
+            command.args(trampoline.as_ref().map(|_| &ground.steps)).arg(root).arg(&start);
+            command.current_dir(root).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+            Side {
+                steps: child.stdin.take(),
+                answers: child.stdout.take().unwrap(),
+                child,
+                pending: Vec::new(),
+                root: root.to_path_buf(),
+                names: Names::new(root, stage),
+            }
+        };
+        let (bare, twin) = (run(&bare, None), run(&twin, Some(&stage)));
+        let staged = Some(tree::staged_files(&stage));
+        let mut twins =
+            Self { ground, bare, twin, stage, staged, user, done: 0, remains: Vec::new() };
+        twins.remains = tree::remains(&twins.bare.root, &mut twins.bare.names);
+        tree::remains(&twins.twin.root, &mut twins.twin.names);
+        Ok(twins)
+    }
+
+    /// The bare run's root.
+    pub fn root(&self) -> &Path {
+        &self.bare.root
+    }
+
+    /// Asks the bare run alone, about what does not change anything.
+    pub fn ask_bare(&mut self, step: &str) -> String {
+        self.bare.ask(step).unwrap_or_default()
+    }
+
+    /// Performs a step in both runs; the answer, if they agree. Some where the bare run ends: there is nothing to compare.
+    pub fn step(&mut self, step: &str) -> Result<Option<String>, Box<Difference>> {
+        let number = self.done;
+        self.done += 1;
+        let differ = |what, bare: &str, twin: &str| {
+            Box::new(Difference { step: number, what, bare: bare.into(), twin: twin.into() })
+        };
+        if step == "unstage" {
+            self.staged = None;
+            let memory = self.ground.memory();
+            let _ = self.ground.pyshm(self.user, &["unstage", "--all", "--force", "--root", memory.to_str().unwrap()]);
+            return Ok(Some("ok".into()));
+        }
+        if step == "lose-stage" {
+            self.staged = None;
+            let _ = fs::remove_dir_all(&self.stage);
+            return Ok(Some("ok".into()));
+        }
+        let bare = match self.bare.ask(step) {
+            Ok(answer) => self.bare.names.normalise(&answer),
+            Err(_) => return Ok(None),
+        };
+        let twin = match self.twin.ask(step) {
+            Ok(answer) => self.twin.names.normalise(&answer),
+            Err(end) => return Err(differ(What::End, &bare, &end)),
+        };
+        if bare != twin {
+            return Err(differ(What::Answer, &bare, &twin));
+        }
+        let left = tree::remains(&self.bare.root, &mut self.bare.names);
+        let right = tree::remains(&self.twin.root, &mut self.twin.names);
+        if left != right {
+            let only = |these: &[String], those: &[String]| {
+                let lines: Vec<_> = these.iter().filter(|line| !those.contains(line)).cloned().collect();
+                lines.join("\n        ")
+            };
+            return Err(differ(What::Tree, &only(&left, &right), &only(&right, &left)));
+        }
+        self.remains = left;
+        if let Some(before) = &self.staged {
+            let now = tree::staged_files(&self.stage);
+            if *before != now {
+                let only = |these: &[String], those: &[String]| {
+                    let lines: Vec<_> =
+                        these.iter().filter(|line| !those.contains(line)).cloned().collect();
+                    lines.join("\n        ")
+                };
+                return Err(differ(What::Stage, &only(before, &now), &only(&now, before)));
+            }
+        }
+        Ok(Some(bare))
+    }
+
+    /// How many operations under the prefix the redirected processes counted.
+    pub fn counted(&self) -> (u64, u64) {
+        let state = fs::read(self.stage.join(pyshm_format::layout::STATE)).unwrap_or_default();
+        if state.is_empty() { (0, 0) } else { pyshm_format::state::counters(&state) }
+    }
+}
+
+/// Runs a whole program. None: both runs are the same. An error means that pyshm refuses the tree.
+pub fn run(ground: &Ground, program: &Program) -> Result<Option<Difference>, String> {
+    let mut twins = Twins::begin(ground, program)?;
+    for step in &program.steps {
+        match twins.step(step) {
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            Err(difference) => return Ok(Some(*difference)),
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,68 @@
+#!/bin/bash
+# tests/run.sh itself: what it runs, what it refuses, and that nothing that it started outlives it.
+. "$(dirname "$0")/harness.sh"
+export PYSHM_TEST_BUILT=1
+run() { env -u RESULTS -u PYSHM_TEST_ISOLATED bash "$top/tests/run.sh" "$@"; }
+
+test_a_name_chooses_parts_and_the_last_line_counts() {
+  run checks/docs >"$work/said" 2>&1 || { cat "$work/said"; fail "checks/docs failed"; }
+  equal "the last line" "1 passed, 0 failed" "$(tail -n 1 "$work/said")"
+  equal "parts that ran" "== checks/docs" "$(grep '^== checks\|^== jobs\|^== rust\|^== tools' "$work/said")"
+}
+test_a_failure_is_counted_and_named() {
+  # A part of a copy, because it must fail.
+  mkdir "$work/copy"; cp -r "$top/tests" "$top/docs" "$top/README.md" "$work/copy"; mkdir -p "$work/copy/target/pyshm/bin" "$work/copy/target/test-env"
+  touch "$work/copy/target/pyshm/bin/pyshm" "$work/copy/target/test-env/a.stamp"; echo '[gone](nowhere.md)' >>"$work/copy/README.md"
+  env -u RESULTS -u PYSHM_TEST_ISOLATED bash "$work/copy/tests/run.sh" checks/docs >"$work/said" 2>&1; equal "exit status" 1 $?
+  equal "the last line" "0 passed, 1 failed" "$(tail -n 1 "$work/said")"
+  contains "what failed" "$(cat "$work/said")" "checks.docs: checks/docs"
+}
+test_what_is_no_name_is_an_error() {
+  run checks/docs no-such-part >"$work/said" 2>&1; equal "exit status" 2 $?
+  contains "what is said" "$(cat "$work/said")" "no part has no-such-part in its name"
+  run --no-such-option >"$work/said" 2>&1; equal "exit status" 2 $?
+  run --all checks/docs >"$work/said" 2>&1; equal "exit status" 2 $?
+}
+test_every_test_is_listed() {
+  run --list >"$work/list" || fail "--list"
+  local file part
+  for file in "$top"/tests/checks/*.sh "$top"/tests/jobs/*.sh; do
+    part=${file#"$top/tests/"}; part=${part%.sh}
+    [ "$part" = jobs/harness ] || grep -q "^$part  *[0-9]* s" "$work/list" || fail "$part is not listed"
+  done
+}
+
+# namespaces_of PID: the namespaces of processes, mounts, IPC and network that the process's descendants have, but it has not.
+namespaces_of() {
+  local all=("$1") i=0 pid
+  while [ $i -lt ${#all[@]} ]; do
+    for pid in $(cat "/proc/${all[i]}/task/"*/children 2>/dev/null); do all+=("$pid"); done
+    i=$((i + 1))
+  done
+  for pid in "${all[@]}"; do readlink "/proc/$pid/ns/"{pid,mnt,ipc,net}; done 2>/dev/null | sort -u | comm -13 <(readlink "/proc/$1/ns/"{pid,mnt,ipc,net} | sort) -
+}
+# ended_by SIGNAL NUMBER: run.sh with a cluster that is up.
+ended_by() {
+  local runner used i
+  # As from a terminal: a script's background processes ignore SIGINT.
+  env -u RESULTS -u PYSHM_TEST_ISOLATED --default-signal=INT,TERM,HUP bash "$top/tests/run.sh" jobs/signals >"$work/said" 2>&1 & runner=$!
+  for i in $(seq 600); do
+    used=$(namespaces_of $runner)
+    # Those of the run, and the network of a cluster with n0, n1, n2 … of its own.
+    [ "$(grep -c net: <<<"$used")" -lt 4 ] || break
+    sleep 0.1
+  done
+  [ "$(grep -c net: <<<"$used")" -ge 4 ] || { cat "$work/said"; fail "no cluster came up"; }
+  kill -"$1" $runner; wait $runner; equal "exit status" $((128 + $2)) $?
+  for i in /proc/[0-9]*; do
+    ! readlink "$i/ns/"{pid,mnt,ipc,net} 2>/dev/null | grep -qxF "$used" || fail "it is still there: $(tr '\0' ' ' <"$i/cmdline")"
+  done
+  equal "left in /dev/shm" "" "$(ls -A /dev/shm)"
+  equal "left in /var/tmp" "$1" "$1$(find /var/tmp -maxdepth 1 -name 'pyshm-tests.*')"
+  equal "mounts that are left" "" "$(grep pyshm-tests /proc/self/mountinfo)"
+}
+test_ctrl_c_ends_all_of_it() { ended_by INT 2; }
+test_sigterm_ends_all_of_it() { ended_by TERM 15; }
+test_sighup_ends_all_of_it() { ended_by HUP 1; }
+
+run_tests
