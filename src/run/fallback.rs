@@ -33,14 +33,15 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::protocol::events::reported;
+    use crate::protocol::events::Failure;
 
     #[test]
     fn a_command_that_cannot_run_is_never_fallen_back_from() {
         let cli = |words: &[&str]| Cli::try_parse_from([&["pyshm-run"], words].concat()).unwrap();
         let fails = |words: &[&str], error| warn_or_fail(&cli(words), error).is_err();
         assert!(fails(&["x"], Error::CommandNotFound("x".into())));
-        assert!(fails(&["x"], reported("x: command not found".into(), 127)));
+        let failure = Failure { message: "x: command not found".into(), code: 127 };
+        assert!(fails(&["x"], failure.into()));
         assert!(!fails(&["x"], Error::Unavailable("no MPI".into())));
         assert!(fails(&["--no-fallback", "x"], Error::Unavailable("no MPI".into())));
     }

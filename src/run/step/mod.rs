@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::error::{Error, Result};
 use crate::process::signals::ENDING;
-use crate::protocol::events::{Event, reported};
+use crate::protocol::events::Event;
 use crate::run::inbox::{Inbox, Message};
 use crate::run::step::hung_launcher::{HangDetector, INTERVAL};
 
@@ -157,7 +157,7 @@ impl Step {
                     return Err(Error::Interrupted(signal));
                 }
                 Some(Message::Step(number, event)) if number == self.number => match event {
-                    Event::Failed { message, code } => return Err(reported(message, code)),
+                    Event::Failed(failure) => return Err(failure.into()),
                     event => return Ok(event),
                 },
                 Some(Message::Closed(number)) if number == self.number => {
