@@ -95,13 +95,6 @@ impl Catalog {
         &self.entries[number]
     }
 
-    /// Number of entries.
-    #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "the prefix is always there")]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Adds a member.
     ///
     /// # Errors
@@ -143,12 +136,7 @@ impl Catalog {
                 self.push(path, EntryKind::Directory, stat, set);
             }
             MemberKind::File => {
-                let mut mode = member.mode;
-                if mode & SETID != 0 {
-                    mode &= !SETID;
-                    let first = || (0, shown(&member.name));
-                    self.dropped.get_or_insert_with(first).0 += 1;
-                }
+                let mode = self.mode_of(member);
                 let kind = EntryKind::File { offset: 0, digest: [0; 32], runpath: None };
                 let (size, blocks) = (member.size, member.stored.div_ceil(512));
                 let stat = EntryStat { mode: FILE | mode, size, blocks, ..stat };
@@ -169,6 +157,15 @@ impl Catalog {
         }
         let made = self.entries.len() - usize::from(!is_directory);
         Ok(Added { directories: before..made, file })
+    }
+
+    /// The mode of a file, without set-user-id and set-group-id.
+    fn mode_of(&mut self, member: &Member) -> u32 {
+        if member.mode & SETID != 0 {
+            let first = || (0, shown(&member.name));
+            self.dropped.get_or_insert_with(first).0 += 1;
+        }
+        member.mode & !SETID
     }
 
     /// Adds a whiteout, by which layers of container images remove paths: the empty file `.wh.NAME` removes NAME beside

@@ -157,6 +157,7 @@ impl<'a> Members<'a> {
         Ok(n)
     }
 
+    /// Combines a member's own header with those that precede it.
     fn member(
         &mut self,
         header: &Header,
@@ -186,19 +187,7 @@ impl<'a> Members<'a> {
                 .or_else(|| header.link_name_bytes().map(|l| l.into_owned()))
                 .unwrap_or_default()
         };
-        let kind = match kind {
-            // Old tars have no type for directories: their names end with a slash.
-            0 | b'0' | b'7' if name.ends_with(b"/") => MemberKind::Directory,
-            0 | b'0' | b'7' | b'S' => MemberKind::File,
-            b'1' => MemberKind::HardLink(link()),
-            b'2' => MemberKind::Symlink(link()),
-            b'3' => MemberKind::Other("a character device"),
-            b'4' => MemberKind::Other("a block device"),
-            b'5' | b'D' => MemberKind::Directory,
-            b'6' => MemberKind::Other("a fifo"),
-            b'M' => MemberKind::Other("the rest of a file of another volume"),
-            _ => MemberKind::Other("of a type that is not known"),
-        };
+        let kind = kind_of(kind, &name, link);
         let mut member = Member {
             mode: (unsigned(&bytes[100..108]).ok_or_else(|| malformed("mode"))? & 0o7777) as u32,
             uid: number("uid", &bytes[108..116])?.try_into().unwrap_or(u32::MAX - 1),
@@ -346,6 +335,23 @@ impl<'a> Members<'a> {
                 return Err(ArchiveError::TrailingData);
             }
         }
+    }
+}
+
+/// The kind of a member by the type in its header; `link` returns the target of a link.
+fn kind_of(header_type: u8, name: &[u8], link: impl FnOnce() -> Vec<u8>) -> MemberKind {
+    match header_type {
+        // Old tars have no type for directories: their names end with a slash.
+        0 | b'0' | b'7' if name.ends_with(b"/") => MemberKind::Directory,
+        0 | b'0' | b'7' | b'S' => MemberKind::File,
+        b'1' => MemberKind::HardLink(link()),
+        b'2' => MemberKind::Symlink(link()),
+        b'3' => MemberKind::Other("a character device"),
+        b'4' => MemberKind::Other("a block device"),
+        b'5' | b'D' => MemberKind::Directory,
+        b'6' => MemberKind::Other("a fifo"),
+        b'M' => MemberKind::Other("the rest of a file of another volume"),
+        _ => MemberKind::Other("of a type that is not known"),
     }
 }
 

@@ -55,41 +55,13 @@ impl Lock {
         let mine = dir.join(format!("lock-{token}"));
         let (file, text) = write_lock(&mine, &token)?;
         temp_files::register(&mine);
-        let mut seen = (String::new(), Instant::now());
-        let mut told = false;
-        let taken = loop {
-            // The link count tells whether it worked, even if the server's answer was lost and the request repeated.
-            let _ = std::fs::hard_link(&mine, &path);
-            if file.metadata().is_ok_and(|m| m.nlink() == 2) {
-                break Ok(());
-            }
-            let now = std::fs::read_to_string(&path).unwrap_or_default();
-            if now == text {
-                break Ok(());
-            }
-            if now != seen.0 {
-                seen = (now, Instant::now());
-            }
-            if !told && !seen.0.is_empty() {
-                told = true;
-                waiting(seen.0.split_whitespace().next().unwrap_or("another process"));
-            }
-            if seen.1.elapsed() >= pace.stale {
-                match Self::take_over(&mine, &path, &seen.0, &text, pace) {
-                    Ok(true) => break Ok(()),
-                    Ok(false) => {
-                        // Another process was faster, and this one's file is gone.
-                        temp_files::forget(&mine);
-                        return Self::take_with(dir, waiting, pace);
-                    }
-                    Err(e) => break Err(e),
-                }
-            }
-            std::thread::sleep(LOOK.min(pace.stale / 4));
-        };
+        let attempt = Attempt { path: &path, mine: &mine, file: &file, text: &text, pace };
+        let outcome = attempt.wait(waiting);
         let _ = std::fs::remove_file(&mine);
         temp_files::forget(&mine);
-        taken?;
+        if outcome? == Outcome::Overtaken {
+            return Self::take_with(dir, waiting, pace);
+        }
         temp_files::register(&path);
         let (stop, stopped) = mpsc::channel();
         let name = token.clone();
@@ -104,16 +76,69 @@ impl Lock {
         });
         Ok(Self { path, token, stop: Some(stop), beating: Some(beating) })
     }
+}
 
-    /// Replaces the lock of a dead owner; `false` if another process did so too and came last.
-    fn take_over(mine: &Path, path: &Path, dead: &str, text: &str, pace: Pace) -> Result<bool> {
-        if std::fs::read_to_string(path).unwrap_or_default() == dead {
-            std::fs::rename(mine, path).map_err(Error::write(path))?;
-            std::thread::sleep(pace.settle);
-            return Ok(std::fs::read_to_string(path).unwrap_or_default() == text);
+/// How an attempt to take a lock ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// This process owns the lock.
+    Taken,
+    /// Another process replaced a dead owner's lock faster, and this one's file is gone.
+    Overtaken,
+}
+
+/// An attempt to take a lock.
+struct Attempt<'a> {
+    /// The lock.
+    path: &'a Path,
+    /// This process's file, which becomes the lock.
+    mine: &'a Path,
+    file: &'a File,
+    text: &'a str,
+    pace: Pace,
+}
+
+impl Attempt<'_> {
+    /// Waits until the lock is free or its owner is dead, and takes it.
+    fn wait(&self, waiting: &dyn Fn(&str)) -> Result<Outcome> {
+        let mut seen = (String::new(), Instant::now());
+        let mut told = false;
+        loop {
+            // The link count tells whether it worked, even if the server's answer was lost and the request repeated.
+            let _ = std::fs::hard_link(self.mine, self.path);
+            if self.file.metadata().is_ok_and(|m| m.nlink() == 2) {
+                return Ok(Outcome::Taken);
+            }
+            let now = self.read();
+            if now == self.text {
+                return Ok(Outcome::Taken);
+            }
+            if now != seen.0 {
+                seen = (now, Instant::now());
+            }
+            if !told && !seen.0.is_empty() {
+                told = true;
+                waiting(seen.0.split_whitespace().next().unwrap_or("another process"));
+            }
+            if seen.1.elapsed() >= self.pace.stale {
+                return self.replace(&seen.0);
+            }
+            std::thread::sleep(LOOK.min(self.pace.stale / 4));
         }
-        let _ = std::fs::remove_file(mine);
-        Ok(false)
+    }
+
+    /// Replaces the lock of an owner that is dead, whose text is `dead`.
+    fn replace(&self, dead: &str) -> Result<Outcome> {
+        if self.read() != dead {
+            return Ok(Outcome::Overtaken);
+        }
+        std::fs::rename(self.mine, self.path).map_err(Error::write(self.path))?;
+        std::thread::sleep(self.pace.settle);
+        Ok(if self.read() == self.text { Outcome::Taken } else { Outcome::Overtaken })
+    }
+
+    fn read(&self) -> String {
+        std::fs::read_to_string(self.path).unwrap_or_default()
     }
 }
 

@@ -1,4 +1,4 @@
-//! `pyshm cache`: the bundles that `pyshm-run` made by itself.
+//! `pyshm cache`: lists and prunes the bundles that `pyshm-run` made automatically.
 #![forbid(unsafe_code)]
 
 use clap::{Args, Subcommand};
@@ -8,12 +8,12 @@ use crate::cli::json::print_json;
 use crate::error::Result;
 use crate::{cache, text};
 
-/// What to do with the cache.
+/// `pyshm cache`
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// List what is in the cache, the least recently used first
+    /// List the bundles in the cache, the least recently used first
     List(List),
-    /// Remove bundles from the cache; never one that is in use
+    /// Remove bundles from the cache, never one that is in use
     Prune(Prune),
 }
 
@@ -28,14 +28,14 @@ pub struct List {
 /// `pyshm cache prune`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without options it removes the least recently used bundles until the cache is no larger than \
-PYSHM_CACHE_MAX (20 GB unless set)."
+    after_help = "Without options this removes the least recently used bundles until the cache is no larger than \
+PYSHM_CACHE_MAX (default: 20 GB)."
 )]
 pub struct Prune {
-    /// Everything
+    /// Remove every bundle
     #[arg(long)]
     all: bool,
-    /// What was not used for so many days
+    /// Remove bundles that were not used for DAYS days
     #[arg(long, value_name = "DAYS", conflicts_with = "all")]
     older_than: Option<f64>,
     /// Print what was removed as JSON
@@ -58,11 +58,11 @@ impl CacheCommand {
                 entries.iter().for_each(show);
             }
             Self::Prune(options) => {
-                let capped = !options.all && options.older_than.is_none();
-                let cap = if capped { Some(cache::cap()) } else { None };
-                let options_of =
+                let is_capped = !options.all && options.older_than.is_none();
+                let cap = is_capped.then(cache::cap);
+                let what =
                     PruneOptions { all: options.all, older_than_days: options.older_than, cap };
-                let removed = cache::prune(&directory, &options_of)?;
+                let removed = cache::prune(&directory, &what)?;
                 if options.json {
                     return print_json(&removed);
                 }

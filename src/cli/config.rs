@@ -1,4 +1,4 @@
-//! `pyshm config`: what counts, and who said it.
+//! `pyshm config`: shows the settings that apply and where each comes from, or checks them.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -11,34 +11,34 @@ use crate::bundle::Reader;
 use crate::cli::json::print_json;
 use crate::error::{Error, Result};
 use crate::settings;
-use crate::settings::table::TABLE;
+use crate::settings::table::{DefaultValue, TABLE};
 use crate::settings::{File, Origin};
 
 const AFTER_HELP: &str = "\
 Examples:
-  pyshm config                                         what counts here, and where each value comes from
-  pyshm config --check                                 is it right, and are the bundles there?
-  pyshm config --check /etc/pyshm.toml                 the same of a file before it is put in use
+  pyshm config                                         which settings apply here, and where does each come from?
+  pyshm config --check                                 are they right, and do the bundles exist?
+  pyshm config --check /etc/pyshm.toml                 the same for a file before jobs use it
   pyshm config --example                               a file with every key and what it means, commented out
 
-A file of settings is the one that PYSHM_CONFIG names, else etc/pyshm.toml of the installation, else /etc/pyshm.toml:
+The settings file is the one that PYSHM_CONFIG names, else etc/pyshm.toml of the installation, else /etc/pyshm.toml:
 
   root = \"/dev/shm\"             # every key is in 'pyshm config --example'
   keep = true
   bundles = [\"/apps/science.tar.zst\", { path = \"/apps/tools.tar.gz\", prefix = \"/apps/tools\" }]
 
-  [launcher.srun]               # or hydra, openmpi: words for the step that stages
+  [launcher.srun]               # or hydra, openmpi: options for the step that stages
   options = [\"--account=support\"]
 
-A variable counts before the file, the command line before both.
+A variable takes precedence over the file, the command line over both.
 
-Exit codes: 0 all is right, 2 a setting is wrong, 65 a bundle is refused, 66 the file or a bundle is not there";
+Exit codes: 0 all is right, 2 a setting is wrong, 65 a bundle is refused, 66 the file or a bundle does not exist";
 
 /// `pyshm config`
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Config {
-    /// Print nothing but what is wrong: with the settings and their bundles, or with FILE and those it names
+    /// Print only what is wrong with the settings and their bundles, or with FILE and the bundles that it names
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "json")]
     check: Option<Option<PathBuf>>,
     /// Print JSON
@@ -64,7 +64,7 @@ impl Config {
             None => {
                 settings::check()?;
                 if self.json {
-                    print_json(&all())
+                    print_json(&to_json())
                 } else {
                     print();
                     Ok(())
@@ -74,7 +74,7 @@ impl Config {
     }
 }
 
-/// Whether all bundles can be read; says of each what is wrong.
+/// Opens every bundle; reports each that fails and returns the last error.
 fn check(bundles: impl Iterator<Item = Named>) -> Result<()> {
     let mut last = None;
     for error in bundles.filter_map(|bundle| Reader::open(&bundle).err()) {
@@ -85,21 +85,23 @@ fn check(bundles: impl Iterator<Item = Named>) -> Result<()> {
     last.map_or(Ok(()), Err::<(), Error>)
 }
 
-/// As it would stand in a file, with who said it.
+/// Prints the settings as a file would have them, each with where it comes from.
 fn print() {
     let file = settings::path();
     let file = file.as_deref().map_or("none".into(), |p| p.display().to_string());
     print_line!("# file: {file}");
     for setting in &TABLE {
-        let (text, origin) = settings::shown(setting);
-        let text = text.to_string_lossy();
-        let line = match text.starts_with('(') {
-            true => format!("# {} = {text}", setting.key),
-            false => format!("{} = {}", setting.key, setting.written(&text)),
+        let (text, origin) = settings::in_force(setting);
+        let line = match (text, setting.default) {
+            (None, DefaultValue::Varies { how, .. }) => format!("# {} = ({how})", setting.key),
+            (text, _) => {
+                let text = text.unwrap_or_default();
+                format!("{} = {}", setting.key, setting.written(&text.to_string_lossy()))
+            }
         };
         print_line!("{line:<44}  # {origin}");
     }
-    let bundles = settings::bundles_said();
+    let bundles = settings::bundles_with_origins();
     if bundles.is_empty() {
         print_line!("{:<44}  # default", "bundles = []");
     } else {
@@ -127,7 +129,7 @@ fn quoted(path: &Path) -> String {
     toml::Value::from(path.to_string_lossy().into_owned()).to_string()
 }
 
-fn all() -> Value {
+fn to_json() -> Value {
     let from = |origin: &Origin| match origin {
         Origin::Variable(name) => json!({ "variable": name }),
         Origin::File(path, line) => json!({ "file": path, "line": line }),
@@ -135,9 +137,8 @@ fn all() -> Value {
     };
     let mut values = Map::new();
     for setting in &TABLE {
-        let (text, origin) = settings::shown(setting);
-        let text = text.to_string_lossy();
-        let value = if text.starts_with('(') { Value::Null } else { json!(text) };
+        let (text, origin) = settings::in_force(setting);
+        let value = text.map_or(Value::Null, |text| json!(text.to_string_lossy()));
         values.insert(setting.key.into(), json!({ "value": value, "from": from(&origin) }));
     }
     let bundle = |(named, origin): (Named, Origin)| {
@@ -146,7 +147,7 @@ fn all() -> Value {
             "there": named.path.exists(),
         })
     };
-    let bundles: Vec<_> = settings::bundles_said().into_iter().map(bundle).collect();
+    let bundles: Vec<_> = settings::bundles_with_origins().into_iter().map(bundle).collect();
     let options: Map<_, _> = settings::step_options()
         .map(|(launcher, words, origin)| {
             (launcher.to_string(), json!({ "options": words, "from": from(&origin) }))

@@ -1,4 +1,4 @@
-//! `pyshm doctor`.
+//! `pyshm doctor`: examines this session, the launchers, the bundles and the nodes.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -20,18 +20,18 @@ use crate::{doctor, settings};
 
 const AFTER_HELP: &str = "\
 Examined are the session (installation, variables, what LD_PRELOAD does to a program), the launchers on PATH and whether \
-LD_PRELOAD reaches them, the bundles (read, and compared with their prefixes by what lstat says), and the nodes: kernel, C library, \
-root, room, broadcast helpers, and a program that is started from a small stage. With a launcher behind '--', and in an allocation of \
-Slurm's, these are all nodes of the job, otherwise this one.
+LD_PRELOAD reaches their ranks, the bundles (each is read, and compared with its prefix by lstat), and the nodes: kernel, C \
+library, root, free space, broadcast helpers, and a program that is started from a small stage. With a launcher after '--', \
+and in an allocation of Slurm's, the nodes are all those of the job, otherwise this one.
 
-Each finding is ok, a note, a warning (jobs run, but not as they could) or a FAILURE (they run from the shared file system, or \
-complain); all but the first say what to do.
+Each finding is ok, a note, a warning (jobs run, but not as well as they could) or a FAILURE (jobs run from the shared file \
+system, or complain); all but ok say what to do.
 
 Examples:
   pyshm doctor
   pyshm doctor -b science.tar.zst                        is it readable and fresh, and is there room for it?
   pyshm doctor -- mpiexec -f hosts -n 64                 on the nodes of a job
-  salloc -N 4 pyshm doctor --json                        all of it, for scripts
+  salloc -N 4 pyshm doctor --json                        everything, for scripts
 
 Exit status: 0 nothing failed; 1 something failed; 2 wrong command line";
 
@@ -41,7 +41,7 @@ Exit status: 0 nothing failed; 1 something failed; 2 wrong command line";
 pub struct Doctor {
     #[command(flatten)]
     bundles: NamedBundles,
-    /// The node-local file system in which stages are to lie
+    /// The node-local file system for stages
     #[arg(long, value_name = "DIR", default_value_os_t = settings::root())]
     root: PathBuf,
     /// Print JSON
@@ -50,32 +50,41 @@ pub struct Doctor {
     /// The job's launcher and its options, as 'mpiexec -f hosts -n 64'
     #[arg(last = true, value_name = "LAUNCHER")]
     launcher: Vec<OsString>,
-    /// What a node's own process is told: to say only what it finds there
+    /// Set for the process on each node: print only what it finds there
     #[arg(long, hide = true)]
     name_node: bool,
-    /// Bytes that the bundles take
+    /// Bytes that the bundles take in a stage
     #[arg(long, hide = true, default_value_t = 0)]
     bytes: u64,
-    /// Paths that they have
+    /// Paths that the bundles have
     #[arg(long, hide = true, default_value_t = 0)]
     entries: u64,
 }
 
-/// What a node's process says.
+/// What the process on a node found.
 #[derive(Serialize, Deserialize)]
-struct Said {
+struct NodeReport {
     node: String,
     findings: Vec<Finding>,
 }
 
+/// Whether a finding is a failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+}
+
 impl Doctor {
     pub(super) fn main(&self) -> ExitCode {
-        let failed = match self.name_node {
-            true => self.of_node().map(|()| false),
-            false => self.of_all(),
+        let outcome = if self.name_node {
+            self.report_node().map(|()| Outcome::Passed)
+        } else {
+            self.report_all()
         };
-        match failed {
-            Ok(failed) => ExitCode::from(u8::from(failed)),
+        match outcome {
+            Ok(Outcome::Passed) => ExitCode::SUCCESS,
+            Ok(Outcome::Failed) => ExitCode::from(1),
             Err(error) => {
                 warn_line!("pyshm: {error}");
                 ExitCode::from(2)
@@ -83,24 +92,25 @@ impl Doctor {
         }
     }
 
-    fn of_node(&self) -> Result<()> {
+    /// Examines this node and prints what it finds for the process that collects it.
+    fn report_node(&self) -> Result<()> {
         let needed = Size { bytes: self.bytes, entries: self.entries, at_least: false };
         let findings = doctor::of_node(&self.root, needed, settings::reserve());
-        let said = serde_json::to_value(Said { node: nodes::name(), findings });
+        let said = serde_json::to_value(NodeReport { node: nodes::name(), findings });
         let said = said.map_err(|e| Error::system("write JSON")(e.into()))?;
         nodes::print(&nodes::split(&said)).map_err(Error::system("write"))
     }
 
-    /// Whether something failed.
-    fn of_all(&self) -> Result<bool> {
+    /// Examines everything and prints the findings.
+    fn report_all(&self) -> Result<Outcome> {
         let mut here = doctor::session::examine();
         here.extend(doctor::launchers::examine(self.launcher.first().map(OsString::as_os_str)));
-        // Those that are named, else those that are configured.
+        // The bundles that are named, else those that are configured.
         let configured = Some(self.bundles.0.clone()).filter(|named| !named.is_empty());
         let (of_bundles, size) =
             doctor::bundles::examine(&configured.unwrap_or_else(settings::bundles));
         here.extend(of_bundles);
-        let (nodes, problem) = self.of_nodes(size);
+        let (nodes, problem) = self.examine_nodes(size);
         here.extend(problem);
         let on_nodes = nodes.iter().flat_map(|said| &said.findings);
         let failed = here.iter().chain(on_nodes).any(|finding| finding.level == Level::Failure);
@@ -110,15 +120,15 @@ impl Doctor {
             here.iter().for_each(|finding| print(finding, ""));
             print_nodes(&nodes);
         }
-        Ok(failed)
+        Ok(if failed { Outcome::Failed } else { Outcome::Passed })
     }
 
-    /// What the nodes say, and what kept some of them from it.
-    fn of_nodes(&self, size: Size) -> (Vec<Said>, Option<Finding>) {
+    /// Collects what the nodes find, and why some of them did not answer.
+    fn examine_nodes(&self, size: Size) -> (Vec<NodeReport>, Option<Finding>) {
         let all_nodes = AllNodes::by(&self.launcher);
         let Some(launcher) = all_nodes.launcher_words() else {
             let findings = doctor::of_node(&self.root, size, settings::reserve());
-            return (vec![Said { node: nodes::name(), findings }], None);
+            return (vec![NodeReport { node: nodes::name(), findings }], None);
         };
         let words = [
             "doctor",
@@ -133,14 +143,14 @@ impl Doctor {
         let launcher =
             launcher.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let failure = |cause: String| {
-            let advice = "see that the launcher reaches each node and that pyshm is seen there under the same path";
+            let advice = "make sure that the launcher reaches each node, and that pyshm has the same path there";
             Some(Finding::failure(&launcher, &cause, advice))
         };
         match all_nodes.start(&words) {
             Err(error) => (Vec::new(), failure(error.to_string())),
             Ok(done) => {
                 let said = nodes::join(&done.text).into_iter();
-                let said: Vec<Said> =
+                let said: Vec<NodeReport> =
                     said.filter_map(|said| serde_json::from_value(said).ok()).collect();
                 let missing = done.expected_nodes.filter(|expected| *expected > said.len());
                 let cause = missing
@@ -161,8 +171,8 @@ fn print(finding: &Finding, at: &str) {
     }
 }
 
-/// What is as it should be is said once for all nodes, the rest for each cause.
-fn print_nodes(nodes: &[Said]) {
+/// Prints the findings of all nodes: those that are ok once, the others once for each cause.
+fn print_nodes(nodes: &[NodeReport]) {
     let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
     for (node, finding) in nodes.iter().flat_map(|n| n.findings.iter().map(move |f| (&n.node, f))) {
         let same = |other: &Finding| match finding.level {

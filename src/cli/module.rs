@@ -1,4 +1,4 @@
-//! `pyshm module`.
+//! `pyshm module`: prints modulefiles.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use crate::install::layout;
 use crate::install::modulefile::{GENERAL, Module, System};
 
 const AFTER_HELP: &str = "\
-Without --bundle it is the general module: its programs are found, and every program that is started gets the library, by \
-LD_PRELOAD, beside what stands there. 'pyshm install' has put it into share/modulefiles already.
+Without --bundle this is the general module: it adds the programs to PATH and the library to LD_PRELOAD, so that every \
+program that is started loads it. 'pyshm install' has put this module into share/modulefiles already.
 
 With --bundle it is the module of an environment: it adds to PYSHM_BUNDLES, and is loaded beside the general one. Of several \
-such modules the bundles of the one that is loaded later win.
+such modules, the bundles of the one that is loaded last win.
 
 Examples:
   pyshm module lmod > /apps/modules/pyshm/1.0.lua
@@ -28,22 +28,22 @@ Examples:
 pub struct ModuleCommand {
     /// The module system
     system: System,
-    /// What the module is called
+    /// The name of the module
     #[arg(long, value_name = "NAME", default_value = GENERAL)]
     name: String,
-    /// Its version, for 'module whatis' (for the general module pyshm's)
+    /// Its version for 'module whatis' (default for the general module: that of pyshm)
     #[arg(long = "module-version", visible_alias = "version", value_name = "VERSION")]
     version: Option<String>,
-    /// What 'module whatis' says of it
+    /// Its description for 'module whatis'
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// A bundle of the environment that the module is for; may be given several times, and later ones win
+    /// A bundle of the environment that the module is for; may be given several times, later ones win
     #[arg(long = "bundle", short, value_name = "FILE")]
     bundles: Vec<PathBuf>,
-    /// The configuration file that counts while the module is loaded (PYSHM_CONFIG)
+    /// The settings file that applies while the module is loaded (PYSHM_CONFIG)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The installation, as jobs are to call it (this program's own)
+    /// The installation that jobs use (default: that of this program)
     #[arg(long, value_name = "DIR", conflicts_with = "bundles")]
     prefix: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ impl ModuleCommand {
             Module { name: self.name, config, ..layout::general(&prefix) }
         } else if self.name == GENERAL {
             let text = format!(
-                "the module of an environment needs a name of its own: --name, other than {GENERAL}"
+                "failed to make the module of an environment: it needs a name other than {GENERAL}; give one with --name"
             );
             return Err(Error::Usage(text));
         } else {
@@ -78,10 +78,10 @@ impl ModuleCommand {
     }
 }
 
-/// A file that the module names, from / on. It may be made later, but that is said.
+/// Makes the path of a file that the module names absolute, and warns where the file does not exist yet.
 fn named(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)
-        .map_err(|e| Error::Usage(format!("'{}' is no file's name: {e}", path.display())))?;
+        .map_err(|e| Error::Usage(format!("failed to use '{}' as a file: {e}", path.display())))?;
     if let Err(e) = std::fs::metadata(&path) {
         warn_line!("pyshm: warning: the module names {}: {e}", path.display());
     }

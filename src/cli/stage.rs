@@ -1,4 +1,4 @@
-//! `pyshm stage`, `pyshm unstage` and `pyshm gc`.
+//! `pyshm stage`, `pyshm unstage` and `pyshm gc`: make and remove stages by hand.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -29,10 +29,10 @@ pub struct StageCommand {
     /// The node-local file system to stage in
     #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     root: PathBuf,
-    /// Threads that decompress and write (0: as many as this process may use, at most six)
+    /// Number of threads that decompress and write (0: as many as this process may use, at most six)
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// Say what was done when
+    /// Print when each phase ran
     #[arg(long)]
     timeline: bool,
     /// Print JSON
@@ -44,7 +44,9 @@ impl StageCommand {
     pub(super) fn run(self) -> Result<()> {
         let bundles = &self.bundles.0;
         if bundles.is_empty() {
-            return Err(Error::Usage("which bundle? name one with -b FILE".into()));
+            return Err(Error::Usage(
+                "failed to stage: no bundle is named; name one with -b FILE".into(),
+            ));
         }
         let id = StageId::of_bundles(bundles)?;
         let place = UserDir::open(&self.root)?;
@@ -85,16 +87,16 @@ pub struct Unstage {
     /// A stage's directory or its 16 digits, as 'pyshm status' shows them
     #[arg(required_unless_present_any = ["all", "unused"])]
     stages: Vec<PathBuf>,
-    /// All stages of yours on this node
+    /// Remove all of your stages on this node
     #[arg(long)]
     all: bool,
-    /// All that are not in use, also those that were kept
+    /// Remove all of your stages that are not in use, kept ones too
     #[arg(long, conflicts_with = "all")]
     unused: bool,
-    /// Also those that are in use
+    /// Remove stages that are in use, too
     #[arg(long)]
     force: bool,
-    /// The node-local file system they are in
+    /// The node-local file system that has them
     #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     root: PathBuf,
     #[command(flatten)]
@@ -129,8 +131,9 @@ impl Unstage {
             }
             stage.check()?;
             if !stage.purge_unused()? && !self.unused {
-                let text =
-                    format!("{name} is in use: wait for its job, or remove it anyway with --force");
+                let text = format!(
+                    "failed to remove {name}: it is in use; wait for its job, or remove it with --force"
+                );
                 return Err(Error::TryAgain(text));
             }
         }
@@ -141,10 +144,10 @@ impl Unstage {
         let find = |name: &PathBuf| {
             let digits = name.file_name().unwrap_or_default().to_string_lossy();
             let id = StageId::parse(&digits)?;
-            // By its name, whatever stands there: --force removes what is no stage as well.
+            // By its name, whatever has it: --force also removes what is not a stage.
             let known = Stage::all(place)?.into_iter().find(|stage| stage.id == id);
             known.ok_or_else(|| {
-                let cause = "there is none of this name: 'pyshm status' lists those that are there";
+                let cause = "no stage has this name; 'pyshm status' lists those of this node";
                 Error::read("stage", &place.stage_dir(&id))(std::io::Error::other(cause))
             })
         };

@@ -1,4 +1,4 @@
-//! `pyshm status`.
+//! `pyshm status`: shows the stages of this node, or of all nodes of a job.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ use crate::text;
 
 const AFTER_HELP: &str = "\
 Examples:
-  pyshm status --paths                                   every path, and which bundle brought it
+  pyshm status --paths                                   every path, and the bundle that it came from
   pyshm status --paths ~/envs/science/lib --json         those in a directory";
 
 /// `pyshm status`
@@ -27,7 +27,7 @@ pub struct Status {
     /// The node-local file system to look in
     #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     root: PathBuf,
-    /// List every path that is answered from a stage, or those at and below PATH, with the bundle that it came from
+    /// List every path that a stage answers for, or those at and below PATH, with the bundle that it came from
     #[arg(long, value_name = "PATH", num_args = 0..)]
     paths: Option<Vec<PathBuf>>,
     /// Print JSON
@@ -52,7 +52,7 @@ impl Status {
         shown
     }
 
-    /// The words of the same command for each node.
+    /// The arguments of the same command on each node.
     fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> =
             vec!["status".into(), "--root".into(), self.root.clone().into()];
@@ -78,11 +78,11 @@ impl Status {
         }
         let mut text = String::new();
         if stages.is_empty() {
-            let _ = writeln!(text, "nothing of yours is staged in {}", self.root.display());
+            let _ = writeln!(text, "you have no stages in {}", self.root.display());
         }
         for stage in &stages {
             if let Err(error) = stage.check() {
-                warn_line!("pyshm: {error}; 'pyshm unstage --force' removes it where it can");
+                warn_line!("pyshm: {error}; 'pyshm unstage --force' may remove it");
                 continue;
             }
             self.describe(stage, &mut text)?;
@@ -131,7 +131,7 @@ impl Status {
         Ok(())
     }
 
-    /// Those that were asked for.
+    /// The paths of a stage that the user asks for, each with its bundle.
     fn paths_of(&self, stage: &Stage) -> Result<Vec<(PathBuf, PathBuf)>> {
         let mut paths = stage.paths()?;
         if let Some(named) = self.paths.as_ref().filter(|named| !named.is_empty()) {
@@ -159,7 +159,7 @@ impl Status {
     }
 }
 
-/// A path as it is written, and as stages know it, where a symbolic link leads there or is the path itself.
+/// The spellings by which a stage may have a path: as written, with its parent resolved, and resolved.
 fn spellings(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());

@@ -1,4 +1,4 @@
-//! What lies where in an installation.
+//! Lays out an installation.
 //!
 //! | below the prefix | what |
 //! | --- | --- |
@@ -6,7 +6,7 @@
 //! | `lib/libpyshm.so` | the library |
 //! | `lib/pyshm/$LIB/` | what `LD_PRELOAD` names, for programs of 64 and of 32 bits |
 //! | `libexec/` | the trampoline, and the broadcast helpers that were built |
-//! | `etc/pyshm.toml.example` | what a file of settings may say |
+//! | `etc/pyshm.toml.example` | a file with every setting, commented out |
 //! | `share/man/man1/` | a page for each command |
 //! | `share/bash-completion/`, `share/zsh/`, `share/fish/` | completions |
 //! | `share/modulefiles/pyshm/` | the general module: Lmod takes `VERSION.lua`, Tcl Environment Modules `VERSION` |
@@ -20,14 +20,15 @@ use clap_complete::Shell;
 
 use crate::error::{Error, Result};
 use crate::install::modulefile::{Module, System};
-use crate::install::put::Target;
-use crate::install::{man, modulefile, part, preload};
+use crate::install::parts::{part, shim, trampoline};
+use crate::install::tree::InstallTree;
+use crate::install::{man, modulefile, preload};
 use crate::launchers::Mpi;
 use crate::settings;
 
-/// Where modulefiles lie below a prefix.
+/// The directory of modulefiles below a prefix.
 pub const MODULEFILES: &str = "share/modulefiles";
-/// What a file of settings may say.
+/// The example of a settings file.
 const EXAMPLE: &str = "etc/pyshm.toml.example";
 /// `whatis` of the general module.
 pub const DESCRIPTION: &str =
@@ -35,46 +36,46 @@ pub const DESCRIPTION: &str =
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Lays out this installation again in `prefix`, below `destdir` where one is given; nothing that is written says
-/// `destdir`. `commands` are those that get manual pages and completions.
+/// Installs this pyshm into `prefix`, below `destdir` where there is one; no file that it writes names `destdir`. `commands`
+/// get manual pages and completions.
 ///
-/// What is in use there goes on with what it has, and an installation that is interrupted is completed by the next.
+/// Programs that run from `prefix` keep the files that they have. The next installation completes one that was interrupted.
 ///
 /// # Errors
 /// [`Error::Usage`] for a prefix that `LD_PRELOAD` cannot hold, [`Error::Unavailable`] where a part of this installation is
 /// missing, [`Error::CannotWrite`].
 pub fn install(prefix: &Path, destdir: Option<&Path>, commands: &[Command]) -> Result<()> {
     modulefile::check_prefix(prefix)?;
-    let target = Target::new(prefix, destdir)?;
+    let tree = InstallTree::new(prefix, destdir)?;
     let parts = parts()?;
-    // The programs last: what is found is complete.
+    // The programs last: an installation whose programs are there is complete.
     for (directory, from) in parts.iter().rev() {
         let bytes = fs::read(from).map_err(Error::read("part of pyshm", from))?;
         let name = from.file_name().unwrap_or_default();
-        target.file(&Path::new(directory).join(name), &bytes, 0o755)?;
+        tree.file(&Path::new(directory).join(name), &bytes, 0o755)?;
     }
-    preload::lay_out(&target)?;
+    preload::lay_out(&tree)?;
     for command in commands {
         for (name, page) in man::pages(command.clone())? {
-            target.file(&Path::new("share/man/man1").join(name), &page, 0o644)?;
+            tree.file(&Path::new("share/man/man1").join(name), &page, 0o644)?;
         }
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let Some(path) = man::completion_file(shell, command.get_name()) else { continue };
             let text = man::completions(command.clone(), shell);
-            target.file(Path::new(&path), &text, 0o644)?;
+            tree.file(Path::new(&path), &text, 0o644)?;
         }
     }
-    target.file(Path::new(EXAMPLE), settings::example::text().as_bytes(), 0o644)?;
+    tree.file(Path::new(EXAMPLE), settings::example::text().as_bytes(), 0o644)?;
     let general = general(prefix);
     let directory = Path::new(MODULEFILES).join(modulefile::GENERAL);
     for (name, system) in [(format!("{VERSION}.lua"), System::Lmod), (VERSION.into(), System::Tcl)]
     {
-        target.file(&directory.join(name), general.text(system)?.as_bytes(), 0o644)?;
+        tree.file(&directory.join(name), general.text(system)?.as_bytes(), 0o644)?;
     }
     Ok(())
 }
 
-/// The general module of an installation.
+/// The general module of an installation in `prefix`.
 #[must_use]
 pub fn general(prefix: &Path) -> Module {
     Module {
@@ -89,7 +90,7 @@ pub fn general(prefix: &Path) -> Module {
 /// The prefix of the running installation.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where this program was not installed by [`install`].
+/// [`Error::Unavailable`] when [`install`] did not install this program.
 pub fn own_prefix() -> Result<PathBuf> {
     let exe =
         std::env::current_exe().map_err(Error::system("find the running program's own file"))?;
@@ -98,19 +99,19 @@ pub fn own_prefix() -> Result<PathBuf> {
         return Ok(prefix.to_path_buf());
     }
     Err(Error::Unavailable(format!(
-        "{} was not installed by 'pyshm install': do that first and use the installed pyshm, or name an installation with \
-         --prefix",
+        "failed to find the installation: {} was not installed by 'pyshm install'; do that first and use the installed \
+         pyshm, or name an installation with --prefix",
         exe.display()
     )))
 }
 
-/// The directories, and the files of this installation that belong there.
+/// The files of this installation, each with the directory that it belongs in.
 fn parts() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut parts = vec![
         ("bin", part("pyshm")?),
         ("bin", part("pyshm-run")?),
-        ("lib", crate::install::shim()?),
-        ("libexec", crate::install::trampoline()?),
+        ("lib", shim()?),
+        ("libexec", trampoline()?),
     ];
     let helpers = [Mpi::Mpich, Mpi::OpenMpi];
     parts.extend(helpers.iter().filter_map(|mpi| Some(("libexec", part(mpi.helper()).ok()?))));

@@ -1,4 +1,4 @@
-//! Manual pages and completions, made from the commands themselves.
+//! Makes manual pages and completions from the command lines.
 #![forbid(unsafe_code)]
 
 use clap::Command;
@@ -9,7 +9,7 @@ use clap_mangen::roff::{Roff, roman};
 
 use crate::error::{Error, Result};
 
-/// The shells that completions are installed for, and where they look for those of `NAME`, below the prefix.
+/// Where a shell looks for the completions of `name`, below the prefix; `None` for shells without installed completions.
 pub(super) fn completion_file(shell: Shell, name: &str) -> Option<String> {
     match shell {
         Shell::Bash => Some(format!("share/bash-completion/completions/{name}")),
@@ -19,7 +19,7 @@ pub(super) fn completion_file(shell: Shell, name: &str) -> Option<String> {
     }
 }
 
-/// The completions of a command.
+/// Makes the completions of a command.
 #[must_use]
 pub fn completions(mut command: Command, shell: Shell) -> Vec<u8> {
     let name = command.get_name().to_string();
@@ -28,12 +28,12 @@ pub fn completions(mut command: Command, shell: Shell) -> Vec<u8> {
     text
 }
 
-/// A page for a command and for each of its subcommands, by file name.
+/// Makes a page for a command and for each of its subcommands, each with its file name.
 ///
 /// # Errors
-/// None that a command of ours has: its text cannot be written.
+/// When the text cannot be formatted; no command of pyshm has such a text.
 pub(super) fn pages(mut command: Command) -> Result<Vec<(String, Vec<u8>)>> {
-    // What subcommands are called in full.
+    // Gives subcommands their full names.
     command.build();
     let mut pages = Vec::new();
     add_pages(&command, &mut pages)?;
@@ -46,7 +46,7 @@ fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()
         add_pages(sub, pages)?;
     }
     let more = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    // As one unsorted section of filled text examples could not be read.
+    // clap_mangen would make one section of filled text of it, in which examples cannot be read.
     let page = Man::new(command.clone().after_help(Resettable::Reset));
     let page = page.source(concat!("pyshm ", env!("CARGO_PKG_VERSION"))).manual("pyshm");
     let mut text = Vec::new();
@@ -56,8 +56,8 @@ fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()
     Ok(())
 }
 
-/// What stands behind a command's help, in sections. A paragraph that begins with one of their names opens it, and lines that
-/// are indented stay as they are.
+/// Formats the text after a command's options. A paragraph that begins with the name of a section opens it, and indented
+/// lines are not filled.
 fn sections(text: &str) -> Roff {
     let names = [
         ("Examples:", "EXAMPLES"),
@@ -71,15 +71,17 @@ fn sections(text: &str) -> Roff {
             .iter()
             .find_map(|(name, title)| paragraph.strip_prefix(name).map(|rest| (*title, rest)));
         let (title, body) = named.unwrap_or(("NOTES", paragraph));
-        match named.is_some() || at == 0 {
-            true => roff.control("SH", [title]),
-            false => roff.control("PP", []),
-        };
+        if named.is_some() || at == 0 {
+            roff.control("SH", [title]);
+        } else {
+            roff.control("PP", []);
+        }
         for line in body.lines().filter(|line| !line.is_empty()) {
-            match line.starts_with(' ') && title != "EXIT STATUS" {
-                true => roff.control("nf", []).text([roman(line)]).control("fi", []),
-                false => roff.text([roman(line.trim_start())]),
-            };
+            if line.starts_with(' ') && title != "EXIT STATUS" {
+                roff.control("nf", []).text([roman(line)]).control("fi", []);
+            } else {
+                roff.text([roman(line.trim_start())]);
+            }
         }
     }
     roff

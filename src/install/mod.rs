@@ -1,66 +1,14 @@
-//! The installation: where the parts of this one lie (beside the running program, or in `lib` and `libexec` beside its
-//! directory), and how another one is laid out ([`layout`]).
+//! The installation: finds the parts of this one ([`parts`]), and lays out another one ([`layout`]) with its manual pages,
+//! completions and modulefiles.
 #![forbid(unsafe_code)]
 
 pub mod layout;
 mod man;
 pub mod modulefile;
+mod parts;
 mod preload;
-mod put;
 mod stub;
+mod tree;
 
-use std::path::{Path, PathBuf};
-
-use crate::error::{Error, Result};
-pub use crate::install::man::completions;
-use crate::launchers::{Mpi, Site};
-use crate::settings;
-
-/// What launchers ask of this installation and its settings.
-pub const SITE: Site = Site { step_options: settings::step_options_of, has_helper };
-
-/// The library that ranks load.
-///
-/// # Errors
-/// [`Error::Unavailable`] names the places that were searched.
-pub fn shim() -> Result<PathBuf> {
-    part("libpyshm.so")
-}
-
-/// The trampoline that stands in the program's place on a launcher's command line.
-///
-/// # Errors
-/// As [`shim`].
-pub fn trampoline() -> Result<PathBuf> {
-    part("pyshm-exec")
-}
-
-/// The broadcast helper for `mpi`; `PYSHM_BCAST` overrides it.
-///
-/// # Errors
-/// As [`shim`].
-pub fn broadcaster(mpi: Mpi) -> Result<PathBuf> {
-    match std::env::var_os("PYSHM_BCAST") {
-        Some(path) if !path.is_empty() => Ok(path.into()),
-        _ => part(mpi.helper()),
-    }
-}
-
-/// Whether the broadcast helper for `mpi` is installed.
-#[must_use]
-pub fn has_helper(mpi: Mpi) -> bool {
-    broadcaster(mpi).is_ok()
-}
-
-/// A file of this installation, by its name.
-fn part(name: &str) -> Result<PathBuf> {
-    let exe =
-        std::env::current_exe().map_err(Error::system("find the running program's own file"))?;
-    let dir = exe.parent().unwrap_or(Path::new("/"));
-    let above = dir.parent().unwrap_or(dir);
-    let places = [dir.to_path_buf(), above.join("lib"), above.join("libexec")];
-    places.iter().map(|place| place.join(name)).find(|path| path.exists()).ok_or_else(|| {
-        let places: Vec<_> = places.iter().map(|p| p.display().to_string()).collect();
-        Error::Unavailable(format!("{name} is not installed: looked in {}", places.join(", ")))
-    })
-}
+pub use man::completions;
+pub use parts::{SITE, broadcaster, has_helper, shim, trampoline};

@@ -1,8 +1,10 @@
-//! Modulefiles, for Lmod and for Tcl Environment Modules.
+//! Makes modulefiles for Lmod and for Tcl Environment Modules.
 //!
-//! There are two kinds. The general one gives every program of a session the library, in `LD_PRELOAD`. An environment's
-//! adds its bundles to `PYSHM_BUNDLES`, and is loaded beside the general one and beside others of its kind. Nothing is done
-//! but by the module system's own functions, so that unloading takes back what loading did, and no more.
+//! There are two kinds. The general module preloads the library into every program of a session (`LD_PRELOAD`). The module
+//! of an environment adds its bundles to `PYSHM_BUNDLES`, and is loaded beside the general one and beside others of its
+//! kind.
+//!
+//! Invariants: a modulefile calls the module system's own functions only, so unloading reverts exactly what loading did.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
@@ -13,12 +15,12 @@ use clap::ValueEnum;
 use crate::error::{Error, Result};
 use crate::install::preload;
 
-/// The general module's name.
+/// The name of the general module.
 pub const GENERAL: &str = "pyshm";
-/// Prefixes whose directories are searched anyhow.
+/// Prefixes whose directories are searched without a module.
 const SYSTEM: [&str; 2] = ["/", "/usr"];
 
-/// For which module system.
+/// A module system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum System {
     /// Lmod, in Lua
@@ -30,7 +32,7 @@ pub enum System {
 /// A module.
 #[derive(Debug, Clone, Default)]
 pub struct Module {
-    /// What it is called; its other versions conflict with it.
+    /// Its name; other versions of the module conflict with it.
     pub name: String,
     /// Its version, for `whatis`.
     pub version: Option<String>,
@@ -40,31 +42,36 @@ pub struct Module {
     pub prefix: Option<PathBuf>,
     /// The value of `PYSHM_CONFIG`.
     pub config: Option<PathBuf>,
-    /// What is added to `PYSHM_BUNDLES`, in their order: later ones win.
+    /// The bundles that are added to `PYSHM_BUNDLES`; later ones win.
     pub bundles: Vec<PathBuf>,
 }
 
-/// What a module does when it is loaded.
-enum Line {
-    Set(&'static str, String),
-    Prepend(&'static str, String),
-    Append(&'static str, String),
-    /// Only where the variable is set already: without it `man` looks beside each directory of `PATH`, with it nowhere else.
-    PrependIfSet(&'static str, String),
+/// What a module does to one variable when it is loaded.
+struct Line {
+    action: Action,
+    name: &'static str,
+    value: String,
+}
+
+enum Action {
+    Set,
+    Prepend,
+    Append,
+    /// Only where the variable is set: `man` looks beside each directory of `PATH` unless `MANPATH` is set.
+    PrependIfSet,
 }
 
 impl Module {
-    /// The modulefile.
+    /// Makes the text of the modulefile.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a name or a path that no modulefile can say, and a prefix that [`Error::Unavailable`] says is no
-    /// installation.
+    /// [`Error::Usage`] for a name or a path that a modulefile cannot contain.
     pub fn text(&self, system: System) -> Result<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
         if self.name.is_empty() || self.name.starts_with('-') || !self.name.chars().all(plain) {
             let name = &self.name;
             return Err(Error::Usage(format!(
-                "'{name}' is no name for a module: use letters, digits and . _ + -"
+                "failed to name a module '{name}': use letters, digits and . _ + -"
             )));
         }
         let lines = self.lines()?;
@@ -76,21 +83,22 @@ impl Module {
 
     fn lines(&self) -> Result<Vec<Line>> {
         let mut lines = Vec::new();
+        let mut add = |action, name, value| lines.push(Line { action, name, value });
         if let Some(prefix) = &self.prefix {
             check_prefix(prefix)?;
             if !SYSTEM.iter().any(|system| prefix == Path::new(system)) {
-                // Behind all others: it lies on the shared file system, and in front of them every rank would look into it for
-                // every program that it starts.
-                lines.push(Line::Append("PATH", element(&prefix.join("bin"))?));
-                lines.push(Line::PrependIfSet("MANPATH", element(&prefix.join("share/man"))?));
+                // Last in PATH: it is on the shared file system, and if it came first every rank would look into it for every
+                // program that it starts.
+                add(Action::Append, "PATH", element(&prefix.join("bin"))?);
+                add(Action::PrependIfSet, "MANPATH", element(&prefix.join("share/man"))?);
             }
-            lines.push(Line::Prepend("LD_PRELOAD", element(&preload::value(prefix))?));
+            add(Action::Prepend, "LD_PRELOAD", element(&preload::value(prefix))?);
         }
         if let Some(config) = &self.config {
-            lines.push(Line::Set("PYSHM_CONFIG", text(config)?));
+            add(Action::Set, "PYSHM_CONFIG", text(config)?);
         }
         for bundle in &self.bundles {
-            lines.push(Line::Append("PYSHM_BUNDLES", element(bundle)?));
+            add(Action::Append, "PYSHM_BUNDLES", element(bundle)?);
         }
         Ok(lines)
     }
@@ -98,13 +106,13 @@ impl Module {
     fn help(&self) -> String {
         let what = match self.prefix {
             Some(_) => {
-                "Start programs as ever. Python environments for which bundles are configured are staged in the nodes'\n\
-                 memory and used from there.\n\n\
-                 'pyshm doctor' says whether all is as it should be, PYSHM_LOG=1 what each program uses.\n\
-                 PYSHM_DISABLE=1 turns it off for what is started with it.\n"
+                "Start programs as usual. Python environments with configured bundles are staged in the nodes' memory and\n\
+                 used from there.\n\n\
+                 'pyshm doctor' checks that everything works, PYSHM_LOG=1 shows what each program uses.\n\
+                 PYSHM_DISABLE=1 turns pyshm off for the programs that are started with it.\n"
             }
             None => {
-                "Adds to the bundles that pyshm stages. It needs the module of pyshm itself, or pyshm-run before the\n\
+                "Adds bundles to those that pyshm stages. Needs the module of pyshm itself, or pyshm-run before the\n\
                  command.\n"
             }
         };
@@ -125,20 +133,14 @@ impl Module {
         }
         let _ = writeln!(text, "conflict({})\n", lua(&self.name));
         for line in lines {
-            let _ = match line {
-                Line::Set(name, value) => writeln!(text, "setenv(\"{name}\", {})", lua(value)),
-                Line::Prepend(name, value) => {
-                    writeln!(text, "prepend_path(\"{name}\", {})", lua(value))
-                }
-                Line::Append(name, value) => {
-                    writeln!(text, "append_path(\"{name}\", {})", lua(value))
-                }
-                Line::PrependIfSet(name, value) => {
-                    let value = lua(value);
-                    writeln!(
-                        text,
-                        "if os.getenv(\"{name}\") then\n  prepend_path(\"{name}\", {value})\nend"
-                    )
+            let (name, value) = (line.name, lua(&line.value));
+            let call = |function: &str| format!("{function}(\"{name}\", {value})\n");
+            text += &match line.action {
+                Action::Set => call("setenv"),
+                Action::Prepend => call("prepend_path"),
+                Action::Append => call("append_path"),
+                Action::PrependIfSet => {
+                    format!("if os.getenv(\"{name}\") then\n  {}end\n", call("prepend_path"))
                 }
             };
         }
@@ -153,16 +155,14 @@ impl Module {
         }
         let _ = writeln!(text, "conflict {}\n", self.name);
         for line in lines {
-            let _ = match line {
-                Line::Set(name, value) => writeln!(text, "setenv {name} {}", tcl(value)),
-                Line::Prepend(name, value) => writeln!(text, "prepend-path {name} {}", tcl(value)),
-                Line::Append(name, value) => writeln!(text, "append-path {name} {}", tcl(value)),
-                Line::PrependIfSet(name, value) => {
-                    let value = tcl(value);
-                    writeln!(
-                        text,
-                        "if {{[info exists ::env({name})]}} {{\n  prepend-path {name} {value}\n}}"
-                    )
+            let (name, value) = (line.name, tcl(&line.value));
+            let call = |function: &str| format!("{function} {name} {value}\n");
+            text += &match line.action {
+                Action::Set => call("setenv"),
+                Action::Prepend => call("prepend-path"),
+                Action::Append => call("append-path"),
+                Action::PrependIfSet => {
+                    format!("if {{[info exists ::env({name})]}} {{\n  {}}}\n", call("prepend-path"))
                 }
             };
         }
@@ -172,59 +172,59 @@ impl Module {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Checks that a prefix can stand in `LD_PRELOAD`, where no character can be quoted.
+/// Checks that `LD_PRELOAD` can contain a prefix: no character can be quoted there.
 ///
 /// # Errors
-/// [`Error::Usage`] says why not.
+/// [`Error::Usage`] with the character, or when the prefix is not absolute.
 pub(super) fn check_prefix(prefix: &Path) -> Result<()> {
     let prefix_text = text(prefix)?;
     let bad = prefix_text.chars().find(|c| matches!(c, ':' | ' ' | '$'));
     if let Some(bad) = bad {
         let reason = match bad {
-            '$' => "the loader takes it for the beginning of a name",
-            _ => "it ends a name there",
+            '$' => "begins a name that the loader replaces",
+            _ => "separates names",
         };
         return Err(Error::Usage(format!(
-            "prefix '{prefix_text}' cannot stand in LD_PRELOAD because of the '{bad}': {reason}; choose another directory"
+            "failed to put prefix '{prefix_text}' into LD_PRELOAD: '{bad}' {reason} there; choose another directory"
         )));
     }
     if !prefix.is_absolute() {
         return Err(Error::Usage(format!(
-            "prefix '{prefix_text}' is no absolute path: modulefiles name it, so write it from / on"
+            "failed to use prefix '{prefix_text}': modulefiles need an absolute path; write it from / on"
         )));
     }
     Ok(())
 }
 
-/// A path as text.
+/// Returns a path as text that a modulefile can contain.
 fn text(path: &Path) -> Result<String> {
     let name = path.to_str().filter(|name| !name.chars().any(char::is_control));
     name.map(String::from).ok_or_else(|| {
         let path = path.display();
         Error::Usage(format!(
-            "'{path}' has characters that no modulefile can say: give it another name"
+            "failed to put '{path}' into a modulefile: it has control characters or is not UTF-8; rename it"
         ))
     })
 }
 
-/// A path as an element of a list in a variable.
+/// Returns a path as text that a list in a variable can contain.
 fn element(path: &Path) -> Result<String> {
     let name = text(path)?;
-    match name.contains(':') {
-        false => Ok(name),
-        true => Err(Error::Usage(format!(
-            "'{name}' cannot be an element of a list because of the ':': give it another name"
-        ))),
+    if name.contains(':') {
+        return Err(Error::Usage(format!(
+            "failed to put '{name}' into a list of paths: ':' separates them; rename it"
+        )));
     }
+    Ok(name)
 }
 
-/// A string in Lua (reference manual, section 3.1).
+/// Quotes a string for Lua (reference manual, section 3.1).
 fn lua(text: &str) -> String {
     quoted(text, "\"\\")
 }
 
-/// A word in Tcl (Tcl(n)): in quotes, where variables, commands and backslashes would be substituted. Braces are only counted
-/// where a body in braces is read.
+/// Quotes a word for Tcl (Tcl(n)), which substitutes variables, commands and backslashes in quotes. Braces are escaped
+/// because Tcl counts them when it reads a body in braces.
 fn tcl(text: &str) -> String {
     quoted(text, "\"\\$[]{}")
 }

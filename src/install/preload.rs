@@ -1,81 +1,81 @@
-//! Where `LD_PRELOAD` leads programs of each kind: `lib/pyshm/$LIB/libpyshm.so` below the prefix.
+//! Lays out `lib/pyshm/$LIB/libpyshm.so` below the prefix, the path in `LD_PRELOAD` that works for 64-bit and 32-bit
+//! programs.
 //!
-//! The loader puts its own name for the libraries' directory in the place of `$LIB` (ld.so(8)): `lib64` or
-//! `lib/x86_64-linux-gnu` for 64-bit programs, `lib`, `lib32` or `lib/i386-linux-gnu` for 32-bit ones. Under the names of the
-//! first kind lies a link to `lib/libpyshm.so`, under those of the second the empty library of [`crate::install::stub`]. Where the
-//! loader has another name, or is another libc's that knows no `$LIB`, there is nothing.
+//! The loader replaces `$LIB` by its name for the libraries' directory (ld.so(8)): `lib64` or `lib/x86_64-linux-gnu` for
+//! 64-bit programs, `lib`, `lib32` or `lib/i386-linux-gnu` for 32-bit ones. The names of the first kind have a link to
+//! `lib/libpyshm.so`, those of the second the empty library of [`crate::install::stub`]. A loader with another name, or of a
+//! libc without `$LIB`, finds nothing.
 //!
-//! A directory of its own, because `PREFIX/lib` is one of these names itself.
+//! All this has a directory of its own because `PREFIX/lib` is one of these names.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::Result;
-use crate::install::put::Target;
 use crate::install::stub;
+use crate::install::tree::InstallTree;
 
-/// The directory in which `$LIB` stands, below the prefix.
+/// The directory that has `$LIB`, below the prefix.
 const DIR: &str = "lib/pyshm";
-/// The library's own place, from the directory in which `$LIB` stands.
+/// The library itself, relative to that directory.
 const LIBRARY: &str = "../libpyshm.so";
 const NAME: &str = "libpyshm.so";
 
-/// A kind of programs.
-struct Kind {
-    /// Its loader.
+/// Programs of one word size.
+struct Abi {
+    /// Their loader.
     loader: &'static str,
-    /// How loaders of its kind name the libraries' directory, as far as it can be meant for no other kind.
+    /// The names of the libraries' directory by which such loaders replace `$LIB`, and no others do.
     usual: &'static [&'static str],
 }
 
 #[cfg(target_arch = "x86_64")]
-const NATIVE: Kind =
-    Kind { loader: "/lib64/ld-linux-x86-64.so.2", usual: &["lib64", "lib/x86_64-linux-gnu"] };
+const NATIVE: Abi =
+    Abi { loader: "/lib64/ld-linux-x86-64.so.2", usual: &["lib64", "lib/x86_64-linux-gnu"] };
 #[cfg(target_arch = "x86_64")]
-const NARROW: Option<Kind> =
-    Some(Kind { loader: "/lib/ld-linux.so.2", usual: &["lib", "lib32", "lib/i386-linux-gnu"] });
+const NARROW: Option<Abi> =
+    Some(Abi { loader: "/lib/ld-linux.so.2", usual: &["lib", "lib32", "lib/i386-linux-gnu"] });
 
 #[cfg(not(target_arch = "x86_64"))]
-const NATIVE: Kind =
-    Kind { loader: "/lib/ld-linux-aarch64.so.1", usual: &["lib64", "lib/aarch64-linux-gnu"] };
+const NATIVE: Abi =
+    Abi { loader: "/lib/ld-linux-aarch64.so.1", usual: &["lib64", "lib/aarch64-linux-gnu"] };
 #[cfg(not(target_arch = "x86_64"))]
-const NARROW: Option<Kind> = None;
+const NARROW: Option<Abi> = None;
 
-/// What `LD_PRELOAD` is to name, of an installation in `prefix`.
+/// The value of `LD_PRELOAD` for an installation in `prefix`.
 pub(super) fn value(prefix: &Path) -> PathBuf {
     prefix.join(DIR).join("$LIB").join(NAME)
 }
 
-/// Whether an installation in `prefix` has what [`value`] names.
+/// Whether there is an installation in `prefix` that has what [`value`] names.
 pub(super) fn is_laid_out(prefix: &Path) -> bool {
     prefix.join(DIR).is_dir()
 }
 
-/// Lays out the directory.
-pub(super) fn lay_out(target: &Target) -> Result<()> {
+/// Writes the directory below the prefix of `tree`.
+pub(super) fn lay_out(tree: &InstallTree) -> Result<()> {
     let native = names(&NATIVE);
     for name in &native {
         let up = "../".repeat(Path::new(name).components().count());
-        target.link(&Path::new(DIR).join(name).join(NAME), &Path::new(&up).join(LIBRARY))?;
+        tree.link(&Path::new(DIR).join(name).join(NAME), &Path::new(&up).join(LIBRARY))?;
     }
     let Some(narrow) = NARROW else { return Ok(()) };
-    // Where both have the same name, programs of 64 bits are who is meant.
+    // A name that both have belongs to 64-bit programs.
     for name in names(&narrow).iter().filter(|name| !native.contains(name)) {
-        target.file(&Path::new(DIR).join(name).join(NAME), &stub::i386(), 0o755)?;
+        tree.file(&Path::new(DIR).join(name).join(NAME), &stub::i386(), 0o755)?;
     }
     Ok(())
 }
 
-/// The usual names of a kind, and how the loader of this machine calls it, where it can be asked: another machine may run
-/// what is installed here.
-fn names(kind: &Kind) -> Vec<String> {
-    let mut names: Vec<String> = kind.usual.iter().map(|name| (*name).into()).collect();
-    names.extend(asked(kind.loader).filter(|name| !kind.usual.contains(&name.as_str())));
+/// The usual names, and that of the loader on this machine if it says it. Other machines may run what is installed here.
+fn names(abi: &Abi) -> Vec<String> {
+    let mut names: Vec<String> = abi.usual.iter().map(|name| (*name).into()).collect();
+    names.extend(asked(abi.loader).filter(|name| !abi.usual.contains(&name.as_str())));
     names
 }
 
-/// What a loader puts in the place of `$LIB`: since glibc 2.33 it says so.
+/// Asks a loader by what it replaces `$LIB`: since glibc 2.33 it says so.
 fn asked(loader: &str) -> Option<String> {
     let mut command = Command::new(loader);
     command.arg("--list-diagnostics").env_clear().stdin(Stdio::null()).stderr(Stdio::null());
@@ -83,6 +83,7 @@ fn asked(loader: &str) -> Option<String> {
     named(&String::from_utf8_lossy(&said))
 }
 
+/// Finds the name in what a loader says about itself.
 fn named(diagnostics: &str) -> Option<String> {
     let value = diagnostics.lines().find_map(|line| line.strip_prefix("dl_dst_lib="))?;
     let name = value.trim_matches('"');
@@ -106,9 +107,9 @@ mod tests {
     #[test]
     fn each_name_leads_64_bit_programs_to_the_library_and_32_bit_ones_to_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let target = Target::new(dir.path(), None).unwrap();
-        target.file(Path::new("lib/libpyshm.so"), b"library", 0o755).unwrap();
-        lay_out(&target).unwrap();
+        let tree = InstallTree::new(dir.path(), None).unwrap();
+        tree.file(Path::new("lib/libpyshm.so"), b"library", 0o755).unwrap();
+        lay_out(&tree).unwrap();
         let at = |name: &str| std::fs::canonicalize(dir.path().join(DIR).join(name).join(NAME));
         for name in names(&NATIVE) {
             assert_eq!(at(&name).unwrap(), dir.path().join("lib/libpyshm.so"), "{name}");
@@ -117,6 +118,6 @@ mod tests {
             assert_eq!(std::fs::read(at(&name).unwrap()).unwrap(), stub::i386(), "{name}");
         }
         // Again, over what is there.
-        lay_out(&target).unwrap();
+        lay_out(&tree).unwrap();
     }
 }

@@ -1,12 +1,12 @@
-//! An empty library for 32-bit programs: what their loader preloads where `$LIB` leads them, so that it does not complain
-//! of a library for another machine.
+//! Makes an empty library for 32-bit programs. Their loader preloads it where `$LIB` leads it, and so does not complain
+//! about a library for another machine.
 //!
-//! It is written by hand because no 32-bit compiler is to be expected where pyshm is installed. It defines nothing, needs
-//! nothing and runs nothing: one segment with the tables that every loader asks for (System V ABI, chapters 4 and 5, and its
-//! Intel386 supplement).
+//! The bytes are written by hand because machines that pyshm is installed on seldom have a 32-bit compiler. The library
+//! defines nothing, needs nothing and runs nothing: it is one segment with the tables that every loader reads (System V ABI,
+//! chapters 4 and 5, and its Intel386 supplement).
 #![forbid(unsafe_code)]
 
-/// What the library is called.
+/// The name of the library.
 const NAME: &[u8] = b"libpyshm.so";
 
 const HEADER: u32 = 52;
@@ -29,7 +29,7 @@ const DT_STRSZ: u32 = 10;
 const DT_SYMENT: u32 = 11;
 const DT_SONAME: u32 = 14;
 
-/// The file's bytes.
+/// Returns the bytes of the file.
 pub(super) fn i386() -> Vec<u8> {
     let strings = [b"\0", NAME, b"\0"].concat();
     let dynamic_at = HEADER + SEGMENTS * SEGMENT;
@@ -45,7 +45,7 @@ pub(super) fn i386() -> Vec<u8> {
     // ELFCLASS32, ELFDATA2LSB, EV_CURRENT; then ET_DYN, EM_386.
     let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x03\0".to_vec();
     let mut words = |words: &[u32]| words.iter().for_each(|w| file.extend(w.to_le_bytes()));
-    // Version, no entry point, segments right behind the header, no sections, no flags.
+    // Version, no entry point, segments right after the header, no sections, no flags.
     words(&[1, 0, HEADER, 0, 0]);
     // Two half words each: sizes and numbers of the header and its tables.
     words(&[HEADER | SEGMENT << 16, SEGMENTS, 0]);
@@ -61,7 +61,7 @@ pub(super) fn i386() -> Vec<u8> {
         READ_WRITE,
         4,
     ]);
-    // Without it the loader would make the program's stack executable.
+    // Without this segment the loader would make the program's stack executable.
     words(&[PT_GNU_STACK, 0, 0, 0, 0, 0, READ_WRITE, 16]);
     words(&[DT_SONAME, 1, DT_HASH, hash_at, DT_STRTAB, strings_at, DT_SYMTAB, symbols_at]);
     words(&[DT_STRSZ, strings_size, DT_SYMENT, SYMBOL, DT_NULL, 0]);

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::kinds::Kinds;
+use crate::kinds::{Kind, Kinds};
 use crate::program::{Mode, Program, User};
 use crate::random::Random;
 use crate::state::{Slot, State};
@@ -94,10 +94,32 @@ file {E}/of-root/user 644 user 25
 bind {M}/bind {E}
 bind {M}/bind-d {E}/d";
 
+/// Groups of choices in [`Generator::step`], of which a program has favourites: the more often steps of few groups meet, the
+/// deeper it gets. Beside each, a kind without which the group is empty.
+const GROUPS: &[(std::ops::Range<usize>, Option<Kind>)] = &[
+    (0..200, None),
+    (205..345, None),
+    (336..430, None),
+    (433..451, Some(Kind::Lock)),
+    (451..553, None),
+    (563..652, None),
+    (652..682, None),
+    (682..728, None),
+    (728..773, None),
+    (773..813, None),
+    (813..869, None),
+    (869..889, None),
+    (889..918, None),
+    (920..930, Some(Kind::Identity)),
+    (930..962, None),
+    (962..972, Some(Kind::Limit)),
+    (972..980, Some(Kind::Mount)),
+    (983..997, Some(Kind::Above)),
+];
+
 /// A step that may be performed next, or a block's beginning.
 pub struct Generator {
     pub random: Random,
-    kinds: Kinds,
     focus: Vec<PathBuf>,
     /// Names that existed once.
     gone: BTreeSet<PathBuf>,
@@ -105,6 +127,10 @@ pub struct Generator {
     open: Vec<usize>,
     peers: usize,
     made: usize,
+    favourites: Vec<std::ops::Range<usize>>,
+    /// How many of a hundred paths are names of descriptors, and how many are written in another way than plainly.
+    by_descriptor: usize,
+    roundabout: usize,
 }
 
 /// The objects that the bare tree has now.
@@ -130,7 +156,9 @@ impl World {
             ways: Vec::new(),
         };
         let device = fs::metadata(root).map(|m| m.dev()).unwrap_or(0);
-        for entry in walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().flatten() {
+        for entry in
+            walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().flatten()
+        {
             let Ok(m) = fs::symlink_metadata(entry.path()) else { continue };
             let name = entry.path().strip_prefix(root).unwrap().to_path_buf();
             if m.dev() != device || name.starts_with("bind") || name.starts_with("bind-d") {
@@ -175,11 +203,14 @@ enum Want {
 
 impl Generator {
     /// A generator, and the program that it will fill.
-    pub fn new(seed: u64, user: User, kinds: Kinds) -> (Self, Program) {
+    pub fn new(seed: u64, user: User, kinds: &Kinds) -> (Self, Program) {
         let mut random = Random::new(seed.wrapping_mul(2) + u64::from(user == User::Root));
         let mode = if random.percent(70) { Mode::Snapshot } else { Mode::Overlay };
-        let packer =
-            if is_root() && random.percent(30) { User::Root } else { user };
+        let packer = if is_root() && !kinds.is_off(Kind::Permission) && random.percent(30) {
+            User::Root
+        } else {
+            user
+        };
         let mut tree: Vec<String> = TREE.lines().map(String::from).collect();
         if is_root() {
             tree.extend(TREE_OF_ROOT.lines().map(String::from));
@@ -187,24 +218,49 @@ impl Generator {
         let few = random.percent(30);
         tree.retain(|line| {
             let keep = if few { 50 } else { 92 };
-            (line.starts_with("dir {M}") || random.percent(keep)) && kinds.allow_line(line, user, packer)
+            (line.starts_with("dir {M}") || random.percent(keep)) && kinds.allow_line(line, user)
         });
         if random.percent(30) {
             tree.push("copy {E}/bin/steps 755 user".into());
         }
-        if is_root() && random.percent(20) {
+        if is_root() && !kinds.is_off(Kind::Permission) && random.percent(20) {
             // A facility's environment.
             for line in tree.iter_mut().filter(|line| line.contains("{E}")) {
                 *line = line.replace(" user", " root");
             }
         }
-        let program = Program::new(user, packer, mode, tree);
+        let aliased =
+            tree.iter().any(|line| line.starts_with("link {M}/alias ")) && random.percent(20);
+        let mut program = Program::new(user, packer, mode, tree);
+        if aliased {
+            program.prefix = "{M}/alias".into();
+        }
+        let possible: Vec<_> =
+            GROUPS.iter().filter(|(_, kind)| kind.is_none_or(|kind| !kinds.is_off(kind))).collect();
+        let favourites =
+            (0..3).filter_map(|_| random.pick(&possible).map(|(group, _)| group.clone())).collect();
+        let by_descriptor = [2, 8, 40][random.below(3)];
+        let roundabout = [0, 8, 30][random.below(3)];
         let (focus, gone) = (Vec::new(), BTreeSet::new());
-        (Self { random, kinds, focus, gone, open: Vec::new(), peers: 0, made: 0 }, program)
+        (
+            Self {
+                random,
+                focus,
+                gone,
+                open: Vec::new(),
+                peers: 0,
+                made: 0,
+                favourites,
+                by_descriptor,
+                roundabout,
+            },
+            program,
+        )
     }
 
-    /// Chooses what most steps concern.
-    pub fn focus(&mut self, world: &World) {
+    /// Chooses what most steps concern, and how many processes there are.
+    pub fn begin(&mut self, world: &World) {
+        self.remember(world);
         for these in [&world.files, &world.files, &world.dirs, &world.links] {
             let inside: Vec<_> = these.iter().filter(|p| p.starts_with("p/env")).collect();
             if let Some(one) = self.random.pick(&inside) {
@@ -232,6 +288,14 @@ impl Generator {
         Some("end".into())
     }
 
+    /// Takes a block back that does not begin after all.
+    pub fn forget_block(&mut self, step: &str) {
+        if matches!(step, "fork" | "thread") {
+            self.open.pop();
+        }
+    }
+
+    /// Whether a block is open: until its end, one process is spoken to.
     pub fn in_block(&self) -> bool {
         !self.open.is_empty()
     }
@@ -248,12 +312,20 @@ impl Generator {
             Want::File => world.files.iter().collect(),
             Want::Dir => world.dirs.iter().collect(),
             Want::Link => world.links.iter().collect(),
-            Want::Any => {
-                world.files.iter().chain(&world.dirs).chain(&world.links).chain(&world.fifos).collect()
-            }
+            Want::Any => world
+                .files
+                .iter()
+                .chain(&world.dirs)
+                .chain(&world.links)
+                .chain(&world.fifos)
+                .collect(),
             Want::New => {
-                let gone: Vec<_> =
-                    self.gone.iter().filter(|p| fs::symlink_metadata(world.root.join(p)).is_err()).cloned().collect();
+                let gone: Vec<_> = self
+                    .gone
+                    .iter()
+                    .filter(|p| fs::symlink_metadata(world.root.join(p)).is_err())
+                    .cloned()
+                    .collect();
                 if self.random.percent(40)
                     && let Some(one) = self.random.pick(&gone)
                 {
@@ -269,7 +341,9 @@ impl Generator {
             let near: Vec<_> = pool
                 .iter()
                 .filter(|path| {
-                    self.focus.iter().any(|f| f == **path || f.parent() == Some(path) || path.parent() == Some(f))
+                    self.focus.iter().any(|f| {
+                        f == **path || f.parent() == Some(path) || path.parent() == Some(f)
+                    })
                 })
                 .collect();
             if let Some(one) = self.random.pick(&near) {
@@ -300,18 +374,21 @@ impl Generator {
                 object = way.join(object.strip_prefix(target).unwrap());
             }
         }
-        let mut text = match self.random.below(100) {
+        let mut text = match self.random.below(100 - self.roundabout) {
             0..20 => self.relative(world, state, &object).unwrap_or_else(|| absolute(&object)),
             20..26 => {
                 let above: Vec<_> = state
                     .slots
                     .iter()
-                    .filter(|slot| slot.is_dir() && below(world, slot).is_some_and(|dir| object.starts_with(dir)))
+                    .filter(|slot| {
+                        slot.is_dir()
+                            && below(world, slot).is_some_and(|dir| object.starts_with(dir))
+                    })
                     .collect();
                 match self.random.pick(&above) {
                     Some(slot) => {
                         let rest = object.strip_prefix(below(world, slot).unwrap()).unwrap();
-                        let token = self.random.word("fd fd dev pid");
+                        let token = self.random.word("fd fd dev pid up task");
                         format!("{{{token}{}}}/{}", slot.number, rest.display())
                     }
                     None => absolute(&object),
@@ -319,15 +396,19 @@ impl Generator {
             }
             _ => absolute(&object),
         };
-        if self.random.percent(8) {
+        if self.random.percent(self.roundabout) {
             let slashes: Vec<_> = text.match_indices('/').map(|(n, _)| n).collect();
             if let Some(n) = self.random.pick(&slashes).copied() {
                 let with = self.random.word("// /./ /../p/../p/ /. /d/../ /none/../");
-                let with = if with == "/../p/../p/" && !text[..n].ends_with("p") { "//" } else { with };
-                text.replace_range(n..=n, &if with == "/." { "/./".into() } else { with.to_string() });
+                let with =
+                    if with == "/../p/../p/" && !text[..n].ends_with("p") { "//" } else { with };
+                text.replace_range(
+                    n..=n,
+                    &if with == "/." { "/./".into() } else { with.to_string() },
+                );
             }
         }
-        if self.random.percent(4) {
+        if self.random.percent(self.roundabout / 2) {
             text += self.random.word("/ /. //");
         }
         if text.is_empty() { "\"\"".into() } else { text.replace(' ', "%20") }
@@ -357,7 +438,8 @@ impl Generator {
         if self.random.percent(60)
             && let Some(slot) = self.random.pick(&near)
         {
-            let rest = object.strip_prefix(below(world, slot).unwrap()).unwrap().display().to_string();
+            let rest =
+                object.strip_prefix(below(world, slot).unwrap()).unwrap().display().to_string();
             return format!("s{} {}", slot.number, if rest.is_empty() { ".".into() } else { rest });
         }
         if self.random.percent(50)
@@ -373,10 +455,10 @@ impl Generator {
 
     /// A path, or now and then a descriptor's name.
     fn path_or_fd(&mut self, world: &World, state: &State, want: Want) -> String {
-        if self.random.percent(8)
+        if self.random.percent(self.by_descriptor)
             && let Some(slot) = self.random.pick(&state.slots)
         {
-            let token = self.random.word("fd fd fd dev pid");
+            let token = self.random.word("fd fd fd dev pid up task");
             return format!("{{{token}{}}}", slot.number);
         }
         self.path(world, state, want)
@@ -437,7 +519,11 @@ impl Generator {
         match self.random.below(5) {
             0 => "now".into(),
             1 => "omit".into(),
-            _ => format!("{}.{:09}", 900_000_000 + self.random.below(1000), self.random.below(1_000_000_000)),
+            _ => format!(
+                "{}.{:09}",
+                900_000_000 + self.random.below(1000),
+                self.random.below(1_000_000_000)
+            ),
         }
     }
 
@@ -445,15 +531,30 @@ impl Generator {
     pub fn step(&mut self, world: &World, state: &State) -> String {
         use Want::{Any, Dir, File, Link, New};
         let depth = self.open.len();
-        match self.random.below(1000) {
+        let mut choice = self.random.below(1000);
+        if self.random.percent(40)
+            && let Some(group) = self.random.pick(&self.favourites).cloned()
+        {
+            choice = group.start + self.random.below(group.len());
+        }
+        let needs_descriptor = (155..451).contains(&choice);
+        if needs_descriptor && state.slots.len() < 2 && self.random.percent(80) {
+            choice = self.random.below(145);
+        }
+        match choice {
             // Open and close.
             0..90 => {
                 let slot = self.free_slot(state);
                 let flags = self.open_flags();
-                let want = if flags.contains("CREAT") && self.random.percent(40) { New } else { File };
+                let want =
+                    if flags.contains("CREAT") && self.random.percent(40) { New } else { File };
                 let verb = self.random.word("open open open64");
                 let path = self.path_or_fd(world, state, want);
-                format!("{verb} {slot} {path} {} {}", self.no_fifo(world, state, &path, flags), self.mode())
+                format!(
+                    "{verb} {slot} {path} {} {}",
+                    self.no_fifo(world, state, &path, flags),
+                    self.mode()
+                )
             }
             90..115 => {
                 let (slot, path) = (self.free_slot(state), self.path(world, state, Dir));
@@ -461,84 +562,221 @@ impl Generator {
                 format!("open {slot} {path} {} 0", self.no_fifo(world, state, &path, flags.into()))
             }
             115..145 => {
-                let (slot, flags, at) = (self.free_slot(state), self.open_flags(), self.at(world, state, File));
+                let (slot, flags, at) =
+                    (self.free_slot(state), self.open_flags(), self.at(world, state, File));
                 let verb = self.random.word("openat openat openat-raw");
                 format!("{verb} {slot} {at} {}|NONBLOCK {}", flags, self.mode())
             }
-            145..150 => format!("open {} {} {}|TMPFILE 600", self.free_slot(state), self.path(world, state, Dir), self.random.word("RDWR WRONLY")),
+            145..150 => format!(
+                "open {} {} {}|TMPFILE 600",
+                self.free_slot(state),
+                self.path(world, state, Dir),
+                self.random.word("RDWR WRONLY")
+            ),
             150..155 => {
                 let path = self.path(world, state, New);
-                if self.is_fifo(world, state, &path) { return "umask 22".into() }
+                if self.is_fifo(world, state, &path) {
+                    return "umask 22".into();
+                }
                 format!("creat {} {path} {}", self.free_slot(state), self.mode())
             }
             155..185 => format!("close {}", self.slot_of(state, |_| true)),
             185..195 => format!("dup {} {}", self.slot_of(state, |_| true), self.free_slot(state)),
-            195..200 => format!("fdupfd {} {}", self.slot_of(state, |_| true), self.free_slot(state)),
-            200..205 => format!("dup2 {} {}", self.slot_of(state, |_| true), self.slot_of(state, |_| true)),
+            195..200 => {
+                format!("fdupfd {} {}", self.slot_of(state, |_| true), self.free_slot(state))
+            }
+            200..205 => {
+                format!("dup2 {} {}", self.slot_of(state, |_| true), self.slot_of(state, |_| true))
+            }
             // By descriptor.
-            205..245 => format!("{} {} {}", self.random.word("read read readv"), self.slot_of(state, Slot::is_file), self.random.word("5 10 100 5000 0")),
-            245..265 => format!("pread {} {} {}", self.slot_of(state, Slot::is_file), self.random.word("5 50 5000"), self.random.word("0 3 30 100 4990")),
-            265..300 => format!("write {} {}", self.slot_of(state, |s| s.is_file() && s.writes()), self.data()),
-            300..310 => format!("pwrite {} {} {}", self.slot_of(state, |s| s.is_file() && s.writes()), self.data(), self.random.word("0 5 50 5000")),
-            310..318 => format!("ftruncate {} {}", self.slot_of(state, |s| s.is_file() && s.writes()), self.random.word("0 5 50 5000")),
-            318..321 => format!("fallocate {} {} {}", self.slot_of(state, |s| s.is_file() && s.writes()), self.random.word("0 5 5000"), self.random.word("1 100 5000")),
-            321..336 => format!("lseek {} {} {}", self.slot_of(state, |_| true), self.random.word("0 0 5 50 -1"), self.random.word("SET SET CUR CUR END DATA HOLE")),
+            205..245 => format!(
+                "{} {} {}",
+                self.random.word("read read readv"),
+                self.slot_of(state, Slot::is_file),
+                self.random.word("5 10 100 5000 0")
+            ),
+            245..265 => format!(
+                "pread {} {} {}",
+                self.slot_of(state, Slot::is_file),
+                self.random.word("5 50 5000"),
+                self.random.word("0 3 30 100 4990")
+            ),
+            265..300 => format!(
+                "write {} {}",
+                self.slot_of(state, |s| s.is_file() && s.writes()),
+                self.data()
+            ),
+            300..310 => format!(
+                "pwrite {} {} {}",
+                self.slot_of(state, |s| s.is_file() && s.writes()),
+                self.data(),
+                self.random.word("0 5 50 5000")
+            ),
+            310..318 => format!(
+                "ftruncate {} {}",
+                self.slot_of(state, |s| s.is_file() && s.writes()),
+                self.random.word("0 5 50 5000")
+            ),
+            318..321 => format!(
+                "fallocate {} {} {}",
+                self.slot_of(state, |s| s.is_file() && s.writes()),
+                self.random.word("0 5 5000"),
+                self.random.word("1 100 5000")
+            ),
+            321..336 => format!(
+                "lseek {} {} {}",
+                self.slot_of(state, |_| true),
+                self.random.word("0 0 5 50 -1"),
+                self.random.word("SET SET CUR CUR END DATA HOLE")
+            ),
             336..366 => format!("fstat {}", self.slot_of(state, |_| true)),
             366..376 => format!("name {}", self.slot_of(state, |_| true)),
-            376..384 => format!("{} {}", self.random.word("getfl getfl getfd"), self.slot_of(state, |_| true)),
-            384..388 => format!("setfl {} {}", self.slot_of(state, |_| true), self.random.word("RDONLY APPEND NONBLOCK APPEND|NONBLOCK")),
+            376..384 => format!(
+                "{} {}",
+                self.random.word("getfl getfl getfd"),
+                self.slot_of(state, |_| true)
+            ),
+            384..388 => format!(
+                "setfl {} {}",
+                self.slot_of(state, |_| true),
+                self.random.word("RDONLY APPEND NONBLOCK APPEND|NONBLOCK")
+            ),
             388..391 => format!("setfd {} {}", self.slot_of(state, |_| true), self.random.below(2)),
             391..401 => format!("fchmod {} {}", self.slot_of(state, |_| true), self.mode()),
-            401..405 => format!("fchown {} {} {}", self.slot_of(state, |_| true), self.random.word("0 12345 -1"), self.random.word("0 12345 -1")),
-            405..413 => format!("futimens {} {} {}", self.slot_of(state, |_| true), self.time(), self.time()),
-            413..418 => format!("{} {}", self.random.word("fsync fdatasync syncfs fadvise"), self.slot_of(state, |_| true)),
-            418..424 => format!("same {} {}", self.slot_of(state, |_| true), self.path_or_fd(world, state, Any)),
+            401..405 => format!(
+                "fchown {} {} {}",
+                self.slot_of(state, |_| true),
+                self.random.word("0 12345 -1"),
+                self.random.word("0 12345 -1")
+            ),
+            405..413 => format!(
+                "futimens {} {} {}",
+                self.slot_of(state, |_| true),
+                self.time(),
+                self.time()
+            ),
+            413..418 => format!(
+                "{} {}",
+                self.random.word("fsync fdatasync syncfs fadvise"),
+                self.slot_of(state, |_| true)
+            ),
+            418..424 => format!(
+                "same {} {}",
+                self.slot_of(state, |_| true),
+                self.path_or_fd(world, state, Any)
+            ),
             424..430 => {
                 let slot = self.slot_of(state, |_| true);
                 match self.random.below(4) {
-                    0 => format!("fsetxattr {slot} user.{} v{}", self.random.word("note k new"), self.random.below(100)),
-                    1 => format!("fgetxattr {slot} user.{} 100", self.random.word("note k new dir")),
+                    0 => format!(
+                        "fsetxattr {slot} user.{} v{}",
+                        self.random.word("note k new"),
+                        self.random.below(100)
+                    ),
+                    1 => {
+                        format!("fgetxattr {slot} user.{} 100", self.random.word("note k new dir"))
+                    }
                     2 => format!("flistxattr {slot} 1000"),
                     _ => format!("fremovexattr {slot} user.{}", self.random.word("note k new dir")),
                 }
             }
-            430..433 => format!("copyrange {} {} 100", self.slot_of(state, Slot::is_file), self.slot_of(state, |s| s.is_file() && s.writes())),
+            430..433 => format!(
+                "copyrange {} {} 100",
+                self.slot_of(state, Slot::is_file),
+                self.slot_of(state, |s| s.is_file() && s.writes())
+            ),
             // Locks.
-            433..441 => format!("flock {} {}", self.slot_of(state, |_| true), self.random.word("SH EX EX UN")),
+            433..441 => format!(
+                "flock {} {}",
+                self.slot_of(state, |_| true),
+                self.random.word("SH EX EX UN")
+            ),
             441..449 => {
                 let verb = self.random.word("lock lock getlk ofdlock ofdgetlk");
-                format!("{verb} {} {} {} {}", self.slot_of(state, Slot::is_file), self.random.word("RD WR WR UN"), self.random.word("0 0 10"), self.random.word("0 5 20"))
+                format!(
+                    "{verb} {} {} {} {}",
+                    self.slot_of(state, Slot::is_file),
+                    self.random.word("RD WR WR UN"),
+                    self.random.word("0 0 10"),
+                    self.random.word("0 5 20")
+                )
             }
-            449..451 => format!("lockf {} {} 0", self.slot_of(state, Slot::is_file), self.random.word("TLOCK ULOCK TEST")),
+            449..451 => format!(
+                "lockf {} {} 0",
+                self.slot_of(state, Slot::is_file),
+                self.random.word("TLOCK ULOCK TEST")
+            ),
             // By name: looking.
-            451..491 => format!("{} {}", self.random.word("stat stat stat lstat lstat"), self.path_or_fd(world, state, Any)),
-            491..501 => format!("fstatat {} {}", self.at(world, state, Any), self.random.word("- NOFOLLOW NO_AUTOMOUNT")),
+            451..491 => format!(
+                "{} {}",
+                self.random.word("stat stat stat lstat lstat"),
+                self.path_or_fd(world, state, Any)
+            ),
+            491..501 => format!(
+                "fstatat {} {}",
+                self.at(world, state, Any),
+                self.random.word("- NOFOLLOW NO_AUTOMOUNT")
+            ),
             501..506 => format!("fstatat {} \"\" EMPTY_PATH", self.slot_of(state, |_| true)),
-            506..514 => format!("statx {} {}", self.at(world, state, Any), self.random.word("- NOFOLLOW")),
+            506..514 => {
+                format!("statx {} {}", self.at(world, state, Any), self.random.word("- NOFOLLOW"))
+            }
             514..517 => format!("statx {} \"\" EMPTY_PATH", self.slot_of(state, |_| true)),
-            517..529 => format!("{} {} {}", self.random.word("access access euidaccess"), self.path_or_fd(world, state, Any), self.random.below(8)),
-            529..534 => format!("faccessat {} {} {}", self.at(world, state, Any), self.random.below(8), self.random.word("- NOFOLLOW EACCESS")),
-            534..549 => format!("readlink {} {}", self.path_or_fd(world, state, Link), self.random.word("4000 4000 3")),
+            517..529 => format!(
+                "{} {} {}",
+                self.random.word("access access euidaccess"),
+                self.path_or_fd(world, state, Any),
+                self.random.below(8)
+            ),
+            529..534 => format!(
+                "faccessat {} {} {}",
+                self.at(world, state, Any),
+                self.random.below(8),
+                self.random.word("- NOFOLLOW EACCESS")
+            ),
+            534..549 => format!(
+                "readlink {} {}",
+                self.path_or_fd(world, state, Link),
+                self.random.word("4000 4000 3")
+            ),
             549..553 => format!("readlinkat {} 4000", self.at(world, state, Link)),
             553..563 => format!("realpath {}", self.path_or_fd(world, state, Any)),
             563..598 => format!("list {}", self.path_or_fd(world, state, Dir)),
             598..604 => format!("listat {}", self.at(world, state, Dir)),
             604..609 => format!("getdents {}", self.slot_of(state, Slot::is_dir)),
-            609..617 => format!("opendir t{} {}", self.random.below(3), self.path(world, state, Dir)),
-            617..620 => format!("fdopendir t{} {}", self.random.below(3), self.slot_of(state, Slot::is_dir)),
+            609..617 => {
+                format!("opendir t{} {}", self.random.below(3), self.path(world, state, Dir))
+            }
+            617..620 => {
+                format!("fdopendir t{} {}", self.random.below(3), self.slot_of(state, Slot::is_dir))
+            }
             620..632 => {
                 let t = self.random.pick(&state.streams).copied().unwrap_or(0);
                 format!("{} t{t}", self.random.word("readdir readdir rewinddir closedir dirfd"))
             }
-            632..642 => format!("glob {} {}", self.pattern(world, state), self.random.word("- MARK ONLYDIR PERIOD")),
-            642..645 => format!("nftw {} {}", self.path(world, state, Dir), self.random.word("0 1")),
+            632..642 => format!(
+                "glob {} {}",
+                self.pattern(world, state),
+                self.random.word("- MARK ONLYDIR PERIOD")
+            ),
+            642..645 => {
+                format!("nftw {} {}", self.path(world, state, Dir), self.random.word("0 1"))
+            }
             645..648 => format!("fts {} 4", self.path(world, state, Dir)),
-            648..652 => format!("{} {}", self.random.word("statvfs pathconf"), self.path(world, state, Any)),
+            648..652 => {
+                format!("{} {}", self.random.word("statvfs pathconf"), self.path(world, state, Any))
+            }
             652..672 => {
                 let path = self.path_or_fd(world, state, File);
-                if self.is_fifo(world, state, &path) { return "getcwd".into() }
+                if self.is_fifo(world, state, &path) {
+                    return "getcwd".into();
+                }
                 match self.random.below(5) {
-                    0 => format!("fopen {path} {} more{}", self.random.word("a r+ w a+ w+"), self.random.below(100)),
+                    0 => format!(
+                        "fopen {path} {} more{}",
+                        self.random.word("a r+ w a+ w+"),
+                        self.random.below(100)
+                    ),
                     1 => format!("freopen {path} r"),
                     _ => format!("fopen {path} r"),
                 }
@@ -546,60 +784,145 @@ impl Generator {
             672..682 => {
                 let path = self.path(world, state, Any);
                 match self.random.below(3) {
-                    0 => format!("{} {path} user.{} 100", self.random.word("getxattr lgetxattr"), self.random.word("note k new dir long")),
+                    0 => format!(
+                        "{} {path} user.{} 100",
+                        self.random.word("getxattr lgetxattr"),
+                        self.random.word("note k new dir long")
+                    ),
                     1 => format!("{} {path} 1000", self.random.word("listxattr llistxattr")),
-                    _ => format!("getxattr {path} user.{} {}", self.random.word("note k"), self.random.word("0 2")),
+                    _ => format!(
+                        "getxattr {path} user.{} {}",
+                        self.random.word("note k"),
+                        self.random.word("0 2")
+                    ),
                 }
             }
             // By name: changing.
             682..690 => format!("mkdir {} {}", self.path(world, state, New), self.mode()),
             690..694 => format!("mkdirat {} {}", self.at(world, state, New), self.mode()),
             694..702 => format!("rmdir {}", self.path(world, state, Dir)),
-            702..717 => format!("{} {}", self.random.word("unlink unlink remove"), self.path(world, state, File)),
-            717..723 => format!("unlinkat {} {}", self.at(world, state, Any), self.random.word("- - REMOVEDIR")),
+            702..717 => format!(
+                "{} {}",
+                self.random.word("unlink unlink remove"),
+                self.path(world, state, File)
+            ),
+            717..723 => format!(
+                "unlinkat {} {}",
+                self.at(world, state, Any),
+                self.random.word("- - REMOVEDIR")
+            ),
             723..728 => format!("unlink {}", self.path(world, state, Link)),
             728..758 => {
                 let want = if self.random.percent(60) { File } else { Any };
                 let to = if self.random.percent(60) { New } else { want };
                 format!("rename {} {}", self.path(world, state, want), self.path(world, state, to))
             }
-            758..763 => format!("renameat {} {}", self.at(world, state, Any), self.at(world, state, New)),
+            758..763 => {
+                format!("renameat {} {}", self.at(world, state, Any), self.at(world, state, New))
+            }
             763..773 => {
                 let flags = self.random.word("NOREPLACE EXCHANGE EXCHANGE -");
                 let to = if flags == "EXCHANGE" { Any } else { New };
-                format!("renameat2 {} {} {flags}", self.at(world, state, Any), self.at(world, state, to))
+                format!(
+                    "renameat2 {} {} {flags}",
+                    self.at(world, state, Any),
+                    self.at(world, state, to)
+                )
             }
-            773..785 => format!("link {} {}", self.path(world, state, File), self.path(world, state, New)),
-            785..790 => format!("linkat {} {} {}", self.at(world, state, File), self.at(world, state, New), self.random.word("- FOLLOW")),
+            773..785 => {
+                format!("link {} {}", self.path(world, state, File), self.path(world, state, New))
+            }
+            785..790 => format!(
+                "linkat {} {} {}",
+                self.at(world, state, File),
+                self.at(world, state, New),
+                self.random.word("- FOLLOW")
+            ),
             790..794 => {
                 let slot = self.slot_of(state, Slot::is_file);
                 let (n, to) = (&slot[1..], self.path(world, state, New));
                 format!("linkat cwd {{fd{n}}} cwd {to} FOLLOW")
             }
-            794..796 => format!("linkat {} \"\" cwd {} EMPTY_PATH", self.slot_of(state, Slot::is_file), self.path(world, state, New)),
+            794..796 => format!(
+                "linkat {} \"\" cwd {} EMPTY_PATH",
+                self.slot_of(state, Slot::is_file),
+                self.path(world, state, New)
+            ),
             796..804 => {
-                let target = self.path(world, state, Any).replace("{fd", "x").replace("{dev", "x").replace("{pid", "x");
+                let target = self
+                    .path(world, state, Any)
+                    .replace("{fd", "x")
+                    .replace("{dev", "x")
+                    .replace("{pid", "x");
                 format!("symlink {target} {}", self.path(world, state, New))
             }
             804..807 => format!("symlinkat a {}", self.at(world, state, New)),
             807..810 => format!("mkfifo {} 644", self.path(world, state, New)),
             810..813 => format!("mknodat {} 644", self.at(world, state, New)),
             813..827 => format!("chmod {} {}", self.path_or_fd(world, state, Any), self.mode()),
-            827..831 => format!("fchmodat {} {} {}", self.at(world, state, Any), self.mode(), self.random.word("- - NOFOLLOW")),
-            831..837 => format!("{} {} {} {}", self.random.word("chown lchown"), self.path(world, state, Any), self.random.word("0 12345 -1"), self.random.word("0 12345 -1")),
-            837..839 => format!("fchownat {} -1 {} {}", self.at(world, state, Any), self.random.word("0 12345"), self.random.word("- NOFOLLOW")),
-            839..847 => format!("utimensat {} {} {} {}", self.at(world, state, Any), self.time(), self.time(), self.random.word("- NOFOLLOW")),
-            847..855 => format!("truncate {} {}", self.path_or_fd(world, state, File), self.random.word("0 5 50 5000")),
-            855..863 => format!("{} {} user.{} v{} {}", self.random.word("setxattr lsetxattr"), self.path(world, state, Any), self.random.word("note k new"), self.random.below(100), self.random.word("- - CREATE REPLACE")),
-            863..866 => format!("{} {} user.{}", self.random.word("removexattr lremovexattr"), self.path(world, state, Any), self.random.word("note k new dir")),
-            866..869 => format!("mkstemp {} {}XXXXXX", self.free_slot(state), self.path(world, state, New)),
+            827..831 => format!(
+                "fchmodat {} {} {}",
+                self.at(world, state, Any),
+                self.mode(),
+                self.random.word("- - NOFOLLOW")
+            ),
+            831..837 => format!(
+                "{} {} {} {}",
+                self.random.word("chown lchown"),
+                self.path(world, state, Any),
+                self.random.word("0 12345 -1"),
+                self.random.word("0 12345 -1")
+            ),
+            837..839 => format!(
+                "fchownat {} -1 {} {}",
+                self.at(world, state, Any),
+                self.random.word("0 12345"),
+                self.random.word("- NOFOLLOW")
+            ),
+            839..847 => format!(
+                "utimensat {} {} {} {}",
+                self.at(world, state, Any),
+                self.time(),
+                self.time(),
+                self.random.word("- NOFOLLOW")
+            ),
+            847..855 => format!(
+                "truncate {} {}",
+                self.path_or_fd(world, state, File),
+                self.random.word("0 5 50 5000")
+            ),
+            855..863 => format!(
+                "{} {} user.{} v{} {}",
+                self.random.word("setxattr lsetxattr"),
+                self.path(world, state, Any),
+                self.random.word("note k new"),
+                self.random.below(100),
+                self.random.word("- - CREATE REPLACE")
+            ),
+            863..866 => format!(
+                "{} {} user.{}",
+                self.random.word("removexattr lremovexattr"),
+                self.path(world, state, Any),
+                self.random.word("note k new dir")
+            ),
+            866..869 => format!("mkstemp {}XXXXXX", self.path(world, state, New)),
             // Mappings.
-            869..879 => format!("map m{} {} {} {}", self.random.below(3), self.slot_of(state, Slot::is_file), self.random.word("50 4096 9000"), self.random.word("READ READ WRITE PRIVATE PRIVATE|WRITE")),
+            869..879 => format!(
+                "map m{} {} {} {}",
+                self.random.below(3),
+                self.slot_of(state, Slot::is_file),
+                self.random.word("50 4096 9000"),
+                self.random.word("READ READ WRITE PRIVATE PRIVATE|WRITE")
+            ),
             879..889 => {
                 let m = self.random.pick(&state.maps).copied().unwrap_or(0);
                 match self.random.below(6) {
                     0 => format!("unmap m{m}"),
-                    1 | 2 => format!("mapwrite m{m} {} mapped{}", self.random.word("0 5 30"), self.random.below(100)),
+                    1 | 2 => format!(
+                        "mapwrite m{m} {} mapped{}",
+                        self.random.word("0 5 30"),
+                        self.random.below(100)
+                    ),
                     _ => format!("mapread m{m}"),
                 }
             }
@@ -610,9 +933,14 @@ impl Generator {
             918..920 => format!("umask {}", self.random.word("22 22 0 77 27")),
             920..930 => {
                 if state.identity.starts_with("0:") && self.random.percent(60) {
-                    return self.random.word("seteuid|12345 setegid|12345 setfsuid|12345").replace('|', " ");
+                    return self
+                        .random
+                        .word("seteuid|12345 setegid|12345 setfsuid|12345")
+                        .replace('|', " ");
                 }
-                self.random.word("seteuid|0 setegid|0 setfsuid|0 seteuid|12345 setgroups").replace('|', " ")
+                self.random
+                    .word("seteuid|0 setegid|0 setfsuid|0 seteuid|12345 setgroups")
+                    .replace('|', " ")
             }
             930..945 if depth < 2 => {
                 self.open.push(1 + self.random.below(6));
@@ -621,7 +949,9 @@ impl Generator {
             945..955 => format!("exec {}", self.random.word("self self {E}/bin/steps")),
             955..962 => {
                 let path = self.path(world, state, Any);
-                if self.is_fifo(world, state, &path) { return "getcwd".into() }
+                if self.is_fifo(world, state, &path) {
+                    return "getcwd".into();
+                }
                 match self.random.below(6) {
                     0 => format!("run ls -a {path}"),
                     1 => format!("run stat -c %n-%F-%a-%s {path}").replace('%', "%25"),
@@ -632,16 +962,28 @@ impl Generator {
                 }
             }
             962..966 => "nofile 20".into(),
-            966..970 => "nofile 1024".into(),
+            966..970 => {
+                self.random.word("nofile|1024 nofile|4 memory|4500 memory|0").replace('|', " ")
+            }
             970..972 => "fsize 3000".into(),
-            972..975 => format!("mount {} {}", self.path(world, state, Dir), self.path(world, state, Dir)),
+            972..975 => {
+                format!("mount {} {}", self.path(world, state, Dir), self.path(world, state, Dir))
+            }
             975..977 => format!("tmpfs {}", self.path(world, state, Dir)),
             977..980 => format!("umount {}", self.path(world, state, Dir)),
             980..982 if depth > 0 => format!("chroot {}", self.random.word("{M} {E}")),
             982..983 => self.random.word("unstage lose-stage").into(),
-            983..989 => format!("rename {} {}", self.random.word("{M}/p {M}/q {M}/alias {E} {M}/p/env3"), self.random.word("{M}/p {M}/q {M}/p/env3 {E} {M}/alias2")),
+            983..989 => format!(
+                "rename {} {}",
+                self.random.word("{M}/p {M}/q {M}/alias {E} {M}/p/env3"),
+                self.random.word("{M}/p {M}/q {M}/p/env3 {E} {M}/alias2")
+            ),
             989..993 => format!("unlink {}", self.random.word("{M}/alias {M}/out/to-env {E}/to-d")),
-            993..997 => format!("symlink {} {}", self.random.word("p/env2 out {E}/d p/env"), self.random.word("{M}/alias {M}/out/to-env {E}/to-d")),
+            993..997 => format!(
+                "symlink {} {}",
+                self.random.word("p/env2 out {E}/d p/env"),
+                self.random.word("{M}/alias {M}/out/to-env {E}/to-d")
+            ),
             _ => "umask 22".into(),
         }
     }
@@ -663,11 +1005,6 @@ impl Generator {
     /// Opening a fifo must not wait.
     fn no_fifo(&self, world: &World, state: &State, path: &str, flags: String) -> String {
         if self.is_fifo(world, state, path) { flags + "|NONBLOCK" } else { flags }
-    }
-
-    /// Whether a step may be performed, or meets a kind that is known to differ.
-    pub fn allows(&self, world: &World, state: &State, step: &str) -> bool {
-        self.kinds.allow_step(&world.root, state, step)
     }
 }
 

@@ -1,7 +1,12 @@
 //! Makes a failing program short: delta debugging of its steps and its tree, then of the words of its steps.
 
+use std::time::{Duration, Instant};
+
 use crate::program::Program;
 use crate::twins::{self, Difference, Ground, What};
+
+/// How long a program is made shorter.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a failure must keep while it gets shorter: the part that differs and the verb of the step that shows it.
 type Signature = (What, String);
@@ -26,16 +31,15 @@ struct Shortener<'a> {
     wanted: Signature,
     best: Program,
     difference: Difference,
-    tries: usize,
+    until: Instant,
 }
 
 impl Shortener<'_> {
     /// Whether a shorter program still fails alike; if so, it is the best from here on.
     fn accept(&mut self, mut candidate: Program) -> bool {
-        if self.tries == 0 {
+        if Instant::now() > self.until {
             return false;
         }
-        self.tries -= 1;
         let Ok(Some(difference)) = twins::run(self.ground, &candidate) else { return false };
         if signature(&candidate, &difference) != self.wanted {
             return false;
@@ -100,7 +104,8 @@ fn plainer_steps(step: &str) -> Vec<String> {
                 with(fewer.join("|"));
             }
         }
-        for (complex, plain) in [("//", "/"), ("/./", "/"), ("{M}/alias/", "{E}/"), ("/../p/", "/")] {
+        for (complex, plain) in [("//", "/"), ("/./", "/"), ("{M}/alias/", "{E}/"), ("/../p/", "/")]
+        {
             if word.contains(complex) {
                 with(word.replace(complex, plain));
             }
@@ -110,7 +115,11 @@ fn plainer_steps(step: &str) -> Vec<String> {
 }
 
 /// The shortest program that this finds to differ in the same part at the same verb.
-pub fn shorten(ground: &Ground, program: &Program, difference: &Difference) -> (Program, Difference) {
+pub fn shorten(
+    ground: &Ground,
+    program: &Program,
+    difference: &Difference,
+) -> (Program, Difference) {
     let mut best = program.clone();
     best.steps.truncate(difference.step + 1);
     let mut shortener = Shortener {
@@ -118,7 +127,7 @@ pub fn shorten(ground: &Ground, program: &Program, difference: &Difference) -> (
         wanted: signature(program, difference),
         best,
         difference: difference.clone(),
-        tries: 600,
+        until: Instant::now() + PATIENCE,
     };
     for _ in 0..3 {
         let before = shortener.best.to_string();

@@ -12,8 +12,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{WaitId, WaitIdOptions};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::names::Names;
 use crate::program::{Program, User};
@@ -207,8 +207,7 @@ impl Side {
                 let line: Vec<_> = self.pending.drain(..=end).collect();
                 return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
             }
-            let patience =
-                Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+            let patience = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
             let mut fds = [PollFd::new(&self.answers, PollFlags::IN)];
             if rustix::event::poll(&mut fds, Some(&patience)) == Ok(0) {
                 return Err("it does not answer".into());
@@ -270,7 +269,9 @@ impl<'a> Twins<'a> {
         let packer = program.packer.filter(|_| is_root()).unwrap_or(user);
         let [bare, twin] = ["bare", "twin"].map(|name| ground.file(name));
         if is_root() {
-            for (root, mode) in [(&bare, c"mode=755"), (&twin, c"mode=755"), (&ground.file("shm"), c"mode=1777")] {
+            for (root, mode) in
+                [(&bare, c"mode=755"), (&twin, c"mode=755"), (&ground.file("shm"), c"mode=1777")]
+            {
                 rustix::mount::mount("tmpfs", root, "tmpfs", MountFlags::empty(), mode)
                     .map_err(|e| format!("failed to mount {}: {e}", root.display()))?;
             }
@@ -279,7 +280,8 @@ impl<'a> Twins<'a> {
             tree::make(&program.tree, root, id_of(user), &ground.steps);
         }
         let bundle = ground.file("out/bundle.tar.zst");
-        let (bundle, prefix) = (bundle.to_str().unwrap(), twin.join("p/env"));
+        let (bundle, prefix) =
+            (bundle.to_str().unwrap(), PathBuf::from(tree::fill(&program.prefix, &twin)));
         let words = ["bundle", "env", prefix.to_str().unwrap(), "-o", bundle, "-q", "--mode"];
         ground.pyshm(packer, &[&words[..], &[program.mode.name()]].concat())?;
         let memory = ground.memory();
@@ -336,7 +338,10 @@ impl<'a> Twins<'a> {
         if step == "unstage" {
             self.staged = None;
             let memory = self.ground.memory();
-            let _ = self.ground.pyshm(self.user, &["unstage", "--all", "--force", "--root", memory.to_str().unwrap()]);
+            let _ = self.ground.pyshm(
+                self.user,
+                &["unstage", "--all", "--force", "--root", memory.to_str().unwrap()],
+            );
             return Ok(Some("ok".into()));
         }
         if step == "lose-stage" {
@@ -359,7 +364,8 @@ impl<'a> Twins<'a> {
         let right = tree::remains(&self.twin.root, &mut self.twin.names);
         if left != right {
             let only = |these: &[String], those: &[String]| {
-                let lines: Vec<_> = these.iter().filter(|line| !those.contains(line)).cloned().collect();
+                let lines: Vec<_> =
+                    these.iter().filter(|line| !those.contains(line)).cloned().collect();
                 lines.join("\n        ")
             };
             return Err(differ(What::Tree, &only(&left, &right), &only(&right, &left)));
@@ -386,13 +392,13 @@ impl<'a> Twins<'a> {
     }
 }
 
-/// Runs a whole program. None: both runs are the same. An error means that pyshm refuses the tree.
+/// Runs a whole program. None: both runs are the same. An error means that pyshm refuses the tree or that the bare run ended.
 pub fn run(ground: &Ground, program: &Program) -> Result<Option<Difference>, String> {
     let mut twins = Twins::begin(ground, program)?;
     for step in &program.steps {
         match twins.step(step) {
             Ok(Some(_)) => {}
-            Ok(None) => break,
+            Ok(None) => return Err(format!("the bare run ended at {step}")),
             Err(difference) => return Ok(Some(*difference)),
         }
     }

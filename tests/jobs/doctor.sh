@@ -51,9 +51,9 @@ test_a_wrong_session_is_found() {
   cp -a "$top/target/pyshm" "$work/p"; rm "$work/p/libexec/pyshm-exec"
   printf '#!/bin/sh\necho "error while loading shared libraries: libmpi.so.12" >&2; exit 127\n' >"$work/p/libexec/pyshm-bcast-mpich"
   doctor=$work/p/bin/pyshm asked && fail "nothing failed"
-  found failure installation "pyshm-exec is not installed"
+  found failure installation "failed to find pyshm-exec"
   found warning pyshm-bcast-mpich libmpi.so.12
-  found failure "test rank" "pyshm-exec is not installed"
+  found failure "test rank" "failed to find pyshm-exec"
   printf 'root = "/dev/shm"\nkep = true\n' >"$work/pyshm.toml"
   asked PYSHM_CONFIG="$work/pyshm.toml" && fail "nothing failed"; found failure settings "$work/pyshm.toml, line 2"
   "$pyshm" doctor --nonsense 2>/dev/null; equal "exit status of a wrong command line" 2 $?

@@ -124,7 +124,7 @@ test_a_stage_in_use_is_never_removed_and_one_whose_users_were_killed_is() {
 }
 test_status_and_unstage_by_name_and_on_all_nodes() {
   "$pyshm" unstage 0123456789abcdef 2>"$work/said"; equal "exit status for a name that is not there" 66 $?
-  contains "what it says" "$(cat "$work/said")" "0123456789abcdef: there is none of this name: 'pyshm status' lists those that are there"
+  contains "what it says" "$(cat "$work/said")" "0123456789abcdef: no stage has this name; 'pyshm status' lists those of this node"
   "$pyshm" unstage nonsense 2>"$work/said"; equal "exit status for no name" 2 $?
   [ ! -e /dev/shm/pyshm-0 ] || fail "a command that found nothing left something"
   launch_words hydra root 4 2

@@ -1,5 +1,7 @@
-//! Putting files where they are to lie. What is there is never written into, only replaced: it may be a running program, or
-//! a library that a job has mapped.
+//! Writes the files of an installation.
+//!
+//! Invariants: an existing file is never written into, only replaced: it may be a running program, or a library that a job
+//! has mapped.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -12,30 +14,30 @@ use tempfile::Builder;
 
 use crate::error::{Error, Result};
 
-/// Where an installation is put: its prefix, below `DESTDIR` where there is one.
+/// The directory of an installation: its prefix, below `DESTDIR` where there is one.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct InstallTree {
     dir: PathBuf,
 }
 
-impl Target {
-    /// The prefix `prefix`, from `/` on, put below `destdir`.
+impl InstallTree {
+    /// The tree of `prefix`, an absolute path, below `destdir`.
     ///
     /// # Errors
-    /// [`Error::Usage`] where `destdir` names nothing.
+    /// [`Error::Usage`] when `destdir` cannot be a path.
     pub(super) fn new(prefix: &Path, destdir: Option<&Path>) -> Result<Self> {
         let Some(destdir) = destdir else { return Ok(Self { dir: prefix.to_path_buf() }) };
         let below = prefix.strip_prefix("/").unwrap_or(prefix);
         let destdir = std::path::absolute(destdir).map_err(|e| {
-            Error::Usage(format!("DESTDIR '{}' is no directory: {e}", destdir.display()))
+            Error::Usage(format!("failed to use '{}' as DESTDIR: {e}", destdir.display()))
         })?;
         Ok(Self { dir: destdir.join(below) })
     }
 
-    /// Makes `path`, below the prefix, a file of these bytes and this mode, whatever the umask is.
+    /// Writes the file `path`, relative to the prefix, with these bytes and this mode, whatever the umask is.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] with its name.
+    /// [`Error::CannotWrite`] with its path.
     pub(super) fn file(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let path = self.in_directory(path)?;
         let directory = path.parent().unwrap_or(&path);
@@ -48,10 +50,10 @@ impl Target {
         Ok(())
     }
 
-    /// Makes `path`, below the prefix, a symbolic link to `to`.
+    /// Makes `path`, relative to the prefix, a symbolic link to `to`.
     ///
     /// # Errors
-    /// As [`Target::file`].
+    /// As [`InstallTree::file`].
     pub(super) fn link(&self, path: &Path, to: &Path) -> Result<()> {
         let path = self.in_directory(path)?;
         let directory = path.parent().unwrap_or(&path);
@@ -59,11 +61,11 @@ impl Target {
             .prefix(&beside(&path))
             .make_in(directory, |name| symlink(to, name))
             .map_err(Error::write(&path))?;
-        // What is persisted is the link's own name.
+        // This renames the link itself.
         link.into_temp_path().persist(&path).map_err(|e| Error::write(&path)(e.error))
     }
 
-    /// A path below the prefix, after its directories were made.
+    /// Makes the directories above `path`, relative to the prefix, and returns its full path.
     fn in_directory(&self, path: &Path) -> Result<PathBuf> {
         let path = self.dir.join(path);
         let missing =
@@ -72,7 +74,7 @@ impl Target {
         missing.reverse();
         for dir in missing {
             match fs::create_dir(dir) {
-                // Someone else makes it too.
+                // Another installation makes it too.
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(Error::write(dir)(e)),
                 Ok(()) => fs::set_permissions(dir, Permissions::from_mode(0o755))
@@ -83,7 +85,7 @@ impl Target {
     }
 }
 
-/// What the names begin with under which a file is written first.
+/// How the temporary name of a file begins.
 fn beside(path: &Path) -> OsString {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -100,23 +102,23 @@ mod tests {
     #[test]
     fn what_is_there_is_replaced_and_never_written_into() {
         let dir = tempfile::tempdir().unwrap();
-        let target = Target::new(Path::new("/opt/x"), Some(dir.path())).unwrap();
+        let tree = InstallTree::new(Path::new("/opt/x"), Some(dir.path())).unwrap();
         let path = Path::new("bin/a");
-        target.file(path, b"old", 0o755).unwrap();
+        tree.file(path, b"old", 0o755).unwrap();
         let at = dir.path().join("opt/x/bin/a");
         let kept = dir.path().join("kept");
         fs::hard_link(&at, &kept).unwrap();
-        target.file(path, b"new", 0o644).unwrap();
+        tree.file(path, b"new", 0o644).unwrap();
         assert_eq!(
             (fs::read(&kept).unwrap(), fs::read(&at).unwrap()),
             (b"old".to_vec(), b"new".to_vec())
         );
         assert_eq!(fs::metadata(&at).unwrap().mode() & 0o7777, 0o644);
         // A link gives way to a file and a file to a link.
-        target.link(path, Path::new("b")).unwrap();
-        target.link(path, Path::new("c")).unwrap();
+        tree.link(path, Path::new("b")).unwrap();
+        tree.link(path, Path::new("c")).unwrap();
         assert_eq!(fs::read_link(&at).unwrap(), Path::new("c"));
-        target.file(path, b"file", 0o644).unwrap();
+        tree.file(path, b"file", 0o644).unwrap();
         assert!(fs::symlink_metadata(&at).unwrap().is_file());
         assert_eq!(fs::read_dir(at.parent().unwrap()).unwrap().count(), 1);
     }
@@ -124,9 +126,9 @@ mod tests {
     #[test]
     fn a_name_that_is_a_directory_is_refused_by_its_name() {
         let dir = tempfile::tempdir().unwrap();
-        let target = Target::new(dir.path(), None).unwrap();
+        let tree = InstallTree::new(dir.path(), None).unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
-        let said = target.file(Path::new("bin"), b"", 0o644).unwrap_err().to_string();
+        let said = tree.file(Path::new("bin"), b"", 0o644).unwrap_err().to_string();
         assert!(said.contains(&dir.path().join("bin").display().to_string()), "{said}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
