@@ -3,7 +3,7 @@
 //! The generator sees the bare run's tree and descriptors before each step. A few objects are in *focus*: most steps
 //! concern them, so that one process reads what another has just renamed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -123,6 +123,8 @@ pub struct Generator {
     focus: Vec<PathBuf>,
     /// Names that existed once.
     gone: BTreeSet<PathBuf>,
+    /// What the last steps concerned.
+    recent: VecDeque<PathBuf>,
     /// Blocks that are open: how many steps each still has.
     open: Vec<usize>,
     peers: usize,
@@ -140,6 +142,8 @@ pub struct World {
     dirs: Vec<PathBuf>,
     links: Vec<PathBuf>,
     fifos: Vec<PathBuf>,
+    /// All names of each file that has several.
+    namesakes: Vec<Vec<PathBuf>>,
     /// Symbolic links to directories of the tree: the link, and where it leads.
     ways: Vec<(PathBuf, PathBuf)>,
 }
@@ -153,8 +157,10 @@ impl World {
             dirs: Vec::new(),
             links: Vec::new(),
             fifos: Vec::new(),
+            namesakes: Vec::new(),
             ways: Vec::new(),
         };
+        let mut several = BTreeMap::<u64, Vec<PathBuf>>::new();
         let device = fs::metadata(root).map(|m| m.dev()).unwrap_or(0);
         for entry in
             walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().flatten()
@@ -163,6 +169,9 @@ impl World {
             let name = entry.path().strip_prefix(root).unwrap().to_path_buf();
             if m.dev() != device || name.starts_with("bind") || name.starts_with("bind-d") {
                 continue;
+            }
+            if m.nlink() > 1 && !m.is_dir() {
+                several.entry(m.ino()).or_default().push(name.clone());
             }
             if m.is_symlink() {
                 if let Ok(target) = fs::canonicalize(entry.path())
@@ -181,6 +190,7 @@ impl World {
                 world.files.push(name);
             }
         }
+        world.namesakes = several.into_values().collect();
         for (mount, of) in [("bind", "p/env"), ("bind-d", "p/env/d")] {
             if fs::read_dir(root.join(mount)).is_ok_and(|mut entries| entries.next().is_some()) {
                 world.ways.push((mount.into(), of.into()));
@@ -241,12 +251,13 @@ impl Generator {
             (0..3).filter_map(|_| random.pick(&possible).map(|(group, _)| group.clone())).collect();
         let by_descriptor = [2, 8, 40][random.below(3)];
         let roundabout = [0, 8, 30][random.below(3)];
-        let (focus, gone) = (Vec::new(), BTreeSet::new());
+        let (focus, gone, recent) = (Vec::new(), BTreeSet::new(), VecDeque::new());
         (
             Self {
                 random,
                 focus,
                 gone,
+                recent,
                 open: Vec::new(),
                 peers: 0,
                 made: 0,
@@ -266,6 +277,11 @@ impl Generator {
             if let Some(one) = self.random.pick(&inside) {
                 self.focus.push(one.to_path_buf());
             }
+        }
+        if self.random.percent(40)
+            && let Some(names) = self.random.pick(&world.namesakes)
+        {
+            self.focus.extend(names.iter().cloned());
         }
         if self.random.percent(40) {
             self.peers = 1 + self.random.below(2);
@@ -307,7 +323,29 @@ impl Generator {
         }
     }
 
+    /// An object, often one that a step has just concerned, perhaps by another of its names.
     fn object(&mut self, world: &World, want: Want) -> PathBuf {
+        let recent = if want == Want::New { 0 } else { 25 };
+        let mut object = if self.random.percent(recent) && !self.recent.is_empty() {
+            self.recent[self.random.below(self.recent.len())].clone()
+        } else {
+            self.any_object(world, want)
+        };
+        if want != Want::New
+            && self.random.percent(40)
+            && let Some(names) = world.namesakes.iter().find(|names| names.contains(&object))
+            && let Some(name) = self.random.pick(names)
+        {
+            object.clone_from(name);
+        }
+        self.recent.push_back(object.clone());
+        if self.recent.len() > 6 {
+            self.recent.pop_front();
+        }
+        object
+    }
+
+    fn any_object(&mut self, world: &World, want: Want) -> PathBuf {
         let pool: Vec<&PathBuf> = match want {
             Want::File => world.files.iter().collect(),
             Want::Dir => world.dirs.iter().collect(),
@@ -333,7 +371,7 @@ impl Generator {
                 }
                 self.made += 1;
                 let name = format!("n{}", self.random.below(6) + self.made / 8);
-                let dir = self.object(world, Want::Dir);
+                let dir = self.any_object(world, Want::Dir);
                 return dir.join(name);
             }
         };

@@ -61,6 +61,8 @@ pub enum Kind {
     Freopen,
     /// A name is made for a descriptor by itself: `linkat` with `AT_EMPTY_PATH`.
     LinkEmpty,
+    /// The prefix itself is named by a way that leads out of it and back.
+    Returns,
     /// Bytes are copied by the kernel from one file to another.
     CopyRange,
     /// A directory becomes closed to its user, who may hold descriptors of what lies below it.
@@ -97,6 +99,7 @@ pub const KINDS: &[(Kind, &str, bool, &str)] = &[
     (Kind::TextBusy, "text-busy", false, "the staged copy runs, not the original"),
     (Kind::Freopen, "freopen", false, "the stream is not closed"),
     (Kind::LinkEmpty, "link-empty", false, "the link is made by name, which needs no privilege"),
+    (Kind::Returns, "returns", false, "only its own name is marked"),
     (Kind::CopyRange, "copy-range", false, "the stage is another file system: EXDEV"),
     (Kind::Closed, "closed", false, "a descriptor is followed by its name"),
 ];
@@ -383,10 +386,16 @@ impl Now<'_> {
             kinds.push(Kind::Freopen);
         }
         let Ok(meta) = meta else { return };
+        let canonical = fs::canonicalize(&object.path);
+        if canonical.is_ok_and(|path| path == self.prefix())
+            && self.as_written(word) != self.prefix()
+        {
+            kinds.push(Kind::Returns);
+        }
         if object.deed == Deed::Look
             && verb_of(step).starts_with("open")
             && self.is_inside(&object.path)
-            && !self.is_spelled_inside(&object.word)
+            && !self.as_written(word).starts_with(self.prefix())
         {
             kinds.push(Kind::OutsideName);
         }
@@ -438,8 +447,8 @@ impl Now<'_> {
         Some(fs::canonicalize(path.parent()?).ok()?.join(name))
     }
 
-    /// Whether a path lies under the prefix as it is written, or starts from a descriptor.
-    fn is_spelled_inside(&self, word: &str) -> bool {
+    /// A path as it is written, from the root on, without regard to links.
+    fn as_written(&self, word: &str) -> PathBuf {
         let text = crate::tree::fill(word, self.root);
         let mut path = PathBuf::new();
         for part in self.state.cwd.join(text).components() {
@@ -448,7 +457,7 @@ impl Now<'_> {
                 part => path.push(part),
             }
         }
-        path.starts_with(self.prefix())
+        path
     }
 
     fn is_inside(&self, path: &Path) -> bool {
