@@ -242,6 +242,11 @@ impl Generator {
         let aliased =
             tree.iter().any(|line| line.starts_with("link {M}/alias ")) && random.percent(20);
         let mut program = Program::new(user, packer, mode, tree);
+        if !kinds.is_off(Kind::Opened) && random.percent(30) {
+            let file = random.word("{E}/a {E}/log {E}/w/f1 {E}/d/b {E}/w/h1 {M}/alias/b");
+            let flags = random.word("WRONLY|APPEND|CREAT WRONLY|CREAT|TRUNC RDWR|CREAT RDONLY");
+            program.opened.push(format!("open s0 {file} {flags} 644"));
+        }
         if aliased {
             program.prefix = "{M}/alias".into();
         }
@@ -306,7 +311,7 @@ impl Generator {
 
     /// Takes a block back that does not begin after all.
     pub fn forget_block(&mut self, step: &str) {
-        if matches!(step, "fork" | "thread") {
+        if matches!(step, "fork" | "thread" | "static") {
             self.open.pop();
         }
     }
@@ -982,7 +987,7 @@ impl Generator {
             }
             930..945 if depth < 2 => {
                 self.open.push(1 + self.random.below(6));
-                self.random.word("fork fork thread").into()
+                self.random.word("fork fork thread static").into()
             }
             945..955 => format!("exec {}", self.random.word("self self {E}/bin/steps")),
             955..962 => {

@@ -63,6 +63,10 @@ pub enum Kind {
     LinkEmpty,
     /// The prefix itself is named by a way that leads out of it and back.
     Returns,
+    /// A child without the shim changes something.
+    Static,
+    /// Who starts the program has opened something under the prefix.
+    Opened,
     /// Bytes are copied by the kernel from one file to another.
     CopyRange,
     /// A directory becomes closed to its user, who may hold descriptors of what lies below it.
@@ -100,6 +104,8 @@ pub const KINDS: &[(Kind, &str, bool, &str)] = &[
     (Kind::Freopen, "freopen", false, "the stream is not closed"),
     (Kind::LinkEmpty, "link-empty", false, "the link is made by name, which needs no privilege"),
     (Kind::Returns, "returns", false, "only its own name is marked"),
+    (Kind::Static, "static", false, "its writes are not marked"),
+    (Kind::Opened, "opened", false, "what was opened before the shim came is not known"),
     (Kind::CopyRange, "copy-range", false, "the stage is another file system: EXDEV"),
     (Kind::Closed, "closed", false, "a descriptor is followed by its name"),
 ];
@@ -318,6 +324,7 @@ impl Now<'_> {
             "chroot" => kinds.push(Kind::Chroot),
             "seteuid" | "setegid" | "setfsuid" | "setgroups" => kinds.push(Kind::Identity),
             "linkat" if step.contains("EMPTY_PATH") => kinds.push(Kind::LinkEmpty),
+            "static" => kinds.push(Kind::Static),
             "unshare" => kinds.push(Kind::Unshare),
             "exec" if !step.ends_with("self") => kinds.push(Kind::TextBusy),
             "setfl"

@@ -7,6 +7,8 @@
 //! packer root              who packs the prefix (default: who runs the steps)
 //! mode overlay             (default: snapshot)
 //! prefix {M}/alias         the name by which the prefix is packed (default: {E})
+//! opened open s0 {E}/log WRONLY|APPEND|CREAT 644
+//!                          a step that who starts the program has done
 //! tree
 //! dir {E}/d 755 user       the tree; see `tree`
 //! steps
@@ -66,6 +68,7 @@ pub struct Program {
     pub packer: Option<User>,
     pub mode: Mode,
     pub prefix: String,
+    pub opened: Vec<String>,
     pub tree: Vec<String>,
     pub steps: Vec<String>,
 }
@@ -82,6 +85,7 @@ impl Program {
             packer: Some(packer),
             mode,
             prefix,
+            opened: Vec::new(),
             tree,
             steps,
         }
@@ -96,6 +100,7 @@ impl Program {
             packer: None,
             mode: Mode::Snapshot,
             prefix: "{E}".into(),
+            opened: Vec::new(),
             tree: Vec::new(),
             steps: Vec::new(),
         };
@@ -111,6 +116,7 @@ impl Program {
                     program.packer = Some(User::named(name).ok_or(line)?);
                 }
                 ("head", ("prefix", name)) => program.prefix = name.to_string(),
+                ("head", ("opened", step)) => program.opened.push(step.to_string()),
                 ("head", ("mode", "overlay")) => program.mode = Mode::Overlay,
                 ("head", ("mode", "snapshot")) => program.mode = Mode::Snapshot,
                 ("head", ("tree", "")) => part = "tree",
@@ -143,6 +149,9 @@ impl fmt::Display for Program {
         }
         if self.prefix != "{E}" {
             writeln!(f, "prefix {}", self.prefix)?;
+        }
+        for step in &self.opened {
+            writeln!(f, "opened {step}")?;
         }
         writeln!(f, "tree")?;
         for line in &self.tree {
