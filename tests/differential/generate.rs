@@ -32,6 +32,10 @@ dir {E}/keep 555 user
 file {M}/out/real 644 user 30
 file {M}/out/dir/x 644 user 20
 file {M}/p/env2/a 644 user 25
+dir {M}/p/env2/d 755 user
+file {M}/p/env2/d/b 644 user 26
+link {M}/p/env2/to-env ../env
+link {M}/p/env2/to-a {E}/a
 file {E}/a 644 user 12
 file {E}/b 644 user 100
 file {E}/ro 444 user 40
@@ -58,6 +62,8 @@ link {E}/out-f {M}/out/real
 link {E}/out-d {M}/out
 link {E}/out-rel ../../out
 link {E}/up ..
+link {E}/to-env2 ../env2
+link {E}/d/to-other-b {M}/p/env2/d/b
 link {E}/lib64 lib
 link {E}/loop1 loop2
 link {E}/loop2 loop1
@@ -247,8 +253,12 @@ impl Generator {
             let flags = random.word("WRONLY|APPEND|CREAT WRONLY|CREAT|TRUNC RDWR|CREAT RDONLY");
             program.opened.push(format!("open s0 {file} {flags} 644"));
         }
+        if random.percent(25) && program.tree.iter().any(|line| line.starts_with("dir {M}/p/env2 "))
+        {
+            program.prefixes.push("{M}/p/env2".into());
+        }
         if aliased {
-            program.prefix = "{M}/alias".into();
+            program.prefixes = vec!["{M}/alias".into()];
         }
         let possible: Vec<_> =
             GROUPS.iter().filter(|(_, kind)| kind.is_none_or(|kind| !kinds.is_off(kind))).collect();

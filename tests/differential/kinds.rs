@@ -394,15 +394,15 @@ impl Now<'_> {
         }
         let Ok(meta) = meta else { return };
         let canonical = fs::canonicalize(&object.path);
-        if canonical.is_ok_and(|path| path == self.prefix())
-            && self.as_written(word) != self.prefix()
+        if canonical
+            .is_ok_and(|path| self.prefixes().contains(&path) && self.as_written(word) != path)
         {
             kinds.push(Kind::Returns);
         }
         if object.deed == Deed::Look
             && verb_of(step).starts_with("open")
             && self.is_inside(&object.path)
-            && !self.as_written(word).starts_with(self.prefix())
+            && !self.is_under_a_prefix(&self.as_written(word))
         {
             kinds.push(Kind::OutsideName);
         }
@@ -440,8 +440,13 @@ impl Now<'_> {
         self.state.identity.starts_with("0:")
     }
 
-    fn prefix(&self) -> PathBuf {
-        self.root.join("p/env")
+    /// What is staged, or may be.
+    fn prefixes(&self) -> [PathBuf; 2] {
+        ["p/env", "p/env2"].map(|name| self.root.join(name))
+    }
+
+    fn is_under_a_prefix(&self, path: &Path) -> bool {
+        self.prefixes().iter().any(|prefix| path.starts_with(prefix))
     }
 
     /// A path without links on its way; its last name as it is.
@@ -468,13 +473,14 @@ impl Now<'_> {
     }
 
     fn is_inside(&self, path: &Path) -> bool {
-        self.real(path).is_some_and(|path| path.starts_with(self.prefix()))
+        self.real(path).is_some_and(|path| self.is_under_a_prefix(&path))
     }
 
     /// Whether an object lies above the prefix, is the prefix, or is a link outside that leads somewhere.
     fn is_above(&self, path: &Path, meta: &fs::Metadata) -> bool {
         let Some(real) = self.real(path) else { return true };
-        self.prefix().starts_with(&real) || (meta.is_symlink() && !real.starts_with(self.prefix()))
+        self.prefixes().iter().any(|prefix| prefix.starts_with(&real))
+            || (meta.is_symlink() && !self.is_under_a_prefix(&real))
     }
 
     fn states(&self) -> impl Iterator<Item = &State> {

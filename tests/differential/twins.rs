@@ -135,7 +135,7 @@ impl Ground {
         for name in ["bare", "twin", "shm"] {
             let path = self.file(name);
             if is_root() {
-                let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
+                while rustix::mount::unmount(&path, UnmountFlags::DETACH).is_ok() {}
             } else {
                 for entry in fs::read_dir(&path).unwrap().flatten() {
                     let _ = Command::new("chmod").args(["-R", "u+rwx"]).arg(entry.path()).status();
@@ -292,16 +292,29 @@ impl<'a> Twins<'a> {
                     .map_err(|e| format!("failed to mount {}: {e}", root.display()))?;
             }
         }
-        for root in [&bare, &twin] {
-            tree::make(&program.tree, root, id_of(user), &ground.steps);
-        }
-        let bundle = ground.file("out/bundle.tar.zst");
-        let (bundle, prefix) =
-            (bundle.to_str().unwrap(), PathBuf::from(tree::fill(&program.prefix, &twin)));
-        let words = ["bundle", "env", prefix.to_str().unwrap(), "-o", bundle, "-q", "--mode"];
-        ground.pyshm(packer, &[&words[..], &[program.mode.name()]].concat())?;
+        let make = |root: &Path| tree::make(&program.tree, root, id_of(user), &ground.steps);
+        make(&bare);
+        make(&twin);
         let memory = ground.memory();
-        let words = ["stage", "--root", memory.to_str().unwrap(), "-b", bundle];
+        let mut staging =
+            vec!["stage".to_string(), "--root".into(), memory.to_str().unwrap().into()];
+        for (n, prefix) in program.prefixes.iter().enumerate() {
+            let bundle = ground.file(&format!("out/{n}.tar.zst")).to_str().unwrap().to_string();
+            let prefix = tree::fill(prefix, &twin);
+            let words = ["bundle", "env", &prefix, "-o", &bundle, "-q", "--mode"];
+            ground.pyshm(packer, &[&words[..], &[program.mode.name()]].concat())?;
+            staging.extend(["-b".into(), bundle]);
+        }
+        if is_root() {
+            // What is redirected has another device number than what was packed, as after every mount. A file system in
+            // memory gives the same inode numbers again.
+            let packed = tree::inodes(&twin);
+            rustix::mount::mount("tmpfs", &twin, "tmpfs", MountFlags::empty(), c"mode=755")
+                .map_err(|e| format!("failed to mount {}: {e}", twin.display()))?;
+            make(&twin);
+            assert_eq!(tree::inodes(&twin), packed, "the same tree has the same inode numbers");
+        }
+        let words: Vec<_> = staging.iter().map(String::as_str).collect();
         let stage = PathBuf::from(ground.pyshm(user, &words)?);
         for root in [&bare, &twin] {
             tree::bind(&program.tree, root);
