@@ -3,7 +3,7 @@
 //! The generator sees the bare run's tree and descriptors before each step. A few objects are in *focus*: most steps
 //! concern them, so that one process reads what another has just renamed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,10 @@ dir {E}/keep 555 user
 file {M}/out/real 644 user 30
 file {M}/out/dir/x 644 user 20
 file {M}/p/env2/a 644 user 25
+dir {M}/p/env2/d 755 user
+file {M}/p/env2/d/b 644 user 26
+link {M}/p/env2/to-env ../env
+link {M}/p/env2/to-a {E}/a
 file {E}/a 644 user 12
 file {E}/b 644 user 100
 file {E}/ro 444 user 40
@@ -58,6 +62,8 @@ link {E}/out-f {M}/out/real
 link {E}/out-d {M}/out
 link {E}/out-rel ../../out
 link {E}/up ..
+link {E}/to-env2 ../env2
+link {E}/d/to-other-b {M}/p/env2/d/b
 link {E}/lib64 lib
 link {E}/loop1 loop2
 link {E}/loop2 loop1
@@ -123,6 +129,8 @@ pub struct Generator {
     focus: Vec<PathBuf>,
     /// Names that existed once.
     gone: BTreeSet<PathBuf>,
+    /// What the last steps concerned.
+    recent: VecDeque<PathBuf>,
     /// Blocks that are open: how many steps each still has.
     open: Vec<usize>,
     peers: usize,
@@ -140,6 +148,8 @@ pub struct World {
     dirs: Vec<PathBuf>,
     links: Vec<PathBuf>,
     fifos: Vec<PathBuf>,
+    /// All names of each file that has several.
+    namesakes: Vec<Vec<PathBuf>>,
     /// Symbolic links to directories of the tree: the link, and where it leads.
     ways: Vec<(PathBuf, PathBuf)>,
 }
@@ -153,8 +163,10 @@ impl World {
             dirs: Vec::new(),
             links: Vec::new(),
             fifos: Vec::new(),
+            namesakes: Vec::new(),
             ways: Vec::new(),
         };
+        let mut several = BTreeMap::<u64, Vec<PathBuf>>::new();
         let device = fs::metadata(root).map(|m| m.dev()).unwrap_or(0);
         for entry in
             walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().flatten()
@@ -163,6 +175,9 @@ impl World {
             let name = entry.path().strip_prefix(root).unwrap().to_path_buf();
             if m.dev() != device || name.starts_with("bind") || name.starts_with("bind-d") {
                 continue;
+            }
+            if m.nlink() > 1 && !m.is_dir() {
+                several.entry(m.ino()).or_default().push(name.clone());
             }
             if m.is_symlink() {
                 if let Ok(target) = fs::canonicalize(entry.path())
@@ -181,6 +196,7 @@ impl World {
                 world.files.push(name);
             }
         }
+        world.namesakes = several.into_values().collect();
         for (mount, of) in [("bind", "p/env"), ("bind-d", "p/env/d")] {
             if fs::read_dir(root.join(mount)).is_ok_and(|mut entries| entries.next().is_some()) {
                 world.ways.push((mount.into(), of.into()));
@@ -232,8 +248,17 @@ impl Generator {
         let aliased =
             tree.iter().any(|line| line.starts_with("link {M}/alias ")) && random.percent(20);
         let mut program = Program::new(user, packer, mode, tree);
+        if !kinds.is_off(Kind::Opened) && random.percent(30) {
+            let file = random.word("{E}/a {E}/log {E}/w/f1 {E}/d/b {E}/w/h1 {M}/alias/b");
+            let flags = random.word("WRONLY|APPEND|CREAT WRONLY|CREAT|TRUNC RDWR|CREAT RDONLY");
+            program.opened.push(format!("open s0 {file} {flags} 644"));
+        }
+        if random.percent(25) && program.tree.iter().any(|line| line.starts_with("dir {M}/p/env2 "))
+        {
+            program.prefixes.push("{M}/p/env2".into());
+        }
         if aliased {
-            program.prefix = "{M}/alias".into();
+            program.prefixes = vec!["{M}/alias".into()];
         }
         let possible: Vec<_> =
             GROUPS.iter().filter(|(_, kind)| kind.is_none_or(|kind| !kinds.is_off(kind))).collect();
@@ -241,12 +266,13 @@ impl Generator {
             (0..3).filter_map(|_| random.pick(&possible).map(|(group, _)| group.clone())).collect();
         let by_descriptor = [2, 8, 40][random.below(3)];
         let roundabout = [0, 8, 30][random.below(3)];
-        let (focus, gone) = (Vec::new(), BTreeSet::new());
+        let (focus, gone, recent) = (Vec::new(), BTreeSet::new(), VecDeque::new());
         (
             Self {
                 random,
                 focus,
                 gone,
+                recent,
                 open: Vec::new(),
                 peers: 0,
                 made: 0,
@@ -266,6 +292,11 @@ impl Generator {
             if let Some(one) = self.random.pick(&inside) {
                 self.focus.push(one.to_path_buf());
             }
+        }
+        if self.random.percent(40)
+            && let Some(names) = self.random.pick(&world.namesakes)
+        {
+            self.focus.extend(names.iter().cloned());
         }
         if self.random.percent(40) {
             self.peers = 1 + self.random.below(2);
@@ -290,7 +321,7 @@ impl Generator {
 
     /// Takes a block back that does not begin after all.
     pub fn forget_block(&mut self, step: &str) {
-        if matches!(step, "fork" | "thread") {
+        if matches!(step, "fork" | "thread" | "static") {
             self.open.pop();
         }
     }
@@ -307,7 +338,29 @@ impl Generator {
         }
     }
 
+    /// An object, often one that a step has just concerned, perhaps by another of its names.
     fn object(&mut self, world: &World, want: Want) -> PathBuf {
+        let recent = if want == Want::New { 0 } else { 25 };
+        let mut object = if self.random.percent(recent) && !self.recent.is_empty() {
+            self.recent[self.random.below(self.recent.len())].clone()
+        } else {
+            self.any_object(world, want)
+        };
+        if want != Want::New
+            && self.random.percent(40)
+            && let Some(names) = world.namesakes.iter().find(|names| names.contains(&object))
+            && let Some(name) = self.random.pick(names)
+        {
+            object.clone_from(name);
+        }
+        self.recent.push_back(object.clone());
+        if self.recent.len() > 6 {
+            self.recent.pop_front();
+        }
+        object
+    }
+
+    fn any_object(&mut self, world: &World, want: Want) -> PathBuf {
         let pool: Vec<&PathBuf> = match want {
             Want::File => world.files.iter().collect(),
             Want::Dir => world.dirs.iter().collect(),
@@ -333,7 +386,7 @@ impl Generator {
                 }
                 self.made += 1;
                 let name = format!("n{}", self.random.below(6) + self.made / 8);
-                let dir = self.object(world, Want::Dir);
+                let dir = self.any_object(world, Want::Dir);
                 return dir.join(name);
             }
         };
@@ -944,7 +997,7 @@ impl Generator {
             }
             930..945 if depth < 2 => {
                 self.open.push(1 + self.random.below(6));
-                self.random.word("fork fork thread").into()
+                self.random.word("fork fork thread static").into()
             }
             945..955 => format!("exec {}", self.random.word("self self {E}/bin/steps")),
             955..962 => {

@@ -61,6 +61,12 @@ pub enum Kind {
     Freopen,
     /// A name is made for a descriptor by itself: `linkat` with `AT_EMPTY_PATH`.
     LinkEmpty,
+    /// The prefix itself is named by a way that leads out of it and back.
+    Returns,
+    /// A child without the shim changes something.
+    Static,
+    /// Who starts the program has opened something under the prefix.
+    Opened,
     /// Bytes are copied by the kernel from one file to another.
     CopyRange,
     /// A directory becomes closed to its user, who may hold descriptors of what lies below it.
@@ -97,6 +103,9 @@ pub const KINDS: &[(Kind, &str, bool, &str)] = &[
     (Kind::TextBusy, "text-busy", false, "the staged copy runs, not the original"),
     (Kind::Freopen, "freopen", false, "the stream is not closed"),
     (Kind::LinkEmpty, "link-empty", false, "the link is made by name, which needs no privilege"),
+    (Kind::Returns, "returns", false, "only its own name is marked"),
+    (Kind::Static, "static", false, "its writes are not marked"),
+    (Kind::Opened, "opened", false, "what was opened before the shim came is not known"),
     (Kind::CopyRange, "copy-range", false, "the stage is another file system: EXDEV"),
     (Kind::Closed, "closed", false, "a descriptor is followed by its name"),
 ];
@@ -315,6 +324,7 @@ impl Now<'_> {
             "chroot" => kinds.push(Kind::Chroot),
             "seteuid" | "setegid" | "setfsuid" | "setgroups" => kinds.push(Kind::Identity),
             "linkat" if step.contains("EMPTY_PATH") => kinds.push(Kind::LinkEmpty),
+            "static" => kinds.push(Kind::Static),
             "unshare" => kinds.push(Kind::Unshare),
             "exec" if !step.ends_with("self") => kinds.push(Kind::TextBusy),
             "setfl"
@@ -383,10 +393,16 @@ impl Now<'_> {
             kinds.push(Kind::Freopen);
         }
         let Ok(meta) = meta else { return };
+        let canonical = fs::canonicalize(&object.path);
+        if canonical
+            .is_ok_and(|path| self.prefixes().contains(&path) && self.as_written(word) != path)
+        {
+            kinds.push(Kind::Returns);
+        }
         if object.deed == Deed::Look
             && verb_of(step).starts_with("open")
             && self.is_inside(&object.path)
-            && !self.is_spelled_inside(&object.word)
+            && !self.is_under_a_prefix(&self.as_written(word))
         {
             kinds.push(Kind::OutsideName);
         }
@@ -424,8 +440,13 @@ impl Now<'_> {
         self.state.identity.starts_with("0:")
     }
 
-    fn prefix(&self) -> PathBuf {
-        self.root.join("p/env")
+    /// What is staged, or may be.
+    fn prefixes(&self) -> [PathBuf; 2] {
+        ["p/env", "p/env2"].map(|name| self.root.join(name))
+    }
+
+    fn is_under_a_prefix(&self, path: &Path) -> bool {
+        self.prefixes().iter().any(|prefix| path.starts_with(prefix))
     }
 
     /// A path without links on its way; its last name as it is.
@@ -438,8 +459,8 @@ impl Now<'_> {
         Some(fs::canonicalize(path.parent()?).ok()?.join(name))
     }
 
-    /// Whether a path lies under the prefix as it is written, or starts from a descriptor.
-    fn is_spelled_inside(&self, word: &str) -> bool {
+    /// A path as it is written, from the root on, without regard to links.
+    fn as_written(&self, word: &str) -> PathBuf {
         let text = crate::tree::fill(word, self.root);
         let mut path = PathBuf::new();
         for part in self.state.cwd.join(text).components() {
@@ -448,17 +469,18 @@ impl Now<'_> {
                 part => path.push(part),
             }
         }
-        path.starts_with(self.prefix())
+        path
     }
 
     fn is_inside(&self, path: &Path) -> bool {
-        self.real(path).is_some_and(|path| path.starts_with(self.prefix()))
+        self.real(path).is_some_and(|path| self.is_under_a_prefix(&path))
     }
 
     /// Whether an object lies above the prefix, is the prefix, or is a link outside that leads somewhere.
     fn is_above(&self, path: &Path, meta: &fs::Metadata) -> bool {
         let Some(real) = self.real(path) else { return true };
-        self.prefix().starts_with(&real) || (meta.is_symlink() && !real.starts_with(self.prefix()))
+        self.prefixes().iter().any(|prefix| prefix.starts_with(&real))
+            || (meta.is_symlink() && !self.is_under_a_prefix(&real))
     }
 
     fn states(&self) -> impl Iterator<Item = &State> {

@@ -143,7 +143,7 @@ fn random_program(
                 if let ["map", _, slot, ..] = step.split(' ').collect::<Vec<_>>()[..] {
                     mapped.extend(now.slot(slot).map(|slot| slot.ino));
                 }
-                if matches!(step.as_str(), "fork" | "thread") {
+                if matches!(step.as_str(), "fork" | "thread" | "static") {
                     parents.push(state);
                 }
                 step

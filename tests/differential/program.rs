@@ -6,7 +6,9 @@
 //! user ordinary            who runs the steps: root or ordinary (default: both, one after the other)
 //! packer root              who packs the prefix (default: who runs the steps)
 //! mode overlay             (default: snapshot)
-//! prefix {M}/alias         the name by which the prefix is packed (default: {E})
+//! prefix {M}/alias         the name by which the prefix is packed (default: {E}); with several lines, several are
+//! opened open s0 {E}/log WRONLY|APPEND|CREAT 644
+//!                          a step that who starts the program has done
 //! tree
 //! dir {E}/d 755 user       the tree; see `tree`
 //! steps
@@ -65,7 +67,8 @@ pub struct Program {
     pub user: Option<User>,
     pub packer: Option<User>,
     pub mode: Mode,
-    pub prefix: String,
+    pub prefixes: Vec<String>,
+    pub opened: Vec<String>,
     pub tree: Vec<String>,
     pub steps: Vec<String>,
 }
@@ -74,14 +77,15 @@ impl Program {
     /// A program without steps.
     pub fn new(user: User, packer: User, mode: Mode, tree: Vec<String>) -> Self {
         let (notes, steps) = (Vec::new(), Vec::new());
-        let prefix = "{E}".to_string();
+        let prefixes = vec!["{E}".to_string()];
         Self {
             notes,
             kind: None,
             user: Some(user),
             packer: Some(packer),
             mode,
-            prefix,
+            prefixes,
+            opened: Vec::new(),
             tree,
             steps,
         }
@@ -95,7 +99,8 @@ impl Program {
             user: None,
             packer: None,
             mode: Mode::Snapshot,
-            prefix: "{E}".into(),
+            prefixes: Vec::new(),
+            opened: Vec::new(),
             tree: Vec::new(),
             steps: Vec::new(),
         };
@@ -110,7 +115,8 @@ impl Program {
                 ("head", ("packer", name)) => {
                     program.packer = Some(User::named(name).ok_or(line)?);
                 }
-                ("head", ("prefix", name)) => program.prefix = name.to_string(),
+                ("head", ("prefix", name)) => program.prefixes.push(name.to_string()),
+                ("head", ("opened", step)) => program.opened.push(step.to_string()),
                 ("head", ("mode", "overlay")) => program.mode = Mode::Overlay,
                 ("head", ("mode", "snapshot")) => program.mode = Mode::Snapshot,
                 ("head", ("tree", "")) => part = "tree",
@@ -119,6 +125,9 @@ impl Program {
                 ("steps", _) => program.steps.push(line.to_string()),
                 _ => return Err(format!("failed to understand {line:?}")),
             }
+        }
+        if program.prefixes.is_empty() {
+            program.prefixes.push("{E}".into());
         }
         Ok(program)
     }
@@ -141,8 +150,11 @@ impl fmt::Display for Program {
         if self.mode == Mode::Overlay {
             writeln!(f, "mode overlay")?;
         }
-        if self.prefix != "{E}" {
-            writeln!(f, "prefix {}", self.prefix)?;
+        for prefix in self.prefixes.iter().filter(|_| self.prefixes != ["{E}"]) {
+            writeln!(f, "prefix {prefix}")?;
+        }
+        for step in &self.opened {
+            writeln!(f, "opened {step}")?;
         }
         writeln!(f, "tree")?;
         for line in &self.tree {

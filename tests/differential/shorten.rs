@@ -132,6 +132,7 @@ pub fn shorten(
     for _ in 0..3 {
         let before = shortener.best.to_string();
         shortener.reduce(|program| &mut program.steps);
+        shortener.reduce(|program| &mut program.opened);
         shortener.reduce(|program| &mut program.tree);
         shortener.simplify();
         if shortener.best.to_string() == before {

@@ -1,6 +1,8 @@
 /*
  * steps: performs file operations that it reads line by line, and says in one line what each of them did.
  *
+ *   steps ROOT START launch BEFORE STEP…
+ *                               performs steps, and starts the program again (by the program BEFORE, unless it is empty)
  *   steps ROOT START [FILE]     reads steps from FILE, or from standard input, and answers on standard output
  *
  * A step is a verb and its words; README.md has the list. In a word, {M} is ROOT, {E} is ROOT/p/env, {fdN} is
@@ -468,6 +470,8 @@ static void say_status(int status) {
 
 static int inside; /* blocks that this process or thread is in */
 
+static void go_on_in(const char *before, const char *program);
+
 static void fork_block(void) {
     pid_t child = fork();
     if (child == 0) {
@@ -475,6 +479,25 @@ static void fork_block(void) {
         say("in the child");
         answer();
         perform_all(input);
+        _exit(0);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) < 0) {
+        result(-1);
+        return;
+    }
+    say_status(status);
+}
+
+/* A child by a program that loads no libraries, so that nothing is preloaded into it. */
+static void static_block(void) {
+    char program[PATH_MAX + 8];
+    snprintf(program, sizeof program, "%s-static", self);
+    pid_t child = fork();
+    if (child == 0) {
+        inside = 1;
+        go_on_in(NULL, program);
+        answer();
         _exit(0);
     }
     int status;
@@ -539,7 +562,8 @@ static void pass_to_peer(int n, const char *line) {
     answer();
 }
 
-static void go_on_in(const char *program) {
+/* Starts a program that goes on with the next step. `before` is what starts it in turn, or null. */
+static void go_on_in(const char *before, const char *program) {
     char state[SLOTS * 8 + 32], at_input[16], *p = state;
     for (int i = 0; i < SLOTS; i++)
         p += sprintf(p, "%d,", slots[i]);
@@ -548,8 +572,8 @@ static void go_on_in(const char *program) {
     snprintf(now, sizeof now, "%ld.%09ld", (long)start.tv_sec, start.tv_nsec);
     char peer_state[128];
     snprintf(peer_state, sizeof peer_state, "%d,%d,%d,%d", inside, peers[1].pid, peers[2].pid, peers[3].pid);
-    char *arguments[] = {(char *)program, root, now, "--", at_input, state, peer_state, self, NULL};
-    execv(program, arguments);
+    char *arguments[] = {(char *)before, (char *)program, root, now, "--", at_input, state, peer_state, self, NULL};
+    execv(before ? before : program, before ? arguments : arguments + 1);
     result(-1);
 }
 
@@ -926,9 +950,10 @@ static void perform(const char *verb) {
     }
     VERB("unshare") worked(unshare(CLONE_FS));
     VERB("run") run(1);
-    VERB("exec") go_on_in(!strcmp(raw(1), "self") ? self : text(1));
+    VERB("exec") go_on_in(NULL, !strcmp(raw(1), "self") ? self : text(1));
     VERB("peer") start_peer(number(1));
     VERB("fork") fork_block();
+    VERB("static") static_block();
     VERB("thread") {
         pthread_t thread;
         say("in the thread");
@@ -1001,14 +1026,31 @@ int main(int argc, char **argv) {
         answer();
     } else {
         snprintf(self, sizeof self, "%s", argv[0]);
+        int launches = argc > 4 && !strcmp(argv[3], "launch");
         /* Steps see only descriptors of their own. */
-        int file = argc > 3 ? open(argv[3], O_RDONLY) : dup(0), nothing = open("/dev/null", O_RDWR);
+        int by_hand = argc > 3 && !launches;
+        int file = by_hand ? open(argv[3], O_RDONLY) : dup(0), nothing = open("/dev/null", O_RDWR);
         if (file < 0 || dup2(file, STEPS_IN) < 0 || dup2(1, ANSWERS) < 0) {
-            perror(argc > 3 ? argv[3] : "steps");
+            perror(by_hand ? argv[3] : "steps");
             return 1;
         }
         dup2(nothing, 0), dup2(nothing, 1), dup2(nothing, 2);
         close(file), close(nothing);
+        if (launches) {
+            /* Opens what a shell would have opened, and starts the program; what is said stays with the first answer. */
+            for (int i = 5; i < argc; i++) {
+                char line[PATH_MAX];
+                snprintf(line, sizeof line, "%s", argv[i]);
+                count = 0;
+                for (char *rest = line, *one; (one = strsep(&rest, " ")) && count < WORDS;)
+                    words[count++] = one;
+                perform(words[0]);
+                say(" ");
+            }
+            length_said = 0;
+            go_on_in(*argv[4] ? argv[4] : NULL, self);
+            return 1;
+        }
     }
     signal(SIGPIPE, SIG_IGN);
     perform_all(input);

@@ -19,6 +19,8 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use walkdir::DirEntryExt;
+
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 
 use crate::names::Names;
@@ -107,6 +109,12 @@ fn set_times(root: &Path) {
         let times = Timestamps { last_access: time, last_modification: time };
         let _ = rustix::fs::utimensat(CWD, entry.path(), &times, AtFlags::SYMLINK_NOFOLLOW);
     }
+}
+
+/// The inode numbers of a tree.
+pub fn inodes(root: &Path) -> Vec<(PathBuf, u64)> {
+    let entries = walkdir::WalkDir::new(root).sort_by_file_name();
+    entries.into_iter().flatten().map(|entry| (entry.path().to_path_buf(), entry.ino())).collect()
 }
 
 /// What lies in a tree: a line for each path. Times only where they are not just now.

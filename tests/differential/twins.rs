@@ -86,6 +86,7 @@ impl Ground {
         open_to_all(ground.dir.path(), 0o755);
         open_to_all(&ground.file("out"), 0o777);
         fs::copy(compiled(), &ground.steps).unwrap();
+        let _ = fs::copy(with_static(compiled()), with_static(&ground.steps));
         if is_root() {
             // SAFETY: only mounts, root and working directory become the thread's own; descriptors stay shared.
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
@@ -134,7 +135,7 @@ impl Ground {
         for name in ["bare", "twin", "shm"] {
             let path = self.file(name);
             if is_root() {
-                let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
+                while rustix::mount::unmount(&path, UnmountFlags::DETACH).is_ok() {}
             } else {
                 for entry in fs::read_dir(&path).unwrap().flatten() {
                     let _ = Command::new("chmod").args(["-R", "u+rwx"]).arg(entry.path()).status();
@@ -166,6 +167,11 @@ fn open_to_all(path: &Path, mode: u32) {
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
+/// The name of the same program without libraries.
+fn with_static(steps: &Path) -> PathBuf {
+    steps.with_file_name("steps-static")
+}
+
 /// `steps.c`, compiled where it is newer.
 fn compiled() -> &'static Path {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
@@ -173,12 +179,17 @@ fn compiled() -> &'static Path {
         let source = Path::new(CHECKOUT).join("tests/differential/steps.c");
         let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("steps");
         let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
-        if changed(&built) <= changed(&source) {
-            let new = built.with_extension(format!("new.{}", std::process::id()));
-            let mut cc = Command::new("cc");
-            cc.args(["-O1", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter", "-o"]);
-            assert!(cc.arg(&new).arg(&source).arg("-lpthread").status().unwrap().success());
-            fs::rename(new, &built).unwrap();
+        for (program, more) in [(&built, None), (&with_static(&built), Some("-static"))] {
+            if changed(program) <= changed(&source) {
+                let new = program.with_extension(format!("new.{}", std::process::id()));
+                let mut cc = Command::new("cc");
+                cc.args(["-O1", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter", "-o"]).arg(&new);
+                let made =
+                    cc.arg(&source).args(more).arg("-lpthread").stderr(Stdio::null()).status();
+                // Where there is no static C library, such children cannot be started, in both runs alike.
+                assert!(made.unwrap().success() || more.is_some(), "failed to compile steps.c");
+                let _ = fs::rename(new, program);
+            }
         }
         built
     })
@@ -202,6 +213,11 @@ impl Side {
         if steps.write_all(line.as_bytes()).is_err() {
             return Err(self.end());
         }
+        self.answer()
+    }
+
+    /// Its next line.
+    fn answer(&mut self) -> Result<String, String> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = self.pending.drain(..=end).collect();
@@ -276,16 +292,29 @@ impl<'a> Twins<'a> {
                     .map_err(|e| format!("failed to mount {}: {e}", root.display()))?;
             }
         }
-        for root in [&bare, &twin] {
-            tree::make(&program.tree, root, id_of(user), &ground.steps);
-        }
-        let bundle = ground.file("out/bundle.tar.zst");
-        let (bundle, prefix) =
-            (bundle.to_str().unwrap(), PathBuf::from(tree::fill(&program.prefix, &twin)));
-        let words = ["bundle", "env", prefix.to_str().unwrap(), "-o", bundle, "-q", "--mode"];
-        ground.pyshm(packer, &[&words[..], &[program.mode.name()]].concat())?;
+        let make = |root: &Path| tree::make(&program.tree, root, id_of(user), &ground.steps);
+        make(&bare);
+        make(&twin);
         let memory = ground.memory();
-        let words = ["stage", "--root", memory.to_str().unwrap(), "-b", bundle];
+        let mut staging =
+            vec!["stage".to_string(), "--root".into(), memory.to_str().unwrap().into()];
+        for (n, prefix) in program.prefixes.iter().enumerate() {
+            let bundle = ground.file(&format!("out/{n}.tar.zst")).to_str().unwrap().to_string();
+            let prefix = tree::fill(prefix, &twin);
+            let words = ["bundle", "env", &prefix, "-o", &bundle, "-q", "--mode"];
+            ground.pyshm(packer, &[&words[..], &[program.mode.name()]].concat())?;
+            staging.extend(["-b".into(), bundle]);
+        }
+        if is_root() {
+            // What is redirected has another device number than what was packed, as after every mount. A file system in
+            // memory gives the same inode numbers again.
+            let packed = tree::inodes(&twin);
+            rustix::mount::mount("tmpfs", &twin, "tmpfs", MountFlags::empty(), c"mode=755")
+                .map_err(|e| format!("failed to mount {}: {e}", twin.display()))?;
+            make(&twin);
+            assert_eq!(tree::inodes(&twin), packed, "the same tree has the same inode numbers");
+        }
+        let words: Vec<_> = staging.iter().map(String::as_str).collect();
         let stage = PathBuf::from(ground.pyshm(user, &words)?);
         for root in [&bare, &twin] {
             tree::bind(&program.tree, root);
@@ -296,8 +325,17 @@ impl<'a> Twins<'a> {
         std::thread::sleep(Duration::from_millis(8));
         let run = |root: &Path, stage: Option<&Path>| -> Side {
             let trampoline = stage.map(|stage| stage.join("bin/pyshm-exec"));
-            let mut command = ground.command(user, trampoline.as_ref().unwrap_or(&ground.steps));
-            command.args(trampoline.as_ref().map(|_| &ground.steps)).arg(root).arg(&start);
+            let mut command = if program.opened.is_empty() {
+                let first = trampoline.as_ref().unwrap_or(&ground.steps);
+                let mut command = ground.command(user, first);
+                command.args(trampoline.as_ref().map(|_| &ground.steps)).arg(root).arg(&start);
+                command
+            } else {
+                let mut command = ground.command(user, &ground.steps);
+                command.arg(root).arg(&start).arg("launch");
+                command.arg(trampoline.unwrap_or_default()).args(&program.opened);
+                command
+            };
             command.current_dir(root).stdin(Stdio::piped()).stdout(Stdio::piped());
             let mut child = command.stderr(Stdio::null()).spawn().unwrap();
             Side {
@@ -309,7 +347,13 @@ impl<'a> Twins<'a> {
                 names: Names::new(root, stage),
             }
         };
-        let (bare, twin) = (run(&bare, None), run(&twin, Some(&stage)));
+        let (mut bare, mut twin) = (run(&bare, None), run(&twin, Some(&stage)));
+        if !program.opened.is_empty() {
+            // They say that they have started.
+            for side in [&mut bare, &mut twin] {
+                side.answer()?;
+            }
+        }
         let staged = Some(tree::staged_files(&stage));
         let mut twins =
             Self { ground, bare, twin, stage, staged, user, done: 0, remains: Vec::new() };
