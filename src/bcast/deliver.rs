@@ -37,8 +37,9 @@ const WAITING: usize = 2;
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
 
-/// Delivers `incoming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node unpacks it as the
-/// bundle with the number `wanted`, or only sends it. If that goes wrong on this node alone, `node` fails.
+/// Delivers `incoming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node unpacks it as
+/// bundle number `wanted`; with `None` it only takes part in the broadcast. If unpacking fails on this node alone,
+/// `node` fails.
 ///
 /// # Errors
 /// Only on rank 0, when all nodes have to stop.
@@ -79,13 +80,13 @@ pub(super) fn bundle(
     });
     let mut refusal = None;
     match unpacked {
-        // Wrong on every node: not this node's failure, but a reason for all to stop.
+        // A bad bundle is bad on every node, so all stop instead of this one failing alone.
         Some(Err(error @ Error::BadBundle { .. })) if is_root => refusal = Some(error),
         Some(Err(error)) => node.fail(error),
         Some(Ok(())) | None => {}
     }
     match (delivered, refusal) {
-        // If rank 0 stopped for another reason, its unpacking only saw the stream end.
+        // Rank 0 stopped for this error; unpacking may have failed only because its stream ended early.
         (Err(error), _) => Err(error),
         (Ok(_), Some(refusal)) => Err(refusal),
         (Ok(_), None) => Ok(()),

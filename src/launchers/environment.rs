@@ -1,4 +1,4 @@
-//! What a launcher's command line is read against: variables, this node's name, settings, and what is installed.
+//! What a launcher's command line depends on: variables, this node's name, settings, and what is installed.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ pub struct Site {
     pub has_helper: fn(Mpi) -> bool,
 }
 
-/// What a launcher's command line is read against.
+/// What the meaning of a launcher's command line depends on.
 #[derive(Debug)]
 pub struct Environment {
     variables: HashMap<OsString, OsString>,

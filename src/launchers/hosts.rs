@@ -48,7 +48,7 @@ pub fn lines(text: &str) -> impl Iterator<Item = &str> {
         .filter(|line| !line.is_empty())
 }
 
-/// Makes one host of those with the same name, in the place of the first one, with the sum of their slots.
+/// Merges hosts of the same name into the first of them, with the sum of their slots.
 pub fn merge_same_names(hosts: impl IntoIterator<Item = Host>) -> Vec<Host> {
     let mut merged: Vec<Host> = Vec::new();
     for host in hosts {
@@ -82,7 +82,7 @@ pub fn filled(hosts: &[Host], ranks: Option<usize>, per_node: Option<usize>) -> 
     used
 }
 
-/// The names in a list of Slurm's, `n[1-3,07],login`; `None` when it is not understood.
+/// The names in a node list of Slurm, `n[1-3,07],login`; `None` when it is not understood.
 pub fn expand_slurm_list(list: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for part in outside_brackets(list)? {
@@ -132,7 +132,7 @@ fn expand_one(part: &str, names: &mut Vec<String>) -> Option<()> {
     Some(())
 }
 
-/// The numbers in a list of Slurm's with one for each node, `2(x3),1`; `None` when it is not understood.
+/// The numbers, one for each node, that a list of Slurm stands for, `2(x3),1`; `None` when it is not understood.
 pub fn expand_slurm_counts(text: &str) -> Option<Vec<usize>> {
     let mut numbers = Vec::new();
     for part in text.split(',') {

@@ -1,6 +1,6 @@
-//! What the environment of a command that `pyshm-run` starts says of pyshm. The launcher is told that its launch is taken
-//! care of, or that its ranks stage by themselves, which the shim reads where it is preloaded ([`pyshm_format::launch`]); the
-//! staging step gets nothing that is meant for the application's processes.
+//! What the environment of a command that `pyshm-run` starts says of pyshm. A launcher's says that its launch is taken
+//! care of, or that its ranks stage for themselves; a preloaded shim reads that ([`pyshm_format::launch`]). The staging
+//! step's has nothing that is meant for the application's processes.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -55,7 +55,7 @@ pub fn is_preloaded() -> bool {
     std::env::var_os(PRELOAD).is_some_and(|list| without_shim_in(&list).is_some())
 }
 
-/// Has the ranks of the launcher `command` stage `bundles` by themselves, as far as its environment reaches them.
+/// Makes the ranks of the launcher `command` stage `bundles` for themselves, if its environment reaches them.
 pub fn by_ranks(command: &mut Command, bundles: &[Named]) {
     // JSON is UTF-8: a bundle whose path is not UTF-8 is not staged.
     let Ok(text) = serde_json::to_string(bundles) else { return taken_care_of(command) };

@@ -1,9 +1,9 @@
 //! Finds `RPATH` and `RUNPATH` of ELF files when a bundle is made, and rewrites them when it is staged.
 //!
 //! The dynamic loader searches these directories before any hook of the shim can act, so an absolute one below a prefix
-//! would lead every rank to the shared file system. In the stage such an element becomes `$ORIGIN/…`: in place where
-//! nothing else points into the string (linkers let other strings share the tail of a longer one) and the new text is not
-//! longer than the old, else by a new string table at the end of the file.
+//! would lead every rank to the shared file system. In the stage such an element becomes `$ORIGIN/…`. The new text is
+//! written over the old one if it is not longer and nothing else points into the string (linkers let other strings
+//! share the tail of a longer one). Otherwise the file gets a new string table at its end.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -27,7 +27,7 @@ pub fn absolute(file: &File) -> Option<Vec<u8>> {
     found.text.split(|b| *b == b':').any(|element| element.starts_with(b"/")).then_some(found.text)
 }
 
-/// Bytes of the largest file that is rewritten, which takes several times its size in memory.
+/// Size in bytes of the largest file that is rewritten: rewriting takes several times that much memory.
 const REWRITE_LIMIT: u64 = 64 << 20;
 
 /// A change of an ELF file.
@@ -38,9 +38,9 @@ pub enum Edit {
     Whole(Vec<u8>),
 }
 
-/// Makes elements of an ELF file's search path relative to `origin`, the directory that the file is in. These are the
-/// elements for which `staged` has a directory in the stage (as its original path, without aliases). `None` where nothing
-/// has to be changed or nothing can be.
+/// Makes the staged elements of an ELF file's search path relative to `origin`, the directory that the file is in. For
+/// an element that is a directory in the stage, `staged` returns its original path, without aliases. Returns `None`
+/// where nothing has to change, and where the file cannot be changed.
 #[must_use]
 pub fn relocate(
     file: &File,

@@ -34,7 +34,7 @@ impl SharedState {
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut header, 0)?;
         state::check(m.size() as usize, &header).map_err(|e| io::Error::other(e.to_string()))?;
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice; nothing else knows of it.
+        // SAFETY: a new mapping at an address that the kernel chooses; nothing else knows of it.
         let at = unsafe {
             mmap(std::ptr::null_mut(), state::FILE_BYTES, access, MapFlags::SHARED, &file, 0)
         }?;

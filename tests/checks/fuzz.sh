@@ -1,7 +1,7 @@
 #!/bin/bash
-# What comes from outside is read without a panic, an overrun or memory without bound, whatever its bytes: manifest, index,
-# tars that others made, the environment. Each target of tests/fuzz for FUZZ_SECONDS (15). It takes a nightly toolchain; the
-# flags are those of cargo-fuzz, which is not needed. What is found is kept in target/fuzz/found.
+# Fuzzes the parsers of untrusted input: manifest, index, foreign tars, the environment. No input may make them panic,
+# read out of bounds or take unlimited memory. Each target of tests/fuzz runs for FUZZ_SECONDS (default 15). It needs a
+# nightly toolchain, but not cargo-fuzz, whose flags it passes itself. Inputs that fail are kept in target/fuzz/found.
 set -e
 if ! rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
   if [ -n "${CI:-}" ]; then echo "no nightly toolchain: install one with rustup" >&2; exit 1; fi

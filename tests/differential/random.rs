@@ -18,22 +18,22 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below `n`; 0 where `n` is.
+    /// A number below `n`; 0 if `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
         if n == 0 { 0 } else { (self.next() % n as u64) as usize }
     }
 
-    /// True in so many of a hundred cases.
+    /// True in `n` of a hundred cases.
     pub fn percent(&mut self, n: usize) -> bool {
         self.below(100) < n
     }
 
-    /// One of these; none where there are none.
+    /// A random element of `these`; `None` if it is empty.
     pub fn pick<'a, T>(&mut self, these: &'a [T]) -> Option<&'a T> {
         these.get(self.below(these.len()))
     }
 
-    /// One of these words.
+    /// A random word of `words`, which has at least one.
     pub fn word(&mut self, words: &'static str) -> &'static str {
         let words: Vec<_> = words.split_whitespace().collect();
         words[self.below(words.len())]

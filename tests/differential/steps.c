@@ -441,7 +441,7 @@ static void run(int first) {
 
 /* Processes. */
 
-/* One line of input, by single bytes: whoever shares the descriptor reads on where this one stopped. */
+/* Reads one line byte by byte, so that a process that shares the descriptor reads on where this one stopped. */
 static int next_line(int from, char *line, size_t room) {
     size_t n = 0;
     for (;;) {

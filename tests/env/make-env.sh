@@ -6,13 +6,13 @@
 #   DIR/venv       a venv of it: numpy, scipy, mpi4py and MPICH with mpicc and mpiexec
 #   DIR/venv-ompi  the same without MPICH: mpi4py then takes the system's Open MPI
 #   DIR/venv-ompi5 --open-mpi-5: mpi4py and Open MPI 5 with mpicc and mpirun
-#   DIR/prefix     --large: one hand-built prefix of some 600 MB for staging benchmarks (as PREFIX/bin/python,
-#                  no venv; where the interpreter is the system's, a venv with copied binaries)
+#   DIR/prefix     --large: a prefix of some 600 MB for staging benchmarks: a copy of the interpreter's
+#                  prefix or, where the interpreter is the system's, a venv with copied binaries
 #   DIR/larger     --larger: the same with more in it, some 1.1 GB
 #
-# Invariants: nothing outside DIR and pip's cache is written; run again it does nothing (DIR/*.stamp hold what
-# each was made from); every .pyc is there, whatever PYTHONDONTWRITEBYTECODE says; libraries keep the absolute
-# RUNPATHs that a prefix has which was built in place.
+# Invariants: nothing outside DIR and pip's cache is written; a second run does nothing (DIR/*.stamp say what each
+# environment was made from); every .pyc is there, whatever PYTHONDONTWRITEBYTECODE says; libraries have absolute
+# RUNPATHs, as in a prefix that was built in place.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
 usage() { echo "usage: make-env.sh DIR [--open-mpi-5] [--large] [--larger]" >&2; exit 2; }
@@ -51,8 +51,8 @@ read -r base_prefix version < <("$python" -I -c \
 }
 case $base_prefix in / | /usr) system_base=1 ;; *) system_base= ;; esac
 
-# Raise `recipe` when an environment made before must be made again. Not this file's own text: an environment is
-# made in its place, under the feet of jobs that run.
+# Raise `recipe` when existing environments must be made again. The stamps do not depend on this file's own text, or
+# each edit of it would make the environments again while jobs use them.
 recipe=1
 stamp_of() { { echo "$recipe $dir $base_prefix $("$python" -I -VV)"; cat /dev/null "$@"; } | sha256sum | cut -d' ' -f1; }
 fresh() { [ "$(cat "$dir/$1.stamp" 2>/dev/null)" = "$2" ]; }

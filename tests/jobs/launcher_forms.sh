@@ -1,7 +1,6 @@
 #!/bin/bash
-# The forms of a preloaded launcher's command: which are staged once for all nodes, which by the ranks, and that nothing is
-# staged twice where launchers call launchers. Slurm binds tasks to processors here
-# and tracks them by cgroups.
+# The forms of a preloaded launcher's command: one staging step serves all nodes, or the ranks stage for themselves;
+# where a launcher calls another, nothing is staged twice. Slurm binds tasks to processors and tracks them by cgroups.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 VCLUSTER_SLURM_SET="ProctrackType=proctrack/cgroup TaskPlugin=task/affinity SchedulerType=sched/backfill SchedulerParameters=bf_interval=1" "$VCLUSTER" slurm >/dev/null || exit 1
@@ -12,7 +11,7 @@ login() { timeout 100 "$VCLUSTER" exec n0 env PYTHONPATH="$scratch/site" "$@"; }
 preloaded=(env LD_PRELOAD="$shim" PYSHM_BUNDLES="$scratch/small.tar.zst" PYSHM_CACHE="$scratch/cache")
 python=$venv/bin/python
 
-# Each rank prints its stage, who made it, and what the form is about.
+# Each rank prints its number, whether it is staged, what it imported, and the form's variables and arguments.
 cat >"$scratch/look.py" <<'PY'
 import os, sys
 sys.path.insert(0, sys.argv[1])
@@ -40,7 +39,7 @@ says() {
   ! grep -q pyshm "$work/errors" || fail "something was printed: $(cat "$work/errors")"
   nodes_are_clean
 }
-# How many staging steps the launcher started: commands of a launcher with the helper's name in them.
+# Checks that one staging step was started: one command of a launcher has the helper's option --id.
 one_step() { equal "staging steps" 1 "$(grep -E 'execve\("[^"]*/(srun|mpiexec|mpirun.openmpi|orterun)".*"--id"' "$work/trace" | awk '{ print $1 }' | sort -u | wc -l)"; }
 no_step() { ! grep -qE 'execve\(.*"[^"]*/pyshm-bcast-[a-z]*", "--root"' "$work/trace" || fail "a step was started"; }
 alloc=(salloc -Q -N2 -n4 --ntasks-per-node=2)

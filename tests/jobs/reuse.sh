@@ -52,10 +52,10 @@ step() {
   mkdir -p "$work/$1"
   job "$tools/trace.sh $work/$1.trace" hydra python "$work/rank.py" "$work/site" "$work/$1" "${@:2}" || fail "step $1"
 }
-# The same program without pyshm, on the prefix of now.
+# Runs the same program without pyshm, on the prefix as it is at this moment.
 bare() { mkdir -p "$work/$1"; timeout 120 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/$1" || fail "bare $1"; }
 as_bare() { bare "$1.bare"; equal "ranks of $1" 8 "$(ls "$work/$1" | wc -l)"; check "ranks of $1 see what they see without pyshm" diff -r "$work/$1.bare" "$work/$1"; }
-# Operations of the ranks below the package.
+# Prints how many operations the ranks of a step made on the prefix.
 ops() { python3 "$tools/count_ops.py" "$work/$1.trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --ignore-exec '^"/proc/self/exe"' --under "$work/site" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'; }
 
 test_the_second_step_reads_no_byte_of_the_bundle() {
@@ -160,7 +160,7 @@ test_a_stage_of_a_tar_belongs_to_its_prefix_and_goes_when_the_tar_is_written_aga
   check "the other prefix is what it answers for" test -e "$other/fs$work/other/pkg/d7/m3.py"
   "$pyshm" gc || fail "gc"; equal "stages that gc leaves" 2 "$(stages)"
   equal "still the first" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
-  # In the tar's place: of neither prefix would a stage be found again.
+  # A new tar in the same place: no stage of the old tar can be used again, whatever its prefix.
   echo 'greeting = "hello"' >"$work/site/newcomer.py"; a_tar
   equal "the new tar" "703 True" "$(here --keep)"; equal "stages" 1 "$(stages)"
   "$pyshm" unstage --unused || fail "unstage --unused"

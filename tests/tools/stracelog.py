@@ -1,6 +1,6 @@
 """Reads what `strace -f -y` wrote: lines into calls, halves of interrupted calls put together, arguments split.
 
-`stracelog.py TRACE` prints each call on one line: of two processes that run at a time, strace writes halves.
+`stracelog.py TRACE` prints each call on one line, also those that strace split because another process ran meanwhile.
 
 Invariants: no line is dropped in silence (`Log.unread` holds what was not understood); names are bytes as the
 kernel saw them, decoded with surrogateescape; the order of a single file is the order of time.
@@ -89,7 +89,7 @@ def descriptor(argument):
 
 
 class Call:
-    """One system call of one process. `end` is False where the process died in it."""
+    """One system call of one process. `value` is "?" where the call never returned."""
 
     __slots__ = ("pid", "name", "arguments", "value", "ok", "line", "order", "text")
 
@@ -98,18 +98,18 @@ class Call:
         self.arguments, rest = split_arguments(text)
         match = RESULT.match(rest)
         self.value = match.group(1) if match else "?"
-        # A failed call is -1 with its error's name; "?" is a call that never came back (exec's own included).
+        # strace shows -1 and the error's name for a call that failed, "?" for one that never returned.
         self.ok = bool(match) and not (self.value.startswith("-1") or self.value == "?")
 
 
 class Log:
-    """All calls of a trace in order, and which process each new one came from."""
+    """All calls of a trace, in order. A process is (pid, generation), because the kernel uses pids again."""
 
     def __init__(self):
         self.calls, self.unread = [], []
         self._order = 0
         self._open = {}         # pid -> (name, text so far, line, order)
-        self._alias = {}        # pid -> the name of the process that has this number now
+        self._alias = {}        # pid -> (pid, generation) of the process that has it now
         self._generation = {}
 
     def _process(self, pid):
@@ -135,7 +135,7 @@ class Log:
                 del self._alias[pid]
                 self._generation[pid] = self._generation.get(pid, 0) + 1
             return
-        # Killed when strace was about to ask for the call, before the kernel carried it out.
+        # The process was killed before strace could read the call, and before the kernel carried it out.
         if text.startswith(("???(", "<... ??? resumed>")):
             return
         process = self._process(pid)
@@ -160,7 +160,7 @@ class Log:
             self.calls.append(Call(process, name, rest, line, self._order))
 
     def _flush(self, pid):
-        """A call that its process never returned from has happened all the same."""
+        """Records the call that this process began and never returned from: it counts too."""
         begun = self._open.pop(self._alias.get(pid), None)
         if begun:
             name, text, line, order = begun
@@ -174,7 +174,7 @@ class Log:
 
 
 def read(path):
-    """A file of `strace -f -o`, or a directory (or PREFIX.) of files of `strace -ff -o`, named by process."""
+    """Reads a file of `strace -f -o`, or a directory of files of `strace -ff -o`, whose names end in the pid."""
     files = sorted(glob.glob(os.path.join(path, "*"))) if os.path.isdir(path) else [path]
     log = Log()
     for name in files:

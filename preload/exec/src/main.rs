@@ -3,10 +3,10 @@
 //!
 //! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
-//! It searches PATH in the index and starts the staged program under its original name with the shim preloaded, by the
-//! code of the shim's exec hooks; it does not load the shim itself. `--env` reroutes by environment variables instead,
-//! for a program that the shim cannot enter. NAME is PROGRAM's `argv[0]`. PROGRAM gets the launcher's environment.
-//! Without a usable stage PROGRAM is simply started.
+//! It finds PROGRAM in the index, along PATH, and starts the staged file under its original name with the shim
+//! preloaded. It shares the code of the shim's exec hooks, but does not load the shim itself. `--env` reroutes by
+//! environment variables instead, for a program that the shim cannot enter. NAME is PROGRAM's `argv[0]`. PROGRAM gets
+//! the launcher's environment. Without a usable stage PROGRAM is simply started.
 //!
 //! It is started once for every rank, so it has C's `main`: std's runtime would read `/proc/self/maps` first.
 #![no_main]
@@ -76,12 +76,12 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
         // SAFETY: the place of PROGRAM in this program's own arguments, which lie on the initial stack (execve(2)).
         unsafe { *args.cast_mut() = own_name };
     }
-    // The process that started this one may have had another stage.
+    // The process that started this one may have had another stage, whose shim is still in LD_PRELOAD.
     // SAFETY: no other thread runs.
     unsafe { visible_env::restore(None) };
     let dir = own_stage();
     let error = match dir {
-        // A program that may not be executed in the stage cannot be rerouted to it.
+        // Nothing can be executed in a `noexec` stage, so no program is rerouted to one.
         Some(dir) if reroute && !is_outside_stage(&dir) => start_rerouted(&dir, program, args),
         dir => {
             if let Some(dir) = dir {
@@ -135,8 +135,8 @@ fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
     }
 }
 
-/// Starts a program that exists although the stage does not have it: it is younger than its bundle. So are its files,
-/// so it gets nothing from the stage. Returns an error number if that fails.
+/// Starts a program that is on the shared file system but not in the stage, because it was installed after the bundle
+/// was packed. The files it uses may be as new, so it runs without pyshm. Returns an error number if that fails.
 ///
 /// # Safety
 /// `args` must be a null-terminated array of C strings with at least one.
@@ -196,12 +196,12 @@ fn start_rerouted(dir: &[u8], program: &CStr, args: Strings) -> c_int {
         variables.into_iter().filter_map(|v| CString::new(v).ok()).collect();
     let pointers: Vec<*const c_char> =
         variables.iter().map(|v| v.as_ptr()).chain([ptr::null()]).collect();
-    // PATH is looked up in the process's own environment. Without a stage nothing is redirected.
+    // `start` reads PATH from the process's own environment, and redirects nothing once the stage is turned off.
     // SAFETY: a null-terminated array of C strings that lives until the program ends or is replaced.
     unsafe { env::replace(pointers.as_ptr()) };
     stage::turn_off();
     let Some(staged) = staged(dir, program) else { return start(program, args, pointers.as_ptr()) };
-    // A program that is named by its path is the staged one, which finds its files beside itself by that name.
+    // A program named by an absolute path gets its staged path as `argv[0]`, by which it finds the files beside it.
     // SAFETY: the arguments from the second one to their null; the first is the program.
     let rest = unsafe { (1..).map(|i| *args.add(i)).take_while(|a| !a.is_null()) };
     let args: Vec<*const c_char> =

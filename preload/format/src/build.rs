@@ -13,9 +13,9 @@ use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
 use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 
-/// Bytes that the kernel maps of a file at once, as far as it has the pages (`fault_around_bytes`). A process that
-/// starts looks at the head alone, and absent pages behind it cost nothing, where mapping and unmapping fifteen pages
-/// took 4 µs.
+/// Bytes that the kernel maps at one page fault, as far as they are in memory (`fault_around_bytes`). A process that
+/// starts reads only the head. The hash table begins at the next multiple of this, and the hole before it costs
+/// nothing; fifteen pages with data would be mapped and unmapped too, which took 4 µs.
 const MAPPED_TOGETHER: usize = 1 << 16;
 
 /// One path to put into an index.
@@ -48,7 +48,7 @@ pub struct NewXattrs<'a> {
     pub list: u8,
     /// Error number for a missing name, by [`crate::xattr::Class`]; [`crate::xattr::ASK`] to ask the original.
     pub missing: [u8; CLASSES],
-    /// Names and values in the order of a listing; `None` for a value that the original is asked for.
+    /// Names and values in the order of a listing; `None` for a value that was not recorded.
     pub values: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
@@ -63,7 +63,7 @@ pub struct IndexBuilder {
     fs: Vec<u8>,
     orig: Vec<u8>,
     prefixes: Vec<[u8; PREFIX_BYTES]>,
-    /// Strings of the head. Offsets count from the end of the prefixes, which moves until all prefixes are known.
+    /// Strings of the head. Offsets count from the end of the prefixes, whose place is known in [`Self::finish`] only.
     head: Vec<u8>,
     entries: Vec<Record>,
     strings: Vec<u8>,

@@ -12,7 +12,7 @@ use crate::hash_path;
 
 /// The launch that `pyshm-run` has taken care of, as [`mark`] writes it.
 pub const ENV_LAUNCHED: &str = "PYSHM_LAUNCHED";
-/// What ranks that stage by themselves are to stage, written by the launcher's `pyshm-run` for that of each rank.
+/// The bundles for ranks that stage for themselves, from the launcher's `pyshm-run` to the one of each rank.
 pub const ENV_RANKS: &str = "PYSHM_RANKS";
 /// Colon-separated bundles that are staged if the command line names none.
 pub const ENV_BUNDLES: &str = "PYSHM_BUNDLES";
@@ -134,11 +134,11 @@ impl Context {
 pub struct Launched {
     /// The launcher's own context.
     pub context: u64,
-    /// Whether its ranks stage by themselves.
+    /// Whether its ranks stage for themselves.
     pub by_ranks: bool,
 }
 
-/// The value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, and an `r` if ranks stage by themselves.
+/// The value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, and an `r` if ranks stage for themselves.
 #[must_use]
 pub fn mark(launched: Launched) -> [u8; 17] {
     let mut text = [b' '; 17];

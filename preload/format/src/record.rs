@@ -5,7 +5,7 @@ use crate::{u32_at, u64_at};
 
 /// Size of an entry.
 pub const ENTRY_BYTES: usize = 160;
-/// Offset of an entry's check, behind everything that it proves.
+/// Offset of an entry's check, which covers all bytes before it.
 pub(crate) const ENTRY_CHECK: usize = 152;
 
 /// Entry flag: the data is not in the stage (only a placeholder); reads pass to the shared file system.
@@ -24,7 +24,7 @@ pub enum Kind {
     File,
     /// A symbolic link.
     Symlink,
-    /// A socket, fifo or device: known to exist, never staged; it always passes.
+    /// A socket, fifo or device: known to exist, never staged; opening it passes to the shared file system.
     Other,
 }
 
@@ -134,9 +134,9 @@ pub struct Record {
     pub hash: u64,
     /// Offset and length (without NUL) of `<stage>/fs<path>` in the strings.
     pub staged: (u32, u16),
-    /// Offset of `<stage>/orig<path>`, with [`ENTRY_EDITED`].
+    /// Offset of `<stage>/orig<path>`; 0 without [`ENTRY_EDITED`].
     pub pristine: u32,
-    /// Offset and length of a symbolic link's original target, which follows its check.
+    /// Offset and length of a symbolic link's original target. The 8 bytes before it are its check.
     pub target: (u32, u16),
     /// Offset of its recorded extended attributes; 0 if none were recorded.
     pub xattrs: u32,

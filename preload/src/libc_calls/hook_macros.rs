@@ -3,7 +3,7 @@
 //! - [`hooks!`] declares hooks of functions that the objects behind this library define. One declaration covers all
 //!   names of a function (64-bit, fortified, old ones) that take the same arguments. Its body is one expression, with
 //!   the real function as a closure; a longer body is an ordinary function that it calls.
-//! - [`exports!`] declares functions that have no real counterpart or reach the kernel by themselves: libc hides some
+//! - [`exports!`] declares functions that have no real counterpart or make the system call themselves: libc hides some
 //!   (`__xstat` since 2.33), and older libcs do not have others.
 //!
 //! Both make, for each name, the exported function and a type of the same name with what the rest of the shim uses:

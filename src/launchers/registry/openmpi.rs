@@ -1,8 +1,8 @@
 //! Open MPI 4 and 5: `mpirun`, `mpiexec`, `prterun`.
 //!
 //! Open MPI fills the slots of `--host`, of `--hostfile` or of the resource manager's nodes, or deals ranks out by node.
-//! Where a host file says no slots it counts each node's cores, which are not known here: all nodes of the file are staged
-//! then.
+//! Where a host file gives a node no slots, Open MPI counts the node's cores, which pyshm does not know: if ranks may
+//! reach that node, all nodes behind it in the file are staged too.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -27,7 +27,7 @@ use crate::launchers::{allocation, hosts};
 #[derive(Debug)]
 pub struct OpenMpi;
 
-/// Source: Open MPI FAQ, "What environment variables are set"; the names of the launch are its runtime's own.
+/// Source: Open MPI FAQ, "What environment variables are set". The variables that name the launch are its internals.
 const RANKS: RankVariables = RankVariables {
     rank: "OMPI_COMM_WORLD_RANK",
     local_size: Some("OMPI_COMM_WORLD_LOCAL_SIZE"),
@@ -124,7 +124,8 @@ const TABLE: &[Opt] = &[
     ),
 ];
 
-/// Variables that a process of the staging step needs to reach the others; `-x` of any other one is for the application.
+/// Prefixes of variables that the processes of the staging step need to reach each other. The step leaves out `-x` with
+/// any other variable, which is for the application.
 const TRANSPORT: [&str; 6] = ["OMPI_", "PMIX_", "PRTE_", "UCX_", "FI_", "LD_LIBRARY_PATH"];
 
 impl Launcher for OpenMpi {
@@ -273,7 +274,7 @@ fn mca(first: &Parsed, environment: &Environment, name: &str) -> Option<OsString
     given.map(|given| given.values[1].clone()).or_else(from_environment)
 }
 
-/// The hosts of the site's default host file, which has comments only in an Open MPI that nobody has configured.
+/// The hosts of the site's default host file. Open MPI installs it with nothing but comments.
 fn site_hosts(environment: &Environment, launcher: &Path) -> Result<Vec<Host>, NotUnderstood> {
     let real = std::fs::canonicalize(launcher).ok();
     let installed =
@@ -371,7 +372,7 @@ mod tests {
         assert_eq!((&launch.programs[..], launch.ranks), (&[5, 11][..], Some(3)));
         let tail = "--map-by ppr:1:node --bind-to none -n 2";
         assert_eq!(testing::step(&launch), format!("mpirun -x UCX_TLS --host a:1,b:1 {tail}"));
-        // One that does not say its number takes what is free.
+        // A part without `-n` takes all free slots, so the total is not known.
         assert_eq!(read("mpirun -n 1 a : b").unwrap().ranks, None);
     }
 

@@ -1,4 +1,4 @@
-//! Launchers that speak PMIx, which include `srun --mpi=pmix` and Open MPI 5: their ranks are known whichever it is.
+//! Launchers that speak PMIx, `srun --mpi=pmix` and Open MPI 5 among them. They all set the same variables for ranks.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::{Launcher, RankVariables};
@@ -7,7 +7,7 @@ use crate::launchers::launcher::{Launcher, RankVariables};
 #[derive(Debug)]
 pub struct Pmix;
 
-/// Source: PMIx standard 4.1, 3.4.1: the namespace is the launch.
+/// Source: PMIx standard 4.1, 3.4.1. The namespace names the launch.
 const RANKS: RankVariables =
     RankVariables { rank: "PMIX_RANK", local_size: None, launch: &["PMIX_NAMESPACE"] };
 

@@ -139,7 +139,7 @@ fn decide(program: &Program) -> Decision {
     // Where the programs are not known, they may use any configured bundle.
     let Some(positions) = positions else { return by_ranks(bundles) };
     let programs = || positions.iter().map(|at| cli.command[*at].as_os_str());
-    // `srun pyshm-run python`: the ranks stage by themselves, with what the user names there.
+    // `srun pyshm-run python`: the ranks stage for themselves, with what the user names there.
     if programs().any(is_ours) {
         return Decision::Nothing;
     }

@@ -6,7 +6,7 @@
 //!
 //! - the program is outside every prefix, by its name and by its real path, and is an ELF file: a script may do anything;
 //! - it is none of those that run commands given as text: shells, interpreters, make ([`COMMAND_RUNNERS`]);
-//! - it loads no library of Python's, and none below a prefix, by its `RPATH` or `LD_LIBRARY_PATH`;
+//! - it loads neither Python's library nor, by `RPATH` or `LD_LIBRARY_PATH`, one below a prefix;
 //! - no word of the command contains a path below a prefix;
 //! - no word, taken as a program, would use the environment by these rules: `numactl python`, `time bash job.sh`, and
 //!   `script -c 'python app.py'`, whose words are split at blanks.

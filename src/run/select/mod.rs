@@ -84,7 +84,7 @@ pub fn select(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
             uses: Vec::new(),
             warnings: used.unreadable,
         })),
-        // An environment of the user's own, of which the configuration knows nothing.
+        // The user's own environment, which no configured bundle covers.
         (Err(NoneUsed::NotCovered(_)), Otherwise::Automatic) => automatic(),
         (Err(NoneUsed::Unreadable(error)), Otherwise::Nothing) => Err(error.into()),
         // The bundle that cannot be read may have covered this environment.

@@ -45,7 +45,7 @@ pub struct Finished {
 /// Whether a process ended as it was asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It ended by itself.
+    /// It ended without force.
     Orderly,
     /// It was ended by force.
     Forced,

@@ -40,8 +40,8 @@ use crate::stage::reuse::{adopt, saved_manifest};
 use crate::stage::staged_file::FileMaker;
 use crate::stage::user_dir::UserDir;
 
-/// Where a foreign tar is unpacked that lies over other bundles. Its name is as long as [`layout::FS`], so that the same
-/// paths are possible.
+/// Name of the directory that a foreign tar is unpacked into first if it lies over other bundles. The name is as long
+/// as [`layout::FS`], so that a path fits in both or in neither.
 const ASIDE: &str = "up";
 
 /// What unpacking or adopting one bundle brought.
@@ -98,8 +98,8 @@ impl StageBuild {
         })
     }
 
-    /// Checks, before any byte arrives, that a stage of this size fits, as far as its size is known. Members of foreign tars
-    /// are checked as they arrive.
+    /// Checks, before any byte arrives, that a stage of this size fits. Foreign tars do not say how much they unpack
+    /// to, so their members are checked as they arrive.
     ///
     /// # Errors
     /// [`Error::NoSpace`] with the numbers.
@@ -117,7 +117,7 @@ impl StageBuild {
     }
 
     /// Unpacks a bundle whose bytes arrive in order in `chunks` of any size, and returns when everything is written. After an
-    /// error nothing more is received. `number` is the bundle's among the job's bundles.
+    /// error nothing more is received. `number` is the bundle's position among the job's bundles.
     ///
     /// # Errors
     /// [`Error::BadBundle`] when something is wrong with the bundle; [`Error::NoSpace`], [`Error::TooLarge`] and
@@ -146,14 +146,14 @@ impl StageBuild {
         Ok(Unpacked { bundle_bytes: length, unpacked_bytes, warning })
     }
 
-    /// Takes the bundle with this number from a donor instead, in its turn.
+    /// Takes the bundle with this number from a donor instead of unpacking it. Both happen in the order of the bundles.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] names what could not be linked. Then nothing of the bundle is left, so that it can be unpacked.
     pub fn adopt(&mut self, number: usize, donation: Donation) -> Result<Unpacked> {
         let bundle = &donation.bundle;
         if self.stack.overlaps(&bundle.manifest.prefixes) {
-            // A failure would have to restore what it replaces of the other bundles.
+            // If linking failed, the files of other bundles that this one replaces would have to be restored.
             let cause = io::Error::other("it lies over another bundle");
             return Err(Error::CannotWrite { path: bundle.name.clone(), cause });
         }
@@ -167,7 +167,7 @@ impl StageBuild {
         let made = self.make_tree(&bundle.name, &bundle.manifest, &plan).map(drop);
         let linked = made.and_then(|()| donation.link(&FileMaker::new(root.clone())));
         if linked.is_err() {
-            // What cannot be removed is in the way of the unpacking, which reports it.
+            // An entry that cannot be removed makes unpacking fail later, with its own error.
             tree::remove(&donation.bundle.manifest, &root);
         }
         linked?;
@@ -183,7 +183,7 @@ impl StageBuild {
         self.donors = adoption.into_donors();
     }
 
-    /// Adds a bundle whose files are there to the stack and the description. Returns the bytes of its files.
+    /// Adds a bundle to the stack and the description once its files are written. Returns the bytes of its files.
     fn record(&mut self, number: usize, name: &Path, manifest: Manifest, plan: StackChange) -> u64 {
         let unpacked_bytes = manifest.unpacked_bytes();
         let in_stack = self.info.bundles.len();
@@ -249,7 +249,7 @@ impl StageBuild {
         Ok((manifest, plan, None))
     }
 
-    /// Creates the directories and the files without data, after what the bundle replaces is removed.
+    /// Removes what the bundle replaces, then creates its directories and its files without data.
     fn make_tree<'a>(
         &self,
         bundle: &Path,

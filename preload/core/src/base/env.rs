@@ -13,7 +13,7 @@ unsafe extern "C" {
 
 /// The process's environment array.
 pub fn environ() -> *mut *mut c_char {
-    // SAFETY: reads a pointer of libc's; a thread that changes the environment races with every reader in libc too.
+    // SAFETY: reads a pointer that libc owns; a thread that changes the environment also races with libc's readers.
     unsafe { ENVIRON }
 }
 

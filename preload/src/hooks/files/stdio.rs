@@ -93,7 +93,7 @@ unsafe fn reopen(
     }
 }
 
-/// Reopens a stream without a path. libc then opens the stream's descriptor again, by a name of the kernel's, which
+/// Reopens a stream without a path. libc then opens the stream's descriptor again, by its name below `/proc`, which
 /// must not lead to the staged copy: that could be written.
 ///
 /// # Safety
