@@ -139,7 +139,7 @@ test_a_program_that_is_younger_than_its_bundle_runs_without_pyshm() {
   printf '#!/bin/sh\necho "$PYSHM_DISABLE $0 $1"\n' >"$scratch/site/new"; chmod +x "$scratch/site/new"
   login "${alloc[@]}" "${preloaded[@]}" srun "$scratch/site/new" word >"$work/said" 2>"$work/errors" || { cat "$work/errors"; fail "the job failed"; }
   equal "what the ranks say" "$(for _ in 0 1 2 3; do echo "1 $scratch/site/new word"; done)" "$(cat "$work/said")"
-  equal "warnings" "pyshm-run: warning: $scratch/site/new is not in its bundle: it runs without pyshm; pack the bundle anew" "$(cat "$work/errors")"
+  equal "warnings" "pyshm-run: warning: $scratch/site/new is not in its bundle: it runs without pyshm; pack the bundle again" "$(cat "$work/errors")"
   rm "$scratch/site/new"; nodes_are_clean
 }
 test_contexts_of_mpiexec() {
