@@ -108,7 +108,7 @@ run_part() {
   say "$part"
   case $part in
     checks/*) bash "tests/checks/$name.sh" || code=$? ;;
-    rust/unit) counted cargo test --workspace --lib --bins --no-fail-fast || code=$? ;;
+    rust/unit) counted cargo test -p pyshm -p pyshm-core -p pyshm-format --lib --bins --no-fail-fast || code=$? ;;
     rust/doc) counted cargo test --workspace --doc --no-fail-fast || code=$? ;;
     rust/*) counted cargo test --test "$name" || code=$? ;;
     tools/python) python3 -m unittest discover -s tests/tools -p 'test_*.py' || code=$? ;;

@@ -55,6 +55,8 @@ pub enum Kind {
     LinkedFd,
     /// Flags of a directory's descriptor are set.
     DirFlags,
+    /// A directory's descriptor is put to a position that is not the beginning.
+    DirSeek,
     /// A program of the prefix runs while somebody writes to it.
     TextBusy,
     /// A stream is opened again with a name that cannot be opened.
@@ -100,6 +102,7 @@ pub const KINDS: &[(Kind, &str, bool, &str)] = &[
     ),
     (Kind::LinkedFd, "linked-fd", false, "only the name that was opened is marked"),
     (Kind::DirFlags, "dir-flags", false, "the flags that say so of a staged directory are lost"),
+    (Kind::DirSeek, "dir-seek", false, "positions and order are the stage's file system's"),
     (Kind::TextBusy, "text-busy", false, "the staged copy runs, not the original"),
     (Kind::Freopen, "freopen", false, "the stream is not closed"),
     (Kind::LinkEmpty, "link-empty", false, "the link is made by name, which needs no privilege"),
@@ -333,6 +336,12 @@ impl Now<'_> {
                 kinds.push(Kind::DirFlags);
             }
             "copyrange" => kinds.push(Kind::CopyRange),
+            "lseek"
+                if self.slot(step.split(' ').nth(1).unwrap_or("")).is_some_and(Slot::is_dir)
+                    && !step.ends_with(" 0 SET") =>
+            {
+                kinds.push(Kind::DirSeek);
+            }
             _ => {}
         }
         let (objects, slots) = self.objects(step);
