@@ -184,11 +184,11 @@ impl Place {
         }
     }
 
-    /// A command of the case's user, with nothing in its environment that tests do not put there; killed after a
-    /// minute, because a hang is to be a failure.
+    /// A command of the case's user, with nothing in its environment that tests do not put there; killed after ten
+    /// minutes, because a hang is to be a failure.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("timeout");
-        command.args(["-k", "1", "60"]).arg(program).current_dir("/").env_clear();
+        command.args(["-k", "1", "600"]).arg(program).current_dir("/").env_clear();
         command.env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("HOME", "/nonexistent");
         if is_root() {
             command.uid(self.user.id()).gid(self.user.id());

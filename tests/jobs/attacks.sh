@@ -4,7 +4,7 @@
 # Two real users: 12345 works, 12346 attacks.
 . "$(dirname "$0")/harness.sh"
 bundle=$(bundle_of venv "$venv") || exit 1
-as() { local uid=$1; shift; timeout 60 setpriv --reuid "$uid" --regid "$uid" --clear-groups -- env HOME=/ "$@"; }
+as() { local uid=$1; shift; timeout 600 setpriv --reuid "$uid" --regid "$uid" --clear-groups -- env HOME=/ "$@"; }
 user() { as 12345 "$@"; }
 attacker() { as 12346 "$@"; }
 mine=/dev/shm/pyshm-12345

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 "$VCLUSTER" slurm >/dev/null || exit 1
-job() { timeout 170 "$top/tests/cluster/run-mpi.sh" "$@"; }
+job() { timeout 600 "$top/tests/cluster/run-mpi.sh" "$@"; }
 
 nodes_are_clean() {
   local i left

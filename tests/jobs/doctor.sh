@@ -103,14 +103,14 @@ test_a_launcher_that_cannot_be_preloaded_is_found() {
 }
 test_every_node_of_a_job_is_examined_and_named() {
   launch_words hydra root 2 2
-  doctor() { "${LOGIN[@]}" timeout 60 "$pyshm" doctor --json "$@" </dev/null >"$work/found" 2>"$work/said"; }
+  doctor() { "${LOGIN[@]}" timeout 600 "$pyshm" doctor --json "$@" </dev/null >"$work/found" 2>"$work/said"; }
   doctor -- "${LAUNCH[@]}"; equal "exit status" 0 $?
   for n in n1 n2; do found ok "test rank" "" $n; found ok root /dev/shm $n; done
   VCLUSTER_WD=/ "$VCLUSTER" exec n2 mount -o remount,noexec /dev/shm || fail "remount"
   VCLUSTER_WD=/ "$VCLUSTER" exec n1 mount -t tmpfs -o size=1m tmpfs /dev/shm || fail "mount"
   doctor -- "${LAUNCH[@]}"; equal "exit status" 1 $?
   found failure room "free but" n1; found warning root "mounted noexec" n2; found ok "test rank" "" n2
-  "${LOGIN[@]}" timeout 60 "$pyshm" doctor -- "${LAUNCH[@]}" </dev/null >"$work/text"; equal "exit status" 1 $?
+  "${LOGIN[@]}" timeout 600 "$pyshm" doctor -- "${LAUNCH[@]}" </dev/null >"$work/text"; equal "exit status" 1 $?
   contains "the text" "$(cat "$work/text")" "root (n2): /dev/shm is mounted noexec"
   contains "the text" "$(cat "$work/text")" "kernel (2 of 2 nodes, as n"
   VCLUSTER_WD=/ "$VCLUSTER" exec n1 umount /dev/shm; VCLUSTER_WD=/ "$VCLUSTER" exec n2 mount -o remount,exec /dev/shm
@@ -118,11 +118,11 @@ test_every_node_of_a_job_is_examined_and_named() {
 test_in_an_allocation_all_its_nodes_are_examined_without_a_launcher() {
   "$VCLUSTER" slurm || fail "slurm"
   launch_words srun-pmi2 user 2 2
-  "${LOGIN[@]}" timeout 100 "${ALLOC[@]}" "$pyshm" doctor --json </dev/null >"$work/found" 2>"$work/said"; equal "exit status" 0 $?
+  "${LOGIN[@]}" timeout 600 "${ALLOC[@]}" "$pyshm" doctor --json </dev/null >"$work/found" 2>"$work/said"; equal "exit status" 0 $?
   for n in n1 n2; do found ok "test rank" "" $n; equal "left on $n" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec $n find /dev/shm -mindepth 1)"; done
   # A node that does not answer is counted.
   printf '#!/bin/sh\n[ "$1" = --version ] && exec mpirun.openmpi --version\nexit 3\n' >"$work/mpirun"; chmod 755 "$work/mpirun"
-  "${LOGIN[@]}" timeout 60 "$pyshm" doctor --json -- "$work/mpirun" --host n1,n2 -n 2 </dev/null >"$work/found" 2>"$work/said"; equal "exit status" 1 $?
+  "${LOGIN[@]}" timeout 600 "$pyshm" doctor --json -- "$work/mpirun" --host n1,n2 -n 2 </dev/null >"$work/found" 2>"$work/said"; equal "exit status" 1 $?
   found failure mpirun "0 of 2 nodes have answered"
 }
 

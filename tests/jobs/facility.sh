@@ -59,7 +59,7 @@ run() {
     job) start=("$stage/bin/pyshm-exec") ;;
   esac
   rm -rf "$both/run"; mkdir -p "$both/run/home" "$both/run/w"
-  ( cd "$both/run/w" && HOME=$both/run/home typed=$tools/typed.py exec timeout 100 "${start[@]}" bash "$cases/$2.sh" ) >"$both/$1" 2>&1 </dev/null
+  ( cd "$both/run/w" && HOME=$both/run/home typed=$tools/typed.py exec timeout 600 "${start[@]}" bash "$cases/$2.sh" ) >"$both/$1" 2>&1 </dev/null
   echo "exit status $?" >>"$both/$1"
 }
 

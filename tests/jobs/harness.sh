@@ -56,6 +56,9 @@ bundle_of() {
   echo "$bundle"
 }
 
+# tenths SECONDS: the tenths of a second that SECONDS of an idle machine are on this one, by the processes for each processor.
+tenths() { awk -v cpus="$(nproc)" -v seconds="$1" '{ load = $1 / cpus; print int(10 * seconds * (load > 1 ? load : 1)) }' /proc/loadavg; }
+
 # Directories whose operations are counted, as options for count_ops.py: the environment and its base interpreter.
 watch() { local p; for p in $("$1/bin/python" -c 'import sys; print(*sorted({sys.prefix, sys.base_prefix}))'); do echo --under "$p"; done; }
 

@@ -67,7 +67,7 @@ test_ranks_whose_launcher_has_the_modules_library_find_the_installation() {
   # The file is changed without pyshm, so that stage and prefix differ.
   echo shared >"$work/env/file"
   local said
-  said=$(cd /; PYSHM_CACHE=$work/cache PYSHM_BUNDLES=$work/b.tar.zst LD_PRELOAD=$library timeout 60 "$venv/bin/mpiexec" -n 2 "$work/env/bin/cat" "$work/env/file") || fail "mpiexec"
+  said=$(cd /; PYSHM_CACHE=$work/cache PYSHM_BUNDLES=$work/b.tar.zst LD_PRELOAD=$library timeout 600 "$venv/bin/mpiexec" -n 2 "$work/env/bin/cat" "$work/env/file") || fail "mpiexec"
   equal "what they read" staged$'\n'staged "$said"
   said=$(LD_PRELOAD=$library "$work/env/bin/cat" "$work/env/file")
   equal "without bundles" shared "$said"

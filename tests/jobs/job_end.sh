@@ -80,7 +80,7 @@ paused() { [ -s "$work/$1/paused" ]; }
 # in_phase NAME staging|run
 in_phase() {
   local i
-  for i in $(seq 900); do case $2 in staging) paused "$1" ;; run | deaf) began "$1" ;; esac && return; sleep 0.1; done
+  for i in $(seq 6000); do case $2 in staging) paused "$1" ;; run | deaf) began "$1" ;; esac && return; sleep 0.1; done
   fail "$1 never came to $2: $(cat "$work/$1/said"; on n0 squeue)"
 }
 is_gone() { [ -z "$(on n0 squeue -h -j "$1" 2>/dev/null)" ]; }
@@ -88,7 +88,7 @@ idle() { [ "$(on n0 sinfo -h -n "$1" -o '%T %D')" = "idle $2" ]; }
 left() { local i; for i; do on "$i" find /dev/shm -mindepth 1 -path '*pyshm*' | sed "s/^/$i: /" | head -3; done; }
 none_left() { [ -z "$(left "$@")" ]; }
 # clean WHAT NODE…: nothing is left on the nodes, soon after the job's end.
-clean() { local what=$1 i; shift; for i in $(seq 300); do none_left "$@" && return; sleep 0.1; done; fail "$what: $(left "$@")"; }
+clean() { local what=$1 i; shift; for i in $(seq 3000); do none_left "$@" && return; sleep 0.1; done; fail "$what: $(left "$@")"; }
 # not_started NAME NODE: no rank ran there; in the form `inside` each node stages and begins by itself.
 not_started() { ! grep -q "^$2 " "$work/$1"/began.* 2>/dev/null || fail "ranks of $1 were started on $2"; }
 
@@ -100,7 +100,7 @@ test_after_scancel_nothing_is_left_without_any_epilog() {
       id=$(HELD=$([ $phase = run ] || echo 1) submit pyuser "$name" "$form" n1,n2 -- 300) || fail "sbatch"
       in_phase "$name" $phase
       [ -n "$(left n1)" ] && [ -n "$(left n2)" ] || fail "$name: there was no stage to be left"
-      as pyuser n0 scancel "$id"; until_true 90 "the end of $name" is_gone "$id"
+      as pyuser n0 scancel "$id"; until_true 600 "the end of $name" is_gone "$id"
       [ $phase = run ] || not_started "$name" n2
       clean "$name" n1 n2
     done
@@ -124,7 +124,7 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
   for id in "${ids[@]}"; do as pyuser n0 scancel --full -s USR1 "$id"; done
   # A second one would have come by now.
   sleep 1; for name in "${names[@]}"; do touch "$work/$name/stop"; done
-  for id in "${ids[@]}"; do until_true 90 "the end of job $id" is_gone "$id"; done
+  for id in "${ids[@]}"; do until_true 600 "the end of job $id" is_gone "$id"; done
   equal "bare" "15 6000000 USR1 USR1" "$(cat "$work/bare-/ended.3")"
   equal "bare, without a shell" "15 6000000 USR1 USR1 USR2" "$(cat "$work/bare-exec/ended.0")"
   for form in "${FORMS[@]}"; do
@@ -142,8 +142,8 @@ test_ctrl_c_reaches_srun_once() {
     id=$(GROUP=1 submit pyuser "$form" "$form" n1,n2 -- 300 INT) || fail "sbatch"
     in_phase "$form" run
     on n1 kill -INT -- "-$(cat "$work/$form/group")"
-    until_true 60 "srun's word" grep -q "one more within 1 sec to abort" "$work/$form/said"
-    sleep 0.5; touch "$work/$form/stop"; until_true 90 "the end of $form" is_gone "$id"
+    until_true 600 "srun's word" grep -q "one more within 1 sec to abort" "$work/$form/said"
+    sleep 0.5; touch "$work/$form/stop"; until_true 600 "the end of $form" is_gone "$id"
     equal "$form: results" "$(for i in 0 1 2 3; do echo "15 6000000"; done)" "$(cat "$work/$form"/ended.*)"
   done
 }
@@ -160,11 +160,11 @@ test_a_job_of_another_user_is_neither_seen_nor_disturbed() {
       equal "$name-$form: what ranks see of stages" "/dev/shm/pyshm-$uid/" "$(grep -ohE '/dev/shm/pyshm-[0-9]+/' "$work/$name-$form"/began.* | sort -u)"
     done
     as pyother n2 ls /dev/shm/pyshm-12345 2>/dev/null && fail "another user looks into the stage"
-    as pyuser n0 scancel "$mine"; until_true 90 "the end of mine-$form" is_gone "$mine"
-    until_true 60 "the epilogs" epilogs_ran "$mine" 2
-    until_true 60 "mine-$form to be gone" nothing_of 12345
+    as pyuser n0 scancel "$mine"; until_true 600 "the end of mine-$form" is_gone "$mine"
+    until_true 600 "the epilogs" epilogs_ran "$mine" 2
+    until_true 600 "mine-$form to be gone" nothing_of 12345
     [ -n "$(left n1)" ] && [ -n "$(left n2)" ] || fail "$form: the other user's stage went with it"
-    touch "$work/other-$form/stop"; until_true 90 "the end of other-$form" is_gone "$other"
+    touch "$work/other-$form/stop"; until_true 600 "the end of other-$form" is_gone "$other"
     equal "other-$form: results" "$(for i in 0 1 2 3; do echo "15 6000000"; done)" "$(cat "$work/other-$form"/ended.*)"
     clean "$form" n1 n2
   done
@@ -192,7 +192,7 @@ test_the_time_limit_leaves_nothing_behind_the_epilog() {
   for name in "${names[@]}"; do in_phase "$name" "${name#*-}"; done
   # Limits are minutes, and slurmctld checks them every half minute.
   for id in "${ids[@]}"; do on n0 scontrol update "JobId=$id" "EndTime=$(date -d '2 seconds' +%FT%T)" || fail "scontrol"; done
-  for id in "${ids[@]}"; do until_true 90 "the end of job $id" is_gone "$id"; until_true 60 "the epilogs of $id" epilogs_ran "$id" 2; done
+  for id in "${ids[@]}"; do until_true 600 "the end of job $id" is_gone "$id"; until_true 600 "the epilogs of $id" epilogs_ran "$id" 2; done
   for name in "${names[@]}"; do
     grep -q "DUE TO TIME LIMIT" "$work/$name/said" || fail "$name did not end by its time limit: $(cat "$work/$name/said")"
     case $name in
@@ -231,12 +231,12 @@ test_a_killed_slurmd_and_a_killed_node_leave_nothing_for_long() {
     [[ ${names[i]} != slurmd-* ]] || { as pyuser n0 scancel "${ids[i]}"; on "${nodes[2 * i + 1]}" slurmd -N "${nodes[2 * i + 1]}" || fail "slurmd"; }
   done
   for i in "${!names[@]}"; do
-    until_true 90 "the end of ${names[i]}" is_gone "${ids[i]}"
-    [[ ${names[i]} != slurmd-* ]] || { until_true 60 "the epilogs of ${names[i]}" epilogs_ran "${ids[i]}" 2; continue; }
+    until_true 600 "the end of ${names[i]}" is_gone "${ids[i]}"
+    [[ ${names[i]} != slurmd-* ]] || { until_true 600 "the epilogs of ${names[i]}" epilogs_ran "${ids[i]}" 2; continue; }
     [ -n "$(left "${nodes[2 * i + 1]}")" ] || fail "${names[i]}: nothing was left to be removed"
     on "${nodes[2 * i + 1]}" slurmd -N "${nodes[2 * i + 1]}" || fail "slurmd"
   done
-  for i in "${nodes[@]}"; do until_true 60 "$i" idle "$i" 1; done
+  for i in "${nodes[@]}"; do until_true 600 "$i" idle "$i" 1; done
   for i in "${!names[@]}"; do
     clean "${names[i]}, the node that lived" "${nodes[2 * i]}"
     [[ ${names[i]} = slurmd-* ]] || as pyuser "${nodes[2 * i + 1]}" "$pyshm" gc >/dev/null || fail "gc"

@@ -7,7 +7,7 @@ VCLUSTER_SLURM_SET="ProctrackType=proctrack/cgroup TaskPlugin=task/affinity Sche
 shim=$top/target/pyshm/lib/libpyshm.so
 mkdir "$scratch/site"; echo 'answer = 42' >"$scratch/site/small.py"
 "$pyshm" bundle env "$scratch/site" -o "$scratch/small.tar.zst" -q || exit 1
-login() { timeout 100 "$VCLUSTER" exec n0 env PYTHONPATH="$scratch/site" "$@"; }
+login() { timeout 600 "$VCLUSTER" exec n0 env PYTHONPATH="$scratch/site" "$@"; }
 preloaded=(env LD_PRELOAD="$shim" PYSHM_BUNDLES="$scratch/small.tar.zst" PYSHM_CACHE="$scratch/cache")
 python=$venv/bin/python
 
@@ -65,7 +65,7 @@ test_steps_at_the_same_time() {
 }
 test_an_array_job() {
   login sbatch -Q -N1 -n2 --array=3-4 -o "$work/said.%a" --wrap "LD_PRELOAD=$shim PYSHM_BUNDLES=$scratch/small.tar.zst srun ${look[*]}; touch $work/done.\$SLURM_ARRAY_TASK_ID" || fail "sbatch"
-  local i; for i in $(seq 600); do [ -e "$work/done.3" ] && [ -e "$work/done.4" ] && break; sleep 0.1; done
+  local i; for i in $(seq 6000); do [ -e "$work/done.3" ] && [ -e "$work/done.4" ] && break; sleep 0.1; done
   for i in 3 4; do equal "what the ranks of task $i say" "$(staged "- $i" 0 1)" "$(sort "$work/said.$i")"; done
   nodes_are_clean
 }

@@ -23,7 +23,7 @@ for name in sorted(n for n in os.listdir(top) if n != "__pycache__"):
 with open(f"{sys.argv[1]}/{os.environ['PMI_RANK']}", "w") as file:
     print(digest.hexdigest(), pkg.m7.value, pkg.__file__, file=file)
 PY
-job() { "${LOGIN[@]}" timeout 100 env PYTHONPATH="$scratch/site" "$@" "${LAUNCH[@]}" "$PYTHON" -S -B "$scratch/rank.py" "$work/out" </dev/null; }
+job() { "${LOGIN[@]}" timeout 600 env PYTHONPATH="$scratch/site" "$@" "${LAUNCH[@]}" "$PYTHON" -S -B "$scratch/rank.py" "$work/out" </dev/null; }
 mkdir "$scratch/bare"; work=$scratch; mv "$scratch/bare" "$scratch/out"; job env || exit 1; mv "$scratch/out" "$scratch/bare"
 
 right() { equal "ranks" 4 "$(ls "$work/out" | wc -l)"; check "the results of $1 are those of the bare run" diff -r "$scratch/bare" "$work/out"; }
@@ -46,7 +46,7 @@ test_a_leader_that_is_killed_in_any_phase() {
     esac
     rm -rf "$work/out" "$work/paused"; mkdir "$work/out"
     job PYSHM_TEST_PAUSE="$phase:$count:$node:$work/paused" "$pyshm_run" -b "$scratch/b.tar.zst" >"$work/said" 2>&1 & job=$!
-    for _ in $(seq 1200); do [ -s "$work/paused" ] && break; kill -0 $job 2>/dev/null || break; sleep 0.05; done
+    for _ in $(seq 12000); do [ -s "$work/paused" ] && break; kill -0 $job 2>/dev/null || break; sleep 0.05; done
     [ -s "$work/paused" ] || fail "run $run (SEED=$SEED): $node never came to $phase $count: $(cat "$work/said")"
     pid=$(cat "$work/paused")
     VCLUSTER_WD=/ "$VCLUSTER" exec "$node" kill -KILL "$pid" || fail "the helper on $node was not there"

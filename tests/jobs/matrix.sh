@@ -56,7 +56,7 @@ job() {
     [ "$form" = inside ] && echo -n "$words"
     case $program in c) echo "$app/bin/rank $out $app/share/data" ;; python) echo "$PYTHON -B $scratch/rank.py $out" ;; esac
   } >"$work/job.sh"
-  "${LOGIN[@]}" timeout 240 "${ALLOC[@]}" "$@" bash "$work/job.sh" </dev/null >"$work/said" 2>&1
+  "${LOGIN[@]}" timeout 600 "${ALLOC[@]}" "$@" bash "$work/job.sh" </dev/null >"$work/said" 2>&1
 }
 
 # All cells of one launcher.

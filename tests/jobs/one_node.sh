@@ -84,7 +84,7 @@ while time.time() < end and not os.path.exists(sys.argv[1] + "/stop"):
 print(len(seen))
 PY
   "$pyshm_run" --no-fallback -b "$bundle" "$python" "$work/count.py" "$work" >"$work/out" & local pid=$!
-  for _ in $(seq 1200); do [ -e "$work/ready" ] && break; sleep 0.05; done
+  for _ in $(seq 12000); do [ -e "$work/ready" ] && break; sleep 0.05; done
   kill -USR1 $pid; sleep 0.5; touch "$work/stop"; wait $pid; equal "exit status" 0 $?
   equal "times it was received" 1 "$(cat "$work/out")"
 }
@@ -211,7 +211,7 @@ test_a_second_run_sees_what_changed_beside_the_first() {
   cp -a "$venv" "$work/venv"; local py=$work/venv/bin/python site
   site=$("$py" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
   "$pyshm_run" --no-fallback "$py" -c 'import sys, time; open(sys.argv[1], "w"); time.sleep(8)' "$work/ready" & local pid=$!
-  for _ in $(seq 1200); do [ -e "$work/ready" ] && break; sleep 0.05; done
+  for _ in $(seq 12000); do [ -e "$work/ready" ] && break; sleep 0.05; done
   echo 'x = 7' >"$site/latecomer.py"
   equal "the new module" 7 "$("$pyshm_run" --no-fallback "$py" -c 'import latecomer; print(latecomer.x)')"
   wait $pid; equal "the first run" 0 $?

@@ -104,7 +104,7 @@ import ctypes
 sys.path.insert(0, sys.argv[1] + "/a")
 import mod_a.m7
 print(before == now(), mod_a.m7.value, ctypes.CDLL(sys.argv[1] + "/a/lib/liba.so").a(), before[-2])' "$work" >"$work/running" 2>&1 & local job=$!
-  for _ in $(seq 1200); do [ -e "$work/up" ] && break; sleep 0.05; done; [ -e "$work/up" ] || fail "the job did not start"
+  for _ in $(seq 12000); do [ -e "$work/up" ] && break; sleep 0.05; done; [ -e "$work/up" ] || fail "the job did not start"
   local before; before=$(used)
   change_b; look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
   # 3 MB of b's data, and what each stage has for itself.
@@ -245,7 +245,7 @@ test_a_killed_step_leaves_the_old_stage_unchanged_and_nothing_else() {
     rm -f "$work/paused"; count=${phase#*:} phase=${phase%:*}
     # shellcheck disable=SC2046
     PYSHM_TEST_PAUSE="$phase:$count:$(hostname):$work/paused" "$pyshm" stage $(named) >/dev/null 2>&1 & pid=$!
-    for _ in $(seq 1200); do [ -s "$work/paused" ] && break; sleep 0.05; done; equal "who paused in $phase $count" $pid "$(cat "$work/paused")"
+    for _ in $(seq 12000); do [ -s "$work/paused" ] && break; sleep 0.05; done; equal "who paused in $phase $count" $pid "$(cat "$work/paused")"
     kill -KILL $pid; wait $pid 2>/dev/null
     "$pyshm" gc >/dev/null || fail gc
     equal "what is left after $phase $count" "$old" "$(find /dev/shm/pyshm-0 -mindepth 1 -maxdepth 1)"
@@ -257,7 +257,7 @@ test_a_killed_step_leaves_the_old_stage_unchanged_and_nothing_else() {
 
 # Four nodes.
 # shellcheck disable=SC2046
-job() { mkdir -p "$work/$1"; timeout 120 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$PYTHONPATH" --before "${2:-$tools/trace.sh $work/$1.trace} $pyshm_run --summary --keep $(named)" hydra bash -c 'exec "$1" -B "$2/look.py" "$2" "$2/$3/$PMI_RANK"' - "$python" "$work" "$1" 2>"$work/said" || { cat "$work/said"; fail "job $1"; }; }
+job() { mkdir -p "$work/$1"; timeout 600 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$PYTHONPATH" --before "${2:-$tools/trace.sh $work/$1.trace} $pyshm_run --summary --keep $(named)" hydra bash -c 'exec "$1" -B "$2/look.py" "$2" "$2/$3/$PMI_RANK"' - "$python" "$work" "$1" 2>"$work/said" || { cat "$work/said"; fail "job $1"; }; }
 as_bare_all() { local f; "$python" -B "$work/look.py" "$work" "$work/bare.json" || fail bare; equal "ranks" 8 "$(ls "$work/$1" | wc -l)"; for f in "$work/$1"/*; do check "rank ${f##*/} sees what it sees without pyshm" diff "$work/bare.json" "$f"; done; }
 # Nodes on which a file of the bundle was written.
 wrote() { grep -oE "\.new-[0-9a-f]+-[0-9]+/fs$work/$2/mod_$2>, \"m1.py\", [A-Z_|]*O_CREAT" "$work/$1.trace" | grep -oE '^\.new-[0-9a-f]+-[0-9]+' | sort -u | wc -l; }
@@ -327,7 +327,7 @@ test_a_leader_that_is_killed_while_it_links_harms_no_result() {
     job one; change_b "$RANDOM"; rm -f "$work/paused"
     export PYSHM_TEST_PAUSE="adopt:50:$node:$work/paused"; job two & local job=$!
     unset PYSHM_TEST_PAUSE
-    for _ in $(seq 1200); do [ -s "$work/paused" ] && break; sleep 0.05; done; [ -s "$work/paused" ] || fail "$node never came to link"
+    for _ in $(seq 12000); do [ -s "$work/paused" ] && break; sleep 0.05; done; [ -s "$work/paused" ] || fail "$node never came to link"
     on $node kill -KILL "$(cat "$work/paused")" || fail kill
     wait $job || fail "the job failed"; as_bare_all two; contains "the warning" "$(cat "$work/said")" "running from the shared file system"
     for i in 1 2 3 4; do

@@ -15,7 +15,7 @@ for mpi in pmi2 pmix; do
   named=$bundle; [ $mpi = pmi2 ] || named=$bundle_ompi
   mkdir -p "$scratch/modules/$mpi"; "$scratch/installed/bin/pyshm" module lmod --name $mpi --bundle "$named" >"$scratch/modules/$mpi/1.lua" || exit 1
 done
-login() { timeout 170 "$VCLUSTER" exec n0 "$@"; }
+login() { timeout 600 "$VCLUSTER" exec n0 "$@"; }
 # Fills the cache of what each bundle stands for, which each user does once: it is not counted here.
 login salloc -Q -N1 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle:$bundle_ompi" srun true || exit 1
 
@@ -56,7 +56,7 @@ in_job() {
   chmod +x "$2"
   if [ "$1" = salloc ]; then login "$tools/trace.sh" "$work/salloc" salloc -Q "${size[@]}" "$2"; return; fi
   login sbatch -Q "${size[@]}" -o "$work/said" --wrap "$2; echo \$? >'$work/code.new'; mv '$work/code.new' '$work/code'" || return 1
-  local i; for i in $(seq 1500); do [ -e "$work/code" ] && break; sleep 0.1; done
+  local i; for i in $(seq 6000); do [ -e "$work/code" ] && break; sleep 0.1; done
   cat "$work/said"; return "$(cat "$work/code")"
 }
 
@@ -126,7 +126,7 @@ test_hydra_within_slurm_stages_once() {
   mkdir "$work/bare" "$work/out"
   cat >"$work/job.sh" <<SH
 #!/bin/bash
-run() { timeout 80 $venv/bin/mpiexec -launcher slurm -rmk slurm -n 8 -ppn 2 $venv/bin/python $scratch/tell.py "\$1"; }
+run() { timeout 600 $venv/bin/mpiexec -launcher slurm -rmk slurm -n 8 -ppn 2 $venv/bin/python $scratch/tell.py "\$1"; }
 run $work/bare || exit
 export LD_PRELOAD=$shim PYSHM_BUNDLES=$bundle
 run $work/out
@@ -207,7 +207,7 @@ test_a_signal_to_the_launcher_reaches_each_rank_once() {
   cat >"$work/job.sh" <<SH
 #!/bin/bash
 srun -N2 -n2 $venv/bin/python $scratch/handler.py $work & launcher=\$!
-for i in \$(seq 600); do [ -e $work/ready.0 ] && [ -e $work/ready.1 ] && break; sleep 0.1; done
+for i in \$(seq 6000); do [ -e $work/ready.0 ] && [ -e $work/ready.1 ] && break; sleep 0.1; done
 kill -USR1 \$launcher
 sleep 1; touch $work/stop
 wait \$launcher

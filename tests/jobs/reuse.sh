@@ -3,7 +3,7 @@
 # on any node, and what was installed in between without the shim. Four virtual nodes, 8 ranks; and one node.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
-job() { timeout 120 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep $bundle" --set "PYTHONPATH=$work/site" "${@:2}"; }
+job() { timeout 600 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep $bundle" --set "PYTHONPATH=$work/site" "${@:2}"; }
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
 unstage_all() { local i; for i in 1 2 3 4; do on "n$i" "$pyshm" unstage --all || fail "unstage on n$i"; left=$(on "n$i" find /dev/shm -mindepth 1 | head -3); [ -z "$left" ] || fail "n$i has $left"; done; }
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
@@ -53,7 +53,7 @@ step() {
   job "$tools/trace.sh $work/$1.trace" hydra python "$work/rank.py" "$work/site" "$work/$1" "${@:2}" || fail "step $1"
 }
 # Runs the same program without pyshm, on the prefix as it is at this moment.
-bare() { mkdir -p "$work/$1"; timeout 120 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/$1" || fail "bare $1"; }
+bare() { mkdir -p "$work/$1"; timeout 600 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/$1" || fail "bare $1"; }
 as_bare() { bare "$1.bare"; equal "ranks of $1" 8 "$(ls "$work/$1" | wc -l)"; check "ranks of $1 see what they see without pyshm" diff -r "$work/$1.bare" "$work/$1"; }
 # Prints how many operations the ranks of a step made on the prefix.
 ops() { python3 "$tools/count_ops.py" "$work/$1.trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --ignore-exec '^"/proc/self/exe"' --under "$work/site" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'; }
@@ -84,7 +84,7 @@ test_an_installation_between_the_steps_is_seen_on_all_nodes() {
 }
 bare_ops() {
   [ -e "$work/bare.ops" ] || { mkdir -p "$work/traced"
-    timeout 120 "$top/tests/cluster/run-mpi.sh" --before "$tools/trace.sh $work/bare.trace" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/traced" >&2
+    timeout 600 "$top/tests/cluster/run-mpi.sh" --before "$tools/trace.sh $work/bare.trace" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/traced" >&2
     python3 "$tools/count_ops.py" "$work/bare.trace" --under "$work/site" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])' >"$work/bare.ops"; }
   cat "$work/bare.ops"
 }

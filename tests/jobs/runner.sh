@@ -47,7 +47,7 @@ ended_by() {
   local runner used i
   # As from a terminal: a script's background processes ignore SIGINT.
   env -u RESULTS -u PYSHM_TEST_ISOLATED --default-signal=INT,TERM,HUP bash "$top/tests/run.sh" jobs/signals >"$work/said" 2>&1 & runner=$!
-  for i in $(seq 600); do
+  for i in $(seq 3000); do
     used=$(namespaces_of $runner)
     # Those of the run, and the network of a cluster with n0, n1, n2 … of its own.
     [ "$(grep -c net: <<<"$used")" -lt 4 ] || break

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application: everything ends within 5 s and
-# /dev/shm of all nodes is clean; with a launcher on two nodes, and without one on one node. And the end of a job with a slow node.
+# Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application: on an idle machine everything ends within
+# 5 s and /dev/shm of all nodes is clean; with a launcher on two nodes, and without one on one node. And the end of a job with a
+# slow node.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
@@ -19,12 +20,12 @@ PY
 clean_everywhere() {
   local i left
   for i in 0 1 2; do
-    for _ in $(seq 50); do
+    for _ in $(seq "$(tenths 5)"); do
       left=$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 -path '*pyshm*' 2>/dev/null | head -3); [ -z "$left" ] && break; sleep 0.1
     done
     [ -z "$left" ] || fail "n$i has $left"
   done
-  for _ in $(seq 50); do left=$(pgrep -fa 'pyshm-bcast-' | grep -F "$scratch" | cut -c1-200 | head -3); [ -z "$left" ] && break; sleep 0.1; done
+  for _ in $(seq "$(tenths 5)"); do left=$(pgrep -fa 'pyshm-bcast-' | grep -F "$scratch" | cut -c1-200 | head -3); [ -z "$left" ] && break; sleep 0.1; done
   [ -z "$left" ] || fail "still running: $left"
 }
 
@@ -80,7 +81,7 @@ test_a_node_that_removes_its_stage_late_is_waited_for() {
   "${LOGIN[@]}" "$pyshm_run" --no-fallback --summary -b "$bundle" "${LAUNCH[@]}" "$PYTHON" -c 'import os, sys, time
 open(sys.argv[1] + "/ready", "w").close()
 while not os.path.exists(sys.argv[1] + "/stop"): time.sleep(0.05)' "$work" </dev/null 2>"$work/said" & job=$!
-  for i in $(seq 1200); do [ -e "$work/ready" ] && break; sleep 0.05; done
+  for i in $(seq 12000); do [ -e "$work/ready" ] && break; sleep 0.05; done
   equal "helpers of n2 that are stopped" 1 "$(to_helper -STOP | wc -l)"
   touch "$work/stop"; (sleep 8; to_helper -CONT >/dev/null) &
   wait $job; equal "exit status" 0 $?

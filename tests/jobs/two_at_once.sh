@@ -95,7 +95,7 @@ test_two_jobs_on_the_same_nodes() {
   launch_words hydra root 4 2
   local i j pids=() p
   for i in 1 2 3; do p=one; [ $i != 3 ] || p=two
-    "${LOGIN[@]}" timeout 100 env PYTHONPATH="$scratch/$p" "$pyshm_run" --no-fallback -b "$scratch/$p.tar.zst" "${LAUNCH[@]}" "$PYTHON" -B "$scratch/look.py" $p </dev/null >"$work/out.$i" 2>"$work/said.$i" & pids+=($!)
+    "${LOGIN[@]}" timeout 600 env PYTHONPATH="$scratch/$p" "$pyshm_run" --no-fallback -b "$scratch/$p.tar.zst" "${LAUNCH[@]}" "$PYTHON" -B "$scratch/look.py" $p </dev/null >"$work/out.$i" 2>"$work/said.$i" & pids+=($!)
   done
   for i in "${pids[@]}"; do wait "$i" || fail "a job failed: $(cat "$work"/said.*)"; done
   for i in 1 2; do equal "results of job $i" "$(for j in 1 2 3 4; do echo "$bare_one"; done)" "$(cat "$work/out.$i")"; done
@@ -105,7 +105,7 @@ test_two_jobs_on_the_same_nodes() {
 test_a_stage_in_use_is_never_removed_and_one_whose_users_were_killed_is() {
   printf 'import sys, time\nopen(sys.argv[1], "w").close()\ntime.sleep(100)\n' >"$work/sleep.py"
   PYTHONPATH=$scratch/one setsid "$pyshm_run" --no-fallback -b "$scratch/one.tar.zst" "$venv/bin/python" "$work/sleep.py" "$work/ready" & local pid=$!
-  for _ in $(seq 300); do [ -e "$work/ready" ] && break; sleep 0.1; done
+  for _ in $(seq 6000); do [ -e "$work/ready" ] && break; sleep 0.1; done
   equal "what gc removes" "" "$("$pyshm" gc)"
   "$pyshm" unstage --all 2>"$work/said"; equal "exit status of unstage" 75 $?; contains "what it says" "$(cat "$work/said")" "is in use"
   contains "status" "$("$pyshm" status)" "in use"
@@ -128,10 +128,10 @@ test_status_and_unstage_by_name_and_on_all_nodes() {
   "$pyshm" unstage nonsense 2>"$work/said"; equal "exit status for no name" 2 $?
   [ ! -e /dev/shm/pyshm-0 ] || fail "a command that found nothing left something"
   launch_words hydra root 4 2
-  "${LOGIN[@]}" timeout 100 env PYTHONPATH="$scratch/one" "$pyshm_run" --no-fallback --keep -b "$scratch/one.tar.zst" "${LAUNCH[@]}" "$PYTHON" -B -c 'import pkg_one' </dev/null || fail "the job"
-  local said; said=$("${LOGIN[@]}" timeout 60 "$pyshm" status --all-nodes -- "${LAUNCH[@]}") || fail "status --all-nodes"
+  "${LOGIN[@]}" timeout 600 env PYTHONPATH="$scratch/one" "$pyshm_run" --no-fallback --keep -b "$scratch/one.tar.zst" "${LAUNCH[@]}" "$PYTHON" -B -c 'import pkg_one' </dev/null || fail "the job"
+  local said; said=$("${LOGIN[@]}" timeout 600 "$pyshm" status --all-nodes -- "${LAUNCH[@]}") || fail "status --all-nodes"
   for i in n1 n2; do contains "status" "$said" "$i: /dev/shm/pyshm-0/"; contains "status" "$said" "$i:   $scratch/one  from $scratch/one.tar.zst"; done
-  "${LOGIN[@]}" timeout 60 "$pyshm" status --all-nodes --paths --json -- "${LAUNCH[@]}" | python3 -c '
+  "${LOGIN[@]}" timeout 600 "$pyshm" status --all-nodes --paths --json -- "${LAUNCH[@]}" | python3 -c '
 import json, sys
 nodes = json.load(sys.stdin)
 assert [n["node"] for n in nodes] == ["n1", "n2"], nodes
@@ -141,7 +141,7 @@ for node in nodes:
     assert len(paths) == 1504 and set(paths.values()) == {sys.argv[1] + "/one.tar.zst"}, len(paths)
     assert sys.argv[1] + "/one/pkg_one/m7.py" in paths
 ' "$scratch" || fail "status --json"
-  "${LOGIN[@]}" timeout 60 "$pyshm" unstage --all --all-nodes -- "${LAUNCH[@]}" || fail "unstage --all-nodes"
+  "${LOGIN[@]}" timeout 600 "$pyshm" unstage --all --all-nodes -- "${LAUNCH[@]}" || fail "unstage --all-nodes"
   for i in n1 n2; do equal "left on $i" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec $i find /dev/shm -mindepth 1)"; done
   "$pyshm" status --all-nodes 2>"$work/said"; equal "exit status without a launcher" 2 $?; contains "what it says" "$(cat "$work/said")" "pyshm status --all-nodes -- mpiexec"
 }

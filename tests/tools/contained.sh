@@ -44,7 +44,8 @@ end() { # SIGNAL'S NUMBER
         first=-$child
         [ "$(id -u)" -ne 0 ] || read -r first _ <"/proc/$child/task/$child/children"
         kill -KILL -- "${first:--$child}" 2>/dev/null
-        while kill -0 "$child" 2>/dev/null; do thaw; sleep 0.05; done
+        # A stopped one (Ctrl-Z) would never see it.
+        while kill -CONT "$child" 2>/dev/null; do thaw; sleep 0.05; done
     fi
     exit $((128 + $1))
 }

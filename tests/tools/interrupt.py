@@ -1,7 +1,8 @@
 """interrupt.py (--ctrl-c | --term) --when COMMAND [--within S] -- CMD...: runs CMD on a terminal of its own, waits until the
 shell command COMMAND succeeds, then types Ctrl-C there or sends SIGTERM to CMD's pyshm-run, and waits for CMD's end.
 
-Prints how long that took; exit status 1 where it is more than --within seconds (5), 2 where COMMAND never succeeded.
+Prints how long that took; exit status 1 where it is more than --within seconds (5), 2 where COMMAND never succeeded. Where more
+processes run than there are processors, the seconds count for as much more.
 """
 import argparse
 import os
@@ -27,6 +28,11 @@ def pyshm_run_below(pid):
     return next((found for child in children if (found := pyshm_run_below(int(child)))), None)
 
 
+def load():
+    """How many processes share a processor, at least one."""
+    return max(1, os.getloadavg()[0] / os.cpu_count())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     how = parser.add_mutually_exclusive_group(required=True)
@@ -44,7 +50,7 @@ def main():
             signal.signal(number, signal.SIG_DFL)
         os.execvp(options.command[0], options.command)
 
-    sent, limit, ended = None, time.monotonic() + 60, None
+    sent, limit, ended = None, time.monotonic() + 600, None
     while ended is None:
         if select.select([terminal], [], [], 0.02)[0]:
             try:
@@ -57,7 +63,7 @@ def main():
             else:
                 os.kill(pyshm_run_below(pid), signal.SIGTERM)
             sent = time.monotonic()
-            limit = sent + 30
+            limit = sent + 30 * load()
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             ended = time.monotonic()
@@ -71,7 +77,7 @@ def main():
         return 2
     seconds = ended - sent
     print(f"\ninterrupt.py: ended after {seconds:.1f} s, status {os.waitstatus_to_exitcode(status)}", flush=True)
-    return 0 if seconds <= options.within else 1
+    return 0 if seconds <= options.within * load() else 1
 
 
 if __name__ == "__main__":
