@@ -3,8 +3,8 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=startup.ld");
-    // Every mapping and every page that the loader touches costs each process a microsecond or more, so code and constants go into one
-    // segment.
+    // Every mapping and every page that the loader touches costs each process a microsecond or more, so code and
+    // constants go into one segment.
     for arg in [
         "-Wl,--no-rosegment",
         // The start files bring constructors, symbols to look up and data that the shim has no use for.

@@ -1,7 +1,7 @@
-//! Names and numbers as messages show them.
+//! Formats names and numbers for messages.
 #![forbid(unsafe_code)]
 
-/// A member's or another name for messages, on one line whatever bytes it has.
+/// Shows a name of any bytes in one line; control characters are escaped and long names cut.
 #[must_use]
 pub fn shown(name: &[u8]) -> String {
     const MOST: usize = 200;
@@ -22,7 +22,7 @@ pub fn shown(name: &[u8]) -> String {
     }
 }
 
-/// `n` bytes as a user reads them: `615.2 MB`, in powers of 1000.
+/// Shows a number of bytes in powers of 1000: `615.2 MB`.
 #[must_use]
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];

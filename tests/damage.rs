@@ -1,4 +1,4 @@
-//! Programs run beside a damaged stage as they do without any: the same output, no message, no crash.
+//! Programs run with a damaged stage as they do without one: the same output, no message, no crash.
 //!
 //! `PYSHM_DAMAGE=100000 cargo test --test damage` starts as many processes, each beside other random damage.
 
@@ -48,7 +48,7 @@ impl Case {
         self.shipped.tree.to_str().unwrap()
     }
 
-    /// What PYSHM_LOG makes the shim say.
+    /// The shim's log, which PYSHM_LOG switches on.
     fn said(&self) -> String {
         let out = self.shipped.interposed(&["true"]).env("PYSHM_LOG", "1").output().unwrap();
         shown(&out)
@@ -65,12 +65,12 @@ fn edit(path: &Path, f: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Where a part of the index begins, by the offset of its field in the header.
+/// The offset of a part of the index, which the header has at `at`.
 fn field(index: &[u8], at: usize) -> usize {
     u64::from_le_bytes(*index[at..].first_chunk().unwrap()) as usize
 }
 
-/// What is done to a stage and what the shim then says.
+/// Damages to a stage, each with what the shim then logs.
 type Damage = (&'static str, &'static str, fn(&Path));
 
 const ACTIVE: &str = "pyshm: active (";
@@ -148,7 +148,7 @@ const DAMAGES: &[Damage] = &[
     }),
 ];
 
-/// What only root can do.
+/// Damages that only root can do.
 const DAMAGES_BY_ROOT: &[Damage] = &[
     ("another user's directory", "belongs to another user", |s| {
         chown(s, Some(12345), None).unwrap()

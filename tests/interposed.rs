@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const PROBES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probes");
-/// What is shipped: the shim is tested as users have it.
+/// The installation of a release build: the shim is tested as users have it.
 const PYSHM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/pyshm/bin/pyshm");
 
 /// A tree, and a stage of it in memory; both are removed at the end.

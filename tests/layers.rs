@@ -1,5 +1,5 @@
-//! Layers that no honest program writes are refused by name, and leave nothing; what honest ones say is laid exactly.
-//! What programs see of stacks is shown by `tests/jobs/layers.sh`.
+//! Layers that no honest program writes are refused by name, and leave nothing; honest ones are applied exactly.
+//! `tests/jobs/layers.sh` shows what programs see of stacks.
 
 mod common;
 

@@ -1,7 +1,8 @@
 //! The constructor.
 //!
-//! Another library's constructor may have called hooks before; they have found the stage. The constructor does what must happen before the
-//! program's `main`: it remembers which objects are loaded, while none can be unloaded, and restores the visible environment.
+//! Another library's constructor may have called hooks before; they have found the stage. The constructor does what
+//! must happen before the program's `main`: it remembers which objects are loaded, while none can be unloaded, and
+//! restores the visible environment.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -59,8 +60,8 @@ fn inert(why: Inert) -> bool {
     why_inert() == why as u8
 }
 
-/// Starts the staged copy of this program in its place, if a process without the shim started the original. Returns if that is not so, or
-/// if it fails.
+/// Starts the staged copy of this program in its place, if a process without the shim started the original. Returns if
+/// that is not so, or if it fails.
 ///
 /// It cannot loop: the path of a staged program is not under a prefix.
 fn restart(stage: &Stage, argv: Strings) {
@@ -78,10 +79,11 @@ fn restart(stage: &Stage, argv: Strings) {
     }
 }
 
-/// The name by which the kernel was asked to start this program (getauxval(3), AT_EXECFN), if it means the same file in every process.
+/// The name by which the kernel was asked to start this program (getauxval(3), AT_EXECFN), if it means the same file in
+/// every process.
 ///
-/// The name may be a link into a prefix, so it alone does not decide. But asking the kernel which file it is takes longer than any other
-/// call at a start, and a program that was outside every prefix once will be the next time.
+/// The name may be a link into a prefix, so it alone does not decide. But asking the kernel which file it is takes
+/// longer than any other call at a start, and a program that was outside every prefix once will be the next time.
 fn started_as() -> Option<&'static [u8]> {
     // SAFETY: getauxval reads the process's own vector.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;

@@ -1,14 +1,15 @@
 //! `libpyshm.so`: every file operation under an original path is answered from the node's own copy.
 //!
-//! The library is preloaded into the user's processes, which must not notice it: it never prints, panics or exits, allocates and locks
-//! only where libc's function does, and whatever it is not sure of goes to the kernel unchanged.
+//! The library is preloaded into the user's processes, which must not notice it: it never prints, panics or exits,
+//! allocates and locks only where libc's function does, and whatever it is not sure of goes to the kernel unchanged.
 //!
-//! Most of it is in the crate [`pyshm_core`], which the trampoline links too. What is here exports symbols:
+//! Most of it is in the crate [`pyshm_core`], which the trampoline links too. What is here exports symbols. Rooms, from the
+//! highest to the lowest:
 //!
 //! ```text
-//! libc_calls  how a hook is declared and reaches the real function; libc's memory
-//! hooks       the exported functions, in rooms by family: ask for a decision, then obey
-//! init        the constructor
+//! init         the constructor: finds the stage, or hands a launcher or a rank over to pyshm-run
+//! hooks/       the exported functions, one file for each family of libc's functions
+//! libc_calls/  how a hook is declared, how it reaches the real function, and libc's memory
 //! ```
 // std costs every process of every user its relocations, and names symbols that older systems do not have.
 #![no_std]

@@ -32,7 +32,7 @@ pub struct Cli {
     #[arg(long)]
     keep: bool,
     /// Bytes that are broadcast at once
-    #[arg(long, value_name = "SIZE", default_value = settings::table::CHUNK.default, value_parser = settings::value::chunk)]
+    #[arg(long, value_name = "SIZE", default_value = settings::table::DEFAULT_CHUNK, value_parser = settings::value::chunk)]
     pub(super) chunk: usize,
     /// Report what each node was busy with
     #[arg(long)]

@@ -22,6 +22,7 @@ use crate::bcast::node::Node;
 use crate::bcast::wait_for_end::Ending;
 use crate::bundle::Reader;
 use crate::error::{Error, Result};
+use crate::instrument::test_pause::Moment;
 use crate::instrument::timeline::Phase;
 use crate::instrument::{test_pause, timeline};
 use crate::stage::IncomingBundle;
@@ -133,7 +134,7 @@ impl Reading<'_> {
     fn next(&mut self, length: usize) -> Vec<u8> {
         let mut chunk = Vec::with_capacity(length + 1);
         while chunk.len() < length && self.goes_on() {
-            test_pause::at("read");
+            test_pause::at(Moment::Read);
             match self.reader.read_chunk(length - chunk.len()) {
                 Ok(Some(bytes)) if chunk.is_empty() && bytes.len() == length => chunk = bytes,
                 Ok(Some(bytes)) => chunk.extend_from_slice(&bytes),
@@ -178,7 +179,7 @@ fn broadcast(
         if current.is_empty() {
             break;
         }
-        test_pause::at("broadcast");
+        test_pause::at(Moment::Broadcast);
         scope(|scope| {
             let start = |chunk| Some(root.immediate_broadcast_into(scope, chunk));
             let mut busy = Some(timeline::busy(Phase::Broadcast));

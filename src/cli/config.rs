@@ -11,7 +11,7 @@ use crate::bundle::Reader;
 use crate::cli::json::print_json;
 use crate::error::{Error, Result};
 use crate::settings;
-use crate::settings::table::TABLE;
+use crate::settings::table::{DefaultValue, TABLE};
 use crate::settings::{File, Origin};
 
 const AFTER_HELP: &str = "\
@@ -91,16 +91,17 @@ fn print() {
     let file = file.as_deref().map_or("none".into(), |p| p.display().to_string());
     print_line!("# file: {file}");
     for setting in &TABLE {
-        let (text, origin) = settings::shown(setting);
-        let text = text.to_string_lossy();
-        let line = if text.starts_with('(') {
-            format!("# {} = {text}", setting.key)
-        } else {
-            format!("{} = {}", setting.key, setting.written(&text))
+        let (text, origin) = settings::in_force(setting);
+        let line = match (text, setting.default) {
+            (None, DefaultValue::Varies { how, .. }) => format!("# {} = ({how})", setting.key),
+            (text, _) => {
+                let text = text.unwrap_or_default();
+                format!("{} = {}", setting.key, setting.written(&text.to_string_lossy()))
+            }
         };
         print_line!("{line:<44}  # {origin}");
     }
-    let bundles = settings::bundles_said();
+    let bundles = settings::bundles_with_origins();
     if bundles.is_empty() {
         print_line!("{:<44}  # default", "bundles = []");
     } else {
@@ -136,9 +137,8 @@ fn to_json() -> Value {
     };
     let mut values = Map::new();
     for setting in &TABLE {
-        let (text, origin) = settings::shown(setting);
-        let text = text.to_string_lossy();
-        let value = if text.starts_with('(') { Value::Null } else { json!(text) };
+        let (text, origin) = settings::in_force(setting);
+        let value = text.map_or(Value::Null, |text| json!(text.to_string_lossy()));
         values.insert(setting.key.into(), json!({ "value": value, "from": from(&origin) }));
     }
     let bundle = |(named, origin): (Named, Origin)| {
@@ -147,7 +147,7 @@ fn to_json() -> Value {
             "there": named.path.exists(),
         })
     };
-    let bundles: Vec<_> = settings::bundles_said().into_iter().map(bundle).collect();
+    let bundles: Vec<_> = settings::bundles_with_origins().into_iter().map(bundle).collect();
     let options: Map<_, _> = settings::step_options()
         .map(|(launcher, words, origin)| {
             (launcher.to_string(), json!({ "options": words, "from": from(&origin) }))

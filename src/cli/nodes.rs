@@ -164,7 +164,7 @@ impl AllNodes {
         let plan = launchers::plan(&words, launcher, &environment)?.ok_or_else(|| {
             let launcher = words[0].display();
             let text = format!(
-                "failed to start pyshm by {launcher}: with these options it starts no program; remove such as --help"
+                "failed to start pyshm by {launcher}: with these options it starts no program; remove --help and the like"
             );
             Error::Usage(text)
         })?;

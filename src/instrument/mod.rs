@@ -1,4 +1,4 @@
-//! Instruments that look at staging: its timeline for users, and pauses for tests.
+//! Observes staging: a timeline for users, and pauses for tests.
 #![forbid(unsafe_code)]
 
 pub mod test_pause;

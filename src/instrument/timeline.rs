@@ -1,8 +1,8 @@
-//! When this process's staging did what, for people who ask what it waits for (`--timeline`).
+//! Records when this process was in which phase of staging, for users who ask what it waits for (`--timeline`).
 //!
-//! Staging is a pipeline: bytes are read and broadcast while earlier ones are decompressed and written. Each phase has the
-//! seconds that threads spent in it, all together, and when the first began and the last ended. A process stages once, so
-//! there is one timeline. A phase costs two looks at the clock for each frame or chunk.
+//! Staging is a pipeline: bytes are read and broadcast while earlier ones are decompressed and written. For each phase the
+//! timeline has the seconds that all threads together spent in it, and when it was first entered and last left. A process
+//! stages once, so that there is one timeline. A phase reads the clock twice for each frame or chunk.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -11,28 +11,28 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-/// What a thread is busy with.
+/// A phase of staging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Reading a bundle.
     Read,
-    /// Chunks on their way among the leaders.
+    /// Broadcasting chunks among the leaders.
     Broadcast,
     /// Decompressing frames and checking their digests.
     Decode,
     /// Creating and writing files.
     Write,
-    /// Links, search paths of libraries, the index, the name.
+    /// Creating links, editing search paths, writing the index, and publishing.
     Publish,
 }
 
-/// Their names, in their order.
+/// The names of the phases, in their order.
 const NAMES: [&str; 5] = ["read", "broadcast", "decode", "write", "publish"];
 
 struct Clock {
-    /// Nanoseconds, of all threads together.
+    /// Nanoseconds that all threads together spent in the phase.
     busy: AtomicU64,
-    /// Nanoseconds from the beginning to the first thread that came, and to the last that left.
+    /// Nanoseconds from the beginning until a thread first entered it, and until one last left it.
     from: AtomicU64,
     until: AtomicU64,
 }
@@ -42,7 +42,7 @@ static CLOCKS: [Clock; 5] = [const {
     Clock { busy: AtomicU64::new(0), from: AtomicU64::new(u64::MAX), until: AtomicU64::new(0) }
 }; 5];
 
-/// Seconds begin to count, unless they did before.
+/// Begins the timeline, unless it has begun already.
 pub fn begin() {
     let _ = nanoseconds();
 }
@@ -51,7 +51,7 @@ fn nanoseconds() -> u64 {
     u64::try_from(BEGUN.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A thread that is in a phase until this is dropped.
+/// A thread's time in a phase, which ends when this is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Busy {
@@ -59,7 +59,7 @@ pub struct Busy {
     since: u64,
 }
 
-/// The calling thread enters `phase`.
+/// Makes the calling thread enter `phase`.
 pub fn busy(phase: Phase) -> Busy {
     let since = nanoseconds();
     CLOCKS[phase as usize].from.fetch_min(since, Ordering::Relaxed);
@@ -74,10 +74,10 @@ impl Drop for Busy {
     }
 }
 
-/// Seconds of one phase.
+/// The times of one phase, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Span {
-    /// In it, of all threads together.
+    /// Time that all threads together spent in it.
     pub busy: f64,
     /// From the beginning until it was first entered.
     pub from: f64,
@@ -85,17 +85,17 @@ pub struct Span {
     pub until: f64,
 }
 
-/// The phases of one node; `None` for one that it never entered.
+/// The times of the phases on one node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Times {
     /// The node's name.
     pub node: String,
-    /// In the order of [`Phase`].
+    /// In the order of [`Phase`]; `None` for a phase that was never entered.
     pub phases: [Option<Span>; 5],
 }
 
 impl Times {
-    /// This process's.
+    /// The times of this process so far.
     #[must_use]
     pub fn now() -> Self {
         let seconds = |clock: &AtomicU64| clock.load(Ordering::Relaxed) as f64 / 1e9;
@@ -112,7 +112,7 @@ impl Times {
     }
 }
 
-/// For people: a line for each node.
+/// Formats the times of all nodes as a table for users, with a line for each node.
 #[must_use]
 pub fn table(nodes: &[Times]) -> String {
     let width = nodes.iter().map(|times| times.node.len()).max().unwrap_or(0).max(4);
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_phase_counts_all_its_threads_and_knows_its_ends() {
+    fn a_phase_counts_all_its_threads_and_its_beginning_and_end() {
         begin();
         std::thread::scope(|threads| {
             for _ in 0..2 {

@@ -1,10 +1,9 @@
-//! Which processors this process runs on.
+//! Sets which processors this process runs on.
 #![forbid(unsafe_code)]
 
 use rustix::thread::CpuSet;
 
-/// Allows this process all processors of its job: a launcher binds a rank to one of them, and decompression uses several
-/// threads.
+/// Lets this process use all processors of its job: a launcher binds a rank to one, but decompression uses several threads.
 pub fn use_all_processors() {
     let mut all = CpuSet::new();
     for cpu in 0..CpuSet::MAX_CPU {

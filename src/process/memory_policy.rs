@@ -1,9 +1,8 @@
-//! How the processes that stage use memory: what they write lies on all memory nodes of the machine, and what they free
-//! goes back to the system.
+//! Sets how a process that stages uses memory: it writes to all memory nodes (NUMA) of the machine in turn, and returns what
+//! it frees to the system.
 //!
-//! Ranks on every socket will read the stage, and one node's memory would be filled by it alone. A page of a memory file
-//! system is placed by the policy of the thread that first writes to it, and threads inherit the policy of the one that
-//! starts them.
+//! Ranks on every socket will read the stage, which would otherwise fill one memory node. A page of a memory file system is
+//! placed by the policy of the thread that first writes to it, and a thread inherits the policy of the one that starts it.
 
 #[cfg(target_env = "gnu")]
 use std::ffi::c_int;
@@ -12,50 +11,55 @@ use std::ffi::{c_long, c_ulong};
 /// From `linux/mempolicy.h`.
 const MPOL_INTERLEAVE: c_long = 3;
 /// More memory nodes than any machine has.
-const MOST: usize = 1024;
+const MAX_NODES: usize = 1024;
 const BITS: usize = c_ulong::BITS as usize;
 
-/// Blocks of this size and more are mapped one by one, and unmapped when they are freed.
+/// The allocator maps blocks of this size or more one by one, and unmaps them when they are freed.
 #[cfg(target_env = "gnu")]
-const MAPPED: c_int = 4 << 20;
+const MAPPED_BLOCK: c_int = 4 << 20;
 
-/// Called by a process that does little else than stage, before it starts threads.
+/// Prepares this process, which does little else than stage. It must not have started threads yet.
 pub fn prepare() {
-    spread();
-    // By itself glibc stops to map large blocks once one was freed, and keeps what chunks and frames took for later: a
-    // third of all that staging takes, which is the job's.
-    // SAFETY: it sets a number of the allocator's.
+    interleave();
+    // Left alone, glibc stops mapping large blocks once one was freed, and keeps the memory of chunks and frames: a third of
+    // what staging takes, and the job needs it.
+    // SAFETY: mallopt only sets a parameter of the allocator.
     #[cfg(target_env = "gnu")]
     unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BLOCK);
     }
 }
 
-/// Sets the policy for this thread and those that it will start. On a machine with one memory node, and where a container
-/// forbids it, nothing changes.
-fn spread() {
+/// Sets the policy for this thread and those that it will start. Nothing changes on a machine with one memory node, or in a
+/// container that forbids it.
+fn interleave() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let nodes = status.lines().find_map(|line| line.strip_prefix("Mems_allowed_list:"));
     let nodes = parse(nodes.unwrap_or_default().trim());
     if nodes.len() > 1 {
-        let _ = over(&nodes);
+        let _ = interleave_over(&nodes);
     }
 }
 
-/// Spreads over these nodes; whether the kernel took it.
-fn over(nodes: &[usize]) -> bool {
-    let mut mask = [0 as c_ulong; MOST / BITS];
-    for node in nodes.iter().filter(|node| **node < MOST) {
+/// Interleaves over these memory nodes. Returns whether the kernel has accepted that.
+fn interleave_over(nodes: &[usize]) -> bool {
+    let mut mask = [0 as c_ulong; MAX_NODES / BITS];
+    for node in nodes.iter().filter(|node| **node < MAX_NODES) {
         mask[node / BITS] |= 1 << (node % BITS);
     }
-    // SAFETY: the kernel reads MOST bits of `mask`, which has so many.
+    // SAFETY: the kernel reads MAX_NODES bits of `mask`, which has that many.
     let done = unsafe {
-        libc::syscall(libc::SYS_set_mempolicy, MPOL_INTERLEAVE, mask.as_ptr(), MOST as c_ulong + 1)
+        libc::syscall(
+            libc::SYS_set_mempolicy,
+            MPOL_INTERLEAVE,
+            mask.as_ptr(),
+            MAX_NODES as c_ulong + 1,
+        )
     };
     done == 0
 }
 
-/// `0-3,8`
+/// Parses a list of numbers and ranges, such as `0-3,8`.
 fn parse(list: &str) -> Vec<usize> {
     let range = |part: &str| -> Option<std::ops::RangeInclusive<usize>> {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
@@ -78,8 +82,8 @@ mod tests {
     #[test]
     fn a_thread_and_those_it_starts_interleave() {
         let policies = std::thread::spawn(|| {
-            // Where the kernel has no policies, or a container forbids them, there is nothing to see.
-            over(&[0]).then(|| {
+            // Without policies in the kernel, or in a container that forbids them, there is nothing to see.
+            interleave_over(&[0]).then(|| {
                 let child = std::thread::spawn(|| {
                     std::fs::read_to_string("/proc/thread-self/numa_maps").unwrap_or_default()
                 });

@@ -1,9 +1,9 @@
-//! This process itself: what it removes when it is stopped, which signals it takes, and where it runs.
-// All below is `forbid(unsafe_code)` except `memory_policy`.
+//! This process itself: its temporary files, signals, parent, processors and memory.
+// Everything below is `forbid(unsafe_code)` except `memory_policy`.
 #![deny(unsafe_code)]
 
 pub mod affinity;
-#[allow(unsafe_code, reason = "the system call and the allocator's have no safe wrapper")]
+#[allow(unsafe_code, reason = "set_mempolicy and mallopt have no safe wrapper")]
 pub mod memory_policy;
 pub mod orphan;
 pub mod shm_segments;

@@ -1,17 +1,17 @@
-//! Ends a process of ours when its parent ends.
+//! Ends this process when its parent ends.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use crate::process::temp_files;
 
-/// How often the parent is looked for.
+/// How often the parent is checked.
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Removes this process's temporary files and ends it when its parent ends.
 pub fn end_with_parent() {
     let parent = rustix::process::getppid();
-    // Process 1 never ends, and in a container it may be the parent from the start.
+    // Process 1 never ends. In a container it may be the parent from the start.
     let Some(parent) = parent.filter(|p| !p.is_init()) else { return };
     std::thread::spawn(move || {
         while rustix::process::getppid() == Some(parent) {

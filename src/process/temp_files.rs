@@ -29,7 +29,7 @@ pub fn register(file: &Path) {
     lock(&REGISTERED).files.push(file.to_path_buf());
 }
 
-/// Leaves `file` alone from now on: it is gone, or it stays.
+/// Leaves `file` alone from now on, because it is gone or is to stay.
 pub fn forget(file: &Path) {
     lock(&REGISTERED).files.retain(|f| f != file);
 }

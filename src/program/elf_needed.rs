@@ -1,4 +1,4 @@
-//! What the dynamic loader will look for when a program starts.
+//! Reads from an ELF file what the dynamic loader will look for when the program starts.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -11,16 +11,16 @@ use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::read::{ReadCache, ReadRef};
 
-/// What an ELF file names.
+/// What an ELF file asks the dynamic loader for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Linked {
-    /// The elements of its `RPATH` or `RUNPATH`, with its own directory in `$ORIGIN`'s place.
+    /// The elements of its `RPATH` or `RUNPATH`, with `$ORIGIN` replaced by its own directory.
     pub search: Vec<PathBuf>,
-    /// The libraries that it needs itself.
+    /// The names of the libraries that it needs itself, not those that its libraries need.
     pub libraries: Vec<OsString>,
 }
 
-/// What `program` names; `None` where it is no ELF file or cannot be read. A static one names nothing.
+/// Reads what `program` asks for; `None` where it is not an ELF file or cannot be read. A static program asks for nothing.
 #[must_use]
 pub fn linked(program: &Path) -> Option<Linked> {
     let file = File::open(program).ok()?;
@@ -29,6 +29,7 @@ pub fn linked(program: &Path) -> Option<Linked> {
         .then(|| dynamic(&cache, program).unwrap_or_default())
 }
 
+/// Reads the dynamic section; `None` where there is none or it is damaged.
 fn dynamic<'a, R: ReadRef<'a>>(data: R, program: &Path) -> Option<Linked> {
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;
@@ -56,7 +57,7 @@ fn dynamic<'a, R: ReadRef<'a>>(data: R, program: &Path) -> Option<Linked> {
     })
 }
 
-/// A directory of a search path; `None` for one that is relative or that depends on the machine.
+/// Reads a directory of a search path; `None` for a relative one and for one that depends on the machine.
 fn element(text: &[u8], origin: &Path) -> Option<PathBuf> {
     let path = Path::new(OsStr::from_bytes(text));
     let mut parts = path.components();
@@ -78,7 +79,7 @@ mod tests {
         let script = dir.path().join("script");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();
         assert_eq!(linked(&script), None);
-        // Cut off behind its magic: a program all the same, of which nothing is known.
+        // Truncated after its magic number: still an ELF file, of which nothing is known.
         std::fs::write(&script, elf::ELFMAG).unwrap();
         assert_eq!(linked(&script), Some(Linked::default()));
     }

@@ -1,4 +1,4 @@
-//! The user's command: where its program is, as `execvp` would find it, and which interpreter a script names.
+//! Finds programs as `execvp` does, and the interpreters that scripts name.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -19,10 +19,10 @@ pub fn find(program: &OsStr) -> Result<PathBuf> {
     find_in(program, &path_elements())
 }
 
-/// As [`find`], in other directories than those of `PATH`.
+/// Finds `program` as [`find`] does, in `directories` instead of those of `PATH`.
 ///
 /// # Errors
-/// The same.
+/// As [`find`].
 pub fn find_in(program: &OsStr, directories: &[PathBuf]) -> Result<PathBuf> {
     let name = || program.to_string_lossy().into_owned();
     if program.as_bytes().contains(&b'/') {
@@ -49,7 +49,7 @@ pub fn find_in(program: &OsStr, directories: &[PathBuf]) -> Result<PathBuf> {
     }
 }
 
-/// The directories of `PATH`; an empty element is the working directory.
+/// Lists the directories of `PATH`; an empty element is the working directory.
 #[must_use]
 pub fn path_elements() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/bin:/usr/bin"));
@@ -57,6 +57,7 @@ pub fn path_elements() -> Vec<PathBuf> {
     std::env::split_paths(&path).map(dot).collect()
 }
 
+/// Checks that a path is a file that this process may execute.
 fn executable(path: &Path) -> io::Result<()> {
     if std::fs::metadata(path)?.is_dir() {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -68,7 +69,7 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// What stands behind `#!` in a script's first line.
+/// Reads the words after `#!` in a script's first line; `None` where the file is not a script.
 fn shebang(path: &Path) -> Option<Vec<OsString>> {
     let mut start = Vec::new();
     std::fs::File::open(path).ok()?.take(256).read_to_end(&mut start).ok()?;
@@ -77,14 +78,14 @@ fn shebang(path: &Path) -> Option<Vec<OsString>> {
     Some(words.map(|w| OsStr::from_bytes(w).to_os_string()).collect())
 }
 
-/// Whether a program is a script, of whatever language.
+/// Whether a program is a script, of any language.
 #[must_use]
 pub fn is_script(path: &Path) -> bool {
     shebang(path).is_some()
 }
 
-/// The Python interpreter that will run when `program` does: itself, the one its first line names, else the one of the
-/// active environment, else `python3` on `PATH`.
+/// Finds the Python interpreter that runs when `program` does: the program itself, the one that its first line names, else
+/// the active environment's, else `python3` on `PATH`.
 #[must_use]
 pub fn interpreter(program: Option<&Path>) -> Option<PathBuf> {
     let named = program.and_then(|program| {
@@ -101,7 +102,7 @@ pub fn interpreter(program: Option<&Path>) -> Option<PathBuf> {
         let name = words.find(|w| !is_option(w))?;
         python::is_interpreter(Path::new(name)).then(|| find(name).ok())?
     });
-    let active = ["VIRTUAL_ENV", "CONDA_PREFIX"].into_iter().find_map(|name| {
+    let active = python::ENVIRONMENT_VARIABLES.into_iter().find_map(|name| {
         let path = Path::new(&std::env::var_os(name)?).join("bin/python");
         path.exists().then_some(path)
     });

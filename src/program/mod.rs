@@ -1,4 +1,5 @@
-//! Programs: where they are found, which interpreter and libraries they name, and which Python environment they run in.
+//! Answers questions about programs: where they are found, which interpreter and libraries they name, and which Python
+//! environment they run in.
 #![forbid(unsafe_code)]
 
 pub mod elf_needed;

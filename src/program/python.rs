@@ -1,8 +1,8 @@
-//! Asks a Python interpreter where its prefixes are, by running it: `python3` may be a wrapper script (pyenv), and a
-//! virtual environment's prefix is only known once `site` has run.
+//! Asks a Python interpreter for its prefixes by running it: `python3` may be a wrapper script (pyenv), and a virtual
+//! environment's prefix is known only after `site` has run.
 //!
-//! Directories that belong to the system, or that hold more than an environment (a home), are never bundled by
-//! themselves: [`may_bundle`].
+//! Directories that belong to the system, or that contain more than an environment (a home), are never bundled
+//! automatically: [`may_bundle`].
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -12,25 +12,28 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Reason, Result};
 
-/// What stands in front of the answer, in case something else is printed when the interpreter starts.
+/// Precedes the answer, in case something else is printed when the interpreter starts.
 const MARK: &[u8] = b"\0pyshm\0";
+
+/// Variables that name the environment in use.
+pub const ENVIRONMENT_VARIABLES: [&str; 2] = ["VIRTUAL_ENV", "CONDA_PREFIX"];
 
 const QUESTION: &str = "import sys, os
 sys.stdout.flush()
 names = [sys.executable, sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
 os.write(1, b'\\0pyshm\\0' + b'\\0'.join(os.fsencode(n or '') for n in names) + b'\\0')";
 
-/// What an interpreter says of itself.
+/// An interpreter's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Python {
-    /// `sys.executable`
+    /// The value of `sys.executable`.
     pub executable: PathBuf,
-    /// `sys.prefix`, `sys.base_prefix`, `sys.exec_prefix`, `sys.base_exec_prefix`: as they are, without repetition.
+    /// The values of `sys.prefix`, `sys.base_prefix`, `sys.exec_prefix` and `sys.base_exec_prefix`, each once.
     pub prefixes: Vec<PathBuf>,
 }
 
 impl Python {
-    /// Runs `interpreter` and asks it.
+    /// Runs `interpreter` and asks for its prefixes.
     ///
     /// # Errors
     /// [`Error::CannotRun`] when it does not run or does not answer.
@@ -61,7 +64,7 @@ impl Python {
         Ok(Self { executable, prefixes })
     }
 
-    /// The directories to bundle: real directories that may be bundled, none of them below another.
+    /// Lists the prefixes to bundle: directories that may be bundled, none of them below another.
     #[must_use]
     pub fn bundled(&self) -> Vec<PathBuf> {
         let real = |p: &PathBuf| std::fs::canonicalize(p).ok();
@@ -78,10 +81,10 @@ impl Python {
     }
 }
 
-/// The base interpreter's prefix of the environment `prefix`, when it is another directory and may be bundled.
+/// Finds the prefix of the base interpreter of the environment `prefix`, if it is another directory and may be bundled.
 ///
 /// # Errors
-/// As [`Python::ask`]; a prefix without an interpreter has none.
+/// As [`Python::ask`]. A prefix without an interpreter has no base, which is no error.
 pub fn base_of(prefix: &Path) -> Result<Option<PathBuf>> {
     let interpreter = ["bin/python3", "bin/python", "bin/pypy3"]
         .map(|n| prefix.join(n))
@@ -95,7 +98,7 @@ pub fn base_of(prefix: &Path) -> Result<Option<PathBuf>> {
     Ok(Python::ask(&interpreter)?.bundled().into_iter().find(elsewhere))
 }
 
-/// Whether a directory may be bundled without being named by the user: not the system's, not a whole home or mount.
+/// Whether a directory may be bundled automatically: not one of the system's, not a whole home or mount.
 #[must_use]
 pub fn may_bundle(prefix: &Path) -> bool {
     const NEVER: [&str; 16] = [
@@ -118,7 +121,7 @@ pub fn may_bundle(prefix: &Path) -> bool {
     ];
     const NEVER_BELOW: [&str; 4] = ["/dev", "/proc", "/sys", "/usr/bin"];
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute());
-    // A home, and whatever holds homes.
+    // A home, and a directory that contains homes.
     let holds_home = home.is_some_and(|h| h.starts_with(prefix));
     prefix.is_absolute()
         && !holds_home

@@ -1,9 +1,9 @@
-//! `RPATH` and `RUNPATH` of ELF files: found when a bundle is made, rewritten when it is staged.
+//! Finds `RPATH` and `RUNPATH` of ELF files when a bundle is made, and rewrites them when it is staged.
 //!
-//! The dynamic loader searches these directories by itself, before any hook of ours can act, so an absolute one
-//! under a prefix would lead every rank to the shared file system. In the stage such an element becomes
-//! `$ORIGIN/…`: in place where nothing else points into the string (linkers let other strings share the tail of a
-//! longer one) and the new text is no longer than the old, else by a new string table at the file's end.
+//! The dynamic loader searches these directories before any hook of the shim can act, so an absolute one below a prefix
+//! would lead every rank to the shared file system. In the stage such an element becomes `$ORIGIN/…`: in place where
+//! nothing else points into the string (linkers let other strings share the tail of a longer one) and the new text is not
+//! longer than the old, else by a new string table at the end of the file.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use object::read::elf::{Dyn, FileHeader, ProgramHeader, Sym};
 use object::read::{ReadCache, ReadRef};
 use object::{Endianness, SectionIndex};
 
-/// The text of the `RPATH` or `RUNPATH` of an ELF file when one of its elements is absolute.
+/// Reads the `RPATH` or `RUNPATH` of an ELF file; `None` unless one of its elements is absolute.
 #[must_use]
 pub fn absolute(file: &File) -> Option<Vec<u8>> {
     let cache = ReadCache::new(file);
@@ -27,19 +27,20 @@ pub fn absolute(file: &File) -> Option<Vec<u8>> {
     found.text.split(|b| *b == b':').any(|element| element.starts_with(b"/")).then_some(found.text)
 }
 
-/// Files larger than this are not rewritten: it takes several times their size in memory.
+/// Bytes of the largest file that is rewritten, which takes several times its size in memory.
 const REWRITE_LIMIT: u64 = 64 << 20;
 
-/// How to change an ELF file.
+/// A change of an ELF file.
 pub enum Edit {
-    /// Other bytes at an offset.
+    /// These bytes replace those at an offset.
     InPlace(u64, Vec<u8>),
-    /// Another file.
+    /// These bytes replace the whole file.
     Whole(Vec<u8>),
 }
 
-/// How to make the elements of an ELF file's search path relative to `origin`, the directory it lies in, for which
-/// `staged` has a directory in the stage (as its original path, without aliases); `None` where nothing is to be changed or nothing can be.
+/// Makes elements of an ELF file's search path relative to `origin`, the directory that the file is in. These are the
+/// elements for which `staged` has a directory in the stage (as its original path, without aliases). `None` where nothing
+/// has to be changed or nothing can be.
 #[must_use]
 pub fn relocate(
     file: &File,
@@ -57,12 +58,12 @@ pub fn relocate(
     rewrite(cache.read_bytes_at(0, size).ok()?, text, found.is_rpath)
 }
 
-/// The file with a new string table at its end. `None` where the layout is too unusual for that.
+/// Makes a file with a new string table at its end; `None` where the layout of the file is too unusual.
 fn rewrite(bytes: &[u8], text: Vec<u8>, is_rpath: bool) -> Option<Edit> {
     let mut rewriter = object_rewrite::Rewriter::read(bytes).ok()?;
     rewriter.elf_set_runpath(text).ok()?;
     if is_rpath {
-        // The older kind, which is searched before LD_LIBRARY_PATH and for the libraries of libraries too.
+        // RPATH is searched before LD_LIBRARY_PATH, and for the libraries of libraries too.
         rewriter.elf_use_rpath().ok()?;
     }
     let mut new = Vec::with_capacity(bytes.len() + (64 << 10));
@@ -70,7 +71,7 @@ fn rewrite(bytes: &[u8], text: Vec<u8>, is_rpath: bool) -> Option<Edit> {
     Some(Edit::Whole(new))
 }
 
-/// The new search path, or `None` where no element changes.
+/// Makes the new search path; `None` where no element changes.
 fn rewritten(
     text: &[u8],
     origin: &Path,
@@ -87,7 +88,7 @@ fn rewritten(
             }
             None => element.to_vec(),
         };
-        // The loader searches a directory once however often it is named.
+        // The loader searches a directory once, however often it is named.
         if !elements.contains(&new) {
             elements.push(new);
         }
@@ -95,7 +96,7 @@ fn rewritten(
     changed.then(|| elements.join(&b':'))
 }
 
-/// `to` as seen from `from`, both absolute: `$ORIGIN/../lib`.
+/// Makes the path of `to` relative to `from`, both absolute: `$ORIGIN/../lib`.
 fn relative(from: &Path, to: &Path) -> Vec<u8> {
     let (from, to): (Vec<Component>, Vec<Component>) =
         (from.components().collect(), to.components().collect());
@@ -111,18 +112,20 @@ fn relative(from: &Path, to: &Path) -> Vec<u8> {
     text
 }
 
-struct Found {
+/// The search path of an ELF file.
+struct SearchPath {
     /// Offset of the text in the file.
     at: u64,
     text: Vec<u8>,
     /// Offset of the text in the string table.
     name: u64,
     is_rpath: bool,
-    /// Names in the string table that the dynamic section uses otherwise.
+    /// Offsets in the string table of the other names that the dynamic section uses.
     others: Vec<u64>,
 }
 
-fn find<'a, R: ReadRef<'a>>(data: R) -> Option<Found> {
+/// Finds the search path; `None` where there is none or the file is damaged.
+fn find<'a, R: ReadRef<'a>>(data: R) -> Option<SearchPath> {
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;
     let segments = header.program_headers(endian, data).ok()?;
@@ -153,11 +156,11 @@ fn find<'a, R: ReadRef<'a>>(data: R) -> Option<Found> {
     })?;
     let at = table - load.p_vaddr(endian) + load.p_offset(endian) + name;
     let text = data.read_bytes_at_until(at..data.len().ok()?, 0).ok()?.to_vec();
-    Some(Found { at, text, name, is_rpath, others })
+    Some(SearchPath { at, text, name, is_rpath, others })
 }
 
-/// Whether anything else in the file uses a part of the text; `None` where that cannot be told.
-fn is_shared<'a, R: ReadRef<'a>>(data: R, found: &Found) -> Option<bool> {
+/// Whether anything else in the file uses a part of the text; `None` where that is unknown.
+fn is_shared<'a, R: ReadRef<'a>>(data: R, found: &SearchPath) -> Option<bool> {
     let inside = |name: u64| name >= found.name && name <= found.name + found.text.len() as u64;
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;

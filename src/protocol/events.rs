@@ -1,4 +1,5 @@
-//! What a staging step says on its standard output, one JSON object a line, to the `pyshm-run` that started it.
+//! Events that a staging step or helper reports on its standard output, one JSON object a line, to the `pyshm-run` that
+//! started it.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -11,36 +12,31 @@ use crate::error::Error;
 use crate::exit_codes;
 use crate::instrument::timeline::Times;
 
-/// A line.
+/// An event, which is one line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
-    /// MPI is up.
+    /// MPI has started.
     Started {
-        /// Nodes of the step.
+        /// Number of nodes in the step.
         nodes: usize,
     },
-    /// It is decided what to stage; the staging is another's.
+    /// It is decided what to stage; another process will stage it.
     Prepared(Prepared),
     /// There is nothing to stage.
     Nothing {
         /// Why.
         reason: String,
     },
-    /// The stage is published.
+    /// The stage is ready for ranks.
     Ready(Ready),
-    /// Nothing was staged.
-    Failed {
-        /// Why.
-        message: String,
-        /// The exit code that belongs to it.
-        code: u8,
-    },
-    /// The stage is gone from every node.
+    /// Staging has failed.
+    Failed(Failure),
+    /// The stage is removed from every node.
     Purged {
-        /// Operations that were answered locally, on all nodes.
+        /// Number of operations that were answered locally, on all nodes.
         answered: u64,
-        /// Operations below a prefix that went to the shared file system.
+        /// Number of operations below a prefix that went to the shared file system, on all nodes.
         passed: u64,
     },
 }
@@ -50,16 +46,25 @@ pub enum Event {
 pub struct Prepared {
     /// The stage's name.
     pub id: String,
-    /// The bundles.
+    /// The bundles, in their order.
     pub bundles: Vec<Named>,
-    /// Only bundles that cover one of these are staged; `None` stages all.
+    /// Stage only bundles that cover one of these paths; `None` stages all.
     pub interests: Option<Vec<PathBuf>>,
-    /// They were compared with their prefixes just now.
+    /// Whether the bundles were compared with their prefixes just now.
     #[serde(default)]
     pub fresh: bool,
-    /// What people should know of the bundles.
+    /// Warnings for the user about the bundles.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// An error of the reporting process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The error as a sentence.
+    pub message: String,
+    /// The exit code that belongs to it.
+    pub code: u8,
 }
 
 /// What was staged.
@@ -67,39 +72,40 @@ pub struct Prepared {
 pub struct Ready {
     /// The stage's directory, the same on every node.
     pub stage: PathBuf,
-    /// Nodes of the step.
+    /// Number of nodes in the step.
     pub nodes: usize,
-    /// Nodes that have the stage; on the others only the trampoline lies there.
+    /// Number of nodes that have the stage. The others have a hollow one.
     pub staged: usize,
-    /// Bytes of the bundles that were read; 0 when the stage was there already.
+    /// Bytes of the bundles that were read; 0 if the stage was there already.
     pub bundle_bytes: u64,
-    /// Bytes that the files take.
+    /// Bytes of the stage's files.
     pub unpacked_bytes: u64,
-    /// Seconds until the last chunk had arrived, the slowest node's.
+    /// Seconds until the last chunk had arrived, on the slowest node.
     pub broadcast_seconds: f64,
-    /// Seconds until the stage was published, the slowest node's.
+    /// Seconds until the stage was published, on the slowest node.
     pub unpack_seconds: f64,
-    /// Nodes where the stage was there already.
+    /// Number of nodes that had the stage already.
     #[serde(default)]
     pub reused: usize,
-    /// Nodes that took bundles from other stages of theirs.
+    /// Number of nodes that took bundles from other stages.
     #[serde(default)]
     pub adopted: usize,
-    /// Bytes of files that they took, on the node that took most.
+    /// Bytes of the files that they took, on the node that took most.
     #[serde(default)]
     pub adopted_bytes: u64,
-    /// The stages that they took them from; empty where nodes took from different ones.
+    /// The stages from which they took bundles; empty if nodes took from different ones.
     #[serde(default)]
     pub adopted_from: Vec<PathBuf>,
-    /// Paths that have changed since the bundles were packed, where a stage was there; ranks find the originals.
+    /// Number of paths that have changed since the bundles were packed, if bundles were staged before. Ranks find the
+    /// originals.
     #[serde(default)]
     pub changed: u64,
-    /// What went wrong on single nodes, each with the node's name.
+    /// Errors of single nodes, each with the node's name.
     pub failures: Vec<String>,
-    /// What people should know of the bundles.
+    /// Warnings for the user about the bundles.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What each node was busy with, where it was asked for.
+    /// What each node was busy with, if that was requested.
     #[serde(default)]
     pub timeline: Vec<Times>,
 }
@@ -108,15 +114,15 @@ impl Event {
     /// The event for an error.
     #[must_use]
     pub fn failed(error: &Error) -> Self {
-        Self::Failed { message: error.to_string(), code: error.exit_code() }
+        Self::Failed(Failure { message: error.to_string(), code: error.exit_code() })
     }
 
-    /// Writes the line; a reader that is gone is no error.
+    /// Writes the line to standard output. It is no error if nobody reads it.
     pub fn say(&self) {
         let line = serde_json::to_vec(self).or_else(|e| {
-            // Paths that are not UTF-8; who waits for this line must not wait for ever.
+            // A path is not UTF-8. The process that waits for this line must not wait for ever.
             let message = format!("failed to pass on a path: {e}");
-            serde_json::to_vec(&Self::Failed { message, code: exit_codes::SYSTEM })
+            serde_json::to_vec(&Self::Failed(Failure { message, code: exit_codes::SYSTEM }))
         });
         if let Ok(mut line) = line {
             line.push(b'\n');
@@ -125,19 +131,17 @@ impl Event {
         }
     }
 
-    /// Reads a line; `None` for what a launcher or a library wrote there.
+    /// Parses a line; `None` if a launcher or a library wrote it.
     #[must_use]
     pub fn read(line: &str) -> Option<Self> {
         serde_json::from_str(line.trim()).ok()
     }
 }
 
-/// A failure that another process reported, with its exit code.
-#[must_use]
-pub fn reported(message: String, code: u8) -> Error {
-    Error::Reported {
-        message,
-        code: if code == exit_codes::OK { exit_codes::UNAVAILABLE } else { code },
+impl From<Failure> for Error {
+    fn from(Failure { message, code }: Failure) -> Self {
+        let code = if code == exit_codes::OK { exit_codes::UNAVAILABLE } else { code };
+        Self::Reported { message, code }
     }
 }
 
@@ -146,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_survive_the_pipe_and_chatter_is_ignored() {
+    fn events_survive_the_pipe_and_other_lines_are_ignored() {
         let ready = Event::Ready(Ready {
             stage: "/dev/shm/x".into(),
             nodes: 4,

@@ -1,4 +1,5 @@
-//! What pyshm's own processes say to each other.
+//! The protocol between pyshm's own processes.
 #![forbid(unsafe_code)]
 
 pub mod events;
+pub mod request;

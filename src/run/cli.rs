@@ -1,4 +1,4 @@
-//! `pyshm-run`'s command line.
+//! Defines the command line of `pyshm-run`.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -18,60 +18,60 @@ Examples:
   pyshm-run mpiexec -n 512 -f hosts python app.py       broadcast, then start the ranks
   pyshm-run -b env.tar.zst srun -n 4096 python app.py   with a bundle made by 'pyshm bundle env'
   pyshm-run -b env.tar.gz --prefix ~/envs/science mpiexec -n 64 python app.py
-                                                        with a tar of that directory, whoever made it
+                                                        with any tar of that directory
   pyshm-run -b env.tar.zst -b more.tar.zst srun -n 64 python app.py
-                                                        and what changed since, 'pyshm bundle env --over env.tar.zst'
+                                                        with a layer made by 'pyshm bundle env --over env.tar.zst'
   pyshm-run python app.py                               on this node, without MPI
   mpiexec -n 8 pyshm-run python app.py                  each node stages by itself
 
-Of the bundles that are named, those that cover neither the program, nor where it looks for libraries, nor anything \
-in PATH, LD_LIBRARY_PATH, PYTHONPATH, VIRTUAL_ENV or CONDA_PREFIX, nor lie over one that does, are left out. Later ones win: \
-a bundle replaces all that earlier ones have at and below its prefix; a layer only what it says.
+COMMAND's first word decides how: for a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) one \
+process on each of its nodes stages before the ranks start; for any other command this node stages.
 
-COMMAND's first word decides: a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) gets one \
-staging process on each of its nodes, and then starts its ranks from there; anything else is staged on this node.
+A bundle given with -b is staged if it covers the program, a directory where the program looks for libraries, or anything \
+in PATH, LD_LIBRARY_PATH, PYTHONPATH, VIRTUAL_ENV or CONDA_PREFIX, or if it is a layer over such a bundle. Later bundles \
+win: a bundle replaces all that earlier ones have at and below its prefix, a layer only the paths that it contains.
 
-Without -b the bundles of PYSHM_BUNDLES count, else those of the file of settings, as far as the command uses what they \
-cover. For a system's program, as hostname, \
-none is staged though an environment is active; a shell, an interpreter and a script use it, and so does what names \
-something of it. Where none covers what is used, the program's interpreter is asked for its prefixes (never /, /usr and the like), and each is bundled once \
-into a cache and made anew when it has changed. Such a bundle is not staged where that cannot pay: when it is larger \
-than 64 times what all ranks read at their start (PYSHM_SERIAL_READ, 64 MiB, for each rank); -v says so.
+Without -b, the bundles in PYSHM_BUNDLES, else those in the file of settings, are staged if the command uses what they \
+cover. Shells, interpreters, scripts and commands that name a path in an environment use the active environment; a program \
+of the system, as hostname, does not. If no bundle covers what is used, the program's interpreter is asked for its prefixes, \
+and each of them (never /, /usr and the like) is bundled into a cache once, and again after it has changed. Such a bundle \
+is not staged when it is more than 64 times larger than what all ranks read at their start (PYSHM_SERIAL_READ for each \
+rank, 64 MiB); -v says so.
 
-Exit status: COMMAND's own; a COMMAND that dies by a signal ends pyshm-run by the same signal. Otherwise
+Exit status: COMMAND's own; a signal that ends COMMAND ends pyshm-run too. Otherwise
   2 wrong usage; 126 COMMAND or the launcher cannot be executed; 127 it is not found;
-and with --no-fallback, where staging failed:
-  65 damaged bundle; 66 no such bundle or prefix; 69 launcher, MPI or its helper failed or is not understood;
-  71 the system refused something; 73 no space or no permission; 75 try again.
+and with --no-fallback, when staging failed:
+  65 damaged bundle; 66 no such bundle or prefix; 69 the launcher, MPI or its helper failed or is not understood;
+  71 a system call failed; 73 no space or no permission; 75 try again.
 
 Environment:
   PYSHM_CONFIG                   a file of settings; else etc/pyshm.toml of the installation, else /etc/pyshm.toml
-                                 ('pyshm config' shows what counts)
+                                 ('pyshm config' shows the settings in force)
   PYSHM_BUNDLES                  bundles, with colons between them, for commands without -b, and for launchers
-                                 that have libpyshm.so in LD_PRELOAD
+                                 with libpyshm.so in LD_PRELOAD
   PYSHM_CACHE, PYSHM_CACHE_MAX   the cache of bundles (~/.cache/pyshm) and its size (20GB)
   PYSHM_ROOT                     the default of --root
-  PYSHM_RESERVE                  what stays free in the nodes' memory for MPI and the application (a 16th of the root's
-                                 size, at least 64 MB and at most 4 GB)
+  PYSHM_RESERVE                  bytes that stay free in the nodes' memory for MPI and the application (a 16th of the
+                                 root's size, at least 64 MB and at most 4 GB)
   PYSHM_WAIT                     seconds to wait for MPI, or for the rank that stages (300)
-  PYSHM_BCAST                    the broadcast helper, if not the installed one for the launcher's MPI
+  PYSHM_BCAST                    the broadcast helper, instead of the installed one for the launcher's MPI
   PYSHM_BCAST_LAUNCH             the command that starts one process on each of the job's nodes, for commands that
-                                 are not understood; PYSHM_PROGRAM is then the word that is the program";
+                                 pyshm does not understand; PYSHM_PROGRAM is then the word that is the program";
 
-/// Runs COMMAND with its Python environment staged in /dev/shm, on every node that it uses
+/// Run COMMAND with its Python environment staged in /dev/shm on every node that it uses
 #[derive(Debug, Clone, Parser)]
 #[command(name = "pyshm-run", version, after_help = EXAMPLES)]
 #[allow(clippy::struct_excessive_bools, reason = "these are command-line flags")]
 pub struct Cli {
-    /// What to stage.
+    /// The bundles to stage.
     #[command(flatten)]
     pub bundles: NamedBundles,
 
-    /// Directory in the nodes' memory where stages lie
+    /// Directory of stages in the nodes' memory
     #[arg(long, value_name = "DIR", default_value_os_t = settings::root())]
     pub root: PathBuf,
 
-    /// How ranks come to use the stage: by the shim, by environment variables only, or not at all
+    /// How ranks use the stage: by the shim, by environment variables only, or not at all
     #[arg(long, value_name = "HOW", default_value = settings::reroute())]
     pub reroute: Reroute,
 
@@ -91,11 +91,11 @@ pub struct Cli {
     #[arg(long, overrides_with = "fallback")]
     no_fallback: bool,
 
-    /// Say at the end in one line what was staged (the default on a terminal)
+    /// Print a line at the end about what was staged (the default on a terminal)
     #[arg(long, overrides_with = "no_summary")]
     summary: bool,
 
-    /// Say nothing at the end
+    /// Print no line at the end
     #[arg(long, overrides_with = "summary")]
     no_summary: bool,
 
@@ -103,15 +103,15 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = settings::threads())]
     pub threads: usize,
 
-    /// Bytes that are broadcast at once, as 8MiB; each node's memory takes eight times as much
+    /// Bytes that are broadcast at once, as 8MiB; each node keeps eight times as many in memory
     #[arg(long, value_name = "SIZE", default_value = settings::chunk(), value_parser = settings::value::chunk)]
     pub chunk: usize,
 
-    /// Say what each node was busy with while it staged, and when
+    /// Print what each node was busy with while it staged, and when
     #[arg(long)]
     pub timeline: bool,
 
-    /// Say what is done
+    /// Print what is done
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -124,21 +124,30 @@ pub struct Cli {
     )]
     pub command: Vec<OsString>,
 
-    /// Set where no user has written this line: a program with the shim in it has handed itself over.
+    /// Set where no user wrote this command line: the shim was preloaded into COMMAND and replaced it by `pyshm-run`.
     #[arg(skip)]
-    pub handed: Option<Handed>,
+    pub preloaded: Option<Preloaded>,
 }
 
-/// What is known of a program that has handed itself over.
+/// A program into which the shim is preloaded.
 #[derive(Debug, Clone)]
-pub struct Handed {
-    /// Its own name, which COMMAND's first word, its file, need not be.
+pub struct Preloaded {
+    /// Its `argv[0]`, which may differ from COMMAND's first word, its file.
     pub arg0: OsString,
-    /// The bundles are to be staged whatever the program is.
-    pub decided: bool,
+    /// Who selects its bundles.
+    pub selector: Selector,
 }
 
-/// How ranks come to use the stage.
+/// Who selects the bundles of a program into which the shim is preloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selector {
+    /// The launcher's side has selected them for all ranks.
+    Launcher,
+    /// The rank selects, of the configured bundles, those that its program uses.
+    Rank,
+}
+
+/// How ranks use the stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Reroute {
     /// The shim answers file operations
@@ -162,26 +171,26 @@ impl Cli {
         self.keep || !self.no_keep && settings::flag(&table::KEEP).unwrap_or(false)
     }
 
-    /// Whether to say at the end what was staged.
+    /// Whether to print a line at the end about what was staged.
     #[must_use]
     pub fn sums_up(&self) -> bool {
-        let unsaid =
+        let default =
             || settings::flag(&table::SUMMARY).unwrap_or_else(|| std::io::stderr().is_terminal());
-        self.summary || !self.no_summary && unsaid()
+        self.summary || !self.no_summary && default()
     }
 
-    /// The command of `words`, which begin with COMMAND's first one, under that one's own name.
+    /// The command of `words`, whose first one is COMMAND's, with the `argv[0]` that the program was called with.
     #[must_use]
     pub fn start(&self, words: &[OsString]) -> Command {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
-        if let Some(handed) = &self.handed {
-            command.arg0(&handed.arg0);
+        if let Some(preloaded) = &self.preloaded {
+            command.arg0(&preloaded.arg0);
         }
         command
     }
 
-    /// Says what is done, when that is wanted.
+    /// Prints what is done, with `--verbose`.
     pub fn say(&self, text: &str) {
         if self.verbose {
             warn_line!("pyshm-run: {text}");

@@ -1,4 +1,4 @@
-//! Everything that `pyshm-run` waits for comes through one queue: signals, its child's end, what staging steps say.
+//! Collects all that `pyshm-run` waits for in one queue: signals, the end of a child, events of staging steps.
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -13,22 +13,31 @@ use crate::error::{Error, Result};
 use crate::process::signals::{ENDING, FORWARDED};
 use crate::protocol::events::Event;
 
-/// What arrived.
+/// A message in the queue.
 #[derive(Debug)]
 pub enum Message {
-    /// A signal, and whether a process sent it to this one; a terminal's go to the command as well.
-    Signal(i32, bool),
-    /// A signal that the process beside the command was sent.
-    Witnessed(i32),
-    /// A child ended or changed.
+    /// This process received a signal.
+    Signal(i32, Origin),
+    /// The [signal probe](crate::run::command::signal_probe) received a signal.
+    ProbeSignal(i32),
+    /// A child ended or stopped.
     Child,
-    /// A line of the step with this number.
+    /// The step with this number wrote an event.
     Step(u32, Event),
-    /// The step with this number has closed its output.
-    Silent(u32),
+    /// The step with this number closed its output.
+    Closed(u32),
 }
 
-/// The queue.
+/// Where a signal comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A process sent it.
+    Process,
+    /// The kernel sent it: what a terminal causes, the command receives too.
+    Kernel,
+}
+
+/// The queue, with the sender that others put messages in by.
 #[derive(Debug)]
 pub struct Inbox {
     receiver: Receiver<Message>,
@@ -36,8 +45,8 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Begins to handle signals. Those that were ignored when this process began stay so, for the command as well
-    /// (`nohup`).
+    /// Begins to handle signals. Signals that were ignored when this process began (`nohup`) stay ignored, for the
+    /// command too.
     ///
     /// # Errors
     /// [`Error::System`] when no handler can be installed.
@@ -53,7 +62,13 @@ impl Inbox {
             for origin in signals.forever() {
                 let message = match origin.signal {
                     SIGCHLD => Message::Child,
-                    signal => Message::Signal(signal, matches!(origin.cause, Cause::Sent(_))),
+                    signal => Message::Signal(
+                        signal,
+                        match origin.cause {
+                            Cause::Sent(_) => Origin::Process,
+                            _ => Origin::Kernel,
+                        },
+                    ),
                 };
                 if to.send(message).is_err() {
                     break;
@@ -63,20 +78,20 @@ impl Inbox {
         Ok(Self { receiver, sender })
     }
 
-    /// For threads that put something into the queue.
+    /// A sender for threads that put messages into the queue.
     #[must_use]
     pub fn sender(&self) -> Sender<Message> {
         self.sender.clone()
     }
 
-    /// The next message, or `None` when none comes within `limit`.
+    /// Waits for the next message; `None` when none comes within `limit`.
     #[must_use]
     pub fn next(&self, limit: Duration) -> Option<Message> {
-        // It cannot be disconnected: this side holds a sender itself.
+        // The queue cannot be disconnected: this side has a sender itself.
         self.receiver.recv_timeout(limit).ok()
     }
 
-    /// An ending signal that has arrived already.
+    /// Takes all messages that have arrived and returns the first signal among them that ends a job.
     #[must_use]
     pub fn ended(&self) -> Option<i32> {
         std::iter::from_fn(|| self.receiver.try_recv().ok()).find_map(|message| match message {
@@ -86,7 +101,7 @@ impl Inbox {
     }
 }
 
-/// The mask of signals that this process ignores.
+/// Reads the mask of signals that this process ignores.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -1,15 +1,16 @@
-//! The name of the job that a rank belongs to, the same for all ranks of a node, without a look at the job's bundles.
+//! Computes the name under which the ranks of a job find each other on a node, without reading the job's bundles.
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
 
 use crate::launchers::rank_env;
-use crate::run::cli::Cli;
-use crate::run::select;
+use crate::program::python::ENVIRONMENT_VARIABLES;
+use crate::run::cli::{Cli, Selector};
+use crate::run::select::interests::SEARCH_VARIABLES;
 
-/// The name of the job that this process belongs to.
+/// Computes the name of the job that this process belongs to; it is the same for all its ranks on a node.
 #[must_use]
-pub fn key(cli: &Cli) -> String {
+pub fn compute(cli: &Cli) -> String {
     let mut hash = blake3::Hasher::new();
     let mut add = |part: &[u8]| {
         hash.update(&(part.len() as u64).to_le_bytes()).update(part);
@@ -29,38 +30,39 @@ pub fn key(cli: &Cli) -> String {
     if paths.any(|path| path.is_relative()) {
         add(std::env::current_dir().unwrap_or_default().as_os_str().as_bytes());
     }
-    // Ranks with different programs share what is staged for all of them.
-    if !cli.handed.as_ref().is_some_and(|handed| handed.decided) {
+    // Ranks with different programs share the stage whose bundles the launcher's side selected for all.
+    if !cli.preloaded.as_ref().is_some_and(|preloaded| preloaded.selector == Selector::Launcher) {
         add(cli.command[0].as_bytes());
-        for name in select::SEARCHED.iter().chain(&select::ENVIRONMENTS) {
+        for name in SEARCH_VARIABLES.iter().chain(&ENVIRONMENT_VARIABLES) {
             add(std::env::var_os(name).unwrap_or_default().as_bytes());
         }
     }
-    match rank_env::is_shared() {
-        true => add(launched_by().as_bytes()),
-        // Nobody shares a run that is no rank: another one, a minute later, must look at the prefix again.
-        false => add(&std::process::id().to_le_bytes()),
+    if rank_env::is_shared() {
+        add(launch().as_bytes());
+    } else {
+        // A run that is no rank shares nothing: another one, a minute later, must look at the prefix again.
+        add(&std::process::id().to_le_bytes());
     }
-    // Not 16 digits: those are stages.
+    // 32 digits, since a name with 16 is a stage's.
     format!("{}.job", &hash.finalize().to_hex()[..32])
 }
 
-/// Which launch this rank comes from, in the launcher's words if it says so, else by the process that started it.
-fn launched_by() -> String {
+/// Names the launch that this rank comes from: as the launcher names it, else by the process that started it.
+fn launch() -> String {
     rank_env::launch().unwrap_or_else(|| {
         let (process, begun) = launcher();
         format!("process {process} {begun}")
     })
 }
 
-/// The process that started the ranks, and its start time: the nearest ancestor that is no part of this rank, since a
-/// shell, a debugger or the like may stand in between. Where no launcher is known it is the parent.
+/// Finds the process that started the ranks, and its start time: the nearest ancestor that is no part of this rank, since
+/// a shell, a debugger or the like may be in between. Where the launcher sets no rank variable it is the parent.
 fn launcher() -> (i32, String) {
     let rank = rank_env::own().map(String::into_bytes);
     let mut process = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
     loop {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        // Behind the name, which may hold blanks: field 4 is the parent, field 22 the start time.
+        // The fields follow the name, which may contain blanks: field 4 is the parent, field 22 the start time.
         let fields: Vec<&str> =
             stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
         let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();

@@ -1,10 +1,27 @@
-//! The line at the end that says what staging did.
+//! Tells the user about staging: the line at the end, warnings, and what nodes were busy with.
 #![forbid(unsafe_code)]
 
+use crate::instrument::timeline;
 use crate::protocol::events::Ready;
 use crate::text::bytes;
 
-/// The line, without pyshm-run's name; `answered` is the number of operations that were answered locally, if known.
+/// Prints warnings about bundles.
+pub fn warn(warnings: &[String]) {
+    for warning in warnings {
+        warn_line!("pyshm-run: warning: {warning}");
+    }
+}
+
+/// Prints what each node was busy with, where `ready` has it because `--timeline` was given.
+pub fn show_timeline(ready: &Ready) {
+    if !ready.timeline.is_empty() {
+        let table = timeline::table(&ready.timeline);
+        warn_line!("pyshm-run: busy while staging:\n{}", table.trim_end());
+    }
+}
+
+/// The line that says at the end what staging did; `answered` is the number of operations that were answered locally, if
+/// known.
 #[must_use]
 pub fn line(ready: &Ready, answered: Option<u64>) -> String {
     let nodes = match ready.nodes {
@@ -52,7 +69,7 @@ pub fn line(ready: &Ready, answered: Option<u64>) -> String {
     parts.join(", ")
 }
 
-/// `24,512`
+/// Writes a number with commas between groups of three digits: `24,512`.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();

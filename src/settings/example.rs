@@ -1,52 +1,42 @@
-//! A file of settings in which every key is shown and commented out.
+//! Makes an example of a file of settings, with every key commented out.
 #![forbid(unsafe_code)]
 
 use crate::launchers::registry;
-use crate::settings::table::{Setting, TABLE};
-use crate::settings::value::Form;
+use crate::settings::table::{DefaultValue, Setting, TABLE};
 
 const HEAD: &str = "\
-# Settings of pyshm for all who use this installation: as etc/pyshm.toml below its prefix, as /etc/pyshm.toml, or where
-# PYSHM_CONFIG says. What is commented out is the default, or stands for one that is no single value. A variable counts
-# before the file, and the command line before both. 'pyshm config --check FILE' says what is wrong with a file.
+# Settings of pyshm for all users of this installation. Its place is etc/pyshm.toml below the installation's prefix,
+# /etc/pyshm.toml, or the path in PYSHM_CONFIG. A commented value is the default, or an example where the default depends
+# on the system. A variable counts before the file, and the command line before both. 'pyshm config --check FILE' reports
+# what is wrong with a file.
 ";
 
 const LISTS: &str = "\
-# What is staged for jobs that name no bundle, as far as their commands use it. Instead of this list counts that of
-# PYSHM_BUNDLES, which modules made by 'pyshm module --bundle' set.
+# Bundles for jobs that name none; those that the command uses are staged. PYSHM_BUNDLES, which modules made by
+# 'pyshm module --bundle' set, replaces this list.
 # bundles = [\"/apps/science.tar.zst\", { path = \"/apps/tools.tar.gz\", prefix = \"/apps/tools\" }]
 
-# Options of the step that stages, for each launcher: LAUNCHERS.
+# Options of the staging step, for each launcher: LAUNCHERS.
 # [launcher.srun]
 # options = [\"--account=support\"]
 ";
 
-/// The text.
+/// The text of the example.
 #[must_use]
 pub fn text() -> String {
     let shown = |setting: &Setting| {
         let variable = setting.variable.map(|name| format!(" Variable: {name}."));
-        let by_itself = match setting.default.starts_with('(') {
-            true => format!(" Default: {}.", setting.default.trim_matches(['(', ')'])),
-            false => String::new(),
+        let (default, value) = match setting.default {
+            DefaultValue::Text(value) => (String::new(), value),
+            DefaultValue::Varies { how, example } => (format!(" Default: {how}."), example),
         };
-        let meaning = format!("{}{by_itself}{}", setting.meaning, variable.unwrap_or_default());
-        format!("# {meaning}\n# {} = {}\n\n", setting.key, setting.written(value(setting)))
+        let meaning = format!("{}{default}{}", setting.meaning, variable.unwrap_or_default());
+        format!("# {meaning}\n# {} = {}\n\n", setting.key, setting.written(value))
     };
     let settings: String = TABLE.iter().map(shown).collect();
     let launchers = registry::settings_keys().collect::<Vec<_>>().join(", ");
     let lists = LISTS.replace("LAUNCHERS", &launchers);
     format!("{HEAD}\n{settings}{lists}")
-}
-
-/// A value to begin with.
-fn value(setting: &Setting) -> &'static str {
-    match (setting.default.starts_with('('), setting.form) {
-        (false, _) => setting.default,
-        (true, Form::Flag) => "true",
-        (true, Form::Directory) => "/scratch/me/pyshm",
-        (true, _) => "1GB",
-    }
 }
 
 #[cfg(test)]

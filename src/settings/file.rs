@@ -1,4 +1,4 @@
-//! `pyshm.toml`: where it lies, and what it says.
+//! Finds and reads the file of settings, `pyshm.toml`:
 //!
 //! ```toml
 //! root = "/dev/shm"
@@ -8,8 +8,7 @@
 //! options = ["--account=support"]
 //! ```
 //!
-//! A mistake is said with the file, the line, the key, the value and what it should be: an administrator who wrote it has
-//! no other way to find it.
+//! The error for a mistake has the file, the line, the key, the value and what it should be.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -25,33 +24,35 @@ use crate::bundle::Named;
 use crate::error::{Error, Result};
 use crate::launchers::registry;
 use crate::settings::table::{Setting, TABLE};
+use crate::settings::value::{WrongForm, variable};
 
-/// The variable that names a file.
+/// The variable that names a file of settings.
 pub const VARIABLE: &str = "PYSHM_CONFIG";
-/// The system's.
+/// The file of the system.
 const SYSTEM: &str = "/etc/pyshm.toml";
-/// The installation's, below its prefix.
+/// The file of an installation, below its prefix.
 const INSTALLED: &str = "etc/pyshm.toml";
 
 const BUNDLES: &str = "bundles";
 const LAUNCHER: &str = "launcher";
 
-/// What a file says.
+/// The contents of a file of settings.
 #[derive(Debug, Default)]
 pub struct File {
-    /// Its name.
+    /// Its path.
     pub path: PathBuf,
+    /// The text of each setting, with its line.
     values: BTreeMap<&'static str, (String, usize)>,
     /// The bundles, each with its line.
     pub bundles: Vec<(Named, usize)>,
-    /// For each launcher, options of the staging step, with their line.
+    /// For each launcher's key, options of the staging step, with their line.
     options: BTreeMap<&'static str, (Vec<String>, usize)>,
 }
 
-/// The file that counts: the one that `PYSHM_CONFIG` names, else the installation's, else the system's.
+/// Finds the file that counts: the one that `PYSHM_CONFIG` names, else the installation's, else the system's.
 #[must_use]
 pub fn find() -> Option<PathBuf> {
-    if let Some(named) = crate::settings::variable(VARIABLE) {
+    if let Some(named) = variable(VARIABLE) {
         return Some(named.into());
     }
     let exe = std::env::current_exe().ok();
@@ -61,27 +62,27 @@ pub fn find() -> Option<PathBuf> {
 }
 
 impl File {
-    /// Reads one.
+    /// Reads a file of settings.
     ///
     /// # Errors
-    /// [`Error::NoInput`] where it cannot be read, [`Error::Usage`] for what is wrong in it.
+    /// [`Error::NoInput`] where it cannot be read, [`Error::Usage`] with the first mistake in it.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
             ErrorKind::InvalidData => {
-                Error::Usage(format!("{}: it is not UTF-8, as TOML is", path.display()))
+                Error::Usage(format!("failed to read {}: it is not UTF-8 text", path.display()))
             }
             _ => Error::read("settings", path)(e),
         })?;
         Parser { path, text: &text }.file()
     }
 
-    /// A setting's value, and its line.
+    /// A setting's text and its line.
     #[must_use]
     pub fn value(&self, setting: &Setting) -> Option<(OsString, usize)> {
         self.values.get(setting.key).map(|(text, line)| (text.into(), *line))
     }
 
-    /// The options of launchers' staging steps, each with its line.
+    /// For each launcher's key, options of the staging step, with their line.
     pub fn options(&self) -> impl Iterator<Item = (&'static str, &[String], usize)> {
         self.options.iter().map(|(launcher, (words, line))| (*launcher, &words[..], *line))
     }
@@ -122,18 +123,16 @@ impl Parser<'_> {
             DeValue::Boolean(flag) => flag.to_string(),
             _ => self.source(value).to_string(),
         };
-        let said = |why: String| {
-            self.wrong(
-                value.span(),
-                &format!("{} is {}, which {why}", setting.key, self.source(value)),
-            )
+        let wrong = |why: WrongForm| {
+            let text = format!("{} is {}, which is {why}", setting.key, self.source(value));
+            self.wrong(value.span(), &text)
         };
-        setting.form.check(OsStr::new(&text)).map_err(said)?;
+        setting.form.check(OsStr::new(&text)).map_err(wrong)?;
         Ok(text)
     }
 
     fn bundles(&self, value: &Value<'_>) -> Result<Vec<(Named, usize)>> {
-        let expected = "a list of files: write it as bundles = [\"/apps/science.tar.zst\"]";
+        let expected = "a list of files; write it as bundles = [\"/apps/science.tar.zst\"]";
         let list =
             value.get_ref().as_array().ok_or_else(|| self.other(BUNDLES, value, expected))?;
         list.iter().map(|entry| Ok((self.bundle(entry)?, self.line(&entry.span())))).collect()
@@ -164,19 +163,19 @@ impl Parser<'_> {
             }
         }
         if named.path.as_os_str().is_empty() {
-            return Err(self.wrong(entry.span(), "a bundle has no path: add path = \"FILE\""));
+            return Err(self.wrong(entry.span(), "a bundle has no path; add path = \"FILE\""));
         }
         Ok(named)
     }
 
     fn path_of(&self, key: &str, value: &Value<'_>) -> Result<PathBuf> {
-        let expected = "an absolute path: write it from / on, in quotes";
+        let expected = "an absolute path; write it from / on, in quotes";
         let text = value.get_ref().as_str().filter(|text| text.starts_with('/'));
         text.map(PathBuf::from).ok_or_else(|| self.other(key, value, expected))
     }
 
     fn launchers(&self, value: &Value<'_>, file: &mut File) -> Result<()> {
-        let expected = "a table: write it as [launcher.srun]";
+        let expected = "a table; write it as [launcher.srun]";
         let table =
             value.get_ref().as_table().ok_or_else(|| self.other(LAUNCHER, value, expected))?;
         for (name, value) in table {
@@ -195,18 +194,20 @@ impl Parser<'_> {
     }
 
     fn words(&self, value: &Value<'_>) -> Result<Vec<String>> {
-        let expected = "a list of words: write it as options = [\"--account=support\"]";
+        let expected = "a list of words; write it as options = [\"--account=support\"]";
         let wrong = || self.other("options", value, expected);
         let list = value.get_ref().as_array().ok_or_else(wrong)?;
         let word = |entry: &Value<'_>| entry.get_ref().as_str().map(String::from).ok_or_else(wrong);
         list.iter().map(word).collect()
     }
 
+    /// The error of a value of another kind than `expected`.
     fn other(&self, key: &str, value: &Value<'_>, expected: &str) -> Error {
-        let text = format!("{key} is {}, where there should be {expected}", self.source(value));
+        let text = format!("{key} is {}, which is not {expected}", self.source(value));
         self.wrong(value.span(), &text)
     }
 
+    /// The error of a key that is none of `known`.
     fn unknown<'k>(
         &self,
         key: &Spanned<std::borrow::Cow<'_, str>>,
@@ -217,21 +218,24 @@ impl Parser<'_> {
         let near = known.iter().map(|k| (strsim::damerau_levenshtein(k, name), k)).min();
         let way = match near {
             Some((distance, near)) if distance <= 2 => format!("did you mean '{near}'?"),
-            _ => format!("known are {}", known.join(", ")),
+            _ => format!("the keys are {}", known.join(", ")),
         };
         self.wrong(key.span(), &format!("there is no key '{name}' here; {way}"))
     }
 
+    /// The error of a mistake at `span`.
     fn wrong(&self, span: Range<usize>, why: &str) -> Error {
-        Error::Usage(format!("{}, line {}: {why}", self.path.display(), self.line(&span)))
+        let (path, line) = (self.path.display(), self.line(&span));
+        Error::Usage(format!("failed to read {path}, line {line}: {why}"))
     }
 
+    /// The line of a span, from 1.
     fn line(&self, span: &Range<usize>) -> usize {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         before.matches('\n').count() + 1
     }
 
-    /// The value as it is written; of one over several lines the first.
+    /// The first line of a value, as the file has it.
     fn source(&self, value: &Value<'_>) -> &str {
         self.text.get(value.span()).and_then(|text| text.lines().next()).unwrap_or_default()
     }
@@ -269,15 +273,15 @@ mod tests {
         for (text, said) in [
             (
                 "root = \"shm\"",
-                "line 1: root is \"shm\", which is no absolute path: write it from / on",
+                "line 1: root is \"shm\", which is not an absolute path; write it from / on",
             ),
-            ("\n\nwait = \"5 min\"", "line 3: wait is \"5 min\", which is no number of seconds"),
+            ("\n\nwait = \"5 min\"", "line 3: wait is \"5 min\", which is not a number of seconds"),
             ("wait = [1]", "wait is [1]"),
             ("wiat = 3", "there is no key 'wiat' here; did you mean 'wait'?"),
-            ("colour = 3", "known are root, reserve"),
+            ("colour = 3", "the keys are root, reserve"),
             ("keep = \"often\"", "yes or no"),
             ("reroute = \"of\"", "shim, env, off"),
-            ("bundles = \"/a\"", "bundles is \"/a\", where there should be a list"),
+            ("bundles = \"/a\"", "bundles is \"/a\", which is not a list"),
             ("bundles = [3]", "an entry of bundles is 3"),
             ("bundles = [\"a\"]", "absolute path"),
             (
@@ -293,7 +297,7 @@ mod tests {
             ("root = \"/a\"\nroot = \"/b\"", "line 2"),
         ] {
             let error = parse(text).unwrap_err().to_string();
-            assert!(error.starts_with("/etc/pyshm.toml, line "), "{text}: {error}");
+            assert!(error.starts_with("failed to read /etc/pyshm.toml, line "), "{text}: {error}");
             assert!(error.contains(said), "{text}: {error}");
         }
     }

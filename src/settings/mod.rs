@@ -1,10 +1,10 @@
-//! What is to be done unless the command line says otherwise: a variable counts before the file, the file before the
-//! default.
+//! Reads the settings, which count unless the command line says otherwise: a variable counts before the file, the file
+//! before the default.
 //!
-//! What must stay true:
-//! - It is read by who starts a job, never by its ranks: what these need is in their arguments.
-//! - Nonsense is never taken for a default in silence: [`check`] says it, by name, before anything is done. Who has to go on
-//!   all the same, as an epilog that cleans up, warns.
+//! Invariants:
+//! - The process that starts a job reads the settings, never its ranks: these get what they need in their arguments.
+//! - A wrong value is reported before anything is done ([`check`]), never silently replaced by the default. A command that
+//!   has to go on nevertheless, as an epilog that cleans up, warns.
 #![forbid(unsafe_code)]
 
 pub mod example;
@@ -12,29 +12,30 @@ pub mod file;
 pub mod table;
 pub mod value;
 
-use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::io;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Duration;
+use std::{fmt, io};
 
 use crate::bundle::Named;
 use crate::error::{Error, Result};
 pub use crate::settings::file::File;
-use crate::settings::table::{Setting, TABLE};
+use crate::settings::table::{DefaultValue, Setting, TABLE};
+pub use crate::settings::value::variable;
 
-/// The variable that names bundles, one behind the other with colons between them.
+/// The variable that names bundles, with colons between them.
 pub const BUNDLES: &str = pyshm_format::launch::ENV_BUNDLES;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A variable.
+    /// This variable.
     Variable(&'static str),
-    /// A line of a file.
+    /// This line of this file.
     File(PathBuf, usize),
-    /// Nobody has said anything.
+    /// No variable and no file sets it.
     Default,
 }
 
@@ -48,24 +49,19 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A variable that is set and not empty.
-#[must_use]
-pub fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
-}
-
-/// The file, read once. Where it is wrong it says nothing, and [`check`] says why.
+/// The file, read once. Its error is reported by [`check_file`].
 fn loaded() -> &'static Result<Option<File>> {
     static LOADED: OnceLock<Result<Option<File>>> = OnceLock::new();
     LOADED.get_or_init(|| file::find().map(|path| File::read(&path)).transpose())
 }
 
+/// The file, where there is one without mistakes.
 fn file() -> Option<&'static File> {
     loaded().as_ref().ok().and_then(Option::as_ref)
 }
 
-/// What was said of a setting, and by whom; `None` where its default counts.
-fn said(setting: &Setting) -> Option<(OsString, Origin)> {
+/// The text that a variable or the file sets, and which of them; `None` where the default counts.
+fn set_text(setting: &Setting) -> Option<(OsString, Origin)> {
     let by_variable = || {
         let name = setting.variable?;
         Some((variable(name)?, Origin::Variable(name)))
@@ -77,80 +73,96 @@ fn said(setting: &Setting) -> Option<(OsString, Origin)> {
     by_variable().or_else(by_file)
 }
 
-/// A setting's value as text and where it comes from. A default that is no value is in parentheses.
+/// The text of a setting's value, and where it comes from; `None` for a [default that varies](DefaultValue::Varies).
 #[must_use]
-pub fn shown(setting: &Setting) -> (OsString, Origin) {
-    said(setting).unwrap_or_else(|| (setting.default.into(), Origin::Default))
+pub fn in_force(setting: &Setting) -> (Option<OsString>, Origin) {
+    match set_text(setting) {
+        Some((text, origin)) => (Some(text), origin),
+        None => (default_text(setting).map(OsString::from), Origin::Default),
+    }
 }
 
-/// The text of a value that makes sense, else of the default.
-fn sensible(setting: &Setting) -> OsString {
-    let said = said(setting).filter(|(text, _)| setting.form.check(text).is_ok());
-    said.map_or_else(|| setting.default.into(), |(text, _)| text)
+fn default_text(setting: &Setting) -> Option<&'static str> {
+    match setting.default {
+        DefaultValue::Text(text) => Some(text),
+        DefaultValue::Varies { .. } => None,
+    }
 }
 
-fn sensible_text(setting: &Setting) -> String {
-    sensible(setting).to_string_lossy().trim().to_string()
+/// The text of a setting that is set and has its form.
+fn valid_text(setting: &Setting) -> Option<OsString> {
+    let text = set_text(setting).map(|(text, _)| text);
+    text.filter(|text| setting.form.check(text).is_ok())
+}
+
+/// The text of a setting that is set and has its form, else of the default; `None` where that varies.
+fn text(setting: &Setting) -> Option<String> {
+    let text = valid_text(setting).or_else(|| default_text(setting).map(OsString::from));
+    text.map(|text| text.to_string_lossy().trim().to_string())
+}
+
+fn parsed<T: FromStr>(setting: &Setting) -> Option<T> {
+    text(setting)?.parse().ok()
 }
 
 /// The default of `--root`.
 #[must_use]
 pub fn root() -> PathBuf {
-    sensible(&table::ROOT).into()
+    let text = valid_text(&table::ROOT).or_else(|| default_text(&table::ROOT).map(OsString::from));
+    text.unwrap_or_default().into()
 }
 
 /// The default of `--reroute`.
 #[must_use]
 pub fn reroute() -> String {
-    sensible_text(&table::REROUTE)
+    text(&table::REROUTE).unwrap_or_default()
 }
 
 /// The default of `--threads`.
 #[must_use]
 pub fn threads() -> usize {
-    sensible_text(&table::THREADS).parse().unwrap_or_default()
+    parsed(&table::THREADS).unwrap_or_default()
 }
 
 /// The default of `--chunk`.
 #[must_use]
 pub fn chunk() -> String {
-    sensible_text(&table::CHUNK)
+    text(&table::CHUNK).unwrap_or_default()
 }
 
-/// A yes or no; `None` where the default is neither.
+/// The value of a flag; `None` where the default varies.
 #[must_use]
 pub fn flag(setting: &Setting) -> Option<bool> {
-    sensible_text(setting).parse().ok()
+    parsed(setting)
 }
 
-/// How long MPI, or the rank that stages, is waited for.
+/// How long to wait for MPI, or for the rank that stages for its node.
 #[must_use]
 pub fn wait() -> Duration {
-    Duration::from_secs(sensible_text(&table::WAIT).parse().unwrap_or_default())
+    Duration::from_secs(parsed(&table::WAIT).unwrap_or_default())
 }
 
-/// What stays free for MPI and the application, in bytes; `None` where the default counts.
+/// Bytes that stay free for MPI and the application; `None` where the default counts.
 #[must_use]
 pub fn reserve() -> Option<u64> {
     size(&table::RESERVE)
 }
 
-/// A size in bytes; `None` where the default is none.
+/// The value of a size in bytes; `None` where the default varies.
 #[must_use]
 pub fn size(setting: &Setting) -> Option<u64> {
-    value::size(&sensible_text(setting)).ok()
+    value::size(&text(setting)?).ok()
 }
 
-/// The cache's directory, if one was named.
+/// The directory of the cache, if one is set.
 #[must_use]
 pub fn cache() -> Option<PathBuf> {
-    let said = said(&table::CACHE).filter(|(text, _)| table::CACHE.form.check(text).is_ok());
-    said.map(|(text, _)| text.into())
+    valid_text(&table::CACHE).map(PathBuf::from)
 }
 
-/// The bundles for jobs that name none, and where each was named.
+/// The bundles for jobs that name none, and what names each.
 #[must_use]
-pub fn bundles_said() -> Vec<(Named, Origin)> {
+pub fn bundles_with_origins() -> Vec<(Named, Origin)> {
     if let Some(value) = variable(BUNDLES) {
         let paths = std::env::split_paths(&value).filter(|path| !path.as_os_str().is_empty());
         return paths.map(|path| (Named::file(&path), Origin::Variable(BUNDLES))).collect();
@@ -160,13 +172,13 @@ pub fn bundles_said() -> Vec<(Named, Origin)> {
     file.bundles.iter().map(|(named, line)| (named.clone(), origin(*line))).collect()
 }
 
-/// The same bundles alone.
+/// The bundles for jobs that name none.
 #[must_use]
 pub fn bundles() -> Vec<Named> {
-    bundles_said().into_iter().map(|(named, _)| named).collect()
+    bundles_with_origins().into_iter().map(|(named, _)| named).collect()
 }
 
-/// Options that launchers' staging steps are started with, by their families, and where they are said.
+/// For each launcher's key, options of the staging step and where they are set.
 pub fn step_options() -> impl Iterator<Item = (&'static str, &'static [String], Origin)> {
     let shown = |file: &'static File| {
         let origin = |line| Origin::File(file.path.clone(), line);
@@ -178,11 +190,11 @@ pub fn step_options() -> impl Iterator<Item = (&'static str, &'static [String], 
 /// The words that the settings add to the staging step of the launcher with this key.
 #[must_use]
 pub fn step_options_of(launcher: &str) -> Vec<OsString> {
-    let said = step_options().filter(|(name, ..)| *name == launcher);
-    said.flat_map(|(_, words, _)| words).map(OsString::from).collect()
+    let of_launcher = step_options().filter(|(name, ..)| *name == launcher);
+    of_launcher.flat_map(|(_, words, _)| words).map(OsString::from).collect()
 }
 
-/// The file that counts, if there is one.
+/// The path of the file of settings, if there is one.
 #[must_use]
 pub fn path() -> Option<PathBuf> {
     file::find()
@@ -191,7 +203,7 @@ pub fn path() -> Option<PathBuf> {
 /// Checks the file, if there is one.
 ///
 /// # Errors
-/// What is wrong with it.
+/// As [`File::read`].
 pub fn check_file() -> Result<()> {
     if let Err(error) = loaded() {
         return Err(match error {
@@ -206,20 +218,22 @@ pub fn check_file() -> Result<()> {
     Ok(())
 }
 
-/// Checks all of them.
+/// Checks the file and the variables.
 ///
 /// # Errors
-/// The first thing that is nonsense: the file's, or [`Error::Usage`] with a variable's name.
+/// The first mistake: the file's, or [`Error::Usage`] with a variable's name.
 pub fn check() -> Result<()> {
     check_file()?;
     for setting in &TABLE {
         let Some(name) = setting.variable else { continue };
         let Some(value) = variable(name) else { continue };
-        setting.form.check(&value).map_err(|why| nonsense(name, &value, &why))?;
+        setting.form.check(&value).map_err(|why| {
+            let value = value.display();
+            let text = format!(
+                "failed to read settings: {name} is '{value}', which is {why}, or unset it"
+            );
+            Error::Usage(text)
+        })?;
     }
     Ok(())
-}
-
-fn nonsense(name: &str, value: &OsStr, why: &str) -> Error {
-    Error::Usage(format!("{name} is '{}', which {why}, or unset it", value.display()))
 }

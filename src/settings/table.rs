@@ -1,25 +1,40 @@
-//! All settings, in one table: what `pyshm config` shows is what the rest asks for.
+//! Lists all settings in one table, from which `pyshm config` shows them and the rest of pyshm reads them.
 #![forbid(unsafe_code)]
 
+use crate::settings::table::DefaultValue::{Text, Varies};
 use crate::settings::value::Form;
 
-/// A setting of one value. `bundles` and the launchers' options, which are lists, are not among them.
+/// A setting with one value; the lists, `bundles` and the options of launchers, are not among these.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its key in the file.
     pub key: &'static str,
     /// Its variable, if it has one.
     pub variable: Option<&'static str>,
-    /// What it may be.
+    /// The form of its value.
     pub form: Form,
-    /// What counts where nobody says anything; where this is no single value, in words and in parentheses.
-    pub default: &'static str,
-    /// What it is, for who writes a file.
+    /// The value where nothing sets it.
+    pub default: DefaultValue,
+    /// What it means, for the authors of a file of settings.
     pub meaning: &'static str,
 }
 
+/// The value of a setting that nothing sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// This text.
+    Text(&'static str),
+    /// A value that depends on the system.
+    Varies {
+        /// What it depends on.
+        how: &'static str,
+        /// A value that could be set instead.
+        example: &'static str,
+    },
+}
+
 impl Setting {
-    /// A value as it is written in a file.
+    /// A value as a file of settings has it.
     #[must_use]
     pub fn written(&self, text: &str) -> String {
         match self.form {
@@ -29,38 +44,41 @@ impl Setting {
     }
 }
 
+/// The default of `chunk`.
+pub const DEFAULT_CHUNK: &str = "4MiB";
+
 const fn setting(
     key: &'static str,
     variable: Option<&'static str>,
     form: Form,
-    default: &'static str,
+    default: DefaultValue,
     meaning: &'static str,
 ) -> Setting {
     Setting { key, variable, form, default, meaning }
 }
 
-/// Where stages lie.
+/// The directory of stages.
 pub const ROOT: Setting = setting(
     "root",
     Some("PYSHM_ROOT"),
     Form::Directory,
-    "/dev/shm",
-    "Where stages lie: a directory of each node, in its memory or on a disk of its own.",
+    Text("/dev/shm"),
+    "Where stages are: a directory on each node, in its memory or on its own disk.",
 );
-/// What stays free for MPI and the application.
+/// Memory that stays free for MPI and the application.
 pub const RESERVE: Setting = setting(
     "reserve",
     Some("PYSHM_RESERVE"),
     Form::Size,
-    "(a 16th of the root, 64 MB to 4 GB)",
-    "What stays free there for MPI and the application.",
+    Varies { how: "a 16th of the root, 64 MB to 4 GB", example: "1GB" },
+    "Bytes that stay free there for MPI and the application.",
 );
-/// How long MPI, or the rank that stages, is waited for.
+/// How long to wait for MPI, or for the rank that stages for its node.
 pub const WAIT: Setting = setting(
     "wait",
     Some("PYSHM_WAIT"),
     Form::Seconds,
-    "300",
+    Text("300"),
     "Seconds to wait for MPI, or for the rank that stages for its node.",
 );
 /// Whether stages stay for later jobs.
@@ -68,7 +86,7 @@ pub const KEEP: Setting = setting(
     "keep",
     None,
     Form::Flag,
-    "false",
+    Text("false"),
     "Whether stages stay for later steps and jobs, until an epilog or 'pyshm unstage' removes them.",
 );
 /// Whether the command runs from the shared file system when staging fails.
@@ -76,67 +94,67 @@ pub const FALLBACK: Setting = setting(
     "fallback",
     None,
     Form::Flag,
-    "true",
-    "Whether a job runs from the shared file system where staging fails; it ends with an error else.",
+    Text("true"),
+    "Whether a job runs from the shared file system when staging fails; otherwise it ends with an error.",
 );
-/// How ranks come to use the stage.
+/// How ranks use the stage.
 pub const REROUTE: Setting = setting(
     "reroute",
     None,
     Form::Word(&["shim", "env", "off"]),
-    "shim",
-    "How ranks come to use the stage: shim, env or off (pyshm-run --help).",
+    Text("shim"),
+    "How ranks use the stage: shim, env or off (see pyshm-run --help).",
 );
-/// Whether to say at the end what was staged.
+/// Whether to print a line at the end about what was staged.
 pub const SUMMARY: Setting = setting(
     "summary",
     None,
     Form::Flag,
-    "(on a terminal)",
-    "Whether pyshm-run says at the end what was staged.",
+    Varies { how: "on a terminal", example: "true" },
+    "Whether pyshm-run prints a line at the end about what was staged.",
 );
 /// Threads that unpack on each node.
 pub const THREADS: Setting = setting(
     "threads",
     None,
     Form::Number,
-    "0",
-    "Threads that unpack on each node; 0: as many as the step has processors there.",
+    Text("0"),
+    "Threads that unpack on each node; 0 means as many as the step has processors there.",
 );
-/// Bytes that are broadcast at once. Smaller ones cost bandwidth, larger ones memory: eight of them.
+/// Bytes that are broadcast at once. Smaller chunks cost bandwidth, larger ones memory: each node keeps eight.
 pub const CHUNK: Setting = setting(
     "chunk",
     None,
     Form::Chunk,
-    "4MiB",
-    "Bytes that are broadcast at once; eight of them are in memory.",
+    Text(DEFAULT_CHUNK),
+    "Bytes that are broadcast at once; each node keeps eight times as many in memory.",
 );
-/// The cache of bundles.
+/// The directory of the cache of bundles.
 pub const CACHE: Setting = setting(
     "cache",
     Some("PYSHM_CACHE"),
     Form::Directory,
-    "(~/.cache/pyshm)",
-    "Where one user's bundles lie that pyshm makes by itself: for a file of that user's, not for everyone's.",
+    Varies { how: "~/.cache/pyshm", example: "/scratch/me/pyshm" },
+    "Where the bundles are that pyshm makes automatically for one user; for that user's own file of settings.",
 );
 /// How large the cache may become.
 pub const CACHE_MAX: Setting = setting(
     "cache_max",
     Some("PYSHM_CACHE_MAX"),
     Form::Size,
-    "20GB",
-    "How large that may become before what was not used for longest is removed.",
+    Text("20GB"),
+    "How large the cache may grow before its least recently used bundles are removed.",
 );
-/// What one rank reads at its start, for the rule whether staging pays.
+/// Bytes that one rank reads at its start, for the rule whether staging is worthwhile.
 pub const SERIAL_READ: Setting = setting(
     "serial_read",
     Some("PYSHM_SERIAL_READ"),
     Form::Size,
-    "64MiB",
-    "What a rank reads at its start: an environment 64 times larger than all ranks read is not bundled by itself.",
+    Text("64MiB"),
+    "Bytes that a rank reads at its start; an environment more than 64 times larger than what all ranks read is not staged automatically.",
 );
 
-/// All of them, in the order in which they are shown.
+/// All settings, in the order in which they are shown.
 pub const TABLE: [Setting; 12] = [
     ROOT,
     RESERVE,
@@ -160,8 +178,9 @@ mod tests {
 
     #[test]
     fn every_default_has_the_form_that_is_asked_for() {
-        for setting in TABLE.iter().filter(|s| !s.default.starts_with('(')) {
-            assert_eq!(setting.form.check(OsStr::new(setting.default)), Ok(()), "{}", setting.key);
+        for setting in &TABLE {
+            let (Text(value) | Varies { example: value, .. }) = setting.default;
+            assert_eq!(setting.form.check(OsStr::new(value)), Ok(()), "{}", setting.key);
         }
     }
 }

@@ -1,13 +1,14 @@
-//! What a setting may be, and how people write it.
+//! Checks and reads values of settings, as people write them.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::Path;
 
 /// The form of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// A directory's absolute path.
+    /// The absolute path of a directory.
     Directory,
     /// A whole number of seconds.
     Seconds,
@@ -17,18 +18,40 @@ pub enum Form {
     Chunk,
     /// A whole number.
     Number,
-    /// Yes or no.
+    /// `true` or `false`.
     Flag,
     /// One of these words.
     Word(&'static [&'static str]),
 }
 
+/// A value does not have its setting's form. It is shown as what the value is not and how to write it, to follow "which is".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrongForm(Form);
+
+impl fmt::Display for WrongForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Form::Directory => "not an absolute path; write it from / on",
+            Form::Seconds => "not a number of seconds; write it as 300",
+            Form::Number => "not a whole number; write it as 4",
+            Form::Size => "not a size; write it as 500M or 20GB",
+            Form::Chunk => "not a size between 64KiB and 64MiB; write it as 4MiB",
+            Form::Flag => "not a yes or no; write it as true or false",
+            Form::Word(words) => {
+                return write!(f, "not a known word; write one of {}", words.join(", "));
+            }
+        })
+    }
+}
+
+impl std::error::Error for WrongForm {}
+
 impl Form {
-    /// Whether `text` has this form.
+    /// Checks that `text` has this form.
     ///
     /// # Errors
-    /// What is wrong with it and how it is written, to stand behind "which".
-    pub fn check(self, text: &OsStr) -> Result<(), String> {
+    /// [`WrongForm`] where it has not.
+    pub fn check(self, text: &OsStr) -> Result<(), WrongForm> {
         let utf8 = text.to_str().unwrap_or_default().trim();
         let is_right = match self {
             Self::Directory => Path::new(text).is_absolute(),
@@ -38,31 +61,22 @@ impl Form {
             Self::Flag => matches!(utf8, "true" | "false"),
             Self::Word(words) => words.contains(&utf8),
         };
-        if is_right { Ok(()) } else { Err(format!("is no {}", self.expected())) }
-    }
-
-    /// What it should be, and an example.
-    fn expected(self) -> String {
-        match self {
-            Self::Directory => "absolute path: write it from / on".into(),
-            Self::Seconds => "number of seconds: write it as 300".into(),
-            Self::Number => "whole number: write it as 4".into(),
-            Self::Size => "size: write it as 500M or 20GB".into(),
-            Self::Chunk => "size between 64KiB and 64MiB: write it as 4MiB".into(),
-            Self::Flag => "yes or no: write it as true or false".into(),
-            Self::Word(words) => {
-                format!("word that is known here: write one of {}", words.join(", "))
-            }
-        }
+        if is_right { Ok(()) } else { Err(WrongForm(self)) }
     }
 }
 
-/// A size: bytes, or with `k`, `M`, `G`, `T` behind the number and an optional `B`; `Ki`, `Mi` … are powers of 1024.
+/// Reads a variable; `None` where it is not set or empty.
+#[must_use]
+pub fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Reads a size in bytes: a number, with `k`, `M`, `G` or `T` and an optional `B` after it; `Ki`, `Mi` … are powers of 1024.
 ///
 /// # Errors
-/// What it should look like.
-pub fn size(text: &str) -> Result<u64, String> {
-    let bad = || format!("'{text}' is no size: write it as 500M or 20GB");
+/// [`WrongForm`] where it is not such a text.
+pub fn size(text: &str) -> Result<u64, WrongForm> {
+    let wrong = WrongForm(Form::Size);
     let trimmed = text.trim();
     let trimmed = trimmed.strip_suffix(['B', 'b']).unwrap_or(trimmed);
     let (trimmed, base) = trimmed.strip_suffix('i').map_or((trimmed, 1000u64), |t| (t, 1024));
@@ -73,23 +87,24 @@ pub fn size(text: &str) -> Result<u64, String> {
         "m" => 2,
         "g" => 3,
         "t" => 4,
-        _ => return Err(bad()),
+        _ => return Err(wrong),
     };
-    let number: f64 = digits.trim().parse().map_err(|_| bad())?;
+    let number: f64 = digits.trim().parse().map_err(|_| wrong)?;
     if !(number.is_finite() && number >= 0.0) {
-        return Err(bad());
+        return Err(wrong);
     }
     Ok((number * base.pow(power) as f64) as u64)
 }
 
-/// `--chunk`: bytes that are broadcast at once.
+/// Reads `--chunk`: bytes that are broadcast at once.
 ///
 /// # Errors
-/// Why it cannot be.
-pub fn chunk(text: &str) -> Result<usize, String> {
-    match usize::try_from(size(text)?) {
+/// [`WrongForm`] where it is not a size between 64 KiB and 64 MiB.
+pub fn chunk(text: &str) -> Result<usize, WrongForm> {
+    let wrong = WrongForm(Form::Chunk);
+    match usize::try_from(size(text).map_err(|_| wrong)?) {
         Ok(size) if (64 << 10..=64 << 20).contains(&size) => Ok(size),
-        _ => Err("it must be between 64KiB and 64MiB".into()),
+        _ => Err(wrong),
     }
 }
 
@@ -118,8 +133,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_an_example() {
-        let said = |form: Form, text: &str| form.check(OsStr::new(text)).unwrap_err();
-        assert_eq!(said(Form::Directory, "shm"), "is no absolute path: write it from / on");
+        let said = |form: Form, text: &str| form.check(OsStr::new(text)).unwrap_err().to_string();
+        assert_eq!(said(Form::Directory, "shm"), "not an absolute path; write it from / on");
         assert!(said(Form::Seconds, "5 min").contains("300"));
         assert!(said(Form::Word(&["shim", "env"]), "on").contains("shim, env"));
         assert!(Form::Flag.check(OsStr::new("true")).is_ok());

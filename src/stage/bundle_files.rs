@@ -109,3 +109,58 @@ impl BundleFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::bundle::{PackOptions, PrefixSpec, pack};
+    use crate::manifest::prefix::Mode;
+
+    /// Packs a directory with one file, and returns the bundle and the directory.
+    fn bundle(root: &Path, name: &str) -> (Named, PathBuf) {
+        let path = root.join(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("file"), name).unwrap();
+        let file = root.join(format!("{name}.tar.zst"));
+        let spec = PrefixSpec { path: path.clone(), mode: Mode::Snapshot };
+        pack(
+            &[spec],
+            &file,
+            &PackOptions { level: None, progress: crate::progress::Progress::Hidden },
+        )
+        .unwrap();
+        (Named::file(&file), path)
+    }
+
+    fn names(incoming: &[Option<IncomingBundle>]) -> Vec<bool> {
+        incoming.iter().map(Option::is_some).collect()
+    }
+
+    #[test]
+    fn a_bundle_that_nobody_needs_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        let bundles = [bundle(&root, "a").0, Named::file(&root.join("missing"))];
+        let mut files = BundleFiles::new(&bundles, vec![Vec::new(); 2]);
+        let incoming = files.open(&BuildOptions::default(), |number| number == 0).unwrap();
+        assert_eq!(names(&incoming), [true, false]);
+        assert!(files.reader(0).is_some() && files.reader(1).is_none());
+        assert!(files.open_late(&BuildOptions::default(), 1).is_err());
+    }
+
+    #[test]
+    fn all_bundles_decide_whether_one_is_wanted_and_each_is_opened_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap();
+        let ((a, _), (b, interest)) = (bundle(&root, "a"), bundle(&root, "b"));
+        let options = BuildOptions { interests: Some(vec![interest]), ..BuildOptions::default() };
+        let mut files = BundleFiles::new(&[a.clone(), b.clone()], vec![Vec::new(); 2]);
+        assert_eq!(names(&files.open(&options, |number| number == 0).unwrap()), [false, false]);
+        std::fs::remove_file(a.path).unwrap();
+        std::fs::remove_file(b.path).unwrap();
+        assert_eq!(names(&files.open(&options, |_| true).unwrap()), [false, true]);
+        assert!(files.reader(0).is_none() && files.reader(1).is_some());
+    }
+}

@@ -1,4 +1,4 @@
-//! Garbage collection: removes what jobs that crashed left behind, and kept stages of bundles that were replaced.
+//! Garbage collection: removes what crashed jobs left behind, and stages of bundles that were replaced.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -10,8 +10,8 @@ use crate::stage::noexec;
 use crate::stage::published::Stage;
 use crate::stage::user_dir::UserDir;
 
-/// Removes from `user_dir` unfinished stages whose builder died, and published stages that nobody uses. A stage that
-/// a user keeps stays, unless one of `bundles` has replaced a bundle of it: then no job would find it again.
+/// Removes from `user_dir` unfinished stages whose builder died, and published stages that nobody uses. A stage with
+/// `--keep` stays, unless one of `bundles` has replaced a bundle of it: then no job would find it again.
 /// Returns the directories that were removed.
 ///
 /// # Errors

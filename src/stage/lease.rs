@@ -31,7 +31,7 @@ impl Lease {
         lock(file, FlockOperation::NonBlockingLockShared).ok_or_else(removed)
     }
 
-    /// Locks the stage in `dir` against all users; `None` while there is one. Only who has this lease removes a stage.
+    /// Locks the stage in `dir` against all users; `None` while there is one. A stage is removed only under this lease.
     pub(crate) fn exclusive(dir: &Path) -> Option<Self> {
         lock(
             ownership::open(&dir.join(layout::LEASE)).ok()?,

@@ -70,7 +70,7 @@ pub fn stage_here(
             None => return Ok(None),
         },
     };
-    // Its last user may be about to remove a stage that was there.
+    // If the stage was there already, its last user may be about to remove it.
     let _lease = stage.lease()?;
     let totals = session.into_totals();
     let mut changed = 0;

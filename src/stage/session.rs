@@ -1,7 +1,7 @@
 //! Makes one stage on this node, step by step. Every rule of staging stands here, once.
 //!
-//! A driver takes the steps in this order and supplies the bundles' bytes: [`crate::stage::local`] from their files, `bcast`
-//! from MPI, where the nodes agree between the steps.
+//! A driver takes the steps in this order and supplies the bundles' bytes: [`stage_here`](crate::stage::stage_here) from
+//! their files, `bcast` from MPI, where the nodes agree between the steps.
 //!
 //! ```text
 //! open       find the stage; otherwise find donors of its bundles, and collect garbage
@@ -302,5 +302,128 @@ impl Totals {
         self.bundle_bytes += unpacked.bundle_bytes;
         self.unpacked_bytes += unpacked.unpacked_bytes;
         self.warnings.extend(unpacked.warning);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::bundle::{Named, PackOptions, PrefixSpec, Reader, pack};
+    use crate::manifest::prefix::Mode;
+    use crate::stage::build_options::AfterUse;
+    use crate::stage::bundle_files::BundleFiles;
+
+    struct World {
+        root: tempfile::TempDir,
+        user_dir: UserDir,
+        bundles: Vec<Named>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let user_dir = UserDir::open(root.path()).unwrap();
+            let mut world = Self { root, user_dir, bundles: Vec::new() };
+            world.bundles = ["a", "b"].map(|name| world.pack(name, name)).to_vec();
+            world
+        }
+
+        fn pack(&self, name: &str, content: &str) -> Named {
+            let root = std::fs::canonicalize(self.root.path()).unwrap();
+            let path = root.join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("file"), content).unwrap();
+            let file = root.join(format!("{name}.tar.zst"));
+            let spec = PrefixSpec { path, mode: Mode::Snapshot };
+            pack(
+                &[spec],
+                &file,
+                &PackOptions { level: None, progress: crate::progress::Progress::Hidden },
+            )
+            .unwrap();
+            Named::file(&file)
+        }
+
+        fn open(&self, reserve: Option<u64>) -> StagingSession {
+            let id = StageId::of_bundles(&self.bundles).unwrap();
+            let options = BuildOptions {
+                threads: 1,
+                after_use: AfterUse::Keep,
+                reserve,
+                ..BuildOptions::default()
+            };
+            let identities = || self.bundles.iter().map(Identity::of).collect();
+            StagingSession::open(&self.user_dir, &id, options, identities).unwrap()
+        }
+
+        fn incoming(&self, session: &StagingSession) -> Vec<Option<IncomingBundle>> {
+            let mut files = BundleFiles::new(&self.bundles, vec![Vec::new(); self.bundles.len()]);
+            files.open(&BuildOptions::default(), |number| session.needs(number)).unwrap()
+        }
+
+        /// Stages everything; returns for each bundle whether it was unpacked.
+        fn stage(&self) -> Vec<bool> {
+            let mut session = self.open(Some(0));
+            let incoming = self.incoming(&session);
+            session.start().unwrap();
+            assert_eq!(session.expect(&incoming).unwrap(), Space::Enough);
+            for (number, bundle) in incoming.iter().enumerate() {
+                let adopted = session.adopt(number).unwrap();
+                assert_eq!(matches!(adopted, Adopted::Taken), bundle.is_none());
+                let Some(bundle) = bundle else { continue };
+                let mut reader = Reader::open(&self.bundles[number]).unwrap();
+                let (to, chunks) = mpsc::channel();
+                while let Some(chunk) = reader.read_chunk(1000).unwrap() {
+                    to.send(chunk).unwrap();
+                }
+                session.unpack(number, bundle, chunks).unwrap();
+            }
+            let runtime = Runtime { shim: b"shim".to_vec(), trampoline: b"exec".to_vec() };
+            assert!(session.publish(&runtime).unwrap().is_some());
+            incoming.iter().map(Option::is_some).collect()
+        }
+
+        fn names(&self) -> Vec<String> {
+            let names = std::fs::read_dir(self.user_dir.path()).unwrap();
+            names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect()
+        }
+    }
+
+    #[test]
+    fn a_stage_is_found_again_and_a_new_one_takes_what_did_not_change() {
+        let mut world = World::new();
+        assert_eq!(world.stage(), [true, true]);
+        assert!(world.open(None).found().is_some());
+        world.bundles[1] = world.pack("b", "changed");
+        assert_eq!(world.stage(), [false, true]);
+        // The donor was replaced, so that it is removed.
+        let session = world.open(None);
+        let stage = session.found().unwrap();
+        assert_eq!(world.names(), [stage.id.to_string()]);
+        let fs = stage.dir.join(pyshm_format::layout::FS);
+        let file = |name: &str| {
+            let path = std::fs::canonicalize(world.root.path()).unwrap().join(name).join("file");
+            std::fs::read_to_string(crate::stage::staged_file::below(&fs, Path::new(&path)))
+                .unwrap()
+        };
+        assert_eq!((file("a"), file("b")), ("a".to_string(), "changed".to_string()));
+    }
+
+    #[test]
+    fn donors_are_released_where_the_stage_does_not_fit_beside_them() {
+        let mut world = World::new();
+        world.stage();
+        world.bundles[1] = world.pack("b", "changed");
+        let mut session = world.open(Some(1 << 60));
+        session.start().unwrap();
+        assert!(session.is_donated(0) && session.needs(1));
+        let incoming = world.incoming(&session);
+        assert_eq!(session.expect(&incoming).unwrap(), Space::DonorsReleased);
+        assert!(!session.has_donors() && session.needs(0) && session.needs(1));
+        assert!(matches!(session.expect(&incoming), Err(Error::NoSpace { .. })));
+        session.abandon();
+        assert!(world.names().is_empty(), "{:?}", world.names());
     }
 }

@@ -54,7 +54,7 @@ impl UserDir {
         Err(Error::TryAgain(format!("{} is being removed: try again", dir.display())))
     }
 
-    /// Its path.
+    /// The directory's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.dir

@@ -1,4 +1,4 @@
-//! Trees to pack, and tars that no packer writes.
+//! Builds trees to pack, and tars that no packer writes.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -100,7 +100,7 @@ pub fn pax(records: &[(&str, &[u8])]) -> Raw {
     member("pax", b'x', &data)
 }
 
-/// The same member with other bytes somewhere in its header.
+/// The member with other bytes somewhere in its header.
 pub fn with_field(mut raw: Raw, at: usize, bytes: &[u8]) -> Raw {
     raw.header.as_mut_bytes()[at..at + bytes.len()].copy_from_slice(bytes);
     raw

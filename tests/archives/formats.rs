@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::build::{make_tree, member, pax, sh, stage, tar, with_field};
 use crate::common::{Tool, listing};
 
-/// Where a prefix of the tool's place is staged, in the stage that `pyshm stage` printed.
+/// The path of a staged prefix in the stage that `pyshm stage` printed.
 fn staged(tool: &Tool, printed: &str, name: &str) -> PathBuf {
     Path::new(printed.trim()).join("fs").join(tool.path(name).strip_prefix("/").unwrap())
 }

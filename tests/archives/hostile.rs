@@ -49,7 +49,7 @@ fn names_that_lead_elsewhere() {
         65,
         &[r"a\nb/../c", "'..'"],
     );
-    // Possible by itself, but not below the stage's own path.
+    // A possible name, but too long below the stage's path.
     let just = vec!["z".repeat(200); 20].join("/");
     refused(
         "too long here",

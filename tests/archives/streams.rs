@@ -71,13 +71,13 @@ fn what_does_not_fit_is_refused_with_the_member() {
     let archive = tool.path("x.tar");
     let members = || vec![member("fits", b'0', b"x"), member("large", b'0', &vec![7; 9 << 20])];
     fs::write(&archive, tar(members())).unwrap();
-    // Compressed nobody knows it before the member comes, …
+    // In a compressed tar the size is known only when the member comes, …
     sh(&tool.path(""), "gzip -k x.tar");
     let out = in_a_small_file_system(&tool, &tool.path("x.tar.gz"));
     assert!(out.stderr.contains("its member large claims 9.4 MB"), "{}", out.stderr);
     assert_eq!(out.stdout, "", "nothing is left");
     out.fails(73);
-    // … and else before the first byte.
+    // … in a plain one before the first byte.
     let out = in_a_small_file_system(&tool, &archive);
     assert!(out.stderr.contains("but at least 76.5 MB are needed"), "{}", out.stderr);
     assert!(out.stderr.contains("and what else its tars unpack to"), "{}", out.stderr);

@@ -1,4 +1,4 @@
-//! What stat and access say.
+//! stat and access: attributes and permissions are the original's.
 
 use crate::place::User;
 use crate::tree::{self, Tree};
@@ -32,7 +32,7 @@ fn every_access_is_answered_from_the_original_s_mode() {
     Case::c("stat", "access_names").run();
 }
 
-// The kernel refuses it before it looks at the path.
+// The kernel refuses the flags before it looks at the path.
 #[test]
 fn access_to_nonsense_is_refused_before_the_name_is_looked_at() {
     Case::c("stat", "access_to_nonsense")
@@ -59,7 +59,7 @@ fn closed(t: &Tree) {
     t.mode("d", 0o750);
 }
 
-// What belongs to the group, or to none.
+// Files of the group, and of nobody.
 #[test]
 fn modes_are_those_of_the_original() {
     Case::c("stat", "access_names").tree(closed).only(User::Root).run();

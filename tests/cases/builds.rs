@@ -23,7 +23,7 @@ fn a_static_program_works_on_the_shared_file_system() {
         .run();
 }
 
-// Its loader loads the shim, and the hooks pass everything on to its own C library.
+// The loader of musl loads the shim, and the hooks pass everything on to its own C library.
 #[test]
 fn a_program_of_another_c_library_works_on_the_shared_file_system() {
     Case::sh("$E/bin/musl; cd $E/bin; ./musl; /lib/ld-musl-x86_64.so.1 ./musl; $E/bin/show")

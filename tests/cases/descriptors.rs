@@ -1,4 +1,4 @@
-//! What is done by descriptors of redirected files.
+//! Calls on descriptors of redirected files.
 
 use crate::tree;
 use crate::world::{Case, Ops};

@@ -1,4 +1,4 @@
-//! Directories and what walks them.
+//! Directories: streams, and traversals.
 
 use crate::tree;
 use crate::world::{Case, Ops};
@@ -25,7 +25,7 @@ fn a_stream_that_goes_back_gives_the_same_entries() {
     Case::c("directories", "positions").says("found again 7").says("after rewinddir 7").run();
 }
 
-// It needs malloc to give the same memory again, which glibc's does.
+// This needs a malloc that gives the same memory again, as glibc's does.
 #[test]
 fn a_closed_stream_is_forgotten() {
     Case::c("directories", "closing").says("in its place 1").run();
@@ -51,7 +51,7 @@ fn a_tree_is_walked_without_an_operation() {
     Case::c("directories", "walking").run();
 }
 
-// The process really goes into the directories: what it opens there to come back is theirs.
+// The process changes into the original directories, and opens them to come back.
 #[test]
 fn a_tree_is_walked_from_inside() {
     Case::c("directories", "walking_in_the_directories").ops(Ops::Any).run();
@@ -62,7 +62,7 @@ fn a_hierarchy_is_traversed_without_an_operation() {
     Case::c("directories", "traversing").run();
 }
 
-// The process really goes into the directories.
+// The process changes into the original directories.
 #[test]
 fn a_hierarchy_is_traversed_from_inside() {
     Case::c("directories", "traversing_in_the_directories").ops(Ops::Any).run();

@@ -1,4 +1,4 @@
-//! What the environment asks of the loader: LD_LIBRARY_PATH, and other preloaded libraries beside the shim.
+//! The loader's variables: LD_LIBRARY_PATH, and other preloaded libraries beside the shim.
 
 use crate::exec::programs;
 use crate::objects::put;
@@ -73,7 +73,7 @@ fn other_allocators_work_on_both_sides_of_the_shim() {
     .run();
 }
 
-// As environment modules make it: more directories than any fixed room holds.
+// As environment modules make it: more directories than a fixed buffer holds.
 #[test]
 fn a_library_path_of_two_hundred_directories_leaves_children_the_shim() {
     Case::sh(

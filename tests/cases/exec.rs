@@ -4,7 +4,7 @@ use crate::objects;
 use crate::tree::{self, Tree};
 use crate::world::{Case, Ops, Start};
 
-/// The standard tree with a program that says what it was given, scripts, and files that cannot be started.
+/// The standard tree with a program that prints its arguments and environment, scripts, and files that cannot be started.
 pub fn programs(t: &Tree) {
     tree::standard(t);
     objects::put_probe(t, "show", "bin/show");

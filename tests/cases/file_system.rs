@@ -1,4 +1,4 @@
-//! What is asked of the file system, its attributes, its sockets and its notifications.
+//! Calls about the file system: its figures, extended attributes, sockets and notifications.
 
 use crate::tree;
 use crate::world::{Case, Ops};

@@ -8,7 +8,7 @@ fn a_dangling_link_is_a_link_to_nothing() {
     Case::c("links", "dangling").says("  no/such/file").run();
 }
 
-/// With an absolute link to a directory.
+/// The standard tree with an absolute link to a directory.
 pub fn with_directory(t: &Tree) {
     tree::standard(t);
     t.link("abs-to-d", "{E}/d");

@@ -29,13 +29,13 @@ fn libraries(t: &Tree) {
     put(t, "catches", "bin/catches");
     put(t, "tls", "bin/tls");
     t.file("lib/cut.so", "\u{7f}ELF");
-    // What open reads of them is compared with these.
+    // Copies outside the prefix, with which the staged ones are compared.
     for name in ["libneeds-runpath.so", "libneeds-rpath.so", "libcaller-runpath.so", "catches"] {
         put(t, name, &format!("../out/{name}"));
     }
 }
 
-/// [`libraries`] with a C++ run-time library of their own.
+/// [`libraries`] with a C++ run-time library in the prefix.
 fn with_runtime(t: &Tree) {
     libraries(t);
     for name in ["libstdc++.so.6", "libgcc_s.so.1"] {

@@ -1,6 +1,6 @@
-//! The cases that must hold: what a program sees through the shim is what it would see without it.
+//! The cases: a program sees through the shim what it would see without it.
 //!
-//! How a case is written is said in [`world`]. `hooks.txt` names for each hook a case that fails without it;
+//! [`world`] says how a case is written. `hooks.txt` names for each hook a case that fails without it;
 //! `tests/tools/hooks_off.py` tries that.
 
 mod objects;

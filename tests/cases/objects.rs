@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use crate::probes;
 use crate::tree::Tree;
 
-/// Stands in objects for what the prefix lies in.
+/// The name in objects that stands for the directory of the prefix.
 const PLACE: &str = "/var/tmp/pyshm-case-PPPPPP/mnt";
 
 /// Name, source, and further words for the compiler: `{E}` is the prefix, `{B}` where objects lie. Those that others

@@ -1,4 +1,4 @@
-//! Descriptors, names and answers that libc makes by itself: they are the original's.
+//! Descriptors, names and answers that libc makes without a hooked call: they are the original's.
 
 use std::process::Command;
 
@@ -133,14 +133,14 @@ fn entries_of_a_descriptor_have_the_original_s_inode_numbers() {
     Case::c("originals", "entries").says("7").run();
 }
 
-// Only root may; a file is opened.
+// Only root may do this; it opens a file.
 #[test]
 fn a_file_is_watched_from_its_directory_s_descriptor() {
     let case = Case::c("originals", "watched_by_all").only(User::Root);
     case.says("read 1").ops(Ops::AtMost(2)).run();
 }
 
-// It makes a file.
+// The probe makes a file.
 #[test]
 fn a_directory_is_watched_by_its_descriptor() {
     Case::c("originals", "watched").says("read 1: new").ops(Ops::AtMost(3)).run();

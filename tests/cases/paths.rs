@@ -1,4 +1,4 @@
-//! Which file a path means.
+//! Paths: which file each spelling means.
 
 use crate::links;
 use crate::tree::{self, Tree};

@@ -32,7 +32,7 @@ pub enum User {
 }
 
 impl User {
-    /// Those that this process can be.
+    /// The users that this process can become.
     pub fn all() -> impl Iterator<Item = Self> {
         let root = is_root();
         [Self::Root, Self::Ordinary].into_iter().filter(move |user| root || *user == Self::Ordinary)
@@ -53,7 +53,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// See the module.
+/// A directory, a mount namespace and a user; see the module.
 pub struct Place {
     user: User,
     dir: tempfile::TempDir,
@@ -123,12 +123,12 @@ impl Place {
         self.dir.path().join(name)
     }
 
-    /// What the mounted file system serves.
+    /// The directory that the mounted file system serves.
     pub fn backing(&self, name: &str) -> PathBuf {
         self.file(name)
     }
 
-    /// Where it is mounted: `M` of the probes.
+    /// The mount point: `M` of the probes.
     pub fn mount_point(&self) -> PathBuf {
         self.file("mnt")
     }
@@ -148,7 +148,7 @@ impl Place {
         fs::metadata(path).unwrap().dev()
     }
 
-    /// Whether mounts that follow each other have two device numbers.
+    /// Whether two mounts, one after the other, have two device numbers.
     pub fn renumbers(&self) -> bool {
         is_root()
     }

@@ -32,7 +32,7 @@ pub fn build() -> &'static Path {
     Path::new(BUILT)
 }
 
-/// The same, as the place's user finds it.
+/// The directory of the compiled probes, by the name that the place's user sees.
 pub fn directory(place: &Place) -> &str {
     place.probes().to_str().unwrap()
 }

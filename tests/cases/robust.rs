@@ -1,4 +1,4 @@
-//! What must not go wrong whatever happens: no stage, a spoilt one, one that disappears, other users, threads, signals.
+//! Programs keep working without a stage, with a damaged one, when it disappears, and with other users, threads and signals.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -89,7 +89,7 @@ fn run_setuid() {
     place.mount("shared");
     let prefix = place.below_mount("env");
     let bundle = place.bundle(&prefix, "snapshot");
-    // Only who has the shim reads what was bundled. No cache of the mount's own knows it any more.
+    // Only a process with the shim can read what was bundled: the mount's cache no longer has it.
     tree.file("a", "changed\n");
     place.unmount();
     place.mount("shared");

@@ -1,4 +1,4 @@
-//! Scripts: the kernel never sees a staged one, and the script sees its original name.
+//! Scripts: the kernel never gets a staged name, and a script gets its original one.
 
 use std::path::Path;
 

@@ -1,10 +1,10 @@
-//! What strace saw of a run: operations on the prefix, and whether the shim was loaded.
+//! The trace of a run by strace: operations on the prefix, and whether the shim was loaded.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file of `trace.sh`.
+/// A file that `trace.sh` wrote.
 pub struct Trace {
     file: PathBuf,
     text: String,
@@ -13,7 +13,7 @@ pub struct Trace {
 /// Operations on the prefixes.
 pub struct Counted {
     pub total: u64,
-    /// Those of them that are made on any processor: without the loader's tries in subdirectories for this one.
+    /// The operations that are made on any processor: all without the loader's tries in subdirectories for this one.
     pub on_any_processor: u64,
     /// The first of them, for people.
     pub list: String,

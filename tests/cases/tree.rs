@@ -19,7 +19,7 @@ impl Tree {
         Self { env: backing.join("env"), named }
     }
 
-    /// Where a name lies before the tree is mounted.
+    /// The path of a name before the tree is mounted.
     pub fn path(&self, name: &str) -> PathBuf {
         self.env.join(name)
     }
@@ -100,7 +100,7 @@ fn give(path: &Path, id: u32) {
     }
 }
 
-/// What most cases work on.
+/// The tree of most cases.
 pub fn standard(t: &Tree) {
     t.file("a", "hello\n");
     t.file("d/b", "world\n");
@@ -151,7 +151,7 @@ pub fn writable(t: &Tree) {
     }
 }
 
-/// What a run left of a tree: a line for each path. Times only where they are not just now.
+/// The tree that a run left: a line for each path, with times only where they are not of the last moments.
 pub fn remains(backing: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in walkdir::WalkDir::new(backing).sort_by_file_name() {

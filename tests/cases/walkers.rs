@@ -1,4 +1,4 @@
-//! What walks directories inside libc: glob, wordexp, ftw, fts. Each is called with every combination of its flags.
+//! The functions of libc that walk directories: glob, wordexp, ftw, fts. Each is called with every combination of its flags.
 
 use crate::tree::Tree;
 use crate::world::{Case, Ops};
@@ -55,7 +55,7 @@ fn rich(t: &Tree) {
     t.file("../out/directory/x", "x\n");
 }
 
-/// Nothing in the prefix, all of it beside.
+/// An empty prefix; the tree lies beside it.
 fn rich_beside(t: &Tree) {
     rich_in(t, "../out/rich/", "{M}/out/rich");
 }
@@ -109,7 +109,7 @@ fn words_with_patterns_are_expanded_without_an_operation() {
     patterns("plain_words").run();
 }
 
-// What the shim does not understand, libc does by itself on the shared file system.
+// Where the shim does not understand a call, libc walks the shared file system.
 #[test]
 fn words_are_expanded_with_libc_s_rules() {
     patterns("words").ops(Ops::Any).run();

@@ -1,4 +1,4 @@
-//! One case: a probe runs bare and preloaded, in the same tree under the same names, and both must look the same.
+//! Runs one case: a probe runs bare and preloaded, in the same tree under the same names, and both runs must look the same.
 //!
 //! ```ignore
 //! #[test]
@@ -36,12 +36,12 @@ use crate::tree::{self, Tree};
 /// How many operations on the prefix a preloaded run may make. A `chdir` is none, nor is a call on a descriptor.
 #[derive(Debug, Clone, Copy)]
 pub enum Ops {
-    /// None: all is answered on the node.
+    /// None: the shim answers everything on the node.
     Zero,
-    /// At most this many, and at least one: what writes, and what is read of it afterwards, is on the shared file system.
+    /// At most this many, and at least one: writes, and reads of what was written, go to the shared file system.
     /// The loader's tries in subdirectories for the processor do not count: how many there are depends on the machine.
     AtMost(u64),
-    /// Not looked at: libc cannot be helped, and the case says why.
+    /// Any number: the shim cannot reach what libc does here; the case says why.
     Any,
 }
 
@@ -54,7 +54,7 @@ pub enum Start {
     Preload,
 }
 
-/// A case; see the module.
+/// A case, built step by step; see the module.
 pub struct Case {
     words: Vec<String>,
     tree: fn(&Tree),
@@ -110,12 +110,12 @@ impl Case {
         }
     }
 
-    /// Another tree than [`tree::standard`].
+    /// Uses another tree than [`tree::standard`].
     pub fn tree(self, tree: fn(&Tree)) -> Self {
         Self { tree, ..self }
     }
 
-    /// What another node changes after the prefix was bundled.
+    /// Changes the tree after it was bundled, as another node would.
     pub fn later(self, later: fn(&Tree)) -> Self {
         Self { later: Some(later), ..self }
     }
@@ -125,12 +125,12 @@ impl Case {
         Self { owned_by_root: true, ..self }
     }
 
-    /// What the bundle does not know may exist on the shared file system; else it does not exist.
+    /// Bundles as an overlay: a path that the bundle does not have may exist on the shared file system.
     pub fn overlay(self) -> Self {
         Self { overlay: true, ..self }
     }
 
-    /// Other than none.
+    /// Allows operations on the prefix; none are allowed unless this is called.
     pub fn ops(self, ops: Ops) -> Self {
         Self { ops, ..self }
     }
@@ -140,45 +140,45 @@ impl Case {
         Self { prefix, ..self }
     }
 
-    /// One more prefix, with a bundle of its own, staged together with the first.
+    /// Adds a prefix, with its own bundle, staged together with the first.
     pub fn and_prefix(mut self, prefix: &'static str) -> Self {
         self.more_prefixes.push(prefix);
         self
     }
 
-    /// Another way to start the preloaded run.
+    /// Starts the preloaded run in another way.
     pub fn start(self, start: Start) -> Self {
         Self { start, ..self }
     }
 
-    /// One of both users alone; the case says why.
+    /// Runs the case as one of the users alone; the case says why.
     pub fn only(self, user: User) -> Self {
         Self { only: Some(user), ..self }
     }
 
-    /// A variable for both runs; `{E}`, `{M}` and `{probes}` are replaced.
+    /// Sets a variable for both runs; `{E}`, `{M}` and `{probes}` are replaced.
     pub fn variable(mut self, name: &'static str, value: &'static str) -> Self {
         self.variables.push((name, value));
         self
     }
 
-    /// A line that both runs must print: that they are equal is not enough where both could fail alike.
+    /// Requires a line in the output of both runs, where both could fail in the same way.
     pub fn says(mut self, line: &'static str) -> Self {
         self.says.push(line);
         self
     }
 
-    /// The exit status that both runs must have.
+    /// Requires this exit status of both runs.
     pub fn ends(self, status: i32) -> Self {
         Self { ends: status, ..self }
     }
 
-    /// The shim is expected not to work here.
+    /// Expects the shim to be out of action.
     pub fn inert(self) -> Self {
         Self { inert: true, ..self }
     }
 
-    /// Nothing may be executed from the node's memory. Only root can mount it so: without root the case is left out.
+    /// Mounts the node's memory noexec. Only root can: without root the case is left out.
     pub fn noexec(self) -> Self {
         Self { noexec: true, ..self }
     }
@@ -316,7 +316,7 @@ impl Case {
     }
 }
 
-/// What a run showed.
+/// Output, status and trace of a run.
 struct Seen {
     output: String,
     status: i32,

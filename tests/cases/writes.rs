@@ -1,7 +1,7 @@
 //! Writes go to the shared file system, and are seen at once.
 //!
-//! What is written costs its operations, and what is read of it afterwards passes too: the numbers say that it is no
-//! more than that. The bare runs make as many, and those for all that is read besides.
+//! A write costs its operations, and reads of what was written pass too: the ceilings show that nothing else does. The bare
+//! runs make these operations, and those of all other reads.
 
 use crate::tree;
 use crate::world::{Case, Ops};
@@ -89,7 +89,7 @@ fn what_is_refused_is_refused_as_without_the_shim() {
     Case::c("mutate", "refused").owned_by_root().ops(Ops::AtMost(60)).run();
 }
 
-// What the bundle does not know costs operations to read here: the cases are the same, the numbers larger.
+// Here a read costs operations where the bundle does not have the path: the cases are the same, the numbers larger.
 #[test]
 fn under_an_overlay_writes_are_seen_at_once() {
     for probe in

@@ -1,4 +1,4 @@
-//! What the integration tests share: a temporary place, the `pyshm` command, and hostile bundles.
+//! Shared by the integration tests: a temporary directory, the `pyshm` command, and hostile bundles.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::ffi::OsStr;
@@ -28,14 +28,14 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Its standard output; it must have succeeded.
+    /// Standard output of the command, which must have succeeded.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.code, 0, "{}", self.stderr);
         self.stdout
     }
 
-    /// Its standard error; it must have failed with `code`.
+    /// Standard error of the command, which must have failed with `code`.
     #[track_caller]
     pub fn fails(self, code: u8) -> String {
         assert_eq!(self.code, i32::from(code), "{}{}", self.stdout, self.stderr);
@@ -145,7 +145,7 @@ pub fn write_hostile(bundle: &Path, entries: Vec<Hostile>) {
     write_lies(bundle, entries, |_, _| {});
 }
 
-/// The same with `lie` at work on manifest and head, before what the head says of the manifest's bytes is put in it.
+/// Writes such a bundle after `lie` has changed manifest and head; the manifest's length and digest in the head are then right.
 #[allow(dead_code, reason = "not all tests that share this need it")]
 pub fn write_lies(
     bundle: &Path,

@@ -1,4 +1,4 @@
-//! A tree in a place of its own, staged with what is shipped: target/pyshm.
+//! A tree in a temporary directory, staged with the built installation: target/pyshm.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::ffi::OsStr;
@@ -56,7 +56,7 @@ impl Shipped {
         c
     }
 
-    /// The same with the staged shim.
+    /// A command in a plain environment, with the staged shim.
     pub fn interposed(&self, command: &[&str]) -> Command {
         let mut c = self.bare(command);
         c.env("LD_PRELOAD", self.stage.join("lib/libpyshm.so"));
@@ -64,7 +64,7 @@ impl Shipped {
     }
 }
 
-/// What a command showed: its exit status, output and messages.
+/// Exit status, output and messages of a command.
 pub fn shown(out: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!("{}\n{}{}", out.status, text(&out.stdout), text(&out.stderr))

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::kinds::Kinds;
+use crate::kinds::{Kind, Kinds};
 use crate::program::{Mode, Program, User};
 use crate::random::Random;
 use crate::state::{Slot, State};
@@ -94,10 +94,32 @@ file {E}/of-root/user 644 user 25
 bind {M}/bind {E}
 bind {M}/bind-d {E}/d";
 
+/// Groups of choices in [`Generator::step`], of which a program has favourites: the more often steps of few groups meet, the
+/// deeper it gets. Beside each, a kind without which the group is empty.
+const GROUPS: &[(std::ops::Range<usize>, Option<Kind>)] = &[
+    (0..200, None),
+    (205..345, None),
+    (336..430, None),
+    (433..451, Some(Kind::Lock)),
+    (451..553, None),
+    (563..652, None),
+    (652..682, None),
+    (682..728, None),
+    (728..773, None),
+    (773..813, None),
+    (813..869, None),
+    (869..889, None),
+    (889..918, None),
+    (920..930, Some(Kind::Identity)),
+    (930..962, None),
+    (962..972, Some(Kind::Limit)),
+    (972..980, Some(Kind::Mount)),
+    (983..997, Some(Kind::Above)),
+];
+
 /// A step that may be performed next, or a block's beginning.
 pub struct Generator {
     pub random: Random,
-    kinds: Kinds,
     focus: Vec<PathBuf>,
     /// Names that existed once.
     gone: BTreeSet<PathBuf>,
@@ -105,6 +127,10 @@ pub struct Generator {
     open: Vec<usize>,
     peers: usize,
     made: usize,
+    favourites: Vec<std::ops::Range<usize>>,
+    /// How many of a hundred paths are names of descriptors, and how many are written in another way than plainly.
+    by_descriptor: usize,
+    roundabout: usize,
 }
 
 /// The objects that the bare tree has now.
@@ -177,10 +203,14 @@ enum Want {
 
 impl Generator {
     /// A generator, and the program that it will fill.
-    pub fn new(seed: u64, user: User, kinds: Kinds) -> (Self, Program) {
+    pub fn new(seed: u64, user: User, kinds: &Kinds) -> (Self, Program) {
         let mut random = Random::new(seed.wrapping_mul(2) + u64::from(user == User::Root));
         let mode = if random.percent(70) { Mode::Snapshot } else { Mode::Overlay };
-        let packer = if is_root() && random.percent(30) { User::Root } else { user };
+        let packer = if is_root() && !kinds.is_off(Kind::Permission) && random.percent(30) {
+            User::Root
+        } else {
+            user
+        };
         let mut tree: Vec<String> = TREE.lines().map(String::from).collect();
         if is_root() {
             tree.extend(TREE_OF_ROOT.lines().map(String::from));
@@ -188,25 +218,49 @@ impl Generator {
         let few = random.percent(30);
         tree.retain(|line| {
             let keep = if few { 50 } else { 92 };
-            (line.starts_with("dir {M}") || random.percent(keep))
-                && kinds.allow_line(line, user, packer)
+            (line.starts_with("dir {M}") || random.percent(keep)) && kinds.allow_line(line, user)
         });
         if random.percent(30) {
             tree.push("copy {E}/bin/steps 755 user".into());
         }
-        if is_root() && random.percent(20) {
+        if is_root() && !kinds.is_off(Kind::Permission) && random.percent(20) {
             // A facility's environment.
             for line in tree.iter_mut().filter(|line| line.contains("{E}")) {
                 *line = line.replace(" user", " root");
             }
         }
-        let program = Program::new(user, packer, mode, tree);
+        let aliased =
+            tree.iter().any(|line| line.starts_with("link {M}/alias ")) && random.percent(20);
+        let mut program = Program::new(user, packer, mode, tree);
+        if aliased {
+            program.prefix = "{M}/alias".into();
+        }
+        let possible: Vec<_> =
+            GROUPS.iter().filter(|(_, kind)| kind.is_none_or(|kind| !kinds.is_off(kind))).collect();
+        let favourites =
+            (0..3).filter_map(|_| random.pick(&possible).map(|(group, _)| group.clone())).collect();
+        let by_descriptor = [2, 8, 40][random.below(3)];
+        let roundabout = [0, 8, 30][random.below(3)];
         let (focus, gone) = (Vec::new(), BTreeSet::new());
-        (Self { random, kinds, focus, gone, open: Vec::new(), peers: 0, made: 0 }, program)
+        (
+            Self {
+                random,
+                focus,
+                gone,
+                open: Vec::new(),
+                peers: 0,
+                made: 0,
+                favourites,
+                by_descriptor,
+                roundabout,
+            },
+            program,
+        )
     }
 
-    /// Chooses what most steps concern.
-    pub fn focus(&mut self, world: &World) {
+    /// Chooses what most steps concern, and how many processes there are.
+    pub fn begin(&mut self, world: &World) {
+        self.remember(world);
         for these in [&world.files, &world.files, &world.dirs, &world.links] {
             let inside: Vec<_> = these.iter().filter(|p| p.starts_with("p/env")).collect();
             if let Some(one) = self.random.pick(&inside) {
@@ -234,6 +288,14 @@ impl Generator {
         Some("end".into())
     }
 
+    /// Takes a block back that does not begin after all.
+    pub fn forget_block(&mut self, step: &str) {
+        if matches!(step, "fork" | "thread") {
+            self.open.pop();
+        }
+    }
+
+    /// Whether a block is open: until its end, one process is spoken to.
     pub fn in_block(&self) -> bool {
         !self.open.is_empty()
     }
@@ -312,7 +374,7 @@ impl Generator {
                 object = way.join(object.strip_prefix(target).unwrap());
             }
         }
-        let mut text = match self.random.below(100) {
+        let mut text = match self.random.below(100 - self.roundabout) {
             0..20 => self.relative(world, state, &object).unwrap_or_else(|| absolute(&object)),
             20..26 => {
                 let above: Vec<_> = state
@@ -326,7 +388,7 @@ impl Generator {
                 match self.random.pick(&above) {
                     Some(slot) => {
                         let rest = object.strip_prefix(below(world, slot).unwrap()).unwrap();
-                        let token = self.random.word("fd fd dev pid");
+                        let token = self.random.word("fd fd dev pid up task");
                         format!("{{{token}{}}}/{}", slot.number, rest.display())
                     }
                     None => absolute(&object),
@@ -334,7 +396,7 @@ impl Generator {
             }
             _ => absolute(&object),
         };
-        if self.random.percent(8) {
+        if self.random.percent(self.roundabout) {
             let slashes: Vec<_> = text.match_indices('/').map(|(n, _)| n).collect();
             if let Some(n) = self.random.pick(&slashes).copied() {
                 let with = self.random.word("// /./ /../p/../p/ /. /d/../ /none/../");
@@ -346,7 +408,7 @@ impl Generator {
                 );
             }
         }
-        if self.random.percent(4) {
+        if self.random.percent(self.roundabout / 2) {
             text += self.random.word("/ /. //");
         }
         if text.is_empty() { "\"\"".into() } else { text.replace(' ', "%20") }
@@ -393,10 +455,10 @@ impl Generator {
 
     /// A path, or now and then a descriptor's name.
     fn path_or_fd(&mut self, world: &World, state: &State, want: Want) -> String {
-        if self.random.percent(8)
+        if self.random.percent(self.by_descriptor)
             && let Some(slot) = self.random.pick(&state.slots)
         {
-            let token = self.random.word("fd fd fd dev pid");
+            let token = self.random.word("fd fd fd dev pid up task");
             return format!("{{{token}{}}}", slot.number);
         }
         self.path(world, state, want)
@@ -469,7 +531,17 @@ impl Generator {
     pub fn step(&mut self, world: &World, state: &State) -> String {
         use Want::{Any, Dir, File, Link, New};
         let depth = self.open.len();
-        match self.random.below(1000) {
+        let mut choice = self.random.below(1000);
+        if self.random.percent(40)
+            && let Some(group) = self.random.pick(&self.favourites).cloned()
+        {
+            choice = group.start + self.random.below(group.len());
+        }
+        let needs_descriptor = (155..451).contains(&choice);
+        if needs_descriptor && state.slots.len() < 2 && self.random.percent(80) {
+            choice = self.random.below(145);
+        }
+        match choice {
             // Open and close.
             0..90 => {
                 let slot = self.free_slot(state);
@@ -833,9 +905,7 @@ impl Generator {
                 self.path(world, state, Any),
                 self.random.word("note k new dir")
             ),
-            866..869 => {
-                format!("mkstemp {} {}XXXXXX", self.free_slot(state), self.path(world, state, New))
-            }
+            866..869 => format!("mkstemp {}XXXXXX", self.path(world, state, New)),
             // Mappings.
             869..879 => format!(
                 "map m{} {} {} {}",
@@ -892,7 +962,9 @@ impl Generator {
                 }
             }
             962..966 => "nofile 20".into(),
-            966..970 => "nofile 1024".into(),
+            966..970 => {
+                self.random.word("nofile|1024 nofile|4 memory|4500 memory|0").replace('|', " ")
+            }
             970..972 => "fsize 3000".into(),
             972..975 => {
                 format!("mount {} {}", self.path(world, state, Dir), self.path(world, state, Dir))
@@ -933,11 +1005,6 @@ impl Generator {
     /// Opening a fifo must not wait.
     fn no_fifo(&self, world: &World, state: &State, path: &str, flags: String) -> String {
         if self.is_fifo(world, state, path) { flags + "|NONBLOCK" } else { flags }
-    }
-
-    /// Whether a step may be performed, or meets a kind that is known to differ.
-    pub fn allows(&self, world: &World, state: &State, step: &str) -> bool {
-        self.kinds.allow_step(&world.root, state, step)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names the inodes and devices of one tree: those that it had at the start by their first path, others by when they
 /// appeared.
@@ -16,7 +17,11 @@ pub struct Names {
     new: usize,
     root: String,
     stage: Option<String>,
+    cache: HashMap<(u64, u64), (Stamp, String)>,
 }
+
+/// A file that was not changed since: its time of change, size and time of modification.
+type Stamp = (i64, i64, u64, i64, i64);
 
 impl Names {
     /// Names what lies in `root` now. `stage` is what must not be seen.
@@ -63,6 +68,25 @@ impl Names {
         // What lies above the tree differs between trees and is no part of them.
         let name = self.numbers.get(&ino).map_or("elsewhere", String::as_str);
         format!("<{name}>")
+    }
+
+    /// What `make` says of a file, or said when the file was as it is now.
+    pub fn cached(&mut self, m: &fs::Metadata, make: impl FnOnce() -> String) -> String {
+        let stamp = (m.ctime(), m.ctime_nsec(), m.size(), m.mtime(), m.mtime_nsec());
+        let key = (m.dev(), m.ino());
+        if let Some((then, said)) = self.cache.get(&key)
+            && *then == stamp
+        {
+            return said.clone();
+        }
+        let said = make();
+        // What changes twice within a tick of the kernel's clock has the same time twice.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let changed = Duration::new(m.ctime().max(0) as u64, m.ctime_nsec() as u32);
+        if now.saturating_sub(changed) > Duration::from_millis(20) {
+            self.cache.insert(key, (stamp, said.clone()));
+        }
+        said
     }
 
     /// An answer with names for numbers and for the tree's own path.

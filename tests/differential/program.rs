@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! # what it shows
+//! kind lock                the kind that it shows; it is left out while that is known to differ
 //! user ordinary            who runs the steps: root or ordinary (default: both, one after the other)
 //! packer root              who packs the prefix (default: who runs the steps)
 //! mode overlay             (default: snapshot)
+//! prefix {M}/alias         the name by which the prefix is packed (default: {E})
 //! tree
 //! dir {E}/d 755 user       the tree; see `tree`
 //! steps
@@ -59,9 +61,11 @@ impl Mode {
 #[derive(Debug, Clone)]
 pub struct Program {
     pub notes: Vec<String>,
+    pub kind: Option<String>,
     pub user: Option<User>,
     pub packer: Option<User>,
     pub mode: Mode,
+    pub prefix: String,
     pub tree: Vec<String>,
     pub steps: Vec<String>,
 }
@@ -70,16 +74,28 @@ impl Program {
     /// A program without steps.
     pub fn new(user: User, packer: User, mode: Mode, tree: Vec<String>) -> Self {
         let (notes, steps) = (Vec::new(), Vec::new());
-        Self { notes, user: Some(user), packer: Some(packer), mode, tree, steps }
+        let prefix = "{E}".to_string();
+        Self {
+            notes,
+            kind: None,
+            user: Some(user),
+            packer: Some(packer),
+            mode,
+            prefix,
+            tree,
+            steps,
+        }
     }
 
     /// Reads a program's text; fails with the line that it does not understand.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut program = Self {
             notes: Vec::new(),
+            kind: None,
             user: None,
             packer: None,
             mode: Mode::Snapshot,
+            prefix: "{E}".into(),
             tree: Vec::new(),
             steps: Vec::new(),
         };
@@ -87,12 +103,14 @@ impl Program {
         for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
             match (part, line.split_once(' ').unwrap_or((line, ""))) {
                 (_, ("#", note)) => program.notes.push(note.to_string()),
+                ("head", ("kind", name)) => program.kind = Some(name.to_string()),
                 ("head", ("user", name)) => {
                     program.user = Some(User::named(name).ok_or(line)?);
                 }
                 ("head", ("packer", name)) => {
                     program.packer = Some(User::named(name).ok_or(line)?);
                 }
+                ("head", ("prefix", name)) => program.prefix = name.to_string(),
                 ("head", ("mode", "overlay")) => program.mode = Mode::Overlay,
                 ("head", ("mode", "snapshot")) => program.mode = Mode::Snapshot,
                 ("head", ("tree", "")) => part = "tree",
@@ -111,6 +129,9 @@ impl fmt::Display for Program {
         for note in &self.notes {
             writeln!(f, "# {note}")?;
         }
+        if let Some(kind) = &self.kind {
+            writeln!(f, "kind {kind}")?;
+        }
         if let Some(user) = self.user {
             writeln!(f, "user {}", user.name())?;
         }
@@ -119,6 +140,9 @@ impl fmt::Display for Program {
         }
         if self.mode == Mode::Overlay {
             writeln!(f, "mode overlay")?;
+        }
+        if self.prefix != "{E}" {
+            writeln!(f, "prefix {}", self.prefix)?;
         }
         writeln!(f, "tree")?;
         for line in &self.tree {

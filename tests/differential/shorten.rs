@@ -1,7 +1,12 @@
 //! Makes a failing program short: delta debugging of its steps and its tree, then of the words of its steps.
 
+use std::time::{Duration, Instant};
+
 use crate::program::Program;
 use crate::twins::{self, Difference, Ground, What};
+
+/// How long a program is made shorter.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a failure must keep while it gets shorter: the part that differs and the verb of the step that shows it.
 type Signature = (What, String);
@@ -26,16 +31,15 @@ struct Shortener<'a> {
     wanted: Signature,
     best: Program,
     difference: Difference,
-    tries: usize,
+    until: Instant,
 }
 
 impl Shortener<'_> {
     /// Whether a shorter program still fails alike; if so, it is the best from here on.
     fn accept(&mut self, mut candidate: Program) -> bool {
-        if self.tries == 0 {
+        if Instant::now() > self.until {
             return false;
         }
-        self.tries -= 1;
         let Ok(Some(difference)) = twins::run(self.ground, &candidate) else { return false };
         if signature(&candidate, &difference) != self.wanted {
             return false;
@@ -123,7 +127,7 @@ pub fn shorten(
         wanted: signature(program, difference),
         best,
         difference: difference.clone(),
-        tries: 600,
+        until: Instant::now() + PATIENCE,
     };
     for _ in 0..3 {
         let before = shortener.best.to_string();

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Slot {
     pub number: usize,
+    pub fd: i32,
     pub flags: u32,
-    pub dev: u64,
     pub ino: u64,
     pub mode: u32,
     /// Its name, as `/proc/self/fd` shows it.
@@ -15,19 +15,17 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Whether it is of a directory.
     pub fn is_dir(&self) -> bool {
         self.mode & 0o170_000 == 0o040_000
     }
 
+    /// Whether it is of a regular file.
     pub fn is_file(&self) -> bool {
         self.mode & 0o170_000 == 0o100_000
     }
 
-    /// Opened by `O_PATH`.
-    pub fn only_names(&self) -> bool {
-        self.flags & 0o10_000_000 != 0
-    }
-
+    /// Whether it was opened for writing.
     pub fn writes(&self) -> bool {
         self.flags & 3 != 0
     }
@@ -36,6 +34,7 @@ impl Slot {
 /// A process: what it holds, where it stands, who it is.
 #[derive(Debug, Clone, Default)]
 pub struct State {
+    pub pid: i32,
     pub slots: Vec<Slot>,
     pub streams: Vec<usize>,
     pub maps: Vec<usize>,
@@ -47,7 +46,8 @@ impl State {
     /// Reads the answer to `?`.
     pub fn parse(answer: &str) -> Self {
         let mut state = Self::default();
-        let mut fields = answer.split('\t').skip(1);
+        let mut fields = answer.split('\t');
+        state.pid = fields.next().and_then(|pid| pid.parse().ok()).unwrap_or(0);
         state.identity = fields.next().unwrap_or("").to_string();
         state.cwd = fields.next().unwrap_or("").into();
         for field in fields {
@@ -55,14 +55,14 @@ impl State {
                 state.streams.extend(n.parse::<usize>());
             } else if let Some(n) = field.strip_prefix('m') {
                 state.maps.extend(n.parse::<usize>());
-            } else if let [number, _, flags, dev, ino, mode, name] =
+            } else if let [number, fd, flags, _, ino, mode, name] =
                 field.splitn(7, ' ').collect::<Vec<_>>()[..]
             {
                 let hex = |text| u64::from_str_radix(text, 16).unwrap_or(0);
                 state.slots.push(Slot {
                     number: number.parse().unwrap_or(0),
+                    fd: fd.parse().unwrap_or(-1),
                     flags: hex(flags) as u32,
-                    dev: hex(dev),
                     ino: hex(ino),
                     mode: u32::from_str_radix(mode, 8).unwrap_or(0),
                     name: name.to_string(),

@@ -4,7 +4,8 @@
  *   steps ROOT START [FILE]     reads steps from FILE, or from standard input, and answers on standard output
  *
  * A step is a verb and its words; README.md has the list. In a word, {M} is ROOT, {E} is ROOT/p/env, {fdN} is
- * /proc/self/fd/ and the number of the descriptor in slot N, {devN} the same in /dev/fd/, and %XX is a byte; "" is an
+ * /proc/self/fd/ and the number of the descriptor in slot N, {devN} the same in /dev/fd/, {pidN}, {upN}
+ * and {taskN} other ways to write it, and %XX is a byte; "" is an
  * empty word. Slots s0 to s29 hold descriptors, t0 to t9 directory streams, m0 to m9 mappings. START is the time, in seconds
  * and nanoseconds, before which nothing was changed by a step.
  *
@@ -72,7 +73,7 @@ static void say(const char *format, ...) {
 }
 
 static void say_bytes(const char *bytes, size_t n) {
-    size_t shown = n < 3000 ? n : 3000;
+    size_t shown = n < 120 ? n : 120;
     say("'");
     for (size_t i = 0; i < shown; i++) {
         unsigned char c = bytes[i];
@@ -179,6 +180,10 @@ static char *fill(const char *word, char *to) {
             at += sprintf(at, "/proc/self/fd/%d", slots[n]), word += used;
         else if (sscanf(word, "{dev%d}%n", &n, &used) == 1 && used && n >= 0 && n < SLOTS)
             at += sprintf(at, "/dev/fd/%d", slots[n]), word += used;
+        else if (sscanf(word, "{up%d}%n", &n, &used) == 1 && used && n >= 0 && n < SLOTS)
+            at += sprintf(at, "/proc/self/../self/fd/%d", slots[n]), word += used;
+        else if (sscanf(word, "{task%d}%n", &n, &used) == 1 && used && n >= 0 && n < SLOTS)
+            at += sprintf(at, "/proc/thread-self/fd/%d", slots[n]), word += used;
         else if (sscanf(word, "{pid%d}%n", &n, &used) == 1 && used && n >= 0 && n < SLOTS)
             at += sprintf(at, "/proc/%d/fd/%d", (int)getpid(), slots[n]), word += used;
         else if (sscanf(word, "{x%d}%n", &n, &used) == 1 && used && n >= 0 && n < 10000) {
@@ -848,9 +853,11 @@ static void perform(const char *verb) {
     VERB("nftw") {
         length_walked = 0;
         int r = nftw(text(1), walk, 5, number(2));
+        /* How far it came before an error depends on the order of entries, which may differ. */
         if (r < 0)
-            result(r), say(" ");
-        say_sorted(walked, length_walked);
+            result(r);
+        else
+            say_sorted(walked, length_walked);
     }
     VERB("fts") {
         char *top[] = {text(1), NULL};
@@ -873,7 +880,13 @@ static void perform(const char *verb) {
     }
     VERB("pathconf") { errno = 0; result(pathconf(text(1), _PC_NAME_MAX)); }
     VERB("copyrange") result(copy_file_range(at(1), NULL, at(2), NULL, number(3), 0));
-    VERB("mkstemp") { empty(1); char *t = text(2); n = mkstemp(t); hold(1, n); if (n >= 0) { say(" mode "); attributes(fstat(n, &s), &s); worked(unlink(t)); } }
+    VERB("mkstemp") {
+        /* Its name is random, so nothing of it may stay. */
+        char *t = text(1);
+        n = mkstemp(t);
+        if (worked(n) && fstat(n, &s) == 0)
+            say(" mode %o size %ld, gone: ", s.st_mode, (long)s.st_size), worked(unlink(t)), close(n);
+    }
     VERB("same") {
         /* Whether a descriptor and a name are one file. */
         struct stat other;
@@ -896,6 +909,13 @@ static void perform(const char *verb) {
         getrlimit(RLIMIT_NOFILE, &limit);
         limit.rlim_cur = number(1);
         worked(setrlimit(RLIMIT_NOFILE, &limit));
+    }
+    VERB("memory") {
+        /* Kilobytes of addresses. */
+        struct rlimit limit;
+        getrlimit(RLIMIT_AS, &limit);
+        limit.rlim_cur = number(1) ? (rlim_t)number(1) << 10 : limit.rlim_max;
+        worked(setrlimit(RLIMIT_AS, &limit));
     }
     VERB("fsize") {
         struct rlimit limit;

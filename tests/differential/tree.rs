@@ -36,31 +36,25 @@ pub fn make(lines: &[String], root: &Path, user: u32, steps: &Path) {
     for line in lines {
         let words: Vec<_> = line.split(' ').collect();
         let path = PathBuf::from(fill(words.get(1).unwrap_or(&""), root));
-        match words[..] {
-            ["dir", _, mode, owner] => {
-                if fs::create_dir(&path).is_ok() || path.is_dir() {
-                    modes.push((path, mode, owner));
-                }
+        let made = match words[..] {
+            ["dir", ..] => fs::create_dir(&path).is_ok() || path.is_dir(),
+            ["file", name, _, _, size] => {
+                fs::write(&path, content(name, size.parse().unwrap_or(0))).is_ok()
             }
-            ["file", name, mode, owner, size] => {
-                if fs::write(&path, content(name, size.parse().unwrap_or(0))).is_ok() {
-                    modes.push((path, mode, owner));
-                }
+            ["copy", ..] => fs::copy(steps, &path).is_ok(),
+            ["fifo", ..] => rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).is_ok(),
+            ["link", _, text] => symlink(fill(text, root), &path).is_ok(),
+            ["hard", _, old] => fs::hard_link(fill(old, root), &path).is_ok(),
+            ["xattr", _, name, value] => {
+                attributes.push((path.clone(), name, value));
+                false
             }
-            ["copy", _, mode, owner] => {
-                if fs::copy(steps, &path).is_ok() {
-                    modes.push((path, mode, owner));
-                }
-            }
-            ["link", _, text] => drop(symlink(fill(text, root), &path)),
-            ["hard", _, old] => drop(fs::hard_link(fill(old, root), &path)),
-            ["fifo", _, mode, owner] => {
-                if rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).is_ok() {
-                    modes.push((path, mode, owner));
-                }
-            }
-            ["xattr", _, name, value] => attributes.push((path, name, value)),
-            _ => {}
+            _ => false,
+        };
+        if let [_, _, mode, owner, ..] = words[..]
+            && made
+        {
+            modes.push((path, mode, owner));
         }
     }
     for (path, name, value) in attributes {
@@ -134,21 +128,28 @@ pub fn remains(root: &Path, names: &mut Names) -> Vec<String> {
         if m.mtime() < 1_600_000_000 {
             line += &format!(" m {}.{:09}", m.mtime(), m.mtime_nsec());
         }
-        if m.is_symlink() {
-            line += &format!(" -> {}", fs::read_link(path).unwrap_or_default().display());
-        } else if m.is_file() {
-            let bytes = fs::read(path).unwrap_or_default();
-            line += &format!(" {} bytes {}", m.size(), &blake3::hash(&bytes).to_hex()[..12]);
-            if bytes.len() < 100 {
-                line += &format!(" {:?}", String::from_utf8_lossy(&bytes));
-            }
-        }
-        if !m.is_symlink() && !m.file_type().is_fifo() {
-            line += &attributes(path);
-        }
+        line += &names.cached(&m, || content_of(path, &m));
         lines.push(line.replace(root.to_str().unwrap(), "{M}"));
     }
     lines
+}
+
+/// What a change of a file's content or attributes changes.
+fn content_of(path: &Path, m: &fs::Metadata) -> String {
+    let mut line = String::new();
+    if m.is_symlink() {
+        line += &format!(" -> {}", fs::read_link(path).unwrap_or_default().display());
+    } else if m.is_file() {
+        let bytes = fs::read(path).unwrap_or_default();
+        line += &format!(" {} bytes {}", m.size(), &blake3::hash(&bytes).to_hex()[..12]);
+        if bytes.len() < 100 {
+            line += &format!(" {:?}", String::from_utf8_lossy(&bytes));
+        }
+    }
+    if !m.is_symlink() && !m.file_type().is_fifo() {
+        line += &attributes(path);
+    }
+    line
 }
 
 fn attributes(path: &Path) -> String {

@@ -280,7 +280,8 @@ impl<'a> Twins<'a> {
             tree::make(&program.tree, root, id_of(user), &ground.steps);
         }
         let bundle = ground.file("out/bundle.tar.zst");
-        let (bundle, prefix) = (bundle.to_str().unwrap(), twin.join("p/env"));
+        let (bundle, prefix) =
+            (bundle.to_str().unwrap(), PathBuf::from(tree::fill(&program.prefix, &twin)));
         let words = ["bundle", "env", prefix.to_str().unwrap(), "-o", bundle, "-q", "--mode"];
         ground.pyshm(packer, &[&words[..], &[program.mode.name()]].concat())?;
         let memory = ground.memory();
@@ -391,13 +392,13 @@ impl<'a> Twins<'a> {
     }
 }
 
-/// Runs a whole program. None: both runs are the same. An error means that pyshm refuses the tree.
+/// Runs a whole program. None: both runs are the same. An error means that pyshm refuses the tree or that the bare run ended.
 pub fn run(ground: &Ground, program: &Program) -> Result<Option<Difference>, String> {
     let mut twins = Twins::begin(ground, program)?;
     for step in &program.steps {
         match twins.step(step) {
             Ok(Some(_)) => {}
-            Ok(None) => break,
+            Ok(None) => return Err(format!("the bare run ended at {step}")),
             Err(difference) => return Ok(Some(*difference)),
         }
     }

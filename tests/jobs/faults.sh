@@ -57,12 +57,12 @@ test_the_jobs_memory_limit() {
   return $code
 }
 test_nonsense_in_variables_is_said_by_their_names() {
-  PYSHM_WAIT=soon wrong 2 "PYSHM_WAIT is 'soon', which is no number of seconds" -b "$bundle"
-  PYSHM_CACHE_MAX=many wrong 2 "PYSHM_CACHE_MAX is 'many', which is no size" -b "$bundle"
-  PYSHM_RESERVE=-1 wrong 2 "PYSHM_RESERVE is '-1', which is no size" -b "$bundle"
-  PYSHM_SERIAL_READ=x wrong 2 "PYSHM_SERIAL_READ is 'x', which is no size" -b "$bundle"
-  PYSHM_CACHE=cache wrong 2 "PYSHM_CACHE is 'cache', which is no absolute path" -b "$bundle"
-  PYSHM_ROOT=shm wrong 2 "PYSHM_ROOT is 'shm', which is no absolute path" -b "$bundle" --root /dev/shm
+  PYSHM_WAIT=soon wrong 2 "PYSHM_WAIT is 'soon', which is not a number of seconds" -b "$bundle"
+  PYSHM_CACHE_MAX=many wrong 2 "PYSHM_CACHE_MAX is 'many', which is not a size" -b "$bundle"
+  PYSHM_RESERVE=-1 wrong 2 "PYSHM_RESERVE is '-1', which is not a size" -b "$bundle"
+  PYSHM_SERIAL_READ=x wrong 2 "PYSHM_SERIAL_READ is 'x', which is not a size" -b "$bundle"
+  PYSHM_CACHE=cache wrong 2 "PYSHM_CACHE is 'cache', which is not an absolute path" -b "$bundle"
+  PYSHM_ROOT=shm wrong 2 "PYSHM_ROOT is 'shm', which is not an absolute path" -b "$bundle" --root /dev/shm
   PYSHM_ROOT=/nowhere wrong 66 "/nowhere" -b "$bundle"
   PYSHM_WAIT=soon "$pyshm" stage -b "$bundle" 2>"$work/said"; equal "exit status of pyshm" 2 $?; contains "what it says" "$(cat "$work/said")" "PYSHM_WAIT"
   mkdir -m 700 /dev/shm/own; PYSHM_ROOT=/dev/shm/own "$pyshm_run" --no-fallback -v -b "$bundle" "$python" -c '' 2>"$work/said" || fail "with PYSHM_ROOT"

@@ -24,7 +24,8 @@ test_what_is_no_name_is_an_error() {
   run --all checks/docs >"$work/said" 2>&1; equal "exit status" 2 $?
 }
 test_every_test_is_listed() {
-  run --list >"$work/list" || fail "--list"
+  run --list >"$work/list" 2>"$work/said" || fail "--list"
+  equal "what parts.txt lacks or has too much" "" "$(cat "$work/said")"
   local file part
   for file in "$top"/tests/checks/*.sh "$top"/tests/jobs/*.sh; do
     part=${file#"$top/tests/"}; part=${part%.sh}

@@ -59,7 +59,7 @@ test_a_mistake_does_not_stop_an_epilog() {
   for words in status gc "inspect $prefix/tree.tar.zst" "unstage --unused"; do
     # shellcheck disable=SC2086 # words
     "$pyshm" $words >"$work/out" 2>"$work/said" || fail "$words: $(cat "$work/said")"
-    contains "$words" "$(cat "$work/said")" "line 1: root is 5, which is no absolute path"
+    contains "$words" "$(cat "$work/said")" "line 1: root is 5, which is not an absolute path"
   done
   equal "stages" 0 "$(stages)"
   "$pyshm" stage -b "$prefix/tree.tar.zst" >"$work/out" 2>&1; equal "status of another command" 2 $?
@@ -72,7 +72,7 @@ test_checking_finds_what_is_wrong() {
   contains "what is said" "$(cat "$work/said")" "/no/such.tar.zst"
   echo 'reroute = "shm"' >"$work/bad.toml"
   "$pyshm" config --check "$work/bad.toml" 2>"$work/said"; equal "a bad word" 2 $?
-  contains "what is said" "$(cat "$work/said")" 'reroute is "shm", which is no word that is known here: write one of shim, env, off'
+  contains "what is said" "$(cat "$work/said")" 'reroute is "shm", which is not a known word; write one of shim, env, off'
   "$pyshm" config --check "$work/none.toml" 2>/dev/null; equal "no file" 66 $?
   PYSHM_WAIT=soon "$pyshm" config --check 2>"$work/said"; equal "a bad variable" 2 $?
   contains "what is said" "$(cat "$work/said")" "PYSHM_WAIT is 'soon'"

@@ -3,8 +3,8 @@
 
 For every function of preload/exports.txt (or those named) a copy of the installation is made in which that one symbol of
 libpyshm.so is switched off, so that programs get libc's own function, and the case that tests/cases/hooks.txt names for
-it is run on it: it must fail. With nothing switched off it must pass. FAMILY is a file (without its
-ending) or a directory of preload/src/hooks; with --families only the functions declared there have to be in hooks.txt.
+it is run on it: it must fail. With nothing switched off it must pass. FAMILY is a file (without its ending) or a directory
+below preload/src/hooks; with --families only the functions declared there have to be in hooks.txt.
 
 Invariants: a function that no case guards is an error, and so is a case that fails by itself. The installation is
 $PYSHM_TEST_INSTALL, else target/pyshm; it is never changed.

@@ -1,18 +1,19 @@
 //! What `libpyshm.so` and the trampoline `pyshm-exec` share: everything below the hooks.
 //!
 //! Invariants:
-//! - Nothing here allocates, locks, panics or prints, and errno stays as it was. One exception: [`stage::log`] writes the line
-//!   that `PYSHM_LOG` asks for.
+//! - Nothing here allocates, locks, panics or prints, and errno changes only as a hook asks. One exception:
+//!   [`stage::log`] writes the line that `PYSHM_LOG` asks for.
 //! - No function of libc is called that the hooks stand in front of; the kernel is asked itself ([`base::sys`]).
-//! - A room imports from the rooms above it in this list only:
+//!
+//! Rooms, from the highest to the lowest. A file may use rooms below its own, never one above (`docs/design.md`).
 //!
 //! ```text
-//! base      system calls, bytes, memory on the stack, the environment, the loader's list of objects
-//! decide    the decision about a path, from the index alone: pure, safe code
-//! stage     finds and maps the stage; descriptors of staged files
-//! path      what a caller passes → a decision: reads, writes, originals
-//! exec      starting a program: its file, `#!` line, environment
-//! launch    a process without a stage that is a launcher or a rank: pyshm-run takes its place
+//! launch/   recognises a launcher or a rank without a stage, and executes pyshm-run in its place
+//! exec/     starting a program: its file, its `#!` line, its environment
+//! path/     turns a caller's path into a decision: reads, writes, originals
+//! stage/    finds and maps the stage; descriptors of staged files; containers; the log
+//! decide/   the decision about a path, from the index alone: pure, safe code
+//! base/     system calls, bytes, memory on the stack, the environment, the loader's list of objects
 //! ```
 // std costs every process of every user its relocations, and names symbols that older systems do not have.
 #![cfg_attr(not(test), no_std)]

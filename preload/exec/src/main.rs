@@ -1,11 +1,12 @@
-//! The trampoline lies in the stage, on the node itself, and stands in PROGRAM's place on a launcher's command line, so that not even the
-//! launcher's exec touches the shared file system.
+//! The trampoline lies in the stage, on the node itself, and stands in PROGRAM's place on a launcher's command line, so
+//! that not even the launcher's exec touches the shared file system.
 //!
 //! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
-//! It searches PATH in the index and starts the staged program under its original name with the shim preloaded, by the code of the shim's
-//! exec hooks; it does not load the shim itself. `--env` reroutes by environment variables instead, for a program that the shim cannot
-//! enter. NAME is PROGRAM's `argv[0]`. PROGRAM gets the launcher's environment. Without a usable stage PROGRAM is simply started.
+//! It searches PATH in the index and starts the staged program under its original name with the shim preloaded, by the
+//! code of the shim's exec hooks; it does not load the shim itself. `--env` reroutes by environment variables instead,
+//! for a program that the shim cannot enter. NAME is PROGRAM's `argv[0]`. PROGRAM gets the launcher's environment.
+//! Without a usable stage PROGRAM is simply started.
 //!
 //! It is started once for every rank, so it has C's `main`: std's runtime would read `/proc/self/maps` first.
 #![no_main]
@@ -134,8 +135,8 @@ fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
     }
 }
 
-/// Starts a program that exists although the stage does not have it: it is younger than its bundle. So are its files, so it gets nothing
-/// from the stage. Returns an error number if that fails.
+/// Starts a program that exists although the stage does not have it: it is younger than its bundle. So are its files,
+/// so it gets nothing from the stage. Returns an error number if that fails.
 ///
 /// # Safety
 /// `args` must be a null-terminated array of C strings with at least one.
@@ -216,7 +217,8 @@ fn staged(dir: &[u8], program: &CStr) -> Option<CString> {
     if exists { CString::new(path).ok() } else { None }
 }
 
-/// Applies the stage's `env` file: `NAME=VALUE` sets, `NAME+=VALUE` puts VALUE in front with a colon, `NAME` unsets; each ends with a NUL.
+/// Applies the stage's `env` file: `NAME=VALUE` sets, `NAME+=VALUE` puts VALUE in front with a colon, `NAME` unsets;
+/// each ends with a NUL.
 fn apply_env_file(variables: &mut Variables, file: &Path) {
     let Ok(text) = fs::read(file) else { return };
     for line in text.split(|&b| b == 0).filter(|l| !l.is_empty()) {

@@ -1,5 +1,5 @@
-//! Writes an [index](crate::index): the staging tools collect entries in an [`IndexBuilder`], [`IndexBuilder::finish`]
-//! gives the file's bytes.
+//! Writes an [index](crate::index): the staging tools collect entries in an [`IndexBuilder`], and
+//! [`IndexBuilder::finish`] gives the file's bytes.
 
 extern crate alloc;
 use alloc::vec::Vec;
@@ -13,8 +13,9 @@ use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
 use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 
-/// What the kernel maps of a file at once, where it has its pages (`fault_around_bytes`). Each process looks at the head
-/// alone when it starts, and pages behind it that are not there cost it nothing: mapping and unmapping fifteen took 4 µs.
+/// Bytes that the kernel maps of a file at once, as far as it has the pages (`fault_around_bytes`). A process that
+/// starts looks at the head alone, and absent pages behind it cost nothing, where mapping and unmapping fifteen pages
+/// took 4 µs.
 const MAPPED_TOGETHER: usize = 1 << 16;
 
 /// One path to put into an index.
@@ -22,19 +23,19 @@ const MAPPED_TOGETHER: usize = 1 << 16;
 pub struct NewEntry<'a> {
     /// Original absolute path in its prefix's canonical spelling, normalized.
     pub path: &'a [u8],
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// `ENTRY_…` bits but [`ENTRY_EDITED`].
+    /// `ENTRY_…` bits except [`ENTRY_EDITED`].
     pub flags: u8,
     /// A symbolic link's original target, else empty.
     pub target: &'a [u8],
-    /// Whether the file under `fs/` was edited and the original bytes stand under `orig/`.
+    /// Whether the file under `fs/` was edited; the original bytes are under `orig/`.
     pub edited: bool,
     /// Number of the prefix, as [`IndexBuilder::prefix`] returned it.
     pub prefix: u16,
     /// Number of the bundle it came from.
     pub bundle: u16,
-    /// Its extended attributes, as [`IndexBuilder::xattrs`] returned them; `None` leaves them to the original.
+    /// Its extended attributes, as [`IndexBuilder::xattrs`] returned them; `None` to ask the original.
     pub xattrs: Option<XattrsId>,
     /// The original's attributes, with this node's device number.
     pub stat: Stat,
@@ -43,11 +44,11 @@ pub struct NewEntry<'a> {
 /// Extended attributes to put into an index.
 #[derive(Debug, Clone, Copy)]
 pub struct NewXattrs<'a> {
-    /// Errno of a listing: 0 where it works, [`crate::xattr::ASK`] leaves it to the original.
+    /// Error number of a listing: 0 if it works, [`crate::xattr::ASK`] to ask the original.
     pub list: u8,
-    /// Errno for a name that is not there, by [`crate::xattr::Class`]; [`crate::xattr::ASK`] leaves it to the original.
+    /// Error number for a missing name, by [`crate::xattr::Class`]; [`crate::xattr::ASK`] to ask the original.
     pub missing: [u8; CLASSES],
-    /// Names and values in the order of a listing; `None` leaves the value to the original.
+    /// Names and values in the order of a listing; `None` for a value that the original is asked for.
     pub values: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
@@ -55,18 +56,18 @@ pub struct NewXattrs<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct XattrsId(u32);
 
-/// Collects prefixes and entries.
+/// Collects the prefixes and entries of an index.
 #[derive(Debug)]
 pub struct IndexBuilder {
     flags: u32,
     fs: Vec<u8>,
     orig: Vec<u8>,
     prefixes: Vec<[u8; PREFIX_BYTES]>,
-    /// Strings of the head; offsets are from its end of the prefixes, which moves until all are known.
+    /// Strings of the head. Offsets count from the end of the prefixes, which moves until all prefixes are known.
     head: Vec<u8>,
     entries: Vec<Record>,
     strings: Vec<u8>,
-    /// What in the strings has a check before it.
+    /// Offsets and lengths of the strings that have a check before them.
     proven: Vec<(u32, usize)>,
 }
 
@@ -113,7 +114,7 @@ impl IndexBuilder {
         u16::try_from(self.prefixes.len() - 1).expect("fewer than 65,536 prefixes")
     }
 
-    /// Adds extended attributes that any number of entries may have.
+    /// Adds extended attributes, which any number of entries may share.
     pub fn xattrs(&mut self, new: &NewXattrs<'_>) -> XattrsId {
         let mut names = Vec::new();
         let mut values = Vec::new();
@@ -225,7 +226,7 @@ impl IndexBuilder {
         self.entries.iter().fold(strings, |seed, e| check(seed, 0, &e.to_bytes(0, 0)))
     }
 
-    /// The hash table, without checks. A bucket has room for seven and gets four or fewer on average.
+    /// The hash table, without checks. A bucket has room for seven entries and gets at most four on average.
     fn buckets(&self) -> Vec<[u8; BUCKET_BYTES]> {
         let count = self.entries.len().div_ceil(4).next_power_of_two();
         let mut buckets = alloc::vec![[0; BUCKET_BYTES]; count];
@@ -244,7 +245,7 @@ impl IndexBuilder {
         buckets
     }
 
-    /// A string with room for its check before it.
+    /// Appends a string with room for its check before it.
     fn proven_string(&mut self, parts: &[&[u8]]) -> (u32, u32) {
         self.strings.resize(self.strings.len() + 8, 0);
         let (at, len) = string(&mut self.strings, parts);

@@ -1,11 +1,14 @@
-//! The diverged set: what of the stage no longer holds because a process of this node changed the original.
+//! Holds the diverged set: marks of paths for which the stage no longer holds, because a process of this node changed
+//! the original.
 //!
-//! A lock-free hash table in the stage's state file ([`crate::state`]), shared by every process of the node.
-//! It only grows. A mark is inserted *before* the change is made, so that no process can see the change and then
-//! be answered from the stage. Usually it is empty, and one load says so.
+//! It is a lock-free hash table in the stage's state file ([`crate::state`]), which all processes of the node share. It
+//! only grows, and usually it is empty, which one load shows.
 //!
-//! What must stay true, and is checked by a model of all interleavings (`tests/checks/diverged-model.sh`): whoever
-//! sees anything that a process did after its [`Diverged::mark`] returned sees the mark too, whoever inserted it.
+//! Invariants:
+//! - A mark is inserted *before* the change is made, so that no process sees the change and is then answered from the
+//!   stage.
+//! - A process that sees anything that another one did after its [`Diverged::mark`] returned sees the mark too,
+//!   whichever process inserted it. A model of all interleavings checks this (`tests/checks/diverged-model.sh`).
 
 #[cfg(not(all(loom, test)))]
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +17,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 
 use crate::state::{self, Mark, Operation};
 
-/// The state file.
+/// The diverged set and the counters of a state file.
 #[derive(Debug, Clone, Copy)]
 pub struct Diverged<'a> {
     count: &'a AtomicU64,
@@ -25,7 +28,7 @@ pub struct Diverged<'a> {
 }
 
 impl<'a> Diverged<'a> {
-    /// Takes the words of a whole state file; `None` if it is too short.
+    /// The set in the words of a whole state file; `None` if the file is too short.
     pub fn new(words: &'a [AtomicU64]) -> Option<Self> {
         const COUNTERS: usize = state::COUNTERS / 8;
         const SET: usize = state::SET / 8;
@@ -44,7 +47,7 @@ impl<'a> Diverged<'a> {
         self.count.load(Ordering::Acquire) != 0
     }
 
-    /// Whether whole directories diverged.
+    /// Whether any [`Mark::Subtree`] may be set.
     pub fn any_subtree(&self) -> bool {
         self.subtrees.load(Ordering::Acquire) != 0 || self.full()
     }
@@ -78,7 +81,7 @@ impl<'a> Diverged<'a> {
         from.iter().chain(before)
     }
 
-    /// The words of all marks, in no order, to be put into another set by [`insert`](Self::insert).
+    /// The words of all marks, in any order, for [`insert`](Self::insert) into another set.
     pub fn words(&self) -> impl Iterator<Item = u64> {
         self.set.iter().map(|slot| slot.load(Ordering::Acquire)).filter(|&word| word != 0)
     }
@@ -99,12 +102,12 @@ impl<'a> Diverged<'a> {
         self.insert(mark.word(hash), mark == Mark::Subtree);
     }
 
-    /// Adds the word of a mark; `subtree` where it is, or may be, that of [`Mark::Subtree`].
+    /// Adds the word of a mark; `subtree` says whether the mark may be a [`Mark::Subtree`].
     pub fn insert(&self, word: u64, subtree: bool) {
         if word == 0 {
             return;
         }
-        // A quarter stays free so that a search for what is not there ends soon.
+        // A quarter of the slots stays free, so that the search for an absent mark ends soon.
         if self.count.load(Ordering::Acquire) as usize >= self.set.len() / 4 * 3 {
             self.full.store(1, Ordering::Release);
             return;
@@ -120,7 +123,8 @@ impl<'a> Diverged<'a> {
                     return;
                 }
                 Err(w) if w == word => {
-                    // Its finder may not have counted yet, and with a count of 0 nobody looks. One too many is harmless.
+                    // The process that inserted it may not have counted it yet, and a count of 0 hides all marks. One
+                    // too many is harmless.
                     if self.count.load(Ordering::Acquire) == 0 {
                         count(self.count);
                     }
@@ -132,7 +136,7 @@ impl<'a> Diverged<'a> {
                 Err(_) => {}
             }
         }
-        // Many came at once and took what was left, maybe without having counted yet.
+        // Other processes took the last slots at the same time, and may not have counted them yet.
         self.full.store(1, Ordering::Release);
         count(self.count);
     }

@@ -1,7 +1,8 @@
-//! Every interleaving of processes that mark and look, by loom. Built and run by `tests/checks/diverged-model.sh`.
+//! Checks, with loom, every interleaving of processes that mark and look. `tests/checks/diverged-model.sh` builds and
+//! runs it.
 //!
-//! A process marks, then changes the original; here the change is a flag. The kernel orders a change before whoever
-//! sees it, as release and acquire do.
+//! A process marks, then changes the original; here the change is a flag. The kernel orders a change before any process
+//! that sees it, as release and acquire do.
 
 extern crate std;
 use std::vec::Vec;

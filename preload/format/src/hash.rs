@@ -1,14 +1,15 @@
-//! One mixing function with two uses: it places a path in the index and in the diverged set ([`hash_path`]), and it
-//! proves that a part of the index is what its builder wrote ([`check`]).
+//! Hashes paths, for their places in the index and in the diverged set ([`hash_path`]), and computes the checks that
+//! prove that a part of the index is what its builder wrote ([`check`]), both by one mixing function.
 //!
-//! A word is mixed in by `rotate((state ^ word) * K)` with an odd `K`. Every step is a bijection of the state and,
-//! for a given state, of the word: two texts that differ in one aligned word alone *never* have the same value, and
-//! any other two have it with a chance of about 2^-64. The multiply-and-rotate step is that of rustc's FxHash and the
-//! finalizer that of MurmurHash3; their known weakness, that someone who knows `K` can make collisions, does not
-//! matter: whoever writes an index owns the stage, every hit compares the whole path, and what does not fit passes.
+//! A word is mixed in by `rotate((state ^ word) * K)` with an odd `K`. Every step is a bijection of the state and, for
+//! a given state, of the word: two texts that differ in one aligned word alone *never* have the same value, and any
+//! other two have the same value with a chance of about 2^-64. The multiply-and-rotate step is that of rustc's FxHash
+//! and the finalizer that of MurmurHash3. Their known weakness, that an attacker who knows `K` can make collisions,
+//! does not matter: the user that writes an index owns the stage, every hit compares the whole path, and a path that
+//! does not fit passes.
 //!
-//! Four lanes take the words in turn. A lane waits for its own multiplication only, so that a processor works on four
-//! words at once; tables (CRC) would cost cache lines of the host program.
+//! Four lanes take the words in turn. A lane waits only for its own multiplication, so the processor works on four
+//! words at once. Tables, as for a CRC, would take cache lines of the host program.
 
 use crate::u64_at;
 
@@ -19,7 +20,8 @@ fn step(state: u64, word: u64) -> u64 {
     (state ^ word).wrapping_mul(K).rotate_left(29)
 }
 
-/// Written out lane by lane: the shim is compiled for size, where loops over lanes stay loops, at a third of the speed.
+/// Mixes all bytes. Each lane is written out: if this is compiled for size, a loop over lanes stays a loop, at a third
+/// of the speed.
 #[inline(always)]
 fn mix(seed: u64, bytes: &[u8]) -> u64 {
     let [mut a, mut b, mut c, mut d] = [seed; 4];
@@ -41,7 +43,7 @@ fn mix(seed: u64, bytes: &[u8]) -> u64 {
         c = step(c, u64::from_le_bytes(*word));
     }
     if !odd.is_empty() {
-        // The last eight bytes as they are: some were mixed before, which does no harm. Shorter texts are padded.
+        // The last eight bytes, some of which were mixed before, which does no harm. A shorter text is padded.
         let last = bytes.last_chunk::<8>().copied().unwrap_or_else(|| {
             let mut padded = [0; 8];
             for (to, from) in padded.iter_mut().zip(odd) {
@@ -56,15 +58,15 @@ fn mix(seed: u64, bytes: &[u8]) -> u64 {
     h ^ (h >> 29)
 }
 
-/// Hashes a path. It must stay the same within one format version: the tools write it into the index, every rank
-/// computes it again.
+/// The hash of a path. It must stay the same within one format version: the tools write it into the index, and every
+/// rank computes it again.
 #[must_use]
 pub fn hash_path(path: &[u8]) -> u64 {
     mix(K ^ (path.len() as u64), path)
 }
 
-/// What stands beside `bytes` in an index to prove them: `seed` is the index's own, `place` where they stand in it,
-/// so that neither another index's bytes nor those of another place prove themselves here.
+/// The check of `bytes` at offset `place` of the index with this `seed`. Neither bytes of another index nor those of
+/// another place have the same check.
 #[must_use]
 #[inline(always)]
 pub(crate) fn check(seed: u64, place: usize, bytes: &[u8]) -> u64 {

@@ -1,4 +1,4 @@
-//! The index of a stage: one immutable file that answers what lies under the prefixes.
+//! Reads the index of a stage: one immutable file that has an entry for every path under the prefixes.
 //!
 //! ```text
 //! 0     magic "PYSHMIX1"
@@ -9,8 +9,8 @@
 //! 72    seed u64: a digest of the content, so that another index's parts prove nothing here
 //! 80    "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each
 //! 96    zero
-//! 120   check u64 of the whole head but these eight bytes
-//! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Behind it nothing, up to a multiple of 64 KiB
+//! 120   check u64 of the whole head except these eight bytes
+//! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Zeros follow, up to a multiple of 64 KiB
 //! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
 //!            free); the search goes from `hash & (buckets - 1)` to the next bucket while there is no free slot
 //! entries    ENTRY_BYTES each, see Record
@@ -18,11 +18,12 @@
 //!            extended attributes have a check u64 before them
 //! ```
 //!
-//! **Nothing is believed that is not proven**, and only what is looked up is proven, so that a process which starts
-//! does not read the whole file. The head is proven once by [`Index::parse`]. A lookup proves each bucket it reads: so
-//! an *absence* is proven too, because a damaged bucket, tag or number cannot hide an entry. It proves the entry by its
-//! own check, the entry's path by comparing it with what is looked for, the directory before the path by comparing it
-//! with the head's, and a link's target by its check. What fails is [`Lookup::Damaged`]: nothing is known of the path.
+//! **Every byte is proven before it is believed**, and only bytes that are looked up are proven, so that a process
+//! which starts does not read the whole file. [`Index::parse`] proves the head once. A lookup proves each bucket that
+//! it reads, and with it an *absence*, because a damaged bucket, tag or number cannot hide an entry. It proves the
+//! entry by the entry's check, the entry's path by comparing it with the path that is looked up, the directory before
+//! the path by comparing it with the head's, and a link's target by its check. If one of these fails the result is
+//! [`Lookup::Damaged`]: nothing is known of the path.
 
 use crate::hash::check;
 use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, ENTRY_REMOTE};
@@ -36,19 +37,19 @@ pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 pub const VERSION: u32 = 4;
 /// Size of the header.
 pub const HEADER_BYTES: usize = 128;
-/// Where the header's check stands.
+/// Offset of the header's check.
 pub(crate) const HEADER_CHECK: usize = 120;
 /// Size of a prefix record.
 pub const PREFIX_BYTES: usize = 128;
 /// Size of a bucket, a cache line.
 pub const BUCKET_BYTES: usize = 64;
-/// Entries that a bucket has room for.
+/// Number of entries that fit into a bucket.
 pub const BUCKET_SLOTS: usize = 7;
 /// Flag: the stage's file system is mounted `noexec`; exec and dlopen use the original files.
 pub const FLAG_NOEXEC: u32 = 1;
 /// All flags that this version knows.
 const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
-/// Set in the place of what lies in the strings, so that it is no place of anything else.
+/// Set in the place of a text in the strings, so that no other part of the file has the same place.
 pub(crate) const IN_STRINGS: usize = 1 << 63;
 
 /// What a miss under a prefix means.
@@ -70,23 +71,23 @@ pub struct Prefix<'a> {
     /// What a miss means.
     pub mode: PrefixMode,
     /// `statfs` of the prefix on this node when it was staged: type, bsize, blocks, bfree, bavail, files, ffree,
-    /// fsid, namelen, frsize, flags; all zero where it was not asked.
+    /// fsid, namelen, frsize, flags; all zero if it was not recorded.
     pub statfs: [u64; 11],
 }
 
-/// What the index says of a path.
+/// Result of looking a path up.
 #[derive(Debug, Clone, Copy)]
 pub enum Lookup<'a> {
-    /// This is its entry.
+    /// The path has this entry.
     Found(Entry<'a>),
-    /// It has none, for certain.
+    /// The path certainly has no entry.
     Absent,
-    /// What would say so is damaged: nothing is known.
+    /// The part of the index that would say so is damaged: nothing is known.
     Damaged,
 }
 
 impl<'a> Lookup<'a> {
-    /// The entry, where there is one for certain.
+    /// The entry, if the path certainly has one.
     #[must_use]
     #[inline]
     pub fn found(self) -> Option<Entry<'a>> {
@@ -142,7 +143,7 @@ impl<'a> Index<'a> {
         if check(check(0, 0, &header[..HEADER_CHECK]), 0, rest) != u64_at(header, HEADER_CHECK) {
             return Err(damaged);
         }
-        // From here on the header is as it was written; what follows only keeps a bad builder from doing harm.
+        // The header is proven. The following checks only keep a bad builder from doing harm.
         let nbuckets = u32_at(bytes, 24);
         let nprefixes = u32_at(bytes, 32) as usize;
         if u32_at(bytes, 12) & !KNOWN_FLAGS != 0
@@ -179,7 +180,7 @@ impl<'a> Index<'a> {
         self.fs.strip_suffix(b"/fs").unwrap_or(&[])
     }
 
-    /// Length of `<stage>/fs`: what a staged path has before the original one.
+    /// Length in bytes of `<stage>/fs`, the part of a staged path before the original one.
     #[must_use]
     pub fn fs_len(&self) -> usize {
         self.fs.len()
@@ -229,8 +230,8 @@ impl<'a> Index<'a> {
         (0..self.prefix_count()).filter_map(|i| self.prefix(i))
     }
 
-    /// What is known of the original path `path`: absolute, in the prefix's canonical spelling, normalized.
-    // Not inline: the shim is compiled for size, and this is to be fast.
+    /// Looks up an original path: absolute, in its prefix's canonical spelling, normalized.
+    // Not inline: the shim is compiled for size, and this must be fast.
     #[must_use]
     pub fn find(&self, path: &[u8]) -> Lookup<'a> {
         let hash = hash_path(path);
@@ -253,7 +254,7 @@ impl<'a> Index<'a> {
                     }
                 }
             }
-            // An entry proves itself, so only an absence needs the bucket's word.
+            // An entry proves itself, so only an absence needs the bucket's check.
             if check(self.seed, place, &bucket[8..]) != u64_at(bucket, 0) {
                 return Lookup::Damaged;
             }
@@ -265,24 +266,24 @@ impl<'a> Index<'a> {
         Lookup::Absent
     }
 
-    /// Whether the entry `number` is that of `path`; Absent if it is another's.
+    /// The entry `number` if it is that of `path`; Absent if it is another path's.
     #[inline]
     fn candidate(&self, number: usize, hash: u64, path: &[u8]) -> Lookup<'a> {
         let Some(entry) = self.proven(number) else { return Lookup::Damaged };
         if entry.hash() != hash {
             return Lookup::Absent;
         }
-        // The hash is the path's, so another text is a damaged one.
+        // The entry has the path's hash, so a different text is a damaged one.
         if self.texts(&entry, path) { Lookup::Found(entry) } else { Lookup::Damaged }
     }
 
-    /// The entry of `path`, where there is one for certain.
+    /// The entry of `path`, if it certainly has one.
     #[must_use]
     pub fn lookup(&self, path: &[u8]) -> Option<Entry<'a>> {
         self.find(path).found()
     }
 
-    /// The entry with number `number`, 0 to `len() - 1`, if it is whole.
+    /// The entry with number `number`, 0 to `len() - 1`, if it is not damaged.
     #[must_use]
     pub fn entry(&self, number: usize) -> Option<Entry<'a>> {
         let entry = self.proven(number)?;
@@ -290,7 +291,7 @@ impl<'a> Index<'a> {
         (hash_path(path) == entry.hash() && self.texts(&entry, path)).then_some(entry)
     }
 
-    /// An entry whose fixed part is as it was written.
+    /// The entry with number `number`, if its fixed part is proven.
     #[inline]
     fn proven(&self, number: usize) -> Option<Entry<'a>> {
         let bytes = self.entries.get(number)?;
@@ -300,7 +301,7 @@ impl<'a> Index<'a> {
         )
     }
 
-    /// Whether a proven entry's strings are as they were written, and its path is `path`.
+    /// Whether the strings of an entry whose fixed part is proven are as they were written, and its path is `path`.
     #[inline]
     fn texts(&self, entry: &Entry<'a>, path: &[u8]) -> bool {
         let is = |text: &[u8], dir: &[u8]| text.strip_prefix(dir) == Some(path);
@@ -320,11 +321,11 @@ impl<'a> Index<'a> {
             return true;
         }
         let (off, target) = (entry.offset(2), entry.target());
-        // An empty text stands for one that is not inside the strings; no link has an empty target.
+        // An empty text stands for one that does not lie in the strings; no link has an empty target.
         !target.is_empty() && proven_text(self.strings, self.seed, off, target)
     }
 
-    /// The number of an entry of this index, as [`entry`](Self::entry) takes it.
+    /// The number of an entry of this index, which [`entry`](Self::entry) takes.
     #[must_use]
     pub fn number(&self, entry: &Entry<'_>) -> Option<usize> {
         let at = (entry.bytes.as_ptr() as usize).checked_sub(self.entries.as_ptr() as usize)?;
@@ -332,13 +333,13 @@ impl<'a> Index<'a> {
     }
 }
 
-/// The string whose offset and length stand at `at` of the head.
+/// The string of the head whose offset and length are at offset `at`.
 #[inline]
 fn head_string(head: &[u8], at: usize) -> Option<&[u8]> {
     string(head, u32_at(head, at) as usize, u32_at(head, at + 4) as usize)
 }
 
-/// A string without its NUL; `None` where the place is not inside `strings` or no NUL follows.
+/// A string without its NUL; `None` if it does not lie in `strings` or no NUL follows it.
 #[inline]
 fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
     match strings.get(off..off.saturating_add(len).saturating_add(1)) {
@@ -347,18 +348,18 @@ fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
     }
 }
 
-/// Whether `text`, which stands at `off` of the strings, has the check that stands before it.
+/// Whether `text`, at offset `off` of the strings, has the check that is written before it.
 fn proven_text(strings: &[u8], seed: u64, off: usize, text: &[u8]) -> bool {
     let written = off.checked_sub(8).and_then(|at| strings.get(at..off));
     written.is_some_and(|w| u64_at(w, 0) == text_check(seed, off, text))
 }
 
-/// What stands before a target or attributes.
+/// The check that is written before a target or attributes.
 pub(crate) fn text_check(seed: u64, off: usize, text: &[u8]) -> u64 {
     check(seed ^ text.len() as u64, off | IN_STRINGS, text)
 }
 
-/// One path of the index. Every string it returns is followed by a NUL in the index.
+/// An entry of the index. A NUL follows every string that it returns.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
     strings: &'a [u8],
@@ -402,14 +403,14 @@ impl<'a> Entry<'a> {
         self.staged().get(self.fs_len..).unwrap_or(&[])
     }
 
-    /// The staged path, `<stage>/fs` and the original path: what exec and dlopen use.
+    /// The staged path, `<stage>/fs` and the original path, which exec and dlopen use.
     #[must_use]
     #[inline]
     pub fn staged(&self) -> &'a [u8] {
         self.text(self.offset(0), self.staged_len())
     }
 
-    /// The staged path whose bytes are the original's: what open uses.
+    /// The staged path of a file with the original's bytes, which open uses.
     #[must_use]
     pub fn pristine(&self) -> &'a [u8] {
         if self.flag(ENTRY_EDITED) {
@@ -426,7 +427,7 @@ impl<'a> Entry<'a> {
         self.text(self.offset(2), u16_at(self.bytes, 26) as usize)
     }
 
-    /// What is known of its extended attributes; `None` where nothing is.
+    /// Its recorded extended attributes; `None` if none were recorded.
     #[must_use]
     pub fn xattrs(&self) -> Option<Xattrs<'a>> {
         let off = self.offset(3);
@@ -437,7 +438,7 @@ impl<'a> Entry<'a> {
         whole.then(|| Xattrs::new(bytes))
     }
 
-    /// What it is.
+    /// Its kind.
     #[must_use]
     #[inline]
     pub fn kind(&self) -> Kind {

@@ -1,28 +1,28 @@
-//! What the shim, `pyshm-run` and the programs between them must agree on when a launcher is preloaded: which programs
-//! are launchers, which process is a rank, and who has been taken care of already.
+//! Decides, for a preloaded launcher, what the shim, `pyshm-run` and the programs between them must agree on: which
+//! programs are launchers, which process is a rank, and which launch `pyshm-run` has taken care of already.
 //!
 //! A **context** is the launch that a process belongs to: a number made of the variables by which launchers name their
-//! ranks. The launcher that `pyshm-run` has looked at carries its own context in [`ENV_LAUNCHED`]. Whoever finds the same
-//! one there is part of that launch (Hydra calling `srun` to start its daemons); a rank, and a launcher that a rank
-//! starts, finds another one and is a case of its own.
+//! ranks. The launcher that `pyshm-run` has looked at carries its own context in [`ENV_LAUNCHED`]. A process that finds
+//! its own context there is part of that launch (the `srun` with which Hydra starts its daemons). A rank, and a
+//! launcher that a rank starts, finds another context and is decided on separately.
 //!
-//! No constant here holds pointers: in the shim each would be a relocation, made at every start.
+//! Invariant: no constant here holds pointers; in the shim each would be a relocation, made at every start.
 
 use crate::hash_path;
 
-/// The launch that is taken care of: [`mark`].
+/// The launch that `pyshm-run` has taken care of, as [`mark`] writes it.
 pub const ENV_LAUNCHED: &str = "PYSHM_LAUNCHED";
-/// What ranks that stage by themselves are to stage, written by the launcher's `pyshm-run` for theirs.
+/// What ranks that stage by themselves are to stage, written by the launcher's `pyshm-run` for that of each rank.
 pub const ENV_RANKS: &str = "PYSHM_RANKS";
-/// Colon-separated bundles: what is staged where nothing is named on a command line.
+/// Colon-separated bundles that are staged if the command line names none.
 pub const ENV_BUNDLES: &str = "PYSHM_BUNDLES";
 
 /// `pyshm-run`, relative to an installation.
 pub const RUN: &str = "bin/pyshm-run";
-/// First argument of a `pyshm-run` that stands in a launcher's place; then come the launcher's file, its `argv[0]` and its
-/// arguments.
+/// First argument of a `pyshm-run` that takes a launcher's place; the launcher's file, its `argv[0]` and its arguments
+/// follow.
 pub const AS_LAUNCHER: &str = "--preloaded";
-/// The same for a rank's first program.
+/// First argument of a `pyshm-run` that takes the place of a rank's first program.
 pub const AS_RANK: &str = "--preloaded-rank";
 
 /// Launchers, by their file names.
@@ -30,16 +30,16 @@ const LAUNCHERS: &[u8] =
     b"mpiexec mpirun mpiexec.hydra mpiexec.mpich mpirun.mpich mpiexec.openmpi mpirun.openmpi \
 orterun prterun srun";
 
-/// What launchers start on the nodes on the way to the ranks: some start it as `srun` starts a rank.
+/// Daemons that launchers start on the nodes, some of them as `srun` starts a rank.
 const DAEMONS: &[u8] = b"hydra_pmi_proxy hydra_bstrap_proxy pmi_proxy orted prted";
 
-/// Variables that every rank of a launcher has, and no process outside a step: the same as in `src/launchers/registry/`.
+/// Variables that every rank of a launcher has, and no process outside a step: those of `src/launchers/registry/`.
 const RANKS: &[u8] = b"SLURM_STEP_ID PMI_RANK PMIX_RANK OMPI_COMM_WORLD_RANK PALS_RANKID FLUX_TASK_RANK JSM_NAMESPACE_RANK";
 
-/// What else makes a context: two ranks, two jobs and two launches in one job have different ones.
+/// Further variables of a context, so that two ranks, two jobs and two launches in one job have different contexts.
 const CONTEXTS: &[u8] = b"SLURM_JOB_ID SLURM_PROCID PMIX_NAMESPACE PALS_APID FLUX_JOB_ID";
 
-/// Slurm's steps that run no ranks but a shell of salloc's and the like have the highest numbers (`slurm/slurm.h`,
+/// Slurm's steps that run no ranks, for example the shell of salloc, have the highest numbers (`slurm/slurm.h`,
 /// SLURM_INTERACTIVE_STEP).
 const SPECIAL_STEPS: &[u8] = b"SLURM_STEP_ID=42949672";
 
@@ -47,7 +47,38 @@ fn words(list: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
     list.split(|&b| b == b' ')
 }
 
-/// Launchers' file names.
+/// The first letters of a list's words, made at compile time: one look at a text rules most of them out. Two letters
+/// may share a bit, which costs a comparison and nothing else.
+#[derive(Clone, Copy)]
+struct FirstLetters(u64);
+
+impl FirstLetters {
+    const fn of(list: &[u8]) -> Self {
+        let (mut bits, mut at) = (0, 0);
+        while at < list.len() {
+            if at == 0 || list[at - 1] == b' ' {
+                bits |= Self::bit(list[at]);
+            }
+            at += 1;
+        }
+        Self(bits)
+    }
+
+    const fn bit(letter: u8) -> u64 {
+        1 << (letter % 64)
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether a word of the list may begin as `text` does.
+    fn may_begin(self, text: &[u8]) -> bool {
+        text.first().is_some_and(|&letter| self.0 & Self::bit(letter) != 0)
+    }
+}
+
+/// The launchers' file names.
 pub fn launchers() -> impl Iterator<Item = &'static [u8]> {
     words(LAUNCHERS)
 }
@@ -55,17 +86,18 @@ pub fn launchers() -> impl Iterator<Item = &'static [u8]> {
 /// Whether a file of this name is a launcher.
 #[must_use]
 pub fn is_launcher(name: &[u8]) -> bool {
-    // Every program asks: most are done with here.
-    matches!(name.first(), Some(b'm' | b'o' | b'p' | b's')) && launchers().any(|l| l == name)
+    // Every program asks, and nearly all are done with their first letter.
+    const LETTERS: FirstLetters = FirstLetters::of(LAUNCHERS);
+    LETTERS.may_begin(name) && launchers().any(|l| l == name)
 }
 
-/// Whether a program of this name never stages for itself: launchers' daemons, and ours.
+/// Whether a program of this name never stages for itself: a launcher's daemon, or one of pyshm's.
 #[must_use]
 pub fn is_passed(name: &[u8]) -> bool {
     name.starts_with(b"pyshm") || words(DAEMONS).any(|d| d == name)
 }
 
-/// Names of the variables that show a rank.
+/// The names of the variables that show a rank.
 pub fn rank_variables() -> impl Iterator<Item = &'static [u8]> {
     words(RANKS)
 }
@@ -80,10 +112,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// Takes in one string of the environment, `NAME=VALUE`. Their order does not matter.
+    /// Adds one string of the environment, `NAME=VALUE`, to the context. The order of the strings does not matter.
     pub fn add(&mut self, text: &[u8]) {
-        // Every string of every environment comes by here.
-        if !matches!(text.first(), Some(b'S' | b'P' | b'O' | b'F' | b'J')) {
+        // Every string of every program's environment is looked at.
+        const LETTERS: FirstLetters = FirstLetters::of(RANKS).and(FirstLetters::of(CONTEXTS));
+        if !LETTERS.may_begin(text) {
             return;
         }
         let Some(end) = text.iter().position(|&b| b == b'=') else { return };
@@ -96,7 +129,7 @@ impl Context {
     }
 }
 
-/// What [`ENV_LAUNCHED`] says.
+/// The content of [`ENV_LAUNCHED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launched {
     /// The launcher's own context.
@@ -105,7 +138,7 @@ pub struct Launched {
     pub by_ranks: bool,
 }
 
-/// Writes the value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, and an `r` where ranks stage by themselves.
+/// The value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, and an `r` if ranks stage by themselves.
 #[must_use]
 pub fn mark(launched: Launched) -> [u8; 17] {
     let mut text = [b' '; 17];
@@ -119,7 +152,7 @@ pub fn mark(launched: Launched) -> [u8; 17] {
     text
 }
 
-/// Reads it; `None` for anything else.
+/// Reads what [`mark`] has written; `None` for any other text.
 #[must_use]
 pub fn read_mark(text: &[u8]) -> Option<Launched> {
     let (digits, last) = text.split_first_chunk::<16>()?;
@@ -139,10 +172,10 @@ pub fn read_mark(text: &[u8]) -> Option<Launched> {
     }
 }
 
-/// What the shim makes of a process that has no stage.
+/// What happens to a process that has no stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Nothing is done.
+    /// Nothing.
     None,
     /// `pyshm-run` takes this launcher's place, and decides.
     Launcher,
@@ -160,7 +193,7 @@ pub fn role(name: &[u8], context: Context, launched: Option<Launched>, bundles: 
     if is_launcher(name) {
         return Role::Launcher;
     }
-    // Without a word from its launcher: one that is not known here.
+    // A rank without a mark has a launcher that is not known here.
     let stages = launched.map_or(bundles, |l| l.by_ranks);
     if context.is_rank && stages { Role::Rank } else { Role::None }
 }
@@ -177,6 +210,16 @@ mod tests {
 
     const SCRIPT: [&str; 3] = ["HOME=/", "SLURM_JOB_ID=7", "SLURM_PROCID=0"];
     const RANK: [&str; 3] = ["SLURM_PROCID=3", "SLURM_STEP_ID=1", "SLURM_JOB_ID=7"];
+
+    #[test]
+    fn every_launcher_in_the_list_is_one() {
+        assert!(launchers().all(is_launcher));
+        for variable in rank_variables().chain(words(CONTEXTS)) {
+            let mut context = Context::default();
+            context.add(&[variable, b"=1"].concat());
+            assert_ne!(context.number, 0);
+        }
+    }
 
     #[test]
     fn launchers_are_told_by_the_whole_name() {

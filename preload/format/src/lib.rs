@@ -1,12 +1,11 @@
-//! Layouts that `libpyshm.so` and the staging tools share: the stage's [`index`] and its [`state`] file.
+//! Defines the layouts that `libpyshm.so` and the staging tools share: the stage's [`index`] and its [`state`] file.
 //!
-//! Both are read by every process of a job, so this crate has no dependencies, allocates nothing and has no
-//! `unsafe`. All integers are little-endian. A reader never trusts a byte of a file: every offset is checked
-//! where it is used, and a damaged file yields [`FormatError`] or [`Lookup::Damaged`], neither another file's data
-//! nor an absence that is none.
+//! Every process of a job reads both, so this crate has no dependencies, allocates nothing and has no `unsafe`. All
+//! integers are little-endian. A reader trusts no byte of a file: every offset is checked where it is used, and a
+//! damaged file yields [`FormatError`] or [`Lookup::Damaged`], never another file's data or a false absence.
 //!
-//! Limits: what the stage's owner alters after a process mapped it. Of the state file only the header is checked: it
-//! is shared memory that every process of the user writes, and a mark that is wiped out there is lost.
+//! Limits: the stage's owner can alter a file after a process has mapped it. Of the state file only the header is
+//! checked: it is shared memory that every process of the user writes, and a mark that is overwritten there is lost.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -33,11 +32,11 @@ pub use record::{Kind, Stat, Time};
 pub enum FormatError {
     /// Shorter than its header says, or than a header.
     Truncated,
-    /// The first bytes are not ours.
+    /// The first bytes are not pyshm's.
     Magic,
     /// Written by a version of pyshm whose layout this one does not know.
     Version(u32),
-    /// The head is not as it was written.
+    /// The head is damaged.
     Damaged,
 }
 

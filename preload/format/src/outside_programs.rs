@@ -1,8 +1,8 @@
 //! Remembers which programs lie outside every prefix, so that the kernel need not be asked when they start again.
 //!
 //! The table is part of the stage's state file ([`crate::state`]), which all processes of the node share. The hash of a
-//! program's name stands at a place that follows from the hash, and replaces what stood there. An error (two names with one
-//! hash, a link that leads elsewhere by now) is harmless: the program runs from where it was started.
+//! program's name stands at a place that follows from the hash, and replaces what stood there. An error (two names with
+//! one hash, a link that leads elsewhere by now) is harmless: the program runs from where it was started.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

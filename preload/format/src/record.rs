@@ -1,21 +1,21 @@
-//! What an entry of the index holds, and its bytes.
+//! Defines an entry of the index and its bytes.
 
 use crate::hash::check;
 use crate::{u32_at, u64_at};
 
 /// Size of an entry.
 pub const ENTRY_BYTES: usize = 160;
-/// Where an entry's check stands, behind everything that it proves.
+/// Offset of an entry's check, behind everything that it proves.
 pub(crate) const ENTRY_CHECK: usize = 152;
 
 /// Entry flag: the data is not in the stage (only a placeholder); reads pass to the shared file system.
 pub const ENTRY_REMOTE: u8 = 1;
-/// Entry flag: an access control list rules who may do what; the mode bits do not say it.
+/// Entry flag: an access control list, not the mode bits alone, rules who may do what.
 pub const ENTRY_ACL: u8 = 2;
-/// Entry flag: the file under `fs/` was edited, the original's bytes stand under `orig/`.
+/// Entry flag: the file under `fs/` was edited; the original's bytes are under `orig/`.
 pub const ENTRY_EDITED: u8 = 4;
 
-/// What an entry is.
+/// Kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A directory; all its entries are in the index.
@@ -59,7 +59,7 @@ pub struct Time {
     pub nsec: u32,
 }
 
-/// What `lstat` said of the original, with the device number that *this node* has for it.
+/// The original's attributes by `lstat`, with the device number that *this node* has for its file system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stat {
     /// Device on this node (`st_dev`).
@@ -117,7 +117,7 @@ impl Stat {
     }
 }
 
-/// Everything of an entry; its strings stand in the index's string area.
+/// All fields of an entry; its strings are in the index's string area.
 ///
 /// ```text
 /// 0    hash of the path u64
@@ -134,13 +134,13 @@ pub struct Record {
     pub hash: u64,
     /// Offset and length (without NUL) of `<stage>/fs<path>` in the strings.
     pub staged: (u32, u16),
-    /// Offset of `<stage>/orig<path>` where [`ENTRY_EDITED`] says so.
+    /// Offset of `<stage>/orig<path>`, with [`ENTRY_EDITED`].
     pub pristine: u32,
-    /// Offset and length of a symbolic link's original target; its check stands before it.
+    /// Offset and length of a symbolic link's original target, which follows its check.
     pub target: (u32, u16),
-    /// Offset of what is known of its extended attributes; 0 where nothing is.
+    /// Offset of its recorded extended attributes; 0 if none were recorded.
     pub xattrs: u32,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// `ENTRY_…` bits.
     pub flags: u8,

@@ -1,8 +1,7 @@
-//! The stage's state file: what diverged from the snapshot, and how many operations were answered locally.
+//! Defines the stage's state file: marks of the paths that diverged from the snapshot, and counters of operations.
 //!
-//! It is created, zeroed but for the header, when a stage is built, and mapped shared and writable by every
-//! process of the node. Every word behind the header is one little-endian `u64`, changed by atomic operations
-//! only.
+//! It is created when a stage is built, zeroed except for the header, and every process of the node maps it shared and
+//! writable. Every word behind the header is a little-endian `u64`, changed by atomic operations only.
 //!
 //! ```text
 //! 0      magic "PYSHMST1"
@@ -15,8 +14,8 @@
 //! 8192   SLOTS words: 0 is free, anything else is the hash of a mark
 //! ```
 //!
-//! A mark is `hash_path(path)` mixed with its [`Mark`]. Marks are never taken back; a false positive only makes
-//! an operation pass to the shared file system.
+//! A mark is `hash_path(path)` mixed with its [`Mark`]. Marks are never removed; a false positive only makes an
+//! operation pass to the shared file system.
 
 use crate::{FormatError, u32_at, u64_at};
 
@@ -70,14 +69,14 @@ impl Operation {
     }
 }
 
-/// What of a path differs from the snapshot.
+/// What a mark says of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// The path itself: its data, its attributes or whether it exists.
+    /// The path itself changed: its data, its attributes or whether it exists.
     Path,
-    /// The names in a directory, and with them its times.
+    /// The names in a directory changed, and with them its times.
     Listing,
-    /// Everything at and below the path.
+    /// Everything at and below the path may have changed.
     Subtree,
 }
 

@@ -1,6 +1,7 @@
-//! What the index knows of a path's extended attributes, and what a reader of them is told.
+//! Reads a path's recorded extended attributes.
 //!
-//! Most paths of a prefix share one [`Xattrs`]: no attributes, and what this file system says when it is asked for one.
+//! Most paths of a prefix share one [`Xattrs`]: no attributes, and the errors that their file system gives for each
+//! class of names.
 //!
 //! ```text
 //! 0    length of the whole u32
@@ -14,13 +15,13 @@
 
 use crate::u32_at;
 
-/// The longest name that Linux takes.
+/// Longest name of an attribute, in bytes.
 const NAME_MAX: usize = 255;
-/// Size of what stands before the names.
+/// Size of the part before the names, in bytes.
 pub(crate) const HEAD_BYTES: usize = 16;
-/// Stands for an errno where only the original's file system knows.
+/// Stands for an error number that only the original's file system knows.
 pub const ASK: u8 = 255;
-/// Stands for a length where the value is not recorded.
+/// Stands for the length of a value that is not recorded.
 pub(crate) const NOT_HERE: u32 = u32::MAX;
 
 /// Names that one file system treats alike when a path does not have them.
@@ -40,8 +41,8 @@ pub enum Class {
 pub const CLASSES: usize = 4;
 
 impl Class {
-    /// The class of a name; `None` for names that file systems make up as they like (`lustre.*`, `system.nfs4_acl`),
-    /// that depend on the reader (`trusted.*`), or that the kernel refuses before any file system sees them.
+    /// The class of a name; `None` for a name that file systems define for themselves (`lustre.*`, `system.nfs4_acl`),
+    /// that depends on the reader (`trusted.*`), or that the kernel refuses before any file system sees it.
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         let below = |space: &[u8]| name.strip_prefix(space).is_some_and(|rest| !rest.is_empty());
@@ -56,7 +57,7 @@ impl Class {
     }
 }
 
-/// What a reader is told.
+/// The answer to a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told<'a> {
     /// These bytes.
@@ -67,14 +68,14 @@ pub enum Told<'a> {
     Ask,
 }
 
-/// What is known of a path's extended attributes.
+/// The recorded extended attributes of a path.
 #[derive(Debug, Clone, Copy)]
 pub struct Xattrs<'a> {
     bytes: &'a [u8],
 }
 
 impl<'a> Xattrs<'a> {
-    /// Takes bytes that were proven.
+    /// Attributes in bytes that were proven.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
@@ -92,13 +93,13 @@ impl<'a> Xattrs<'a> {
         self.bytes.get(HEAD_BYTES..HEAD_BYTES.saturating_add(len)).unwrap_or(&[])
     }
 
-    /// What listxattr(2) returns.
+    /// The answer to listxattr(2).
     #[must_use]
     pub fn list(&self) -> Told<'a> {
         self.errno(4).unwrap_or(Told::Bytes(self.names()))
     }
 
-    /// What getxattr(2) returns for `name`.
+    /// The answer to getxattr(2) for `name`.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Told<'a> {
         let names = self.names();

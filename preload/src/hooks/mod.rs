@@ -1,15 +1,17 @@
 //! The exported functions, one file for each family of libc's functions.
 //!
-//! A hook asks for a decision ([`pyshm_core::path`]) and obeys it. It allocates only where libc's function does, takes no lock,
-//! does not panic, and leaves errno alone on success. A room imports from the rooms above it in this list only:
+//! A hook asks for a decision ([`pyshm_core::path`]) and obeys it. It allocates only where libc's function does, takes
+//! no lock, does not panic, and leaves errno alone on success.
+//!
+//! Rooms, from the highest to the lowest. A file may use rooms below its own, never one above.
 //!
 //! ```text
-//! loader       dlopen and its kin
-//! attributes   what a path or descriptor is: stat, access, readlink, extended attributes, statfs
-//! files        opening, changing and locking files; the working directory
-//! directories  reading and walking directories
-//! programs     exec, spawn, the shell
-//! syscall      system calls by number
+//! syscall       system calls by number
+//! programs/     exec, spawn, the shell
+//! directories/  reading and walking directories
+//! files/        opening, changing and locking files; the working directory
+//! attributes/   what a path or descriptor is: stat, access, readlink, extended attributes, statfs
+//! loader/       dlopen and its kin
 //! ```
 
 pub mod attributes;

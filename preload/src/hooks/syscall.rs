@@ -1,11 +1,12 @@
-//! `syscall()`: calls by number that concern paths, or descriptors of staged files, do what their functions do; all others are libc's.
-//! Node's `fs.promises`, language runtimes and new calls that libc has no function for come this way.
+//! `syscall()`: calls by number that concern paths, or descriptors of staged files, do what their functions do; all
+//! others are libc's. Node's `fs.promises`, language runtimes and new calls that libc has no function for come this
+//! way.
 //!
 //! Invariants:
-//! - Any other call is jumped to with every register and the stack as the caller left them: a vfork must not return through a frame of
-//!   the shim.
-//! - The kernel's interface is kept where it differs from libc's: `fchmodat` has no flags, `utimensat` takes no path, an open is no
-//!   cancellation point.
+//! - Any other call is jumped to with every register and the stack as the caller left them: a vfork must not return
+//!   through a frame of the shim.
+//! - The kernel's interface is kept where it differs from libc's: `fchmodat` has no flags, `utimensat` takes no path,
+//!   an open is no cancellation point.
 //! - A call is known by one table ([`KNOWN`]) and one match, which [`calls!`] makes from the same list.
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
@@ -46,8 +47,8 @@ extern "C" fn find() -> *mut c_void {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn syscall() {
-    // The number and six arguments stand where a function of seven arguments has them. On x86-64 the last one is on the stack. Its place
-    // may be the caller's own, so `known` gets a copy.
+    // The number and six arguments stand where a function of seven arguments has them. On x86-64 the last one is on the
+    // stack. Its place may be the caller's own, so `known` gets a copy.
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!(
         "cmp rdi, 512", "jae 2f",
@@ -120,7 +121,8 @@ macro_rules! calls {
             n: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize
         ) -> c_long {
             let $a = Arguments([a, b, c, d, e, f]);
-            // SAFETY: the caller keeps the contract of the call, whose arguments these are; the kernel checks its pointers.
+            // SAFETY: the caller keeps the contract of the call, whose arguments these are; the kernel checks its
+            // pointers.
             unsafe {
                 match n {
                     $( $(#[$when])? $number => ($do) as c_long, )*

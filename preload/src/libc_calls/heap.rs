@@ -1,4 +1,5 @@
-//! Memory for hooks of functions whose contract allocates: libc's, so that a program's own allocator serves the shim too.
+//! Memory for hooks of functions whose contract allocates: libc's, so that a program's own allocator serves the shim
+//! too.
 //!
 //! Only malloc and free are used: each imported symbol costs every process its look-up.
 //!

@@ -1,16 +1,16 @@
 //! Declares hooks, and finds the real function that each stands in front of.
 //!
-//! - [`hooks!`] declares hooks of functions that the objects behind this library define. One declaration covers all names of a
-//!   function (64-bit, fortified, old ones) that take the same arguments. Its body is one expression, with the real function as a
-//!   closure; a longer body is an ordinary function that it calls.
-//! - [`exports!`] declares functions that have no real counterpart or reach the kernel by themselves: libc hides some (`__xstat`
-//!   since 2.33), and older libcs do not have others.
+//! - [`hooks!`] declares hooks of functions that the objects behind this library define. One declaration covers all
+//!   names of a function (64-bit, fortified, old ones) that take the same arguments. Its body is one expression, with
+//!   the real function as a closure; a longer body is an ordinary function that it calls.
+//! - [`exports!`] declares functions that have no real counterpart or reach the kernel by themselves: libc hides some
+//!   (`__xstat` since 2.33), and older libcs do not have others.
 //!
 //! Both make, for each name, the exported function and a type of the same name with what the rest of the shim uses:
 //! `NAME::hook(…)`, and for hooks `NAME::real()`.
 //!
-//! A real function is looked up at its first use, without a lock ([`pyshm_core::base::link_map`]); one that is missing fails
-//! with ENOSYS.
+//! A real function is looked up at its first use, without a lock ([`pyshm_core::base::link_map`]); one that is missing
+//! fails with ENOSYS.
 
 use core::ffi::{c_int, c_void};
 use core::ptr;
@@ -134,8 +134,8 @@ macro_rules! hook_one {
                     unsafe { Self::real()($($arg),*) }
                 };
                 // SAFETY: the caller keeps the contract of the real function. The body hands that function the caller's
-                // arguments; in place of a path, a flag or an environment it may hand another one that the contract allows and
-                // that lives to the end of the call.
+                // arguments; in place of a path, a flag or an environment it may hand another one that the contract
+                // allows and that lives to the end of the call.
                 unsafe { $body }
             }
         }
@@ -167,7 +167,8 @@ macro_rules! exports {
             /// As libc's function.
             #[inline]
             pub unsafe fn hook($($arg: $ty),*) -> $ret {
-                // SAFETY: the caller keeps the contract of libc's function, and the body hands on the caller's arguments.
+                // SAFETY: the caller keeps the contract of libc's function, and the body hands on the caller's
+                // arguments.
                 unsafe { $body }
             }
         }

@@ -1,7 +1,8 @@
 //! Functions of libc that the shim calls in few programs, looked up at their first call.
 //!
-//! The loader looks every symbol that the shim imports up at the start of every process, which takes some 0.3 µs each. A function
-//! that must be the *program's* (malloc and free, which another preloaded library may replace) is imported all the same.
+//! The loader looks every symbol that the shim imports up at the start of every process, which takes some 0.3 µs each.
+//! A function that must be the *program's* (malloc and free, which another preloaded library may replace) is imported
+//! all the same.
 
 use core::ffi::{c_char, c_int, c_short, c_void};
 

@@ -1,4 +1,5 @@
-//! libc's own functions: how a hook is declared, how it reaches the function that it stands in front of, and libc's memory.
+//! libc's own functions: how a hook is declared, how it reaches the function that it stands in front of, and libc's
+//! memory.
 
 #[macro_use]
 pub mod hook_macros;

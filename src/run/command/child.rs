@@ -1,5 +1,7 @@
-//! The user's command: started with the standard streams and the environment that pyshm-run got, but for what
-//! [`crate::launchers::launch_env`] says of pyshm, waited for, and imitated in how it ended.
+//! Runs the user's command to its end and ends `pyshm-run` in the same way.
+//!
+//! The command gets the standard streams and the environment that `pyshm-run` got, except for what
+//! [`crate::launchers::launch_env`] tells the shim.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -11,17 +13,16 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, se
 
 use crate::error::{Error, Result};
 use crate::process::signals::ENDING;
-use crate::run::command::signal_probe::{Undecided, Witness};
-use crate::run::inbox::{Inbox, Message};
-use crate::run::step::LOOK;
-use crate::run::step::hung_launcher::Deserted;
+use crate::run::command::signal_probe::{SignalPairs, SignalProbe};
+use crate::run::inbox::{Inbox, Message, Origin};
+use crate::run::step::hung_launcher::{HangDetector, INTERVAL};
 
 /// How the command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// With this code.
+    /// It exited with this code.
     Code(u8),
-    /// By this signal.
+    /// This signal ended it.
     Signal(i32),
 }
 
@@ -36,8 +37,7 @@ impl From<ExitStatus> for Ended {
 
 impl Ended {
     /// Ends this process in the same way.
-    #[must_use]
-    pub fn imitate(self) -> ExitCode {
+    fn imitate(self) -> ExitCode {
         match self {
             Self::Code(code) => code.into(),
             Self::Signal(signal) => {
@@ -45,57 +45,78 @@ impl Ended {
                 let limit = getrlimit(Resource::Core);
                 let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
-                // A signal without a default that ends a process.
+                // The default of this signal does not end a process.
                 128u8.wrapping_add(signal as u8).into()
             }
         }
     }
 }
 
-/// Runs `command` to its end. Signals that a process sends to this one alone are forwarded; those of the terminal, and
-/// what all of a step or of a process group is sent, reach the command by themselves. A `launcher` that a signal was to end, and that does
-/// not notice that its processes have ended, is ended by force: else nothing would be cleaned up.
+/// Ends this process as the command ended, or prints why the command was not run.
+#[must_use]
+pub fn exit_like(ended: Result<Ended>) -> ExitCode {
+    match ended {
+        Ok(ended) => ended.imitate(),
+        Err(Error::Interrupted(signal)) => Ended::Signal(signal).imitate(),
+        Err(error) => {
+            warn_line!("pyshm-run: {error}");
+            error.exit_code().into()
+        }
+    }
+}
+
+/// What to watch a command for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// Its end alone.
+    Exit,
+    /// Also that it is a launcher that hangs after a signal should have ended it: it is then ended by force, since
+    /// nothing would be cleaned up otherwise.
+    HungLauncher,
+}
+
+/// Runs `command` to its end. A signal that a process sends to this process alone is forwarded to the command; a
+/// terminal's signals, and those sent to a whole step or process group, reach the command by themselves.
 ///
 /// # Errors
 /// [`Error::CommandNotFound`] or [`Error::NotExecutable`] when it cannot be started.
-pub fn run(command: &mut Command, launcher: bool, inbox: &Inbox) -> Result<Ended> {
+pub fn run(command: &mut Command, watch: Watch, inbox: &Inbox) -> Result<Ended> {
     if let Some(signal) = inbox.ended() {
         return Ok(Ended::Signal(signal));
     }
     let name = command.get_program().to_string_lossy().into_owned();
-    let witness = Witness::start(inbox);
+    let probe = SignalProbe::start(inbox);
     let mut child = command.spawn().map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => Error::CommandNotFound(name),
         _ => Error::NotExecutable { command: name, cause },
     })?;
-    let (mut ending, mut deserted, mut undecided) =
-        (None, Deserted::default(), Undecided::default());
+    let (mut ending, mut hang, mut pairs) = (None, HangDetector::default(), SignalPairs::default());
     loop {
         if let Some(status) = child.try_wait().map_err(Error::system("wait for the command"))? {
             return Ok(status.into());
         }
-        // A lost SIGCHLD would otherwise be waited for without end.
-        let wait = undecided.wait(Instant::now(), LOOK);
+        // The limit also keeps a lost SIGCHLD from being waited for for ever.
+        let wait = pairs.wait(Instant::now(), INTERVAL);
         let message = inbox.next(wait);
         let now = Instant::now();
-        if let Some(signal) = undecided.take_mine(now) {
+        if let Some(signal) = pairs.take_ours_alone(now) {
             send(&child, signal);
         }
         match message {
-            Some(Message::Signal(signal, sent)) => {
+            Some(Message::Signal(signal, origin)) => {
                 ending = ending.or_else(|| ENDING.contains(&signal).then_some(signal));
-                match &witness {
-                    _ if !sent => {}
-                    Some(_) => undecided.came(signal, now),
-                    None => send(&child, signal),
+                match (origin, &probe) {
+                    (Origin::Kernel, _) => {}
+                    (Origin::Process, Some(_)) => pairs.reached_us(signal, now),
+                    (Origin::Process, None) => send(&child, signal),
                 }
             }
-            Some(Message::Witnessed(signal)) => undecided.witnessed(signal, now),
+            Some(Message::ProbeSignal(signal)) => pairs.reached_probe(signal, now),
             Some(_) => {}
-            None if wait < LOOK => {}
+            None if wait < INTERVAL => {}
             None => {
-                if let (true, Some(signal)) = (launcher, ending)
-                    && deserted.look(child.id())
+                if let (Watch::HungLauncher, Some(signal)) = (watch, ending)
+                    && hang.look(child.id())
                 {
                     let _ = child.kill();
                     let _ = child.wait();

@@ -1,5 +1,6 @@
-//! The user's command as a child process of `pyshm-run`.
+//! Runs the user's command as a child process of `pyshm-run`.
 #![forbid(unsafe_code)]
 
 pub mod child;
 pub mod signal_probe;
+pub mod trampoline;

@@ -1,8 +1,9 @@
-//! Whether a signal that reached this process has reached the command as well.
+//! Finds out whether a signal that reached this process has reached the command as well.
 //!
-//! Slurm signals every process of a step, Hydra and Open MPI a process group, `kill` a process alone. Nothing in a signal
-//! says which it was; handed on to a command that has it already, it would be there twice. So a process that does nothing
-//! else stands beside the command, in the same group, session and step: what that one was sent, the command was sent too.
+//! Slurm signals every process of a step, Hydra and Open MPI signal a process group, `kill` signals one process. Nothing in
+//! a signal says which it was, and a command that has received it must not receive it twice. So a process that does nothing
+//! else, the probe, runs beside the command in the same group, session and step: what the probe receives, the command
+//! has received too.
 #![forbid(unsafe_code)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,20 +15,20 @@ use std::time::{Duration, Instant};
 use crate::process::signals::FORWARDED;
 use crate::run::inbox::{Inbox, Message};
 
-/// The first argument that makes `pyshm-run` a witness.
-pub const ARGUMENT: &str = "__witness";
-/// How far apart a signal may arrive at two processes to which it was sent together.
+/// The first argument that makes `pyshm-run` a probe.
+pub const ARGUMENT: &str = "__signal_probe";
+/// How far apart two processes may receive a signal that was sent to both at once.
 const TOGETHER: Duration = Duration::from_millis(250);
 
-/// The process beside the command; it ends with this value.
+/// The process beside the command. It ends when this value is dropped.
 #[derive(Debug)]
-pub struct Witness {
+pub struct SignalProbe {
     stdin: Option<ChildStdin>,
     reading: Option<JoinHandle<()>>,
 }
 
-impl Witness {
-    /// Starts it; it tells `inbox` what it was sent. `None` where it cannot be started.
+impl SignalProbe {
+    /// Starts the probe, which reports to `inbox` each signal that it receives. `None` where it cannot be started.
     pub fn start(inbox: &Inbox) -> Option<Self> {
         // By this name it is found without a look-up on a shared file system. What the user preloads is for the command.
         let mut command = Command::new("/proc/self/exe");
@@ -37,20 +38,20 @@ impl Witness {
         let stdin = process.stdin.take();
         let to = inbox.sender();
         let reading = std::thread::spawn(move || {
-            for signal in said(&mut process) {
-                let _ = to.send(Message::Witnessed(signal));
+            for signal in reported(&mut process) {
+                let _ = to.send(Message::ProbeSignal(signal));
             }
-            // One that came before it could handle any has ended it.
+            // A signal that came before the probe could handle any has ended it.
             let ended_by = process.wait().ok().and_then(|status| status.signal());
             if let Some(signal) = ended_by {
-                let _ = to.send(Message::Witnessed(signal));
+                let _ = to.send(Message::ProbeSignal(signal));
             }
         });
         Some(Self { stdin, reading: Some(reading) })
     }
 }
 
-impl Drop for Witness {
+impl Drop for SignalProbe {
     fn drop(&mut self) {
         drop(self.stdin.take());
         if let Some(reading) = self.reading.take() {
@@ -59,12 +60,14 @@ impl Drop for Witness {
     }
 }
 
-fn said(process: &mut Child) -> impl Iterator<Item = i32> {
-    let lines = process.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
+/// The signals that the probe reports, until it ends.
+fn reported(probe: &mut Child) -> impl Iterator<Item = i32> {
+    let lines = probe.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
     lines.map_while(Result::ok).filter_map(|line| line.parse().ok())
 }
 
-/// The witness's whole life: until its standard input ends, which also happens when whoever started it is gone.
+/// Runs the probe: it reports signals on its standard output until its standard input ends, which also happens when
+/// `pyshm-run` dies.
 pub fn main() -> ExitCode {
     let Ok(mut arriving) = signal_hook::iterator::Signals::new(FORWARDED) else {
         return ExitCode::FAILURE;
@@ -81,44 +84,45 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Signals that reached this process or the witness, until it is known whether they reached both.
+/// Pairs the signals that reached this process with those that reached the probe: one without a partner was sent to
+/// this process alone and has to be forwarded.
 #[derive(Debug, Default)]
-pub struct Undecided {
-    mine: Vec<(i32, Instant)>,
-    witnessed: Vec<(i32, Instant)>,
+pub struct SignalPairs {
+    ours: Vec<(i32, Instant)>,
+    probes: Vec<(i32, Instant)>,
 }
 
-impl Undecided {
-    /// This process was sent `signal` at `now`.
-    pub fn came(&mut self, signal: i32, now: Instant) {
-        match self.witnessed.iter().position(|(s, _)| *s == signal) {
-            Some(at) => drop(self.witnessed.remove(at)),
-            None => self.mine.push((signal, now)),
+impl SignalPairs {
+    /// Notes that this process received `signal` at `now`.
+    pub fn reached_us(&mut self, signal: i32, now: Instant) {
+        match self.probes.iter().position(|(s, _)| *s == signal) {
+            Some(at) => drop(self.probes.remove(at)),
+            None => self.ours.push((signal, now)),
         }
     }
 
-    /// The witness was sent `signal`; this process heard of it at `now`.
-    pub fn witnessed(&mut self, signal: i32, now: Instant) {
-        match self.mine.iter().position(|(s, _)| *s == signal) {
-            Some(at) => drop(self.mine.remove(at)),
-            None => self.witnessed.push((signal, now)),
+    /// Notes that the probe reported `signal` at `now`.
+    pub fn reached_probe(&mut self, signal: i32, now: Instant) {
+        match self.ours.iter().position(|(s, _)| *s == signal) {
+            Some(at) => drop(self.ours.remove(at)),
+            None => self.probes.push((signal, now)),
         }
     }
 
-    /// Takes a signal that was sent to this process alone, and so has to be handed on.
-    pub fn take_mine(&mut self, now: Instant) -> Option<i32> {
+    /// Takes a signal that was sent to this process alone.
+    pub fn take_ours_alone(&mut self, now: Instant) -> Option<i32> {
         let is_old = |(_, came): &(i32, Instant)| now.duration_since(*came) >= TOGETHER;
-        // What a terminal sends to all is not asked about.
-        self.witnessed.retain(|entry| !is_old(entry));
-        let at = self.mine.iter().position(is_old)?;
-        Some(self.mine.remove(at).0)
+        // The probe also reports a terminal's signals, which this process does not enter here.
+        self.probes.retain(|entry| !is_old(entry));
+        let at = self.ours.iter().position(is_old)?;
+        Some(self.ours.remove(at).0)
     }
 
-    /// How long to wait for more, `limit` at most.
+    /// How long to wait until the next signal is known to be without a partner, at most `limit`.
     #[must_use]
     pub fn wait(&self, now: Instant, limit: Duration) -> Duration {
         let left = |(_, came): &(i32, Instant)| TOGETHER.saturating_sub(now.duration_since(*came));
-        self.mine.iter().map(left).min().map_or(limit, |left| left.min(limit))
+        self.ours.iter().map(left).min().map_or(limit, |left| left.min(limit))
     }
 }
 
@@ -127,42 +131,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_that_reached_both_is_not_handed_on() {
-        let (begun, mut undecided) = (Instant::now(), Undecided::default());
-        undecided.came(10, begun);
-        undecided.witnessed(10, begun);
-        undecided.witnessed(12, begun);
-        undecided.came(12, begun);
-        assert_eq!(undecided.take_mine(begun + TOGETHER), None);
+    fn a_signal_that_reached_both_is_not_forwarded() {
+        let (begun, mut pairs) = (Instant::now(), SignalPairs::default());
+        pairs.reached_us(10, begun);
+        pairs.reached_probe(10, begun);
+        pairs.reached_probe(12, begun);
+        pairs.reached_us(12, begun);
+        assert_eq!(pairs.take_ours_alone(begun + TOGETHER), None);
     }
 
     #[test]
-    fn one_that_reached_this_process_alone_is_handed_on_once() {
-        let (begun, mut undecided) = (Instant::now(), Undecided::default());
-        undecided.came(10, begun);
-        undecided.witnessed(12, begun);
-        assert_eq!(undecided.take_mine(begun), None);
-        assert_eq!(undecided.wait(begun, 2 * TOGETHER), TOGETHER);
-        assert_eq!(undecided.take_mine(begun + TOGETHER), Some(10));
-        assert_eq!(undecided.take_mine(begun + TOGETHER), None);
+    fn one_that_reached_this_process_alone_is_forwarded_once() {
+        let (begun, mut pairs) = (Instant::now(), SignalPairs::default());
+        pairs.reached_us(10, begun);
+        pairs.reached_probe(12, begun);
+        assert_eq!(pairs.take_ours_alone(begun), None);
+        assert_eq!(pairs.wait(begun, 2 * TOGETHER), TOGETHER);
+        assert_eq!(pairs.take_ours_alone(begun + TOGETHER), Some(10));
+        assert_eq!(pairs.take_ours_alone(begun + TOGETHER), None);
     }
 
     #[test]
-    fn each_of_several_has_a_witness_of_its_own() {
-        let (begun, mut undecided) = (Instant::now(), Undecided::default());
-        undecided.came(10, begun);
-        undecided.came(10, begun);
-        undecided.witnessed(10, begun);
-        assert_eq!(undecided.take_mine(begun + TOGETHER), Some(10));
-        assert_eq!(undecided.take_mine(begun + TOGETHER), None);
+    fn each_of_several_needs_a_partner_of_its_own() {
+        let (begun, mut pairs) = (Instant::now(), SignalPairs::default());
+        pairs.reached_us(10, begun);
+        pairs.reached_us(10, begun);
+        pairs.reached_probe(10, begun);
+        assert_eq!(pairs.take_ours_alone(begun + TOGETHER), Some(10));
+        assert_eq!(pairs.take_ours_alone(begun + TOGETHER), None);
     }
 
     #[test]
-    fn what_only_the_witness_was_sent_is_forgotten() {
-        let (begun, mut undecided) = (Instant::now(), Undecided::default());
-        undecided.witnessed(10, begun);
-        assert_eq!(undecided.take_mine(begun + TOGETHER), None);
-        undecided.came(10, begun + TOGETHER);
-        assert_eq!(undecided.take_mine(begun + 2 * TOGETHER), Some(10));
+    fn what_reached_only_the_probe_is_forgotten() {
+        let (begun, mut pairs) = (Instant::now(), SignalPairs::default());
+        pairs.reached_probe(10, begun);
+        assert_eq!(pairs.take_ours_alone(begun + TOGETHER), None);
+        pairs.reached_us(10, begun + TOGETHER);
+        assert_eq!(pairs.take_ours_alone(begun + 2 * TOGETHER), Some(10));
     }
 }

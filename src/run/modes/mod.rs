@@ -1,4 +1,5 @@
-//! The ways in which `pyshm-run` is used, one file each.
+//! The modes of `pyshm-run`, by what it is started with: a launcher's command, any other command, or a program into which
+//! the shim is preloaded.
 #![forbid(unsafe_code)]
 
 pub mod launcher_command;

@@ -1,11 +1,11 @@
-//! The bundles, of many that are configured, that cover what a command uses, and no more of them than that takes.
+//! Selects, of many configured bundles, the fewest that cover the paths a command uses.
 //!
-//! Bundles of several environments usually each bring the interpreter's prefix as well, so that all of them cover a path of
-//! it: one is enough, and the one of the environment in use is there already. Beside those that cover something come
+//! Bundles of several environments usually each contain the interpreter's prefix too, so that all of them cover a path of
+//! it: one is enough, usually that of the environment in use. Beside those that cover a path, the selection has
 //!
-//! - what a layer lies over, and the layers that lie over a bundle;
-//! - whole bundles that are named later and have a prefix inside one of a bundle that comes: without them paths there would
-//!   be answered from what they replace.
+//! - what a selected layer lies over, and the layers that lie over a selected bundle;
+//! - whole bundles that are configured later and have a prefix inside one of a selected bundle's: without them paths there
+//!   would be answered from what they replace.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use crate::cache::prefixes::BundleSummary;
 use crate::manifest::prefix::{PrefixRecord, at_or_below, overlap};
 
-/// Which of `bundles`, in the order in which they are laid over each other, a command needs that uses `paths`.
+/// Selects the bundles that a command with the interests `paths` needs; returns their positions in `bundles`, which are in the order
+/// in which they are laid over each other.
 #[must_use]
-pub fn chosen(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<bool> {
+pub fn needed_for(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<usize> {
     let mut chosen = vec![false; bundles.len()];
     let several = paths.iter().map(|path| innermost(bundles, path));
     let several: Vec<Vec<usize>> = several.filter(|found| !found.is_empty()).collect();
@@ -25,16 +26,16 @@ pub fn chosen(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<bool> {
     complete(bundles, &mut chosen);
     for found in several {
         if !found.iter().any(|one| chosen[*one]) {
-            // The one that brings the least else; of equal ones the last, which replaces the others.
+            // The one with the fewest other prefixes; of equal ones the last, which replaces the others.
             let least = found.into_iter().rev().min_by_key(|one| bundles[*one].prefixes.len());
             least.into_iter().for_each(|one| chosen[one] = true);
             complete(bundles, &mut chosen);
         }
     }
-    chosen
+    (0..bundles.len()).filter(|one| chosen[*one]).collect()
 }
 
-/// The whole bundles that cover `path`, or layers where there is none, by the prefixes that are nearest to it.
+/// The whole bundles, or the layers where there are none, whose prefixes around `path` are the deepest.
 fn innermost(bundles: &[BundleSummary], path: &Path) -> Vec<usize> {
     let depth = |bundle: &BundleSummary| {
         let around = bundle.prefixes.iter().flat_map(PrefixRecord::spellings);
@@ -53,7 +54,7 @@ fn innermost(bundles: &[BundleSummary], path: &Path) -> Vec<usize> {
     }
 }
 
-/// Adds what must come along.
+/// Adds the bundles without which the chosen ones would be incomplete.
 fn complete(bundles: &[BundleSummary], chosen: &mut [bool]) {
     loop {
         let comes_along = |one: usize| {
@@ -72,18 +73,19 @@ fn complete(bundles: &[BundleSummary], chosen: &mut [bool]) {
     }
 }
 
-/// Whether bundle `layer` is one that lies over bundle `below`.
+/// Whether the bundle `layer` is a layer over the bundle `below`.
 fn lies_over(bundles: &[BundleSummary], layer: usize, below: usize) -> bool {
     let Some(over) = &bundles[layer].over else { return false };
     layer > below
-        && match over.is_empty() {
-            // It does not say over what.
-            true => overlap(&bundles[layer].prefixes, &bundles[below].prefixes),
-            false => over.contains(&bundles[below].digest),
+        && if over.is_empty() {
+            // The layer of a foreign tar does not say what it lies over.
+            overlap(&bundles[layer].prefixes, &bundles[below].prefixes)
+        } else {
+            over.contains(&bundles[below].digest)
         }
 }
 
-/// Whether a whole bundle has a prefix below one of another's.
+/// Whether `bundle` is whole and has a prefix strictly below one of `other`'s.
 fn is_inside(bundle: &BundleSummary, other: &BundleSummary) -> bool {
     let inside =
         |p: &PrefixRecord, o: &PrefixRecord| p.path != o.path && at_or_below(&p.path, &o.path);
@@ -118,8 +120,7 @@ mod tests {
 
     fn of(bundles: &[BundleSummary], paths: &[&str]) -> String {
         let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
-        let chosen = chosen(bundles, &paths);
-        (0..bundles.len()).filter(|one| chosen[*one]).map(|one| one.to_string()).collect()
+        needed_for(bundles, &paths).iter().map(usize::to_string).collect()
     }
 
     #[test]

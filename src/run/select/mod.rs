@@ -1,97 +1,124 @@
-//! Which bundles a job stages: those the user named, or those of the Python environment that its program runs in.
+//! Selects the bundles that a job stages: those the user named, those configured for all jobs as far as the command uses
+//! them, or those of the Python environment that its program runs in.
 #![forbid(unsafe_code)]
 
 pub mod command_usage;
+pub mod configured;
 pub mod coverage;
+pub mod interests;
 pub mod worthwhile;
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::bundle::Named;
 use crate::cache;
 use crate::cache::UseMark;
 use crate::error::{Error, Result};
-use crate::program::elf_needed::linked;
+use crate::program::lookup;
 use crate::program::python::Python;
-use crate::program::{lookup, python};
 use crate::progress::Progress;
-use crate::run::select::command_usage::Unneeded;
+use crate::protocol::request::{Otherwise, Request, Selection};
+use crate::run::select::configured::NoneUsed;
 use crate::stage::StageId;
 
-/// Variables that name directories in which programs look for others, for libraries and for modules.
-pub const SEARCHED: [&str; 4] = ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"];
-/// Variables that name the environment in use.
-pub const ENVIRONMENTS: [&str; 2] = ["VIRTUAL_ENV", "CONDA_PREFIX"];
-
-/// What to stage.
+/// The result of a selection.
 #[derive(Debug)]
-pub struct Chosen {
-    /// The stage's name.
-    pub id: StageId,
-    /// The bundles.
-    pub bundles: Vec<Named>,
-    /// What a bundle must cover to be staged; `None` where that is decided already.
-    pub interests: Option<Vec<PathBuf>>,
-    /// The bundles were compared with their prefixes just now.
-    pub fresh: bool,
-    /// Keeps bundles of the cache while they are read.
-    pub uses: Vec<UseMark>,
-    /// What people should know of the bundles.
-    pub warnings: Vec<String>,
+pub enum Selected {
+    /// These bundles are staged.
+    Bundles(Box<Bundles>),
+    /// Nothing is staged, which is no failure.
+    Nothing {
+        /// Why.
+        reason: String,
+    },
 }
 
-/// Chooses; `Err(reason)` inside when there is nothing to stage, which is no failure.
-///
-/// # Errors
-/// Whatever goes wrong with a named bundle, the interpreter or the cache.
-pub fn choose(
-    named: &[Named],
-    programs: &[OsString],
-    ranks: usize,
-    say: &dyn Fn(&str),
-) -> Result<Result<Chosen, String>> {
-    let programs: Vec<_> = programs.iter().filter_map(|p| lookup::find(p).ok()).collect();
-    if named.is_empty() {
-        automatic(programs.first().map(PathBuf::as_path), ranks, say)
-    } else {
-        explicit(named, &programs).map(Ok)
+impl Selected {
+    fn bundles(bundles: Bundles) -> Self {
+        Self::Bundles(Box::new(bundles))
+    }
+
+    fn nothing(reason: impl Into<String>) -> Self {
+        Self::Nothing { reason: reason.into() }
     }
 }
 
-/// Of the bundles that are configured those that `command` uses, whose programs are at the places `programs`.
-///
-/// # Errors
-/// A bundle that has gone meanwhile.
-pub fn configured(
-    named: &[Named],
-    command: &[OsString],
-    programs: &[usize],
-) -> Result<Result<Chosen, Unneeded>> {
-    let needed = match command_usage::of(named, command, programs) {
-        Ok(needed) => needed,
-        Err(why) => return Ok(Err(why)),
-    };
-    let id = stage_id(&needed.bundles, &needed.interests)?;
-    let (bundles, interests) = (needed.bundles, Some(needed.interests));
-    let (uses, warnings) = (Vec::new(), needed.missing);
-    Ok(Ok(Chosen { id, bundles, interests, fresh: false, uses, warnings }))
+/// The bundles to stage.
+#[derive(Debug)]
+pub struct Bundles {
+    /// The name of their stage.
+    pub id: StageId,
+    /// The bundles, in the order in which they are laid over each other.
+    pub named: Vec<Named>,
+    /// Paths of which a bundle must cover one to be staged; `None` where all are staged.
+    pub interests: Option<Vec<PathBuf>>,
+    /// Whether the bundles were compared with their prefixes just now.
+    pub fresh: bool,
+    /// Marks of use, which keep bundles in the cache while they are read.
+    pub uses: Vec<UseMark>,
+    /// Warnings about the bundles for the user.
+    pub warnings: Vec<String>,
 }
 
-fn explicit(named: &[Named], programs: &[PathBuf]) -> Result<Chosen> {
+/// Selects what `request` asks for; `say` is told what is done on the way.
+///
+/// # Errors
+/// What is wrong with a named bundle, the interpreter or the cache.
+pub fn select(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
+    let automatic = || automatic(request, say);
+    let (configured, otherwise) = match &request.selection {
+        Selection::Automatic => return automatic(),
+        Selection::Named(named) => return explicit(named, request).map(Selected::bundles),
+        Selection::Decided(named) => {
+            let bundles = explicit(named, request)?;
+            return Ok(Selected::bundles(Bundles { interests: None, ..bundles }));
+        }
+        Selection::Configured(configured, otherwise) => (configured, *otherwise),
+    };
+    match (configured::used_by(configured, &request.command, &request.programs), otherwise) {
+        (Ok(used), _) => Ok(Selected::bundles(Bundles {
+            id: stage_id(&used.bundles, &used.interests)?,
+            named: used.bundles,
+            interests: Some(used.interests),
+            fresh: false,
+            uses: Vec::new(),
+            warnings: used.unreadable,
+        })),
+        // An environment of the user's own, of which the configuration knows nothing.
+        (Err(NoneUsed::NotCovered(_)), Otherwise::Automatic) => automatic(),
+        (Err(NoneUsed::Unreadable(error)), Otherwise::Nothing) => Err(error.into()),
+        // The bundle that cannot be read may have covered this environment.
+        (Err(NoneUsed::Unreadable(error)), Otherwise::Automatic) => match automatic()? {
+            Selected::Bundles(mut bundles) => {
+                bundles.warnings.push(error.message);
+                Ok(Selected::Bundles(bundles))
+            }
+            Selected::Nothing { .. } => Err(error.into()),
+        },
+        (Err(why), _) => Ok(Selected::nothing(why.to_string())),
+    }
+}
+
+/// The bundles that were named, of which those are staged that cover what the job uses.
+fn explicit(named: &[Named], request: &Request) -> Result<Bundles> {
     let path = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
     let absolute = |named: &Named| -> Result<Named> {
         let prefix = named.prefix.as_ref().map(path).transpose()?;
         Ok(Named { path: path(&named.path)?, prefix, layer: named.layer })
     };
-    let bundles = named.iter().map(absolute).collect::<Result<Vec<_>>>()?;
-    let interests = interests(programs);
-    let id = stage_id(&bundles, &interests)?;
+    let named = named.iter().map(absolute).collect::<Result<Vec<_>>>()?;
+    let interests = interests::of(&programs(request));
+    let id = stage_id(&named, &interests)?;
     let (uses, warnings) = (Vec::new(), Vec::new());
-    Ok(Chosen { id, bundles, interests: Some(interests), fresh: false, uses, warnings })
+    Ok(Bundles { id, named, interests: Some(interests), fresh: false, uses, warnings })
 }
 
-/// Of several bundles only some may be staged, so that what they are staged for is part of the name.
+/// The programs of the command that are found on this node.
+fn programs(request: &Request) -> Vec<PathBuf> {
+    request.program_names().filter_map(|name| lookup::find(name).ok()).collect()
+}
+
+/// The stage's name. Of several bundles only some may be staged, so that the interests are part of the name.
 fn stage_id(bundles: &[Named], interests: &[PathBuf]) -> Result<StageId> {
     let id = StageId::of_bundles(bundles)?;
     if bundles.len() < 2 {
@@ -105,100 +132,39 @@ fn stage_id(bundles: &[Named], interests: &[PathBuf]) -> Result<StageId> {
     StageId::parse(&hash.finalize().to_hex()[..16])
 }
 
-fn automatic(
-    program: Option<&Path>,
-    ranks: usize,
-    say: &dyn Fn(&str),
-) -> Result<Result<Chosen, String>> {
-    let Some(interpreter) = lookup::interpreter(program) else {
-        return Ok(Err("no Python interpreter is on PATH".into()));
+/// Bundles of the environment that the first program runs in, made or updated in the cache, if staging is worthwhile.
+fn automatic(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
+    let programs = programs(request);
+    let Some(interpreter) = lookup::interpreter(programs.first().map(PathBuf::as_path)) else {
+        return Ok(Selected::nothing("no Python interpreter is on PATH"));
     };
     let python = Python::ask(&interpreter)?;
     let prefixes = python.bundled();
     if prefixes.is_empty() {
         let names: Vec<_> = python.prefixes.iter().map(|p| p.display().to_string()).collect();
-        return Ok(Err(format!(
-            "{} is never bundled by itself; name a bundle with -b",
+        return Ok(Selected::nothing(format!(
+            "{} is never bundled automatically; name a bundle with -b",
             names.join(", ")
         )));
     }
-    let (mut bundles, mut uses, mut unpacked) = (Vec::new(), Vec::new(), 0);
+    let (mut named, mut uses, mut unpacked) = (Vec::new(), Vec::new(), 0);
     for prefix in prefixes {
         let cached = cache::ensure(&prefix, Progress::Shown, say)?;
         unpacked += cached.manifest.unpacked_bytes();
-        bundles.push(Named::file(&cached.bundle));
+        named.push(Named::file(&cached.bundle));
         uses.push(cached.using);
     }
-    if let Some(why) = worthwhile::decline(unpacked, worthwhile::serial_read(), ranks) {
-        return Ok(Err(why));
+    if let Some(why) = worthwhile::why_not(unpacked, worthwhile::serial_read(), request.ranks) {
+        return Ok(Selected::nothing(why));
     }
-    let id = StageId::of_bundles(&bundles)?;
-    Ok(Ok(Chosen { id, bundles, interests: None, fresh: true, uses, warnings: Vec::new() }))
-}
-
-/// Paths that the job will use: its programs, where these look for their libraries, and what the environment's variables
-/// name.
-pub(super) fn interests(programs: &[PathBuf]) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    let mut add = |path: PathBuf| {
-        let Ok(path) = std::path::absolute(path) else { return };
-        let real = std::fs::canonicalize(&path).ok().filter(|real| *real != path);
-        for path in [Some(path), real].into_iter().flatten() {
-            if !paths.contains(&path) {
-                paths.push(path);
-            }
-        }
-    };
-    for program in programs {
-        add(program.clone());
-        // A C program lies in its own prefix and loads MPI's library from another one.
-        linked(program).unwrap_or_default().search.into_iter().for_each(&mut add);
-        let interpreter = lookup::interpreter(Some(program));
-        // A wrapper (pyenv's) says nothing by where it lies: it is asked.
-        let wrapper = interpreter
-            .as_deref()
-            .filter(|i| python::is_interpreter(program) && lookup::is_script(i));
-        for prefix in
-            wrapper.and_then(|w| Python::ask(w).ok()).map(|p| p.prefixes).unwrap_or_default()
-        {
-            if python::may_bundle(&prefix) {
-                add(prefix);
-            }
-        }
-        if let Some(interpreter) = interpreter.filter(|_| lookup::is_script(program)) {
-            add(interpreter);
-        }
-    }
-    for name in SEARCHED {
-        let value = std::env::var_os(name).unwrap_or_default();
-        for path in std::env::split_paths(&value).filter(|p| !p.as_os_str().is_empty()) {
-            add(path);
-        }
-    }
-    for name in ENVIRONMENTS {
-        if let Some(path) = std::env::var_os(name).filter(|v| !v.is_empty()) {
-            // Its interpreter is the base's, though nothing else may name that.
-            add(Path::new(&path).join("bin/python"));
-            add(path.into());
-        }
-    }
-    paths
+    let id = StageId::of_bundles(&named)?;
+    let warnings = Vec::new();
+    Ok(Selected::bundles(Bundles { id, named, interests: None, fresh: true, uses, warnings }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_programs_real_path_counts_as_well() {
-        let dir = tempfile::tempdir().unwrap();
-        let real = std::fs::canonicalize(dir.path()).unwrap().join("tool");
-        std::fs::write(&real, "").unwrap();
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(&real, &link).unwrap();
-        let paths = interests(std::slice::from_ref(&link));
-        assert!(paths.contains(&link) && paths.contains(&real));
-    }
 
     #[test]
     fn several_bundles_have_another_name_for_other_interests() {

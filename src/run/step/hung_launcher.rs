@@ -1,19 +1,25 @@
-//! A launcher that does not notice that all its processes ended: Hydra's mpiexec then reads its standard input for ever
-//! (MPICH 5.0: once in some seven jobs that SIGTERM ended, in some hundred in which a process was killed; without pyshm
-//! just so). It can be of no use to anybody then, and only SIGKILL ends it.
+//! Detects a launcher that does not notice that all its processes have ended.
+//!
+//! Hydra's mpiexec then reads its standard input for ever, and only SIGKILL ends it (MPICH 5.0: in one of some seven jobs
+//! that SIGTERM ended, in one of some hundred in which a process was killed; the same without pyshm).
 #![forbid(unsafe_code)]
 
-/// How often in turn its processes must all be found dead, looks being [`crate::run::step::LOOK`] apart: it may be about to notice.
+use std::time::Duration;
+
+/// Time between two looks at a launcher.
+pub const INTERVAL: Duration = Duration::from_millis(500);
+/// Consecutive looks that must find all processes dead: the launcher may be about to notice.
 const LOOKS: u32 = 3;
 
-/// What the last looks at a launcher have shown.
+/// Detects that a launcher hangs, by what its children are at several looks.
 #[derive(Debug, Default)]
-pub struct Deserted {
+pub struct HangDetector {
+    /// Consecutive looks that found all children dead.
     dead: u32,
 }
 
-impl Deserted {
-    /// Looks once more; whether the launcher is to be given up.
+impl HangDetector {
+    /// Looks at the process `launcher`, once each [`INTERVAL`]; returns whether it hangs.
     pub fn look(&mut self, launcher: u32) -> bool {
         let children = children(launcher).unwrap_or_default();
         let dead = !children.is_empty() && children.into_iter().all(is_dead);
@@ -21,13 +27,13 @@ impl Deserted {
         self.dead >= LOOKS
     }
 
-    /// It has shown that it lives.
-    pub fn forget(&mut self) {
+    /// Forgets the looks so far, because the launcher has shown that it lives.
+    pub fn reset(&mut self) {
         self.dead = 0;
     }
 }
 
-/// The children of a process; `None` where the kernel does not list them.
+/// Lists the children of a process; `None` where the kernel does not.
 fn children(process: u32) -> Option<Vec<u32>> {
     let mut all = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten() {
@@ -37,10 +43,10 @@ fn children(process: u32) -> Option<Vec<u32>> {
     Some(all)
 }
 
-/// Whether a process has ended and waits for its parent to take notice.
+/// Whether a process is a zombie: it has ended and its parent has not waited for it.
 fn is_dead(process: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // Behind the name, which may hold anything.
+    // The state follows the name, which may contain anything.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
@@ -51,9 +57,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_process_all_of_whose_children_stay_dead_is_deserted() {
+    fn only_a_process_all_of_whose_children_stay_dead_hangs() {
         for (script, expected) in [
-            // What `true` leaves nobody waits for.
+            // Nobody waits for the `true` in the background.
             ("true & exec sleep 100", true),
             ("true & sleep 100 & exec sleep 101", false),
             ("exec sleep 101", false),
@@ -66,11 +72,11 @@ mod tests {
             {
                 std::thread::yield_now();
             }
-            let mut deserted = Deserted::default();
-            let looks: Vec<bool> = (0..LOOKS).map(|_| deserted.look(child.id())).collect();
+            let mut detector = HangDetector::default();
+            let looks: Vec<bool> = (0..LOOKS).map(|_| detector.look(child.id())).collect();
             assert_eq!(looks, [false, false, expected], "{script}");
-            deserted.forget();
-            assert!(!deserted.look(child.id()));
+            detector.reset();
+            assert!(!detector.look(child.id()));
             for pid in children(child.id()).unwrap() {
                 let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

@@ -1,9 +1,13 @@
-//! A staging step: a process that stages, says so on its standard output, sleeps while the command runs, and purges
-//! when its standard input ends. It is `pyshm-bcast` under a launcher, or a helper of ours on this node.
+//! Runs a staging step: a process that stages, reports events on its standard output, sleeps while the command runs,
+//! and removes the stage when its standard input ends.
+//!
+//! The process is `pyshm-bcast` under a launcher ([`broadcast`]) or a helper on this node ([`local`]).
 #![forbid(unsafe_code)]
 
+pub mod broadcast;
 pub mod helper;
 pub mod hung_launcher;
+pub mod local;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -17,28 +21,52 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::error::{Error, Result};
 use crate::process::signals::ENDING;
-use crate::protocol::events::{Event, reported};
+use crate::protocol::events::Event;
 use crate::run::inbox::{Inbox, Message};
-use crate::run::step::hung_launcher::Deserted;
+use crate::run::step::hung_launcher::{HangDetector, INTERVAL};
 
 /// Lines of a step's standard error that are kept for the message when it fails.
 const KEPT_LINES: usize = 20;
-/// How often a silent launcher is looked at.
-pub const LOOK: Duration = Duration::from_millis(500);
-
-/// How long a step may take to let go of the stage on all nodes: a busy one takes its time to remove some gigabytes. Less
-/// than the half of a minute that resource managers give a job that they end.
-const LETTING_GO: Duration = Duration::from_secs(20);
-/// The same where somebody wants it all to end.
-const HURRIED: Duration = Duration::from_secs(5);
+/// How long a step may take to release the stage on all nodes: a busy node needs time to remove some gigabytes. Less than
+/// half of the minute that resource managers give a job that they end.
+const RELEASE: Duration = Duration::from_secs(20);
+/// How long it may take after a signal that ends the job.
+const HURRIED_RELEASE: Duration = Duration::from_secs(5);
 
 /// How a step has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished {
-    /// Operations that were answered locally and that were passed, if it said so.
+    /// Operations that were answered locally, and those that were passed on, if the step reported them.
     pub counted: Option<(u64, u64)>,
-    /// It has cleaned up on every node.
+    /// Whether it has cleaned up on every node.
     pub clean: bool,
+}
+
+/// Whether a process ended as it was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It ended by itself.
+    Orderly,
+    /// It was ended by force.
+    Forced,
+}
+
+/// What happens to a step's standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stderr {
+    /// Its last lines are kept for the message when the step fails.
+    Kept,
+    /// It is also shown.
+    Shown,
+}
+
+/// What kind of process a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A launcher with processes on the nodes; it leads a process group of its own.
+    Launcher,
+    /// A helper on this node.
+    Helper,
 }
 
 /// A running step.
@@ -46,34 +74,34 @@ pub struct Finished {
 pub struct Step {
     number: u32,
     name: String,
+    kind: Kind,
     child: Child,
     stdin: Option<ChildStdin>,
-    /// Whether it leads a process group of its own.
-    group: bool,
-    said: Arc<Mutex<VecDeque<String>>>,
+    /// The last lines of its standard error.
+    stderr: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Step {
-    /// Starts `command` under a launcher, in a process group of its own, so that Ctrl-C on the terminal does not end
-    /// it before it can purge. Its standard error is kept for messages, or shown with `verbose`.
+    /// Starts `command`, a launcher with its arguments, in a process group of its own, so that Ctrl-C on the terminal
+    /// does not end it before it can clean up.
     ///
     /// # Errors
     /// [`Error::CannotRun`] when it cannot be started.
-    pub fn launch(mut command: Command, inbox: &Inbox, verbose: bool) -> Result<Self> {
+    pub fn launch(mut command: Command, inbox: &Inbox, stderr: Stderr) -> Result<Self> {
         command.process_group(0).stderr(Stdio::piped());
-        let mut step = Self::start(command, inbox, true)?;
-        let said = step.said.clone();
-        if let Some(stderr) = step.child.stderr.take() {
+        let mut step = Self::start(command, inbox, Kind::Launcher)?;
+        let kept = step.stderr.clone();
+        if let Some(pipe) = step.child.stderr.take() {
             std::thread::spawn(move || {
-                for line in BufReader::new(stderr).split(b'\n').map_while(std::io::Result::ok) {
+                for line in BufReader::new(pipe).split(b'\n').map_while(std::io::Result::ok) {
                     let line = String::from_utf8_lossy(&line).into_owned();
-                    if verbose {
+                    if stderr == Stderr::Shown {
                         warn_line!("{line}");
                     }
-                    let Ok(mut said) = said.lock() else { break };
-                    said.push_back(line);
-                    if said.len() > KEPT_LINES {
-                        said.pop_front();
+                    let Ok(mut kept) = kept.lock() else { break };
+                    kept.push_back(line);
+                    if kept.len() > KEPT_LINES {
+                        kept.pop_front();
                     }
                 }
             });
@@ -81,15 +109,15 @@ impl Step {
         Ok(step)
     }
 
-    /// Starts a helper on this node, which shows its progress itself.
+    /// Starts `command`, a helper on this node, which shows its progress itself.
     ///
     /// # Errors
     /// As [`Step::launch`].
     pub fn help(command: Command, inbox: &Inbox) -> Result<Self> {
-        Self::start(command, inbox, false)
+        Self::start(command, inbox, Kind::Helper)
     }
 
-    fn start(mut command: Command, inbox: &Inbox, group: bool) -> Result<Self> {
+    fn start(mut command: Command, inbox: &Inbox, kind: Kind) -> Result<Self> {
         static NUMBERS: AtomicU32 = AtomicU32::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let name = command.get_program().to_string_lossy().into_owned();
@@ -107,61 +135,56 @@ impl Step {
                         let _ = to.send(Message::Step(number, event));
                     }
                 }
-                let _ = to.send(Message::Silent(number));
+                let _ = to.send(Message::Closed(number));
             });
         }
-        Ok(Self { number, name, child, stdin, group, said: Arc::default() })
+        Ok(Self { number, name, kind, child, stdin, stderr: Arc::default() })
     }
 
-    /// Waits for what the step says next; `limit` is for a step that says nothing at all.
+    /// Waits for the step's next event, at most for `limit`.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when a signal ends it all, after the step has ended; [`Error::Reported`] what the step
-    /// says of its failure; [`Error::Unavailable`] when it ends without a word.
+    /// [`Error::Interrupted`] when a signal ends the job, after the step has ended; [`Error::Reported`] with the failure
+    /// that the step reports; [`Error::Unavailable`] when it reports nothing within `limit`, hangs, or ends.
     pub fn wait(&mut self, inbox: &Inbox, limit: Option<Duration>) -> Result<Event> {
         let begun = Instant::now();
-        let mut deserted = Deserted::default();
+        let mut hang = HangDetector::default();
         loop {
-            let left = limit.map_or(LOOK, |l| l.saturating_sub(begun.elapsed()));
-            match inbox.next(left.min(LOOK)) {
+            let left = limit.map_or(INTERVAL, |l| l.saturating_sub(begun.elapsed()));
+            match inbox.next(left.min(INTERVAL)) {
                 Some(Message::Signal(signal, _)) if ENDING.contains(&signal) => {
                     self.stop();
                     return Err(Error::Interrupted(signal));
                 }
                 Some(Message::Step(number, event)) if number == self.number => match event {
-                    Event::Failed { message, code } => return Err(reported(message, code)),
+                    Event::Failed(failure) => return Err(failure.into()),
                     event => return Ok(event),
                 },
-                Some(Message::Silent(number)) if number == self.number => {
+                Some(Message::Closed(number)) if number == self.number => {
                     return Err(self.ended_early());
                 }
                 None if limit.is_some_and(|l| begun.elapsed() >= l) => {
                     self.stop();
                     let seconds = begun.elapsed().as_secs();
-                    let name = &self.name;
-                    let text = format!(
-                        "the staging step {name} said nothing for {seconds} s (PYSHM_WAIT)"
-                    );
-                    return Err(Error::Unavailable(text));
+                    let why = format!("it reported nothing for {seconds} s; raise PYSHM_WAIT");
+                    return Err(self.failed(&why));
                 }
-                None if self.group && deserted.look(self.child.id()) => {
+                None if self.kind == Kind::Launcher && hang.look(self.child.id()) => {
                     self.stop();
-                    let name = &self.name;
-                    let text = format!("the staging step {name}: all its processes ended");
-                    return Err(Error::Unavailable(text));
+                    return Err(self.failed("all its processes ended"));
                 }
                 None => {}
-                Some(_) => deserted.forget(),
+                Some(_) => hang.reset(),
             }
         }
     }
 
-    /// Ends the step as it should end: it lets go of the stage on every node.
+    /// Ends the step after the command: it releases the stage on every node.
     pub fn finish(mut self, inbox: &Inbox) -> Finished {
-        self.tell();
-        let (mut limit, mut look) = (LETTING_GO, LOOK);
+        self.ask_to_end();
+        let (mut limit, mut next_look) = (RELEASE, INTERVAL);
         let begun = Instant::now();
-        let mut deserted = Deserted::default();
+        let mut hang = HangDetector::default();
         let mut counted = None;
         while begun.elapsed() < limit {
             match inbox.next(Duration::from_millis(20)) {
@@ -170,58 +193,63 @@ impl Step {
                 {
                     counted = Some((answered, passed));
                 }
-                Some(Message::Silent(number)) if number == self.number => break,
-                Some(Message::Signal(signal, _)) if ENDING.contains(&signal) => limit = HURRIED,
+                Some(Message::Closed(number)) if number == self.number => break,
+                Some(Message::Signal(signal, _)) if ENDING.contains(&signal) => {
+                    limit = HURRIED_RELEASE;
+                }
                 _ if self.has_ended() => break,
                 _ => {}
             }
-            if self.group && begun.elapsed() >= look {
-                look += LOOK;
-                if deserted.look(self.child.id()) {
+            if self.kind == Kind::Launcher && begun.elapsed() >= next_look {
+                next_look += INTERVAL;
+                if hang.look(self.child.id()) {
                     break;
                 }
             }
         }
-        let by_itself = self.kill_after(Duration::from_secs(2));
-        Finished { counted, clean: by_itself && (counted.is_some() || !self.group) }
+        let orderly = self.end_within(Duration::from_secs(2)) == Ending::Orderly;
+        Finished { counted, clean: orderly && (counted.is_some() || self.kind == Kind::Helper) }
     }
 
-    /// Ends the step at once, within some four seconds; it still cleans up behind itself. Returns whether it has ended
-    /// by itself.
-    pub fn stop(&mut self) -> bool {
-        self.tell();
+    /// Ends the step at once, within some four seconds; it still cleans up.
+    pub fn stop(&mut self) -> Ending {
+        self.ask_to_end();
         // A helper answers a signal; a launcher's processes can only clean up before the launcher ends them.
-        if !self.group {
+        if self.kind == Kind::Helper {
             self.signal(Signal::TERM);
         }
-        self.ends_within(Duration::from_millis(2500))
-            || self.kill_after(Duration::from_millis(1500))
+        if self.ends_within(Duration::from_millis(2500)) {
+            return Ending::Orderly;
+        }
+        self.end_within(Duration::from_millis(1500))
     }
 
-    /// Says that it is to end; with a word, since some launchers do not hand on that their input has ended.
-    fn tell(&mut self) {
+    /// Asks the step to end, by a word and by the end of its input, because some launchers do not pass on the latter.
+    fn ask_to_end(&mut self) {
         if let Some(mut stdin) = self.stdin.take() {
             let _ = stdin.write_all(b"purge\n").and_then(|()| stdin.flush());
         }
     }
 
-    /// Ends it by force where it does not end; returns whether none was needed.
-    fn kill_after(&mut self, limit: Duration) -> bool {
+    /// Sends SIGTERM and, after `limit`, SIGKILL to a step that does not end.
+    fn end_within(&mut self, limit: Duration) -> Ending {
         if self.ends_within(Duration::from_millis(200)) {
-            return true;
+            return Ending::Orderly;
         }
         self.signal(Signal::TERM);
         if !self.ends_within(limit) {
             self.signal(Signal::KILL);
             let _ = self.child.wait();
         }
-        false
+        Ending::Forced
     }
 
     fn signal(&self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.child.id() as i32) else { return };
-        let _ =
-            if self.group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
+        let _ = match self.kind {
+            Kind::Launcher => kill_process_group(pid, signal),
+            Kind::Helper => kill_process(pid, signal),
+        };
     }
 
     fn has_ended(&mut self) -> bool {
@@ -239,35 +267,42 @@ impl Step {
         true
     }
 
-    /// Says how a step ended that should not have.
+    /// The error of a step that closed its output before it should have ended.
     fn ended_early(&mut self) -> Error {
         if !self.ends_within(Duration::from_secs(2)) {
-            self.kill_after(Duration::from_secs(1));
+            self.end_within(Duration::from_secs(1));
         }
         let how = match self.child.try_wait() {
             Ok(Some(status)) => match status.signal() {
-                Some(signal) => format!("was ended by signal {signal}"),
-                None => format!("ended with code {}", status.code().unwrap_or_default()),
+                Some(signal) => format!("signal {signal} ended it"),
+                None => format!("it ended with code {}", status.code().unwrap_or_default()),
             },
-            _ => "closed its output".into(),
+            _ => "it closed its output".into(),
         };
-        // What it wrote last may still be on its way.
+        // The last lines may still be on their way.
         std::thread::sleep(Duration::from_millis(20));
-        let said = self
-            .said
-            .lock()
-            .map(|said| said.iter().map(|l| l.trim().to_string()).collect::<Vec<_>>());
-        let said = first_telling(&said.unwrap_or_default());
-        let name = &self.name;
-        Error::Unavailable(match said {
-            Some(line) => format!("the staging step {name} {how}: {line}"),
-            None => format!("the staging step {name} {how}"),
-        })
+        let lines = self.stderr.lock().map(|l| l.iter().map(|l| l.trim().to_string()).collect());
+        match most_telling(&lines.unwrap_or_else(|_| Vec::new())) {
+            Some(line) => self.failed(&format!("{how}: {line}")),
+            None => self.failed(&how),
+        }
+    }
+
+    /// The error of a step that failed because of `why`.
+    fn failed(&self, why: &str) -> Error {
+        Error::Unavailable(format!("failed to run the staging step {}: {why}", self.name))
     }
 }
 
-/// The line that most likely says what went wrong: ours, else the first with "error" or "fail" in it, else the first.
-fn first_telling(lines: &[String]) -> Option<String> {
+/// The error of a step that reports an event at a time that has none such.
+#[must_use]
+pub fn unexpected() -> Error {
+    Error::Unavailable("failed to stage: the staging step reported an unexpected event".into())
+}
+
+/// Chooses the line that most likely says what went wrong: pyshm's own, else the first with a word of failure in it, else
+/// the first.
+fn most_telling(lines: &[String]) -> Option<String> {
     let has_text = |l: &&String| l.chars().any(char::is_alphanumeric);
     let lines: Vec<&String> = lines.iter().filter(has_text).collect();
     let ours = lines.iter().find(|l| l.starts_with("pyshm-bcast:"));
@@ -294,10 +329,10 @@ mod tests {
     #[test]
     fn a_launcher_that_does_not_notice_that_its_processes_ended_is_given_up() {
         let inbox = Inbox::open().unwrap();
-        // Nobody waits for what `true` leaves; the input stays open.
+        // Nobody waits for the `true` in the background; the input stays open.
         let mut command = Command::new("sh");
         command.args(["-c", "true & exec sleep 100"]);
-        let mut step = Step::launch(command, &inbox, false).unwrap();
+        let mut step = Step::launch(command, &inbox, Stderr::Kept).unwrap();
         let error = step.wait(&inbox, None).unwrap_err().to_string();
         assert!(error.contains("all its processes ended"), "{error}");
         assert!(step.has_ended());
@@ -307,9 +342,9 @@ mod tests {
     fn the_most_telling_line_is_shown() {
         let lines = |t: &[&str]| t.iter().map(|l| (*l).to_string()).collect::<Vec<_>>();
         let said = lines(&["-----", "hello", "ssh: fatal error", "pyshm-bcast: no"]);
-        assert_eq!(first_telling(&said).unwrap(), "pyshm-bcast: no");
-        assert_eq!(first_telling(&said[..3]).unwrap(), "ssh: fatal error");
-        assert_eq!(first_telling(&said[..2]).unwrap(), "hello");
-        assert_eq!(first_telling(&said[..1]), None);
+        assert_eq!(most_telling(&said).unwrap(), "pyshm-bcast: no");
+        assert_eq!(most_telling(&said[..3]).unwrap(), "ssh: fatal error");
+        assert_eq!(most_telling(&said[..2]).unwrap(), "hello");
+        assert_eq!(most_telling(&said[..1]), None);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, mpsc};
 
 use crate::error::{Error, Result};
 use crate::instrument::test_pause;
+use crate::instrument::test_pause::Moment;
 use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
 use crate::manifest::frame::Decoder;
@@ -59,7 +60,7 @@ impl Writers<'_> {
             Decoder::new(self.manifest.codec).map_err(Error::system("prepare to decompress"))?;
         let mut directory = LastDirectory::default();
         while let Some(frame) = self.next() {
-            test_pause::at("decode");
+            test_pause::at(Moment::Decode);
             let busy = timeline::busy(Phase::Decode);
             let raw = decoder
                 .decode(&frame.packed, frame.record.raw as usize)
@@ -68,7 +69,7 @@ impl Writers<'_> {
                 return Err(damaged("a digest differs".into()));
             }
             drop(busy);
-            test_pause::at("write");
+            test_pause::at(Moment::Write);
             let _busy = timeline::busy(Phase::Write);
             self.files.write(frame.start, raw, &mut directory)?;
             if let Ok(mut spare) = self.spare.lock() {

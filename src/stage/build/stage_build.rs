@@ -17,6 +17,7 @@ use crate::bundle::head::Head;
 use crate::bundle::{BundleError, Size};
 use crate::bundle::{head, reader};
 use crate::error::{Error, Result};
+use crate::instrument::test_pause::Moment;
 use crate::instrument::timeline::Phase;
 use crate::instrument::{test_pause, timeline};
 use crate::manifest::Manifest;
@@ -271,7 +272,7 @@ impl StageBuild {
     /// # Errors
     /// [`Error::CannotWrite`] names what could not be written. Then nothing of the stage is left.
     pub fn publish(mut self, runtime: &Runtime) -> Result<Stage> {
-        test_pause::at("publish");
+        test_pause::at(Moment::Publish);
         let _busy = timeline::busy(Phase::Publish);
         let dir = self.dir.path();
         let edited = tree::finish(&self.stack, dir)?;
@@ -296,7 +297,7 @@ impl StageBuild {
         self.info.entries = left.iter().map(|m| m.entries.len() as u64).sum();
         self.info.created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         self.info.write(dir)?;
-        test_pause::at("publish");
+        test_pause::at(Moment::Publish);
         self.dir.publish(&self.user_dir, &self.id)
     }
 

@@ -71,7 +71,7 @@ impl Unfinished {
         }
     }
 
-    /// Its path.
+    /// The directory's path.
     pub fn path(&self) -> &Path {
         &self.dir
     }

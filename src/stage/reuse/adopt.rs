@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use crate::bundle::Size;
 use crate::error::{Error, Result};
 use crate::instrument::test_pause;
+use crate::instrument::test_pause::Moment;
 use crate::manifest::Manifest;
 use crate::manifest::entry::{EntryKind, EntryRecord};
 use crate::manifest::prefix::{PrefixRecord, overlap};
@@ -226,7 +227,7 @@ impl Donation {
                 .ok_or_else(|| io::Error::other("the file it was linked to changed"))
         };
         for (number, entry) in files(&self.bundle.manifest) {
-            test_pause::at("adopt");
+            test_pause::at(Moment::Adopt);
             link(number, entry).map_err(|e| Error::write(&below(maker.root(), entry.path()))(e))?;
         }
         Ok(())

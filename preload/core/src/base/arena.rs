@@ -1,7 +1,7 @@
 //! Memory for one exec or spawn, on the stack.
 //!
-//! An exec hook may run in a vfork child, which shares the parent's memory: a heap block would leak into the parent, and a
-//! thread that does not exist in the child may hold the allocator's locks.
+//! An exec hook may run in a vfork child, which shares the parent's memory: a heap block would leak into the parent,
+//! and a thread that does not exist in the child may hold the allocator's locks.
 
 use core::ffi::c_char;
 use core::mem::{self, MaybeUninit};
@@ -40,8 +40,8 @@ impl<'a> Arena<'a> {
 
     /// Joins the parts that an iterator gives into one C string; `None` if they do not fit.
     ///
-    /// The iterator runs twice, and the environment that it reads may change in between: a part that no longer fits is left
-    /// out.
+    /// The iterator runs twice, and the environment that it reads may change in between: a part that no longer fits is
+    /// left out.
     pub fn string_of<'p>(
         &mut self,
         parts: impl Iterator<Item = &'p [u8]> + Clone,

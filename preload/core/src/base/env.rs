@@ -33,7 +33,8 @@ pub unsafe fn replace(array: Strings) {
 pub unsafe fn strings<'a>(array: Strings) -> impl Iterator<Item = &'a CStr> {
     let mut next = array;
     core::iter::from_fn(move || {
-        // SAFETY: the caller guarantees that the array can be read up to its terminating null, behind which nothing is read.
+        // SAFETY: the caller guarantees that the array can be read up to its terminating null, behind which nothing is
+        // read.
         unsafe {
             if next.is_null() || (*next).is_null() {
                 return None;
@@ -61,8 +62,8 @@ pub fn value<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 /// The value of a variable of this process.
 pub fn get(name: &[u8]) -> Option<&'static [u8]> {
-    // SAFETY: libc keeps environ a null-terminated array of C strings; the strings stay where they are unless the program
-    // itself frees them.
+    // SAFETY: libc keeps environ a null-terminated array of C strings; the strings stay where they are unless the
+    // program itself frees them.
     unsafe { strings(environ().cast_const().cast()) }.find_map(|s| value(s.to_bytes(), name))
 }
 

@@ -1,15 +1,15 @@
 //! Reads the loader's list of objects: which one is this library, and which functions those behind it define.
 //!
-//! A hook's real function is the one that the next object in the loader's order defines, as with `dlsym(RTLD_NEXT)`. But
-//! dlsym takes the loader's lock, so that the first call of a hook could hang (in a constructor that waits for a thread which
-//! opens a file), and the symbol version that a new system gives it does not exist on an older one. Reading the loader's own
-//! list has neither problem.
+//! A hook's real function is the one that the next object in the loader's order defines, as with `dlsym(RTLD_NEXT)`.
+//! But dlsym takes the loader's lock, so that the first call of a hook could hang (in a constructor that waits for a
+//! thread which opens a file), and the symbol version that a new system gives it does not exist on an older one.
+//! Reading the loader's own list has neither problem.
 //!
 //! Invariants:
 //! - Only objects that were loaded at start-up are looked at: they are never unloaded, so no lock is needed.
 //! - Nothing here allocates or calls libc, except getauxval.
-//! - musl's loader can load the library too, where a site preloads it into every program. So the library names no loader, and
-//!   finds musl's list, which has glibc's form, under musl's name.
+//! - musl's loader can load the library too, where a site preloads it into every program. So the library names no
+//!   loader, and finds musl's list, which has glibc's form, under musl's name.
 //!
 //! Sources: gABI chapter 5 (dynamic section, symbol table), `elf.h` and `link.h` of glibc, and for DT_GNU_HASH the
 //! description in `https://flapenguin.me/elf-dt-gnu-hash`.
@@ -78,8 +78,8 @@ fn own() -> Option<&'static Object> {
     unsafe { known.as_ref() }.or_else(find_own)
 }
 
-/// glibc's list of objects, kept for debuggers; null with another C library. The reference is weak, which Rust cannot say: a
-/// strong one would make glibc's loader a needed library, which no other loader could load.
+/// glibc's list of objects, kept for debuggers; null with another C library. The reference is weak, which Rust cannot
+/// say: a strong one would make glibc's loader a needed library, which no other loader could load.
 fn glibc_list() -> *const Debug {
     let list: *const Debug;
     // SAFETY: reads one word of this library's own table of addresses.
@@ -99,11 +99,12 @@ pub fn with_glibc() -> bool {
     !glibc_list().is_null()
 }
 
-/// The list as musl's loader names it. That loader is the C library too, and also the program where a user started it by name.
+/// The list as musl's loader names it. That loader is the C library too, and also the program where a user started it
+/// by name.
 #[cold]
 fn musl_list() -> Option<&'static Debug> {
-    // SAFETY: getauxval reads the process's own vector. An object begins with its header, which says where its other parts
-    // are, and the loader's symbol is a `struct debug *`.
+    // SAFETY: getauxval reads the process's own vector. An object begins with its header, which says where its other
+    // parts are, and the loader's symbol is a `struct debug *`.
     unsafe {
         let base = match libc::getauxval(libc::AT_BASE) as usize {
             0 => libc::getauxval(libc::AT_PHDR) as usize & !0xfff,
@@ -229,9 +230,9 @@ impl Tables {
 
     /// The symbol `name` if its type `fits`.
     ///
-    /// A hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words, the buckets, and a
-    /// chain word for each symbol from the first one on; the last word of a chain has bit 0 set. The symbol and version tables
-    /// have an element for each symbol of a chain.
+    /// A hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words, the buckets,
+    /// and a chain word for each symbol from the first one on; the last word of a chain has bit 0 set. The symbol and
+    /// version tables have an element for each symbol of a chain.
     fn symbol(&self, name: &str, hash: u32, fits: fn(u8) -> bool) -> Option<&Symbol> {
         // SAFETY: the linker laid the tables out so, and the loader relies on it too.
         unsafe {

@@ -1,8 +1,8 @@
-//! Tells whether a caller's pointer can be read. libc's functions hand a pointer to the kernel, which answers EFAULT where
-//! reading it here would end the program.
+//! Tells whether a caller's pointer can be read. libc's functions hand a pointer to the kernel, which answers EFAULT
+//! where reading it here would end the program.
 //!
-//! The kernel is asked once for each page, and a table remembers the pages that were readable. If the program unmaps such a
-//! page later, reading it ends the program, as in every function of libc that reads a string itself.
+//! The kernel is asked once for each page, and a table remembers the pages that were readable. If the program unmaps
+//! such a page later, reading it ends the program, as in every function of libc that reads a string itself.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -34,8 +34,8 @@ pub fn is_readable(address: usize, len: usize) -> bool {
         .is_some_and(|rest| rest >= len || page_rest(address.wrapping_add(rest)).is_some())
 }
 
-/// Whether valgrind runs the program: `RUNNING_ON_VALGRIND` of valgrind.h, a request that valgrind sees in instructions which
-/// leave the processor as it was (they rotate a register by its whole width).
+/// Whether valgrind runs the program: `RUNNING_ON_VALGRIND` of valgrind.h, a request that valgrind sees in instructions
+/// which leave the processor as it was (they rotate a register by its whole width).
 fn under_valgrind() -> bool {
     let question = [0x1001_usize, 0, 0, 0, 0, 0];
     let answer: usize;
@@ -58,7 +58,8 @@ fn remember(place: &AtomicUsize, page: usize) -> bool {
     if under_valgrind() {
         return true;
     }
-    // rt_sigprocmask reads the set of signals first, then refuses an unknown operation and changes nothing (kernel/signal.c).
+    // rt_sigprocmask reads the set of signals first, then refuses an unknown operation and changes nothing
+    // (kernel/signal.c).
     const NO_OPERATION: c_int = -1;
     // SAFETY: the kernel checks the pointer, reads eight bytes, and writes nothing.
     let answer = unsafe {

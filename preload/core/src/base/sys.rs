@@ -1,7 +1,7 @@
 //! System calls without libc, and errno.
 //!
-//! For its own bookkeeping the shim asks the kernel itself: libc's functions are the hooked ones, they set errno, and in
-//! another library's constructor, which may run before the shim's, they may not be bound yet.
+//! For its own bookkeeping the shim asks the kernel itself: libc's functions are the hooked ones, they set errno, and
+//! in another library's constructor, which may run before the shim's, they may not be bound yet.
 //!
 //! Invariant: only [`set_errno`], [`fail`] and [`ret`] change errno.
 
@@ -278,8 +278,8 @@ pub fn getgroups(to: &mut [u32]) -> Result {
 #[inline(never)]
 pub fn abort() -> ! {
     loop {
-        // SAFETY: the calls take numbers alone. SIGABRT ends the process by default, and exit_group does where the program
-        // catches or ignores it.
+        // SAFETY: the calls take numbers alone. SIGABRT ends the process by default, and exit_group does where the
+        // program catches or ignores it.
         unsafe {
             let pid = syscall(libc::SYS_getpid, [0; 6]).unwrap_or(0);
             let _ = syscall(libc::SYS_kill, [pid, libc::SIGABRT as usize, 0, 0, 0, 0]);

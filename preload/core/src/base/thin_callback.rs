@@ -1,7 +1,7 @@
 //! Hands a caller's closure to a function that is not generic, and so is not compiled for each hook.
 //!
-//! A `&mut dyn FnMut` would do the same. But each type behind it has a table, whose two addresses the loader relocates at the
-//! start of every process: a hundred and fifty of them cost two pages and some 8 µs.
+//! A `&mut dyn FnMut` would do the same. But each type behind it has a table, whose two addresses the loader relocates
+//! at the start of every process: a hundred and fifty of them cost two pages and some 8 µs.
 
 use core::marker::PhantomData;
 

@@ -8,8 +8,8 @@ pub fn may_be_odd(path: &[u8]) -> bool {
     path.windows(2).any(|two| two[0] == b'/' && matches!(two[1], b'/' | b'.'))
 }
 
-/// The length of a plain path whose NUL lies within `room` bytes; `None` for any other, and perhaps for a path that ends in
-/// the last bytes of the room.
+/// The length of a plain path whose NUL lies within `room` bytes; `None` for any other, and perhaps for a path that
+/// ends in the last bytes of the room.
 ///
 /// Every operation of every process asks this first, so it looks at blocks of bytes, in one pass.
 ///
@@ -61,8 +61,8 @@ unsafe fn look(bytes: *const u8) -> Block {
         __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set1_epi8, _mm_setzero_si128,
     };
     let block: __m128i;
-    // SAFETY: the caller guarantees that the bytes can be read. Those behind the string's end may belong to no object that Rust
-    // knows: an instruction may read them, a load of Rust's may not. Every x86-64 processor has SSE2.
+    // SAFETY: the caller guarantees that the bytes can be read. Those behind the string's end may belong to no object
+    // that Rust knows: an instruction may read them, a load of Rust's may not. Every x86-64 processor has SSE2.
     unsafe {
         core::arch::asm!("movdqu {}, [{}]", out(xmm_reg) block, in(reg) bytes,
             options(nostack, readonly, preserves_flags));

@@ -1,8 +1,8 @@
 //! Decides what a hook does with one operation on one absolute path.
 //!
 //! Invariants:
-//! - A path is answered only when the index proves the answer. What is unclear, or damaged in the index, passes to the kernel
-//!   unchanged.
+//! - A path is answered only when the index proves the answer. What is unclear, or damaged in the index, passes to the
+//!   kernel unchanged.
 //! - The common cases (a path in the index, a missing name in a directory of the index) need no
 //!   [`Scratch`](crate::base::scratch::Scratch), which is 8 KB of stack; all others are for [`crate::decide::walk`].
 #![forbid(unsafe_code)]
@@ -72,7 +72,8 @@ pub enum Decision<'a> {
     Outside,
     /// Call the real function with the caller's own path, which lies under a prefix.
     Pass,
-    /// Call the real function with the resolved path, of this length, in the scratch: a symbolic link led out of the prefixes.
+    /// Call the real function with the resolved path, of this length, in the scratch: a symbolic link led out of the
+    /// prefixes.
     PassAs(usize),
     /// Answer from the entry, or use its staged file.
     Redirect(Entry<'a>),
@@ -129,8 +130,8 @@ impl<'a> View<'a> {
     /// The number of the prefix at or under which an absolute path lies, by its spelling alone.
     #[inline]
     pub fn prefix_of(&self, path: &[u8]) -> Option<usize> {
-        // One byte rules most paths out. Paths often share their first bytes with the prefixes, so a comparison from the
-        // start would take longer.
+        // One byte rules most paths out. Paths often share their first bytes with the prefixes, so a comparison from
+        // the start would take longer.
         let last = self.common.len().wrapping_sub(1);
         if path.get(last) != self.common.get(last) { None } else { self.prefix_among_all(path) }
     }
@@ -259,7 +260,8 @@ impl<'a> View<'a> {
             Kind::Other if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Other => Decision::Pass,
             Kind::File if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
-            // A descriptor of O_PATH cannot carry the mark of a staged file. For a directory, one for reading stands in.
+            // A descriptor of O_PATH cannot carry the mark of a staged file. For a directory, one for reading stands
+            // in.
             Kind::File if has(libc::O_PATH) || e.is_remote() => Decision::Pass,
             Kind::File => Decision::Redirect(e),
             // Only O_NOFOLLOW leads here. The staged link has another text than the original, so O_PATH passes.

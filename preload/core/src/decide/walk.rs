@@ -159,7 +159,8 @@ impl<'a> Walk<'_, 'a> {
         Ok(Found::Leaves)
     }
 
-    /// Decides whether `out[..len]` lies under a prefix. `nofollow_last`: the path ends here and its end is not followed.
+    /// Decides whether `out[..len]` lies under a prefix. `nofollow_last`: the path ends here and its end is not
+    /// followed.
     fn place(&mut self, physical: bool, nofollow_last: bool) -> Result<(), Found<'a>> {
         let view = self.view;
         let out = resolved(self.s, self.len)?;

@@ -1,4 +1,5 @@
-//! Starts a program by its name, as `execvpe` does: along PATH, and by a shell if the kernel does not know the file's format.
+//! Starts a program by its name, as `execvpe` does: along PATH, and by a shell if the kernel does not know the file's
+//! format.
 
 use core::ffi::{c_char, c_int};
 
@@ -56,8 +57,8 @@ unsafe fn start_or_shell(path: *const c_char, argv: Strings, envp: Strings, run:
     }
 }
 
-/// Calls `attempt` with `name` in each directory of PATH. An error number that `attempt` returns decides, as in execvp, whether the
-/// search goes on; the result is the one that ended it.
+/// Calls `attempt` with `name` in each directory of PATH. An error number that `attempt` returns decides, as in execvp,
+/// whether the search goes on; the result is the one that ended it.
 pub fn search(name: &[u8], attempt: &mut dyn FnMut(*const c_char) -> c_int) -> c_int {
     if name.is_empty() {
         return libc::ENOENT;

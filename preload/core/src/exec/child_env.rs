@@ -1,4 +1,5 @@
-//! Makes the environment that a child is started with, which differs from the visible one ([`crate::exec::visible_env`]).
+//! Makes the environment that a child is started with, which differs from the visible one
+//! ([`crate::exec::visible_env`]).
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -40,8 +41,8 @@ pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
     bytes
 }
 
-/// An upper bound for the bytes by which an element of a list can grow beside `<stage>/fs`, where a symbolic link or an alias
-/// stands for a longer name.
+/// An upper bound for the bytes by which an element of a list can grow beside `<stage>/fs`, where a symbolic link or an
+/// alias stands for a longer name.
 fn longest(stage: &Stage, list: &[u8]) -> usize {
     if list.split(|b| SEPARATORS.contains(b)).any(|d| stage.view.prefix_of(d).is_some()) {
         1024
@@ -174,8 +175,9 @@ fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     Some(e.staged())
 }
 
-/// `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. A directory that does not exist is left out:
-/// the loader would look for it on the shared file system. An empty element stays; it means the working directory.
+/// `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. A directory that does not exist is
+/// left out: the loader would look for it on the shared file system. An empty element stays; it means the working
+/// directory.
 fn library_path(stage: &Stage, dirs: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let dirs = dirs.split(|&b| b == b':' || b == b';').filter_map(|dir| directory(stage, dir));
     // A colon before each element except the first.

@@ -1,8 +1,8 @@
 //! Starts a program: decides what the kernel is given in place of what the caller gave.
 //!
 //! Invariants:
-//! - A staged script never goes to the kernel, which would pass the staged name to the interpreter. Its first line is read here,
-//!   and the interpreter is started with the *original* path of the script, as the kernel would.
+//! - A staged script never goes to the kernel, which would pass the staged name to the interpreter. Its first line is
+//!   read here, and the interpreter is started with the *original* path of the script, as the kernel would.
 //! - `argv[0]` of a binary is the caller's.
 //! - Everything lives on the stack ([`crate::base::arena`]); nothing global is written.
 //! - A 32-bit program, which the shim cannot enter, is started as if there were no stage.
@@ -128,8 +128,8 @@ unsafe fn planned(
     libc::ELOOP
 }
 
-/// Starts the original, for a stage in which no file may be executed. A program that the index knows to be missing still fails
-/// without a look at the shared file system.
+/// Starts the original, for a stage in which no file may be executed. A program that the index knows to be missing
+/// still fails without a look at the shared file system.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -212,8 +212,8 @@ unsafe fn target(
     }
 }
 
-/// Follows a program's symbolic links from outside the prefixes to one of them: the interpreter of an environment whose base is
-/// staged and that is not staged itself. `None` if they do not lead there.
+/// Follows a program's symbolic links from outside the prefixes to one of them: the interpreter of an environment whose
+/// base is staged and that is not staged itself. `None` if they do not lead there.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -257,7 +257,8 @@ pub fn executable(e: &Entry<'static>) -> Result<(), c_int> {
     permission::check(e, libc::X_OK, Ids::Effective)
 }
 
-/// Whether the interpreter of a script outside the prefixes lies in the stage. Any other script is the kernel's business.
+/// Whether the interpreter of a script outside the prefixes lies in the stage. Any other script is the kernel's
+/// business.
 fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> bool {
     let Some(mut name) = arena.string(&[interpreter]) else { return false };
     if stage.view.prefix_of(interpreter).is_none() {
@@ -297,8 +298,8 @@ unsafe fn interpret(
     Some((interpreter, array.as_ptr()))
 }
 
-/// Starts the staged program that `fd` was opened from. As the kernel does, it hands a script to its interpreter by the name of
-/// the descriptor, which is gone if that is closed on exec.
+/// Starts the staged program that `fd` was opened from. As the kernel does, it hands a script to its interpreter by the
+/// name of the descriptor, which is gone if that is closed on exec.
 ///
 /// # Safety
 /// `argv` and `envp` as execve requires.

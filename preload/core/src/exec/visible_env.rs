@@ -1,9 +1,10 @@
 //! Restores the environment that a program would see without the shim.
 //!
-//! The environment that the kernel gets for a child differs from the one that the caller gave in two variables: `LD_PRELOAD` begins
-//! with the staged shim, and elements of `LD_LIBRARY_PATH` under a prefix name the stage ([`crate::exec::child_env`]). The
-//! values to be seen travel beside them in `PYSHM_LD_PRELOAD` and `PYSHM_LD_LIBRARY_PATH`. The child's constructor puts them
-//! back in place: the visible string is the tail of the saved one, so nothing is allocated.
+//! The environment that the kernel gets for a child differs from the one that the caller gave in two variables:
+//! `LD_PRELOAD` begins with the staged shim, and elements of `LD_LIBRARY_PATH` under a prefix name the stage
+//! ([`crate::exec::child_env`]). The values to be seen travel beside them in `PYSHM_LD_PRELOAD` and
+//! `PYSHM_LD_LIBRARY_PATH`. The child's constructor puts them back in place: the visible string is the tail of the
+//! saved one, so nothing is allocated.
 
 use core::ffi::CStr;
 use core::slice;
@@ -39,8 +40,8 @@ pub fn in_stage(shim: &[u8]) -> bool {
         .is_some_and(|uid| uid.iter().all(u8::is_ascii_digit))
 }
 
-/// Restores the visible environment. The shim's constructor calls it, or the trampoline, which may be static and have no shim.
-/// `own` is the file of the library that calls it.
+/// Restores the visible environment. The shim's constructor calls it, or the trampoline, which may be static and have
+/// no shim. `own` is the file of the library that calls it.
 ///
 /// # Safety
 /// No other thread may run yet.
@@ -49,8 +50,8 @@ pub unsafe fn restore(own: Option<&[u8]>) {
     if array.is_null() {
         return;
     }
-    // SAFETY: the caller guarantees a single thread; the array is null-terminated and its pointers may be replaced (it stands on
-    // the initial stack). Every index below lies before the terminating null.
+    // SAFETY: the caller guarantees a single thread; the array is null-terminated and its pointers may be replaced (it
+    // stands on the initial stack). Every index below lies before the terminating null.
     unsafe {
         for (saved, tail) in
             [(ENV_SAVED_PRELOAD, "LD_PRELOAD"), (ENV_SAVED_LIBRARY_PATH, "LD_LIBRARY_PATH")]
@@ -61,7 +62,8 @@ pub unsafe fn restore(own: Option<&[u8]>) {
             }
             remove(array, from);
         }
-        // No value was saved, so a stage's shim is the whole value. A shim that is installed elsewhere was named by the user.
+        // No value was saved, so a stage's shim is the whole value. A shim that is installed elsewhere was named by the
+        // user.
         if let Some(at) = position(array, PRELOAD)
             && let Some(list) = value(CStr::from_ptr(*array.add(at)).to_bytes(), PRELOAD)
             && own.is_none_or(|own| own == list)
@@ -83,8 +85,8 @@ pub unsafe fn remove_shim() {
     if array.is_null() {
         return;
     }
-    // SAFETY: the caller guarantees a single thread; the array is null-terminated, and its strings, which stand on the initial stack,
-    // may be written.
+    // SAFETY: the caller guarantees a single thread; the array is null-terminated, and its strings, which stand on the
+    // initial stack, may be written.
     unsafe {
         let Some(at) = position(array, PRELOAD) else { return };
         let list = (*array.add(at)).add(PRELOAD.len() + 1);

@@ -1,8 +1,8 @@
-//! Decides whether this process is a launcher, or a rank's first program, in whose place `pyshm-run` is to be started. The
-//! constructor asks once, if the process has no stage.
+//! Decides whether this process is a launcher, or a rank's first program, in whose place `pyshm-run` is to be started.
+//! The constructor asks once, if the process has no stage.
 //!
-//! Invariant: the library may be preloaded into every program, so in any other program this costs a look at the name that the
-//! kernel was given and one pass over the environment, and no system call.
+//! Invariant: the library may be preloaded into every program, so in any other program this costs a look at the name
+//! that the kernel was given and one pass over the environment, and no system call.
 
 use core::ffi::{CStr, c_char};
 
@@ -14,7 +14,8 @@ use crate::launch::exec_pyshm_run::exec_pyshm_run;
 use crate::stage::current::why_inert;
 use crate::stage::inert::Inert;
 
-/// Starts `pyshm-run` in this program's place if it is a launcher or a rank. Returns if it is neither, or if that fails.
+/// Starts `pyshm-run` in this program's place if it is a launcher or a rank. Returns if it is neither, or if that
+/// fails.
 ///
 /// # Safety
 /// `argv` must be the arguments of this program.

@@ -1,9 +1,9 @@
-//! Starts `pyshm-run` in this program's place, in the same process, so that its number, terminal, streams, signals and exit status
-//! stay what its parent expects.
+//! Starts `pyshm-run` in this program's place, in the same process, so that its number, terminal, streams, signals and
+//! exit status stay what its parent expects.
 //!
-//! `pyshm-run` gets the program's file, then its arguments from `argv[0]` on. The installation is found from the place of this
-//! library: `<installation>/lib/libpyshm.so`, perhaps one directory deeper (`$LIB` of ld.so), perhaps through symbolic links. If
-//! any of it fails the program simply goes on.
+//! `pyshm-run` gets the program's file, then its arguments from `argv[0]` on. The installation is found from the place
+//! of this library: `<installation>/lib/libpyshm.so`, perhaps one directory deeper (`$LIB` of ld.so), perhaps through
+//! symbolic links. If any of it fails the program simply goes on.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -88,8 +88,8 @@ fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
     Some(())
 }
 
-/// Number of words of `argv` that the kernel put before the name of the script that it was asked to start (execve(2), "Interpreter
-/// scripts"); 0 if `file` is no script.
+/// Number of words of `argv` that the kernel put before the name of the script that it was asked to start (execve(2),
+/// "Interpreter scripts"); 0 if `file` is no script.
 ///
 /// # Safety
 /// `argv` must be a null-terminated array of `given` C strings.
@@ -102,7 +102,8 @@ unsafe fn script_words(file: &CStr, argv: Strings, given: usize) -> usize {
     }
 }
 
-/// Whether a file begins as a script. Its name among the arguments proves nothing: a program may be handed its own name.
+/// Whether a file begins as a script. Its name among the arguments proves nothing: a program may be handed its own
+/// name.
 fn is_script(file: &CStr) -> bool {
     let mut head = [0; 2];
     let opened: Result<c_int, c_int> = sys::open(file, libc::O_RDONLY | libc::O_NONBLOCK);

@@ -1,8 +1,8 @@
-//! Looks at a path once, in one pass, and tells which of nearly all paths of nearly all programs are outside every prefix.
-//! So this is what the shim costs where it does not help.
+//! Looks at a path once, in one pass, and tells which of nearly all paths of nearly all programs are outside every
+//! prefix. So this is what the shim costs where it does not help.
 //!
-//! Relative paths, odd spellings, `/proc` and `/dev`, where a name may lead through a descriptor, and strings near the end of a
-//! page are left to a closer look ([`crate::path::reads`]).
+//! Relative paths, odd spellings, `/proc` and `/dev`, where a name may lead through a descriptor, and strings near the
+//! end of a page are left to a closer look ([`crate::path::reads`]).
 
 use core::ffi::c_char;
 use core::slice;

@@ -1,9 +1,9 @@
-//! Recognises names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in any spelling without
-//! `..`.
+//! Recognises names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in any spelling
+//! without `..`.
 //!
-//! If the shim redirected the descriptor, the kernel follows such a name into the stage, and what is made or changed there never
-//! reaches the original. So the name means the original that the descriptor stands for. A descriptor that the program opened by
-//! its staged name is left alone.
+//! If the shim redirected the descriptor, the kernel follows such a name into the stage, and what is made or changed
+//! there never reaches the original. So the name means the original that the descriptor stands for. A descriptor that
+//! the program opened by its staged name is left alone.
 
 use core::ffi::c_int;
 
@@ -124,8 +124,8 @@ impl Link<'_> {
         c_int::from_str_radix(digits, 8).ok()
     }
 
-    /// Writes the original path that a redirected descriptor stands for into `buf`; the path's start and end there. `None` for any
-    /// other descriptor.
+    /// Writes the original path that a redirected descriptor stands for into `buf`; the path's start and end there.
+    /// `None` for any other descriptor.
     pub fn original(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<(usize, usize)> {
         if !self.is_redirected() {
             return None;

@@ -1,7 +1,7 @@
 //! From the path that a caller passes to what a hook has to do.
 //!
-//! Three entries answer one question, "which file is meant?". Each takes a [`argument::PathArg`], then what the call is for,
-//! then what to call with the answer:
+//! Three entries answer one question, "which file is meant?". Each takes a [`argument::PathArg`], then what the call is
+//! for, then what to call with the answer:
 //!
 //! - [`reads::read`]: the call reads; the index may answer, or the staged file is used.
 //! - [`writes::write`]: the call changes something; what it changes is marked as diverged, and the original is used.

@@ -1,5 +1,5 @@
-//! The entry for calls that need the original itself and change nothing that the index knows: its path alone must not lead into
-//! the stage.
+//! The entry for calls that need the original itself and change nothing that the index knows: its path alone must not
+//! lead into the stage.
 
 use core::ffi::{c_char, c_int};
 
@@ -29,8 +29,8 @@ impl EmptyPath {
     }
 }
 
-/// Calls `real` with a directory and path that name the original. Where the caller's directory is a staged one, or its path leads
-/// through a staged descriptor, that is the original's absolute path.
+/// Calls `real` with a directory and path that name the original. Where the caller's directory is a staged one, or its
+/// path leads through a staged descriptor, that is the original's absolute path.
 ///
 /// # Safety
 /// `arg.path` as in [`bytes`].

@@ -65,7 +65,6 @@ pub unsafe fn read_after<R>(
         looked
     };
     match found {
-        // Most paths of most programs.
         Some(Found::Outside) => obey(pass),
         Some(found) => {
             let decision = stage.view.decide(Walked { found, len: 0 }, want);
@@ -75,7 +74,8 @@ pub unsafe fn read_after<R>(
     }
 }
 
-/// The path's bytes, and where they lead if the index knows that without a walk. `None` where the kernel is to have the path.
+/// The path's bytes, and where they lead if the index knows that without a walk. `None` where the kernel is to have the
+/// path.
 ///
 /// # Safety
 /// `arg.path` as in [`bytes`].

@@ -1,11 +1,11 @@
 //! Makes a caller's path absolute, in original terms.
 //!
 //! Invariants:
-//! - The working directory is asked of the kernel each time: a cached one would be wrong after chdir in a vfork child, which
-//!   shares this memory.
+//! - The working directory is asked of the kernel each time: a cached one would be wrong after chdir in a vfork child,
+//!   which shares this memory.
 //! - A working directory in the stage is one that the program went to by its staged name, so it is not translated.
-//! - A path relative to a redirected directory's descriptor, or through `/proc/self/fd`, never reaches the kernel unchanged: it
-//!   would hit the staged copy. The original's absolute path takes its place.
+//! - A path relative to a redirected directory's descriptor, or through `/proc/self/fd`, never reaches the kernel
+//!   unchanged: it would hit the staged copy. The original's absolute path takes its place.
 //! - Frames with a buffer for a path are entered only when they are needed: a signal handler may run on a small stack.
 
 use core::ffi::{c_char, c_int};
@@ -40,8 +40,8 @@ impl Absolute<'_> {
 /// A name that does not exist.
 const NOWHERE: &[u8] = b"/proc/self/moved";
 
-/// Whether the directory behind a descriptor no longer has the name `buf[start..end]`: it was moved, nobody knows where, or
-/// removed. What took its name must not be taken for it.
+/// Whether the directory behind a descriptor no longer has the name `buf[start..end]`: it was moved, nobody knows
+/// where, or removed. What took its name must not be taken for it.
 fn is_lost(stage: &Stage, buf: &[u8; PATH_MAX], start: usize, end: usize) -> bool {
     stage.view.diverged.any() && buf.get(start..end).is_some_and(|path| stage.is_replaced(path))
 }
@@ -105,8 +105,8 @@ fn is_in_proc(path: &[u8]) -> bool {
     path.starts_with(b"/proc/") || path.starts_with(b"/dev/")
 }
 
-/// Replaces `buf[..end]`, if it leads through a redirected descriptor, by the original path, and gives that path's start and end
-/// in `buf`. For names relative to `/proc/self/fd`.
+/// Replaces `buf[..end]`, if it leads through a redirected descriptor, by the original path, and gives that path's
+/// start and end in `buf`. For names relative to `/proc/self/fd`.
 #[inline(never)]
 fn through_link(
     stage: &Stage,

@@ -2,10 +2,10 @@
 //!
 //! Invariants:
 //! - The mark is made before the call. If the call then fails, the mark only costs speed.
-//! - The mark carries the canonical path, with symbolic links resolved. Where the index cannot resolve it (outside the prefixes,
-//!   or through something that diverged) the kernel does, by opening the parent with O_PATH.
-//! - Writes through a symbolic link outside every prefix are marked too: if its target lies on a prefix's device, the kernel
-//!   resolves the canonical path.
+//! - The mark carries the canonical path, with symbolic links resolved. Where the index cannot resolve it (outside the
+//!   prefixes, or through something that diverged) the kernel does, by opening the parent with O_PATH.
+//! - Writes through a symbolic link outside every prefix are marked too: if its target lies on a prefix's device, the
+//!   kernel resolves the canonical path.
 
 use core::ffi::{c_char, c_int};
 
@@ -169,8 +169,8 @@ fn locate(stage: &Stage, path: &[u8], follow: Follow, found: &mut dyn FnMut(&[u8
     }
 }
 
-/// Whether a path whose spelling is outside the prefixes may lead into one through a symbolic link: its target, or its directory
-/// if it has none, lies on the device of a prefix.
+/// Whether a path whose spelling is outside the prefixes may lead into one through a symbolic link: its target, or its
+/// directory if it has none, lies on the device of a prefix.
 #[inline(never)]
 fn reaches_prefix(stage: &Stage, path: &[u8], follow: Follow) -> bool {
     // A small buffer, because a signal handler may run on a small stack; `locate` looks at a longer path.

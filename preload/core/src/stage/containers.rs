@@ -1,12 +1,12 @@
 //! Recognises programs that start others in another root file system, container runtimes above all.
 //!
-//! In a container the library's path leads nowhere, so that the loader would complain in every process. Where it does lead to
-//! the library (in a stage, if `/dev/shm` is mounted), a prefix's path may mean the container's own files. So such a program is
-//! started without the shim, whether there is a stage or not. If it has the shim all the same, because a launcher's daemon
-//! started it, the shim is inert and takes itself out of the program's environment.
+//! In a container the library's path leads nowhere, so that the loader would complain in every process. Where it does
+//! lead to the library (in a stage, if `/dev/shm` is mounted), a prefix's path may mean the container's own files. So
+//! such a program is started without the shim, whether there is a stage or not. If it has the shim all the same,
+//! because a launcher's daemon started it, the shim is inert and takes itself out of the program's environment.
 //!
-//! `PYSHM_CONTAINERS=keep` hands the shim on, for jobs that mount library, stage and prefixes at their own paths. Any other
-//! value names further such programs, separated by colons.
+//! `PYSHM_CONTAINERS=keep` hands the shim on, for jobs that mount library, stage and prefixes at their own paths. Any
+//! other value names further such programs, separated by colons.
 
 use core::ffi::{CStr, c_char};
 
@@ -15,9 +15,9 @@ use pyshm_format::layout::ENV_CONTAINERS;
 use crate::base::env;
 use crate::base::text::at_last_slash;
 
-/// File names of the runtimes. All of these hand their environment on to the programs that they start, or can be told to.
-/// runc, crun and their like read the environment from a file. `unshare` and `nsenter` by default start programs in the same
-/// file system.
+/// File names of the runtimes. All of these hand their environment on to the programs that they start, or can be told
+/// to. runc, crun and their like read the environment from a file. `unshare` and `nsenter` by default start programs in
+/// the same file system.
 ///
 /// One text, because pointers to many would be relocations in every process.
 const RUNTIMES: &[u8] =

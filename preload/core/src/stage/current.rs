@@ -1,10 +1,11 @@
 //! The stage that this process uses, found once.
 //!
 //! Invariants:
-//! - The stage is found by the first call that asks for it, because other libraries' constructors may run before the shim's.
-//! - A second thread that asks meanwhile finds a stage for itself. If it were told that there is none, its writes would not be
-//!   marked; if it waited, the child of a fork at that moment would wait forever. The first thread itself, in a handler or a
-//!   callback, is told that there is no stage.
+//! - The stage is found by the first call that asks for it, because other libraries' constructors may run before the
+//!   shim's.
+//! - A second thread that asks meanwhile finds a stage for itself. If it were told that there is none, its writes would
+//!   not be marked; if it waited, the child of a fork at that moment would wait forever. The first thread itself, in a
+//!   handler or a callback, is told that there is no stage.
 //! - Anything unexpected leaves the shim inert for the rest of the process, silently unless `PYSHM_LOG` is set
 //!   ([`crate::stage::log`]).
 
@@ -117,7 +118,8 @@ pub fn turn_off() {
     STATE.store(Inert::OtherRoot as u8, Ordering::Release);
 }
 
-/// Turns the shim off after chroot, when no path means what the index says; the parent of a vfork child keeps its stage.
+/// Turns the shim off after chroot, when no path means what the index says; the parent of a vfork child keeps its
+/// stage.
 pub fn root_changed() {
     ROOTED[0].store(sys::pid(), Ordering::Release);
     ROOTED[1].store(sys::parent(), Ordering::Release);

@@ -13,13 +13,14 @@ use crate::stage::mapped::Stage;
 
 /// File status flags that mark a redirected descriptor: one that the shim opened on a staged file.
 ///
-/// A program may open a staged file by its *staged* path, to clean up /dev/shm for example. That must not be taken for the
-/// original: removing what it contains would remove the original. No other program sets both flags, they mean nothing on a
-/// regular file or directory of tmpfs, and they belong to the open file itself, so that they survive dup, fork and exec.
+/// A program may open a staged file by its *staged* path, to clean up /dev/shm for example. That must not be taken for
+/// the original: removing what it contains would remove the original. No other program sets both flags, they mean
+/// nothing on a regular file or directory of tmpfs, and they belong to the open file itself, so that they survive dup,
+/// fork and exec.
 pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
 
-/// Flags that, with [`REDIRECTED`], mark a directory that was opened with O_PATH. A descriptor of O_PATH carries no flags and
-/// could not be marked; these mean nothing on a directory.
+/// Flags that, with [`REDIRECTED`], mark a directory that was opened with O_PATH. A descriptor of O_PATH carries no
+/// flags and could not be marked; these mean nothing on a directory.
 pub const PATH_ONLY: c_int = libc::O_APPEND | libc::O_DIRECTORY;
 
 /// Flag that, with [`PATH_ONLY`], says that O_DIRECTORY was given beside O_PATH.
@@ -33,8 +34,8 @@ pub fn is_path_only(flags: c_int) -> bool {
 
 /// Entries of redirected descriptors, by descriptor: the entry's number and one, as the last redirected open left it.
 ///
-/// A hint only, which [`Stage::hint`] proves: descriptors are closed, duplicated and, in a vfork child, opened without the
-/// shim.
+/// A hint only, which [`Stage::hint`] proves: descriptors are closed, duplicated and, in a vfork child, opened without
+/// the shim.
 static HINTS: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 
 impl Stage {
@@ -45,11 +46,11 @@ impl Stage {
         hint.store(number.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The remembered entry of a redirected descriptor, if `st`, the descriptor's attributes, prove it: a staged file has its
-    /// original's size, mode and time of modification, and a time of access that no other file has.
+    /// The remembered entry of a redirected descriptor, if `st`, the descriptor's attributes, prove it: a staged file
+    /// has its original's size, mode and time of modification, and a time of access that no other file has.
     ///
-    /// Asking the kernel for the descriptor's name takes ten times as long, and Python asks for the size of every file that it
-    /// reads.
+    /// Asking the kernel for the descriptor's name takes ten times as long, and Python asks for the size of every file
+    /// that it reads.
     pub fn hint(&self, fd: c_int, st: &libc::stat) -> Option<Entry<'static>> {
         let number =
             HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed).checked_sub(1)?;
@@ -96,8 +97,8 @@ pub fn is_redirected(fd: c_int) -> bool {
     sys::fcntl(fd, libc::F_GETFL, 0).is_ok_and(|flags| flags as c_int & REDIRECTED == REDIRECTED)
 }
 
-/// Marks a descriptor that libc has just opened on a staged file. The open file is exchanged for one that is opened with the
-/// mark, because F_SETFL does not set O_ASYNC on a file that cannot send signals.
+/// Marks a descriptor that libc has just opened on a staged file. The open file is exchanged for one that is opened
+/// with the mark, because F_SETFL does not set O_ASYNC on a file that cannot send signals.
 ///
 /// # Safety
 /// `path` must be the C string that libc opened.
@@ -108,7 +109,8 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
         return;
     };
     let cloexec = if close as c_int & libc::FD_CLOEXEC != 0 { libc::O_CLOEXEC } else { 0 };
-    // SAFETY: the caller guarantees a C string. dup3 replaces a descriptor that only libc knows by one of the same file.
+    // SAFETY: the caller guarantees a C string. dup3 replaces a descriptor that only libc knows by one of the same
+    // file.
     unsafe {
         let Ok(marked) =
             sys::openat(libc::AT_FDCWD, path, status as c_int | REDIRECTED | libc::O_CLOEXEC)

@@ -1,7 +1,7 @@
 //! Finds the directory of the stage, checks that it is this user's, and maps its files.
 //!
-//! Invariant: nothing is trusted except a directory that belongs to the effective user and that nobody else may write. Its
-//! owner can still alter the files after they are mapped: cutting one short kills the processes that look there.
+//! Invariant: nothing is trusted except a directory that belongs to the effective user and that nobody else may write.
+//! Its owner can still alter the files after they are mapped: cutting one short kills the processes that look there.
 
 use core::slice;
 use core::sync::atomic::AtomicU64;
@@ -55,8 +55,8 @@ pub fn find() -> Result<Stage, Inert> {
 
 /// Maps the stage in `dir`, or says why it cannot be used.
 pub fn open(dir: &[u8]) -> Result<Stage, Inert> {
-    // Bytes for the longest name in the directory. A larger buffer would touch a page of the stack that most programs never
-    // use.
+    // Bytes for the longest name in the directory. A larger buffer would touch a page of the stack that most programs
+    // never use.
     const ROOM: usize = 32;
     if dir.len() < 256 {
         load(dir, &mut [0; 256 + ROOM])
@@ -89,8 +89,8 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     let index = map(name, Access::ReadOnly, euid).ok_or(Inert::NoIndex)?;
     join(name, &[dir, b"/", layout::STATE.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
     let state = map(name, Access::ReadWrite, euid).ok_or(Inert::NoState)?;
-    // SAFETY: the mapping is as long as the slice, readable, and never unmapped. An index is immutable once its stage is
-    // published; only its owner, the user of this process, could change it.
+    // SAFETY: the mapping is as long as the slice, readable, and never unmapped. An index is immutable once its stage
+    // is published; only its owner, the user of this process, could change it.
     let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) })?;
     if index.stage() != dir {
         return Err(Inert::Elsewhere);
@@ -98,8 +98,8 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     // SAFETY: as above. The slice is the header alone, which is never written after the file was made.
     let header = unsafe { slice::from_raw_parts(state.0, state::COUNT) };
     state::check(state.1, header).map_err(|_| Inert::BadState)?;
-    // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes access its words
-    // by atomic operations only.
+    // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes access its
+    // words by atomic operations only.
     let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
     Ok(Stage {
         view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?),

@@ -1,5 +1,5 @@
-//! Writes the line that `PYSHM_LOG` asks for: on standard error when a program starts, whether the shim is active, and if
-//! not why. The shim never writes anything else.
+//! Writes the line that `PYSHM_LOG` asks for: on standard error when a program starts, whether the shim is active, and
+//! if not why. The shim never writes anything else.
 
 use pyshm_format::layout::ENV_LOG;
 

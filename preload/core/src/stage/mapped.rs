@@ -81,7 +81,8 @@ impl Stage {
         !now.is_ok_and(|now| (now.st_dev, now.st_ino) == (was.dev, was.ino))
     }
 
-    /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`; `None` if it does not fit.
+    /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`; `None` if it does not
+    /// fit.
     pub fn staged_name(&self, path: &[u8], name: &mut [u8; PATH_MAX]) -> Option<()> {
         join(name, &[self.dir(), b"/fs", path, b"\0"]).map(|_| ())
     }

@@ -10,10 +10,11 @@ use crate::stage::current::stage;
 
 const ST_RDONLY: u64 = 1;
 
-/// Checks that the original's file system would allow `want`, bits of access(2); fails with the error number it would give.
+/// Checks that the original's file system would allow `want`, bits of access(2); fails with the error number it would
+/// give.
 ///
-/// If the file has an access control list, the kernel is asked about the original: the mode bits hold neither the list's users
-/// and groups nor its mask.
+/// If the file has an access control list, the kernel is asked about the original: the mode bits hold neither the
+/// list's users and groups nor its mask.
 pub fn check(e: &Entry<'static>, want: c_int, ids: Ids) -> Result<(), c_int> {
     if want & !(R_OK | W_OK | X_OK) != 0 {
         return Err(libc::EINVAL);

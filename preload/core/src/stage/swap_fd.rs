@@ -1,15 +1,15 @@
 //! Exchanges a staged file's descriptor for one of the original, under the same number.
 //!
-//! A lock on the staged copy would not keep out a process that opened the original for writing, or one on another node. What a
-//! file system's own ioctl reads or changes belongs to the original too.
+//! A lock on the staged copy would not keep out a process that opened the original for writing, or one on another node.
+//! What a file system's own ioctl reads or changes belongs to the original too.
 //!
 //! Invariants:
-//! - The new descriptor is of the same kind and stands at the same offset. A duplicate that was made before stays on the staged
-//!   file and no longer shares the offset; the shim cannot know of it.
-//! - If the path no longer names the file that was opened, the descriptor stays on the staged copy: no process reaches a removed
-//!   or replaced file by the original's name.
-//! - Locks of fcntl end when *any* descriptor of the file is closed. So the shim does not close its own descriptor while the file
-//!   has such locks, which may be this process's; that descriptor is lost.
+//! - The new descriptor is of the same kind and stands at the same offset. A duplicate that was made before stays on
+//!   the staged file and no longer shares the offset; the shim cannot know of it.
+//! - If the path no longer names the file that was opened, the descriptor stays on the staged copy: no process reaches
+//!   a removed or replaced file by the original's name.
+//! - Locks of fcntl end when *any* descriptor of the file is closed. So the shim does not close its own descriptor
+//!   while the file has such locks, which may be this process's; that descriptor is lost.
 
 use core::ffi::c_int;
 
@@ -23,8 +23,9 @@ use crate::stage::current::stage;
 use crate::stage::descriptor::{PATH_ONLY_DIRECTORY, REDIRECTED, is_path_only};
 use crate::stage::mapped::Stage;
 
-/// Exchanges `fd` for a descriptor of the original, if it is redirected. Fails with an error number if the original exists and
-/// cannot be opened, or if `fd` is a directory that was read already: its offset means nothing in another file system.
+/// Exchanges `fd` for a descriptor of the original, if it is redirected. Fails with an error number if the original
+/// exists and cannot be opened, or if `fd` is a directory that was read already: its offset means nothing in another
+/// file system.
 pub fn swap_fd(fd: c_int) -> Result<(), c_int> {
     let Some(stage) = stage() else { return Ok(()) };
     match sys::fcntl(fd, F_GETFL, 0) {
@@ -85,7 +86,8 @@ fn discard(original: c_int) {
     }
 }
 
-/// Whether any process has locks of fcntl on the file. An open-file lock is tested, with which every process's locks conflict.
+/// Whether any process has locks of fcntl on the file. An open-file lock is tested, with which every process's locks
+/// conflict.
 fn has_locks(fd: c_int) -> bool {
     // SAFETY: a struct of integers may be all zero.
     let mut lock: libc::flock = unsafe { core::mem::zeroed() };

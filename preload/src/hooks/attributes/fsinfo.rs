@@ -1,5 +1,5 @@
-//! statfs and its kin, answered with the shared file system's values, as they were when the stage was made. MPI-IO and HDF5 choose
-//! their drivers by them.
+//! statfs and its kin, answered with the shared file system's values, as they were when the stage was made. MPI-IO and
+//! HDF5 choose their drivers by them.
 
 use core::ffi::{c_char, c_int};
 
@@ -10,7 +10,8 @@ use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
 use pyshm_format::Entry;
 
-/// The recorded values of an entry's file system: type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen, frsize, flags.
+/// The recorded values of an entry's file system: type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen,
+/// frsize, flags.
 pub fn recorded(e: &Entry<'static>) -> Option<[u64; 11]> {
     let values = stage()?.index().prefix(e.prefix())?.statfs;
     // A type of 0 means that the values were not recorded.
@@ -98,7 +99,8 @@ unsafe fn by_path(
     }
 }
 
-/// Calls `fill` with the values of the file system that a staged file's original lies on, or `real` for any other descriptor.
+/// Calls `fill` with the values of the file system that a staged file's original lies on, or `real` for any other
+/// descriptor.
 fn by_fd(fd: c_int, fill: impl Fn([u64; 11]), real: impl Fn() -> c_int) -> c_int {
     match stage().and_then(|s| s.entry_of_fd(fd)).and_then(|e| recorded(&e)) {
         Some(values) => {

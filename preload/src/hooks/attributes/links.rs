@@ -16,7 +16,8 @@ use pyshm_core::path::resolve::absolute;
 use pyshm_core::stage::current::stage;
 use pyshm_format::Kind;
 
-/// Replaces a staged path in `buf[..n]`, as `/proc/self/exe` or a descriptor's link gives it, by the original one; its length.
+/// Replaces a staged path in `buf[..n]`, as `/proc/self/exe` or a descriptor's link gives it, by the original one; its
+/// length.
 ///
 /// # Safety
 /// `buf[..n]` must be writable.
@@ -63,8 +64,8 @@ fn may_be_staged(text: &[u8]) -> bool {
     })
 }
 
-/// Reads a link again whose text filled `buf[..size]` and may go on: it may be a staged name, and the original one, which is
-/// shorter, may fit. `None` if it is no staged name.
+/// Reads a link again whose text filled `buf[..size]` and may go on: it may be a staged name, and the original one,
+/// which is shorter, may fit. `None` if it is no staged name.
 ///
 /// # Safety
 /// As readlinkat.

@@ -1,7 +1,7 @@
 //! pathconf, answered from the shared file system's statfs, which the index has and libc would ask for.
 //!
-//! What depends on no file system is asked of libc for a path on the node. Where libc's answer needs more than the type of the file
-//! system (for ext2 and its successors it reads the mount table) the call passes.
+//! What depends on no file system is asked of libc for a path on the node. Where libc's answer needs more than the type
+//! of the file system (for ext2 and its successors it reads the mount table) the call passes.
 
 use core::ffi::{c_char, c_int, c_long};
 
@@ -31,8 +31,8 @@ const NO_NAMES: [u64; 10] = [
     0x5346_414f,
 ];
 
-/// The answer for an entry, as glibc's `sysdeps/unix/sysv/linux/pathconf.h` and `sysdeps/posix/pathconf.c` compute it; `None` where
-/// they need more than is recorded.
+/// The answer for an entry, as glibc's `sysdeps/unix/sysv/linux/pathconf.h` and `sysdeps/posix/pathconf.c` compute it;
+/// `None` where they need more than is recorded.
 fn value(e: &Entry<'static>, name: c_int) -> Option<c_long> {
     let fs = recorded(e)?;
     let (kind, block, names, fragment) = (fs[0], fs[1], fs[8], fs[9]);

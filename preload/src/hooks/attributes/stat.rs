@@ -1,8 +1,9 @@
 //! The stat family, answered from the index without a system call.
 //!
-//! libc exports `stat` and its kin since glibc 2.33, hides `__xstat` and its kin since then, and has `statx` since 2.28. If no object
-//! behind this library has a function, the kernel is asked instead ([`crate::hooks::attributes::stat_behind`]). `struct stat` and
-//! `struct stat64` are one layout, the kernel's own, on both architectures.
+//! libc exports `stat` and its kin since glibc 2.33, hides `__xstat` and its kin since then, and has `statx` since
+//! 2.28. If no object behind this library has a function, the kernel is asked instead
+//! ([`crate::hooks::attributes::stat_behind`]). `struct stat` and `struct stat64` are one layout, the kernel's own, on
+//! both architectures.
 //!
 //! A descriptor of a staged file reports the original's attributes, so that stat and fstat agree.
 

@@ -1,5 +1,5 @@
-//! The function behind each function of the stat family: libc's of the same name, or that of another preloaded library, which may
-//! count calls. What passes goes there; if there is none ([`crate::hooks::attributes::stat`]), to the kernel.
+//! The function behind each function of the stat family: libc's of the same name, or that of another preloaded library,
+//! which may count calls. What passes goes there; if there is none ([`crate::hooks::attributes::stat`]), to the kernel.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::transmute;

@@ -1,5 +1,5 @@
-//! Reading extended attributes, answered from what the bundle recorded, so that `ls -l` stays off the shared file system. What was
-//! not recorded (long values, names that only the file system itself knows) is asked of the original.
+//! Reading extended attributes, answered from what the bundle recorded, so that `ls -l` stays off the shared file
+//! system. What was not recorded (long values, names that only the file system itself knows) is asked of the original.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
@@ -48,7 +48,8 @@ impl To {
     }
 }
 
-/// The name of an attribute; `None` for one that the kernel refuses, before it looks at the path or after, depending on its version.
+/// The name of an attribute; `None` for one that the kernel refuses, before it looks at the path or after, depending on
+/// its version.
 ///
 /// # Safety
 /// `name` as in [`bytes`].

@@ -1,7 +1,7 @@
 //! Directories: streams read the staged copy and show the original's inode numbers.
 //!
-//! A small lock-free table holds the streams that are staged, so that readdir on any other stream costs one load while the table is
-//! empty. A stream for which the table has no place is opened on the original: slower, never wrong.
+//! A small lock-free table holds the streams that are staged, so that readdir on any other stream costs one load while
+//! the table is empty. A stream for which the table has no place is opened on the original: slower, never wrong.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
@@ -229,15 +229,15 @@ unsafe fn corrected(dir: *mut DIR, entry: *mut dirent) -> *mut dirent {
     entry
 }
 
-/// Whether a staged directory has all its names: it was made with the original's time, which changes when a user who cleans up removes
-/// one of them.
+/// Whether a staged directory has all its names: it was made with the original's time, which changes when a user who
+/// cleans up removes one of them.
 fn is_whole(st: &libc::stat, e: &Entry<'static>) -> bool {
     let time = e.stat().mtime;
     st.st_nlink > 0 && (st.st_mtime, st.st_mtime_nsec) == (time.sec, i64::from(time.nsec))
 }
 
-/// Exchanges a staged directory's descriptor for one of the original, if names in the directory changed after it was opened, or if the
-/// staged directory was removed; whether it did.
+/// Exchanges a staged directory's descriptor for one of the original, if names in the directory changed after it was
+/// opened, or if the staged directory was removed; whether it did.
 fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     let removed = || sys::fstat(fd).is_ok_and(|st| !is_whole(&st, e));
     // In the middle of the directory the staged one is read on: the original, from its start, would show names twice.

@@ -1,8 +1,9 @@
 //! glob: libc's own, which GLOB_ALTDIRFUNC makes look at directories through the hooked functions.
 //!
-//! A caller's own directory functions are left alone. libc has two globs since 2.27 ([`crate::hooks::loader::glob_version`]): the older
-//! one calls `gl_stat` where the newer calls `gl_lstat`, which a caller that was linked with the older one may have left unset. For such
-//! a caller the newer glob gets `gl_stat` in both places, which makes it the older one.
+//! A caller's own directory functions are left alone. libc has two globs since 2.27
+//! ([`crate::hooks::loader::glob_version`]): the older one calls `gl_stat` where the newer calls `gl_lstat`, which a
+//! caller that was linked with the older one may have left unset. For such a caller the newer glob gets `gl_stat` in
+//! both places, which makes it the older one.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::MaybeUninit;

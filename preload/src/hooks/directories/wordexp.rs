@@ -1,12 +1,13 @@
 //! wordexp. libc calls its own glob inside itself, so words are globbed here.
 //!
-//! libc's wordexp gets the same words with every pattern in disguise: [`MARK`] stands in front of the first `*`, `?` or `[`, and all
-//! special characters of the rest are quoted. So libc does everything except the globbing: variables, tildes, commands, splitting,
-//! errors. Words of its result that carry the mark are patterns, and go to [`glob_hooked`].
+//! libc's wordexp gets the same words with every pattern in disguise: [`MARK`] stands in front of the first `*`, `?` or
+//! `[`, and all special characters of the rest are quoted. So libc does everything except the globbing: variables,
+//! tildes, commands, splitting, errors. Words of its result that carry the mark are patterns, and go to
+//! [`glob_hooked`].
 //!
-//! [`disguise`] follows libc's rules: from its first special character on a word extends to the next field separator, even within
-//! quotes; quotes and backslashes are only removed, so that the *whole* word is a pattern without escapes. A text that it does not
-//! understand for certain goes to libc unchanged, which is slower and never wrong.
+//! [`disguise`] follows libc's rules: from its first special character on a word extends to the next field separator,
+//! even within quotes; quotes and backslashes are only removed, so that the *whole* word is a pattern without escapes.
+//! A text that it does not understand for certain goes to libc unchanged, which is slower and never wrong.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem;
@@ -65,7 +66,8 @@ hooks! {
         = |real| words(text, to, flags, |text| real(text, to, flags));
 }
 
-/// Writes `text` and a NUL into `to`, with every pattern disguised; `None` if it has no pattern, or one that is not understood.
+/// Writes `text` and a NUL into `to`, with every pattern disguised; `None` if it has no pattern, or one that is not
+/// understood.
 fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
     let text = text.to_bytes();
     let special = |b: &u8| matches!(b, b'*' | b'?' | b'[');
@@ -230,8 +232,8 @@ unsafe fn reveal(word: *mut c_char) -> bool {
 /// # Safety
 /// `pattern` must be a C string.
 unsafe fn names_of(pattern: *const c_char, to: &mut Array<*mut c_char>) -> Option<()> {
-    // SAFETY: zero is an empty structure. glob fills it with that many names, which now belong to the result, in an array that is freed
-    // here.
+    // SAFETY: zero is an empty structure. glob fills it with that many names, which now belong to the result, in an
+    // array that is freed here.
     unsafe {
         let mut found: Names = mem::zeroed();
         if glob_hooked(pattern, GLOB_NOCHECK, &raw mut found) != 0 {

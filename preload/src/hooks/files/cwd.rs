@@ -1,6 +1,6 @@
-//! The working directory. chdir passes, so the process really stands in the original directory and getcwd is right without a hook.
-//! Only a redirected descriptor could lead into the stage. get_current_dir_name compares `$PWD` with the place where the process
-//! stands, by calls inside libc.
+//! The working directory. chdir passes, so the process really stands in the original directory and getcwd is right
+//! without a hook. Only a redirected descriptor could lead into the stage. get_current_dir_name compares `$PWD` with
+//! the place where the process stands, by calls inside libc.
 
 use core::ffi::{c_char, c_int};
 use core::ptr;
@@ -33,7 +33,8 @@ fn change_to(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
 
 /// get_current_dir_name: `$PWD` if that is where the process stands, else what getcwd gives.
 fn current_name() -> *mut c_char {
-    // SAFETY: structures of integers may be all zero; the variable is a C string; libc's contract is memory that the caller frees.
+    // SAFETY: structures of integers may be all zero; the variable is a C string; libc's contract is memory that the
+    // caller frees.
     unsafe {
         let (mut here, mut there): (libc::stat, libc::stat) =
             (core::mem::zeroed(), core::mem::zeroed());

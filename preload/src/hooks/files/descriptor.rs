@@ -1,12 +1,13 @@
 //! Calls on a descriptor that would show that its file is staged, or do to the copy what is meant for the original.
 //!
 //! - `F_GETFL` and `F_SETFL` hide and keep the mark ([`REDIRECTED`]).
-//! - Locks, leases, directory notification and the ioctls of file systems (attributes of `lsattr` and `chattr`, block maps, stripes)
-//!   first exchange the descriptor ([`pyshm_core::stage::swap_fd`]). Where that fails, a lock fails with ENOLCK, as on a file system
-//!   without locks: a lock that keeps nobody out is worse. An ioctl is then made on the copy.
+//! - Locks, leases, directory notification and the ioctls of file systems (attributes of `lsattr` and `chattr`, block
+//!   maps, stripes) first exchange the descriptor ([`pyshm_core::stage::swap_fd`]). Where that fails, a lock fails with
+//!   ENOLCK, as on a file system without locks: a lock that keeps nobody out is worse. An ioctl is then made on the
+//!   copy.
 //!
-//! dup, mmap, sendfile, fadvise, readahead and fsync need no hook. copy_file_range and reflinks out of a staged file fail with EXDEV,
-//! as between any two file systems, and their callers go on to read it.
+//! dup, mmap, sendfile, fadvise, readahead and fsync need no hook. copy_file_range and reflinks out of a staged file
+//! fail with EXDEV, as between any two file systems, and their callers go on to read it.
 
 use core::ffi::{c_int, c_ulong};
 
@@ -73,8 +74,8 @@ pub fn on_original(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
 /// Exchanges the descriptor for one of the original, if only the original's file system can do what `request` asks for.
 #[inline]
 pub fn before_ioctl(fd: c_int, request: c_ulong) {
-    // FIBMAP, FIGETBSZ, and by their letters the requests for attributes and extents, those of Lustre, of XFS and what others took
-    // over from XFS.
+    // FIBMAP, FIGETBSZ, and by their letters the requests for attributes and extents, those of Lustre, of XFS and what
+    // others took over from XFS.
     if matches!(request, 1 | 2 | FIOASYNC) || matches!((request >> 8) as u8, b'f' | b'X' | b'v') {
         let _ = swap_fd(fd);
     }

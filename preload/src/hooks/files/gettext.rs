@@ -1,7 +1,8 @@
 //! Message catalogues. libc opens them inside itself, so it gets names in the stage.
 //!
-//! libc keeps the name of a domain's directory and makes file names from it. The name that it gives back is shown as its tail, the
-//! original one. A file of the directory that changes later is not noticed; the catalogues of an installed program do not change.
+//! libc keeps the name of a domain's directory and makes file names from it. The name that it gives back is shown as
+//! its tail, the original one. A file of the directory that changes later is not noticed; the catalogues of an
+//! installed program do not change.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;

@@ -1,5 +1,6 @@
-//! Calls that change names, attributes or data by path: what they change is marked as diverged, then the original is changed
-//! ([`pyshm_core::path::writes`]). Calls that change attributes by the descriptor of a staged file are made on the original's path.
+//! Calls that change names, attributes or data by path: what they change is marked as diverged, then the original is
+//! changed ([`pyshm_core::path::writes`]). Calls that change attributes by the descriptor of a staged file are made on
+//! the original's path.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
@@ -94,8 +95,8 @@ hooks! {
         = |real| change_fd(fd, |p| removexattr::real()(p, name), || real(fd, name));
 }
 
-// mknod, mknodat (2.33) and renameat2 (2.28) are missing in older libcs, __xmknod and __xmknodat hidden in newer ones. All of them
-// are the system call and nothing else.
+// mknod, mknodat (2.33) and renameat2 (2.28) are missing in older libcs, __xmknod and __xmknodat hidden in newer ones.
+// All of them are the system call and nothing else.
 exports! {
     fn mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int = make_node(AT_FDCWD, path, mode, dev);
     fn mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int
@@ -114,8 +115,8 @@ exports! {
 /// A directory's descriptor and a path.
 type At = (c_int, *const c_char);
 
-/// Makes a directory by `real`. A directory that the index has is left alone, without a mark: `mkdir -p` tries every directory on
-/// its way.
+/// Makes a directory by `real`. A directory that the index has is left alone, without a mark: `mkdir -p` tries every
+/// directory on its way.
 ///
 /// # Safety
 /// `path` as mkdirat requires.
@@ -259,8 +260,8 @@ pub fn change_fd(
     }
 }
 
-/// What a new mode does to the names below a directory: without its owner's right to search they can no longer be reached. Other users
-/// do not matter; only the owner, or root, has this stage.
+/// What a new mode does to the names below a directory: without its owner's right to search they can no longer be
+/// reached. Other users do not matter; only the owner, or root, has this stage.
 fn mode_names(mode: mode_t) -> Names {
     if mode & libc::S_IXUSR == 0 { Names::Search } else { Names::Same }
 }

@@ -1,7 +1,7 @@
 //! Calls that need the original itself: notification and file handles.
 //!
-//! A path goes to the kernel unchanged unless it leads through a staged descriptor. connect and sendto have no hook: a socket's
-//! name is never staged, and the kernel finds it by the original path.
+//! A path goes to the kernel unchanged unless it leads through a staged descriptor. connect and sendto have no hook: a
+//! socket's name is never staged, and the kernel finds it by the original path.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 

@@ -1,10 +1,11 @@
 //! open, openat, creat and their fortified and 64-bit names.
 //!
-//! Reading is redirected to the staged file with the original's bytes. Writing goes to the original, and the path is marked as
-//! diverged before the kernel sees the call.
+//! Reading is redirected to the staged file with the original's bytes. Writing goes to the original, and the path is
+//! marked as diverged before the kernel sees the call.
 //!
-//! `open` is variadic, but its third argument is always declared: on both architectures the first arguments of a variadic
-//! function stand in the same registers as those of any other, and the kernel never looks at one that was not passed.
+//! `open` is variadic, but its third argument is always declared: on both architectures the first arguments of a
+//! variadic function stand in the same registers as those of any other, and the kernel never looks at one that was not
+//! passed.
 
 use core::ffi::{c_char, c_int};
 

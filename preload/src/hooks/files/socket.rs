@@ -1,5 +1,5 @@
-//! bind of a local socket, which makes a name: its directory and the new path diverge. The address goes to the kernel unchanged,
-//! because a staged name would not fit into it.
+//! bind of a local socket, which makes a name: its directory and the new path diverge. The address goes to the kernel
+//! unchanged, because a staged name would not fit into it.
 
 use core::ffi::{c_char, c_int};
 use core::mem::offset_of;

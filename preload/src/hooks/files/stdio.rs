@@ -93,8 +93,8 @@ unsafe fn reopen(
     }
 }
 
-/// Reopens a stream without a path. libc then opens the stream's descriptor again, by a name of the kernel's, which must not lead
-/// to the staged copy: that could be written.
+/// Reopens a stream without a path. libc then opens the stream's descriptor again, by a name of the kernel's, which
+/// must not lead to the staged copy: that could be written.
 ///
 /// # Safety
 /// As freopen.

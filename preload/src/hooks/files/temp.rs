@@ -1,7 +1,7 @@
 //! Files and directories whose names libc makes up.
 //!
-//! libc fills the template in, so the name is known only after the call. It cannot be in the index, and no other process knows it,
-//! so marking it then is early enough.
+//! libc fills the template in, so the name is known only after the call. It cannot be in the index, and no other
+//! process knows it, so marking it then is early enough.
 
 use core::ffi::{c_char, c_int};
 

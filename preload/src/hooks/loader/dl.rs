@@ -1,12 +1,13 @@
 //! The dynamic loader: libraries are loaded from the stage and shown under their original names.
 //!
-//! dlopen looks a plain name up along the RUNPATH of its *caller*, which it knows by its return address. So the hooks of dlopen and
-//! dlmopen only exchange the path and jump on: the caller stays the caller. The exchanged path lives in the index and outlives the call.
-//! Only the failure for a library that is known to be missing is made here: a path with a slash is not searched for, so the caller does
-//! not matter.
+//! dlopen looks a plain name up along the RUNPATH of its *caller*, which it knows by its return address. So the hooks
+//! of dlopen and dlmopen only exchange the path and jump on: the caller stays the caller. The exchanged path lives in
+//! the index and outlives the call. Only the failure for a library that is known to be missing is made here: a path
+//! with a slash is not searched for, so the caller does not matter.
 //!
-//! Known limit: `dlinfo(RTLD_DI_LINKMAP)` and `dladdr1(RTLD_DL_LINKMAP)` give the loader's own structure, whose `l_name` is the staged
-//! name. It cannot be changed: the loader compares it with the names of libraries that are to be loaded.
+//! Known limit: `dlinfo(RTLD_DI_LINKMAP)` and `dladdr1(RTLD_DL_LINKMAP)` give the loader's own structure, whose
+//! `l_name` is the staged name. It cannot be changed: the loader compares it with the names of libraries that are to be
+//! loaded.
 
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr;
@@ -61,8 +62,8 @@ unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *con
                 let staged = e.staged().as_ptr().cast();
                 if sys::faccessat(AT_FDCWD, staged, libc::R_OK, 0).is_ok() { staged } else { path }
             }
-            // The loader looks for the name below the stage, where it is missing too, and fails without a look at the shared file
-            // system. dlerror translates the name in its message back.
+            // The loader looks for the name below the stage, where it is missing too, and fails without a look at the
+            // shared file system. dlerror translates the name in its message back.
             Answer::Absent(libc::ENOENT)
                 if bytes(path).is_some_and(|text| text.starts_with(b"/")) =>
             {
@@ -175,7 +176,8 @@ pub unsafe extern "C" fn dlmopen(
     );
 }
 
-/// The original name for a staged one: the tail of the same string, or the index's own spelling if a RUNPATH's `..` stands in it.
+/// The original name for a staged one: the tail of the same string, or the index's own spelling if a RUNPATH's `..`
+/// stands in it.
 ///
 /// # Safety
 /// `name` must be null or a C string.
@@ -239,8 +241,8 @@ impl Call {
     }
 }
 
-/// Callback of dl_iterate_phdr. It leaves this library for the end: a program that was built with AddressSanitizer looks at the first
-/// library only, and ends itself if that is not the sanitizer's.
+/// Callback of dl_iterate_phdr. It leaves this library for the end: a program that was built with AddressSanitizer
+/// looks at the first library only, and ends itself if that is not the sanitizer's.
 ///
 /// # Safety
 /// `info` must be the loader's, `call` a [`Call`].
@@ -340,7 +342,8 @@ unsafe fn iterate(
 ) -> c_int {
     let mut call = Call { callback, data, stage: stage(), own: None };
     match (real(Some(each), (&raw mut call).cast()), call.own) {
-        // SAFETY: the loader's description. This library is never unloaded, so it holds although the loader's lock is released.
+        // SAFETY: the loader's description. This library is never unloaded, so it holds although the loader's lock is
+        // released.
         (0, Some((own, size))) => unsafe { call.tell(own, size) },
         (r, _) => r,
     }
@@ -421,8 +424,8 @@ hooks! {
     fn dlerror() -> *mut c_char = |real| shown(real());
 }
 
-/// Removes `<stage>/fs` from a message, in place. A message that contains a path was formatted into memory of the calling thread, which
-/// libc frees at the next dlerror; a constant message contains no path.
+/// Removes `<stage>/fs` from a message, in place. A message that contains a path was formatted into memory of the
+/// calling thread, which libc frees at the next dlerror; a constant message contains no path.
 ///
 /// # Safety
 /// `message` must be a C string, writable where it contains the stage's directory.

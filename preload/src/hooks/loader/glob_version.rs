@@ -1,9 +1,9 @@
 //! Tells with which of libc's two globs a caller was linked.
 //!
-//! glibc 2.27 changed glob under a new symbol version and kept the older one. The hook has no version, so callers of both come to it, and
-//! the loader does not say which one is meant. The caller's own strings do: an object that was linked with the newer glob names the
-//! version `GLIBC_2.27`. An object that does not import glob at all (a foreign-function library, for example) has it from dlsym, which
-//! gives the newer one.
+//! glibc 2.27 changed glob under a new symbol version and kept the older one. The hook has no version, so callers of
+//! both come to it, and the loader does not say which one is meant. The caller's own strings do: an object that was
+//! linked with the newer glob names the version `GLIBC_2.27`. An object that does not import glob at all (a
+//! foreign-function library, for example) has it from dlsym, which gives the newer one.
 
 use core::ffi::{CStr, c_int, c_void};
 use core::slice;

@@ -1,7 +1,7 @@
 //! The exec family. libc's own `execvp` and `execl` never reach a hooked `execve`, so each is done here.
 //!
-//! `execl` and its kin are variadic, which stable Rust cannot define. Small stubs push the register arguments in front of those on the
-//! stack, which makes the argument list an array that is passed on.
+//! `execl` and its kin are variadic, which stable Rust cannot define. Small stubs push the register arguments in front
+//! of those on the stack, which makes the argument list an array that is passed on.
 
 use core::ffi::{c_char, c_int};
 
@@ -97,7 +97,8 @@ unsafe fn by_path(path: *const c_char, argv: Strings) -> c_int {
     }
 }
 
-/// Starts the program that a descriptor was opened from: the staged one if the descriptor is redirected, else by `real`.
+/// Starts the program that a descriptor was opened from: the staged one if the descriptor is redirected, else by
+/// `real`.
 ///
 /// # Safety
 /// As fexecve.
@@ -208,8 +209,8 @@ macro_rules! variadic {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name() {
-            // The registers are pushed in front of the arguments on the stack, over the place of the return address, which is
-            // saved and put back.
+            // The registers are pushed in front of the arguments on the stack, over the place of the return address,
+            // which is saved and put back.
             #[cfg(target_arch = "x86_64")]
             core::arch::naked_asm!(
                 "pop r10",

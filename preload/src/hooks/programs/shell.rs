@@ -1,5 +1,5 @@
-//! system and popen. libc starts the shell with the visible environment, in which the shim is not named, so that the shell's writes would
-//! not be marked. Here the hooked posix_spawn starts it, for any number of threads and streams.
+//! system and popen. libc starts the shell with the visible environment, in which the shim is not named, so that the
+//! shell's writes would not be marked. Here the hooked posix_spawn starts it, for any number of threads and streams.
 //!
 //! Invariant: libc's own functions are not used beside these: they keep signals and streams in state of their own.
 
@@ -44,7 +44,8 @@ static STREAMS: Block = Block {
 };
 
 fn blocks() -> impl Iterator<Item = &'static Block> {
-    // SAFETY: null, or a block that was zeroed memory, which is a valid block, when it was linked, and that is never freed.
+    // SAFETY: null, or a block that was zeroed memory, which is a valid block, when it was linked, and that is never
+    // freed.
     core::iter::successors(Some(&STREAMS), |b| unsafe { b.more.load(Ordering::Acquire).as_ref() })
 }
 
@@ -86,7 +87,8 @@ const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
 /// Counts this thread in (`step` 1) or out (-1). The first one in and the last one out call `change`.
 ///
-/// Other threads wait meanwhile, for two system calls. The child of a fork at that moment does not: the word is another process's.
+/// Other threads wait meanwhile, for two system calls. The child of a fork at that moment does not: the word is another
+/// process's.
 fn count(step: i64, change: impl FnOnce()) {
     // SAFETY: getpid takes nothing and cannot fail.
     let me = (unsafe { sys::syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64) << 32;
@@ -168,8 +170,8 @@ unsafe fn shell(
     }
 }
 
-/// Waits for a child; its status, or -1 with errno set. libc's function would not do: a thread that is cancelled in it would stay counted
-/// in.
+/// Waits for a child; its status, or -1 with errno set. libc's function would not do: a thread that is cancelled in it
+/// would stay counted in.
 fn wait(pid: pid_t) -> c_int {
     let mut status: c_int = 0;
     loop {
@@ -229,8 +231,8 @@ hooks! {
 /// # Safety
 /// `command` must be a C string.
 unsafe fn run(command: *const c_char) -> c_int {
-    // SAFETY: every structure is initialized by the call that is documented to do so before it is read, and lives to the end of this
-    // function.
+    // SAFETY: every structure is initialized by the call that is documented to do so before it is read, and lives to
+    // the end of this function.
     unsafe {
         let before = ignore_interrupts();
         let (mut block, mut mask, mut default) =
@@ -269,7 +271,8 @@ unsafe fn run(command: *const c_char) -> c_int {
 /// # Safety
 /// Both must be C strings.
 unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mut FILE> {
-    // SAFETY: the caller guarantees C strings; nothing else knows the descriptors and structures before they are handed out.
+    // SAFETY: the caller guarantees C strings; nothing else knows the descriptors and structures before they are handed
+    // out.
     unsafe {
         let letters = CStr::from_ptr(mode).to_bytes();
         let (reads, writes) = (letters.contains(&b'r'), letters.contains(&b'w'));

@@ -1,5 +1,5 @@
-//! posix_spawn. libc starts the program in a child of its own, so the path, the arguments and the environment are prepared here. What the
-//! file actions open, or where they go, is known only when they are added.
+//! posix_spawn. libc starts the program in a child of its own, so the path, the arguments and the environment are
+//! prepared here. What the file actions open, or where they go, is known only when they are added.
 
 use core::ffi::{c_char, c_int, c_void};
 
@@ -19,8 +19,8 @@ use crate::hooks::files::open;
 use crate::hooks::programs::exec::unstaged;
 use crate::libc_calls::lazy_libc;
 
-/// What is exchanged when `path` is spawned. A relative path means what it means in the child, which the file actions may send to another
-/// directory.
+/// What is exchanged when `path` is spawned. A relative path means what it means in the child, which the file actions
+/// may send to another directory.
 ///
 /// # Safety
 /// `path` and `actions` as posix_spawn requires.
@@ -122,7 +122,8 @@ unsafe fn add_open(
     }
 }
 
-/// Adds a change of directory to the file actions: to the original of a redirected directory, by its path, to any other by `real`.
+/// Adds a change of directory to the file actions: to the original of a redirected directory, by its path, to any other
+/// by `real`.
 ///
 /// # Safety
 /// `actions` as posix_spawn_file_actions_addfchdir_np requires.

@@ -243,7 +243,8 @@ pub unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut Ent {
     }
 }
 
-/// Goes to the directory `p`, by a descriptor or, if that is negative, by a path; fails if it leads to another directory.
+/// Goes to the directory `p`, by a descriptor or, if that is negative, by a path; fails if it leads to another
+/// directory.
 pub unsafe fn change(sp: *mut Fts, p: *mut Ent, fd: c_int, path: *const c_char) -> c_int {
     // SAFETY: see above; a structure of ours.
     unsafe {

@@ -1,9 +1,9 @@
-//! fts. libc walks inside itself, so a walk from where a prefix may be met is done here, by the hooked functions. Every other walk is
-//! left to libc.
+//! fts. libc walks inside itself, so a walk from where a prefix may be met is done here, by the hooked functions. Every
+//! other walk is left to libc.
 //!
-//! Callers see the structures of `fts.h` ([`stream`]), the working directory without FTS_NOCHDIR, and what `fts_path` holds at what time.
-//! All of it is as glibc leaves it. The shim's own streams carry [`OURS`] among their options; fts_set only writes to an entry, so libc's
-//! serves both kinds.
+//! Callers see the structures of `fts.h` ([`stream`]), the working directory without FTS_NOCHDIR, and what `fts_path`
+//! holds at what time. All of it is as glibc leaves it. The shim's own streams carry [`OURS`] among their options;
+//! fts_set only writes to an entry, so libc's serves both kinds.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::size_of;

@@ -1,12 +1,14 @@
 //! The structures of `fts.h`, and what all of a walk needs of them.
 //!
 //! Invariants:
-//! - A stream's entries are linked as `fts.h` says: `cur` is the current one, `child` a list that was read ahead, and the parents end
-//!   with the one above the roots. The caller writes only where `fts.h` allows.
-//! - The path pointer of each entry is the stream's buffer of [`LONGEST`] + 1 bytes, and no path that is written there is longer. Unlike
-//!   glibc's, the buffer has its full size from the start (memory that is not touched costs nothing), so no pointer into it changes.
+//! - A stream's entries are linked as `fts.h` says: `cur` is the current one, `child` a list that was read ahead, and
+//!   the parents end with the one above the roots. The caller writes only where `fts.h` allows.
+//! - The path pointer of each entry is the stream's buffer of [`LONGEST`] + 1 bytes, and no path that is written there
+//!   is longer. Unlike glibc's, the buffer has its full size from the start (memory that is not touched costs nothing),
+//!   so no pointer into it changes.
 //!
-//! Every unsafe function here and beside it requires that its stream is the shim's own, and that its entries are the stream's.
+//! Every unsafe function here and beside it requires that its stream is the shim's own, and that its entries are the
+//! stream's.
 
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::mem::{offset_of, size_of};
@@ -49,12 +51,15 @@ pub const FTS_FOLLOW: u16 = 2;
 pub const FTS_NOINSTR: u16 = 3;
 pub const FTS_SKIP: u16 = 4;
 
+/// Level of the arguments' entries.
 pub const ROOT: i16 = 0;
+/// Level of the entry that is the parent of the arguments'.
 pub const ABOVE_ROOTS: i16 = -1;
 
 /// Longest path in bytes: `fts.h` has a u16 for the length.
 pub const LONGEST: usize = u16::MAX as usize;
 
+/// The caller's function that orders entries.
 pub type Compare = unsafe extern "C" fn(*const c_void, *const c_void) -> c_int;
 
 /// `FTS`, a stream.

@@ -1,6 +1,7 @@
 //! The directories that a walk is in, and which of them are open.
 //!
-//! If more directories are open than the caller allows, the rest of the outermost one is read into memory and it is closed.
+//! If more directories are open than the caller allows, the rest of the outermost one is read into memory and it is
+//! closed.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;

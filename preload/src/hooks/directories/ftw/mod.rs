@@ -1,5 +1,5 @@
-//! ftw and nftw. libc walks inside itself, so a tree that holds a prefix is walked here, by the hooked functions. A tree without a
-//! prefix is left to libc.
+//! ftw and nftw. libc walks inside itself, so a tree that holds a prefix is walked here, by the hooked functions. A
+//! tree without a prefix is left to libc.
 
 use core::ffi::{c_char, c_int};
 

@@ -1,4 +1,5 @@
 //! The directories that a walk has been in, if it follows symbolic links.
+#![forbid(unsafe_code)]
 
 use core::mem;
 

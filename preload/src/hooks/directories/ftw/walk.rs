@@ -1,5 +1,5 @@
-//! Walks a tree for nftw, as glibc does: every object is looked at relative to its directory's descriptor; links that are followed are
-//! never followed twice to the same directory.
+//! Walks a tree for nftw, as glibc does: every object is looked at relative to its directory's descriptor; links that
+//! are followed are never followed twice to the same directory.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem;
@@ -174,8 +174,8 @@ impl Walk {
         if fd >= 0 && !absolute {
             (fd, self.name())
         } else if fd >= 0 || !self.has(FTW_CHDIR) {
-            // An absolute name means the same as one relative to the descriptor, and the index answers it without asking the kernel
-            // for the descriptor's path.
+            // An absolute name means the same as one relative to the descriptor, and the index answers it without
+            // asking the kernel for the descriptor's path.
             (AT_FDCWD, self.path())
         } else if self.base() + 1 >= self.path.len() {
             (AT_FDCWD, c".".as_ptr())

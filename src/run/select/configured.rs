@@ -1,0 +1,117 @@
+//! Selects, of the bundles that are configured for all jobs, those that a command uses.
+//!
+//! A bundle is used when the command uses an environment ([`crate::run::select::command_usage`]) and the bundle covers something of it: the
+//! program, a directory where it looks for libraries (`RPATH`, `LD_LIBRARY_PATH`), `PATH`, `PYTHONPATH`, `PYTHONHOME`,
+//! `VIRTUAL_ENV` or `CONDA_PREFIX`, an environment's base, or a path that the command names ([`coverage`]).
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::bundle::Named;
+use crate::cache::prefixes;
+use crate::error::{Error, Result};
+use crate::run::select::command_usage::Inspector;
+use crate::run::select::coverage;
+use crate::run::select::interests;
+
+/// The bundles that a command uses.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct UsedBundles {
+    /// By absolute paths, in the order of the configuration.
+    pub bundles: Vec<Named>,
+    /// The paths that the command uses, by which nodes and stages decide alike.
+    pub interests: Vec<PathBuf>,
+    /// Warnings about configured bundles that cannot be read.
+    pub unreadable: Vec<String>,
+}
+
+/// Why a command uses no bundle; only [`NoneUsed::Unreadable`] is a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoneUsed {
+    /// The command uses no environment; with the text that says so.
+    NoEnvironment(String),
+    /// The command may use one, but no configured bundle covers it; with the text that says so.
+    NotCovered(String),
+    /// No configured bundle that can be read covers it, and this one cannot be read.
+    Unreadable(Unreadable),
+}
+
+/// A bundle that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What is wrong, as [`Error`] shows it.
+    pub message: String,
+    /// The exit code that says so.
+    pub code: u8,
+}
+
+impl From<Unreadable> for Error {
+    fn from(Unreadable { message, code }: Unreadable) -> Self {
+        Self::Reported { message, code }
+    }
+}
+
+impl fmt::Display for NoneUsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEnvironment(why) | Self::NotCovered(why) => f.write_str(why),
+            Self::Unreadable(Unreadable { message, .. }) => f.write_str(message),
+        }
+    }
+}
+
+/// Selects those of the bundles in `configured` that `command` uses, whose programs are at the positions `programs`. A
+/// bundle that the cache knows is not opened, and nothing is printed.
+///
+/// # Errors
+/// Why it uses none.
+pub fn used_by(
+    configured: &[Named],
+    command: &[OsString],
+    programs: &[usize],
+) -> Result<UsedBundles, NoneUsed> {
+    let (mut bundles, mut known, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first = None;
+    let absolute: Vec<Named> = configured.iter().filter_map(|named| absolute(named).ok()).collect();
+    for (named, stands) in absolute.iter().zip(prefixes::summaries(&absolute)) {
+        match stands {
+            Ok(stands) => {
+                bundles.push(named.clone());
+                known.push(stands);
+            }
+            Err(error) => {
+                let (message, code) = (error.to_string(), error.exit_code());
+                unreadable.push(format!("{message}; it is left out"));
+                first.get_or_insert(Unreadable { message, code });
+            }
+        }
+    }
+    let Some(usage) = Inspector::new(&known).usage(command, programs) else {
+        let unreadable: String = unreadable.iter().map(|text| format!(" ({text})")).collect();
+        let why = format!("the command uses no environment{unreadable}");
+        return Err(NoneUsed::NoEnvironment(why));
+    };
+    let mut interests = interests::of(&usage.programs);
+    interests.extend(usage.named);
+    let covering = coverage::needed_for(&known, &interests);
+    if covering.is_empty() {
+        let why = "no configured bundle covers what the command uses";
+        return Err(first.map_or_else(|| NoneUsed::NotCovered(why.into()), NoneUsed::Unreadable));
+    }
+    let bundles = covering.into_iter().map(|at| bundles[at].clone()).collect();
+    Ok(UsedBundles { bundles, interests, unreadable })
+}
+
+/// Whether `command` may use an environment, as far as can be told without any bundle.
+#[must_use]
+pub fn may_use_environment(command: &[OsString], programs: &[usize]) -> bool {
+    Inspector::new(&[]).usage(command, programs).is_some()
+}
+
+fn absolute(named: &Named) -> Result<Named> {
+    let of = |path: &PathBuf| std::path::absolute(path).map_err(Error::read("bundle", path));
+    let prefix = named.prefix.as_ref().map(of).transpose()?;
+    Ok(Named { path: of(&named.path)?, prefix, layer: named.layer })
+}
