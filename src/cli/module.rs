@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use crate::install::layout;
 use crate::install::modulefile::{GENERAL, Module, System};
 
@@ -83,7 +83,7 @@ fn named(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)
         .map_err(|e| Error::Usage(format!("failed to use '{}' as a file: {e}", path.display())))?;
     if let Err(e) = std::fs::metadata(&path) {
-        warn_line!("pyshm: warning: the module names {}: {e}", path.display());
+        warn_line!("pyshm: warning: the module names {}: {}", path.display(), one_line(e));
     }
     Ok(path)
 }

@@ -71,7 +71,7 @@ fn cache_directory() -> Finding {
     match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
         Ok(()) => Finding::ok(what, &dir.display().to_string()),
         Err(e) => {
-            let cause = format!("{} cannot be written: {e}", there.display());
+            let cause = format!("failed to write {}: {}", there.display(), one_line(e));
             Finding::warning(
                 what,
                 &cause,

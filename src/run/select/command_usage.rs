@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::manifest::prefix::Mode;
 
-    fn stands(path: &Path) -> BundleSummary {
+    fn summary(path: &Path) -> BundleSummary {
         let path = ByteBuf::from(path.as_os_str().as_bytes());
         let prefix = PrefixRecord { path, aliases: Vec::new(), mode: Mode::Snapshot };
         BundleSummary { prefixes: vec![prefix], digest: [0; 32], over: None }
@@ -203,7 +203,7 @@ mod tests {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(top.join("work/job.sh"), mode).unwrap();
             std::os::unix::fs::symlink(top.join("env/bin/tool"), top.join("work/link")).unwrap();
-            let bundles = ["env", "other"].map(|name| stands(&top.join(name))).to_vec();
+            let bundles = ["env", "other"].map(|name| summary(&top.join(name))).to_vec();
             Self { dir, bundles }
         }
 

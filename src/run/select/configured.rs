@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use crate::bundle::Named;
 use crate::cache::prefixes;
 use crate::error::{Error, Result};
+use crate::protocol::events::Failure;
 use crate::run::select::command_usage::Inspector;
 use crate::run::select::coverage;
 use crate::run::select::interests;
@@ -28,36 +29,21 @@ pub struct UsedBundles {
 }
 
 /// Why a command uses no bundle; only [`NoneUsed::Unreadable`] is a failure.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum NoneUsed {
     /// The command uses no environment; with the text that says so.
     NoEnvironment(String),
     /// The command may use one, but no configured bundle covers it; with the text that says so.
     NotCovered(String),
     /// No configured bundle that can be read covers it, and this one cannot be read.
-    Unreadable(Unreadable),
-}
-
-/// A bundle that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// What is wrong, as [`Error`] shows it.
-    pub message: String,
-    /// The exit code that says so.
-    pub code: u8,
-}
-
-impl From<Unreadable> for Error {
-    fn from(Unreadable { message, code }: Unreadable) -> Self {
-        Self::Reported { message, code }
-    }
+    Unreadable(Failure),
 }
 
 impl fmt::Display for NoneUsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoEnvironment(why) | Self::NotCovered(why) => f.write_str(why),
-            Self::Unreadable(Unreadable { message, .. }) => f.write_str(message),
+            Self::Unreadable(Failure { message, .. }) => f.write_str(message),
         }
     }
 }
@@ -75,16 +61,16 @@ pub fn used_by(
     let (mut bundles, mut known, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     let mut first = None;
     let absolute: Vec<Named> = configured.iter().filter_map(|named| absolute(named).ok()).collect();
-    for (named, stands) in absolute.iter().zip(prefixes::summaries(&absolute)) {
-        match stands {
-            Ok(stands) => {
+    for (named, summary) in absolute.iter().zip(prefixes::summaries(&absolute)) {
+        match summary {
+            Ok(summary) => {
                 bundles.push(named.clone());
-                known.push(stands);
+                known.push(summary);
             }
             Err(error) => {
                 let (message, code) = (error.to_string(), error.exit_code());
                 unreadable.push(format!("{message}; it is left out"));
-                first.get_or_insert(Unreadable { message, code });
+                first.get_or_insert(Failure { message, code });
             }
         }
     }
