@@ -51,7 +51,7 @@ test_the_jobs_memory_limit() {
   if ! mkdir "$group" 2>/dev/null || ! echo 150M >"$group/$limit" 2>/dev/null; then
     rmdir "$group" 2>/dev/null; note "no control group with memory can be made here: only unit tests saw a limit"; return
   fi
-  ( echo "$BASHPID" >"$group/cgroup.procs" && wrong 73 "the job's memory limit ($group/$limit) has" -b "$bundle" && contains "the way out" "$(cat "$work/said")" "ask for more memory" )
+  ( echo "$BASHPID" >"$group/cgroup.procs" && wrong 73 "failed to fit the stage into the job's memory limit ($group/$limit): " -b "$bundle" && contains "the way out" "$(cat "$work/said")" "ask for more memory" )
   local code=$?
   for _ in $(seq 50); do rmdir "$group" 2>/dev/null && break; sleep 0.1; done
   return $code

@@ -105,7 +105,7 @@ print({e["path"]: e["kind"] for e in json.load(sys.stdin)["entries"]}[sys.argv[1
 
 test_a_layer_is_refused_over_anything_but_what_it_was_packed_over() {
   make_tree; base base; change_one; layer one base; change_two; layer two base one
-  refused "a layer alone" "one.tar.zst: it says only what changed since base.tar.zst: name base.tar.zst right before it" one
+  refused "a layer alone" "one.tar.zst: it says only what changed since base.tar.zst; name base.tar.zst right before it" one
   refused "a layer before its base" "name base.tar.zst right before it" one base
   refused "a layer without the one below" "name base.tar.zst and one.tar.zst right before it" base two
   refused "layers in another order" "name base.tar.zst and one.tar.zst right before it" base two one
