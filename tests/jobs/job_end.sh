@@ -89,6 +89,14 @@ left() { local i; for i; do on "$i" find /dev/shm -mindepth 1 -path '*pyshm*' | 
 none_left() { [ -z "$(left "$@")" ]; }
 # clean WHAT NODE…: nothing is left on the nodes, soon after the job's end.
 clean() { local what=$1 i; shift; for i in $(seq 3000); do none_left "$@" && return; sleep 0.1; done; fail "$what: $(left "$@")"; }
+# has_stage WHAT NODE…: something of a stage is on each node, if not at once: in the form `inside` each stages by itself.
+has_stage() {
+  local what=$1 node i; shift
+  for node; do
+    for i in $(seq 3000); do [ -z "$(left "$node")" ] || continue 2; sleep 0.1; done
+    fail "$what: there was no stage to be left on $node"
+  done
+}
 # not_started NAME NODE: no rank ran there; in the form `inside` each node stages and begins by itself.
 not_started() { ! grep -q "^$2 " "$work/$1"/began.* 2>/dev/null || fail "ranks of $1 were started on $2"; }
 
@@ -99,7 +107,7 @@ test_after_scancel_nothing_is_left_without_any_epilog() {
       name=$form-$phase
       id=$(HELD=$([ $phase = run ] || echo 1) submit pyuser "$name" "$form" n1,n2 -- 300) || fail "sbatch"
       in_phase "$name" $phase
-      [ -n "$(left n1)" ] && [ -n "$(left n2)" ] || fail "$name: there was no stage to be left"
+      has_stage "$name" n1 n2
       as pyuser n0 scancel "$id"; until_true 600 "the end of $name" is_gone "$id"
       [ $phase = run ] || not_started "$name" n2
       clean "$name" n1 n2
@@ -226,7 +234,7 @@ test_a_killed_slurmd_and_a_killed_node_leave_nothing_for_long() {
     done
   done
   for name in "${names[@]}"; do phase=${name#*-}; in_phase "$name" "${phase%-*}"; done
-  for i in "${!names[@]}"; do [ -n "$(left "${nodes[2 * i + 1]}")" ] || fail "${names[i]}: there was no stage to be left"; "kill_${names[i]%%-*}" "${nodes[2 * i + 1]}"; done
+  for i in "${!names[@]}"; do has_stage "${names[i]}" "${nodes[2 * i + 1]}"; "kill_${names[i]%%-*}" "${nodes[2 * i + 1]}"; done
   for i in "${!names[@]}"; do
     [[ ${names[i]} != slurmd-* ]] || { as pyuser n0 scancel "${ids[i]}"; on "${nodes[2 * i + 1]}" slurmd -N "${nodes[2 * i + 1]}" || fail "slurmd"; }
   done
