@@ -122,7 +122,13 @@ impl Unstage {
     }
 
     fn remove(&self, place: &UserDir) -> Result<()> {
-        let stages = if self.all || self.unused { Stage::all(place)? } else { self.named(place)? };
+        let stages = if self.all || self.unused {
+            // A builder that was killed has left no name by which its stage could be removed.
+            stage::remove_unfinished(place)?;
+            Stage::all(place)?
+        } else {
+            self.named(place)?
+        };
         for stage in stages {
             let name = stage.to_string();
             if self.force {

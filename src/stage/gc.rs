@@ -17,15 +17,7 @@ use crate::stage::user_dir::UserDir;
 /// # Errors
 /// [`Error::NoInput`] when the directory cannot be read, [`Error::CannotWrite`] names what cannot be removed.
 pub fn collect_garbage(user_dir: &UserDir, bundles: &[Identity]) -> Result<Vec<PathBuf>> {
-    let mut removed = Vec::new();
-    for dir in user_dir.unfinished()? {
-        if let Some(_building) = Lease::building(&dir) {
-            let exec_dir = noexec::exec_dir_of(&dir);
-            std::fs::remove_dir_all(&dir).map_err(Error::write(&dir))?;
-            exec_dir.iter().for_each(|dir| noexec::remove(dir));
-            removed.push(dir);
-        }
-    }
+    let mut removed = remove_unfinished(user_dir)?;
     for stage in Stage::all(user_dir)? {
         let stays = stage.info().is_ok_and(|info| {
             let replaced = |old| bundles.iter().any(|new| new.replaces(old));
@@ -38,5 +30,22 @@ pub fn collect_garbage(user_dir: &UserDir, bundles: &[Identity]) -> Result<Vec<P
         }
     }
     removed.extend(noexec::collect_garbage());
+    Ok(removed)
+}
+
+/// Removes from `user_dir` unfinished stages whose builder died. Returns their directories.
+///
+/// # Errors
+/// As [`collect_garbage`].
+pub fn remove_unfinished(user_dir: &UserDir) -> Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    for dir in user_dir.unfinished()? {
+        if let Some(_building) = Lease::building(&dir) {
+            let exec_dir = noexec::exec_dir_of(&dir);
+            std::fs::remove_dir_all(&dir).map_err(Error::write(&dir))?;
+            exec_dir.iter().for_each(|dir| noexec::remove(dir));
+            removed.push(dir);
+        }
+    }
     Ok(removed)
 }

@@ -42,7 +42,7 @@ mod user_dir;
 pub use crate::stage::build::{IncomingBundle, Runtime};
 pub use crate::stage::build_options::{AfterUse, BuildOptions, Freshness};
 pub use crate::stage::bundle_files::BundleFiles;
-pub use crate::stage::gc::collect_garbage;
+pub use crate::stage::gc::{collect_garbage, remove_unfinished};
 pub use crate::stage::id::{Identity, StageId};
 pub use crate::stage::info::Info;
 pub use crate::stage::lease::Lease;
