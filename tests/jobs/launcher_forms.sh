@@ -104,7 +104,7 @@ test_what_is_configured_and_cannot_be_read_is_said_once_and_the_job_runs() {
     case $what in
       *gone*) said="failed to read bundle $work/gone.tar.zst: No such file or directory" ;;
       *junk*) said="failed to use bundle $work/junk.tar.zst" ;;
-      *unknown*) said="$work/unknown.toml, line 1: there is no key 'bundels' here" ;;
+      *unknown*) said="failed to read $work/unknown.toml, line 1: there is no key 'bundels' here" ;;
     esac
     for launcher in "srun --mpi=pmi2" "$venv/bin/mpiexec -launcher fork -n 4"; do
       # shellcheck disable=SC2086 # words

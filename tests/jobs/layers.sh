@@ -140,7 +140,7 @@ test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
   # The inner prefix lies in a directory that the outer bundle does not have.
   mkdir -p "$p/late/inner"; echo x >"$p/late/inner/x"
   p=$all/late/inner; base stray; p=$all
-  refused "a prefix in an unknown directory" "lies in no directory that the bundle of $p knows" outer stray
+  refused "a prefix in an unknown directory" "lies in no directory that the bundle of $p has" outer stray
 }
 
 test_an_overlay_adds_and_wins_path_by_path() {
@@ -194,7 +194,7 @@ test_a_layer_as_container_images_have_them_is_laid_over_a_tar() {
   check "stage and bundles are equal" "$pyshm" verify "${bundles[@]}" --stage -q
   unstaged
   "$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/layer.tar" --prefix "$p" >"$work/said" 2>&1; equal "exit code without --layer" 65 $?
-  contains "the way out" "$(cat "$work/said")" "say --layer behind it"
+  contains "the way out" "$(cat "$work/said")" "and --layer after it"
   "$pyshm" stage -b "$work/layer.tar" --prefix "$p" --layer >"$work/said" 2>&1; equal "exit code without a base" 65 $?
   contains "the reason" "$(cat "$work/said")" "name what it lies over first"
   # A directory that was emptied and filled again, and one that has no member.
