@@ -47,7 +47,7 @@ on_two_nodes() { # SIGNAL PHASE
 host_pid() {
   local p
   for p in $(pgrep -f 'sleep infinity'); do
-    [ "$(nsenter -t "$p" -u hostname 2>/dev/null)" = "$1" ] && grep -qs "$VCLUSTER_DIR" "/proc/$p/mountinfo" && { echo "$p"; return; }
+    [ "$(nsenter -t "$p" -u hostname 2>/dev/null)" = "$1" ] && grep -qs "${VCLUSTER_DIR##*/}" "/proc/$p/mountinfo" && { echo "$p"; return; }
   done
 }
 test_ctrl_c_during_the_broadcast() { on_two_nodes --ctrl-c broadcast; }
