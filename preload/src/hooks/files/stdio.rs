@@ -23,7 +23,6 @@ fn flags(mode: &[u8]) -> c_int {
     match letters.first() {
         Some(b'r') if !letters.contains(&b'+') => libc::O_RDONLY,
         Some(b'r') => libc::O_RDWR,
-        Some(b'w') => libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC,
         _ => libc::O_RDWR | libc::O_CREAT,
     }
 }
@@ -42,13 +41,7 @@ unsafe fn fopen_as(
         let Some(letters) = bytes(mode) else { return real(path) };
         let (arg, flags) = (PathArg::followed(path), flags(letters));
         if flags != libc::O_RDONLY {
-            return writes::write(arg, names(flags), |_, path| {
-                let file = real(path);
-                if !file.is_null() {
-                    writes::mark_opened(lazy_libc::fileno(file), flags & libc::O_CREAT != 0);
-                }
-                file
-            });
+            return writes::write(arg, names(flags), |_, path| real(path));
         }
         read(arg, Want::Data(flags), |answer| match answer {
             Answer::Pass(_, path) => real(path),
@@ -123,7 +116,7 @@ unsafe fn reopen_same(
                 return ptr::null_mut();
             }
             if writes {
-                writes::mark_opened(fd, false);
+                writes::mark_opened(fd);
             }
         }
         real(ptr::null())
