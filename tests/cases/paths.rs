@@ -51,7 +51,7 @@ fn a_missing_name_is_enoent_without_an_operation() {
 // Only what renames to a name of the prefix is counted, and what finds out where that leads.
 #[test]
 fn a_bad_pointer_is_efault_and_nothing_is_enoent() {
-    Case::c("paths", "bad_pointers").says("stat(p, &s): Bad address").ops(Ops::AtMost(7)).run();
+    Case::c("paths", "bad_pointers").says("stat(p, &s): Bad address").ops(Ops::AtMost(8)).run();
 }
 
 // A pointer to nothing that looks like one to something.

@@ -28,6 +28,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pyshm_format::state;
+
 use crate::place::{Place, User};
 use crate::probes;
 use crate::trace::{self, Counted, Trace};
@@ -62,6 +64,8 @@ pub struct Case {
     owned_by_root: bool,
     overlay: bool,
     ops: Ops,
+    beside: Option<u64>,
+    marks: Option<u64>,
     prefix: &'static str,
     more_prefixes: Vec<&'static str>,
     start: Start,
@@ -98,6 +102,8 @@ impl Case {
             owned_by_root: false,
             overlay: false,
             ops: Ops::Zero,
+            beside: None,
+            marks: None,
             prefix: "env",
             more_prefixes: Vec::new(),
             start: Start::Trampoline,
@@ -149,6 +155,16 @@ impl Case {
     /// Starts the preloaded run in another way.
     pub fn start(self, start: Start) -> Self {
         Self { start, ..self }
+    }
+
+    /// Requires that the preloaded run makes at most `more` operations more than the bare one in `out` beside the prefix.
+    pub fn more_beside(self, more: u64) -> Self {
+        Self { beside: Some(more), ..self }
+    }
+
+    /// Requires that at most `most` marks are set in the end.
+    pub fn marks(self, most: u64) -> Self {
+        Self { marks: Some(most), ..self }
     }
 
     /// Runs the case as one of the users alone; the case says why.
@@ -247,12 +263,29 @@ impl Case {
             Ops::AtMost(most) => (1..=most).contains(&preloaded.ops.on_any_processor),
             Ops::Any => true,
         };
-        let bare = bare.ops.total;
+        let bare_seen = bare;
+        let bare = bare_seen.ops.total;
         assert!(
             right,
             "the preloaded run made {total} operations (bare: {bare}), expected {:?}:\n{}\nand printed\n{}",
             self.ops, preloaded.ops.list, preloaded.output
         );
+        if let Some(more) = self.beside {
+            let (bare, preloaded) = (&bare_seen.beside, &preloaded.beside);
+            assert!(
+                preloaded.total <= bare.total + more && bare.total > 0,
+                "beside the prefix the preloaded run made {} operations (bare: {}):\n{}",
+                preloaded.total,
+                bare.total,
+                preloaded.list
+            );
+        }
+        if let Some(most) = self.marks {
+            let state = fs::read(stage.join(pyshm_format::layout::STATE)).unwrap();
+            let word = |at: usize| u64::from_le_bytes(*state[at..].first_chunk().unwrap());
+            let (marks, full) = (word(state::COUNT), word(state::FULL));
+            assert!(marks <= most && full == 0, "{marks} marks, full: {full}");
+        }
         let at_work = preloaded.trace.loaded(&stage) && answered_and_passed(&stage) > before;
         assert_eq!(at_work, !self.inert, "the shim is at work");
         if std::env::var_os("PYSHM_TEST_SHOW").is_some() {
@@ -311,6 +344,7 @@ impl Case {
                 .into(),
             status: output.status.code().unwrap_or(-1),
             ops: trace::count(&trace, prefixes),
+            beside: trace::count(&trace, &[place.below_mount("out")]),
             trace,
         }
     }
@@ -321,6 +355,7 @@ struct Seen {
     output: String,
     status: i32,
     ops: Counted,
+    beside: Counted,
     trace: Trace,
 }
 

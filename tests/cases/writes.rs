@@ -3,6 +3,7 @@
 //! A write costs its operations, and reads of what was written pass too: the ceilings show that nothing else does. The bare
 //! runs make these operations, and those of all other reads.
 
+use crate::place::User;
 use crate::tree;
 use crate::world::{Case, Ops};
 
@@ -114,4 +115,65 @@ fn what_is_below_a_directory_that_may_no_longer_be_searched_is_not_reached() {
 fn what_is_written_by_a_name_too_long_to_be_absolute_is_seen() {
     let case = Case::c("writes", "long_names").says("stat(\"b\", &s): No such file or directory");
     case.ops(Ops::AtMost(20)).run();
+}
+
+#[test]
+fn what_is_written_by_a_name_outside_the_prefix_is_seen_under_it() {
+    let tree = |t: &tree::Tree| {
+        tree::standard(t);
+        t.hard_link("d/b", "../out/linked");
+        t.hard_link("d/sub/c", "../out/linked2");
+    };
+    Case::c("writes", "by_hard_link_outside").tree(tree).ops(Ops::AtMost(60)).run();
+}
+
+#[test]
+fn what_is_done_through_another_mount_is_seen_under_the_prefix() {
+    Case::c("writes", "by_another_mount").ops(Ops::AtMost(80)).run();
+}
+
+#[test]
+fn a_prefix_follows_the_directory_above_it() {
+    let tree = |t: &tree::Tree| {
+        tree::standard(t);
+        t.file("../top/env/a", "hello\n");
+        t.file("../top/env/d/b", "world\n");
+    };
+    Case::c("writes", "above").tree(tree).prefix("top/env").ops(Ops::AtMost(60)).run();
+}
+
+#[test]
+fn a_prefix_follows_the_link_by_which_it_is_known() {
+    let tree = |t: &tree::Tree| {
+        tree::standard(t);
+        t.link("../alias", "env");
+    };
+    let case = Case::c("writes", "retargeted").tree(tree).prefix("alias");
+    case.ops(Ops::AtMost(60)).run();
+}
+
+#[test]
+fn files_opened_beside_the_prefix_cost_no_operation_more() {
+    Case::c("writes", "opened_beside").more_beside(0).run();
+}
+
+#[test]
+fn other_changes_beside_the_prefix_cost_one_operation_more_each() {
+    Case::c("writes", "changed_beside").more_beside(500).run();
+}
+
+#[test]
+fn calls_that_are_refused_take_nothing_from_the_stage() {
+    let case = Case::c("writes", "refused_opens").owned_by_root().only(User::Ordinary);
+    case.ops(Ops::AtMost(210)).marks(0).run();
+}
+
+#[test]
+fn new_names_of_a_directory_share_one_mark() {
+    Case::c("writes", "many_new_names").says("500 500").ops(Ops::AtMost(1100)).marks(1).run();
+}
+
+#[test]
+fn what_is_mounted_over_the_prefix_is_seen() {
+    Case::c("writes", "mounted_over").ops(Ops::AtMost(40)).run();
 }

@@ -162,6 +162,7 @@ impl IndexBuilder {
     /// The bytes of the index file.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
+        self.entries.sort_by_key(|e| (e.stat.dev, e.stat.ino));
         let seed = self.digest();
         for (at, len) in core::mem::take(&mut self.proven) {
             let at = at as usize;

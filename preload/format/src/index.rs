@@ -13,7 +13,7 @@
 //! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Zeros follow, up to a multiple of 64 KiB
 //! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
 //!            free); the search goes from `hash & (buckets - 1)` to the next bucket while there is no free slot
-//! entries    ENTRY_BYTES each, see Record
+//! entries    ENTRY_BYTES each, see Record; in the order of their device and inode, so that all names of a file stand together
 //! strings    each followed by a NUL; an entry's path is the tail of its staged path. Targets of symbolic links and
 //!            extended attributes have a check u64 before them
 //! ```
@@ -34,7 +34,7 @@ use crate::{FormatError, hash_path, u16_at, u32_at, u64_at};
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 /// The layout's version.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Size of the header.
 pub const HEADER_BYTES: usize = 128;
 /// Offset of the header's check.
@@ -266,6 +266,33 @@ impl<'a> Index<'a> {
         Lookup::Absent
     }
 
+    /// The numbers of all entries with this inode, as [`entry`](Self::entry) takes them: a file's names, or a directory's one.
+    /// `None` where an entry on the way is damaged, so that nothing is known.
+    #[must_use]
+    pub fn of_inode(&self, dev: u64, ino: u64) -> Option<core::ops::Range<usize>> {
+        let first = self.first_at(0, (dev, ino))?;
+        let behind = match ino.checked_add(1) {
+            Some(next) => Some((dev, next)),
+            None => dev.checked_add(1).map(|dev| (dev, 0)),
+        };
+        let end = behind.map_or(Some(self.entries.len()), |behind| self.first_at(first, behind))?;
+        Some(first..end)
+    }
+
+    /// The number of the first entry from `start` on whose inode is not below `wanted`.
+    fn first_at(&self, start: usize, wanted: (u64, u64)) -> Option<usize> {
+        let (mut low, mut high) = (start, self.entries.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.proven(middle)?.inode() < wanted {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Some(low)
+    }
+
     /// The entry `number` if it is that of `path`; Absent if it is another path's.
     #[inline]
     fn candidate(&self, number: usize, hash: u64, path: &[u8]) -> Lookup<'a> {
@@ -467,6 +494,13 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn bundle(&self) -> usize {
         u16_at(self.bytes, 144) as usize
+    }
+
+    /// Device on this node and inode of the original.
+    #[must_use]
+    #[inline]
+    pub fn inode(&self) -> (u64, u64) {
+        (u64_at(self.bytes, 32), u64_at(self.bytes, 40))
     }
 
     /// The original's attributes.

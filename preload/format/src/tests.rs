@@ -54,6 +54,54 @@ fn name(i: usize) -> std::string::String {
 }
 
 #[test]
+fn all_names_of_an_inode_are_found_and_no_others() {
+    let mut b = IndexBuilder::new(STAGE, 0);
+    let p = b.prefix(b"/e", b"/e", PrefixMode::Snapshot, &[0; 11]);
+    let mut add = |path: &[u8], dev, ino| {
+        b.entry(&NewEntry {
+            path,
+            kind: Kind::File,
+            flags: 0,
+            target: b"",
+            edited: false,
+            prefix: p,
+            bundle: 0,
+            xattrs: None,
+            stat: Stat { dev, ino, ..Stat::default() },
+        });
+    };
+    // Not in the order of inodes, and the highest one there can be.
+    for (path, dev, ino) in [
+        (&b"/e/z"[..], 1, u64::MAX),
+        (b"/e/a", 1, 7),
+        (b"/e/other-device", 2, 7),
+        (b"/e/b", 1, 5),
+        (b"/e/c", 1, 7),
+        (b"/e", 1, 2),
+    ] {
+        add(path, dev, ino);
+    }
+    let file = b.finish();
+    let index = Index::parse(&file).unwrap();
+    let names = |dev, ino| -> Vec<&[u8]> {
+        index.of_inode(dev, ino).unwrap().map(|n| index.entry(n).unwrap().path()).collect()
+    };
+    assert_eq!(names(1, 7), [&b"/e/a"[..], b"/e/c"]);
+    assert_eq!(names(2, 7), [&b"/e/other-device"[..]]);
+    assert_eq!(names(1, 5), [&b"/e/b"[..]]);
+    assert_eq!(names(1, u64::MAX), [&b"/e/z"[..]]);
+    for (dev, ino) in [(1, 6), (1, 0), (0, 7), (3, 1), (2, u64::MAX)] {
+        assert!(names(dev, ino).is_empty(), "{dev} {ino}");
+    }
+    let mut damaged = file.clone();
+    let at = u64::from_le_bytes(*file[48..].first_chunk().unwrap()) as usize;
+    for entry in 0..6 {
+        damaged[at + entry * crate::record::ENTRY_BYTES + 40] ^= 1;
+    }
+    assert!(Index::parse(&damaged).unwrap().of_inode(1, 7).is_none());
+}
+
+#[test]
 fn entries_are_read_back_as_written() {
     let file = sample(1000, 3);
     let ix = Index::parse(&file).unwrap();
@@ -237,5 +285,5 @@ fn the_layout_is_pinned() {
     assert_eq!(&file[..8], b"PYSHMIX1");
     assert_eq!(crate::hash_path(b"/shared/env"), 0x402c_c1e4_048f_df20);
     // Whatever changes a byte of an index changes its version.
-    assert_eq!((index::VERSION, crate::hash_path(&file)), (4, 0xbbae_49f6_9ef2_4700));
+    assert_eq!((index::VERSION, crate::hash_path(&file)), (5, 0x5f94_9d93_afb7_f847));
 }

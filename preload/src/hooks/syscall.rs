@@ -304,7 +304,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
     };
     let run = |_: c_int, _: *const c_char| {
         let fd = kernel(original.unwrap_or(dirfd), path, given, size);
-        mark_opened(fd);
+        mark_opened(fd, flags & libc::O_CREAT != 0);
         fd
     };
     let writes = open::writes(flags) && flags & libc::O_PATH == 0;

@@ -1,6 +1,7 @@
 /* What was written is there at once, in this process and in others. */
 #include "probe.h"
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/time.h>
 
 /* Prints what a second process sees of a file. */
@@ -227,4 +228,192 @@ PROBE(long_names) {
     CALL(mkdir(name, 0755));
     CALL(stat("new", &s));
     listing(".");
+}
+
+/* What is written, changed and removed by a name of the file outside the prefix. */
+PROBE(by_hard_link_outside) {
+    struct stat s;
+    int fd = OPEN(open(B("out/linked"), O_WRONLY | O_APPEND));
+    CALL(write(fd, "more\n", 5));
+    close(fd);
+    CONTENTS(open(P("d/b"), O_RDONLY));
+    others_see(P("d/b"));
+    CALL(chmod(B("out/linked2"), 0600));
+    CALL(stat(P("d/sub/c"), &s));
+    say("mode %o, names %d", s.st_mode & 07777, (int)s.st_nlink);
+    CALL(unlink(B("out/linked2")));
+    CALL(stat(P("d/sub/c"), &s));
+    say("names %d", (int)s.st_nlink);
+    CALL(link(P("full/1"), B("out/new-link")));
+    fd = OPEN(open(B("out/new-link"), O_WRONLY | O_TRUNC));
+    close(fd);
+    CALL(stat(P("full/1"), &s));
+    say("size %d, names %d", (int)s.st_size, (int)s.st_nlink);
+    FILE *file = fopen(B("out/linked"), "w");
+    fclose(file);
+    CONTENTS(open(P("d/b"), O_RDONLY));
+}
+
+/* What is done through another mount of the same file system, where this user may make one. */
+PROBE(by_another_mount) {
+    CALL(access(P("d/b"), F_OK));
+    CALL(mkdir(B("out/second"), 0755));
+    CALL(mount(E, B("out/second"), NULL, MS_BIND, NULL));
+    int fd = OPEN(open(B("out/second/a"), O_WRONLY | O_TRUNC));
+    if (fd < 0)
+        return;
+    CALL(write(fd, "new\n", 4));
+    close(fd);
+    CONTENTS(open(P("a"), O_RDONLY));
+    fd = OPEN(open(B("out/second/made"), O_WRONLY | O_CREAT, 0644));
+    close(fd);
+    CALL(access(P("made"), F_OK));
+    CALL(mkdir(B("out/second/made-directory"), 0755));
+    CALL(access(P("made-directory"), F_OK));
+    listing(E);
+    CALL(unlink(B("out/second/full/1")));
+    CALL(access(P("full/1"), F_OK));
+    CALL(rename(B("out/second/full"), B("out/second/fuller")));
+    CALL(access(P("full/2"), F_OK));
+    CALL(access(P("fuller/2"), F_OK));
+    listing(E);
+    run("ls", E, NULL);
+    CALL(umount(B("out/second")));
+}
+
+/* The names of the prefix after the directory above it was renamed, and made again. */
+PROBE(above) {
+    CONTENTS(open(P("a"), O_RDONLY));
+    CALL(rename(B("top"), B("old-top")));
+    OPEN(open(P("a"), O_RDONLY));
+    CALL(access(E, F_OK));
+    CONTENTS(open(B("old-top/env/a"), O_RDONLY));
+    run("ls", E, NULL);
+    CALL(mkdir(B("top"), 0755));
+    CALL(mkdir(E, 0755));
+    int fd = OPEN(open(P("a"), O_WRONLY | O_CREAT, 0644));
+    CALL(write(fd, "other\n", 6));
+    close(fd);
+    CONTENTS(open(P("a"), O_RDONLY));
+    listing(E);
+    others_see(P("a"));
+}
+
+/* The same after the link by which the prefix is known leads elsewhere. */
+PROBE(retargeted) {
+    CONTENTS(open(P("a"), O_RDONLY));
+    CALL(mkdir(B("out/other"), 0755));
+    int fd = OPEN(open(B("out/other/a"), O_WRONLY | O_CREAT, 0644));
+    CALL(write(fd, "other\n", 6));
+    close(fd);
+    CALL(symlink(B("out/other"), B("out/next")));
+    CALL(rename(B("out/next"), E));
+    CONTENTS(open(P("a"), O_RDONLY));
+    CALL(access(P("d/b"), F_OK));
+    listing(E);
+    others_see(P("a"));
+}
+
+/* A hundred files beside the prefix, by absolute names and by relative ones. */
+PROBE(opened_beside) {
+    for (int relative = 0; relative < 2; relative++) {
+        int made = 0, again = 0;
+        for (int i = 0; i < 100; i++) {
+            char name[40];
+            snprintf(name, sizeof name, relative ? "r%d" : "out/o%d", i);
+            const char *path = relative ? name : B(name);
+            int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+            made += fd >= 0;
+            close(fd);
+            fd = open(path, O_RDWR);
+            again += fd >= 0;
+            close(fd);
+        }
+        say("made %d, opened again %d", made, again);
+        CALL(chdir(B("out")));
+    }
+    struct stat s;
+    CALL(stat(P("a"), &s));
+}
+
+PROBE(changed_beside) {
+    int good = 0;
+    for (int i = 0; i < 100; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "out/o%d", i);
+        good += mkdir(B(name), 0755) == 0;
+        good += chmod(B(name), 0700) == 0;
+        good += rmdir(B(name)) == 0;
+    }
+    say("%d", good);
+    CALL(chdir(B("out")));
+    for (int i = 0; i < 100; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "o%d", i);
+        good += symlink("to", name) == 0;
+        good += unlink(name) == 0;
+    }
+    say("%d", good);
+    struct stat s;
+    CALL(stat(P("a"), &s));
+}
+
+/* Opens that are refused, and calls that fail, take nothing away from what is staged. */
+PROBE(refused_opens) {
+    int refused = 0;
+    for (int i = 0; i < 200; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "d/new%d", i);
+        refused += open(P(name), O_WRONLY | O_CREAT | O_EXCL, 0644) < 0;
+    }
+    say("%d", refused);
+    OPEN(open(P("a"), O_RDWR));
+    OPEN(open(P("d/b"), O_WRONLY | O_TRUNC));
+    CALL(unlink(P("full/1")));
+    CALL(chmod(P("a"), 0600));
+    CALL(rename(P("full"), P("fuller")));
+    for (int i = 0; i < 50; i++) {
+        struct stat s;
+        stat(P("a"), &s);
+        stat(P("d/b"), &s);
+        stat(P("d/new1"), &s);
+        close(open(P("full/1"), O_RDONLY));
+    }
+    CONTENTS(open(P("a"), O_RDONLY));
+    others_see(P("d/b"));
+}
+
+/* Many new names in one directory. */
+PROBE(many_new_names) {
+    int made = 0, found = 0;
+    for (int i = 0; i < 500; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "d/new%d", i);
+        int fd = open(P(name), O_WRONLY | O_CREAT | O_EXCL, 0644);
+        made += fd >= 0;
+        close(fd);
+        found += access(P(name), F_OK) == 0;
+    }
+    say("%d %d", made, found);
+    run("ls", P("d"), NULL);
+}
+
+/* What is mounted over a directory of the prefix, where this user may mount. */
+PROBE(mounted_over) {
+    CALL(access(P("d/b"), F_OK));
+    if (CALL(mount("none", P("d"), "tmpfs", 0, "mode=755")) != 0)
+        return;
+    CALL(access(P("d/b"), F_OK));
+    listing(P("d"));
+    run("ls", P("d"), NULL);
+    int fd = OPEN(open(P("d/new"), O_WRONLY | O_CREAT, 0644));
+    close(fd);
+    CALL(access(P("d/new"), F_OK));
+    CALL(umount(P("d")));
+    CALL(access(P("d/new"), F_OK));
+    CALL(access(P("d/b"), F_OK));
+    CALL(mount("none", E, "tmpfs", 0, NULL));
+    CALL(access(P("a"), F_OK));
+    CALL(umount2(E, MNT_DETACH));
+    CALL(access(P("a"), F_OK));
 }

@@ -3,6 +3,7 @@
 pub mod arena;
 pub mod env;
 pub mod link_map;
+pub mod mounts;
 pub mod readable;
 pub mod scratch;
 pub mod sys;

@@ -150,8 +150,8 @@ pub fn fstat(fd: c_int) -> Result<libc::stat> {
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
 pub unsafe fn lstat(path: *const c_char) -> Result<libc::stat> {
-    // SAFETY: the caller guarantees what `statat` asks for.
-    unsafe { statat(path, libc::AT_SYMLINK_NOFOLLOW) }
+    // SAFETY: the caller guarantees what `fstatat` asks for.
+    unsafe { fstatat(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW) }
 }
 
 /// `stat`.
@@ -159,16 +159,18 @@ pub unsafe fn lstat(path: *const c_char) -> Result<libc::stat> {
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
 pub unsafe fn stat(path: *const c_char) -> Result<libc::stat> {
-    // SAFETY: the caller guarantees what `statat` asks for.
-    unsafe { statat(path, 0) }
+    // SAFETY: the caller guarantees what `fstatat` asks for.
+    unsafe { fstatat(libc::AT_FDCWD, path, 0) }
 }
 
+/// `fstatat`.
+///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
-unsafe fn statat(path: *const c_char, flags: c_int) -> Result<libc::stat> {
+pub unsafe fn fstatat(dirfd: c_int, path: *const c_char, flags: c_int) -> Result<libc::stat> {
     let mut st = core::mem::MaybeUninit::<libc::stat>::uninit();
     let flags = flags as usize;
-    let a = [libc::AT_FDCWD as usize, path as usize, st.as_mut_ptr() as usize, flags, 0, 0];
+    let a = [dirfd as usize, path as usize, st.as_mut_ptr() as usize, flags, 0, 0];
     // SAFETY: the kernel checks `path` and writes one `struct stat`.
     unsafe { syscall(libc::SYS_newfstatat, a) }?;
     // SAFETY: the call succeeded and filled it.

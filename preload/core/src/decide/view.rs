@@ -88,6 +88,9 @@ pub enum Found<'a> {
     Outside,
     /// Under a prefix, to where only the kernel can tell.
     Unknown,
+    /// To a name that the index does not have, in a directory that it has and that has other names now: the path in the scratch.
+    /// Only the kernel can tell whether there is such a name.
+    Unlisted,
     /// Through a prefix and out again, to the path in the scratch.
     Leaves,
     /// To this entry.
@@ -231,7 +234,7 @@ impl<'a> View<'a> {
     pub fn decide(&self, walked: Walked<'a>, want: Want) -> Decision<'a> {
         match walked.found {
             Found::Outside => Decision::Outside,
-            Found::Unknown => Decision::Pass,
+            Found::Unknown | Found::Unlisted => Decision::Pass,
             Found::Leaves => Decision::PassAs(walked.len),
             Found::Absent { errno, .. } => Decision::Absent(errno),
             Found::Entry(e) => match want {

@@ -176,6 +176,10 @@ impl<'a> Walk<'_, 'a> {
             if nofollow_last && out == prefix.path {
                 return Err(Found::Unknown);
             }
+            // The link was made to lead elsewhere, or is gone.
+            if view.in_diverged_subtree(prefix.path) {
+                return Err(Found::Unknown);
+            }
             let room = with_nul(&mut self.s.out);
             self.len = replace_start(room, self.len, prefix.path.len(), prefix.canonical)
                 .ok_or(TOO_LONG)?;
@@ -216,8 +220,8 @@ impl<'a> Walk<'_, 'a> {
                     return Err(Found::Unknown);
                 }
             }
-            if view.mode(&dir) == PrefixMode::Overlay {
-                return Err(Found::Unknown);
+            if view.mode(&dir) == PrefixMode::Overlay || (any && view.listing_diverged(&dir)) {
+                return Err(if last { Found::Unlisted } else { Found::Unknown });
             }
             return Err(Found::Absent { errno: ENOENT, last });
         };

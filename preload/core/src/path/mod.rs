@@ -10,7 +10,9 @@
 pub mod argument;
 pub mod fast_path;
 pub mod fd_link;
+pub mod marks;
 pub mod originals;
+pub mod outside;
 pub mod reads;
 pub mod resolve;
 pub mod writes;

@@ -1,17 +1,18 @@
-//! The entry for calls that change something: the path is marked as diverged, then the original is changed.
+//! The entry for calls that change something: what changes is marked as diverged, and the original is changed.
 //!
 //! Invariants:
-//! - The mark is made before the call. If the call then fails, the mark only costs speed.
-//! - The mark carries the canonical path, with symbolic links resolved. Where the index cannot resolve it (outside the
-//!   prefixes, or through something that diverged) the kernel does, by opening the parent with O_PATH.
-//! - Writes through a symbolic link outside every prefix are marked too: if its target lies on a prefix's device, the
-//!   kernel resolves the canonical path.
+//! - No call returns to the program before what it changed is marked. Where the recorded permissions say that a call may succeed,
+//!   the mark even comes before the call; else it comes after the call has succeeded, so that calls that fail leave no marks.
+//! - A path that is spelled under a prefix is resolved by the index, and where the index cannot, by the kernel.
+//! - A path that is spelled outside every prefix may still lead to a file of one: by a symbolic link, a hard link or another mount.
+//!   Such a file is known by its device and inode ([`crate::path::outside`]).
 
+use core::cell::Cell;
 use core::ffi::{c_char, c_int};
 
 use libc::AT_FDCWD;
-use pyshm_format::state::{Mark, Operation};
-use pyshm_format::{Entry, Kind, Lookup, hash_path};
+use pyshm_format::Kind;
+use pyshm_format::state::Operation;
 
 use crate::base::scratch::{PATH_MAX, Scratch};
 use crate::base::sys;
@@ -20,33 +21,95 @@ use crate::base::thin_callback::{Callback, call_through};
 use crate::decide::view::{Follow, Found};
 use crate::decide::walk::walk;
 use crate::path::argument::{PathArg, bytes};
-use crate::path::fd_link;
 use crate::path::resolve::absolute;
+use crate::path::{fd_link, marks, outside};
 use crate::stage::current::stage;
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
 
-/// What a call does to names.
+/// What a call does to the file that its path names, and to the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// Nothing: the path's own data or attributes change.
+    /// The data or the attributes of the file change.
     Same,
-    /// Nothing, but if the path is a directory, what is below it can no longer be reached.
+    /// The attributes change. If the path is a directory, what is below it can no longer be reached.
     Search,
-    /// It adds the name if there is none.
-    IfMissing,
-    /// It adds or removes the name.
-    Change,
-    /// It moves the name, and everything below it if it is a directory.
-    Move,
+    /// The file is opened for writing. Its data changes later, by the descriptor.
+    Opened {
+        /// The name is added if there is none.
+        makes: bool,
+        /// The file becomes empty.
+        cuts: bool,
+    },
+    /// The name is added.
+    Added,
+    /// The name is removed.
+    Removed,
+    /// The name is removed, and what it named gets another name.
+    MovedAway,
+    /// The name is added or replaced by a file that had another name.
+    MovedHere,
+    /// The name changes places with another one.
+    Exchanged,
 }
 
-/// Marks what a call that writes to a path changes, and calls `real` with the directory and path to use.
+impl Names {
+    /// Whether the names in the parent directory change, if the name is known.
+    pub fn change(self) -> bool {
+        !matches!(self, Self::Same | Self::Search | Self::Opened { .. })
+    }
+
+    /// Whether what is below the path, if that is a directory, can no longer be reached by this path.
+    pub fn hide_subtree(self) -> bool {
+        matches!(self, Self::Search | Self::MovedAway | Self::MovedHere | Self::Exchanged)
+    }
+}
+
+/// Whether a call of libc's has succeeded.
+pub trait Outcome {
+    /// Whether the result is no failure.
+    fn succeeded(&self) -> bool;
+}
+
+impl Outcome for () {
+    fn succeeded(&self) -> bool {
+        true
+    }
+}
+
+impl Outcome for c_int {
+    fn succeeded(&self) -> bool {
+        *self >= 0
+    }
+}
+
+impl<T> Outcome for *mut T {
+    fn succeeded(&self) -> bool {
+        !self.is_null()
+    }
+}
+
+/// A directory and a path for the real function.
+pub type At = (c_int, *const c_char);
+
+/// A call that changes something.
+pub struct Change<'a> {
+    /// The stage.
+    pub stage: &'a Stage,
+    /// What the call does.
+    pub names: Names,
+    /// Whether the call follows a symbolic link at the end of its path.
+    pub follow: Follow,
+    /// Whether the call has succeeded; false before it.
+    succeeded: &'a Cell<bool>,
+}
+
+/// Calls `real` with the directory and path to use, and marks what the call changes.
 ///
 /// # Safety
 /// `arg.path` as in [`bytes`].
 #[inline]
-pub unsafe fn write<R>(
+pub unsafe fn write<R: Outcome>(
     arg: PathArg,
     names: Names,
     real: impl FnOnce(c_int, *const c_char) -> R,
@@ -56,24 +119,36 @@ pub unsafe fn write<R>(
     let Some(text) = (unsafe { bytes(arg.path) }) else { return real(arg.dirfd, arg.path) };
     let concerned = match text.first() {
         None => false,
+        // A file that is opened outside is known by its descriptor afterwards.
         Some(b'/') => {
-            fd_link::parse(text).is_some()
+            !matches!(names, Names::Opened { .. })
                 || !matches!(stage.view.find_fast(text, arg.follow), Some(Found::Outside))
-                || reaches_prefix(stage, text, arg.follow)
+                || fd_link::parse(text).is_some()
         }
         Some(_) => true,
     };
     if !concerned {
         return real(arg.dirfd, arg.path);
     }
-    call_through(|(dirfd, path)| real(dirfd, path), |real| resolved(stage, arg, text, names, real))
+    let succeeded = Cell::new(false);
+    call_through(
+        |(dirfd, path)| {
+            let result = real(dirfd, path);
+            succeeded.set(result.succeeded());
+            result
+        },
+        |real| {
+            let change = Change { stage, names, follow: arg.follow, succeeded: &succeeded };
+            resolved(&change, arg, text, real);
+        },
+    )
 }
 
 /// [`write`] for a call on two paths.
 ///
 /// # Safety
 /// Both paths as in [`bytes`].
-pub unsafe fn write_two<R>(
+pub unsafe fn write_two<R: Outcome>(
     old: (PathArg, Names),
     new: (PathArg, Names),
     real: impl FnOnce(c_int, *const c_char, c_int, *const c_char) -> R,
@@ -86,197 +161,135 @@ pub unsafe fn write_two<R>(
     }
 }
 
-/// Marks the file that a descriptor was just opened for writing on, if it lies under a prefix after all.
-pub fn mark_opened(fd: c_int) {
+/// Marks the file that a descriptor was just opened for writing on, if it is a file of a prefix, by whatever path. `makes`: the
+/// call may have made the file.
+pub fn mark_opened(fd: c_int, makes: bool) {
     if fd < 0 {
         return;
     }
     let Some(stage) = stage() else { return };
-    // Only a file on the device of a prefix can lie under it.
-    if sys::fstat(fd).is_ok_and(|st| stage.has_prefix_on(st.st_dev)) {
-        mark_opened_on_prefix(stage, fd);
+    let Ok(st) = sys::fstat(fd) else { return };
+    if stage.has_prefix_on(st.st_dev) {
+        outside::mark_opened_on_prefix(stage, fd, &st, makes);
     }
 }
 
 #[inline(never)]
-fn mark_opened_on_prefix(stage: &Stage, fd: c_int) {
+fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
     let mut buf = [0; PATH_MAX];
-    let Some(path) = fd_target(fd, &mut buf) else { return };
-    if stage.view.prefix_of(path).is_some() && !stage.view.diverged.has(Mark::Path, hash_path(path))
-    {
-        let names =
-            if stage.view.index.lookup(path).is_some() { Names::Same } else { Names::Change };
-        mark(stage, path, names);
-    }
-}
-
-#[inline(never)]
-fn resolved(
-    stage: &Stage,
-    arg: PathArg,
-    text: &[u8],
-    names: Names,
-    real: Callback<'_, (c_int, *const c_char)>,
-) {
-    let mut buf = [0; PATH_MAX];
-    let Some(abs) = absolute(stage, arg.dirfd, text, arg.follow, &mut buf) else {
-        // Its absolute spelling is too long, its own may not be too long for the kernel.
-        mark_relative(stage, arg, text, names);
-        return real.call((arg.dirfd, arg.path));
+    let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
+        // The absolute spelling is too long; the caller's own may not be too long for the kernel.
+        return by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
     };
     if !abs.moved
         && let Some(link) = fd_link::parse(text)
     {
         // A descriptor of the original itself, which the kernel finds by that name.
-        if let Some(path) = link.path(arg.follow, &mut buf) {
-            locate(stage, path, arg.follow, &mut |canonical| mark(stage, canonical, names));
-        }
-        return real.call((arg.dirfd, arg.path));
+        return match link.path(arg.follow, &mut buf) {
+            Some(path) => located(change, path, (arg.dirfd, arg.path), real),
+            None => real.call((arg.dirfd, arg.path)),
+        };
     }
-    locate(stage, abs.path, arg.follow, &mut |canonical| mark(stage, canonical, names));
-    real.call(abs.argument(arg));
+    let own = abs.argument(arg);
+    if let Some(Found::Outside) = change.stage.view.find_fast(abs.path, arg.follow) {
+        return outside::call(change, abs.path, own, real);
+    }
+    located(change, abs.path, own, real);
 }
 
-/// Marks what a write to a relative path changes whose absolute spelling would be too long.
-#[cold]
+/// Makes the call on an absolute path, `own` for the real function.
 #[inline(never)]
-fn mark_relative(stage: &Stage, arg: PathArg, path: &[u8], names: Names) {
+fn located(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let mut scratch = Scratch::zeroed();
-    ask_kernel(arg.dirfd, path, arg.follow, &mut scratch, &mut |path| {
-        if stage.view.prefix_of(path).is_some() {
-            mark(stage, path, names);
-        }
-    });
-}
-
-/// Calls `found` with the canonical path that a write to `path` concerns, if it lies under a prefix.
-#[inline(never)]
-fn locate(stage: &Stage, path: &[u8], follow: Follow, found: &mut dyn FnMut(&[u8])) {
-    let view = &stage.view;
-    let mut scratch = Scratch::zeroed();
-    let walked = walk(view, path, follow, &mut scratch);
-    let dots = || path.windows(3).any(|w| w == b"/..");
+    let walked = walk(&change.stage.view, path, change.follow, &mut scratch);
     match walked.found {
-        Found::Entry(e) => found(e.path()),
-        Found::Absent { last: true, .. } => found(scratch.path(walked.len)),
-        Found::Absent { last: false, .. } => {}
-        Found::Outside if !dots() && !reaches_prefix(stage, path, follow) => {}
-        _ => ask_kernel(AT_FDCWD, path, follow, &mut scratch, &mut |path| {
-            if view.prefix_of(path).is_some() {
-                found(path);
-            }
-        }),
+        Found::Entry(e) => inside(change, e.path(), true, own, real),
+        Found::Absent { last, .. } => inside(change, scratch.path(walked.len), last, own, real),
+        // The name may be a link to another file, which an opened descriptor tells afterwards.
+        Found::Unlisted
+            if !change.follow.is_yes() || matches!(change.names, Names::Opened { .. }) =>
+        {
+            inside(change, scratch.path(walked.len), true, own, real);
+        }
+        Found::Outside if !path.windows(3).any(|w| w == b"/..") => {
+            outside::call(change, path, own, real);
+        }
+        _ => by_kernel(change, AT_FDCWD, path, own, real),
     }
 }
 
-/// Whether a path whose spelling is outside the prefixes may lead into one through a symbolic link: its target, or its
-/// directory if it has none, lies on the device of a prefix.
+/// Makes the call on a path that only the kernel can resolve.
 #[inline(never)]
-fn reaches_prefix(stage: &Stage, path: &[u8], follow: Follow) -> bool {
-    // A small buffer, because a signal handler may run on a small stack; `locate` looks at a longer path.
-    let mut name = [0; 1024];
-    let Some(room) = name.get_mut(..path.len()) else { return true };
-    room.copy_from_slice(path);
-    let mut on_prefix = |end: usize| {
-        *name.get_mut(end)? = 0;
-        // SAFETY: a C string.
-        let st = unsafe { sys::stat(name.as_ptr().cast()) }.ok()?;
-        Some(stage.has_prefix_on(st.st_dev))
+fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Callback<'_, At>) {
+    let mut link = [0; PATH_MAX];
+    let canonical = ask_kernel(dirfd, path, change.follow, &mut link);
+    let Some(canonical) = canonical.and_then(|len| link.get(..len)) else {
+        return real.call(own);
     };
-    let end = path.iter().rposition(|&b| b != b'/').map_or(path.len(), |i| i + 1);
-    if follow.is_yes()
-        && let Some(answer) = on_prefix(end)
-    {
-        return answer;
+    if change.stage.view.prefix_of(canonical).is_some() {
+        // It may be another spelling of the prefix itself, which is a link outside.
+        if change.names.hide_subtree() || change.names == Names::Removed {
+            outside::mark_above(change.stage, canonical);
+        }
+        inside(change, canonical, true, own, real);
+    } else {
+        outside::call(change, canonical, own, real);
     }
-    let slash = path.iter().take(end).rposition(|&b| b == b'/').unwrap_or(0);
-    // The root directory keeps its slash.
-    on_prefix(slash.max(1)).unwrap_or(false)
 }
 
-/// Calls `found` with the path to which the kernel resolves `path`, or its parent if it does not exist.
-fn ask_kernel(
+/// Makes the call on a canonical path under a prefix. `reachable`: the directory of the path exists, as far as the index knows.
+fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Callback<'_, At>) {
+    let Change { stage, names, .. } = *change;
+    stage.count(Operation::Passed);
+    let before = reachable && marks::may_succeed(stage, path, names);
+    if before {
+        marks::mark(stage, path, names);
+    }
+    real.call(own);
+    if !before && change.succeeded.get() && !is_directory_opened(stage, path, names) {
+        marks::mark(stage, path, names);
+    }
+}
+
+/// Whether a call has opened a directory, which it can do for writing only to make a file without a name (O_TMPFILE).
+fn is_directory_opened(stage: &Stage, path: &[u8], names: Names) -> bool {
+    matches!(names, Names::Opened { makes: false, cuts: false })
+        && stage.index().lookup(path).is_some_and(|e| e.kind() == Kind::Directory)
+}
+
+/// Writes the path to which the kernel resolves `path`, or its parent if it does not exist, into `link`, and gives its length.
+#[inline(never)]
+pub fn ask_kernel(
     dirfd: c_int,
     path: &[u8],
     follow: Follow,
-    scratch: &mut Scratch,
-    found: &mut dyn FnMut(&[u8]),
-) {
-    let mut link = [0; PATH_MAX];
-    let mut resolve = |name: &[u8], tail: &[u8]| -> bool {
-        let Some(c) = scratch.c_str(name) else { return false };
+    link: &mut [u8; PATH_MAX],
+) -> Option<usize> {
+    let mut scratch = Scratch::zeroed();
+    let mut resolve = |name: &[u8], tail: &[u8]| -> Option<usize> {
+        let c = scratch.c_str(name)?;
         // SAFETY: a C string.
-        let fd = unsafe { sys::openat(dirfd, c.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
-        let Ok(fd) = fd else { return false };
-        let mut n = fd_target(fd, &mut link).map_or(0, <[u8]>::len);
+        let fd = unsafe { sys::openat(dirfd, c.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }.ok()?;
+        let mut len = fd_target(fd, link).map_or(0, <[u8]>::len);
         sys::close(fd);
         if tail.first().is_some_and(|&b| b != b'/') {
             // A name in the directory itself.
-            let Some(slash) = link.get_mut(n) else { return false };
-            *slash = b'/';
-            n += 1;
+            *link.get_mut(len)? = b'/';
+            len += 1;
         }
-        let Some(path) = put(&mut link, n, tail).and_then(|end| link.get(..end)) else {
-            return false;
-        };
-        found(path);
-        true
+        put(link, len, tail)
     };
     let trimmed =
         path.iter().rposition(|&b| b != b'/').and_then(|i| path.get(..=i)).unwrap_or(path);
-    if follow.is_yes() && resolve(trimmed, b"") {
-        return;
+    if follow.is_yes()
+        && let Some(len) = resolve(trimmed, b"")
+    {
+        return Some(len);
     }
     let (parent, name) = match at_last_slash(trimmed) {
         None => (&b"."[..], trimmed),
         Some((b"", name)) => (&b"/"[..], name),
         Some(split) => split,
     };
-    resolve(parent, name);
-}
-
-/// Marks a canonical path.
-fn mark(stage: &Stage, path: &[u8], names: Names) {
-    let view = &stage.view;
-    let hash = hash_path(path);
-    let known = view.index.find(path);
-    stage.count(Operation::Passed);
-    if matches!(names, Names::Same | Names::Search | Names::IfMissing)
-        && let Lookup::Found(e) = known
-        && e.kind() == Kind::File
-        && e.stat().nlink > 1
-        && !view.diverged.has(Mark::Path, hash)
-    {
-        mark_hard_links(stage, &e);
-    }
-    view.diverged.mark(Mark::Path, hash);
-    let changes_listing = match names {
-        Names::Same | Names::Search => false,
-        Names::IfMissing => known.found().is_none(),
-        Names::Change | Names::Move => true,
-    };
-    let directory = match known {
-        Lookup::Found(e) => e.kind() == Kind::Directory,
-        Lookup::Absent => false,
-        Lookup::Damaged => true,
-    };
-    if matches!(names, Names::Move | Names::Search) && directory {
-        view.diverged.mark(Mark::Subtree, hash);
-    }
-    if changes_listing && let Some((parent, _)) = at_last_slash(path) {
-        view.diverged.mark(Mark::Listing, hash_path(parent));
-    }
-}
-
-/// Marks every name of a file with hard links: its data and attributes change under all of them.
-#[cold]
-#[inline(never)]
-fn mark_hard_links(stage: &Stage, e: &Entry<'_>) {
-    let (index, one) = (stage.index(), e.stat());
-    for other in (0..index.len()).filter_map(|number| index.entry(number)) {
-        let s = other.stat();
-        if (s.ino, s.dev) == (one.ino, one.dev) {
-            stage.view.diverged.mark(Mark::Path, other.hash());
-        }
-    }
+    resolve(parent, name)
 }

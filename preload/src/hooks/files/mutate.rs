@@ -2,7 +2,7 @@
 //! changed ([`pyshm_core::path::writes`]). Calls that change attributes by the descriptor of a staged file are made on
 //! the original's path.
 
-use core::ffi::{c_char, c_int, c_uint, c_void};
+use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 use libc::{AT_EMPTY_PATH, AT_FDCWD, dev_t, gid_t, mode_t, off_t, size_t, uid_t};
 use pyshm_core::base::scratch::PATH_MAX;
@@ -21,21 +21,21 @@ hooks! {
     fn mkdirat(dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int
         = |real| make_directory(dirfd, path, |d, p| real(d, p, mode));
     fn rmdir, unlink, remove(path: *const c_char) -> c_int
-        = |real| change_name(AT_FDCWD, path, |_, p| real(p));
+        = |real| write(PathArg::unfollowed(path), Names::Removed, |_, p| real(p));
     fn unlinkat(dirfd: c_int, path: *const c_char, flags: c_int) -> c_int
-        = |real| change_name(dirfd, path, |d, p| real(d, p, flags));
+        = |real| write(PathArg::at(dirfd, path, Follow::No), Names::Removed, |d, p| real(d, p, flags));
     fn mkfifo(path: *const c_char, mode: mode_t) -> c_int
-        = |real| change_name(AT_FDCWD, path, |_, p| real(p, mode));
+        = |real| add_name(AT_FDCWD, path, |_, p| real(p, mode));
     fn mkfifoat(dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int
-        = |real| change_name(dirfd, path, |d, p| real(d, p, mode));
+        = |real| add_name(dirfd, path, |d, p| real(d, p, mode));
     fn symlink(target: *const c_char, path: *const c_char) -> c_int
-        = |real| change_name(AT_FDCWD, path, |_, p| real(target, p));
+        = |real| add_name(AT_FDCWD, path, |_, p| real(target, p));
     fn symlinkat(target: *const c_char, dirfd: c_int, path: *const c_char) -> c_int
-        = |real| change_name(dirfd, path, |d, p| real(target, d, p));
+        = |real| add_name(dirfd, path, |d, p| real(target, d, p));
     fn rename(old: *const c_char, new: *const c_char) -> c_int
-        = |real| move_name((AT_FDCWD, old), (AT_FDCWD, new), |_, old, _, new| real(old, new));
+        = |real| move_name((AT_FDCWD, old), (AT_FDCWD, new), 0, |_, old, _, new| real(old, new));
     fn renameat(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char) -> c_int
-        = |real| move_name((old_fd, old), (new_fd, new), real);
+        = |real| move_name((old_fd, old), (new_fd, new), 0, real);
     fn link(old: *const c_char, new: *const c_char) -> c_int
         = |real| add_link(PathArg::unfollowed(old), (AT_FDCWD, new), |_, old, _, new| real(old, new));
     fn linkat(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char, flags: c_int) -> c_int
@@ -78,6 +78,18 @@ hooks! {
         = |real| change(PathArg::unfollowed(path), |_, p| real(p, name));
 }
 
+// Mounts: a mount point is another tree afterwards.
+hooks! {
+    fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int
+        = |real| original(PathArg::followed(source), EmptyPath::Refused, |_, source| {
+            write(PathArg::followed(target), Names::Search, |_, p| real(source, p, kind, flags, data))
+        });
+    fn umount(target: *const c_char) -> c_int
+        = |real| write(PathArg::followed(target), Names::Search, |_, p| real(p));
+    fn umount2(target: *const c_char, flags: c_int) -> c_int
+        = |real| write(PathArg::followed(target), Names::Search, |_, p| real(p, flags));
+}
+
 // Attributes, by descriptor.
 hooks! {
     fn fchmod(fd: c_int, mode: mode_t) -> c_int
@@ -106,7 +118,7 @@ exports! {
     fn __xmknodat(_version: c_int, dirfd: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int
         = make_node(dirfd, path, mode, *dev);
     fn renameat2(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char, flags: c_uint) -> c_int
-        = move_name((old_fd, old), (new_fd, new), |a, old, b, new| {
+        = move_name((old_fd, old), (new_fd, new), flags, |a, old, b, new| {
             let a = [a as usize, old as usize, b as usize, new as usize, flags as usize, 0];
             sys::ret(sys::syscall(libc::SYS_renameat2, a))
         });
@@ -131,7 +143,7 @@ unsafe fn make_directory(
         if read(arg, Want::Name, |answer| matches!(answer, Answer::Redirect(_))) {
             return sys::fail(libc::EEXIST);
         }
-        write(arg, Names::Change, real)
+        write(arg, Names::Added, real)
     }
 }
 
@@ -142,38 +154,44 @@ unsafe fn make_directory(
 unsafe fn make_node(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int {
     // SAFETY: the caller guarantees the path; the kernel checks the pointer.
     unsafe {
-        change_name(dirfd, path, |d, p| {
+        add_name(dirfd, path, |d, p| {
             let a = [d as usize, p as usize, mode as usize, dev as usize, 0, 0];
             sys::ret(sys::syscall(libc::SYS_mknodat, a))
         })
     }
 }
 
-/// Adds or removes a name by `real`.
+/// Adds a name by `real`.
 ///
 /// # Safety
 /// `path` as the real function requires.
-unsafe fn change_name(
+unsafe fn add_name(
     dirfd: c_int,
     path: *const c_char,
     real: impl FnOnce(c_int, *const c_char) -> c_int,
 ) -> c_int {
     // SAFETY: the caller guarantees the path.
-    unsafe { write(PathArg::at(dirfd, path, Follow::No), Names::Change, real) }
+    unsafe { write(PathArg::at(dirfd, path, Follow::No), Names::Added, real) }
 }
 
-/// Moves a name by `real`. A directory takes everything below it to its new name too.
+/// Moves a name by `real`, with the flags of renameat2. A directory takes everything below it to its new name too.
 ///
 /// # Safety
 /// Both paths as renameat requires.
 unsafe fn move_name(
     old: At,
     new: At,
+    flags: c_uint,
     real: impl FnOnce(c_int, *const c_char, c_int, *const c_char) -> c_int,
 ) -> c_int {
     let (old, new) = (PathArg::at(old.0, old.1, Follow::No), PathArg::at(new.0, new.1, Follow::No));
+    let (from, to) = if flags & libc::RENAME_EXCHANGE != 0 {
+        (Names::Exchanged, Names::Exchanged)
+    } else {
+        (Names::MovedAway, Names::MovedHere)
+    };
     // SAFETY: the caller guarantees the paths.
-    unsafe { write_two((old, Names::Move), (new, Names::Move), real) }
+    unsafe { write_two((old, from), (new, to), real) }
 }
 
 /// Adds a hard link by `real`: the old file's link count changes, and a name is added.
@@ -187,7 +205,7 @@ unsafe fn add_link(
 ) -> c_int {
     let new = PathArg::at(new.0, new.1, Follow::No);
     // SAFETY: the caller guarantees the paths.
-    unsafe { write_two((old, Names::Same), (new, Names::Change), real) }
+    unsafe { write_two((old, Names::Same), (new, Names::Added), real) }
 }
 
 /// linkat, by `real`. The old name may be a descriptor alone.

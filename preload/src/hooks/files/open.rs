@@ -29,7 +29,7 @@ pub fn writes(flags: c_int) -> bool {
 
 /// What an open with these flags, which writes, does to names.
 pub fn names(flags: c_int) -> Names {
-    if flags & O_CREAT != 0 { Names::IfMissing } else { Names::Same }
+    Names::Opened { makes: flags & O_CREAT != 0, cuts: flags & O_TRUNC != 0 }
 }
 
 /// The flags for opening the staged file. Only a directory is opened with O_PATH.
@@ -86,7 +86,7 @@ unsafe fn staged(
         return unsafe {
             writes::write(arg, names(flags), |dirfd, path| {
                 let fd = real(dirfd, path, flags);
-                writes::mark_opened(fd);
+                writes::mark_opened(fd, flags & O_CREAT != 0);
                 fd
             })
         };

@@ -33,7 +33,7 @@ unsafe fn bind_to(address: *const sockaddr, len: socklen_t, real: impl FnOnce() 
     // A name that begins with a NUL is in no file system; it counts as an empty path here.
     let arg = PathArg::unfollowed(path.as_ptr().cast::<c_char>());
     // SAFETY: a C string of ours.
-    unsafe { write(arg, Names::Change, |_, _| real()) }
+    unsafe { write(arg, Names::Added, |_, _| real()) }
 }
 
 hooks! {

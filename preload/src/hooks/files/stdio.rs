@@ -23,6 +23,7 @@ fn flags(mode: &[u8]) -> c_int {
     match letters.first() {
         Some(b'r') if !letters.contains(&b'+') => libc::O_RDONLY,
         Some(b'r') => libc::O_RDWR,
+        Some(b'w') => libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC,
         _ => libc::O_RDWR | libc::O_CREAT,
     }
 }
@@ -41,7 +42,13 @@ unsafe fn fopen_as(
         let Some(letters) = bytes(mode) else { return real(path) };
         let (arg, flags) = (PathArg::followed(path), flags(letters));
         if flags != libc::O_RDONLY {
-            return writes::write(arg, names(flags), |_, path| real(path));
+            return writes::write(arg, names(flags), |_, path| {
+                let file = real(path);
+                if !file.is_null() {
+                    writes::mark_opened(lazy_libc::fileno(file), flags & libc::O_CREAT != 0);
+                }
+                file
+            });
         }
         read(arg, Want::Data(flags), |answer| match answer {
             Answer::Pass(_, path) => real(path),
@@ -116,7 +123,7 @@ unsafe fn reopen_same(
                 return ptr::null_mut();
             }
             if writes {
-                writes::mark_opened(fd);
+                writes::mark_opened(fd, false);
             }
         }
         real(ptr::null())

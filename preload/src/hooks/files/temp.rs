@@ -6,7 +6,7 @@
 use core::ffi::{c_char, c_int};
 
 use pyshm_core::path::argument::PathArg;
-use pyshm_core::path::writes::{Names, write};
+use pyshm_core::path::writes::{Names, mark_opened, write};
 
 /// Marks the path that a call has made, and its directory's listing.
 ///
@@ -14,18 +14,12 @@ use pyshm_core::path::writes::{Names, write};
 /// `path` must be a C string.
 unsafe fn mark_made(path: *const c_char) {
     // SAFETY: the caller guarantees a C string.
-    unsafe { write(PathArg::unfollowed(path), Names::Change, |_, _| ()) }
+    unsafe { write(PathArg::unfollowed(path), Names::Added, |_, _| ()) }
 }
 
-/// Marks the path in `template` if `fd` is no failure.
-///
-/// # Safety
-/// `template` must be a C string if the call succeeded.
-unsafe fn file(template: *mut c_char, fd: c_int) -> c_int {
-    if fd >= 0 {
-        // SAFETY: the call succeeded.
-        unsafe { mark_made(template) };
-    }
+/// Marks the file that a call has made and opened as `fd`, if it is no failure.
+fn file(fd: c_int) -> c_int {
+    mark_opened(fd, true);
     fd
 }
 
@@ -42,12 +36,12 @@ unsafe fn directory(dir: *mut c_char) -> *mut c_char {
 }
 
 hooks! {
-    fn mkstemp, mkstemp64(template: *mut c_char) -> c_int = |real| file(template, real(template));
+    fn mkstemp, mkstemp64(template: *mut c_char) -> c_int = |real| file(real(template));
     fn mkostemp, mkostemp64(template: *mut c_char, flags: c_int) -> c_int
-        = |real| file(template, real(template, flags));
+        = |real| file(real(template, flags));
     fn mkstemps, mkstemps64(template: *mut c_char, tail: c_int) -> c_int
-        = |real| file(template, real(template, tail));
+        = |real| file(real(template, tail));
     fn mkostemps, mkostemps64(template: *mut c_char, tail: c_int, flags: c_int) -> c_int
-        = |real| file(template, real(template, tail, flags));
+        = |real| file(real(template, tail, flags));
     fn mkdtemp(template: *mut c_char) -> *mut c_char = |real| directory(real(template));
 }

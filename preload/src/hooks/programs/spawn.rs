@@ -111,7 +111,7 @@ unsafe fn add_open(
         }
         let arg = PathArg::followed(path);
         if open::writes(flags) {
-            return write(arg, Names::IfMissing, |_, p| real(p, flags));
+            return write(arg, Names::Opened { makes: true, cuts: false }, |_, p| real(p, flags));
         }
         read(arg, Want::Data(flags), |answer| match answer {
             Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), open::staged_flags(flags)),

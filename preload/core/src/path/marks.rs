@@ -1,0 +1,108 @@
+//! What a call's change means for the diverged set.
+//!
+//! Invariants:
+//! - The marks are on paths, never on inodes: device numbers are a node's own, and nodes exchange their marks. A file with several
+//!   names is marked under each of them.
+//! - Names that the index does not have share one mark, that of the deepest directory that it has on the way to them: a name that
+//!   is missing in a directory with changed names is looked up on the shared file system. So a program that makes a thousand files
+//!   in a directory takes one mark.
+//! - A damaged index makes everything diverge: nobody knows then what a change concerns.
+
+use libc::W_OK;
+use pyshm_format::state::Mark;
+use pyshm_format::{Entry, Kind, Lookup};
+
+use crate::base::sys::{self, Ids};
+use crate::base::text::at_last_slash;
+use crate::path::writes::Names;
+use crate::stage::mapped::Stage;
+use crate::stage::permission;
+
+/// Marks what a call changes at a canonical path under a prefix.
+pub fn mark(stage: &Stage, path: &[u8], names: Names) {
+    match stage.index().find(path) {
+        Lookup::Found(e) => mark_entry(stage, &e, names),
+        Lookup::Absent => mark_unknown_name(stage, path),
+        Lookup::Damaged => stage.view.diverged.fill(),
+    }
+}
+
+/// Marks what a call changes at an entry of the index.
+pub fn mark_entry(stage: &Stage, e: &Entry<'static>, names: Names) {
+    let diverged = &stage.view.diverged;
+    if e.kind() == Kind::File && e.stat().nlink > 1 {
+        let (dev, ino) = e.inode();
+        mark_inode(stage, dev, ino, |other| diverged.mark(Mark::Path, other.hash()));
+    }
+    diverged.mark(Mark::Path, e.hash());
+    if e.kind() == Kind::Directory && names.hide_subtree() {
+        diverged.mark(Mark::Subtree, e.hash());
+    }
+    if names.change() {
+        mark_listing_above(stage, e.path());
+    }
+}
+
+/// Calls `mark` for each entry of an inode, and says whether there is one.
+pub fn mark_inode(
+    stage: &Stage,
+    dev: u64,
+    ino: u64,
+    mut mark: impl FnMut(&Entry<'static>),
+) -> bool {
+    let index = stage.index();
+    let Some(numbers) = index.of_inode(dev, ino) else {
+        stage.view.diverged.fill();
+        return true;
+    };
+    let any = !numbers.is_empty();
+    for number in numbers {
+        match index.entry(number) {
+            Some(e) => mark(&e),
+            None => stage.view.diverged.fill(),
+        }
+    }
+    any
+}
+
+fn mark_listing_above(stage: &Stage, path: &[u8]) {
+    if let Some((parent, _)) = at_last_slash(path)
+        && let Some(dir) = stage.index().lookup(parent)
+    {
+        stage.view.diverged.mark(Mark::Listing, dir.hash());
+    }
+}
+
+/// Marks a name that the index does not have.
+fn mark_unknown_name(stage: &Stage, path: &[u8]) {
+    let mut rest = path;
+    while let Some((parent, _)) = at_last_slash(rest) {
+        match stage.index().find(parent) {
+            Lookup::Found(dir) => return stage.view.diverged.mark(Mark::Listing, dir.hash()),
+            Lookup::Damaged => return stage.view.diverged.fill(),
+            Lookup::Absent => rest = parent,
+        }
+    }
+}
+
+/// Whether the recorded permissions let a call change something at `path` at once. An open that makes and cuts nothing changes
+/// nothing by itself.
+pub fn may_succeed(stage: &Stage, path: &[u8], names: Names) -> bool {
+    let entry = || stage.index().lookup(path);
+    let parent = || stage.index().lookup(at_last_slash(path)?.0);
+    match names {
+        Names::Opened { makes, cuts } => match entry() {
+            Some(e) => cuts && may_write(&e),
+            None => makes && parent().is_some_and(|dir| may_write(&dir)),
+        },
+        Names::Same | Names::Search => {
+            entry().is_some_and(|e| e.stat().uid == sys::uid(Ids::Effective) || may_write(&e))
+        }
+        _ => parent().is_some_and(|dir| may_write(&dir)),
+    }
+}
+
+fn may_write(e: &Entry<'static>) -> bool {
+    // An access control list is the kernel's to read, which would cost an operation.
+    e.has_acl() || permission::check(e, W_OK, Ids::Effective).is_ok()
+}

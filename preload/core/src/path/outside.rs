@@ -1,0 +1,167 @@
+//! Changes by a path that is spelled outside every prefix and may still concern a file of one: through a symbolic link, a hard
+//! link, another mount of the same file system, or because the path lies above a prefix.
+//!
+//! A file is known by its device and inode. Invariants:
+//! - A file that is opened for writing is known by its descriptor: no operation on a path is added.
+//! - Other calls add one operation, which says what the path or its directory is, and a rename one for each of its paths; where the
+//!   first says that the file lies on no prefix's device, there is no second one.
+
+use core::ffi::c_int;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, S_IFDIR, S_IFMT};
+use pyshm_format::hash_path;
+use pyshm_format::state::Mark;
+
+use crate::base::scratch::PATH_MAX;
+use crate::base::text::{at_last_slash, join};
+use crate::base::thin_callback::Callback;
+use crate::base::{mounts, sys};
+use crate::decide::view::Follow;
+use crate::path::marks::{mark, mark_entry, mark_inode};
+use crate::path::writes::{At, Change, Names, ask_kernel};
+use crate::stage::descriptor::fd_target;
+use crate::stage::mapped::Stage;
+
+/// Prefixes whose mount is remembered.
+const REMEMBERED: usize = 8;
+
+/// The identifier of the mount that each prefix lies on, plus one; 0 where it was not looked up yet.
+static MOUNTS: [AtomicU64; REMEMBERED] = [const { AtomicU64::new(0) }; REMEMBERED];
+
+/// Makes a call on the absolute path `path`, `own` for the real function.
+pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
+    let Change { stage, names, follow, .. } = *change;
+    let path = trimmed(path);
+    if names.hide_subtree() || names == Names::Removed {
+        mark_above(stage, path);
+    }
+    match names {
+        Names::Opened { .. } => {}
+        Names::Same | Names::Search => {
+            mark_object(stage, own, follow, names);
+        }
+        Names::Removed => {
+            mark_object(stage, own, Follow::No, names);
+        }
+        Names::MovedAway => mark_moved(stage, path, own, names),
+        Names::Added | Names::MovedHere => mark_new_name(stage, path, names),
+        Names::Exchanged => {
+            mark_moved(stage, path, own, names);
+            mark_new_name(stage, path, names);
+        }
+    }
+    real.call(own);
+}
+
+/// A path without slashes at its end.
+fn trimmed(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|&b| b != b'/').and_then(|i| path.get(..=i)).unwrap_or(path)
+}
+
+/// Marks a directory or link above a prefix, or the one that a prefix's other spelling is: nothing is answered below it then.
+pub fn mark_above(stage: &Stage, path: &[u8]) {
+    let at_or_above = |prefix: &[u8]| {
+        prefix.strip_prefix(path).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    };
+    if stage.index().prefixes().any(|p| at_or_above(p.path) || at_or_above(p.canonical)) {
+        stage.view.diverged.mark(Mark::Subtree, hash_path(path));
+    }
+}
+
+/// Marks the file that the caller's path names, under all names that the index has for it. Gives its attributes if it lies on the
+/// device of a prefix.
+fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<libc::stat> {
+    let flags: c_int = if follow.is_yes() { 0 } else { AT_SYMLINK_NOFOLLOW };
+    // SAFETY: `own` is what the real function gets.
+    let st = unsafe { sys::fstatat(own.0, own.1, flags) }.ok()?;
+    if !stage.has_prefix_on(st.st_dev) {
+        return None;
+    }
+    mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
+    Some(st)
+}
+
+/// Marks what a rename moves away: the file, or a directory that lies above a prefix in another spelling.
+fn mark_moved(stage: &Stage, path: &[u8], own: At, names: Names) {
+    let st = mark_object(stage, own, Follow::No, names);
+    if st.is_some_and(|st| st.st_mode & S_IFMT == S_IFDIR) {
+        mark_canonical_above(stage, path);
+    }
+}
+
+#[inline(never)]
+fn mark_canonical_above(stage: &Stage, path: &[u8]) {
+    let mut link = [0; PATH_MAX];
+    let len = ask_kernel(AT_FDCWD, path, Follow::No, &mut link);
+    if let Some(canonical) = len.and_then(|len| link.get(..len)) {
+        mark_above(stage, canonical);
+    }
+}
+
+/// Marks the name that a call adds, if its directory is one of the index.
+#[inline(never)]
+fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
+    let Some((parent, name)) = at_last_slash(path) else { return };
+    let parent = if parent.is_empty() { &b"/"[..] } else { parent };
+    let mut text = [0; PATH_MAX];
+    if join(&mut text, &[parent, b"\0"]).is_none() {
+        return;
+    }
+    // SAFETY: a C string.
+    let Ok(st) = (unsafe { sys::stat(text.as_ptr().cast()) }) else { return };
+    if !stage.has_prefix_on(st.st_dev) {
+        return;
+    }
+    mark_inode(stage, st.st_dev, st.st_ino, |dir| {
+        if let Some(len) = join(&mut text, &[dir.path(), name])
+            && let Some(path) = text.get(..len)
+        {
+            mark(stage, path, names);
+        }
+    });
+}
+
+/// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` is what fstat says of it, `makes` whether
+/// the call may have made it.
+#[inline(never)]
+pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: bool) {
+    let diverged = &stage.view.diverged;
+    let known = mark_inode(stage, st.st_dev, st.st_ino, |e| {
+        if !diverged.has(Mark::Path, e.hash()) {
+            mark_entry(stage, e, Names::Same);
+        }
+    });
+    // A file without a name concerns nobody.
+    if known || st.st_nlink == 0 {
+        return;
+    }
+    let mut buf = [0; PATH_MAX];
+    let Some(path) = fd_target(fd, &mut buf) else {
+        // Without /proc nobody knows its name.
+        return diverged.fill();
+    };
+    if stage.view.prefix_of(path).is_some() {
+        mark(stage, path, Names::Added);
+    } else if makes && !is_on_mount_of_prefix(stage, fd) {
+        // The path of a mount that is not the prefix's says nothing about the prefix's names.
+        mark_new_name(stage, path, Names::Added);
+    }
+}
+
+/// Whether a file lies on the same mount as a prefix: then its path is outside the prefixes, if it says so.
+fn is_on_mount_of_prefix(stage: &Stage, fd: c_int) -> bool {
+    let Some(mount) = mounts::of_descriptor(fd) else { return false };
+    stage.index().prefixes().enumerate().any(|(number, prefix)| {
+        let known = MOUNTS.get(number);
+        let remembered = known.map_or(0, |known| known.load(Ordering::Relaxed));
+        if remembered != 0 {
+            return remembered == mount + 1;
+        }
+        let found = mounts::of_path(prefix.canonical);
+        if let (Some(known), Some(found)) = (known, found) {
+            known.store(found + 1, Ordering::Relaxed);
+        }
+        found == Some(mount)
+    })
+}
