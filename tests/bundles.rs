@@ -135,7 +135,7 @@ fn a_bundle_that_is_missing_truncated_or_no_bundle_is_refused() {
 }
 
 #[test]
-fn one_flipped_byte_is_found_or_does_no_harm() {
+fn one_flipped_byte_is_found_or_harmless() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     for ending in ["tar.zst", "tar.gz"] {
@@ -258,7 +258,7 @@ fn manifests_that_lie_are_refused_by_name() {
 }
 
 #[test]
-fn a_command_runs_in_spite_of_a_hostile_bundle_unless_told_otherwise() {
+fn a_command_runs_in_spite_of_a_hostile_bundle_unless_fallback_is_off() {
     let tool = Tool::new();
     let bundle = tool.path("hostile.tar.zst");
     let file = EntryKind::File { offset: 512, digest: [0; 32], runpath: None };
@@ -340,7 +340,7 @@ fn a_prefix_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_numbers() {
+fn a_bundle_that_does_not_fit_is_refused_with_the_numbers() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     let bundle = tool.bundle("env", "b.tar.zst");

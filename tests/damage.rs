@@ -187,7 +187,7 @@ const PROGRAMS: &[&[&str]] = &[
 ];
 
 #[test]
-fn programs_beside_a_damaged_stage_do_as_without_it_and_the_log_says_why() {
+fn programs_with_a_damaged_stage_run_as_without_it_and_the_log_says_why() {
     let case = Case::new();
     let with_tree = |program: &[&'static str]| [program, &[case.tree()]].concat();
     let run = |mut c: Command| shown(&c.output().unwrap()).replace(case.tree(), "TREE");
@@ -230,7 +230,7 @@ fn staged_files_that_are_gone_are_read_from_the_original() {
 }
 
 #[test]
-fn garbage_in_variables_is_no_stage() {
+fn garbage_in_variables_changes_nothing() {
     let case = Case::new();
     let long = "/x".repeat(3000);
     let stage = case.shipped.stage.to_str().unwrap();

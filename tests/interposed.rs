@@ -91,7 +91,7 @@ fn programs_start_the_same_under_snapshot_and_overlay() {
 }
 
 #[test]
-fn programs_libraries_and_threads_are_the_same() {
+fn programs_libraries_and_threads_behave_the_same_under_the_shim() {
     let mut stage = Stage::new();
     let program = stage.tree.with_file_name("calls");
     let cc = Command::new("cc")

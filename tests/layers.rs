@@ -105,7 +105,7 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn every_byte_of_a_layers_manifest_is_its_digest() {
+fn bundles_of_different_trees_have_different_digests() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir(&env).unwrap();
@@ -162,7 +162,7 @@ fn a_hard_link_outlives_the_name_it_was_packed_under() {
 }
 
 #[test]
-fn a_foreign_removal_leaves_the_other_names_of_a_file() {
+fn a_whiteout_in_a_foreign_layer_leaves_the_other_hard_links_of_a_file() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir(&env).unwrap();
@@ -207,7 +207,7 @@ fn a_foreign_removal_leaves_the_other_names_of_a_file() {
 }
 
 #[test]
-fn a_job_gets_all_that_lies_over_what_it_uses() {
+fn a_job_gets_every_bundle_that_lies_over_one_that_it_uses() {
     use pyshm_tools::manifest::prefix::PrefixRecord;
     use pyshm_tools::manifest::stack::wanted;
     let of = |paths: &[&str]| -> Vec<PrefixRecord> {

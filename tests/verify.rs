@@ -62,7 +62,7 @@ fn keep_time(path: &Path, change: impl FnOnce()) {
 }
 
 #[test]
-fn what_is_equal_is_said_to_be() {
+fn equal_trees_are_reported_equal() {
     let world = World::new();
     for options in [
         &["-b", "BUNDLE"][..],
@@ -152,7 +152,7 @@ fn a_damaged_bundle_is_named_or_refused() {
 }
 
 #[test]
-fn what_cannot_be_compared_has_an_exit_status_of_its_own() {
+fn verify_exits_with_2_where_it_cannot_compare() {
     let world = World::new();
     for (options, message) in [
         (&["-b", "/nowhere/x.tar.zst"][..], "/nowhere/x.tar.zst"),
@@ -173,7 +173,7 @@ fn what_cannot_be_compared_has_an_exit_status_of_its_own() {
 }
 
 #[test]
-fn a_tar_that_others_made_is_compared_as_far_as_it_says() {
+fn a_foreign_tar_is_compared_by_the_attributes_that_it_has() {
     let world = World::new();
     let (env, tar) = (&world.env, world.tool.path("x.tar.gz"));
     let pack = std::process::Command::new("tar")

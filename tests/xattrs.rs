@@ -55,7 +55,7 @@ fn attributes_and_permissions_are_the_originals() {
 }
 
 #[test]
-fn attributes_are_answered_without_the_original_until_the_program_changes_them() {
+fn attributes_come_from_the_stage_until_the_program_changes_them() {
     let shipped = staged();
     let file = shipped.tree.join("file").to_str().unwrap().to_string();
     // By a program without the shim: a prefix is a snapshot.

@@ -39,7 +39,7 @@ fn listings_equal(staged: &Path, original: &Path, fractions: bool, what: &str) {
 }
 
 #[test]
-fn what_packers_write_is_staged_as_it_was() {
+fn every_packer_s_tar_is_staged_as_the_tree_it_was_packed_from() {
     let tool = Tool::new();
     let env = tool.path("env");
     make_tree(&env);
@@ -104,7 +104,7 @@ fn holes_stay_holes() {
 }
 
 #[test]
-fn directories_that_are_not_named_are_made() {
+fn directories_that_the_tar_does_not_list_are_made() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir_all(env.join("a/b")).unwrap();
@@ -153,7 +153,7 @@ fn many_members_take_little_time_and_memory() {
 }
 
 #[test]
-fn what_extended_headers_say_counts() {
+fn extended_headers_override_the_header() {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
     let named = pax(&[
@@ -174,7 +174,7 @@ fn what_extended_headers_say_counts() {
 }
 
 #[test]
-fn a_prefix_is_asked_for_and_must_agree() {
+fn staging_a_tar_needs_a_prefix_and_a_bundle_takes_no_other() {
     let tool = Tool::new();
     let env = tool.path("env");
     make_tree(&env);

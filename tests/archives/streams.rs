@@ -7,7 +7,7 @@ use crate::build::{make_tree, member, sh, stage, tar};
 use crate::common::Tool;
 
 #[test]
-fn damage_is_found_wherever_it_is() {
+fn damage_anywhere_in_a_compressed_tar_is_found() {
     let tool = Tool::new();
     let env = tool.path("env");
     make_tree(&env);
@@ -66,7 +66,7 @@ fn bombs_are_refused_before_they_fill_the_memory() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_member() {
+fn a_tar_that_does_not_fit_is_refused_and_its_member_named() {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
     let members = || vec![member("fits", b'0', b"x"), member("large", b'0', &vec![7; 9 << 20])];
@@ -119,7 +119,7 @@ fn in_a_file_system(tool: &Tool, archive: &std::path::Path, options: &str) -> cr
 }
 
 #[test]
-fn a_window_that_takes_too_much_memory_is_refused_with_the_way_out() {
+fn a_zstd_window_that_takes_too_much_memory_is_refused_with_the_way_out() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir(&env).unwrap();

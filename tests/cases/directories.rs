@@ -53,7 +53,7 @@ fn a_tree_is_walked_without_an_operation() {
 
 // The process changes into the original directories, and opens them to come back.
 #[test]
-fn a_tree_is_walked_from_inside() {
+fn a_walk_with_ftw_chdir_stands_in_the_original_directories() {
     Case::c("directories", "walking_in_the_directories").ops(Ops::Any).run();
 }
 
@@ -64,7 +64,7 @@ fn a_hierarchy_is_traversed_without_an_operation() {
 
 // The process changes into the original directories.
 #[test]
-fn a_hierarchy_is_traversed_from_inside() {
+fn a_traversal_without_fts_nochdir_stands_in_the_original_directories() {
     Case::c("directories", "traversing_in_the_directories").ops(Ops::Any).run();
 }
 
@@ -83,12 +83,12 @@ fn a_large_directory_is_listed_whole() {
 }
 
 #[test]
-fn a_stream_that_is_rewound_shows_what_is_there_now() {
+fn a_rewound_stream_shows_the_current_entries() {
     let case = Case::c("directories", "rewound").says("after one was made 8");
     case.says("after two were removed 6").ops(Ops::AtMost(20)).run();
 }
 
 #[test]
-fn a_listing_that_is_under_way_gives_no_name_twice() {
+fn a_listing_in_progress_gives_no_name_twice() {
     Case::c("directories", "under_way").says("times 1 1 1 1 1").ops(Ops::AtMost(10)).run();
 }

@@ -4,7 +4,7 @@ use crate::tree::{self, Tree};
 use crate::world::{Case, Ops};
 
 #[test]
-fn a_dangling_link_is_a_link_to_nothing() {
+fn a_dangling_link_stays_dangling() {
     Case::c("links", "dangling").says("  no/such/file").run();
 }
 
@@ -55,7 +55,7 @@ fn every_canonical_name_is_the_original_one() {
 }
 
 #[test]
-fn links_in_a_circle_are_eloop() {
+fn links_that_form_a_circle_are_eloop() {
     Case::c("links", "loops")
         .says("stat(P(\"loop1\"), &s): Too many levels of symbolic links")
         .run();
@@ -67,6 +67,6 @@ fn the_kernel_s_links_to_redirected_files_show_their_original_names() {
 }
 
 #[test]
-fn nothing_stands_behind_a_name_in_a_buffer_that_was_cleared() {
+fn readlink_writes_nothing_behind_the_name() {
     Case::c("links", "cleared_buffer").run();
 }

@@ -62,7 +62,7 @@ fn a_library_that_cannot_be_loaded_is_named_by_its_original_path() {
 }
 
 #[test]
-fn what_is_no_file_is_no_library() {
+fn a_path_that_is_not_a_library_fails_with_the_message_of_the_loader() {
     Case::c("loader", "odd_failures").tree(libraries).ops(Ops::AtMost(5)).run();
 }
 
@@ -77,7 +77,7 @@ fn the_search_path_of_a_library_is_the_original_one() {
 }
 
 #[test]
-fn exceptions_leave_libraries_of_the_stage() {
+fn exceptions_are_caught_across_staged_libraries() {
     Case::sh("$E/bin/catches $E/lib/libthrows.so $E/lib/libthrows-too.so")
         .tree(libraries)
         .says("caught from a loaded library, destroyed 1")

@@ -47,7 +47,7 @@ fn compiled_message(id: &str, text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_mark_on_a_staged_descriptor_is_not_seen() {
+fn the_flags_that_mark_a_staged_descriptor_are_hidden() {
     Case::c("originals", "flags")
         .says("a file: mode 0 path 0 directory 0 append 0 nonblock 1 async 0 noatime 0")
         .run();
@@ -55,12 +55,12 @@ fn the_mark_on_a_staged_descriptor_is_not_seen() {
 
 // Opening a file with O_PATH is passed on, and its descriptor opened again.
 #[test]
-fn a_descriptor_that_only_names_is_one() {
+fn an_o_path_descriptor_behaves_as_without_the_shim() {
     Case::c("originals", "path_only").ops(Ops::AtMost(3)).run();
 }
 
 #[test]
-fn what_may_not_be_read_can_be_named() {
+fn an_unreadable_file_can_be_opened_with_o_path() {
     Case::c("originals", "path_of_unreadable")
         .tree(|t| {
             standard(t);
@@ -84,17 +84,17 @@ fn a_lock_is_tested_on_the_original() {
 }
 
 #[test]
-fn what_was_removed_is_locked_and_read_as_it_was() {
+fn a_removed_file_is_locked_and_read_as_it_was() {
     Case::c("originals", "removed").ops(Ops::AtMost(8)).run();
 }
 
 #[test]
-fn a_file_system_s_own_calls_reach_the_original() {
+fn ioctls_of_the_file_system_and_file_handles_reach_the_original() {
     Case::c("originals", "file_system_s_own").ops(Ops::AtMost(7)).run();
 }
 
 #[test]
-fn a_descriptor_alone_names_the_original() {
+fn changes_by_the_name_of_a_descriptor_reach_the_original() {
     Case::c("originals", "descriptor_alone").ops(Ops::AtMost(20)).run();
 }
 
@@ -104,17 +104,17 @@ fn names_through_descriptors_are_read_without_an_operation() {
 }
 
 #[test]
-fn limits_are_answered_without_an_operation() {
+fn pathconf_answers_every_name_without_an_operation() {
     Case::c("originals", "limits").run();
 }
 
 #[test]
-fn keys_are_made_of_the_original_s_numbers() {
+fn ftok_makes_the_key_of_the_original() {
     Case::c("originals", "keys").says("1").run();
 }
 
 #[test]
-fn the_directory_s_name_is_the_one_that_the_program_chose() {
+fn get_current_dir_name_gives_the_name_in_pwd() {
     Case::c("originals", "current").run();
 }
 
@@ -152,7 +152,7 @@ fn shells_of_several_threads_have_the_shim() {
 }
 
 #[test]
-fn shells_at_many_streams_have_the_shim() {
+fn shells_of_forty_popen_streams_have_the_shim() {
     Case::c("originals", "many_streams").says("done").run();
 }
 
@@ -184,11 +184,11 @@ fn every_spelling_of_a_descriptor_s_name_means_the_original() {
 }
 
 #[test]
-fn a_stream_that_is_opened_again_without_a_name_is_of_the_original() {
+fn freopen_without_a_name_opens_the_original() {
     Case::c("originals", "reopened_stream").says("  reads: HELLO").ops(Ops::AtMost(10)).run();
 }
 
 #[test]
-fn a_descriptor_is_not_of_what_took_its_file_s_name() {
+fn a_descriptor_of_a_replaced_file_stays_on_the_old_file() {
     Case::c("originals", "replaced").says("as it was 1 links 0 size 6").ops(Ops::AtMost(20)).run();
 }

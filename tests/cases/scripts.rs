@@ -61,7 +61,7 @@ fn scripts_see_their_original_names_and_arguments() {
 }
 
 #[test]
-fn scripts_of_scripts_are_followed_as_deep_as_the_kernel_goes() {
+fn scripts_run_by_scripts_are_followed_as_deep_as_the_kernel_goes() {
     Case::c("exec", "levels")
         .tree(scripts)
         .says("  fails: Too many levels of symbolic links")
@@ -69,12 +69,12 @@ fn scripts_of_scripts_are_followed_as_deep_as_the_kernel_goes() {
 }
 
 #[test]
-fn a_script_by_descriptor_is_told_the_descriptor_s_name() {
+fn a_script_by_descriptor_gets_the_name_of_the_descriptor() {
     Case::c("exec", "scripts_by_descriptor").tree(scripts).run();
 }
 
 #[test]
-fn a_text_without_a_first_line_is_run_by_the_shell() {
+fn a_file_that_is_not_a_program_is_run_by_the_shell() {
     Case::c("exec", "shell_fallback").tree(scripts).says("blank").run();
 }
 

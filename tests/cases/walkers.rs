@@ -85,7 +85,7 @@ fn patterns_report_directories_that_cannot_be_read() {
 }
 
 #[test]
-fn results_of_several_patterns_are_appended_and_own_directory_functions_are_called() {
+fn glob_appends_results_and_calls_the_program_s_directory_functions() {
     patterns("appended_patterns").says("own functions are called 1, kept 1").run();
 }
 
@@ -116,7 +116,7 @@ fn words_are_expanded_with_libc_s_rules() {
 }
 
 #[test]
-fn words_with_other_separators_are_libc_s() {
+fn words_with_other_separators_are_left_to_libc() {
     patterns("separated_words").ops(Ops::Any).run();
 }
 
@@ -131,12 +131,12 @@ fn every_walk_from_inside_a_prefix_shows_the_original_tree() {
 }
 
 #[test]
-fn a_walk_ends_where_the_program_says_and_when() {
+fn a_walk_ends_where_the_program_s_function_ends_it() {
     walkers("stopping").run();
 }
 
 #[test]
-fn a_walk_goes_on_when_the_program_goes_elsewhere() {
+fn a_walk_continues_when_the_program_changes_its_directory() {
     walkers("wandering").run();
 }
 
@@ -151,7 +151,7 @@ fn every_traversal_with_every_option_shows_the_original_tree() {
 }
 
 #[test]
-fn every_traversal_that_goes_into_the_directories_stands_where_the_original_would() {
+fn every_traversal_without_fts_nochdir_stands_in_the_original_directories() {
     walkers("traversing_in_the_directories").run();
 }
 
@@ -161,18 +161,18 @@ fn every_traversal_from_inside_a_prefix_shows_the_original_tree() {
 }
 
 #[test]
-fn traversals_by_the_names_for_large_files_are_the_same() {
+fn the_fts64_functions_traverse_as_the_fts_functions_do() {
     walkers("traversing64").run();
 }
 
 #[test]
-fn what_changes_while_programs_run_is_found_and_walked_as_it_is() {
+fn patterns_and_walks_show_changes_made_while_programs_run() {
     patterns("changed").ops(Ops::Any).run();
     walkers("changed").ops(Ops::Any).run();
 }
 
 #[test]
-fn an_overlay_is_walked_as_it_is() {
+fn patterns_and_walks_show_the_current_tree_of_an_overlay() {
     for probe in ["appended_patterns", "plain_words", "unreadable_patterns", "changed"] {
         patterns(probe).overlay().ops(Ops::Any).run();
     }
@@ -183,6 +183,6 @@ fn an_overlay_is_walked_as_it_is() {
 
 // Without a staged directory on the way even the order is the same.
 #[test]
-fn a_walk_from_above_a_prefix_is_libc_s_to_the_letter() {
+fn a_walk_that_meets_no_staged_directory_is_done_by_libc() {
     Case::c("walkers", "beside").tree(rich_beside).ops(Ops::Any).run();
 }
