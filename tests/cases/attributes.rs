@@ -1,4 +1,4 @@
-//! stat and access: attributes and permissions are the original's.
+//! Cases of stat and access: attributes and permissions are those of the original.
 
 use crate::place::User;
 use crate::tree::{self, Tree};
@@ -26,13 +26,13 @@ fn only_a_prefix_that_is_a_mount_point_looks_like_one() {
     Case::python("python", "is_mount").prefix(".").says("True").run();
 }
 
-// Under all names of access.
+// The probe calls access under all its names.
 #[test]
 fn every_access_is_answered_from_the_original_s_mode() {
     Case::c("stat", "access_names").run();
 }
 
-// The kernel refuses the flags before it looks at the path.
+// The kernel refuses an invalid mode before it looks at the path. The shim leaves these calls to it.
 #[test]
 fn access_with_an_invalid_mode_is_refused_before_the_path_is_looked_up() {
     Case::c("stat", "access_to_nonsense")
@@ -59,7 +59,7 @@ fn closed(t: &Tree) {
     t.mode("d", 0o750);
 }
 
-// Files of the group, and of nobody.
+// Only root runs this case, because pyshm does not bundle a file that its user may not read.
 #[test]
 fn modes_are_those_of_the_original() {
     Case::c("stat", "access_names").tree(closed).only(User::Root).run();

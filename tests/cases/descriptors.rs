@@ -1,4 +1,4 @@
-//! Calls on descriptors of redirected files.
+//! Cases of calls on descriptors of redirected files.
 
 use crate::tree;
 use crate::world::{Case, Ops};

@@ -1,4 +1,4 @@
-//! The loader's variables: LD_LIBRARY_PATH, and other preloaded libraries beside the shim.
+//! Cases of the loader's variables: LD_LIBRARY_PATH, and other libraries in LD_PRELOAD beside the shim.
 
 use crate::exec::programs;
 use crate::objects::put;
@@ -32,7 +32,7 @@ fn a_library_path_under_the_prefix_costs_children_nothing() {
     .run();
 }
 
-// The loader looks in the shared directory in which the program stands: once for each of two libraries.
+// The loader looks for two libraries in the working directory, which is the original one: one operation for each.
 #[test]
 fn a_relative_library_path_keeps_its_meaning() {
     Case::sh("cat $E/a; cd $E/lib; LD_LIBRARY_PATH=. $M/out/uses")
@@ -73,7 +73,7 @@ fn other_allocators_work_on_both_sides_of_the_shim() {
     .run();
 }
 
-// As environment modules make it: more directories than a fixed buffer holds.
+// Environment modules make such paths. This one has more directories than a fixed buffer holds.
 #[test]
 fn children_keep_the_shim_beside_a_library_path_of_two_hundred_directories() {
     Case::sh(

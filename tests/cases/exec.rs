@@ -1,10 +1,11 @@
-//! Starting programs that lie in a prefix: exec in all its forms, spawn, and the shell of `system` and `popen`.
+//! Cases that start programs of a prefix: by every exec and spawn function, and by the shell of `system` and `popen`.
 
 use crate::objects;
 use crate::tree::{self, Tree};
 use crate::world::{Case, Ops, Start};
 
-/// The standard tree with a program that prints its arguments and environment, scripts, and files that cannot be started.
+/// Makes the standard tree, a program that prints its arguments and environment, scripts, and files that cannot be
+/// started.
 pub fn programs(t: &Tree) {
     tree::standard(t);
     objects::put_probe(t, "show", "bin/show");
@@ -39,7 +40,7 @@ fn a_program_by_descriptor_is_started_from_the_stage() {
     Case::c("exec", "by_descriptor").tree(programs).says("  reads hello").run();
 }
 
-// Opening a file with O_PATH is passed on: an operation each.
+// The shim passes on the opening of a file with O_PATH, so each descriptor costs an operation.
 #[test]
 fn a_program_by_an_o_path_descriptor_is_started_from_the_shared_file_system() {
     let case = Case::c("exec", "by_path_descriptor").tree(programs).says("  reads hello");

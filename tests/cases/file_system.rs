@@ -1,4 +1,4 @@
-//! Calls about the file system: its figures, extended attributes, sockets and notifications.
+//! Cases of statfs, pathconf, extended attributes, sockets, notifications and mount tables.
 
 use crate::tree;
 use crate::world::{Case, Ops};
@@ -25,7 +25,7 @@ fn extended_attributes_have_the_original_s_values() {
     Case::c("filesystem", "attribute_values").tree(tree::writable).says("  noted").run();
 }
 
-// strace does not count bind and connect among operations on a path.
+// A bind or connect does not count as an operation on a path.
 #[test]
 fn a_socket_under_the_prefix_is_bound_and_found() {
     Case::c("filesystem", "sockets").says("through").ops(Ops::AtMost(25)).run();

@@ -1,4 +1,4 @@
-//! The dynamic loader: libraries come from the stage and are shown under their original names.
+//! Cases of the dynamic loader: libraries come from the stage and appear under their original names.
 
 use crate::exec::programs;
 use crate::objects::{self, put};
@@ -29,7 +29,7 @@ fn libraries(t: &Tree) {
     put(t, "catches", "bin/catches");
     put(t, "tls", "bin/tls");
     t.file("lib/cut.so", "\u{7f}ELF");
-    // Copies outside the prefix, with which the staged ones are compared.
+    // Copies outside the prefix, to compare the staged ones with.
     for name in ["libneeds-runpath.so", "libneeds-rpath.so", "libcaller-runpath.so", "catches"] {
         put(t, name, &format!("../out/{name}"));
     }

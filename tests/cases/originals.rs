@@ -1,4 +1,4 @@
-//! Descriptors, names and answers that libc makes without a hooked call: they are the original's.
+//! Cases of descriptors, names and results that libc makes without a hooked call: all are those of the original.
 
 use std::process::Command;
 
@@ -6,7 +6,8 @@ use crate::place::User;
 use crate::tree::{Tree, standard};
 use crate::world::{Case, Ops};
 
-/// The standard tree, and what libc and the loader open on their own.
+/// Makes the standard tree, and files that libc and the loader open internally: message catalogues, a mount table, a
+/// library.
 fn with_catalogues(t: &Tree) {
     standard(t);
     t.bytes("share/de/LC_MESSAGES/made.mo", &compiled_message("hello", "hallo"));
@@ -25,7 +26,7 @@ fn with_catalogues(t: &Tree) {
     t.bytes("lib/libone.so", &std::fs::read(&to).unwrap());
 }
 
-/// A catalogue of gettext with one message.
+/// Returns the bytes of a gettext catalogue with one message.
 fn compiled_message(id: &str, text: &str) -> Vec<u8> {
     let strings = 44;
     let words = [
@@ -53,7 +54,7 @@ fn the_flags_that_mark_a_staged_descriptor_are_hidden() {
         .run();
 }
 
-// Opening a file with O_PATH is passed on, and its descriptor opened again.
+// The shim passes on the opening of a file with O_PATH, and the opening of the name of that descriptor.
 #[test]
 fn an_o_path_descriptor_behaves_as_without_the_shim() {
     Case::c("originals", "path_only").ops(Ops::AtMost(3)).run();
@@ -71,7 +72,7 @@ fn an_unreadable_file_can_be_opened_with_o_path() {
         .run();
 }
 
-// An operation for each descriptor that is locked.
+// Each descriptor that is locked costs an operation.
 #[test]
 fn an_exchanged_descriptor_is_of_the_same_kind() {
     Case::c("originals", "promoted").says("locked by the parent 1").ops(Ops::AtMost(10)).run();
@@ -133,14 +134,14 @@ fn entries_of_a_descriptor_have_the_original_s_inode_numbers() {
     Case::c("originals", "entries").says("7").run();
 }
 
-// Only root may do this; it opens a file.
+// Only root may call fanotify_init. The probe opens a file for writing, which costs operations.
 #[test]
 fn a_file_is_watched_from_its_directory_s_descriptor() {
     let case = Case::c("originals", "watched_by_all").only(User::Root);
     case.says("read 1").ops(Ops::AtMost(2)).run();
 }
 
-// The probe makes a file.
+// The probe makes a file, which costs operations.
 #[test]
 fn a_directory_is_watched_by_its_descriptor() {
     Case::c("originals", "watched").says("read 1: new").ops(Ops::AtMost(3)).run();
@@ -156,7 +157,7 @@ fn shells_of_forty_popen_streams_have_the_shim() {
     Case::c("originals", "many_streams").says("done").run();
 }
 
-// Each child makes a file.
+// Each child makes a file, which costs operations.
 #[test]
 fn a_child_is_sent_to_the_original_directory() {
     Case::c("originals", "spawned_elsewhere").says("  reads: more").ops(Ops::AtMost(6)).run();
@@ -177,7 +178,7 @@ fn the_loader_s_directories_have_their_original_names() {
     Case::c("originals", "search_path").tree(with_catalogues).run();
 }
 
-// Each name is opened for writing, and all is read once.
+// The probe opens the file for writing by each name, and reads the changed file.
 #[test]
 fn every_spelling_of_a_descriptor_s_name_means_the_original() {
     Case::c("originals", "other_spellings").says("  reads: hello").ops(Ops::AtMost(60)).run();

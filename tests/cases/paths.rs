@@ -1,4 +1,4 @@
-//! Paths: which file each spelling means.
+//! Cases of paths: which file each spelling means.
 
 use crate::links;
 use crate::tree::{self, Tree};
@@ -14,7 +14,7 @@ fn all_spellings_of_a_path_are_one_file() {
     Case::c("paths", "spellings").says("doubled: one file 1").run();
 }
 
-// Only the kernel knows that `out` is no symbolic link, from which `..` would lead elsewhere.
+// Only the kernel knows whether `out` is a symbolic link, and `..` of a link leads elsewhere.
 #[test]
 fn a_path_that_enters_the_prefix_from_outside_is_left_to_the_kernel() {
     Case::c("paths", "in_from_outside")
@@ -42,25 +42,25 @@ fn a_file_used_as_a_directory_is_enotdir() {
         .run();
 }
 
-// The chdir is none of the operations that are counted.
+// A chdir does not count as an operation.
 #[test]
 fn a_missing_name_is_enoent_without_an_operation() {
     Case::c("paths", "missing").says("stat(P(\"nope\"), &s): No such file or directory").run();
 }
 
-// Only what renames to a name of the prefix is counted, and what finds out where that leads.
+// The operations are those of the renames to a name of the prefix, and of the look-up of that name.
 #[test]
 fn a_bad_pointer_is_efault_and_an_empty_path_is_enoent() {
     Case::c("paths", "bad_pointers").says("stat(p, &s): Bad address").ops(Ops::AtMost(8)).run();
 }
 
-// A pointer to nothing that looks like one to something.
+// The pointer leads to a page that was mapped before.
 #[test]
 fn a_pointer_to_unmapped_memory_is_efault() {
     Case::c("paths", "unmapped_pointer").says("stat(page, &s): Bad address").run();
 }
 
-// The kernel refuses these names itself, before it asks any file system.
+// The kernel refuses these paths before it asks any file system.
 #[test]
 fn a_path_that_is_too_long_is_refused() {
     Case::c("paths", "too_long")
@@ -80,7 +80,7 @@ fn a_prefix_that_is_a_symbolic_link_is_one_tree_under_both_names() {
     Case::c("paths", "both_names").tree(linked).prefix("link").ops(Ops::AtMost(20)).run();
 }
 
-// The link itself is asked of the kernel: a mount or another link may have taken its place.
+// The shim asks the kernel for the link itself, because a mount or another link may have replaced it.
 #[test]
 fn a_prefix_that_is_a_symbolic_link_is_still_seen_as_a_link() {
     Case::c("paths", "the_link_itself").tree(linked).prefix("link").ops(Ops::AtMost(2)).run();

@@ -1,4 +1,4 @@
-//! The programs that cases run, compiled when their sources are newer.
+//! Compiles the programs that cases run, when their sources are newer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::place::Place;
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 const BUILT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cases");
 
-/// The directory of the compiled probes, with the scripts beside them.
+/// Compiles the probes and copies the scripts, once per process, and returns their directory.
 pub fn build() -> &'static Path {
     static BUILD: OnceLock<()> = OnceLock::new();
     BUILD.get_or_init(|| {
@@ -32,12 +32,12 @@ pub fn build() -> &'static Path {
     Path::new(BUILT)
 }
 
-/// The directory of the compiled probes, by the name that the place's user sees.
+/// Returns the directory of the compiled probes, under the name that the place's user sees.
 pub fn directory(place: &Place) -> &str {
     place.probes().to_str().unwrap()
 }
 
-/// The stand-in for the shared file system, `tests/cluster/mdsfs.c`.
+/// Builds the program that stands in for the shared file system, `tests/cluster/mdsfs.c`, and returns its path.
 pub fn file_system() -> &'static Path {
     static BUILD: OnceLock<PathBuf> = OnceLock::new();
     BUILD.get_or_init(|| {
@@ -58,7 +58,7 @@ fn compile(source: &Path, headers: Option<SystemTime>, program: &Path) {
         return;
     }
     let new = scratch(program);
-    // -w: functions that are called on purpose are deprecated.
+    // -w: the probes call deprecated functions on purpose.
     let cc =
         Command::new("cc").args(["-O1", "-w", "-o"]).arg(&new).arg(source).arg("-ldl").status();
     assert!(cc.unwrap().success(), "{}", source.display());
@@ -71,7 +71,7 @@ fn put(from: &Path, to: &Path) {
     fs::rename(new, to).unwrap();
 }
 
-/// A name of our own: several test programs may build at once.
+/// Returns a temporary name that only this process uses, because several test programs may build at once.
 fn scratch(path: &Path) -> PathBuf {
     path.with_extension(format!("new.{}", std::process::id()))
 }

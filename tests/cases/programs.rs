@@ -1,4 +1,4 @@
-//! Real programs: their own tests of the calls that they make.
+//! Cases that run real programs: coreutils, Python's library, make.
 
 use crate::tree;
 use crate::world::{Case, Ops};

@@ -1,4 +1,4 @@
-//! `syscall()`: calls by number.
+//! Cases of system calls by number, through `syscall()`.
 
 use crate::world::{Case, Ops};
 

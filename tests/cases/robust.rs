@@ -1,4 +1,4 @@
-//! Programs keep working without a stage, with a damaged one, when it disappears, and with other users, threads and signals.
+//! Cases of disturbances: no stage, a damaged or disappearing stage, another user, threads, forks, signals, noexec.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,13 +14,13 @@ fn with_library(t: &Tree) {
     put(t, "libmarker.so", "lib/libmarker.so");
 }
 
-// tests/stress has more of this.
+// tests/stress does this for longer.
 #[test]
 fn forks_among_reading_threads_neither_hang_nor_fail() {
     Case::c("robust", "forks_among_threads").says("wrong in threads 0, in children 0").run();
 }
 
-// tests/stress has more of this.
+// tests/stress does this for longer.
 #[test]
 fn a_signal_in_the_middle_of_a_hook_may_use_the_same_hook() {
     Case::c("robust", "signals").says("wrong 0, in the handler 0").run();
@@ -62,7 +62,7 @@ fn a_damaged_stage_is_not_used_and_no_message_is_printed() {
 
 #[test]
 fn a_program_that_becomes_another_user_works_on_the_shared_file_system() {
-    // The new user may not even look into the stage.
+    // The new user has no permission to enter the stage.
     Case::sh(
         "su -s /bin/sh nobody -c 'id -un; cat $E/a; $E/bin/show'; setpriv --reuid 12346 --clear-groups sh -c 'cat $E/a; $E/bin/show'; cat $E/a",
     )
@@ -72,7 +72,7 @@ fn a_program_that_becomes_another_user_works_on_the_shared_file_system() {
     .run();
 }
 
-// Not under strace, which takes the other user's rights away.
+// This case does not run under strace, which would take the setuid program's privileges away.
 #[test]
 fn a_setuid_program_works_on_the_shared_file_system() {
     if !User::all().any(|user| user == User::Root) {
@@ -89,7 +89,7 @@ fn run_setuid() {
     place.mount("shared");
     let prefix = place.below_mount("env");
     let bundle = place.bundle(&prefix, "snapshot");
-    // Only a process with the shim can read what was bundled: the mount's cache no longer has it.
+    // After this only the stage has the bundled text: the second mount starts with an empty cache.
     tree.file("a", "changed\n");
     place.unmount();
     place.mount("shared");

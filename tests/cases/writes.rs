@@ -1,7 +1,7 @@
-//! Writes go to the shared file system, and are seen at once.
+//! Cases of writes: they go to the shared file system, and every process sees them at once.
 //!
-//! A write costs its operations, and reads of what was written pass too: the ceilings show that nothing else does. The bare
-//! runs make these operations, and those of all other reads.
+//! A write makes operations, and so does each read of a path that diverged. The limits in [`Ops::AtMost`] show that
+//! other reads make none.
 
 use crate::place::User;
 use crate::tree;
@@ -90,7 +90,7 @@ fn refused_calls_fail_as_without_the_shim() {
     Case::c("mutate", "refused").owned_by_root().ops(Ops::AtMost(60)).run();
 }
 
-// Here a read costs operations where the bundle does not have the path: the cases are the same, the numbers larger.
+// The limits are larger than in the cases above, because a name that the bundle lacks is looked up.
 #[test]
 fn under_an_overlay_writes_are_seen_at_once() {
     for probe in
