@@ -1,4 +1,4 @@
-//! Members that no honest packer writes: each is refused by name, and nothing of the stage is left.
+//! Stages tars with members that no honest program writes: pyshm refuses each by name, and leaves nothing of the stage.
 
 use std::fs;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::io::Write;
 use crate::build::{Raw, link, member, pax, stage, tar, with_field};
 use crate::common::Tool;
 
-/// Stages a tar of these members, which must be refused for this reason.
+/// Stages a tar of these members. The tool must refuse it in one line with these reasons, and leave nothing.
 fn refused(name: &str, members: Vec<Raw>, code: u8, reasons: &[&str]) {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
@@ -49,7 +49,7 @@ fn names_that_lead_outside_the_prefix_are_refused() {
         65,
         &[r"a\nb/../c", "'..'"],
     );
-    // A possible name, but too long below the stage's path.
+    // This name is possible under the prefix, but too long below the path of the stage.
     let just = vec!["z".repeat(200); 20].join("/");
     refused(
         "too long here",
@@ -142,7 +142,7 @@ fn names_that_appear_twice_are_refused() {
 #[test]
 fn false_sizes_and_malformed_fields_are_refused() {
     let size = |bytes: &[u8]| with_field(file("x"), 124, bytes);
-    // 2^60 in binary.
+    // The size 2^60 in binary form.
     let huge = b"\x80\0\0\0\x10\0\0\0\0\0\0\0";
     refused("huge", vec![size(huge)], 73, &["member x claims 1.2 EB", "left"]);
     refused(
@@ -237,7 +237,7 @@ fn damaged_headers_and_other_formats_are_refused() {
 }
 
 #[test]
-fn bits_that_change_the_user_are_dropped_with_a_warning() {
+fn setuid_and_setgid_bits_are_dropped_with_a_warning() {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
     let mut sudo = file("bin/sudo");

@@ -50,7 +50,7 @@ fn a_fortified_program_is_redirected() {
 }
 
 #[test]
-fn promises_of_node_are_redirected() {
+fn the_promise_functions_of_node_are_redirected() {
     Case::sh(
         "node -e 'const fs = require(\"fs\"), E = process.env.E; (async () => { \
            const p = fs.promises; \

@@ -20,7 +20,7 @@ fn a_working_directory_by_descriptor_has_its_original_name() {
 }
 
 #[test]
-fn a_child_s_working_directory_is_not_its_parent_s() {
+fn a_child_that_changes_its_directory_does_not_affect_its_parent() {
     Case::c("cwd", "of_a_child").run();
     Case::python("python", "working_directory").run();
 }

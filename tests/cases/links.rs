@@ -50,7 +50,7 @@ fn every_reader_of_links_gives_the_original_target() {
 
 // The probe calls realpath under all its names.
 #[test]
-fn every_canonical_name_is_the_original_one() {
+fn realpath_gives_original_names() {
     Case::c("links", "real_names").run();
 }
 

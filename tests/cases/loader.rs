@@ -39,7 +39,7 @@ fn libraries(t: &Tree) {
 fn with_runtime(t: &Tree) {
     libraries(t);
     for name in ["libstdc++.so.6", "libgcc_s.so.1"] {
-        objects::copy(t, &objects::of_the_compiler(name), &format!("lib/c++/{name}"));
+        objects::copy(t, &objects::compiler_library(name), &format!("lib/c++/{name}"));
     }
 }
 

@@ -135,7 +135,7 @@ pub fn copy(t: &Tree, from: &Path, name: &str) {
 }
 
 /// Returns the path of a run-time library of g++. Panics if g++ has none of this name.
-pub fn of_the_compiler(name: &str) -> PathBuf {
+pub fn compiler_library(name: &str) -> PathBuf {
     let output = Command::new("g++").arg(format!("-print-file-name={name}")).output().unwrap();
     let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
     assert!(path.is_absolute(), "g++ has no {name}");

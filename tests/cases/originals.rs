@@ -74,7 +74,7 @@ fn an_unreadable_file_can_be_opened_with_o_path() {
 
 // Each descriptor that is locked costs an operation.
 #[test]
-fn an_exchanged_descriptor_is_of_the_same_kind() {
+fn an_exchanged_descriptor_keeps_its_flags_and_offset() {
     Case::c("originals", "promoted").says("locked by the parent 1").ops(Ops::AtMost(10)).run();
 }
 
@@ -159,22 +159,22 @@ fn shells_of_forty_popen_streams_have_the_shim() {
 
 // Each child makes a file, which costs operations.
 #[test]
-fn a_child_is_sent_to_the_original_directory() {
+fn a_spawned_child_stands_in_the_original_directory() {
     Case::c("originals", "spawned_elsewhere").says("  reads: more").ops(Ops::AtMost(6)).run();
 }
 
 #[test]
-fn a_child_is_given_the_staged_file() {
+fn a_spawned_child_gets_the_staged_file() {
     Case::c("originals", "spawned_with_a_file").says("hello").run();
 }
 
 #[test]
-fn the_root_of_a_vfork_child_is_not_the_parent_s() {
+fn chroot_in_a_vfork_child_does_not_affect_the_parent() {
     Case::c("originals", "root_of_a_child").only(User::Root).says("the child ends with 0").run();
 }
 
 #[test]
-fn the_loader_s_directories_have_their_original_names() {
+fn search_paths_of_the_loader_have_original_names() {
     Case::c("originals", "search_path").tree(with_catalogues).run();
 }
 

@@ -100,8 +100,8 @@ impl Place {
     /// Gives the thread a mount namespace, and binds the installation and the probes into the place, because an
     /// ordinary user may be unable to reach their real directories.
     fn own_namespace(&mut self) {
-        // SAFETY: NEWNS leaves the table of descriptors shared with the other threads, so no descriptor loses its owner.
-        // Only the mounts, the root and the working directory become this thread's own.
+        // SAFETY: NEWNS leaves the table of descriptors shared with the other threads, so no descriptor loses its
+        // owner. Only the mounts, the root and the working directory become this thread's own.
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).unwrap();

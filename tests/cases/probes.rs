@@ -19,12 +19,12 @@ pub fn build() -> &'static Path {
         let sources = Path::new(CHECKOUT).join("tests/cases/probes");
         let sources: Vec<_> = fs::read_dir(sources).unwrap().map(|e| e.unwrap().path()).collect();
         let headers = sources.iter().filter(|path| path.extension().is_some_and(|e| e == "h"));
-        let headers = headers.filter_map(|path| changed(path)).max();
+        let headers = headers.filter_map(|path| modified(path)).max();
         for source in sources {
             let name = source.file_stem().unwrap().to_str().unwrap();
             match source.extension().and_then(|e| e.to_str()) {
                 Some("c") => compile(&source, headers, &Path::new(BUILT).join(name)),
-                Some("py") => put(&source, &Path::new(BUILT).join(format!("{name}.py"))),
+                Some("py") => copy_script(&source, &Path::new(BUILT).join(format!("{name}.py"))),
                 _ => {}
             }
         }
@@ -49,15 +49,15 @@ pub fn file_system() -> &'static Path {
     })
 }
 
-fn changed(path: &Path) -> Option<SystemTime> {
+fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|m| m.modified()).ok()
 }
 
 fn compile(source: &Path, headers: Option<SystemTime>, program: &Path) {
-    if changed(program) > headers.max(changed(source)) {
+    if modified(program) > headers.max(modified(source)) {
         return;
     }
-    let new = scratch(program);
+    let new = temporary_name(program);
     // -w: the probes call deprecated functions on purpose.
     let cc =
         Command::new("cc").args(["-O1", "-w", "-o"]).arg(&new).arg(source).arg("-ldl").status();
@@ -65,13 +65,13 @@ fn compile(source: &Path, headers: Option<SystemTime>, program: &Path) {
     fs::rename(new, program).unwrap();
 }
 
-fn put(from: &Path, to: &Path) {
-    let new = scratch(to);
+fn copy_script(from: &Path, to: &Path) {
+    let new = temporary_name(to);
     fs::copy(from, &new).unwrap();
     fs::rename(new, to).unwrap();
 }
 
 /// Returns a temporary name that only this process uses, because several test programs may build at once.
-fn scratch(path: &Path) -> PathBuf {
+fn temporary_name(path: &Path) -> PathBuf {
     path.with_extension(format!("new.{}", std::process::id()))
 }

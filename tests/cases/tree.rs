@@ -85,7 +85,7 @@ impl Tree {
         for entry in walkdir::WalkDir::new(top).contents_first(true) {
             let path = entry.unwrap().into_path();
             let below_out = path.starts_with(top.join("out"));
-            give(&path, if below_out { user } else { owner });
+            set_owner(&path, if below_out { user } else { owner });
             let time = Timespec { tv_sec: 1_000_000_000, tv_nsec: 123_456_789 };
             let times = Timestamps { last_access: time, last_modification: time };
             rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
@@ -93,7 +93,7 @@ impl Tree {
     }
 }
 
-fn give(path: &Path, id: u32) {
+fn set_owner(path: &Path, id: u32) {
     if rustix::process::geteuid().is_root() {
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
         rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).unwrap();

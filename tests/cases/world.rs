@@ -27,7 +27,8 @@
 //!   counts them, and the bare run makes at least one.
 //! - The shim was at work: the process loaded the staged library, and the library counted in the state of the stage.
 //!
-//! The tested installation is `$PYSHM_TEST_INSTALL`, or `target/pyshm`. Without root only the ordinary user's part runs.
+//! The tested installation is `$PYSHM_TEST_INSTALL`, or `target/pyshm`. Without root only the ordinary user's run is
+//! made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -250,7 +251,7 @@ impl Case {
         place.unmount();
         place.mount("shared");
         let renumbered = place.device(&prefixes[0]) != bundled_on;
-        assert!(renumbered || !place.renumbers(), "the prefix has another device now");
+        assert!(renumbered || !place.renumbers(), "the second mount has the same device number");
         let stage = place.stage(&bundles);
         let before = answered_and_passed(&stage);
         let preloaded = self.observe(&place, &prefixes, Some(&stage));
@@ -258,9 +259,9 @@ impl Case {
         self.judge_output(&bare, &preloaded);
         let [left, right] = ["bare", "shared"].map(|name| tree::remains(&place.backing(name)));
         for (a, b) in left.iter().zip(&right) {
-            assert_eq!(a, b, "what the bare run left on the shared file system on the left");
+            assert_eq!(a, b, "the shared file system after the run, bare on the left");
         }
-        assert_eq!(left, right, "what the bare run left on the shared file system on the left");
+        assert_eq!(left, right, "the shared file system after the run, bare on the left");
         assert!(bare.ops.total > 0, "the bare run made no operation, so counting proves nothing");
         let total = preloaded.ops.total;
         let right = match self.ops {
@@ -310,10 +311,10 @@ impl Case {
         }
         assert_eq!(bare.output, preloaded.output, "bare on the left");
         assert_eq!(bare.status, preloaded.status, "exit status, bare on the left\n{}", whole());
-        assert_eq!(bare.status, self.ends, "exit status on the left\n{}", whole());
-        assert!(!bare.output.trim().is_empty(), "the probe prints something");
+        assert_eq!(bare.status, self.ends, "exit status, expected on the right\n{}", whole());
+        assert!(!bare.output.trim().is_empty(), "the probe printed nothing");
         for line in &self.says {
-            assert!(bare.output.lines().any(|l| l == *line), "{line:?} is printed:\n{}", whole());
+            assert!(bare.output.lines().any(|l| l == *line), "{line:?} is missing:\n{}", whole());
         }
     }
 

@@ -133,7 +133,7 @@ fn a_change_through_another_mount_is_seen_under_the_prefix() {
 }
 
 #[test]
-fn a_prefix_follows_the_directory_above_it() {
+fn a_renamed_directory_above_the_prefix_is_seen() {
     let tree = |t: &tree::Tree| {
         tree::standard(t);
         t.file("../top/env/a", "hello\n");
@@ -143,7 +143,7 @@ fn a_prefix_follows_the_directory_above_it() {
 }
 
 #[test]
-fn a_prefix_follows_the_link_by_which_it_is_known() {
+fn a_replaced_link_to_the_prefix_is_seen() {
     let tree = |t: &tree::Tree| {
         tree::standard(t);
         t.link("../alias", "env");

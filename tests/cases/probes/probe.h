@@ -25,8 +25,7 @@
 /* The prefix, and the directory that contains it. */
 static const char *E, *M;
 
-/* Makes a path of a directory and a name. The text is valid for fifteen more calls. P gives a path under the prefix, B one
-   beside it. */
+/* Makes a path of a directory and a name, valid for fifteen more calls. P makes it under the prefix, B beside it. */
 static const char *name_in(const char *directory, const char *name) {
     static char texts[16][8192];
     static int next;

@@ -1,4 +1,4 @@
-/* The program that other probes start: prints its arguments, environment and signals, and reads a file of its own tree. */
+/* Prints its arguments, environment and signals, and reads a file of its own tree. Other probes start it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* Calls the functions that _FORTIFY_SOURCE renames. Flags and sizes are volatile, so that the compiler cannot know them. */
+/* Calls the functions that _FORTIFY_SOURCE renames. Flags and sizes are volatile to hide them from the compiler. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* Prints whether the shim is loaded and LD_PRELOAD is set, and the content of files; the case makes it a setuid program. */
+/* Prints whether the shim is loaded and LD_PRELOAD is set, and the content of files. The case makes it setuid. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>
