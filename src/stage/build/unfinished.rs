@@ -45,9 +45,8 @@ impl Unfinished {
         Ok(this)
     }
 
-    /// Makes the directory and locks it. If another job removes the new directory before it is locked, because it takes
-    /// it for one that a crash left, this is tried again. It is also tried again if a job that ends has removed the
-    /// user's empty directory.
+    /// Makes the directory and locks it. Tries again if another job has removed the new directory before it was locked,
+    /// taking it for one that a crash left, or if a job that ends has removed the user's empty directory.
     fn make(user_dir: &UserDir, dir: &Path) -> Result<Lease> {
         const LIMIT: Duration = Duration::from_secs(5);
         let begun = Instant::now();
@@ -79,8 +78,8 @@ impl Unfinished {
 
     /// Renames the directory to the stage's name. If another stage has that name by now, the other stage is returned
     /// instead. If the other one is hollow, the two exchange their names, so that the name never disappears. If the
-    /// other one is being removed, the end of its removal is waited for, since its remover works by name and must not
-    /// find the new stage.
+    /// other one is being removed, this waits until it is gone, since its remover works by name and must not find the
+    /// new stage.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] when it cannot be renamed, [`Error::Untrusted`] when something else has the name,

@@ -229,7 +229,7 @@ impl Donation {
             let as_before = changed(target, name, entry)?.is_some();
             as_before
                 .then_some(())
-                .ok_or_else(|| io::Error::other("the file it was linked to changed"))
+                .ok_or_else(|| io::Error::other("the donor's file changed meanwhile"))
         };
         for (number, entry) in files(&self.bundle.manifest) {
             test_pause::at(Moment::Adopt);
