@@ -1,4 +1,4 @@
-//! Why a launcher's command line is not understood.
+//! Holds the reasons why a launcher's command line is not understood.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ pub const WAY_OUT: &str = "set PYSHM_BCAST_LAUNCH to the command that starts one
 /// Why a launcher's command line is not understood. The text completes "failed to understand the command of mpiexec: …".
 #[derive(Debug, thiserror::Error)]
 pub enum NotUnderstood {
-    /// Nothing is known of the launcher's options.
+    /// pyshm does not know the launcher's options.
     #[error("its options are not known")]
     Launcher,
     /// An option is not in the launcher's table.

@@ -9,8 +9,8 @@
 //! - the program is none of those that run commands given as text: shells, interpreters, make ([`COMMAND_RUNNERS`]);
 //! - the program loads neither Python's library nor a library below a prefix (by `RPATH` or `LD_LIBRARY_PATH`);
 //! - no word of the command contains a path below a prefix;
-//! - no word, looked up as a program, would use an environment by these rules. Words are split at blanks. So `numactl
-//!   python`, `time bash job.sh` and `script -c 'python app.py'` use one.
+//! - no word, looked up as a program, would use an environment by these rules. Words are split at blanks. So these
+//!   commands use one: `numactl python`, `time bash job.sh`, `script -c 'python app.py'`.
 //!
 //! A program that starts Python without any of these signs (by `dlopen`, or from a file of its own) runs from the
 //! shared file system. A word that only looks like a program (`cp python there`) makes pyshm stage in vain, which is
