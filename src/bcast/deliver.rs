@@ -161,7 +161,8 @@ impl Reading<'_> {
     }
 }
 
-/// Broadcasts all chunks, which rank 0 takes from `source`, and hands them on to `to`. Returns `false` if rank 0 has stopped.
+/// Broadcasts all chunks, which rank 0 takes from `source`, and hands them on to `to`. Returns `false` if rank 0 has
+/// stopped.
 fn broadcast(
     comm: &SimpleCommunicator,
     mut sizes: Sizes,

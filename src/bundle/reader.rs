@@ -23,7 +23,7 @@ use crate::manifest::prefix::PrefixRecord;
 /// Bytes of a foreign tar that are read to learn how its members are named.
 const LOOK: u64 = 1 << 20;
 
-/// What a bundle's file is.
+/// The kind of a bundle's file.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a job has few of them")]
 pub enum Content {
@@ -144,7 +144,8 @@ impl Reader {
     /// Reads the next bytes of the file, at most `max`; `None` after the last.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when the file cannot be read, [`Error::BadBundle`] when it became shorter since it was opened.
+    /// [`Error::NoInput`] when the file cannot be read, [`Error::BadBundle`] when it became shorter since it was
+    /// opened.
     pub fn read_chunk(&mut self, max: usize) -> Result<Option<Vec<u8>>> {
         let _busy = timeline::busy(Phase::Read);
         let wanted = (self.length - self.given).min(max as u64) as usize;

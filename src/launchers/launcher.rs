@@ -98,7 +98,7 @@ pub trait Launcher: fmt::Debug + Sync {
     /// The index of each PROGRAM in a command of this launcher, whether or not its nodes are understood.
     ///
     /// # Errors
-    /// What is not understood of the options.
+    /// The option that is not understood.
     fn programs(&self, _command: &[OsString]) -> Result<Vec<usize>, NotUnderstood> {
         Err(NotUnderstood::Launcher)
     }

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 pub const WAY_OUT: &str = "set PYSHM_BCAST_LAUNCH to the command that starts one process on each of the job's nodes and \
                            PYSHM_PROGRAM to the word that is the program";
 
-/// Why a launcher's command line is not understood. The text completes "failed to understand the command of mpiexec: …".
+/// Why a launcher's command line is not understood. The text completes "failed to understand the command of mpiexec:
+/// …".
 #[derive(Debug, thiserror::Error)]
 pub enum NotUnderstood {
     /// pyshm does not know the launcher's options.

@@ -1,7 +1,7 @@
 //! Reads a launcher's command line with a table of the launcher's options: finds the given options, and PROGRAM.
 //!
-//! Invariants: a word that begins like an option and is not in the table is an error, never a guess. Taking the argument of
-//! an unknown option for PROGRAM would replace the wrong word.
+//! Invariants: a word that begins like an option and is not in the table is an error, never a guess. Taking the
+//! argument of an unknown option for PROGRAM would replace the wrong word.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -12,8 +12,8 @@ use crate::launchers::not_understood::NotUnderstood;
 /// How an option of the application's launch is handled in the staging step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handling {
-    /// The option decides which nodes get ranks, so the step gets options of its own instead, for one process on each of
-    /// these nodes.
+    /// The option decides which nodes get ranks, so the step gets options of its own instead, for one process on each
+    /// of these nodes.
     Placement,
     /// The option is needed to reach the nodes: it is carried into the step unchanged.
     Carry,
@@ -41,7 +41,7 @@ pub struct Opt {
     pub names: &'static [&'static str],
     /// What follows the option.
     pub arity: Arity,
-    /// What the staging step makes of it.
+    /// How the option is handled in the staging step.
     pub handling: Handling,
 }
 
@@ -64,7 +64,7 @@ pub enum Dashes {
 pub struct Given {
     /// The first of the option's names.
     pub name: &'static str,
-    /// What the staging step makes of it.
+    /// How the option is handled in the staging step.
     pub handling: Handling,
     /// Its arguments.
     pub values: Vec<OsString>,

@@ -41,7 +41,7 @@ pub enum Event {
     },
 }
 
-/// What to stage.
+/// The bundles to stage.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prepared {
     /// The stage's name.
@@ -67,7 +67,7 @@ pub struct Failure {
     pub code: u8,
 }
 
-/// What was staged.
+/// Figures about the stage that is ready.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ready {
     /// The stage's directory, the same on every node.

@@ -18,7 +18,7 @@ pub struct Request {
     pub command: Vec<OsString>,
     /// Positions in the command of the programs that it starts; several if a launcher's command has several parts.
     pub programs: Vec<usize>,
-    /// What it means when one of them is not found.
+    /// What it means when one of these programs is not found.
     pub absent_program: AbsentProgram,
     /// Number of ranks, which decides whether staging is worthwhile.
     pub ranks: usize,

@@ -28,7 +28,7 @@ pub enum Message {
     Closed(u32),
 }
 
-/// Where a signal comes from.
+/// The origin of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// A process sent it.

@@ -48,7 +48,7 @@ impl Freshness {
     }
 }
 
-/// What a stage is built from, and within which limits.
+/// The options with which a stage is built.
 #[derive(Debug, Clone, Default)]
 pub struct BuildOptions {
     /// Threads that decompress and write; 0 takes as many as the process may use, at most six.

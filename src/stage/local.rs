@@ -17,8 +17,8 @@ use crate::stage::reuse::divergence;
 use crate::stage::session::{Adopted, Space, StagingSession};
 use crate::stage::user_dir::UserDir;
 
-/// Bytes that are read at once: no more than the allocator keeps for reuse, since fresh memory costs a page fault every 4 kB
-/// ([`crate::process::memory_policy`]).
+/// Bytes that are read at once: no more than the allocator keeps for reuse, since fresh memory costs a page fault every
+/// 4 kB ([`crate::process::memory_policy`]).
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that may wait to be unpacked.
 const WAITING: usize = 8;
@@ -38,8 +38,8 @@ pub struct Staged {
     pub adopted_bytes: u64,
     /// The directories of the stages from which files were taken.
     pub adopted_from: Vec<PathBuf>,
-    /// Number of paths that have changed since the bundles were packed, if bundles were staged before. The stage does not
-    /// answer for them.
+    /// Number of paths that have changed since the bundles were packed, if bundles were staged before. The stage does
+    /// not answer for them.
     pub changed: u64,
     /// Wall time in seconds.
     pub seconds: f64,

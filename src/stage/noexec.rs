@@ -16,8 +16,8 @@
 //! - An exec directory is removed with its stage. One that a crash left is recognised by its link back: the stage is
 //!   gone, or has another exec directory.
 //! - Its builder keeps it locked until the stage is published.
-//! - In another mount namespace that shares `/tmp`, as in a container, the link back may lead to another `/dev/shm`. Such
-//!   an exec directory is left alone.
+//! - In another mount namespace that shares `/tmp`, as in a container, the link back may lead to another `/dev/shm`.
+//!   Such an exec directory is left alone.
 #![forbid(unsafe_code)]
 
 use std::os::unix::fs::{DirBuilderExt, symlink};

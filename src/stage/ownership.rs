@@ -68,8 +68,8 @@ pub(super) fn directory(path: &Path, closed: u32) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether `path` is a regular file that belongs to this user and has no other name; `false` when nothing has that name.
-/// Its mode does not matter, since the directory is closed to others.
+/// Whether `path` is a regular file that belongs to this user and has no other name; `false` when nothing has that
+/// name. Its mode does not matter, since the directory is closed to others.
 ///
 /// # Errors
 /// [`Error::Untrusted`] when anything else has the name.

@@ -18,9 +18,9 @@ use crate::stage::{lease, noexec, ownership};
 /// A published stage.
 #[derive(Debug, Clone)]
 pub struct Stage {
-    /// Its directory.
+    /// The stage's directory.
     pub dir: PathBuf,
-    /// Its name in the user's directory.
+    /// The stage's name in the user's directory.
     pub id: StageId,
     /// The publisher's lease. It keeps the stage in use from its publication to the first hold.
     pub(super) _publisher: Option<Arc<Lease>>,

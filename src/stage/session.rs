@@ -103,8 +103,8 @@ impl StagingSession {
     /// Looks for the stage `id`. If there is none, calls `identities` and looks for donors of the bundles.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] when something else has the stage's name, [`Error::NoInput`] when `identities` or the user's
-    /// directory cannot be read, [`Error::CannotWrite`] when garbage cannot be removed.
+    /// [`Error::Untrusted`] when something else has the stage's name, [`Error::NoInput`] when `identities` or the
+    /// user's directory cannot be read, [`Error::CannotWrite`] when garbage cannot be removed.
     pub fn open(
         user_dir: &UserDir,
         id: &StageId,

@@ -4,8 +4,8 @@
 //!
 //! Invariants:
 //! - The directory is used only if it is a real directory, belongs to the user, and is closed to everyone else.
-//! - Nobody else can exchange it: the root and the directories above it belong to the system or the user, and are sticky
-//!   where others may write to them.
+//! - Nobody else can exchange it: the root and the directories above it belong to the system or the user, and are
+//!   sticky where others may write to them.
 #![forbid(unsafe_code)]
 
 use std::io;

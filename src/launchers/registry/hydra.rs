@@ -1,6 +1,7 @@
 //! Reads the command lines of Hydra, the `mpiexec` of MPICH, MVAPICH and Intel MPI.
 //!
-//! Hydra fills the hosts of `-hosts`, of `-f` or of the resource manager in their order, each up to its slots or `-ppn`.
+//! Hydra fills the hosts of `-hosts`, of `-f` or of the resource manager in their order, each up to its slots or
+//! `-ppn`.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;

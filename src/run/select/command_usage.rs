@@ -5,7 +5,8 @@
 //! An active environment is no proof that a command uses it. A command counts as using one unless all of these
 //! conditions hold:
 //!
-//! - the program is outside every prefix, by its name and by its real path, and is an ELF file: a script may do anything;
+//! - the program is outside every prefix, by its name and by its real path, and is an ELF file: a script may do
+//!   anything;
 //! - the program is none of those that run commands given as text: shells, interpreters, make ([`COMMAND_RUNNERS`]);
 //! - the program loads neither Python's library nor a library below a prefix (by `RPATH` or `LD_LIBRARY_PATH`);
 //! - no word of the command contains a path below a prefix;

@@ -1,5 +1,5 @@
-//! Selects the bundles that a job stages: those the user named, those configured for all jobs as far as the command uses
-//! them, or those of the Python environment that its program runs in.
+//! Selects the bundles that a job stages: those the user named, those configured for all jobs as far as the command
+//! uses them, or those of the Python environment that its program runs in.
 #![forbid(unsafe_code)]
 
 pub mod command_usage;

@@ -31,8 +31,8 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// Stages what is `prepared` with the broadcast helper `program` on the nodes of `plan`. `None` when the bundles cover
-    /// nothing that the job uses.
+    /// Stages what is `prepared` with the broadcast helper `program` on the nodes of `plan`. `None` when the bundles
+    /// cover nothing that the job uses.
     ///
     /// # Errors
     /// Those of the step. After an error nothing is left on the nodes.

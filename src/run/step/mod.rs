@@ -144,8 +144,8 @@ impl Step {
     /// Waits for the step's next event, at most for `limit`.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when a signal ends the job, after the step has ended; [`Error::Reported`] with the failure
-    /// that the step reports; [`Error::Unavailable`] when it reports nothing within `limit`, hangs, or ends.
+    /// [`Error::Interrupted`] when a signal ends the job, after the step has ended; [`Error::Reported`] with the
+    /// failure that the step reports; [`Error::Unavailable`] when it reports nothing within `limit`, hangs, or ends.
     pub fn wait(&mut self, inbox: &Inbox, limit: Option<Duration>) -> Result<Event> {
         let begun = Instant::now();
         let mut hang = HangDetector::default();

@@ -1,4 +1,5 @@
-//! Writes the file that says how `--reroute env` changes a program's environment, for programs that the shim cannot enter.
+//! Writes the file that says how `--reroute env` changes a program's environment, for programs that the shim cannot
+//! enter.
 //!
 //! `PYTHONHOME` turns off the detection of virtual environments, so the packages of a virtual environment are added to
 //! `PYTHONPATH`. Everything is derived from the manifests alone. [`layout::ENVIRONMENT`] has the format.

@@ -1,5 +1,5 @@
-//! Unpacks the frames of a bundle: the calling thread cuts the stream into frames, and other threads decompress, check and
-//! write them.
+//! Unpacks the frames of a bundle: the calling thread cuts the stream into frames, and other threads decompress, check
+//! and write them.
 #![forbid(unsafe_code)]
 
 use std::path::Path;

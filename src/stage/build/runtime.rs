@@ -35,8 +35,8 @@ impl Runtime {
         Ok(Self { shim: part(install::shim()?)?, trampoline: part(install::trampoline()?)? })
     }
 
-    /// Publishes a hollow stage, with only the shim and the trampoline. A node that could not stage needs one, so that the
-    /// launcher finds the same program on every node. Its ranks run from the shared file system.
+    /// Publishes a hollow stage, with only the shim and the trampoline. A node that could not stage needs one, so that
+    /// the launcher finds the same program on every node. Its ranks run from the shared file system.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] when not even this stage can be written.

@@ -117,8 +117,8 @@ impl StageBuild {
         self.expect([self.expected, size].into_iter().sum())
     }
 
-    /// Unpacks a bundle whose bytes arrive in order in `chunks` of any size, and returns when everything is written. After an
-    /// error nothing more is received. `number` is the bundle's position among the job's bundles.
+    /// Unpacks a bundle whose bytes arrive in order in `chunks` of any size, and returns when everything is written.
+    /// After an error nothing more is received. `number` is the bundle's position among the job's bundles.
     ///
     /// # Errors
     /// [`Error::BadBundle`] when something is wrong with the bundle; [`Error::NoSpace`], [`Error::TooLarge`] and

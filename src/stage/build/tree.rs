@@ -1,5 +1,6 @@
-//! Writes the parts of a staged tree that are not file data: directories at the beginning, and at the end everything that
-//! depends on all bundles of the stage (symbolic links, search paths in libraries, hard links, times of directories).
+//! Writes the parts of a staged tree that are not file data: directories at the beginning, and at the end everything
+//! that depends on all bundles of the stage (symbolic links, search paths in libraries, hard links, times of
+//! directories).
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -187,8 +188,8 @@ impl Tree<'_> {
         made.map_err(|e| Error::write(&path)(e.into()))
     }
 
-    /// Replaces the staged `entry` by a copy whose search path leads into the stage. `source` is the entry itself, or the
-    /// file to which it is a hard link.
+    /// Replaces the staged `entry` by a copy whose search path leads into the stage. `source` is the entry itself, or
+    /// the file to which it is a hard link.
     fn edit(&self, entry: &EntryRecord, source: &EntryRecord, edited: &mut Edited) -> Result<()> {
         let staged = below(&self.fs, entry.path());
         let failed = |cause| Error::CannotWrite { path: staged.clone(), cause };
