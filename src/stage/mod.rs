@@ -1,4 +1,4 @@
-//! Stages: copies of a job's bundles on one node, usually in `/dev/shm`.
+//! Builds, finds and removes stages: copies of a job's bundles on one node, usually in `/dev/shm`.
 //!
 //! ```text
 //! session              the steps of staging, the same for bundle files and for the broadcast
