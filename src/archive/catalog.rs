@@ -80,12 +80,12 @@ impl Catalog {
             layer: (archive.scope == Scope::Layer).then(Layer::default),
             unnamed: HashSet::from([0]),
         };
-        let made_up = || EntryStat {
+        let derived = || EntryStat {
             ino: new.inode(&placement.prefix.path),
             mode: DIRECTORY | 0o755,
-            ..made_up(0)
+            ..unrecorded(0)
         };
-        let stat = placement.stat.unwrap_or_else(made_up);
+        let stat = placement.stat.unwrap_or_else(derived);
         new.inodes.insert(stat.ino);
         new.push(placement.prefix.path.to_vec(), EntryKind::Directory, stat, no_xattrs());
         new
@@ -218,7 +218,8 @@ impl Catalog {
                 None => {
                     let parent = parent.to_vec();
                     let ino = self.inode(&parent);
-                    let stat = EntryStat { ino, mode: DIRECTORY | 0o755, ..made_up(self.device()) };
+                    let stat =
+                        EntryStat { ino, mode: DIRECTORY | 0o755, ..unrecorded(self.device()) };
                     let number = self.push(parent, EntryKind::Directory, stat, no_xattrs());
                     self.unnamed.insert(number);
                 }
@@ -258,7 +259,7 @@ impl Catalog {
             mtime: member.mtime,
             atime: member.atime.unwrap_or(member.mtime),
             ctime: member.ctime.unwrap_or(member.mtime),
-            ..made_up(self.device())
+            ..unrecorded(self.device())
         }
     }
 
@@ -356,7 +357,7 @@ impl Catalog {
 }
 
 /// Returns an `lstat` with the values that no archive records.
-fn made_up(dev: u64) -> EntryStat {
+fn unrecorded(dev: u64) -> EntryStat {
     EntryStat { dev, size: 4096, blksize: 4096, ..EntryStat::default() }
 }
 

@@ -119,12 +119,11 @@ pub enum MemberProblem {
     Unsupported(&'static str),
     /// A whiteout appears in a tar that is not a layer.
     #[error(
-        "says that something is removed, as in the layer of a container image; name what it lies over before it, and \
-         --layer after it"
+        "is a whiteout, as in the layer of a container image; name the bundle below it first, and --layer after it"
     )]
     UnexpectedWhiteout,
     /// A whiteout names nothing.
-    #[error("says that something is removed, and not what")]
+    #[error("is a whiteout that names no path")]
     NamelessWhiteout,
     /// An earlier member has the same name.
     #[error("appears twice; make the archive again, without 'tar -r'")]

@@ -126,8 +126,8 @@ impl<'a> Members<'a> {
                 .ok_or_else(|| ArchiveError::member(&header.path_bytes(), MemberProblem::Size))?;
             let kind = block[156];
             match kind {
-                b'L' => extended.name = Some(until_nul(self.extended(size)?)?),
-                b'K' => extended.link = Some(until_nul(self.extended(size)?)?),
+                b'L' => extended.name = Some(trim_nuls(self.extended(size)?)?),
+                b'K' => extended.link = Some(trim_nuls(self.extended(size)?)?),
                 b'x' | b'X' => extended.records.extend(self.records(size)?),
                 b'g' => {
                     let records = self.records(size)?;
@@ -357,7 +357,7 @@ fn kind_of(header_type: u8, name: &[u8], link: impl FnOnce() -> Vec<u8>) -> Memb
 }
 
 /// Removes the NULs at the end of a long name; refuses a name that has others.
-fn until_nul(mut name: Vec<u8>) -> Result<Vec<u8>> {
+fn trim_nuls(mut name: Vec<u8>) -> Result<Vec<u8>> {
     while name.last() == Some(&0) {
         name.pop();
     }

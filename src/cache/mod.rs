@@ -1,10 +1,14 @@
 //! Keeps the bundles that pyshm packed automatically, one entry for each prefix.
 //!
 //! ```text
-//! <cache>/<name>-<hash of the prefix>/ bundle.tar.zst     the bundle manifest           a copy of its manifest, so
-//! that no check has to open the bundle info.json          prefix, sizes, tool used               its modification time
-//! says when the entry was last used use-<host>-<pid>   a process reads the bundle now lock               a process
-//! makes the bundle now, see [`lock`] <cache>/prefixes       what configured bundles cover, see [`prefixes`]
+//! <cache>/<name>-<hash of the prefix>/
+//!     bundle.tar.zst     the bundle
+//!     manifest           a copy of its manifest, so that no check has to open the bundle
+//!     info.json          prefix, sizes, tool
+//!     used               its modification time is the time of the last use
+//!     use-<host>-<pid>   a process reads the bundle now
+//!     lock               a process packs the bundle now, see [`lock`]
+//! <cache>/prefixes       what configured bundles cover, see [`prefixes`]
 //! ```
 //!
 //! The cache usually lies on the shared file system, where `flock` cannot be trusted, so files are published by rename.

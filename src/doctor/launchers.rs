@@ -99,7 +99,7 @@ fn launcher(path: &Path) -> Vec<Finding> {
             "build it where this MPI's mpicc is on PATH (docs/build.sh), and install pyshm again";
         findings.push(Finding::warning(&what, &cause, advice));
     }
-    if let Some(why) = not_preloadable(path).or_else(|| is_silent(path)) {
+    if let Some(why) = not_preloadable(path).or_else(|| not_preloaded(path)) {
         let cause = format!("LD_PRELOAD does not reach it: {why}");
         findings.push(Finding::warning(&what, &cause, "put pyshm-run before it"));
     }
@@ -125,7 +125,7 @@ fn not_preloadable(path: &Path) -> Option<&'static str> {
 
 /// Starts the program at `path` with the shim. Returns why the shim does not reach it, if the shim does not print the
 /// line that `PYSHM_LOG` asks for.
-fn is_silent(path: &Path) -> Option<&'static str> {
+fn not_preloaded(path: &Path) -> Option<&'static str> {
     let shim = install::shim().ok()?;
     let mut program = Command::new(path);
     program.arg("--version").env("LD_PRELOAD", shim);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launcher_that_is_not_there_is_a_failure() {
+    fn a_missing_launcher_is_a_failure() {
         assert_eq!(examine(Some(OsStr::new("/no/such/mpiexec")))[0].level, Level::Failure);
     }
 }

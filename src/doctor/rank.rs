@@ -28,7 +28,7 @@ const SHARED: &str = "shared";
 pub(super) fn try_one(root: &Path) -> Finding {
     match read_staged(root) {
         Err(error) => {
-            let advice = "mend this first: until then jobs run from the shared file system";
+            let advice = "repair this first: until then jobs run from the shared file system";
             Finding::failure(WHAT, &error.to_string(), advice)
         }
         Ok((text, _)) if text == STAGED => {

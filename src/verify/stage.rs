@@ -28,11 +28,11 @@ pub fn of_stage(dir: &Path, progress: Progress) -> Result<View> {
     let mut files = Vec::new();
     for entry in (0..index.len()).filter_map(|n| index.entry(n)) {
         let mut facts = facts_of(&entry);
-        let staged = here(dir, &index, entry.staged());
-        if let Some(damage) = absence(&staged, facts.kind) {
+        let staged = staged_path(dir, &index, entry.staged());
+        if let Some(damage) = type_problem(&staged, facts.kind) {
             facts.content = FileContent::Damaged(damage);
         } else if facts.kind == PathType::File && !entry.is_remote() {
-            files.push((entry.path().to_vec(), here(dir, &index, entry.pristine())));
+            files.push((entry.path().to_vec(), staged_path(dir, &index, entry.pristine())));
         }
         view.paths.insert(entry.path().to_vec(), facts);
     }
@@ -72,13 +72,13 @@ fn facts_of(entry: &Entry<'_>) -> Facts {
 
 /// Returns the path of a staged file in `dir`. The stage may have been moved, so only the part of `staged` below it
 /// counts.
-fn here(dir: &Path, index: &Index<'_>, staged: &[u8]) -> PathBuf {
+fn staged_path(dir: &Path, index: &Index<'_>, staged: &[u8]) -> PathBuf {
     let below = staged.strip_prefix(index.stage()).unwrap_or(staged);
     dir.join(OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(below)))
 }
 
 /// Returns why `staged` is not of the type that the index has; `None` where it is.
-fn absence(staged: &Path, kind: PathType) -> Option<String> {
+fn type_problem(staged: &Path, kind: PathType) -> Option<String> {
     let is = staged.symlink_metadata();
     let is_right = is.as_ref().is_ok_and(|m| match kind {
         PathType::Directory => m.is_dir(),

@@ -110,18 +110,18 @@ impl Stack {
         for prefix in &new.prefixes {
             let Some(parent) = prefix.path().parent() else { continue };
             let Some(outer) = self.prefix_of(parent.as_os_str().as_bytes()) else { continue };
-            let ways: HashSet<&[u8]> = parent
+            let between: HashSet<&[u8]> = parent
                 .ancestors()
                 .map(|p| p.as_os_str().as_bytes())
                 .filter(|p| at_or_below(p, &outer.path))
                 .collect();
-            let known = self.entries().filter(|(_, e)| ways.contains(e.path.as_slice()));
+            let known = self.entries().filter(|(_, e)| between.contains(e.path.as_slice()));
             let (mut directories, mut others) = (0, 0);
             known.for_each(|(_, e)| match e.kind {
                 EntryKind::Directory => directories += 1,
                 _ => others += 1,
             });
-            if others > 0 || (outer.mode == Mode::Snapshot && directories < ways.len()) {
+            if others > 0 || (outer.mode == Mode::Snapshot && directories < between.len()) {
                 let (prefix, outer) = (prefix.path().to_path_buf(), outer.path().to_path_buf());
                 return Err(StackError::NotInDirectory { prefix, outer });
             }

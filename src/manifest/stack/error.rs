@@ -37,6 +37,6 @@ pub enum StackError {
     #[error("it changes what lies in {}, which is not a directory below it", shown(.0))]
     NoDirectoryBelow(Vec<u8>),
     /// A layer takes the data of a file from the bundles below, which do not have it.
-    #[error("it has no data for {}, and nor do the bundles below it", shown(.0))]
+    #[error("it has no data for {}, and the bundles below it have none either", shown(.0))]
     NoDataBelow(Vec<u8>),
 }
