@@ -13,7 +13,7 @@ while [ $# -gt 0 ]; do
     --prefix) prefix=$2; shift 2 ;;
     --runs) runs=$2; shift 2 ;;
     --archive) archive=$2; words=${words/ --archive $2/}; shift 2 ;;
-    *) sed -n '2,9p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,8p' "$0" >&2; exit 2 ;;
   esac
 done
 bundle=$(bundle_of "$(basename "$prefix")" "$prefix") || exit 1
