@@ -48,8 +48,8 @@ CALLS["quotactl"] = [(PLAIN, 1)]
 
 NOFOLLOW = set("lstat lstat64 oldlstat readlink readlinkat unlink unlinkat rmdir mkdir mkdirat mknod mknodat rename renameat "
                "renameat2 link linkat symlink symlinkat lchown lgetxattr lsetxattr llistxattr lremovexattr".split())
-# The subdirectories in which the loader looks for libraries for the processor: by the level of the processor
-# level and, before glibc 2.37, by its features.
+# The subdirectories in which the loader looks for libraries for the processor: by its level and,
+# before glibc 2.37, by its features.
 SUBDIRECTORY = r"/(?:glibc-hwcaps/[^/]+|(?:tls|x86_64|haswell|xeon_phi|avx512_1)(?:/(?:x86_64|haswell|xeon_phi|avx512_1))*)"
 TRIED_LIBRARY = re.compile(f"^(.*{SUBDIRECTORY})/[^/]*[.]so[^/]*$")
 FORKS = {"clone", "clone3", "fork", "vfork"}
