@@ -40,7 +40,7 @@ tools_refuse() {
   done
 }
 
-test_a_directory_of_another_user() {
+test_a_directory_of_another_user_is_refused() {
   attacker mkdir -m 777 $mine || fail mkdir
   refused "failed to trust $mine: it belongs to another user"
   tools_refuse "failed to trust $mine: it belongs to another user"
@@ -48,24 +48,24 @@ test_a_directory_of_another_user() {
   [ -z "$(ls -A $mine)" ] || fail "something was put there"
   rmdir $mine
 }
-test_a_symbolic_link_to_a_directory_of_the_users_own() {
+test_a_symbolic_link_to_another_directory_of_the_user_is_refused() {
   user mkdir -m 700 /dev/shm/precious; user touch /dev/shm/precious/data; attacker ln -s precious $mine || fail ln
   refused "failed to trust $mine: it is a symbolic link, not a directory"
   tools_refuse "it is a symbolic link, not a directory"
   equal "what it leads to" data "$(ls -A /dev/shm/precious)"
   rm -r $mine /dev/shm/precious
 }
-test_a_dangling_symbolic_link() {
+test_a_dangling_symbolic_link_is_refused() {
   attacker ln -s /dev/shm/made-by-us $mine || fail ln
   refused "failed to trust $mine: it is a symbolic link, not a directory"
   [ ! -e /dev/shm/made-by-us ] || fail "the link was followed"
   rm $mine
 }
-test_a_plain_file_and_a_fifo() {
+test_a_plain_file_and_a_fifo_are_refused() {
   attacker touch $mine; refused "failed to trust $mine: it is a file, not a directory"; rm $mine
   attacker mkfifo $mine; refused "failed to trust $mine: it is a FIFO, not a directory"; tools_refuse "it is a FIFO"; rm $mine
 }
-test_a_place_that_its_group_or_others_may_write_to() {
+test_a_directory_that_others_may_enter_or_change_is_refused() {
   local mode
   for mode in 0770 0707 0755; do
     user mkdir $mine; user chmod $mode $mine
@@ -73,7 +73,7 @@ test_a_place_that_its_group_or_others_may_write_to() {
     rmdir $mine
   done
 }
-test_a_root_where_others_may_exchange_names() {
+test_a_root_where_others_may_exchange_names_is_refused() {
   mkdir -m 777 /dev/shm/open; refused "failed to trust /dev/shm/open: others may write to it and it has no sticky bit" /dev/shm/open
   mkdir -m 1777 /dev/shm/open/below; refused "failed to trust /dev/shm/open: others may write to it and it has no sticky bit" /dev/shm/open/below
   rmdir /dev/shm/open/below; chmod 770 /dev/shm/open; chown 12345 /dev/shm/open
@@ -97,7 +97,7 @@ in_place() {
   user "$pyshm" unstage "$name" >"$work/out" 2>&1; equal "exit status of unstage" 73 $?
   contains "what unstage says" "$(cat "$work/out")" "$1"
 }
-test_a_stage_of_another_user() {
+test_a_stage_of_another_user_is_refused() {
   name_of_stage; cp -a $mine/$name /dev/shm/copy; user "$pyshm" unstage --all
   user mkdir -m 700 $mine; mv /dev/shm/copy $mine/$name; chown -R 12346 $mine/$name
   in_place "failed to trust $mine/$name: it belongs to another user"
@@ -107,24 +107,24 @@ test_a_stage_of_another_user() {
   contains "the program" "$said" ran; contains "the shim" "$said" "inactive: the stage's directory belongs to another user"
   rm -r $mine
 }
-test_a_symbolic_link_as_a_stage() {
+test_a_symbolic_link_with_a_stages_name_is_refused() {
   name_of_stage; mv $mine/$name /dev/shm/elsewhere; user ln -s /dev/shm/elsewhere $mine/$name
   in_place "failed to trust $mine/$name: it is a symbolic link, not a directory"
   user "$pyshm" unstage --force "$name" || fail "unstage --force"
   [ -e /dev/shm/elsewhere/index ] || fail "what the link led to was removed"
   rm -r /dev/shm/elsewhere; [ ! -e $mine ] || fail "left: $(find $mine)"
 }
-test_a_plain_file_as_a_stage() {
+test_a_plain_file_with_a_stages_name_is_refused() {
   name_of_stage; user "$pyshm" unstage --all; user mkdir -m 700 $mine; user touch "$mine/$name"
   in_place "failed to trust $mine/$name: it is a file, not a directory"
   user "$pyshm" unstage --force "$name" || fail "unstage --force"; [ ! -e $mine ] || fail "left: $(find $mine)"
 }
-test_a_stage_that_its_group_may_write_to() {
+test_a_stage_that_its_group_may_write_to_is_refused() {
   name_of_stage; chmod 775 "$mine/$name"
   in_place "failed to trust $mine/$name: others may enter or change it (its mode is 0775, and should be 0700)"
   user "$pyshm" unstage --force --all || fail "unstage --force"
 }
-test_a_fifo_in_the_place_of_any_file_of_a_stage() {
+test_a_fifo_with_the_name_of_any_file_of_a_stage_is_refused() {
   local file
   for file in index state lease stage.json lib/libpyshm.so bin/pyshm-exec; do
     name_of_stage; rm "$mine/$name/$file"; user mkfifo "$mine/$name/$file"
@@ -132,7 +132,7 @@ test_a_fifo_in_the_place_of_any_file_of_a_stage() {
     user "$pyshm" unstage --force "$name" || fail "unstage --force"
   done
 }
-test_a_fifo_as_index_or_state_does_not_stop_the_shim() {
+test_a_fifo_as_index_or_state_does_not_block_the_shim() {
   local file said
   for file in index state; do
     name_of_stage; rm "$mine/$name/$file"; user mkfifo "$mine/$name/$file"
@@ -141,7 +141,7 @@ test_a_fifo_as_index_or_state_does_not_stop_the_shim() {
     user "$pyshm" unstage --force "$name" || fail "unstage --force"
   done
 }
-test_the_index_of_another_stage_under_a_second_name() {
+test_a_hard_link_to_the_index_of_another_stage_is_refused() {
   mkdir -m 700 "$work/p"; touch "$work/p/f"; chmod -R a+rX "$work"
   "$pyshm" bundle env "$work/p" -o "$work/other.tar.zst" -q || fail bundle; chmod a+r "$work/other.tar.zst"
   local other; other=$(user "$pyshm" stage -b "$work/other.tar.zst") || fail "stage"
@@ -151,7 +151,7 @@ test_the_index_of_another_stage_under_a_second_name() {
   contains "the program" "$said" ran
   user "$pyshm" unstage --force --all || fail "unstage --force"; [ ! -e $mine ] || fail "left: $(find $mine)"
 }
-test_a_link_where_the_unfinished_stage_or_the_jobs_records_should_be() {
+test_a_link_with_the_name_of_an_unfinished_stage_is_not_followed() {
   user mkdir -m 700 $mine /dev/shm/precious; user touch /dev/shm/precious/data
   user ln -s /dev/shm/precious $mine/.new-0123456789abcdef-1; user mkfifo $mine/.new-0123456789abcdef-2
   equal "the run" "$venv" "$(user "$pyshm_run" --no-fallback -b "$bundle" "$venv/bin/python" -c 'import sys; print(sys.prefix)')"
@@ -159,7 +159,7 @@ test_a_link_where_the_unfinished_stage_or_the_jobs_records_should_be() {
   equal "what the link leads to" data "$(ls -A /dev/shm/precious)"
   rm -r $mine /dev/shm/precious
 }
-test_a_link_where_programs_lie_for_a_noexec_memory() {
+test_a_link_with_the_name_of_the_directory_for_programs_is_not_followed() {
   mount_over /tmp -t tmpfs -o mode=1777 tmpfs || fail mount
   user mkdir -p /dev/shm/precious/run-1 /dev/shm/precious/run-2/lib; user touch /dev/shm/precious/run-1/data
   attacker ln -s /dev/shm/precious /tmp/pyshm-12345

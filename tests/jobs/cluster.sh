@@ -82,8 +82,8 @@ as_the_ranks_program() { # FLAVOR VENV
   equal "nodes that unpacked" 4 "$(unpacked "$work/trace")"
   nodes_are_clean
 }
-test_ranks_of_hydra_stage_by_themselves() { as_the_ranks_program hydra "$venv"; }
-test_ranks_of_open_mpi_stage_by_themselves() { as_the_ranks_program ompi "$venv_ompi"; }
+test_ranks_of_hydra_stage_their_own_node() { as_the_ranks_program hydra "$venv"; }
+test_ranks_of_open_mpi_stage_their_own_node() { as_the_ranks_program ompi "$venv_ompi"; }
 
 test_without_a_bundle_the_prefixes_are_found_and_cached() {
   bare_run hydra
@@ -98,7 +98,7 @@ test_without_a_bundle_the_prefixes_are_found_and_cached() {
 }
 
 # Neither tar has a manifest: rank 0 broadcasts bytes, and each leader reads the tar's members.
-test_tars_that_others_made_are_broadcast() {
+test_foreign_tars_are_broadcast() {
   bare_run hydra
   mkdir "$work/out"
   tar -C "$venv" -czf "$work/venv.tar.gz" . && tar -C "$env_dir" -cf - base | zstd -q >"$work/base.tar.zst" || fail "no tars"
@@ -130,7 +130,7 @@ with open(f"{out}/{MPI.COMM_WORLD.rank}", "w") as file:
             print(path, oct(st.st_mode), st.st_ino, st.st_nlink, st.st_size, st.st_mtime_ns, st.st_ctime_ns, data, link, file=file)
     print(layered.answer(), file=file)
 PY
-test_a_layer_is_broadcast_with_what_it_lies_over() {
+test_a_layer_is_broadcast_with_its_base() {
   local bundle site=$work/site; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   mkdir -p "$site/pkg/old" "$work/bare" "$work/out"
   echo 'answer = lambda: "as it was"' >"$site/layered.py"; : >"$site/pkg/__init__.py"; echo x >"$site/pkg/old/x"; echo y >"$site/pkg/y"; ln -s pkg "$site/link"
@@ -162,7 +162,7 @@ test_srun_stages_on_all_nodes_of_the_allocation() {
   nodes_are_clean
 }
 
-test_environment_variables_alone_reroute_the_ranks() {
+test_reroute_env_leads_the_ranks_by_variables() {
   local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   mkdir "$work/out"
   job --before "$tools/trace.sh $work/trace $pyshm_run --no-fallback --reroute env -b $bundle" hydra python -c \
@@ -170,7 +170,7 @@ test_environment_variables_alone_reroute_the_ranks() {
   nodes_are_clean
 }
 
-test_a_node_without_room_runs_from_the_shared_file_system() {
+test_a_node_without_memory_runs_from_the_shared_file_system() {
   local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   bare_run hydra
   mkdir "$work/out"
@@ -186,7 +186,7 @@ test_a_node_without_room_runs_from_the_shared_file_system() {
   nodes_are_clean
 }
 
-test_a_root_that_no_node_has_is_named() {
+test_a_root_that_no_node_has_is_reported() {
   local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   job --before "$pyshm_run --root /nowhere -b $bundle" hydra python -c 'print("ran")' >"$work/out" 2>"$work/said" || { cat "$work/said"; fail "the job failed"; }
   equal "ranks that ran" 8 "$(grep -o "ran" "$work/out" | wc -l)"
@@ -216,7 +216,7 @@ test_the_staging_launch_can_be_given_by_hand() {
   nodes_are_clean
 }
 
-test_a_damaged_bundle_is_said_once_and_the_job_runs() {
+test_a_damaged_bundle_is_reported_once_and_the_job_runs() {
   bare_run hydra
   mkdir "$work/out"
   python3 - "$(bundle_of venv "$venv")" "$work/bad.tar.zst" <<'PY'

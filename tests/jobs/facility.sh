@@ -73,7 +73,7 @@ compare() {
   fi
 }
 
-test_the_table_is_what_is_run() {
+test_docs_programs_md_lists_the_cases() {
   diff "$top/docs/programs.md" <(table) || fail "docs/programs.md is not what bash tests/jobs/facility.sh --table prints"
   [ "$(names | wc -l)" -ge 30 ] || fail "there are only $(names | wc -l) cases"
 }
@@ -107,7 +107,7 @@ test_a_start_without_a_stage_makes_no_call_for_it() {
 }
 
 # The library is loaded in the programs that the cases start, and finds a stage only where there is one.
-test_the_library_is_in_what_is_started() {
+test_started_programs_have_the_library() {
   contains "by a module" "$(PYSHM_LOG=1 LD_PRELOAD="$both/site$installed" bash -c /bin/true 2>&1)" "pyshm: inactive: libpyshm.so does not lie in a stage"
   contains "in a job" "$(PYSHM_LOG=1 "$stage/bin/pyshm-exec" bash -c /bin/true 2>&1)" "pyshm: active ($stage)"
 }

@@ -28,7 +28,7 @@ test_everything_is_laid_out_below_destdir_and_names_only_the_prefix() {
     contains "page $page" "$(man -l "$prefix/share/man/man1/$page.1" 2>"$work/said")" "NAME"; equal "what man says" "" "$(cat "$work/said")"
   done
 }
-test_an_installation_is_repeated_while_it_runs_and_refused_where_it_cannot_be() {
+test_an_installation_in_use_is_replaced_and_a_wrong_prefix_is_refused() {
   cp -a "$prefix" "$work/p"
   # A mapped file is replaced, not written into: the second name of the old file keeps its bytes.
   ln "$work/p/lib/libpyshm.so" "$work/old"; local before; before=$(stat -c '%i %Y' "$work/old")
@@ -46,7 +46,7 @@ test_an_installation_is_repeated_while_it_runs_and_refused_where_it_cannot_be() 
   contains "what it says" "$(cat "$work/said")" "failed to find libpyshm.so: it is in none of "
   [ ! -e "$work/other" ] || fail "something was written before that was found"
 }
-test_jobs_run_from_a_prefix_that_came_by_way_of_destdir() {
+test_jobs_run_from_a_prefix_that_was_installed_with_destdir() {
   "$pyshm" install --prefix "$work/prefix" --destdir "$work/package" -q || fail "install"
   mv "$work/package$work/prefix" "$work/prefix"
   mkdir -p "$work/env/pkg"; echo 'name = "staged"' >"$work/env/pkg/__init__.py"

@@ -100,7 +100,7 @@ has_stage() {
 # not_started NAME NODE: no rank ran there; in the form `inside` each node stages and begins by itself.
 not_started() { ! grep -q "^$2 " "$work/$1"/began.* 2>/dev/null || fail "ranks of $1 were started on $2"; }
 
-test_after_scancel_nothing_is_left_without_any_epilog() {
+test_after_scancel_nothing_is_left_even_without_an_epilog() {
   local form phase name id begun
   for phase in staging run; do
     for form in "${FORMS[@]}"; do
@@ -182,7 +182,7 @@ nothing_of() { [ -z "$(on n1 find /dev/shm -path "*pyshm-$1*"; on n2 find /dev/s
 epilogs_ran() { [ "$(grep -c " $1\$" "$scratch/epilog.log" 2>/dev/null)" = "$2" ]; }
 
 # In its last seconds a job may write a checkpoint; then Slurm kills what still runs and runs the epilog.
-test_the_time_limit_leaves_nothing_behind_the_epilog() {
+test_after_the_time_limit_the_epilog_leaves_nothing() {
   local form phase name id ids=() names=()
   touch "$scratch/epilog"
   for form in bare "${FORMS[@]}"; do
@@ -221,7 +221,7 @@ kill_node() { # at once, and all but the process that holds its namespaces, whic
     for p in /proc/[0-9]*; do [ "$(readlink "$p/ns/mnt")" != "$here" ] || [ "${p#/proc/}" = $$ ] || [ "${p#/proc/}" = "$0" ] || all+=("${p#/proc/}"); done
     kill -KILL "${all[@]}" 2>/dev/null; true' "$(cat "$VCLUSTER_DIR/state/$1.pid")"
 }
-test_a_killed_slurmd_and_a_killed_node_leave_nothing_for_long() {
+test_leftovers_of_a_killed_slurmd_or_node_are_removed_later() {
   local kind phase form first=3 name id ids=() names=() nodes=() i
   touch "$scratch/epilog"
   for kind in slurmd node; do

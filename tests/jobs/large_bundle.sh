@@ -5,7 +5,7 @@
 cluster_up 2
 bundle=$(bundle_of venv "$venv") || exit 1
 
-test_more_than_two_gibibytes_travel_in_little_memory() {
+test_a_bundle_over_two_gibibytes_is_broadcast_with_little_memory() {
   mkdir "$scratch/prefix"; head -c "${LARGE:-2300000000}" /dev/urandom >"$scratch/prefix/data"; echo small >"$scratch/prefix/small"
   "$pyshm" bundle env "$scratch/prefix" -o "$scratch/big.tar.zst" -q || fail "bundling"
   [ "$(stat -c %s "$scratch/big.tar.zst")" -gt $((2 << 30)) ] || fail "the bundle is too small for this test"

@@ -103,7 +103,7 @@ print({e["path"]: e["kind"] for e in json.load(sys.stdin)["entries"]}[sys.argv[1
   python3 "$tools/count_ops.py" "$work/trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --under "$p" --max 0 || fail "operations on the prefix"
 }
 
-test_a_layer_is_refused_over_anything_but_what_it_was_packed_over() {
+test_a_layer_is_refused_over_other_bundles_than_its_own() {
   make_tree; base base; change_one; layer one base; change_two; layer two base one
   refused "a layer alone" "one.tar.zst: it says only what changed since base.tar.zst; name base.tar.zst right before it" one
   refused "a layer before its base" "name base.tar.zst right before it" one base
@@ -175,7 +175,7 @@ test_links_between_prefixes_and_into_them_hold_in_a_stack() {
   python3 "$tools/count_ops.py" "$work/staged.trace" --under "$work/alias" --max 0 || fail "operations by the other name"
 }
 
-test_a_layer_as_container_images_have_them_is_laid_over_a_tar() {
+test_a_layer_of_a_container_image_is_laid_over_a_tar() {
   make_tree
   tar -C "$p" --format=posix -czf "$work/base.tar.gz" .
   change_one
@@ -226,7 +226,7 @@ times_opened() { local name; for name; do grep -cE "open(at)?\(.*\"$work/$name.t
 # For each file of a stage all that a change to it would change.
 files_of() { ( cd "$1" && find fs orig -type f -printf '%p %i %m %s %T@ %A@\n' | sort ); }
 
-test_a_layer_is_read_alone_where_a_stage_has_what_it_lies_over() {
+test_only_the_layer_is_read_where_a_stage_has_its_base() {
   local first second same
   make_tree; base base; stacked base; staged; first=$stage; files_of "$first" >"$work/first.files"
   same() { [ "$first/fs$p/$1" -ef "$stage/fs$p/$1" ]; }

@@ -35,7 +35,7 @@ swept() {
   done
 }
 
-test_a_leader_that_is_killed_in_any_phase() {
+test_results_are_right_after_a_leader_is_killed_in_any_phase() {
   local phases=(read broadcast decode write publish) run phase count node pid job landed=() begun=$SECONDS
   for run in $(seq "$KILLS"); do
     phase=${phases[run % 5]}; node=n$((RANDOM % 4 + 1)); count=$((RANDOM % 8 + 1))
@@ -74,7 +74,7 @@ SH
   contains "the warning with $*" "$(cat "$work/said")" "$expected"
   right "$*"; swept "$*"
 }
-test_errors_of_the_system_while_a_node_writes() {
+test_results_are_right_after_errors_while_a_node_writes() {
   local error text
   for error in "ENOSPC:No space left on device" "EDQUOT:Disk quota exceeded" "EIO:Input/output error"; do
     text=${error#*:} error=${error%%:*}
@@ -85,7 +85,7 @@ test_errors_of_the_system_while_a_node_writes() {
   failing n3 "1 of 4 nodes run from the shared file system (n3: failed to write" -e trace=renameat2 -e inject=renameat2:error=EIO:when=1
   failing n4 "1 of 4 nodes run from the shared file system (n4: failed to write" -e trace=utimensat -e inject=utimensat:error=EIO:when=$((RANDOM % 300 + 1))
 }
-test_errors_of_the_system_while_rank_0_reads() {
+test_results_are_right_after_errors_while_rank_0_reads() {
   failing n1 "failed to read bundle $scratch/b.tar.zst: Input/output error" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:error=EIO:when=$((RANDOM % 5 + 3))
   failing n1 "failed to read bundle $scratch/b.tar.zst: Input/output error" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:error=EIO:when=1
   failing n1 "it became shorter while it was read" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:retval=0:when=$((RANDOM % 4 + 5))+

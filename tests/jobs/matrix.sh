@@ -88,15 +88,15 @@ cells_of() {
     done
   done
 }
-test_hydra() { cells_of hydra; }
-test_mpirun_of_open_mpi_4() { cells_of ompi; }
-test_mpirun_of_open_mpi_5() { cells_of ompi5; }
-test_srun_with_pmi2() { cells_of srun-pmi2; }
-test_srun_with_pmix() { cells_of srun-pmix; }
+test_hydra_has_the_results_and_operations_of_the_table() { cells_of hydra; }
+test_mpirun_of_open_mpi_4_has_the_results_and_operations_of_the_table() { cells_of ompi; }
+test_mpirun_of_open_mpi_5_has_the_results_and_operations_of_the_table() { cells_of ompi5; }
+test_srun_with_pmi2_has_the_results_and_operations_of_the_table() { cells_of srun-pmi2; }
+test_srun_with_pmix_has_the_results_and_operations_of_the_table() { cells_of srun-pmix; }
 
 # Each node reads the helper and its MPI once, for any number of ranks; most of the operations are names that the loader tries
 # along the RPATH of MPI's compiler.
-test_srun_loads_the_helper_and_its_mpi_once_a_node() {
+test_srun_loads_the_helper_and_its_mpi_once_on_each_node() {
   local i helper=$top/target/pyshm/libexec/pyshm-bcast-mpich n
   launcher=srun-pmi2; launch_words srun-pmi2 root 8 2; mkdir "$work/t"
   mark; job before c "$work/out" || { cat "$work/said"; fail "the job failed"; }; collect

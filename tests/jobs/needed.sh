@@ -30,7 +30,7 @@ active() { ( export VIRTUAL_ENV=$site/a PATH=$site/a/bin:$PATH; "$@" ); }
 nothing_left() { [ -z "$(ls -A /dev/shm)" ] || fail "/dev/shm has $(find /dev/shm -maxdepth 3)"; }
 opens_of_bundles() { grep -cE "open(at)?\(.*\"$site/[a-z]*\.tar\.zst\"" "$1"; }
 
-test_a_program_of_the_systems_stages_nothing_and_opens_no_bundle_twice() {
+test_a_system_program_stages_nothing_and_opens_no_bundle_twice() {
   local run
   export PYSHM_CACHE=$work/cache
   for run in 1 2; do
@@ -57,12 +57,12 @@ test_only_the_environment_in_use_and_its_base_are_staged() {
   nothing_left
 }
 
-test_what_the_command_line_names_replaces_what_is_configured() {
+test_bundles_of_the_command_line_replace_configured_ones() {
   equal "what is staged" "b base" "$(VIRTUAL_ENV=$site/a "$pyshm_run" --no-fallback -b "$site/b.tar.zst" "$site/b/bin/python" -c 'import os, sys; os.system(sys.argv[1])' "$site/staged")"
   nothing_left
 }
 
-test_a_bundle_that_is_not_there_is_named_where_others_are_staged() {
+test_a_missing_bundle_is_named_if_others_are_staged() {
   export PYSHM_BUNDLES=$site/gone.tar.zst:$PYSHM_BUNDLES
   equal "what is staged" "a base" "$(active "$pyshm_run" --no-fallback --no-summary "$site/staged" 2>"$work/said")"
   contains "what is said" "$(cat "$work/said")" "warning: failed to read bundle $site/gone.tar.zst: No such file or directory"
@@ -71,7 +71,7 @@ test_a_bundle_that_is_not_there_is_named_where_others_are_staged() {
   nothing_left
 }
 
-test_a_bundle_that_is_not_there_is_named_where_it_may_be_needed() {
+test_a_missing_bundle_is_named_if_it_may_be_needed() {
   local said="pyshm-run: warning: failed to read bundle $site/gone.tar.zst: No such file or directory"
   export PYSHM_BUNDLES=$site/gone.tar.zst
   equal "an environment that is bundled by itself" "a base" "$("$pyshm_run" --no-fallback --no-summary "$site/a/bin/python" -c 'import os, sys; os.system(sys.argv[1])' "$site/staged" 2>"$work/said")"

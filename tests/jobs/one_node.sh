@@ -8,14 +8,14 @@ python=$venv/bin/python
 strict() { "$pyshm_run" --no-fallback -b "$bundle" "$@"; }
 nothing_left() { local left; left=$(ls -A /dev/shm | grep -x "pyshm-$(id -u)"); [ -z "$left" ] || fail "/dev/shm has $(find "/dev/shm/$left" -maxdepth 2)"; }
 
-test_python_sees_what_it_saw_before() {
+test_python_sees_the_same_staged_and_bare() {
   "$python" "$tools/view.py" >"$work/bare" || fail "the bare run"
   strict "$python" "$tools/view.py" >"$work/pyshm" || fail "the run with pyshm"
   check "the two are equal" python3 "$tools/compare.py" --strict-env "$work/bare" "$work/pyshm"
   nothing_left
 }
 
-test_the_job_itself_runs_where_no_mpi_is_installed_for_staging() {
+test_an_mpi_program_is_staged_without_an_mpi_helper() {
   local install=$work/pyshm; cp -a "$top/target/pyshm" "$install"; rm "$install"/libexec/pyshm-bcast-*
   mkdir "$work/bare" "$work/staged"
   "$python" "$tools/app.py" "$work/bare" || fail "the bare run"
@@ -60,7 +60,7 @@ test_status_streams_and_arguments_are_the_commands_own() {
   nothing_left
 }
 
-test_a_command_that_cannot_run_is_said_as_by_a_shell() {
+test_a_command_that_cannot_run_ends_as_in_a_shell() {
   strict no-such-command-here 2>"$work/said"; equal "exit code" 127 $?
   contains "message" "$(cat "$work/said")" "no-such-command-here: command not found"
   touch "$work/plain"
@@ -160,7 +160,7 @@ test_the_cache_is_listed_and_pruned() {
   contains "the list" "$("$pyshm" cache list)" "nothing is cached"
 }
 
-test_what_is_not_worth_staging_is_not_staged() {
+test_an_environment_that_is_not_worth_staging_is_not_staged() {
   PYSHM_SERIAL_READ=1M "$pyshm_run" -v "$python" -c 'import sys; print(sys.prefix)' >"$work/out" 2>"$work/said" || fail "the run"
   equal "the program ran" "$venv" "$(cat "$work/out")"
   contains "the reason" "$(cat "$work/said")" "cannot pay"
@@ -183,7 +183,7 @@ test_scripts_and_wrappers_find_their_environment() {
   nothing_left
 }
 
-test_environment_variables_alone_reroute() {
+test_reroute_env_leads_python_by_variables() {
   strict --reroute env "$python" -c 'import sys, numpy; assert numpy.__file__.startswith("/dev/shm/pyshm-"), numpy.__file__; assert sys.executable.startswith("/dev/shm/pyshm-"), sys.executable' || fail "by path"
   PATH=$venv/bin:$PATH strict --reroute env python -c 'import scipy.interpolate as s; assert s.__file__.startswith("/dev/shm/pyshm-"), s.__file__' || fail "by name"
   equal "off" "$venv" "$(strict --reroute off "$python" -c 'import sys; print(sys.prefix)')"
@@ -207,7 +207,7 @@ test_a_kept_stage_survives_a_run_without_keep() {
   nothing_left
 }
 
-test_a_second_run_sees_what_changed_beside_the_first() {
+test_a_second_run_sees_changes_that_a_running_one_does_not_stage() {
   cp -a "$venv" "$work/venv"; local py=$work/venv/bin/python site
   site=$("$py" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
   "$pyshm_run" --no-fallback "$py" -c 'import sys, time; open(sys.argv[1], "w"); time.sleep(8)' "$work/ready" & local pid=$!
@@ -232,7 +232,7 @@ test_an_ordinary_user_stages_a_read_only_environment_behind_a_symlink() {
   chmod -R u+w "$work/real"
 }
 
-test_a_reader_that_goes_away_is_no_crash() {
+test_a_closed_pipe_is_no_crash() {
   "$pyshm" inspect --entries "$bundle" | head -1 >/dev/null; equal "exit status" 0 "${PIPESTATUS[0]}"
   strict --summary "$python" -c 'print(5)' >"$work/out" 2>/dev/full; equal "exit status" 0 $?
   equal "output" 5 "$(cat "$work/out")"
@@ -251,7 +251,7 @@ test_the_summary_says_what_was_done() {
 }
 
 # The outer job's shim starts the inner job's first program, and must not pass its own variables on.
-test_a_job_within_a_job_has_the_inner_ones_stage_alone() {
+test_a_job_within_a_job_has_only_the_inner_stage() {
   local name form
   for name in a b; do mkdir -p "$work/$name/bin" "$work/$name/lib"; cp "$(command -v bash)" "$work/$name/bin/shell-$name"; "$pyshm" bundle env "$work/$name" -o "$work/$name.tar.zst" -q || fail "bundle"; done
   printf 'env | grep -E "^(LD_|PYSHM_)" | sort; sed -n "s|.*/dev/shm/pyshm-0/[^/]*\\(/fs%s/[ab]/bin\\).*|\\1|p; s|.*/dev/shm/pyshm-0/\\([^/]*\\)/lib/libpyshm.so|\\1|p" /proc/$$/maps | sort -u >"$1"\n' "$work" >"$work/look"

@@ -77,7 +77,7 @@ test_only_the_bundle_that_changed_is_read() {
   check "the stage is what was bundled" "$pyshm" verify --stage "$(cat "$work/three.out")" --source
   unstage
 }
-test_nothing_is_read_where_stages_have_all_of_it() {
+test_no_bundle_is_read_if_stages_have_all_of_them() {
   three_bundles
   stage >/dev/null || fail stage; local both; both=$(used)
   "$tools/trace.sh" "$work/two.trace" "$pyshm" stage -b "$work/c.tar.zst" -b "$work/a.tar.zst" --json >"$work/json" || fail stage
@@ -113,7 +113,7 @@ print(before == now(), mod_a.m7.value, ctypes.CDLL(sys.argv[1] + "/a/lib/liba.so
   touch "$work/go"; wait $job; equal "what the running job saw" "True 7 21 2" "$(cat "$work/running")"
   unstage
 }
-test_what_the_old_stage_knows_to_have_diverged_stays_known() {
+test_marks_of_the_old_stage_stay_except_on_the_changed_bundle() {
   three_bundles
   # shellcheck disable=SC2046
   "$pyshm_run" --no-fallback --keep $(named) "$python" -B -c 'import sys
@@ -128,7 +128,7 @@ open(sys.argv[1] + "/b/mod_b/m3.py", "w").write("value = 54321\n")' "$work" || f
   equal "times the file of the new bundle was opened in its prefix" 0 "$(ops b/mod_b/m3.py)"
   unstage
 }
-test_what_diverged_of_a_base_stays_known_under_a_layer_except_what_the_layer_brings() {
+test_marks_on_a_base_stay_under_a_layer_except_on_paths_of_the_layer() {
   three_bundles
   look one
   write() { # shellcheck disable=SC2046
@@ -142,7 +142,7 @@ test_what_diverged_of_a_base_stays_known_under_a_layer_except_what_the_layer_bri
   equal "times the layer's file was opened in its prefix" 0 "$(ops m5.py)"
   unstage
 }
-test_what_any_of_several_stages_knows_to_have_diverged_stays_known() {
+test_marks_of_all_stages_of_the_bundles_stay() {
   three_bundles
   local s first last writes='import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")'
   # Two stages have the same bundles; the program that writes the file uses the one whose name sorts last.
@@ -153,7 +153,7 @@ test_what_any_of_several_stages_knows_to_have_diverged_stays_known() {
   contains "the written value" "$(cat "$work/two.json")" 12345
   unstage
 }
-test_tars_that_others_made_are_taken_too() {
+test_foreign_tars_are_adopted() {
   three_bundles
   local p; for p in a b c; do tar -C "$work/$p" -czf "$work/$p.tar.gz" . || fail tar; done
   tars() { "$tools/trace.sh" "$work/$1.trace" "$pyshm" stage --json $(for p in a b c; do echo "-b $work/$p.tar.gz --prefix $work/$p"; done) >"$work/json" || fail stage; echo "$(opened "$work/$1.trace" "$work/a.tar.gz") $(opened "$work/$1.trace" "$work/b.tar.gz") $(opened "$work/$1.trace" "$work/c.tar.gz")"; }
@@ -175,7 +175,7 @@ tampered() {
   [[ $(times_opened two) == "1 1 "* ]] || fail "$1: bundles that were opened: $(times_opened two)"
   as_bare two; "$pyshm" unstage --force --all; rm -rf /dev/shm/pyshm-0
 }
-test_a_stage_that_was_tampered_with_is_not_taken_from() {
+test_a_bundle_is_not_adopted_from_a_stage_that_was_tampered_with() {
   three_bundles
   local s f
   at() { s=$(stage) || fail stage; f=$s/fs$work/a; }
@@ -198,7 +198,7 @@ test_a_stage_that_was_tampered_with_is_not_taken_from() {
   at; truncate -s 64 "$s/index"; tampered "an index that is shorter"
   at; printf X | dd of="$s/stage.json" bs=1 seek=3 conv=notrunc status=none; tampered "a description that is damaged"
 }
-test_what_cannot_be_linked_is_copied() {
+test_a_file_that_can_get_no_more_links_is_copied() {
   three_bundles
   stage >/dev/null || fail stage; change_b
   # shellcheck disable=SC2046
@@ -210,7 +210,7 @@ test_what_cannot_be_linked_is_copied() {
 }
 # The N-th link of each thread fails.
 failing() { echo "strace -f -y -q -s 4096 --signal=none -e trace=%file -e inject=linkat:error=EIO:when=$1 -o $2"; }
-test_what_fails_to_be_linked_is_read() {
+test_a_bundle_whose_files_cannot_be_linked_is_read() {
   three_bundles
   local s; s=$(stage) || fail stage; change_b
   LD_PRELOAD=$s/lib/libpyshm.so "$python" -B -c 'import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")' "$work" || fail write
@@ -225,7 +225,7 @@ test_what_fails_to_be_linked_is_read() {
   contains "the written value" "$(cat "$work/three.json")" 12345
   unstage
 }
-test_where_both_stages_do_not_fit_the_old_one_goes_first() {
+test_the_old_stage_is_removed_first_if_both_do_not_fit() {
   three_bundles
   mkdir "$work/small"; mount -t tmpfs -o size=22m,mode=1777 tmpfs "$work/small" || fail mount
   export PYSHM_RESERVE=1000000
@@ -271,7 +271,7 @@ test_on_four_nodes_only_the_changed_bundle_is_broadcast() {
   local i; for i in 1 2 3 4; do equal "stages on n$i" 1 "$(on "n$i" "$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"; done
   unstage_all
 }
-test_a_node_without_a_stage_gets_all_and_the_others_only_what_changed() {
+test_a_node_without_a_stage_gets_all_bundles_and_the_others_the_changed_one() {
   three_bundles
   local empty
   for empty in n3 n1; do   # n1 is rank 0's
@@ -283,7 +283,7 @@ test_a_node_without_a_stage_gets_all_and_the_others_only_what_changed() {
   done
   unstage_all
 }
-test_on_four_nodes_a_layer_is_broadcast_without_what_it_lies_over() {
+test_on_four_nodes_a_layer_is_broadcast_without_its_base() {
   three_bundles
   job one
   lib b "int b(void) { return 50; }"; echo "value = 'layer'" >"$work/b/mod_b/__init__.py"; touch "$work/b/mod_b/m2.py"; rm "$work/b/mod_b/m4.py"
@@ -300,7 +300,7 @@ test_on_four_nodes_a_layer_is_broadcast_without_what_it_lies_over() {
   equal "bundles that were opened" "1 1 1, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/l.tar.zst")"; as_bare_all two
   unstage_all
 }
-test_what_fails_to_be_linked_is_broadcast_although_all_nodes_had_it() {
+test_a_bundle_whose_files_cannot_be_linked_is_broadcast() {
   three_bundles
   job one; change_b; job two "$(failing 60 "$work/two.trace")"
   equal "links that failed" 4 "$(grep -c INJECTED "$work/two.trace")"
@@ -309,7 +309,7 @@ test_what_fails_to_be_linked_is_broadcast_although_all_nodes_had_it() {
   case $(cat "$work/said") in *"shared file system"*) fail "a node has no stage: $(cat "$work/said")" ;; esac
   unstage_all
 }
-test_what_a_rank_wrote_on_one_node_is_known_to_all_when_another_bundle_changes() {
+test_a_write_on_one_node_is_known_to_all_after_another_bundle_changed() {
   three_bundles
   job one
   # Written in place, below a prefix that stays. Only n2 knows it, and from another stage than the job's: a stage's name

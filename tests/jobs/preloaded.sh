@@ -100,14 +100,14 @@ SH
 }
 test_srun_pmi2_in_sbatch_runs_an_unchanged_script() { as_a_job preloaded sbatch pmi2 "$tools/app.py"; }
 test_srun_pmix_in_salloc_runs_an_unchanged_script() { as_a_job preloaded salloc pmix "$tools/app.py"; }
-test_srun_pmi2_in_salloc() { as_a_job preloaded salloc pmi2 "$scratch/tell.py"; }
-test_srun_pmix_in_sbatch() { as_a_job preloaded sbatch pmix "$scratch/tell.py"; }
-test_srun_pmi2_by_the_module() { as_a_job module sbatch pmi2 "$tools/app.py"; }
-test_srun_pmix_by_the_module() { as_a_job module salloc pmix "$scratch/tell.py"; }
-test_pyshm_run_before_srun_pmi2() { as_a_job before salloc pmi2 "$scratch/tell.py"; }
-test_pyshm_run_before_srun_pmix() { as_a_job before sbatch pmix "$scratch/tell.py"; }
-test_srun_pmi2_of_pyshm_run() { as_a_job inside sbatch pmi2 "$scratch/tell.py"; }
-test_srun_pmix_of_pyshm_run() { as_a_job inside salloc pmix "$scratch/tell.py"; }
+test_srun_pmi2_in_salloc_makes_no_operation_on_the_environment() { as_a_job preloaded salloc pmi2 "$scratch/tell.py"; }
+test_srun_pmix_in_sbatch_makes_no_operation_on_the_environment() { as_a_job preloaded sbatch pmix "$scratch/tell.py"; }
+test_srun_pmi2_with_the_module_runs_an_unchanged_script() { as_a_job module sbatch pmi2 "$tools/app.py"; }
+test_srun_pmix_with_the_module_makes_no_operation_on_the_environment() { as_a_job module salloc pmix "$scratch/tell.py"; }
+test_pyshm_run_before_srun_pmi2_makes_no_operation_on_the_environment() { as_a_job before salloc pmi2 "$scratch/tell.py"; }
+test_pyshm_run_before_srun_pmix_makes_no_operation_on_the_environment() { as_a_job before sbatch pmix "$scratch/tell.py"; }
+test_srun_pmi2_of_pyshm_run_makes_no_operation_on_the_environment() { as_a_job inside sbatch pmi2 "$scratch/tell.py"; }
+test_srun_pmix_of_pyshm_run_makes_no_operation_on_the_environment() { as_a_job inside salloc pmix "$scratch/tell.py"; }
 
 by_ssh() { # FLAVOR VENV BUNDLE
   launch_words "$1" root 8 4
@@ -119,8 +119,8 @@ by_ssh() { # FLAVOR VENV BUNDLE
   ranks_made_nothing 8 "$2" "$3"
   nodes_are_clean
 }
-test_mpiexec_of_hydra() { by_ssh hydra "$venv" "$bundle"; }
-test_mpirun_of_open_mpi() { by_ssh ompi "$venv_ompi" "$bundle_ompi"; }
+test_mpiexec_of_hydra_makes_no_operation_on_the_environment() { by_ssh hydra "$venv" "$bundle"; }
+test_mpirun_of_open_mpi_makes_no_operation_on_the_environment() { by_ssh ompi "$venv_ompi" "$bundle_ompi"; }
 
 test_hydra_within_slurm_stages_once() {
   mkdir "$work/bare" "$work/out"
@@ -219,7 +219,7 @@ SH
   nodes_are_clean
 }
 
-test_a_stage_that_cannot_be_made_is_said_in_one_line() {
+test_a_stage_that_cannot_be_made_is_reported_in_one_line() {
   # The manifest is right, so that the bundle is chosen; the data is damaged.
   cp "$bundle" "$work/bad.tar.zst"; chmod u+w "$work/bad.tar.zst"
   head -c 4096 /dev/zero | dd of="$work/bad.tar.zst" bs=4096 seek=$(($(stat -c %s "$bundle") / 4096 * 2 / 3)) conv=notrunc status=none || fail "dd"

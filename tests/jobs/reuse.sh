@@ -88,7 +88,7 @@ bare_ops() {
     python3 "$tools/count_ops.py" "$work/bare.trace" --under "$work/site" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])' >"$work/bare.ops"; }
   cat "$work/bare.ops"
 }
-test_what_a_rank_wrote_on_one_node_is_seen_on_all_in_the_next_step() {
+test_a_write_on_one_node_is_seen_on_all_in_the_next_step() {
   a_package
   # Written in place, so that no directory's time changes; only n3's stage knows it.
   step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n"); os.unlink(site + "/pkg/d1/m1.py"); os.mkdir(site + "/pkg/made"); open(site + "/pkg/made/by.py", "w").close()'
@@ -98,7 +98,7 @@ test_what_a_rank_wrote_on_one_node_is_seen_on_all_in_the_next_step() {
   equal "times the second step opened the bundle" 0 "$(opened "$work/two.trace" "$work/b.tar.zst")"
   unstage_all
 }
-test_only_a_node_without_the_stage_gets_it_and_learns_what_the_others_know() {
+test_only_a_node_without_the_stage_gets_it_and_the_marks_of_the_others() {
   a_package
   step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n")'
   on n1 "$pyshm" unstage --all || fail unstage   # rank 0's own node
@@ -122,7 +122,7 @@ test_a_bundle_that_was_packed_again_replaces_the_old_one() {
 
 # A tar that another program wrote, with times in nanoseconds.
 a_tar() { tar --format=pax -C "$work/site" -czf "$work/b.tar.gz" . || fail "tar"; bundle="-b $work/b.tar.gz --prefix $work/site"; }
-test_a_tar_that_others_made_is_used_again() {
+test_the_stage_of_a_foreign_tar_is_used_again() {
   a_package; a_tar
   step one; equal "times the first step opened the tar" 1 "$(opened "$work/one.trace" "$work/b.tar.gz")"; equal "nodes that unpacked" 4 "$(unpacked "$work/one.trace")"
   step two; equal "times the second step opened it" 0 "$(opened "$work/two.trace" "$work/b.tar.gz")"; equal "nodes that unpacked" 0 "$(unpacked "$work/two.trace")"
@@ -140,7 +140,7 @@ test_a_tar_that_others_made_is_used_again() {
 }
 
 here() { PYTHONPATH=$work/site "$pyshm_run" --no-fallback --summary $bundle "$@" "$venv/bin/python" -B -c 'import pkg.d7.m3, importlib.util; print(pkg.d7.m3.value, importlib.util.find_spec("newcomer") is not None)' 2>"$work/said"; }
-test_on_one_node_the_same_holds_without_mpi() {
+test_a_kept_stage_is_used_again_on_one_node_without_mpi() {
   a_package
   equal "first" "703 False" "$(here --keep)"
   equal "second" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"

@@ -4,7 +4,7 @@
 export PYSHM_TEST_BUILT=1
 run() { env -u RESULTS -u PYSHM_TEST_ISOLATED bash "$top/tests/run.sh" "$@"; }
 
-test_a_name_chooses_parts_and_the_last_line_counts() {
+test_a_name_chooses_parts_and_the_last_line_has_the_counts() {
   run checks/docs >"$work/said" 2>&1 || { cat "$work/said"; fail "checks/docs failed"; }
   equal "the last line" "1 passed, 0 failed" "$(tail -n 1 "$work/said")"
   equal "parts that ran" "== checks/docs" "$(grep '^== checks\|^== jobs\|^== rust\|^== tools' "$work/said")"
@@ -17,7 +17,7 @@ test_a_failure_is_counted_and_named() {
   equal "the last line" "0 passed, 1 failed" "$(tail -n 1 "$work/said")"
   contains "what failed" "$(cat "$work/said")" "checks.docs: checks/docs"
 }
-test_what_is_no_name_is_an_error() {
+test_an_unknown_name_or_option_is_an_error() {
   run checks/docs no-such-part >"$work/said" 2>&1; equal "exit status" 2 $?
   contains "what is said" "$(cat "$work/said")" "no part has no-such-part in its name"
   run --no-such-option >"$work/said" 2>&1; equal "exit status" 2 $?
@@ -64,8 +64,8 @@ ended_by() {
   equal "left in /var/tmp" "$1" "$1$(find /var/tmp -maxdepth 1 -name 'pyshm-tests.*')"
   equal "mounts" "$mounts" "$(grep pyshm-tests /proc/self/mountinfo)"
 }
-test_ctrl_c_ends_all_of_it() { ended_by INT 2; }
-test_sigterm_ends_all_of_it() { ended_by TERM 15; }
-test_sighup_ends_all_of_it() { ended_by HUP 1; }
+test_ctrl_c_ends_all_processes_of_a_run() { ended_by INT 2; }
+test_sigterm_ends_all_processes_of_a_run() { ended_by TERM 15; }
+test_sighup_ends_all_processes_of_a_run() { ended_by HUP 1; }
 
 run_tests

@@ -17,7 +17,7 @@ settings() { printf '%s\n' "$@" >"$work/pyshm.toml"; export PYSHM_CONFIG=$work/p
 # How many stages there are: whether a run that keeps its stage staged.
 stages() { find /dev/shm/pyshm-0 -mindepth 1 -maxdepth 1 -type d 2>/dev/null | wc -l; }
 
-test_the_command_line_counts_before_a_variable_and_that_before_the_file() {
+test_the_command_line_precedes_variables_and_variables_precede_the_file() {
   settings 'wait = 11' 'root = "/var/tmp"' 'keep = true' "bundles = [\"$prefix/tree.tar.zst\"]"
   equal "of the file" "wait = 11 # $PYSHM_CONFIG:1" "$(shown wait)"
   equal "of a variable" 'root = "/dev/shm" # PYSHM_ROOT' "$(PYSHM_ROOT=/dev/shm shown root)"
@@ -45,7 +45,7 @@ test_bundles_of_a_variable_are_staged_and_ranks_read_no_settings() {
   equal "stages" 1 "$(stages)"
   "$pyshm" unstage --all || fail "unstage"
 }
-test_a_mistake_in_the_file_is_said_and_the_job_runs() {
+test_a_mistake_in_the_file_is_reported_and_the_job_runs() {
   settings '# ours' 'wiat = 60'
   equal "what runs" tree "$("$pyshm_run" -b "$prefix/tree.tar.zst" "$tool" 2>"$work/said")"
   contains "what is said" "$(cat "$work/said")" "$PYSHM_CONFIG, line 2: there is no key 'wiat' here; did you mean 'wait'?"
@@ -64,7 +64,7 @@ test_a_mistake_does_not_stop_an_epilog() {
   equal "stages" 0 "$(stages)"
   "$pyshm" stage -b "$prefix/tree.tar.zst" >"$work/out" 2>&1; equal "status of another command" 2 $?
 }
-test_checking_finds_what_is_wrong() {
+test_config_check_finds_mistakes() {
   settings "bundles = [\"$prefix/tree.tar.zst\"]"
   equal "a good one" "" "$("$pyshm" config --check 2>&1)"
   echo 'bundles = ["/no/such.tar.zst"]' >"$work/bad.toml"
@@ -77,7 +77,7 @@ test_checking_finds_what_is_wrong() {
   PYSHM_WAIT=soon "$pyshm" config --check 2>"$work/said"; equal "a bad variable" 2 $?
   contains "what is said" "$(cat "$work/said")" "PYSHM_WAIT is 'soon'"
 }
-test_what_is_shown_and_the_example_are_files_that_may_be_used() {
+test_the_shown_settings_and_the_example_are_valid_files() {
   settings 'reserve = "1GB"' "bundles = [\"$prefix/tree.tar.zst\", { path = \"$prefix/other.tar.zst\", prefix = \"$prefix/other\" }]" '[launcher.srun]' 'options = ["-A", "x y"]'
   "$pyshm" config >"$work/shown.toml" || fail "config"
   "$pyshm" config --check "$work/shown.toml" || fail "what is shown is no file of settings: $(cat "$work/shown.toml")"

@@ -50,12 +50,12 @@ host_pid() {
     [ "$(nsenter -t "$p" -u hostname 2>/dev/null)" = "$1" ] && grep -qs "${VCLUSTER_DIR##*/}" "/proc/$p/mountinfo" && { echo "$p"; return; }
   done
 }
-test_ctrl_c_during_the_broadcast() { on_two_nodes --ctrl-c broadcast; }
-test_ctrl_c_during_unpacking() { on_two_nodes --ctrl-c unpacking; }
-test_ctrl_c_during_the_application() { on_two_nodes --ctrl-c application; }
-test_sigterm_during_the_broadcast() { on_two_nodes --term broadcast; }
-test_sigterm_during_unpacking() { on_two_nodes --term unpacking; }
-test_sigterm_during_the_application() { on_two_nodes --term application; }
+test_ctrl_c_during_the_broadcast_leaves_nothing() { on_two_nodes --ctrl-c broadcast; }
+test_ctrl_c_during_unpacking_leaves_nothing() { on_two_nodes --ctrl-c unpacking; }
+test_ctrl_c_during_the_application_leaves_nothing() { on_two_nodes --ctrl-c application; }
+test_sigterm_during_the_broadcast_leaves_nothing() { on_two_nodes --term broadcast; }
+test_sigterm_during_unpacking_leaves_nothing() { on_two_nodes --term unpacking; }
+test_sigterm_during_the_application_leaves_nothing() { on_two_nodes --term application; }
 
 on_one_node() { # SIGNAL PHASE
   local when
@@ -67,10 +67,10 @@ on_one_node() { # SIGNAL PHASE
     "$pyshm_run" -b "$bundle" -b "$scratch/big.tar.zst" "$venv/bin/python" "$scratch/sleep.py" "$work/ready" || fail "see above"
   [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0 -maxdepth 2)"
 }
-test_ctrl_c_during_unpacking_on_one_node() { on_one_node --ctrl-c unpacking; }
-test_ctrl_c_during_the_application_on_one_node() { on_one_node --ctrl-c application; }
-test_sigterm_during_unpacking_on_one_node() { on_one_node --term unpacking; }
-test_sigterm_during_the_application_on_one_node() { on_one_node --term application; }
+test_ctrl_c_during_unpacking_on_one_node_leaves_nothing() { on_one_node --ctrl-c unpacking; }
+test_ctrl_c_during_the_application_on_one_node_leaves_nothing() { on_one_node --ctrl-c application; }
+test_sigterm_during_unpacking_on_one_node_leaves_nothing() { on_one_node --term unpacking; }
+test_sigterm_during_the_application_on_one_node_leaves_nothing() { on_one_node --term application; }
 
 # A busy node may need longer than the others to remove a stage: here its helper is stopped for eight seconds.
 test_a_node_that_removes_its_stage_late_is_waited_for() {

@@ -55,13 +55,13 @@ run() {
 # said: notes the last program's own figures and the number of calls.
 said() { note "$(head -n -1 "$work/out" | tr '\n' ';') $total calls verified"; }
 
-test_threads_look_while_the_main_thread_forks() {
+test_threads_read_while_the_main_thread_forks() {
   staged true; local time; time=$(share 12)
   bare "$built/forks" "$tree" 0 5
   run $((time * 3 + 60)) "$stage/bin/pyshm-exec" "$built/forks" "$tree" "$time" $((10000 * seconds / 600)); said
 }
 
-test_a_signal_handler_looks_inside_whatever_it_interrupts() {
+test_a_signal_handler_reads_inside_any_interrupted_hook() {
   staged true; local time which; time=$(share 8)
   bare "$built/signals" "$tree" 0 28672 0 12
   # 32 KB with the signal frame of AVX-512; 8 KB for calls that read no link and no descriptor.
@@ -99,7 +99,7 @@ test_constructors_that_run_before_the_shims_get_right_answers() {
   said
 }
 
-test_a_write_while_the_stage_is_being_found_is_seen() {
+test_a_write_before_the_shim_has_found_its_stage_is_seen() {
   staged true; local i
   export STRESS_TREE=$tree
   for i in 1 2 3; do
@@ -110,7 +110,7 @@ test_a_write_while_the_stage_is_being_found_is_seen() {
   said
 }
 
-test_other_allocators_in_either_order() {
+test_other_allocators_work_before_and_behind_the_shim() {
   local bundle lib name time python=$venv/bin/python
   bundle=$(bundle_of venv "$venv") || fail "the bundle"
   staged true; local tree_stage=$stage; time=$(share 2)
@@ -148,14 +148,14 @@ PY
   note "$total calls verified"
 }
 
-test_what_one_process_writes_all_others_see() {
+test_all_processes_see_the_writes_of_each() {
   staged true; local time; time=$(share 14)
   sh "$sources/mktree.sh" "$work/bare-tree"; bare "$built/writers" "$work/bare-tree" 0 -
   run $((time + 120)) "$stage/bin/pyshm-exec" "$built/writers" "$tree" "$time" "$stage/state"; said
   contains "the set" "$(cat "$work/out")" "the set is full"
 }
 
-test_libraries_come_and_go_among_threads_and_forks() {
+test_libraries_are_loaded_and_unloaded_among_threads_and_forks() {
   staged true; local time; time=$(share 8)
   bare "$built/loads" "$tree" 0
   run $((time * 2 + 60)) "$stage/bin/pyshm-exec" "$built/loads" "$tree" "$time"; said

@@ -40,7 +40,7 @@ watch_stages() {
   done >"$work/half" 2>&1
 }
 
-test_the_same_bundle_six_times() {
+test_six_jobs_stage_the_same_bundle() {
   local round i pids watcher
   for round in 1 2 3; do
     rm -f "$work/stop"; watch_stages /dev/shm/pyshm-0 & watcher=$!
@@ -55,7 +55,7 @@ test_the_same_bundle_six_times() {
   done
   [ -s "$work/seen" ] || fail "the watcher saw no stage"
 }
-test_the_same_bundle_while_others_purge_it() {
+test_jobs_stage_a_bundle_while_others_purge_it() {
   local round i pids
   for round in 1 2 3 4; do
     pids=(); for i in 1 2 3 4; do (sleep "0.$((i * round % 9))"; staged one) >"$work/out.$i" 2>&1 & pids+=($!); done
@@ -64,7 +64,7 @@ test_the_same_bundle_while_others_purge_it() {
     [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm -maxdepth 2)"
   done
 }
-test_different_bundles() {
+test_jobs_stage_different_bundles() {
   local i pids=() watcher
   watch_stages /dev/shm/pyshm-0 & watcher=$!
   for i in 1 3; do staged one --keep >"$work/out.$i" 2>&1 & pids+=($!); done
@@ -77,7 +77,7 @@ test_different_bundles() {
   equal "stages" 2 "$(find /dev/shm/pyshm-0 -mindepth 1 -maxdepth 1 | wc -l)"
   "$pyshm" unstage --all || fail "unstage"
 }
-test_two_users() {
+test_two_users_stage_the_same_bundle() {
   local uid i pids=()
   for i in 1 2; do for uid in 12345 12346; do
     PYTHONPATH=$scratch/one setpriv --reuid $uid --regid $uid --clear-groups "$pyshm_run" --no-fallback --keep -b "$scratch/one.tar.zst" "$venv/bin/python" -B "$scratch/look.py" one >"$work/out.$uid.$i" 2>&1 & pids+=($!)
@@ -91,7 +91,7 @@ test_two_users() {
     [ ! -e /dev/shm/pyshm-$uid ] || fail "left: $(find /dev/shm -maxdepth 2)"
   done
 }
-test_two_jobs_on_the_same_nodes() {
+test_jobs_stage_on_the_same_nodes() {
   launch_words hydra root 4 2
   local i j pids=() p
   for i in 1 2 3; do p=one; [ $i != 3 ] || p=two
@@ -122,7 +122,7 @@ test_a_stage_in_use_is_never_removed_and_one_whose_users_were_killed_is() {
   cp -a "$work/left" /dev/shm/pyshm-0
   [ "$("$pyshm" gc | wc -l)" = 1 ] || fail "gc removed something else"; [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm -maxdepth 2)"
 }
-test_status_and_unstage_by_name_and_on_all_nodes() {
+test_status_and_unstage_take_a_name_and_all_nodes() {
   "$pyshm" unstage 0123456789abcdef 2>"$work/said"; equal "exit status for a name that is not there" 66 $?
   contains "what it says" "$(cat "$work/said")" "0123456789abcdef: no stage has this name; 'pyshm status' lists those of this node"
   "$pyshm" unstage nonsense 2>"$work/said"; equal "exit status for no name" 2 $?
