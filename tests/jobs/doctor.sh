@@ -1,10 +1,11 @@
 #!/bin/bash
-# 'pyshm doctor': what is wrong with a session, a launcher, a bundle or a node is found, with its cause and what to do about it;
-# where nothing is wrong, doctor says so. It leaves nothing.
+# Tests `pyshm doctor`: it finds faults of a session, a launcher, a bundle or a node, and prints the cause and advice.
+# Without faults it says so. It leaves no files.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
-# asked [NAME=VALUE…] WORDS…: what doctor finds in JSON in $work/found; returns its exit status, which must agree.
+# asked [NAME=VALUE…] WORDS…: writes the findings of doctor to $work/found as JSON; returns doctor's exit status, which
+# must agree with the findings.
 asked() {
   local assigned=() status failed
   while [[ ${1:-} == *=* && $1 != -* ]]; do assigned+=("$1"); shift; done
@@ -13,7 +14,8 @@ asked() {
   equal "exit status" "$failed" $status
   return $status
 }
-# found LEVEL WHAT PATTERN [NODE]: there is a finding of this level with PATTERN in its cause, and with advice unless it is ok.
+# found LEVEL WHAT PATTERN [NODE]: checks that there is a finding of this level with PATTERN in its cause, and with
+# advice unless the level is ok.
 found() {
   python3 - "$work/found" "$@" <<'PY' || fail "no $1 '$2' with '$3' ${4:-} in: $(cat "$work/found")"
 import json, sys
@@ -35,7 +37,7 @@ test_doctor_reports_that_nothing_is_wrong_and_leaves_nothing() {
   asked TMPDIR="$work/tmp" LD_PRELOAD="$top/target/pyshm/lib/libpyshm.so" PATH="$venv/bin:$PATH" -b "$work/b.tar.zst" || fail "something failed: $(cat "$work/found")"
   local what; for what in installation settings LD_PRELOAD "$venv/bin/mpiexec" "$work/b.tar.zst" bundles kernel "C library" root room pyshm-bcast-mpich "test rank"; do found ok "$what" ""; done
   equal "left" "" "$(find /dev/shm "$work/tmp" -mindepth 1)"
-  # As text: the same findings, with advice below each that is wrong.
+  # The text has the same findings as the JSON, with advice below each fault.
   "$pyshm" doctor >"$work/text" || fail "as text"
   contains "the text" "$(cat "$work/text")" "ok       test rank: a program is answered from a stage"
   equal "advice" "$(grep -c '^note\|^warning\|^FAILURE' "$work/text")" "$(grep -c '^   -> ' "$work/text")"
@@ -66,7 +68,7 @@ test_a_wrong_bundle_is_found() {
   asked PYSHM_CONFIG="$work/pyshm.toml" || fail "by a file"; found ok settings "$work/pyshm.toml"; found ok "$work/b.tar.zst" "2 paths"
   echo 2 >"$work/env/new"
   asked -b "$work/b.tar.zst" || fail "a changed prefix is no failure"; found warning bundles "$work/env is not as it was packed"
-  # With a layer over it the bundle agrees with its prefix.
+  # With a layer over the bundle, both together agree with the prefix.
   "$pyshm" bundle env "$work/env" --over "$work/b.tar.zst" -o "$work/l.tar.zst" -q || fail "layer"
   asked -b "$work/b.tar.zst" -b "$work/l.tar.zst" || fail "with the layer"; found ok bundles "as they were packed"
   asked -b "$work/l.tar.zst" && fail "a layer alone did not fail"; found failure "$work/l.tar.zst" ""

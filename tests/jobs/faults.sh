@@ -1,11 +1,11 @@
 #!/bin/bash
-# What goes wrong in staging is said in one line that names file, cause and way out, and the command still runs; with
-# --no-fallback it is an error with its documented code. Nothing is left in /dev/shm either way.
+# Tests faults of staging. pyshm reports each in one line with file, cause and way out, and the command still runs. With
+# --no-fallback the fault is an error with its documented exit code. Nothing is left in /dev/shm in either case.
 . "$(dirname "$0")/harness.sh"
 bundle=$(bundle_of venv "$venv") || exit 1
 python=$venv/bin/python
 
-# wrong CODE PATTERN [OPTION…]: the same command with and without fallback.
+# wrong CODE PATTERN [OPTION…]: runs a command with fallback and without, and checks the message and the exit code.
 wrong() {
   local code=$1 pattern=$2; shift 2
   "$pyshm_run" "$@" "$python" -c 'print("ran")' >"$work/out" 2>"$work/said"; equal "exit status with fallback" 0 $?
@@ -37,13 +37,13 @@ test_too_few_inodes_are_reported() {
 }
 test_a_reserve_of_memory_stays_free() {
   PYSHM_RESERVE=8500M wrong 73 "8.5 GB that stay free for MPI and the application, see PYSHM_RESERVE" -b "$bundle"
-  # Without a reserve the bundle fits into what the default would keep free.
+  # Without a reserve the bundle fits into memory that the default reserve would keep free.
   local fits=$(( $(du -sm "$venv" | cut -f1) + 150 ))
   mount -o remount,size=${fits}m /dev/shm || fail "mount"
   PYSHM_RESERVE=0 "$pyshm_run" --no-fallback -b "$bundle" "$python" -c 'print("ran")' >"$work/out" || fail "without a reserve"
   PYSHM_RESERVE=200M wrong 73 "are needed" -b "$bundle"; mount -o remount,size=8g /dev/shm
 }
-# A control group with little memory, of the version that this machine has.
+# Runs a job in a control group with little memory, in the version of control groups that this machine has.
 test_the_memory_limit_of_the_job_is_kept() {
   local group limit
   if [ -e /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then group=/sys/fs/cgroup/memory/pyshm-test-$$ limit=memory.limit_in_bytes
@@ -64,7 +64,7 @@ test_a_wrong_value_is_reported_with_the_name_of_its_variable() {
   PYSHM_CACHE=cache wrong 2 "PYSHM_CACHE is 'cache', which is not an absolute path" -b "$bundle"
   PYSHM_ROOT=shm wrong 2 "PYSHM_ROOT is 'shm', which is not an absolute path" -b "$bundle" --root /dev/shm
   PYSHM_ROOT=/nowhere wrong 66 "/nowhere" -b "$bundle"
-  PYSHM_WAIT=soon "$pyshm" stage -b "$bundle" 2>"$work/said"; equal "exit status of pyshm" 2 $?; contains "what it says" "$(cat "$work/said")" "PYSHM_WAIT"
+  PYSHM_WAIT=soon "$pyshm" stage -b "$bundle" 2>"$work/said"; equal "exit status of pyshm" 2 $?; contains "the output" "$(cat "$work/said")" "PYSHM_WAIT"
   mkdir -m 700 /dev/shm/own; PYSHM_ROOT=/dev/shm/own "$pyshm_run" --no-fallback -v -b "$bundle" "$python" -c '' 2>"$work/said" || fail "with PYSHM_ROOT"
   contains "where it was staged" "$(cat "$work/said")" "staged in /dev/shm/own/pyshm-0/"; rmdir /dev/shm/own
 }

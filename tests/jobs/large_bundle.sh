@@ -1,6 +1,6 @@
 #!/bin/bash
-# A bundle over 2 GiB, of data that does not compress, reaches two nodes whole; memory does not grow with it.
-# LARGE=BYTES makes it another size; ROOT=DIR stages there.
+# Tests that a bundle over 2 GiB of incompressible data is broadcast to two nodes without errors, and that memory does
+# not grow with the size. LARGE=BYTES sets the size; ROOT=DIR sets the directory for the stages.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 bundle=$(bundle_of venv "$venv") || exit 1

@@ -1,9 +1,10 @@
 #!/bin/bash
-# A leader is killed in each phase of staging, and each of its system calls fails: the application's results are right on
-# every rank of four virtual nodes, and after 'pyshm gc' nothing is left. KILLS=120 makes it long (20 runs).
+# Tests that the results of all ranks on four virtual nodes are right although a leader is killed in each phase of
+# staging, or one of its system calls fails. After `pyshm gc` nothing is left. KILLS sets the number of kills (default
+# 20).
 #
-# The helper stops where PYSHM_TEST_PAUSE says (src/stage/pause.rs), so that each kill comes in the intended phase; the
-# node and the moment in the phase are drawn at random. SEED repeats a run.
+# PYSHM_TEST_PAUSE makes the helper stop in a phase (src/stage/pause.rs), so that each kill comes in the intended phase.
+# The node and the moment in the phase are random; SEED repeats a run.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 KILLS=${KILLS:-20}; SEED=${SEED:-$RANDOM}; RANDOM=$SEED
@@ -59,7 +60,8 @@ test_results_are_right_after_a_leader_is_killed_in_any_phase() {
   note "$KILLS kills in $((SECONDS - begun)) s (SEED=$SEED), landed in $(for i in 0 1 2 3 4; do echo -n "${phases[i]} ${landed[i]:-0} "; done)"
 }
 
-# failing WHAT EXPECTED INJECTION…: the helper's system calls fail on n2, or on n1 where only rank 0 makes them.
+# failing NODE EXPECTED INJECTION…: runs the job while strace makes system calls of the helper on NODE fail, and checks
+# the warning and the results.
 failing() {
   local node=$1 expected=$2; shift 2
   cat >"$work/helper" <<SH

@@ -42,7 +42,8 @@ __attribute__((constructor)) static void early(void)
     }
     for (int i = 0; i < ALL; i++)
         operate(&seed, i, 0);
-    /* Some libraries run a helper when they are loaded. The helper loads this library too, and must not start another. */
+    /* Some libraries run a helper when they are loaded. The helper loads this library too, and must not start another.
+     * */
     char command[512];
     snprintf(command, sizeof command, "read x <%s/d1/f2 && test \"$x\" = d1/f2", where);
     if (strcmp(how, "system") == 0) {
