@@ -1,7 +1,7 @@
 #!/bin/bash
 # tests/run.sh [--all | --list | NAME…]: builds pyshm and tests it; as root, on any x86-64 Linux.
 #
-#   (nothing)   runs a selection, in at most 15 minutes on two processors from a built checkout, and prints the rest
+#   (nothing)   runs a selection, in at most 15 minutes on two processors from a built checkout, and lists the others
 #   --all       runs everything, in at most 45 minutes
 #   --list      prints each part with its name, the seconds that it last took, and --all if only that option runs it
 #   NAME…       runs every part whose name contains NAME: jobs/cluster, cluster, rust/, checks/docs

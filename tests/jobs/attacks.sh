@@ -168,7 +168,7 @@ test_a_link_with_the_name_of_the_directory_for_programs_is_not_followed() {
   equal "the run" "$venv" "$(user "$pyshm_run" --no-fallback -b "$bundle" "$venv/bin/python" -c 'import sys; print(sys.prefix)')"
   user "$pyshm" gc >/dev/null || fail gc
   equal "files in the link's target" "data run-1 run-2" "$(cd /dev/shm/precious && echo $(ls run-1; ls))"
-  # 'unstage' does not follow a link of another user's stage that was moved here.
+  # `pyshm unstage` must not follow a link in a stage that belongs to another user.
   user mkdir -m 700 $mine; mkdir -p $mine/0123456789abcdef; ln -s /dev/shm/precious/run-2/lib $mine/0123456789abcdef/lib; chown -hR 12346 $mine/0123456789abcdef
   user "$pyshm" unstage --force 0123456789abcdef >/dev/null 2>&1
   [ -d /dev/shm/precious/run-2/lib ] || fail "the target of another user's link was removed"

@@ -98,7 +98,7 @@ test_a_launcher_that_cannot_be_preloaded_is_found() {
   grep -q "LD_PRELOAD does not reach" "$work/found" && fail "a dynamic one is said not to be preloadable"
   chmod u+s "$work/bin/mpirun"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "setuid"
-  # Only a trial finds a script that drops LD_PRELOAD.
+  # Doctor must run the launcher to find that its static interpreter does not load the library.
   printf '#!/bin/sh -p\nexec true\n' >"$work/bin/mpirun"; printf '#!%s\n' "$work/bin/static" >"$work/bin/mpirun"; chmod 755 "$work/bin/mpirun"; gcc -static "$work/a.c" -o "$work/bin/static"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "did not load it"
   asked -- /no/such/mpiexec -n 2 && fail "nothing failed"; found failure launcher "/no/such/mpiexec"
@@ -122,7 +122,7 @@ test_in_an_allocation_all_its_nodes_are_examined_without_a_launcher() {
   launch_words srun-pmi2 user 2 2
   "${LOGIN[@]}" timeout 600 "${ALLOC[@]}" "$pyshm" doctor --json </dev/null >"$work/found" 2>"$work/said"; equal "exit status" 0 $?
   for n in n1 n2; do found ok "test rank" "" $n; equal "left on $n" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec $n find /dev/shm -mindepth 1)"; done
-  # A node that does not answer is counted.
+  # Doctor reports the number of nodes that do not answer.
   printf '#!/bin/sh\n[ "$1" = --version ] && exec mpirun.openmpi --version\nexit 3\n' >"$work/mpirun"; chmod 755 "$work/mpirun"
   "${LOGIN[@]}" timeout 600 "$pyshm" doctor --json -- "$work/mpirun" --host n1,n2 -n 2 </dev/null >"$work/found" 2>"$work/said"; equal "exit status" 1 $?
   found failure mpirun "0 of 2 nodes have answered"

@@ -3,7 +3,7 @@
 # killed, during staging and during the run, in every form of a job; also at the same time as a job of another user on
 # the same nodes. Other tests count how often each signal reaches the application.
 . "$(dirname "$0")/harness.sh"
-# `pyshm-run srun PROGRAM`, `srun pyshm-run PROGRAM`, and srun with the library preloaded
+# The forms are `pyshm-run srun PROGRAM`, `srun pyshm-run PROGRAM`, and srun with the library preloaded.
 FORMS=(before inside preloaded)
 cluster_up $((2 + 8 * ${#FORMS[@]}))
 

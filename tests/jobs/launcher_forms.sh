@@ -131,7 +131,7 @@ test_the_installation_is_found_from_where_the_loader_finds_the_library() {
   for place in lib/libpyshm.so '$LIB/libpyshm.so' 'lib/pyshm/$LIB/libpyshm.so'; do
     says "$(staged '- -' 0)" salloc -Q -N1 -n1 "${preloaded[@]}" LD_PRELOAD="$work/opt/$place" srun "${look[@]}"; one_step
   done
-  # Without the rest of the installation the shim changes nothing about a launcher.
+  # A shim without the rest of the installation leaves a launcher unchanged.
   rm "$work/opt/bin/pyshm-run"
   says "$(staged '- -' 0 | sed s/staged/bare/)" salloc -Q -N1 -n1 "${preloaded[@]}" LD_PRELOAD="$work/opt/lib/libpyshm.so" srun "${look[@]}"; no_step
 }

@@ -41,7 +41,7 @@ test_results_are_right_after_a_leader_is_killed_in_any_phase() {
   for run in $(seq "$KILLS"); do
     phase=${phases[run % 5]}; node=n$((RANDOM % 4 + 1)); count=$((RANDOM % 8 + 1))
     case $phase in
-      read) node=n1 ;;                       # rank 0 alone reads
+      read) node=n1 ;;                       # only rank 0 reads
       broadcast) count=$((count % 5 + 1)) ;; # chunks travel in pairs
       publish) count=$((count % 2 + 1)) ;;
     esac

@@ -44,7 +44,9 @@ nodes_are_clean() {
     [ -z "$left" ] || fail "n$i has $left"
   done
 }
-ranks_made_nothing() { # RANKS VENV BUNDLE
+# ranks_made_nothing RANKS VENV BUNDLE: checks that no rank made an operation on the environment, and that nothing is
+# left.
+ranks_made_nothing() {
   no_ops "operations of all ranks" "$from_stage" "$2" "$env_dir/base" "$top/target/pyshm" "$scratch/installed" "$3"
   [ "$(ops "$from_stage" /dev/shm)" -gt $((40 * $1)) ] || fail "the ranks were not seen"
   equal "times the bundle was opened in the whole cluster" 1 "$(opened "$3")"
@@ -69,8 +71,9 @@ as_a_job() {
   if [ "$3" = pmix ]; then python=$venv_ompi/bin/python named=$bundle_ompi env=$venv_ompi; fi
   case $1 in
     preloaded) setup="export LD_PRELOAD=$shim PYSHM_BUNDLES=$named" ;;
-    # MPICH's UCX sends 4 KiB of its heap by PMI, and Slurm reads no more than 1 KiB of a request: the contents of the heap decide
-    # whether a request is longer, with pyshm or without. Lmod's tables, which programs copy into the heap, have made one longer.
+    # MPICH's UCX sends 4 KiB of its heap by PMI, but Slurm reads only 1 KiB of a request. Whether a request is longer
+    # depends on the heap, not on pyshm. Programs copy Lmod's tables into the heap and have made a request too long, so
+    # remove the tables.
     module) setup=". $top/target/test-modules/lmod.bash; module use $scratch/installed/share/modulefiles $scratch/modules; module load pyshm $3 || exit; unset \${!_ModuleTable@}" ;;
     before) before="$pyshm_run --no-summary -b $named" ;;
     inside) inside="$pyshm_run --no-summary -b $named" ;;
