@@ -44,8 +44,8 @@ nodes_are_clean() {
     [ -z "$left" ] || fail "n$i has $left"
   done
 }
-# ranks_made_nothing RANKS VENV BUNDLE: checks that no rank made an operation on the environment, and that nothing is
-# left.
+# ranks_made_nothing RANKS VENV BUNDLE: checks that no rank made an operation on the environment, and that the
+# bundle was opened once.
 ranks_made_nothing() {
   no_ops "operations of all ranks" "$from_stage" "$2" "$env_dir/base" "$top/target/pyshm" "$scratch/installed" "$3"
   [ "$(ops "$from_stage" /dev/shm)" -gt $((40 * $1)) ] || fail "the ranks were not seen"
