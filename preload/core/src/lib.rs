@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Nothing here allocates, locks or panics. Only [`stage::log`] prints: the line that `PYSHM_LOG` asks for.
 //! - errno changes only where a hook asks for that.
-//! - No code here calls a libc function that has a hook: it makes the system call itself ([`base::sys`]).
+//! - No code here calls a libc function that has a hook. It makes the system call instead ([`base::sys`]).
 //!
 //! Rooms, from the highest to the lowest. A file may use rooms below its own, never one above (`docs/design.md`).
 //!

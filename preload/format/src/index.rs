@@ -12,9 +12,9 @@
 //! 120   check u64 of the whole head except these eight bytes
 //! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Zeros follow, up to a multiple of 64 KiB
 //! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
-//!            free); the search goes from `hash & (buckets - 1)` to the next bucket while there is no free slot
-//! entries    ENTRY_BYTES each, see Record; in the order of their device and inode, so that all names of a file stand together
-//! strings    each followed by a NUL; an entry's path is the tail of its staged path. Targets of symbolic links and
+//!            free). The search starts at `hash & (buckets - 1)` and goes to the next bucket while there is no free slot
+//! entries    ENTRY_BYTES each (see Record), sorted by device and inode, so that all names of a file are together
+//! strings    each followed by a NUL. An entry's path is the tail of its staged path. Targets of symbolic links and
 //!            extended attributes have a check u64 before them
 //! ```
 //!

@@ -8,17 +8,17 @@ pub const ENTRY_BYTES: usize = 160;
 /// Offset of an entry's check, which covers all bytes before it.
 pub(crate) const ENTRY_CHECK: usize = 152;
 
-/// Entry flag: the data is not in the stage (only a placeholder); reads pass to the shared file system.
+/// Entry flag: the stage has only a placeholder without the data, so reads pass to the shared file system.
 pub const ENTRY_REMOTE: u8 = 1;
 /// Entry flag: an access control list, not only the mode bits, decides who may access the file.
 pub const ENTRY_ACL: u8 = 2;
-/// Entry flag: the file under `fs/` was edited; the original's bytes are under `orig/`.
+/// Entry flag: the file under `fs/` was edited, and the original's bytes are under `orig/`.
 pub const ENTRY_EDITED: u8 = 4;
 
 /// Kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A directory; all its entries are in the index.
+    /// A directory, all of whose entries are in the index.
     Directory,
     /// A regular file.
     File,
@@ -140,7 +140,7 @@ pub struct Record {
     pub target: (u32, u16),
     /// Offset of the recorded extended attributes; 0 if none were recorded.
     pub xattrs: u32,
-    /// Its kind.
+    /// The kind of the path.
     pub kind: Kind,
     /// `ENTRY_…` bits.
     pub flags: u8,

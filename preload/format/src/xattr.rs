@@ -24,7 +24,7 @@ pub const ASK: u8 = 255;
 /// The value that stands for the length of a value which is not recorded.
 pub(crate) const NOT_HERE: u32 = u32::MAX;
 
-/// Classes of names for each of which a file system gives the same error if a path does not have the name.
+/// A class of names. A file system gives the same error for every name of a class that a path does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// `user.*`

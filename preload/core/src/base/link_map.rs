@@ -232,7 +232,7 @@ impl Tables {
     /// The symbol `name` if its type `fits`.
     ///
     /// A hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words, the buckets,
-    /// and a chain word for each symbol from the first one on; the last word of a chain has bit 0 set. The symbol and
+    /// and a chain word for each symbol from the first one on. The last word of a chain has bit 0 set. The symbol and
     /// version tables have an element for each symbol of a chain.
     fn symbol(&self, name: &str, hash: u32, fits: fn(u8) -> bool) -> Option<&Symbol> {
         // SAFETY: the linker writes this layout, and the loader relies on it too.

@@ -15,7 +15,7 @@ use crate::stage::current::stage;
 /// What one pass over a path shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// There is no stage, or the path lies outside every prefix: it goes to the kernel, whatever the operation.
+    /// There is no stage, or the path lies outside every prefix. The path goes to the kernel in every operation.
     Outside,
     /// The path is plain and lies under a prefix. The number is its length in bytes.
     Inside(usize),
@@ -23,7 +23,7 @@ pub enum Look {
     Unclear,
 }
 
-/// Looks at a path.
+/// Examines the spelling of a path.
 ///
 /// # Safety
 /// `path` may be any pointer. If it can be read, it must be a C string.

@@ -101,7 +101,7 @@ pub struct Change<'a> {
     pub names: Names,
     /// Whether the call follows a symbolic link at the end of its path.
     pub follow: Follow,
-    /// Whether the call has succeeded; false before it.
+    /// Whether the call has succeeded; false before the call.
     succeeded: &'a Cell<bool>,
 }
 

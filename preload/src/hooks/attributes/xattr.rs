@@ -50,8 +50,8 @@ impl To {
     }
 }
 
-/// The name of an attribute. `None` for a name that the kernel refuses; whether the kernel reads the path before that
-/// depends on its version.
+/// The name of an attribute. `None` for a name that the kernel refuses. Such a call passes, because it depends on the
+/// kernel's version whether the kernel reads the path first.
 ///
 /// # Safety
 /// `name` as in [`bytes`].
