@@ -274,7 +274,8 @@ impl Source {
         match self {
             Self::Bundle => !self.same(then, now),
             // Every change to a directory, its names or its times sets this time, and nobody can set it back.
-            Self::ForeignTar { written } => (now.ctime(), now.ctime_nsec()) > written,
+            // One that changed in the same second as the tar was written is compared: the file system may record whole seconds.
+            Self::ForeignTar { written } => now.ctime() >= written.0,
         }
     }
 
