@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
 
-use pyshm_format::launch::{self, Context, Launched};
+use pyshm_format::launch::{self, Context, Launched, Ranks};
 
 use crate::bundle::Named;
 use crate::launchers::registry;
@@ -38,7 +38,7 @@ pub fn context() -> Context {
 
 /// Tells the shim, where it is preloaded, to leave `command` and its ranks alone: they are taken care of.
 pub fn taken_care_of(command: &mut Command) {
-    mark(command, false);
+    mark(command, Ranks::LeftAlone);
     command.env_remove(launch::ENV_RANKS);
 }
 
@@ -59,12 +59,12 @@ pub fn is_preloaded() -> bool {
 pub fn by_ranks(command: &mut Command, bundles: &[Named]) {
     // JSON is UTF-8: a bundle whose path is not UTF-8 is not staged.
     let Ok(text) = serde_json::to_string(bundles) else { return taken_care_of(command) };
-    mark(command, true);
+    mark(command, Ranks::Stage);
     command.env(launch::ENV_RANKS, text);
 }
 
-fn mark(command: &mut Command, by_ranks: bool) {
-    let mark = launch::mark(Launched { context: context().number, by_ranks });
+fn mark(command: &mut Command, ranks: Ranks) {
+    let mark = launch::mark(Launched { context: context().number, ranks });
     command.env(launch::ENV_LAUNCHED, OsStr::from_bytes(&mark));
 }
 
@@ -140,7 +140,7 @@ mod tests {
         let read: Vec<Named> = serde_json::from_str(&value(launch::ENV_RANKS)).unwrap();
         assert_eq!(read, bundles);
         let mark = launch::read_mark(value(launch::ENV_LAUNCHED).as_bytes()).unwrap();
-        assert_eq!(mark, Launched { context: context().number, by_ranks: true });
+        assert_eq!(mark, Launched { context: context().number, ranks: Ranks::Stage });
     }
 
     #[test]
