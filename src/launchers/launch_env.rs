@@ -36,16 +36,16 @@ pub fn context() -> Context {
     context
 }
 
-/// Tells the shim, where it is preloaded, to leave `command` and its ranks alone: they are taken care of.
-pub fn taken_care_of(command: &mut Command) {
+/// Tells the shim, where it is preloaded, to leave `command` and its ranks alone: pyshm has decided on this launch.
+pub fn leave_alone(command: &mut Command) {
     mark(command, Ranks::LeftAlone);
     command.env_remove(launch::ENV_RANKS);
 }
 
 /// Tells the shim to leave `command` alone, if the shim is preloaded into what this process starts.
-pub fn taken_care_of_if_preloaded(command: &mut Command) {
+pub fn leave_alone_if_preloaded(command: &mut Command) {
     if is_preloaded() {
-        taken_care_of(command);
+        leave_alone(command);
     }
 }
 
@@ -56,9 +56,9 @@ pub fn is_preloaded() -> bool {
 }
 
 /// Makes the ranks of the launcher `command` stage `bundles` for themselves, if its environment reaches them.
-pub fn by_ranks(command: &mut Command, bundles: &[Named]) {
+pub fn let_ranks_stage(command: &mut Command, bundles: &[Named]) {
     // JSON is UTF-8: a bundle whose path is not UTF-8 is not staged.
-    let Ok(text) = serde_json::to_string(bundles) else { return taken_care_of(command) };
+    let Ok(text) = serde_json::to_string(bundles) else { return leave_alone(command) };
     mark(command, Ranks::Stage);
     command.env(launch::ENV_RANKS, text);
 }
@@ -68,7 +68,7 @@ fn mark(command: &mut Command, ranks: Ranks) {
     command.env(launch::ENV_LAUNCHED, OsStr::from_bytes(&mark));
 }
 
-/// The bundles that this rank is to stage, as [`by_ranks`] told its launcher.
+/// The bundles that this rank is to stage, as [`let_ranks_stage`] told its launcher.
 #[must_use]
 pub fn bundles_of_ranks() -> Option<Vec<Named>> {
     serde_json::from_str(std::env::var(launch::ENV_RANKS).ok()?.as_str()).ok()
@@ -132,7 +132,7 @@ mod tests {
     fn ranks_read_what_their_launcher_was_told() {
         let bundles = vec![Named { path: "/a b".into(), prefix: Some("/p".into()), layer: true }];
         let mut command = Command::new("srun");
-        by_ranks(&mut command, &bundles);
+        let_ranks_stage(&mut command, &bundles);
         let value = |name: &str| {
             let found = command.get_envs().find(|(n, _)| *n == name);
             found.and_then(|(_, value)| Some(value?.to_str()?.to_string())).unwrap()

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_taken_care_of_is_left_alone_and_a_new_launch_is_not() {
+    fn a_launch_that_carries_its_mark_is_left_alone_and_a_new_one_is_not() {
         let (script, rank) = (context(&SCRIPT), context(&RANK));
         let of = |context: Context, ranks| Some(Launched { context: context.number, ranks });
         assert_eq!(role(b"srun", script, None, Bundles::None), Role::Launcher);
