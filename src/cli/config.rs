@@ -1,4 +1,4 @@
-//! `pyshm config`: shows the settings that apply and where each comes from, or checks them.
+//! Implements `pyshm config`, which shows the settings that apply and where each comes from, or checks them.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -10,12 +10,10 @@ use crate::bundle::Named;
 use crate::bundle::Reader;
 use crate::cli::json::print_json;
 use crate::error::{Error, Result};
-use crate::launchers::registry;
 use crate::settings;
 use crate::settings::table::{DefaultValue, TABLE};
 use crate::settings::{File, Origin};
 
-/// The end of the help. LAUNCHERS stands for the launchers that also have options.
 const AFTER_HELP: &str = "\
 Examples:
   pyshm config                                         which settings apply here, and where does each come from?
@@ -29,22 +27,16 @@ The settings file is the one that PYSHM_CONFIG names, else etc/pyshm.toml of the
   keep = true
   bundles = [\"/apps/science.tar.zst\", { path = \"/apps/tools.tar.gz\", prefix = \"/apps/tools\" }]
 
-  [launcher.srun]               # or LAUNCHERS: options for the step that stages
+  [launcher.srun]               # options for the step that stages; --example lists the launchers
   options = [\"--account=support\"]
 
 A variable takes precedence over the file, the command line over both.
 
 Exit codes: 0 all is right, 2 a setting is wrong, 65 a bundle is refused, 66 the file or a bundle does not exist";
 
-/// The end of the help, with the launchers of the registry.
-fn after_help() -> String {
-    let others: Vec<_> = registry::settings_keys().filter(|key| *key != "srun").collect();
-    AFTER_HELP.replace("LAUNCHERS", &others.join(", "))
-}
-
 /// `pyshm config`
 #[derive(Debug, Args)]
-#[command(after_help = after_help())]
+#[command(after_help = AFTER_HELP)]
 pub struct Config {
     /// Print only what is wrong with the settings and their bundles, or with FILE and the bundles that it names
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "json")]
@@ -93,7 +85,7 @@ fn check(bundles: impl Iterator<Item = Named>) -> Result<()> {
     last.map_or(Ok(()), Err::<(), Error>)
 }
 
-/// Prints the settings as a file would have them, each with where it comes from.
+/// Prints the settings in the form of a settings file, each with its origin.
 fn print() {
     let file = settings::path();
     let file = file.as_deref().map_or("none".into(), |p| p.display().to_string());

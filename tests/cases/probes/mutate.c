@@ -1,13 +1,13 @@
 /*
- * Changes, under all their names. Each call has a file of its own in w/ (the tree `writable`): what one of them marks as
- * changed must not help another.
+ * Makes changes by every function that can. Each call has its own file in w/ (the tree `writable`), so that no call
+ * profits from a mark that another one has set.
  */
 #include "probe.h"
 #include <sys/time.h>
 #include <sys/xattr.h>
 #include <utime.h>
 
-/* What programs call that were built before glibc 2.33. The names are hidden: only a version finds them. */
+/* Programs that were built before glibc 2.33 call these functions. Only a version finds their hidden names. */
 #if defined __x86_64__
 #define OLD(name, version) __asm__(".symver " #name "," #name "@GLIBC_" version)
 #else
@@ -69,7 +69,7 @@ PROBE(names) {
     attributes(P("w/renameat2"));
     attributes(P("w/renameat2.new"));
     listing(P("w"));
-    /* And to another process. */
+    /* Another process must see the same names. */
     run("ls", "-1", P("w"), NULL);
 }
 
@@ -131,7 +131,7 @@ PROBE(attributes_by_path) {
     run("stat", "-c", "%n %s", P("w/truncate"), P("w/truncate64"), NULL);
 }
 
-/* Through a descriptor that was opened for reading. */
+/* Changes attributes by descriptors that were opened for reading. */
 PROBE(attributes_by_descriptor) {
     struct timeval times[2] = {{1, 2}, {3, 4}};
     struct timespec exact[2] = {{5, 6}, {7, 8}};
@@ -156,7 +156,7 @@ PROBE(attributes_by_descriptor) {
     CALL(futimens(fd, NULL));
 }
 
-/* Whether a file's attributes have changed since the first call. */
+/* Whether the ctime of a file differs from `before`. */
 static int changed(const char *path, const struct stat *before) {
     struct stat s;
     return lstat(path, &s) || s.st_ctim.tv_sec != before->st_ctim.tv_sec || s.st_ctim.tv_nsec != before->st_ctim.tv_nsec;
@@ -183,7 +183,7 @@ PROBE(extended_attributes) {
     say("  %s", value);
     CALL(flistxattr(fd, value, sizeof value));
     say("  %s", value);
-    /* These have one from the beginning. */
+    /* The tree has these files with an attribute. */
     lstat(P("w/removexattr"), &before);
     CALL(removexattr(P("w/removexattr"), "user.note"));
     say("  changed %d", changed(P("w/removexattr"), &before));
@@ -198,7 +198,7 @@ PROBE(extended_attributes) {
     value_of(P("w/fremovexattr"));
 }
 
-/* Names that libc makes up. */
+/* Makes temporary files and directories, whose names libc chooses. */
 PROBE(temporary) {
     char name[8][4096];
     char *directory;

@@ -1,8 +1,8 @@
-/* Opening, under all its names. */
+/* Opens files by every function that can. */
 #include "probe.h"
 #include <sys/syscall.h>
 
-/* Called by what was compiled with _FORTIFY_SOURCE, and inside libraries. */
+/* Programs that were compiled with _FORTIFY_SOURCE, and some libraries, call these. */
 int __open(const char *, int, ...);
 int __open64(const char *, int, ...);
 int __open_2(const char *, int);
