@@ -16,6 +16,15 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 
 use crate::state::{self, Mark, Operation};
 
+/// Whether a mark of which only the word is known may be a [`Mark::Subtree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subtrees {
+    /// It is none.
+    None,
+    /// It may be one.
+    Possible,
+}
+
 /// The diverged set and the counters of a state file.
 #[derive(Debug, Clone, Copy)]
 pub struct Diverged<'a> {
@@ -98,11 +107,12 @@ impl<'a> Diverged<'a> {
 
     /// Adds a mark.
     pub fn mark(&self, mark: Mark, hash: u64) {
-        self.insert(mark.word(hash), mark == Mark::Subtree);
+        let subtrees = if mark == Mark::Subtree { Subtrees::Possible } else { Subtrees::None };
+        self.insert(mark.word(hash), subtrees);
     }
 
-    /// Adds the word of a mark; `subtree` says whether the mark may be a [`Mark::Subtree`].
-    pub fn insert(&self, word: u64, subtree: bool) {
+    /// Adds the word of a mark.
+    pub fn insert(&self, word: u64, subtrees: Subtrees) {
         if word == 0 {
             return;
         }
@@ -116,7 +126,7 @@ impl<'a> Diverged<'a> {
             match slot.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     count(self.count);
-                    if subtree {
+                    if subtrees == Subtrees::Possible {
                         count(self.subtrees);
                     }
                     return;
@@ -127,7 +137,8 @@ impl<'a> Diverged<'a> {
                     if self.count.load(Ordering::Acquire) == 0 {
                         count(self.count);
                     }
-                    if subtree && self.subtrees.load(Ordering::Acquire) == 0 {
+                    if subtrees == Subtrees::Possible && self.subtrees.load(Ordering::Acquire) == 0
+                    {
                         count(self.subtrees);
                     }
                     return;

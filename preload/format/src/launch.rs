@@ -131,13 +131,22 @@ impl Context {
     }
 }
 
+/// What happens to the ranks of a launch that `pyshm-run` has taken care of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranks {
+    /// Nothing.
+    LeftAlone,
+    /// They stage for themselves.
+    Stage,
+}
+
 /// The content of the variable [`ENV_LAUNCHED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launched {
     /// The launcher's own context.
     pub context: u64,
-    /// Whether its ranks stage for themselves.
-    pub by_ranks: bool,
+    /// What happens to its ranks.
+    pub ranks: Ranks,
 }
 
 /// Makes the value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, then `r` if ranks stage for themselves,
@@ -150,7 +159,10 @@ pub fn mark(launched: Launched) -> [u8; 17] {
         *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
     }
     if let Some(last) = text.last_mut() {
-        *last = if launched.by_ranks { b'r' } else { b'-' };
+        *last = match launched.ranks {
+            Ranks::LeftAlone => b'-',
+            Ranks::Stage => b'r',
+        };
     }
     text
 }
@@ -169,10 +181,19 @@ pub fn read_mark(text: &[u8]) -> Option<Launched> {
         context = context << 4 | u64::from(value);
     }
     match last {
-        b"r" => Some(Launched { context, by_ranks: true }),
-        b"-" => Some(Launched { context, by_ranks: false }),
+        b"r" => Some(Launched { context, ranks: Ranks::Stage }),
+        b"-" => Some(Launched { context, ranks: Ranks::LeftAlone }),
         _ => None,
     }
+}
+
+/// What [`ENV_BUNDLES`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bundles {
+    /// It names no bundle.
+    None,
+    /// It names some.
+    Named,
 }
 
 /// The role of a process that has no stage.
@@ -189,7 +210,7 @@ pub enum Role {
 /// The role of a program with the file name `name`. `launched` is the content of [`ENV_LAUNCHED`], and `bundles` says
 /// whether [`ENV_BUNDLES`] names any.
 #[must_use]
-pub fn role(name: &[u8], context: Context, launched: Option<Launched>, bundles: bool) -> Role {
+pub fn role(name: &[u8], context: Context, launched: Option<Launched>, bundles: Bundles) -> Role {
     if is_passed(name) || launched.is_some_and(|l| l.context == context.number) {
         return Role::None;
     }
@@ -197,7 +218,7 @@ pub fn role(name: &[u8], context: Context, launched: Option<Launched>, bundles: 
         return Role::Launcher;
     }
     // A rank without [`ENV_LAUNCHED`] was started by an unknown launcher.
-    let stages = launched.map_or(bundles, |l| l.by_ranks);
+    let stages = launched.map_or(bundles == Bundles::Named, |l| l.ranks == Ranks::Stage);
     if context.is_rank && stages { Role::Rank } else { Role::None }
 }
 
@@ -253,8 +274,8 @@ mod tests {
     #[test]
     fn a_mark_is_read_back_as_written() {
         for context in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
-            for by_ranks in [false, true] {
-                let launched = Launched { context, by_ranks };
+            for ranks in [Ranks::LeftAlone, Ranks::Stage] {
+                let launched = Launched { context, ranks };
                 assert_eq!(read_mark(&mark(launched)), Some(launched));
             }
         }
@@ -268,27 +289,30 @@ mod tests {
     #[test]
     fn a_handled_launch_has_no_role_and_a_new_launch_has_one() {
         let (script, rank) = (context(&SCRIPT), context(&RANK));
-        let of = |context: Context, by_ranks| Some(Launched { context: context.number, by_ranks });
-        assert_eq!(role(b"srun", script, None, false), Role::Launcher);
+        let of = |context: Context, ranks| Some(Launched { context: context.number, ranks });
+        assert_eq!(role(b"srun", script, None, Bundles::None), Role::Launcher);
         // The real launcher, and a program that it starts.
-        assert_eq!(role(b"srun", script, of(script, false), true), Role::None);
-        assert_eq!(role(b"ssh", script, of(script, true), true), Role::None);
+        assert_eq!(role(b"srun", script, of(script, Ranks::LeftAlone), Bundles::Named), Role::None);
+        assert_eq!(role(b"ssh", script, of(script, Ranks::Stage), Bundles::Named), Role::None);
         // A rank of that launcher, and a launcher in a rank.
-        assert_eq!(role(b"python", rank, of(script, false), true), Role::None);
-        assert_eq!(role(b"python", rank, of(script, true), false), Role::Rank);
-        assert_eq!(role(b"mpiexec", rank, of(script, false), true), Role::Launcher);
+        assert_eq!(role(b"python", rank, of(script, Ranks::LeftAlone), Bundles::Named), Role::None);
+        assert_eq!(role(b"python", rank, of(script, Ranks::Stage), Bundles::None), Role::Rank);
+        assert_eq!(
+            role(b"mpiexec", rank, of(script, Ranks::LeftAlone), Bundles::Named),
+            Role::Launcher
+        );
         // A program that the rank's pyshm-run has started.
-        assert_eq!(role(b"python", rank, of(rank, false), true), Role::None);
+        assert_eq!(role(b"python", rank, of(rank, Ranks::LeftAlone), Bundles::Named), Role::None);
         // Daemons that srun starts are no ranks.
-        assert_eq!(role(b"orted", rank, of(script, true), true), Role::None);
+        assert_eq!(role(b"orted", rank, of(script, Ranks::Stage), Bundles::Named), Role::None);
     }
 
     #[test]
     fn ranks_of_an_unknown_launcher_stage_the_bundles_of_the_variable() {
         let rank = context(&["FLUX_TASK_RANK=0", "FLUX_JOB_ID=1"]);
-        assert_eq!(role(b"python", rank, None, true), Role::Rank);
-        assert_eq!(role(b"python", rank, None, false), Role::None);
-        assert_eq!(role(b"python", context(&SCRIPT), None, true), Role::None);
-        assert_eq!(role(b"pyshm-run", rank, None, true), Role::None);
+        assert_eq!(role(b"python", rank, None, Bundles::Named), Role::Rank);
+        assert_eq!(role(b"python", rank, None, Bundles::None), Role::None);
+        assert_eq!(role(b"python", context(&SCRIPT), None, Bundles::Named), Role::None);
+        assert_eq!(role(b"pyshm-run", rank, None, Bundles::Named), Role::None);
     }
 }

@@ -22,7 +22,7 @@ pub mod record;
 pub mod state;
 pub mod xattr;
 
-pub use diverged::Diverged;
+pub use diverged::{Diverged, Subtrees};
 pub use hash::hash_path;
 pub use index::{Entry, Index, Lookup, Prefix, PrefixMode};
 pub use outside_programs::OutsidePrograms;

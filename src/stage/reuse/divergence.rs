@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use pyshm_format::state::{self, Mark};
-use pyshm_format::{Entry, Index, Kind, Stat, Time, hash_path, layout};
+use pyshm_format::{Entry, Index, Kind, Stat, Subtrees, Time, hash_path, layout};
 
 use crate::error::{Error, Result};
 use crate::stage::build_options::Freshness;
@@ -85,7 +85,8 @@ impl Divergence {
         if self.all {
             set.fill();
         } else {
-            self.words.iter().for_each(|word| set.insert(*word, self.subtrees));
+            let subtrees = if self.subtrees { Subtrees::Possible } else { Subtrees::None };
+            self.words.iter().for_each(|word| set.insert(*word, subtrees));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use pyshm_format::launch::{self, Context, Role};
+use pyshm_format::launch::{self, Bundles, Context, Role};
 
 use crate::base::env::{self, Strings};
 use crate::base::text::at_last_slash;
@@ -37,7 +37,7 @@ pub unsafe fn consider(argv: Strings) {
         return;
     }
     let name = at_last_slash(path).map_or(path, |(_, rest)| rest.get(1..).unwrap_or_default());
-    let (mut context, mut launched, mut bundles) = (Context::default(), None, false);
+    let (mut context, mut launched, mut bundles) = (Context::default(), None, Bundles::None);
     // SAFETY: this is libc's environment, before the program can change it.
     for text in unsafe { env::strings(env::environ().cast_const().cast()) } {
         let text = text.to_bytes();
@@ -45,7 +45,7 @@ pub unsafe fn consider(argv: Strings) {
         if let Some(value) = env::value(text, launch::ENV_LAUNCHED.as_bytes()) {
             launched = launch::read_mark(value);
         } else if let Some(value) = env::value(text, launch::ENV_BUNDLES.as_bytes()) {
-            bundles = !value.is_empty();
+            bundles = if value.is_empty() { Bundles::None } else { Bundles::Named };
         }
     }
     match launch::role(name, context, launched, bundles) {
