@@ -9,9 +9,10 @@ use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::change::Names;
 use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::path::reads::{Answer, read};
-use pyshm_core::path::writes::{Names, write, write_two};
+use pyshm_core::path::writes::{write, write_two};
 use pyshm_core::stage::current::stage;
 
 // Calls that change names.
