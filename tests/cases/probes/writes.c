@@ -371,6 +371,8 @@ PROBE(refused_opens) {
     OPEN(open(P("d/b"), O_WRONLY | O_TRUNC));
     CALL(unlink(P("full/1")));
     CALL(chmod(P("a"), 0600));
+    CALL(fchmodat(AT_FDCWD, P("a"), 0600, 0));
+    CALL(fchmodat(AT_FDCWD, P("d/new1"), 0600, 0));
     CALL(rename(P("full"), P("fuller")));
     for (int i = 0; i < 50; i++) {
         struct stat s;
