@@ -27,8 +27,8 @@ fn make_prefix(dir: &Path) {
     symlink(dir.join("lib/a.py"), dir.join("absolute")).unwrap();
     symlink("/usr/bin/env", dir.join("outward")).unwrap();
     symlink("nowhere", dir.join("dangling")).unwrap();
-    // The file is larger than a frame, so several threads write it. Its bytes are hard to compress, so most bytes of the
-    // bundle belong to the file's data, and a flipped byte shows.
+    // The file is larger than a frame, so several threads write it. Its bytes are hard to compress, so most bytes of
+    // the bundle belong to the file's data, and a flipped byte shows.
     let mut state = 1u64;
     let mut noise = || {
         state =

@@ -378,8 +378,8 @@ impl<'a> Twins<'a> {
         self.bare.ask(step).unwrap_or_default()
     }
 
-    /// Performs a step in both runs, and returns the answer if both agree. `None` if the bare run ended, so that nothing
-    /// can be compared.
+    /// Performs a step in both runs, and returns the answer if both agree. `None` if the bare run ended, so that
+    /// nothing can be compared.
     pub fn step(&mut self, step: &str) -> Result<Option<String>, Box<Difference>> {
         let number = self.done;
         self.done += 1;

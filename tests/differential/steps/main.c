@@ -115,8 +115,8 @@ int main(int argc, char **argv) {
         dup2(nothing, 0), dup2(nothing, 1), dup2(nothing, 2);
         close(file), close(nothing);
         if (launches) {
-            /* Perform the steps, as a shell would open files for a program, and execute the program. The answers of these steps
-             * become part of the first answer. */
+            /* Perform the steps, as a shell would open files for a program, and execute this program again. The answers of these
+             * steps are discarded. */
             for (int i = 5; i < argc; i++) {
                 char line[PATH_MAX];
                 snprintf(line, sizeof line, "%s", argv[i]);

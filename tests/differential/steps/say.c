@@ -1,6 +1,6 @@
 /*
- * Collects the answer of a step. Bytes appear as text, or as their length and a hash if they are long. A result below zero
- * appears as the name of the error.
+ * Collects the answer of a step. Of long data only the first 120 bytes appear as text, and the rest as a length and a hash. A
+ * result below zero appears as the name of the error.
  */
 #include "steps.h"
 
