@@ -125,7 +125,7 @@ an_environments_module() {
   said=$(with "$system" "module use $work/modules; module load pyshm/9 science/1 more; "'echo "$LD_PRELOAD"; echo "$PYSHM_BUNDLES"; echo "$PYSHM_CONFIG"; module unload more science; echo "${PYSHM_BUNDLES-unset}"; echo "$LD_PRELOAD"; module unload pyshm; echo "${PYSHM_CONFIG-unset}"')
   equal "$system" "$library"$'\n'"$work/base.tar.zst:$odd/x.tar.zst"$'\n'"$odd/x.tar.zst"$'\n'unset$'\n'"$library"$'\n'unset "$said"
   contains "$system" "$(with "$system" "module use $work/modules; module whatis more")" 'An "odd" [one] $x'
-  # Only one version may be loaded. Lmod unloads the first one, and Tcl Environment Modules refuses the second.
+  # Only one version may be loaded at the same time. The two module systems achieve this in different ways.
   said=$(with "$system" "module use $work/modules; module load science/1; module load science/2; "'echo "bundles $PYSHM_BUNDLES"')
   contains "$system" "$said" "bundles $work/base.tar.zst"
   equal "$system" 1 "$(with "$system" "module use $work/modules; module load science/1; module load science/2 2>/dev/null; "'echo "$LOADEDMODULES"' | grep -o science | wc -l)"

@@ -81,7 +81,7 @@ paused() { [ -s "$work/$1/paused" ]; }
 in_phase() {
   local i
   for i in $(seq 6000); do case $2 in staging) paused "$1" ;; run | deaf) began "$1" ;; esac && return; sleep 0.1; done
-  fail "$1 never came to $2: $(cat "$work/$1/said"; on n0 squeue)"
+  fail "$1 did not reach the phase $2 in ten minutes: $(cat "$work/$1/said"; on n0 squeue)"
 }
 is_gone() { [ -z "$(on n0 squeue -h -j "$1" 2>/dev/null)" ]; }
 idle() { [ "$(on n0 sinfo -h -n "$1" -o '%T %D')" = "idle $2" ]; }

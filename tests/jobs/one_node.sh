@@ -37,7 +37,7 @@ test_a_start_makes_no_operation_on_the_environment() {
   equal "operations" 0 "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["total"])' "$work/counted")"
 }
 
-# The shim asks the kernel by reading /proc/self/exe, which is the slowest of its calls at a start.
+# The shim asks the kernel by a readlink of /proc/self/exe, which is the slowest of the shim's calls at a start.
 test_the_kernel_is_asked_once_which_file_a_program_is() {
   ln -s /bin/true "$work/tool"
   bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback -b "$bundle" "$python" -c '

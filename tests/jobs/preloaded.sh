@@ -143,8 +143,8 @@ SH
   nodes_are_clean
 }
 
-# by_ranks RANKS COMMAND…: checks a job in which each rank starts its own pyshm-run. A rank makes a few operations before
-# it executes pyshm-run, and no others.
+# by_ranks RANKS COMMAND…: checks a job in which the ranks stage: pyshm-run takes the place of each rank's Python after at
+# most 6 operations on the environment.
 by_ranks() {
   local ranks=$1 all; shift
   mark; login "$tools/trace.sh" "$work/n0" "$@" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }; collect
