@@ -12,7 +12,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::instrument::test_pause::Moment;
 use crate::instrument::timeline::Phase;
 use crate::instrument::{test_pause, timeline};
+use crate::protocol::events::Event;
 use crate::stage::IncomingBundle;
 
 /// Chunks that are broadcast at once.
@@ -33,6 +34,8 @@ const IN_FLIGHT: usize = 2;
 const AHEAD: usize = 1;
 /// Chunks that wait for the unpacking threads.
 const WAITING: usize = 2;
+/// Time between two reports of progress.
+const PROGRESS: Duration = Duration::from_secs(1);
 /// The byte after a chunk: the chunk is valid, or rank 0 has stopped.
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
@@ -73,7 +76,8 @@ pub(super) fn bundle(
             }
             None => (None, None),
         };
-        let complete = broadcast(comm, sizes, source, to);
+        let complete =
+            broadcast(comm, sizes, source, to, &mut ProgressReport::new(ending, is_root));
         let unpacked = unpacking.and_then(|thread| thread.join().ok());
         let failed = reading.and_then(|thread| thread.join().ok()).flatten();
         (failed.map_or(Ok(complete), Err), unpacked)
@@ -161,6 +165,31 @@ impl Reading<'_> {
     }
 }
 
+/// Rank 0's reports of the progress of a broadcast.
+struct ProgressReport<'a> {
+    /// `None` on other ranks, which report nothing.
+    to: Option<&'a Ending>,
+    bytes: u64,
+    last: Instant,
+}
+
+impl<'a> ProgressReport<'a> {
+    fn new(ending: &'a Ending, is_root: bool) -> Self {
+        Self { to: is_root.then_some(ending), bytes: 0, last: Instant::now() }
+    }
+
+    /// Counts `bytes` more, and reports the sum if the last report is a second old.
+    fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if let Some(to) = self.to
+            && self.last.elapsed() >= PROGRESS
+        {
+            to.say(&Event::Progress { bytes: self.bytes });
+            self.last = Instant::now();
+        }
+    }
+}
+
 /// Broadcasts all chunks, which rank 0 takes from `source`, and hands them on to `to`. Returns `false` if rank 0 has
 /// stopped.
 fn broadcast(
@@ -168,6 +197,7 @@ fn broadcast(
     mut sizes: Sizes,
     source: Option<Receiver<Vec<u8>>>,
     to: SyncSender<Vec<u8>>,
+    report: &mut ProgressReport<'_>,
 ) -> bool {
     let root = comm.process_at_rank(0);
     let mut to = Some(to);
@@ -206,6 +236,7 @@ fn broadcast(
         }
         arrived = current;
         arrived.iter_mut().for_each(|chunk| chunk.truncate(chunk.len() - 1));
+        report.add(arrived.iter().map(|chunk| chunk.len() as u64).sum());
     }
     for chunk in arrived {
         hand_on(chunk, &mut to, &mut || true);

@@ -21,6 +21,11 @@ pub enum Event {
         /// Number of nodes in the step.
         nodes: usize,
     },
+    /// Chunks have been broadcast since the last event. At most one such event a second is reported.
+    Progress {
+        /// Bytes of the current bundle that were broadcast.
+        bytes: u64,
+    },
     /// The bundles are selected and made; another process will stage them.
     Prepared(Prepared),
     /// There is nothing to stage.

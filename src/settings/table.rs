@@ -73,13 +73,13 @@ pub const RESERVE: Setting = setting(
     Varies { how: "a 16th of the root, 64 MB to 4 GB", example: "1GB" },
     "Bytes of memory that stay free for MPI and the application.",
 );
-/// How long to wait for MPI, or for the rank that stages for its node.
+/// How long staging may make no progress, and how long ranks wait for the rank that stages for their node.
 pub const WAIT: Setting = setting(
     "wait",
     Some("PYSHM_WAIT"),
     Form::Seconds,
     Text("300"),
-    "Seconds to wait for MPI, or for the rank that stages for its node.",
+    "Seconds without progress after which staging is given up, or for which ranks wait for the one that stages.",
 );
 /// Whether stages stay for later jobs.
 pub const KEEP: Setting = setting(

@@ -143,13 +143,12 @@ fn command(cli: &Cli, plan: &StagingPlan, sweeper: &Sweeper, prepared: &Prepared
     command
 }
 
-/// Waits for the stage; `None` when the bundles cover nothing that the job uses.
+/// Waits for the stage; `None` when the bundles cover nothing that the job uses. Staging may take as long as it needs
+/// while it makes progress. A node that hangs stops the broadcast to all nodes, and then the job must not wait.
 fn until_ready(step: &mut Step, inbox: &Inbox) -> Result<Option<Ready>> {
-    let mut limit = Some(settings::wait());
     loop {
-        match step.wait(inbox, limit)? {
-            // MPI works now, so staging may take as long as it needs.
-            Event::Started { .. } => limit = None,
+        match step.wait(inbox, Some(settings::wait()))? {
+            Event::Started { .. } | Event::Progress { .. } => {}
             Event::Ready(ready) => return Ok(Some(ready)),
             Event::Nothing { .. } => return Ok(None),
             _ => return Err(unexpected()),
