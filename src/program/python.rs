@@ -81,8 +81,8 @@ impl Python {
     }
 }
 
-/// Finds the prefix of the base interpreter of the environment `prefix`; `None` if the base has no
-/// directory of its own, or if that directory may not be bundled.
+/// Finds the prefix of the base interpreter of the environment `prefix`; `None` if the base has no directory of its own,
+/// or if that directory may not be bundled.
 ///
 /// # Errors
 /// As [`Python::ask`]. It is no error if a prefix has no interpreter and so no base.
