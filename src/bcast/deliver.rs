@@ -28,7 +28,7 @@ use crate::instrument::{test_pause, timeline};
 use crate::protocol::events::Event;
 use crate::stage::IncomingBundle;
 
-/// Chunks that are broadcast at once.
+/// Chunks that are broadcast at the same time.
 const IN_FLIGHT: usize = 2;
 /// Chunks that are read and wait to be broadcast, in addition to the one that the reading thread has.
 const AHEAD: usize = 1;
@@ -36,16 +36,16 @@ const AHEAD: usize = 1;
 const WAITING: usize = 2;
 /// Time between two reports of progress.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// The byte after a chunk: the chunk is valid, or rank 0 has stopped.
+/// The two values of the byte after a chunk: the chunk is valid, or rank 0 has stopped.
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
 
 /// Broadcasts the bundle `incoming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node
-/// unpacks the bundle as number `wanted`; with `None` the node only takes part in the broadcast. If unpacking fails on
-/// this node alone, `node` fails.
+/// unpacks the bundle as number `wanted`; if `wanted` is `None`, the node only takes part in the broadcast. If
+/// unpacking fails on this node alone, `node` fails.
 ///
 /// # Errors
-/// An error is returned only on rank 0, when all nodes have to stop.
+/// Only rank 0 returns an error. It means that all nodes have to stop.
 pub(super) fn bundle(
     comm: &SimpleCommunicator,
     ending: &Ending,
@@ -123,8 +123,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads all chunks, or up to the first chunk that tells the other nodes to stop. Returns the error because of
-    /// which it stopped.
+    /// Reads all chunks, or up to the first chunk that tells the other nodes to stop. Returns the error that stopped
+    /// the reading.
     fn run(mut self, sizes: Sizes, to: &SyncSender<Vec<u8>>) -> Option<Error> {
         for size in sizes {
             let chunk = self.next(size);
@@ -136,7 +136,7 @@ impl Reading<'_> {
         self.failed
     }
 
-    /// Reads the next chunk of `length` bytes, and adds the byte after it.
+    /// Reads the next chunk of `length` bytes, and appends the byte that tells whether rank 0 goes on.
     fn next(&mut self, length: usize) -> Vec<u8> {
         let mut chunk = Vec::with_capacity(length + 1);
         while chunk.len() < length && self.goes_on() {
@@ -165,6 +165,7 @@ impl Reading<'_> {
     }
 }
 
+<<<<<<< HEAD
 /// Rank 0's reports of the progress of a broadcast.
 struct ProgressReport<'a> {
     /// `None` on other ranks, which report nothing.
@@ -192,6 +193,10 @@ impl<'a> ProgressReport<'a> {
 
 /// Broadcasts all chunks, which rank 0 takes from `source`, and hands them on to `to`. Returns `false` if rank 0 has
 /// stopped.
+=======
+/// Broadcasts all chunks, which rank 0 takes from `source`. Each node hands the chunks on to `to`. Returns `false` if
+/// rank 0 has stopped.
+>>>>>>> lang2-a
 fn broadcast(
     comm: &SimpleCommunicator,
     mut sizes: Sizes,
@@ -203,7 +208,7 @@ fn broadcast(
     let mut to = Some(to);
     let mut arrived: Vec<Vec<u8>> = Vec::new();
     loop {
-        // Rank 0 waits here only if the reading thread is slower.
+        // Rank 0 waits here only if the reading thread is slower than the broadcast.
         let buffer = |size| match &source {
             Some(source) => source.recv().unwrap_or_else(|_| stopped(size)),
             None => vec![0; size + 1],
@@ -228,7 +233,7 @@ fn broadcast(
             }
             let mut idle = 0;
             while !progress() {
-                rest(&mut idle);
+                pause(&mut idle);
             }
         });
         if current.iter().any(|chunk| chunk.last() != Some(&VALID)) {
@@ -281,8 +286,8 @@ fn poll<'a, S: Scope<'a>>(requests: &mut [Option<Request<'a, [u8], S>>]) -> bool
     requests.iter().all(Option::is_none)
 }
 
-/// Yields the processor to the unpacking threads, at first only for a moment, as data usually arrives at once.
-fn rest(idle: &mut u32) {
+/// Leaves the processor to the unpacking threads. The first pauses are short, because data usually arrives soon.
+fn pause(idle: &mut u32) {
     *idle += 1;
     if *idle < 200 {
         std::thread::yield_now();

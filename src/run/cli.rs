@@ -126,7 +126,7 @@ pub struct Cli {
     )]
     pub command: Vec<OsString>,
 
-    /// Set if no user wrote this command line, because the shim in COMMAND has replaced COMMAND by `pyshm-run`.
+    /// Set if the shim in COMMAND has replaced COMMAND by `pyshm-run`, so that no user wrote this command line.
     #[arg(skip)]
     pub preloaded: Option<Preloaded>,
 }

@@ -115,7 +115,7 @@ test_a_layer_is_refused_over_other_bundles_than_its_own() {
   base other
   refused "a layer over another bundle of the same tree" "right before it" other one
   "$pyshm" bundle env "$work" --over "$work/base.tar.zst" -o "$work/no.tar.zst" >"$work/said" 2>&1; equal "exit code for another tree" 2 $?
-  contains "the reason" "$(cat "$work/said")" "does not lie there"
+  contains "the reason" "$(cat "$work/said")" "the bundles that --over names have only"
   "$pyshm" verify -b "$work/one.tar.zst" >"$work/said" 2>&1; equal "exit code of verify" 2 $?
   contains "verify" "$(cat "$work/said")" "name base.tar.zst right before it"
 }
