@@ -44,7 +44,8 @@ impl Placement {
         let real = std::fs::canonicalize(prefix);
         if real.is_err() && spelled.components().any(|c| c == Component::ParentDir) {
             return Err(Error::Usage(format!(
-                "failed to use {} as a prefix: the prefix does not exist, so '..' in its path cannot be resolved; write the path without",
+                "failed to use {} as a prefix: the prefix does not exist, so '..' in its path cannot be resolved; write \
+                 the path without '..'",
                 prefix.display()
             )));
         }
