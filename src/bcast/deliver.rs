@@ -165,7 +165,6 @@ impl Reading<'_> {
     }
 }
 
-<<<<<<< HEAD
 /// Rank 0's reports of the progress of a broadcast.
 struct ProgressReport<'a> {
     /// `None` on other ranks, which report nothing.
@@ -191,12 +190,8 @@ impl<'a> ProgressReport<'a> {
     }
 }
 
-/// Broadcasts all chunks, which rank 0 takes from `source`, and hands them on to `to`. Returns `false` if rank 0 has
-/// stopped.
-=======
 /// Broadcasts all chunks, which rank 0 takes from `source`. Each node hands the chunks on to `to`. Returns `false` if
 /// rank 0 has stopped.
->>>>>>> lang2-a
 fn broadcast(
     comm: &SimpleCommunicator,
     mut sizes: Sizes,
