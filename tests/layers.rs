@@ -62,18 +62,18 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
         ),
         // The layer lists a symbolic link of the base as a directory, and a file below this directory.
         (
-            "which is not a directory below it",
+            "which is not a directory in the bundles named before the layer",
             vec![
                 Hostile::new("/p/link", EntryKind::Directory, 0),
                 Hostile::new("/p/link/x", file.clone(), 5),
             ],
             Layer { implied: vec![0, 1], ..good() },
         ),
-        ("it has no data for /p/n", vec![Hostile::new("/p/n", EntryKind::Below, 5)], good()),
-        ("it has no data for /p/d", vec![Hostile::new("/p/d", EntryKind::Below, 0)], good()),
+        ("the layer has no data for /p/n", vec![Hostile::new("/p/n", EntryKind::Below, 5)], good()),
+        ("the layer has no data for /p/d", vec![Hostile::new("/p/d", EntryKind::Below, 0)], good()),
         // With this length, a reader would go beyond the end of the file in the lower bundle.
         (
-            "it has no data for /p/d/f",
+            "the layer has no data for /p/d/f",
             vec![
                 Hostile::new("/p/d", EntryKind::Directory, 0),
                 Hostile::new("/p/d/f", EntryKind::Below, 4096),

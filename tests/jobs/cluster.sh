@@ -152,7 +152,7 @@ test_a_layer_is_broadcast_with_its_base() {
   equal "nodes that unpacked" 4 "$(unpacked "$work/trace")"
   job "${set[@]}" --before "$pyshm_run --no-fallback -b $bundle -b $work/layer.tar.zst -b $work/base.tar.zst" hydra true >"$work/said" 2>&1
   equal "exit code in another order" 65 $?
-  contains "the way out" "$(cat "$work/said")" "layer.tar.zst: it says only what changed since base.tar.zst; name base.tar.zst right before it"
+  contains "the way out" "$(cat "$work/said")" "layer.tar.zst: the layer holds only what changed since base.tar.zst; name base.tar.zst right before the layer"
   nodes_are_clean
 }
 

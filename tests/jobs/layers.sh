@@ -108,16 +108,16 @@ print({e["path"]: e["kind"] for e in json.load(sys.stdin)["entries"]}[sys.argv[1
 
 test_a_layer_is_refused_over_other_bundles_than_its_own() {
   make_tree; base base; change_one; layer one base; change_two; layer two base one
-  refused "a layer alone" "one.tar.zst: it says only what changed since base.tar.zst; name base.tar.zst right before it" one
-  refused "a layer before its base" "name base.tar.zst right before it" one base
-  refused "a layer without the one below" "name base.tar.zst and one.tar.zst right before it" base two
-  refused "layers in another order" "name base.tar.zst and one.tar.zst right before it" base two one
+  refused "a layer alone" "one.tar.zst: the layer holds only what changed since base.tar.zst; name base.tar.zst right before the layer" one
+  refused "a layer before its base" "name base.tar.zst right before the layer" one base
+  refused "a layer without the one below" "name base.tar.zst and one.tar.zst right before the layer" base two
+  refused "layers in another order" "name base.tar.zst and one.tar.zst right before the layer" base two one
   base other
-  refused "a layer over another bundle of the same tree" "right before it" other one
+  refused "a layer over another bundle of the same tree" "right before the layer" other one
   "$pyshm" bundle env "$work" --over "$work/base.tar.zst" -o "$work/no.tar.zst" >"$work/said" 2>&1; equal "exit code for another tree" 2 $?
-  contains "the reason" "$(cat "$work/said")" "does not lie there"
+  contains "the reason" "$(cat "$work/said")" "the bundles that --over names have only"
   "$pyshm" verify -b "$work/one.tar.zst" >"$work/said" 2>&1; equal "exit code of verify" 2 $?
-  contains "verify" "$(cat "$work/said")" "name base.tar.zst right before it"
+  contains "verify" "$(cat "$work/said")" "name base.tar.zst right before the layer"
 }
 
 test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
@@ -143,7 +143,7 @@ test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
   # The inner prefix lies in a directory that the outer bundle does not have.
   mkdir -p "$p/late/inner"; echo x >"$p/late/inner/x"
   p=$all/late/inner; base stray; p=$all
-  refused "a prefix in an unknown directory" "lies in no directory that the bundle of $p has" outer stray
+  refused "a prefix in an unknown directory" "lies in a directory that the earlier bundle of $p does not have" outer stray
 }
 
 test_an_overlay_adds_and_wins_path_by_path() {
@@ -199,8 +199,13 @@ test_a_layer_of_a_container_image_is_laid_over_a_tar() {
   "$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/layer.tar" --prefix "$p" >"$work/said" 2>&1; equal "exit code without --layer" 65 $?
   contains "the way out" "$(cat "$work/said")" "and --layer after it"
   "$pyshm" stage -b "$work/layer.tar" --prefix "$p" --layer >"$work/said" 2>&1; equal "exit code without a base" 65 $?
+<<<<<<< HEAD
   contains "the reason" "$(cat "$work/said")" "name what it lies over first"
   # The layer empties a directory and puts a new file into it. The directory above has no member in the layer.
+=======
+  contains "the reason" "$(cat "$work/said")" "name the bundle that the layer changes"
+  # The layer empties a directory and fills it again; the directory above has no member in the layer.
+>>>>>>> main
   unstaged; rm -r "$work/up"; mkdir -p "$work/up/lib/sub"; echo only >"$work/up/lib/sub/only"; : >"$work/up/lib/sub/.wh..wh..opq"
   ( cd "$work/up" && tar -cf "$work/opaque.tar" lib/sub/only lib/sub/.wh..wh..opq ) || fail "tar"
   stage=$("$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/opaque.tar" --prefix "$p" --layer) || fail "stage"
