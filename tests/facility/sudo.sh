@@ -1,6 +1,2 @@
-<<<<<<< HEAD
-# sudo, a setuid program: a command as root, a command as another user, a command that is refused
-=======
 # sudo: setuid; a command as root, a command as another user, a refused command
->>>>>>> main
 sudo -n sh -c 'id -u; echo "${LD_PRELOAD-no LD_PRELOAD}"; exit 3'; echo $?; sudo -n -u nobody id -un; setpriv --reuid 65534 --regid 65534 --clear-groups sudo -n true; echo $?

@@ -199,13 +199,8 @@ test_a_layer_of_a_container_image_is_laid_over_a_tar() {
   "$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/layer.tar" --prefix "$p" >"$work/said" 2>&1; equal "exit code without --layer" 65 $?
   contains "the way out" "$(cat "$work/said")" "and --layer after it"
   "$pyshm" stage -b "$work/layer.tar" --prefix "$p" --layer >"$work/said" 2>&1; equal "exit code without a base" 65 $?
-<<<<<<< HEAD
-  contains "the reason" "$(cat "$work/said")" "name what it lies over first"
-  # The layer empties a directory and puts a new file into it. The directory above has no member in the layer.
-=======
   contains "the reason" "$(cat "$work/said")" "name the bundle that the layer changes"
-  # The layer empties a directory and fills it again; the directory above has no member in the layer.
->>>>>>> main
+  # The layer empties a directory and puts a new file into it. The directory above has no member in the layer.
   unstaged; rm -r "$work/up"; mkdir -p "$work/up/lib/sub"; echo only >"$work/up/lib/sub/only"; : >"$work/up/lib/sub/.wh..wh..opq"
   ( cd "$work/up" && tar -cf "$work/opaque.tar" lib/sub/only lib/sub/.wh..wh..opq ) || fail "tar"
   stage=$("$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/opaque.tar" --prefix "$p" --layer) || fail "stage"

@@ -60,24 +60,19 @@ test_results_are_right_after_a_leader_is_killed_in_any_phase() {
   note "$KILLS kills in $((SECONDS - begun)) s (SEED=$SEED); kills in each phase: $(for i in 0 1 2 3 4; do echo -n "${phases[i]} ${landed[i]:-0} "; done)"
 }
 
-<<<<<<< HEAD
-# failing NODE EXPECTED INJECTION…: runs the job. On NODE the helper runs under strace, whose options INJECTION make some
-# of the helper's system calls fail. Checks that the warning contains EXPECTED, and checks the results.
-=======
 test_a_job_runs_without_a_leader_that_hangs() {
   local phase
   for phase in broadcast write publish; do
     rm -rf "$work/out" "$work/paused"; mkdir "$work/out"
     job PYSHM_WAIT=12 PYSHM_TEST_PAUSE="$phase:1:n3:$work/paused" "$pyshm_run" -b "$scratch/b.tar.zst" >"$work/said" 2>&1; equal "exit status with $phase" 0 $?
-    [ -s "$work/paused" ] || fail "n3 never came to $phase"
+    [ -s "$work/paused" ] || fail "the helper on n3 ended before it came to phase $phase"
     contains "the warning" "$(cat "$work/said")" "s; raise PYSHM_WAIT"
     right "a hang in $phase"; swept "a hang in $phase"
   done
 }
 
-# failing NODE EXPECTED INJECTION…: runs the job while strace makes system calls of the helper on NODE fail, and checks
-# the warning and the results.
->>>>>>> main
+# failing NODE EXPECTED INJECTION…: runs the job. On NODE the helper runs under strace, whose options INJECTION make some
+# of the helper's system calls fail. Checks that the warning contains EXPECTED, and checks the results.
 failing() {
   local node=$1 expected=$2; shift 2
   cat >"$work/helper" <<SH
