@@ -18,7 +18,7 @@ use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::{link_map, readable, sys};
 use pyshm_core::decide::view::Follow;
 use pyshm_core::path::argument::PathArg;
-use pyshm_core::path::writes::{mark_opened, write};
+use pyshm_core::path::writes::{Names, mark_opened, write};
 use pyshm_core::stage::current::stage;
 
 use crate::hooks::attributes::{access, fsinfo, links, stat, xattr};
@@ -350,6 +350,7 @@ unsafe fn touched(n: c_long, a: Arguments) -> c_int {
     if path.is_null() && dirfd != AT_FDCWD {
         return mutate::change_fd(
             dirfd,
+            Names::Same,
             |path| real(AT_FDCWD, path, 0),
             || real(dirfd, path, flags),
         );

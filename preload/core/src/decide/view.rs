@@ -259,12 +259,12 @@ impl<'a> View<'a> {
         let has = |f| flags & f == f;
         match e.kind() {
             Kind::Directory if self.listing_diverged(&e) => Decision::Pass,
+            // A descriptor of O_PATH cannot carry the mark of a staged file.
+            Kind::Directory if has(libc::O_PATH) => Decision::Pass,
             Kind::Directory => Decision::Redirect(e),
             Kind::Other if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Other => Decision::Pass,
             Kind::File if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
-            // A descriptor of O_PATH cannot carry the mark of a staged file. For a directory, one for reading stands
-            // in.
             Kind::File if has(libc::O_PATH) || e.is_remote() => Decision::Pass,
             Kind::File => Decision::Redirect(e),
             // Only O_NOFOLLOW leads here. The staged link has another text than the original, so O_PATH passes.

@@ -10,6 +10,7 @@
 pub mod argument;
 pub mod fast_path;
 pub mod fd_link;
+pub mod locks;
 pub mod marks;
 pub mod originals;
 pub mod outside;

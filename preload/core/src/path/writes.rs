@@ -174,6 +174,36 @@ pub fn mark_opened(fd: c_int, makes: bool) {
     }
 }
 
+/// Makes a call by `real` that changes attributes of the file that a descriptor is open on, and marks that file under all
+/// its names if it is one of a prefix.
+pub fn write_opened<R: Outcome>(
+    stage: &Stage,
+    fd: c_int,
+    names: Names,
+    real: impl FnOnce() -> R,
+) -> R {
+    let Some(st) = sys::fstat(fd).ok().filter(|st| stage.has_prefix_on(st.st_dev)) else {
+        return real();
+    };
+    let mark = || {
+        marks::mark_inode(stage, st.st_dev, st.st_ino, |e| {
+            marks::keep_descriptors_of(stage, e, names);
+            marks::mark_entry(stage, e, names);
+        });
+    };
+    // Nobody else may change the attributes.
+    let own = sys::uid(sys::Ids::Effective);
+    let before = own == 0 || own == st.st_uid;
+    if before {
+        mark();
+    }
+    let result = real();
+    if !before && result.succeeded() {
+        mark();
+    }
+    result
+}
+
 #[inline(never)]
 fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
     let mut buf = [0; PATH_MAX];
@@ -243,6 +273,7 @@ fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Call
     stage.count(Operation::Passed);
     let before = reachable && marks::may_succeed(stage, path, names);
     if before {
+        marks::keep_descriptors(stage, path, names);
         marks::mark(stage, path, names);
     }
     real.call(own);

@@ -10,6 +10,7 @@ use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
 use crate::base::text::{decimal, join};
 use crate::stage::mapped::Stage;
+use crate::stage::swap_fd::note_opened;
 
 /// File status flags that mark a redirected descriptor: one that the shim opened on a staged file.
 ///
@@ -18,19 +19,6 @@ use crate::stage::mapped::Stage;
 /// nothing on a regular file or directory of tmpfs, and they belong to the open file itself, so that they survive dup,
 /// fork and exec.
 pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
-
-/// Flags that, with [`REDIRECTED`], mark a directory that was opened with O_PATH. A descriptor of O_PATH carries no
-/// flags and could not be marked; these mean nothing on a directory.
-pub const PATH_ONLY: c_int = libc::O_APPEND | libc::O_DIRECTORY;
-
-/// Flag that, with [`PATH_ONLY`], says that O_DIRECTORY was given beside O_PATH.
-pub const PATH_ONLY_DIRECTORY: c_int = libc::O_NONBLOCK;
-
-/// Whether a descriptor with these flags stands for one of O_PATH.
-pub fn is_path_only(flags: c_int) -> bool {
-    let mark = REDIRECTED | PATH_ONLY;
-    flags & mark == mark
-}
 
 /// Entries of redirected descriptors, by descriptor: the entry's number and one, as the last redirected open left it.
 ///
@@ -41,6 +29,7 @@ static HINTS: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 impl Stage {
     /// Remembers the entry for which a redirected open gave a descriptor.
     pub fn remember(&self, fd: c_int, e: &Entry<'static>) {
+        note_opened();
         let Some(hint) = usize::try_from(fd).ok().and_then(|fd| HINTS.get(fd)) else { return };
         let number = self.index().number(e).and_then(|n| u32::try_from(n + 1).ok());
         hint.store(number.unwrap_or(0), Ordering::Relaxed);
@@ -119,6 +108,7 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
         };
         let _ = sys::dup3(marked, fd, cloexec);
         sys::close(marked);
+        note_opened();
     }
 }
 

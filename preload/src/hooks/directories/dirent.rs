@@ -14,8 +14,9 @@ use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::REDIRECTED;
+use pyshm_core::stage::descriptor::{REDIRECTED, is_redirected};
 use pyshm_core::stage::mapped::Stage;
+use pyshm_core::stage::swap_fd::{note_opened, swap_fd};
 use pyshm_format::{Entry, Kind, Lookup};
 
 use crate::hooks::files::open::retry;
@@ -215,6 +216,13 @@ pub unsafe fn entries(fd: c_int, to: *mut u8, size: usize, layout: Layout) -> is
     n as isize
 }
 
+/// Whether the stream of a directory that changed has a descriptor of the original now.
+fn is_exchanged(dir: *mut DIR, e: &Entry<'static>) -> bool {
+    let changed = stage().is_some_and(|s| s.view.listing_diverged(e) || s.view.entry_diverged(e));
+    // SAFETY: the table holds streams that are open.
+    changed && !is_redirected(unsafe { lazy_libc::dirfd(dir) })
+}
+
 /// Corrects an entry that was read from a stream.
 ///
 /// # Safety
@@ -223,8 +231,12 @@ unsafe fn corrected(dir: *mut DIR, entry: *mut dirent) -> *mut dirent {
     if !entry.is_null()
         && let Some(parent) = directory_of(dir)
     {
-        // SAFETY: the caller guarantees a filled entry.
-        unsafe { correct_entry(&parent, entry) };
+        if is_exchanged(dir, &parent) {
+            forget(dir);
+        } else {
+            // SAFETY: the caller guarantees a filled entry.
+            unsafe { correct_entry(&parent, entry) };
+        }
     }
     entry
 }
@@ -247,6 +259,9 @@ fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     let moved = || stage().is_some_and(|s| s.is_gone(e));
     if !diverged() && !removed() || moved() {
         return false;
+    }
+    if at_start() {
+        return swap_fd(fd).is_ok() && !is_redirected(fd);
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by one of a directory too.
@@ -296,6 +311,7 @@ unsafe fn open_stream(path: *const c_char, real: impl Fn(*const c_char) -> *mut 
                     return dir;
                 }
                 if remember(dir, &e) {
+                    note_opened();
                     return dir;
                 }
                 closedir::real()(dir);

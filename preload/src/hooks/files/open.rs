@@ -17,7 +17,7 @@ use pyshm_core::path::fast_path::{Look, look};
 use pyshm_core::path::reads::{Answer, read_after};
 use pyshm_core::path::writes::{self, Names};
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::{PATH_ONLY, PATH_ONLY_DIRECTORY, REDIRECTED};
+use pyshm_core::stage::descriptor::REDIRECTED;
 
 /// Whether an open with these flags may change something.
 pub fn writes(flags: c_int) -> bool {
@@ -30,16 +30,6 @@ pub fn writes(flags: c_int) -> bool {
 /// What an open with these flags, which writes, does to names.
 pub fn names(flags: c_int) -> Names {
     Names::Opened { makes: flags & O_CREAT != 0, cuts: flags & O_TRUNC != 0 }
-}
-
-/// The flags for opening the staged file. Only a directory is opened with O_PATH.
-pub fn staged_flags(flags: c_int) -> c_int {
-    if flags & libc::O_PATH == 0 {
-        return flags | REDIRECTED;
-    }
-    // The kernel looks at no other flags beside O_PATH.
-    let called = if flags & libc::O_DIRECTORY != 0 { PATH_ONLY_DIRECTORY } else { 0 };
-    flags & (O_NOFOLLOW | libc::O_CLOEXEC) | REDIRECTED | PATH_ONLY | called
 }
 
 /// Whether the original is tried after opening the staged file failed with this error: the file is gone or not usable.
@@ -99,7 +89,7 @@ unsafe fn staged(
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(e) => {
                 let before = sys::errno();
-                let fd = real(AT_FDCWD, e.pristine().as_ptr().cast(), staged_flags(flags));
+                let fd = real(AT_FDCWD, e.pristine().as_ptr().cast(), flags | REDIRECTED);
                 if fd >= 0 {
                     if let Some(stage) = stage() {
                         stage.remember(fd, &e);
