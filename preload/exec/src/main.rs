@@ -4,7 +4,8 @@
 //! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
 //! It finds PROGRAM in the index, along PATH, and starts the staged file under its original name with the shim
-//! preloaded. It shares the code of the shim's exec hooks, but does not load the shim itself. `--env` reroutes by
+//! preloaded. What the shell or the launcher has opened for writing counts as changed from then on. It shares the code of the
+//! shim's exec hooks, but does not load the shim itself. `--env` reroutes by
 //! environment variables instead, for a program that the shim cannot enter. NAME is PROGRAM's `argv[0]`. PROGRAM gets
 //! the launcher's environment. Without a usable stage PROGRAM is simply started.
 //!
@@ -24,6 +25,7 @@ use pyshm_format::layout;
 use pyshm_core::base::env::Strings;
 use pyshm_core::base::{env, sys};
 use pyshm_core::exec::{by_name, visible_env};
+use pyshm_core::path::writes;
 use pyshm_core::stage::current as stage;
 
 // Without this std's unwinder would come from libgcc_s.so.1, one more library to look for in every rank.
@@ -84,8 +86,10 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
         // Nothing can be executed in a `noexec` stage, so no program is rerouted to one.
         Some(dir) if reroute && !is_outside_stage(&dir) => start_rerouted(&dir, program, args),
         dir => {
-            if let Some(dir) = dir {
-                stage::use_directory(&dir);
+            if let Some(dir) = dir
+                && stage::use_directory(&dir).is_some()
+            {
+                writes::mark_inherited();
             }
             start(program, args, env::environ().cast_const().cast())
         }

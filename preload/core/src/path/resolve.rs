@@ -19,8 +19,9 @@ use crate::decide::view::{Follow, Found};
 use crate::path::argument::{PathArg, bytes};
 use crate::path::fd_link;
 use crate::stage::current::stage;
-use crate::stage::descriptor::{fd_target, is_redirected};
+use crate::stage::descriptor::is_redirected;
 use crate::stage::mapped::Stage;
+use crate::stage::swap_fd::swap_fd;
 
 /// A path made absolute.
 pub struct Absolute<'b> {
@@ -46,6 +47,27 @@ fn is_lost(stage: &Stage, buf: &[u8; PATH_MAX], start: usize, end: usize) -> boo
     stage.view.diverged.any() && buf.get(start..end).is_some_and(|path| stage.is_replaced(path))
 }
 
+/// The directory and path for the real function, where the absolute path is not known: not of a staged directory.
+pub fn unresolved(arg: PathArg) -> (c_int, *const c_char) {
+    if arg.dirfd == AT_FDCWD || !is_redirected(arg.dirfd) {
+        return (arg.dirfd, arg.path);
+    }
+    let _ = swap_fd(arg.dirfd);
+    if is_redirected(arg.dirfd) {
+        return (AT_FDCWD, c"/proc/self/moved".as_ptr());
+    }
+    (arg.dirfd, arg.path)
+}
+
+/// The path relative to a staged directory whose name nobody knows: where `/proc` is missing.
+fn nowhere<'b>(path: &[u8], buf: &'b mut [u8; PATH_MAX]) -> Option<Absolute<'b>> {
+    let mut end = 1;
+    for part in [NOWHERE, b"/", path, b"\0"] {
+        end = put(buf, end, part)?;
+    }
+    Some(Absolute { path: buf.get(1..end - 1)?, moved: true })
+}
+
 /// Makes `path` absolute, in original terms; `None` if that is too long or the directory has no name.
 pub fn absolute<'b>(
     stage: &Stage,
@@ -68,7 +90,11 @@ pub fn absolute<'b>(
         _ => {
             let n = match dirfd {
                 AT_FDCWD => sys::getcwd(buf).ok()?,
-                _ => fd_target(dirfd, buf)?.len(),
+                _ => match stage.target(dirfd, buf) {
+                    Some(target) => target.len(),
+                    None if is_redirected(dirfd) => return nowhere(path, buf),
+                    None => return None,
+                },
             };
             let dir = buf.get(..n)?;
             if dir.first() != Some(&b'/') {
@@ -94,15 +120,15 @@ pub fn absolute<'b>(
         end = put(buf, end, rest)?;
     }
     *buf.get_mut(end)? = 0;
-    if start == 0 && path.first() != Some(&b'/') && is_in_proc(buf) {
+    if start == 0 && path.first() != Some(&b'/') && may_lead_to_proc(buf.get(..end)?) {
         (start, end) = through_link(stage, end, follow, buf).unwrap_or((start, end));
     }
     Some(Absolute { path: buf.get(start..end)?, moved: start > 0 })
 }
 
-/// Whether an absolute path that the kernel spelled may lead through a descriptor.
-fn is_in_proc(path: &[u8]) -> bool {
-    path.starts_with(b"/proc/") || path.starts_with(b"/dev/")
+/// Whether an absolute path that was made of a working directory and a relative one may lead through a descriptor.
+fn may_lead_to_proc(path: &[u8]) -> bool {
+    fd_link::may_be(path) || path.windows(4).any(|w| w == b"/../")
 }
 
 /// Replaces `buf[..end]`, if it leads through a redirected descriptor, by the original path, and gives that path's

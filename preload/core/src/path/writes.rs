@@ -21,11 +21,12 @@ use crate::base::thin_callback::{Callback, call_through};
 use crate::decide::view::{Follow, Found};
 use crate::decide::walk::walk;
 use crate::path::argument::{PathArg, bytes};
-use crate::path::resolve::absolute;
+use crate::path::resolve::{absolute, unresolved};
 use crate::path::{fd_link, marks, outside};
 use crate::stage::current::stage;
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
+use crate::stage::own_fds::OwnFds;
 
 /// What a call does to the file that its path names, and to the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,12 +205,24 @@ pub fn write_opened<R: Outcome>(
     result
 }
 
+/// Marks the files that this process's descriptors were opened for writing on before the shim came: by the shell that
+/// redirects a job's output, or by the launcher.
+pub fn mark_inherited() {
+    for fd in OwnFds::list() {
+        let flags = sys::fcntl(fd, libc::F_GETFL, 0).map_or(libc::O_RDONLY, |flags| flags as c_int);
+        if flags & libc::O_ACCMODE != libc::O_RDONLY {
+            mark_opened(fd, true);
+        }
+    }
+}
+
 #[inline(never)]
 fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
         // The absolute spelling is too long; the caller's own may not be too long for the kernel.
-        return by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
+        let own = unresolved(arg);
+        return by_kernel(change, own.0, text, own, real);
     };
     if !abs.moved
         && let Some(link) = fd_link::parse(text)

@@ -67,8 +67,26 @@ impl Stage {
         if !is_redirected(fd) {
             return None;
         }
-        let path = fd_target(fd, buf)?;
+        let path = self.target(fd, buf)?;
         Some(self.without_deleted(self.original(path)?))
+    }
+
+    /// The name of a redirected descriptor's staged file. Where `/proc` is missing, the remembered entry tells it, if its
+    /// staged file is the one that is open.
+    pub fn target<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
+        if let Some(len) = fd_target(fd, buf).map(<[u8]>::len) {
+            return buf.get(..len);
+        }
+        let hint = HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed);
+        let e = self.index().entry(hint.checked_sub(1)? as usize)?;
+        let open = sys::fstat(fd).ok()?;
+        // SAFETY: an entry's names are C strings.
+        let named = unsafe { sys::lstat(e.pristine().as_ptr().cast()) }.ok()?;
+        if (named.st_dev, named.st_ino) != (open.st_dev, open.st_ino) {
+            return None;
+        }
+        let len = join(buf, &[e.pristine()])?;
+        buf.get(..len)
     }
 
     /// The original path of a redirected descriptor, as a C string.
