@@ -63,6 +63,11 @@ fn opened(stage: &Stage, fd: c_int) -> Option<Open> {
         return None;
     }
     let number = stage.index().of_inode(st.st_dev, st.st_ino)?.next()?;
+    let flags = sys::fcntl(fd, libc::F_GETFL, 0).ok()? as c_int;
+    // The kernel refuses a lock by a descriptor that only names the file.
+    if flags & libc::O_PATH != 0 {
+        return None;
+    }
     stage.index().entry(number).map(Open::Original)
 }
 

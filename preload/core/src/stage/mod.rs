@@ -8,5 +8,6 @@ pub mod inert;
 pub mod log;
 pub mod mapped;
 pub mod own_fds;
+pub mod own_locks;
 pub mod permission;
 pub mod swap_fd;

@@ -6,7 +6,7 @@
 //! can answer (record locks, leases, its own ioctls) exchange the descriptor that they are given.
 //!
 //! Invariants:
-//! - The new descriptor is of the same kind and stands at the same offset. Duplicates in this process stay duplicates
+//! - The new descriptor is of the same kind, stands at the same offset and has the same locks. Duplicates in this process stay duplicates
 //!   of each other. In other processes, duplicates stay on the staged file; nobody can reach those.
 //! - If the path no longer names the file that was opened, the descriptor stays on the staged copy: no process reaches
 //!   a removed or replaced file by the original's name.
@@ -28,6 +28,7 @@ use crate::stage::current::stage;
 use crate::stage::descriptor::REDIRECTED;
 use crate::stage::mapped::Stage;
 use crate::stage::own_fds::OwnFds;
+use crate::stage::own_locks;
 
 /// The process that is known to have no staged descriptor; [`LOOKING`] while one is asked, 0 if none is known.
 ///
@@ -134,6 +135,11 @@ fn exchange(stage: &Stage, fd: c_int, flags: c_int, covers: Covers<'_>) -> Resul
     let Some(original) = open_original(stage, &e, flags & !REDIRECTED)? else { return Ok(()) };
     if offset != 0 {
         let _ = sys::seek(original, offset, libc::SEEK_SET);
+    }
+    // Its locks go with it. If they cannot, it stays.
+    if own_locks::copy(fd, original).is_err() {
+        discard(original);
+        return Err(ENOLCK);
     }
     for other in OwnFds::list() {
         if other != fd && other != original && sys::are_duplicates(fd, other) {

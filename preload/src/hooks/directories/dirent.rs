@@ -5,7 +5,7 @@
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use libc::{AT_FDCWD, DIR, dirent};
 use pyshm_core::base::scratch::PATH_MAX;
@@ -34,6 +34,8 @@ const PLACES: usize = 64;
 static STREAMS: [AtomicPtr<DIR>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
 /// Number of the entry of each stream's directory. Written before the stream is handed to the program.
 static ENTRIES: [AtomicU32; PLACES] = [const { AtomicU32::new(0) }; PLACES];
+/// Whether each stream was read already.
+static STARTED: [AtomicBool; PLACES] = [const { AtomicBool::new(false) }; PLACES];
 /// Number of staged streams; while it is 0 no other table is looked at.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
@@ -41,10 +43,11 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 fn remember(dir: *mut DIR, e: &Entry<'static>) -> bool {
     let Some(stage) = stage() else { return false };
     let Some(number) = number_of(stage, e) else { return false };
-    for (place, entry) in STREAMS.iter().zip(&ENTRIES) {
+    for ((place, entry), started) in STREAMS.iter().zip(&ENTRIES).zip(&STARTED) {
         if place.compare_exchange(ptr::null_mut(), dir, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         {
             entry.store(number, Ordering::Release);
+            started.store(false, Ordering::Release);
             USED.fetch_add(1, Ordering::AcqRel);
             return true;
         }
@@ -214,6 +217,25 @@ pub unsafe fn entries(fd: c_int, to: *mut u8, size: usize, layout: Layout) -> is
         }
     }
     n as isize
+}
+
+/// Lets a stream that is read for the first time show the directory as it is now.
+///
+/// # Safety
+/// `dir` must be null or an open stream.
+#[inline]
+unsafe fn before_first(dir: *mut DIR) {
+    if USED.load(Ordering::Acquire) != 0
+        && let Some(at) = STREAMS.iter().position(|p| p.load(Ordering::Acquire) == dir)
+        && !STARTED[at].swap(true, Ordering::AcqRel)
+        && let Some(e) = directory_of(dir)
+        && stage().is_some_and(|s| s.view.listing_diverged(&e))
+    {
+        // SAFETY: the table holds streams that are open.
+        if reopened(unsafe { lazy_libc::dirfd(dir) }, &e) {
+            forget(dir);
+        }
+    }
 }
 
 /// Whether the stream of a directory that changed has a descriptor of the original now.
@@ -419,9 +441,14 @@ hooks! {
         before_rewind(dir);
         real(dir)
     };
-    fn readdir, readdir64(dir: *mut DIR) -> *mut dirent = |real| corrected(dir, real(dir));
-    fn readdir_r, readdir64_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int
-        = |real| corrected_r(dir, result, real(dir, entry, result));
+    fn readdir, readdir64(dir: *mut DIR) -> *mut dirent = |real| {
+        before_first(dir);
+        corrected(dir, real(dir))
+    };
+    fn readdir_r, readdir64_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int = |real| {
+        before_first(dir);
+        corrected_r(dir, result, real(dir, entry, result))
+    };
     fn scandir, scandir64(path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int
         = |real| scan(AT_FDCWD, path, list, |_, p| real(p, list, filter, order));
     fn scandirat, scandirat64(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int
