@@ -7,6 +7,8 @@
 
 use core::ffi::c_int;
 
+use pyshm_format::{Entry, Kind};
+
 use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
 use crate::base::text::{decimal, join, put, until};
@@ -224,6 +226,17 @@ impl Link<'_> {
         }
         let n = self.target(buf)?;
         stage.original_range(buf.get(..n)?)
+    }
+
+    /// The entry of a staged file whose path names another file now, or none: the staged copy is all that this name leads
+    /// to.
+    pub fn lost_file(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<Entry<'static>> {
+        if !self.rest.is_empty() {
+            return None;
+        }
+        let (start, end) = self.original(stage, buf)?;
+        let e = stage.index().lookup(buf.get(start..end)?)?;
+        (e.kind() == Kind::File && stage.is_gone(&e)).then_some(e)
     }
 
     /// Writes the path that the whole name leads to for the kernel into `buf`; `None` if the name itself is meant.

@@ -225,10 +225,9 @@ pub fn lockf(fd: c_int, command: c_int, len: libc::off_t) -> Option<sys::Result>
     asked.lock.l_type = kind as _;
     asked.lock.l_whence = SEEK_CUR as _;
     asked.lock.l_len = len;
-    // What the real function does by itself concerns the descriptor as it is then.
     let done = locked(stage, fd, &mut asked)?;
     let free = command != libc::F_TEST || asked.is(F_UNLCK);
-    Some(done.and_then(|_| if free { Ok(0) } else { Err(libc::EACCES) }))
+    Some(done.and(if free { Ok(0) } else { Err(libc::EACCES) }))
 }
 
 #[inline(never)]

@@ -80,6 +80,9 @@ pub fn absolute<'b>(
         Some(b'/') => {
             let link = fd_link::parse(path).filter(|l| follow.is_yes() || !l.rest.is_empty());
             match link.and_then(|link| Some((link.original(stage, buf)?, link.rest))) {
+                Some(((start, end), rest)) if is_lost(stage, buf, start, end) => {
+                    (1, put(buf, 1, NOWHERE)?, rest)
+                }
                 Some(((start, end), rest)) => (start, end, rest),
                 None => {
                     let end = put(buf, 0, path)?;
@@ -144,7 +147,10 @@ fn through_link(
     put(&mut name, 0, buf.get(..end)?)?;
     let link =
         fd_link::parse(name.get(..end)?).filter(|l| follow.is_yes() || !l.rest.is_empty())?;
-    let (start, end) = link.original(stage, buf)?;
+    let (mut start, mut end) = link.original(stage, buf)?;
+    if is_lost(stage, buf, start, end) {
+        (start, end) = (1, put(buf, 1, NOWHERE)?);
+    }
     let end = put(buf, end, link.rest)?;
     *buf.get_mut(end)? = 0;
     Some((start, end))

@@ -285,8 +285,11 @@ fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Call
     let Change { stage, names, .. } = *change;
     stage.count(Operation::Passed);
     let before = reachable && marks::may_succeed(stage, path, names);
-    if before {
+    // A name of the index that goes away may lie where the index knows no permissions.
+    if before || names.change() && names != Names::Added {
         marks::keep_descriptors(stage, path, names);
+    }
+    if before {
         marks::mark(stage, path, names);
     }
     real.call(own);

@@ -10,7 +10,7 @@ use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
 use crate::base::text::{decimal, join};
 use crate::stage::mapped::Stage;
-use crate::stage::swap_fd::note_opened;
+use crate::stage::own_fds::note_opened;
 
 /// File status flags that mark a redirected descriptor: one that the shim opened on a staged file.
 ///

@@ -1,7 +1,10 @@
-//! Lists the descriptors of this process, as the kernel shows them in `/proc`.
+//! Lists the descriptors of this process, as the kernel shows them in `/proc`, and remembers that none of them is staged.
+//!
+//! Invariant: a process that has no staged descriptor is searched for them once, until it opens one.
 
 use core::ffi::c_int;
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use libc::dirent64;
 
@@ -10,6 +13,39 @@ use crate::base::text::until;
 
 /// How many descriptors are tried where `/proc` is missing.
 const WITHOUT_PROC: c_int = 1024;
+
+/// The process that is known to have no staged descriptor; [`LOOKING`] while one is searched, 0 if none is known.
+///
+/// A process knows itself by its number, because a child has its parent's memory but not always its descriptors.
+static WITHOUT: AtomicU32 = AtomicU32::new(0);
+/// Value of [`WITHOUT`] that is no process's number.
+const LOOKING: u32 = u32::MAX;
+
+/// Notes that this process has opened a staged file.
+#[inline]
+pub fn note_opened() {
+    WITHOUT.store(0, Ordering::Release);
+}
+
+/// A search for staged descriptors among those of this process.
+pub struct Search(u32);
+
+impl Search {
+    /// Begins one; `None` if there are none.
+    pub fn begin() -> Option<Self> {
+        let own = sys::pid();
+        if WITHOUT.load(Ordering::Acquire) == own {
+            return None;
+        }
+        WITHOUT.store(LOOKING, Ordering::Release);
+        Some(Self(own))
+    }
+
+    /// Ends one that found none. What was opened meanwhile counts.
+    pub fn found_none(self) {
+        let _ = WITHOUT.compare_exchange(LOOKING, self.0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
 
 /// The numbers of this process's descriptors, in any order.
 ///

@@ -13,10 +13,9 @@
 //! - A directory that was read in part stays on the staged copy: its offset means nothing in another file system.
 //! - Locks of fcntl end when *any* descriptor of the file is closed. So the shim does not close its own descriptor
 //!   while this process may have such locks; that descriptor is lost.
-//! - A process without staged descriptors is asked for them once, until it opens one.
 
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{ENOLCK, F_GETFL};
 use pyshm_format::Entry;
@@ -27,15 +26,8 @@ use crate::base::text::at_last_slash;
 use crate::stage::current::stage;
 use crate::stage::descriptor::REDIRECTED;
 use crate::stage::mapped::Stage;
-use crate::stage::own_fds::OwnFds;
+use crate::stage::own_fds::{OwnFds, Search};
 use crate::stage::own_locks;
-
-/// The process that is known to have no staged descriptor; [`LOOKING`] while one is asked, 0 if none is known.
-///
-/// A process knows itself by its number, because a child has its parent's memory but not always its descriptors.
-static WITHOUT: AtomicU32 = AtomicU32::new(0);
-/// Value of [`WITHOUT`] that is no process's number.
-const LOOKING: u32 = u32::MAX;
 
 /// Whether this program has set a lock of fcntl on a file of a prefix.
 static LOCKED: AtomicBool = AtomicBool::new(false);
@@ -72,12 +64,6 @@ fn is_parent(dir: &[u8], path: &[u8]) -> bool {
     at_last_slash(path).is_some_and(|(parent, _)| parent == dir)
 }
 
-/// Notes that this process has opened a staged file.
-#[inline]
-pub fn note_opened() {
-    WITHOUT.store(0, Ordering::Release);
-}
-
 /// Notes that this process is about to set a lock of fcntl on a file of a prefix.
 pub fn note_locked() {
     LOCKED.store(true, Ordering::Relaxed);
@@ -96,11 +82,7 @@ pub fn swap_fd(fd: c_int) -> Result<(), c_int> {
 /// Exchanges the descriptors of this process that `covers` says, as far as their originals can be opened.
 #[inline(never)]
 pub fn take_originals(stage: &Stage, covers: Covers<'_>) {
-    let own = sys::pid();
-    if WITHOUT.load(Ordering::Acquire) == own {
-        return;
-    }
-    WITHOUT.store(LOOKING, Ordering::Release);
+    let Some(search) = Search::begin() else { return };
     let mut any = false;
     for fd in OwnFds::list() {
         if let Some(flags) = redirected(fd) {
@@ -109,7 +91,7 @@ pub fn take_originals(stage: &Stage, covers: Covers<'_>) {
         }
     }
     if !any {
-        let _ = WITHOUT.compare_exchange(LOOKING, own, Ordering::AcqRel, Ordering::Relaxed);
+        search.found_none();
     }
 }
 

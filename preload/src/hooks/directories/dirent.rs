@@ -16,7 +16,8 @@ use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
 use pyshm_core::stage::descriptor::{REDIRECTED, is_redirected};
 use pyshm_core::stage::mapped::Stage;
-use pyshm_core::stage::swap_fd::{note_opened, swap_fd};
+use pyshm_core::stage::own_fds::note_opened;
+use pyshm_core::stage::swap_fd::swap_fd;
 use pyshm_format::{Entry, Kind, Lookup};
 
 use crate::hooks::files::open::retry;
