@@ -1,9 +1,9 @@
 //! Recognises names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in any spelling.
 //! The kernel is asked about those that take another way (`/proc/self/../self/fd/3`, `/proc/self/root/dev/fd/3`).
 //!
-//! If the shim redirected the descriptor, the kernel follows such a name into the stage, and what is made or changed
-//! there never reaches the original. So the name means the original that the descriptor stands for. A descriptor that
-//! the program opened by its staged name is left alone.
+//! If the shim redirected the descriptor, the kernel would follow such a name into the stage, and a change made there
+//! would never reach the original. So the shim uses the original that the descriptor stands for. A descriptor that the
+//! program opened by its staged name is not translated.
 
 use core::ffi::c_int;
 
@@ -20,7 +20,7 @@ use crate::stage::swap_fd::swap_fd;
 /// A name that leads through a descriptor.
 #[derive(Debug, Clone, Copy)]
 pub struct Link<'a> {
-    /// The rest of the name: nothing, or a slash and more.
+    /// The rest of the name: empty, or a slash and more.
     pub rest: &'a [u8],
     /// The process by its number; `None` for this process, named `self`.
     pid: Option<u32>,
@@ -32,7 +32,7 @@ pub struct Link<'a> {
 pub fn may_be(path: &[u8]) -> bool {
     match path {
         [b'/', b'p', b'r', b'o', b'c', b'/', ..] | [b'/', b'd', b'e', b'v', b'/', ..] => true,
-        // Another spelling of such a path.
+        // Another spelling of such a path, like `//proc` or `/./dev`.
         [b'/', b'/' | b'.', ..] => true,
         _ => false,
     }
@@ -130,7 +130,7 @@ fn below_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// The first name in a path and the rest behind it, past slashes and dots that mean nothing.
+/// Splits the first name off a path. Skips slashes and `.` before it.
 fn first(path: &[u8]) -> (&[u8], &[u8]) {
     let mut rest = path;
     loop {
@@ -199,7 +199,8 @@ impl Link<'_> {
         }
     }
 
-    /// The flags of another process's descriptor: `/proc/<pid>/fdinfo/<fd>` has a line `flags:` with an octal number.
+    /// Reads the flags of another process's descriptor: `/proc/<pid>/fdinfo/<fd>` has a line `flags:` with an octal
+    /// number.
     #[inline(never)]
     fn flags_of(&self, pid: u32) -> Option<c_int> {
         let mut name = [0u8; 64];
@@ -218,8 +219,8 @@ impl Link<'_> {
         c_int::from_str_radix(digits, 8).ok()
     }
 
-    /// Writes the original path that a redirected descriptor stands for into `buf`; the path's start and end there.
-    /// `None` for any other descriptor.
+    /// Writes the original path that a redirected descriptor stands for into `buf` and returns the path's start and end
+    /// there. `None` for any other descriptor.
     pub fn original(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<(usize, usize)> {
         if !self.is_redirected() {
             return None;
@@ -249,7 +250,7 @@ impl Link<'_> {
         buf.get(..end)
     }
 
-    /// Writes the descriptor's path into `buf`; its length in bytes.
+    /// Writes the descriptor's path into `buf` and returns its length in bytes.
     fn target(&self, buf: &mut [u8; PATH_MAX]) -> Option<usize> {
         if self.pid.is_none() {
             return Some(fd_target(self.fd, buf)?.len());

@@ -26,8 +26,8 @@ use libc::{
 use pyshm_format::{Entry, Kind};
 
 use crate::base::{readable, sys};
+use crate::path::change::Names;
 use crate::path::marks::mark_entry;
-use crate::path::writes::Names;
 use crate::stage::current::stage;
 use crate::stage::descriptor::is_redirected;
 use crate::stage::mapped::Stage;

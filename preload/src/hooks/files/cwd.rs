@@ -15,7 +15,7 @@ use pyshm_core::stage::current::{root_changed, stage};
 use crate::hooks::attributes::stat::stat_at;
 use crate::libc_calls::lazy_libc;
 
-/// Goes to the original of a redirected directory, to any other by `real`.
+/// Changes to the original if the directory `fd` is redirected, else calls `real`.
 fn change_to(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     if let Some(stage) = stage()
         && sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev)
@@ -26,17 +26,17 @@ fn change_to(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
                 return sys::fail(libc::ENOENT);
             }
             let a = [path.as_ptr() as usize, 0, 0, 0, 0, 0];
-            // SAFETY: a C string of ours.
+            // SAFETY: `path` is a C string on this stack.
             return sys::ret(unsafe { sys::syscall(libc::SYS_chdir, a) });
         }
     }
     real()
 }
 
-/// get_current_dir_name: `$PWD` if that is where the process stands, else what getcwd gives.
+/// Implements get_current_dir_name: `$PWD` if it names the working directory, else the result of getcwd.
 fn current_name() -> *mut c_char {
-    // SAFETY: structures of integers may be all zero; the variable is a C string; libc's contract is memory that the
-    // caller frees.
+    // SAFETY: a struct of integers may be zero, and the variable is null or a C string. By the contract the caller
+    // frees the result.
     unsafe {
         let (mut here, mut there): (libc::stat, libc::stat) =
             (core::mem::zeroed(), core::mem::zeroed());

@@ -1,4 +1,4 @@
-//! Calls on a descriptor that would show that its file is staged, or do to the copy what is meant for the original.
+//! Hooks the calls on a descriptor that would show that its file is staged, or that must act on the original.
 //!
 //! - `F_GETFL` and `F_SETFL` hide and keep the mark ([`REDIRECTED`]).
 //! - Locks exclude those who lock the original ([`pyshm_core::path::locks`]).
@@ -24,10 +24,10 @@ use pyshm_core::stage::swap_fd::swap_fd;
 
 const F_ADD_SEALS: c_int = 1033;
 const F_GET_SEALS: c_int = 1034;
-/// The ioctl that clears or sets O_ASYNC, a flag of the mark.
+/// The ioctl that clears or sets O_ASYNC, one of the flags of [`REDIRECTED`].
 const FIOASYNC: c_ulong = 0x5452;
 
-/// fcntl, by `real`, which gets the third argument.
+/// The hook of fcntl. `real` gets the third argument.
 pub fn control(
     fd: c_int,
     command: c_int,
@@ -64,7 +64,7 @@ pub fn control(
     }
 }
 
-/// File status flags without the mark.
+/// File status flags as the program would see them on the original.
 fn shown(flags: c_int) -> c_int {
     if flags < 0 || flags & REDIRECTED != REDIRECTED || stage().is_none() {
         flags
@@ -73,7 +73,7 @@ fn shown(flags: c_int) -> c_int {
     }
 }
 
-/// Exchanges the descriptor for one of the original, then calls `real`.
+/// Replaces the descriptor by one of the original if it is redirected, then calls `real`.
 pub fn on_original(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     match swap_fd(fd) {
         Ok(()) => real(),
@@ -81,11 +81,12 @@ pub fn on_original(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     }
 }
 
-/// Exchanges the descriptor for one of the original, if only the original's file system can do what `request` asks for.
+/// Replaces the descriptor by one of the original if it is redirected and only the original's file system can answer
+/// `request`.
 #[inline]
 pub fn before_ioctl(fd: c_int, request: c_ulong) {
-    // FIBMAP, FIGETBSZ, and by their letters the requests for attributes and extents, those of Lustre, of XFS and what
-    // others took over from XFS.
+    // FIBMAP and FIGETBSZ are 1 and 2. The letters stand for attributes, extents and Lustre (f), XFS and the requests
+    // that others took over from XFS (X), and file versions (v).
     if matches!(request, 1 | 2 | FIOASYNC) || matches!((request >> 8) as u8, b'f' | b'X' | b'v') {
         let _ = swap_fd(fd);
     }

@@ -8,8 +8,9 @@ use core::mem::offset_of;
 use libc::{size_t, sockaddr, sockaddr_un, socklen_t, ssize_t};
 use pyshm_core::base::{readable, sys};
 use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::change::Names;
 use pyshm_core::path::fd_link;
-use pyshm_core::path::writes::{Names, write};
+use pyshm_core::path::writes::write;
 use pyshm_core::stage::current::stage;
 
 use crate::libc_calls::hook_macros::Failed;

@@ -1,4 +1,4 @@
-//! Files and directories whose names libc makes up.
+//! Hooks the functions that make a file or directory under a name that libc chooses.
 //!
 //! libc fills the template in, so the name is known only after the call. It cannot be in the index, and no other
 //! process knows it, so marking it then is early enough. A template that leads through a staged descriptor leads to the
@@ -8,13 +8,14 @@ use core::ffi::{c_char, c_int};
 
 use pyshm_core::base::sys;
 use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::change::Names;
 use pyshm_core::path::fd_link::take_original;
-use pyshm_core::path::writes::{Names, mark_opened, write};
+use pyshm_core::path::writes::{mark_opened, write};
 use pyshm_core::stage::current::stage;
 
 use crate::libc_calls::hook_macros::Failed;
 
-/// Marks the path that a call has made, and its directory's listing.
+/// Marks a path that a call has made, and its directory's listing.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -57,7 +58,7 @@ unsafe fn directory(template: *const c_char, real: impl FnOnce() -> *mut c_char)
     // SAFETY: the caller guarantees the template.
     let dir = unsafe { named(template, real) };
     if !dir.is_null() {
-        // SAFETY: it is not null.
+        // SAFETY: `dir` is not null, and the caller guarantees a C string.
         unsafe { mark_made(dir) };
     }
     dir
