@@ -20,6 +20,8 @@ mod exec;
 mod file_system;
 mod links;
 mod loader;
+mod locks;
+mod moved;
 mod open;
 mod originals;
 mod paths;

@@ -168,6 +168,7 @@ calls! { a;
     libc::SYS_getdents => dirent::entries(a.int(0), a.pointer(1), a.0[2], Layout::Old),
     libc::SYS_getdents64 => dirent::entries(a.int(0), a.pointer(1), a.0[2], Layout::New),
     libc::SYS_fchdir => cwd::fchdir::hook(a.int(0)),
+    libc::SYS_chdir => cwd::chdir::hook(a.path(0)),
     libc::SYS_chroot => cwd::chroot::hook(a.path(0)),
     libc::SYS_execve => exec::execve::hook(a.path(0), a.pointer::<*const c_char>(1), a.pointer::<*const c_char>(2)),
     libc::SYS_execveat => exec::execveat::hook(
@@ -185,6 +186,14 @@ calls! { a;
     libc::SYS_name_to_handle_at => {
         notify_handles::name_to_handle_at::hook(a.int(0), a.path(1), a.pointer(2), a.pointer(3), a.int(4))
     },
+    libc::SYS_open_by_handle_at => notify_handles::open_by_handle_at::hook(a.int(0), a.pointer(1), a.int(2)),
+    libc::SYS_connect => socket::connect::hook(a.int(0), a.pointer::<libc::sockaddr>(1), a.int(2) as libc::socklen_t),
+    libc::SYS_sendto => socket::sendto::hook(
+        a.int(0), a.pointer::<c_void>(1), a.0[2], a.int(3), a.pointer::<libc::sockaddr>(4), a.int(5) as libc::socklen_t
+    ),
+    libc::SYS_copy_file_range => descriptor::copy_file_range::hook(
+        a.int(0), a.pointer(1), a.int(2), a.pointer(3), a.0[4], a.int(5) as c_uint
+    ),
     libc::SYS_bind => socket::bind::hook(a.int(0), a.pointer::<libc::sockaddr>(1), a.int(2) as libc::socklen_t),
     #[cfg(target_arch = "x86_64")]
     libc::SYS_mkdir => mutate::mkdir::hook(a.path(0), a.int(1) as c_uint),
@@ -356,6 +365,7 @@ unsafe fn touched(n: c_long, a: Arguments) -> c_int {
     if path.is_null() && dirfd != AT_FDCWD {
         return mutate::change_fd(
             dirfd,
+            Names::Same,
             |path| real(AT_FDCWD, path, 0),
             || real(dirfd, path, flags),
         );

@@ -129,6 +129,38 @@ pub unsafe fn readlinkat(dirfd: c_int, path: *const c_char, to: &mut [u8]) -> Re
     unsafe { syscall(libc::SYS_readlinkat, a) }
 }
 
+/// Reads entries of a directory, in the layout of getdents64; the number of bytes.
+pub fn getdents(fd: c_int, to: &mut [u8]) -> Result {
+    let a = [fd as usize, to.as_mut_ptr() as usize, to.len(), 0, 0, 0];
+    // SAFETY: the kernel writes at most `to.len()` bytes into `to`.
+    unsafe { syscall(libc::SYS_getdents64, a) }
+}
+
+/// `flock`.
+pub fn flock(fd: c_int, operation: c_int) -> Result {
+    // SAFETY: the call takes numbers alone.
+    unsafe { syscall(libc::SYS_flock, [fd as usize, operation as usize, 0, 0, 0, 0]) }
+}
+
+/// Whether two descriptors of this process are duplicates: of one open file, with one offset.
+pub fn are_duplicates(one: c_int, other: c_int) -> bool {
+    const KCMP_FILE: usize = 0;
+    /// Linux 6.10; sandboxes often refuse kcmp.
+    const F_DUPFD_QUERY: c_int = 1027;
+    let own = pid() as usize;
+    // SAFETY: the call takes numbers alone.
+    let r =
+        unsafe { syscall(libc::SYS_kcmp, [own, own, KCMP_FILE, one as usize, other as usize, 0]) };
+    r.map_or_else(|_| fcntl(one, F_DUPFD_QUERY, other as usize) == Ok(1), |order| order == 0)
+}
+
+/// Sleeps for some milliseconds, or until a signal comes: then it fails with EINTR.
+pub fn sleep(milliseconds: i64) -> Result {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
+    // SAFETY: the kernel reads one `struct timespec`.
+    unsafe { syscall(libc::SYS_nanosleep, [(&raw const time) as usize, 0, 0, 0, 0, 0]) }
+}
+
 /// Writes the working directory into `to` and returns its length in bytes, without the NUL.
 pub fn getcwd(to: &mut [u8]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` bytes into `to`.

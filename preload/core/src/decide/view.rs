@@ -260,12 +260,12 @@ impl<'a> View<'a> {
         let has = |f| flags & f == f;
         match e.kind() {
             Kind::Directory if self.listing_diverged(&e) => Decision::Pass,
+            // A descriptor of O_PATH cannot carry the mark of a staged file.
+            Kind::Directory if has(libc::O_PATH) => Decision::Pass,
             Kind::Directory => Decision::Redirect(e),
             Kind::Other if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Other => Decision::Pass,
             Kind::File if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
-            // An O_PATH descriptor cannot carry the flags that mark a staged descriptor. A directory is opened for
-            // reading instead.
             Kind::File if has(libc::O_PATH) || e.is_remote() => Decision::Pass,
             Kind::File => Decision::Redirect(e),
             // Only an open with O_NOFOLLOW reaches a link. O_PATH passes, because the staged link's target differs from

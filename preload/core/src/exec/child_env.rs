@@ -16,7 +16,9 @@ use crate::decide::walk::walk;
 use crate::exec::visible_env::{PRELOAD, elements, is_shim};
 use crate::path::argument::bytes;
 use crate::stage::containers;
+use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
+use crate::stage::swap_fd::{Covers, take_originals};
 
 const LIBRARY_PATH: &[u8] = b"LD_LIBRARY_PATH";
 /// Separators of the elements of `LD_PRELOAD`, `LD_LIBRARY_PATH`, or both.
@@ -129,6 +131,10 @@ pub unsafe fn without_shim(
         let setting = strings(envp).find_map(|s| value(s.to_bytes(), ENV_CONTAINERS.as_bytes()));
         if !containers::is_runtime(bytes(program)?, setting) {
             return None;
+        }
+        // What the program inherits is the original's: without the shim it could change the stage's own files.
+        if let Some(stage) = stage() {
+            take_originals(stage, Covers::Everything);
         }
         let room = strings(envp).map(|s| 8 + 2 * shimmed(s).map_or(0, <[u8]>::len)).sum::<usize>();
         let done = arena::with(room + 512, |arena| {

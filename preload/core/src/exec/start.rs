@@ -28,6 +28,7 @@ use crate::path::resolve::absolute;
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 use crate::stage::permission;
+use crate::stage::swap_fd::{Covers, take_originals};
 
 /// Longest chain of scripts, each the interpreter of the one before, that the kernel accepts.
 const MAX_LEVELS: usize = 5;
@@ -110,7 +111,11 @@ unsafe fn planned(
                 script
             }
             // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
-            Head::Narrow => return run(path, argv, visible),
+            Head::Narrow => {
+                // What it inherits is the original's: it could change the stage's own files.
+                take_originals(stage, Covers::Everything);
+                return run(path, argv, visible);
+            }
             _ => {
                 let e = run(target.file, argv, envp);
                 let gone = matches!(

@@ -17,6 +17,48 @@ use crate::base::text::at_last_slash;
 use crate::path::change::Names;
 use crate::stage::mapped::Stage;
 use crate::stage::permission;
+use crate::stage::swap_fd::{Covers, take_originals};
+
+/// Exchanges this process's descriptors of what a call at a canonical path under a prefix is about to move, remove or
+/// change: afterwards its name does not lead there, or not to what is in the stage.
+pub fn keep_descriptors(stage: &Stage, path: &[u8], names: Names) {
+    match stage.index().lookup(path) {
+        Some(e) => keep_descriptors_of(stage, &e, names),
+        None => keep_parent(stage, path),
+    }
+}
+
+/// [`keep_descriptors`] for an entry.
+pub fn keep_descriptors_of(stage: &Stage, e: &Entry<'static>, names: Names) {
+    match names {
+        // What it opens is known by its descriptor.
+        Names::Opened { .. } => {}
+        Names::Search if e.kind() == Kind::Directory => {
+            take_originals(stage, Covers::Name(e.path()))
+        }
+        Names::Same | Names::Search => {
+            if !stage.view.diverged.has(Mark::Path, e.hash()) {
+                let (dev, ino) = e.inode();
+                take_originals(stage, Covers::Inode(dev, ino));
+            }
+        }
+        Names::Added => keep_parent(stage, e.path()),
+        Names::Removed | Names::MovedAway | Names::MovedHere | Names::Exchanged => {
+            take_originals(stage, Covers::Name(e.path()));
+        }
+    }
+}
+
+/// Exchanges this process's descriptors of the directory in which a name is about to change, unless it has changed names
+/// already.
+fn keep_parent(stage: &Stage, path: &[u8]) {
+    if let Some((parent, _)) = at_last_slash(path)
+        && let Some(dir) = stage.index().lookup(parent)
+        && !stage.view.listing_diverged(&dir)
+    {
+        take_originals(stage, Covers::Parent(path));
+    }
+}
 
 /// Marks what a call changes at a canonical path under a prefix.
 pub fn mark(stage: &Stage, path: &[u8], names: Names) {

@@ -21,9 +21,10 @@ use crate::base::{mounts, sys};
 use crate::decide::view::Follow;
 use crate::path::canonical::ask_kernel;
 use crate::path::change::{At, Change, Names};
-use crate::path::marks::{mark, mark_entry, mark_inode};
+use crate::path::marks::{keep_descriptors, keep_descriptors_of, mark, mark_entry, mark_inode};
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
+use crate::stage::swap_fd::{Covers, take_originals};
 
 /// Number of prefixes whose mount is remembered.
 const REMEMBERED: usize = 8;
@@ -67,6 +68,7 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
         prefix.strip_prefix(path).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     };
     if stage.index().prefixes().any(|p| at_or_above(p.path) || at_or_above(p.canonical)) {
+        take_originals(stage, Covers::Everything);
         stage.view.diverged.mark(Mark::Subtree, hash_path(path));
     }
 }
@@ -80,7 +82,10 @@ fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<l
     if !stage.has_prefix_on(st.st_dev) {
         return None;
     }
-    mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
+    mark_inode(stage, st.st_dev, st.st_ino, |e| {
+        keep_descriptors_of(stage, e, names);
+        mark_entry(stage, e, names);
+    });
     Some(st)
 }
 
@@ -119,6 +124,7 @@ fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
         if let Some(len) = join(&mut text, &[dir.path(), name])
             && let Some(path) = text.get(..len)
         {
+            keep_descriptors(stage, path, names);
             mark(stage, path, names);
         }
     });
@@ -134,6 +140,10 @@ pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: b
             mark_entry(stage, e, Names::Same);
         }
     });
+    if known {
+        // What is written by one descriptor is read by the others.
+        take_originals(stage, Covers::Inode(st.st_dev, st.st_ino));
+    }
     // No other process can open a file without a name.
     if known || st.st_nlink == 0 {
         return;

@@ -113,6 +113,15 @@ fn answer(stage: &Stage, decision: Decision<'static>, dirfd: c_int, path: *const
 #[inline(never)]
 fn resolved(stage: &Stage, arg: PathArg, text: &[u8], want: Want, obey: Callback<'_, Answer>) {
     let mut buf = [0; PATH_MAX];
+    let keeps =
+        matches!(want, Want::Data(flags) if flags & libc::O_PATH == 0) || want == Want::Attributes;
+    if keeps
+        && stage.view.diverged.any()
+        && arg.follow.is_yes()
+        && let Some(e) = fd_link::parse(text).and_then(|link| link.lost_file(stage, &mut buf))
+    {
+        return obey.call(Answer::Redirect(e));
+    }
     let Some(abs) = absolute(stage, arg.dirfd, text, arg.follow, &mut buf) else {
         return obey.call(Answer::Pass(arg.dirfd, arg.path));
     };

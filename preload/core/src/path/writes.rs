@@ -23,10 +23,11 @@ use crate::decide::walk::walk;
 use crate::path::argument::{PathArg, bytes};
 use crate::path::canonical::ask_kernel;
 use crate::path::change::{At, Change, Names, Outcome};
-use crate::path::resolve::absolute;
+use crate::path::resolve::{absolute, unresolved};
 use crate::path::{fd_link, marks, outside};
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
+use crate::stage::own_fds::OwnFds;
 
 /// Calls `real` with the directory and path to use, and marks what the call changes.
 ///
@@ -98,12 +99,54 @@ pub fn mark_opened(fd: c_int, makes: bool) {
     }
 }
 
+/// Makes a call by `real` that changes attributes of the file that a descriptor is open on, and marks that file under all
+/// its names if it is one of a prefix.
+pub fn write_opened<R: Outcome>(
+    stage: &Stage,
+    fd: c_int,
+    names: Names,
+    real: impl FnOnce() -> R,
+) -> R {
+    let Some(st) = sys::fstat(fd).ok().filter(|st| stage.has_prefix_on(st.st_dev)) else {
+        return real();
+    };
+    let mark = || {
+        marks::mark_inode(stage, st.st_dev, st.st_ino, |e| {
+            marks::keep_descriptors_of(stage, e, names);
+            marks::mark_entry(stage, e, names);
+        });
+    };
+    // Nobody else may change the attributes.
+    let own = sys::uid(sys::Ids::Effective);
+    let before = own == 0 || own == st.st_uid;
+    if before {
+        mark();
+    }
+    let result = real();
+    if !before && result.succeeded() {
+        mark();
+    }
+    result
+}
+
+/// Marks the files that this process's descriptors were opened for writing on before the shim came: by the shell that
+/// redirects a job's output, or by the launcher.
+pub fn mark_inherited() {
+    for fd in OwnFds::list() {
+        let flags = sys::fcntl(fd, libc::F_GETFL, 0).map_or(libc::O_RDONLY, |flags| flags as c_int);
+        if flags & libc::O_ACCMODE != libc::O_RDONLY {
+            mark_opened(fd, true);
+        }
+    }
+}
+
 #[inline(never)]
 fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
-        // The absolute spelling is too long, but the kernel may still accept the caller's own.
-        return by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
+        // The absolute spelling is too long; the caller's own may not be too long for the kernel.
+        let own = unresolved(arg);
+        return by_kernel(change, own.0, text, own, real);
     };
     if !abs.moved
         && let Some(link) = fd_link::parse(text)
@@ -167,6 +210,10 @@ fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Call
     let Change { stage, names, .. } = *change;
     stage.count(Operation::Passed);
     let before = reachable && marks::may_succeed(stage, path, names);
+    // A name of the index that goes away may lie where the index knows no permissions.
+    if before || names.change() && names != Names::Added {
+        marks::keep_descriptors(stage, path, names);
+    }
     if before {
         marks::mark(stage, path, names);
     }

@@ -7,5 +7,7 @@ pub mod find;
 pub mod inert;
 pub mod log;
 pub mod mapped;
+pub mod own_fds;
+pub mod own_locks;
 pub mod permission;
 pub mod swap_fd;

@@ -1,7 +1,6 @@
-//! Hooks the functions of the working and the root directory. chdir passes, so the working directory is the original
-//! one and getcwd is right without a hook. Only fchdir to a redirected descriptor could lead into the stage.
-//! get_current_dir_name has a hook because libc's own compares `$PWD` with the working directory by calls that reach no
-//! hook.
+//! The working directory. chdir passes, so the process really stands in the original directory and getcwd is right
+//! without a hook. Only a redirected descriptor, or its name, could lead into the stage. get_current_dir_name compares
+//! `$PWD` with the place where the process stands, by calls inside libc.
 
 use core::ffi::{c_char, c_int};
 use core::ptr;
@@ -9,6 +8,8 @@ use core::ptr;
 use libc::AT_FDCWD;
 use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
+use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::stage::current::{root_changed, stage};
 
 use crate::hooks::attributes::stat::stat_at;
@@ -61,7 +62,17 @@ fn after_chroot(result: c_int) -> c_int {
     result
 }
 
+/// Goes to a directory by `real`.
+///
+/// # Safety
+/// `path` as chdir requires.
+unsafe fn change_by_name(path: *const c_char, real: impl FnOnce(*const c_char) -> c_int) -> c_int {
+    // SAFETY: the caller guarantees the path.
+    unsafe { original(PathArg::followed(path), EmptyPath::Refused, |_, path| real(path)) }
+}
+
 hooks! {
+    fn chdir(path: *const c_char) -> c_int = |real| change_by_name(path, real);
     fn fchdir(fd: c_int) -> c_int = |real| change_to(fd, || real(fd));
     fn get_current_dir_name() -> *mut c_char
         = |real| if stage().is_some() { current_name() } else { real() };

@@ -12,8 +12,10 @@ use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::change::Names;
 use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::path::reads::{Answer, read};
-use pyshm_core::path::writes::{write, write_two};
+use pyshm_core::path::writes::{write, write_opened, write_two};
 use pyshm_core::stage::current::stage;
+use pyshm_core::stage::descriptor::is_redirected;
+use pyshm_core::stage::swap_fd::swap_fd;
 
 // Calls that change names.
 hooks! {
@@ -100,18 +102,18 @@ hooks! {
 // Calls that change attributes by descriptor.
 hooks! {
     fn fchmod(fd: c_int, mode: mode_t) -> c_int
-        = |real| change_fd(fd, |p| chmod::hook(p, mode), || real(fd, mode));
+        = |real| change_fd(fd, mode_names(mode), |p| chmod::real()(p, mode), || real(fd, mode));
     fn fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int
-        = |real| change_fd(fd, |p| chown::real()(p, uid, gid), || real(fd, uid, gid));
+        = |real| change_fd(fd, Names::Same, |p| chown::real()(p, uid, gid), || real(fd, uid, gid));
     fn futimens(fd: c_int, times: *const c_void) -> c_int
-        = |real| change_fd(fd, |p| utimensat::real()(AT_FDCWD, p, times, 0), || real(fd, times));
+        = |real| change_fd(fd, Names::Same, |p| utimensat::real()(AT_FDCWD, p, times, 0), || real(fd, times));
     fn futimes(fd: c_int, times: *const c_void) -> c_int
-        = |real| change_fd(fd, |p| utimes::real()(p, times), || real(fd, times));
+        = |real| change_fd(fd, Names::Same, |p| utimes::real()(p, times), || real(fd, times));
     fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
-        = |real| change_fd(fd, |p| setxattr::real()(p, name, value, size, flags),
+        = |real| change_fd(fd, Names::Same, |p| setxattr::real()(p, name, value, size, flags),
             || real(fd, name, value, size, flags));
     fn fremovexattr(fd: c_int, name: *const c_char) -> c_int
-        = |real| change_fd(fd, |p| removexattr::real()(p, name), || real(fd, name));
+        = |real| change_fd(fd, Names::Same, |p| removexattr::real()(p, name), || real(fd, name));
 }
 
 // Older versions of glibc lack mknod and mknodat (before 2.33) and renameat2 (before 2.28), and newer versions hide
@@ -257,33 +259,39 @@ pub unsafe fn change_at(
     // SAFETY: the caller guarantees the path.
     unsafe {
         if flags & AT_EMPTY_PATH != 0 && bytes(path).is_some_and(<[u8]>::is_empty) {
-            return change_fd(dirfd, |p| real(AT_FDCWD, p, 0), || real(dirfd, path, flags));
+            return change_fd(
+                dirfd,
+                Names::Same,
+                |p| real(AT_FDCWD, p, 0),
+                || real(dirfd, path, flags),
+            );
         }
         write(PathArg::by_flags(dirfd, path, flags), names, |d, p| real(d, p, flags))
     }
 }
 
-/// Changes attributes of a descriptor. If the descriptor is redirected, calls `by_path` with the original's path, else
-/// `by_fd`. Fails with ENOENT if the path no longer names the file that was staged.
+/// Changes attributes of a descriptor by `by_fd`. A redirected one is exchanged for one of the original first; where that
+/// is not possible, the original's path is changed by `by_path`.
 pub fn change_fd(
     fd: c_int,
+    names: Names,
     by_path: impl FnOnce(*const c_char) -> c_int,
     by_fd: impl FnOnce() -> c_int,
 ) -> c_int {
-    match stage() {
-        Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
-            let mut buf = [0; PATH_MAX];
-            match stage.c_path_of_fd(fd, &mut buf) {
-                // The opened file was renamed or removed. The file that now has its name must not be changed instead.
-                Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
-                // SAFETY: `path` is a C string on this stack.
-                Some(path) => unsafe {
-                    change(PathArg::followed(path.as_ptr()), |_, p| by_path(p))
-                },
-                None => by_fd(),
-            }
-        }
-        _ => by_fd(),
+    let Some(stage) = stage() else { return by_fd() };
+    // It leaves a directory that was read in part as it is, and a file that only its name still leads to.
+    let _ = swap_fd(fd);
+    if !is_redirected(fd) {
+        return write_opened(stage, fd, names, by_fd);
+    }
+    let mut buf = [0; PATH_MAX];
+    match stage.c_path_of_fd(fd, &mut buf) {
+        // The opened file has another name now, or none; what took its name is not changed for it.
+        Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
+        // SAFETY: a C string of ours.
+        Some(path) => unsafe { write(PathArg::followed(path.as_ptr()), names, |_, p| by_path(p)) },
+        // Nothing is changed in the stage.
+        None => sys::fail(libc::ENOENT),
     }
 }
 

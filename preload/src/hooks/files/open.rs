@@ -18,7 +18,7 @@ use pyshm_core::path::fast_path::{Look, look};
 use pyshm_core::path::reads::{Answer, read_after};
 use pyshm_core::path::writes;
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::{PATH_ONLY, PATH_ONLY_DIRECTORY, REDIRECTED};
+use pyshm_core::stage::descriptor::REDIRECTED;
 
 /// Whether an open with these flags may change something.
 pub fn writes(flags: c_int) -> bool {
@@ -31,16 +31,6 @@ pub fn writes(flags: c_int) -> bool {
 /// The effect of an open for writing with these flags.
 pub fn names(flags: c_int) -> Names {
     Names::Opened { makes: flags & O_CREAT != 0, cuts: flags & O_TRUNC != 0 }
-}
-
-/// The flags for opening the staged file. With O_PATH, only a directory is redirected.
-pub fn staged_flags(flags: c_int) -> c_int {
-    if flags & libc::O_PATH == 0 {
-        return flags | REDIRECTED;
-    }
-    // With O_PATH the kernel ignores all other flags.
-    let called = if flags & libc::O_DIRECTORY != 0 { PATH_ONLY_DIRECTORY } else { 0 };
-    flags & (O_NOFOLLOW | libc::O_CLOEXEC) | REDIRECTED | PATH_ONLY | called
 }
 
 /// Whether the original is opened after opening the staged file has failed with `errno`. False for errors that the
@@ -101,7 +91,7 @@ unsafe fn staged(
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(e) => {
                 let before = sys::errno();
-                let fd = real(AT_FDCWD, e.pristine().as_ptr().cast(), staged_flags(flags));
+                let fd = real(AT_FDCWD, e.pristine().as_ptr().cast(), flags | REDIRECTED);
                 if fd >= 0 {
                     if let Some(stage) = stage() {
                         stage.remember(fd, &e);

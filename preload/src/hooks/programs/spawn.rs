@@ -16,6 +16,7 @@ use pyshm_core::path::change::Names;
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::path::writes::write;
 use pyshm_core::stage::current::stage;
+use pyshm_core::stage::descriptor::REDIRECTED;
 
 use crate::hooks::files::open;
 use crate::hooks::programs::exec::unstaged;
@@ -116,7 +117,7 @@ unsafe fn add_open(
             return write(arg, Names::Opened { makes: true, cuts: false }, |_, p| real(p, flags));
         }
         read(arg, Want::Data(flags), |answer| match answer {
-            Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), open::staged_flags(flags)),
+            Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), flags | REDIRECTED),
             Answer::Pass(_, p) => real(p, flags),
             // The child reports the error.
             Answer::Absent(_) => real(path, flags),
