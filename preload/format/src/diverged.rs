@@ -2,7 +2,8 @@
 //! the original.
 //!
 //! It is a lock-free hash table in the stage's state file ([`crate::state`]), which all processes of the node share. It
-//! only grows, and usually it is empty, which one load shows.
+//! only grows, and usually it is empty, which one load shows. Once the stage is closed ([`crate::closed`]), everything
+//! counts as marked.
 //!
 //! Invariants:
 //! - A mark is inserted *before* the change is made, so that no process sees the change and is then answered from the
@@ -15,14 +16,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
+use crate::closed::{Closed, Reason, Reasons};
 use crate::state::{self, Mark, Operation};
 
 /// The diverged set and the counters of a state file.
 #[derive(Debug, Clone, Copy)]
 pub struct Diverged<'a> {
-    count: &'a AtomicU64,
+    closed: Closed<'a>,
     subtrees: &'a AtomicU64,
-    full: &'a AtomicU64,
     counters: &'a [AtomicU64],
     set: &'a [AtomicU64],
 }
@@ -33,36 +34,32 @@ impl<'a> Diverged<'a> {
         const COUNTERS: usize = state::COUNTERS / 8;
         const SET: usize = state::SET / 8;
         Some(Self {
-            count: words.get(state::COUNT / 8)?,
+            closed: Closed::new(words)?,
             subtrees: words.get(state::SUBTREES / 8)?,
-            full: words.get(state::FULL / 8)?,
             counters: words.get(COUNTERS..COUNTERS + state::STRIPES * state::STRIPE_BYTES / 8)?,
             set: words.get(SET..SET + state::SLOTS)?,
         })
     }
 
-    /// Whether anything diverged at all.
+    /// Whether anything diverged at all, or the stage is closed.
     #[inline]
     pub fn any(&self) -> bool {
-        self.count.load(Ordering::Acquire) != 0
+        self.closed.count.load(Ordering::Acquire) != 0
     }
 
     /// Whether any [`Mark::Subtree`] may be set.
     pub fn any_subtree(&self) -> bool {
-        self.subtrees.load(Ordering::Acquire) != 0 || self.full()
+        self.subtrees.load(Ordering::Acquire) != 0 || self.is_closed()
     }
 
-    fn full(&self) -> bool {
-        self.full.load(Ordering::Acquire) != 0
-    }
-
-    /// Whether the path with this hash carries the mark. True for everything once the set is full.
+    /// Whether the path with this hash carries the mark. True for everything once the stage is closed.
     pub fn has(&self, mark: Mark, hash: u64) -> bool {
-        if !self.any() {
-            return false;
-        }
-        if self.full() {
+        let (count, reasons) = self.closed.read();
+        if !reasons.is_empty() {
             return true;
+        }
+        if count == 0 {
+            return false;
         }
         for slot in self.search(mark.word(hash)) {
             match slot.load(Ordering::Acquire) {
@@ -87,14 +84,18 @@ impl<'a> Diverged<'a> {
     }
 
     /// Whether everything counts as diverged.
-    pub fn is_full(&self) -> bool {
-        self.full()
+    pub fn is_closed(&self) -> bool {
+        !self.reasons().is_empty()
     }
 
-    /// Makes everything count as diverged.
-    pub fn fill(&self) {
-        self.full.store(1, Ordering::Release);
-        self.count.fetch_add(1, Ordering::AcqRel);
+    /// Why the stage is closed.
+    pub fn reasons(&self) -> Reasons {
+        self.closed.read().1
+    }
+
+    /// Makes everything count as diverged, as [`Closed::close`].
+    pub fn close(&self, reason: Reason, program: &[u8]) {
+        self.closed.close(reason, program);
     }
 
     /// Adds a mark.
@@ -108,15 +109,18 @@ impl<'a> Diverged<'a> {
             return;
         }
         // A quarter of the slots stays free, so that the search for an absent mark ends soon.
-        if self.count.load(Ordering::Acquire) as usize >= self.set.len() / 4 * 3 {
-            self.full.store(1, Ordering::Release);
+        let (marks, reasons) = self.closed.read();
+        if !reasons.is_empty() {
             return;
+        }
+        if marks as usize >= self.set.len() / 4 * 3 {
+            return self.close(Reason::Full, b"");
         }
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::AcqRel);
         for slot in self.search(word) {
             match slot.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    count(self.count);
+                    count(self.closed.count);
                     if subtree {
                         count(self.subtrees);
                     }
@@ -125,8 +129,8 @@ impl<'a> Diverged<'a> {
                 Err(w) if w == word => {
                     // The process that inserted it may not have counted it yet, and a count of 0 hides all marks. One
                     // too many is harmless.
-                    if self.count.load(Ordering::Acquire) == 0 {
-                        count(self.count);
+                    if !self.any() {
+                        count(self.closed.count);
                     }
                     if subtree && self.subtrees.load(Ordering::Acquire) == 0 {
                         count(self.subtrees);
@@ -137,8 +141,7 @@ impl<'a> Diverged<'a> {
             }
         }
         // Other processes took the last slots at the same time, and may not have counted them yet.
-        self.full.store(1, Ordering::Release);
-        count(self.count);
+        self.close(Reason::Full, b"");
     }
 
     /// Counts an operation under a prefix, in the counters that the last bits of `stripe` name.

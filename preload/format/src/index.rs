@@ -28,19 +28,22 @@
 use crate::hash::check;
 use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, ENTRY_REMOTE};
 use crate::record::{Kind, Stat};
+use crate::writers::Writers;
 use crate::xattr::{self, Xattrs};
 use crate::{FormatError, hash_path, u16_at, u32_at, u64_at};
 
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 /// The layout's version.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Size of the header.
 pub const HEADER_BYTES: usize = 128;
 /// Offset of the header's check.
 pub(crate) const HEADER_CHECK: usize = 120;
 /// Size of a prefix record.
 pub const PREFIX_BYTES: usize = 128;
+/// Offset in a prefix record of the offset and length of its [`Writers`].
+pub(crate) const PREFIX_WRITERS: usize = 112;
 /// Size of a bucket, a cache line.
 pub const BUCKET_BYTES: usize = 64;
 /// Number of entries that fit into a bucket.
@@ -223,6 +226,14 @@ impl<'a> Index<'a> {
             mode: if u32_at(b, 16) == 1 { PrefixMode::Overlay } else { PrefixMode::Snapshot },
             statfs,
         })
+    }
+
+    /// Who may write under the prefix with number `i`.
+    #[must_use]
+    pub fn writers(&self, i: usize) -> Writers<'a> {
+        let at = HEADER_BYTES.saturating_add(i.saturating_mul(PREFIX_BYTES));
+        let bytes = (i < self.prefix_count()).then(|| head_string(self.head, at + PREFIX_WRITERS));
+        Writers::new(bytes.flatten().unwrap_or(&[]))
     }
 
     /// All prefixes, aliases included.

@@ -49,6 +49,9 @@ pub const ENV_LOG: &str = "PYSHM_LOG";
 /// Whether container runtimes get the shim: `keep` hands it on to them; any other value names, separated by colons,
 /// further such programs beside those that are known.
 pub const ENV_CONTAINERS: &str = "PYSHM_CONTAINERS";
+/// What is known of programs that start without the shim: `keep` says that none of them writes under a prefix; any other
+/// value names, separated by colons, those that do not.
+pub const ENV_UNSHIMMED: &str = "PYSHM_UNSHIMMED";
 /// The stage's directory; if it is not set, the shim uses the stage that it lies in.
 pub const ENV_STAGE: &str = "PYSHM_STAGE";
 /// Carries a value of `LD_PRELOAD` to a child's constructor, which restores it: `LD_PRELOAD=` follows `PYSHM_`.

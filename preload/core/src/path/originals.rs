@@ -7,7 +7,7 @@ use crate::base::scratch::PATH_MAX;
 use crate::base::thin_callback::{Callback, call_through};
 use crate::path::argument::{PathArg, bytes};
 use crate::path::fd_link;
-use crate::path::resolve::absolute;
+use crate::path::resolve::{absolute, unresolved};
 use crate::stage::current::stage;
 use crate::stage::descriptor::is_redirected;
 use crate::stage::mapped::Stage;
@@ -64,6 +64,6 @@ fn resolved(stage: &Stage, arg: PathArg, text: &[u8], real: Callback<'_, (c_int,
     let mut buf = [0; PATH_MAX];
     match absolute(stage, arg.dirfd, text, arg.follow, &mut buf) {
         Some(abs) => real.call(abs.argument(arg)),
-        None => real.call((arg.dirfd, arg.path)),
+        None => real.call(unresolved(arg)),
     }
 }

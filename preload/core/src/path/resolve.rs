@@ -19,7 +19,7 @@ use crate::decide::view::{Follow, Found};
 use crate::path::argument::{PathArg, bytes};
 use crate::path::fd_link;
 use crate::stage::current::stage;
-use crate::stage::descriptor::{fd_target, is_redirected};
+use crate::stage::descriptor::is_redirected;
 use crate::stage::mapped::Stage;
 
 /// A path made absolute.
@@ -39,6 +39,18 @@ impl Absolute<'_> {
 
 /// A name that does not exist.
 const NOWHERE: &[u8] = b"/proc/self/moved";
+
+/// The directory and path for a call whose path cannot be made absolute: the caller's own, unless they would lead into
+/// the stage.
+#[cold]
+#[inline(never)]
+pub fn unresolved(arg: PathArg) -> (c_int, *const c_char) {
+    if arg.dirfd != AT_FDCWD && is_redirected(arg.dirfd) {
+        (AT_FDCWD, c"/proc/self/moved".as_ptr())
+    } else {
+        (arg.dirfd, arg.path)
+    }
+}
 
 /// Whether the directory behind a descriptor no longer has the name `buf[start..end]`: it was moved, nobody knows
 /// where, or removed. What took its name must not be taken for it.
@@ -68,7 +80,7 @@ pub fn absolute<'b>(
         _ => {
             let n = match dirfd {
                 AT_FDCWD => sys::getcwd(buf).ok()?,
-                _ => fd_target(dirfd, buf)?.len(),
+                _ => stage.name_of_fd(dirfd, buf)?,
             };
             let dir = buf.get(..n)?;
             if dir.first() != Some(&b'/') {

@@ -21,7 +21,7 @@ use crate::base::thin_callback::{Callback, call_through};
 use crate::decide::view::{Follow, Found};
 use crate::decide::walk::walk;
 use crate::path::argument::{PathArg, bytes};
-use crate::path::resolve::absolute;
+use crate::path::resolve::{absolute, unresolved};
 use crate::path::{fd_link, marks, outside};
 use crate::stage::current::stage;
 use crate::stage::descriptor::fd_target;
@@ -179,7 +179,7 @@ fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, A
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
         // The absolute spelling is too long; the caller's own may not be too long for the kernel.
-        return by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
+        return by_kernel(change, arg.dirfd, text, unresolved(arg), real);
     };
     if !abs.moved
         && let Some(link) = fd_link::parse(text)
@@ -222,7 +222,7 @@ fn located(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
 #[inline(never)]
 fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Callback<'_, At>) {
     let mut link = [0; PATH_MAX];
-    let canonical = ask_kernel(dirfd, path, change.follow, &mut link);
+    let canonical = ask_kernel(change.stage, dirfd, path, change.follow, &mut link);
     let Some(canonical) = canonical.and_then(|len| link.get(..len)) else {
         return real.call(own);
     };
@@ -258,8 +258,10 @@ fn is_directory_opened(stage: &Stage, path: &[u8], names: Names) -> bool {
 }
 
 /// Writes the path to which the kernel resolves `path`, or its parent if it does not exist, into `link`, and gives its length.
+/// Where no descriptor is left or `/proc` is missing, nobody knows the path, and the stage is closed.
 #[inline(never)]
 pub fn ask_kernel(
+    stage: &Stage,
     dirfd: c_int,
     path: &[u8],
     follow: Follow,
@@ -269,9 +271,21 @@ pub fn ask_kernel(
     let mut resolve = |name: &[u8], tail: &[u8]| -> Option<usize> {
         let c = scratch.c_str(name)?;
         // SAFETY: a C string.
-        let fd = unsafe { sys::openat(dirfd, c.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }.ok()?;
-        let mut len = fd_target(fd, link).map_or(0, <[u8]>::len);
+        let fd = match unsafe { sys::openat(dirfd, c.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) } {
+            Ok(fd) => fd,
+            Err(e) => {
+                if matches!(e, libc::EMFILE | libc::ENFILE | libc::ENOMEM) {
+                    stage.close_blind();
+                }
+                return None;
+            }
+        };
+        let target = fd_target(fd, link).map(<[u8]>::len);
         sys::close(fd);
+        let Some(mut len) = target else {
+            stage.close_blind();
+            return None;
+        };
         if tail.first().is_some_and(|&b| b != b'/') {
             // A name in the directory itself.
             *link.get_mut(len)? = b'/';

@@ -8,7 +8,7 @@ use pyshm_format::{Entry, Kind, layout};
 
 use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
-use crate::base::text::{decimal, join};
+use crate::base::text::{decimal, join, put};
 use crate::stage::mapped::Stage;
 
 /// File status flags that mark a redirected descriptor: one that the shim opened on a staged file.
@@ -73,13 +73,36 @@ impl Stage {
         self.view.index.lookup(self.path_of_fd(fd, &mut buf)?)
     }
 
+    /// Writes the path that the kernel has for a descriptor into `buf`; its length. Without `/proc` that of a redirected
+    /// directory is known if the descriptor is the one that was opened.
+    pub fn name_of_fd(&self, fd: c_int, buf: &mut [u8; PATH_MAX]) -> Option<usize> {
+        match fd_target(fd, buf).map(<[u8]>::len) {
+            Some(n) => Some(n),
+            None => self.remembered_name(fd, buf),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remembered_name(&self, fd: c_int, buf: &mut [u8; PATH_MAX]) -> Option<usize> {
+        let hint = HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed);
+        let e = self.index().entry(hint.checked_sub(1)? as usize)?;
+        let st = sys::fstat(fd).ok().filter(|_| is_redirected(fd))?;
+        // SAFETY: a name of the index is a C string.
+        let named = unsafe { sys::lstat(e.staged().as_ptr().cast()) }.ok()?;
+        if (st.st_dev, st.st_ino) != (named.st_dev, named.st_ino) {
+            return None;
+        }
+        put(buf, 0, e.staged())
+    }
+
     /// The original path of a redirected descriptor.
     pub fn path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
         if !is_redirected(fd) {
             return None;
         }
-        let path = fd_target(fd, buf)?;
-        Some(self.without_deleted(self.original(path)?))
+        let n = self.name_of_fd(fd, buf)?;
+        Some(self.without_deleted(self.original(buf.get(..n)?)?))
     }
 
     /// The original path of a redirected descriptor, as a C string.

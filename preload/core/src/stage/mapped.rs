@@ -47,12 +47,13 @@ impl Stage {
         name == Some(layout::SHIM.as_bytes())
     }
 
-    /// Whether the staged shim still exists.
+    /// Whether the staged shim still exists, and the user that this process is may load it.
     pub fn shim_exists(&self) -> bool {
         let mut name = [0; STAGE_MAX + 32];
         join(&mut name, &[self.dir(), b"/", layout::SHIM.as_bytes(), b"\0"]).is_some_and(|_| {
             // SAFETY: a C string.
-            unsafe { sys::faccessat(libc::AT_FDCWD, name.as_ptr().cast(), 0, 0) }.is_ok()
+            unsafe { sys::faccessat(libc::AT_FDCWD, name.as_ptr().cast(), 0, libc::AT_EACCESS) }
+                .is_ok()
         })
     }
 

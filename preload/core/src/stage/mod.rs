@@ -1,5 +1,6 @@
 //! The stage of this process: finding it, mapping it, and the descriptors of its files.
 
+pub mod close;
 pub mod containers;
 pub mod current;
 pub mod descriptor;
@@ -7,5 +8,6 @@ pub mod find;
 pub mod inert;
 pub mod log;
 pub mod mapped;
+pub mod may_write;
 pub mod permission;
 pub mod swap_fd;

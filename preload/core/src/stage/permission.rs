@@ -3,7 +3,7 @@
 use core::ffi::c_int;
 
 use libc::{R_OK, W_OK, X_OK};
-use pyshm_format::{Entry, Kind};
+use pyshm_format::{Entry, Kind, Prefix};
 
 use crate::base::sys::{self, Ids};
 use crate::stage::current::stage;
@@ -36,7 +36,7 @@ pub fn check(e: &Entry<'static>, want: c_int, ids: Ids) -> Result<(), c_int> {
     let uid = sys::uid(ids);
     let read_only = stage()
         .and_then(|stage| stage.index().prefix(e.prefix()))
-        .is_some_and(|p| p.statfs[10] & ST_RDONLY != 0);
+        .is_some_and(|p| is_read_only(&p));
     if want & W_OK != 0 && read_only && e.kind() != Kind::Other {
         return Err(libc::EROFS);
     }
@@ -53,6 +53,11 @@ pub fn check(e: &Entry<'static>, want: c_int, ids: Ids) -> Result<(), c_int> {
     };
     // R_OK, W_OK and X_OK are the mode's own bits.
     if want as u32 & !bits == 0 { Ok(()) } else { Err(libc::EACCES) }
+}
+
+/// Whether the file system of a prefix was mounted read-only when the stage was built.
+pub fn is_read_only(prefix: &Prefix<'_>) -> bool {
+    prefix.statfs[10] & ST_RDONLY != 0
 }
 
 /// Whether the process has this supplementary group.

@@ -11,10 +11,15 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 use libc::{FILE, pid_t};
 use pyshm_core::base::{env, sys};
+use pyshm_core::exec::unshimmed;
 use pyshm_core::stage::current::stage;
+use pyshm_core::stage::may_write::Rights;
 
 use crate::hooks::programs::spawn::posix_spawn;
 use crate::libc_calls::lazy_libc;
+
+/// The shell.
+const SHELL: &CStr = c"/bin/sh";
 
 /// A stream of popen.
 struct Slot {
@@ -159,14 +164,7 @@ unsafe fn shell(
     let envp = env::environ().cast_const().cast();
     // SAFETY: the caller guarantees the pointers; the arrays end with null.
     unsafe {
-        posix_spawn::hook(
-            pid,
-            c"/bin/sh".as_ptr(),
-            actions.cast(),
-            attr.cast(),
-            argv.as_ptr(),
-            envp,
-        )
+        posix_spawn::hook(pid, SHELL.as_ptr(), actions.cast(), attr.cast(), argv.as_ptr(), envp)
     }
 }
 
@@ -194,9 +192,17 @@ unsafe fn open_pipe(
     mode: *const c_char,
     real: impl FnOnce() -> *mut FILE,
 ) -> *mut FILE {
-    let usable = stage().is_some() && !command.is_null() && !mode.is_null();
+    let stage = stage().filter(|_| !command.is_null() && !mode.is_null());
     // SAFETY: the caller guarantees C strings where the pointers are not null.
-    let opened = if usable { unsafe { open_stream(command, mode) } } else { None };
+    let opened = stage.and_then(|stage| unsafe {
+        let opened = open_stream(command, mode);
+        if opened.is_none() {
+            // libc's own shell does not have the shim.
+            let envp = env::environ().cast_const().cast();
+            unshimmed::starts(stage, SHELL.to_bytes(), envp, Rights::Own);
+        }
+        opened
+    });
     opened.unwrap_or_else(real)
 }
 
