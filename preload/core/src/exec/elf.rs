@@ -29,7 +29,11 @@ pub fn parse(head: &[u8]) -> Program {
     let number = |at: usize| {
         head.get(at..).and_then(|b| b.first_chunk::<2>()).map(|b| u16::from_le_bytes(*b))
     };
-    if !head.starts_with(b"\x7fELF") {
+    // What the kernel refuses as no program of any class and byte order.
+    if !head.starts_with(b"\x7fELF")
+        || head.len() < 52
+        || !matches!(head.get(4..7), Some([1 | 2, 1 | 2, 1]))
+    {
         return Program::Other;
     }
     let place = head.get(32..).and_then(|b| b.first_chunk::<8>()).map(|b| u64::from_le_bytes(*b));
@@ -64,7 +68,7 @@ mod tests {
 
     fn program(kinds: &[u32]) -> std::vec::Vec<u8> {
         let mut file = std::vec![0; 64];
-        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         file[18..20].copy_from_slice(&MACHINE.to_le_bytes());
         file[32] = 64;
         file[54] = HEADER as u8;
@@ -88,6 +92,9 @@ mod tests {
         let mut other = program(&[6, PT_INTERP]);
         other[18] ^= 1;
         assert_eq!(parse(&other), Program::Static);
-        assert_eq!(parse(b"\x7fELF\x01"), Program::Static);
+        other = program(&[6, PT_INTERP]);
+        other[4] = 1;
+        assert_eq!(parse(&other), Program::Static);
+        assert_eq!(parse(b"\x7fELF, but no more than that"), Program::Other);
     }
 }

@@ -7,8 +7,8 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
-use pyshm_format::Reason;
 use pyshm_format::layout::ENV_UNSHIMMED;
+use pyshm_format::{Entry, Kind, Reason};
 
 use crate::base::env::{self, Strings, strings, value};
 use crate::base::sys::{self, Ids};
@@ -110,6 +110,17 @@ pub unsafe fn examine(
     }
     let mut interpreter = [0; HEAD + 1];
     let mut file = (dirfd, path);
+    // SAFETY: the caller guarantees a C string.
+    if unsafe { *path } == 0
+        && let Some(e) = entry_of(stage, dirfd)
+    {
+        // A descriptor that only names cannot be read, and the staged copy says the same of the file.
+        if e.stat().mode & (libc::S_ISUID | libc::S_ISGID) != 0 {
+            // SAFETY: the caller guarantees the array.
+            return unsafe { starts(stage, program, envp, Rights::All) };
+        }
+        file = (AT_FDCWD, e.staged().as_ptr().cast());
+    }
     for _ in 0..LEVELS {
         // SAFETY: the caller's path, or the one in `interpreter`, which ends with a NUL.
         match unsafe { look(file.0, file.1, &mut interpreter) } {
@@ -119,6 +130,14 @@ pub unsafe fn examine(
             Seen::Script => file = (AT_FDCWD, interpreter.as_ptr().cast()),
         }
     }
+}
+
+/// The entry of the file that a descriptor is of.
+fn entry_of(stage: &Stage, fd: c_int) -> Option<Entry<'static>> {
+    let st = sys::fstat(fd).ok()?;
+    let mut numbers = stage.index().of_inode(st.st_dev, st.st_ino)?;
+    let e = stage.index().entry(numbers.next()?)?;
+    (e.kind() == Kind::File && !e.is_remote() && !stage.view.entry_diverged(&e)).then_some(e)
 }
 
 /// What a program file is.
@@ -178,7 +197,9 @@ unsafe fn look(dirfd: c_int, path: *const c_char, interpreter: &mut [u8; HEAD + 
             }
         }
         // A descriptor of O_PATH cannot be read.
-        _ if !own => Seen::Unshimmed(Rights::All),
+        (Ok(st), _) if !own && st.st_mode & libc::S_IFMT == libc::S_IFREG => {
+            Seen::Unshimmed(Rights::All)
+        }
         _ => Seen::Nothing,
     };
     if own {

@@ -13,6 +13,7 @@ use libc::{FILE, pid_t};
 use pyshm_core::base::{env, sys};
 use pyshm_core::exec::unshimmed;
 use pyshm_core::stage::current::stage;
+use pyshm_core::stage::mapped::Stage;
 use pyshm_core::stage::may_write::Rights;
 
 use crate::hooks::programs::spawn::posix_spawn;
@@ -194,15 +195,7 @@ unsafe fn open_pipe(
 ) -> *mut FILE {
     let stage = stage().filter(|_| !command.is_null() && !mode.is_null());
     // SAFETY: the caller guarantees C strings where the pointers are not null.
-    let opened = stage.and_then(|stage| unsafe {
-        let opened = open_stream(command, mode);
-        if opened.is_none() {
-            // libc's own shell does not have the shim.
-            let envp = env::environ().cast_const().cast();
-            unshimmed::starts(stage, SHELL.to_bytes(), envp, Rights::Own);
-        }
-        opened
-    });
+    let opened = stage.and_then(|stage| unsafe { open_stream(stage, command, mode) });
     opened.unwrap_or_else(real)
 }
 
@@ -276,7 +269,11 @@ unsafe fn run(command: *const c_char) -> c_int {
 ///
 /// # Safety
 /// Both must be C strings.
-unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mut FILE> {
+unsafe fn open_stream(
+    stage: &Stage,
+    command: *const c_char,
+    mode: *const c_char,
+) -> Option<*mut FILE> {
     // SAFETY: the caller guarantees C strings; nothing else knows the descriptors and structures before they are handed
     // out.
     unsafe {
@@ -285,7 +282,12 @@ unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mu
         if reads == writes {
             return None;
         }
-        let place = take()?;
+        let Some(place) = take() else {
+            // libc's own shell does not have the shim.
+            let envp = env::environ().cast_const().cast();
+            unshimmed::starts(stage, SHELL.to_bytes(), envp, Rights::Own);
+            return None;
+        };
         let give_up = || place.stream.store(ptr::null_mut(), Ordering::Release);
         let mut ends = [0; 2];
         if sys::ret(sys::syscall(
