@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Measures what the shim costs and saves: calls, program starts and the start of a Python, bare and preloaded in one run.
+"""Measures the time that calls, program starts and the start of a Python take bare and with the shim.
 
     python3 bench/hooks.py [--entries N] [--rounds N] [--python PREFIX] [--archive NAME]
 
-Makes a tree of N entries (default 60,000) in /var/tmp, where this machine's disk stands in for the shared file system, stages
-it, and measures in turn:
+Makes a tree of N entries (default 60,000) in /var/tmp, on a disk that stands in for the shared file system, stages the
+tree, and measures one after the other:
   calls    on paths outside every prefix, missing under a snapshot prefix, and redirected (bench/hooks/calls.c). Calls outside
-           are also measured where the kernel refuses them at once, because a hook adds less than the noise of walking a
-           path. With valgrind installed it also counts the instructions of one call
+           are measured a second time while the kernel refuses them at once, because walking a path varies by more time
+           than a hook adds. If valgrind is installed, the instructions of one call are counted too
   starts   /bin/true with nothing preloaded, with an empty library, with hooks declared by redhook (bench/hooks/redhook, needs
-           the crate), with the shim but no stage, and with a stage
-  python   `import numpy.fft, scipy.interpolate` from the environment PREFIX (default target/test-env/prefix, made by
-           `bash tests/env/make-env.sh target/test-env --large`), staged, compared with a copy of the same tree in /dev/shm that is
-           mounted over the original path, without the shim (takes root)
+           the crate), with the shim but no stage, and with the shim and a stage
+  python   `import numpy.fft; import scipy.interpolate` from the environment PREFIX (default target/test-env/prefix,
+           made by `bash tests/env/make-env.sh target/test-env --large`): staged, and without the shim from a copy of
+           the tree in /dev/shm that is mounted over the original path (takes root)
 Nothing else should run on the machine. `--archive NAME` keeps the output in bench/runs/NAME.
 """
 import argparse
@@ -42,7 +42,7 @@ def clean(**variables):
 
 
 class Place:
-    """The directories of this run, removed at its end."""
+    """The temporary directories of this run, one on disk and one in memory; leaving the context removes them."""
 
     def __init__(self):
         self.disk = Path(tempfile.mkdtemp(prefix="pyshm-bench-", dir="/var/tmp"))
@@ -67,7 +67,7 @@ class Place:
 
 
 def make_tree(top, entries):
-    """Makes directories of 100 files each and one link: about `entries` paths."""
+    """Makes about `entries` paths, directories of 100 files each and one link; returns the first directory."""
     for d in range(entries // 101):
         directory = top / f"lib/python3.11/site-packages/package{d:04}"
         directory.mkdir(parents=True)
@@ -79,7 +79,7 @@ def make_tree(top, entries):
 
 
 def instructions(program, operation, path, env):
-    """Instructions of one call, as the difference of two counts; None without valgrind."""
+    """Returns the instructions of one call, from the difference of two counts, or None without valgrind."""
     if not shutil.which("valgrind"):
         return None
     counts = []

@@ -3,15 +3,15 @@
 
     python3 bench/launch.py [--rounds N] [--archive NAME]
 
-Measures in turn, N times (default 9), the seconds of whole commands:
-  srun      `srun hostname` on four nodes inside an allocation: bare, with the library preloaded and nothing configured, and
-            with a configured bundle that covers nothing that hostname uses
-  step      `srun true`, a step that only starts pyshm-bcast, and `srun true` with a bundle of 1 MB staged first
-  mpiexec   64 processes of a C program with its own library under MPICH's mpiexec: bare, preloaded with nothing configured,
-            and with the prefix of the program staged
-Under strace it then runs each once and counts the programs that the launcher's side started and its path operations.
-The nodes share the processors of the machine, so trust the ratios and not the seconds. Needs `bash docs/build.sh` with MPICH and
-tests/env/make-env.sh. `--archive NAME` keeps the output in bench/runs/NAME.
+Measures the seconds of whole commands, one after the other, N times each (default 9):
+  srun      `srun hostname` on four nodes inside an allocation: bare, with the library preloaded and no bundle
+            configured, and with a configured bundle that hostname does not use
+  step      `srun true`, a step that only starts pyshm-bcast, and `srun true` after a bundle of 1 MB was staged
+  mpiexec   64 processes of a C program with its own library under MPICH's mpiexec: bare, preloaded with no bundle
+            configured, and with the prefix of the program staged
+Then it runs each command once under strace and counts the programs and the path operations of the launcher and its
+descendants. The nodes share the processors of the machine, so trust the ratios and not the seconds. Needs
+`bash docs/build.sh` with MPICH and tests/env/make-env.sh. `--archive NAME` keeps the output in bench/runs/NAME.
 """
 import argparse
 import json
@@ -40,7 +40,7 @@ def run(command, **options):
 
 
 def make_bundles(directory):
-    """Makes the 1 MB prefix of a program, its bundle, and the bundle of a prefix that nothing uses."""
+    """Makes the prefix of a program and a prefix that no command uses, 1 MB each, and the bundle of each."""
     app, other = directory / "app", directory / "other"
     for prefix in (app, other):
         (prefix / "share").mkdir(parents=True)
@@ -49,7 +49,7 @@ def make_bundles(directory):
     (app / "lib").mkdir()
     source = TOP / "tests/probes/rank.c"
     run(["cc", "-DPART", "-shared", "-fPIC", "-o", app / "lib/libpart.so", source])
-    # The program does without MPI: 64 ranks that poll for messages would keep these processors busy for minutes.
+    # The program does not use MPI: 64 ranks that poll for messages would keep the processors busy for minutes.
     (directory / "plain.c").write_text("int part(void);\nint main(void) { return part() != 42; }\n")
     run(["cc", "-o", app / "bin/plain", directory / "plain.c", f"-L{app}/lib", "-lpart", f"-Wl,-rpath,{app}/lib"])
     for prefix in (app, other):
@@ -57,7 +57,7 @@ def make_bundles(directory):
 
 
 def cases(directory, state):
-    """Name of group -> rows of (name, variables, command); the others of a group are compared with its first."""
+    """Maps each group to its rows of (name, variables, command); the first row is the one that the others are compared with."""
     preloaded = {"LD_PRELOAD": str(INSTALL / "lib/libpyshm.so")}
     app, other = directory / "app", {**preloaded, "PYSHM_BUNDLES": f"{directory}/other.tar.zst"}
     staged = {**preloaded, "PYSHM_BUNDLES": f"{app}.tar.zst"}
@@ -80,7 +80,7 @@ def cases(directory, state):
 
 
 def call(variables, command):
-    """Seconds of a command, which must succeed without a message of pyshm."""
+    """Runs a command and returns its seconds; exits if the command fails or pyshm prints a message."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("PYSHM_") and k != "LD_PRELOAD"} | variables
     begun = time.perf_counter()
     done = subprocess.run([str(word) for word in command], env=environ, text=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
@@ -91,10 +91,10 @@ def call(variables, command):
 
 
 def counts(directory, variables, command):
-    """Counts the programs started and the path operations made by all processes below `command`."""
+    """Runs `command` under strace; returns the number of programs that it started, and of path operations of all processes."""
     trace = directory / "trace"
     trace.unlink(missing_ok=True)
-    # The variables are for the command, not for strace.
+    # `env` sets the variables for the command only: strace must not load the library.
     call({}, [TOOLS / "trace.sh", trace, "env", *(f"{k}={v}" for k, v in variables.items()), *command])
     text = run([sys.executable, TOOLS / "count_ops.py", trace, "--under", "/", "--no-resolve", "--json"])
     calls = json.loads(text)["calls"]

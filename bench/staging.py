@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""Measures staging on one node against other ways to unpack the same environments, in turn, in one run.
+"""Measures staging on one node and other ways to unpack the same environments, one after the other in one run.
 
     python3 bench/staging.py [PREFIX…] [--runs N] [--threads N] [--archive NAME]
 
-Each PREFIX (default: target/test-env/prefix and target/test-env/larger, which
-`bash tests/env/make-env.sh target/test-env --large --larger` makes, about 650 MB and 1.1 GB) is bundled by pyshm and
-packed by GNU tar and gzip, and then unpacked from the page cache into /dev/shm by
+pyshm bundles each PREFIX, and GNU tar and gzip pack it. The defaults are target/test-env/prefix (about 650 MB) and
+target/test-env/larger (1.1 GB), which `bash tests/env/make-env.sh target/test-env --large --larger` makes. Then these
+commands unpack the files from the page cache into /dev/shm:
   .tar.zst   pyshm stage; tar -I 'zstd -T0' -x of the same bundle
-  .tar.gz    pyshm stage --prefix; tar -I igzip -x (Debian: isal); bench/staging/whole_bcast.c, one MPI_Bcast of the
-             whole archive by mpiexec, and bsdtar -x of it (Debian: libarchive-tools); of that, mpiexec of `true`
-  floor      only decoding (zstd -dc), and only making files of those sizes with as many threads
+  .tar.gz    pyshm stage --prefix; tar -I igzip -x (Debian: isal); one MPI_Bcast of the whole archive
+             (bench/staging/whole_bcast.c) and bsdtar -x (Debian: libarchive-tools); mpiexec of `true`, to show the part
+             of that time that starting MPI takes
+  floor      only decoding (zstd -dc), and only making files of the same sizes with as many threads
              (bench/staging/files.c)
 Prints seconds, CPU seconds and peak memory of each, the ratios of the medians (below 1: pyshm is faster), and the size of
-the bundle compared with `zstd -3` of the same tree. Nothing else should run on the machine. `--archive NAME` keeps
-the output in bench/runs/NAME.
+the bundle relative to `zstd -3` of the same tree. Nothing else should run on the machine. `--archive NAME` keeps the
+output in bench/runs/NAME.
 """
 import argparse
 import os
@@ -32,7 +33,7 @@ PYSHM = TARGET / "pyshm/bin/pyshm"
 
 
 def timed(command, cwd):
-    """Runs a command; returns wall seconds, CPU seconds, and peak memory of its largest process in MB."""
+    """Runs a command; returns wall seconds, CPU seconds, and the peak memory of its largest process in MB; exits if it fails."""
     begun = time.perf_counter()
     process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, cwd=cwd)
@@ -48,7 +49,7 @@ def output(*command):
 
 
 class Bench:
-    """The commands that are compared for one environment."""
+    """The archives of one environment and the commands that unpack them."""
 
     def __init__(self, prefix, disk, memory, threads):
         self.prefix, self.memory, self.threads = prefix, memory, threads
@@ -92,7 +93,7 @@ class Bench:
     def run(self, runs, out):
         contenders = self.contenders()
         results = {name: [] for name in contenders}
-        # A first run of each brings everything that is read into the page cache.
+        # The first run of each command fills the page cache and does not count.
         for run in range(runs + 1):
             for name, command in contenders.items():
                 self.tree.mkdir()
@@ -118,7 +119,7 @@ class Bench:
 
 
 def mpi(tool):
-    """A tool of the MPICH of the test environment."""
+    """Returns the path of a tool of MPICH in the test environment."""
     return Path(output("bash", HERE.parent / "tests/env/mpich-bin.sh", TARGET / "test-env").strip()) / tool
 
 
@@ -134,7 +135,7 @@ def main():
 
     for prefix in args.prefix:
         if not prefix.is_dir():
-            parser.error(f"{prefix} is no directory: make the tests' environments, see --help, or name another")
+            parser.error(f"{prefix} is no directory: make the test environments (see --help), or name another directory")
 
     def out(line):
         print(line, flush=True)

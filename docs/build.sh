@@ -29,14 +29,14 @@ say() { echo "build.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
 command -v cargo >/dev/null || die "failed to find cargo: install Rust (https://rustup.rs)"
 
-# Installs by replacing, so that a running program is never written into.
+# put FROM TO: replaces the file TO, so that a running program is never written into.
 put() {
     mkdir -p "$(dirname "$2")"
     cp "$1" "$2.new.$$"
     mv -f "$2.new.$$" "$2"
 }
 
-# Prints which MPI an mpicc belongs to: mpich, openmpi or nothing.
+# kind_of MPICC: prints the MPI that MPICC belongs to: mpich, openmpi or nothing.
 kind_of() {
     local shown
     shown=$("$1" -show 2>/dev/null || "$1" --showme 2>/dev/null) || return 0
@@ -46,12 +46,13 @@ kind_of() {
     esac
 }
 
-# Prints the directories that an mpicc links from, because cargo does not pass on its rpath.
+# libdirs_of MPICC: prints the directories that MPICC links from, because cargo does not pass on its rpath.
 libdirs_of() {
     { "$1" -show 2>/dev/null || "$1" --showme:link; } | tr ' ' '\n' | sed -n 's/^-L//p' | sort -u
     { "$1" -show 2>/dev/null || true; } | tr ' ' '\n' | sed -n 's/^-Wl,-rpath,//p; s/^-Wl,-rpath=//p' | sort -u
 }
 
+# find_mpicc KIND GIVEN: prints the mpicc of this MPI: GIVEN, else the first on PATH; nothing if GIVEN is "none".
 find_mpicc() {
     local wanted=$1 given=$2 dir name
     [ "$given" != none ] || return 0
@@ -71,6 +72,7 @@ find_mpicc() {
     done
 }
 
+# find_libclang: whether libclang is installed.
 find_libclang() {
     [ -z "${LIBCLANG_PATH:-}" ] || return 0
     command -v llvm-config >/dev/null && return 0
@@ -83,13 +85,14 @@ cargo build --locked --release --target-dir "$build" -p pyshm --bins
 # Shim and trampoline are optimized as one module each: a call from one crate into another would otherwise go through an
 # address that the loader fills in at every start.
 cargo rustc --locked --release --target-dir "$build" -p pyshm-preload --lib -- -C lto=fat
-# The trampoline is a static program where the C library's archive is there (RHEL: glibc-static): the loader would look for
-# its libc along each rank's LD_LIBRARY_PATH, whose directories lie on the shared file system. Each stage has a copy of it.
+# The trampoline is linked statically if the C library is installed as an archive (RHEL: glibc-static). Otherwise the loader
+# looks for its libc along each rank's LD_LIBRARY_PATH, which leads to the shared file system. Each stage has a copy of the
+# trampoline.
 static=()
 if echo 'int main(void) { return 0; }' | cc -static-pie -x c -o /dev/null - 2>/dev/null; then
     static=(-C target-feature=+crt-static -C strip=symbols)
 else
-    say "no static C library (RHEL: glibc-static): each rank looks along LD_LIBRARY_PATH for that of libexec/pyshm-exec"
+    say "no static C library (RHEL: glibc-static): each rank looks along LD_LIBRARY_PATH for libexec/pyshm-exec's libc"
 fi
 cargo rustc --locked --release --target-dir "$build" -p pyshm-exec --bin pyshm-exec -- -C lto=fat ${static[@]+"${static[@]}"}
 put "$build/release/pyshm" "$prefix/bin/pyshm"

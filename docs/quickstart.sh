@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
-say "1. Install what it needs"
+say "1. Install the packages that it needs"
 bash tests/env/install-deps.sh
 
 say "2. Make an environment with numpy, scipy, mpi4py and MPICH"
@@ -24,8 +24,8 @@ trap 'rm -rf "$work"' EXIT
 say "4. Bundle the environment"
 "$pyshm/pyshm" bundle env "$venv" -o "$work/env.tar.zst"
 
-# Counted are path operations of the ranks on the environment and on its base interpreter, from the first program that the
-# launcher starts for each rank.
+# strace counts the path operations of the ranks on the environment and on its base interpreter, from the first program that
+# the launcher starts for each rank.
 watch=()
 for prefix in $("$venv/bin/python" -c 'import sys; print(*{sys.prefix, sys.base_prefix})'); do watch+=(--under "$prefix"); done
 job=(mpiexec -n 4 "$venv/bin/python" "$PWD/tests/tools/app.py")

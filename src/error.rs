@@ -1,10 +1,10 @@
-//! Errors: each says in one line what failed, why, and what the user can do about it: "failed to VERB OBJECT: cause; way
-//! out".
+//! Defines the errors. Each message says in one line what failed, why, and what the user can do about it: "failed to
+//! VERB OBJECT: cause; way out".
 //!
 //! Invariants:
 //! - An error that another one caused is its `source`.
-//! - No message has more than one line or the "(os error 2)" that [`io::Error`] appends: every text of others goes
-//!   through [`one_line`].
+//! - A message has one line, without the "(os error 2)" that [`io::Error`] appends: [`one_line`] cleans every text that
+//!   pyshm did not write.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::exit_codes;
 
-/// The result of everything here that can fail.
+/// The result of a function that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something failed: an error, or a sentence made from `&str` or `String`.
@@ -71,7 +71,7 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
-    /// A directory of stages, or a path in one, that others than this user's pyshm may have made or may change.
+    /// Another user may have made, or can change, a directory of stages or a path in one.
     #[error(
         "failed to trust {path}: {reason}; choose another place, as --root /tmp, or --root with a private directory of \
          yours in /dev/shm",
@@ -83,7 +83,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A file of pyshm outside the directories of stages that another user may have made.
+    /// Another user may have made a file of pyshm outside the directories of stages.
     #[error("failed to trust {path}: {reason}", path = path.display())]
     NotOurs {
         /// Its path.
@@ -91,7 +91,7 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: &'static str,
     },
-    /// Something changed while it was used, or is in use: a second attempt may succeed.
+    /// Something is in use, or changed while pyshm used it: a second attempt may succeed.
     #[error("{}", one_line(.0))]
     TryAgain(String),
     /// The launcher, MPI or the broadcast helper is missing or failed.
@@ -123,7 +123,7 @@ pub enum Error {
         #[source]
         cause: io::Error,
     },
-    /// A system call failed that has no reason to.
+    /// A system call failed unexpectedly.
     #[error("failed to {what}: {cause}", cause = one_line(cause))]
     System {
         /// What was attempted; completes "failed to …".
@@ -145,9 +145,10 @@ pub enum Error {
     Interrupted(i32),
 }
 
-/// A message in one line and without the numbers, as "(os error 2)", that [`io::Error`] appends to the system's text.
+/// Returns a message in one line, without the numbers, such as "(os error 2)", that [`io::Error`] appends.
 ///
-/// Errors of this module are shown so already; this is for an [`io::Error`] that is printed or put into a sentence.
+/// The errors of this module call it themselves. Other code calls it for an [`io::Error`] that it prints or puts into a
+/// sentence.
 #[must_use]
 pub fn one_line(message: impl fmt::Display) -> String {
     const NUMBER: &str = " (os error ";
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_bundle_is_a_sentence_or_an_error() {
+    fn the_reason_of_a_bad_bundle_is_a_sentence_or_an_error() {
         let error = Error::bundle(Path::new("/b"), "it is truncated: copy it again");
         assert_eq!(error.to_string(), "failed to use bundle /b: it is truncated: copy it again");
         let error = Error::bundle(Path::new("/b"), io::Error::from_raw_os_error(5));

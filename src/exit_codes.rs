@@ -1,18 +1,19 @@
-//! Defines the exit codes of `pyshm` and `pyshm-run`: those of the system's `sysexits.h` where it has one.
+//! Defines the exit codes of `pyshm` and `pyshm-run`: those of `sysexits.h`, where it has a fitting one.
 //!
-//! Where a command ran, its exit code is `pyshm-run`'s; a signal that ended the command ends `pyshm-run` too.
+//! `pyshm-run` exits with the code of the command that it ran. If a signal ended the command, the same signal ends
+//! `pyshm-run`.
 
 /// All work succeeded.
 pub const OK: u8 = 0;
 /// The command line or a setting is wrong (clap's own code).
 pub const USAGE: u8 = 2;
-/// A bundle is damaged, truncated, or not accepted for its contents (`EX_DATAERR`).
+/// A bundle is damaged or truncated, or its contents are refused (`EX_DATAERR`).
 pub const BAD_BUNDLE: u8 = 65;
 /// A bundle, prefix or stage that the user named does not exist or cannot be read (`EX_NOINPUT`).
 pub const NO_INPUT: u8 = 66;
 /// The launcher, MPI or its helper is missing or failed (`EX_UNAVAILABLE`).
 pub const UNAVAILABLE: u8 = 69;
-/// A system call failed that has no reason to (`EX_OSERR`).
+/// A system call failed unexpectedly (`EX_OSERR`).
 pub const SYSTEM: u8 = 71;
 /// A file or stage cannot be written, for lack of space or permission (`EX_CANTCREAT`).
 pub const CANNOT_WRITE: u8 = 73;

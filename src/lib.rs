@@ -1,16 +1,16 @@
-//! The tools of pyshm make bundles ([`bundle`]), keep them ([`cache`]), deliver them to nodes as stages ([`stage`]), over MPI
-//! where there are several nodes (`bcast`), and run a job's command with them ([`run`]).
+//! Holds the tools of pyshm. They pack bundles ([`bundle`]), cache them ([`cache`]), unpack them into stages on the
+//! nodes ([`stage`], over MPI `bcast`), and run a job's command ([`run`]).
 //!
-//! This code runs in pyshm's own processes, never in the user's: the code inside a job's ranks is the `preload` package.
+//! This code runs in pyshm's own processes. The code that runs inside a job's ranks is the `preload` package.
 
-/// Prints a line to standard output; unlike `println!` it does not panic where nobody reads it.
+/// Prints a line to standard output; unlike `println!` it does not panic when standard output is closed.
 macro_rules! print_line {
     ($($text:tt)*) => {{
         let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($text)*)));
     }};
 }
 
-/// Prints a line to standard error; unlike `eprintln!` it does not panic where nobody reads it.
+/// Prints a line to standard error; unlike `eprintln!` it does not panic when standard error is closed.
 macro_rules! warn_line {
     ($($text:tt)*) => {{
         let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*)));

@@ -1,4 +1,4 @@
-//! Progress bars for long work, on a terminal only.
+//! Shows the progress of long work by bars, on a terminal only.
 #![forbid(unsafe_code)]
 
 use std::io::IsTerminal;
@@ -16,13 +16,13 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// What the option `--quiet` means.
+    /// Returns `Hidden` if `quiet`, the option `--quiet`, was given.
     #[must_use]
     pub fn unless(quiet: bool) -> Self {
         if quiet { Self::Hidden } else { Self::Shown }
     }
 
-    /// Makes a bar that counts to `total` bytes on standard error; `what` precedes it.
+    /// Makes a bar on standard error that counts to `total` bytes; the text `what` precedes the bar.
     #[must_use]
     pub fn byte_bar(self, what: &str, total: u64) -> ProgressBar {
         if self == Self::Hidden || !std::io::stderr().is_terminal() {

@@ -1,7 +1,7 @@
 //! Formats names and numbers for messages.
 #![forbid(unsafe_code)]
 
-/// Shows a name of any bytes in one line; control characters are escaped and long names cut.
+/// Shows a name of any bytes in one line: control characters are escaped, and long names are cut.
 #[must_use]
 pub fn shown(name: &[u8]) -> String {
     const MOST: usize = 200;
@@ -22,7 +22,7 @@ pub fn shown(name: &[u8]) -> String {
     }
 }
 
-/// Shows a number of bytes in powers of 1000: `615.2 MB`.
+/// Shows a number of bytes with a unit that is a power of 1000: `615.2 MB`.
 #[must_use]
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];

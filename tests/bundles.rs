@@ -1,4 +1,4 @@
-//! Bundles: what is packed is staged as it was, and what is damaged or hostile is refused and leaves nothing.
+//! Tests bundles: pyshm stages the tree that it packed, and refuses damaged and hostile bundles and leaves nothing.
 
 mod common;
 
@@ -13,7 +13,7 @@ use pyshm_tools::manifest::Manifest;
 use pyshm_tools::manifest::entry::EntryKind;
 use pyshm_tools::manifest::prefix::{Mode, PrefixRecord};
 
-/// A small prefix with everything that a tree can have.
+/// Makes a small prefix with files, directories and links of every kind.
 fn make_prefix(dir: &Path) {
     fs::create_dir_all(dir.join("lib/sub")).unwrap();
     fs::create_dir_all(dir.join("empty")).unwrap();
@@ -26,7 +26,7 @@ fn make_prefix(dir: &Path) {
     symlink(dir.join("lib/a.py"), dir.join("absolute")).unwrap();
     symlink("/usr/bin/env", dir.join("outward")).unwrap();
     symlink("nowhere", dir.join("dangling")).unwrap();
-    // Larger than a frame, so that several threads share it; hard to compress, so that a flipped byte matters.
+    // The file is larger than a frame, so several threads write it, and hard to compress, so a flipped byte matters.
     let mut state = 1u64;
     let mut noise = || {
         state =
@@ -135,7 +135,7 @@ fn a_bundle_that_is_missing_truncated_or_no_bundle_is_refused() {
 }
 
 #[test]
-fn one_flipped_byte_is_found_or_does_no_harm() {
+fn one_flipped_byte_is_found_or_harmless() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     for ending in ["tar.zst", "tar.gz"] {
@@ -151,7 +151,7 @@ fn one_flipped_byte_is_found_or_does_no_harm() {
             fs::write(&bad, damaged).unwrap();
             let out = tool.run(&["stage", "-b", bad.to_str().unwrap()]);
             if out.code == 0 {
-                // No reader looks at it (times in a gzip member's header, a tar's own headers): what is staged is right.
+                // No reader uses this byte, such as a time in a gzip header or a header of the tar. The stage is right.
                 let stage = out.stdout.trim();
                 tool.run(&["verify", "-q", "--source", "--stage", stage]).ok();
                 tool.run(&["unstage", "--all"]).ok();
@@ -211,9 +211,9 @@ fn hostile_manifests_are_refused_by_name() {
     }
 }
 
-/// Head and manifest agree with each other, and not with what the bundle holds.
+/// In these bundles the head and the manifest agree with each other, but not with the data.
 #[test]
-fn manifests_that_lie_are_refused_by_name() {
+fn manifests_that_contradict_the_data_are_refused_by_name() {
     type Lie = fn(&mut Manifest, &mut Head);
     let prefix = |path: &str| PrefixRecord {
         path: serde_bytes::ByteBuf::from(path),
@@ -258,7 +258,7 @@ fn manifests_that_lie_are_refused_by_name() {
 }
 
 #[test]
-fn a_command_runs_in_spite_of_a_hostile_bundle_unless_told_otherwise() {
+fn a_command_runs_in_spite_of_a_hostile_bundle_unless_fallback_is_off() {
     let tool = Tool::new();
     let bundle = tool.path("hostile.tar.zst");
     let file = EntryKind::File { offset: 512, digest: [0; 32], runpath: None };
@@ -283,7 +283,7 @@ fn a_prefix_that_changes_while_it_is_packed_is_noticed() {
     let tool = Tool::new();
     let prefix = tool.path("env");
     fs::create_dir(&prefix).unwrap();
-    // Long to read, quick to make.
+    // A sparse file is quick to make but takes long to read.
     fs::File::create(prefix.join("z-large")).unwrap().set_len(4 << 30).unwrap();
     let bundle = tool.path("b.tar.zst");
     let mut packing = std::process::Command::new(env!("CARGO_BIN_EXE_pyshm"))
@@ -294,7 +294,7 @@ fn a_prefix_that_changes_while_it_is_packed_is_noticed() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    // Its temporary file shows that the prefix has been walked.
+    // The temporary file of `pyshm bundle` shows that it has walked the prefix.
     let begun = || {
         fs::read_dir(tool.path(""))
             .unwrap()
@@ -302,7 +302,7 @@ fn a_prefix_that_changes_while_it_is_packed_is_noticed() {
             .any(|e| e.file_name().as_encoded_bytes().starts_with(b".pyshm-bundle-"))
     };
     while !begun() {
-        assert!(packing.try_wait().unwrap().is_none(), "it ended too soon");
+        assert!(packing.try_wait().unwrap().is_none(), "pyshm bundle ended too soon");
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     fs::write(prefix.join("a-new"), "new").unwrap();
@@ -340,11 +340,11 @@ fn a_prefix_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_numbers() {
+fn a_bundle_that_does_not_fit_is_refused_with_the_numbers() {
     let tool = Tool::new();
     make_prefix(&tool.path("env"));
     let bundle = tool.bundle("env", "b.tar.zst");
-    // A mount of its own: this test needs root, as the whole suite does.
+    // The mount in a namespace of its own needs root, as the whole test suite does.
     let script = format!(
         "mount -t tmpfs -o size=8m tmpfs {root} && {pyshm} stage -b {bundle} --root {root}; code=$?; ls -A {root}; exit $code",
         root = tool.root().display(),
@@ -380,7 +380,8 @@ fn a_directory_that_another_user_made_first_is_not_trusted() {
 #[test]
 fn the_loader_finds_staged_libraries_by_absolute_search_paths() {
     let tool = Tool::new();
-    // Short and deep, so that "$ORIGIN/../…" is longer than the original text; and long, so that it fits in place.
+    // In the short prefix with the deep directory, "$ORIGIN/../…" is longer than the original search path. In the long
+    // prefix it fits in the same place.
     for (prefix, deep) in [
         (tool.path("e"), "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s"),
         (tool.path("environment"), "lib/x"),
@@ -421,7 +422,7 @@ fn the_loader_finds_staged_libraries_by_absolute_search_paths() {
             assert_eq!(
                 fs::read(inside("orig").join(&name)).unwrap(),
                 fs::read(prefix.join(&name)).unwrap(),
-                "pristine"
+                "the stage keeps the unedited library"
             );
         }
         tool.run(&["unstage", "--all"]).ok();

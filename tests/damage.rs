@@ -1,6 +1,6 @@
-//! Programs run with a damaged stage as they do without one: the same output, no message, no crash.
+//! Runs programs with a damaged stage. They must print the same as without a stage, without a message or a crash.
 //!
-//! `PYSHM_DAMAGE=100000 cargo test --test damage` starts as many processes, each beside other random damage.
+//! `PYSHM_DAMAGE=100000 cargo test --test damage` starts 100,000 processes, each with other random damage.
 
 #[path = "common/shipped.rs"]
 mod shipped;
@@ -16,12 +16,12 @@ use pyshm_format::build::IndexBuilder;
 use pyshm_format::{PrefixMode, state};
 use shipped::{Shipped, shown};
 
-/// Starts beside random damage unless PYSHM_DAMAGE says another number.
+/// The number of starts with random damage; PYSHM_DAMAGE sets another one.
 const STARTS: usize = 10_000;
 const MAKE: &str = "cd $1; for i in 1 2 3 4 5 6 7 8; do echo file $i > f$i; mkdir d$i; for j in 1 2 3 4 5; do echo $i $j \
 > d$i/g$j; done; ln -s f$i l$i; done; ln -s d1 ld; ln -s $PWD/d2 labs; ln -s nope dangling; mkfifo fifo; chmod +x f3";
 
-/// A staged tree, and a copy of the stage to begin again from.
+/// A staged tree, and an undamaged copy of its stage.
 struct Case {
     shipped: Shipped,
     whole: PathBuf,
@@ -38,7 +38,7 @@ impl Case {
         Self { shipped, whole }
     }
 
-    /// Makes the stage whole again.
+    /// Replaces the stage by the undamaged copy.
     fn mend(&self) {
         fs::remove_dir_all(&self.shipped.stage).unwrap();
         copy(&self.whole, &self.shipped.stage);
@@ -48,7 +48,7 @@ impl Case {
         self.shipped.tree.to_str().unwrap()
     }
 
-    /// The shim's log, which PYSHM_LOG switches on.
+    /// Returns the log of the shim, which PYSHM_LOG switches on.
     fn said(&self) -> String {
         let out = self.shipped.interposed(&["true"]).env("PYSHM_LOG", "1").output().unwrap();
         shown(&out)
@@ -65,12 +65,12 @@ fn edit(path: &Path, f: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
-/// The offset of a part of the index, which the header has at `at`.
+/// Reads the offset of a part of the index from the header, at `at`.
 fn field(index: &[u8], at: usize) -> usize {
     u64::from_le_bytes(*index[at..].first_chunk().unwrap()) as usize
 }
 
-/// Damages to a stage, each with what the shim then logs.
+/// A kind of damage: its name, a part of the shim's log with it, and the function that does it.
 type Damage = (&'static str, &'static str, fn(&Path));
 
 const ACTIVE: &str = "pyshm: active (";
@@ -148,7 +148,7 @@ const DAMAGES: &[Damage] = &[
     }),
 ];
 
-/// Damages that only root can do.
+/// Kinds of damage that only root can do.
 const DAMAGES_BY_ROOT: &[Damage] = &[
     ("another user's directory", "belongs to another user", |s| {
         chown(s, Some(12345), None).unwrap()
@@ -161,7 +161,7 @@ const DAMAGES_BY_ROOT: &[Damage] = &[
     }),
 ];
 
-/// Programs that read the tree, given as `$1`.
+/// Programs that read the tree, which is their last argument.
 const PROGRAMS: &[&[&str]] = &[
     &[
         "sh",
@@ -187,7 +187,7 @@ const PROGRAMS: &[&[&str]] = &[
 ];
 
 #[test]
-fn programs_beside_a_damaged_stage_do_as_without_it_and_the_log_says_why() {
+fn programs_with_a_damaged_stage_run_as_without_it_and_the_log_says_why() {
     let case = Case::new();
     let with_tree = |program: &[&'static str]| [program, &[case.tree()]].concat();
     let run = |mut c: Command| shown(&c.output().unwrap()).replace(case.tree(), "TREE");
@@ -230,7 +230,7 @@ fn staged_files_that_are_gone_are_read_from_the_original() {
 }
 
 #[test]
-fn garbage_in_variables_is_no_stage() {
+fn garbage_in_variables_changes_nothing() {
     let case = Case::new();
     let long = "/x".repeat(3000);
     let stage = case.shipped.stage.to_str().unwrap();
@@ -269,7 +269,7 @@ fn garbage_in_variables_is_no_stage() {
     assert!(log("PYSHM_STAGE", stage).contains(&format!("pyshm: active ({stage})")));
 }
 
-/// Random numbers, the same in each run (splitmix64).
+/// A generator of random numbers, the same in each run (splitmix64).
 struct Random(u64);
 
 impl Random {
@@ -280,7 +280,7 @@ impl Random {
         ((z ^ (z >> 31)) % n as u64) as usize
     }
 
-    /// A text for a variable.
+    /// Makes a random text for a variable.
     fn text(&mut self) -> OsString {
         let len = self.below(300);
         let mut text: Vec<u8> = (0..len).map(|_| 1 + self.below(255) as u8).collect();
@@ -290,7 +290,7 @@ impl Random {
         OsString::from_vec(text)
     }
 
-    /// Damages a file behind its first `keep` bytes.
+    /// Damages random bytes behind the first `keep`.
     fn damage(&mut self, bytes: &mut Vec<u8>, keep: usize) {
         for _ in 0..1 << self.below(8) {
             let at = keep + self.below(bytes.len() - keep);
@@ -332,7 +332,7 @@ fn thousands_of_random_damages_change_nothing() {
         let kind = random.below(10);
         let (mut bad_index, mut bad_state) = (whole_index.clone(), whole_state.clone());
         match kind {
-            // Mostly behind the head: one flipped bit there, and the index is not used at all.
+            // Most damage lies behind the head, because the shim rejects an index with one flipped bit in its head.
             0 => random.damage(&mut bad_index, 0),
             1..=6 => random.damage(&mut bad_index, head),
             7 => random.damage(&mut bad_state, 0),
@@ -363,6 +363,6 @@ fn thousands_of_random_damages_change_nothing() {
             (answered, passed) = (answered + a, passed + p);
         }
     }
-    // The damaged indexes were used, and the damage was found.
+    // The shim used the damaged indexes, and passed on what it found damaged.
     assert!(answered > starts as u64 * 10 && passed > starts as u64 * 10, "{answered} {passed}");
 }

@@ -1,13 +1,13 @@
-//! Programs run twice, bare and interposed, in the same tree: what they print must be the same.
+//! Runs programs bare and with the shim in equal trees. Both runs must print the same.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const PROBES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/probes");
-/// The installation of a release build: the shim is tested as users have it.
+/// The program of the built installation, so that the tests use the same shim as users do.
 const PYSHM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/pyshm/bin/pyshm");
 
-/// A tree, and a stage of it in memory; both are removed at the end.
+/// A tree, and its stage in memory. Both are removed when the value is dropped.
 struct Stage {
     directory: tempfile::TempDir,
     root: tempfile::TempDir,
@@ -28,7 +28,7 @@ impl Stage {
         assert!(Command::new("sh").arg(script).arg(&self.tree).status().unwrap().success());
     }
 
-    /// Bundles and stages the present tree.
+    /// Bundles and stages the tree as it is now.
     fn make_stage(&mut self, mode: &str) {
         let bundle = self.directory.path().join("tree.tar.zst");
         let run = |args: &[&std::ffi::OsStr]| {
@@ -55,7 +55,7 @@ impl Stage {
         .into();
     }
 
-    /// Runs a command on a fresh tree, bare and interposed.
+    /// Runs a command on a new tree, bare and with the shim, and panics unless both print the same.
     fn compare(&mut self, mode: &str, command: &[&str]) {
         let tree = self.tree.clone();
         let run = |mut c: Command| {
@@ -91,7 +91,7 @@ fn programs_start_the_same_under_snapshot_and_overlay() {
 }
 
 #[test]
-fn programs_libraries_and_threads_are_the_same() {
+fn programs_libraries_and_threads_behave_the_same_under_the_shim() {
     let mut stage = Stage::new();
     let program = stage.tree.with_file_name("calls");
     let cc = Command::new("cc")

@@ -1,5 +1,5 @@
-//! Layers that no honest program writes are refused by name, and leave nothing; honest ones are applied exactly.
-//! `tests/jobs/layers.sh` shows what programs see of stacks.
+//! Tests layers: pyshm refuses hostile layers by name without leaving anything, and applies others exactly.
+//! `tests/jobs/layers.sh` tests what programs see of stacks.
 
 mod common;
 
@@ -17,20 +17,20 @@ use pyshm_tools::manifest::{Manifest, Stack};
 use pyshm_tools::progress::Progress;
 use serde_bytes::ByteBuf;
 
-/// Reads back what a bundle says of itself.
+/// Reads the manifest of a bundle.
 fn read(bundle: &Path) -> Manifest {
     match Reader::open(&Named::file(bundle)).unwrap().content() {
         pyshm_tools::bundle::Content::Bundle(manifest) => manifest.clone(),
-        pyshm_tools::bundle::Content::Archive(_) => panic!("it is a bundle of ours"),
+        pyshm_tools::bundle::Content::Archive(_) => panic!("the file is not a bundle of pyshm"),
     }
 }
 
-/// Writes a bundle as [`write_lies`] does, as a layer or as a whole one.
+/// Writes a bundle as [`write_lies`] does: a layer, or a whole bundle if there is none.
 fn write_bundle(bundle: &Path, entries: Vec<Hostile>, layer: Option<Layer>) {
     write_lies(bundle, entries, |manifest, _| manifest.layer = layer);
 }
 
-fn over(base: &Path) -> Vec<LowerBundle> {
+fn lower_bundles(base: &Path) -> Vec<LowerBundle> {
     vec![LowerBundle { name: "base".into(), digest: read(base).digest }]
 }
 
@@ -46,7 +46,7 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
         Hostile::new("/p/link", link, 4),
     ];
     write_bundle(&base, lower, None);
-    let good = || Layer { over: over(&base), implied: vec![0], ..Layer::default() };
+    let good = || Layer { over: lower_bundles(&base), implied: vec![0], ..Layer::default() };
     let gone = |path: &str| Layer { removed: vec![ByteBuf::from(path)], ..good() };
     let cases = [
         ("outside its prefixes", vec![], gone("/etc/passwd")),
@@ -60,7 +60,7 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
             vec![Hostile::new("/p/x", file.clone(), 0)],
             Layer { implied: vec![1], ..good() },
         ),
-        // Through a link of the base, which is taken for a directory.
+        // The layer lists a symbolic link of the base as a directory, and a file below it.
         (
             "which is not a directory below it",
             vec![
@@ -71,7 +71,7 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
         ),
         ("it has no data for /p/n", vec![Hostile::new("/p/n", EntryKind::Below, 5)], good()),
         ("it has no data for /p/d", vec![Hostile::new("/p/d", EntryKind::Below, 0)], good()),
-        // The data of below with another length would be read beyond its end.
+        // With this length, a reader would go beyond the end of the file in the bundle below.
         (
             "it has no data for /p/d/f",
             vec![
@@ -105,7 +105,7 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn every_byte_of_a_layers_manifest_is_its_digest() {
+fn bundles_of_different_trees_have_different_digests() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir(&env).unwrap();
@@ -114,17 +114,17 @@ fn every_byte_of_a_layers_manifest_is_its_digest() {
     let manifest = read(&base);
     let again = Manifest::parse(&manifest.to_bytes()).unwrap();
     assert_eq!(again.digest, manifest.digest);
-    // Equal trees at other times are other bundles.
+    // Another content gives another digest.
     fs::write(env.join("a"), "b").unwrap();
     assert_ne!(read(&tool.bundle("env", "again.tar.zst")).digest, manifest.digest);
 }
 
-/// A tree in a directory of this name.
+/// Makes the specification of a snapshot prefix.
 fn spec(dir: &Path) -> PrefixSpec {
     PrefixSpec { path: dir.to_path_buf(), mode: Mode::Snapshot }
 }
 
-/// Every path below `top`, and the number of the bundle that it came from.
+/// Lists every path below `top` with the number of the bundle that it comes from.
 fn shown(stack: &Stack, top: &Path) -> Vec<String> {
     let mut lines: Vec<String> = (stack.entries())
         .filter_map(|(b, e)| Some((b, e.path().strip_prefix(top).ok()?)))
@@ -148,7 +148,7 @@ fn a_hard_link_outlives_the_name_it_was_packed_under() {
     fs::remove_file(env.join("a")).unwrap();
     pack_over(&[spec(&env)], std::slice::from_ref(&base), &layer, &options).unwrap();
     let manifest = read(&layer);
-    // Their number of names changed; their data did not.
+    // Of the files `b` and `c` only the number of links changed, not the data.
     let kinds: Vec<&EntryKind> = manifest.entries[1..].iter().map(|e| &e.kind).collect();
     assert_eq!(kinds, [&EntryKind::Below, &EntryKind::HardLink(1)]);
     assert_eq!(manifest.layer.as_ref().unwrap().removed.len(), 1);
@@ -162,7 +162,7 @@ fn a_hard_link_outlives_the_name_it_was_packed_under() {
 }
 
 #[test]
-fn a_foreign_removal_leaves_the_other_names_of_a_file() {
+fn a_whiteout_in_a_foreign_layer_leaves_the_other_hard_links_of_a_file() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir(&env).unwrap();
@@ -183,7 +183,7 @@ fn a_foreign_removal_leaves_the_other_names_of_a_file() {
     let base = tool.bundle("env", "base.tar.zst");
     let layer = tool.path("layer.tar");
     let prefix = env.to_str().unwrap();
-    // The base is taken from a stage, whose files stay as they are.
+    // The second stage adopts the base from this one, whose files must not change.
     let first = tool.run(&["stage", "-b", base.to_str().unwrap()]).ok();
     let taken = Path::new(first.trim()).join("fs").join(env.strip_prefix("/").unwrap()).join("a");
     let is = || {
@@ -207,7 +207,7 @@ fn a_foreign_removal_leaves_the_other_names_of_a_file() {
 }
 
 #[test]
-fn a_job_gets_all_that_lies_over_what_it_uses() {
+fn a_job_gets_every_bundle_that_lies_over_one_that_it_uses() {
     use pyshm_tools::manifest::prefix::PrefixRecord;
     use pyshm_tools::manifest::stack::wanted;
     let of = |paths: &[&str]| -> Vec<PrefixRecord> {

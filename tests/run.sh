@@ -1,24 +1,25 @@
 #!/bin/bash
 # tests/run.sh [--all | --list | NAME…]: builds pyshm and tests it; as root, on any x86-64 Linux.
 #
-#   (nothing)   a selection that takes at most 15 minutes on two processors from a built checkout, and what it leaves out
-#   --all       everything, in at most 45 minutes
-#   --list      what there is: name, seconds that it last took, whether --all alone runs it
-#   NAME…       every part whose name has NAME in it: jobs/cluster, cluster, rust/, checks/docs
+#   (nothing)   runs a selection, in at most 15 minutes on two processors from a built checkout, and lists the others
+#   --all       runs everything, in at most 45 minutes
+#   --list      prints each part with its name, the seconds that it last took, and --all if only that option runs it
+#   NAME…       runs every part whose name contains NAME: jobs/cluster, cluster, rust/, checks/docs
 #
-# The last line is `N passed, N failed`. Installs the system packages that it needs; leaves nothing outside target/. What
-# it starts ends with it.
+# The last line is `N passed, N failed`. The script installs the system packages that it needs, leaves nothing outside
+# target/, and ends every process that it started.
 #
-# A part is a file of tests/checks or tests/jobs, a Rust test program (rust/unit and rust/doc: those beside the code), or one
-# of tools/. parts.txt has each with its time. Two run at a time, one of the code and one job where there are both;
-# PYSHM_TEST_LANES=1 runs one after the other, and shows what each says while it runs. PYSHM_TEST_BUILT=1 tests what is built.
+# A part is a file of tests/checks or tests/jobs, a Rust test program (rust/unit and rust/doc are the tests beside the
+# code), or one of tools/. parts.txt gives the time of each part. Two parts run at a time: a job and a part of another
+# kind, as long as both are left. PYSHM_TEST_LANES=1 runs one part after the other and shows the output of each while it
+# runs. PYSHM_TEST_BUILT=1 skips the build and tests the installation in target/pyshm.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 top=$PWD
 say() { printf '\n== %s\n' "$*"; }
 stop() { echo "tests/run.sh: $*" >&2; exit 2; }
 
-# Every part that is there, by what lies in tests/.
+# Prints every part, from the files in tests/.
 all_parts() {
   local file
   for file in tests/checks/*.sh; do echo "checks/$(basename "$file" .sh)"; done
@@ -40,7 +41,7 @@ read_parts() {
     if [ -z "${seconds[$part]:-}" ]; then echo "tests/run.sh: tests/parts.txt does not have $part" >&2; seconds[$part]=60; fi
   done
   for part in "${!seconds[@]}"; do [[ $there == *" $part "* ]] || echo "tests/run.sh: tests/parts.txt has $part, which is not there" >&2; done
-  # What this checkout has measured itself is nearer.
+  # Times that were measured in this checkout replace those of parts.txt.
   for part in "${parts[@]}"; do
     if [ -e "target/test-times/$part" ]; then read -r "seconds[$part]" <"target/test-times/$part"; fi
   done
@@ -75,7 +76,7 @@ case ${1:-} in
   --contained) shift; choose "$@" ;;
   *)
     choose "$@"
-    say "what the tests need"
+    say "packages that the tests need"
     bash tests/env/install-deps.sh || stop "install what is named above and run this again"
     exec bash tests/tools/contained.sh bash tests/run.sh --contained "$@" ;;
 esac
@@ -88,19 +89,21 @@ if [ -z "${PYSHM_TEST_BUILT:-}" ]; then
 fi
 case " ${wanted[*]} " in
   *" rust/"* | *" tools/hooks_off "*)
-    # The tools' own tests find shim and trampoline beside the tools.
+    # The tests of pyshm-run and pyshm look for the shim and the trampoline in the same directory of target/ as these
+    # programs.
     cargo build --workspace --quiet && cargo test --workspace --no-run --quiet || stop "failed to build the tests" ;;
 esac
-# Bundles of another build are of no use.
+# Removes the bundles of an earlier build.
 build=$(cat target/pyshm/bin/pyshm target/test-env/*.stamp | cksum)
 if [ "$(cat target/test-bundles/build 2>/dev/null)" != "$build" ]; then
   rm -rf target/test-bundles
   mkdir -p target/test-bundles && echo "$build" >target/test-bundles/build || stop "failed to write target/test-bundles"
 fi
-logs=$(mktemp -d /var/tmp/pyshm-logs.XXXXXX) || stop "failed to make a directory for what is printed"
+logs=$(mktemp -d /var/tmp/pyshm-logs.XXXXXX) || stop "failed to make a directory for the logs"
 trap 'rm -rf "$logs"' EXIT
 
-# run_part PART: prints what the part says; its results go to a file in $logs, a line `PASSED FAILED` for each group of tests.
+# run_part PART: runs a part and prints its output; writes its results to a file in $logs, a line `PASSED FAILED` for
+# each group of tests.
 run_part() {
   local part=$1 name=${1#*/} kind=${1%%/*} begun=$SECONDS code=0
   local results=$logs/$kind.$name.results
@@ -115,7 +118,8 @@ run_part() {
     tools/hooks_off) python3 tests/tools/hooks_off.py || code=$? ;;
     jobs/*) RESULTS=$results bash "tests/jobs/$name.sh" || code=$? ;;
   esac
-  # One that ends before it has counted its tests has failed.
+  # A part that counts no tests passes or fails as a whole. A part that ended with an error after it had counted only
+  # passed tests has failed too.
   if [ ! -s "$results" ]; then
     if [ $code = 0 ]; then echo "  ok   $part"; echo "1 0" >"$results"; else echo "  FAIL $part"; echo "0 1" >"$results"; fi
   elif [ $code != 0 ] && ! grep -q ' [1-9]' "$results"; then
@@ -125,7 +129,7 @@ run_part() {
   echo $((SECONDS - begun)) >"target/test-times/$part"
   echo "   $part took $((SECONDS - begun)) s"
 }
-# counted COMMAND…: a command of cargo's tests, whose counts become results.
+# counted COMMAND…: runs a `cargo test` command and writes the counts that it prints to $results.
 counted() {
   "$@" 2>&1 | tee "$results.said"
   local code=${PIPESTATUS[0]}
@@ -133,7 +137,7 @@ counted() {
   return "$code"
 }
 
-# next_of KIND…: the longest of these kinds that is still to run goes to $next.
+# next_of KIND…: sets $next to the longest waiting part of the first KIND (jobs, code) that has one; fails if none has.
 next_of() {
   local kind part best
   for kind; do
@@ -149,7 +153,8 @@ next_of() {
   done
   return 1
 }
-begin() { # LANE
+# begin LANE: starts the next part in the background; lane 1 takes code first, lane 2 takes jobs first.
+begin() {
   local kept=() part
   if [ "$1" = 1 ]; then next_of code jobs; else next_of jobs code; fi || return 0
   for part in "${waiting[@]}"; do [ "$part" = "$next" ] || kept+=("$part"); done

@@ -1,4 +1,4 @@
-//! `pyshm verify` names every difference between a bundle, a stage and the tree they were made from, and no other.
+//! Tests `pyshm verify`: it names every difference between a bundle, a stage and the original tree, and no others.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use common::{Ended, Tool, end};
 
-/// A small tree, its bundle, and what is staged of it.
+/// A small tree, its bundle and its stage.
 struct World {
     tool: Tool,
     env: PathBuf,
@@ -26,7 +26,7 @@ impl World {
         fs::write(env.join("lib/zero"), "").unwrap();
         fs::hard_link(env.join("lib/a.py"), env.join("lib/same.py")).unwrap();
         symlink(env.join("lib/a.py"), env.join("link")).unwrap();
-        // Shared by several frames.
+        // The file is larger than a frame.
         let large: Vec<u8> =
             (0..5_000_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
         fs::write(env.join("large"), large).unwrap();
@@ -42,7 +42,7 @@ impl World {
         self.tool.run(&[&["verify"], &options[..]].concat())
     }
 
-    /// The lines about differences in a path.
+    /// Runs `verify`, which must find differences, and returns those in a path.
     fn about(&self, options: &[&str], name: &str) -> Vec<String> {
         let out = self.verify(options);
         assert_eq!(out.code, 1, "{}{}", out.stdout, out.stderr);
@@ -55,6 +55,7 @@ impl World {
     }
 }
 
+/// Changes a file and restores its modification time.
 fn keep_time(path: &Path, change: impl FnOnce()) {
     let time = fs::metadata(path).unwrap().modified().unwrap();
     change();
@@ -62,7 +63,7 @@ fn keep_time(path: &Path, change: impl FnOnce()) {
 }
 
 #[test]
-fn what_is_equal_is_said_to_be() {
+fn equal_trees_are_reported_equal() {
     let world = World::new();
     for options in [
         &["-b", "BUNDLE"][..],
@@ -139,7 +140,7 @@ fn a_damaged_bundle_is_named_or_refused() {
     let world = World::new();
     let good = fs::read(&world.bundle).unwrap();
     let size = good.len();
-    // In the data of the large file, and in the manifest.
+    // The first flipped byte lies in the data of the large file, the second in the manifest.
     let mut flipped = good.clone();
     flipped[size - size / 3] ^= 1;
     fs::write(&world.bundle, &flipped).unwrap();
@@ -152,7 +153,7 @@ fn a_damaged_bundle_is_named_or_refused() {
 }
 
 #[test]
-fn what_cannot_be_compared_has_an_exit_status_of_its_own() {
+fn verify_exits_with_2_where_it_cannot_compare() {
     let world = World::new();
     for (options, message) in [
         (&["-b", "/nowhere/x.tar.zst"][..], "/nowhere/x.tar.zst"),
@@ -173,7 +174,7 @@ fn what_cannot_be_compared_has_an_exit_status_of_its_own() {
 }
 
 #[test]
-fn a_tar_that_others_made_is_compared_as_far_as_it_says() {
+fn a_foreign_tar_is_compared_by_the_attributes_that_it_has() {
     let world = World::new();
     let (env, tar) = (&world.env, world.tool.path("x.tar.gz"));
     let pack = std::process::Command::new("tar")

@@ -1,11 +1,11 @@
-//! Extended attributes and access control lists: what programs are told is what the original's file system says.
+//! Tests extended attributes and access control lists: programs see those of the original.
 
 #[path = "common/shipped.rs"]
 mod shipped;
 
 use shipped::{Shipped, shown};
 
-/// Makes the tree; ACL is what `setfacl -m u:nobody:rw` writes on a file of mode 600.
+/// Makes the tree. The access list of `acl` is the one that `setfacl -m u:nobody:rw` writes on a file of mode 600.
 const MAKE: &str = r#"
 import os, struct, sys
 os.chdir(sys.argv[1])
@@ -55,10 +55,10 @@ fn attributes_and_permissions_are_the_originals() {
 }
 
 #[test]
-fn attributes_are_answered_without_the_original_until_the_program_changes_them() {
+fn attributes_come_from_the_stage_until_the_program_changes_them() {
     let shipped = staged();
     let file = shipped.tree.join("file").to_str().unwrap().to_string();
-    // By a program without the shim: a prefix is a snapshot.
+    // A program without the shim sets the attribute, which a snapshot does not show.
     let set = "import os,sys; os.setxattr(sys.argv[1], 'user.a', sys.argv[2].encode())";
     assert!(shipped.bare(&["python3", "-c", set, &file, "new"]).status().unwrap().success());
     let get = "import os,sys; f = open(sys.argv[1]); print(os.getxattr(f.name, 'user.a'), os.getxattr(f.fileno(), 'user.a'))";

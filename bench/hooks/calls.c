@@ -1,8 +1,9 @@
 /*
- * calls ROUNDS CALLS OPERATION PATH…: prints the time of one call in nanoseconds, for each pair of operation and path, as the
- * least and the median of ROUNDS rounds of CALLS calls. With ROUNDS 0 it makes the calls of the first pair once, without a
- * clock, so that instructions can be counted. With CALLS_REFUSED in the environment the kernel refuses each of these calls at
- * its entry (seccomp), which leaves the cost of user space; it would vanish in the noise of walking a path.
+ * calls ROUNDS CALLS (OPERATION PATH)…: prints the time of one call in nanoseconds for each pair of operation and path:
+ * the least and the median of ROUNDS rounds of CALLS calls. With ROUNDS 0 the program makes the CALLS calls of the
+ * first pair and measures no time, so that another program can count the instructions. With CALLS_REFUSED in the
+ * environment the kernel refuses each of these calls at its entry (seccomp). The rest is the time in user space, which
+ * is smaller than the variation of walking a path.
  */
 #define _GNU_SOURCE
 #include <dirent.h>

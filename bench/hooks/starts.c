@@ -1,6 +1,7 @@
 /*
- * starts ROUNDS PROGRAM VARIABLE…: starts PROGRAM without arguments ROUNDS times for each VARIABLE in turn, which is its whole
- * environment ("-": empty). Prints the least and the median time from posix_spawn to waitpid in microseconds.
+ * starts ROUNDS PROGRAM VARIABLE…: starts PROGRAM without arguments in ROUNDS rounds, once in each round for each
+ * VARIABLE, which is the whole environment of the program ("-": empty). Prints for each VARIABLE the least and the
+ * median time from posix_spawn to the end of waitpid, in microseconds.
  */
 #include <spawn.h>
 #include <stdio.h>

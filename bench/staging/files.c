@@ -1,6 +1,6 @@
 /*
- * files THREADS LIST: makes directories and files of the sizes in LIST (lines of "d PATH" and "SIZE PATH") with THREADS
- * threads from memory that is already there: the least that staging could cost if it had to read and decode nothing.
+ * files THREADS LIST: makes the directories and files of LIST (lines of "d PATH" and "SIZE PATH") with THREADS threads,
+ * and fills the files from one block of memory. Staging could not be faster even if it had to read and decode nothing.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

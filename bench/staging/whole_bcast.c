@@ -1,6 +1,6 @@
 /*
- * mpiexec whole_bcast ARCHIVE DIRECTORY: broadcasts the whole archive by one MPI_Bcast, and each process writes it into
- * DIRECTORY as `archive`. Tools before pyshm did this; unpacking is left to bsdtar.
+ * mpiexec whole_bcast ARCHIVE DIRECTORY: broadcasts the whole archive by one MPI_Bcast (one per GiB); each process
+ * writes the archive to DIRECTORY/archive. Tools before pyshm did this; bsdtar unpacks the archive.
  */
 #include <fcntl.h>
 #include <mpi.h>
@@ -34,7 +34,7 @@ int main(int argc, char **argv) {
     MPI_Bcast(&size, 1, MPI_LONG, 0, MPI_COMM_WORLD);
     char *data = malloc(size), name[4096];
     if (!rank) all(read, in, data, size);
-    const long most = 1L << 30; /* a count is an int */
+    const long most = 1L << 30; /* MPI_Bcast takes its count as an int. */
     for (long at = 0; at < size; at += most)
         MPI_Bcast(data + at, size - at < most ? size - at : most, MPI_BYTE, 0, MPI_COMM_WORLD);
     snprintf(name, sizeof name, "%s/archive", argv[2]);

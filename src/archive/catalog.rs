@@ -1,11 +1,13 @@
 //! Turns an archive's members into a manifest's entries, one by one in the order of the stream.
 //!
-//! What a tar does not record is made up the same way on every node: inode numbers from a hash of the path, link counts
-//! from the tree. Set-user-id and set-group-id bits of files are dropped, as for every user but root who unpacks a tar.
-//! Owners stay as recorded.
+//! The catalog derives what a tar does not record, equally on every node: inode numbers from a hash of the path, link
+//! counts from the tree. It drops the set-user-id and set-group-id bits of files, as tar does for every user except
+//! root. Owners stay as recorded.
 //!
-//! Invariants: a member lies in a directory of the archive, never below a file or a symbolic link; a directory that no
-//! member names is made with mode 0755. A name appears once, except that a directory may be named again.
+//! Invariants:
+//! - A member lies in a directory of the archive, never below a file or a symbolic link. A directory that no member
+//!   names has mode 0755.
+//! - A name appears once; only a directory may be named again.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
@@ -36,7 +38,7 @@ const SETID: u32 = 0o6000;
 
 type Result<T> = std::result::Result<T, MemberProblem>;
 
-/// The entries so far.
+/// The entries of all members that were added.
 pub struct Catalog {
     placement: Placement,
     compression: Compression,
@@ -63,7 +65,7 @@ pub struct Added {
 }
 
 impl Catalog {
-    /// Starts with the entry of the prefix alone.
+    /// Makes a catalog that holds only the entry of the prefix.
     #[must_use]
     pub fn new(archive: &Archive) -> Self {
         let placement = &archive.placement;
@@ -78,12 +80,12 @@ impl Catalog {
             layer: (archive.scope == Scope::Layer).then(Layer::default),
             unnamed: HashSet::from([0]),
         };
-        let made_up = || EntryStat {
+        let derived = || EntryStat {
             ino: new.inode(&placement.prefix.path),
             mode: DIRECTORY | 0o755,
-            ..made_up(0)
+            ..unrecorded(0)
         };
-        let stat = placement.stat.unwrap_or_else(made_up);
+        let stat = placement.stat.unwrap_or_else(derived);
         new.inodes.insert(stat.ino);
         new.push(placement.prefix.path.to_vec(), EntryKind::Directory, stat, no_xattrs());
         new
@@ -98,7 +100,7 @@ impl Catalog {
     /// Adds a member.
     ///
     /// # Errors
-    /// Why it is refused, with its name.
+    /// The reason why the member is refused, with its name.
     pub fn add(&mut self, member: &Member) -> std::result::Result<Added, ArchiveError> {
         self.add_member(member).map_err(|problem| ArchiveError::member(&member.name, problem))
     }
@@ -159,7 +161,7 @@ impl Catalog {
         Ok(Added { directories: before..made, file })
     }
 
-    /// The mode of a file, without set-user-id and set-group-id.
+    /// Returns the mode of a file without its set-user-id and set-group-id bits, and counts the files that had any.
     fn mode_of(&mut self, member: &Member) -> u32 {
         if member.mode & SETID != 0 {
             let first = || (0, shown(&member.name));
@@ -168,8 +170,8 @@ impl Catalog {
         member.mode & !SETID
     }
 
-    /// Adds a whiteout, by which layers of container images remove paths: the empty file `.wh.NAME` removes NAME beside
-    /// it, `.wh..wh..opq` empties its directory. Returns `false` where `path` is none.
+    /// Adds `path` if it is a whiteout, and returns whether it is. Layers of container images remove paths by
+    /// whiteouts: the empty file `.wh.NAME` removes NAME beside it, `.wh..wh..opq` empties its directory.
     fn add_whiteout(&mut self, path: &[u8]) -> Result<bool> {
         let slash = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
         let (directory, name) = (&path[..slash], &path[slash + 1..]);
@@ -185,7 +187,8 @@ impl Catalog {
         Ok(true)
     }
 
-    /// Adds a second member of a name, which only a directory may have: the last one counts.
+    /// Gives entry `known` the attributes of a further member of the same name. Only a directory may be named again;
+    /// the last member counts.
     fn update_directory(&mut self, known: u32, member: &Member) -> Result<()> {
         let entry = &mut self.entries[known as usize];
         if entry.kind != EntryKind::Directory || member.kind != MemberKind::Directory {
@@ -215,7 +218,8 @@ impl Catalog {
                 None => {
                     let parent = parent.to_vec();
                     let ino = self.inode(&parent);
-                    let stat = EntryStat { ino, mode: DIRECTORY | 0o755, ..made_up(self.device()) };
+                    let stat =
+                        EntryStat { ino, mode: DIRECTORY | 0o755, ..unrecorded(self.device()) };
                     let number = self.push(parent, EntryKind::Directory, stat, no_xattrs());
                     self.unnamed.insert(number);
                 }
@@ -255,7 +259,7 @@ impl Catalog {
             mtime: member.mtime,
             atime: member.atime.unwrap_or(member.mtime),
             ctime: member.ctime.unwrap_or(member.mtime),
-            ..made_up(self.device())
+            ..unrecorded(self.device())
         }
     }
 
@@ -269,7 +273,7 @@ impl Catalog {
         let hash = blake3::hash(path);
         let (first, _) = hash.as_bytes().split_first_chunk::<8>().unwrap_or((&[0; 8], &[]));
         let mut number = u64::from_le_bytes(*first) >> 1;
-        // Some file systems reserve the first ones.
+        // Some file systems reserve the lowest numbers.
         while number < 16 || !self.inodes.insert(number) {
             number = (number + 1) & (u64::MAX >> 1);
         }
@@ -296,7 +300,7 @@ impl Catalog {
         }
     }
 
-    /// A warning about set-user-id and set-group-id bits that were dropped.
+    /// Returns a warning about the set-user-id and set-group-id bits that were dropped, if there are any.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let (count, first) = self.dropped.as_ref()?;
@@ -310,7 +314,7 @@ impl Catalog {
     pub fn finish(mut self) -> Manifest {
         self.count_links();
         if let Some(layer) = &mut self.layer {
-            // No member changes them.
+            // A directory that no member names did not change.
             layer.implied = self.unnamed.into_iter().collect();
         }
         let is_gzip = self.compression == Compression::Gzip;
@@ -352,18 +356,18 @@ impl Catalog {
     }
 }
 
-/// The `lstat` of an entry, before what the archive says of it.
-fn made_up(dev: u64) -> EntryStat {
+/// Returns an `lstat` with the values that no archive records.
+fn unrecorded(dev: u64) -> EntryStat {
     EntryStat { dev, size: 4096, blksize: 4096, ..EntryStat::default() }
 }
 
-/// No attributes: what an archive does not record does not exist.
+/// Returns a set without attributes: an attribute that an archive does not record does not exist.
 fn no_xattrs() -> XattrSet {
     XattrSet { list: 0, missing: [Errno::NODATA.raw_os_error() as u8; CLASSES], values: Vec::new() }
 }
 
 fn set_of(member: &Member) -> XattrSet {
-    // The tar has the list as text; only the original knows its binary form.
+    // The tar has the access control list as text; only the original knows its binary form.
     if member.has_acl {
         let acl = (ByteBuf::from("system.posix_acl_access"), None);
         return XattrSet { list: ASK, missing: [ASK; CLASSES], values: vec![acl] };

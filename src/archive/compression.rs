@@ -1,4 +1,4 @@
-//! Tells by an archive's first bytes how it is compressed, and decompresses it.
+//! Recognises an archive's compression by its first bytes, and decompresses it.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufRead, Read};
@@ -16,15 +16,15 @@ pub enum Compression {
     None,
     /// One or more gzip members.
     Gzip,
-    /// One or more zstd frames, skippable ones among them.
+    /// One or more zstd frames, possibly with skippable frames.
     Zstd,
 }
 
 impl Compression {
-    /// Tells the compression by the first bytes of a file, at least as many as a tar header has.
+    /// Recognises the compression by the first bytes of a file; `start` has at least the size of a tar header.
     ///
     /// # Errors
-    /// What the file is instead.
+    /// The format that the file has instead.
     pub fn of(start: &[u8]) -> Result<Self, ArchiveError> {
         let other = |what| Err(ArchiveError::Unsupported(what));
         match start {

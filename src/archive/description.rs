@@ -1,4 +1,4 @@
-//! What a node needs to know of a foreign tar before its bytes arrive.
+//! Describes a foreign tar to a node before its bytes arrive.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
@@ -15,14 +15,14 @@ pub struct Archive {
     pub placement: Placement,
     /// How much of its prefix it holds.
     pub scope: Scope,
-    /// When the file was written, in seconds and nanoseconds: what changed later is not in it.
+    /// When the file was written, in seconds and nanoseconds: it holds no later change.
     pub written: (i64, i64),
 }
 
 /// How much of its prefix a foreign tar holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
-    /// Everything: what it does not hold does not exist.
+    /// Everything: a path that the tar does not hold does not exist.
     Whole,
     /// Only what changed since the bundles below it; whiteouts name what is removed.
     Layer,

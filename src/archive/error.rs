@@ -1,4 +1,4 @@
-//! Why a foreign tar is refused. Each message completes "failed to use bundle X: …".
+//! Defines the reasons for which a foreign tar is refused. Each message completes "failed to use bundle X: …".
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -13,7 +13,7 @@ pub enum ArchiveError {
     /// The file has no bytes.
     #[error("it is empty")]
     Empty,
-    /// The file is something else.
+    /// The file is not a tar.
     #[error("it is not a tar, compressed or not")]
     NotATar,
     /// The file is of a known format that cannot be read.
@@ -28,13 +28,13 @@ pub enum ArchiveError {
     /// Decompression failed.
     #[error("it is damaged, or something stands behind its end ({0}); copy or make it again")]
     Damaged(#[source] io::Error),
-    /// A block that should be a header is none.
+    /// A block is not a header where one must be.
     #[error("it is damaged: at byte {0} of the tar there is no header")]
     NoHeader(u64),
     /// Something other than zeros follows the end of the tar.
     #[error("something stands behind its end, perhaps another tar; make it again")]
     TrailingData,
-    /// An extended header or a long name is larger than any.
+    /// An extended header or a long name is larger than pyshm accepts.
     #[error("it has an extended header that claims {}", bytes(*.0))]
     LargeHeader(u64),
     /// An extended header does not consist of records.
@@ -49,7 +49,7 @@ pub enum ArchiveError {
         #[source]
         problem: MemberProblem,
     },
-    /// The archive unpacks to far more than the file has.
+    /// The archive unpacks to many times the size of its file.
     #[error(
         "it unpacks to more than {ratio} times its size, and to {} with its member {}; if that is meant, pack it with \
          'pyshm bundle env'",
@@ -57,14 +57,14 @@ pub enum ArchiveError {
         shown(name)
     )]
     Expansion {
-        /// How many times its size are allowed.
+        /// The multiple of its size that is allowed.
         ratio: u64,
         /// Bytes of the files up to this member.
         unpacked: u64,
         /// The member that took it over the limit.
         name: Vec<u8>,
     },
-    /// The members are not a manifest.
+    /// The members break a rule for manifests.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 }
@@ -81,13 +81,13 @@ pub enum MemberProblem {
     /// The map of a sparse file cannot be read, or does not fit the file.
     #[error("has a malformed map of its holes")]
     MalformedMap,
-    /// A sparse file is larger than any.
+    /// A sparse file claims more bytes than any file system stores.
     #[error("claims {}, more than any file system stores", bytes(*.0))]
     LargeSparse(u64),
     /// The name has a NUL.
     #[error("has a NUL in its name")]
     NulInName,
-    /// The name leads up.
+    /// The name has '..' as a part.
     #[error("has '..' in its name")]
     ParentInName,
     /// The name does not lead into the prefix.
@@ -99,7 +99,7 @@ pub enum MemberProblem {
         prefix = shown(.0)
     )]
     OutsideAnchor(Vec<u8>),
-    /// The path is not one that the kernel would take.
+    /// The kernel would not accept the path.
     #[error("would become {}, which {problem}", shown(path))]
     Path {
         /// The path that the name leads to.
@@ -119,12 +119,11 @@ pub enum MemberProblem {
     Unsupported(&'static str),
     /// A whiteout appears in a tar that is not a layer.
     #[error(
-        "says that something is removed, as in the layer of a container image; name what it lies over before it, and \
-         --layer after it"
+        "is a whiteout, as in the layer of a container image; name the bundle below it first, and --layer after it"
     )]
     UnexpectedWhiteout,
     /// A whiteout names nothing.
-    #[error("says that something is removed, and not what")]
+    #[error("is a whiteout that names no path")]
     NamelessWhiteout,
     /// An earlier member has the same name.
     #[error("appears twice; make the archive again, without 'tar -r'")]
@@ -132,7 +131,7 @@ pub enum MemberProblem {
     /// A directory above is a symbolic link.
     #[error("lies behind the symbolic link {}, which could lead anywhere", shown(.0))]
     BehindSymlink(Vec<u8>),
-    /// A directory above is something else.
+    /// A path above is not a directory.
     #[error("lies below {}, which is not a directory", shown(.0))]
     BelowFile(Vec<u8>),
     /// The target of a hard link is not below the prefix.
@@ -156,7 +155,7 @@ impl ArchiveError {
     }
 }
 
-/// Bytes of the archive that could not be read.
+/// Classifies a failure to read or decompress the archive.
 impl From<io::Error> for ArchiveError {
     fn from(cause: io::Error) -> Self {
         if cause.kind() == io::ErrorKind::UnexpectedEof {

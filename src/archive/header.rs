@@ -1,7 +1,7 @@
-//! A tar header's checksum and numbers.
+//! Checks a tar header's checksum, and reads its numbers.
 #![forbid(unsafe_code)]
 
-/// Bytes of a header, and the unit in which a tar is written.
+/// The size in bytes of a header, and of every block of a tar.
 pub(super) const BLOCK: usize = 512;
 
 /// Whether a block is a tar header, by its checksum. Some old programs summed signed bytes.
@@ -28,7 +28,7 @@ pub(super) fn signed(field: &[u8]) -> Option<i64> {
     }
 }
 
-/// Reads a number that is not negative, as [`signed`].
+/// Reads a number as [`signed`] does; `None` for a negative one.
 pub(super) fn unsigned(field: &[u8]) -> Option<u64> {
     signed(field)?.try_into().ok()
 }

@@ -1,8 +1,9 @@
 //! Reads the members of a tar in the order of the stream: v7, ustar, pax and GNU headers with their long names, large
 //! numbers and sparse files.
 //!
-//! Invariants: a malformed header ends the reading, nothing is guessed, and no length that a header claims is allocated
-//! before its bytes arrive.
+//! Invariants:
+//! - A malformed header ends the reading; nothing is guessed.
+//! - No memory is allocated for the length that a header claims before the bytes arrive.
 #![forbid(unsafe_code)]
 
 use std::io::Read;
@@ -17,7 +18,7 @@ use crate::archive::{pax, sparse};
 
 /// The largest extended header or long name, in bytes.
 const MOST_EXTENDED: u64 = 4 << 20;
-/// The most zeros after the end, with which programs pad their last record, in bytes.
+/// The most bytes of zeros after the end; programs pad their last record with them.
 const MOST_PADDING: u64 = 64 << 20;
 /// The largest sparse file, in bytes.
 const MOST_SPARSE: u64 = 1 << 44;
@@ -35,7 +36,7 @@ pub enum MemberKind {
     Symlink(Vec<u8>),
     /// Another name of the member with this name.
     HardLink(Vec<u8>),
-    /// What cannot be staged, in words.
+    /// A member that cannot be staged; the text says what it is.
     Other(&'static str),
 }
 
@@ -56,7 +57,7 @@ pub struct Member {
     pub size: u64,
     /// Bytes of data that follow the header.
     pub stored: u64,
-    /// Where the data of a sparse file belongs in it.
+    /// Where in a sparse file its data belongs.
     pub map: Option<Map>,
     /// Last modification, in seconds and nanoseconds.
     pub mtime: (i64, u32),
@@ -66,7 +67,7 @@ pub struct Member {
     pub ctime: Option<(i64, u32)>,
     /// Extended attributes.
     pub xattrs: Records,
-    /// The tar records an access control list, as text.
+    /// Whether the tar records an access control list, as text.
     pub has_acl: bool,
 }
 
@@ -105,7 +106,7 @@ impl<'a> Members<'a> {
     /// Reads the next member; `None` after the last one, when the whole input has been read.
     ///
     /// # Errors
-    /// What is wrong with the archive.
+    /// The reason why the archive is refused.
     #[allow(clippy::should_implement_trait, reason = "an iterator would continue after an error")]
     pub fn next(&mut self) -> Result<Option<Member>> {
         self.skip(self.left + self.padding)?;
@@ -125,8 +126,8 @@ impl<'a> Members<'a> {
                 .ok_or_else(|| ArchiveError::member(&header.path_bytes(), MemberProblem::Size))?;
             let kind = block[156];
             match kind {
-                b'L' => extended.name = Some(until_nul(self.extended(size)?)?),
-                b'K' => extended.link = Some(until_nul(self.extended(size)?)?),
+                b'L' => extended.name = Some(trim_nuls(self.extended(size)?)?),
+                b'K' => extended.link = Some(trim_nuls(self.extended(size)?)?),
                 b'x' | b'X' => extended.records.extend(self.records(size)?),
                 b'g' => {
                     let records = self.records(size)?;
@@ -206,7 +207,7 @@ impl<'a> Members<'a> {
             kind,
             name,
         };
-        // Some programs give links the size of what they lead to, and no data follows.
+        // Some programs record the size of a link's target, although no data follows.
         if matches!(member.kind, MemberKind::HardLink(_) | MemberKind::Symlink(_)) {
             (member.size, member.stored) = (0, 0);
         }
@@ -320,7 +321,7 @@ impl<'a> Members<'a> {
         Ok(())
     }
 
-    /// Reads to the end of the input: only so is a wrong checksum or a missing end noticed.
+    /// Reads to the end of the input, so that a wrong checksum or a truncation is noticed.
     fn end(&mut self) -> Result<()> {
         let mut rest = [0; 16 << 10];
         let mut padding = 0;
@@ -355,8 +356,8 @@ fn kind_of(header_type: u8, name: &[u8], link: impl FnOnce() -> Vec<u8>) -> Memb
     }
 }
 
-/// Removes the NULs at the end of a long name, which may have no others.
-fn until_nul(mut name: Vec<u8>) -> Result<Vec<u8>> {
+/// Removes the NULs at the end of a long name; refuses a name that has others.
+fn trim_nuls(mut name: Vec<u8>) -> Result<Vec<u8>> {
     while name.last() == Some(&0) {
         name.pop();
     }

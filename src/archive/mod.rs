@@ -1,10 +1,12 @@
-//! Foreign tars: bundles made by GNU tar, bsdtar, Python, conda-pack and the like, compressed or not.
+//! Reads foreign tars: bundles made by GNU tar, bsdtar, Python, conda-pack and the like, compressed or not.
 //!
-//! A foreign tar has no manifest: its members come in the order of the stream, and nothing is known of one before it
-//! comes. The prefix is what the user says ([`placement`]); everything else is made up ([`catalog`]).
+//! A foreign tar has no manifest: nothing is known of a member before it arrives in the stream. The user names the
+//! prefix ([`placement`]). [`catalog`] derives everything else that a manifest records.
 //!
-//! Invariants: nothing is written outside the prefix or through a link. No header is trusted: [`members`] accepts only
-//! well-formed ones, [`catalog`] only members that lie in directories of the archive itself.
+//! Invariants:
+//! - Nothing is written outside the prefix or through a link.
+//! - No header is trusted: [`members`] accepts only well-formed headers, [`catalog`] only members that lie in
+//!   directories of the archive itself.
 #![forbid(unsafe_code)]
 
 pub mod catalog;

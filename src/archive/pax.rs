@@ -7,7 +7,7 @@ pub type Records = Vec<(Vec<u8>, Vec<u8>)>;
 /// Parses the records; `None` when they are malformed.
 pub fn parse(mut bytes: &[u8]) -> Option<Records> {
     let mut records = Records::new();
-    // Some programs pad with zeros.
+    // Some programs pad the records with zeros.
     while bytes.first().is_some_and(|b| *b != 0) {
         let blank = bytes.iter().take(20).position(|b| *b == b' ')?;
         let length = usize::try_from(number(&bytes[..blank])?).ok()?;
@@ -25,7 +25,7 @@ pub fn last<'a>(records: &'a Records, key: &str) -> Option<&'a [u8]> {
     Some(&found.1[..]).filter(|value| !value.is_empty())
 }
 
-/// Parses a decimal number of digits only.
+/// Parses a decimal number; `None` unless every character is a digit.
 pub fn number(text: &[u8]) -> Option<u64> {
     let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_records_are_none() {
+    fn malformed_records_are_refused() {
         for bad in [&b"99 path=a\n"[..], b"x", b"-5 a=b\n", b"2 a=b\n", b"0 ", b"7 abcd\n"] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }

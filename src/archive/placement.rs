@@ -1,8 +1,8 @@
 //! Maps the names of an archive's members to paths below the prefix that the user named.
 //!
-//! How much of the prefix is part of the members' names differs: nothing (`tar -C DIR .`, conda-pack), its last part
-//! (`tar -C /opt/envs science`), all of it (`tar -C / opt/envs/science`), or all of it with the leading slash (`tar -P`).
-//! The first member other than a directory above the prefix decides; every later member must agree.
+//! The names of members may include none of the prefix (`tar -C DIR .`, conda-pack), its last part
+//! (`tar -C /opt/envs science`), all of it (`tar -C / opt/envs/science`), or all of it with the leading slash
+//! (`tar -P`). The first member that is not a directory above the prefix decides which; every later member must agree.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -21,14 +21,14 @@ use crate::manifest::walk;
 /// The most directories above the prefix that may precede the member that decides.
 const MOST_ABOVE: usize = 64;
 
-/// A prefix, and how the names of members lead there.
+/// A prefix, and which part of it the names of members include.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Placement {
     /// The prefix.
     pub prefix: PrefixRecord,
-    /// The prefix directory's own `lstat`, where it exists: other programs know its inode number.
+    /// The `lstat` of the prefix directory, if it exists: its parent directory lists the same inode number.
     pub stat: Option<EntryStat>,
-    /// How many of the prefix's last parts relative names begin with.
+    /// The number of the prefix's last parts with which relative names begin.
     anchor: usize,
 }
 
@@ -62,8 +62,8 @@ impl Placement {
         Ok(Self { prefix, stat: stat.as_ref().map(walk::stat), anchor: 0 })
     }
 
-    /// Learns from the first members how names lead to the prefix. Members that are wrong end this without an error;
-    /// reading them again reports it.
+    /// Learns from the first members which part of the prefix their names include. A malformed member ends this without
+    /// an error: the later walk reports it.
     pub fn learn(&mut self, members: &mut Members<'_>) {
         let parts = split(&self.prefix.path);
         let mut count = 0;
@@ -79,7 +79,7 @@ impl Placement {
                 !name.is_empty() && name[..(*n).min(name.len())] == tail[..(*n).min(name.len())]
             });
             match tails.next() {
-                // Where the prefix contains a directory of that name, that one is meant.
+                // If the prefix contains a path of this name, the name means that path.
                 Some((n, _)) if name.len() >= n => {
                     let inside = self.prefix.path().join(OsStr::from_bytes(&name.join(&b'/')));
                     break if inside.symlink_metadata().is_ok() { 0 } else { n };
@@ -105,7 +105,7 @@ impl Placement {
         }
     }
 
-    /// Returns the absolute path of anything else that is called `name`.
+    /// Returns the absolute path of the member `name`, which is not a directory.
     ///
     /// # Errors
     /// Why `name` has no place.
@@ -114,7 +114,7 @@ impl Placement {
         self.path_below(&self.bases(name), &parts).ok_or_else(|| self.outside())
     }
 
-    /// What a name may begin with: the parts that stand for the prefix.
+    /// Returns the beginnings of `name` that stand for the prefix, each as its parts.
     fn bases(&self, name: &[u8]) -> Vec<Vec<&[u8]>> {
         if name.starts_with(b"/") {
             return self.prefix.spellings().map(|p| split(p.as_os_str().as_bytes())).collect();
@@ -143,7 +143,7 @@ impl Placement {
     }
 }
 
-/// Splits a member's name, which must not lead up.
+/// Splits a member's name into its parts; refuses a name with a NUL or '..'.
 fn parts_of(name: &[u8]) -> Result<Vec<&[u8]>, MemberProblem> {
     if name.contains(&0) {
         return Err(MemberProblem::NulInName);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_member_says_how_names_lead_to_the_prefix() {
+    fn the_first_member_decides_which_part_of_the_prefix_names_include() {
         let python = "/opt/envs/science/bin/python";
         for (names, name) in [
             (&["./", "./bin/python"][..], "./bin/python"),
@@ -209,7 +209,7 @@ mod tests {
             (&["envs/", "envs/science/bin/python"], "envs/science/bin/python"),
             (&["opt/", "opt/envs/", "opt/envs/science/"], "opt/envs/science/bin/python"),
             (&["/opt/envs/science/"], "/opt/envs/science/bin/python"),
-            // A directory of its own whose name is like one above it.
+            // A directory below the prefix with the name of one above the prefix.
             (&["opt/", "opt/rh/"], "bin//python"),
         ] {
             assert_eq!(at(&learned(names), name), python, "{names:?}");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_is_refused() {
+    fn a_member_outside_the_prefix_is_refused() {
         let relative = learned(&["./"]);
         assert!(at(&relative, "/etc/passwd").contains("outside the prefix /opt/envs/science"));
         assert!(at(&relative, "/opt/envs/science2/x").contains("outside"));

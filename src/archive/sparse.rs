@@ -1,4 +1,4 @@
-//! Sparse files: reads which parts of a file its member has data for. GNU tar has written this in four forms.
+//! Reads which parts of a sparse file a tar has data for. GNU tar has used four forms for this map.
 #![forbid(unsafe_code)]
 
 use crate::archive::error::{ArchiveError, MemberProblem};
@@ -17,7 +17,7 @@ pub(super) const MOST_PARTS: u64 = 1 << 20;
 pub(super) enum MapError {
     /// The archive ends or is damaged.
     Archive(ArchiveError),
-    /// What the member says is wrong.
+    /// The member breaks a rule.
     Member(MemberProblem),
 }
 
@@ -43,7 +43,7 @@ pub(super) fn of_records(records: &Records) -> Result<Option<Map>, MapError> {
     for (key, value) in records {
         let offset = is(key, "GNU.sparse.offset");
         if offset || is(key, "GNU.sparse.numbytes") {
-            // They alternate.
+            // Offsets and lengths alternate.
             if offset != numbers.len().is_multiple_of(2) {
                 return Err(MapError::MALFORMED);
             }
@@ -59,7 +59,7 @@ pub(super) fn in_data(records: &Records) -> bool {
     pax::last(records, "GNU.sparse.major") == Some(b"1")
 }
 
-/// Reads the map that precedes the data, whose blocks `next` reads; returns it with the number of blocks that it takes.
+/// Reads the map that precedes the data, block by block from `next`; returns the map and its number of blocks.
 pub(super) fn of_data(
     mut next: impl FnMut() -> Result<[u8; BLOCK], ArchiveError>,
 ) -> Result<(Map, u64), MapError> {

@@ -17,9 +17,9 @@ use crate::manifest::Manifest;
 use crate::manifest::entry::EntryRecord;
 use crate::text::shown;
 
-/// A compressed archive may unpack to this many times its size …
+/// A compressed archive may unpack to this many times its size.
 const MOST_RATIO: u64 = 250;
-/// … and to this many bytes in any case.
+/// A compressed archive of any size may unpack to this many bytes.
 const RATIO_FROM: u64 = 1 << 30;
 
 /// What a sink reports of a file's data.
@@ -31,20 +31,19 @@ pub struct FileSummary {
     pub runpath: Option<Vec<u8>>,
 }
 
-/// Receives what an archive holds. An error ends the walk.
+/// Receives the directories and files of an archive. An error ends the walk.
 pub trait Sink {
-    /// Checks that there is room for the member `name` of `size` bytes, `stored` of which are data, before anything of it
-    /// is made.
+    /// Checks, before the member `name` is made, that its `size` bytes fit; `stored` of them are data.
     ///
     /// # Errors
-    /// When there is no room.
+    /// When the member does not fit.
     fn reserve(&mut self, name: &str, size: u64, stored: u64) -> Result<()>;
     /// Receives a new directory.
     ///
     /// # Errors
     /// When it cannot be made.
     fn directory(&mut self, entry: &EntryRecord) -> Result<()>;
-    /// Receives a regular file. Data that it does not read is skipped.
+    /// Receives a regular file. The walk skips data that the sink does not read.
     ///
     /// # Errors
     /// When it cannot be written, and those of [`FileData::next`].
@@ -92,11 +91,11 @@ impl FileData<'_, '_> {
     }
 }
 
-/// Walks the tar whose decompressed bytes come from `input`; the file has `length` bytes. Returns it as a manifest without
-/// frames, and a warning for the user.
+/// Walks the tar whose decompressed bytes come from `input`; its file has `length` bytes. Returns a manifest without
+/// frames, and a warning for the user, if there is one.
 ///
 /// # Errors
-/// [`Error::BadBundle`] for what is wrong with the archive, and those of the sink.
+/// [`Error::BadBundle`] when the archive breaks a rule, and the errors of the sink.
 pub fn walk(
     bundle: &Path,
     length: u64,

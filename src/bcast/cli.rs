@@ -1,4 +1,4 @@
-//! The command line of `pyshm-bcast`.
+//! Defines the command line of `pyshm-bcast`.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// How the stage is built.
+    /// Returns the options with which the stage is built.
     pub(super) fn build_options(&self) -> BuildOptions {
         BuildOptions {
             threads: self.threads,

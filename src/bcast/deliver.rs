@@ -5,9 +5,9 @@
 //!                      AHEAD              IN_FLIGHT                                 WAITING
 //! ```
 //!
-//! Chunks travel in pairs: while one pair is on its way, the previous pair goes to the unpacking threads and rank 0 reads the
-//! next one. At most eight chunks and the unpacking threads' frames are in memory, whatever the bundle's size. A byte after
-//! each chunk says whether rank 0 goes on.
+//! Chunks are broadcast in pairs. While one pair is broadcast, the previous pair goes to the unpacking threads, and
+//! rank 0 reads the next pair. At most eight chunks and the unpacking threads' frames are in memory, whatever the
+//! bundle's size. A byte after each chunk tells whether rank 0 goes on.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ use crate::stage::IncomingBundle;
 
 /// Chunks that are broadcast at once.
 const IN_FLIGHT: usize = 2;
-/// Chunks that are read and wait to be broadcast, beside the one that the reading thread has.
+/// Chunks that are read and wait to be broadcast, in addition to the one that the reading thread has.
 const AHEAD: usize = 1;
 /// Chunks that wait for the unpacking threads.
 const WAITING: usize = 2;
@@ -37,12 +37,12 @@ const WAITING: usize = 2;
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
 
-/// Delivers `incoming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node unpacks it as
-/// bundle number `wanted`; with `None` it only takes part in the broadcast. If unpacking fails on this node alone,
-/// `node` fails.
+/// Broadcasts the bundle `incoming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node
+/// unpacks the bundle as number `wanted`; with `None` the node only takes part in the broadcast. If unpacking fails on
+/// this node alone, `node` fails.
 ///
 /// # Errors
-/// Only on rank 0, when all nodes have to stop.
+/// An error is returned only on rank 0, when all nodes have to stop.
 pub(super) fn bundle(
     comm: &SimpleCommunicator,
     ending: &Ending,
@@ -80,20 +80,20 @@ pub(super) fn bundle(
     });
     let mut refusal = None;
     match unpacked {
-        // A bad bundle is bad on every node, so all stop instead of this one failing alone.
+        // A bad bundle is bad on every node, so all nodes stop, and not only this one.
         Some(Err(error @ Error::BadBundle { .. })) if is_root => refusal = Some(error),
         Some(Err(error)) => node.fail(error),
         Some(Ok(())) | None => {}
     }
     match (delivered, refusal) {
-        // Rank 0 stopped for this error; unpacking may have failed only because its stream ended early.
+        // Rank 0 stopped because of this error; unpacking may have failed only because its stream ended early.
         (Err(error), _) => Err(error),
         (Ok(_), Some(refusal)) => Err(refusal),
         (Ok(_), None) => Ok(()),
     }
 }
 
-/// The number of bytes of each chunk. The last chunk may have fewer than the others.
+/// The sizes of the chunks in bytes. The last chunk may be smaller than the others.
 #[derive(Clone, Copy)]
 struct Sizes {
     left: u64,
@@ -119,7 +119,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads all chunks, or up to the first one that tells the others to stop. Returns the error that made it stop.
+    /// Reads all chunks, or up to the first chunk that tells the other nodes to stop. Returns the error because of
+    /// which it stopped.
     fn run(mut self, sizes: Sizes, to: &SyncSender<Vec<u8>>) -> Option<Error> {
         for size in sizes {
             let chunk = self.next(size);
@@ -160,7 +161,8 @@ impl Reading<'_> {
     }
 }
 
-/// Broadcasts all chunks, which rank 0 takes from `source`, and hands them on to `to`. Returns `false` if rank 0 has stopped.
+/// Broadcasts all chunks, which rank 0 takes from `source`, and hands them on to `to`. Returns `false` if rank 0 has
+/// stopped.
 fn broadcast(
     comm: &SimpleCommunicator,
     mut sizes: Sizes,
@@ -171,7 +173,7 @@ fn broadcast(
     let mut to = Some(to);
     let mut arrived: Vec<Vec<u8>> = Vec::new();
     loop {
-        // Rank 0 waits here only if the reading thread is behind.
+        // Rank 0 waits here only if the reading thread is slower.
         let buffer = |size| match &source {
             Some(source) => source.recv().unwrap_or_else(|_| stopped(size)),
             None => vec![0; size + 1],
@@ -211,14 +213,14 @@ fn broadcast(
     true
 }
 
-/// A chunk that says that rank 0 has stopped.
+/// Returns a chunk that says that rank 0 has stopped.
 fn stopped(size: usize) -> Vec<u8> {
     let mut chunk = vec![0; size];
     chunk.push(STOPPED);
     chunk
 }
 
-/// Hands a chunk on to the unpacking thread, or drops it if that has ended. MPI makes progress meanwhile.
+/// Hands a chunk on to the unpacking thread, or drops the chunk if that thread has ended. MPI makes progress meanwhile.
 fn hand_on(
     chunk: Vec<u8>,
     to: &mut Option<SyncSender<Vec<u8>>>,

@@ -1,4 +1,4 @@
-//! Finds the leaders, one process on each node, and has their collective operations.
+//! Finds the leaders, one process on each node, and provides their collective operations.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::process::shm_segments;
 
 /// Bytes that are gathered from a node: its name and a message.
 const MESSAGE: usize = 512;
-/// Bytes of one broadcast at most, far below the largest count in MPI.
+/// Maximum bytes of one broadcast, far below the largest count in MPI.
 const PIECE: usize = 64 << 20;
 
-/// The leaders, as one of them sees them.
+/// The leaders, from the view of one of them.
 pub(super) struct Leaders {
     pub comm: SimpleCommunicator,
     world: SimpleCommunicator,
@@ -27,7 +27,7 @@ pub(super) struct Leaders {
     _universe: Universe,
 }
 
-/// Starts MPI and finds the leaders. Returns `None` in a process that is not one, after the leaders have left.
+/// Starts MPI and finds the leaders. Returns `None` in a process that is no leader, after the leaders have left.
 ///
 /// # Errors
 /// [`Error::Unavailable`] in every process, when the world does not have the `promised` number of nodes.
@@ -49,8 +49,8 @@ pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
     if let Some(promised) = promised.filter(|p| *p as u64 != count) {
         return Err(Error::Unavailable(format!(
             "the staging step has {size} processes on {count} nodes instead of one on each of {promised}: either this \
-             helper was built with another MPI than the launcher's (set PYSHM_BCAST to one that was not), or the \
-             launcher placed it elsewhere (set PYSHM_BCAST_LAUNCH)"
+             helper was built with another MPI than the launcher's (set PYSHM_BCAST to a helper for the \
+             launcher's MPI), or the launcher placed it elsewhere (set PYSHM_BCAST_LAUNCH)"
         )));
     }
     let color = if leads { Color::with_value(0) } else { Color::undefined() };
@@ -63,7 +63,8 @@ pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
     }
 }
 
-/// The error for a process that MPI sees alone, though the launcher started several: it has the wrong MPI.
+/// Returns an error if MPI sees another number of processes than the launcher has started: then this process has the
+/// wrong MPI.
 fn singleton(size: usize) -> Option<Error> {
     let names = ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"];
     let (name, said) =
@@ -71,7 +72,7 @@ fn singleton(size: usize) -> Option<Error> {
     (said != size).then(|| {
         Error::Unavailable(format!(
             "the launcher started {said} processes ({name}) but MPI sees {size}: this helper was built with another \
-             MPI than the launcher's; set PYSHM_BCAST to one that was not, or choose another srun --mpi"
+             MPI than the launcher's; set PYSHM_BCAST to a helper for the launcher's MPI, or choose another srun --mpi"
         ))
     })
 }
@@ -96,7 +97,7 @@ impl Leaders {
         self.comm.size() as usize
     }
 
-    /// A communicator of the leaders that are `in_it`, in the same order; `None` on the others.
+    /// Returns a communicator of the leaders that are `in_it`, in the same order; `None` on the others.
     pub fn among(&self, in_it: bool) -> Option<SimpleCommunicator> {
         let color = if in_it { Color::with_value(0) } else { Color::undefined() };
         self.comm.split_by_color_with_key(color, self.comm.rank())
@@ -127,7 +128,7 @@ impl Leaders {
         (sums.pop().unwrap_or_default(), sums)
     }
 
-    /// The smallest and the largest number of nodes that have one; the smallest is `u64::MAX` if none does.
+    /// The smallest and the largest `mine` of the nodes that have one; the smallest is `u64::MAX` if no node has one.
     pub fn range(&self, mine: Option<u64>) -> (u64, u64) {
         let mut smallest = 0;
         let mine_or_more = mine.unwrap_or(u64::MAX);

@@ -1,25 +1,26 @@
-//! `pyshm-bcast`: the staging step of a job on several nodes, with one process on each.
+//! Runs `pyshm-bcast`, the staging step of a job on several nodes, with one process on each node.
 //!
 //! ```text
 //! cli               the command line
-//! leaders           one process on each node, and the collective operations of these
+//! leaders           one process on each node, and the collective operations of these processes
 //! step              the whole step
-//!   source          which bundles travel; what rank 0 reads
+//!   source          which bundles are broadcast; what rank 0 reads
 //!   node            this node's staging session, and why it failed
 //!   deliver         one bundle: read, broadcast, unpack
 //!   sync_divergence what has diverged, the same on all nodes
 //!   wait_for_end    sleeps until the job ends
 //! ```
 //!
-//! Each leader says whether its node has the stage from an earlier step, and which bundles it can take from other stages. Rank
-//! 0 alone opens the bundles that a node needs, each exactly once, and broadcasts them among the nodes that need them. Every
-//! leader unpacks what arrives and publishes its node's stage. Then all sleep until rank 0's standard input ends, remove the
-//! stage, and exit. Rank 0 reports what happens as [`crate::protocol::events::Event`]s, one JSON object a line.
+//! Each leader says whether its node has the stage from an earlier step, and which bundles it can take from other
+//! stages. Rank 0 alone opens the bundles that a node needs, each exactly once, and broadcasts them among the nodes
+//! that need them. Every leader unpacks what arrives and publishes its node's stage. Then all leaders sleep until rank
+//! 0's standard input ends, remove the stage, and exit. Rank 0 reports what happens as
+//! [`crate::protocol::events::Event`]s, one JSON object a line.
 //!
 //! Invariants:
 //! - Every leader takes part in every collective operation in the same order, whatever has gone wrong on its node.
 //! - Only the main thread calls MPI.
-//! - Whatever ends a process, it leaves its node clean.
+//! - A process leaves its node clean, whatever ends the process.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -43,7 +44,7 @@ use crate::process::signals::FOR_THE_COMMAND;
 use crate::process::{affinity, memory_policy, orphan, signals};
 use crate::stage::{UserDir, collect_garbage, job_record};
 
-/// `pyshm-bcast`.
+/// Runs `pyshm-bcast`.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -53,7 +54,8 @@ pub fn main() -> ExitCode {
             Err(error) => error.exit_code().into(),
         };
     }
-    // An application may handle Ctrl-C's signal and go on. So only SIGTERM and the end of its parent end this process.
+    // An application may handle the signal of Ctrl-C and go on. So only SIGTERM and the end of the parent end this
+    // process.
     let handled = signals::end_on(&[SIGTERM]).and_then(|()| {
         signals::ignore(&[SIGHUP, SIGINT, SIGQUIT])?;
         signals::ignore(&FOR_THE_COMMAND)
@@ -70,18 +72,18 @@ pub fn main() -> ExitCode {
             warn_line!("pyshm-bcast: {error}");
             error.exit_code().into()
         }
-        // A second process on a node, which has waited for the leaders.
+        // This is a second process on a node, and it has waited for the leaders.
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(leaders)) => {
             step::run(&cli, &leaders);
-            // Success even after a failure, which rank 0 has reported: some launchers kill all other processes when one
-            // exits with another code, before these have ended MPI.
+            // The code is success even after a failure, which rank 0 has reported. After another code, some launchers
+            // would kill all other processes before these have ended MPI.
             ExitCode::SUCCESS
         }
     }
 }
 
-/// Removes from this node what nobody uses.
+/// Removes from this node the stages and records that nobody uses.
 fn sweep(root: &Path) -> Result<()> {
     let user_dir = UserDir::open(root)?;
     let removed = collect_garbage(&user_dir, &[]).map(drop);

@@ -1,8 +1,8 @@
-//! Stages on this node, and remembers why that has failed.
+//! Stages on this node, and keeps the error if that fails.
 //!
 //! Invariants:
 //! - A node that fails goes on taking part in the step.
-//! - At the end it publishes a hollow stage, so that the launcher finds the trampoline on every node.
+//! - At the end a failed node publishes a hollow stage, so that the launcher finds the trampoline on every node.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -29,16 +29,16 @@ enum State {
 pub(super) struct Node {
     id: StageId,
     after_use: AfterUse,
-    /// `None` if it could not be opened.
+    /// `None` if the directory could not be opened.
     user_dir: Option<UserDir>,
-    /// `None` if it could not be opened.
+    /// `None` if the session could not be opened.
     session: Option<StagingSession>,
     state: State,
     /// Why the last bundle could not be taken from its donor.
     missed: Option<Error>,
 }
 
-/// What a node took from donors.
+/// The bundles that a node took from donors, as numbers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdoptedTotal {
     /// The donor's name as a number; 0 if there were several.
@@ -48,7 +48,7 @@ pub(super) struct AdoptedTotal {
 }
 
 impl Node {
-    /// Opens a session, and begins to build if the stage is not there.
+    /// Opens a session, and begins to build if the stage does not exist.
     pub fn prepare(
         root: &Path,
         id: &StageId,
@@ -95,7 +95,7 @@ impl Node {
         self.session.as_mut().filter(|session| session.is_building())
     }
 
-    /// Whether the stage was there already.
+    /// Whether the stage existed already.
     pub fn has_stage(&self) -> bool {
         self.staging().is_some_and(|session| session.found().is_some())
     }
@@ -124,7 +124,8 @@ impl Node {
         })
     }
 
-    /// Takes the bundle with this number from its donor, if it has one. Returns whether it has to arrive after all.
+    /// Takes the bundle with this number from its donor, if it has one. Returns whether the bundle has to arrive after
+    /// all.
     pub fn adopt(&mut self, number: usize) -> bool {
         match self.building().map(|build| build.adopt(number)) {
             Some(Ok(Adopted::Missed(missed))) => self.missed = Some(missed.error),
@@ -134,7 +135,7 @@ impl Node {
         self.missed.is_some()
     }
 
-    /// Checks that the bundle that could not be adopted fits; `None` if rank 0 cannot open it.
+    /// Checks that the bundle that could not be adopted fits. `incoming` is `None` if rank 0 cannot open the bundle.
     pub fn expect_missed(&mut self, incoming: Option<&IncomingBundle>) {
         let Some(why) = self.missed.take() else { return };
         let checked = match (self.building(), incoming) {
@@ -154,7 +155,7 @@ impl Node {
         self.state = State::Failed(error);
     }
 
-    /// Uses the stage that was there.
+    /// Uses the stage that existed already.
     pub fn use_found(&mut self) {
         if let Some(stage) = self.staging().and_then(StagingSession::found).cloned() {
             let held = self.hold(&stage);
@@ -162,7 +163,7 @@ impl Node {
         }
     }
 
-    /// Publishes the stage and uses it; if that fails, or has failed before, publishes a hollow stage.
+    /// Publishes the stage and uses it. If the node has failed or fails now, publishes a hollow stage.
     pub fn publish(&mut self, runtime: &Runtime) {
         self.use_found();
         if let Some(build) = self.building() {
@@ -225,7 +226,7 @@ impl Node {
         self.session.as_ref().map_or(&[], |session| &session.totals().warnings)
     }
 
-    /// What was taken from donors; `None` if nothing was, or there is no stage.
+    /// The bundles that were taken from donors; `None` if none was taken, or if there is no stage.
     pub fn adopted(&self) -> Option<AdoptedTotal> {
         let totals = self.session.as_ref().filter(|_| self.is_staged())?.totals();
         let number = |donor: &PathBuf| {

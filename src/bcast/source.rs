@@ -1,6 +1,6 @@
-//! Decides which bundles travel: the nodes say which ones they need, and rank 0 opens these and describes them.
+//! Decides which bundles are broadcast. The nodes say which bundles they need, and rank 0 opens and describes these.
 //!
-//! Invariant: a bundle that every node takes from a donor of its own is never opened, unless that fails.
+//! Invariant: a bundle that every node takes from a donor of its own is never opened, unless taking it fails.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::stage::{BuildOptions, BundleFiles, IncomingBundle, Runtime};
 pub(super) enum Decision {
     /// Every node has the stage.
     Reuse,
-    /// These of the job's bundles travel, in their order. The others are not needed or not wanted.
+    /// These of the job's bundles are broadcast, in their order. The others (`None`) are not needed or not wanted.
     Deliver(Vec<Option<IncomingBundle>>),
     /// No bundle covers anything that the job uses.
     NothingCovered,
@@ -26,7 +26,7 @@ pub(super) enum Decision {
     Stop,
 }
 
-/// What rank 0 alone reads.
+/// The files that only rank 0 reads.
 pub(super) struct Source {
     options: BuildOptions,
     files: BundleFiles,
@@ -41,7 +41,7 @@ impl Source {
         Ok(Self { options: cli.build_options(), files, runtime: Runtime::read()? })
     }
 
-    /// Opens the bundles that a node needs. `needed` has for each bundle the number of nodes that do.
+    /// Opens the bundles that a node needs. `needed` has for each bundle the number of nodes that need it.
     fn open(&mut self, needed: &[u64]) -> Result<Vec<Option<IncomingBundle>>> {
         let is_needed = |number: usize| needed.get(number).is_some_and(|nodes| *nodes > 0);
         self.files.open(&self.options, is_needed)
@@ -52,17 +52,17 @@ impl Source {
         self.files.reader(number)
     }
 
-    /// Opens a bundle that every node was to adopt, and one could not; `None` if that fails.
+    /// Opens a bundle that every node was to adopt, when a node could not adopt it; `None` if opening fails.
     pub fn open_late(&mut self, number: usize) -> Option<IncomingBundle> {
         self.files.open_late(&self.options, number).ok()?
     }
 }
 
-/// Decides what travels, after each node has checked that it fits. Also returns what rank 0 reads from, or why it cannot;
-/// `None` on other nodes.
+/// Decides which bundles are broadcast, and lets each node check that they fit. Rank 0 also gets the source to read
+/// from, or the error of opening it; other nodes get `None`.
 ///
 /// # Errors
-/// The same one on all nodes, when a decision cannot be shared.
+/// The same error on all nodes, when a decision cannot be shared.
 pub(super) fn decide(
     cli: &Cli,
     leaders: &Leaders,
@@ -70,7 +70,7 @@ pub(super) fn decide(
 ) -> Result<(Decision, Result<Option<Source>>)> {
     let bundles = cli.bundles.0.len();
     let (mut source, mut incoming) = (Ok(None), Vec::new());
-    // At most twice on account of each node: it releases its donors once.
+    // The loop ends, since each node releases its donors at most once.
     loop {
         let mine = (0..bundles).flat_map(|n| [node.needs(n), node.is_donated(n)].map(u64::from));
         let (have_it, sums) = leaders.sums(node.has_stage(), mine.collect());
@@ -89,7 +89,8 @@ pub(super) fn decide(
             Ok(Some(_)) => {
                 let incoming = std::mem::take(&mut incoming);
                 let any = donated.iter().any(|n| *n > 0) || incoming.iter().any(Option::is_some);
-                // If no node needs anything, no node can have a stage. Each node says why.
+                // If no node needs a bundle and none has a donor, every node without the stage has failed, and says
+                // why.
                 let none_can = needed.iter().all(|n| *n == 0);
                 if any || none_can { Decision::Deliver(incoming) } else { Decision::NothingCovered }
             }

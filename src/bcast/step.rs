@@ -43,7 +43,7 @@ pub(super) fn run(cli: &Cli, leaders: &Leaders) {
             }
         }
         Ok(Outcome::Nothing) | Err(_) => {
-            // Hollow stages are released too, where other nodes of the step have failed.
+            // If the step has failed, this node may still hold a stage or a hollow stage.
             teardown::release();
             teardown::tidy();
         }
@@ -65,12 +65,12 @@ fn of_all(leaders: &Leaders, mut used: Used) -> Used {
 /// Stages on all nodes. Rank 0 reports the result.
 ///
 /// # Errors
-/// On all nodes or on none.
+/// An error is returned on all nodes or on none.
 fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Outcome> {
     let begun = Instant::now();
     timeline::begin();
     let id = StageId::parse(&cli.id)?;
-    // A bundle that is missing is reported when it is opened, as no node has it.
+    // A missing bundle is reported when it is opened, since no node can have it.
     let bundles = cli.bundles.0.iter();
     let identities = || bundles.map(|b| Identity::of(b).unwrap_or_default()).collect::<Vec<_>>();
     let identities = leaders.share(leaders.is_root().then(identities))?;
@@ -110,7 +110,7 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Outcome> {
     if cli.timeline {
         ready.timeline = leaders.gather_values(&Times::now());
     }
-    // One node without the trampoline would take the whole job down.
+    // One node without the trampoline would make the whole job fail.
     if !leaders.all(node.has_trampoline()) || ready.staged == 0 {
         let why = ready.failures.first().cloned().unwrap_or_default();
         let error = node.into_failure().unwrap_or(Error::Unavailable(why));
@@ -125,11 +125,11 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Outcome> {
     Ok(Outcome::Ready)
 }
 
-/// Delivers the `incoming` bundles, and publishes the stage on each node. `source` is what rank 0 reads from. Returns `ready`
-/// with what this has brought.
+/// Delivers the `incoming` bundles, and publishes the stage on each node. Rank 0 reads from `source`. Returns `ready`
+/// with the figures of the delivery.
 ///
 /// # Errors
-/// On all nodes, when nothing more can be delivered.
+/// An error is returned on all nodes, when nothing more can be delivered.
 fn deliver_all(
     cli: &Cli,
     leaders: &Leaders,
@@ -157,7 +157,7 @@ fn deliver_all(
         }
         let Some(bundle) = bundle.as_ref().or(late.as_ref()) else { continue };
         let needs = node.needs(number);
-        // If every node that needed it has failed, it is not read.
+        // A bundle is not read if every node that needed it has failed.
         if !leaders.any(needs) {
             continue;
         }
@@ -168,7 +168,7 @@ fn deliver_all(
             let wanted = needs.then_some(number);
             deliver::bundle(comm, ending, node, wanted, bundle, cli.chunk, reader)
         });
-        // Rank 0 knows whether it makes sense to go on: what is wrong with a bundle is wrong on every node.
+        // Rank 0 decides for all nodes whether to go on, since a bad bundle is bad on every node.
         let why = delivered.err().inspect(|error| ending.say(&Event::failed(error)));
         if leaders.share(leaders.is_root().then_some(why.is_some()))? {
             return Err(why.unwrap_or_else(stopped));

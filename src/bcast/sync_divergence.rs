@@ -1,7 +1,7 @@
-//! Brings the stages of all nodes to the same divergence marks: the nodes join those that they know, and one node compares
-//! its stage with the prefixes. This includes nodes whose stage is new.
+//! Gives the stages of all nodes the same divergence marks. The nodes join their marks, and one node compares its stage
+//! with the prefixes. Nodes with a new stage take part too.
 //!
-//! Invariant: no bundle is broadcast for this. Without any mark the nodes exchange one number each.
+//! Invariant: no bundle is broadcast because of marks. Without any mark, each node sends one number.
 #![forbid(unsafe_code)]
 
 use mpi::traits::{Communicator, Destination, Source};
@@ -13,8 +13,9 @@ use crate::stage::Freshness;
 use crate::stage::reuse::divergence;
 use crate::stage::reuse::divergence::{Changes, Divergence};
 
-/// Brings all stages to the same marks. Unless the bundles were compared with their prefixes just now, this includes marks
-/// for changes below the prefixes. Returns the number of paths that have changed. A node on which it fails has no stage.
+/// Gives all stages the same marks. Unless the bundles were compared with their prefixes just now, these include marks
+/// for changes below the prefixes. Returns the number of paths that have changed. A node on which this fails has no
+/// stage.
 pub(super) fn agree(leaders: &Leaders, node: &mut Node, freshness: Freshness) -> u64 {
     let stage = node.stage();
     let mine = stage.as_ref().map(Divergence::of).transpose();

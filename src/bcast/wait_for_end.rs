@@ -1,4 +1,5 @@
-//! Sleeps while the job runs, until rank 0 is told to end. This takes a few microseconds of processor time a second.
+//! Sleeps while the job runs, until rank 0 is told to end. Sleeping takes a few microseconds of processor time a
+//! second.
 #![forbid(unsafe_code)]
 
 use std::io::BufRead;
@@ -19,12 +20,13 @@ const INTERVAL: Duration = Duration::from_millis(80);
 #[derive(Clone, Default)]
 pub(super) struct Ending {
     told: Arc<AtomicBool>,
-    /// Told by the line `purge`, so that `pyshm-run` still listens.
+    /// Whether rank 0 was told by the line `purge`. Then `pyshm-run` still listens.
     by_line: Arc<AtomicBool>,
 }
 
 impl Ending {
-    /// Begins to watch the standard input if this `is_root`: launchers give the other ranks one that has ended already.
+    /// Begins to watch the standard input if this `is_root`. Launchers give the other ranks an input that has ended
+    /// already.
     pub fn watch(is_root: bool) -> Self {
         let ending = Self::default();
         if is_root {
@@ -39,8 +41,8 @@ impl Ending {
         ending
     }
 
-    /// Reports an event to `pyshm-run`, unless that is gone. The launcher could not write the line then and would end, and
-    /// with it the processes on the other nodes before they have cleaned up.
+    /// Reports an event to `pyshm-run`, unless `pyshm-run` is gone. Then the launcher could not write the line and
+    /// would end, and it would end the processes on the other nodes before they have cleaned up.
     pub fn say(&self, event: &Event) {
         if !self.is_told() || self.by_line.load(Ordering::Acquire) {
             event.say();

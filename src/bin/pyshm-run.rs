@@ -1,4 +1,4 @@
-//! `pyshm-run`: see [`pyshm_tools::run`].
+//! Runs `pyshm-run`, see [`pyshm_tools::run`].
 fn main() -> std::process::ExitCode {
     pyshm_tools::run::main()
 }

@@ -1,4 +1,4 @@
-//! `pyshm`: see [`pyshm_tools::cli`].
+//! Runs `pyshm`, see [`pyshm_tools::cli`].
 fn main() -> std::process::ExitCode {
     pyshm_tools::cli::main()
 }

@@ -1,4 +1,4 @@
-//! Why a bundle's file is refused. Each message completes "failed to use bundle X: …".
+//! Defines the reasons why a bundle's file is refused. Each message completes "failed to use bundle X: …".
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -21,10 +21,10 @@ pub enum BundleError {
     /// The file is compressed and has no head.
     #[error("it is compressed, but was not made by pyshm; make one with 'pyshm bundle env'")]
     CompressedWithoutHead,
-    /// The file is something else.
+    /// The file is neither compressed nor a tar.
     #[error("it is not a compressed tar; make one with 'pyshm bundle env'")]
     NotATar,
-    /// The head is another program's.
+    /// The head comes from another program.
     #[error("it was not made by pyshm; make one with 'pyshm bundle env'")]
     ForeignHead,
     /// The head is newer than this program.
@@ -33,7 +33,7 @@ pub enum BundleError {
     /// The file ends within its head or manifest.
     #[error("it is truncated; pack it again with 'pyshm bundle env'")]
     Truncated,
-    /// The manifest is larger than any.
+    /// The manifest claims to be larger than any manifest may be.
     #[error("its manifest claims {}", bytes(*.0))]
     LargeManifest(u64),
     /// The manifest's bytes are not those that the head's digest names.
@@ -94,7 +94,7 @@ pub enum BundleError {
     Archive(#[from] ArchiveError),
 }
 
-/// The error of a path that changed while it was packed.
+/// Returns the error of a path that changed while it was packed.
 pub(super) fn changed_while_packed(path: &Path) -> Error {
     Error::TryAgain(format!(
         "failed to pack {}: it changed while it was packed; try again when nothing writes there",

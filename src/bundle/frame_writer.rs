@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::manifest::FrameRecord;
 use crate::manifest::frame::{Codec, Cutter};
 
-/// Writes the frames of `paths` to `file`, and returns what the manifest records of paths and frames.
+/// Writes the frames of `paths` to `file`, and returns the records of paths and frames for the manifest.
 pub(super) fn write_frames(
     paths: &[PackedPath<'_>],
     file: &File,
@@ -31,7 +31,7 @@ pub(super) fn write_frames(
             let (raw_from, packed_to) = (&raw_from, packed_to.clone());
             scope.spawn(move || {
                 loop {
-                    // The lock is held while waiting: one thread waits for the channel, the others for the lock.
+                    // The thread that waits for the channel holds the lock; the others wait for the lock.
                     let next = raw_from.lock().ok().and_then(|from| from.recv().ok());
                     let Some((number, raw)) = next else { return };
                     let packed = Frame::compress(codec, &raw, level);
@@ -52,7 +52,7 @@ pub(super) fn write_frames(
         let finished = cutter.finish();
         drop(raw_to);
         let frames = writer.join().unwrap_or_else(|_| Err(io::Error::other("the writer stopped")));
-        // A failure to write stops the compressors and then the reader: it is the one to report.
+        // A failure to write stops the compressors and then the reader, so the writer's error is reported first.
         let frames = frames.map_err(Error::system("write the bundle's frames"))?;
         let recorded = recorded?;
         finished.map_err(Error::system("write the bundle's frames"))?;
@@ -60,7 +60,7 @@ pub(super) fn write_frames(
     })
 }
 
-/// A compressed frame, and what the manifest records of it.
+/// A compressed frame, and its record for the manifest.
 struct Frame {
     bytes: Vec<u8>,
     record: FrameRecord,

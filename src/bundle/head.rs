@@ -1,8 +1,8 @@
-//! The head of a bundle: its first bytes, of fixed length, which say where the manifest is.
+//! Encodes and decodes the head of a bundle: its first bytes, of fixed length, which say where the manifest is.
 //!
 //! The payload is `PYSHMBN1`, the version as `u32`, zero as `u32`, the packed and the raw length of frame 0 as `u64`
-//! each, and blake3 of the packed frame 0; integers are little-endian. A `.tar.zst` has it in a skippable frame (RFC
-//! 8878, section 3.1.2), a `.tar.gz` in the extra field `PY` of an empty member (RFC 1952, section 2.3.1.1).
+//! each, and blake3 of the packed frame 0; integers are little-endian. A `.tar.zst` has the payload in a skippable
+//! frame (RFC 8878, section 3.1.2), a `.tar.gz` in the extra field `PY` of an empty member (RFC 1952, section 2.3.1.1).
 #![forbid(unsafe_code)]
 
 use crate::bundle::error::BundleError;
@@ -16,12 +16,12 @@ const SKIPPABLE: u32 = 0x184D_2A5E;
 const GZIP_START: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
 /// An empty deflate stream, its checksum and length.
 const GZIP_END: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// As many bytes of a file as any head has.
+/// The largest number of bytes that a head has.
 pub const MAX_BYTES: usize = 128;
 /// The largest manifest, unpacked or packed, in bytes.
 const MAX_MANIFEST: u64 = 1 << 30;
 
-/// Where the manifest is in the file.
+/// The place of the manifest in the file, and its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// How the frames are compressed.
@@ -35,7 +35,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Bytes of a head with this codec; frame 0 follows it.
+    /// Returns the bytes of a head with this codec. Frame 0 follows the head.
     #[must_use]
     pub fn len(codec: Codec) -> usize {
         match codec {
@@ -81,7 +81,7 @@ impl Head {
     /// Decodes the head from the first bytes of a file.
     ///
     /// # Errors
-    /// What the file is instead.
+    /// The reason why the file is not a bundle.
     pub fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
         let (codec, at) = match bytes {
             [0x5e, 0x2a, 0x4d, 0x18, ..] => (Codec::Zstd, 8),

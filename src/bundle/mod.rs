@@ -1,4 +1,4 @@
-//! A bundle: one or more prefixes as a compressed tar whose frames a node can unpack in any order.
+//! Packs and reads bundles: one or more prefixes as a compressed tar whose frames a node can unpack in any order.
 //!
 //! ```text
 //! head         HEAD_BYTES of payload in a skippable zstd frame, or in the extra field of an empty gzip member
@@ -6,10 +6,10 @@
 //! frame 1 …    the rest of the tar, cut into frames that decompress on their own
 //! ```
 //!
-//! To `tar` it is an ordinary `.tar.zst` or `.tar.gz` whose members are the original absolute paths without the leading
-//! slash. To pyshm the [`crate::manifest::Manifest`] says everything: where each file's data starts in the tar, what
-//! each frame covers, and its digest. Any number of threads can therefore decode, check and write frames in any order,
-//! and no tar header has to be trusted.
+//! `tar` sees an ordinary `.tar.zst` or `.tar.gz` whose members are the original absolute paths without the leading
+//! slash. pyshm reads only the [`crate::manifest::Manifest`]: where each file's data starts in the tar, what each frame
+//! covers, and the frame's digest. Any number of threads can therefore decode, check and write frames in any order, and
+//! no tar header has to be trusted.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -19,6 +19,7 @@ mod named;
 mod pack;
 mod pack_layer;
 pub(crate) mod reader;
+mod settle;
 mod size;
 mod tar_writer;
 mod unfinished;

@@ -1,5 +1,5 @@
-//! Parses how bundles are named on a command line: `-b FILE`, for a foreign tar followed by `--prefix DIR`, which says
-//! where its members belong.
+//! Parses the options that name bundles on a command line: `-b FILE`, and for a foreign tar `--prefix DIR` after it,
+//! which says where the members belong.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Named {
     /// The file.
     pub path: PathBuf,
-    /// The prefix of a foreign tar, which does not say it itself.
+    /// The prefix of a foreign tar, since the tar does not name its prefix.
     pub prefix: Option<PathBuf>,
-    /// The tar holds only what changed since the bundles before it.
+    /// Whether the tar holds only what changed since the bundles before it.
     #[serde(default)]
     pub layer: bool,
 }
@@ -40,7 +40,7 @@ impl Args for NamedBundles {
         let path = || Arg::new("").value_parser(value_parser!(PathBuf)).action(ArgAction::Append);
         let bundle = path().id(BUNDLE).short('b').long(BUNDLE).value_name("FILE");
         let prefix = path().id(PREFIX).long(PREFIX).value_name("DIR").requires(BUNDLE);
-        // Not a plain flag: clap does not report where on the line those are.
+        // The option is not a plain flag, since clap does not report the places of flags on the line.
         let layer = Arg::new(LAYER).long(LAYER).action(ArgAction::Append).requires(BUNDLE);
         let layer =
             layer.num_args(0).default_missing_value("true").value_parser(value_parser!(bool));
@@ -94,7 +94,7 @@ impl FromArgMatches for NamedBundles {
     }
 }
 
-/// The bundle that precedes place `at` on the command line.
+/// Finds the bundle that precedes place `at` on the command line.
 fn bundle_before(named: &mut [(usize, Named)], at: usize) -> Option<&mut Named> {
     let found = named.iter_mut().rev().find(|(bundle, _)| *bundle < at);
     found.map(|(_, bundle)| bundle)

@@ -1,10 +1,11 @@
 //! Packs prefixes into a bundle: reads the files once and compresses frames on all cores.
 //!
-//! The manifest precedes the frames, but knows their digests only at the end; so frames go to a temporary file beside
-//! the output and are appended to the manifest last.
+//! The manifest precedes the frames, but their digests are known only at the end. So the frames go to a temporary file
+//! beside the output, and are appended to the manifest last.
 //!
-//! Invariants: nothing appears under the output's name before it is whole. A bundle is one moment of its prefix: packing
-//! fails when a file or directory changes meanwhile.
+//! Invariants: nothing appears under the output's name before it is whole. A bundle shows its prefix at one moment:
+//! packing fails when a file or directory changes meanwhile. Files are read when a further change would show in the
+//! recorded times ([`settle`]).
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -15,6 +16,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::bundle::error::changed_while_packed;
 use crate::bundle::frame_writer::write_frames;
 use crate::bundle::pack_layer::{Inclusion, LowerBundles, PackedPath};
+use crate::bundle::settle;
 use crate::bundle::unfinished::UnfinishedBundle;
 use crate::error::{Error, Result};
 use crate::manifest::frame::Codec;
@@ -29,7 +31,7 @@ use crate::progress::Progress;
 pub struct PrefixSpec {
     /// The directory, spelled as the user likes.
     pub path: PathBuf,
-    /// What it means that a path below it is not in the bundle.
+    /// What it means if a path below the directory is not in the bundle.
     pub mode: Mode,
 }
 
@@ -66,10 +68,11 @@ pub fn pack(prefixes: &[PrefixSpec], output: &Path, options: &PackOptions) -> Re
     pack_over(prefixes, &[], output, options)
 }
 
-/// Packs a layer: only what changed since the bundles `over`, the lowest first. Without any it packs a whole bundle.
+/// Packs a layer: only what changed since the bundles `over`, which begin with the lowest. If `over` is empty, packs a
+/// whole bundle.
 ///
 /// # Errors
-/// As [`pack`]; [`Error::Usage`] when a prefix lies in none of theirs.
+/// As [`pack`]; [`Error::Usage`] when a prefix lies in no prefix of `over`.
 pub fn pack_over(
     prefixes: &[PrefixSpec],
     over: &[PathBuf],
@@ -85,6 +88,8 @@ pub fn pack_over(
         below.inherit_modes(&mut prefixes)?;
     }
     let found = prefixes.iter().flat_map(|p| walk::walk(p.path())).collect::<Result<Vec<_>>>()?;
+    // Before the first file is read, also by `select`.
+    settle::wait_for_next_tick(&found, Instant::now());
     let (paths, layer) = select(&prefixes, &found, below.as_ref());
     let has_data =
         |(path, inclusion): &&PackedPath<'_>| path.kind.is_file() && *inclusion == Inclusion::Whole;
@@ -146,7 +151,7 @@ fn level_of(options: &PackOptions, codec: Codec, output: &Path) -> Result<i32> {
     )))
 }
 
-/// Selects what goes into the bundle: everything that was `found`, or for a layer only what changed since `below`.
+/// Selects the paths of the bundle: all that were `found`, or for a layer only those that changed since `below`.
 fn select<'a>(
     prefixes: &[PrefixRecord],
     found: &'a [WalkEntry],

@@ -1,7 +1,8 @@
-//! Selects what of a tree goes into a layer: what differs from the bundles below.
+//! Selects the paths of a tree that go into a layer: those that differ from the bundles below.
 //!
-//! A path is unchanged where its whole `lstat` is, except the time of access: whatever is done to a path sets its time of
-//! status change. A file whose data has the digest that is recorded below brings its attributes alone.
+//! A path is unchanged if its whole `lstat` is, except the time of access: every change of a path sets its time of
+//! status change. If the data of a changed file has the digest that is recorded below, only the file's attributes go
+//! into the layer.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
@@ -22,13 +23,13 @@ use crate::manifest::walk::WalkEntry;
 /// How a path goes into a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Inclusion {
-    /// With its data.
+    /// The path goes in with its data.
     Whole,
-    /// With its attributes; the data is in the bundles below.
+    /// The path goes in with its attributes; the data is in the bundles below.
     AttributesOnly,
-    /// As an unchanged directory that leads to a path that changed.
+    /// The path goes in as an unchanged directory that leads to a path that changed.
     Implied,
-    /// Not at all.
+    /// The path does not go in.
     Omitted,
 }
 
@@ -73,8 +74,8 @@ impl LowerBundles {
         Ok(())
     }
 
-    /// Says how each of `found`, which is everything below `prefixes`, goes into the layer, and returns the layer without
-    /// its implied entries.
+    /// Decides how each path of `found`, which has everything below `prefixes`, goes into the layer. Also returns the
+    /// layer without its implied entries.
     pub fn compare(
         &self,
         prefixes: &[PrefixRecord],
@@ -134,14 +135,14 @@ fn changed_inclusion(found: &WalkEntry, known: &KnownPaths<'_>) -> Inclusion {
     }
 }
 
-/// Whether a file's data has this digest; `false` where it cannot be read.
+/// Whether a file's data has this digest; `false` if it cannot be read.
 fn has_digest(path: &Path, digest: &[u8; 32]) -> bool {
     let mut hash = blake3::Hasher::new();
     let read = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
     read.is_ok() && hash.finalize().as_bytes() == digest
 }
 
-/// Includes all names of a file where one changed: each records how many there are.
+/// Includes all names of a file if one of them changed, since each records the number of names.
 fn include_linked_names(found: &[WalkEntry], known: &KnownPaths<'_>, inclusions: &mut [Inclusion]) {
     let inode = |f: &WalkEntry| (f.stat.dev, f.stat.ino);
     let is_linked = |f: &WalkEntry| f.kind.is_file() && f.stat.nlink > 1;
@@ -156,7 +157,7 @@ fn include_linked_names(found: &[WalkEntry], known: &KnownPaths<'_>, inclusions:
     }
 }
 
-/// Includes the prefixes, and the directories that lead to what is included.
+/// Includes the prefixes, and the directories that lead to included paths.
 fn imply_parents(prefixes: &[PrefixRecord], found: &[WalkEntry], inclusions: &mut [Inclusion]) {
     let mut parents: HashSet<&Path> = HashSet::new();
     for (f, inclusion) in found.iter().zip(inclusions).rev() {

@@ -1,4 +1,4 @@
-//! Reads a bundle's file once, from its first byte to its last, and knows what is in it before the first frame.
+//! Reads a bundle's file once, from its first byte to its last, and learns its content before the first frame.
 #![forbid(unsafe_code)]
 
 use std::fs::{File, Metadata};
@@ -23,7 +23,7 @@ use crate::manifest::prefix::PrefixRecord;
 /// Bytes of a foreign tar that are read to learn how its members are named.
 const LOOK: u64 = 1 << 20;
 
-/// What a bundle's file is.
+/// The kind of a bundle's file.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a job has few of them")]
 pub enum Content {
@@ -47,8 +47,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a bundle, checks its head and manifest, and that the file is as long as they say; or learns how the members
-    /// of a foreign tar are named.
+    /// Opens a bundle. Checks its head, its manifest, and that the file has the length that they give. For a foreign
+    /// tar, learns how the members are named.
     ///
     /// # Errors
     /// [`Error::NoInput`] when it cannot be read, [`Error::BadBundle`] when it is not a whole bundle.
@@ -72,7 +72,7 @@ impl Reader {
         Ok(Self { path: path.clone(), file, length, content, start, given: 0 })
     }
 
-    /// The path by which the user named it.
+    /// The path by which the user named the bundle.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -84,7 +84,7 @@ impl Reader {
         &self.content
     }
 
-    /// What nodes need to know of a foreign tar; `None` for a bundle that pyshm made.
+    /// What nodes need to know about a foreign tar; `None` for a bundle that pyshm made.
     #[must_use]
     pub fn archive(&self) -> Option<&Archive> {
         match &self.content {
@@ -93,7 +93,7 @@ impl Reader {
         }
     }
 
-    /// The prefixes that it covers.
+    /// The prefixes that the bundle covers.
     #[must_use]
     pub fn prefixes(&self) -> &[PrefixRecord] {
         match &self.content {
@@ -102,8 +102,8 @@ impl Reader {
         }
     }
 
-    /// What it takes in a stage. For a foreign tar that is a lower bound, the size of the file: what the tar itself claims
-    /// (gzip's trailer, zstd's header) may be wrong.
+    /// The space that the bundle takes in a stage. For a foreign tar this is a lower bound, the size of the file, since
+    /// the size that the tar claims (in gzip's trailer or zstd's header) may be wrong.
     #[must_use]
     pub fn size(&self) -> Size {
         match &self.content {
@@ -116,8 +116,8 @@ impl Reader {
         }
     }
 
-    /// Reads a foreign tar to its end and passes what is in it to `sink`. Returns a manifest without frames, and a warning
-    /// for the user.
+    /// Reads a foreign tar to its end and passes its members to `sink`. Returns a manifest without frames, and a
+    /// warning for the user.
     ///
     /// # Errors
     /// As [`walk`], and [`Error::Usage`] for a bundle that pyshm made.
@@ -144,7 +144,8 @@ impl Reader {
     /// Reads the next bytes of the file, at most `max`; `None` after the last.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when the file cannot be read, [`Error::BadBundle`] when it became shorter since it was opened.
+    /// [`Error::NoInput`] when the file cannot be read, [`Error::BadBundle`] when it became shorter since it was
+    /// opened.
     pub fn read_chunk(&mut self, max: usize) -> Result<Option<Vec<u8>>> {
         let _busy = timeline::busy(Phase::Read);
         let wanted = (self.length - self.given).min(max as u64) as usize;
@@ -164,7 +165,7 @@ impl Reader {
     }
 }
 
-/// Reads the rest of head and manifest into `start`, and returns the manifest with the length that the file has by it.
+/// Reads the rest of head and manifest into `start`. Returns the manifest, and the length that the file must have.
 fn read_manifest(
     named: &Named,
     file: &File,
@@ -175,7 +176,8 @@ fn read_manifest(
     let head = Head::parse(start).map_err(refused)?;
     let end = Head::len(head.codec) as u64 + head.packed;
     let missing = end.saturating_sub(start.len() as u64);
-    // One read instead of one for each growth of the buffer; no more than the file has, whatever the head claims.
+    // This makes one read instead of one for each growth of the buffer. The head may claim more bytes than the file
+    // has.
     start.reserve_exact(missing.min(metadata.len()) as usize);
     file.take(missing).read_to_end(start).map_err(Error::read("bundle", &named.path))?;
     let manifest = manifest_of(&head, start).map_err(refused)?;
@@ -191,7 +193,7 @@ fn read_manifest(
     Ok((manifest, expected))
 }
 
-/// Checks that what the user says of a bundle is what its manifest says.
+/// Checks that the user's options for a bundle agree with its manifest.
 fn check_agreement(named: &Named, manifest: &Manifest) -> Result<(), BundleError> {
     let agrees = |prefix: &PathBuf| {
         let real = std::fs::canonicalize(prefix).unwrap_or_else(|_| prefix.clone());
@@ -207,7 +209,8 @@ fn check_agreement(named: &Named, manifest: &Manifest) -> Result<(), BundleError
     Ok(())
 }
 
-/// Reads the first members of a foreign tar into `start`, and learns from them how it is compressed and named.
+/// Reads the first members of a foreign tar into `start`, and learns from them how the tar is compressed and its
+/// members are named.
 fn describe_archive(
     named: &Named,
     file: &File,
@@ -231,7 +234,7 @@ fn describe_archive(
 /// Unpacks and checks the manifest from the bytes of head and frame 0.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The reason why the manifest is refused.
 pub fn manifest_of(head: &Head, start: &[u8]) -> Result<Manifest, BundleError> {
     let from = Head::len(head.codec);
     let packed = start.get(from..from + head.packed as usize).ok_or(BundleError::Truncated)?;

@@ -1,16 +1,16 @@
-//! How much room bundles take in a stage.
+//! Adds up the space that bundles take in a stage.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
 
-/// What bundles take in a stage.
+/// The space that bundles take in a stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     /// Bytes of the files.
     pub bytes: u64,
     /// Number of paths.
     pub entries: u64,
-    /// Both are lower bounds: the size of a foreign tar is only known when it is unpacked.
+    /// Whether both numbers are lower bounds: the size of a foreign tar is known only when it is unpacked.
     pub at_least: bool,
 }
 

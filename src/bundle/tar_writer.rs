@@ -22,7 +22,7 @@ use crate::manifest::walk::WalkEntry;
 use crate::manifest::xattr::{Access, Collector, Xattrs};
 use crate::program::run_path;
 
-/// What the manifest records of the paths that were written.
+/// The records for the manifest of the paths that were written.
 pub(super) struct Recorded {
     pub entries: Vec<EntryRecord>,
     pub xattrs: Xattrs,
@@ -120,7 +120,7 @@ impl<F: FnMut(Vec<u8>) -> io::Result<()>> TarWriter<'_, F> {
         let changed = || changed_while_packed(&found.path);
         let file = match File::open(&found.path) {
             Ok(file) => file,
-            // Only its owner may read it; it stays where it is.
+            // Only its owner may read the file, so its data stays on the shared file system.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(EntryKind::Remote),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(changed()),
             Err(e) => return Err(failed(e)),

@@ -1,4 +1,4 @@
-//! A bundle that is being written: nothing appears under its name before it is whole.
+//! Writes a bundle under a temporary name, so that nothing appears under its own name before it is whole.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{MEMBER, Manifest};
 use crate::process::temp_files;
 
-/// The temporary files of a bundle, removed unless [`UnfinishedBundle::assemble`] gives it its name.
+/// The temporary files of a bundle. They are removed unless [`UnfinishedBundle::assemble`] gives the bundle its name.
 pub(super) struct UnfinishedBundle {
     /// The frames, which are written before the manifest is known.
     pub frames: File,
@@ -33,7 +33,7 @@ impl UnfinishedBundle {
         Ok(Self { frames, output })
     }
 
-    /// Writes head, manifest and frames, names the file `output`, and returns its bytes.
+    /// Writes head, manifest and frames, renames the file to `output`, and returns its size in bytes.
     pub fn assemble(self, manifest: &Manifest, level: i32, output: &Path) -> Result<u64> {
         let Self { mut frames, output: mut temporary } = self;
         let bytes = write(manifest, level, &mut frames, temporary.as_file_mut());
@@ -51,7 +51,7 @@ fn write(manifest: &Manifest, level: i32, frames: &mut File, file: &mut File) ->
     member.set_mode(0o644);
     let mut tar = tar::Builder::new(Vec::with_capacity(body.len() + 2048));
     tar.append_data(&mut member, MEMBER, &body[..])?;
-    // Without the end of a tar: the stream continues in the next frame.
+    // The end of the tar is left out, since the stream continues in the next frame.
     let raw = std::mem::take(tar.get_mut());
     let packed = manifest.codec.compress(&raw, level)?;
     let digest = *blake3::hash(&packed).as_bytes();
@@ -61,7 +61,7 @@ fn write(manifest: &Manifest, level: i32, frames: &mut File, file: &mut File) ->
     file.write_all(&packed)?;
     frames.rewind()?;
     let frames = io::copy(frames, file)?;
-    // The mode of a file that the user creates: others may read a bundle.
+    // The bundle gets the mode of a file that the user creates, so that others may read it.
     let umask = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(umask);
     let mode = rustix::fs::Mode::from_raw_mode(0o666) & !umask;

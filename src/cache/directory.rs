@@ -1,4 +1,4 @@
-//! Where the cache is, and how large it may become.
+//! Finds the directory of the cache, and how large the cache may become.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::settings;
 
-/// The cache's directory: that of the settings, else `$XDG_CACHE_HOME/pyshm`, else `~/.cache/pyshm`.
+/// Returns the cache's directory: the one in the settings, else `$XDG_CACHE_HOME/pyshm`, else `~/.cache/pyshm`.
 ///
 /// # Errors
-/// [`Error::Usage`] when none of these variables is set to an absolute path.
+/// [`Error::Usage`] when none of these is set, or the first that is set is not an absolute path.
 pub fn directory() -> Result<PathBuf> {
     let variable = |name: &str| settings::variable(name).map(PathBuf::from);
     let found = settings::cache()

@@ -1,4 +1,4 @@
-//! Finds the bundle of a prefix in the cache, or makes it.
+//! Finds the bundle of a prefix in the cache, or packs it.
 #![forbid(unsafe_code)]
 
 use std::os::unix::fs::DirBuilderExt;
@@ -14,7 +14,7 @@ use crate::manifest::Manifest;
 use crate::manifest::prefix::Mode;
 use crate::progress::Progress;
 
-/// How often a prefix that changes while it is packed is packed again.
+/// The most attempts to pack a prefix that changes while it is packed.
 const ATTEMPTS: u32 = 3;
 
 /// A bundle in the cache.
@@ -24,14 +24,14 @@ pub struct Cached {
     pub bundle: PathBuf,
     /// Its manifest.
     pub manifest: Manifest,
-    /// Whether it had to be made now.
+    /// Whether this call packed the bundle.
     pub made: bool,
-    /// Keeps it from being pruned until this is dropped.
+    /// Keeps the entry from being pruned until this mark is dropped.
     pub using: UseMark,
 }
 
-/// Returns the bundle of `prefix`, and makes it if there is none or the prefix has changed. Of several processes that ask
-/// at once, on any nodes, one makes it and the others wait. `say` receives messages for the user.
+/// Returns the bundle of `prefix`, and packs it if there is none or the prefix has changed. If several processes ask at
+/// once, on any nodes, one of them packs and the others wait. `say` receives messages for the user.
 ///
 /// # Errors
 /// [`Error::TryAgain`] when the prefix does not stop changing, and those of [`pack`].
@@ -49,7 +49,7 @@ pub fn ensure(prefix: &Path, progress: Progress, say: &dyn Fn(&str)) -> Result<C
     let lock = Lock::take(&entry.dir, &|holder| {
         say(&format!("waiting for {holder}, which makes the bundle of {}", prefix.display()));
     })?;
-    // Another process may have made it while this one waited.
+    // Another process may have packed the bundle while this one waited.
     if let Some(cached) = fresh(&entry)? {
         return Ok(cached);
     }
@@ -63,9 +63,9 @@ pub fn ensure(prefix: &Path, progress: Progress, say: &dyn Fn(&str)) -> Result<C
     Ok(Cached { bundle: entry.bundle(), manifest, made: true, using })
 }
 
-/// Returns the entry's bundle if its prefix is as it was when it was packed.
+/// Returns the entry's bundle if its prefix has not changed since it was packed.
 fn fresh(entry: &Entry) -> Result<Option<Cached>> {
-    // Before anything else, so that nobody prunes the entry meanwhile.
+    // The mark comes first, so that nobody prunes the entry meanwhile.
     let using = entry.mark_used()?;
     let Ok(manifest) = Manifest::read(&entry.manifest()) else { return Ok(None) };
     if !entry.bundle().exists() || manifest.first_change()?.is_some() {

@@ -1,4 +1,4 @@
-//! An entry of the cache: the directory with the bundle of one prefix and its other files.
+//! Manages an entry of the cache: the directory with the bundle of one prefix and its other files.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -40,7 +40,7 @@ pub struct EntryInfo {
     /// When it was last used, seconds since the epoch.
     #[serde(default)]
     pub used: u64,
-    /// A process makes or reads it now.
+    /// Whether a process packs or reads its bundle now.
     #[serde(default)]
     pub busy: bool,
 }
@@ -91,7 +91,7 @@ impl Entry {
 
     /// Records that the entry was used now.
     pub fn touch(&self) {
-        // The file server's clock counts, whatever this node's says.
+        // The file takes its time from the file server's clock, not from this node's.
         let _ = std::fs::write(self.dir.join(USED), "\n");
     }
 
@@ -124,7 +124,7 @@ impl Entry {
         file.publish(&self.dir.join(INFO))
     }
 
-    /// Reads what it holds; `None` for a directory that is not a finished entry.
+    /// Reads the entry's description; `None` for a directory that is not a finished entry.
     pub fn info(&self) -> Option<EntryInfo> {
         let mut info: EntryInfo =
             serde_json::from_slice(&std::fs::read(self.dir.join(INFO)).ok()?).ok()?;
@@ -138,7 +138,8 @@ impl Entry {
         Some(info)
     }
 
-    /// Whether a process makes or reads it. What a crash left counts for half an hour by the file server's clock.
+    /// Whether a process packs or reads the entry's bundle. The mark of a crashed process counts for half an hour by
+    /// the file server's clock.
     pub fn is_busy(&self) -> bool {
         let Ok(now) = self.server_time() else { return true };
         let Ok(files) = std::fs::read_dir(&self.dir) else { return false };
@@ -189,7 +190,7 @@ impl UnfinishedFile {
         &self.path
     }
 
-    /// Gives the file its name, after its data is on the server.
+    /// Renames the file to `name` once its data is on the server.
     pub fn publish(self, name: &Path) -> Result<()> {
         let file = File::open(&self.path).map_err(Error::write(&self.path))?;
         file.sync_all().map_err(Error::write(&self.path))?;

@@ -1,10 +1,11 @@
-//! Locks a directory on a shared file system by exclusive creation, rename and rewriting of a small file: on many such file
-//! systems `flock` does nothing, or counts on one node only.
+//! Locks a directory on a shared file system by exclusive creation, rename and rewriting of a small file: on many such
+//! file systems `flock` does nothing, or works on one node only.
 //!
-//! The owner rewrites the file every few seconds. A waiter judges by its own clock only: a lock whose text did not change
-//! for [`STALE`] belongs to a dead process, and the waiter replaces it by its own with one rename. The owner writes through
-//! the descriptor that it opened, so an owner that was only asleep never overwrites its successor's lock. Should two
-//! processes ever own it, both make the same bundle under names of their own: that costs time, nothing else.
+//! The owner rewrites the file every few seconds. A waiter judges by its own clock only: a lock whose text did not
+//! change for [`STALE`] belongs to a dead process, and the waiter replaces it by its own with one rename. The owner
+//! writes through the descriptor that it opened, so an owner that was only asleep never overwrites its successor's
+//! lock. If two processes ever own the lock, both pack the same bundle under different temporary names, which only
+//! costs time.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -35,7 +36,7 @@ pub(super) struct Lock {
     beating: Option<JoinHandle<()>>,
 }
 
-/// The times of a lock; tests have shorter ones.
+/// The intervals of a lock; tests use shorter ones.
 #[derive(Clone, Copy)]
 struct Pace {
     beat: Duration,
@@ -44,7 +45,7 @@ struct Pace {
 }
 
 impl Lock {
-    /// Takes the lock of `dir`; calls `waiting` once with the owner that it waits for.
+    /// Takes the lock of `dir`; if it has to wait, it calls `waiting` once with the owner's name.
     pub fn take(dir: &Path, waiting: &dyn Fn(&str)) -> Result<Self> {
         Self::take_with(dir, waiting, Pace { beat: BEAT, stale: STALE, settle: SETTLE })
     }
@@ -83,7 +84,7 @@ impl Lock {
 enum Outcome {
     /// This process owns the lock.
     Taken,
-    /// Another process replaced a dead owner's lock faster, and this one's file is gone.
+    /// Another process was faster to replace a dead owner's lock, and this process's file is gone.
     Overtaken,
 }
 
@@ -104,7 +105,8 @@ impl Attempt<'_> {
         let mut seen = (String::new(), Instant::now());
         let mut told = false;
         loop {
-            // The link count tells whether it worked, even if the server's answer was lost and the request repeated.
+            // The link count tells whether the link was made, even if the server's answer was lost and the request was
+            // repeated.
             let _ = std::fs::hard_link(self.mine, self.path);
             if self.file.metadata().is_ok_and(|m| m.nlink() == 2) {
                 return Ok(Outcome::Taken);
@@ -127,7 +129,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Replaces the lock of an owner that is dead, whose text is `dead`.
+    /// Replaces the lock of a dead owner; `dead` is the text of that lock.
     fn replace(&self, dead: &str) -> Result<Outcome> {
         if self.read() != dead {
             return Ok(Outcome::Overtaken);
@@ -148,7 +150,7 @@ impl Drop for Lock {
         if let Some(beating) = self.beating.take() {
             let _ = beating.join();
         }
-        // Not if another process took it over meanwhile.
+        // If another process took the lock over meanwhile, its file stays.
         if std::fs::read_to_string(&self.path).is_ok_and(|text| text.starts_with(&self.token)) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -166,7 +168,7 @@ fn write_lock(path: &Path, token: &str) -> Result<(File, String)> {
     Ok((file, text))
 }
 
-/// The text of a lock, always of the same length, so that a rewrite in place leaves nothing of the old one.
+/// Makes the text of a lock. Its length never changes, so a rewrite in place leaves nothing of the old text.
 fn line(token: &str, count: u64) -> String {
     format!("{token} {count:020}\n")
 }
@@ -184,7 +186,7 @@ mod tests {
     };
 
     #[test]
-    fn one_at_a_time_owns_it() {
+    fn one_owner_at_a_time_has_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let inside = AtomicU32::new(0);
         std::thread::scope(|scope| {
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_that_lives_is_waited_for_longer_than_the_limit() {
+    fn a_living_owner_keeps_the_lock_beyond_the_stale_limit() {
         let dir = tempfile::tempdir().unwrap();
         let held = Lock::take_with(dir.path(), &|_| {}, FAST).unwrap();
         let begun = Instant::now();
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_dead_left_is_taken_over_whatever_its_time_says() {
+    fn the_lock_of_a_dead_owner_is_taken_over_whatever_its_modification_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(names::LOCK);
         std::fs::write(&path, "other-1-0-0 00000000000000000007\n").unwrap();

@@ -1,17 +1,17 @@
-//! The cache: bundles that pyshm made automatically, beside the user's other caches, with one entry for each prefix.
+//! Keeps the bundles that pyshm packed automatically, one entry for each prefix.
 //!
 //! ```text
 //! <cache>/<name>-<hash of the prefix>/
 //!     bundle.tar.zst     the bundle
-//!     manifest           a copy of its manifest, so that neither freshness nor coverage opens the bundle
+//!     manifest           a copy of its manifest, so that no check has to open the bundle
 //!     info.json          prefix, sizes, tool
-//!     used               its modification time says when the entry was last used
+//!     used               its modification time is the time of the last use
 //!     use-<host>-<pid>   a process reads the bundle now
-//!     lock               a process makes the bundle now, see [`lock`]
+//!     lock               a process packs the bundle now, see [`lock`]
 //! <cache>/prefixes       what configured bundles cover, see [`prefixes`]
 //! ```
 //!
-//! The cache usually lies on the shared file system, where `flock` cannot be trusted: files are published by rename.
+//! The cache usually lies on the shared file system, where `flock` cannot be trusted, so files are published by rename.
 //!
 //! Invariants: the bundle is published before its manifest, so a manifest that is fresh never describes an older bundle.
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Names of files in the cache.
+//! Makes the names of files in the cache.
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
@@ -8,12 +8,12 @@ use std::time::SystemTime;
 
 /// An entry's lock.
 pub(super) const LOCK: &str = "lock";
-/// How the names of marks begin by which processes say that they read an entry's bundle.
+/// The beginning of the name of a mark; a process that reads an entry's bundle sets one.
 pub(super) const USE: &str = "use-";
-/// How the names of unfinished files begin.
+/// The beginning of the name of an unfinished file.
 pub(super) const UNFINISHED: &str = ".new-";
 
-/// The name of the entry of the prefix whose real path this is.
+/// Returns the name of a prefix's entry; `prefix` is its real path.
 pub(super) fn of_entry(prefix: &Path) -> String {
     let name: String = prefix
         .file_name()
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_of_one_name_have_entries_of_their_own() {
+    fn prefixes_with_the_same_name_have_different_entries() {
         let (a, b) = (of_entry(Path::new("/a/env")), of_entry(Path::new("/b/env")));
         assert!(a.starts_with("env-") && b.starts_with("env-") && a != b);
     }

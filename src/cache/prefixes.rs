@@ -1,12 +1,12 @@
-//! Remembers what bundles cover from one job to the next: to learn whether a job uses a bundle that is configured for all
-//! jobs must not cost opening it each time.
+//! Remembers which prefixes bundles cover, so that a job learns whether it uses a configured bundle without opening it.
 //!
 //! ```text
 //! <cache>/prefixes       the magic, then identities and summaries in postcard's wire format
 //! ```
 //!
-//! Invariants: a summary is used only for a file that is still the same (real path, size, time, inode). Of two jobs that
-//! write at the same moment one may lose what it learned, which costs opening a bundle once more.
+//! Invariants: a summary is used only for a file that is still the same (real path, size, time, inode).
+//!
+//! If two jobs write at the same moment, one may lose its new summaries; a later job then opens these bundles again.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -29,14 +29,15 @@ const MOST: usize = 256;
 
 type Known = Vec<(Identity, BundleSummary)>;
 
-/// What a bundle covers and lies over.
+/// The prefixes of a bundle, and the bundles that it lies over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleSummary {
     /// Its prefixes.
     pub prefixes: Vec<PrefixRecord>,
     /// blake3 of its manifest; zero for a foreign tar.
     pub digest: [u8; 32],
-    /// The digests of the bundles that a layer lies over, none where it does not name them; `None` for a whole bundle.
+    /// The digests of the bundles that a layer lies over, empty where the layer does not name them; `None` for a whole
+    /// bundle.
     pub over: Option<Vec<[u8; 32]>>,
 }
 
@@ -56,7 +57,8 @@ impl BundleSummary {
     }
 }
 
-/// Summarizes each of `bundles`: from memory where that holds, else by opening it.
+/// Returns the summary of each bundle: the remembered one if the file is still the same, else a new one from the
+/// bundle.
 pub fn summaries(bundles: &[Named]) -> Vec<Result<BundleSummary>> {
     let file = directory().ok().map(|cache| cache.join(NAME));
     let mut known = file.as_deref().and_then(read).unwrap_or_default();
@@ -74,7 +76,7 @@ pub fn summaries(bundles: &[Named]) -> Vec<Result<BundleSummary>> {
     };
     let found = bundles.iter().map(&mut summary).collect();
     if let (true, Some(file)) = (learned, file) {
-        // Where there can be no cache, the next job opens the bundles again.
+        // Without a cache the next job opens the bundles again.
         let _ = write(&file, &known[known.len().saturating_sub(MOST)..]);
     }
     found
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_remembered_holds_for_the_same_file_only() {
+    fn a_summary_is_remembered_for_the_same_file_only() {
         let dir = tempfile::tempdir().unwrap();
         let (file, bundle) = (dir.path().join("cache/prefixes"), dir.path().join("b.tar.zst"));
         std::fs::write(&bundle, "x").unwrap();

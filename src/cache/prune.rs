@@ -1,4 +1,4 @@
-//! Lists the cache and prunes it: entries that were used longest ago go first, entries in use never.
+//! Lists the cache and prunes it: the least recently used entries are removed first, entries in use never.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -21,7 +21,7 @@ pub struct PruneOptions {
 /// Lists the entries of the cache in `directory`, the least recently used first; none when there is no cache.
 ///
 /// # Errors
-/// [`Error::NoInput`] when it cannot be read.
+/// [`Error::NoInput`] when the directory cannot be read.
 pub fn list(directory: &Path) -> Result<Vec<EntryInfo>> {
     let names = match std::fs::read_dir(directory) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -56,7 +56,7 @@ pub fn prune(directory: &Path, options: &PruneOptions) -> Result<Vec<EntryInfo>>
     Ok(removed)
 }
 
-/// Removes an entry, the manifest first: without one it is no entry, whatever happens in between.
+/// Removes an entry, the manifest first: without a manifest a half-removed directory is not used as an entry.
 fn remove(dir: &Path) -> Result<()> {
     let _ = std::fs::remove_file(Entry { dir: dir.to_path_buf() }.manifest());
     std::fs::remove_dir_all(dir).map_err(Error::write(dir))
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_use_goes_first_until_the_rest_fits() {
+    fn the_least_recently_used_entries_go_until_the_rest_fits() {
         let cache = tempfile::tempdir().unwrap();
         entry(cache.path(), "new", 100, 1);
         entry(cache.path(), "old", 100, 9);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_idle_long_enough_goes() {
+    fn only_entries_that_were_idle_long_enough_go() {
         let cache = tempfile::tempdir().unwrap();
         entry(cache.path(), "new", 1, 1);
         entry(cache.path(), "old", 1, 9);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_use_stays() {
+    fn an_entry_in_use_stays() {
         let cache = tempfile::tempdir().unwrap();
         let dir = entry(cache.path(), "busy", 1, 9);
         let all = PruneOptions { all: true, ..PruneOptions::default() };
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cache_is_an_empty_one() {
+    fn a_missing_cache_is_listed_as_empty() {
         assert!(list(Path::new("/no/such/cache")).unwrap().is_empty());
     }
 }

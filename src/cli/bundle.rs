@@ -1,4 +1,4 @@
-//! `pyshm bundle` and `pyshm inspect`.
+//! Implements `pyshm bundle`, which packs a prefix, and `pyshm inspect`, which shows what a bundle holds.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -242,7 +242,7 @@ impl Inspect {
 #[derive(Default)]
 struct Counts {
     files: usize,
-    /// Those of the files whose data is in the bundles below.
+    /// The files among these whose data is in the bundles below.
     attributes_only: usize,
     directories: usize,
     symlinks: usize,

@@ -1,4 +1,4 @@
-//! `pyshm cache`: lists and prunes the bundles that `pyshm-run` made automatically.
+//! Implements `pyshm cache`, which lists and prunes the bundles that `pyshm-run` packed automatically.
 #![forbid(unsafe_code)]
 
 use clap::{Args, Subcommand};

@@ -1,4 +1,4 @@
-//! The command line of `pyshm`, and which subcommand it runs.
+//! Parses the command line of `pyshm` and runs its subcommand.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ Examples:
   pyshm stage -b science.tar.zst                       stage it on this node, and print where
   pyshm stage -b any.tar.gz --prefix ~/envs/science    a tar that pyshm did not make
   pyshm stage -b science.tar.zst -b more.tar.zst       a bundle and a layer over it
-  pyshm verify -b science.tar.zst                      is it whole, and still what the prefix is?
+  pyshm verify -b science.tar.zst                      is it whole, and still equal to the prefix?
   pyshm status                                         what is staged here
   pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job
   pyshm unstage --all                                  remove it
@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
         _ => {}
     }
     let checked = match settings::check() {
-        // A job's epilog cleans up whatever a settings file says.
+        // A job's epilog must clean up even where a settings file is wrong.
         Err(error) if command.ignores_wrong_settings() => {
             warn_line!("pyshm: warning: {error}; the default applies instead");
             Ok(())
@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    /// Whether the command runs where settings are wrong.
+    /// Whether the command runs although settings are wrong.
     fn ignores_wrong_settings(&self) -> bool {
         matches!(self, Self::Inspect(_) | Self::Unstage(_) | Self::Status(_) | Self::Gc(_))
     }
@@ -125,7 +125,7 @@ fn dispatch(command: Command) -> Result<()> {
             });
             Ok(())
         }
-        // These have exit codes of their own.
+        // `main` has run these, because they have exit codes of their own.
         Command::Verify(_) | Command::Doctor(_) => Ok(()),
     }
 }

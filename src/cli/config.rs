@@ -1,4 +1,4 @@
-//! `pyshm config`: shows the settings that apply and where each comes from, or checks them.
+//! Implements `pyshm config`, which shows the settings that apply and where each comes from, or checks them.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ The settings file is the one that PYSHM_CONFIG names, else etc/pyshm.toml of the
   keep = true
   bundles = [\"/apps/science.tar.zst\", { path = \"/apps/tools.tar.gz\", prefix = \"/apps/tools\" }]
 
-  [launcher.srun]               # or hydra, openmpi: options for the step that stages
+  [launcher.srun]               # options for the step that stages; --example lists the launchers
   options = [\"--account=support\"]
 
 A variable takes precedence over the file, the command line over both.
@@ -85,7 +85,7 @@ fn check(bundles: impl Iterator<Item = Named>) -> Result<()> {
     last.map_or(Ok(()), Err::<(), Error>)
 }
 
-/// Prints the settings as a file would have them, each with where it comes from.
+/// Prints the settings in the form of a settings file, each with its origin.
 fn print() {
     let file = settings::path();
     let file = file.as_deref().map_or("none".into(), |p| p.display().to_string());

@@ -1,4 +1,4 @@
-//! `pyshm doctor`: examines this session, the launchers, the bundles and the nodes.
+//! Implements `pyshm doctor`, which examines this session, the launchers, the bundles and the nodes.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -19,13 +19,13 @@ use crate::error::{Error, Result};
 use crate::{doctor, settings};
 
 const AFTER_HELP: &str = "\
-Examined are the session (installation, variables, what LD_PRELOAD does to a program), the launchers on PATH and whether \
-LD_PRELOAD reaches their ranks, the bundles (each is read, and compared with its prefix by lstat), and the nodes: kernel, C \
-library, root, free space, broadcast helpers, and a program that is started from a small stage. With a launcher after '--', \
-and in an allocation of Slurm's, the nodes are all those of the job, otherwise this one.
+pyshm doctor examines the session (installation, variables, what LD_PRELOAD does to a program), the launchers on PATH and \
+whether LD_PRELOAD reaches them, the bundles (it reads each, and compares it with its prefix by lstat), and the nodes: \
+kernel, C library, root, free space, broadcast helpers, and a program that is started from a small stage. With a launcher \
+after '--', or in a Slurm allocation, it examines all nodes of the job, otherwise only this one.
 
 Each finding is ok, a note, a warning (jobs run, but not as well as they could) or a FAILURE (jobs run from the shared file \
-system, or complain); all but ok say what to do.
+system, or their programs print errors). Each except ok says what to do.
 
 Examples:
   pyshm doctor
@@ -50,7 +50,7 @@ pub struct Doctor {
     /// The job's launcher and its options, as 'mpiexec -f hosts -n 64'
     #[arg(last = true, value_name = "LAUNCHER")]
     launcher: Vec<OsString>,
-    /// Set for the process on each node: print only what it finds there
+    /// Set for the process on each node: print only the findings of that node
     #[arg(long, hide = true)]
     name_node: bool,
     /// Bytes that the bundles take in a stage
@@ -68,7 +68,7 @@ struct NodeReport {
     findings: Vec<Finding>,
 }
 
-/// Whether a finding is a failure.
+/// Whether one of the findings is a failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Passed,
@@ -92,7 +92,7 @@ impl Doctor {
         }
     }
 
-    /// Examines this node and prints what it finds for the process that collects it.
+    /// Examines this node and prints the findings for the process that collects them.
     fn report_node(&self) -> Result<()> {
         let needed = Size { bytes: self.bytes, entries: self.entries, at_least: false };
         let findings = doctor::of_node(&self.root, needed, settings::reserve());
@@ -105,7 +105,7 @@ impl Doctor {
     fn report_all(&self) -> Result<Outcome> {
         let mut here = doctor::session::examine();
         here.extend(doctor::launchers::examine(self.launcher.first().map(OsString::as_os_str)));
-        // The bundles that are named, else those that are configured.
+        // The bundles on the command line, else the configured ones.
         let configured = Some(self.bundles.0.clone()).filter(|named| !named.is_empty());
         let (of_bundles, size) =
             doctor::bundles::examine(&configured.unwrap_or_else(settings::bundles));
@@ -123,7 +123,7 @@ impl Doctor {
         Ok(if failed { Outcome::Failed } else { Outcome::Passed })
     }
 
-    /// Collects what the nodes find, and why some of them did not answer.
+    /// Collects the nodes' findings, and the reason if some nodes did not answer.
     fn examine_nodes(&self, size: Size) -> (Vec<NodeReport>, Option<Finding>) {
         let all_nodes = AllNodes::by(&self.launcher);
         let Some(launcher) = all_nodes.launcher_words() else {
@@ -171,7 +171,7 @@ fn print(finding: &Finding, at: &str) {
     }
 }
 
-/// Prints the findings of all nodes: those that are ok once, the others once for each cause.
+/// Prints the findings of all nodes: one line for each thing that is ok, and one for each other cause.
 fn print_nodes(nodes: &[NodeReport]) {
     let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
     for (node, finding) in nodes.iter().flat_map(|n| n.findings.iter().map(move |f| (&n.node, f))) {

@@ -1,4 +1,4 @@
-//! `pyshm install` and `pyshm completions`.
+//! Implements `pyshm install`, which installs pyshm, and `pyshm completions`, which prints completions for a shell.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -16,15 +16,15 @@ Installs bin, lib, libexec, manual pages, completions for bash, zsh and fish, an
 Modules. Nothing outside DIR is touched. Files that are in use are replaced, never written into, so pyshm can be installed \
 again while jobs run. To uninstall, remove DIR.
 
-With a DESTDIR (option or variable) files go below it, as a package needs; they name DIR alone.
+With a DESTDIR (option or variable) the files are written below it, as a package needs, and still name DIR alone.
 
 Examples:
   pyshm install --prefix /opt/pyshm                      for all users, as root
   pyshm install --prefix ~/.local                        for yourself
   DESTDIR=build/package pyshm install --prefix /usr      for a package
 
-Programs of 32 bits are not redirected, but can be started: where LD_PRELOAD is DIR/lib/pyshm/$LIB/libpyshm.so, with '$LIB' \
-spelled like this, the loader loads an empty library for them.";
+32-bit programs are not redirected, but they start: if LD_PRELOAD is DIR/lib/pyshm/$LIB/libpyshm.so, with '$LIB' written \
+literally, the loader gives them an empty library.";
 
 /// `pyshm install`
 #[derive(Debug, Args)]
@@ -87,7 +87,7 @@ impl Completions {
     /// Prints the completions of the program, whose command line `command_line` returns.
     pub(super) fn run(&self, command_line: impl Fn(Program) -> Command) {
         let text = install::completions(command_line(self.program), self.shell);
-        // A reader that closed its end is no failure.
+        // It is no failure if the reader closed the pipe.
         let _ = std::io::stdout().write_all(&text);
     }
 }

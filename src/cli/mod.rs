@@ -1,4 +1,5 @@
-//! `pyshm`: packs, inspects, stages and verifies bundles, and sets pyshm up, by hand. A job needs none of it.
+//! Implements the command `pyshm`, which packs, inspects, stages and verifies bundles by hand, and installs pyshm. A
+//! job needs none of this.
 #![forbid(unsafe_code)]
 
 mod bundle;

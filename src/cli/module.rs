@@ -1,4 +1,4 @@
-//! `pyshm module`: prints modulefiles.
+//! Implements `pyshm module`, which prints modulefiles.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ impl ModuleCommand {
     }
 }
 
-/// Makes the path of a file that the module names absolute, and warns where the file does not exist yet.
+/// Returns the absolute path of a file that the module names; warns if the file does not exist yet.
 fn named(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)
         .map_err(|e| Error::Usage(format!("failed to use '{}' as a file: {e}", path.display())))?;

@@ -1,8 +1,8 @@
-//! `--all-nodes`: runs a command of `pyshm` on every node of a job, by the job's own launcher.
+//! Runs a command of `pyshm` on every node of a job by the job's own launcher (`--all-nodes`).
 //!
-//! The output of all nodes meets on the launcher's standard output. Launchers pass on whatever they read at once, without
-//! looking for lines: a line stays whole only if it is alone in its pipe. So each node writes no more than a pipe takes at
-//! once, and waits until that was read.
+//! The launcher's standard output mixes the output of all nodes. Launchers pass on the bytes of each read, even if they
+//! end within a line, so a line stays whole only if it is alone in its pipe. Each node therefore writes no more than a
+//! pipe takes at once, and waits until the launcher has read it.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -29,16 +29,16 @@ pub struct AllNodes {
     /// The job's launcher and its options, as in 'mpiexec -f hosts -n 64'
     #[arg(last = true, value_name = "LAUNCHER", requires = "all_nodes")]
     launcher: Vec<OsString>,
-    /// Marks the process of one node, which says its node's name
+    /// Set for the process on each node: print the node's name too
     #[arg(long, hide = true)]
     pub(super) name_node: bool,
 }
 
 /// The bytes that a pipe takes whole or not at all (PIPE_BUF).
 const AT_ONCE: usize = 4096;
-/// The bytes of a value in one line; as JSON in JSON they may become twice as many.
+/// The most bytes of a value in one line; the escapes of JSON within JSON may double them.
 const PART: usize = 1800;
-/// How long to wait for a launcher to read. One that takes longer does not read from this pipe.
+/// How long to wait for a launcher to read. A launcher that takes longer does not read from this pipe.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One line of a node's value.
@@ -49,14 +49,14 @@ struct Part {
     text: String,
 }
 
-/// Prints lines so that those of several nodes do not mix.
+/// Prints lines so that they stay whole among the lines of other nodes.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let mut from = 0;
     while from < text.len() {
         let rest = &text.as_bytes()[from..];
         let whole = rest[..rest.len().min(AT_ONCE)].iter().rposition(|b| *b == b'\n');
-        // A longer line goes alone.
+        // A longer line is written alone.
         let end = whole.or_else(|| rest.iter().position(|b| *b == b'\n'));
         let end = end.map_or(rest.len(), |newline| newline + 1);
         out.write_all(&rest[..end])?;
@@ -114,13 +114,13 @@ pub(super) struct Done {
 }
 
 impl AllNodes {
-    /// Chooses the nodes that get ranks from the command line `launcher`; those of the allocation where it is empty.
+    /// Chooses the nodes on which the command line `launcher` starts ranks, or those of the allocation if it is empty.
     pub(super) fn by(launcher: &[OsString]) -> Self {
         Self { all_nodes: true, launcher: launcher.to_vec(), name_node: false }
     }
 
-    /// The command line of the job's launcher: the one that was given, else the launcher of the allocation; `None` where
-    /// this process is in no allocation either.
+    /// Returns the command line of the job's launcher: the one that was given, else the launcher of the allocation;
+    /// `None` outside an allocation.
     pub(super) fn launcher_words(&self) -> Option<Vec<OsString>> {
         if !self.launcher.is_empty() {
             return Some(self.launcher.clone());
@@ -147,7 +147,8 @@ impl AllNodes {
         Err(Error::Unavailable(text))
     }
 
-    /// Runs `pyshm` with `arguments` on all nodes, whether or not `--all-nodes` was given and whether or not it succeeds.
+    /// Runs `pyshm` with `arguments` on all nodes, even without `--all-nodes`; a failed command is a result, not an
+    /// error.
     ///
     /// # Errors
     /// Those of [`AllNodes::run`] where nothing was started.
@@ -159,7 +160,7 @@ impl AllNodes {
             Error::Usage(text.into())
         })?;
         let launcher = launchers::identify(&lookup::find(&words[0])?)?;
-        // Stands for the program; it is never started.
+        // This word stands for the program; it is never started.
         words.push("true".into());
         let plan = launchers::plan(&words, launcher, &environment)?.ok_or_else(|| {
             let launcher = words[0].display();

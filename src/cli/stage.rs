@@ -1,4 +1,4 @@
-//! `pyshm stage`, `pyshm unstage` and `pyshm gc`: make and remove stages by hand.
+//! Implements `pyshm stage`, `pyshm unstage` and `pyshm gc`, which make and remove stages by hand.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -123,7 +123,7 @@ impl Unstage {
 
     fn remove(&self, place: &UserDir) -> Result<()> {
         let stages = if self.all || self.unused {
-            // A builder that was killed has left no name by which its stage could be removed.
+            // The stage of a killed builder has no name yet by which it could be removed.
             stage::remove_unfinished(place)?;
             Stage::all(place)?
         } else {
@@ -150,7 +150,7 @@ impl Unstage {
         let find = |name: &PathBuf| {
             let digits = name.file_name().unwrap_or_default().to_string_lossy();
             let id = StageId::parse(&digits)?;
-            // By its name, whatever has it: --force also removes what is not a stage.
+            // Any directory with this name counts, because --force also removes one that is not a stage.
             let known = Stage::all(place)?.into_iter().find(|stage| stage.id == id);
             known.ok_or_else(|| {
                 let cause = "no stage has this name; 'pyshm status' lists those of this node";

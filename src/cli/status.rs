@@ -1,4 +1,4 @@
-//! `pyshm status`: shows the stages of this node, or of all nodes of a job.
+//! Implements `pyshm status`, which shows the stages of this node, or of all nodes of a job.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -171,7 +171,7 @@ impl Status {
     }
 }
 
-/// The spellings by which a stage may have a path: as written, with its parent resolved, and resolved.
+/// Returns the spellings under which a stage may have a path: as written, with its parent resolved, and fully resolved.
 fn spellings(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());

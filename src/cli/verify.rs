@@ -1,4 +1,4 @@
-//! `pyshm verify`.
+//! Implements `pyshm verify`, which compares bundles, a stage and the tree that was bundled.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -18,20 +18,20 @@ use crate::verify::{Difference, View, compare, of_bundles, of_source, of_stage, 
 const AFTER_HELP: &str = "\
 Several bundles are compared as one, each laid over those before it as in a stage; a layer needs the bundles below it.
 
-A bundle alone is compared with its own manifest, by reading all of its data, and with the tree that it was made from. \
-Compared are type, mode, owner, link target, time of modification, size, and blake3 of the data of every file. Data \
-that a side does not hold is left out, and so is what a tar does not record. Each line that is printed is one difference: \
-the path, what differs, and how.
+A bundle alone is read whole, and compared with its own manifest and with the tree that it was made from. pyshm verify \
+compares type, mode, owner, link target, time of modification, size, and blake3 of the data of every file. It leaves out \
+data that a side does not hold, and facts that a tar does not record. Each line that it prints is one difference: the path, \
+what differs, and how.
 
 Examples:
-  pyshm verify -b science.tar.zst                        is the bundle whole, and still what the prefix is?
-  pyshm verify -b science.tar.zst --stage                is the stage on this node what the bundle holds?
+  pyshm verify -b science.tar.zst                        is the bundle whole, and still equal to the prefix?
+  pyshm verify -b science.tar.zst --stage                is the stage on this node equal to the bundle?
   pyshm verify -b science.tar.zst -b more.tar.zst        the same for a bundle and a layer over it
-  pyshm verify --stage 0123456789abcdef --source         is a stage still what the prefix is?
+  pyshm verify --stage 0123456789abcdef --source         is a stage still equal to the prefix?
   pyshm verify -b env.tar.gz --prefix ~/envs/science     the same for a tar that pyshm did not make
   pyshm verify -b science.tar.zst --json | jq .equal
 
-Exit status: 0 all is equal; 1 something differs; 2 it could not be compared";
+Exit status: 0 all is equal; 1 something differs; 2 the comparison failed";
 
 /// `pyshm verify`
 #[derive(Debug, Args)]
@@ -77,7 +77,7 @@ impl Verify {
         Ok(found)
     }
 
-    /// Views what is compared, at least two sides.
+    /// Returns the views to compare, at least two.
     fn sides(&self) -> Result<Vec<View>> {
         let progress = Progress::unless(self.quiet);
         let mut sides = Vec::new();

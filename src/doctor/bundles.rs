@@ -1,4 +1,5 @@
-//! Examines the bundles that jobs stage: whether they can be read, and whether their prefixes still have what was packed.
+//! Examines the bundles that jobs stage: whether they can be read, and whether their prefixes are still as they were
+//! packed.
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
@@ -9,8 +10,8 @@ use crate::doctor::Finding;
 use crate::error::Error;
 use crate::manifest::Stack;
 
-/// Examines bundles, each over the one before it. Returns the findings and the room that the bundles take. Prefixes are
-/// compared by the `lstat` of each path; no data is read.
+/// Examines bundles, each over the one before it. Returns the findings and the space that the bundles take in a stage.
+/// Prefixes are compared by the `lstat` of each path; no data is read.
 #[must_use]
 pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
     if bundles.is_empty() {
@@ -65,7 +66,7 @@ pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
     (findings, size.into_iter().sum())
 }
 
-/// Compares the prefixes of bundles with what was packed.
+/// Compares the prefixes of bundles with their recorded `lstat`s.
 fn freshness(stack: &Stack) -> Finding {
     let what = "bundles";
     match stack.first_change() {

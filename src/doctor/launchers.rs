@@ -1,4 +1,4 @@
-//! Examines launchers and broadcast helpers: which launchers there are, whether `LD_PRELOAD` reaches them, and whether the
+//! Examines launchers and broadcast helpers: which launchers exist, whether `LD_PRELOAD` reaches them, and whether the
 //! helper of their MPI starts.
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ use crate::launchers;
 use crate::launchers::{Mpi, registry};
 use crate::program::lookup;
 
-/// Examines whether the installed broadcast helpers start on this node, for which it needs their MPI's libraries.
+/// Examines whether the installed broadcast helpers start, which they do only on a node that has their MPI's libraries.
 pub(super) fn helpers() -> Vec<Finding> {
     let installed = |mpi: Mpi| install::broadcaster(mpi).ok().map(|path| (mpi, path));
     let helpers: Vec<_> = [Mpi::Mpich, Mpi::OpenMpi].into_iter().filter_map(installed).collect();
@@ -99,14 +99,14 @@ fn launcher(path: &Path) -> Vec<Finding> {
             "build it where this MPI's mpicc is on PATH (docs/build.sh), and install pyshm again";
         findings.push(Finding::warning(&what, &cause, advice));
     }
-    if let Some(why) = not_preloadable(path).or_else(|| is_silent(path)) {
+    if let Some(why) = not_preloadable(path).or_else(|| not_preloaded(path)) {
         let cause = format!("LD_PRELOAD does not reach it: {why}");
         findings.push(Finding::warning(&what, &cause, "put pyshm-run before it"));
     }
     findings
 }
 
-/// Why the loader preloads nothing into the program at `path`, as far as its file shows.
+/// Returns why the loader preloads nothing into the program at `path`, as far as its file shows the reason.
 fn not_preloadable(path: &Path) -> Option<&'static str> {
     let mode = fs::metadata(path).ok()?.permissions().mode();
     if mode & 0o6000 != 0 {
@@ -116,15 +116,16 @@ fn not_preloadable(path: &Path) -> Option<&'static str> {
         return Some("it has capabilities");
     }
     let bytes = fs::read(path).ok()?;
-    // Any other file is a script: only starting it shows.
+    // Any other file is a script: only a start shows whether the shim reaches its interpreter.
     let file = ElfFile64::<Endianness>::parse(&bytes[..]).ok()?;
     let segments = file.elf_header().program_headers(file.endian(), &bytes[..]).ok()?;
     let dynamic = segments.iter().any(|s| s.p_type(file.endian()) == elf::PT_INTERP);
     (!dynamic).then_some("it is statically linked")
 }
 
-/// Why a program that was started with the shim does not have it: with `PYSHM_LOG` the shim prints a line.
-fn is_silent(path: &Path) -> Option<&'static str> {
+/// Starts the program at `path` with the shim. Returns why the shim does not reach it, if the shim does not print the
+/// line that `PYSHM_LOG` asks for.
+fn not_preloaded(path: &Path) -> Option<&'static str> {
     let shim = install::shim().ok()?;
     let mut program = Command::new(path);
     program.arg("--version").env("LD_PRELOAD", shim);
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_that_does_not_start_is_reported_with_the_loaders_words() {
+    fn a_helper_that_does_not_start_is_reported_with_the_loaders_message() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("helper");
         fs::write(&path, "#!/bin/sh\necho 'libmpi.so.12: cannot open' >&2\nexit 127\n").unwrap();
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_launcher_that_is_not_there_is_a_failure() {
+    fn a_missing_launcher_is_a_failure() {
         assert_eq!(examine(Some(OsStr::new("/no/such/mpiexec")))[0].level, Level::Failure);
     }
 }

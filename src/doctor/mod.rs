@@ -1,7 +1,7 @@
-//! Examines what can keep pyshm from working, before a job finds out: the session ([`session`]), the bundles ([`bundles`]),
-//! the launchers and their MPI ([`launchers`]), and each node ([`node`], [`rank`]).
+//! Examines what can keep pyshm from working, before a job starts: the session ([`session`]), the bundles
+//! ([`bundles`]), the launchers and their MPI ([`launchers`]), and each node ([`node`], [`rank`]).
 //!
-//! Invariants: an examination leaves nothing behind, and whatever it finds, it goes on.
+//! Invariants: an examination leaves no file, stage or process behind, and continues after each finding.
 #![deny(unsafe_code)]
 
 pub mod bundles;
@@ -26,7 +26,7 @@ pub enum Level {
     Ok,
     /// Nothing is wrong, but the user should know about it.
     Note,
-    /// Jobs run, but with less than pyshm could give them.
+    /// Jobs run, but not as well as they could.
     Warning,
     /// Jobs run from the shared file system, or their programs print errors.
     Failure,
@@ -62,33 +62,33 @@ impl Finding {
         Self { level, what: line(what), cause: line(cause), advice: advice.map(line) }
     }
 
-    /// Nothing is wrong with `what`.
+    /// Makes the finding that nothing is wrong with `what`.
     #[must_use]
     pub fn ok(what: &str, cause: &str) -> Self {
         Self::new(Level::Ok, what, cause, None)
     }
 
-    /// Something about `what` is worth knowing.
+    /// Makes the finding that something about `what` is worth knowing.
     #[must_use]
     pub fn note(what: &str, cause: &str, advice: &str) -> Self {
         Self::new(Level::Note, what, cause, Some(advice))
     }
 
-    /// With `what` jobs get less than pyshm could give them.
+    /// Makes the finding that jobs do not run as well as they could because of `what`.
     #[must_use]
     pub fn warning(what: &str, cause: &str, advice: &str) -> Self {
         Self::new(Level::Warning, what, cause, Some(advice))
     }
 
-    /// `what` does not work.
+    /// Makes the finding that `what` does not work.
     #[must_use]
     pub fn failure(what: &str, cause: &str, advice: &str) -> Self {
         Self::new(Level::Failure, what, cause, Some(advice))
     }
 }
 
-/// Examines this node: `root` is the directory of stages, `needed` the room that the bundles take there, and `reserve` the
-/// bytes that must stay free, where that is not the default.
+/// Examines this node. `root` is the directory of stages, `needed` the space that the bundles take there, and `reserve`
+/// the bytes that must stay free; `None` is the default.
 #[must_use]
 pub fn of_node(root: &Path, needed: Size, reserve: Option<u64>) -> Vec<Finding> {
     let mut findings = vec![node::kernel(), node::c_library()];

@@ -11,10 +11,10 @@ use crate::stage::UserDir;
 use crate::stage::limits::space;
 use crate::text::bytes;
 
-/// The oldest kernel and libc that have the system calls and symbols that pyshm uses.
+/// The oldest versions of kernel and libc with all system calls and symbols that pyshm uses.
 const KERNEL: (u32, u32) = (3, 10);
 const GLIBC: (u32, u32) = (2, 17);
-/// The bytes below which hardly any environment fits.
+/// Hardly any environment fits into fewer bytes than these.
 const SMALL: u64 = 1_000_000_000;
 
 /// Examines the kernel's version and the processor.
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bundles_take_and_the_node_has_is_said_with_the_numbers() {
+    fn a_lack_of_space_is_reported_with_the_numbers() {
         let dir = tempfile::tempdir().unwrap();
         let size = |bytes| Size { bytes, entries: 1, at_least: false };
         let found = room(dir.path(), size(1 << 60), None);

@@ -1,5 +1,5 @@
-//! Stages a small directory and starts a program in it as a rank starts: the program must read the text that was bundled, not
-//! the text that the directory has by then.
+//! Stages a small directory and starts a program in the way a rank starts: the program must read the text that was
+//! bundled, not the newer text in the directory.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -28,7 +28,7 @@ const SHARED: &str = "shared";
 pub(super) fn try_one(root: &Path) -> Finding {
     match read_staged(root) {
         Err(error) => {
-            let advice = "mend this first: until then jobs run from the shared file system";
+            let advice = "repair this first: until then jobs run from the shared file system";
             Finding::failure(WHAT, &error.to_string(), advice)
         }
         Ok((text, _)) if text == STAGED => {
@@ -52,13 +52,13 @@ pub(super) fn try_one(root: &Path) -> Finding {
     }
 }
 
-/// Stages and runs the program. Returns the text that it reads, and what it prints on standard error.
+/// Stages the directory and runs the program. Returns the text that the program reads, and its standard error.
 fn read_staged(root: &Path) -> Result<(String, String)> {
     let temporary = std::env::temp_dir();
     let failed = || Error::write(&temporary);
     let dir =
         tempfile::Builder::new().prefix("pyshm-doctor-").tempdir_in(&temporary).map_err(failed())?;
-    // The path without symbolic links: that of the bundle.
+    // A bundle records the path without symbolic links.
     let top = fs::canonicalize(dir.path()).map_err(failed())?;
     let (prefix, bundle) = (top.join("prefix"), top.join("bundle.tar.zst"));
     let file = prefix.join("file");
@@ -93,7 +93,7 @@ fn stage_here_and_read(user_dir: &UserDir, bundle: &Path, file: &Path) -> Result
     said
 }
 
-/// Starts a program in the stage that reads `file`. Returns its standard output and standard error.
+/// Starts a program that reads `file` from the stage. Returns its standard output and standard error.
 fn read(stage: &Stage, file: &Path) -> Result<(String, String)> {
     let mut program = Command::new(stage.dir.join(layout::TRAMPOLINE));
     program.args(["cat".as_ref(), file]).env(layout::ENV_LOG, "1").stdin(Stdio::null());

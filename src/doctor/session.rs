@@ -1,4 +1,4 @@
-//! Examines the session: the installation, the settings, the cache, and what `LD_PRELOAD` does to the programs that it starts.
+//! Examines the user's session: the installation, the settings, the cache, and what `LD_PRELOAD` does to a program.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -81,7 +81,7 @@ fn cache_directory() -> Finding {
     }
 }
 
-/// Examines what `LD_PRELOAD` does to a program, by starting one.
+/// Starts a program to examine what `LD_PRELOAD` does to it.
 fn preloaded() -> Vec<Finding> {
     let what = "LD_PRELOAD";
     let value = settings::variable(what).unwrap_or_default();
@@ -135,7 +135,7 @@ fn preloaded() -> Vec<Finding> {
     findings
 }
 
-/// The finding for a line in which the loader says that it ignores a library.
+/// Makes the finding for a line in which the loader says that it ignores a library.
 fn complaint(line: &str) -> Finding {
     let advice = "remove it from LD_PRELOAD, or make sure that the path exists on this node: every program prints this";
     if line.contains("libpyshm.so") {
@@ -174,7 +174,7 @@ mod tests {
     use crate::doctor::Level;
 
     #[test]
-    fn the_library_is_found_among_others_by_its_file_name() {
+    fn the_shim_is_found_among_other_libraries_by_its_file_name() {
         for value in
             ["/a/$LIB/libpyshm.so", "libpyshm.so", "/x.so:/b/libpyshm.so", "/x.so /b/libpyshm.so y"]
         {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_of_others_that_is_missing_is_no_failure_of_pyshm() {
+    fn another_missing_library_is_a_warning_and_not_a_failure() {
         let line = |name: &str| {
             format!(
                 "ERROR: ld.so: object '{name}' from LD_PRELOAD cannot be preloaded (…): ignored."

@@ -1,4 +1,4 @@
-//! Lays out an installation.
+//! Installs pyshm into a directory, which has this layout:
 //!
 //! | below the prefix | what |
 //! | --- | --- |
@@ -36,10 +36,11 @@ pub const DESCRIPTION: &str =
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Installs this pyshm into `prefix`, below `destdir` where there is one; no file that it writes names `destdir`. `commands`
-/// get manual pages and completions.
+/// Installs this pyshm into `prefix`, below `destdir` if it is given; no installed file names `destdir`. `commands` get
+/// manual pages and completions.
 ///
-/// Programs that run from `prefix` keep the files that they have. The next installation completes one that was interrupted.
+/// Programs that run from `prefix` keep the files that they have open. After an interruption, another installation
+/// completes the files.
 ///
 /// # Errors
 /// [`Error::Usage`] for a prefix that `LD_PRELOAD` cannot hold, [`Error::Unavailable`] where a part of this installation is
@@ -48,7 +49,7 @@ pub fn install(prefix: &Path, destdir: Option<&Path>, commands: &[Command]) -> R
     modulefile::check_prefix(prefix)?;
     let tree = InstallTree::new(prefix, destdir)?;
     let parts = parts()?;
-    // The programs last: an installation whose programs are there is complete.
+    // The programs are written last, when the parts that they need exist.
     for (directory, from) in parts.iter().rev() {
         let bytes = fs::read(from).map_err(Error::read("part of pyshm", from))?;
         let name = from.file_name().unwrap_or_default();
@@ -87,7 +88,7 @@ pub fn general(prefix: &Path) -> Module {
     }
 }
 
-/// The prefix of the running installation.
+/// Returns the prefix of the running installation.
 ///
 /// # Errors
 /// [`Error::Unavailable`] when [`install`] did not install this program.

@@ -33,7 +33,7 @@ pub fn completions(mut command: Command, shell: Shell) -> Vec<u8> {
 /// # Errors
 /// When the text cannot be formatted; no command of pyshm has such a text.
 pub(super) fn pages(mut command: Command) -> Result<Vec<(String, Vec<u8>)>> {
-    // Gives subcommands their full names.
+    // This gives subcommands their full names.
     command.build();
     let mut pages = Vec::new();
     add_pages(&command, &mut pages)?;
@@ -46,7 +46,7 @@ fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()
         add_pages(sub, pages)?;
     }
     let more = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    // clap_mangen would make one section of filled text of it, in which examples cannot be read.
+    // clap_mangen would fill the text into one section, in which examples cannot be read.
     let page = Man::new(command.clone().after_help(Resettable::Reset));
     let page = page.source(concat!("pyshm ", env!("CARGO_PKG_VERSION"))).manual("pyshm");
     let mut text = Vec::new();

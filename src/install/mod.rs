@@ -1,5 +1,5 @@
-//! The installation: finds the parts of this one ([`parts`]), and lays out another one ([`layout`]) with its manual pages,
-//! completions and modulefiles.
+//! Finds the parts of the running installation ([`parts`]), and installs pyshm into another directory ([`layout`]),
+//! with manual pages, completions and modulefiles.
 #![forbid(unsafe_code)]
 
 pub mod layout;

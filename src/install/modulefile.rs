@@ -17,7 +17,7 @@ use crate::install::preload;
 
 /// The name of the general module.
 pub const GENERAL: &str = "pyshm";
-/// Prefixes whose directories are searched without a module.
+/// Prefixes whose `bin` and `share/man` are searched without a module.
 const SYSTEM: [&str; 2] = ["/", "/usr"];
 
 /// A module system.
@@ -46,7 +46,7 @@ pub struct Module {
     pub bundles: Vec<PathBuf>,
 }
 
-/// What a module does to one variable when it is loaded.
+/// The change that a module makes to one variable when it is loaded.
 struct Line {
     action: Action,
     name: &'static str,
@@ -57,7 +57,7 @@ enum Action {
     Set,
     Prepend,
     Append,
-    /// Only where the variable is set: `man` looks beside each directory of `PATH` unless `MANPATH` is set.
+    /// Prepends if the variable is set. Unless `MANPATH` is set, `man` looks beside each directory of `PATH`.
     PrependIfSet,
 }
 
@@ -87,8 +87,8 @@ impl Module {
         if let Some(prefix) = &self.prefix {
             check_prefix(prefix)?;
             if !SYSTEM.iter().any(|system| prefix == Path::new(system)) {
-                // Last in PATH: it is on the shared file system, and if it came first every rank would look into it for every
-                // program that it starts.
+                // `bin` comes last in PATH, because it lies on the shared file system: every rank would search a first
+                // directory for every program that it starts.
                 add(Action::Append, "PATH", element(&prefix.join("bin"))?);
                 add(Action::PrependIfSet, "MANPATH", element(&prefix.join("share/man"))?);
             }
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_list_or_a_modulefile_cannot_hold_is_refused() {
+    fn a_name_or_path_that_a_modulefile_cannot_hold_is_refused() {
         for path in ["/a:b", "/a\nb"] {
             assert!(environment(&[path]).text(System::Tcl).is_err(), "{path}");
         }

@@ -1,12 +1,12 @@
 //! Lays out `lib/pyshm/$LIB/libpyshm.so` below the prefix, the path in `LD_PRELOAD` that works for 64-bit and 32-bit
 //! programs.
 //!
-//! The loader replaces `$LIB` by its name for the libraries' directory (ld.so(8)): `lib64` or `lib/x86_64-linux-gnu` for
-//! 64-bit programs, `lib`, `lib32` or `lib/i386-linux-gnu` for 32-bit ones. The names of the first kind have a link to
-//! `lib/libpyshm.so`, those of the second the empty library of [`crate::install::stub`]. A loader with another name, or of a
-//! libc without `$LIB`, finds nothing.
+//! The loader replaces `$LIB` by its name for the libraries' directory (ld.so(8)): `lib64` or `lib/x86_64-linux-gnu`
+//! for 64-bit programs, `lib`, `lib32` or `lib/i386-linux-gnu` for 32-bit ones. Each directory of the first kind has a
+//! link to `lib/libpyshm.so`, each of the second kind the empty library of [`crate::install::stub`]. A loader that uses
+//! another name, or does not know `$LIB`, finds nothing.
 //!
-//! All this has a directory of its own because `PREFIX/lib` is one of these names.
+//! All this lies in `lib/pyshm`, because `lib` is one of these names.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ const NAME: &str = "libpyshm.so";
 struct Abi {
     /// Their loader.
     loader: &'static str,
-    /// The names of the libraries' directory by which such loaders replace `$LIB`, and no others do.
+    /// The names by which these loaders, and no others, replace `$LIB`.
     usual: &'static [&'static str],
 }
 
@@ -48,7 +48,7 @@ pub(super) fn value(prefix: &Path) -> PathBuf {
     prefix.join(DIR).join("$LIB").join(NAME)
 }
 
-/// Whether there is an installation in `prefix` that has what [`value`] names.
+/// Whether an installation in `prefix` has the directory of [`value`].
 pub(super) fn is_laid_out(prefix: &Path) -> bool {
     prefix.join(DIR).is_dir()
 }
@@ -68,14 +68,15 @@ pub(super) fn lay_out(tree: &InstallTree) -> Result<()> {
     Ok(())
 }
 
-/// The usual names, and that of the loader on this machine if it says it. Other machines may run what is installed here.
+/// Returns the usual names, since other machines may use this installation, and the name that this machine's loader
+/// reports.
 fn names(abi: &Abi) -> Vec<String> {
     let mut names: Vec<String> = abi.usual.iter().map(|name| (*name).into()).collect();
     names.extend(asked(abi.loader).filter(|name| !abi.usual.contains(&name.as_str())));
     names
 }
 
-/// Asks a loader by what it replaces `$LIB`: since glibc 2.33 it says so.
+/// Asks a loader for the name by which it replaces `$LIB`; loaders since glibc 2.33 answer.
 fn asked(loader: &str) -> Option<String> {
     let mut command = Command::new(loader);
     command.arg("--list-diagnostics").env_clear().stdin(Stdio::null()).stderr(Stdio::null());
@@ -83,7 +84,7 @@ fn asked(loader: &str) -> Option<String> {
     named(&String::from_utf8_lossy(&said))
 }
 
-/// Finds the name in what a loader says about itself.
+/// Finds the name in a loader's diagnostics.
 fn named(diagnostics: &str) -> Option<String> {
     let value = diagnostics.lines().find_map(|line| line.strip_prefix("dl_dst_lib="))?;
     let name = value.trim_matches('"');
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loader_says_what_it_puts_in_the_place_of_lib() {
+    fn the_name_for_lib_is_found_in_a_loaders_diagnostics() {
         assert_eq!(named("a=1\ndl_dst_lib=\"lib/x\"\n").as_deref(), Some("lib/x"));
         assert_eq!(named("dl_dst_lib=\"../lib\""), None);
         assert_eq!(named("dl_dst_lib=\"\""), None);
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_leads_64_bit_programs_to_the_library_and_32_bit_ones_to_nothing() {
+    fn each_name_leads_64_bit_programs_to_the_library_and_32_bit_ones_to_the_stub() {
         let dir = tempfile::tempdir().unwrap();
         let tree = InstallTree::new(dir.path(), None).unwrap();
         tree.file(Path::new("lib/libpyshm.so"), b"library", 0o755).unwrap();
@@ -117,7 +118,7 @@ mod tests {
         for name in NARROW.iter().flat_map(names).filter(|name| !names(&NATIVE).contains(name)) {
             assert_eq!(std::fs::read(at(&name).unwrap()).unwrap(), stub::i386(), "{name}");
         }
-        // Again, over what is there.
+        // A second time, over the existing files.
         lay_out(&tree).unwrap();
     }
 }

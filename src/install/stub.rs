@@ -1,5 +1,5 @@
-//! Makes an empty library for 32-bit programs. Their loader preloads it where `$LIB` leads it, and so does not complain
-//! about a library for another machine.
+//! Makes an empty library for 32-bit programs. Their loader preloads this library in place of the shim, so it does not
+//! complain about a library for another machine.
 //!
 //! The bytes are written by hand because machines that pyshm is installed on seldom have a 32-bit compiler. The library
 //! defines nothing, needs nothing and runs nothing: it is one segment with the tables that every loader reads (System V ABI,
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_empty_library_is_a_whole_one_for_i386_that_needs_and_defines_nothing() {
+    fn the_stub_is_a_valid_i386_library_that_needs_and_defines_nothing() {
         let bytes = i386();
         let file = ElfFile32::<Endianness>::parse(&bytes[..]).unwrap();
         assert_eq!(file.architecture(), Architecture::I386);

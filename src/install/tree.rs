@@ -65,7 +65,7 @@ impl InstallTree {
         link.into_temp_path().persist(&path).map_err(|e| Error::write(&path)(e.error))
     }
 
-    /// Makes the directories above `path`, relative to the prefix, and returns its full path.
+    /// Makes the directories above `path`, which is relative to the prefix, and returns the full path.
     fn in_directory(&self, path: &Path) -> Result<PathBuf> {
         let path = self.dir.join(path);
         let missing =
@@ -74,7 +74,7 @@ impl InstallTree {
         missing.reverse();
         for dir in missing {
             match fs::create_dir(dir) {
-                // Another installation makes it too.
+                // Another installation has made the directory meanwhile.
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(Error::write(dir)(e)),
                 Ok(()) => fs::set_permissions(dir, Permissions::from_mode(0o755))
@@ -85,7 +85,7 @@ impl InstallTree {
     }
 }
 
-/// How the temporary name of a file begins.
+/// Returns the beginning of a file's temporary name.
 fn beside(path: &Path) -> OsString {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_replaced_and_never_written_into() {
+    fn an_existing_file_is_replaced_and_never_written_into() {
         let dir = tempfile::tempdir().unwrap();
         let tree = InstallTree::new(Path::new("/opt/x"), Some(dir.path())).unwrap();
         let path = Path::new("bin/a");
@@ -114,7 +114,7 @@ mod tests {
             (b"old".to_vec(), b"new".to_vec())
         );
         assert_eq!(fs::metadata(&at).unwrap().mode() & 0o7777, 0o644);
-        // A link gives way to a file and a file to a link.
+        // A link replaces a file, and a file replaces a link.
         tree.link(path, Path::new("b")).unwrap();
         tree.link(path, Path::new("c")).unwrap();
         assert_eq!(fs::read_link(&at).unwrap(), Path::new("c"));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_a_directory_is_refused_by_its_name() {
+    fn a_directory_in_place_of_a_file_is_reported_with_its_path() {
         let dir = tempfile::tempdir().unwrap();
         let tree = InstallTree::new(dir.path(), None).unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();

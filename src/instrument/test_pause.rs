@@ -1,7 +1,7 @@
-//! Stops this process at a chosen moment of staging, for tests only, so that a test can kill it there.
+//! Pauses this process at a chosen moment of staging, for tests only, so that a test can kill the process there.
 //!
-//! `PYSHM_TEST_PAUSE=MOMENT:COUNT:NODE:FILE`: when a process on NODE comes to MOMENT for the COUNT-th time, it writes its number
-//! to FILE and sleeps for five minutes. Without the variable this costs one read of memory.
+//! `PYSHM_TEST_PAUSE=MOMENT:COUNT:NODE:FILE`: when a process on NODE comes to MOMENT for the COUNT-th time, it writes
+//! its number to FILE and sleeps for five minutes. Without the variable this costs one read of memory.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -52,7 +52,7 @@ pub fn at(moment: Moment) {
     let Some(pause) = PAUSE.get_or_init(requested).as_ref().filter(|p| p.moment == moment) else {
         return;
     };
-    // The count wraps around below 0, and would come back to 1 only after four thousand million times.
+    // The count wraps around below 0, and comes back to 1 only after four thousand million calls.
     if pause.left.fetch_sub(1, Ordering::Relaxed) == 1 {
         let _ = std::fs::write(&pause.file, std::process::id().to_string());
         std::thread::sleep(Duration::from_secs(300));

@@ -1,8 +1,8 @@
-//! Records when this process was in which phase of staging, for users who ask what it waits for (`--timeline`).
+//! Records when this process was in which phase of staging, for users who ask where the time goes (`--timeline`).
 //!
-//! Staging is a pipeline: bytes are read and broadcast while earlier ones are decompressed and written. For each phase the
-//! timeline has the seconds that all threads together spent in it, and when it was first entered and last left. A process
-//! stages once, so that there is one timeline. A phase reads the clock twice for each frame or chunk.
+//! Staging is a pipeline: bytes are read and broadcast while earlier bytes are decompressed and written. For each phase
+//! the timeline has the seconds that all threads together spent in it, and when it was first entered and last left. A
+//! process stages once, so there is one timeline. A phase reads the clock twice for each frame or chunk.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -32,7 +32,7 @@ const NAMES: [&str; 5] = ["read", "broadcast", "decode", "write", "publish"];
 struct Clock {
     /// Nanoseconds that all threads together spent in the phase.
     busy: AtomicU64,
-    /// Nanoseconds from the beginning until a thread first entered it, and until one last left it.
+    /// Nanoseconds from the beginning until a thread first entered the phase, and until a thread last left it.
     from: AtomicU64,
     until: AtomicU64,
 }
@@ -51,7 +51,7 @@ fn nanoseconds() -> u64 {
     u64::try_from(BEGUN.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A thread's time in a phase, which ends when this is dropped.
+/// A thread's time in a phase, which ends when this value is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Busy {
@@ -77,11 +77,11 @@ impl Drop for Busy {
 /// The times of one phase, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Span {
-    /// Time that all threads together spent in it.
+    /// Time that all threads together spent in the phase.
     pub busy: f64,
-    /// From the beginning until it was first entered.
+    /// Time from the beginning until the phase was first entered.
     pub from: f64,
-    /// From the beginning until it was last left.
+    /// Time from the beginning until the phase was last left.
     pub until: f64,
 }
 
@@ -90,12 +90,12 @@ pub struct Span {
 pub struct Times {
     /// The node's name.
     pub node: String,
-    /// In the order of [`Phase`]; `None` for a phase that was never entered.
+    /// The times in the order of [`Phase`]; `None` for a phase that was never entered.
     pub phases: [Option<Span>; 5],
 }
 
 impl Times {
-    /// The times of this process so far.
+    /// Returns the times of this process so far.
     #[must_use]
     pub fn now() -> Self {
         let seconds = |clock: &AtomicU64| clock.load(Ordering::Relaxed) as f64 / 1e9;

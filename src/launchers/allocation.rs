@@ -1,5 +1,7 @@
-//! The nodes of a resource manager's allocation. A launcher that is given no hosts takes them from there, whichever
-//! resource manager it is: so this is a table of its own and no launcher's business.
+//! Reads the nodes of a resource manager's allocation.
+//!
+//! Every launcher that is given no hosts takes them from the allocation of whatever resource manager there is. So the
+//! resource managers have a table of their own.
 #![forbid(unsafe_code)]
 
 use crate::launchers::environment::Environment;
@@ -8,18 +10,18 @@ use crate::launchers::hosts::Host;
 use crate::launchers::launch::Nodes;
 use crate::launchers::not_understood::NotUnderstood;
 
-/// What a resource manager says of its allocation.
+/// What a resource manager says about its allocation.
 enum Allocation {
     /// Its nodes, in the order in which launchers fill them.
     Hosts(Vec<Host>),
-    /// Only the number of its nodes, if that.
+    /// Only the number of its nodes, or not even that.
     Count(Option<usize>),
 }
 
 type Read = fn(&Environment) -> Result<Allocation, NotUnderstood>;
 
-/// Resource managers: the variable that exists in an allocation, and how the allocation's nodes are read; `None` where
-/// pyshm does not know how.
+/// Resource managers: the variable that exists in an allocation, and the function that reads the allocation's nodes;
+/// `None` if pyshm cannot read them.
 const MANAGERS: [(&str, Option<Read>); 5] = [
     ("SLURM_JOB_ID", Some(of_slurm)),
     ("PBS_NODEFILE", Some(of_pbs)),
@@ -37,11 +39,11 @@ pub fn is_allocated(environment: &Environment) -> bool {
     manager(environment).is_some()
 }
 
-/// The nodes of the allocation that get ranks when `ranks` ranks fill it, `per_node` on each if that is given; this node
-/// only where there is no allocation.
+/// Finds the nodes of the allocation that get ranks if `ranks` ranks fill it, with `per_node` on each if that is given.
+/// Without an allocation, this is only this node.
 ///
 /// # Errors
-/// [`NotUnderstood::ResourceManager`], and [`NotUnderstood::HostFile`] where the list of nodes cannot be read.
+/// [`NotUnderstood::ResourceManager`], and [`NotUnderstood::HostFile`] when the list of nodes cannot be read.
 pub fn nodes(
     environment: &Environment,
     ranks: Option<usize>,

@@ -1,4 +1,5 @@
-//! What a launcher's command line depends on: variables, this node's name, settings, and what is installed.
+//! Holds everything on which the meaning of a launcher's command line depends: variables, this node's name, settings,
+//! and the installed broadcast helpers.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -7,8 +8,8 @@ use std::ffi::{OsStr, OsString};
 use crate::launchers::mpi::Mpi;
 use crate::launchers::not_understood::NotUnderstood;
 
-/// What pyshm's installation and settings say about launchers. They are asked only where a command line needs it: a rank
-/// must not touch the file system for an answer that nobody wants.
+/// Functions that ask pyshm's installation and settings about launchers. They are called only if a command line needs
+/// the answer, since a rank must not touch the file system without need.
 #[derive(Debug, Clone, Copy)]
 pub struct Site {
     /// The words that the settings add to the staging step of the launcher with this key.
@@ -17,7 +18,7 @@ pub struct Site {
     pub has_helper: fn(Mpi) -> bool,
 }
 
-/// What the meaning of a launcher's command line depends on.
+/// Everything on which the meaning of a launcher's command line depends.
 #[derive(Debug)]
 pub struct Environment {
     variables: HashMap<OsString, OsString>,
@@ -26,14 +27,14 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The environment of this process.
+    /// Returns the environment of this process.
     #[must_use]
     pub fn current(site: Site) -> Self {
         let node_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self::new(std::env::vars_os().collect(), node_name, site)
     }
 
-    /// An environment of these variables on the node called `node_name`.
+    /// Returns an environment with these variables on the node called `node_name`.
     pub(super) fn new(
         variables: HashMap<OsString, OsString>,
         node_name: String,
@@ -81,10 +82,10 @@ impl Environment {
         *installed.unwrap_or(first)
     }
 
-    /// The text of a host file.
+    /// Reads the text of a host file.
     ///
     /// # Errors
-    /// [`NotUnderstood::HostFile`] where it cannot be read or is not UTF-8.
+    /// [`NotUnderstood::HostFile`] when the file cannot be read or is not UTF-8.
     pub fn read_host_file(&self, path: &OsStr) -> Result<String, NotUnderstood> {
         std::fs::read_to_string(path)
             .map_err(|source| NotUnderstood::HostFile { path: path.into(), source })

@@ -1,4 +1,5 @@
-//! Names of nodes: host lists, host files, Slurm's bracketed lists, and which of them is this node.
+//! Reads the names of nodes from host lists, host files and Slurm's bracketed lists, and tells which name is this
+//! node's.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -8,12 +9,12 @@ use std::collections::HashSet;
 pub struct Host {
     /// The name, as the user wrote it.
     pub name: String,
-    /// The number of ranks; `None` where the launcher counts the node's cores.
+    /// The number of ranks; `None` if the launcher counts the node's cores.
     pub slots: Option<usize>,
 }
 
 impl Host {
-    /// A node with `slots`.
+    /// Returns a node with `slots`.
     pub fn new(name: impl Into<String>, slots: Option<usize>) -> Self {
         Self { name: name.into(), slots }
     }
@@ -41,7 +42,7 @@ pub fn with_slots(text: &str, default: Option<usize>) -> Host {
     }
 }
 
-/// The lines of a host file, without comments and empty lines.
+/// Returns the lines of a host file, without comments and empty lines.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .map(|line| line.split('#').next().unwrap_or("").trim())
@@ -60,9 +61,10 @@ pub fn merge_same_names(hosts: impl IntoIterator<Item = Host>) -> Vec<Host> {
     merged
 }
 
-/// The nodes that get a rank when `ranks` ranks fill `hosts` one after the other, `per_node` on each if that is given, else
-/// as many as it has slots. Where the number of ranks or of slots is not known these are all nodes: one too many costs
-/// little, one too few costs the job.
+/// Returns the nodes that get a rank when `ranks` ranks fill `hosts` one after the other. Each node takes `per_node`
+/// ranks if that is given, else as many as it has slots. If the number of ranks, or of the slots of a node, is not
+/// known, all further nodes are returned too: with a node too many staging takes longer, with a node too few the job
+/// fails.
 pub fn filled(hosts: &[Host], ranks: Option<usize>, per_node: Option<usize>) -> Vec<String> {
     let mut left = ranks;
     let mut used = Vec::new();
@@ -82,7 +84,7 @@ pub fn filled(hosts: &[Host], ranks: Option<usize>, per_node: Option<usize>) -> 
     used
 }
 
-/// The names in a node list of Slurm, `n[1-3,07],login`; `None` when it is not understood.
+/// Expands a node list of Slurm, `n[1-3,07],login`, to names; `None` when it is not understood.
 pub fn expand_slurm_list(list: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for part in outside_brackets(list)? {
@@ -118,7 +120,7 @@ fn expand_one(part: &str, names: &mut Vec<String>) -> Option<()> {
     let close = open + part[open..].find(']')?;
     for range in part[open + 1..close].split(',') {
         let (low, high) = range.split_once('-').unwrap_or((range, range));
-        // As wide as the first number: n[008-010] has leading zeros.
+        // The names are as wide as the first number: n[008-010] has leading zeros.
         let width = low.len();
         let (low, high): (u64, u64) = (low.parse().ok()?, high.parse().ok()?);
         if high < low || high - low > 1_000_000 {
@@ -132,7 +134,7 @@ fn expand_one(part: &str, names: &mut Vec<String>) -> Option<()> {
     Some(())
 }
 
-/// The numbers, one for each node, that a list of Slurm stands for, `2(x3),1`; `None` when it is not understood.
+/// Expands a list of Slurm, `2(x3),1`, to one number for each node; `None` when it is not understood.
 pub fn expand_slurm_counts(text: &str) -> Option<Vec<usize>> {
     let mut numbers = Vec::new();
     for part in text.split(',') {

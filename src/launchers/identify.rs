@@ -1,4 +1,4 @@
-//! Which launcher a program is: told by its file name, and where several have the same, by what it prints.
+//! Tells which launcher a program is, from its file name or, if several launchers have that name, from what it prints.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -11,14 +11,14 @@ use crate::launchers::launcher::Launcher;
 use crate::launchers::not_understood::WAY_OUT;
 use crate::launchers::{launch_env, registry};
 
-/// Whether a command's first word, a name or a path, is a launcher's.
+/// Whether the first word of a command, a name or a path, is that of a launcher.
 #[must_use]
 pub fn is_launcher(word: &OsStr) -> bool {
     let file_name = Path::new(word).file_name();
     file_name.is_some_and(|file_name| registry::file_names().any(|name| file_name == name))
 }
 
-/// The launcher that starts on the nodes of the allocation that this process is in without any option; `None` where there is
+/// Finds the launcher that needs no option to start ranks on the nodes of this process's allocation; `None` if there is
 /// no such allocation.
 #[must_use]
 pub fn of_allocation(environment: &Environment) -> Option<&'static str> {
@@ -27,7 +27,7 @@ pub fn of_allocation(environment: &Environment) -> Option<&'static str> {
     launcher.file_names().first().copied()
 }
 
-/// Tells which launcher the program at `path` is; runs `path --version` where its file name does not say it.
+/// Tells which launcher the program at `path` is; runs `path --version` if its file name does not tell.
 ///
 /// # Errors
 /// [`Error::System`] when it cannot be run, [`Error::CannotRun`] when it is no launcher of the registry.
@@ -38,8 +38,8 @@ pub fn identify(path: &Path) -> Result<&'static dyn Launcher> {
     }
     let mut command = Command::new(path);
     command.arg("--version").stdin(Stdio::null());
-    // With the shim preloaded it would start pyshm-run in its place, which would ask again.
-    launch_env::taken_care_of(&mut command);
+    // With the shim preloaded, the program would start pyshm-run in its place, which would ask again.
+    launch_env::leave_alone(&mut command);
     let output =
         command.output().map_err(Error::system(format!("run {} --version", path.display())))?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn srun_is_not_asked() {
-        // Without a controller it could not even say its version.
+        // Without a controller, srun could not even print its version.
         assert_eq!(identify(Path::new("/no/such/srun")).unwrap().name(), "Slurm");
     }
 

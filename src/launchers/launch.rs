@@ -1,4 +1,4 @@
-//! What a launcher's command line says.
+//! Describes a launch: the programs, nodes and ranks that a launcher's command line names.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -13,12 +13,12 @@ pub enum Nodes {
     Here,
     /// The nodes with these names.
     Named(Vec<String>),
-    /// Nodes of the allocation, which the launcher finds itself, and their number where it is known.
+    /// Nodes of the allocation, which the launcher itself finds, and their number if it is known.
     Allocated(Option<usize>),
 }
 
 impl Nodes {
-    /// The nodes called `names`, which are [`Nodes::Here`] if all of them are this node.
+    /// Returns the nodes called `names`; [`Nodes::Here`] if all of them are this node.
     #[must_use]
     pub fn named(names: Vec<String>, environment: &Environment) -> Self {
         if names.iter().all(|name| hosts::is_same_node(name, environment.node_name())) {
@@ -28,7 +28,7 @@ impl Nodes {
         }
     }
 
-    /// The number of nodes, where it is known.
+    /// The number of nodes, if it is known.
     #[must_use]
     pub fn count(&self) -> Option<usize> {
         match self {
@@ -46,8 +46,9 @@ pub struct Launch {
     pub programs: Vec<usize>,
     /// The nodes that get ranks. With a node too many staging takes longer; with one too few the job fails.
     pub nodes: Nodes,
-    /// The number of ranks, where it is known.
+    /// The number of ranks, if it is known.
     pub ranks: Option<usize>,
-    /// The command line that starts one process on each of the nodes, up to where that process's program goes.
+    /// The command line that starts one process on each of the nodes, up to the place where the program of that process
+    /// goes.
     pub step: Vec<OsString>,
 }

@@ -1,6 +1,8 @@
-//! What the environment of a command that `pyshm-run` starts says of pyshm. A launcher's says that its launch is taken
-//! care of, or that its ranks stage for themselves; a preloaded shim reads that ([`pyshm_format::launch`]). The staging
-//! step's has nothing that is meant for the application's processes.
+//! Sets the variables that inform the commands of `pyshm-run` about pyshm.
+//!
+//! The environment of a launcher says that pyshm takes care of its launch, or that its ranks stage for themselves. A
+//! preloaded shim reads that ([`pyshm_format::launch`]). The environment of the staging step has nothing that is meant
+//! for the application's processes.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -8,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
 
-use pyshm_format::launch::{self, Context, Launched};
+use pyshm_format::launch::{self, Context, Launched, Ranks};
 
 use crate::bundle::Named;
 use crate::launchers::registry;
@@ -26,7 +28,7 @@ const FOR_APPLICATION: [&str; 6] = [
     launch::ENV_RANKS,
 ];
 
-/// The launch that this process belongs to.
+/// Returns the launch to which this process belongs.
 #[must_use]
 pub fn context() -> Context {
     let mut context = Context::default();
@@ -36,51 +38,51 @@ pub fn context() -> Context {
     context
 }
 
-/// Tells the shim, where it is preloaded, to leave `command` and its ranks alone: they are taken care of.
-pub fn taken_care_of(command: &mut Command) {
-    mark(command, false);
+/// Tells a preloaded shim to leave `command` and its ranks alone, because pyshm takes care of them.
+pub fn leave_alone(command: &mut Command) {
+    mark(command, Ranks::LeftAlone);
     command.env_remove(launch::ENV_RANKS);
 }
 
-/// Tells the shim to leave `command` alone, if the shim is preloaded into what this process starts.
-pub fn taken_care_of_if_preloaded(command: &mut Command) {
+/// Tells the shim to leave `command` alone, if the shim is preloaded into the processes that this process starts.
+pub fn leave_alone_if_preloaded(command: &mut Command) {
     if is_preloaded() {
-        taken_care_of(command);
+        leave_alone(command);
     }
 }
 
-/// Whether the shim is preloaded into what this process starts.
+/// Whether the shim is preloaded into the processes that this process starts.
 #[must_use]
 pub fn is_preloaded() -> bool {
     std::env::var_os(PRELOAD).is_some_and(|list| without_shim_in(&list).is_some())
 }
 
 /// Makes the ranks of the launcher `command` stage `bundles` for themselves, if its environment reaches them.
-pub fn by_ranks(command: &mut Command, bundles: &[Named]) {
+pub fn let_ranks_stage(command: &mut Command, bundles: &[Named]) {
     // JSON is UTF-8: a bundle whose path is not UTF-8 is not staged.
-    let Ok(text) = serde_json::to_string(bundles) else { return taken_care_of(command) };
-    mark(command, true);
+    let Ok(text) = serde_json::to_string(bundles) else { return leave_alone(command) };
+    mark(command, Ranks::Stage);
     command.env(launch::ENV_RANKS, text);
 }
 
-fn mark(command: &mut Command, by_ranks: bool) {
-    let mark = launch::mark(Launched { context: context().number, by_ranks });
+fn mark(command: &mut Command, ranks: Ranks) {
+    let mark = launch::mark(Launched { context: context().number, ranks });
     command.env(launch::ENV_LAUNCHED, OsStr::from_bytes(&mark));
 }
 
-/// The bundles that this rank is to stage, as [`by_ranks`] told its launcher.
+/// Returns the bundles that this rank is to stage, which [`let_ranks_stage`] has put into the launcher's environment.
 #[must_use]
 pub fn bundles_of_ranks() -> Option<Vec<Named>> {
     serde_json::from_str(std::env::var(launch::ENV_RANKS).ok()?.as_str()).ok()
 }
 
-/// Takes the shim that the user has preloaded out of what `command` preloads: its ranks get the staged one from the
-/// trampoline, or none where nothing could be staged, and no process need read the installed one.
+/// Removes the shim that the user has preloaded from the `LD_PRELOAD` of `command`. Its ranks get the staged shim from
+/// the trampoline, or none if nothing could be staged. So no process has to read the installed shim.
 pub fn without_shim(command: &mut Command) {
     command.env_remove(launch::ENV_LAUNCHED).env_remove(launch::ENV_RANKS);
     let Some(list) = std::env::var_os(PRELOAD) else { return };
     let Some(rest) = without_shim_in(&list) else { return };
-    // A launcher that is told to hand LD_PRELOAD on complains where there is none.
+    // A launcher that is told to pass LD_PRELOAD on complains if it is not set.
     let is_named = command.get_args().any(|word| {
         word.as_bytes().split(|b| b",=".contains(b)).any(|part| part == PRELOAD.as_bytes())
     });
@@ -91,7 +93,7 @@ pub fn without_shim(command: &mut Command) {
     }
 }
 
-/// The elements of `LD_PRELOAD` that are not the shim; `None` where the shim is not among them.
+/// Returns the elements of `LD_PRELOAD` that are not the shim; `None` if the shim is not among them.
 fn without_shim_in(list: &OsStr) -> Option<OsString> {
     let elements = || list.as_bytes().split(|b| b": ".contains(b)).filter(|e| !e.is_empty());
     let is_shim = |e: &[u8]| Path::new(OsStr::from_bytes(e)).file_name() == Some(OsStr::new(SHIM));
@@ -101,8 +103,8 @@ fn without_shim_in(list: &OsStr) -> Option<OsString> {
     })
 }
 
-/// Gives the staging step `command` this process's environment without what shapes the application's launch, and with what
-/// a launcher needs to start the step beside it.
+/// Gives the staging step `command` this process's environment. Variables that shape the application's launch are
+/// removed; variables that a launcher needs to start the step beside the application are added.
 pub fn for_step(command: &mut Command) {
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_kept_from_step(name)) {
         command.env_remove(name);
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_shim_is_taken_out_of_what_is_preloaded() {
+    fn only_the_shim_is_removed_from_ld_preload() {
         let rest = |list: &str| without_shim_in(OsStr::new(list));
         assert_eq!(rest("/opt/pyshm/$LIB/libpyshm.so"), Some("".into()));
         assert_eq!(rest("/a.so:/x/libpyshm.so b.so"), Some("/a.so:b.so".into()));
@@ -129,10 +131,10 @@ mod tests {
     }
 
     #[test]
-    fn ranks_read_what_their_launcher_was_told() {
+    fn ranks_read_the_bundles_that_their_launcher_was_told() {
         let bundles = vec![Named { path: "/a b".into(), prefix: Some("/p".into()), layer: true }];
         let mut command = Command::new("srun");
-        by_ranks(&mut command, &bundles);
+        let_ranks_stage(&mut command, &bundles);
         let value = |name: &str| {
             let found = command.get_envs().find(|(n, _)| *n == name);
             found.and_then(|(_, value)| Some(value?.to_str()?.to_string())).unwrap()
@@ -140,7 +142,7 @@ mod tests {
         let read: Vec<Named> = serde_json::from_str(&value(launch::ENV_RANKS)).unwrap();
         assert_eq!(read, bundles);
         let mark = launch::read_mark(value(launch::ENV_LAUNCHED).as_bytes()).unwrap();
-        assert_eq!(mark, Launched { context: context().number, by_ranks: true });
+        assert_eq!(mark, Launched { context: context().number, ranks: Ranks::Stage });
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What pyshm has to know of a launcher: the trait that each launcher of the registry implements.
+//! Defines what pyshm has to know about a launcher: the trait that each launcher of the registry implements.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ pub type Look<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// The variables in the environment of a launcher's ranks.
 #[derive(Debug)]
 pub struct RankVariables {
-    /// A variable that every rank has and no process outside a launch; the shim's list has it too
+    /// A variable that every rank has, and that no process outside a launch has; the shim's list has it too
     /// ([`pyshm_format::launch::rank_variables`]).
     pub rank: &'static str,
     /// The variable whose value is the number of ranks that the launch has on this node.
@@ -27,9 +27,10 @@ pub struct RankVariables {
 
 /// A launcher, or several with the same options and variables.
 ///
-/// A launcher known by its ranks only implements [`name`](Self::name) and [`ranks`](Self::ranks): what it starts is staged
-/// by the ranks (`LAUNCHER pyshm-run PROGRAM`). One whose command lines pyshm reads also has file names, says how it is
-/// told apart from others of the same name, and implements [`read`](Self::read) and [`programs`](Self::programs).
+/// A launcher that is known by its ranks only implements just [`name`](Self::name) and [`ranks`](Self::ranks): its
+/// ranks stage for themselves (`LAUNCHER pyshm-run PROGRAM`). A launcher whose command lines pyshm reads also has file
+/// names, tells itself apart from others of the same name, and implements [`read`](Self::read) and
+/// [`programs`](Self::programs).
 pub trait Launcher: fmt::Debug + Sync {
     /// The launcher's name in messages.
     fn name(&self) -> &'static str;
@@ -42,44 +43,47 @@ pub trait Launcher: fmt::Debug + Sync {
         look(self.ranks().rank).is_some()
     }
 
-    /// The string `NAME=VALUE` that this rank's processes have in their environment and those of other ranks do not.
+    /// The string `NAME=VALUE` that the processes of this rank have in their environment, and processes of other ranks
+    /// do not.
     fn own_rank(&self, look: Look<'_>) -> Option<String> {
         let name = self.ranks().rank;
         Some(format!("{name}={}", look(name)?))
     }
 
-    /// The name of the launch that this rank belongs to, the same in all its ranks and different in any other launch.
+    /// The name of the launch to which this rank belongs. All ranks of the launch have the same name, and every other
+    /// launch has another name.
     fn launch(&self, look: Look<'_>) -> Option<String> {
         self.ranks().launch.iter().find_map(|name| Some(format!("{name} {}", look(name)?)))
     }
 
-    /// The number of ranks on this node, for a launcher that has no [`RankVariables::local_size`] and says it otherwise.
-    /// It counts only where no launcher's variable says it: a launcher may start another one's daemons, one a node.
+    /// The number of ranks on this node, for a launcher that tells it in another way than by
+    /// [`RankVariables::local_size`]. It counts only if no launcher's variable tells the number, since a launcher may
+    /// start the daemons of another one, one on each node.
     fn derived_local_size(&self, _look: Look<'_>) -> Option<usize> {
         None
     }
 
-    /// The file names that it is called by; the shim's list has them too ([`pyshm_format::launch::launchers`]).
+    /// The file names of the launcher; the shim's list has them too ([`pyshm_format::launch::launchers`]).
     fn file_names(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// The key KEY of its table `[launcher.KEY]` in the settings.
+    /// The key KEY of the launcher's table `[launcher.KEY]` in the settings.
     fn settings_key(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether a program with this file name is this launcher without a doubt, so that it need not be asked.
+    /// Whether a program with this file name is this launcher without a doubt, so that its `--version` need not be run.
     fn is_told_by_name(&self, _file_name: &OsStr) -> bool {
         false
     }
 
-    /// Whether `text`, which `LAUNCHER --version` printed, is this launcher's.
+    /// Whether `text`, which `LAUNCHER --version` printed, shows that it is this launcher.
     fn is_told_by_version(&self, _text: &str) -> bool {
         false
     }
 
-    /// Reads a command line of this launcher, the launcher being its first word.
+    /// Reads a command line whose first word is this launcher.
     ///
     /// # Errors
     /// What is not understood.
@@ -94,12 +98,12 @@ pub trait Launcher: fmt::Debug + Sync {
     /// The index of each PROGRAM in a command of this launcher, whether or not its nodes are understood.
     ///
     /// # Errors
-    /// What is not understood of the options.
+    /// The option that is not understood.
     fn programs(&self, _command: &[OsString]) -> Result<Vec<usize>, NotUnderstood> {
         Err(NotUnderstood::Launcher)
     }
 
-    /// The MPI libraries whose programs it starts.
+    /// The MPI libraries whose programs the launcher starts.
     fn mpis(&self) -> &'static [Mpi] {
         &[Mpi::Mpich, Mpi::OpenMpi]
     }
@@ -109,7 +113,7 @@ pub trait Launcher: fmt::Debug + Sync {
         self.mpis()
     }
 
-    /// Whether it may go on waiting after all its processes have ended.
+    /// Whether the launcher may go on waiting after all its processes have ended.
     fn may_hang(&self) -> bool {
         false
     }
@@ -124,7 +128,7 @@ pub trait Launcher: fmt::Debug + Sync {
         false
     }
 
-    /// Sets what the staging step `command` needs in its environment, whichever launcher starts it: `mpiexec` in an
-    /// allocation of Slurm starts its daemons by `srun`.
+    /// Sets the variables that the staging step `command` needs, whichever launcher starts it: in an allocation of
+    /// Slurm, `mpiexec` starts its daemons with `srun`.
     fn prepare_step(&self, _command: &mut Command) {}
 }

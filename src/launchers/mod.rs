@@ -1,5 +1,5 @@
-//! Launchers: what a launcher's command line means (which word is PROGRAM, which nodes get ranks), how the staging step
-//! starts one process on each of the same nodes, and what a rank's environment says about its launch.
+//! Reads the command lines of launchers (which word is PROGRAM, which nodes get ranks), plans how the staging step
+//! starts one process on each of the same nodes, and reads what a rank's environment says about its launch.
 //!
 //! ```text
 //!  a command ──▶ identify ──▶ a Launcher of the registry ──▶ read: Launch ──▶ plan: StagingPlan
@@ -12,7 +12,7 @@
 //! Invariants:
 //! - An option that is not in a launcher's table is an error that names the option, never a guess (see [`options`]).
 //! - Reading a command line starts no process, except that Slurm may be asked for its default MPI, and reads no file
-//!   except host files: so it is tested without any launcher.
+//!   except host files. So tests need no launcher.
 #![forbid(unsafe_code)]
 
 mod allocation;

@@ -1,4 +1,4 @@
-//! MPI libraries, as far as they have different ABIs.
+//! Names the MPI libraries that have different ABIs.
 #![forbid(unsafe_code)]
 
 use std::fmt;

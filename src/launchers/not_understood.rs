@@ -1,4 +1,4 @@
-//! Why a launcher's command line is not understood.
+//! Holds the reasons why a launcher's command line is not understood.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -9,10 +9,11 @@ use std::path::PathBuf;
 pub const WAY_OUT: &str = "set PYSHM_BCAST_LAUNCH to the command that starts one process on each of the job's nodes and \
                            PYSHM_PROGRAM to the word that is the program";
 
-/// Why a launcher's command line is not understood. The text completes "failed to understand the command of mpiexec: …".
+/// Why a launcher's command line is not understood. The text completes "failed to understand the command of mpiexec:
+/// …".
 #[derive(Debug, thiserror::Error)]
 pub enum NotUnderstood {
-    /// Nothing is known of the launcher's options.
+    /// pyshm does not know the launcher's options.
     #[error("its options are not known")]
     Launcher,
     /// An option is not in the launcher's table.

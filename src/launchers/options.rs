@@ -1,7 +1,7 @@
-//! Reads a launcher's command line by a table of its options: which options were given, and where PROGRAM begins.
+//! Reads a launcher's command line with a table of the launcher's options: finds the given options, and PROGRAM.
 //!
-//! Invariants: a word that begins like an option and is not in the table is an error, never a guess. Taking the argument of
-//! an unknown option for PROGRAM would replace the wrong word.
+//! Invariants: a word that begins like an option and is not in the table is an error, never a guess. Taking the
+//! argument of an unknown option for PROGRAM would replace the wrong word.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -12,12 +12,12 @@ use crate::launchers::not_understood::NotUnderstood;
 /// How an option of the application's launch is handled in the staging step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handling {
-    /// The option decides which nodes get ranks, so the step gets options of its own instead, for one process on each of
-    /// these nodes.
+    /// The option decides which nodes get ranks, so the step gets options of its own instead, for one process on each
+    /// of these nodes.
     Placement,
     /// The option is needed to reach the nodes: it is carried into the step unchanged.
     Carry,
-    /// The option concerns the application only: the step goes without.
+    /// The option concerns the application only: the step does not get it.
     Omit,
     /// The option makes staging impossible. The text says what the option does; it completes "option --x …".
     Refuse(&'static str),
@@ -41,7 +41,7 @@ pub struct Opt {
     pub names: &'static [&'static str],
     /// What follows the option.
     pub arity: Arity,
-    /// What the staging step makes of it.
+    /// How the option is handled in the staging step.
     pub handling: Handling,
 }
 
@@ -64,11 +64,11 @@ pub enum Dashes {
 pub struct Given {
     /// The first of the option's names.
     pub name: &'static str,
-    /// What the staging step makes of it.
+    /// How the option is handled in the staging step.
     pub handling: Handling,
     /// Its arguments.
     pub values: Vec<OsString>,
-    /// The words that say the same, for the staging step.
+    /// The words that give this option to the staging step.
     pub words: Vec<OsString>,
 }
 
@@ -77,7 +77,7 @@ pub struct Given {
 pub struct Parsed {
     /// The options in the order in which they were given.
     pub given: Vec<Given>,
-    /// The index of PROGRAM in the command; `None` where there is none (`mpiexec --version`).
+    /// The index of PROGRAM in the command; `None` if there is none (`mpiexec --version`).
     pub program: Option<usize>,
 }
 
@@ -117,7 +117,8 @@ pub fn os<const N: usize>(words: [&str; N]) -> [OsString; N] {
 /// options and a PROGRAM of its own.
 ///
 /// # Errors
-/// Those of [`parse`], and for a part without PROGRAM or one that says again where ranks go.
+/// Those of [`parse`]; also for a part without PROGRAM, and for a later part with an option that decides which nodes
+/// get ranks.
 pub fn parse_parts(
     command: &[OsString],
     table: &'static [Opt],
@@ -184,8 +185,8 @@ pub fn parse(
     Ok(parsed)
 }
 
-/// Reads the option at `command[at]`, a word with the option's whole name, with its arguments. Returns the number of words
-/// it took.
+/// Reads the option at `command[at]`, a word with the whole name of one option, and its arguments. Returns the number
+/// of words that were read.
 fn long(
     command: &[OsString],
     at: usize,
@@ -216,7 +217,7 @@ fn long(
 }
 
 /// Reads the options at `command[at]`, a word of one dash and one letter for each option, as getopt does. Returns the
-/// number of words they took.
+/// number of words that were read.
 fn cluster(
     command: &[OsString],
     at: usize,
@@ -250,7 +251,7 @@ fn cluster(
     Ok(1)
 }
 
-/// The `number` words after `command[at]`.
+/// Returns the `number` words after `command[at]`.
 fn arguments(command: &[OsString], at: usize, number: usize) -> Result<&[OsString], NotUnderstood> {
     let missing = || NotUnderstood::MissingArgument(command[at].clone());
     command.get(at + 1..at + 1 + number).ok_or_else(missing)

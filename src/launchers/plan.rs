@@ -1,4 +1,4 @@
-//! How a launcher's command is staged: the words that are replaced, and the staging step's own command line.
+//! Plans how a launcher's command is staged: where the trampoline goes, and the command line of the staging step.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -10,23 +10,23 @@ use crate::launchers::launcher::Launcher;
 use crate::launchers::mpi::Mpi;
 use crate::launchers::not_understood::{NotUnderstood, WAY_OUT};
 
-/// The user's command line for the staging step.
+/// The variable with the user's command line for the staging step.
 const STEP: &str = "PYSHM_BCAST_LAUNCH";
-/// The word of the user's command that is PROGRAM.
+/// The variable with the word of the user's command that is PROGRAM.
 const PROGRAM: &str = "PYSHM_PROGRAM";
 
 /// How a launcher's command is staged.
 #[derive(Debug, Clone)]
 pub struct StagingPlan {
-    /// The indices of the words in whose place the trampoline goes: one in each part of `a : b`.
+    /// The indices of the words that are PROGRAM, before which the trampoline goes: one in each part of `a : b`.
     pub programs: Vec<usize>,
     /// The nodes that are staged.
     pub nodes: Nodes,
-    /// The number of nodes that the step must have, where it is known.
+    /// The number of nodes that the step must have, if it is known.
     pub expected_nodes: Option<usize>,
-    /// The number of the command's ranks, where it is known.
+    /// The number of the command's ranks, if it is known.
     pub ranks: Option<usize>,
-    /// The command line of the staging step, up to where the broadcast helper goes.
+    /// The command line of the staging step, up to the place where the broadcast helper goes.
     pub step: Vec<OsString>,
     /// The MPI whose broadcast helper the step starts.
     pub mpi: Mpi,
@@ -34,11 +34,12 @@ pub struct StagingPlan {
     pub may_hang: bool,
 }
 
-/// Plans how `command`, which starts with `launcher`, is staged; `None` when it starts no program (`mpiexec --version`).
+/// Plans how `command`, which starts with `launcher`, is staged; `None` when it starts no program (`mpiexec
+/// --version`).
 ///
 /// # Errors
-/// [`Error::CannotRun`] when the command is not understood, [`Error::Usage`] when the variables by which the user says
-/// what it means make no sense.
+/// [`Error::CannotRun`] when the command is not understood, [`Error::Usage`] when the variables with which the user
+/// explains the command make no sense.
 pub fn plan(
     command: &[OsString],
     launcher: &dyn Launcher,
@@ -74,13 +75,14 @@ pub fn plan(
     Ok(Some(StagingPlan { programs, nodes, expected_nodes, ranks, step, mpi, may_hang }))
 }
 
-/// The indices of PROGRAM in a command whose options are understood, though it may not be possible to stage for it.
+/// Returns the indices of PROGRAM in a command whose options are understood, even if the command cannot be staged.
 #[must_use]
 pub fn programs(command: &[OsString], launcher: &dyn Launcher) -> Option<Vec<usize>> {
     launcher.programs(command).ok().filter(|programs| !programs.is_empty())
 }
 
-/// Whether the user has said both how the staging step is started and which word is PROGRAM, so that any launcher will do.
+/// Whether the user has said both how the staging step is started and which word is PROGRAM, so that any launcher will
+/// do.
 #[must_use]
 pub fn is_told_by_user(environment: &Environment) -> bool {
     environment.var(STEP).is_some() && environment.var(PROGRAM).is_some()
@@ -147,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_names_the_option_and_the_way_out() {
+    fn an_error_names_the_option_that_is_not_understood_and_the_way_out() {
         let error = plan_in(&environment(&[]), "mpiexec -odd 1 x").unwrap_err().to_string();
         assert!(error.contains("-odd") && error.contains("PYSHM_BCAST_LAUNCH"), "{error}");
     }
 
     #[test]
-    fn the_user_names_the_whole_step_and_the_program_of_a_command_that_is_not_understood() {
+    fn a_command_that_is_not_understood_gets_step_and_program_from_the_user() {
         let environment = environment(&[
             ("PYSHM_BCAST_LAUNCH", "srun -n 4 --comment 'a b'"),
             ("PYSHM_PROGRAM", "python"),
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_names_only_the_step_where_the_command_is_understood() {
+    fn a_command_that_is_understood_needs_only_the_step_from_the_user() {
         let environment = environment(&[("PYSHM_BCAST_LAUNCH", "mpiexec -n 4")]);
         let plan = staged(&environment, "mpiexec -n 8 python a");
         assert_eq!((plan.programs, plan.ranks), (vec![3], Some(8)));
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_helper_that_is_installed_decides_which_mpi_it_is() {
+    fn the_installed_helper_decides_which_mpi_the_step_uses() {
         let mpi = |has_helper| {
             let slurm = registry::unknown();
             let site = Site { has_helper, ..SITE };

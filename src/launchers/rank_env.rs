@@ -1,8 +1,8 @@
-//! What a rank's environment says of its launch: the launch's name, and how many of its ranks are on this node.
+//! Reads from a rank's environment the name of its launch, and the number of the launch's ranks on this node.
 //!
 //! The rank that leads on a node is the first one to lock the job's record ([`crate::stage::job_record`]), whatever its
-//! number: a rank that runs another program, or has no shim, must not be waited for. The numbers only say how many ranks
-//! may still come.
+//! number. So no rank is waited for that runs another program or has no shim. The number of ranks on the node only
+//! tells how many may still arrive.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::Look;
@@ -12,7 +12,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Whether a launcher started this process, perhaps with others on the node.
+/// Whether a launcher started this process, perhaps with other ranks on the node.
 #[must_use]
 pub fn is_shared() -> bool {
     is_shared_of(&variable)
@@ -22,13 +22,13 @@ fn is_shared_of(look: Look<'_>) -> bool {
     registry::all().any(|launcher| launcher.is_shared(look))
 }
 
-/// The string `NAME=VALUE` that tells this rank's processes from those of other ranks.
+/// The string `NAME=VALUE` in the environment that only the processes of this rank have.
 #[must_use]
 pub fn own() -> Option<String> {
     registry::all().find_map(|launcher| launcher.own_rank(&variable))
 }
 
-/// The name of the launch that this rank belongs to, where its launcher gives it one.
+/// The name of the launch to which this rank belongs, if its launcher gives it one.
 #[must_use]
 pub fn launch() -> Option<String> {
     launch_of(&variable)
@@ -38,7 +38,7 @@ fn launch_of(look: Look<'_>) -> Option<String> {
     registry::all().find_map(|launcher| launcher.launch(look))
 }
 
-/// The number of ranks that the launcher starts on this node, where it says so.
+/// The number of ranks that the launcher starts on this node, if it tells.
 #[must_use]
 pub fn local_size() -> Option<usize> {
     local_size_of(&variable)

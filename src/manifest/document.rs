@@ -1,4 +1,4 @@
-//! The manifest as a structure in memory, and what can be computed from it alone.
+//! Holds the manifest as a structure in memory, and computes values that depend on it alone.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -29,16 +29,17 @@ pub struct Manifest {
     /// The entries' extended attributes; `None` where they were not recorded.
     #[serde(skip)]
     pub xattrs: Option<Xattrs>,
-    /// What makes the bundle a layer; `None` for a whole bundle.
+    /// What only a layer records; `None` for a whole bundle.
     #[serde(skip)]
     pub layer: Option<Layer>,
-    /// blake3 of the bytes it was parsed from, by which a layer over it names it. Zero for a manifest that was not parsed.
+    /// blake3 of the bytes that the manifest was parsed from: a layer names the bundles below it by this digest. Zero
+    /// for a manifest that was not parsed.
     #[serde(skip)]
     pub digest: [u8; 32],
 }
 
 impl Manifest {
-    /// Bytes that the files take once unpacked, in whole pages as a memory file system stores them.
+    /// Returns the bytes that the unpacked files take, in whole pages as a memory file system stores them.
     #[must_use]
     pub fn unpacked_bytes(&self) -> u64 {
         const PAGE: u64 = 4096;

@@ -1,7 +1,8 @@
-//! The manifest's bytes: `PYSHMMF1`, the version as a little-endian `u32`, and the structure in postcard's wire format.
+//! Encodes and decodes a manifest: `PYSHMMF1`, the version as a little-endian `u32`, and the structure in postcard's
+//! wire format.
 //!
-//! The extended attributes follow since version 2; a manifest of version 1 is read as one that recorded none. Version 3
-//! is for layers: what makes the bundle a layer follows at the end. Whole bundles are written as version 2.
+//! Since version 2 the extended attributes follow; version 1 recorded none. Version 3 is for layers, whose own record
+//! follows at the end. Whole bundles are written as version 2.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -38,14 +39,15 @@ impl Manifest {
     /// Decodes and checks a manifest.
     ///
     /// # Errors
-    /// The rule of a manifest that `bytes` break.
+    /// The rule that `bytes` break.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let manifest = Self::parse_tree(bytes)?;
         manifest.check_data()?;
         Ok(manifest)
     }
 
-    /// Decodes a manifest and checks its paths, not where its data lies: that of a foreign tar does not say so.
+    /// Decodes a manifest and checks its paths, but not where its data lies: the manifest of a foreign tar does not
+    /// record that.
     pub(crate) fn parse_tree(bytes: &[u8]) -> Result<Self, ManifestError> {
         let rest = bytes.strip_prefix(&MAGIC).ok_or(ManifestError::Foreign)?;
         let (version, body) = rest.split_first_chunk::<4>().ok_or(ManifestError::Truncated)?;

@@ -1,4 +1,4 @@
-//! An entry of a manifest: one path of a bundle with its kind and its `lstat`.
+//! Defines an entry of a manifest: one path of a bundle with its kind and its `lstat`.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -36,7 +36,7 @@ pub enum EntryKind {
         offset: u64,
         /// blake3 of the data.
         digest: [u8; 32],
-        /// `RPATH` or `RUNPATH` of an ELF file, where an element of it is absolute.
+        /// `RPATH` or `RUNPATH` of an ELF file, if one of its elements is absolute.
         runpath: Option<ByteBuf>,
     },
     /// A regular file whose data is not in the bundle: reads go to the shared file system.
@@ -47,14 +47,15 @@ pub enum EntryKind {
     Symlink(ByteBuf),
     /// A socket, fifo or device: recorded, not staged.
     Other,
-    /// A regular file of a layer that changes attributes only: its data is that of the same path in the bundles below.
+    /// A regular file of which the layer changes only the attributes: its data is that of the same path in the bundles
+    /// below.
     Below,
 }
 
 /// The original's `lstat`. Times are seconds and nanoseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryStat {
-    /// Device number where it was packed.
+    /// Device number on the node that packed the path.
     pub dev: u64,
     /// Inode number.
     pub ino: u64,
@@ -80,7 +81,7 @@ pub struct EntryStat {
     pub mtime: (i64, u32),
     /// Last status change.
     pub ctime: (i64, u32),
-    /// Creation; zero where the file system has none.
+    /// Creation; zero where the file system does not record it.
     pub btime: (i64, u32),
 }
 
@@ -93,7 +94,7 @@ impl EntryRecord {
 }
 
 impl EntryStat {
-    /// Whether `now`, a later look at the same path, says that nothing was done to it.
+    /// Whether `now`, a later `lstat` of the same path, shows no change.
     #[must_use]
     pub fn is_unchanged(&self, now: &Self) -> bool {
         let of = |s: &Self| (s.ino, s.mode, s.size, s.mtime, s.ctime, s.uid, s.gid);
@@ -101,7 +102,7 @@ impl EntryStat {
     }
 }
 
-/// Why a path cannot be an entry's; completes "entry PATH …".
+/// Why an entry cannot have a path; completes "entry PATH …".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathProblem {
     /// It does not begin with a slash.
@@ -118,7 +119,7 @@ pub enum PathProblem {
     NotNormalized(Vec<u8>),
 }
 
-/// Checks that `path` is an absolute, normalized path that the kernel would take.
+/// Checks that `path` is an absolute, normalized path that the kernel would accept.
 pub(crate) fn check_path(path: &[u8]) -> Result<(), PathProblem> {
     let rest = path.strip_prefix(b"/").ok_or(PathProblem::Relative)?;
     if path.len() >= PATH_MAX || path.contains(&0) {

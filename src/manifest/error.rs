@@ -1,4 +1,4 @@
-//! Why a manifest is refused. Each message completes "failed to use bundle X: …".
+//! Defines the reasons for which a manifest is refused. Each message completes "failed to use bundle X: …".
 #![forbid(unsafe_code)]
 
 use crate::manifest::entry::PathProblem;
@@ -16,7 +16,7 @@ pub enum ManifestError {
     /// The version is newer than this program.
     #[error("its format version is {0}, which this pyshm does not know")]
     UnknownVersion(u32),
-    /// The bytes are not the structure.
+    /// The bytes cannot be decoded.
     #[error("its manifest is damaged ({0})")]
     Damaged(#[from] postcard::Error),
     /// A frame has more bytes than frames may have.
@@ -46,13 +46,13 @@ pub enum ManifestError {
         #[source]
         problem: EntryProblem,
     },
-    /// A layer removes a path that it does not cover.
+    /// A layer removes a path outside its prefixes.
     #[error("it removes {}, which lies outside its prefixes", shown(.0))]
     RemovesOutside(Vec<u8>),
     /// A layer removes its prefix.
     #[error("it removes its own prefix {}", shown(.0))]
     RemovesPrefix(Vec<u8>),
-    /// A layer lists as implied what is not one of its directories.
+    /// A layer's list of implied directories names an entry that is not a directory.
     #[error("it lists an implied directory that is none of its directories")]
     ImpliedNotDirectory,
 }
@@ -60,7 +60,7 @@ pub enum ManifestError {
 /// The rule that one entry breaks; completes "entry PATH …".
 #[derive(Debug, thiserror::Error)]
 pub enum EntryProblem {
-    /// The path is not one that the kernel would take.
+    /// The kernel would not accept the path.
     #[error(transparent)]
     Path(#[from] PathProblem),
     /// Its parent is not a directory of the manifest.
@@ -72,7 +72,7 @@ pub enum EntryProblem {
     /// The target of a hard link is not an earlier file of the manifest.
     #[error("is a hard link to something that is not a file of the bundle")]
     LinkToNoFile,
-    /// The target of a symbolic link is not one that the kernel would take.
+    /// The kernel would not accept the target of a symbolic link.
     #[error("is a symbolic link with an impossible target")]
     ImpossibleTarget,
     /// A whole bundle has no data for a file.

@@ -12,7 +12,7 @@ pub const MAX_RAW: usize = 8 << 20;
 /// The largest compressed frame, in bytes.
 pub const MAX_PACKED: usize = MAX_RAW + (1 << 20);
 
-/// What a manifest records of a frame, a piece of the compressed stream that decompresses on its own.
+/// A frame as the manifest records it: a piece of the compressed stream that can be decompressed alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameRecord {
     /// Bytes in the bundle.
@@ -89,13 +89,14 @@ impl Decoder {
     /// Makes a decoder for frames of `codec`.
     ///
     /// # Errors
-    /// When there is no memory for it.
+    /// When there is no memory for the decoder.
     pub fn new(codec: Codec) -> io::Result<Self> {
         let zstd = match codec {
             Codec::Zstd => Some(zstd::bulk::Decompressor::new()?),
             Codec::Gzip => None,
         };
-        // The whole buffer at once: growing would copy and fragment memory. Pages that no frame needs are never touched.
+        // The buffer is allocated whole, because growing would copy and fragment memory. Pages that no frame needs are
+        // never touched.
         Ok(Self { zstd, raw: Vec::with_capacity(MAX_RAW) })
     }
 
@@ -142,7 +143,7 @@ impl<F: FnMut(Vec<u8>) -> io::Result<()>> Cutter<F> {
         self.position
     }
 
-    /// Ends an entry: the stream may be cut here.
+    /// Marks the end of an entry, where the stream may be cut.
     ///
     /// # Errors
     /// Those of `emit`.

@@ -1,4 +1,4 @@
-//! Compares prefixes on the shared file system with what was recorded of them.
+//! Compares prefixes on the shared file system with their recorded `lstat`s.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -11,8 +11,8 @@ use crate::manifest::prefix::PrefixRecord;
 use crate::manifest::walk;
 
 impl Manifest {
-    /// Returns the first path below the prefixes whose size, times, inode or kind is not as recorded, or that is new or
-    /// gone; `None` while the bundle is fresh.
+    /// Returns the first path below the prefixes that is new or gone, or whose size, times, inode or kind is not as
+    /// recorded; `None` while the bundle is fresh.
     ///
     /// The device number is not compared: each node numbers its mounts itself.
     ///

@@ -1,7 +1,8 @@
-//! What makes a bundle a *layer*: it holds only what changed since the bundles below it.
+//! Defines what only a *layer* records. A layer is a bundle that holds only what changed since the bundles below it.
 //!
-//! Without those bundles a layer would answer wrongly for everything it does not hold, so it is staged over exactly
-//! them ([`crate::manifest::stack`]). A foreign layer, as in a container image, does not say what it was made over.
+//! Without these bundles a layer would give a wrong answer for every path that it does not hold, so it is staged over
+//! exactly these ([`crate::manifest::stack`]). A foreign layer, such as one of a container image, does not name the
+//! bundles below it.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -9,7 +10,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// What a layer says in addition to its entries.
+/// What a layer records in addition to its entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     /// The bundles it was packed over, the lowest first; empty where they are not known.
@@ -18,7 +19,7 @@ pub struct Layer {
     pub removed: Vec<ByteBuf>,
     /// Directories that it empties before its own entries come.
     pub opaque: Vec<ByteBuf>,
-    /// Numbers of the entries that only lead to others: directories that did not change.
+    /// Numbers of the entries of unchanged directories, which the layer lists only because other entries lie in them.
     pub implied: Vec<u32>,
 }
 

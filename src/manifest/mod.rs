@@ -1,9 +1,8 @@
-//! The manifest: what a bundle says about itself, that is its prefixes, every path below them with its `lstat`, and its
-//! frames.
+//! Defines the manifest of a bundle: its prefixes, every path below them with its `lstat`, and its frames.
 //!
-//! Invariants: a manifest is untrusted input. [`Manifest::parse`] returns only one in which every entry lies below a
-//! prefix, has a directory of the same manifest as its parent, and appears once. Code that writes files from it can
-//! therefore neither leave the tree nor write through a symbolic link.
+//! Invariants: a manifest is untrusted input. [`Manifest::parse`] accepts it only if every entry lies below a prefix,
+//! has a directory of the same manifest as its parent, and appears once. Code that writes the files of a parsed
+//! manifest can therefore neither leave the tree nor write through a symbolic link.
 #![forbid(unsafe_code)]
 
 mod document;

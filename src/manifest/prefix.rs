@@ -1,4 +1,4 @@
-//! A prefix of a manifest, and whether paths and prefixes contain each other.
+//! Defines a prefix of a manifest, and tells whether paths and prefixes contain each other.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// What it means that a path below the prefix is not in the bundle.
+/// The meaning of a path below the prefix that the bundle does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// The path does not exist.
@@ -24,7 +24,7 @@ pub struct PrefixRecord {
     pub path: ByteBuf,
     /// Other absolute spellings by which the user named it.
     pub aliases: Vec<ByteBuf>,
-    /// What it means that a path is not in the bundle.
+    /// The meaning of a path that the bundle does not have.
     pub mode: Mode,
 }
 
@@ -41,11 +41,11 @@ impl PrefixRecord {
     }
 }
 
-/// The aliases of a prefix that the user spelled as the absolute path `spelled`: none where that is the real path.
+/// Returns the aliases of a prefix: the absolute path `spelled`, as the user wrote it, unless it is the real path.
 pub(crate) fn aliases_of(spelled: &Path, real: &Path) -> Vec<ByteBuf> {
     // `std::path::absolute` keeps "..", which only the kernel can resolve: such a spelling is no alias.
     let is_plain = spelled.components().all(|part| part != Component::ParentDir);
-    // Without repeated slashes and dots.
+    // This removes repeated slashes and dots.
     let spelled: PathBuf = spelled.components().collect();
     if is_plain && spelled != real { vec![bytes_of(&spelled)] } else { Vec::new() }
 }

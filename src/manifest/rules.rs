@@ -1,4 +1,4 @@
-//! The rules that make a manifest safe to use; `parse` returns none that breaks one.
+//! Checks the rules that make a manifest safe to use; `parse` refuses a manifest that breaks one.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ impl Manifest {
             let EntryKind::File { offset, .. } = entry.kind else { continue };
             let end = offset.checked_add(entry.stat.size).filter(|end| *end <= raw);
             match end {
-                // In the order of the stream and apart: else one frame could write another file's bytes.
+                // Data must be in order and must not overlap, or one frame could write another file's bytes.
                 Some(end) if offset >= end_of_last => end_of_last = end,
                 _ => return Err(ManifestError::entry(&entry.path, EntryProblem::DataOutside)),
             }
@@ -35,7 +35,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Checks prefixes, paths, links, extended attributes, and what makes the bundle a layer.
+    /// Checks prefixes, paths, links, extended attributes, and the record of a layer.
     pub(crate) fn check_tree(&self) -> Result<()> {
         if self.xattrs.as_ref().is_some_and(|xattrs| !xattrs.are_possible(self.entries.len())) {
             return Err(ManifestError::Xattrs);
@@ -82,7 +82,7 @@ impl Manifest {
         if self.prefixes.is_empty() { Err(ManifestError::NoPrefix) } else { Ok(()) }
     }
 
-    /// Checks what an entry's kind says.
+    /// Checks the targets of links, and that a whole bundle has the data of its files.
     fn check_kind(
         &self,
         number: usize,

@@ -1,8 +1,8 @@
 //! Records the extended attributes of a bundle's paths while it is packed, so that no rank asks the shared file system
 //! for them (`ls -l`, `cp -a` and `shutil.copystat` ask for every file).
 //!
-//! Most paths share one [`XattrSet`]: no attributes. The kernel's error for an attribute that a path does not have
-//! depends on the file system and the file type, so it is asked for once for each pair of these.
+//! Most paths share one [`XattrSet`], the empty one. The kernel's error for an attribute that a path does not have
+//! depends on the file system and the file type, so the collector looks up one such attribute for each pair of these.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ const LIST_MAX: usize = 65_536;
 const ERRNO_MAX: u8 = 133;
 /// The name of an access control list.
 const ACL: &[u8] = b"system.posix_acl_access";
-/// For each [`Class`] the name by which its error is asked for.
+/// For each [`Class`] the name that the collector looks up to learn the error.
 const PROBES: [(Class, &str); CLASSES] = [
     (Class::User, "user.pyshm.none"),
     (Class::Security, "security.pyshm.none"),
@@ -42,11 +42,11 @@ pub struct Xattrs {
 /// Extended attributes of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct XattrSet {
-    /// Error number of a listing, 0 where it works; [`ASK`]: only the original knows.
+    /// Error number of a listing, 0 where it works; [`ASK`] where only the original knows.
     pub list: u8,
-    /// Error number for a name that the path does not have, by [`Class`]; [`ASK`]: only the original knows.
+    /// Error number for a name that the path does not have, by [`Class`]; [`ASK`] where only the original knows.
     pub missing: [u8; CLASSES],
-    /// Names and values in the order of a listing; `None`: only the original knows the value.
+    /// Names and values in the order of a listing; `None` where only the original knows the value.
     pub values: Vec<(ByteBuf, Option<ByteBuf>)>,
 }
 
@@ -65,8 +65,8 @@ impl Xattrs {
         self.sets.get(*self.of.get(entry)? as usize)
     }
 
-    /// Whether attributes that were read from a bundle of `entries` entries are within Linux's limits and name only
-    /// sets that exist.
+    /// Whether the attributes fit a bundle of `entries` entries, stay within Linux's limits, and name only sets that
+    /// exist.
     pub(super) fn are_possible(&self, entries: usize) -> bool {
         let errno = |e: u8| e <= ERRNO_MAX || e == ASK;
         let possible = |set: &XattrSet| {
@@ -123,7 +123,7 @@ impl XattrsBuilder {
     }
 }
 
-/// Whether the user who packs may read a file. Of one that the user may not read only the original knows the attributes:
+/// Whether the user who packs may read a file. Only the original knows the attributes of an unreadable file, because
 /// the kernel's answers depend on who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -185,13 +185,13 @@ impl Collector {
                 self.missing.insert(key, errno);
                 errno
             }
-            // This path has the attribute, or the answer is for this path only.
+            // This path has the attribute, or the answer holds for this path only.
             _ => ASK,
         }
     }
 }
 
-/// Reads a value; `None` where it is of no [`Class`] or too long.
+/// Reads a value; `None` where its name is of no [`Class`], or where it is too long.
 fn value(found: &WalkEntry, name: &[u8]) -> Option<ByteBuf> {
     Class::of(name)?;
     let mut buffer = [0; VALUE_MAX];
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_sets_are_kept_once() {
+    fn equal_sets_are_stored_once() {
         let written = manifest();
         let xattrs = written.xattrs.as_ref().unwrap();
         assert_eq!(xattrs.of[1], xattrs.of[2]);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_of_version_1_knows_of_no_attributes() {
+    fn a_manifest_of_version_1_has_no_attributes() {
         let manifest = manifest();
         let body = postcard::to_extend(&manifest, [&MAGIC[..], &1u32.to_le_bytes()].concat());
         let read = Manifest::parse(&body.unwrap()).unwrap();

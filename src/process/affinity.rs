@@ -3,7 +3,8 @@
 
 use rustix::thread::CpuSet;
 
-/// Lets this process use all processors of its job: a launcher binds a rank to one, but decompression uses several threads.
+/// Lets this process use all processors of its job. A launcher binds a rank to one processor, but decompression uses
+/// several threads.
 pub fn use_all_processors() {
     let mut all = CpuSet::new();
     for cpu in 0..CpuSet::MAX_CPU {

@@ -1,8 +1,9 @@
-//! Sets how a process that stages uses memory: it writes to all memory nodes (NUMA) of the machine in turn, and returns what
-//! it frees to the system.
+//! Sets how a process that stages uses memory: the process writes to all memory nodes (NUMA) of the machine in turn,
+//! and returns freed memory to the system.
 //!
-//! Ranks on every socket will read the stage, which would otherwise fill one memory node. A page of a memory file system is
-//! placed by the policy of the thread that first writes to it, and a thread inherits the policy of the one that starts it.
+//! The stage is spread because ranks on every socket read it; otherwise it would fill one memory node. A page of a
+//! memory file system is placed by the policy of the thread that first writes to it, and a thread inherits the policy
+//! of the one that starts it.
 
 #[cfg(target_env = "gnu")]
 use std::ffi::c_int;
@@ -18,11 +19,11 @@ const BITS: usize = c_ulong::BITS as usize;
 #[cfg(target_env = "gnu")]
 const MAPPED_BLOCK: c_int = 4 << 20;
 
-/// Prepares this process, which does little else than stage. It must not have started threads yet.
+/// Sets the memory policy and the allocator of this process, which must not have started threads yet.
 pub fn prepare() {
     interleave();
-    // Left alone, glibc stops mapping large blocks once one was freed, and keeps the memory of chunks and frames: a third of
-    // what staging takes, and the job needs it.
+    // By default, glibc stops mapping large blocks when the first one is freed, and then keeps the memory of chunks and
+    // frames. That is a third of the memory of staging, and the job needs it.
     // SAFETY: mallopt only sets a parameter of the allocator.
     #[cfg(target_env = "gnu")]
     unsafe {
@@ -30,8 +31,8 @@ pub fn prepare() {
     }
 }
 
-/// Sets the policy for this thread and those that it will start. Nothing changes on a machine with one memory node, or in a
-/// container that forbids it.
+/// Sets the policy for this thread and those that it will start. Nothing changes on a machine with one memory node, or
+/// in a container that forbids the change.
 fn interleave() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let nodes = status.lines().find_map(|line| line.strip_prefix("Mems_allowed_list:"));
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_nodes_are_read() {
+    fn lists_of_memory_nodes_are_parsed() {
         assert_eq!(parse("0-2,8"), [0, 1, 2, 8]);
         assert_eq!(parse("0"), [0]);
         assert!(parse("").is_empty());

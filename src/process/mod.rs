@@ -1,4 +1,4 @@
-//! This process itself: its temporary files, signals, parent, processors and memory.
+//! Manages this process itself: its temporary files, signals, parent, processors and memory.
 // Everything below is `forbid(unsafe_code)` except `memory_policy`.
 #![deny(unsafe_code)]
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::process::temp_files;
 
-/// How often the parent is checked.
+/// Time between two checks of the parent.
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// Removes this process's temporary files and ends it when its parent ends.

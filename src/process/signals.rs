@@ -1,4 +1,4 @@
-//! Handles signals: some end our processes, others are meant for the user's command.
+//! Handles signals. Some end pyshm's processes, others are meant for the user's command.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -13,8 +13,8 @@ pub const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 /// Signals that `pyshm-run` forwards to the user's command.
 pub const FORWARDED: [i32; 8] =
     [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU];
-/// Forwarded signals that are never meant for our own processes, though a resource manager sends them to all processes of
-/// a job.
+/// Forwarded signals that are never meant for pyshm's own processes, although a resource manager sends them to all
+/// processes of a job.
 pub const FOR_THE_COMMAND: [i32; 4] = [SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU];
 
 /// Makes the first of `signals` that arrives end this process, after its temporary files are removed.
@@ -34,7 +34,7 @@ pub fn end_on(signals: &[i32]) -> Result<()> {
     Ok(())
 }
 
-/// Makes this process ignore `signals`, which are meant for the application and most of which end a process by default.
+/// Makes this process ignore `signals`. They are meant for the application, and most of them end a process by default.
 ///
 /// # Errors
 /// As [`end_on`].

@@ -1,5 +1,5 @@
-//! Removes temporary files when a signal, or the end of its parent, stops this process in the middle of its work.
-//! A module that must undo more than files registers a function.
+//! Removes temporary files when a signal, or the end of the parent, stops this process in the middle of its work. A
+//! module that must undo more than files registers a function.
 //!
 //! Invariants:
 //! - Work that is stopped this way is never resumed: a thread removes what is registered while other threads may still
@@ -29,7 +29,7 @@ pub fn register(file: &Path) {
     lock(&REGISTERED).files.push(file.to_path_buf());
 }
 
-/// Leaves `file` alone from now on, because it is gone or is to stay.
+/// Does not remove `file` any more, because it is gone or is to stay.
 pub fn forget(file: &Path) {
     lock(&REGISTERED).files.retain(|f| f != file);
 }

@@ -1,4 +1,4 @@
-//! Reads from an ELF file what the dynamic loader will look for when the program starts.
+//! Reads from an ELF file the libraries and directories in which the dynamic loader will look when the program starts.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -14,13 +14,13 @@ use object::read::{ReadCache, ReadRef};
 /// What an ELF file asks the dynamic loader for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Linked {
-    /// The elements of its `RPATH` or `RUNPATH`, with `$ORIGIN` replaced by its own directory.
+    /// The elements of the file's `RPATH` or `RUNPATH`, with `$ORIGIN` replaced by the file's directory.
     pub search: Vec<PathBuf>,
-    /// The names of the libraries that it needs itself, not those that its libraries need.
+    /// The names of the libraries that the file itself needs, without those that its libraries need.
     pub libraries: Vec<OsString>,
 }
 
-/// Reads what `program` asks for; `None` where it is not an ELF file or cannot be read. A static program asks for nothing.
+/// Reads what `program` asks for; `None` if it is not an ELF file or cannot be read. A static program asks for nothing.
 #[must_use]
 pub fn linked(program: &Path) -> Option<Linked> {
     let file = File::open(program).ok()?;
@@ -29,7 +29,7 @@ pub fn linked(program: &Path) -> Option<Linked> {
         .then(|| dynamic(&cache, program).unwrap_or_default())
 }
 
-/// Reads the dynamic section; `None` where there is none or it is damaged.
+/// Reads the dynamic section; `None` if there is none or it is damaged.
 fn dynamic<'a, R: ReadRef<'a>>(data: R, program: &Path) -> Option<Linked> {
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;
@@ -45,7 +45,7 @@ fn dynamic<'a, R: ReadRef<'a>>(data: R, program: &Path) -> Option<Linked> {
     let end = data.len().ok()?;
     let text = |name: u64| data.read_bytes_at_until(strings.checked_add(name)?..end, 0).ok();
     let origin = std::fs::canonicalize(program).ok()?.parent()?.to_path_buf();
-    // Where both are there, the loader ignores DT_RPATH.
+    // If a file has both, the loader ignores DT_RPATH.
     let search = value(elf::DT_RUNPATH).or_else(|| value(elf::DT_RPATH)).and_then(text);
     let elements = search.unwrap_or_default().split(|b| *b == b':');
     let needed = entries.iter().filter(|e| e.d_tag(endian) == elf::DT_NEEDED);
@@ -57,7 +57,7 @@ fn dynamic<'a, R: ReadRef<'a>>(data: R, program: &Path) -> Option<Linked> {
     })
 }
 
-/// Reads a directory of a search path; `None` for a relative one and for one that depends on the machine.
+/// Reads a directory of a search path; `None` if it is relative or depends on the machine.
 fn element(text: &[u8], origin: &Path) -> Option<PathBuf> {
     let path = Path::new(OsStr::from_bytes(text));
     let mut parts = path.components();
@@ -72,20 +72,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_says_what_it_loads_and_a_script_nothing() {
+    fn a_program_names_its_libraries_and_a_script_none() {
         let own = linked(&std::env::current_exe().unwrap()).unwrap();
         assert!(own.libraries.iter().any(|name| name == "libc.so.6"), "{own:?}");
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("script");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();
         assert_eq!(linked(&script), None);
-        // Truncated after its magic number: still an ELF file, of which nothing is known.
+        // A file that is truncated after its magic number is still an ELF file, but nothing is known about it.
         std::fs::write(&script, elf::ELFMAG).unwrap();
         assert_eq!(linked(&script), Some(Linked::default()));
     }
 
     #[test]
-    fn a_programs_own_directory_stands_for_origin() {
+    fn origin_is_replaced_by_the_directory_of_the_program() {
         let origin = Path::new("/sw/bin");
         assert_eq!(element(b"$ORIGIN/../lib", origin), Some("/sw/bin/../lib".into()));
         assert_eq!(element(b"/env/lib", origin), Some("/env/lib".into()));

@@ -69,7 +69,7 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Reads the words after `#!` in a script's first line; `None` where the file is not a script.
+/// Reads the words after `#!` in a script's first line; `None` if the file is not a script.
 fn shebang(path: &Path) -> Option<Vec<OsString>> {
     let mut start = Vec::new();
     std::fs::File::open(path).ok()?.take(256).read_to_end(&mut start).ok()?;
@@ -84,8 +84,8 @@ pub fn is_script(path: &Path) -> bool {
     shebang(path).is_some()
 }
 
-/// Finds the Python interpreter that runs when `program` does: the program itself, the one that its first line names, else
-/// the active environment's, else `python3` on `PATH`.
+/// Finds the Python interpreter that runs when `program` runs: the program itself or the interpreter that its first
+/// line names, else the interpreter of the active environment, else `python3` on `PATH`.
 #[must_use]
 pub fn interpreter(program: Option<&Path>) -> Option<PathBuf> {
     let named = program.and_then(|program| {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_not_executable_have_the_codes_of_a_shell() {
+    fn missing_programs_and_those_not_executable_have_the_codes_of_a_shell() {
         let code = |p: &str| find(OsStr::new(p)).unwrap_err().exit_code();
         assert_eq!(code("no-such-program-anywhere"), 127);
         assert_eq!(code("/no/such/program"), 127);

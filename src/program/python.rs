@@ -1,5 +1,5 @@
-//! Asks a Python interpreter for its prefixes by running it: `python3` may be a wrapper script (pyenv), and a virtual
-//! environment's prefix is known only after `site` has run.
+//! Asks a Python interpreter for its prefixes. The interpreter has to run, since `python3` may be a wrapper script
+//! (pyenv), and the prefix of a virtual environment is known only after `site` has run.
 //!
 //! Directories that belong to the system, or that contain more than an environment (a home), are never bundled
 //! automatically: [`may_bundle`].
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Reason, Result};
 
-/// Precedes the answer, in case something else is printed when the interpreter starts.
+/// The bytes before the answer. They tell it apart from other output of the interpreter.
 const MARK: &[u8] = b"\0pyshm\0";
 
 /// Variables that name the environment in use.
@@ -64,7 +64,7 @@ impl Python {
         Ok(Self { executable, prefixes })
     }
 
-    /// Lists the prefixes to bundle: directories that may be bundled, none of them below another.
+    /// Lists the prefixes to bundle: those that may be bundled and do not lie below another one.
     #[must_use]
     pub fn bundled(&self) -> Vec<PathBuf> {
         let real = |p: &PathBuf| std::fs::canonicalize(p).ok();
@@ -84,7 +84,7 @@ impl Python {
 /// Finds the prefix of the base interpreter of the environment `prefix`, if it is another directory and may be bundled.
 ///
 /// # Errors
-/// As [`Python::ask`]. A prefix without an interpreter has no base, which is no error.
+/// As [`Python::ask`]. It is no error if a prefix has no interpreter and so no base.
 pub fn base_of(prefix: &Path) -> Result<Option<PathBuf>> {
     let interpreter = ["bin/python3", "bin/python", "bin/pypy3"]
         .map(|n| prefix.join(n))
@@ -98,7 +98,7 @@ pub fn base_of(prefix: &Path) -> Result<Option<PathBuf>> {
     Ok(Python::ask(&interpreter)?.bundled().into_iter().find(elsewhere))
 }
 
-/// Whether a directory may be bundled automatically: not one of the system's, not a whole home or mount.
+/// Whether a directory may be bundled automatically: not a directory of the system, nor a whole home or mount.
 #[must_use]
 pub fn may_bundle(prefix: &Path) -> bool {
     const NEVER: [&str; 16] = [
@@ -121,7 +121,7 @@ pub fn may_bundle(prefix: &Path) -> bool {
     ];
     const NEVER_BELOW: [&str; 4] = ["/dev", "/proc", "/sys", "/usr/bin"];
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|h| h.is_absolute());
-    // A home, and a directory that contains homes.
+    // The user's home, or a directory that contains it.
     let holds_home = home.is_some_and(|h| h.starts_with(prefix));
     prefix.is_absolute()
         && !holds_home
@@ -129,7 +129,7 @@ pub fn may_bundle(prefix: &Path) -> bool {
         && !NEVER_BELOW.iter().any(|n| prefix.starts_with(n))
 }
 
-/// Whether a program is an interpreter by its name: `python`, `python3.11`, `pypy3`.
+/// Whether the name of a program is that of an interpreter: `python`, `python3.11`, `pypy3`.
 #[must_use]
 pub fn is_interpreter(program: &Path) -> bool {
     let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapper_script_is_run_and_its_chatter_ignored() {
+    fn a_wrapper_script_is_run_and_its_other_output_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         let env = dir.path().join("env");
         std::fs::create_dir(&env).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_answer_is_named() {
+    fn an_error_names_the_program_that_does_not_answer() {
         let error = Python::ask(Path::new("/bin/false")).unwrap_err().to_string();
         assert!(error.contains("/bin/false") && error.contains("-b"), "{error}");
     }

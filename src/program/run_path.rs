@@ -1,8 +1,8 @@
 //! Finds `RPATH` and `RUNPATH` of ELF files when a bundle is made, and rewrites them when it is staged.
 //!
-//! The dynamic loader searches these directories before any hook of the shim can act, so an absolute one below a prefix
-//! would lead every rank to the shared file system. In the stage such an element becomes `$ORIGIN/…`. The new text is
-//! written over the old one if it is not longer and nothing else points into the string (linkers let other strings
+//! The dynamic loader searches these directories before any hook of the shim can act, so an absolute directory below a
+//! prefix would lead every rank to the shared file system. In the stage such an element becomes `$ORIGIN/…`. The new
+//! text is written over the old text if it is not longer and no other string shares the old text (linkers let strings
 //! share the tail of a longer one). Otherwise the file gets a new string table at its end.
 #![forbid(unsafe_code)]
 
@@ -39,8 +39,8 @@ pub enum Edit {
 }
 
 /// Makes the staged elements of an ELF file's search path relative to `origin`, the directory that the file is in. For
-/// an element that is a directory in the stage, `staged` returns its original path, without aliases. Returns `None`
-/// where nothing has to change, and where the file cannot be changed.
+/// an element that is a directory in the stage, `staged` returns its original path, without aliases. Returns `None` if
+/// nothing has to change, or if the file cannot be changed.
 #[must_use]
 pub fn relocate(
     file: &File,
@@ -58,7 +58,7 @@ pub fn relocate(
     rewrite(cache.read_bytes_at(0, size).ok()?, text, found.is_rpath)
 }
 
-/// Makes a file with a new string table at its end; `None` where the layout of the file is too unusual.
+/// Makes a file with a new string table at its end; `None` if the layout of the file is too unusual.
 fn rewrite(bytes: &[u8], text: Vec<u8>, is_rpath: bool) -> Option<Edit> {
     let mut rewriter = object_rewrite::Rewriter::read(bytes).ok()?;
     rewriter.elf_set_runpath(text).ok()?;
@@ -71,7 +71,7 @@ fn rewrite(bytes: &[u8], text: Vec<u8>, is_rpath: bool) -> Option<Edit> {
     Some(Edit::Whole(new))
 }
 
-/// Makes the new search path; `None` where no element changes.
+/// Makes the new search path; `None` if no element changes.
 fn rewritten(
     text: &[u8],
     origin: &Path,
@@ -88,7 +88,7 @@ fn rewritten(
             }
             None => element.to_vec(),
         };
-        // The loader searches a directory once, however often it is named.
+        // The loader searches a directory only once, so each is named once.
         if !elements.contains(&new) {
             elements.push(new);
         }
@@ -96,7 +96,7 @@ fn rewritten(
     changed.then(|| elements.join(&b':'))
 }
 
-/// Makes the path of `to` relative to `from`, both absolute: `$ORIGIN/../lib`.
+/// Makes a path such as `$ORIGIN/../lib` that leads from the directory `from` to `to`. Both are absolute.
 fn relative(from: &Path, to: &Path) -> Vec<u8> {
     let (from, to): (Vec<Component>, Vec<Component>) =
         (from.components().collect(), to.components().collect());
@@ -124,7 +124,7 @@ struct SearchPath {
     others: Vec<u64>,
 }
 
-/// Finds the search path; `None` where there is none or the file is damaged.
+/// Finds the search path; `None` if there is none or the file is damaged.
 fn find<'a, R: ReadRef<'a>>(data: R) -> Option<SearchPath> {
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;
@@ -135,7 +135,7 @@ fn find<'a, R: ReadRef<'a>>(data: R) -> Option<SearchPath> {
         let value = entry.d_val(endian);
         match entry.d_tag(endian) {
             elf::DT_STRTAB => table = Some(value),
-            // Where both are there, the loader ignores DT_RPATH.
+            // If a file has both, the loader ignores DT_RPATH.
             elf::DT_RUNPATH => {
                 others.extend(name.replace(value));
                 is_rpath = false;
@@ -159,7 +159,7 @@ fn find<'a, R: ReadRef<'a>>(data: R) -> Option<SearchPath> {
     Some(SearchPath { at, text, name, is_rpath, others })
 }
 
-/// Whether anything else in the file uses a part of the text; `None` where that is unknown.
+/// Whether anything else in the file uses a part of the text; `None` if that is unknown.
 fn is_shared<'a, R: ReadRef<'a>>(data: R, found: &SearchPath) -> Option<bool> {
     let inside = |name: u64| name >= found.name && name <= found.name + found.text.len() as u64;
     let header = FileHeader64::<Endianness>::parse(data).ok()?;

@@ -1,5 +1,5 @@
-//! Events that a staging step or helper reports on its standard output, one JSON object a line, to the `pyshm-run` that
-//! started it.
+//! Defines the events that a staging step or helper reports to the `pyshm-run` that started it: one JSON object a line
+//! on its standard output.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -22,11 +22,11 @@ pub enum Event {
         /// Number of nodes in the step.
         nodes: usize,
     },
-    /// It is decided what to stage; another process will stage it.
+    /// The bundles are selected and made; another process will stage them.
     Prepared(Prepared),
     /// There is nothing to stage.
     Nothing {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The stage is ready for ranks.
@@ -37,7 +37,7 @@ pub enum Event {
     Purged(Used),
 }
 
-/// What to stage.
+/// The bundles to stage.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prepared {
     /// The stage's name.
@@ -63,7 +63,7 @@ pub struct Failure {
     pub code: u8,
 }
 
-/// What was staged.
+/// Figures about the stage that is ready.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ready {
     /// The stage's directory, the same on every node.
@@ -72,7 +72,7 @@ pub struct Ready {
     pub nodes: usize,
     /// Number of nodes that have the stage. The others have a hollow one.
     pub staged: usize,
-    /// Bytes of the bundles that were read; 0 if the stage was there already.
+    /// Bytes of the bundles that were read; 0 if the stage existed already.
     pub bundle_bytes: u64,
     /// Bytes of the stage's files.
     pub unpacked_bytes: u64,
@@ -86,10 +86,10 @@ pub struct Ready {
     /// Number of nodes that took bundles from other stages.
     #[serde(default)]
     pub adopted: usize,
-    /// Bytes of the files that they took, on the node that took most.
+    /// Bytes of the files that were taken from other stages, on the node that took most.
     #[serde(default)]
     pub adopted_bytes: u64,
-    /// The stages from which they took bundles; empty if nodes took from different ones.
+    /// The stages from which nodes took bundles; empty if nodes took from different stages.
     #[serde(default)]
     pub adopted_from: Vec<PathBuf>,
     /// Number of paths that have changed since the bundles were packed, if bundles were staged before. Ranks find the
@@ -101,7 +101,7 @@ pub struct Ready {
     /// Warnings for the user about the bundles.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What each node was busy with, if that was requested.
+    /// The timeline of each node, if that was requested.
     #[serde(default)]
     pub timeline: Vec<Times>,
 }
@@ -113,10 +113,10 @@ impl Event {
         Self::Failed(Failure { message: error.to_string(), code: error.exit_code() })
     }
 
-    /// Writes the line to standard output. It is no error if nobody reads it.
+    /// Writes the event as a line to standard output. It is no error if nobody reads the line.
     pub fn say(&self) {
         let line = serde_json::to_vec(self).or_else(|e| {
-            // A path is not UTF-8. The process that waits for this line must not wait for ever.
+            // This happens if a path is not UTF-8. The process that waits for this line must not wait for ever.
             let message = format!("failed to pass on a path: {e}");
             serde_json::to_vec(&Self::Failed(Failure { message, code: exit_codes::SYSTEM }))
         });

@@ -1,4 +1,4 @@
-//! The protocol between pyshm's own processes.
+//! Defines the protocol between pyshm's own processes.
 #![forbid(unsafe_code)]
 
 pub mod events;

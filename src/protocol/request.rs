@@ -1,5 +1,5 @@
-//! Says what `pyshm-run` asks of its staging helper: one JSON text in the helper's arguments, answered by
-//! [events](crate::protocol::events).
+//! Defines the request of `pyshm-run` to its staging helper: one JSON text in the helper's arguments. The helper
+//! answers with [events](crate::protocol::events).
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -16,9 +16,9 @@ pub struct Request {
     pub selection: Selection,
     /// The user's command.
     pub command: Vec<OsString>,
-    /// Positions in the command of the programs that it starts; several where a launcher's command has contexts.
+    /// Positions in the command of the programs that it starts; several if a launcher's command has several parts.
     pub programs: Vec<usize>,
-    /// What it means when one of them is not found.
+    /// What it means when one of these programs is not found.
     pub absent_program: AbsentProgram,
     /// Number of ranks, which decides whether staging is worthwhile.
     pub ranks: usize,
@@ -26,9 +26,9 @@ pub struct Request {
     pub task: Task,
     /// The directory of stages.
     pub root: PathBuf,
-    /// Threads that unpack; 0 takes what the process may use.
+    /// Threads that unpack; 0 takes as many as the process may use.
     pub threads: usize,
-    /// Whether the answer contains what this node was busy with.
+    /// Whether the answer contains the timeline of this node.
     pub timeline: bool,
     /// Whether the stage stays after its last user.
     pub keep: bool,
@@ -46,13 +46,14 @@ impl Request {
 /// How the bundles of a job are selected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Selection {
-    /// The user named these bundles: those that cover what the command uses are staged, and it is an error if none does.
+    /// The user named these bundles: those that cover a path that the command uses are staged. It is an error if no
+    /// bundle does.
     Named(Vec<Named>),
     /// The launcher's side has selected these bundles for all ranks: all of them are staged.
     Decided(Vec<Named>),
     /// These bundles are configured for all jobs: those that the command uses are staged.
     Configured(Vec<Named>, Otherwise),
-    /// A bundle is made automatically of the environment that the program runs in.
+    /// A bundle is made automatically from the environment in which the program runs.
     Automatic,
 }
 
@@ -70,7 +71,7 @@ pub enum Otherwise {
 pub enum AbsentProgram {
     /// The command cannot run.
     Error,
-    /// The program may be on the nodes; the launcher finds out.
+    /// The program may exist on the nodes; the launcher finds out.
     MayBeOnNodes,
 }
 

@@ -22,21 +22,22 @@ Examples:
   pyshm-run -b env.tar.zst -b more.tar.zst srun -n 64 python app.py
                                                         with a layer made by 'pyshm bundle env --over env.tar.zst'
   pyshm-run python app.py                               on this node, without MPI
-  mpiexec -n 8 pyshm-run python app.py                  each node stages by itself
+  mpiexec -n 8 pyshm-run python app.py                  each node stages for itself
 
-COMMAND's first word decides how: for a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open MPI, prterun, srun) one \
-process on each of its nodes stages before the ranks start; for any other command this node stages.
+The first word of COMMAND decides where to stage: for a launcher (mpiexec and mpirun of MPICH, Intel MPI and Open \
+MPI, prterun, srun) one process on each of its nodes stages before the ranks start; for any other command pyshm-run \
+stages on this node.
 
 A bundle given with -b is staged if it covers the program, a directory where the program looks for libraries, or anything \
 in PATH, LD_LIBRARY_PATH, PYTHONPATH, VIRTUAL_ENV or CONDA_PREFIX, or if it is a layer over such a bundle. Later bundles \
 win: a bundle replaces all that earlier ones have at and below its prefix, a layer only the paths that it contains.
 
-Without -b, the bundles in PYSHM_BUNDLES, else those in the file of settings, are staged if the command uses what they \
-cover. Shells, interpreters, scripts and commands that name a path in an environment use the active environment; a program \
-of the system, as hostname, does not. If no bundle covers what is used, the program's interpreter is asked for its prefixes, \
-and each of them (never /, /usr and the like) is bundled into a cache once, and again after it has changed. Such a bundle \
-is not staged when it is more than 64 times larger than what all ranks read at their start (PYSHM_SERIAL_READ for each \
-rank, 64 MiB); -v says so.
+Without -b, the bundles in PYSHM_BUNDLES, else those in the file of settings, are staged if the command uses what \
+they cover. Shells, interpreters, scripts and commands that name a path in an environment use the active environment; \
+a program of the system, such as hostname, does not. If no bundle covers what is used, the program's interpreter is \
+asked for its prefixes, and each of them (never /, /usr and the like) is bundled into a cache once, and again after \
+it has changed. Such a bundle is not staged when it is more than 64 times larger than what all ranks read at their \
+start (PYSHM_SERIAL_READ for each rank, 64 MiB); -v says so.
 
 Exit status: COMMAND's own; a signal that ends COMMAND ends pyshm-run too. Otherwise
   2 wrong usage; 126 COMMAND or the launcher cannot be executed; 127 it is not found;
@@ -56,7 +57,7 @@ Environment:
   PYSHM_WAIT                     seconds to wait for MPI, or for the rank that stages (300)
   PYSHM_BCAST                    the broadcast helper, instead of the installed one for the launcher's MPI
   PYSHM_BCAST_LAUNCH             the command that starts one process on each of the job's nodes, for commands that
-                                 pyshm does not understand; PYSHM_PROGRAM is then the word that is the program";
+                                 pyshm does not understand; PYSHM_PROGRAM then tells which word is the program";
 
 /// Run COMMAND with its Python environment staged in /dev/shm on every node that it uses
 #[derive(Debug, Clone, Parser)]
@@ -99,11 +100,11 @@ pub struct Cli {
     #[arg(long, overrides_with = "summary")]
     no_summary: bool,
 
-    /// Threads that unpack on each node; 0 takes what the process may use
+    /// Threads that unpack on each node; 0 takes as many as the process may use
     #[arg(long, value_name = "N", default_value_t = settings::threads())]
     pub threads: usize,
 
-    /// Bytes that are broadcast at once, as 8MiB; each node keeps eight times as many in memory
+    /// Bytes that are broadcast at once, such as 8MiB; each node keeps eight times as many in memory
     #[arg(long, value_name = "SIZE", default_value = settings::chunk(), value_parser = settings::value::chunk)]
     pub chunk: usize,
 
@@ -124,7 +125,7 @@ pub struct Cli {
     )]
     pub command: Vec<OsString>,
 
-    /// Set where no user wrote this command line: the shim was preloaded into COMMAND and replaced it by `pyshm-run`.
+    /// Set if no user wrote this command line, because the shim in COMMAND has replaced COMMAND by `pyshm-run`.
     #[arg(skip)]
     pub preloaded: Option<Preloaded>,
 }
@@ -132,9 +133,9 @@ pub struct Cli {
 /// A program into which the shim is preloaded.
 #[derive(Debug, Clone)]
 pub struct Preloaded {
-    /// Its `argv[0]`, which may differ from COMMAND's first word, its file.
+    /// The program's `argv[0]`. It may differ from the first word of COMMAND, which is the program's file.
     pub arg0: OsString,
-    /// Who selects its bundles.
+    /// Who selects the program's bundles.
     pub selector: Selector,
 }
 
@@ -143,7 +144,7 @@ pub struct Preloaded {
 pub enum Selector {
     /// The launcher's side has selected them for all ranks.
     Launcher,
-    /// The rank selects, of the configured bundles, those that its program uses.
+    /// The rank selects those of the configured bundles that its program uses.
     Rank,
 }
 
@@ -165,7 +166,7 @@ impl Cli {
         self.fallback || !self.no_fallback && settings::flag(&table::FALLBACK).unwrap_or(true)
     }
 
-    /// Whether the stage stays.
+    /// Whether the stage stays after the job.
     #[must_use]
     pub fn keeps(&self) -> bool {
         self.keep || !self.no_keep && settings::flag(&table::KEEP).unwrap_or(false)
@@ -179,7 +180,8 @@ impl Cli {
         self.summary || !self.no_summary && default()
     }
 
-    /// The command of `words`, whose first one is COMMAND's, with the `argv[0]` that the program was called with.
+    /// Makes a command from `words`, which begin with the file of COMMAND. A preloaded program keeps the `argv[0]` with
+    /// which it was called.
     #[must_use]
     pub fn start(&self, words: &[OsString]) -> Command {
         let mut command = Command::new(&words[0]);
@@ -190,7 +192,7 @@ impl Cli {
         command
     }
 
-    /// Prints what is done, with `--verbose`.
+    /// Prints `text` if `--verbose` is given.
     pub fn say(&self, text: &str) {
         if self.verbose {
             warn_line!("pyshm-run: {text}");
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn options_behind_the_command_are_its_own() {
+    fn options_after_the_command_belong_to_the_command() {
         let cli = parse(&["pyshm-run", "-b", "x", "mpiexec", "-n", "4", "python", "-v", "--keep"]);
         assert_eq!(cli.command, ["mpiexec", "-n", "4", "python", "-v", "--keep"]);
         assert!(!cli.keeps() && !cli.verbose);
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_opposites_counts() {
+    fn the_last_of_two_opposite_options_counts() {
         assert!(parse(&["pyshm-run", "x"]).falls_back());
         assert!(!parse(&["pyshm-run", "--no-fallback", "x"]).falls_back());
         assert!(parse(&["pyshm-run", "--no-fallback", "--fallback", "x"]).falls_back());

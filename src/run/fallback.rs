@@ -9,7 +9,7 @@ use crate::run::cli::Cli;
 /// Warns that staging failed because of `cause` and that the command runs from the shared file system.
 ///
 /// # Errors
-/// `cause` itself, with `--no-fallback` or where it [is final](is_final).
+/// `cause` itself, with `--no-fallback` or if it [is final](is_final).
 pub fn warn_or_fail(cli: &Cli, cause: Error) -> Result<()> {
     if is_final(&cause) || !cli.falls_back() {
         return Err(cause);
@@ -18,7 +18,8 @@ pub fn warn_or_fail(cli: &Cli, cause: Error) -> Result<()> {
     Ok(())
 }
 
-/// Whether the command is not run after this error, whatever the options say: it cannot run, or a signal ends all.
+/// Whether the command is not run after this error, whatever the options say: the command cannot run, or a signal ends
+/// the job.
 #[must_use]
 pub fn is_final(error: &Error) -> bool {
     match error {
@@ -36,7 +37,7 @@ mod tests {
     use crate::protocol::events::Failure;
 
     #[test]
-    fn a_command_that_cannot_run_is_never_fallen_back_from() {
+    fn a_command_that_cannot_run_never_falls_back() {
         let cli = |words: &[&str]| Cli::try_parse_from([&["pyshm-run"], words].concat()).unwrap();
         let fails = |words: &[&str], error| warn_or_fail(&cli(words), error).is_err();
         assert!(fails(&["x"], Error::CommandNotFound("x".into())));

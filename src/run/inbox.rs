@@ -1,4 +1,4 @@
-//! Collects all that `pyshm-run` waits for in one queue: signals, the end of a child, events of staging steps.
+//! Collects everything that `pyshm-run` waits for in one queue: signals, the end of a child, events of staging steps.
 #![forbid(unsafe_code)]
 
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -28,16 +28,16 @@ pub enum Message {
     Closed(u32),
 }
 
-/// Where a signal comes from.
+/// The origin of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// A process sent it.
     Process,
-    /// The kernel sent it: what a terminal causes, the command receives too.
+    /// The kernel sent it, as for a key on the terminal. The command receives such a signal too.
     Kernel,
 }
 
-/// The queue, with the sender that others put messages in by.
+/// The queue of messages, with a sender for the threads that put messages into it.
 #[derive(Debug)]
 pub struct Inbox {
     receiver: Receiver<Message>,
@@ -45,8 +45,8 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Begins to handle signals. Signals that were ignored when this process began (`nohup`) stay ignored, for the
-    /// command too.
+    /// Makes the queue and begins to handle signals. Signals that were ignored when this process began (`nohup`) stay
+    /// ignored, for the command too.
     ///
     /// # Errors
     /// [`Error::System`] when no handler can be installed.
@@ -78,7 +78,7 @@ impl Inbox {
         Ok(Self { receiver, sender })
     }
 
-    /// A sender for threads that put messages into the queue.
+    /// Returns a sender for threads that put messages into the queue.
     #[must_use]
     pub fn sender(&self) -> Sender<Message> {
         self.sender.clone()
@@ -87,7 +87,7 @@ impl Inbox {
     /// Waits for the next message; `None` when none comes within `limit`.
     #[must_use]
     pub fn next(&self, limit: Duration) -> Option<Message> {
-        // The queue cannot be disconnected: this side has a sender itself.
+        // The queue cannot be disconnected, since this value has a sender itself.
         self.receiver.recv_timeout(limit).ok()
     }
 

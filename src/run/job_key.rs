@@ -40,14 +40,14 @@ pub fn compute(cli: &Cli) -> String {
     if rank_env::is_shared() {
         add(launch().as_bytes());
     } else {
-        // A run that is no rank shares nothing: another one, a minute later, must look at the prefix again.
+        // A process that is no rank shares nothing: the next run must look at the prefix again.
         add(&std::process::id().to_le_bytes());
     }
-    // 32 digits, since a name with 16 is a stage's.
+    // The name has 32 digits, since a name with 16 digits is that of a stage.
     format!("{}.job", &hash.finalize().to_hex()[..32])
 }
 
-/// Names the launch that this rank comes from: as the launcher names it, else by the process that started it.
+/// Names the launch to which this rank belongs: by the launcher's variables, else by the process that started the rank.
 fn launch() -> String {
     rank_env::launch().unwrap_or_else(|| {
         let (process, begun) = launcher();
@@ -55,8 +55,8 @@ fn launch() -> String {
     })
 }
 
-/// Finds the process that started the ranks, and its start time: the nearest ancestor that is no part of this rank, since
-/// a shell, a debugger or the like may be in between. Where the launcher sets no rank variable it is the parent.
+/// Finds the process that started the ranks, and its start time. This is the nearest ancestor that does not belong to
+/// this rank, since a shell or a debugger may be in between. If the launcher sets no rank variable, this is the parent.
 fn launcher() -> (i32, String) {
     let rank = rank_env::own().map(String::into_bytes);
     let mut process = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());

@@ -1,8 +1,9 @@
 //! Runs `pyshm-run`: stages what a command needs, runs the command with it, and cleans up.
 //!
-//! COMMAND's first word decides how: [`launcher_command`] for a launcher, [`plain_command`] for anything else. The variables
-//! of a rank never decide, since a batch script has them too. A program into which the shim is preloaded enters by
-//! [`preload_entry`]. Where staging fails, the command runs from the shared file system ([`fallback`]).
+//! The first word of COMMAND chooses the mode: [`launcher_command`] for a launcher, [`plain_command`] for anything
+//! else. The variables of a rank never decide, since a batch script has them too. A program into which the shim is
+//! preloaded enters by [`preload_entry`]. If staging fails, the command runs from the shared file system
+//! ([`fallback`]).
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -30,7 +31,8 @@ use crate::run::modes::{launcher_command, plain_command, preload_entry};
 use crate::run::step::helper;
 use crate::{exit_codes, install, launchers};
 
-/// Runs `pyshm-run`, or one of the parts that it is started for by pyshm itself.
+/// Runs `pyshm-run`, or the part for which pyshm itself has started it: the helper, the signal probe or a preload
+/// entry.
 #[must_use]
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -57,7 +59,7 @@ fn run(cli: &Cli) -> Result<Ended> {
     let is_told = || launchers::is_told_by_user(&Environment::current(install::SITE));
     if cli.reroute == Reroute::Off {
         let mut command = cli.start(&cli.command);
-        launch_env::taken_care_of_if_preloaded(&mut command);
+        launch_env::leave_alone_if_preloaded(&mut command);
         child::run(&mut command, Watch::Exit, &inbox::Inbox::open()?)
     } else if launchers::is_launcher(&cli.command[0]) || is_told() {
         launcher_command::run(cli)

@@ -1,4 +1,4 @@
-//! Makes the request to the staging helper out of the command line and the settings.
+//! Makes the request to the staging helper from the command line and the settings.
 #![forbid(unsafe_code)]
 
 use crate::protocol::request::{AbsentProgram, Otherwise, Request, Selection, Task};

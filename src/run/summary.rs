@@ -1,4 +1,4 @@
-//! Tells the user about staging: the line at the end, warnings, and what nodes were busy with.
+//! Tells the user about staging: the line at the end, warnings, and the timelines of the nodes.
 #![forbid(unsafe_code)]
 
 use crate::instrument::timeline;
@@ -13,7 +13,7 @@ pub fn warn(warnings: &[String]) {
     }
 }
 
-/// Prints what each node was busy with, where `ready` has it because `--timeline` was given.
+/// Prints the timeline of each node, if `ready` has them because `--timeline` was given.
 pub fn show_timeline(ready: &Ready) {
     if !ready.timeline.is_empty() {
         let table = timeline::table(&ready.timeline);

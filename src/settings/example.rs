@@ -1,14 +1,14 @@
-//! Makes an example of a file of settings, with every key commented out.
+//! Makes an example of a settings file, with every key commented out.
 #![forbid(unsafe_code)]
 
 use crate::launchers::registry;
 use crate::settings::table::{DefaultValue, Setting, TABLE};
 
 const HEAD: &str = "\
-# Settings of pyshm for all users of this installation. Its place is etc/pyshm.toml below the installation's prefix,
-# /etc/pyshm.toml, or the path in PYSHM_CONFIG. A commented value is the default, or an example where the default depends
-# on the system. A variable counts before the file, and the command line before both. 'pyshm config --check FILE' reports
-# what is wrong with a file.
+# Settings of pyshm for all users of this installation. This file lies at etc/pyshm.toml below the installation's prefix,
+# at /etc/pyshm.toml, or where PYSHM_CONFIG says. A commented value is the default, or an example where the default depends
+# on the system. A variable takes precedence over the file, the command line over both. 'pyshm config --check FILE' reports
+# the mistakes in a file.
 ";
 
 const LISTS: &str = "\
@@ -45,7 +45,7 @@ mod tests {
     use crate::settings::File;
 
     #[test]
-    fn every_line_that_is_commented_out_may_be_used() {
+    fn every_commented_line_is_a_valid_setting() {
         let is_key = |line: &&str| {
             line.starts_with('[') || line.split(' ').nth(1).is_some_and(|word| word == "=")
         };

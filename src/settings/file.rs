@@ -1,4 +1,4 @@
-//! Finds and reads the file of settings, `pyshm.toml`:
+//! Finds and reads the settings file, `pyshm.toml`:
 //!
 //! ```toml
 //! root = "/dev/shm"
@@ -8,7 +8,7 @@
 //! options = ["--account=support"]
 //! ```
 //!
-//! The error for a mistake has the file, the line, the key, the value and what it should be.
+//! The error for a mistake names the file, the line, the key, the value and the expected form.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use crate::launchers::registry;
 use crate::settings::table::{Setting, TABLE};
 use crate::settings::value::{WrongForm, variable};
 
-/// The variable that names a file of settings.
+/// The variable that names a settings file.
 pub const VARIABLE: &str = "PYSHM_CONFIG";
 /// The file of the system.
 const SYSTEM: &str = "/etc/pyshm.toml";
@@ -36,7 +36,7 @@ const INSTALLED: &str = "etc/pyshm.toml";
 const BUNDLES: &str = "bundles";
 const LAUNCHER: &str = "launcher";
 
-/// The contents of a file of settings.
+/// The contents of a settings file.
 #[derive(Debug, Default)]
 pub struct File {
     /// Its path.
@@ -49,7 +49,7 @@ pub struct File {
     options: BTreeMap<&'static str, (Vec<String>, usize)>,
 }
 
-/// Finds the file that counts: the one that `PYSHM_CONFIG` names, else the installation's, else the system's.
+/// Finds the file that applies: the one that `PYSHM_CONFIG` names, else the installation's, else the system's.
 #[must_use]
 pub fn find() -> Option<PathBuf> {
     if let Some(named) = variable(VARIABLE) {
@@ -62,7 +62,7 @@ pub fn find() -> Option<PathBuf> {
 }
 
 impl File {
-    /// Reads a file of settings.
+    /// Reads a settings file.
     ///
     /// # Errors
     /// [`Error::NoInput`] where it cannot be read, [`Error::Usage`] with the first mistake in it.
@@ -201,13 +201,13 @@ impl Parser<'_> {
         list.iter().map(word).collect()
     }
 
-    /// The error of a value of another kind than `expected`.
+    /// Makes the error of a value that is not `expected`.
     fn other(&self, key: &str, value: &Value<'_>, expected: &str) -> Error {
         let text = format!("{key} is {}, which is not {expected}", self.source(value));
         self.wrong(value.span(), &text)
     }
 
-    /// The error of a key that is none of `known`.
+    /// Makes the error of a key that is not one of `known`.
     fn unknown<'k>(
         &self,
         key: &Spanned<std::borrow::Cow<'_, str>>,
@@ -223,7 +223,7 @@ impl Parser<'_> {
         self.wrong(key.span(), &format!("there is no key '{name}' here; {way}"))
     }
 
-    /// The error of a mistake at `span`.
+    /// Makes the error of a mistake at `span`.
     fn wrong(&self, span: Range<usize>, why: &str) -> Error {
         let (path, line) = (self.path.display(), self.line(&span));
         Error::Usage(format!("failed to read {path}, line {line}: {why}"))
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_says_is_known_with_its_line() {
+    fn settings_bundles_and_options_are_read_with_their_lines() {
         let file = parse(
             "# ours\nroot = \"/local\"\nwait = 60\nkeep = true\n\n[[bundles]]\npath = \"/a.tar.gz\"\nprefix = \"/a\"\n\
              [[bundles]]\npath = \"/b.tar\"\nlayer = true\n[launcher.srun]\noptions = [\"-A\", \"x\"]\n",
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_names_line_key_value_and_the_way_out() {
+    fn the_error_of_a_mistake_has_line_key_value_and_the_way_out() {
         for (text, said) in [
             (
                 "root = \"shm\"",

@@ -1,10 +1,10 @@
-//! Reads the settings, which count unless the command line says otherwise: a variable counts before the file, the file
-//! before the default.
+//! Reads the settings. The command line takes precedence over a variable, a variable over the file, the file over the
+//! default.
 //!
 //! Invariants:
-//! - The process that starts a job reads the settings, never its ranks: these get what they need in their arguments.
-//! - A wrong value is reported before anything is done ([`check`]), never silently replaced by the default. A command that
-//!   has to go on nevertheless, as an epilog that cleans up, warns.
+//! - The process that starts a job reads the settings. Ranks never do: they get what they need in their arguments.
+//! - A wrong value is reported before anything else happens ([`check`]), never silently replaced by the default. A
+//!   command that must go on nevertheless, such as `pyshm unstage` in an epilog, prints a warning.
 #![forbid(unsafe_code)]
 
 pub mod example;
@@ -49,18 +49,18 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The file, read once. Its error is reported by [`check_file`].
+/// Reads the file once; [`check_file`] reports its error.
 fn loaded() -> &'static Result<Option<File>> {
     static LOADED: OnceLock<Result<Option<File>>> = OnceLock::new();
     LOADED.get_or_init(|| file::find().map(|path| File::read(&path)).transpose())
 }
 
-/// The file, where there is one without mistakes.
+/// Returns the file, if there is one and it has no mistakes.
 fn file() -> Option<&'static File> {
     loaded().as_ref().ok().and_then(Option::as_ref)
 }
 
-/// The text that a variable or the file sets, and which of them; `None` where the default counts.
+/// Returns the text that a variable or the file sets, and its origin; `None` where the default applies.
 fn set_text(setting: &Setting) -> Option<(OsString, Origin)> {
     let by_variable = || {
         let name = setting.variable?;
@@ -73,7 +73,8 @@ fn set_text(setting: &Setting) -> Option<(OsString, Origin)> {
     by_variable().or_else(by_file)
 }
 
-/// The text of a setting's value, and where it comes from; `None` for a [default that varies](DefaultValue::Varies).
+/// Returns the text of a setting's value and its origin; the text is `None` for a [default that
+/// varies](DefaultValue::Varies).
 #[must_use]
 pub fn in_force(setting: &Setting) -> (Option<OsString>, Origin) {
     match set_text(setting) {
@@ -142,7 +143,7 @@ pub fn wait() -> Duration {
     Duration::from_secs(parsed(&table::WAIT).unwrap_or_default())
 }
 
-/// Bytes that stay free for MPI and the application; `None` where the default counts.
+/// Bytes that stay free for MPI and the application; `None` where the default applies.
 #[must_use]
 pub fn reserve() -> Option<u64> {
     size(&table::RESERVE)
@@ -160,7 +161,7 @@ pub fn cache() -> Option<PathBuf> {
     valid_text(&table::CACHE).map(PathBuf::from)
 }
 
-/// The bundles for jobs that name none, and what names each.
+/// The bundles for jobs that name none, each with its origin.
 #[must_use]
 pub fn bundles_with_origins() -> Vec<(Named, Origin)> {
     if let Some(value) = variable(BUNDLES) {
@@ -178,7 +179,7 @@ pub fn bundles() -> Vec<Named> {
     bundles_with_origins().into_iter().map(|(named, _)| named).collect()
 }
 
-/// For each launcher's key, options of the staging step and where they are set.
+/// For each launcher's key, the options of the staging step and their origin.
 pub fn step_options() -> impl Iterator<Item = (&'static str, &'static [String], Origin)> {
     let shown = |file: &'static File| {
         let origin = |line| Origin::File(file.path.clone(), line);
@@ -194,7 +195,7 @@ pub fn step_options_of(launcher: &str) -> Vec<OsString> {
     of_launcher.flat_map(|(_, words, _)| words).map(OsString::from).collect()
 }
 
-/// The path of the file of settings, if there is one.
+/// The path of the settings file, if there is one.
 #[must_use]
 pub fn path() -> Option<PathBuf> {
     file::find()

@@ -15,7 +15,7 @@ pub struct Setting {
     pub form: Form,
     /// The value where nothing sets it.
     pub default: DefaultValue,
-    /// What it means, for the authors of a file of settings.
+    /// What it means, for the authors of a settings file.
     pub meaning: &'static str,
 }
 
@@ -34,7 +34,7 @@ pub enum DefaultValue {
 }
 
 impl Setting {
-    /// A value as a file of settings has it.
+    /// Returns a value as it is written in a settings file.
     #[must_use]
     pub fn written(&self, text: &str) -> String {
         match self.form {
@@ -63,7 +63,7 @@ pub const ROOT: Setting = setting(
     Some("PYSHM_ROOT"),
     Form::Directory,
     Text("/dev/shm"),
-    "Where stages are: a directory on each node, in its memory or on its own disk.",
+    "The directory of stages on each node, in its memory or on its own disk.",
 );
 /// Memory that stays free for MPI and the application.
 pub const RESERVE: Setting = setting(
@@ -71,7 +71,7 @@ pub const RESERVE: Setting = setting(
     Some("PYSHM_RESERVE"),
     Form::Size,
     Varies { how: "a 16th of the root, 64 MB to 4 GB", example: "1GB" },
-    "Bytes that stay free there for MPI and the application.",
+    "Bytes of memory that stay free for MPI and the application.",
 );
 /// How long to wait for MPI, or for the rank that stages for its node.
 pub const WAIT: Setting = setting(
@@ -135,7 +135,7 @@ pub const CACHE: Setting = setting(
     Some("PYSHM_CACHE"),
     Form::Directory,
     Varies { how: "~/.cache/pyshm", example: "/scratch/me/pyshm" },
-    "Where the bundles are that pyshm makes automatically for one user; for that user's own file of settings.",
+    "The directory of the bundles that pyshm packs automatically; only for a user's own settings file.",
 );
 /// How large the cache may become.
 pub const CACHE_MAX: Setting = setting(
@@ -145,7 +145,7 @@ pub const CACHE_MAX: Setting = setting(
     Text("20GB"),
     "How large the cache may grow before its least recently used bundles are removed.",
 );
-/// Bytes that one rank reads at its start, for the rule whether staging is worthwhile.
+/// Bytes that one rank reads at its start; they decide whether staging is worthwhile.
 pub const SERIAL_READ: Setting = setting(
     "serial_read",
     Some("PYSHM_SERIAL_READ"),
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_default_has_the_form_that_is_asked_for() {
+    fn every_default_has_the_form_of_its_setting() {
         for setting in &TABLE {
             let (Text(value) | Varies { example: value, .. }) = setting.default;
             assert_eq!(setting.form.check(OsStr::new(value)), Ok(()), "{}", setting.key);

@@ -24,7 +24,8 @@ pub enum Form {
     Word(&'static [&'static str]),
 }
 
-/// A value does not have its setting's form. It is shown as what the value is not and how to write it, to follow "which is".
+/// The error of a value that does not have its setting's form. Its text follows "which is", and says what the value is
+/// not and how to write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongForm(Form);
 
@@ -50,7 +51,7 @@ impl Form {
     /// Checks that `text` has this form.
     ///
     /// # Errors
-    /// [`WrongForm`] where it has not.
+    /// [`WrongForm`] when it does not.
     pub fn check(self, text: &OsStr) -> Result<(), WrongForm> {
         let utf8 = text.to_str().unwrap_or_default().trim();
         let is_right = match self {
@@ -65,7 +66,7 @@ impl Form {
     }
 }
 
-/// Reads a variable; `None` where it is not set or empty.
+/// Reads a variable; `None` where it is unset or empty.
 #[must_use]
 pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
@@ -74,7 +75,7 @@ pub fn variable(name: &str) -> Option<OsString> {
 /// Reads a size in bytes: a number, with `k`, `M`, `G` or `T` and an optional `B` after it; `Ki`, `Mi` … are powers of 1024.
 ///
 /// # Errors
-/// [`WrongForm`] where it is not such a text.
+/// [`WrongForm`] when `text` is not a size.
 pub fn size(text: &str) -> Result<u64, WrongForm> {
     let wrong = WrongForm(Form::Size);
     let trimmed = text.trim();
@@ -99,7 +100,7 @@ pub fn size(text: &str) -> Result<u64, WrongForm> {
 /// Reads `--chunk`: bytes that are broadcast at once.
 ///
 /// # Errors
-/// [`WrongForm`] where it is not a size between 64 KiB and 64 MiB.
+/// [`WrongForm`] when `text` is not a size between 64 KiB and 64 MiB.
 pub fn chunk(text: &str) -> Result<usize, WrongForm> {
     let wrong = WrongForm(Form::Chunk);
     match usize::try_from(size(text).map_err(|_| wrong)?) {
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_an_example() {
+    fn a_wrong_value_is_reported_with_an_example() {
         let said = |form: Form, text: &str| form.check(OsStr::new(text)).unwrap_err().to_string();
         assert_eq!(said(Form::Directory, "shm"), "not an absolute path; write it from / on");
         assert!(said(Form::Seconds, "5 min").contains("300"));

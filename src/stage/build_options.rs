@@ -1,4 +1,4 @@
-//! How a stage is built: from which bundles, with how many threads, and within which limits.
+//! Holds the options of building a stage: which bundles are staged, with how many threads, and within which limits.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -6,64 +6,65 @@ use std::path::PathBuf;
 use crate::manifest::prefix::PrefixRecord;
 use crate::manifest::stack::wanted;
 
-/// Threads by default at most: more write no faster into memory, and each needs the memory of its frames.
+/// Maximum number of threads by default. More threads do not write faster into memory, and each needs memory for
+/// frames.
 const MAX_DEFAULT_THREADS: usize = 6;
-/// Threads at most, even where the user asks for more.
+/// Maximum number of threads, even if the user asks for more.
 const MAX_THREADS: usize = 64;
 
 /// What happens to a stage when its last user releases it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AfterUse {
-    /// It is removed.
+    /// The stage is removed.
     #[default]
     Remove,
-    /// It stays until a user removes it by name (`--keep`).
+    /// The stage stays until a user removes it by name (`--keep`).
     Keep,
 }
 
 impl AfterUse {
-    /// [`AfterUse::Keep`] if `keep`, the user's option.
+    /// Returns [`AfterUse::Keep`] if `keep`, the user's option, is set.
     #[must_use]
     pub fn keep_if(keep: bool) -> Self {
         if keep { Self::Keep } else { Self::Remove }
     }
 }
 
-/// What is known of the prefixes since their bundles were packed.
+/// Whether it is known that the prefixes have not changed since their bundles were packed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Freshness {
-    /// They may have changed, so that a stage that is used again is compared with them.
+    /// The prefixes may have changed, so a stage that is used again is compared with them.
     #[default]
     Unknown,
-    /// The bundles were compared with them just now.
+    /// The bundles were compared with the prefixes just now.
     JustCompared,
 }
 
 impl Freshness {
-    /// [`Freshness::JustCompared`] if `fresh`.
+    /// Returns [`Freshness::JustCompared`] if `fresh`.
     #[must_use]
     pub fn known_if(fresh: bool) -> Self {
         if fresh { Self::JustCompared } else { Self::Unknown }
     }
 }
 
-/// What a stage is built from, and within which limits.
+/// The options with which a stage is built.
 #[derive(Debug, Clone, Default)]
 pub struct BuildOptions {
     /// Threads that decompress and write; 0 takes as many as the process may use, at most six.
     pub threads: usize,
-    /// Stage only bundles that have to do with one of these paths; `None` stages all.
+    /// Stage only bundles that concern one of these paths; `None` stages all.
     pub interests: Option<Vec<PathBuf>>,
     /// What happens to the stage after use.
     pub after_use: AfterUse,
-    /// Bytes that stay free; `None` takes the default of the settings.
+    /// Bytes that stay free in the root's file system; `None` takes the default of the settings.
     pub reserve: Option<u64>,
-    /// What is known of the prefixes.
+    /// Whether the prefixes are known to be unchanged.
     pub freshness: Freshness,
 }
 
 impl BuildOptions {
-    /// For each of the job's bundles, whether it is to be staged; `prefixes` are those of each bundle.
+    /// Tells for each of the job's bundles whether it is to be staged. `prefixes` has the prefixes of each bundle.
     #[must_use]
     pub fn wanted(&self, prefixes: &[&[PrefixRecord]]) -> Vec<bool> {
         match &self.interests {
@@ -72,7 +73,7 @@ impl BuildOptions {
         }
     }
 
-    /// The number of threads that decompress and write.
+    /// Returns the number of threads that decompress and write.
     pub(super) fn threads(&self) -> usize {
         match self.threads {
             0 => {

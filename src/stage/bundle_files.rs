@@ -1,7 +1,7 @@
 //! Opens the files of a job's bundles, in the one process that reads them, and decides which of the bundles are wanted.
 //!
 //! Invariants:
-//! - A bundle that nobody needs is not opened, unless it takes its prefixes to decide whether others are wanted.
+//! - A bundle that nobody needs is not opened, unless its prefixes are needed to decide which other bundles are wanted.
 //! - A file is opened at most once.
 #![forbid(unsafe_code)]
 
@@ -25,20 +25,21 @@ pub struct BundleFiles {
 enum BundleFile {
     Unopened,
     Open(Reader),
-    /// It was opened, and has nothing to do with the job.
+    /// The bundle was opened, and the job does not want it.
     Unwanted,
 }
 
 impl BundleFiles {
-    /// The files of `bundles`, none of them open. `prefixes` are those that are known already for each bundle.
+    /// Returns the files of `bundles`, none of them open. `prefixes` has the prefixes of each bundle, as far as they
+    /// are known.
     #[must_use]
     pub fn new(bundles: &[Named], prefixes: Vec<Vec<PrefixRecord>>) -> Self {
         let files = bundles.iter().map(|_| BundleFile::Unopened).collect();
         Self { bundles: bundles.to_vec(), files, prefixes }
     }
 
-    /// Opens the bundles that are needed, and returns for each of the job's bundles what will arrive; `None` if the bundle is
-    /// not needed, or not wanted by `options`.
+    /// Opens the bundles that are needed. Returns a description of each of the job's bundles whose bytes will arrive;
+    /// `None` for a bundle that is not needed, or that `options` do not want.
     ///
     /// # Errors
     /// As [`Reader::open`].
@@ -51,7 +52,7 @@ impl BundleFiles {
         if let Some(interests) = &options.interests {
             let mut open = self.files.iter().filter_map(BundleFile::reader);
             if !open.all(|reader| covers(reader.prefixes(), interests)) {
-                // Whether a bundle is wanted that covers nothing itself depends on all others.
+                // Whether a bundle that covers no interest is wanted depends on all other bundles.
                 self.open_those(|_, prefixes| prefixes.is_empty())?;
             }
         }
@@ -68,7 +69,7 @@ impl BundleFiles {
         Ok(incoming)
     }
 
-    /// Opens the bundle with this number, which was not needed before; `None` if `options` do not want it.
+    /// Opens the bundle with this number, which was not needed until now; `None` if `options` do not want it.
     ///
     /// # Errors
     /// As [`Reader::open`].

@@ -1,4 +1,4 @@
-//! Garbage collection: removes what crashed jobs left behind, and stages of bundles that were replaced.
+//! Collects garbage: removes what crashed jobs left behind, and stages of bundles that were replaced.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use crate::stage::published::Stage;
 use crate::stage::user_dir::UserDir;
 
 /// Removes from `user_dir` unfinished stages whose builder died, and published stages that nobody uses. A stage with
-/// `--keep` stays, unless one of `bundles` has replaced a bundle of it: then no job would find it again.
-/// Returns the directories that were removed.
+/// `--keep` stays, unless one of its bundles was replaced by one of `bundles`, so that no job would find the stage
+/// again. Returns the directories that were removed.
 ///
 /// # Errors
 /// [`Error::NoInput`] when the directory cannot be read, [`Error::CannotWrite`] names what cannot be removed.
@@ -24,7 +24,7 @@ pub fn collect_garbage(user_dir: &UserDir, bundles: &[Identity]) -> Result<Vec<P
             info.keep && !info.identities.iter().any(replaced)
         });
         let dir = stage.dir.clone();
-        // What other users have put there is theirs to remove, and no reason to fail.
+        // An untrusted directory may belong to another user: it is left alone, and is no reason to fail.
         if !stays && stage.check().is_ok() && stage.purge_unused()? {
             removed.push(dir);
         }

@@ -24,7 +24,7 @@ impl Hold {
     /// Begins to use `stage`. It stays after use if `after_use` says so, or if a process has said so before.
     ///
     /// # Errors
-    /// As [`Stage::lease`], and [`Error::CannotWrite`] when its description cannot be changed.
+    /// As [`Stage::lease`], and [`Error::CannotWrite`] when the stage's description cannot be changed.
     pub fn take(user_dir: &UserDir, stage: &Stage, after_use: AfterUse) -> Result<Self> {
         let lease = stage.lease()?;
         // A stage that was just published brings a lease of its own, which would outlive this hold.

@@ -1,5 +1,5 @@
-//! Names a stage by its bundles, which a `stat` of each tells: a second job step finds the first one's stage without
-//! reading a byte.
+//! Names a stage by the identities of its bundles. One `stat` of each bundle tells its identity, so a second job step
+//! finds the stage of the first without reading a byte.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::Named;
 use crate::error::{Error, Result};
 
-/// What tells a bundle from others, and from what it was before its file was replaced.
+/// Identifies a bundle. Different bundles have different identities, and a bundle whose file is replaced gets a new
+/// one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Its real path.
@@ -48,7 +49,7 @@ impl Identity {
         Ok(Self { path, size, mtime, ino, prefix, layer: bundle.layer })
     }
 
-    /// Whether this is the file of `old` with other content, whatever the command line says about it.
+    /// Whether this bundle has the same path as `old` and other content. The options of the command line do not count.
     #[must_use]
     pub fn replaces(&self, old: &Self) -> bool {
         let content = |of: &Self| (of.size, of.mtime, of.ino);

@@ -19,7 +19,7 @@ pub struct Info {
     /// The job's bundles as they were when the stage was built, also those that the job did not need.
     #[serde(default)]
     pub identities: Vec<Identity>,
-    /// The prefixes that the stage stands in for.
+    /// The prefixes that the stage answers for.
     pub prefixes: Vec<PathBuf>,
     /// For each prefix, the number in `bundles` of the bundle that brought it.
     #[serde(default)]
@@ -27,7 +27,7 @@ pub struct Info {
     /// For each bundle, when its file was written (seconds and nanoseconds) if it is a foreign tar.
     #[serde(default)]
     pub written: Vec<Option<(i64, i64)>>,
-    /// For each bundle, its manifest in this stage, with which other stages can take the bundle from here.
+    /// For each bundle, its manifest in this stage, with which a later stage can take the bundle from this one.
     #[serde(default)]
     pub manifests: Vec<SavedManifest>,
     /// Number of paths in the index.

@@ -1,8 +1,9 @@
-//! The record that the ranks of one job on one node share when the ranks themselves stage: which stage they use, and
-//! how many ranks have come and gone. The first rank to lock it leads.
+//! Keeps the record that the ranks of a job share on a node if the ranks themselves stage. The record says which stage
+//! they use, and how many ranks have arrived and left. The first rank to lock the record leads.
 //!
-//! A job is known without a look at its bundles: by the launcher's names for it, or by the process that started its
-//! ranks. The record is a small file in the user's directory; a lock on it dies with the process that has it.
+//! A job is identified without a look at its bundles: by the variables of its launcher, or by the process that started
+//! its ranks. The record is a small file in the user's directory; a lock on the file dies with the process that holds
+//! it.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -26,9 +27,9 @@ const DIRECTORY: &str = "by-job";
 pub struct JobRecord {
     /// The stage's name; `None` when there is no stage and the ranks run from the shared file system.
     pub stage: Option<String>,
-    /// Number of ranks that have come.
+    /// Number of ranks that have arrived.
     pub arrived: usize,
-    /// Number of ranks that have gone.
+    /// Number of ranks that have left.
     pub left: usize,
 }
 
@@ -63,7 +64,8 @@ impl LockedRecord {
             };
             if flock(&opened, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 let mine = opened.metadata().map(|m| m.ino()).ok();
-                // The process that had it locked may have removed it: then the name is another file's, or nobody's.
+                // The process that held the lock may have removed the record. Then its name belongs to another file, or
+                // to none.
                 if std::fs::metadata(&path).map(|m| m.ino()).ok() == mine {
                     return Ok(Some(Self { file: opened, path }));
                 }
@@ -135,7 +137,7 @@ pub fn sweep(user_dir: &UserDir) {
             Some(id) => user_dir.stage_dir(&id).exists(),
             // The rank that led was killed before it could write anything.
             None if record.is_none() => false,
-            // Ranks without a stage have no hold, so that their record is left alone for a day.
+            // Ranks without a stage have no hold, so their record is left alone for a day.
             None => entry
                 .metadata()
                 .and_then(|m| m.modified())
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_has_a_limit() {
+    fn waiting_for_a_locked_record_ends_at_the_limit() {
         let (_root, user_dir) = user_dir();
         let _held = LockedRecord::take(&user_dir, "x.job", Duration::ZERO).unwrap().unwrap();
         assert!(

@@ -1,4 +1,4 @@
-//! Leases: locks on a stage, which say that a process uses or builds it and die with that process.
+//! Takes leases: locks on a stage that say that a process uses or builds it. A lease dies with its process.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -31,7 +31,8 @@ impl Lease {
         lock(file, FlockOperation::NonBlockingLockShared).ok_or_else(removed)
     }
 
-    /// Locks the stage in `dir` against all users; `None` while there is one. A stage is removed only under this lease.
+    /// Locks the stage in `dir` against all users; `None` while it has a user. A stage is removed only under this
+    /// lease.
     pub(crate) fn exclusive(dir: &Path) -> Option<Self> {
         lock(
             ownership::open(&dir.join(layout::LEASE)).ok()?,

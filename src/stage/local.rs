@@ -17,29 +17,29 @@ use crate::stage::reuse::divergence;
 use crate::stage::session::{Adopted, Space, StagingSession};
 use crate::stage::user_dir::UserDir;
 
-/// Bytes that are read at once: no more than the allocator keeps for reuse, since fresh memory costs a page fault every 4 kB
-/// ([`crate::process::memory_policy`]).
+/// Bytes that are read at once: no more than the allocator keeps for reuse, since fresh memory costs a page fault every
+/// 4 kB ([`crate::process::memory_policy`]).
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that may wait to be unpacked.
 const WAITING: usize = 8;
 
-/// A stage on this node, and what it took to make it.
+/// A stage on this node, and figures about its making.
 #[derive(Debug)]
 pub struct Staged {
     /// The stage.
     pub stage: Stage,
-    /// Whether it was there already.
+    /// Whether the stage existed already.
     pub reused: bool,
-    /// Bytes of the bundles that were read; 0 if the stage was there already.
+    /// Bytes of the bundles that were read; 0 if the stage existed already.
     pub bundle_bytes: u64,
     /// Bytes of the stage's files.
     pub unpacked_bytes: u64,
-    /// Bytes of those that were taken from other stages.
+    /// Bytes of the files that were taken from other stages.
     pub adopted_bytes: u64,
-    /// The directories of these stages.
+    /// The directories of the stages from which files were taken.
     pub adopted_from: Vec<PathBuf>,
-    /// Number of paths that have changed since the bundles were packed, if bundles were staged before. The stage does not
-    /// answer for them.
+    /// Number of paths that have changed since the bundles were packed, if bundles were staged before. The stage does
+    /// not answer for them.
     pub changed: u64,
     /// Wall time in seconds.
     pub seconds: f64,
@@ -47,7 +47,7 @@ pub struct Staged {
     pub warnings: Vec<String>,
 }
 
-/// Makes the stage `id` of `bundles`, or finds it if it is there already. Returns `None` if `options` want none of the
+/// Makes the stage `id` of `bundles`, or finds it if it exists already. Returns `None` if `options` want none of the
 /// bundles. Stages that nobody uses any more are removed first.
 ///
 /// # Errors
@@ -70,7 +70,7 @@ pub fn stage_here(
             None => return Ok(None),
         },
     };
-    // If the stage was there already, its last user may be about to remove it.
+    // If the stage existed already, its last user may be about to remove it.
     let _lease = stage.lease()?;
     let totals = session.into_totals();
     let mut changed = 0;
@@ -140,7 +140,7 @@ fn unpack(
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || -> Result<()> {
             while let Some(chunk) = reader.read_chunk(CHUNK_BYTES)? {
-                // The receiver is dropped early only after an error, which is the one to report.
+                // The receiver is dropped early only after it failed, and its error is the one to report.
                 if to.send(chunk).is_err() {
                     break;
                 }
@@ -149,7 +149,7 @@ fn unpack(
         });
         let unpacked = session.unpack(number, bundle, chunks);
         let read = reading.join().unwrap_or(Ok(()));
-        // If reading failed, the unpacking only saw its stream end.
+        // If reading failed, unpacking failed too, but with an error that says only that the stream ended.
         read.and(unpacked)
     })
 }

@@ -1,19 +1,21 @@
-//! Stages: copies of a job's bundles on one node, usually in `/dev/shm`.
+//! Builds, finds and removes stages: copies of a job's bundles on one node, usually in `/dev/shm`.
 //!
 //! ```text
 //! session              the steps of staging, the same for bundle files and for the broadcast
 //! local                drives a session from bundle files; bcast is the other driver
 //! build/               writes a stage under a temporary name and publishes it with one rename
-//! reuse/               takes bundles from other stages of this node, and knows what has diverged
+//! reuse/               takes bundles from other stages of this node, and finds what has diverged
 //! limits/              space in the file system, and in the job's memory
-//! published            a published stage: found, described, removed
-//! lease, hold          who uses a stage; the last process to release its hold removes it
-//! gc, teardown         remove what nobody uses, and what this process leaves when it is stopped
+//! published            finds, describes and removes a published stage
+//! lease, hold          record who uses a stage; the last process to release its hold removes the stage
+//! gc                   removes stages that nobody uses
+//! teardown             removes what this process has made when the process is stopped
 //! user_dir, ownership  where a user's stages lie, and which files there are trusted
-//! id, info, job_record the name of a stage, its description, what the ranks of a job on a node share
+//! id, info             the name of a stage, and its description
+//! job_record           the record that the ranks of a job share on a node
 //! ```
 //!
-//! [`pyshm_format::layout`] says what lies where in a stage.
+//! [`pyshm_format::layout`] defines the layout of a stage's directory.
 // Everything below is `forbid(unsafe_code)` except `shared_state`.
 #![deny(unsafe_code)]
 

@@ -1,22 +1,23 @@
-//! Where shim and trampoline lie when the stage's file system is mounted `noexec`: in an exec directory below another
-//! node-local root.
+//! Makes an exec directory for the shim and the trampoline below another node-local root if the file system of the
+//! stage is mounted `noexec`.
 //!
 //! ```text
-//! /dev/shm/pyshm-<uid>/<id>/lib, bin      symbolic links to those below
+//! /dev/shm/pyshm-<uid>/<id>/lib, bin      symbolic links to the directories below
 //! /tmp/pyshm-<uid>/run-<id>-<pid>/lib, bin
-//!                                 stage   symbolic link back
-//!                                 mounts  symbolic link to the name of the mount namespace in which that leads there
+//!                                 stage   symbolic link back to the stage
+//!                                 mounts  symbolic link to the name of the mount namespace in which `stage` is valid
 //! ```
 //!
-//! The kernel asks the file system of the file itself whether the file may be executed, so that all names stay those of
-//! the stage. Files of the prefixes are executed and mapped executable from the shared file system.
+//! The kernel checks the file system in which a file really lies for `noexec`. So ranks use the names in the stage,
+//! which lead to the exec directory. Files of the prefixes are executed and mapped executable from the shared file
+//! system.
 //!
 //! Invariants:
-//! - An exec directory is removed with its stage. One that a crash left is known by its link back: the stage is gone, or
-//!   has another exec directory.
-//! - Its builder has it locked until the stage is published.
-//! - In another mount namespace that shares `/tmp`, as in a container, the link back may lead to another `/dev/shm`. Such
-//!   an exec directory is left alone.
+//! - An exec directory is removed with its stage. One that a crash left is recognised by its link back: the stage is
+//!   gone, or has another exec directory.
+//! - Its builder keeps it locked until the stage is published.
+//! - In another mount namespace that shares `/tmp`, as in a container, the link back may lead to another `/dev/shm`.
+//!   Such an exec directory is left alone.
 #![forbid(unsafe_code)]
 
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -66,7 +67,7 @@ impl ExecDir {
     fn create(root: &Path, user_dir: &UserDir, id: &StageId) -> Option<Self> {
         let own = if space::is_noexec(root) { None } else { UserDir::open(root).ok() }?;
         let dir = own.path().join(format!("{NAME}{id}-{}", std::process::id()));
-        // Left by an earlier process of the same number.
+        // An earlier process with the same number may have left it.
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::DirBuilder::new().mode(0o700).create(&dir).ok()?;
         let building = Lease::building(&dir)?;
@@ -75,7 +76,7 @@ impl ExecDir {
         Some(Self { dir, _building: building })
     }
 
-    /// Makes the links in the directory `stage` that lead here.
+    /// Makes the links in the directory `stage` that lead to the exec directory.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] names the link that cannot be made.
@@ -110,14 +111,14 @@ pub fn remove(exec_dir: &Path) {
     }
 }
 
-/// Removes exec directories that no stage has, and returns them.
+/// Removes exec directories that belong to no stage, and returns their paths.
 pub(super) fn collect_garbage() -> Vec<PathBuf> {
     let mut removed = Vec::new();
     for root in ROOTS {
-        // `UserDir::open` would make it.
+        // `UserDir::open` would create the directory.
         let uid = rustix::process::geteuid().as_raw();
         let own = Path::new(root).join(format!("pyshm-{uid}"));
-        // Another user's link would lead to a directory that only happens to have such names in it.
+        // A link of another user could lead to any directory that has such names in it.
         if !matches!(ownership::directory(&own, 0o077), Ok(true)) {
             continue;
         }
@@ -131,7 +132,7 @@ pub(super) fn collect_garbage() -> Vec<PathBuf> {
                 continue;
             }
             if let Some(_building) = Lease::building(&dir) {
-                // Its stage may have been published since.
+                // The stage may have been published since the first check.
                 if exec_dir_of(&stage).as_ref() != Some(&dir) {
                     remove(&dir);
                     removed.push(dir);

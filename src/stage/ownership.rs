@@ -1,9 +1,11 @@
-//! Decides which directories and files are trusted below a root that other users can reach: directories that belong to
-//! the user and that nobody else may write to, and in them regular files that belong to the user and have no second name.
+//! Decides which directories and files are trusted below a root that other users can reach.
+//!
+//! A trusted directory belongs to the user, and nobody else may write to it. A trusted file lies in such a directory,
+//! is a regular file of the user, and has no second name.
 //!
 //! Invariants:
-//! - Nothing here waits: an ordinary open of a FIFO in a file's place would.
-//! - Nothing here follows a symbolic link in the last component.
+//! - No function here waits, although an ordinary open of a FIFO would.
+//! - No function here follows a symbolic link in the last component.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -22,7 +24,7 @@ const UNKNOWN_USER: u32 = 65534;
 /// directory above it is checked too.
 ///
 /// # Errors
-/// [`Error::Untrusted`] names the directory in which somebody can.
+/// [`Error::Untrusted`] names the directory in which another user can.
 pub(super) fn root(root: &Path) -> Result<()> {
     let me = rustix::process::geteuid().as_raw();
     for dir in root.ancestors() {
@@ -66,8 +68,8 @@ pub(super) fn directory(path: &Path, closed: u32) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether `path` is a regular file that belongs to this user and has no other name; `false` when nothing has that name.
-/// Its mode does not matter, since the directory is closed to others.
+/// Whether `path` is a regular file that belongs to this user and has no other name; `false` when nothing has that
+/// name. Its mode does not matter, since the directory is closed to others.
 ///
 /// # Errors
 /// [`Error::Untrusted`] when anything else has the name.

@@ -1,4 +1,4 @@
-//! A published stage: finds it, describes it, and removes it.
+//! Finds, describes and removes published stages.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -21,11 +21,11 @@ use crate::stage::{lease, noexec, ownership};
 /// A published stage.
 #[derive(Debug, Clone)]
 pub struct Stage {
-    /// Its directory.
+    /// The stage's directory.
     pub dir: PathBuf,
-    /// Its name in the user's directory.
+    /// The stage's name in the user's directory.
     pub id: StageId,
-    /// The lease of the process that published it, so that nobody sees the stage unused between its publication and the first hold.
+    /// The publisher's lease. It keeps the stage in use from its publication to the first hold.
     pub(super) _publisher: Option<Arc<Lease>>,
 }
 
@@ -40,7 +40,7 @@ impl Stage {
         Ok(stage.dir.join(layout::TRAMPOLINE).exists().then_some(stage))
     }
 
-    /// All stages in `user_dir`, also those that are not trusted.
+    /// Lists all stages in `user_dir`, also those that are not trusted.
     ///
     /// # Errors
     /// [`Error::NoInput`] when the directory cannot be read.
@@ -76,7 +76,7 @@ impl Stage {
         !self.dir.join(layout::INDEX).exists()
     }
 
-    /// Takes a lease: nobody removes the stage while it lives.
+    /// Takes a lease on the stage. Nobody removes the stage while the lease lives.
     ///
     /// # Errors
     /// [`Error::NoInput`] when the stage is gone, [`Error::TryAgain`] when it is being removed.
@@ -84,13 +84,14 @@ impl Stage {
         Lease::shared(&self.dir)
     }
 
-    /// Whether a process has a lease on the stage or its index mapped.
+    /// Whether a process has a lease on the stage, or has its index mapped.
     #[must_use]
     pub fn in_use(&self) -> bool {
         Lease::exclusive(&self.dir).is_none() || lease::is_mapped(&self.dir)
     }
 
-    /// Numbers of operations that the ranks' shims answered locally and passed to the shared file system.
+    /// Returns how many operations the ranks' shims answered locally, and how many they passed to the shared file
+    /// system.
     #[must_use]
     pub fn counters(&self) -> (u64, u64) {
         ownership::read(&self.dir.join(layout::STATE))
@@ -123,10 +124,10 @@ impl Stage {
         Info::read(&self.dir)
     }
 
-    /// Every path that the stage answers for, sorted, with the bundle that brought it.
+    /// Lists every path that the stage answers for, sorted, with the bundle that brought it.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when description or index cannot be read.
+    /// [`Error::NoInput`] when the description or the index cannot be read.
     pub fn paths(&self) -> Result<Vec<(PathBuf, PathBuf)>> {
         let info = self.info()?;
         let path = self.dir.join(layout::INDEX);
@@ -162,13 +163,14 @@ impl Stage {
         }
     }
 
-    /// Removes the stage. The shim goes last: a process that starts meanwhile still finds what `LD_PRELOAD` names.
+    /// Removes the stage, and its shim last: a process that starts meanwhile still finds the file that `LD_PRELOAD`
+    /// names.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] names what cannot be removed.
     pub fn purge(self) -> Result<()> {
         if self.dir.symlink_metadata().is_ok_and(|m| !m.is_dir()) {
-            // No stage, only its name. A link's target is not ours to remove.
+            // Something else than a stage has the name. If it is a symbolic link, its target stays.
             return std::fs::remove_file(&self.dir).map_err(Error::write(&self.dir));
         }
         // A link to an exec directory counts only where the stage is this user's.

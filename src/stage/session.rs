@@ -1,7 +1,7 @@
-//! Makes one stage on this node, step by step. Every rule of staging stands here, once.
+//! Makes one stage on this node, step by step, with every rule of staging.
 //!
-//! A driver takes the steps in this order and supplies the bundles' bytes: [`stage_here`](crate::stage::stage_here) from
-//! their files, `bcast` from MPI, where the nodes agree between the steps.
+//! A driver takes the steps in this order and supplies the bundles' bytes. [`stage_here`](crate::stage::stage_here)
+//! reads them from files; `bcast` receives them over MPI, and there the nodes agree between the steps.
 //!
 //! ```text
 //! open       find the stage; otherwise find donors of its bundles, and collect garbage
@@ -9,7 +9,7 @@
 //! expect     check the space; if there is too little, release the donors and collect garbage
 //! adopt      for each bundle in turn: take it from its donor,
 //! unpack     or unpack the bytes that the driver supplies
-//! publish    inherit what has diverged in the donors, publish, collect donors that were replaced
+//! publish    inherit the marks of the donors, publish, collect donors that were replaced
 //! ```
 //!
 //! Invariants:
@@ -44,7 +44,7 @@ pub struct StagingSession {
 }
 
 enum State {
-    /// The stage was there already.
+    /// The stage existed already.
     Found(Stage),
     /// Nothing is written yet.
     Opened,
@@ -54,14 +54,14 @@ enum State {
     Ended,
 }
 
-/// What the bundles of a stage brought.
+/// Totals over the bundles of a stage.
 #[derive(Debug, Default)]
 pub struct Totals {
     /// Bytes of the bundles that were unpacked.
     pub bundle_bytes: u64,
     /// Bytes of the stage's files.
     pub unpacked_bytes: u64,
-    /// Bytes of those that were taken from donors.
+    /// Bytes of the files that were taken from donors.
     pub adopted_bytes: u64,
     /// The donors' directories, each once.
     pub donors: Vec<PathBuf>,
@@ -74,7 +74,8 @@ pub struct Totals {
 pub enum Space {
     /// The stage fits.
     Enough,
-    /// It did not fit beside its donors. They are released, so that more bundles are needed than before.
+    /// The stage did not fit beside its donors. The donors are released, so more bundles have to be unpacked than
+    /// before.
     DonorsReleased,
 }
 
@@ -99,12 +100,11 @@ pub struct Missed {
 }
 
 impl StagingSession {
-    /// Looks for the stage `id`, and if it is not there, for donors of its bundles. Asks for the bundles' `identities` only
-    /// then.
+    /// Looks for the stage `id`. If there is none, calls `identities` and looks for donors of the bundles.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] when something else has the stage's name, [`Error::NoInput`] when `identities` or the user's
-    /// directory cannot be read, [`Error::CannotWrite`] when garbage cannot be removed.
+    /// [`Error::Untrusted`] when something else has the stage's name, [`Error::NoInput`] when `identities` or the
+    /// user's directory cannot be read, [`Error::CannotWrite`] when garbage cannot be removed.
     pub fn open(
         user_dir: &UserDir,
         id: &StageId,
@@ -125,13 +125,13 @@ impl StagingSession {
             return Ok(session);
         }
         session.identities = identities()?;
-        // Before the garbage is collected: a donor with a lease on it is none.
+        // Donors are found before garbage is collected, since a donor with a lease on it is not collected.
         session.adoption = Adoption::find(user_dir, &session.identities, &session.options);
         collect_garbage(user_dir, &session.identities)?;
         Ok(session)
     }
 
-    /// The stage, if it was there already.
+    /// The stage, if it existed already.
     #[must_use]
     pub fn found(&self) -> Option<&Stage> {
         match &self.state {
@@ -164,7 +164,7 @@ impl StagingSession {
         self.adoption.prefixes(number)
     }
 
-    /// Begins to build, unless the stage was there already or the session has begun before.
+    /// Begins to build, unless the stage existed already or building has begun.
     ///
     /// # Errors
     /// As [`StageBuild::begin`].
@@ -183,8 +183,8 @@ impl StagingSession {
         matches!(self.state, State::Building(_))
     }
 
-    /// Checks, before any byte arrives, that the stage fits. `incoming` has each of the job's bundles that can be unpacked. If
-    /// the space does not suffice beside donors, these are released.
+    /// Checks, before any byte arrives, that the stage fits. `incoming` has each of the job's bundles that can be
+    /// unpacked. If the stage does not fit beside its donors, the donors are released.
     ///
     /// # Errors
     /// [`Error::NoSpace`] with the numbers.
@@ -195,7 +195,7 @@ impl StagingSession {
         match build.expect(sizes.chain([self.adoption.size()]).sum()) {
             Err(Error::NoSpace { .. }) if !self.adoption.is_empty() => {
                 self.adoption.give_up();
-                // A donor that cannot be removed is missed when the space is checked again.
+                // If a donor cannot be removed, the next check of the space fails.
                 let _ = collect_garbage(&self.user_dir, &self.identities);
                 Ok(Space::DonorsReleased)
             }
@@ -203,7 +203,7 @@ impl StagingSession {
         }
     }
 
-    /// Checks that a bundle of this size fits which was to be adopted and has to be unpacked after all.
+    /// Checks that a bundle of this size fits if it could not be adopted and has to be unpacked after all.
     ///
     /// # Errors
     /// [`Error::NoSpace`] with the numbers.
@@ -217,7 +217,7 @@ impl StagingSession {
     /// Takes the bundle with this number from its donor.
     ///
     /// # Errors
-    /// As [`StageBuild::adopt`], except [`Error::CannotWrite`]: then the bundle is [`Adopted::Missed`].
+    /// As [`StageBuild::adopt`], except that [`Error::CannotWrite`] becomes [`Adopted::Missed`].
     pub fn adopt(&mut self, number: usize) -> Result<Adopted> {
         let State::Building(build) = &mut self.state else { return Ok(Adopted::NoDonor) };
         let Some(donation) = self.adoption.take(number) else { return Ok(Adopted::NoDonor) };
@@ -272,7 +272,7 @@ impl StagingSession {
         build.inherit(std::mem::take(&mut self.adoption));
         let stage = build.publish(runtime)?;
         if !self.totals.donors.is_empty() {
-            // A replaced donor that stays is no reason to fail.
+            // A replaced donor that cannot be removed is no reason to fail.
             let _ = collect_garbage(&self.user_dir, &self.identities);
         }
         Ok(Some(stage))
@@ -284,13 +284,13 @@ impl StagingSession {
         self.adoption = Adoption::default();
     }
 
-    /// What the bundles have brought so far.
+    /// The totals of the bundles so far.
     #[must_use]
     pub fn totals(&self) -> &Totals {
         &self.totals
     }
 
-    /// Ends the session and returns what the bundles brought.
+    /// Ends the session and returns the totals.
     #[must_use]
     pub fn into_totals(self) -> Totals {
         self.totals
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_is_found_again_and_a_new_one_takes_what_did_not_change() {
+    fn a_stage_is_found_again_and_a_new_stage_adopts_unchanged_bundles() {
         let mut world = World::new();
         assert_eq!(world.stage(), [true, true]);
         assert!(world.open(None).found().is_some());

@@ -1,7 +1,7 @@
 //! Maps a stage's `state` file, which ranks change at the same time by atomic operations.
 //!
-//! It needs `unsafe` because marks are added while ranks of other jobs may add theirs: ordinary writes to the file would
-//! lose some.
+//! A mapping needs `unsafe`. Ordinary writes to the file would lose marks that ranks of other jobs add at the same
+//! time.
 
 use std::fs::File;
 use std::io;
@@ -22,7 +22,7 @@ impl SharedState {
     /// Maps the state file of the stage in `dir`.
     ///
     /// # Errors
-    /// The system's, or that it is no state file of this user's.
+    /// The error of the system, or one that says why the file is no state file of this user.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(dir.join(layout::STATE), flags, Mode::empty())?);
@@ -44,8 +44,8 @@ impl SharedState {
     /// The set of divergence marks; never `None`, as [`open`](Self::open) refuses a file that is too short.
     pub fn diverged(&self) -> Option<Diverged<'_>> {
         // SAFETY: the mapping is page-aligned, FILE_BYTES long, writable, and lives as long as `self`; all processes
-        // access its words by atomic operations only. A file that its owner cuts short meanwhile would end this
-        // process, as the shim's ranks: nobody does that to a stage that is in use.
+        // access its words by atomic operations only. If its owner truncated the file meanwhile, this process would
+        // end, as would the ranks: nobody does that to a stage that is in use.
         let words = unsafe {
             std::slice::from_raw_parts(self.at.cast::<AtomicU64>(), state::FILE_BYTES / 8)
         };

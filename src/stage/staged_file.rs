@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 
 use crate::manifest::entry::{EntryRecord, EntryStat};
 
-/// The original's modification time, and an access time that is a mark of the file.
+/// The original's modification time, and an access time by which the shim recognises the staged file.
 pub(super) fn file_times(entry: &EntryRecord) -> Timestamps {
     let (sec, nsec) = staged_access_time(hash_path(&entry.path));
     Timestamps { last_access: Timespec { tv_sec: sec, tv_nsec: nsec.into() }, ..times(&entry.stat) }
@@ -38,12 +38,13 @@ pub(super) struct FileMaker {
     umask: Mode,
 }
 
-/// The directory that one thread used last, open: consecutive files mostly lie in the same one.
+/// Keeps the directory open that a thread used last, since consecutive files mostly lie in the same directory.
 #[derive(Default)]
 pub(super) struct LastDirectory(Option<(PathBuf, OwnedFd)>);
 
 impl LastDirectory {
-    /// Opens the directory `path` below `root`, unless it is the last one. `root` is the same in all calls.
+    /// Returns the directory `path` below `root`, and opens it unless it was the last one. `root` is the same in all
+    /// calls.
     pub fn at(&mut self, root: &Path, path: &Path) -> io::Result<&OwnedFd> {
         if self.0.as_ref().is_some_and(|(known, _)| known != path) {
             self.0 = None;
@@ -60,7 +61,7 @@ impl LastDirectory {
 }
 
 impl FileMaker {
-    /// A maker of files below `root`, `<stage>/fs`.
+    /// Returns a maker of files below `root`, which is `<stage>/fs`.
     pub fn new(root: PathBuf) -> Self {
         Self { root, umask: current_umask() }
     }
@@ -70,7 +71,8 @@ impl FileMaker {
         &self.root
     }
 
-    /// Creates an empty file. Its directory was made from the same manifest, in a directory of our own.
+    /// Creates an empty file for `entry`. Its directory was made from the same manifest, below a directory of this
+    /// user.
     pub fn create(&self, entry: &EntryRecord, last: &mut LastDirectory) -> io::Result<File> {
         let path = entry.path();
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
@@ -126,6 +128,6 @@ fn current_umask() -> Mode {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let value = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     let value = value.and_then(|v| u32::from_str_radix(v.trim(), 8).ok());
-    // Unknown: every mode is then set explicitly.
+    // If the umask is unknown, every mode is set explicitly.
     Mode::from_raw_mode(value.unwrap_or(0o777))
 }

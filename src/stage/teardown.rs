@@ -1,4 +1,5 @@
-//! Cleans up when this process is stopped: removes the stage that it builds, and releases the one that it uses.
+//! Cleans up when this process is stopped: removes the stage that this process builds, and releases the stage that it
+//! uses.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;

@@ -1,11 +1,11 @@
-//! The user's own directory for stages on a node: `<root>/pyshm-<uid>`.
+//! Opens and lists the user's own directory for stages on a node, `<root>/pyshm-<uid>`.
 //!
-//! Everyone may write to the root, so that another user may have taken the name first.
+//! Everyone may write to the root, so another user may have taken the name first.
 //!
 //! Invariants:
 //! - The directory is used only if it is a real directory, belongs to the user, and is closed to everyone else.
-//! - Nobody else can exchange it: the root and the directories above it belong to the system or the user, and are sticky
-//!   where others may write to them.
+//! - Nobody else can exchange it: the root and the directories above it belong to the system or the user, and are
+//!   sticky where others may write to them.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -18,10 +18,11 @@ use crate::stage::ownership;
 
 /// The start of the names of unfinished stages.
 const UNFINISHED: &str = ".new-";
-/// How often the directory is made again: each job of this user that ends removes it while it is empty.
+/// Maximum number of attempts to make the directory. Each job of this user that ends removes the directory if it is
+/// empty.
 const ATTEMPTS: usize = 100;
 
-/// The directory.
+/// The user's directory for stages.
 #[derive(Debug, Clone)]
 pub struct UserDir {
     dir: PathBuf,
@@ -35,7 +36,7 @@ impl UserDir {
     /// [`Error::Untrusted`] when something else has taken its name, [`Error::CannotWrite`] when it cannot be made,
     /// [`Error::TryAgain`] when jobs that end remove it each time.
     pub fn open(root: &Path) -> Result<Self> {
-        // Canonical, because the shim compares it with the kernel's names of descriptors.
+        // The path is canonical, because the shim compares it with the paths that the kernel gives for descriptors.
         let root = std::fs::canonicalize(root).map_err(Error::read("root directory", root))?;
         ownership::root(&root)?;
         let uid = rustix::process::geteuid().as_raw();
@@ -72,7 +73,7 @@ impl UserDir {
         self.dir.join(id.as_str())
     }
 
-    /// The names in it that published stages have.
+    /// Lists the names of the published stages.
     ///
     /// # Errors
     /// [`Error::NoInput`] when the directory cannot be read.
@@ -85,7 +86,7 @@ impl UserDir {
         self.dir.join(format!("{UNFINISHED}{id}-{}", std::process::id()))
     }
 
-    /// The paths of stages that are being built, or whose builder died.
+    /// Lists the paths of stages that are being built, or whose builder died.
     ///
     /// # Errors
     /// [`Error::NoInput`] when the directory cannot be read.

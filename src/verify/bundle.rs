@@ -1,5 +1,5 @@
-//! Views bundles: what their manifests say with the data that their frames hold, or what foreign tars hold. Several
-//! bundles become one view, each laid over those before it as in a stage.
+//! Makes the view of bundles from their manifests and the data in their frames, or from the members of foreign tars.
+//! Several bundles become one view, each laid over those before it as in a stage.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,10 +19,10 @@ use crate::manifest::{Manifest, Stack};
 use crate::progress::Progress;
 use crate::verify::view::{Facts, FileContent, PathType, View};
 
-/// Views one bundle, read to its end.
+/// Reads one bundle to its end and returns its view.
 ///
 /// # Errors
-/// As [`Reader::open`]; for a foreign tar also what is wrong with any of its members.
+/// As [`Reader::open`]; for a foreign tar also the error of each of its members.
 fn of_bundle(named: &Named, progress: Progress) -> Result<(View, Manifest)> {
     let reader = Reader::open(named)?;
     let length = reader.len();
@@ -52,7 +52,7 @@ fn of_bundle(named: &Named, progress: Progress) -> Result<(View, Manifest)> {
     }
 }
 
-/// Views what several bundles hold together; `None` where there are none.
+/// Returns the view of several bundles together; `None` where there are none.
 ///
 /// # Errors
 /// As [`of_bundle`], and [`Error::BadBundle`] for one that does not fit over those before it.
@@ -120,8 +120,8 @@ fn view(manifest: &Manifest, contents: Vec<FileContent>) -> View {
     view
 }
 
-/// Reads the content of each entry of a bundle that pyshm made, and checks it against the manifest's digests. A frame that
-/// cannot be decoded damages the files in it; reading continues with the next.
+/// Reads the content of each entry of a bundle that pyshm made, and checks it against the manifest's digests. If a
+/// frame cannot be decoded, its files count as damaged and reading continues with the next frame.
 fn read(
     named: &Named,
     length: u64,
@@ -162,7 +162,7 @@ struct FileHasher<'a> {
     contents: Vec<FileContent>,
     /// The files that are not finished, in the order of the stream.
     pending: VecDeque<Pending>,
-    /// What was read of the first of them.
+    /// The hash of what was read of the first pending file.
     hash: blake3::Hasher,
     damage: Option<String>,
     bar: &'a ProgressBar,
@@ -211,7 +211,7 @@ impl<'a> FileHasher<'a> {
         }
     }
 
-    /// Returns the content of each entry; files that are still pending are empty ones at the end.
+    /// Returns the content of each entry. Files that are still pending here are empty files at the end of the stream.
     fn finish(mut self) -> Vec<FileContent> {
         while !self.pending.is_empty() {
             self.finish_first();

@@ -1,4 +1,4 @@
-//! Compares two sides, and each with itself.
+//! Compares two views, and lists the problems of each view alone.
 #![forbid(unsafe_code)]
 
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::verify::view::{Facts, FileContent, PathType, View};
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The path, with escapes for what cannot be shown.
+    /// The path, with its control characters escaped.
     pub path: String,
     /// "content", "size", "missing" …
     pub what: &'static str,
@@ -29,7 +29,7 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// Lists what is wrong with one side whatever it is compared with.
+/// Lists the problems that one side has on its own.
 #[must_use]
 pub fn own_problems(view: &View) -> Vec<Difference> {
     let damaged = view.paths.iter().filter_map(|(path, facts)| match &facts.content {
@@ -44,7 +44,7 @@ pub fn own_problems(view: &View) -> Vec<Difference> {
     damaged.chain(strays).collect()
 }
 
-/// Lists what differs between two sides, without the problems that one has on its own.
+/// Lists the differences between two sides, without the problems of [`own_problems`].
 #[must_use]
 pub fn compare(one: &View, other: &View) -> Vec<Difference> {
     let (a, b) = (one.name, other.name);

@@ -1,8 +1,8 @@
-//! Compares a bundle, a stage and the tree they were made from, path by path: what would a job see differently in one of
-//! them?
+//! Compares a bundle, a stage and the tree that was bundled, path by path.
 //!
-//! Each side becomes a [`View`], with the digest of every file's data as it reads now, never as a record says. What a
-//! side does not record (data that is not bundled, times of directories that a tar does not name) is not compared.
+//! Each side becomes a [`View`]. The digests in it are computed from the data that is read now, never taken from a
+//! record. Facts that a side does not record (data that is not bundled, times of directories that a tar does not name)
+//! are not compared.
 #![forbid(unsafe_code)]
 
 mod bundle;

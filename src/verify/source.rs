@@ -1,4 +1,4 @@
-//! Views the tree itself, as this node's mount shows it.
+//! Makes the view of the tree that was bundled, as this node's mount shows it.
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,14 +10,14 @@ use crate::progress::Progress;
 use crate::verify::digests;
 use crate::verify::view::{Facts, FileContent, PathType, View};
 
-/// Views everything at and below `prefixes`.
+/// Returns the view of everything at and below `prefixes`.
 ///
 /// # Errors
 /// [`crate::error::Error::NoInput`] when a directory cannot be read.
 pub fn of_source(prefixes: &[PrefixRecord], progress: Progress) -> Result<View> {
     let mut view = View { name: "source", prefixes: prefixes.to_vec(), ..View::default() };
     let (mut files, mut bytes) = (Vec::new(), 0);
-    // A prefix that lies in another is viewed with that one.
+    // The walk of the outer prefix covers a prefix that lies in it.
     let inner = |p: &&PrefixRecord| {
         prefixes.iter().any(|o| o.path != p.path && p.path().starts_with(o.path()))
     };

@@ -1,4 +1,4 @@
-//! Views a stage: what its index says, with the data that its files hold.
+//! Makes the view of a stage from its index and the data of its files.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::verify::digests;
 use crate::verify::view::{Facts, FileContent, PathType, View};
 
-/// Views the stage in `dir`.
+/// Returns the view of the stage in `dir`.
 ///
 /// # Errors
 /// [`Error::NoInput`] when it has no readable index.
@@ -28,11 +28,11 @@ pub fn of_stage(dir: &Path, progress: Progress) -> Result<View> {
     let mut files = Vec::new();
     for entry in (0..index.len()).filter_map(|n| index.entry(n)) {
         let mut facts = facts_of(&entry);
-        let staged = here(dir, &index, entry.staged());
-        if let Some(damage) = absence(&staged, facts.kind) {
+        let staged = staged_path(dir, &index, entry.staged());
+        if let Some(damage) = type_problem(&staged, facts.kind) {
             facts.content = FileContent::Damaged(damage);
         } else if facts.kind == PathType::File && !entry.is_remote() {
-            files.push((entry.path().to_vec(), here(dir, &index, entry.pristine())));
+            files.push((entry.path().to_vec(), staged_path(dir, &index, entry.pristine())));
         }
         view.paths.insert(entry.path().to_vec(), facts);
     }
@@ -70,14 +70,15 @@ fn facts_of(entry: &Entry<'_>) -> Facts {
     }
 }
 
-/// The path of a staged file in `dir`: a stage that was moved is still one, so only the path below it counts.
-fn here(dir: &Path, index: &Index<'_>, staged: &[u8]) -> PathBuf {
+/// Returns the path of a staged file in `dir`. The stage may have been moved, so only the part of `staged` below it
+/// counts.
+fn staged_path(dir: &Path, index: &Index<'_>, staged: &[u8]) -> PathBuf {
     let below = staged.strip_prefix(index.stage()).unwrap_or(staged);
     dir.join(OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(below)))
 }
 
-/// Says why `staged` is not what the index has; `None` where it is of that type.
-fn absence(staged: &Path, kind: PathType) -> Option<String> {
+/// Returns why `staged` is not of the type that the index has; `None` where it is.
+fn type_problem(staged: &Path, kind: PathType) -> Option<String> {
     let is = staged.symlink_metadata();
     let is_right = is.as_ref().is_ok_and(|m| match kind {
         PathType::Directory => m.is_dir(),
@@ -91,7 +92,7 @@ fn absence(staged: &Path, kind: PathType) -> Option<String> {
     Some(format!("the index has it, but {} is: {why}", staged.display()))
 }
 
-/// Reads the data of `files`, each an original path and where it is staged.
+/// Reads the data of `files`, each given by its original and its staged path.
 fn read_files(view: &mut View, files: Vec<(Vec<u8>, PathBuf)>, progress: Progress) {
     let (names, paths): (Vec<_>, Vec<_>) = files.into_iter().unzip();
     let total = names.iter().filter_map(|name| view.paths.get(name)).map(|facts| facts.size).sum();
@@ -109,7 +110,7 @@ fn read_files(view: &mut View, files: Vec<(Vec<u8>, PathBuf)>, progress: Progres
     }
 }
 
-/// Lists what lies under `fs/` and is neither an entry nor above one.
+/// Lists the paths under `fs/` that are neither entries nor directories above a prefix.
 fn strays(fs: &Path, view: &View) -> Vec<Vec<u8>> {
     let original = |path: &Path| -> Vec<u8> {
         let below = path.strip_prefix(fs).unwrap_or(path);

@@ -1,4 +1,4 @@
-//! One side of a comparison: its paths and what is known of each.
+//! Defines a view, one side of a comparison: its paths and the facts that are known of each.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -27,11 +27,11 @@ pub enum FileContent {
     Elsewhere,
     /// The data is that of this path in the bundles below.
     Below(Vec<u8>),
-    /// The data should be there, and cannot be read or is not what its own side records; says why.
+    /// The data cannot be read, or is not what its own side records; the text says why.
     Damaged(String),
 }
 
-/// What is compared of a path.
+/// The facts of a path that are compared.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The path's type.
@@ -59,14 +59,14 @@ pub struct View {
     pub paths: BTreeMap<Vec<u8>, Facts>,
     /// The prefixes that it covers.
     pub prefixes: Vec<PrefixRecord>,
-    /// Paths that are there and should not be.
+    /// Paths that exist in the stage although its index does not have them.
     pub strays: Vec<Vec<u8>>,
     /// Mode bits that it does not record.
     pub unrecorded_modes: u32,
 }
 
 impl View {
-    /// Whether a path that this side does not have is looked up on the shared file system.
+    /// Whether an operation on a path that this side does not have passes to the shared file system.
     pub(super) fn passes(&self, path: &[u8]) -> bool {
         let is_below = |p: &&PrefixRecord| {
             path.strip_prefix(p.path.as_slice()).is_some_and(|rest| rest.first() == Some(&b'/'))

@@ -1,4 +1,4 @@
-//! Builds trees to pack, and tars that no packer writes.
+//! Builds trees to pack, and tars that no packing program writes.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::common::{Ended, Tool, end};
 
-/// A tree with all that packers write in ways of their own.
+/// Makes a tree with everything that packing programs write in different ways.
 pub fn make_tree(dir: &Path) {
     fs::create_dir_all(dir.join("lib/sub")).unwrap();
     fs::create_dir_all(dir.join("empty")).unwrap();
@@ -42,14 +42,14 @@ pub fn make_tree(dir: &Path) {
     }
 }
 
-/// Runs a shell command in a directory.
+/// Runs a shell command in a directory, and panics if it fails.
 #[track_caller]
 pub fn sh(directory: &Path, command: &str) {
     let out = end(std::process::Command::new("sh").arg("-ec").arg(command).current_dir(directory));
     assert_eq!(out.code, 0, "{command}: {}", out.stderr);
 }
 
-/// Stages `archive` for the prefix `name` of the tool's place.
+/// Stages `archive` for the prefix `name` in the tool's directory.
 pub fn stage(tool: &Tool, archive: &Path, name: &str) -> Ended {
     let prefix = tool.path(name);
     tool.run(&[
@@ -61,13 +61,13 @@ pub fn stage(tool: &Tool, archive: &Path, name: &str) -> Ended {
     ])
 }
 
-/// One member of a tar, all of whose bytes can be wrong.
+/// One member of a tar. A test can falsify every byte of it.
 pub struct Raw {
     pub header: tar::Header,
     pub data: Vec<u8>,
 }
 
-/// A member with a well-formed header.
+/// Makes a member with a well-formed header.
 pub fn member(name: &str, kind: u8, data: &[u8]) -> Raw {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::new(kind));
@@ -80,14 +80,14 @@ pub fn member(name: &str, kind: u8, data: &[u8]) -> Raw {
     Raw { header, data: data.to_vec() }
 }
 
-/// A link.
+/// Makes a symbolic or hard link.
 pub fn link(name: &str, kind: u8, target: &str) -> Raw {
     let mut raw = member(name, kind, b"");
     raw.header.set_link_name_literal(target).unwrap();
     raw
 }
 
-/// An extended header with these records.
+/// Makes an extended header with these records.
 pub fn pax(records: &[(&str, &[u8])]) -> Raw {
     let mut data = Vec::new();
     for (key, value) in records {
@@ -100,13 +100,13 @@ pub fn pax(records: &[(&str, &[u8])]) -> Raw {
     member("pax", b'x', &data)
 }
 
-/// The member with other bytes somewhere in its header.
+/// Replaces bytes of a member's header, from the offset `at`.
 pub fn with_field(mut raw: Raw, at: usize, bytes: &[u8]) -> Raw {
     raw.header.as_mut_bytes()[at..at + bytes.len()].copy_from_slice(bytes);
     raw
 }
 
-/// The tar of these members, with its end.
+/// Makes a tar of these members, with correct checksums and an end.
 pub fn tar(members: Vec<Raw>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for mut raw in members {

@@ -1,4 +1,4 @@
-//! Every format of tar that packers write, staged and compared with what was packed.
+//! Stages tars of every format that packing programs write, and compares the stage with the packed tree.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::build::{make_tree, member, pax, sh, stage, tar, with_field};
 use crate::common::{Tool, listing};
 
-/// The path of a staged prefix in the stage that `pyshm stage` printed.
+/// Returns the path of a staged prefix, in the stage that `pyshm stage` printed.
 fn staged(tool: &Tool, printed: &str, name: &str) -> PathBuf {
     Path::new(printed.trim()).join("fs").join(tool.path(name).strip_prefix("/").unwrap())
 }
 
-/// A listing without fractions of seconds, which old formats do not have.
+/// Removes the fractions of seconds from a listing, because old formats do not have them.
 fn whole_seconds(lines: Vec<String>) -> Vec<String> {
     let cut = |line: String| {
         let mut words: Vec<String> = line.split(' ').map(String::from).collect();
@@ -39,7 +39,7 @@ fn listings_equal(staged: &Path, original: &Path, fractions: bool, what: &str) {
 }
 
 #[test]
-fn what_packers_write_is_staged_as_it_was() {
+fn every_packer_s_tar_is_staged_as_the_tree_it_was_packed_from() {
     let tool = Tool::new();
     let env = tool.path("env");
     make_tree(&env);
@@ -61,7 +61,7 @@ fn what_packers_write_is_staged_as_it_was() {
         ("bsdtar --format=pax -czf ../x .", true),
         ("bsdtar --format=gnutar -czf ../x .", false),
         (&*python.replace("FORMAT", "GNU_FORMAT"), false),
-        // Times are floating-point numbers there.
+        // Python writes these times as floating-point numbers.
         (&*python.replace("FORMAT", "PAX_FORMAT"), false),
     ] {
         sh(&env, command);
@@ -84,11 +84,11 @@ fn what_packers_write_is_staged_as_it_was() {
 }
 
 #[test]
-fn holes_stay_holes() {
+fn holes_of_sparse_files_stay_holes() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir(&env).unwrap();
-    // Larger than a header's octal digits can say, as a file and as a sparse one.
+    // The octal digits of a header cannot express this size, neither for a file nor for a sparse one.
     fs::File::create(env.join("huge")).unwrap().set_len(9 << 30).unwrap();
     for format in [
         "--format=posix --sparse-version=1.0",
@@ -104,12 +104,12 @@ fn holes_stay_holes() {
 }
 
 #[test]
-fn directories_that_are_not_named_are_made() {
+fn directories_that_the_tar_does_not_list_are_made() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir_all(env.join("a/b")).unwrap();
     fs::write(env.join("a/b/c"), "c").unwrap();
-    // As conda-pack does it: files alone.
+    // Such a tar lists only files, as those of conda-pack.
     sh(&env, "tar -czf ../x a/b/c");
     let printed = stage(&tool, &tool.path("x"), "env").ok();
     let made = fs::metadata(staged(&tool, &printed, "env").join("a/b")).unwrap();
@@ -147,13 +147,13 @@ fn many_members_take_little_time_and_memory() {
     let entries = value["entries"].as_array().unwrap();
     let inodes: std::collections::HashSet<_> =
         entries.iter().map(|e| e["inode"].as_u64().unwrap()).collect();
-    assert_eq!(inodes.len(), 101_001, "numbers of their own");
+    assert_eq!(inodes.len(), 101_001, "each entry has an inode number of its own");
     let printed = stage(&tool, &archive, "env").ok();
     assert_eq!(fs::read_dir(staged(&tool, &printed, "env").join("d999")).unwrap().count(), 100);
 }
 
 #[test]
-fn what_extended_headers_say_counts() {
+fn extended_headers_override_the_header() {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
     let named = pax(&[
@@ -162,7 +162,7 @@ fn what_extended_headers_say_counts() {
         ("size", b"5"),
         ("SCHILY.xattr.user.note", b"a\0b\n"),
     ]);
-    // The size that the header itself says is not the member's.
+    // The header has a false size; that of the extended header is right.
     let file = with_field(member("other", b'0', b"12345"), 124, b"77777777777\0");
     fs::write(&archive, tar(vec![named, file, member("after", b'0', b"after")])).unwrap();
     let printed = stage(&tool, &archive, "env").ok();
@@ -174,7 +174,7 @@ fn what_extended_headers_say_counts() {
 }
 
 #[test]
-fn a_prefix_is_asked_for_and_must_agree() {
+fn staging_a_tar_needs_a_prefix_and_a_bundle_takes_no_other() {
     let tool = Tool::new();
     let env = tool.path("env");
     make_tree(&env);

@@ -1,4 +1,4 @@
-//! Members that no honest packer writes: each is refused by name, and nothing of the stage is left.
+//! Stages tars with members that no honest program writes: pyshm refuses each by name, and leaves nothing of the stage.
 
 use std::fs;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::io::Write;
 use crate::build::{Raw, link, member, pax, stage, tar, with_field};
 use crate::common::Tool;
 
-/// Stages a tar of these members, which must be refused for this reason.
+/// Stages a tar of these members. The tool must refuse it in one line with these reasons, and leave nothing.
 fn refused(name: &str, members: Vec<Raw>, code: u8, reasons: &[&str]) {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
@@ -24,7 +24,7 @@ fn file(name: &str) -> Raw {
 }
 
 #[test]
-fn names_that_lead_elsewhere() {
+fn names_that_lead_outside_the_prefix_are_refused() {
     let long = "x".repeat(256);
     let deep = vec!["y".repeat(200); 30].join("/");
     refused("dotdot", vec![file("a/../../x")], 65, &["a/../../x", "'..'"]);
@@ -49,7 +49,7 @@ fn names_that_lead_elsewhere() {
         65,
         &[r"a\nb/../c", "'..'"],
     );
-    // A possible name, but too long below the stage's path.
+    // This name is possible under the prefix, but too long below the path of the stage.
     let just = vec!["z".repeat(200); 20].join("/");
     refused(
         "too long here",
@@ -60,7 +60,7 @@ fn names_that_lead_elsewhere() {
 }
 
 #[test]
-fn links_that_lead_elsewhere() {
+fn members_behind_links_and_impossible_links_are_refused() {
     let through = vec![link("l", b'2', "/etc"), file("l/x")];
     refused("through a link", through, 65, &["l/x", "behind the symbolic link"]);
     let parent = vec![link("l", b'2', ".."), file("l/../x")];
@@ -100,7 +100,7 @@ fn links_that_lead_elsewhere() {
 }
 
 #[test]
-fn entries_that_are_no_files() {
+fn members_that_are_devices_fifos_or_unknown_are_refused() {
     refused(
         "character",
         vec![member("null", b'3', b"")],
@@ -119,7 +119,7 @@ fn entries_that_are_no_files() {
 }
 
 #[test]
-fn names_that_appear_twice() {
+fn names_that_appear_twice_are_refused() {
     refused("file", vec![file("x"), file("x")], 65, &["x appears twice", "make the archive again"]);
     refused("spelled otherwise", vec![file("a/x"), file("./a//x")], 65, &["appears twice"]);
     refused("link", vec![link("x", b'2', "/etc/passwd"), file("x")], 65, &["x appears twice"]);
@@ -140,9 +140,9 @@ fn names_that_appear_twice() {
 }
 
 #[test]
-fn sizes_that_are_lies() {
+fn false_sizes_and_malformed_fields_are_refused() {
     let size = |bytes: &[u8]| with_field(file("x"), 124, bytes);
-    // 2^60 in binary.
+    // The size 2^60 in binary form.
     let huge = b"\x80\0\0\0\x10\0\0\0\0\0\0\0";
     refused("huge", vec![size(huge)], 73, &["member x claims 1.2 EB", "left"]);
     refused(
@@ -200,7 +200,7 @@ fn gzip(data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn headers_that_are_none() {
+fn damaged_headers_and_other_formats_are_refused() {
     let tool = Tool::new();
     let good = tar(vec![file("a"), file("b")]);
     for (name, bytes, reason) in [
@@ -237,7 +237,7 @@ fn headers_that_are_none() {
 }
 
 #[test]
-fn bits_that_change_the_user_are_dropped_with_a_warning() {
+fn setuid_and_setgid_bits_are_dropped_with_a_warning() {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
     let mut sudo = file("bin/sudo");
@@ -266,7 +266,7 @@ fn bits_that_change_the_user_are_dropped_with_a_warning() {
 }
 
 #[test]
-fn harmless_oddities_are_taken() {
+fn harmless_oddities_are_accepted() {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
     let members = vec![

@@ -1,4 +1,4 @@
-//! Tars that pyshm did not make: staged as what they were packed from, or refused by name with nothing left behind.
+//! Tests foreign tars: pyshm stages the tree that a tar was packed from, or refuses the tar by name and leaves nothing.
 
 #[path = "../common/mod.rs"]
 mod common;

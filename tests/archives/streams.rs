@@ -1,4 +1,4 @@
-//! Compressed streams that are damaged, or are made to fill a node's memory.
+//! Stages compressed tars that are damaged, too large, or made to fill the memory of a node.
 
 use std::fs;
 use std::io::Write;
@@ -7,7 +7,7 @@ use crate::build::{make_tree, member, sh, stage, tar};
 use crate::common::Tool;
 
 #[test]
-fn damage_is_found_wherever_it_is() {
+fn damage_anywhere_in_a_compressed_tar_is_found() {
     let tool = Tool::new();
     let env = tool.path("env");
     make_tree(&env);
@@ -39,7 +39,7 @@ fn damage_is_found_wherever_it_is() {
 #[test]
 fn bombs_are_refused_before_they_fill_the_memory() {
     let tool = Tool::new();
-    // 16 GB of zeros in some megabytes, in a file and as one header's name.
+    // The member claims 16 GB. The tar has 1.2 GB of zeros for it, which compress to some megabytes.
     let mut header = member("zeros", b'0', b"").header;
     header.set_size(16 << 30);
     header.set_cksum();
@@ -66,18 +66,18 @@ fn bombs_are_refused_before_they_fill_the_memory() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_member() {
+fn a_tar_that_does_not_fit_is_refused_and_its_member_named() {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
     let members = || vec![member("fits", b'0', b"x"), member("large", b'0', &vec![7; 9 << 20])];
     fs::write(&archive, tar(members())).unwrap();
-    // In a compressed tar the size is known only when the member comes, …
+    // In a compressed tar, the size of a member is known only when its header is read.
     sh(&tool.path(""), "gzip -k x.tar");
     let out = in_a_small_file_system(&tool, &tool.path("x.tar.gz"));
     assert!(out.stderr.contains("its member large claims 9.4 MB"), "{}", out.stderr);
     assert_eq!(out.stdout, "", "nothing is left");
     out.fails(73);
-    // … in a plain one before the first byte.
+    // The size of a plain tar is known before its first byte is read.
     let out = in_a_small_file_system(&tool, &archive);
     assert!(out.stderr.contains("but at least 76.5 MB are needed"), "{}", out.stderr);
     assert!(out.stderr.contains("and what else its tars unpack to"), "{}", out.stderr);
@@ -86,7 +86,7 @@ fn what_does_not_fit_is_refused_with_the_member() {
 }
 
 #[test]
-fn inodes_are_counted_as_members_come() {
+fn a_tar_with_more_members_than_free_inodes_is_refused() {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
     let members = (0..500).map(|n| member(&format!("f{n}"), b'0', b"x")).collect();
@@ -101,13 +101,13 @@ fn inodes_are_counted_as_members_come() {
     out.fails(73);
 }
 
-/// Stages in a file system with room for some 8 MB beside what stays free; prints what is left there.
+/// Stages in a file system with 8 MB beside the reserve that stays free. Standard output lists what is left there.
 fn in_a_small_file_system(tool: &Tool, archive: &std::path::Path) -> crate::common::Ended {
     in_a_file_system(tool, archive, "size=72m")
 }
 
 fn in_a_file_system(tool: &Tool, archive: &std::path::Path, options: &str) -> crate::common::Ended {
-    // A mount of its own: this test needs root, as the whole suite does.
+    // The mount in a namespace of its own needs root, as the whole test suite does.
     let script = format!(
         "mount -t tmpfs -o {options} tmpfs {root} && {pyshm} stage -b {archive} --prefix /opt/x --root {root}; code=$?; \
          ls -A {root}; exit $code",
@@ -119,7 +119,7 @@ fn in_a_file_system(tool: &Tool, archive: &std::path::Path, options: &str) -> cr
 }
 
 #[test]
-fn a_window_that_takes_too_much_memory_is_refused_with_the_way_out() {
+fn a_zstd_window_that_takes_too_much_memory_is_refused_with_the_way_out() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir(&env).unwrap();

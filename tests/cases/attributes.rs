@@ -1,4 +1,4 @@
-//! stat and access: attributes and permissions are the original's.
+//! Cases of stat and access: attributes and permissions are those of the original.
 
 use crate::place::User;
 use crate::tree::{self, Tree};
@@ -20,21 +20,21 @@ fn stat_and_fstat_agree_after_open() {
 }
 
 #[test]
-fn a_directory_is_no_mount_point_and_a_mount_point_is_one() {
+fn only_a_prefix_that_is_a_mount_point_looks_like_one() {
     Case::c("stat", "mount_point").says("a mount point 0; one device inside 1").ops(Ops::Any).run();
     Case::python("python", "is_mount").says("False").run();
     Case::python("python", "is_mount").prefix(".").says("True").run();
 }
 
-// Under all names of access.
+// The probe calls access under all its names.
 #[test]
 fn every_access_is_answered_from_the_original_s_mode() {
     Case::c("stat", "access_names").run();
 }
 
-// The kernel refuses the flags before it looks at the path.
+// The kernel refuses an invalid mode before it looks at the path. The shim leaves these calls to it.
 #[test]
-fn access_to_nonsense_is_refused_before_the_name_is_looked_at() {
+fn access_with_an_invalid_mode_is_refused_before_the_path_is_looked_up() {
     Case::c("stat", "access_to_nonsense")
         .says("access(P(\"nope\"), 8): Invalid argument")
         .ops(Ops::AtMost(3))
@@ -42,7 +42,7 @@ fn access_to_nonsense_is_refused_before_the_name_is_looked_at() {
 }
 
 #[test]
-fn a_tree_of_root_s_is_not_writable_for_others() {
+fn a_tree_that_root_owns_is_not_writable_for_others() {
     Case::c("stat", "access_names").owned_by_root().run();
     Case::sh("test -w $E/a; echo $?; test -w $E; echo $?; echo x 2>&1 >>$E/a; rm -f $E/d/b 2>&1")
         .owned_by_root()
@@ -59,7 +59,7 @@ fn closed(t: &Tree) {
     t.mode("d", 0o750);
 }
 
-// Files of the group, and of nobody.
+// Only root runs this case, because pyshm does not bundle a file that its user may not read.
 #[test]
 fn modes_are_those_of_the_original() {
     Case::c("stat", "access_names").tree(closed).only(User::Root).run();
@@ -67,7 +67,7 @@ fn modes_are_those_of_the_original() {
 }
 
 #[test]
-fn what_the_kernel_refuses_of_any_path_is_refused() {
+fn flags_that_the_kernel_refuses_for_any_path_are_refused() {
     let line = "fstatat(AT_FDCWD, P(\"a\"), &s, unknown): Invalid argument";
     Case::c("stat", "unknown_flags").says(line).ops(Ops::AtMost(8)).run();
 }

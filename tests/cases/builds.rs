@@ -1,5 +1,5 @@
-//! Programs that were built in other ways: without the loader, for an old libc, fortified, or with a runtime that makes its system
-//! calls by number.
+//! Cases of programs that were built in other ways: static, for another or an old libc, fortified, or with a runtime
+//! that makes its system calls by number.
 
 use crate::exec::programs;
 use crate::objects::{built, put, refers_to};
@@ -13,7 +13,7 @@ fn builds(t: &Tree) {
     }
 }
 
-// No shim can enter a static program, so all that it does reaches the shared file system.
+// The loader cannot put the shim into a static program, so every operation reaches the shared file system.
 #[test]
 fn a_static_program_works_on_the_shared_file_system() {
     Case::sh("$E/bin/static; cd $E/bin; ./static; $E/bin/show")
@@ -24,7 +24,7 @@ fn a_static_program_works_on_the_shared_file_system() {
         .run();
 }
 
-// The loader of musl loads the shim, and the hooks pass everything on to its own C library.
+// The loader of musl loads the shim, and the hooks pass every call on to musl's own C library.
 #[test]
 fn a_program_of_another_c_library_works_on_the_shared_file_system() {
     Case::sh("$E/bin/musl; cd $E/bin; ./musl; /lib/ld-musl-x86_64.so.1 ./musl; $E/bin/show")
@@ -52,7 +52,7 @@ fn a_fortified_program_is_redirected() {
 }
 
 #[test]
-fn promises_of_node_are_redirected() {
+fn the_promise_functions_of_node_are_redirected() {
     Case::sh(
         "node -e 'const fs = require(\"fs\"), E = process.env.E; (async () => { \
            const p = fs.promises; \

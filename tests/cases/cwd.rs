@@ -1,9 +1,9 @@
-//! The working directory and the root.
+//! Cases of the working directory and the root directory.
 
 use crate::place::User;
 use crate::world::{Case, Ops};
 
-// Nothing is counted except the chdir itself.
+// The chdir reaches the shared file system, but does not count as an operation.
 #[test]
 fn relative_names_in_the_prefix_are_read_without_an_operation() {
     Case::c("cwd", "relative_reading").says("one directory 1").run();
@@ -20,14 +20,15 @@ fn a_working_directory_by_descriptor_has_its_original_name() {
 }
 
 #[test]
-fn a_child_s_working_directory_is_not_its_parent_s() {
+fn a_child_that_changes_its_directory_does_not_affect_its_parent() {
     Case::c("cwd", "of_a_child").run();
     Case::python("python", "working_directory").run();
 }
 
-// An ordinary user may not change the root. For strace the names behind another root look like those of the prefix.
+// In the trace, names below the new root look like names of the prefix, so root's run counts operations. An ordinary
+// user may not call chroot.
 #[test]
-fn behind_another_root_nothing_is_redirected() {
+fn after_chroot_nothing_is_redirected() {
     Case::c("cwd", "other_root").only(User::Root).says("  reads: inner").ops(Ops::AtMost(4)).run();
     Case::c("cwd", "other_root").only(User::Ordinary).run();
 }

@@ -1,4 +1,4 @@
-//! Calls on descriptors of redirected files.
+//! Cases of calls on descriptors of redirected files.
 
 use crate::tree;
 use crate::world::{Case, Ops};
@@ -9,7 +9,7 @@ fn a_file_made_in_a_redirected_directory_lands_on_the_shared_file_system() {
 }
 
 #[test]
-fn a_redirected_directory_that_diverged_shows_what_is_there_now() {
+fn a_diverged_directory_shows_its_current_entries() {
     Case::c("descriptors", "remove_in_directory").says("entries 6").ops(Ops::AtMost(40)).run();
 }
 
@@ -19,7 +19,7 @@ fn attributes_changed_by_a_read_descriptor_are_the_original_s() {
 }
 
 #[test]
-fn a_shared_writable_mapping_is_of_the_shared_file() {
+fn a_shared_writable_mapping_maps_the_original() {
     Case::c("descriptors", "shared_mapping").says("  reads: HELLO").ops(Ops::AtMost(6)).run();
 }
 
@@ -29,7 +29,7 @@ fn a_read_descriptor_opened_again_for_writing_is_the_original() {
 }
 
 #[test]
-fn a_read_descriptor_opened_again_for_reading_shows_what_is_there_now() {
+fn a_read_descriptor_opened_again_for_reading_shows_the_current_content() {
     Case::c("descriptors", "reopen_for_reading").says("  reads: changed").ops(Ops::AtMost(6)).run();
 }
 
@@ -69,7 +69,7 @@ fn a_descriptor_s_flags_are_those_it_was_opened_with() {
 }
 
 #[test]
-fn what_took_the_name_of_an_open_directory_is_not_written_to() {
+fn a_directory_that_took_the_name_of_an_open_one_is_not_changed() {
     let line = "faccessat(d, \"other\", F_OK, 0): No such file or directory";
     Case::c("descriptors", "moved_directory").says(line).ops(Ops::AtMost(20)).run();
 }

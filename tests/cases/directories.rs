@@ -1,15 +1,15 @@
-//! Directories: streams, and traversals.
+//! Cases of directory streams, and of the libc functions that read directories.
 
 use crate::tree;
 use crate::world::{Case, Ops};
 
-// By each way to read a stream.
+// The probe reads streams with each variant of readdir.
 #[test]
 fn every_entry_of_a_stream_has_the_original_s_inode_number() {
     Case::c("directories", "streams").run();
 }
 
-// Where `..` is no entry of the bundle.
+// The bundle has no entry for `..` of the prefix.
 #[test]
 fn every_entry_of_the_prefix_itself_has_the_original_s_inode_number() {
     Case::c("directories", "top").ops(Ops::Any).run();
@@ -25,7 +25,7 @@ fn a_stream_that_goes_back_gives_the_same_entries() {
     Case::c("directories", "positions").says("found again 7").says("after rewinddir 7").run();
 }
 
-// This needs a malloc that gives the same memory again, as glibc's does.
+// The second stream must get the memory of the first, as with glibc's malloc.
 #[test]
 fn a_closed_stream_is_forgotten() {
     Case::c("directories", "closing").says("in its place 1").run();
@@ -51,9 +51,9 @@ fn a_tree_is_walked_without_an_operation() {
     Case::c("directories", "walking").run();
 }
 
-// The process changes into the original directories, and opens them to come back.
+// The walk changes into the original directories, and opens them to come back.
 #[test]
-fn a_tree_is_walked_from_inside() {
+fn a_walk_with_ftw_chdir_stands_in_the_original_directories() {
     Case::c("directories", "walking_in_the_directories").ops(Ops::Any).run();
 }
 
@@ -62,13 +62,13 @@ fn a_hierarchy_is_traversed_without_an_operation() {
     Case::c("directories", "traversing").run();
 }
 
-// The process changes into the original directories.
+// The traversal changes into the original directories.
 #[test]
-fn a_hierarchy_is_traversed_from_inside() {
+fn a_traversal_without_fts_nochdir_stands_in_the_original_directories() {
     Case::c("directories", "traversing_in_the_directories").ops(Ops::Any).run();
 }
 
-// More entries than fit into one buffer of getdents.
+// The directory has more entries than fit into one buffer of getdents64.
 #[test]
 fn a_large_directory_is_listed_whole() {
     Case::sh("ls -i $E/large | awk '{print $2}' | cksum; ls -U $E/large | wc -l; find $E/large -name '*99' | sort")
@@ -83,12 +83,12 @@ fn a_large_directory_is_listed_whole() {
 }
 
 #[test]
-fn a_stream_that_is_rewound_shows_what_is_there_now() {
+fn a_rewound_stream_shows_the_current_entries() {
     let case = Case::c("directories", "rewound").says("after one was made 8");
     case.says("after two were removed 6").ops(Ops::AtMost(20)).run();
 }
 
 #[test]
-fn a_listing_that_is_under_way_gives_no_name_twice() {
+fn a_listing_in_progress_gives_no_name_twice() {
     Case::c("directories", "under_way").says("times 1 1 1 1 1").ops(Ops::AtMost(10)).run();
 }

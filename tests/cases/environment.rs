@@ -1,4 +1,4 @@
-//! The loader's variables: LD_LIBRARY_PATH, and other preloaded libraries beside the shim.
+//! Cases of the loader's variables: LD_LIBRARY_PATH, and other libraries in LD_PRELOAD beside the shim.
 
 use crate::exec::programs;
 use crate::objects::put;
@@ -32,9 +32,9 @@ fn a_library_path_under_the_prefix_costs_children_nothing() {
     .run();
 }
 
-// The loader looks in the shared directory in which the program stands: once for each of two libraries.
+// The loader looks for two libraries in the working directory, which is the original one: one operation for each.
 #[test]
-fn a_relative_library_path_means_what_it_meant() {
+fn a_relative_library_path_keeps_its_meaning() {
     Case::sh("cat $E/a; cd $E/lib; LD_LIBRARY_PATH=. $M/out/uses")
         .tree(libraries)
         .says("of_the_prefix; LD_LIBRARY_PATH is .")
@@ -73,9 +73,9 @@ fn other_allocators_work_on_both_sides_of_the_shim() {
     .run();
 }
 
-// As environment modules make it: more directories than a fixed buffer holds.
+// Environment modules make such paths. This one has more directories than a fixed buffer holds.
 #[test]
-fn a_library_path_of_two_hundred_directories_leaves_children_the_shim() {
+fn children_keep_the_shim_beside_a_library_path_of_two_hundred_directories() {
     Case::sh(
         "export LD_LIBRARY_PATH=$E/lib$(printf ':/nonexistent/%s' $(seq 200)); \
          sh -c '$E/bin/uses; echo new > $E/made; cat $E/a'; cat $E/made; echo ${#LD_LIBRARY_PATH}",

@@ -1,10 +1,11 @@
-//! Starting programs that lie in a prefix: exec in all its forms, spawn, and the shell of `system` and `popen`.
+//! Cases that start programs of a prefix: by every exec and spawn function, and by the shell of `system` and `popen`.
 
 use crate::objects;
 use crate::tree::{self, Tree};
 use crate::world::{Case, Ops, Start};
 
-/// The standard tree with a program that prints its arguments and environment, scripts, and files that cannot be started.
+/// Makes the standard tree, a program that prints its arguments and environment, scripts, and files that cannot be
+/// started.
 pub fn programs(t: &Tree) {
     tree::standard(t);
     objects::put_probe(t, "show", "bin/show");
@@ -39,15 +40,15 @@ fn a_program_by_descriptor_is_started_from_the_stage() {
     Case::c("exec", "by_descriptor").tree(programs).says("  reads hello").run();
 }
 
-// Opening a file with O_PATH is passed on: an operation each.
+// The shim passes on the opening of a file with O_PATH, so each descriptor costs an operation.
 #[test]
-fn a_program_by_descriptor_of_its_path_alone_is_started_from_the_shared_file_system() {
+fn a_program_by_an_o_path_descriptor_is_started_from_the_shared_file_system() {
     let case = Case::c("exec", "by_path_descriptor").tree(programs).says("  reads hello");
     case.ops(Ops::AtMost(2)).run();
 }
 
 #[test]
-fn what_cannot_be_started_fails_as_without_the_shim() {
+fn a_program_that_cannot_be_started_fails_as_without_the_shim() {
     Case::c("exec", "failures").tree(programs).says("  fails: Permission denied").run();
 }
 
@@ -107,7 +108,7 @@ fn files_that_a_spawned_program_writes_are_on_the_shared_file_system() {
 }
 
 #[test]
-fn what_cannot_be_spawned_fails_as_without_the_shim() {
+fn a_program_that_cannot_be_spawned_fails_as_without_the_shim() {
     Case::c("spawn", "failures").tree(programs).run();
 }
 
@@ -122,7 +123,7 @@ fn the_shell_of_popen_has_the_shim() {
 }
 
 #[test]
-fn what_a_shell_writes_is_seen_by_who_started_it() {
+fn a_program_sees_the_writes_of_the_shells_that_it_started() {
     Case::c("spawn", "shells_write").tree(programs).says("appended").ops(Ops::AtMost(8)).run();
 }
 

@@ -1,22 +1,22 @@
-//! Calls about the file system: its figures, extended attributes, sockets and notifications.
+//! Cases of statfs, pathconf, extended attributes, sockets, notifications and mount tables.
 
 use crate::tree;
 use crate::world::{Case, Ops};
 
 #[test]
-fn the_file_system_is_the_shared_one() {
+fn statfs_gives_the_figures_of_the_shared_file_system() {
     Case::c("filesystem", "kinds")
         .says("  type 65735546 bsize 4096 namelen 251 flags 1026 id 1")
         .run();
 }
 
 #[test]
-fn the_file_system_s_limits_are_the_shared_one_s() {
+fn pathconf_gives_the_limits_of_the_shared_file_system() {
     Case::c("filesystem", "limits").run();
 }
 
 #[test]
-fn extended_attributes_that_are_not_there_take_no_operation() {
+fn missing_extended_attributes_take_no_operation() {
     Case::c("filesystem", "no_attributes").run();
 }
 
@@ -25,7 +25,7 @@ fn extended_attributes_have_the_original_s_values() {
     Case::c("filesystem", "attribute_values").tree(tree::writable).says("  noted").run();
 }
 
-// strace does not count bind and connect among operations on a path.
+// A bind or connect does not count as an operation on a path.
 #[test]
 fn a_socket_under_the_prefix_is_bound_and_found() {
     Case::c("filesystem", "sockets").says("through").ops(Ops::AtMost(25)).run();
@@ -33,7 +33,7 @@ fn a_socket_under_the_prefix_is_bound_and_found() {
 }
 
 #[test]
-fn changes_are_notified() {
+fn inotify_reports_changes_of_the_original() {
     Case::c("filesystem", "notification").says("read 1").ops(Ops::AtMost(12)).run();
 }
 

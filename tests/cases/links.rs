@@ -1,14 +1,14 @@
-//! Symbolic links.
+//! Cases of symbolic links.
 
 use crate::tree::{self, Tree};
 use crate::world::{Case, Ops};
 
 #[test]
-fn a_dangling_link_is_a_link_to_nothing() {
+fn a_dangling_link_stays_dangling() {
     Case::c("links", "dangling").says("  no/such/file").run();
 }
 
-/// The standard tree with an absolute link to a directory.
+/// Makes the standard tree, and an absolute link to a directory.
 pub fn with_directory(t: &Tree) {
     tree::standard(t);
     t.link("abs-to-d", "{E}/d");
@@ -19,8 +19,8 @@ fn an_absolute_link_inside_the_prefix_takes_no_operation() {
     Case::c("links", "absolute").tree(with_directory).says("one file 1").run();
 }
 
-// What is read behind the link is no operation on the prefix. Counted are a name that leads into it again by
-// `..`, which only the kernel can follow, and the file that is made by the link.
+// Reading the target outside does not count. Two calls do: the kernel follows `outside-dir/..` back into the prefix,
+// and the probe makes a file through the link.
 #[test]
 fn a_link_that_leaves_the_prefix_leads_to_its_target() {
     Case::c("links", "leaving")
@@ -48,14 +48,14 @@ fn every_reader_of_links_gives_the_original_target() {
     Case::c("links", "readers").run();
 }
 
-// realpath under all of its names.
+// The probe calls realpath under all its names.
 #[test]
-fn every_canonical_name_is_the_original_one() {
+fn realpath_gives_original_names() {
     Case::c("links", "real_names").run();
 }
 
 #[test]
-fn links_in_a_circle_are_eloop() {
+fn links_that_form_a_circle_are_eloop() {
     Case::c("links", "loops")
         .says("stat(P(\"loop1\"), &s): Too many levels of symbolic links")
         .run();
@@ -67,6 +67,6 @@ fn the_kernel_s_links_to_redirected_files_show_their_original_names() {
 }
 
 #[test]
-fn nothing_stands_behind_a_name_in_a_buffer_that_was_cleared() {
+fn readlink_writes_nothing_behind_the_name() {
     Case::c("links", "cleared_buffer").run();
 }

@@ -1,4 +1,4 @@
-//! The dynamic loader: libraries come from the stage and are shown under their original names.
+//! Cases of the dynamic loader: libraries come from the stage and appear under their original names.
 
 use crate::exec::programs;
 use crate::objects::{self, put};
@@ -29,7 +29,7 @@ fn libraries(t: &Tree) {
     put(t, "catches", "bin/catches");
     put(t, "tls", "bin/tls");
     t.file("lib/cut.so", "\u{7f}ELF");
-    // Copies outside the prefix, with which the staged ones are compared.
+    // Copies outside the prefix, to compare the staged ones with.
     for name in ["libneeds-runpath.so", "libneeds-rpath.so", "libcaller-runpath.so", "catches"] {
         put(t, name, &format!("../out/{name}"));
     }
@@ -39,7 +39,7 @@ fn libraries(t: &Tree) {
 fn with_runtime(t: &Tree) {
     libraries(t);
     for name in ["libstdc++.so.6", "libgcc_s.so.1"] {
-        objects::copy(t, &objects::of_the_compiler(name), &format!("lib/c++/{name}"));
+        objects::copy(t, &objects::compiler_library(name), &format!("lib/c++/{name}"));
     }
 }
 
@@ -62,7 +62,7 @@ fn a_library_that_cannot_be_loaded_is_named_by_its_original_path() {
 }
 
 #[test]
-fn what_is_no_file_is_no_library() {
+fn a_path_that_is_not_a_library_fails_with_the_message_of_the_loader() {
     Case::c("loader", "odd_failures").tree(libraries).ops(Ops::AtMost(5)).run();
 }
 
@@ -77,7 +77,7 @@ fn the_search_path_of_a_library_is_the_original_one() {
 }
 
 #[test]
-fn exceptions_leave_libraries_of_the_stage() {
+fn exceptions_are_caught_across_staged_libraries() {
     Case::sh("$E/bin/catches $E/lib/libthrows.so $E/lib/libthrows-too.so")
         .tree(libraries)
         .says("caught from a loaded library, destroyed 1")

@@ -1,7 +1,7 @@
-//! The cases: a program sees through the shim what it would see without it.
+//! Runs the cases, which show that a program sees the same with the shim as without it.
 //!
-//! [`world`] says how a case is written. `hooks.txt` names for each hook a case that fails without it;
-//! `tests/tools/hooks_off.py` tries that.
+//! [`world`] says how to write a case. `hooks.txt` names for each hook a case that fails if the hook is missing, and
+//! `tests/tools/hooks_off.py` tests that it does fail.
 
 mod objects;
 mod place;

@@ -1,7 +1,7 @@
-//! Libraries and programs that are built in another way than the probes, with names under the prefix inside.
+//! Builds libraries and programs that need other compiler options than the probes, such as search paths in the prefix.
 //!
-//! Invariants: they are built once, for a prefix whose name is as long as every prefix's, and get the real name
-//! when they are [`put`] into a tree. So both trees of a case hold the same bytes.
+//! Invariants: each object is built once, for a placeholder prefix whose name is as long as that of every real prefix.
+//! [`put`] replaces the placeholder by the real name, so both trees of a case hold the same bytes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,21 +12,21 @@ use std::sync::OnceLock;
 use crate::probes;
 use crate::tree::Tree;
 
-/// The name in objects that stands for the directory of the prefix.
+/// The placeholder in objects for the directory that contains the prefix.
 const PLACE: &str = "/var/tmp/pyshm-case-PPPPPP/mnt";
 
-/// Name, source, and further words for the compiler: `{E}` is the prefix, `{B}` where objects lie. Those that others
-/// are linked with come first.
+/// The objects: name, source, and options for the compiler. In the options `{E}` is the prefix, `{B}` the directory of
+/// the objects and `{S}` that of the sources. An object comes before those that are linked with it.
 const OBJECTS: &[(&str, &str, &str)] = &[
     ("libmarker.so", "marker.c", "-shared -DTEXT=of_the_prefix -Wl,-soname,libmarker.so"),
     ("libother.so", "marker.c", "-shared -DTEXT=of_another_place -Wl,-soname,libmarker.so"),
     ("libgone.so", "marker.c", "-shared -Dmarker=gone -DTEXT=gone -Wl,-soname,libgone.so"),
-    // Callers of dlopen, by how they say where libraries are.
+    // Libraries that call dlopen, each with another kind of search path.
     ("libcaller-runpath.so", "caller.c", "-shared -Wl,--enable-new-dtags,-rpath,{E}/lib/plugins"),
     ("libcaller-rpath.so", "caller.c", "-shared -Wl,--disable-new-dtags,-rpath,{E}/lib/plugins"),
     ("libcaller-origin.so", "caller.c", "-shared -Wl,--enable-new-dtags,-rpath,$ORIGIN/plugins"),
     ("libcaller-none.so", "caller.c", "-shared"),
-    // Libraries that need others.
+    // Libraries that need other libraries.
     (
         "libneeds-runpath.so",
         "needs.c",
@@ -69,7 +69,7 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("setuid", "setuid.c", ""),
 ];
 
-/// The directory of the built objects.
+/// Builds the objects, once per process, and returns their directory.
 fn build() -> &'static Path {
     static BUILD: OnceLock<PathBuf> = OnceLock::new();
     BUILD.get_or_init(|| {
@@ -83,7 +83,7 @@ fn build() -> &'static Path {
     })
 }
 
-/// Compiles what is older than its source or than this program, which knows how.
+/// Compiles an object if it is older than its source or than this test program, which contains the options.
 fn compile(object: &Path, source: &Path, words: &str) {
     let time = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
     let own = std::env::current_exe().unwrap();
@@ -91,7 +91,7 @@ fn compile(object: &Path, source: &Path, words: &str) {
         return;
     }
     let directory = |path: &Path| path.parent().unwrap().to_str().unwrap().to_string();
-    // A name of our own: several test programs may build at once.
+    // Only this process uses this temporary name, because several test programs may build at once.
     let new = object.with_extension(format!("new.{}", std::process::id()));
     let words = words
         .replace("{E}", &format!("{PLACE}/env"))
@@ -100,7 +100,7 @@ fn compile(object: &Path, source: &Path, words: &str) {
     let compiler = if source.extension().is_some_and(|e| e == "cc") { "g++" } else { "gcc" };
     let mut command = Command::new(compiler);
     command.args(["-O1", "-w", "-pthread"]);
-    // A source may stand in the middle of the words: what it needs comes behind it.
+    // Libraries in `words` must follow the source that needs them.
     let position_independent = words.contains("-shared").then_some("-fPIC");
     command.args(position_independent).arg(source).args(words.split_whitespace());
     let status = command.arg("-o").arg(&new).status();
@@ -118,7 +118,7 @@ pub fn put_probe(t: &Tree, probe: &str, name: &str) {
     copy(t, &probes::build().join(probe), name);
 }
 
-/// Puts any program or library into a tree, and gives it the prefix's real name.
+/// Puts any program or library into a tree, and replaces the placeholder in it by the real name of the directory.
 pub fn copy(t: &Tree, from: &Path, name: &str) {
     let mut bytes = fs::read(from).unwrap();
     let real = t.fill("{M}");
@@ -134,8 +134,8 @@ pub fn copy(t: &Tree, from: &Path, name: &str) {
     fs::set_permissions(&to, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-/// A library of the compiler's own.
-pub fn of_the_compiler(name: &str) -> PathBuf {
+/// Returns the path of a run-time library of g++. Panics if g++ has none of this name.
+pub fn compiler_library(name: &str) -> PathBuf {
     let output = Command::new("g++").arg(format!("-print-file-name={name}")).output().unwrap();
     let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
     assert!(path.is_absolute(), "g++ has no {name}");
@@ -149,7 +149,7 @@ pub fn refers_to(object: &Path, symbol: &str) -> bool {
     symbols.lines().any(|line| line.split_whitespace().last() == Some(symbol))
 }
 
-/// Where an object of ours was built.
+/// Returns the path of a built object.
 pub fn built(object: &str) -> PathBuf {
     build().join(object)
 }

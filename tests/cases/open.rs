@@ -1,4 +1,4 @@
-//! Opening files.
+//! Cases that open files.
 
 use crate::world::{Case, Ops};
 
@@ -12,7 +12,7 @@ fn every_fopen_for_reading_is_answered_by_the_stage() {
     Case::c("open", "stdio").run();
 }
 
-// Under all names of open: each file costs its open, and what is read of it afterwards.
+// The probe calls open under all its names. For each file the open and the reads that follow it cost operations.
 #[test]
 fn every_open_for_writing_reaches_the_original_and_is_seen() {
     Case::c("open", "writing").says("  reads: written").ops(Ops::AtMost(42)).run();

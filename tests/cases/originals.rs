@@ -1,4 +1,4 @@
-//! Descriptors, names and answers that libc makes without a hooked call: they are the original's.
+//! Cases of descriptors, names and results that libc makes without a hooked call: all are those of the original.
 
 use std::process::Command;
 
@@ -6,7 +6,8 @@ use crate::place::User;
 use crate::tree::{Tree, standard};
 use crate::world::{Case, Ops};
 
-/// The standard tree, and what libc and the loader open on their own.
+/// Makes the standard tree, and files that libc and the loader open internally: message catalogues, a mount table, a
+/// library.
 fn with_catalogues(t: &Tree) {
     standard(t);
     t.bytes("share/de/LC_MESSAGES/made.mo", &compiled_message("hello", "hallo"));
@@ -25,7 +26,7 @@ fn with_catalogues(t: &Tree) {
     t.bytes("lib/libone.so", &std::fs::read(&to).unwrap());
 }
 
-/// A catalogue of gettext with one message.
+/// Returns the bytes of a gettext catalogue with one message.
 fn compiled_message(id: &str, text: &str) -> Vec<u8> {
     let strings = 44;
     let words = [
@@ -47,20 +48,20 @@ fn compiled_message(id: &str, text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn the_mark_on_a_staged_descriptor_is_not_seen() {
+fn the_flags_that_mark_a_staged_descriptor_are_hidden() {
     Case::c("originals", "flags")
         .says("a file: mode 0 path 0 directory 0 append 0 nonblock 1 async 0 noatime 0")
         .run();
 }
 
-// Opening a file with O_PATH is passed on, and its descriptor opened again.
+// The shim passes on the opening of a file with O_PATH, and the opening of the name of that descriptor.
 #[test]
-fn a_descriptor_that_only_names_is_one() {
+fn an_o_path_descriptor_behaves_as_without_the_shim() {
     Case::c("originals", "path_only").ops(Ops::AtMost(3)).run();
 }
 
 #[test]
-fn what_may_not_be_read_can_be_named() {
+fn an_unreadable_file_can_be_opened_with_o_path() {
     Case::c("originals", "path_of_unreadable")
         .tree(|t| {
             standard(t);
@@ -71,9 +72,9 @@ fn what_may_not_be_read_can_be_named() {
         .run();
 }
 
-// An operation for each descriptor that is locked.
+// Each descriptor that is locked costs an operation.
 #[test]
-fn an_exchanged_descriptor_is_of_the_same_kind() {
+fn an_exchanged_descriptor_keeps_its_flags_and_offset() {
     Case::c("originals", "promoted").says("locked by the parent 1").ops(Ops::AtMost(10)).run();
 }
 
@@ -84,17 +85,17 @@ fn a_lock_is_tested_on_the_original() {
 }
 
 #[test]
-fn what_was_removed_is_locked_and_read_as_it_was() {
+fn a_removed_file_is_locked_and_read_as_it_was() {
     Case::c("originals", "removed").ops(Ops::AtMost(8)).run();
 }
 
 #[test]
-fn a_file_system_s_own_calls_reach_the_original() {
+fn ioctls_of_the_file_system_and_file_handles_reach_the_original() {
     Case::c("originals", "file_system_s_own").ops(Ops::AtMost(7)).run();
 }
 
 #[test]
-fn a_descriptor_alone_names_the_original() {
+fn changes_by_the_name_of_a_descriptor_reach_the_original() {
     Case::c("originals", "descriptor_alone").ops(Ops::AtMost(20)).run();
 }
 
@@ -104,17 +105,17 @@ fn names_through_descriptors_are_read_without_an_operation() {
 }
 
 #[test]
-fn limits_are_answered_without_an_operation() {
+fn pathconf_answers_every_name_without_an_operation() {
     Case::c("originals", "limits").run();
 }
 
 #[test]
-fn keys_are_made_of_the_original_s_numbers() {
+fn ftok_makes_the_key_of_the_original() {
     Case::c("originals", "keys").says("1").run();
 }
 
 #[test]
-fn the_directory_s_name_is_the_one_that_the_program_chose() {
+fn get_current_dir_name_gives_the_name_in_pwd() {
     Case::c("originals", "current").run();
 }
 
@@ -133,14 +134,14 @@ fn entries_of_a_descriptor_have_the_original_s_inode_numbers() {
     Case::c("originals", "entries").says("7").run();
 }
 
-// Only root may do this; it opens a file.
+// Only root may call fanotify_init. The probe opens a file for writing, which costs operations.
 #[test]
 fn a_file_is_watched_from_its_directory_s_descriptor() {
     let case = Case::c("originals", "watched_by_all").only(User::Root);
     case.says("read 1").ops(Ops::AtMost(2)).run();
 }
 
-// The probe makes a file.
+// The probe makes a file, which costs operations.
 #[test]
 fn a_directory_is_watched_by_its_descriptor() {
     Case::c("originals", "watched").says("read 1: new").ops(Ops::AtMost(3)).run();
@@ -152,43 +153,43 @@ fn shells_of_several_threads_have_the_shim() {
 }
 
 #[test]
-fn shells_at_many_streams_have_the_shim() {
+fn shells_of_forty_popen_streams_have_the_shim() {
     Case::c("originals", "many_streams").says("done").run();
 }
 
-// Each child makes a file.
+// Each child makes a file, which costs operations.
 #[test]
-fn a_child_is_sent_to_the_original_directory() {
+fn a_spawned_child_stands_in_the_original_directory() {
     Case::c("originals", "spawned_elsewhere").says("  reads: more").ops(Ops::AtMost(6)).run();
 }
 
 #[test]
-fn a_child_is_given_the_staged_file() {
+fn a_spawned_child_gets_the_staged_file() {
     Case::c("originals", "spawned_with_a_file").says("hello").run();
 }
 
 #[test]
-fn the_root_of_a_vfork_child_is_not_the_parent_s() {
+fn chroot_in_a_vfork_child_does_not_affect_the_parent() {
     Case::c("originals", "root_of_a_child").only(User::Root).says("the child ends with 0").run();
 }
 
 #[test]
-fn the_loader_s_directories_have_their_original_names() {
+fn search_paths_of_the_loader_have_original_names() {
     Case::c("originals", "search_path").tree(with_catalogues).run();
 }
 
-// Each name is opened for writing, and all is read once.
+// The probe opens the file for writing by each name, and reads the changed file.
 #[test]
 fn every_spelling_of_a_descriptor_s_name_means_the_original() {
     Case::c("originals", "other_spellings").says("  reads: hello").ops(Ops::AtMost(60)).run();
 }
 
 #[test]
-fn a_stream_that_is_opened_again_without_a_name_is_of_the_original() {
+fn freopen_without_a_name_opens_the_original() {
     Case::c("originals", "reopened_stream").says("  reads: HELLO").ops(Ops::AtMost(10)).run();
 }
 
 #[test]
-fn a_descriptor_is_not_of_what_took_its_file_s_name() {
+fn a_descriptor_of_a_replaced_file_stays_on_the_old_file() {
     Case::c("originals", "replaced").says("as it was 1 links 0 size 6").ops(Ops::AtMost(20)).run();
 }

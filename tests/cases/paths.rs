@@ -1,4 +1,4 @@
-//! Paths: which file each spelling means.
+//! Cases of paths: which file each spelling means.
 
 use crate::links;
 use crate::tree::{self, Tree};
@@ -14,9 +14,9 @@ fn all_spellings_of_a_path_are_one_file() {
     Case::c("paths", "spellings").says("doubled: one file 1").run();
 }
 
-// Only the kernel knows that `out` is no symbolic link, from which `..` would lead elsewhere.
+// Only the kernel knows whether `out` is a symbolic link, and `..` of a link leads elsewhere.
 #[test]
-fn a_path_that_comes_back_from_outside_is_left_to_the_kernel() {
+fn a_path_that_enters_the_prefix_from_outside_is_left_to_the_kernel() {
     Case::c("paths", "in_from_outside")
         .says("in from outside: one file 1")
         .ops(Ops::AtMost(5))
@@ -24,7 +24,7 @@ fn a_path_that_comes_back_from_outside_is_left_to_the_kernel() {
 }
 
 #[test]
-fn nothing_leads_back_from_a_directory_that_does_not_exist() {
+fn dot_dot_after_a_missing_name_is_enoent() {
     Case::c("paths", "back_from_nothing")
         .says("stat(P(\"nonexist/../bin\"), &s): No such file or directory")
         .run();
@@ -36,31 +36,31 @@ fn a_path_through_a_linked_directory_is_found_without_an_operation() {
 }
 
 #[test]
-fn a_file_is_no_directory() {
+fn a_file_used_as_a_directory_is_enotdir() {
     Case::c("paths", "file_as_directory")
         .says("stat(P(\"lib/os.py/\"), &s): Not a directory")
         .run();
 }
 
-// The chdir is none of the operations that are counted.
+// A chdir does not count as an operation.
 #[test]
 fn a_missing_name_is_enoent_without_an_operation() {
     Case::c("paths", "missing").says("stat(P(\"nope\"), &s): No such file or directory").run();
 }
 
-// Only what renames to a name of the prefix is counted, and what finds out where that leads.
+// The operations are those of the renames to a name of the prefix, and of the look-up of that name.
 #[test]
-fn a_bad_pointer_is_efault_and_nothing_is_enoent() {
+fn a_bad_pointer_is_efault_and_an_empty_path_is_enoent() {
     Case::c("paths", "bad_pointers").says("stat(p, &s): Bad address").ops(Ops::AtMost(8)).run();
 }
 
-// A pointer to nothing that looks like one to something.
+// The pointer leads to a page that was mapped before.
 #[test]
 fn a_pointer_to_unmapped_memory_is_efault() {
     Case::c("paths", "unmapped_pointer").says("stat(page, &s): Bad address").run();
 }
 
-// The kernel refuses these names itself, before it asks any file system.
+// The kernel refuses these paths before it asks any file system.
 #[test]
 fn a_path_that_is_too_long_is_refused() {
     Case::c("paths", "too_long")
@@ -80,9 +80,9 @@ fn a_prefix_that_is_a_symbolic_link_is_one_tree_under_both_names() {
     Case::c("paths", "both_names").tree(linked).prefix("link").ops(Ops::AtMost(20)).run();
 }
 
-// The link itself is asked of the kernel: a mount or another link may have taken its place.
+// The shim asks the kernel for the link itself, because a mount or another link may have replaced it.
 #[test]
-fn the_symbolic_link_that_a_prefix_is_stays_a_link() {
+fn a_prefix_that_is_a_symbolic_link_is_still_seen_as_a_link() {
     Case::c("paths", "the_link_itself").tree(linked).prefix("link").ops(Ops::AtMost(2)).run();
 }
 
@@ -110,24 +110,24 @@ fn later(t: &Tree) {
 }
 
 #[test]
-fn under_an_overlay_what_the_bundle_does_not_know_is_on_the_shared_file_system() {
+fn under_an_overlay_a_name_that_the_bundle_lacks_is_looked_up_on_the_shared_file_system() {
     Case::c("paths", "unknown_names").overlay().later(later).ops(Ops::AtMost(4)).run();
 }
 
 #[test]
-fn under_an_overlay_what_the_bundle_knows_takes_no_operation() {
+fn under_an_overlay_a_name_that_the_bundle_has_takes_no_operation() {
     Case::c("stat", "by_path").overlay().run();
     Case::c("links", "absolute").tree(links::with_directory).overlay().run();
 }
 
 #[test]
-fn a_program_that_is_preloaded_by_hand_sees_the_same() {
+fn a_program_with_the_shim_preloaded_by_hand_sees_the_same() {
     Case::c("paths", "spellings").start(Start::Preload).run();
     Case::c("paths", "missing").start(Start::Preload).run();
 }
 
 #[test]
-fn errno_is_left_alone_by_what_succeeds() {
+fn a_call_that_succeeds_leaves_errno_alone() {
     Case::c("paths", "errno_is_kept").ops(Ops::AtMost(10)).run();
 }
 

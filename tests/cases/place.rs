@@ -1,15 +1,17 @@
-//! Where a case runs: a directory, a mount namespace, a stand-in for the shared file system, and a user.
+//! Prepares the place in which a case runs: a directory, a mount namespace, a stand-in for the shared file system, and
+//! a user.
 //!
 //! ```text
 //! /var/tmp/pyshm-case-…/
-//!     shared, bare     what the file system serves: for the preloaded run and for the bare one
-//!     mnt              where it is mounted
+//!     shared, bare     the directories that the file system serves: for the preloaded run and for the bare run
+//!     mnt              the mount point of the file system
 //!     shm              node-local memory, for the stage
-//!     pyshm, probes    what is tested, and what it is tested with
+//!     pyshm, probes    the installation and the compiled probes
 //! ```
 //!
-//! Invariants: nothing outlives the [`Place`]. Mounts are those of its thread's own namespace; the file system's
-//! process ends with the place, or with the thread. Without root there is no such namespace, and `Drop` unmounts.
+//! Invariants: nothing outlives the [`Place`]. With root, every mount belongs to the namespace of the place's thread;
+//! without root there is no such namespace, and `Drop` unmounts. The process of the file system ends with the place or
+//! with the thread.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -24,7 +26,7 @@ use crate::probes;
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Who runs a probe.
+/// The user who runs a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum User {
     Root,
@@ -42,7 +44,7 @@ impl User {
     pub fn id(self) -> u32 {
         match self {
             Self::Root => 0,
-            // It has no name: nothing may depend on one.
+            // A user without a name, because nothing may depend on a name.
             Self::Ordinary if is_root() => 12345,
             Self::Ordinary => rustix::process::getuid().as_raw(),
         }
@@ -53,20 +55,20 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A directory, a mount namespace and a user; see the module.
+/// A directory, a mount namespace and a user, as the module documentation says.
 pub struct Place {
     user: User,
     dir: tempfile::TempDir,
-    /// The node's memory, where `dir/shm` is not a mount of our own.
+    /// The directory for the stage without root, when `dir/shm` is no mount.
     memory: Option<tempfile::TempDir>,
     install: PathBuf,
     probes: PathBuf,
-    /// The file system's processes, the topmost mount last.
+    /// The processes of the file system, that of the topmost mount last.
     mounted: Vec<Child>,
 }
 
 impl Place {
-    /// A new place, in a mount namespace of the calling thread's own.
+    /// Makes a new place. With root it gives the calling thread a mount namespace.
     pub fn new(user: User) -> Self {
         let dir = tempfile::Builder::new().prefix("pyshm-case-").tempdir_in("/var/tmp").unwrap();
         let mut place = Self {
@@ -82,7 +84,7 @@ impl Place {
         assert!(program.exists(), "{} is missing: run docs/build.sh first", program.display());
         for name in ["shared", "bare", "mnt", "shm", "pyshm", "probes", "out"] {
             fs::create_dir(place.file(name)).unwrap();
-            // What the user makes here, traces and bundles, is looked at by root.
+            // The user writes traces and bundles here.
             fs::set_permissions(place.file(name), PermissionsExt::from_mode(0o777)).unwrap();
         }
         fs::set_permissions(place.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -95,9 +97,11 @@ impl Place {
         place
     }
 
-    /// Gives the thread its own mounts, and shows there what an ordinary user may have no way to.
+    /// Gives the thread a mount namespace, and binds the installation and the probes into the place, because an
+    /// ordinary user may be unable to reach their real directories.
     fn own_namespace(&mut self) {
-        // SAFETY: descriptors stay shared; only mounts, root and working directory become the thread's own.
+        // SAFETY: NEWNS leaves the table of descriptors shared with the other threads, so no descriptor loses its
+        // owner. Only the mounts, the root and the working directory become this thread's own.
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).unwrap();
@@ -110,7 +114,7 @@ impl Place {
         }
     }
 
-    /// Mounts the node's memory again so that nothing in it may be executed; false where it is not a mount of our own.
+    /// Mounts the node's memory again as noexec. Returns false without root, when it is not a mount of this place.
     pub fn forbid_programs(&self) -> bool {
         is_root() && {
             rustix::mount::mount_remount(self.file("shm"), MountFlags::NOEXEC, c"").unwrap();
@@ -118,43 +122,43 @@ impl Place {
         }
     }
 
-    /// A file or directory of the place's own, outside the mount.
+    /// Returns the path of a file or directory of the place, outside the mount.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// The directory that the mounted file system serves.
+    /// Returns the path of a directory that the file system serves: `shared` or `bare`.
     pub fn backing(&self, name: &str) -> PathBuf {
         self.file(name)
     }
 
-    /// The mount point: `M` of the probes.
+    /// Returns the mount point, which is `M` of the probes.
     pub fn mount_point(&self) -> PathBuf {
         self.file("mnt")
     }
 
-    /// A name in the mounted file system.
+    /// Returns the path of a name in the mounted file system; `.` is the mount point.
     pub fn below_mount(&self, name: &str) -> PathBuf {
         if name == "." { self.mount_point() } else { self.mount_point().join(name) }
     }
 
-    /// The directory of the compiled probes.
+    /// Returns the directory of the compiled probes.
     pub fn probes(&self) -> &Path {
         &self.probes
     }
 
-    /// The device that a path lies on.
+    /// Returns the device number of a path.
     pub fn device(&self, path: &Path) -> u64 {
         fs::metadata(path).unwrap().dev()
     }
 
-    /// Whether two mounts, one after the other, have two device numbers.
+    /// Whether two mounts, one after the other, are sure to have different device numbers.
     pub fn renumbers(&self) -> bool {
         is_root()
     }
 
-    /// Mounts a backing directory, over the mount that is there: two mounts at one time have two device numbers. That
-    /// takes root; others have one mount after the other, perhaps with one number.
+    /// Mounts a backing directory. With root, the new mount covers the previous one, so that both exist and have
+    /// different device numbers. Without root, the previous one is unmounted first, and the number may be the same.
     pub fn mount(&mut self, backing: &str) {
         if !is_root() {
             self.unmount();
@@ -175,7 +179,7 @@ impl Place {
         assert_eq!(said, "mounted\n", "the stand-in for the shared file system (needs /dev/fuse)");
     }
 
-    /// Takes the topmost mount away.
+    /// Unmounts the topmost mount.
     pub fn unmount(&mut self) {
         if let Some(mut server) = self.mounted.pop() {
             let pid = rustix::process::Pid::from_child(&server);
@@ -184,8 +188,8 @@ impl Place {
         }
     }
 
-    /// A command of the case's user, with nothing in its environment that tests do not put there; killed after ten
-    /// minutes, because a hang is to be a failure.
+    /// Makes a command that runs as the case's user, with a minimal environment. It is killed after ten minutes, so
+    /// that a hang becomes a failure.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("timeout");
         command.args(["-k", "1", "600"]).arg(program).current_dir("/").env_clear();
@@ -202,7 +206,7 @@ impl Place {
         String::from_utf8(output.stdout).unwrap().trim().to_string()
     }
 
-    /// Bundles a prefix.
+    /// Bundles a prefix and returns the path of the bundle.
     pub fn bundle(&self, prefix: &Path, mode: &str) -> PathBuf {
         let number = fs::read_dir(self.file("out")).unwrap().count();
         let bundle = self.file(&format!("out/{number}.tar.zst"));
@@ -211,7 +215,7 @@ impl Place {
         bundle
     }
 
-    /// Stages bundles; the stage's directory.
+    /// Stages bundles and returns the directory of the stage.
     pub fn stage(&self, bundles: &[PathBuf]) -> PathBuf {
         let root =
             self.memory.as_ref().map_or_else(|| self.file("shm"), |m| m.path().to_path_buf());
@@ -229,7 +233,7 @@ impl Drop for Place {
             self.unmount();
         }
         if is_root() {
-            // What is bound here lies elsewhere, and `TempDir` removes what it finds.
+            // `TempDir` would remove the installation and the probes through these mounts.
             for name in ["pyshm", "probes", "shm"] {
                 let detach = rustix::mount::UnmountFlags::DETACH;
                 let _ = rustix::mount::unmount(self.file(name), detach);

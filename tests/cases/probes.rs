@@ -1,4 +1,4 @@
-//! The programs that cases run, compiled when their sources are newer.
+//! Compiles the programs that cases run, when their sources are newer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::place::Place;
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 const BUILT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cases");
 
-/// The directory of the compiled probes, with the scripts beside them.
+/// Compiles the probes and copies the scripts, once per process, and returns their directory.
 pub fn build() -> &'static Path {
     static BUILD: OnceLock<()> = OnceLock::new();
     BUILD.get_or_init(|| {
@@ -19,12 +19,12 @@ pub fn build() -> &'static Path {
         let sources = Path::new(CHECKOUT).join("tests/cases/probes");
         let sources: Vec<_> = fs::read_dir(sources).unwrap().map(|e| e.unwrap().path()).collect();
         let headers = sources.iter().filter(|path| path.extension().is_some_and(|e| e == "h"));
-        let headers = headers.filter_map(|path| changed(path)).max();
+        let headers = headers.filter_map(|path| modified(path)).max();
         for source in sources {
             let name = source.file_stem().unwrap().to_str().unwrap();
             match source.extension().and_then(|e| e.to_str()) {
                 Some("c") => compile(&source, headers, &Path::new(BUILT).join(name)),
-                Some("py") => put(&source, &Path::new(BUILT).join(format!("{name}.py"))),
+                Some("py") => copy_script(&source, &Path::new(BUILT).join(format!("{name}.py"))),
                 _ => {}
             }
         }
@@ -32,12 +32,12 @@ pub fn build() -> &'static Path {
     Path::new(BUILT)
 }
 
-/// The directory of the compiled probes, by the name that the place's user sees.
+/// Returns the directory of the compiled probes, under the name that the place's user sees.
 pub fn directory(place: &Place) -> &str {
     place.probes().to_str().unwrap()
 }
 
-/// The stand-in for the shared file system, `tests/cluster/mdsfs.c`.
+/// Builds the program that stands in for the shared file system, `tests/cluster/mdsfs.c`, and returns its path.
 pub fn file_system() -> &'static Path {
     static BUILD: OnceLock<PathBuf> = OnceLock::new();
     BUILD.get_or_init(|| {
@@ -49,29 +49,29 @@ pub fn file_system() -> &'static Path {
     })
 }
 
-fn changed(path: &Path) -> Option<SystemTime> {
+fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|m| m.modified()).ok()
 }
 
 fn compile(source: &Path, headers: Option<SystemTime>, program: &Path) {
-    if changed(program) > headers.max(changed(source)) {
+    if modified(program) > headers.max(modified(source)) {
         return;
     }
-    let new = scratch(program);
-    // -w: functions that are called on purpose are deprecated.
+    let new = temporary_name(program);
+    // -w: the probes call deprecated functions on purpose.
     let cc =
         Command::new("cc").args(["-O1", "-w", "-o"]).arg(&new).arg(source).arg("-ldl").status();
     assert!(cc.unwrap().success(), "{}", source.display());
     fs::rename(new, program).unwrap();
 }
 
-fn put(from: &Path, to: &Path) {
-    let new = scratch(to);
+fn copy_script(from: &Path, to: &Path) {
+    let new = temporary_name(to);
     fs::copy(from, &new).unwrap();
     fs::rename(new, to).unwrap();
 }
 
-/// A name of our own: several test programs may build at once.
-fn scratch(path: &Path) -> PathBuf {
+/// Returns a temporary name that only this process uses, because several test programs may build at once.
+fn temporary_name(path: &Path) -> PathBuf {
     path.with_extension(format!("new.{}", std::process::id()))
 }

@@ -1,4 +1,4 @@
-//! Real programs: their own tests of the calls that they make.
+//! Cases that run real programs: coreutils, Python's library, make.
 
 use crate::tree;
 use crate::world::{Case, Ops};
@@ -38,7 +38,7 @@ fn python_s_own_file_functions_write_as_without_the_shim() {
 }
 
 #[test]
-fn make_sees_what_is_newer() {
+fn make_rebuilds_exactly_the_outdated_targets() {
     Case::sh(
         "cd $E; make -s; make -s; touch -d @1100000000 a; make -s; rm made; make -s; cat made",
     )

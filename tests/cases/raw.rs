@@ -1,4 +1,4 @@
-//! `syscall()`: calls by number.
+//! Cases of system calls by number, through `syscall()`.
 
 use crate::world::{Case, Ops};
 
@@ -13,7 +13,7 @@ fn calls_by_number_write_to_the_shared_file_system() {
 }
 
 #[test]
-fn the_kernel_resolves_from_the_original_directory() {
+fn openat2_with_resolve_rules_starts_from_the_original_directory() {
     Case::c("raw", "resolved").ops(Ops::AtMost(4)).run();
 }
 
@@ -23,6 +23,6 @@ fn programs_are_started_by_number_without_an_operation() {
 }
 
 #[test]
-fn other_calls_by_number_are_the_kernel_s() {
+fn other_calls_by_number_go_straight_to_the_kernel() {
     Case::c("raw", "others").says("a child ends with 7").run();
 }

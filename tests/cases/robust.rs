@@ -1,4 +1,4 @@
-//! Programs keep working without a stage, with a damaged one, when it disappears, and with other users, threads and signals.
+//! Cases of disturbances: no stage, a damaged or disappearing stage, another user, threads, forks, signals, noexec.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,26 +14,26 @@ fn with_library(t: &Tree) {
     put(t, "libmarker.so", "lib/libmarker.so");
 }
 
-// tests/stress has more of this.
+// tests/stress does this for longer.
 #[test]
-fn forks_among_threads_that_read_neither_hang_nor_err() {
+fn forks_among_reading_threads_neither_hang_nor_fail() {
     Case::c("robust", "forks_among_threads").says("wrong in threads 0, in children 0").run();
 }
 
-// tests/stress has more of this.
+// tests/stress does this for longer.
 #[test]
 fn a_signal_in_the_middle_of_a_hook_may_use_the_same_hook() {
     Case::c("robust", "signals").says("wrong 0, in the handler 0").run();
 }
 
 #[test]
-fn programs_work_on_when_their_stage_is_removed() {
-    // One more for each program that starts: what it is, its head says.
+fn programs_continue_when_their_stage_is_removed() {
+    // One operation more for each program that starts: its head says what it is.
     Case::c("stage", "removed_at_once").tree(with_library).ops(Ops::AtMost(30)).run();
 }
 
 #[test]
-fn programs_work_on_when_the_files_of_their_stage_are_removed_one_by_one() {
+fn programs_continue_when_the_files_of_their_stage_are_removed_one_by_one() {
     Case::c("stage", "removed_file_by_file").tree(with_library).ops(Ops::AtMost(235)).run();
 }
 
@@ -57,13 +57,13 @@ fn a_shim_that_is_disabled_or_has_no_stage_is_inert_and_silent() {
 }
 
 #[test]
-fn a_damaged_stage_is_not_used_and_not_spoken_of() {
+fn a_damaged_stage_is_not_used_and_no_message_is_printed() {
     Case::c("stage", "damaged").says("and again: 1").tree(programs).ops(Ops::AtMost(41)).run();
 }
 
 #[test]
-fn a_program_that_becomes_another_user_is_not_concerned() {
-    // The new user may not even look into the stage.
+fn a_program_that_becomes_another_user_works_on_the_shared_file_system() {
+    // The new user has no permission to enter the stage.
     Case::sh(
         "su -s /bin/sh nobody -c 'id -un; cat $E/a; $E/bin/show'; setpriv --reuid 12346 --clear-groups sh -c 'cat $E/a; $E/bin/show'; cat $E/a",
     )
@@ -73,9 +73,9 @@ fn a_program_that_becomes_another_user_is_not_concerned() {
     .run();
 }
 
-// Not under strace, which takes the other user's rights away.
+// This case does not run under strace, which would take the setuid program's privileges away.
 #[test]
-fn a_setuid_program_is_not_concerned() {
+fn a_setuid_program_works_on_the_shared_file_system() {
     if !User::all().any(|user| user == User::Root) {
         return;
     }
@@ -90,7 +90,7 @@ fn run_setuid() {
     place.mount("shared");
     let prefix = place.below_mount("env");
     let bundle = place.bundle(&prefix, "snapshot");
-    // Only a process with the shim can read what was bundled: the mount's cache no longer has it.
+    // After this only the stage has the bundled text: the second mount starts with an empty cache.
     tree.file("a", "changed\n");
     place.unmount();
     place.mount("shared");
@@ -130,7 +130,7 @@ fn run_setuid() {
 }
 
 #[test]
-fn where_nothing_may_be_executed_from_memory_files_are_still_read_from_it() {
+fn on_a_noexec_root_files_are_read_from_the_stage() {
     Case::sh("cat $E/a; ls -la --time-style=+%s $E/full; test -x $E/bin/show && echo executable")
         .tree(programs)
         .noexec()
@@ -139,7 +139,7 @@ fn where_nothing_may_be_executed_from_memory_files_are_still_read_from_it() {
 }
 
 #[test]
-fn where_nothing_may_be_executed_from_memory_programs_and_libraries_are_the_originals() {
+fn on_a_noexec_root_programs_and_libraries_are_the_originals() {
     let most = Ops::AtMost(120);
     Case::c("exec", "functions").tree(programs).noexec().ops(most).run();
     Case::c("spawn", "functions").tree(programs).noexec().ops(most).run();

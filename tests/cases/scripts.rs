@@ -1,4 +1,4 @@
-//! Scripts: the kernel never gets a staged name, and a script gets its original one.
+//! Cases of scripts: a script sees its original name, and its interpreter comes from the stage.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::objects;
 use crate::tree::Tree;
 use crate::world::Case;
 
-/// [`programs`], and scripts with all kinds of first lines.
+/// Makes the tree of [`programs`], and scripts with all kinds of first lines.
 fn scripts(t: &Tree) {
     programs(t);
     t.link("bin/to-script", "script");
@@ -28,7 +28,7 @@ fn scripts(t: &Tree) {
     t.program("bin/itself", &t.fill("#!{E}/bin/itself\n"));
 }
 
-/// An environment as `python3 -m venv --copies` makes it.
+/// Makes an environment as `python3 -m venv --copies` does.
 pub fn environment(t: &Tree) {
     programs(t);
     let python = std::fs::canonicalize("/usr/bin/python3").unwrap();
@@ -61,7 +61,7 @@ fn scripts_see_their_original_names_and_arguments() {
 }
 
 #[test]
-fn scripts_of_scripts_are_followed_as_deep_as_the_kernel_goes() {
+fn scripts_run_by_scripts_are_followed_as_deep_as_the_kernel_goes() {
     Case::c("exec", "levels")
         .tree(scripts)
         .says("  fails: Too many levels of symbolic links")
@@ -69,12 +69,12 @@ fn scripts_of_scripts_are_followed_as_deep_as_the_kernel_goes() {
 }
 
 #[test]
-fn a_script_by_descriptor_is_told_the_descriptor_s_name() {
+fn a_script_by_descriptor_gets_the_name_of_the_descriptor() {
     Case::c("exec", "scripts_by_descriptor").tree(scripts).run();
 }
 
 #[test]
-fn a_text_without_a_first_line_is_run_by_the_shell() {
+fn a_file_that_is_not_a_program_is_run_by_the_shell() {
     Case::c("exec", "shell_fallback").tree(scripts).says("blank").run();
 }
 
@@ -100,7 +100,7 @@ fn scripts_of_python_see_the_environment_that_they_belong_to() {
     .run();
 }
 
-// tests/jobs has `pip list` and pools in a large environment.
+// tests/jobs runs `pip list` and process pools in a large environment.
 #[test]
 fn workers_of_python_start_without_an_operation() {
     Case::sh("$E/bin/workers").tree(environment).variable("PYTHONDONTWRITEBYTECODE", "1").run();

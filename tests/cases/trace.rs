@@ -1,42 +1,43 @@
-//! The trace of a run by strace: operations on the prefix, and whether the shim was loaded.
+//! Reads the strace output of a run: counts its operations on the prefix, and tells whether it loaded the shim.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A file that `trace.sh` wrote.
+/// The strace output that `trace.sh` wrote, and its file.
 pub struct Trace {
     file: PathBuf,
     text: String,
 }
 
-/// Operations on the prefixes.
+/// The numbers of operations on the prefixes.
 pub struct Counted {
     pub total: u64,
-    /// The operations that are made on any processor: all without the loader's tries in subdirectories for this one.
+    /// The operations that a run makes on every machine: all except the loader's tries in subdirectories for the
+    /// processor.
     pub on_any_processor: u64,
-    /// The first of them, for people.
+    /// The first operations, as text for messages.
     pub list: String,
 }
 
 impl Trace {
-    /// The trace of a run that has ended.
+    /// Reads the trace of a run that has ended. A missing file counts as an empty trace.
     pub fn read(file: &Path) -> Self {
         let text = fs::read(file).unwrap_or_default();
         Self { file: file.to_path_buf(), text: String::from_utf8_lossy(&text).into() }
     }
 
-    /// Whether the loader loaded the stage's shim.
+    /// Whether the loader loaded the shim of this stage.
     pub fn loaded(&self, stage: &Path) -> bool {
         let shim = format!("\"{}/lib/libpyshm.so\"", stage.display());
         self.text.lines().any(|l| l.contains("open") && l.contains(&shim) && !l.contains(" = -1 "))
     }
 }
 
-/// Counts the path operations under the prefixes, by `count_ops.py`.
+/// Counts the path operations under the prefixes with `count_ops.py`.
 pub fn count(trace: &Trace, prefixes: &[PathBuf]) -> Counted {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/count_ops.py");
-    // The system's own, which starts quickest.
+    // The system's Python starts fastest.
     let mut command = Command::new("python3");
     command.env("PATH", "/usr/bin:/bin");
     command.arg("-S").arg(tool).arg(&trace.file).args(["--list", "12"]);

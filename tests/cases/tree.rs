@@ -1,4 +1,4 @@
-//! The trees that probes work on.
+//! Makes the trees that probes work on, and lists what a run left of them.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
@@ -6,41 +6,41 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid, XattrFlags};
 
-/// A tree in the making. Names are relative to the prefix `env`; `../x` lies beside it.
+/// A tree that is being made. Names are relative to the prefix `env`; `../x` lies beside the prefix.
 pub struct Tree {
     env: PathBuf,
     named: PathBuf,
 }
 
 impl Tree {
-    /// In `backing`, which will be seen as `named`.
+    /// Begins a tree in the directory `backing`, which probes will see as `named`.
     pub fn new(backing: PathBuf, named: PathBuf) -> Self {
         fs::create_dir_all(backing.join("env")).unwrap();
         Self { env: backing.join("env"), named }
     }
 
-    /// The path of a name before the tree is mounted.
+    /// Returns the path of a name in the backing directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.env.join(name)
     }
 
-    /// Text with the absolute names of the prefix and of what it lies in for `{E}` and `{M}`.
+    /// Replaces `{E}` by the absolute name of the prefix, and `{M}` by that of the directory that contains it.
     pub fn fill(&self, text: &str) -> String {
         let mount = self.named.to_str().unwrap();
         text.replace("{E}", &format!("{mount}/env")).replace("{M}", mount)
     }
 
-    /// A directory, and those above it.
+    /// Makes a directory, and those above it.
     pub fn dir(&self, name: &str) {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(self.env.join(name)).unwrap();
     }
 
-    /// A file; its directory is made too.
+    /// Makes a text file, and its directory.
     pub fn file(&self, name: &str, text: &str) {
         self.bytes(name, text.as_bytes());
     }
 
-    /// A file that is no text.
+    /// Makes a file of any bytes, and its directory.
     pub fn bytes(&self, name: &str, bytes: &[u8]) {
         let path = self.env.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -48,13 +48,13 @@ impl Tree {
         self.mode(name, 0o644);
     }
 
-    /// An executable file.
+    /// Makes an executable file.
     pub fn program(&self, name: &str, text: &str) {
         self.file(name, text);
         self.mode(name, 0o755);
     }
 
-    /// A symbolic link; `{E}` and `{M}` in its text are the absolute names of the prefix and of what it lies in.
+    /// Makes a symbolic link. `{E}` and `{M}` in its text are replaced as in [`Tree::fill`].
     pub fn link(&self, name: &str, text: &str) {
         let path = self.env.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -62,30 +62,30 @@ impl Tree {
         symlink(text.replace("{E}", &format!("{mount}/env")).replace("{M}", mount), path).unwrap();
     }
 
-    /// A hard link to another file.
+    /// Makes a hard link.
     pub fn hard_link(&self, old: &str, new: &str) {
         fs::hard_link(self.env.join(old), self.env.join(new)).unwrap();
     }
 
-    /// Permissions.
+    /// Sets the permissions of a file.
     pub fn mode(&self, name: &str, mode: u32) {
         fs::set_permissions(self.env.join(name), PermissionsExt::from_mode(mode)).unwrap();
     }
 
-    /// An extended attribute.
+    /// Sets an extended attribute of a file.
     pub fn attribute(&self, name: &str, attribute: &str, value: &str) {
         let path = self.env.join(name);
         rustix::fs::setxattr(&path, attribute, value.as_bytes(), XattrFlags::empty()).unwrap();
     }
 
-    /// Gives all of it to its owner, with times that do not depend on when it was made, and `M/out` to who will run.
+    /// Gives the tree to `owner` and `M/out` to `user`, who runs the probe, and sets fixed times. Call this last.
     pub fn finish(&self, owner: u32, user: u32) {
         self.dir("../out");
         let top = self.env.parent().unwrap();
         for entry in walkdir::WalkDir::new(top).contents_first(true) {
             let path = entry.unwrap().into_path();
             let below_out = path.starts_with(top.join("out"));
-            give(&path, if below_out { user } else { owner });
+            set_owner(&path, if below_out { user } else { owner });
             let time = Timespec { tv_sec: 1_000_000_000, tv_nsec: 123_456_789 };
             let times = Timestamps { last_access: time, last_modification: time };
             rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
@@ -93,14 +93,14 @@ impl Tree {
     }
 }
 
-fn give(path: &Path, id: u32) {
+fn set_owner(path: &Path, id: u32) {
     if rustix::process::geteuid().is_root() {
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
         rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).unwrap();
     }
 }
 
-/// The tree of most cases.
+/// Makes the tree of most cases.
 pub fn standard(t: &Tree) {
     t.file("a", "hello\n");
     t.file("d/b", "world\n");
@@ -117,7 +117,7 @@ pub fn standard(t: &Tree) {
     t.mode("read-only", 0o444);
     t.program("bin/tool", "#!/bin/sh\necho tool \"$@\"\n");
     t.hard_link("a", "same-as-a");
-    // Links: within, absolute, to a directory, to nothing, out of the prefix, in a circle.
+    // Links within the prefix, absolute, to a directory, to nothing, out of the prefix, in a circle.
     t.link("to-a", "a");
     t.link("abs-to-b", "{E}/d/b");
     t.link("to-d", "d");
@@ -130,7 +130,7 @@ pub fn standard(t: &Tree) {
     t.file("../env2/a", "the neighbour's\n");
 }
 
-/// The standard tree, and in `w/` a file for each call of `probes/mutate.c`.
+/// Makes the standard tree, and in `w/` a file for each call of `probes/mutate.c`.
 pub fn writable(t: &Tree) {
     standard(t);
     for name in "unlink unlinkat remove link linkat rename renameat renameat2 chmod lchmod fchmodat chown lchown fchownat \
@@ -143,6 +143,13 @@ pub fn writable(t: &Tree) {
     for name in ["rmdir", "unlinkat.dir", "fchmod.dir"] {
         t.dir(&format!("w/{name}"));
     }
+    // New names in one directory share a mark, so each call that makes a name has its own directory.
+    for name in "mkdir mkdirat mkfifo mkfifoat mknod mknodat xmknod xmknodat symlink symlinkat mkstemp mkstemp64 mkostemp \
+                 mkostemp64 mkstemps mkstemps64 mkostemps mkostemps64 mkdtemp"
+        .split_whitespace()
+    {
+        t.dir(&format!("w/in.{name}"));
+    }
     for name in ["lchown", "lutimes"] {
         t.link(&format!("w/{name}.link"), name);
     }
@@ -151,7 +158,8 @@ pub fn writable(t: &Tree) {
     }
 }
 
-/// The tree that a run left: a line for each path, with times only where they are not of the last moments.
+/// Lists the tree that a run left, a line for each path. A modification time is given only if the run did not set it to
+/// the present.
 pub fn remains(backing: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in walkdir::WalkDir::new(backing).sort_by_file_name() {

@@ -1,9 +1,9 @@
-//! The functions of libc that walk directories: glob, wordexp, ftw, fts. Each is called with every combination of its flags.
+//! Cases of the libc functions that walk directories (glob, wordexp, ftw, fts), with many combinations of their flags.
 
 use crate::tree::Tree;
 use crate::world::{Case, Ops};
 
-/// Hidden and odd names, links of all kinds, empty and nested directories.
+/// Makes a tree below `top`, with hidden and odd names, links of all kinds, and empty and nested directories.
 fn rich_in(t: &Tree, top: &str, absolute: &str) {
     let file = |name: &str| t.file(&format!("{top}{name}"), name);
     let dir = |name: &str| t.dir(&format!("{top}{name}"));
@@ -21,7 +21,7 @@ fn rich_in(t: &Tree, top: &str, absolute: &str) {
     for name in ["empty", "full/sub", "good/hollow"] {
         dir(name);
     }
-    // With one name in each directory there is only one order.
+    // Each of these directories has one name, so a walk has only one possible order.
     file("chain/1/2/3/4/5/6/end");
     t.hard_link(&format!("{top}good/f"), &format!("{top}good/hard"));
     for (name, text) in [
@@ -55,12 +55,12 @@ fn rich(t: &Tree) {
     t.file("../out/directory/x", "x\n");
 }
 
-/// An empty prefix; the tree lies beside it.
+/// Makes an empty prefix, and the tree beside it.
 fn rich_beside(t: &Tree) {
     rich_in(t, "../out/rich/", "{M}/out/rich");
 }
 
-/// More directories in each other than a process has streams of, as far as the shim's table of them goes.
+/// Makes a chain of 70 directories, more than the shim's table of open streams holds.
 fn deep(t: &Tree) {
     let names: Vec<_> = (0..70).map(|i| format!("n{i}")).collect();
     t.file(&format!("deep/{}/end", names.join("/")), "x");
@@ -85,11 +85,11 @@ fn patterns_report_directories_that_cannot_be_read() {
 }
 
 #[test]
-fn results_of_several_patterns_are_appended_and_own_directory_functions_are_called() {
+fn glob_appends_results_and_calls_the_program_s_directory_functions() {
     patterns("appended_patterns").says("own functions are called 1, kept 1").run();
 }
 
-// Without the hook's care libc would call a function that the caller has not set.
+// Without the hook, the newer glob would call `gl_lstat`, which this caller does not set.
 #[test]
 fn a_program_that_was_linked_with_the_older_glob_gets_the_older_glob() {
     Case::c("older_glob", "globbing").tree(rich).says("called 1").run();
@@ -109,14 +109,14 @@ fn words_with_patterns_are_expanded_without_an_operation() {
     patterns("plain_words").run();
 }
 
-// Where the shim does not understand a call, libc walks the shared file system.
+// The shim leaves words that it does not understand to libc, which reads the shared file system.
 #[test]
 fn words_are_expanded_with_libc_s_rules() {
     patterns("words").ops(Ops::Any).run();
 }
 
 #[test]
-fn words_with_other_separators_are_libc_s() {
+fn words_with_other_separators_are_left_to_libc() {
     patterns("separated_words").ops(Ops::Any).run();
 }
 
@@ -131,12 +131,12 @@ fn every_walk_from_inside_a_prefix_shows_the_original_tree() {
 }
 
 #[test]
-fn a_walk_ends_where_the_program_says_and_when() {
+fn a_walk_ends_where_the_program_s_function_ends_it() {
     walkers("stopping").run();
 }
 
 #[test]
-fn a_walk_goes_on_when_the_program_goes_elsewhere() {
+fn a_walk_continues_when_the_program_changes_its_directory() {
     walkers("wandering").run();
 }
 
@@ -151,7 +151,7 @@ fn every_traversal_with_every_option_shows_the_original_tree() {
 }
 
 #[test]
-fn every_traversal_that_goes_into_the_directories_stands_where_the_original_would() {
+fn every_traversal_without_fts_nochdir_stands_in_the_original_directories() {
     walkers("traversing_in_the_directories").run();
 }
 
@@ -161,18 +161,18 @@ fn every_traversal_from_inside_a_prefix_shows_the_original_tree() {
 }
 
 #[test]
-fn traversals_by_the_names_for_large_files_are_the_same() {
+fn the_fts64_functions_traverse_as_the_fts_functions_do() {
     walkers("traversing64").run();
 }
 
 #[test]
-fn what_changes_while_programs_run_is_found_and_walked_as_it_is() {
+fn patterns_and_walks_show_changes_made_while_programs_run() {
     patterns("changed").ops(Ops::Any).run();
     walkers("changed").ops(Ops::Any).run();
 }
 
 #[test]
-fn an_overlay_is_walked_as_it_is() {
+fn patterns_and_walks_show_the_current_tree_of_an_overlay() {
     for probe in ["appended_patterns", "plain_words", "unreadable_patterns", "changed"] {
         patterns(probe).overlay().ops(Ops::Any).run();
     }
@@ -181,8 +181,8 @@ fn an_overlay_is_walked_as_it_is() {
     }
 }
 
-// Without a staged directory on the way even the order is the same.
+// No staged directory is on the way, so even the order of the names must be the same.
 #[test]
-fn a_walk_from_above_a_prefix_is_libc_s_to_the_letter() {
+fn a_walk_that_meets_no_staged_directory_is_done_by_libc() {
     Case::c("walkers", "beside").tree(rich_beside).ops(Ops::Any).run();
 }

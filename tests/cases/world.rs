@@ -1,4 +1,4 @@
-//! Runs one case: a probe runs bare and preloaded, in the same tree under the same names, and both runs must look the same.
+//! Runs one case: runs a probe bare and preloaded, in equal trees under the same names, and demands the same result.
 //!
 //! ```ignore
 //! #[test]
@@ -7,23 +7,28 @@
 //! }
 //! ```
 //!
-//! A probe is a function in `probes/FILE.c` ([`Case::c`]), in `probes/FILE.py` ([`Case::python`]) or a line of shell
-//! ([`Case::sh`]). It gets two variables: `E`, the prefix (`P("a/b")` in C), and `M`, the directory the prefix lies in
-//! (`B("out/x")`: beside the prefix). It prints what it sees, but nothing that two trees may have different: relations
-//! between inode and device numbers or times, never the numbers. It must end with status 0 unless [`Case::ends`].
+//! A probe is a function in `probes/FILE.c` ([`Case::c`]), a function in `probes/FILE.py` ([`Case::python`]) or a line
+//! of shell ([`Case::sh`]). The probe gets two variables: `E` is the prefix (`P("a/b")` in C), and `M` is the directory
+//! that contains the prefix (`B("out/x")` in C is a file beside the prefix). The probe prints what it sees, except
+//! values that may differ between two trees: it prints whether inode numbers, device numbers or times are equal, never
+//! the numbers. The probe must end with status 0, or with the status that [`Case::ends`] gives.
 //!
-//! For each of root and an ordinary user, [`Case::run`]
+//! [`Case::run`] does this as root and again as an ordinary user:
 //!
-//! 1. makes the tree twice ([`crate::tree`]; another tree: [`Case::tree`]), bundles one of them as that user,
-//! 2. runs the probe bare in the other,
-//! 3. mounts the first again, so that it has another device number than when it was bundled, stages and runs the probe
-//!    preloaded,
+//! 1. It makes the tree twice ([`tree::standard`], or the tree that [`Case::tree`] gives) and bundles the first one.
+//! 2. It runs the probe bare in the second tree.
+//! 3. It mounts the first tree again, which gives the prefix another device number than it had in the bundle. Then it
+//!    stages the bundle and runs the probe preloaded.
 //!
-//! and demands that what both print is equal, their exit status, and the tree that they leave behind; that the preloaded run made as many operations on
-//! the prefix as [`Case::ops`] says (none unless it is called), counted by strace; that the bare run made at least one;
-//! and that the shim was at work: the staged library was loaded, and it counted in the stage's state.
+//! It demands:
 //!
-//! What is staged is `target/pyshm`, or `$PYSHM_TEST_INSTALL`. Without root the ordinary user's half is run alone.
+//! - Both runs print the same, have the same exit status and leave the same tree behind.
+//! - The preloaded run makes as many operations on the prefix as [`Case::ops`] allows (none by default), as strace
+//!   counts them, and the bare run makes at least one.
+//! - The shim was at work: the process loaded the staged library, and the library counted in the state of the stage.
+//!
+//! The tested installation is `$PYSHM_TEST_INSTALL`, or `target/pyshm`. Without root only the ordinary user's run is
+//! made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,28 +40,28 @@ use crate::probes;
 use crate::trace::{self, Counted, Trace};
 use crate::tree::{self, Tree};
 
-/// How many operations on the prefix a preloaded run may make. A `chdir` is none, nor is a call on a descriptor.
+/// How many operations on the prefix a preloaded run may make. A `chdir` and a call on a descriptor do not count.
 #[derive(Debug, Clone, Copy)]
 pub enum Ops {
     /// None: the shim answers everything on the node.
     Zero,
-    /// At most this many, and at least one: writes, and reads of what was written, go to the shared file system.
-    /// The loader's tries in subdirectories for the processor do not count: how many there are depends on the machine.
+    /// At most this many, and at least one: writes, and reads of written files, go to the shared file system. The
+    /// loader's tries in subdirectories for the processor do not count, because their number depends on the machine.
     AtMost(u64),
-    /// Any number: the shim cannot reach what libc does here; the case says why.
+    /// Any number, because the shim cannot redirect what libc does here. The case says why.
     Any,
 }
 
 /// How the preloaded run is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// `<stage>/bin/pyshm-exec PROBE`, as `pyshm-run` has the launcher do it.
+    /// `<stage>/bin/pyshm-exec PROBE`, the command that the launcher of a job executes.
     Trampoline,
     /// `LD_PRELOAD=<stage>/lib/libpyshm.so PROBE`.
     Preload,
 }
 
-/// A case, built step by step; see the module.
+/// A case, built step by step. The module documentation says how a case runs.
 pub struct Case {
     words: Vec<String>,
     tree: fn(&Tree),
@@ -78,22 +83,23 @@ pub struct Case {
 }
 
 impl Case {
-    /// The function NAME of `probes/FILE.c`.
+    /// Makes a case of the function NAME of `probes/FILE.c`.
     pub fn c(file: &str, name: &str) -> Self {
         Self::command(&[&format!("{{probes}}/{file}"), name])
     }
 
-    /// The function NAME of `probes/FILE.py`.
+    /// Makes a case of the function NAME of `probes/FILE.py`.
     pub fn python(file: &str, name: &str) -> Self {
         Self::command(&["python3", "-ISB", &format!("{{probes}}/{file}.py"), name])
     }
 
-    /// A line of shell.
+    /// Makes a case of a line of shell.
     pub fn sh(script: &str) -> Self {
         Self::command(&["sh", "-c", script])
     }
 
-    /// Any command. `{probes}` in its words is the directory of the compiled probes; `{E}` and `{M}` are as the variables.
+    /// Makes a case of any command. In its words, `{probes}` stands for the directory of the compiled probes, and `{E}`
+    /// and `{M}` for the values of these variables.
     pub fn command(words: &[&str]) -> Self {
         Self {
             words: words.iter().map(ToString::to_string).collect(),
@@ -121,12 +127,12 @@ impl Case {
         Self { tree, ..self }
     }
 
-    /// Changes the tree after it was bundled, as another node would.
+    /// Changes the tree after it was bundled, as a process of another node would.
     pub fn later(self, later: fn(&Tree)) -> Self {
         Self { later: Some(later), ..self }
     }
 
-    /// The tree belongs to root instead of to the user who runs the probe. Without root the case is left out.
+    /// Makes root the owner of the tree, instead of the user who runs the probe. Without root the case is skipped.
     pub fn owned_by_root(self) -> Self {
         Self { owned_by_root: true, ..self }
     }
@@ -136,17 +142,17 @@ impl Case {
         Self { overlay: true, ..self }
     }
 
-    /// Allows operations on the prefix; none are allowed unless this is called.
+    /// Allows operations on the prefix. By default none are allowed.
     pub fn ops(self, ops: Ops) -> Self {
         Self { ops, ..self }
     }
 
-    /// The prefix's name below `M`, a symbolic link perhaps, or `.` for `M` itself. `env` unless this is called.
+    /// Sets the name of the prefix below `M`, `env` by default. It may be a symbolic link; `.` means `M` itself.
     pub fn prefix(self, prefix: &'static str) -> Self {
         Self { prefix, ..self }
     }
 
-    /// Adds a prefix, with its own bundle, staged together with the first.
+    /// Adds a prefix with a bundle of its own, staged together with the first.
     pub fn and_prefix(mut self, prefix: &'static str) -> Self {
         self.more_prefixes.push(prefix);
         self
@@ -157,28 +163,28 @@ impl Case {
         Self { start, ..self }
     }
 
-    /// Requires that the preloaded run makes at most `more` operations more than the bare one in `out` beside the prefix.
+    /// Requires that the preloaded run makes at most `more` additional operations in `out` beside the prefix.
     pub fn more_beside(self, more: u64) -> Self {
         Self { beside: Some(more), ..self }
     }
 
-    /// Requires that at most `most` marks are set in the end.
+    /// Requires that at most `most` marks are set at the end.
     pub fn marks(self, most: u64) -> Self {
         Self { marks: Some(most), ..self }
     }
 
-    /// Runs the case as one of the users alone; the case says why.
+    /// Runs the case only as this user. The case says why.
     pub fn only(self, user: User) -> Self {
         Self { only: Some(user), ..self }
     }
 
-    /// Sets a variable for both runs; `{E}`, `{M}` and `{probes}` are replaced.
+    /// Sets a variable for both runs. `{E}`, `{M}` and `{probes}` in its value are replaced as in [`Case::command`].
     pub fn variable(mut self, name: &'static str, value: &'static str) -> Self {
         self.variables.push((name, value));
         self
     }
 
-    /// Requires a line in the output of both runs, where both could fail in the same way.
+    /// Requires this line in the output of both runs, so that the case fails if both runs fail in the same way.
     pub fn says(mut self, line: &'static str) -> Self {
         self.says.push(line);
         self
@@ -189,27 +195,27 @@ impl Case {
         Self { ends: status, ..self }
     }
 
-    /// Expects the shim to be out of action.
+    /// Requires that the shim is inert.
     pub fn inert(self) -> Self {
         Self { inert: true, ..self }
     }
 
-    /// Mounts the node's memory noexec. Only root can: without root the case is left out.
+    /// Mounts the node's memory noexec, which only root can do. Without root the case is skipped.
     pub fn noexec(self) -> Self {
         Self { noexec: true, ..self }
     }
 
-    /// Runs the case as each user.
+    /// Runs the case as each user, and panics at the first difference.
     #[track_caller]
     pub fn run(&self) {
         let possible = !self.owned_by_root || User::all().any(|user| user == User::Root);
         let wanted = |user: &User| possible && self.only.is_none_or(|only| only == *user);
         let users = User::all().filter(wanted);
         for user in users {
-            // A thread of its own, because it gets a mount namespace of its own.
+            // Each run gets its own thread, because `Place::new` gives the calling thread a mount namespace.
             let result = std::thread::scope(|s| s.spawn(|| self.run_as(user)).join());
             if let Err(panic) = result {
-                eprintln!("it failed as {user:?}");
+                eprintln!("the case failed as {user:?}");
                 std::panic::resume_unwind(panic);
             }
         }
@@ -245,7 +251,7 @@ impl Case {
         place.unmount();
         place.mount("shared");
         let renumbered = place.device(&prefixes[0]) != bundled_on;
-        assert!(renumbered || !place.renumbers(), "the prefix has another device now");
+        assert!(renumbered || !place.renumbers(), "the second mount has the same device number");
         let stage = place.stage(&bundles);
         let before = answered_and_passed(&stage);
         let preloaded = self.observe(&place, &prefixes, Some(&stage));
@@ -253,9 +259,9 @@ impl Case {
         self.judge_output(&bare, &preloaded);
         let [left, right] = ["bare", "shared"].map(|name| tree::remains(&place.backing(name)));
         for (a, b) in left.iter().zip(&right) {
-            assert_eq!(a, b, "what the bare run left on the shared file system on the left");
+            assert_eq!(a, b, "the shared file system after the run, bare on the left");
         }
-        assert_eq!(left, right, "what the bare run left on the shared file system on the left");
+        assert_eq!(left, right, "the shared file system after the run, bare on the left");
         assert!(bare.ops.total > 0, "the bare run made no operation, so counting proves nothing");
         let total = preloaded.ops.total;
         let right = match self.ops {
@@ -287,7 +293,7 @@ impl Case {
             assert!(marks <= most && closed == 0, "{marks} marks, closed: {closed}");
         }
         let at_work = preloaded.trace.loaded(&stage) && answered_and_passed(&stage) > before;
-        assert_eq!(at_work, !self.inert, "the shim is at work");
+        assert_eq!(at_work, !self.inert, "whether the shim was at work, on the left");
         if std::env::var_os("PYSHM_TEST_SHOW").is_some() {
             let ours = preloaded.ops.on_any_processor;
             eprintln!(
@@ -305,14 +311,14 @@ impl Case {
         }
         assert_eq!(bare.output, preloaded.output, "bare on the left");
         assert_eq!(bare.status, preloaded.status, "exit status, bare on the left\n{}", whole());
-        assert_eq!(bare.status, self.ends, "exit status on the left\n{}", whole());
-        assert!(!bare.output.trim().is_empty(), "the probe prints something");
+        assert_eq!(bare.status, self.ends, "exit status, expected on the right\n{}", whole());
+        assert!(!bare.output.trim().is_empty(), "the probe printed nothing");
         for line in &self.says {
-            assert!(bare.output.lines().any(|l| l == *line), "{line:?} is printed:\n{}", whole());
+            assert!(bare.output.lines().any(|l| l == *line), "{line:?} is missing:\n{}", whole());
         }
     }
 
-    /// Runs the probe under strace.
+    /// Runs the probe under strace: preloaded if there is a stage, otherwise bare.
     fn observe(&self, place: &Place, prefixes: &[PathBuf], stage: Option<&Path>) -> Seen {
         let fill = |text: &str| {
             text.replace("{probes}", probes::directory(place))
@@ -350,7 +356,7 @@ impl Case {
     }
 }
 
-/// Output, status and trace of a run.
+/// The output, the status, the operations and the trace of a run.
 struct Seen {
     output: String,
     status: i32,
@@ -359,7 +365,7 @@ struct Seen {
     trace: Trace,
 }
 
-/// Operations under a prefix that processes with the shim counted in the stage's state.
+/// Returns the number of operations under a prefix that processes with the shim counted in the state of the stage.
 fn answered_and_passed(stage: &Path) -> u64 {
     let state = fs::read(stage.join(pyshm_format::layout::STATE)).unwrap();
     let (answered, passed) = pyshm_format::state::counters(&state);

@@ -1,7 +1,7 @@
-//! Writes go to the shared file system, and are seen at once.
+//! Cases of writes: they go to the shared file system, and every process sees them at once.
 //!
-//! A write costs its operations, and reads of what was written pass too: the ceilings show that nothing else does. The bare
-//! runs make these operations, and those of all other reads.
+//! A write makes operations, and so does each read of a path that diverged. The limits in [`Ops::AtMost`] show that
+//! other reads make none.
 
 use crate::place::User;
 use crate::tree;
@@ -13,12 +13,12 @@ fn a_new_file_is_seen_by_all_at_once() {
 }
 
 #[test]
-fn what_is_appended_to_a_bundled_file_is_read_back() {
+fn an_append_to_a_bundled_file_is_read_back() {
     Case::c("writes", "append").says("size 11").ops(Ops::AtMost(10)).run();
 }
 
 #[test]
-fn what_is_appended_by_one_name_of_a_file_is_read_by_its_other() {
+fn an_append_to_a_file_is_read_under_its_other_hard_link() {
     Case::c("writes", "append_by_hard_link").ops(Ops::AtMost(4)).run();
 }
 
@@ -38,7 +38,7 @@ fn the_whole_subtree_follows_a_renamed_directory() {
 }
 
 #[test]
-fn made_and_removed_directories_are_listed_right() {
+fn made_and_removed_directories_are_listed_correctly() {
     Case::c("writes", "directories").ops(Ops::AtMost(60)).run();
 }
 
@@ -55,12 +55,12 @@ fn a_compiled_module_lands_in_the_original_tree_and_is_read_back() {
 }
 
 #[test]
-fn what_is_written_through_a_link_is_seen_under_the_file_s_own_name() {
+fn a_write_through_a_link_is_seen_under_the_file_s_own_name() {
     Case::c("writes", "through_links").ops(Ops::AtMost(60)).run();
 }
 
 #[test]
-fn parents_and_children_see_what_the_other_wrote() {
+fn parents_and_children_see_each_other_s_writes() {
     Case::c("writes", "child_and_parent").ops(Ops::AtMost(30)).run();
 }
 
@@ -85,12 +85,12 @@ fn every_temporary_name_is_seen_at_once() {
 }
 
 #[test]
-fn what_is_refused_is_refused_as_without_the_shim() {
+fn refused_calls_fail_as_without_the_shim() {
     Case::c("mutate", "refused").ops(Ops::AtMost(60)).run();
     Case::c("mutate", "refused").owned_by_root().ops(Ops::AtMost(60)).run();
 }
 
-// Here a read costs operations where the bundle does not have the path: the cases are the same, the numbers larger.
+// The limits are larger than in the cases above, because a name that the bundle lacks is looked up.
 #[test]
 fn under_an_overlay_writes_are_seen_at_once() {
     for probe in
@@ -102,23 +102,23 @@ fn under_an_overlay_writes_are_seen_at_once() {
 }
 
 #[test]
-fn what_is_written_through_a_link_beside_the_prefix_is_seen_under_the_prefix() {
+fn a_write_through_a_link_beside_the_prefix_is_seen_under_the_prefix() {
     Case::c("writes", "through_a_link").says("  reads: by the link").ops(Ops::AtMost(80)).run();
 }
 
 #[test]
-fn what_is_below_a_directory_that_may_no_longer_be_searched_is_not_reached() {
+fn files_below_a_directory_without_search_permission_are_not_reached() {
     Case::c("writes", "not_searched").ops(Ops::AtMost(30)).run();
 }
 
 #[test]
-fn what_is_written_by_a_name_too_long_to_be_absolute_is_seen() {
+fn a_change_by_a_relative_name_too_long_to_be_absolute_is_seen() {
     let case = Case::c("writes", "long_names").says("stat(\"b\", &s): No such file or directory");
     case.ops(Ops::AtMost(20)).run();
 }
 
 #[test]
-fn what_is_written_by_a_name_outside_the_prefix_is_seen_under_it() {
+fn a_change_by_a_hard_link_outside_the_prefix_is_seen_under_it() {
     let tree = |t: &tree::Tree| {
         tree::standard(t);
         t.hard_link("d/b", "../out/linked");
@@ -128,12 +128,12 @@ fn what_is_written_by_a_name_outside_the_prefix_is_seen_under_it() {
 }
 
 #[test]
-fn what_is_done_through_another_mount_is_seen_under_the_prefix() {
+fn a_change_through_another_mount_is_seen_under_the_prefix() {
     Case::c("writes", "by_another_mount").ops(Ops::AtMost(80)).run();
 }
 
 #[test]
-fn a_prefix_follows_the_directory_above_it() {
+fn a_renamed_directory_above_the_prefix_is_seen() {
     let tree = |t: &tree::Tree| {
         tree::standard(t);
         t.file("../top/env/a", "hello\n");
@@ -143,7 +143,7 @@ fn a_prefix_follows_the_directory_above_it() {
 }
 
 #[test]
-fn a_prefix_follows_the_link_by_which_it_is_known() {
+fn a_replaced_link_to_the_prefix_is_seen() {
     let tree = |t: &tree::Tree| {
         tree::standard(t);
         t.link("../alias", "env");
@@ -153,17 +153,17 @@ fn a_prefix_follows_the_link_by_which_it_is_known() {
 }
 
 #[test]
-fn files_opened_beside_the_prefix_cost_no_operation_more() {
+fn opening_files_beside_the_prefix_costs_no_more_operations() {
     Case::c("writes", "opened_beside").more_beside(0).run();
 }
 
 #[test]
-fn other_changes_beside_the_prefix_cost_one_operation_more_each() {
+fn other_changes_beside_the_prefix_cost_one_more_operation_each() {
     Case::c("writes", "changed_beside").more_beside(500).run();
 }
 
 #[test]
-fn calls_that_are_refused_take_nothing_from_the_stage() {
+fn refused_calls_leave_no_mark() {
     let case = Case::c("writes", "refused_opens").owned_by_root().only(User::Ordinary);
     case.ops(Ops::AtMost(210)).marks(0).run();
 }
@@ -174,6 +174,13 @@ fn new_names_of_a_directory_share_one_mark() {
 }
 
 #[test]
-fn what_is_mounted_over_the_prefix_is_seen() {
+fn a_mount_over_the_prefix_is_seen() {
     Case::c("writes", "mounted_over").ops(Ops::AtMost(40)).run();
+}
+
+#[test]
+fn a_prefix_that_is_unmounted_is_gone() {
+    for probe in ["unmounted", "detached"] {
+        Case::c("writes", probe).prefix(".").ops(Ops::AtMost(10)).run();
+    }
 }

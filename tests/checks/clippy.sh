@@ -1,5 +1,5 @@
 #!/bin/bash
-# No lint complains, without MPI and with it.
+# Runs clippy without MPI and with it; any warning is an error.
 set -e
 cargo clippy --workspace --all-targets --quiet -- -D warnings
 MPICC=$(bash tests/env/mpich-bin.sh target/test-env)/mpicc cargo clippy --quiet --target-dir target/mpich -p pyshm --features mpi --bin pyshm-bcast -- -D warnings

@@ -2,9 +2,9 @@
 # Checks that every test that docs/semantics.md and docs/limits.md name exists, that every relative link of the documents leads
 # to a file and a heading, and that every file that they name exists.
 #
-# A name in backquotes with `::` in it is that of a test: `cases::FILE::NAME` in tests/cases/FILE.rs, `FILE::NAME` in
-# tests/FILE.rs, `FILE::test_NAME` in tests/jobs/FILE.sh, `unit::NAME` beside the code in preload or src. One that begins with a
-# directory of this repository is that of a file; FILE, NAME and LAUNCHER in it stand for any.
+# A name in backquotes that contains `::` names a test: `cases::FILE::NAME` in tests/cases/FILE.rs, `FILE::NAME` in
+# tests/FILE.rs, `FILE::test_NAME` in tests/jobs/FILE.sh, `unit::NAME` beside the code in preload or src. A name that
+# begins with a directory of this repository names a file, unless it contains a placeholder: FILE, NAME or LAUNCHER.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 wrong=0
@@ -28,7 +28,7 @@ done
 
 documents=(README.md docs/*.md bench/README.md)
 
-# headings DOCUMENT: the anchors of its headings.
+# headings DOCUMENT: prints the anchors of its headings.
 headings() { sed -n 's/^##* //p' "$1" | tr 'A-Z ' 'a-z-' | sed 's/[^a-z0-9_-]//g'; }
 
 links=0 files=0

@@ -1,3 +1,3 @@
 #!/bin/bash
-# The code is formatted.
+# Checks that the code is formatted.
 cargo fmt --all --check

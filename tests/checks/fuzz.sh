@@ -1,7 +1,7 @@
 #!/bin/bash
 # Fuzzes the parsers of untrusted input: manifest, index, foreign tars, the environment. No input may make them panic,
-# read out of bounds or take unlimited memory. Each target of tests/fuzz runs for FUZZ_SECONDS (default 15). It needs a
-# nightly toolchain, but not cargo-fuzz, whose flags it passes itself. Inputs that fail are kept in target/fuzz/found.
+# read out of bounds or take unlimited memory. Each target of tests/fuzz runs for FUZZ_SECONDS (default 15). The script
+# needs a nightly toolchain, but not cargo-fuzz: it passes the same flags. target/fuzz/found keeps the inputs that fail.
 set -e
 if ! rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
   if [ -n "${CI:-}" ]; then echo "no nightly toolchain: install one with rustup" >&2; exit 1; fi

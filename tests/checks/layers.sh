@@ -1,4 +1,4 @@
 #!/bin/bash
-# No import runs from a lower room of the source to a higher one, and no room has files that need each other in a circle; the
-# order of rooms is that of docs/design.md. tests/tools/test_layers.py shows that an upward import is found.
+# Checks that no file imports from a higher room of the source, and that no files of a room import each other in a
+# circle. docs/design.md gives the order of the rooms. tests/tools/test_layers.py shows that an upward import is found.
 python3 tests/tools/layers.py

@@ -1,5 +1,6 @@
 #!/bin/bash
-# The pure code of the shim (index, state, routing decision) under AddressSanitizer. It takes a nightly toolchain.
+# Tests the parts of the shim that make no system calls (index, state, decision) under AddressSanitizer; needs a nightly
+# toolchain.
 set -e
 if ! rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
   if [ -n "${CI:-}" ]; then echo "no nightly toolchain: install one with rustup" >&2; exit 1; fi

@@ -1,9 +1,12 @@
 #!/bin/bash
-# What libpyshm.so needs and exports: libc alone (musl's loader has no library of the name of glibc's), no symbol newer than glibc 2.17, no thread-local storage,
-# no executable stack, everything bound and then read-only, nothing that panics, the checked list of symbols, a table of frames
-# that the unwinder can search; and little for the loader to do at the start of every process.
+# Checks the ELF files of the shim and the trampoline.
+#
+# libpyshm.so needs no library except libc (musl's loader finds none of glibc's others) and no symbol
+# newer than glibc 2.17. It has no thread-local storage, no executable stack and no code that panics. All symbols are
+# bound at the start, and their table is read-only then. It exports the symbols of preload/exports.txt. The unwinder can
+# search its table of frames. The loader has little to do at the start of a process.
 set -e
-# Nor does the loader look for anything when the trampoline starts in a rank.
+# The trampoline is static, so that the loader looks for no library when a rank starts.
 segments=$(readelf -lW target/pyshm/libexec/pyshm-exec)
 ! grep INTERP <<<"$segments" || { echo "target/pyshm/libexec/pyshm-exec is not static" >&2; exit 1; }
 shim=target/pyshm/lib/libpyshm.so
@@ -20,18 +23,19 @@ readelf -d "$shim" | grep -q 'BIND_NOW\|FLAGS.*NOW' || fail "it is not bound at 
 relocations=$(readelf -rW "$shim" | grep -c 'R_[A-Z0-9_]*')
 [ "$relocations" -le 100 ] || fail "the loader has $relocations relocations to make: is there a new table of addresses?"
 ! readelf -SW "$shim" | grep -q ' \.data  ' || fail "it has data that is not zero, which the loader maps and a process copies"
-# The pages that the loader reads anyway are the first 16 (preload/startup.ld).
+# The loader reads the first 16 pages anyway; the code of every start lies in them (preload/startup.ld).
 for name in 'pyshm::init::init' 'pyshm_core::stage::find::find' 'pyshm_format::index::Index::parse'; do
     at=$(nm -C "$shim" | awk -v name="$name" '$2 ~ /[tT]/ && $3 == name { print $1 }')
     [ -n "$at" ] || fail "there is no function $name"
     [ $((16#$at)) -lt 65536 ] || fail "$name, which every start runs, lies at 0x$at, far from what the loader reads"
 done
-# No function lies before the table by which the unwinder finds it (preload/startup.ld).
+# No function lies before .eh_frame_hdr, the table in which the unwinder looks up functions (preload/startup.ld).
 table=$(readelf -SW "$shim" | sed 's/^ *\[ *[0-9]*\] //' | awk '$1 == ".eh_frame_hdr" { print $3 }')
 first=$(nm "$shim" | awk '$2 ~ /[tTwW]/ { print $1 }' | sort | head -n 1)
 [ -n "$table" ] && [ -n "$first" ] && [ $((16#$table)) -lt $((16#$first)) ] ||
     fail "code at 0x$first lies before .eh_frame_hdr at 0x$table: an exception through it finds no frame"
-# The linker keeps only what is called. Without the names of functions this would show nothing.
+# The linker keeps a function only if another one calls it. First make sure that the file has names of functions at all:
+# without them the search for functions that panic would find none.
 functions=$(nm -C "$shim")
 grep -q ' pyshm_core::decide::' <<<"$functions" || fail "it has no names of its own functions"
 panics=$(grep -E 'panic|slice_index_fail|slice_error_fail|len_mismatch|unwrap_failed|expect_failed|begin_unwind' \

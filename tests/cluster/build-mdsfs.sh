@@ -1,5 +1,6 @@
 #!/bin/bash
-# build-mdsfs.sh [OUT]: builds mdsfs (default target/test-tools/mdsfs) where it is older than its sources; prints OUT.
+# build-mdsfs.sh [OUT]: builds mdsfs into OUT (default target/test-tools/mdsfs) if OUT is older than the sources; prints
+# OUT.
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/common.sh"
 source=$CHECKOUT/tests/cluster/mdsfs.c

@@ -1,17 +1,17 @@
-# launch.sh: the words that start a job on the virtual cluster, per launcher; sourced by tests. Works with bash arrays so
-# that a test can put words before the launcher (`pyshm-run mpiexec ...`) and before the program.
+# launch.sh: sets the words that start a job on the virtual cluster under each launcher; sourced by tests. The words are
+# in bash arrays, so that a test can put others before the launcher (`pyshm-run mpiexec ...`) and before the program.
 #
 #   launch_words FLAVOR root|user [RANKS [NODES]]     default 8 ranks on 4 nodes, the same number on each; sets
-#       LAUNCH=(mpiexec ... )     the launcher and its options; the program follows
-#       LAUNCH_ENV=(NAME=value …) what the launcher and the ranks need in the environment
-#       ALLOC=(salloc ...)        for Slurm: the allocation that the job runs in; else empty
-#       FORWARD=x                 option that forwards a variable (`-x`, Open MPI), empty where all are forwarded
-#       PYTHON                    the interpreter to run, of the environment that fits the flavor's MPI
-#       LOGIN=(vcluster exec…)    how to run a command on n0 as that user
+#       LAUNCH=(mpiexec ... )     the launcher and its options, which the program follows
+#       LAUNCH_ENV=(NAME=value …) variables that the launcher and the ranks need
+#       ALLOC=(salloc ...)        for Slurm, the command that makes the allocation of the job; else empty
+#       FORWARD=-x                for Open MPI, the option that forwards a variable; else empty
+#       PYTHON                    the interpreter of the environment that has the flavor's MPI
+#       LOGIN=(vcluster exec…)    the command that runs another one on n0 as that user
 #
-# Flavors: hydra (MPICH wheel), ompi (mpirun of Open MPI 4.1), srun-pmi2 (MPICH), srun-pmix (Open MPI), and, where
-# make-env.sh --open-mpi-5 was run, ompi5 (mpirun of Open MPI 5).
-# The environment is that of tests/env/make-env.sh in $TEST_ENV, default target/test-env.
+# Flavors: hydra (MPICH wheel), ompi (mpirun of Open MPI 4.1), srun-pmi2 (MPICH), srun-pmix (Open MPI), and, after
+# make-env.sh --open-mpi-5, ompi5 (mpirun of Open MPI 5). $TEST_ENV (default target/test-env) is the directory that
+# tests/env/make-env.sh filled.
 #
 #   "${LOGIN[@]}" env "${LAUNCH_ENV[@]}" "${ALLOC[@]}" pyshm-run "${LAUNCH[@]}" pyshm-run "$PYTHON" app.py OUT
 
@@ -38,7 +38,7 @@ launch_words() {
             [ "$who" = user ] || LAUNCH+=(-launcher-exec "$_launch_dir/fake-ssh")
             LAUNCH+=(-f "$STATE/hosts.hydra" -n "$ranks" -ppn "$per_node") ;;
         ompi)
-            # UCX and libfabric look for hardware for seconds; TCP and shared memory are what the cluster has.
+            # UCX and libfabric look for hardware for seconds; the cluster has only TCP and shared memory.
             LAUNCH_ENV=(OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_pml=ob1 OMPI_MCA_btl=tcp,vader,self
                 OMPI_MCA_btl_tcp_if_include=eth0 OMPI_MCA_oob_tcp_if_include=eth0)
             LAUNCH=(mpirun.openmpi)
@@ -59,7 +59,7 @@ launch_words() {
             LAUNCH=(srun --mpi="${flavor#srun-}" -N "$nodes" -n "$ranks" --ntasks-per-node="$per_node")
             if [ "$flavor" = srun-pmix ]; then
                 # UCX over TCP, not ob1: with srun a fast rank's first message can reach a rank that is still in
-                # MPI_Init, and ob1 of 4.1 and 5.0 then crashes (open-mpi/ompi issue 12495; 1 of 13 runs on a busy machine).
+                # MPI_Init, and ob1 of 4.1 and 5.0 then crashes (open-mpi/ompi 12495; 1 of 13 runs on a busy machine).
                 LAUNCH_ENV=(OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_pml=ucx OMPI_MCA_btl=self
                     OMPI_MCA_pml_ucx_tls=any OMPI_MCA_pml_ucx_devices=any
                     UCX_TLS=tcp,self,sysv,posix UCX_NET_DEVICES=eth0 PMIX_MCA_psec=native)

@@ -1,14 +1,15 @@
 /*
- * mdsfs: a stand-in for a parallel file system whose metadata server is slow and shared by all nodes.
+ * mdsfs: imitates a parallel file system with one slow metadata server that all nodes share.
  *
- *   mdsfs [-f] [-w] SRC MNT STATE                    mounts SRC on MNT, read-only without -w, in the background; with -f
- *                                                    in the foreground, says "mounted", and ends with its parent
+ *   mdsfs [-f] [-w] SRC MNT STATE                    mounts SRC on MNT in the background, read-only without -w; with -f
+ *                                                    runs in the foreground, prints "mounted", and ends with its parent
  *   mdsfs set STATE OPS_PER_S LATENCY_US [MB_PER_S]  0 = no limit
  *   mdsfs stat STATE | reset STATE                   prints or clears the counters
  *
- * STATE is a file that every mount maps: it holds one queue for metadata, one for data, and the counters of all nodes
- * together. Mount once in each node: each then has a kernel cache of its own, kept for $MDSFS_TIMEOUT seconds
- * (default 60; 0: none). Directory listings carry no attributes. Access is checked by the kernel from owners and modes.
+ * STATE is a file that every mount maps. It holds one queue for metadata, one for data, and counters that sum over all
+ * nodes. Mount once in each node: each mount then has its own cache in the kernel, valid for $MDSFS_TIMEOUT seconds
+ * (default 60; 0: none). With $MDSFS_WHOLE_SECONDS set, times have no fractions. Directory listings carry no attributes.
+ * The kernel checks access by owners and modes.
  *
  * Invariants: every request that a metadata server would see passes mds() exactly once, whatever its result.
  * Built by build-mdsfs.sh.
@@ -30,11 +31,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "mdsqueue.h"
-#include "mdsnode.h"
-
 static double cache_seconds = 60;
 static int writable;
+static int whole_seconds;
+
+#include "mdsqueue.h"
+#include "mdsnode.h"
 
 #include "mdswrite.h"
 
@@ -51,7 +53,7 @@ static void do_lookup(fuse_req_t request, fuse_ino_t parent, const char *name) {
     struct node *node = node_at(fd_of(parent), name, &entry.attr);
     int error = errno;
     mds(node ? LOOKUP : NEGATIVE);
-    entry.ino = (fuse_ino_t)node; /* inode 0: the kernel remembers that it is not there */
+    entry.ino = (fuse_ino_t)node; /* inode 0: the kernel remembers that the name does not exist */
     if (node || error == ENOENT)
         fuse_reply_entry(request, &entry);
     else
@@ -62,7 +64,7 @@ static void do_getattr(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info
     struct stat s;
     (void)file;
     mds(GETATTR);
-    if (fstat(fd_of(ino), &s) < 0)
+    if (attributes_of(fd_of(ino), &s) < 0)
         fuse_reply_err(request, errno);
     else
         fuse_reply_attr(request, &s, cache_seconds);
@@ -170,12 +172,12 @@ static void do_statfs(fuse_req_t request, fuse_ino_t ino) {
         fuse_reply_err(request, errno);
         return;
     }
-    /* A limit that no other file system of the node has: what asks the wrong one is seen. */
+    /* No other file system of the node has this limit, so a test sees which file system answered. */
     s.f_namemax = 251;
     fuse_reply_statfs(request, &s);
 }
 
-/* What a call that fills a buffer gave; a size of 0 asks for the size alone. */
+/* Replies with the result of a call that filled a buffer; a size of 0 asks only for the length of the value. */
 static void reply_value(fuse_req_t request, char *value, size_t size, ssize_t length) {
     if (length < 0)
         fuse_reply_err(request, errno);
@@ -199,7 +201,7 @@ static void do_listxattr(fuse_req_t request, fuse_ino_t ino, size_t size) {
     reply_value(request, names, size, listxattr(name_of(ino).text, names, room));
 }
 
-/* On a mount without -w the kernel never asks for those that write. */
+/* On a mount without -w the kernel never sends the operations that write. */
 static const struct fuse_lowlevel_ops operations = {
     .init = do_init,           .lookup = do_lookup,     .getattr = do_getattr,   .readlink = do_readlink,
     .open = do_open,           .release = do_release,   .read = do_read,         .opendir = do_opendir,
@@ -214,7 +216,7 @@ static int serve(const char *source, const char *mount_point, int foreground) {
     char options[128];
     struct rlimit files;
     struct fuse_args arguments = FUSE_ARGS_INIT(0, NULL);
-    /* Others may be let in by root alone, unless /etc/fuse.conf says more. */
+    /* Without an entry in /etc/fuse.conf only root may let other users into a mount. */
     snprintf(options, sizeof options, "-o%s,%sdefault_permissions,fsname=mdsfs,subtype=mds", writable ? "rw" : "ro",
              geteuid() == 0 ? "allow_other," : "");
     if (fuse_opt_add_arg(&arguments, "mdsfs") || fuse_opt_add_arg(&arguments, options))
@@ -224,7 +226,7 @@ static int serve(const char *source, const char *mount_point, int foreground) {
         return 1;
     }
     umask(0);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* each node holds one */
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) { /* each struct node holds a descriptor */
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
@@ -240,7 +242,7 @@ static int serve(const char *source, const char *mount_point, int foreground) {
     }
     struct fuse_loop_config *loop = fuse_loop_cfg_create();
     fuse_loop_cfg_set_clone_fd(loop, 1);
-    fuse_loop_cfg_set_max_threads(loop, 256); /* each waiting request holds one */
+    fuse_loop_cfg_set_max_threads(loop, 256); /* each waiting request holds a thread */
     fuse_loop_cfg_set_idle_threads(loop, 32);
     int status = fuse_session_loop_mt(session, loop);
     fuse_session_unmount(session);
@@ -289,6 +291,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "mdsfs [-f] [-w] SRC MNT STATE | stat|reset STATE | set STATE OPS_PER_S LATENCY_US [MB_PER_S]\n");
         return 2;
     }
+    whole_seconds = getenv("MDSFS_WHOLE_SECONDS") != NULL;
     if (getenv("MDSFS_TIMEOUT"))
         cache_seconds = atof(getenv("MDSFS_TIMEOUT"));
     shared = map(argv[optind + 2]);

@@ -1,8 +1,8 @@
 /*
- * mdsnode.h: the files that the kernel knows of, each as a descriptor of the backing file.
+ * mdsnode.h: keeps a node, with a descriptor of the backing file, for each file that the kernel knows.
  *
- * Invariants: one node for each backing file, whatever its names, so that hard links are one file and a rename
- * changes nothing here. Nodes live as long as the mount: an inode number cannot be used again while they are held.
+ * Invariants: a backing file has one node, whatever its names, so that hard links are one file and a rename changes no
+ * node. Nodes live as long as the mount, and their descriptors keep the inode numbers from being used again.
  */
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
@@ -23,7 +23,8 @@ static struct node root;
 
 static int fd_of(fuse_ino_t ino) { return ino == FUSE_ROOT_ID ? root.fd : ((struct node *)ino)->fd; }
 
-/* A path of the backing file for the calls that take no descriptor of O_PATH. It is followed, to a symbolic link too. */
+/* The path of a node's descriptor in /proc/self/fd, for calls that take no O_PATH descriptor. It leads to the node's
+ * file, even if that is a symbolic link. */
 struct name {
     char text[32];
 };
@@ -33,12 +34,21 @@ static struct name name_of(fuse_ino_t ino) {
     return name;
 }
 
+/* fstat, with times of whole seconds where $MDSFS_WHOLE_SECONDS is set, as of Lustre and older file systems. */
+static int attributes_of(int fd, struct stat *s) {
+    if (fstat(fd, s) < 0)
+        return -1;
+    if (whole_seconds)
+        s->st_atim.tv_nsec = s->st_mtim.tv_nsec = s->st_ctim.tv_nsec = 0;
+    return 0;
+}
+
 static int node_compare(const void *a, const void *b) {
     const struct node *x = a, *y = b;
     return x->dev != y->dev ? (x->dev < y->dev ? -1 : 1) : x->ino != y->ino ? (x->ino < y->ino ? -1 : 1) : 0;
 }
 
-/* The node of a name, and its attributes; NULL with errno. */
+/* Returns the node of a name in a directory and fills in its attributes; NULL with errno on failure. */
 static struct node *node_at(int parent, const char *name, struct stat *s) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static void *nodes;
@@ -46,7 +56,7 @@ static struct node *node_at(int parent, const char *name, struct stat *s) {
     if (!node)
         return NULL;
     node->fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (node->fd < 0 || fstat(node->fd, s) < 0) {
+    if (node->fd < 0 || attributes_of(node->fd, s) < 0) {
         int error = errno;
         if (node->fd >= 0)
             close(node->fd);

@@ -1,6 +1,6 @@
 /*
- * mdsqueue.h: what all mounts of mdsfs share through one mapped file: a queue for metadata, one for data, counters.
- * The order of `enum op` is the order in which `mdsfs stat` prints.
+ * mdsqueue.h: holds the queue for metadata, the queue for data and the counters that all mounts of mdsfs share through
+ * one mapped file. `mdsfs stat` prints in the order of `enum op`.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Those before CLOSE are the metadata server's; the rest are counted only. */
+/* The operations before CLOSE go through the queue for metadata; the others are only counted. */
 enum op {
     LOOKUP, NEGATIVE, GETATTR, OPEN, OPENDIR, READDIR, READLINK, STATFS, GETXATTR, LISTXATTR,
     SETATTR, CREATE, MKNOD, MKDIR, SYMLINK, LINK, UNLINK, RMDIR, RENAME, SETXATTR, REMOVEXATTR,
@@ -28,7 +28,7 @@ struct shared {
     _Atomic long mds_rate; /* operations a second */
     _Atomic long latency_us;
     _Atomic long oss_rate_mb;
-    _Atomic long oss_next; /* the same for data */
+    _Atomic long oss_next; /* when the data queue is free again */
     _Atomic long waited_ns;
     _Atomic long count[OPS];
 };
@@ -46,7 +46,8 @@ static void sleep_until(long t) {
     }
 }
 
-/* Takes the next place in a queue that is busy for `cost` ns with each request; returns when it is done. */
+/* Takes the next place in a queue that is busy for `cost` ns with each request; returns the time at which the request
+ * is done. */
 static long enqueue(_Atomic long *queue, long at, long cost) {
     long old = atomic_load(queue), done;
     do {
@@ -67,7 +68,7 @@ static void mds(enum op op) {
     }
 }
 
-/* READ or WRITE; the counter of the bytes follows. */
+/* Counts a READ or WRITE and its bytes (the next counter), and waits as long as the data queue demands. */
 static void oss(enum op op, long bytes) {
     long rate = shared->oss_rate_mb;
     shared->count[op]++;

@@ -1,14 +1,14 @@
 /*
- * mdswrite.h: the operations of a writable mount; each goes to the backing directory at once.
+ * mdswrite.h: implements the operations of a writable mount; each changes the backing directory at once.
  *
- * Invariants: the kernel checks permissions (default_permissions) before it asks, and applies the umask; what is
- * made belongs to who asked for it. Locks are not here: the kernel keeps them, between the processes of one mount.
+ * Invariants: the kernel checks permissions (default_permissions) before it sends a request, and applies the umask. A
+ * new file belongs to the user who made it. The kernel keeps locks itself, among the processes of one mount.
  */
 #include <sys/xattr.h>
 
 static void reply(fuse_req_t request, int result) { fuse_reply_err(request, result < 0 ? errno : 0); }
 
-/* Gives a new name to its maker, as a file system does; -1 with errno. */
+/* Makes the caller the owner of a new file, as a file system does; -1 with errno on failure. */
 static int own(fuse_req_t request, fuse_ino_t parent, const char *name) {
     const struct fuse_ctx *caller = fuse_req_ctx(request);
     struct stat s;
@@ -19,7 +19,7 @@ static int own(fuse_req_t request, fuse_ino_t parent, const char *name) {
     return fchownat(fd_of(parent), name, caller->uid, s.st_mode & S_ISGID ? s.st_gid : caller->gid, AT_SYMLINK_NOFOLLOW);
 }
 
-/* Answers with a name that was made or failed to be. */
+/* Replies with the entry of a new name, or with errno if `result` says that making it failed. */
 static void made(fuse_req_t request, fuse_ino_t parent, const char *name, int result) {
     struct fuse_entry_param entry = {.attr_timeout = cache_seconds, .entry_timeout = cache_seconds, .generation = 1};
     if (result < 0 || own(request, parent, name) < 0
@@ -108,7 +108,7 @@ static void do_setattr(fuse_req_t request, fuse_ino_t ino, struct stat *to, int 
             times[1] = what & FUSE_SET_ATTR_MTIME_NOW ? (struct timespec){.tv_nsec = UTIME_NOW} : to->st_mtim;
         result = utimensat(AT_FDCWD, name.text, times, 0);
     }
-    if (result < 0 || fstat(fd_of(ino), &s) < 0)
+    if (result < 0 || attributes_of(fd_of(ino), &s) < 0)
         fuse_reply_err(request, errno);
     else
         fuse_reply_attr(request, &s, cache_seconds);

@@ -1,10 +1,11 @@
-# mounts.sh: mounts over directories of the machine that leave the directories in the array `kept` where they were, and open
-# to every user; for a mount namespace of one's own; sourced.
+# mounts.sh: mounts over directories of the machine, yet the directories in the array `kept` keep their paths and every
+# user can enter them; sourced inside a new mount namespace.
 
-# attach SOURCE TARGET: SOURCE may go through /proc/self/fd, which names what a mount since hides.
+# attach SOURCE TARGET: binds SOURCE, with the mounts below it, to TARGET. SOURCE may be below /proc/self/fd, where a
+# directory can be reached that a later mount hides.
 attach() { mount --no-canonicalize --rbind "$1" "$2"; }
 
-# cover DIR: an enterable DIR with the same entries.
+# cover DIR: mounts a directory over DIR that has the same entries and that every user can enter.
 cover() {
     local fd entry name
     exec {fd}<"$1"
@@ -19,7 +20,7 @@ cover() {
     exec {fd}<&-
 }
 
-# open_up DIR: covers the ancestors that an ordinary user cannot enter.
+# open_up DIR: covers DIR and each directory above it that an ordinary user cannot enter.
 open_up() {
     local at="" part mode
     local -a parts
@@ -31,7 +32,7 @@ open_up() {
     done
 }
 
-# mount_over DIR WORDS…: mounts what mount's WORDS say over DIR.
+# mount_over DIR WORDS…: runs `mount WORDS… DIR` and attaches the `kept` directories below DIR again.
 mount_over() {
     local over=$1 fds=() fd path i
     shift
@@ -41,7 +42,7 @@ mount_over() {
     mount "$@" "$over" || return 1
     for i in "${!fds[@]}"; do
         path=${kept[i]} fd=${fds[i]}
-        # An outer directory that is attached already brings the inner ones along.
+        # If an outer directory is attached already, the ones in it are there.
         [ -e "$path" ] || { mkdir -p "$path"; attach "/proc/self/fd/$fd" "$path"; }
         exec {fd}<&-
     done

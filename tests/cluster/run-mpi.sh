@@ -1,12 +1,12 @@
 #!/bin/bash
-# run-mpi.sh [options] FLAVOR PROGRAM...: runs PROGRAM (`python` = the interpreter that fits) on the cluster that is up,
-# started from n0. See launch.sh for the flavors.
-#   --user           as the ordinary user with real ssh, else as root
-#   --ranks N        default 8, the same number on each node; --nodes N: default 4
-#   --before WORDS   words in front of the launcher, --inside WORDS: in front of PROGRAM
-#   --set NAME=VALUE in the launcher's environment (repeatable; for Open MPI also forwarded to the ranks)
-#   --show           prints the command line instead
-# Exit status: the launcher's.
+# run-mpi.sh [options] FLAVOR PROGRAM...: runs PROGRAM (`python`: the flavor's interpreter) from n0 on the running
+# cluster. launch.sh describes the flavors. The exit status is the launcher's.
+#   --user           runs as the ordinary user with real ssh, not as root
+#   --ranks N        starts N ranks (default 8), the same number on each node
+#   --nodes N        uses N nodes (default 4)
+#   --before WORDS   puts WORDS in front of the launcher; --inside WORDS puts them in front of PROGRAM
+#   --set NAME=VALUE sets a variable of the launcher (repeatable), which Open MPI also forwards to the ranks
+#   --show           prints the command line and does not run it
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/launch.sh"
 who=root ranks=8 nodes=4 show=

@@ -1,7 +1,7 @@
 #!/bin/bash
-# selftest.sh [FLAVOR...]: does the cluster itself work? Brings one of its own up, runs app.py twice with each launcher as
-# root and as the ordinary user, compares the two runs, counts one run's operations, and checks that `down` leaves
-# nothing. About two minutes. Invariants: uses nothing of pyshm.
+# selftest.sh [FLAVOR...]: tests the virtual cluster without pyshm, in about two minutes. Starts a new cluster, runs
+# app.py twice with each launcher as root and as the ordinary user, compares the two runs, counts the operations of one
+# run, and checks that `down` leaves nothing.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd -P)
 VCLUSTER_DIR=$(mktemp -d /var/tmp/pyshm-selftest.XXXXXX)

@@ -1,7 +1,7 @@
-# Sourced by job tests that count what slurmd and all below it do, after harness.sh: ranks under srun are slurmd's children
-# on the nodes, not the launcher's.
+# Counts the operations of slurmd and its descendants on each node; sourced after harness.sh by job tests with srun,
+# whose ranks are children of slurmd, not of the launcher.
 
-# cluster_traced N: cluster_up N, with Slurm, whose slurmds run under strace.
+# cluster_traced N: cluster_up N, with a Slurm whose slurmds run under strace.
 cluster_traced() {
   trace=$(mktemp -d /var/tmp/pyshm-slurmd.XXXXXX)
   cluster_up "$1"
@@ -9,7 +9,7 @@ cluster_traced() {
   VCLUSTER_SLURMD_TRACE=$trace/slurmd "$VCLUSTER" slurm >/dev/null || exit 1
 }
 
-# What was done since `mark` is a trace for each node in $work/t after `collect`.
+# `mark` remembers the lengths of the traces; `collect` writes the lines since then to $work/t, one file for each node.
 mark() { local node; for node in "$trace"/slurmd.n?; do stat -c %s "$node" >"$trace/mark.${node##*.}"; done; }
 collect() {
   local node; mkdir -p "$work/t"
@@ -18,8 +18,9 @@ collect() {
   done
 }
 
-# ops FROM DIR…: operations on the DIRs, in the traces in $work/t, by processes from their exec FROM on. That these were seen
-# at all is shown by what they did in the stage. With ANY_PROCESSOR=1 without what the loader tries for the processor.
+# ops FROM DIR…: prints the number of operations on the DIRs in the traces in $work/t, by each process from its exec
+# FROM on. With ANY_PROCESSOR=1 the loader's tries in subdirectories for the processor do not count. A caller must make
+# sure that the traces show the ranks at all, for example by their operations in the stage.
 ops() {
   local from=$1 file n total=0 dir under=(${ANY_PROCESSOR:+--any-processor}); shift
   for dir; do under+=(--under "$dir"); done
@@ -29,7 +30,7 @@ ops() {
   done
   echo "$total"
 }
-# no_ops WHAT FROM DIR…: there are none; which there are is said.
+# no_ops WHAT FROM DIR…: fails if there are any such operations, and prints the first of them.
 no_ops() {
   local what=$1 from=$2 n file dir under=(); shift
   n=$(ops "$@"); shift

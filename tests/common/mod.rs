@@ -1,4 +1,4 @@
-//! Shared by the integration tests: a temporary directory, the `pyshm` command, and hostile bundles.
+//! Helps the integration tests: runs `pyshm` in a temporary directory, lists trees, and writes hostile bundles.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::ffi::OsStr;
@@ -14,13 +14,13 @@ use pyshm_tools::manifest::prefix::{Mode, PrefixRecord};
 use pyshm_tools::manifest::{FrameRecord, MEMBER, Manifest};
 use serde_bytes::ByteBuf;
 
-/// A temporary directory with a root for stages, and `pyshm` to be run there.
+/// A temporary directory with a root for stages, in which tests run `pyshm`.
 pub struct Tool {
     dir: tempfile::TempDir,
     root: PathBuf,
 }
 
-/// How a command ended.
+/// The exit status (-1 after a signal) and the outputs of a command.
 pub struct Ended {
     pub code: i32,
     pub stdout: String,
@@ -28,14 +28,14 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Standard output of the command, which must have succeeded.
+    /// Returns the standard output, and panics if the command failed.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.code, 0, "{}", self.stderr);
         self.stdout
     }
 
-    /// Standard error of the command, which must have failed with `code`.
+    /// Returns the standard error, and panics unless the command failed with `code`.
     #[track_caller]
     pub fn fails(self, code: u8) -> String {
         assert_eq!(self.code, i32::from(code), "{}{}", self.stdout, self.stderr);
@@ -64,7 +64,7 @@ impl Tool {
         fs::read_dir(&self.root).unwrap().next().is_none()
     }
 
-    /// Bundles the directory `name` of this place into the file `bundle` and returns that file's path.
+    /// Bundles the directory `name` of this place into the file `bundle`, and returns the path of the bundle.
     #[track_caller]
     pub fn bundle(&self, name: &str, bundle: &str) -> PathBuf {
         let (prefix, bundle) = (self.path(name), self.path(bundle));
@@ -80,7 +80,7 @@ impl Tool {
         bundle
     }
 
-    /// Runs `pyshm`, with this test's root where the subcommand takes one.
+    /// Runs `pyshm`, with the root of this place if the subcommand takes one.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyshm"));
         command.args(args);
@@ -104,7 +104,7 @@ pub fn end(command: &mut Command) -> Ended {
     }
 }
 
-/// Every path of a tree with kind, mode, size, modification time and, for a file, its bytes' digest.
+/// Lists every path of a tree, with kind, mode, size, modification time and the digest of a file's data.
 pub fn listing(top: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in walkdir::WalkDir::new(top).sort_by_file_name() {
@@ -127,7 +127,7 @@ pub fn listing(top: &Path) -> Vec<String> {
     lines
 }
 
-/// An entry of a bundle that no honest program writes.
+/// An entry for a bundle, which may be false in any way.
 pub struct Hostile(EntryRecord);
 
 impl Hostile {
@@ -140,12 +140,13 @@ impl Hostile {
     }
 }
 
-/// Writes a bundle whose manifest has the directory `/p` and these entries, well-formed in every other respect.
+/// Writes a bundle whose manifest has the directory `/p` and these entries. The rest of the bundle is well-formed.
 pub fn write_hostile(bundle: &Path, entries: Vec<Hostile>) {
     write_lies(bundle, entries, |_, _| {});
 }
 
-/// Writes such a bundle after `lie` has changed manifest and head; the manifest's length and digest in the head are then right.
+/// Writes a bundle as [`write_hostile`] does, after `lie` has changed the manifest and the head. The length and the
+/// digest of the manifest in the head agree with the changed manifest.
 #[allow(dead_code, reason = "not all tests that share this need it")]
 pub fn write_lies(
     bundle: &Path,

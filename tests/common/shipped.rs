@@ -1,4 +1,4 @@
-//! A tree in a temporary directory, staged with the built installation: target/pyshm.
+//! Stages a tree in a temporary directory with the built installation, target/pyshm.
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::ffi::OsStr;
@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The shipped tool; its shim and trampoline lie beside it.
+/// The program of the installation, which also has the shim and the trampoline.
 const PYSHM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/pyshm/bin/pyshm");
 
-/// A tree and its stage in memory; all is removed at the end.
+/// A tree, and its stage in memory. Both are removed when the value is dropped.
 pub struct Shipped {
     directory: tempfile::TempDir,
     root: tempfile::TempDir,
@@ -20,7 +20,7 @@ pub struct Shipped {
 }
 
 impl Shipped {
-    /// An empty tree, not staged.
+    /// Makes an empty tree. Panics if the installation is not built.
     pub fn new() -> Self {
         assert!(Path::new(PYSHM).exists(), "{PYSHM} is missing: run docs/build.sh first");
         let directory = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -30,12 +30,12 @@ impl Shipped {
         Self { directory, root, tree, stage: PathBuf::new() }
     }
 
-    /// A file of this test outside the tree.
+    /// Returns the path of a file of this test outside the tree.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Bundles and stages the present tree.
+    /// Bundles and stages the tree as it is now.
     pub fn make_stage(&mut self) {
         let bundle = self.path("tree.tar.zst");
         let run = |args: &[&OsStr]| {
@@ -49,14 +49,14 @@ impl Shipped {
         self.stage = stage.into();
     }
 
-    /// A command in a plain environment.
+    /// Makes a command with a minimal environment.
     pub fn bare(&self, command: &[&str]) -> Command {
         let mut c = Command::new(command[0]);
         c.args(&command[1..]).env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8");
         c
     }
 
-    /// A command in a plain environment, with the staged shim.
+    /// Makes a command with a minimal environment and the staged shim.
     pub fn interposed(&self, command: &[&str]) -> Command {
         let mut c = self.bare(command);
         c.env("LD_PRELOAD", self.stage.join("lib/libpyshm.so"));
@@ -64,7 +64,7 @@ impl Shipped {
     }
 }
 
-/// Exit status, output and messages of a command.
+/// Returns the exit status and both outputs of a command as a text.
 pub fn shown(out: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!("{}\n{}{}", out.status, text(&out.stdout), text(&out.stderr))

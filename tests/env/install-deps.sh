@@ -1,9 +1,11 @@
 #!/bin/bash
 # install-deps.sh: installs the system packages that the tests need (Debian, Ubuntu).
 #
-# Invariants: quick and silent when all is there; without root it prints the one line to run and exits 1;
-# no service of an installed package (sshd, munged, slurmd) is left running on the host: the tests start their
-# own inside the virtual cluster. `--list` prints the packages and does nothing.
+# `--list` prints the packages and installs none.
+#
+# Invariants: if all packages are installed the script is quick and prints nothing. Without root it prints the one line
+# to run and exits with 1. It leaves no service of a package (sshd, munged, slurmd) running on the host: the tests start
+# their own inside the virtual cluster.
 set -euo pipefail
 
 packages=(
@@ -16,16 +18,16 @@ packages=(
     iproute2 util-linux procps hostname passwd      # namespaces, veth pairs, setpriv
     git zsh perl nodejs default-jre-headless file   # programs that are run on a staged prefix
     tar findutils diffutils sqlite3 gzip xz-utils mawk
-    strace zstd libarchive-tools rsync isal              # counting operations, peers to measure against
+    strace zstd libarchive-tools rsync isal              # counting operations, tools to compare staging with
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
-    nodejs                                          # a runtime that makes system calls by number
+    nodejs                                          # a runtime that makes system calls without libc
     musl-tools gcc-multilib                         # programs of another C library, and of 32 bits
-    zsh vim cmake ruby lua5.4 curl openssl less man-db groff-base bsdextrautils  # what a facility's users
-    tmux gdb linux-perf valgrind sudo               # have on their login nodes
-    bubblewrap charliecloud-runtime proot           # container runtimes,
-    mmdebstrap busybox-static                       # and what they run
-    lua5.3 lua-filesystem lua-json lua-posix lua-term tcl8.6   # what Lmod and Tcl Environment Modules run on
-    fish                                            # completions
+    zsh vim cmake ruby lua5.4 curl openssl less man-db groff-base bsdextrautils  # programs that users
+    tmux gdb linux-perf valgrind sudo               # of a facility have on their login nodes
+    bubblewrap charliecloud-runtime proot           # container runtimes
+    mmdebstrap busybox-static                       # root file systems for containers
+    lua5.3 lua-filesystem lua-json lua-posix lua-term tcl8.6   # interpreters of Lmod and Tcl Environment Modules
+    fish                                            # a shell whose completions are tested
 )
 
 if [ "${1:-}" = --list ]; then
@@ -33,7 +35,7 @@ if [ "${1:-}" = --list ]; then
     exit 0
 fi
 command -v dpkg-query >/dev/null || {
-    echo "install-deps.sh: knows apt only; install the likes of: ${packages[*]}" >&2
+    echo "install-deps.sh: failed to find dpkg-query: this script needs apt; install packages like these yourself: ${packages[*]}" >&2
     exit 1
 }
 
@@ -50,7 +52,7 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 1
 fi
 
-# policy-rc.d answering 101 is Debian's own way to say "do not start services" while packages are installed.
+# Debian starts no service of a package that it installs if policy-rc.d exits with 101.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"

@@ -1,17 +1,17 @@
 #!/bin/bash
 # make-env.sh DIR [--open-mpi-5] [--large] [--larger]: makes the Python environments of the tests below DIR (e.g. target/test-env).
 #
-#   DIR/base       the interpreter's own prefix, copied so that an ordinary user can read it; absent where the
-#                  interpreter is the system's (/usr), which is never bundled
-#   DIR/venv       a venv of it: numpy, scipy, mpi4py and MPICH with mpicc and mpiexec
-#   DIR/venv-ompi  the same without MPICH: mpi4py then takes the system's Open MPI
-#   DIR/venv-ompi5 --open-mpi-5: mpi4py and Open MPI 5 with mpicc and mpirun
+#   DIR/base       a copy of the interpreter's prefix that an ordinary user can read; absent if the interpreter is the
+#                  system's (/usr), which is never bundled
+#   DIR/venv       a venv of that interpreter with numpy, scipy, mpi4py, and MPICH with mpicc and mpiexec
+#   DIR/venv-ompi  a venv without MPICH, in which mpi4py uses the system's Open MPI
+#   DIR/venv-ompi5 --open-mpi-5: a venv with mpi4py, and Open MPI 5 with mpicc and mpirun
 #   DIR/prefix     --large: a prefix of some 600 MB for staging benchmarks: a copy of the interpreter's
-#                  prefix or, where the interpreter is the system's, a venv with copied binaries
-#   DIR/larger     --larger: the same with more in it, some 1.1 GB
+#                  prefix or, if the interpreter is the system's, a venv with copied binaries
+#   DIR/larger     --larger: a prefix with more packages, some 1.1 GB
 #
-# Invariants: nothing outside DIR and pip's cache is written; a second run does nothing (DIR/*.stamp say what each
-# environment was made from); every .pyc is there, whatever PYTHONDONTWRITEBYTECODE says; libraries have absolute
+# Invariants: the script writes only to DIR and pip's cache. A second run changes nothing (DIR/*.stamp say what each
+# environment was made from). All .pyc files are made, whatever PYTHONDONTWRITEBYTECODE says. Libraries have absolute
 # RUNPATHs, as in a prefix that was built in place.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
@@ -37,11 +37,11 @@ umask 022
 unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONSTARTUP
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
 
-# One maker at a time: tests that run side by side all call this script.
+# Tests that run at the same time all call this script: one of them makes the environments.
 exec 9>"$dir/.lock"
 flock 9
 
-# `python3` may be a wrapper script (pyenv): only the interpreter knows where it lives.
+# `python3` may be a wrapper script (pyenv), so ask the interpreter for its prefix.
 python=${PYTHON:-python3}
 read -r base_prefix version < <("$python" -I -c \
     'import sys; print(sys.base_prefix, "%d.%d" % sys.version_info[:2])')
@@ -51,15 +51,15 @@ read -r base_prefix version < <("$python" -I -c \
 }
 case $base_prefix in / | /usr) system_base=1 ;; *) system_base= ;; esac
 
-# Raise `recipe` when existing environments must be made again. The stamps do not depend on this file's own text, or
-# each edit of it would make the environments again while jobs use them.
+# Raise `recipe` when existing environments must be made again. The stamps do not depend on the text of this script,
+# because then each edit would make the environments again while jobs use them.
 recipe=1
 stamp_of() { { echo "$recipe $dir $base_prefix $("$python" -I -VV)"; cat /dev/null "$@"; } | sha256sum | cut -d' ' -f1; }
 fresh() { [ "$(cat "$dir/$1.stamp" 2>/dev/null)" = "$2" ]; }
 say() { echo "make-env.sh: $*" >&2; }
 
-# Copies the interpreter's prefix without tests, static libraries and other people's packages, and tells every
-# text file and library in the copy where it now lies.
+# copy_base TO: copies the interpreter's prefix without tests, static libraries and installed packages, and replaces the
+# old prefix by TO in every text file and RPATH of the copy.
 copy_base() {
     local to=$1 file rpath
     rm -rf "$to"
@@ -84,7 +84,7 @@ copy_base() {
 
 interpreter() { if [ -n "$system_base" ]; then echo "$base_prefix/bin/python$version"; else echo "$dir/base/bin/python$version"; fi; }
 
-# make_venv NAME requirements…
+# make_venv NAME requirements…: makes a venv with these packages.
 make_venv() {
     local name=$1 file args=()
     shift
@@ -95,7 +95,8 @@ make_venv() {
     compile "$dir/$name/bin/python" "$dir/$name/lib"
 }
 
-# Exit status ignored: packages carry templates that are not Python.
+# compile PYTHON DIR: makes the .pyc files below DIR; ignores errors, because packages have templates that are not
+# Python.
 compile() { "$1" -m compileall -q -j 2 "$2" >/dev/null 2>&1 || true; }
 
 need=("$here/requirements.txt")
@@ -129,7 +130,7 @@ if [ -n "$ompi5" ]; then
     fi
 fi
 
-# make_prefix NAME requirements…: one prefix with an interpreter of its own.
+# make_prefix NAME requirements…: makes a prefix with its own interpreter.
 make_prefix() {
     local name=$1 stamp file args=()
     shift

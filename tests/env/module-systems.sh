@@ -1,10 +1,10 @@
 #!/bin/bash
-# module-systems.sh DIR: unpacks Lmod and Tcl Environment Modules below DIR, one beside the other: as packages they conflict.
+# module-systems.sh DIR: unpacks Lmod and Tcl Environment Modules below DIR, because their packages conflict and cannot
+# both be installed. install-deps.sh installs Lua and Tcl.
 #
-#   DIR/lmod.bash, DIR/tcl.bash   what a bash sources to have the one or the other
+#   DIR/lmod.bash, DIR/tcl.bash   scripts that set up one of the two in a bash that sources them
 #
-# Invariants: nothing outside DIR is written (what both run on, Lua and Tcl, comes from install-deps.sh); run again it
-# does nothing.
+# Invariants: the script writes only to DIR; a second run changes nothing.
 set -euo pipefail
 [ $# = 1 ] || { echo "usage: module-systems.sh DIR" >&2; exit 2; }
 mkdir -p "$1"
@@ -12,12 +12,12 @@ dir=$(cd "$1" && pwd -P)
 exec 9>"$dir/.lock"
 flock 9
 
-# unpack PACKAGE FILES…: into DIR/PACKAGE, the files changed to name that place instead of /.
+# unpack PACKAGE FILES…: unpacks PACKAGE into DIR/PACKAGE, and puts this directory before the absolute paths in FILES.
 unpack() {
     local package=$1 to=$dir/$1; shift
     [ ! -e "$to.stamp" ] || return 0
     rm -rf "$to" "$to.deb"; mkdir -p "$to" "$to.deb"
-    # Root downloads as itself: apt's own user cannot write here.
+    # Download as root, because apt's own user cannot write to this directory.
     (cd "$to.deb" && apt-get -qq -o APT::Sandbox::User=root download "$package")
     dpkg -x "$to.deb"/*.deb "$to"
     (cd "$to" && grep -rlE '/(usr/share/lmod|etc/lmod|etc/environment-modules|usr/share/modules|usr/lib/[a-z0-9_-]*/(modulecmd|libtclenv))' "$@" |

@@ -1,6 +1,7 @@
 #!/bin/bash
-# An MPI job of 8 ranks on four virtual nodes, under real launchers: the results are those of a bare run, no rank makes an
-# operation on the environment, the bundle is opened once and unpacked once on each node, and nothing is left.
+# Tests an MPI job of 8 ranks on four virtual nodes under real launchers. The results equal those of a bare run. No rank
+# makes an operation on the environment. The bundle is opened once in all, and unpacked once on each node. Nothing is
+# left on the nodes.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 "$VCLUSTER" slurm >/dev/null || exit 1
@@ -14,8 +15,8 @@ nodes_are_clean() {
   done
 }
 
-# ops TRACE FROM DIR…: how many operations the ranks made on the DIRs, from their exec FROM on. What they do in the stage
-# shows that the trace has them.
+# ops TRACE FROM DIR…: prints how many operations the ranks made on the DIRs, each from its exec FROM on. The number of
+# operations in the stage shows whether the trace has the ranks at all.
 ops() {
   local trace=$1 from=$2; shift 2
   local under=() dir
@@ -26,12 +27,15 @@ seen = json.load(sys.stdin)
 assert seen["processes"] >= 8 and seen["total"] > 5000, seen' || { echo "the ranks were not seen"; return; }
   "${count[@]}" "${under[@]}" | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'
 }
-# Where processes interleave strace writes a call in two halves, so these look for its beginning alone.
+# opened TRACE PATH: prints how often PATH was opened. strace may write a call in two halves, so this looks for the
+# first half.
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
-# Directories in which a stage was built: node and process are in the name's number.
+# unpacked TRACE: prints in how many directories a stage was built. The number in a directory's name depends on node and
+# process.
 unpacked() { grep -oE '\.new-[0-9a-f]+-[0-9]+/index".*O_CREAT' "$1" | sort -u | wc -l; }
 
-bare_run() { # FLAVOR [--user]: once for each, shared by the tests
+# bare_run FLAVOR [--user]: runs the job without pyshm, once for all tests, and sets $out.
+bare_run() {
   out=$VCLUSTER_DIR/bare-$1${2:-}
   [ -d "$out" ] && return
   install -d -m 777 "$out"
@@ -76,14 +80,14 @@ as_the_ranks_program() { # FLAVOR VENV
   job --before "$tools/trace.sh $work/trace" --inside "$pyshm_run --no-fallback -b $bundle" "$flavor" python "$tools/app.py" "$work/out" || fail "the job failed"
   check "the results are those of the bare run" python3 "$tools/compare.py" --strict-env --size 8 "$out" "$work/out"
   equal "operations on environment and bundle" 0 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$env" "$env_dir/base" "$bundle")"
-  # Each rank asks whether the installation has a settings file.
-  equal "operations on the installation: each rank's exec, and its look for settings" 16 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$top/target/pyshm")"
+  # Each rank executes pyshm-run and looks for a settings file in the installation.
+  equal "operations on the installation, two for each rank" 16 "$(ops "$work/trace" '^"[^"]*/bin/pyshm-run"' "$top/target/pyshm")"
   equal "times the bundle was opened: once a node" 4 "$(opened "$work/trace" "$bundle")"
   equal "nodes that unpacked" 4 "$(unpacked "$work/trace")"
   nodes_are_clean
 }
-test_ranks_of_hydra_stage_by_themselves() { as_the_ranks_program hydra "$venv"; }
-test_ranks_of_open_mpi_stage_by_themselves() { as_the_ranks_program ompi "$venv_ompi"; }
+test_ranks_of_hydra_stage_their_own_node() { as_the_ranks_program hydra "$venv"; }
+test_ranks_of_open_mpi_stage_their_own_node() { as_the_ranks_program ompi "$venv_ompi"; }
 
 test_without_a_bundle_the_prefixes_are_found_and_cached() {
   bare_run hydra
@@ -97,8 +101,8 @@ test_without_a_bundle_the_prefixes_are_found_and_cached() {
   nodes_are_clean
 }
 
-# Neither tar has a manifest: rank 0 broadcasts bytes, and each leader reads the tar's members.
-test_tars_that_others_made_are_broadcast() {
+# A foreign tar has no manifest: rank 0 broadcasts the bytes, and each leader reads the members of the tar.
+test_foreign_tars_are_broadcast() {
   bare_run hydra
   mkdir "$work/out"
   tar -C "$venv" -czf "$work/venv.tar.gz" . && tar -C "$env_dir" -cf - base | zstd -q >"$work/base.tar.zst" || fail "no tars"
@@ -113,7 +117,7 @@ test_tars_that_others_made_are_broadcast() {
   nodes_are_clean
 }
 
-# What every rank sees of a tree: each path with its attributes and contents.
+# A program that prints each path of a tree with its attributes and contents.
 cat >"$scratch/tree_of.py" <<'PY'
 import hashlib, os, sys
 import scipy.interpolate, layered
@@ -130,7 +134,7 @@ with open(f"{out}/{MPI.COMM_WORLD.rank}", "w") as file:
             print(path, oct(st.st_mode), st.st_ino, st.st_nlink, st.st_size, st.st_mtime_ns, st.st_ctime_ns, data, link, file=file)
     print(layered.answer(), file=file)
 PY
-test_a_layer_is_broadcast_with_what_it_lies_over() {
+test_a_layer_is_broadcast_with_its_base() {
   local bundle site=$work/site; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   mkdir -p "$site/pkg/old" "$work/bare" "$work/out"
   echo 'answer = lambda: "as it was"' >"$site/layered.py"; : >"$site/pkg/__init__.py"; echo x >"$site/pkg/old/x"; echo y >"$site/pkg/y"; ln -s pkg "$site/link"
@@ -141,7 +145,7 @@ test_a_layer_is_broadcast_with_what_it_lies_over() {
   local set=(--set PYTHONPATH="$site" --set PYTHONDONTWRITEBYTECODE=1) all="-b $bundle -b $work/base.tar.zst -b $work/layer.tar.zst"
   job "${set[@]}" hydra python "$scratch/tree_of.py" "$work/bare" || fail "the bare job"
   job "${set[@]}" --before "$tools/trace.sh $work/trace $pyshm_run --no-fallback $all" hydra python "$scratch/tree_of.py" "$work/out" || fail "the job failed"
-  contains "what the ranks imported" "$(cat "$work/out/7")" "by the layer"
+  contains "the module of the ranks" "$(cat "$work/out/7")" "by the layer"
   diff -r "$work/bare" "$work/out" || fail "the ranks saw another tree"
   equal "operations of all ranks" 0 "$(ops "$work/trace" "$started_from_stage" "$venv" "$env_dir/base" "$site" "$work/base.tar.zst" "$work/layer.tar.zst")"
   local b; for b in base layer; do equal "times the $b was opened" 1 "$(opened "$work/trace" "$work/$b.tar.zst")"; done
@@ -162,7 +166,7 @@ test_srun_stages_on_all_nodes_of_the_allocation() {
   nodes_are_clean
 }
 
-test_environment_variables_alone_reroute_the_ranks() {
+test_reroute_env_leads_the_ranks_by_variables() {
   local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   mkdir "$work/out"
   job --before "$tools/trace.sh $work/trace $pyshm_run --no-fallback --reroute env -b $bundle" hydra python -c \
@@ -170,7 +174,7 @@ test_environment_variables_alone_reroute_the_ranks() {
   nodes_are_clean
 }
 
-test_a_node_without_room_runs_from_the_shared_file_system() {
+test_a_node_without_memory_runs_from_the_shared_file_system() {
   local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   bare_run hydra
   mkdir "$work/out"
@@ -186,7 +190,7 @@ test_a_node_without_room_runs_from_the_shared_file_system() {
   nodes_are_clean
 }
 
-test_a_root_that_no_node_has_is_named() {
+test_a_root_that_no_node_has_is_reported() {
   local bundle; bundle=$(bundle_of venv "$venv") || fail "no bundle"
   job --before "$pyshm_run --root /nowhere -b $bundle" hydra python -c 'print("ran")' >"$work/out" 2>"$work/said" || { cat "$work/said"; fail "the job failed"; }
   equal "ranks that ran" 8 "$(grep -o "ran" "$work/out" | wc -l)"
@@ -216,7 +220,7 @@ test_the_staging_launch_can_be_given_by_hand() {
   nodes_are_clean
 }
 
-test_a_damaged_bundle_is_said_once_and_the_job_runs() {
+test_a_damaged_bundle_is_reported_once_and_the_job_runs() {
   bare_run hydra
   mkdir "$work/out"
   python3 - "$(bundle_of venv "$venv")" "$work/bad.tar.zst" <<'PY'

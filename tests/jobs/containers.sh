@@ -1,12 +1,13 @@
 #!/bin/bash
-# Containers: the job's LD_PRELOAD does not leak into them; where it is passed on deliberately the shim works there. Real
-# runtimes, real root file systems: one with an older glibc (Debian 11's, from the mirror that apt uses), one with musl.
+# Tests that a job's LD_PRELOAD does not reach programs in containers, and that the shim works in a container that is
+# given the variable on purpose. The container runtimes are real. One root file system has an older glibc (Debian 11,
+# from the mirror of apt), the other has musl.
 . "$(dirname "$0")/harness.sh"
 unset PYSHM_CONTAINERS
 export LC_ALL=C USER=root
 
 roots=$top/target/test-containers
-# The program inside prints its environment and the files that it sees.
+# probe: prints the shell script that runs in the container; it prints the environment and the files that it sees.
 probe() {
   cat <<'SH'
 cat /where; echo "LD_PRELOAD is ${LD_PRELOAD-not set}"; ls /bin | wc -l; cat /no-such
@@ -14,12 +15,14 @@ cat /where; echo "LD_PRELOAD is ${LD_PRELOAD-not set}"; ls /bin | wc -l; cat /no
 [ ! -x /bin/walks ] || walks
 SH
 }
-# finish DIRECTORY WHERE: adds what container runtimes expect in a root file system, and the programs that the tests run in it.
+# finish DIRECTORY WHERE: adds the files that container runtimes expect in a root file system, and the programs of the
+# tests.
 finish() {
   mkdir -p "$1"/{bin,dev,etc,home,lib,mnt,proc,root,sys,tmp,usr} && touch "$1"/etc/{passwd,group,hosts,resolv.conf} || return 1
   echo "$2" >"$1/where"; probe >"$1/probe"
 }
-# The one with the older glibc is downloaded once; `extract` unpacks packages and runs none of their scripts.
+# make_roots: makes both root file systems. Debian 11 is downloaded once; `extract` unpacks packages and runs none of
+# their scripts.
 make_roots() {
   local mirror old=$roots/debian11
   if [ ! -e "$old" ]; then
@@ -38,7 +41,7 @@ make_roots() {
 make_roots || { echo "failed to make the root file systems in $roots: is Debian's mirror in reach?"; echo "0 1" >>"${RESULTS:-/dev/null}"; exit 1; }
 trap 'rm -rf "$roots/musl"' EXIT
 
-# in_root RUNTIME ROOT: the words that start a command in a root file system, in `words`.
+# in_root RUNTIME ROOT: sets `words` to the words that start a command in a root file system.
 in_root() {
   case $1 in
     chroot) words=(chroot "$2") ;;
@@ -46,12 +49,12 @@ in_root() {
     ch-run) words=(ch-run "$2" --) ;;
     proot) words=(proot -r "$2" -b /dev -b /proc -w /) ;;
   esac
-  # By their paths: busybox's env would run its own chroot.
+  # Use the path of the runtime: busybox's env would run its own chroot.
   words[0]=$(command -v "${words[0]}")
 }
 runtimes=(chroot bwrap ch-run proot)
 
-# Makes and stages a prefix: $p, $stage.
+# staged: makes the prefix $p and stages it in $stage.
 staged() {
   p=$work/p; mkdir -p "$p/docs"; echo words >"$p/docs/words"; seq 1 20000 >"$p/numbers"; ln -sfn numbers "$p/link"
   "$pyshm" bundle env "$p" -o "$work/b.tar.zst" -q || fail "bundle"
@@ -59,7 +62,7 @@ staged() {
 }
 unstaged() { "$pyshm" unstage --all >/dev/null || fail "unstage"; }
 
-# same WHAT COMMAND…: output and exit status are those of the bare run in $work/bare.
+# run_bare COMMAND…: keeps the output and exit status in $work/bare; same WHAT COMMAND…: compares another run with them.
 run_bare() { "$@" >"$work/bare" 2>&1 </dev/null; echo "status $?" >>"$work/bare"; }
 same() {
   local what=$1; shift
@@ -67,7 +70,8 @@ same() {
   diff "$work/bare" "$work/ours" >"$work/diff" || fail "$what (< bare, > preloaded): $(cat "$work/diff")"
 }
 
-# The daemon that starts a runtime does not have the shim: busybox's env is static and stands for it.
+# A daemon that starts a container runtime does not have the shim. busybox's env stands for such a daemon, because it is
+# static.
 test_a_container_is_started_without_the_shim_by_any_program() {
   local shim=$top/target/pyshm/lib/libpyshm.so runtime root words count=0
   staged
@@ -75,8 +79,8 @@ test_a_container_is_started_without_the_shim_by_any_program() {
     for root in debian11 musl; do
       in_root "$runtime" "$roots/$root"; words+=(sh /probe)
       run_bare "${words[@]}"
-      contains "what $runtime says bare" "$(cat "$work/bare")" container
-      contains "what $runtime says bare" "$(cat "$work/bare")" "LD_PRELOAD is not set"
+      contains "the output of $runtime bare" "$(cat "$work/bare")" container
+      contains "the output of $runtime bare" "$(cat "$work/bare")" "LD_PRELOAD is not set"
       same "$runtime, by a shell" env LD_PRELOAD="$shim" bash -c '"$@"' - "${words[@]}"
       same "$runtime, by a daemon" /bin/busybox env LD_PRELOAD="$shim" "${words[@]}"
       same "$runtime, by a shell, staged" "$stage/bin/pyshm-exec" bash -c '"$@"' - "${words[@]}"
@@ -90,13 +94,13 @@ test_a_container_is_started_without_the_shim_by_any_program() {
   unstaged
 }
 
-# Shows that the tests above would notice a shim in a container.
+# Shows that the tests above would find a shim in a container.
 test_a_container_that_is_given_the_shim_complains() {
   local shim=$top/target/pyshm/lib/libpyshm.so words
   in_root ch-run "$roots/debian11"
   PYSHM_CONTAINERS=keep LD_PRELOAD=$shim "${words[@]}" sh /probe >"$work/said" 2>&1
-  contains "what is said" "$(cat "$work/said")" "cannot be preloaded"
-  contains "what is said" "$(cat "$work/said")" "LD_PRELOAD is $shim"
+  contains "the message" "$(cat "$work/said")" "cannot be preloaded"
+  contains "the message" "$(cat "$work/said")" "LD_PRELOAD is $shim"
 }
 
 test_other_preloaded_libraries_go_into_the_container() {
@@ -110,7 +114,8 @@ test_other_preloaded_libraries_go_into_the_container() {
   rm "$other"
 }
 
-# A script with a runtime's name shows what the kernel is given; its interpreter is static and changes nothing.
+# A script with the name of a container runtime prints the environment that the kernel was given; its static interpreter
+# does not change the environment.
 test_every_function_that_starts_programs_leaves_the_shim_out_of_a_container() {
   local shim=$work/libpyshm.so other=libjemalloc.so.2 name functions
   cp "$top/target/pyshm/lib/libpyshm.so" "$shim"; gcc -w -o "$work/starts" "$top/tests/containers/starts.c" || fail gcc
@@ -127,18 +132,19 @@ test_every_function_that_starts_programs_leaves_the_shim_out_of_a_container() {
   done
   equal "another library is kept" "$(all $other)" "$(starts env LD_PRELOAD="$other:$shim")"
   equal "PYSHM_CONTAINERS=keep" "$(all "$shim:$other")" "$(PYSHM_CONTAINERS=keep starts env LD_PRELOAD="$shim:$other")"
-  name=mpirun; equal "what is no runtime" "$(all "$shim")" "$(starts env LD_PRELOAD="$shim")"
-  name=by-the-site; equal "what is no runtime" "$(all "$shim")" "$(PYSHM_CONTAINERS=other starts env LD_PRELOAD="$shim")"
+  name=mpirun; equal "a program that is no container runtime" "$(all "$shim")" "$(starts env LD_PRELOAD="$shim")"
+  name=by-the-site; equal "a program that is no container runtime" "$(all "$shim")" "$(PYSHM_CONTAINERS=other starts env LD_PRELOAD="$shim")"
   equal "a name of the site's" "$(all unset)" "$(PYSHM_CONTAINERS=other:by-the-site starts env LD_PRELOAD="$shim")"
   staged
   name=apptainer; equal "staged" "$(all unset)" "$(starts "$stage/bin/pyshm-exec")"
   equal "staged, another library" "$(all $other)" "$(starts env LD_PRELOAD=$other "$stage/bin/pyshm-exec")"
-  name=mpirun; contains "staged, what is no runtime" "$(starts "$stage/bin/pyshm-exec")" "execve $stage/lib/libpyshm.so"
+  name=mpirun; contains "staged, a program that is no container runtime" "$(starts "$stage/bin/pyshm-exec")" "execve $stage/lib/libpyshm.so"
   name=apptainer; contains "staged, PYSHM_CONTAINERS=keep" "$(PYSHM_CONTAINERS=keep starts "$stage/bin/pyshm-exec")" "posix_spawnp $stage/lib/libpyshm.so"
   unstaged
 }
 
-# Where the job mounts /dev/shm and the prefix at their own places, the staged library needs nothing newer than what is there.
+# The job mounts /dev/shm and the prefix into the container at the same paths. The staged shim works with the
+# container's glibc.
 test_the_stage_serves_a_container_of_an_older_libc_that_keeps_the_shim() {
   local old=$roots/debian11 words
   mkdir -p "$work/p" "$old$work/p"
@@ -153,8 +159,8 @@ PL
   PYSHM_CONTAINERS=keep same "bwrap" bash "$tools/trace.sh" "$work/trace" "$stage/bin/pyshm-exec" "${words[@]}" /usr/bin/perl "$p/read.pl" "$p"
   equal "operations on the prefix, and whether any were seen elsewhere" "0 True" "$(python3 "$tools/count_ops.py" "$work/trace" \
     --from-exec '"/usr/bin/perl"' --under "$p" --under /usr --json | python3 -c 'import json, sys; u = json.load(sys.stdin)["under"]; print(u[sys.argv[1]], u["/usr"] > 0)' "$p")"
-  contains "what the shim says" "$(PYSHM_LOG=1 PYSHM_CONTAINERS=keep "$stage/bin/pyshm-exec" "${words[@]}" /bin/true 2>&1)" "pyshm: active ($stage)"
-  contains "its C library" "$("${words[@]}" /lib/x86_64-linux-gnu/libc.so.6)" 2.31
+  contains "the log of the shim" "$(PYSHM_LOG=1 PYSHM_CONTAINERS=keep "$stage/bin/pyshm-exec" "${words[@]}" /bin/true 2>&1)" "pyshm: active ($stage)"
+  contains "the C library" "$("${words[@]}" /lib/x86_64-linux-gnu/libc.so.6)" 2.31
   ( cd "$old" && rmdir -p ".$p" 2>/dev/null ); unstaged
 }
 
@@ -167,11 +173,11 @@ test_a_container_of_musl_that_keeps_the_shim_works_without_it() {
   PYSHM_CONTAINERS=keep "$stage/bin/pyshm-exec" "${words[@]}" sh /probe >"$work/ours" 2>&1; echo "status $?" >>"$work/ours"
   sed -i "s|^LD_PRELOAD is $stage/lib/libpyshm.so|LD_PRELOAD is kept|" "$work/ours"
   diff "$work/bare" "$work/ours" || fail "it differs"
-  contains "what the shim says" "$(PYSHM_LOG=1 PYSHM_CONTAINERS=keep "$stage/bin/pyshm-exec" "${words[@]}" /bin/walks 2>&1)" "pyshm: inactive: the program's C library is not glibc"
+  contains "the log of the shim" "$(PYSHM_LOG=1 PYSHM_CONTAINERS=keep "$stage/bin/pyshm-exec" "${words[@]}" /bin/walks 2>&1)" "pyshm: inactive: the program's C library is not glibc"
   unstaged
 }
 
-# Programs in other namespaces but among the same files keep the shim: it still answers.
+# Programs in new namespaces with the same root file system keep the shim, and the shim answers.
 test_unshare_and_nsenter_keep_the_shim() {
   local words
   staged

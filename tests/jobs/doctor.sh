@@ -1,10 +1,11 @@
 #!/bin/bash
-# 'pyshm doctor': what is wrong with a session, a launcher, a bundle or a node is found, with its cause and what to do about it;
-# where nothing is wrong, doctor says so. It leaves nothing.
+# Tests `pyshm doctor`: it finds faults of a session, a launcher, a bundle or a node, and prints the cause and advice.
+# Without faults it says so. It leaves no files.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
-# asked [NAME=VALUE…] WORDS…: what doctor finds in JSON in $work/found; returns its exit status, which must agree.
+# asked [NAME=VALUE…] WORDS…: writes the findings of doctor to $work/found as JSON; returns doctor's exit status, which
+# must agree with the findings.
 asked() {
   local assigned=() status failed
   while [[ ${1:-} == *=* && $1 != -* ]]; do assigned+=("$1"); shift; done
@@ -13,7 +14,8 @@ asked() {
   equal "exit status" "$failed" $status
   return $status
 }
-# found LEVEL WHAT PATTERN [NODE]: there is a finding of this level with PATTERN in its cause, and with advice unless it is ok.
+# found LEVEL WHAT PATTERN [NODE]: checks that there is a finding of this level with PATTERN in its cause, and with
+# advice unless the level is ok.
 found() {
   python3 - "$work/found" "$@" <<'PY' || fail "no $1 '$2' with '$3' ${4:-} in: $(cat "$work/found")"
 import json, sys
@@ -29,13 +31,13 @@ make_bundle() {
   "$pyshm" bundle env "$work/env" -o "$work/b.tar.zst" -q || fail "bundle"
 }
 
-test_where_nothing_is_wrong_it_says_so_and_leaves_nothing() {
+test_doctor_reports_that_nothing_is_wrong_and_leaves_nothing() {
   make_bundle
   mkdir "$work/tmp"
   asked TMPDIR="$work/tmp" LD_PRELOAD="$top/target/pyshm/lib/libpyshm.so" PATH="$venv/bin:$PATH" -b "$work/b.tar.zst" || fail "something failed: $(cat "$work/found")"
   local what; for what in installation settings LD_PRELOAD "$venv/bin/mpiexec" "$work/b.tar.zst" bundles kernel "C library" root room pyshm-bcast-mpich "test rank"; do found ok "$what" ""; done
   equal "left" "" "$(find /dev/shm "$work/tmp" -mindepth 1)"
-  # As text: the same findings, with advice below each that is wrong.
+  # The text has the same findings as the JSON, with advice below each fault.
   "$pyshm" doctor >"$work/text" || fail "as text"
   contains "the text" "$(cat "$work/text")" "ok       test rank: a program is answered from a stage"
   equal "advice" "$(grep -c '^note\|^warning\|^FAILURE' "$work/text")" "$(grep -c '^   -> ' "$work/text")"
@@ -66,7 +68,7 @@ test_a_wrong_bundle_is_found() {
   asked PYSHM_CONFIG="$work/pyshm.toml" || fail "by a file"; found ok settings "$work/pyshm.toml"; found ok "$work/b.tar.zst" "2 paths"
   echo 2 >"$work/env/new"
   asked -b "$work/b.tar.zst" || fail "a changed prefix is no failure"; found warning bundles "$work/env is not as it was packed"
-  # With a layer over it the bundle agrees with its prefix.
+  # With a layer over the bundle, both together agree with the prefix.
   "$pyshm" bundle env "$work/env" --over "$work/b.tar.zst" -o "$work/l.tar.zst" -q || fail "layer"
   asked -b "$work/b.tar.zst" -b "$work/l.tar.zst" || fail "with the layer"; found ok bundles "as they were packed"
   asked -b "$work/l.tar.zst" && fail "a layer alone did not fail"; found failure "$work/l.tar.zst" ""
@@ -96,8 +98,8 @@ test_a_launcher_that_cannot_be_preloaded_is_found() {
   grep -q "LD_PRELOAD does not reach" "$work/found" && fail "a dynamic one is said not to be preloadable"
   chmod u+s "$work/bin/mpirun"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "setuid"
-  # Only a trial finds a script that drops LD_PRELOAD.
-  printf '#!/bin/sh -p\nexec true\n' >"$work/bin/mpirun"; printf '#!%s\n' "$work/bin/static" >"$work/bin/mpirun"; chmod 755 "$work/bin/mpirun"; gcc -static "$work/a.c" -o "$work/bin/static"
+  # Doctor must run the launcher to find that its static interpreter does not load the library.
+  printf '#!%s\n' "$work/bin/static" >"$work/bin/mpirun"; chmod 755 "$work/bin/mpirun"; gcc -static "$work/a.c" -o "$work/bin/static"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "did not load it"
   asked -- /no/such/mpiexec -n 2 && fail "nothing failed"; found failure launcher "/no/such/mpiexec"
 }
@@ -120,7 +122,7 @@ test_in_an_allocation_all_its_nodes_are_examined_without_a_launcher() {
   launch_words srun-pmi2 user 2 2
   "${LOGIN[@]}" timeout 600 "${ALLOC[@]}" "$pyshm" doctor --json </dev/null >"$work/found" 2>"$work/said"; equal "exit status" 0 $?
   for n in n1 n2; do found ok "test rank" "" $n; equal "left on $n" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec $n find /dev/shm -mindepth 1)"; done
-  # A node that does not answer is counted.
+  # Doctor reports the number of nodes that do not answer.
   printf '#!/bin/sh\n[ "$1" = --version ] && exec mpirun.openmpi --version\nexit 3\n' >"$work/mpirun"; chmod 755 "$work/mpirun"
   "${LOGIN[@]}" timeout 600 "$pyshm" doctor --json -- "$work/mpirun" --host n1,n2 -n 2 </dev/null >"$work/found" 2>"$work/said"; equal "exit status" 1 $?
   found failure mpirun "0 of 2 nodes have answered"

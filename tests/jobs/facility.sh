@@ -1,15 +1,16 @@
 #!/bin/bash
-# The library in LD_PRELOAD of every process, as a whole facility may have it: real programs do what they do bare. Each case of
-# tests/facility is a script of bash that prints what it sees; it runs bare, preloaded as a module does it (no stage), and
-# as a job does it (the stage of a real environment), and both must print the same and end the same.
+# Tests that real programs behave as without pyshm if the library is in LD_PRELOAD of every process, as at a whole
+# facility. Each case of tests/facility is a bash script that prints its results. It runs bare, with the library
+# preloaded as by a module (no stage), and as in a job (with the stage of a real environment). The outputs and exit
+# statuses must be the same.
 #
-# `bash tests/jobs/facility.sh --table` prints docs/programs.md, and a test compares both: the document names no program
-# that is not run here. The first line of a case says what is run. One that is known to differ says before that where
-# and why, and then must differ.
+# `bash tests/jobs/facility.sh --table` prints docs/programs.md, and a test compares both, so that the document names
+# only programs that run here. The first line of a case names the programs. If a case is known to differ, a line before
+# that says where and why, and then the case must differ.
 . "$(dirname "$0")/harness.sh"
 cases=$top/tests/facility
 
-# said CASE KEY: the text behind `# KEY: ` in a case.
+# said CASE KEY: prints the text behind `# differs KEY: ` in a case.
 said() { sed -n "s/^# differs $2: //p" "$cases/$1.sh"; }
 title() { grep -v '^# differs ' "$cases/$1.sh" | sed -n '1s/^# //p'; }
 names() { local f; for f in "$cases"/*.sh; do basename "$f" .sh; done; }
@@ -17,9 +18,9 @@ table() {
   cat <<'MD'
 # Programs under the preloaded library
 
-With `libpyshm.so` in `LD_PRELOAD` for every process, each of these programs prints and returns the same as without it. *By a module*:
-the library of an installation and no stage, as for everyone on a login node. *In a job*: the library of a stage, with a real
-environment staged. `bash tests/jobs/facility.sh --table` prints this page from the cases in `tests/facility`, and
+With `libpyshm.so` in `LD_PRELOAD` of every process, each of these programs prints and returns the same as without it. *By a module*
+means the library of an installation without a stage, as on a login node. *In a job* means the library of a stage that holds a
+real environment. `bash tests/jobs/facility.sh --table` prints this page from the cases in `tests/facility`, and
 `bash tests/run.sh facility` runs them.
 
 | case | what is run | by a module | in a job |
@@ -38,8 +39,8 @@ unset PYSHM_CONTAINERS DISPLAY TMUX LESS MANPATH MAKEFLAGS HISTFILE
 both=$(mktemp -d /var/tmp/pyshm-facility.XXXXXX); chmod 755 "$both"
 trap 'rm -rf "$both"; "$pyshm" unstage --all >/dev/null 2>&1' EXIT
 
-# The library as an installation has it: `$LIB` is where the loader of each kind of program looks, and the 32-bit ones find
-# an empty library there.
+# The library lies as in an installation: the loader of each kind of program replaces `$LIB`, and 32-bit programs find
+# an empty library.
 installed='/$LIB/libpyshm.so'
 lib() { "$1" --list-diagnostics | sed -n 's/^dl_dst_lib="\(.*\)"/\1/p'; }
 install_library() {
@@ -51,7 +52,7 @@ install_library() {
 install_library || { echo "failed to lay the library out"; exit 1; }
 bundle=$(bundle_of venv "$venv") && stage=$("$pyshm" stage -b "$bundle") || { echo "failed to stage $venv"; exit 1; }
 
-# run HOW CASE: one run, in a directory that has the same name each time.
+# run HOW CASE: runs a case once, in a directory that has the same name each time.
 run() {
   local start=()
   case $1 in
@@ -63,7 +64,7 @@ run() {
   echo "exit status $?" >>"$both/$1"
 }
 
-# compare CASE HOW KEY: compares the preloaded run with the bare one.
+# compare CASE HOW KEY: compares the preloaded run HOW with the bare run.
 compare() {
   local reason; reason=$(said "$1" "$3")
   if diff "$both/bare" "$both/$2" >"$both/diff"; then
@@ -73,7 +74,7 @@ compare() {
   fi
 }
 
-test_the_table_is_what_is_run() {
+test_docs_programs_md_lists_the_cases() {
   diff "$top/docs/programs.md" <(table) || fail "docs/programs.md is not what bash tests/jobs/facility.sh --table prints"
   [ "$(names | wc -l)" -ge 30 ] || fail "there are only $(names | wc -l) cases"
 }
@@ -83,7 +84,7 @@ test_programs_do_what_they_do_bare() {
   for name in $(names); do
     [[ -z ${CASE:-} || $name == "$CASE" ]] || continue
     run bare "$name"
-    # A case that broke off, or printed nothing, would compare nothing.
+    # A case that breaks off early or prints nothing would pass without comparing anything.
     [ "$(wc -l <"$both/bare")" -gt 2 ] || fail "$name prints nothing bare: $(cat "$both/bare")"
     ! grep -E "^exit status 124|/$name.sh: line [0-9]+: .*not found" "$both/bare" || fail "$name cannot run here: $(tail -n 5 "$both/bare")"
     run module "$name"; compare "$name" module "by a module" || failed=1
@@ -92,7 +93,7 @@ test_programs_do_what_they_do_bare() {
   return "$failed"
 }
 
-# What the library costs a process without a stage: compared with a library that does nothing, these calls alone.
+# Compares the system calls of a start without a stage with those of a start with an empty library.
 test_a_start_without_a_stage_makes_no_call_for_it() {
   local wide=$both/site/lib; mkdir -p "$wide"; cp "$top/target/pyshm/lib/libpyshm.so" "$wide/"
   echo 'char empty;' | gcc -shared -nostdlib -x c -o "$work/empty.so" - || fail gcc
@@ -100,14 +101,14 @@ test_a_start_without_a_stage_makes_no_call_for_it() {
   calls "$work/empty.so" >"$work/empty"; [ "$(wc -l <"$work/empty")" -gt 20 ] || fail "$(cat "$work/calls")"
   local where; where=$both/site/$(lib /lib64/ld-linux-x86-64.so.2)/libpyshm.so
   equal "by its path" "" "$(calls "$where" | comm -13 "$work/empty" - | tr '\n' ' ')"
-  # The loader asks for the program's path as soon as LD_PRELOAD has a dollar sign.
+  # The loader asks for the program's path if LD_PRELOAD contains a dollar sign.
   equal "by \$LIB" "readlink " "$(calls "$both/site$installed" | comm -13 "$work/empty" - | tr '\n' ' ')"
-  # A library below /dev/shm may lie in a stage, and looks.
+  # A library in a directory `lib` may lie in a stage, so the shim looks for one.
   equal "in a directory lib" "geteuid newfstatat openat " "$(calls "$wide/libpyshm.so" | comm -13 "$work/empty" - | tr '\n' ' ')"
 }
 
-# The library is loaded in the programs that the cases start, and finds a stage only where there is one.
-test_the_library_is_in_what_is_started() {
+# Programs that the cases start have the library, which is active only if there is a stage.
+test_started_programs_have_the_library() {
   contains "by a module" "$(PYSHM_LOG=1 LD_PRELOAD="$both/site$installed" bash -c /bin/true 2>&1)" "pyshm: inactive: libpyshm.so does not lie in a stage"
   contains "in a job" "$(PYSHM_LOG=1 "$stage/bin/pyshm-exec" bash -c /bin/true 2>&1)" "pyshm: active ($stage)"
 }

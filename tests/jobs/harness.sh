@@ -1,10 +1,11 @@
-# Sourced by every job test: runs the functions named test_*, each in a subshell of its own, and counts them.
+# Runs the functions named test_*, each in its own subshell, and counts them; sourced by every file of tests/jobs.
 #
-# A test file defines test_… functions and ends with `run_tests`. A test fails when it returns non-zero; `check` and its
-# like say why. $work is a new directory for each test, visible on every node of the virtual cluster.
+# A test file defines test_… functions and ends with `run_tests`. A test fails when it returns non-zero; `fail`,
+# `check`, `equal` and `contains` print the reason. $work is a new directory for each test, visible on every node of the
+# virtual cluster.
 set -uo pipefail
 
-# By their real names: a bundle stands for a prefix's name, and a link on the way gives the prefix another one.
+# Use real paths: a bundle stands for the path of its prefix, and a symbolic link would give the prefix another path.
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 env_dir=$(readlink -f "$top/target/test-env")
 venv=$env_dir/venv
@@ -12,24 +13,23 @@ venv_ompi=$env_dir/venv-ompi
 pyshm=$top/target/pyshm/bin/pyshm
 pyshm_run=$top/target/pyshm/bin/pyshm-run
 tools=$top/tests/tools
-# Each test sets these itself where it needs them.
+# A test that needs one of these variables sets it.
 unset PYSHM_CACHE PYSHM_STAGE PYSHM_DISABLE PYSHM_BCAST PYSHM_BCAST_LAUNCH LD_PRELOAD PYTHONDONTWRITEBYTECODE
 export PYTHONHASHSEED=0
 
 fail() { echo "    FAILED: $*" >&2; exit 1; }
-# check WHAT COMMAND…: the command must succeed.
+# check WHAT COMMAND…: fails unless the command succeeds.
 check() { local what=$1; shift; "$@" || fail "$what"; }
-# note TEXT: a figure for the reader, shown also when the test passes.
+# note TEXT: prints a line even if the test passes.
 note() { echo "       $*" >&3; }
-# equal WHAT EXPECTED GOT
+# equal WHAT EXPECTED GOT: fails unless the two texts are equal.
 equal() { [ "$2" = "$3" ] || fail "$1: expected '$2', got '$3'"; }
-# contains WHAT TEXT PATTERN
+# contains WHAT TEXT PART: fails unless PART occurs in TEXT.
 contains() { [[ $2 == *"$3"* ]] || fail "$1: no '$3' in: $2"; }
 
 . "$top/tests/cluster/mounts.sh"
 kept=("$top")
-# As root each file has a /dev/shm of its own, so that what others have there does not matter, and a checkout that every user
-# can reach.
+# As root each test file has its own /dev/shm, which no other process uses, and every user can enter the checkout.
 if [ "$(id -u)" = 0 ] && [ -z "${PYSHM_TEST_ISOLATED:-}" ]; then
   PYSHM_TEST_ISOLATED=1 exec unshare --mount --propagation private bash "$0" "$@"
 elif [ "${PYSHM_TEST_ISOLATED:-}" = 1 ]; then
@@ -37,8 +37,8 @@ elif [ "${PYSHM_TEST_ISOLATED:-}" = 1 ]; then
   export PYSHM_TEST_ISOLATED=done
 fi
 
-# cluster_up N: a virtual cluster of N nodes for this test file, gone when it ends, and launch.sh's functions. $scratch is
-# a directory that goes with it.
+# cluster_up N: starts a virtual cluster of N nodes, makes the directory $scratch, and sources launch.sh. The cluster
+# and the directory are removed when the test file ends.
 cluster_up() {
   VCLUSTER_DIR=$(mktemp -d /var/tmp/pyshm-cluster.XXXXXX); chmod 755 "$VCLUSTER_DIR"
   scratch=$(mktemp -d /var/tmp/pyshm-scratch.XXXXXX); chmod 755 "$scratch"
@@ -48,7 +48,7 @@ cluster_up() {
   "$VCLUSTER" up "$1" || exit 1
 }
 
-# The bundle of an environment, made once for all test files, which may run at the same time: bundle_of NAME PREFIX prints its path.
+# bundle_of NAME PREFIX: prints the path of an environment's bundle, which is made once for all test files.
 bundle_of() {
   local bundle=$top/target/test-bundles/$1.tar.zst
   mkdir -p "${bundle%/*}"
@@ -56,10 +56,11 @@ bundle_of() {
   echo "$bundle"
 }
 
-# tenths SECONDS: the tenths of a second that SECONDS of an idle machine are on this one, by the processes for each processor.
+# tenths SECONDS: prints how many tenths of a second this machine may need for the work of SECONDS on an idle one: the
+# more processes for each processor, the more.
 tenths() { awk -v cpus="$(nproc)" -v seconds="$1" '{ load = $1 / cpus; print int(10 * seconds * (load > 1 ? load : 1)) }' /proc/loadavg; }
 
-# Directories whose operations are counted, as options for count_ops.py: the environment and its base interpreter.
+# watch PREFIX: prints options of count_ops.py that count the operations on an environment and its base interpreter.
 watch() { local p; for p in $("$1/bin/python" -c 'import sys; print(*sorted({sys.prefix, sys.base_prefix}))'); do echo --under "$p"; done; }
 
 run_tests() {

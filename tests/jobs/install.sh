@@ -1,6 +1,6 @@
 #!/bin/bash
-# An installation: what 'pyshm install' lays out, jobs from it under another prefix, its modules under Lmod and under Tcl
-# Environment Modules, and programs of 32 bits.
+# Tests an installation: the files of `pyshm install`, jobs from an installation under another prefix, the modulefiles
+# with Lmod and with Tcl Environment Modules, and 32-bit programs.
 . "$(dirname "$0")/harness.sh"
 systems=$top/target/test-modules
 bash "$top/tests/env/module-systems.sh" "$systems" || exit 1
@@ -9,7 +9,7 @@ trap 'rm -rf "$prefix"' EXIT
 "$pyshm" install --prefix "$prefix" -q || exit 1
 library=$prefix/lib/pyshm/\$LIB/libpyshm.so
 
-# with SYSTEM SCRIPT: runs SCRIPT in a new bash that has this module system and the installation's modules alone.
+# with SYSTEM SCRIPT: runs SCRIPT in a new bash with this module system, in which only the installation's modules exist.
 with() {
   env -i HOME="$work" PATH=/usr/bin:/bin bash --norc -c '. "$1"; module use "$2"; eval "$3"' bash "$systems/$1.bash" "$prefix/share/modulefiles" "$2" 2>&1
 }
@@ -18,35 +18,36 @@ both_systems() { local system; for system in lmod tcl; do "$@" "$system" || exit
 test_everything_is_laid_out_below_destdir_and_names_only_the_prefix() {
   local said
   said=$(umask 077; DESTDIR=$work/package "$pyshm" install --prefix "$prefix") || fail "install"
-  contains "what comes next" "$said" "module use $prefix/share/modulefiles; module load pyshm"
+  contains "the next commands" "$said" "module use $prefix/share/modulefiles; module load pyshm"
   equal "files" "$(cd "$prefix" && find . | sort)" "$(cd "$work/package$prefix" && find . | sort)"
   ! grep -rl "$work" "$work/package" || fail "a file names DESTDIR"
   check "the option does the same" "$pyshm" install --prefix "$prefix" --destdir "$work/option" -q
-  check "the two are equal" diff -r "$work/package" "$work/option"
-  equal "what others cannot read" "" "$(find "$work/package$prefix" ! -type l ! -perm -o=r)"
+  check "both views are equal" diff -r "$work/package" "$work/option"
+  equal "files that others cannot read" "" "$(find "$work/package$prefix" ! -type l ! -perm -o=r)"
   local page; for page in pyshm pyshm-run pyshm-bundle-env pyshm-install pyshm-module; do
-    contains "page $page" "$(man -l "$prefix/share/man/man1/$page.1" 2>"$work/said")" "NAME"; equal "what man says" "" "$(cat "$work/said")"
+    contains "page $page" "$(man -l "$prefix/share/man/man1/$page.1" 2>"$work/said")" "NAME"; equal "errors of man" "" "$(cat "$work/said")"
   done
 }
-test_an_installation_is_repeated_while_it_runs_and_refused_where_it_cannot_be() {
+test_an_installation_in_use_is_replaced_and_a_wrong_prefix_is_refused() {
   cp -a "$prefix" "$work/p"
-  # A mapped file is replaced, not written into: the second name of the old file keeps its bytes.
+  # The installation must replace a mapped file and not write into it. A hard link to the old file shows that its bytes
+  # stay.
   ln "$work/p/lib/libpyshm.so" "$work/old"; local before; before=$(stat -c '%i %Y' "$work/old")
   check "over itself" "$work/p/bin/pyshm" install --prefix "$work/p" -q
   equal "the old library" "$before" "$(stat -c '%i %Y' "$work/old")"
   [ "$(stat -c %i "$work/p/lib/libpyshm.so")" != "${before% *}" ] || fail "the library was written into"
   equal "left" "" "$(find "$work/p" -name '.*' -mindepth 1)"
   local bad; for bad in relative "$work/a b" "$work/a:b" "$work/\$LIB"; do
-    "$pyshm" install --prefix "$bad" 2>"$work/said"; equal "exit status for '$bad'" 2 $?; contains "what it says" "$(cat "$work/said")" "'$bad'"
+    "$pyshm" install --prefix "$bad" 2>"$work/said"; equal "exit status for '$bad'" 2 $?; contains "the output" "$(cat "$work/said")" "'$bad'"
   done
   touch "$work/file"; "$pyshm" install --prefix "$work/file" 2>"$work/said"; equal "exit status for a file" 73 $?
-  contains "what it says" "$(cat "$work/said")" "failed to write $work/file"
+  contains "the output" "$(cat "$work/said")" "failed to write $work/file"
   cp -a "$prefix" "$work/part"; rm "$work/part/lib/libpyshm.so"
   "$work/part/bin/pyshm" install --prefix "$work/other" 2>"$work/said"; equal "exit status without the library" 69 $?
-  contains "what it says" "$(cat "$work/said")" "failed to find libpyshm.so: it is in none of "
+  contains "the output" "$(cat "$work/said")" "failed to find libpyshm.so: it is in none of "
   [ ! -e "$work/other" ] || fail "something was written before that was found"
 }
-test_jobs_run_from_a_prefix_that_came_by_way_of_destdir() {
+test_jobs_run_from_a_prefix_that_was_installed_with_destdir() {
   "$pyshm" install --prefix "$work/prefix" --destdir "$work/package" -q || fail "install"
   mv "$work/package$work/prefix" "$work/prefix"
   mkdir -p "$work/env/pkg"; echo 'name = "staged"' >"$work/env/pkg/__init__.py"
@@ -57,18 +58,18 @@ test_jobs_run_from_a_prefix_that_came_by_way_of_destdir() {
   equal "the job" staged "$(run /usr/bin/python3 -c 'import pkg; print(pkg.name)')"
   bash "$tools/trace.sh" "$work/trace" "$bin/pyshm-run" --no-fallback -b "$work/b.tar.zst" /usr/bin/python3 -B -c 'import pkg' || fail "the run"
   equal "operations on the prefix" 0 "$(python3 "$tools/count_ops.py" "$work/trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --under "$work/env" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])')"
-  # The stage's library replaces the one that a module preloads, and is loaded once.
+  # The stage's library replaces the library that a module preloads, and is loaded once.
   LD_PRELOAD=$work/prefix/lib/pyshm/\$LIB/libpyshm.so run /bin/bash -c 'grep -o "[^ ]*/libpyshm.so" /proc/$$/maps | sort -u' >"$work/maps" || fail "preloaded"
   equal "libraries" 1 "$(wc -l <"$work/maps")"; contains "library" "$(cat "$work/maps")" /dev/shm/pyshm-12345/
 }
 test_ranks_whose_launcher_has_the_modules_library_find_the_installation() {
   mkdir -p "$work/env/bin"; cp /bin/cat "$work/env/bin/cat"; echo staged >"$work/env/file"
   check "bundle" "$prefix/bin/pyshm" bundle env "$work/env" -o "$work/b.tar.zst" -q
-  # The file is changed without pyshm, so that stage and prefix differ.
+  # This changes the file without pyshm, so that the stage and the prefix differ.
   echo shared >"$work/env/file"
   local said
   said=$(cd /; PYSHM_CACHE=$work/cache PYSHM_BUNDLES=$work/b.tar.zst LD_PRELOAD=$library timeout 600 "$venv/bin/mpiexec" -n 2 "$work/env/bin/cat" "$work/env/file") || fail "mpiexec"
-  equal "what they read" staged$'\n'staged "$said"
+  equal "the files that they read" staged$'\n'staged "$said"
   said=$(LD_PRELOAD=$library "$work/env/bin/cat" "$work/env/file")
   equal "without bundles" shared "$said"
 }
@@ -79,17 +80,17 @@ test_programs_of_32_bits_get_an_empty_library() {
   contains "without \$LIB" "$(cat "$work/said")" "wrong ELF class"
   for bits in 32 64; do
     LD_DEBUG=files LD_DEBUG_OUTPUT=$work/debug$bits LD_PRELOAD=$library "$work/a$bits" 2>"$work/said"; equal "exit status" 7 $?
-    equal "what the loader says" "" "$(cat "$work/said")"
+    equal "errors of the loader" "" "$(cat "$work/said")"
     contains "$bits bits" "$(cat "$work/debug$bits".*)" "calling init: $prefix/lib/pyshm/"
   done
-  # The empty library makes no stack executable.
+  # The empty library must not make the stack of a program executable.
   cat >"$work/stack.c" <<'C'
 #include <stdio.h>
 #include <string.h>
 int main(void) { char line[512]; FILE *maps = fopen("/proc/self/maps", "r"); while (fgets(line, sizeof line, maps)) if (strstr(line, "[stack]")) printf("%.4s\n", strchr(line, ' ') + 1); return 0; }
 C
   gcc -m32 "$work/stack.c" -o "$work/stack" && equal "the stack" "rw-p" "$(LD_PRELOAD=$library "$work/stack")"
-  # A program of 64 bits starts one of 32, which starts one of 64.
+  # A 64-bit program starts a 32-bit one, which starts a 64-bit one.
   equal "a chain" "$library" "$(LD_PRELOAD=$library /bin/sh -c "$work/a32; printenv LD_PRELOAD" 2>&1)"
 }
 modules_load_and_unload() {
@@ -100,9 +101,9 @@ modules_load_and_unload() {
     said=$(with "$system" "export LD_PRELOAD='$other'; module load pyshm 2>/dev/null; echo \"\$LD_PRELOAD\"; module unload pyshm 2>/dev/null; echo \"\$LD_PRELOAD\"" | grep -v '^ERROR: ld.so')
     equal "$system beside '$other'" "$library:$other"$'\n'"$other" "$said"
   done
-  # Last in PATH, because it lies on the shared file system, where ranks would search it.
+  # The directory must be the last in PATH, because it lies on the shared file system and ranks would search it.
   equal "$system" "/usr/bin:/bin:$prefix/bin" "$(with "$system" 'module load pyshm; echo "$PATH"')"
-  # man still finds the manuals that it derives from PATH.
+  # MANPATH stays unset, so that man still derives the directories of manuals from PATH.
   equal "$system" "unset" "$(with "$system" 'module load pyshm; echo "${MANPATH-unset}"')"
   equal "$system" "$prefix/share/man:/m" "$(with "$system" 'export MANPATH=/m; module load pyshm; echo "$MANPATH"')"
   contains "$system" "$(with "$system" 'module help pyshm')" "PYSHM_DISABLE=1"
@@ -124,7 +125,7 @@ an_environments_module() {
   said=$(with "$system" "module use $work/modules; module load pyshm/9 science/1 more; "'echo "$LD_PRELOAD"; echo "$PYSHM_BUNDLES"; echo "$PYSHM_CONFIG"; module unload more science; echo "${PYSHM_BUNDLES-unset}"; echo "$LD_PRELOAD"; module unload pyshm; echo "${PYSHM_CONFIG-unset}"')
   equal "$system" "$library"$'\n'"$work/base.tar.zst:$odd/x.tar.zst"$'\n'"$odd/x.tar.zst"$'\n'unset$'\n'"$library"$'\n'unset "$said"
   contains "$system" "$(with "$system" "module use $work/modules; module whatis more")" 'An "odd" [one] $x'
-  # One version at a time, whichever way a module system ensures it.
+  # Only one version may be loaded, however the module system achieves this.
   said=$(with "$system" "module use $work/modules; module load science/1; module load science/2; "'echo "bundles $PYSHM_BUNDLES"')
   contains "$system" "$said" "bundles $work/base.tar.zst"
   equal "$system" 1 "$(with "$system" "module use $work/modules; module load science/1; module load science/2 2>/dev/null; "'echo "$LOADEDMODULES"' | grep -o science | wc -l)"

@@ -1,13 +1,13 @@
 #!/bin/bash
-# How jobs end under a real Slurm: by scancel, by their time limit, by the end of a slurmd and of a whole node, during staging
-# and during the run, in every form in which a job is started; beside a job of another user on the same nodes; and how often
-# each signal reaches the application.
+# Tests the end of jobs under a real Slurm: by scancel, by the time limit, and after a slurmd or a whole node was
+# killed, during staging and during the run, in every form of a job; also at the same time as a job of another user on
+# the same nodes. Other tests count how often each signal reaches the application.
 . "$(dirname "$0")/harness.sh"
-# `pyshm-run srun PROGRAM`, `srun pyshm-run PROGRAM`, and srun with the library preloaded
+# The forms are `pyshm-run srun PROGRAM`, `srun pyshm-run PROGRAM`, and srun with the library preloaded.
 FORMS=(before inside preloaded)
 cluster_up $((2 + 8 * ${#FORMS[@]}))
 
-# The README's line is what an administrator puts into the epilog; it only works while $scratch/epilog is there.
+# The epilog is the line of README.md; it does its work only while $scratch/epilog exists.
 line=$(sed -n 's|^\(setpriv .* \)/opt/pyshm/bin/\(pyshm unstage .*\) \|\| true$|\1\2|p' "$top/README.md"); [ -n "$line" ] || { echo "README.md has no epilog"; exit 1; }
 cat >"$scratch/epilog.sh" <<SH
 #!/bin/bash
@@ -24,8 +24,8 @@ for i in $(seq 60); do echo "value = $i" >"$scratch/site/pkg/m$i.py"; done
 head -c 6000000 /dev/urandom >"$scratch/site/pkg/data"
 "$pyshm" bundle env "$scratch/site" -o "$scratch/b.tar.zst" -q && chmod -R a+rX "$scratch/site" "$scratch/b.tar.zst" || exit 1
 
-# Each rank records what it saw and waits; at the end it records the signals that its handlers got. The handler of SIGTERM
-# ends the wait, as one that writes a checkpoint does; with `deaf` it waits on.
+# Each rank records its node and the stages that it saw, and waits; at the end it records the signals that its handlers
+# got. After SIGTERM a rank ends its wait, as a program that writes a checkpoint does; with `deaf` the rank waits on.
 cat >"$scratch/rank.py" <<'PY'
 import glob, os, signal, sys, time
 out, seconds = sys.argv[1], float(sys.argv[2])
@@ -49,10 +49,10 @@ PY
 
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
 as() { VCLUSTER_WD=/ "$VCLUSTER" exec-as "$@"; }
-# until_true SECONDS WHAT COMMAND…
+# until_true SECONDS WHAT COMMAND…: repeats COMMAND until it succeeds; fails after SECONDS.
 until_true() { local end=$((SECONDS + $1)) what=$2; shift 2; until "$@"; do [ $SECONDS -lt $end ] || fail "never came: $what"; sleep 0.1; done; }
-# submit USER NAME FORM NODES SCRIPT-OPTION… -- ARGUMENTS OF rank.py: a job of two ranks on each of the two NODES; prints its number.
-# HELD=1: its staging stops when the second node writes its first frame.
+# submit USER NAME FORM NODES SCRIPT-OPTION… -- ARGUMENTS OF rank.py: submits a job of two ranks on each of the two
+# NODES, and prints its number. With HELD=1 its staging stops when the second node writes its first frame.
 submit() {
   local user=$1 name=$2 form=$3 nodes=$4 words command options=(); shift 4
   while [ "$1" != -- ]; do options+=("$1"); shift; done; shift
@@ -70,14 +70,14 @@ submit() {
     echo "export PYTHONPATH=$scratch/site PYTHONDONTWRITEBYTECODE=1"
     [ -z "${HELD:-}" ] || echo "export PYSHM_TEST_PAUSE=write:1:${nodes#*,}:$work/$name/paused"
     command="$command $venv/bin/python -S $scratch/rank.py $work/$name $*"
-    # As on a terminal: a process group of its own, for Ctrl-C.
+    # With GROUP the command gets its own process group, as on a terminal, for Ctrl-C.
     [ -z "${GROUP:-}" ] && echo "${EXEC:-} $command" || echo "set -m; $command & echo \$! >$work/$name/group; wait"
   } >"$work/$name.sh"
   as "$user" n0 sbatch --parsable --chdir=/ -w "$nodes" -N2 -n4 --ntasks-per-node=2 --no-requeue -o "$work/$name/said" "${options[@]}" "$work/$name.sh"
 }
 began() { [ "$(find "$work/$1" -name 'began.*' | wc -l)" = 4 ]; }
 paused() { [ -s "$work/$1/paused" ]; }
-# in_phase NAME staging|run
+# in_phase NAME staging|run: waits until the job is in this phase.
 in_phase() {
   local i
   for i in $(seq 6000); do case $2 in staging) paused "$1" ;; run | deaf) began "$1" ;; esac && return; sleep 0.1; done
@@ -87,9 +87,10 @@ is_gone() { [ -z "$(on n0 squeue -h -j "$1" 2>/dev/null)" ]; }
 idle() { [ "$(on n0 sinfo -h -n "$1" -o '%T %D')" = "idle $2" ]; }
 left() { local i; for i; do on "$i" find /dev/shm -mindepth 1 -path '*pyshm*' | sed "s/^/$i: /" | head -3; done; }
 none_left() { [ -z "$(left "$@")" ]; }
-# clean WHAT NODE…: nothing is left on the nodes, soon after the job's end.
+# clean WHAT NODE…: waits until nothing is left on the nodes; fails after five minutes.
 clean() { local what=$1 i; shift; for i in $(seq 3000); do none_left "$@" && return; sleep 0.1; done; fail "$what: $(left "$@")"; }
-# has_stage WHAT NODE…: something of a stage is on each node, if not at once: in the form `inside` each stages by itself.
+# has_stage WHAT NODE…: waits until each node has files of a stage: in the form `inside` each node stages at its own
+# time.
 has_stage() {
   local what=$1 node i; shift
   for node; do
@@ -97,10 +98,10 @@ has_stage() {
     fail "$what: there was no stage to be left on $node"
   done
 }
-# not_started NAME NODE: no rank ran there; in the form `inside` each node stages and begins by itself.
+# not_started NAME NODE: checks that no rank ran on NODE; in the form `inside` ranks may have run on the other node.
 not_started() { ! grep -q "^$2 " "$work/$1"/began.* 2>/dev/null || fail "ranks of $1 were started on $2"; }
 
-test_after_scancel_nothing_is_left_without_any_epilog() {
+test_after_scancel_nothing_is_left_even_without_an_epilog() {
   local form phase name id begun
   for phase in staging run; do
     for form in "${FORMS[@]}"; do
@@ -125,12 +126,12 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
     done
   done
   for name in "${names[@]}"; do in_phase "$name" run; done
-  # One signal after the other for all jobs, because the kernel merges two pending ones of a process.
+  # Send the second signal later, because the kernel merges two pending signals of a process.
   for id in "${ids[@]}"; do as pyuser n0 scancel -s USR1 "$id"; done
-  # srun passes this one on through the controller: it may arrive after the next, which slurmd sends.
+  # srun passes this signal on through the controller, so it may arrive after the next one, which slurmd sends.
   for id in "${ids[@]}"; do as pyuser n0 scancel --batch -s USR2 "$id"; done
   for id in "${ids[@]}"; do as pyuser n0 scancel --full -s USR1 "$id"; done
-  # A second one would have come by now.
+  # After this second a signal that is delivered twice has arrived twice.
   sleep 1; for name in "${names[@]}"; do touch "$work/$name/stop"; done
   for id in "${ids[@]}"; do until_true 600 "the end of job $id" is_gone "$id"; done
   equal "bare" "15 6000000 USR1 USR1" "$(cat "$work/bare-/ended.3")"
@@ -143,7 +144,8 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
   clean "the jobs" n1 n2
 }
 
-# srun shows what its tasks do at a first Ctrl-C, and ends them at a second one within a second: one must not be two.
+# srun prints the state of its tasks at a first Ctrl-C, and ends them at a second one within a second, so it must not
+# get the signal twice.
 test_ctrl_c_reaches_srun_once() {
   local form id
   for form in bare "${FORMS[@]}"; do
@@ -165,7 +167,7 @@ test_a_job_of_another_user_is_neither_seen_nor_disturbed() {
     for uid in 12345 12346; do
       for i in n1 n2; do equal "owner and mode on $i" "$uid 700" "$(on $i stat -c '%u %a' /dev/shm/pyshm-$uid)"; done
       name=mine; [ $uid = 12345 ] || name=other
-      equal "$name-$form: what ranks see of stages" "/dev/shm/pyshm-$uid/" "$(grep -ohE '/dev/shm/pyshm-[0-9]+/' "$work/$name-$form"/began.* | sort -u)"
+      equal "$name-$form: stages that the ranks see" "/dev/shm/pyshm-$uid/" "$(grep -ohE '/dev/shm/pyshm-[0-9]+/' "$work/$name-$form"/began.* | sort -u)"
     done
     as pyother n2 ls /dev/shm/pyshm-12345 2>/dev/null && fail "another user looks into the stage"
     as pyuser n0 scancel "$mine"; until_true 600 "the end of mine-$form" is_gone "$mine"
@@ -181,8 +183,8 @@ test_a_job_of_another_user_is_neither_seen_nor_disturbed() {
 nothing_of() { [ -z "$(on n1 find /dev/shm -path "*pyshm-$1*"; on n2 find /dev/shm -path "*pyshm-$1*")" ]; }
 epilogs_ran() { [ "$(grep -c " $1\$" "$scratch/epilog.log" 2>/dev/null)" = "$2" ]; }
 
-# In its last seconds a job may write a checkpoint; then Slurm kills what still runs and runs the epilog.
-test_the_time_limit_leaves_nothing_behind_the_epilog() {
+# At the time limit a job has some seconds to write a checkpoint; then Slurm kills its processes and runs the epilog.
+test_after_the_time_limit_the_epilog_leaves_nothing() {
   local form phase name id ids=() names=()
   touch "$scratch/epilog"
   for form in bare "${FORMS[@]}"; do
@@ -198,13 +200,13 @@ test_the_time_limit_leaves_nothing_behind_the_epilog() {
     done
   done
   for name in "${names[@]}"; do in_phase "$name" "${name#*-}"; done
-  # Limits are minutes, and slurmctld checks them every half minute.
+  # A limit is a number of minutes: set the end of the job instead. slurmctld checks it every half minute.
   for id in "${ids[@]}"; do on n0 scontrol update "JobId=$id" "EndTime=$(date -d '2 seconds' +%FT%T)" || fail "scontrol"; done
   for id in "${ids[@]}"; do until_true 600 "the end of job $id" is_gone "$id"; until_true 600 "the epilogs of $id" epilogs_ran "$id" 2; done
   for name in "${names[@]}"; do
     grep -q "DUE TO TIME LIMIT" "$work/$name/said" || fail "$name did not end by its time limit: $(cat "$work/$name/said")"
     case $name in
-      # Slurm's daemon and srun both send it; the kernel merges two that are pending.
+      # Slurm's daemon and srun both send SIGTERM; the kernel merges two pending signals.
       *-run) equal "$name: results, with a checkpoint at the end" "$(for i in 0 1 2 3; do echo "15 6000000 TERM"; done)" "$(sed 's/ TERM TERM$/ TERM/' "$work/$name"/ended.*)" ;;
       *-staging) not_started "$name" n2 ;;
     esac
@@ -213,15 +215,18 @@ test_the_time_limit_leaves_nothing_behind_the_epilog() {
   rm "$scratch/epilog"; [ ! -e "$scratch/epilog.failed" ] || fail "$(cat "$scratch/epilog.failed")"
 }
 
-# Where a node has no slurmd when its job ends, Slurm ends the job there once slurmd is back. When a node was killed, Slurm
-# ends the job on the other nodes; what it had in its memory 'pyshm gc' removes, or the next staging.
+# If a node has no slurmd when its job ends, Slurm ends the job there once slurmd runs again. If a node was killed,
+# Slurm ends the job on the other nodes; `pyshm gc` or the next staging removes the files that are left in the memory of
+# the killed node.
 kill_slurmd() { on "$1" bash -c 'kill -KILL "$(cat /run/slurmd.pid)"'; }
-kill_node() { # at once, and all but the process that holds its namespaces, which is its memory
+# kill_node NODE: kills all processes of a node except the one that holds its namespaces, so that /dev/shm keeps its
+# files.
+kill_node() {
   on "$1" bash -c 'here=$(readlink /proc/self/ns/mnt); all=()
     for p in /proc/[0-9]*; do [ "$(readlink "$p/ns/mnt")" != "$here" ] || [ "${p#/proc/}" = $$ ] || [ "${p#/proc/}" = "$0" ] || all+=("${p#/proc/}"); done
     kill -KILL "${all[@]}" 2>/dev/null; true' "$(cat "$VCLUSTER_DIR/state/$1.pid")"
 }
-test_a_killed_slurmd_and_a_killed_node_leave_nothing_for_long() {
+test_leftovers_of_a_killed_slurmd_or_node_are_removed_later() {
   local kind phase form first=3 name id ids=() names=() nodes=() i
   touch "$scratch/epilog"
   for kind in slurmd node; do
@@ -248,7 +253,7 @@ test_a_killed_slurmd_and_a_killed_node_leave_nothing_for_long() {
   for i in "${!names[@]}"; do
     clean "${names[i]}, the node that lived" "${nodes[2 * i]}"
     [[ ${names[i]} = slurmd-* ]] || as pyuser "${nodes[2 * i + 1]}" "$pyshm" gc >/dev/null || fail "gc"
-    clean "${names[i]}, the other one" "${nodes[2 * i + 1]}"
+    clean "${names[i]}, the killed node" "${nodes[2 * i + 1]}"
   done
   rm "$scratch/epilog"; [ ! -e "$scratch/epilog.failed" ] || fail "$(cat "$scratch/epilog.failed")"
 }

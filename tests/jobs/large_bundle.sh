@@ -1,11 +1,11 @@
 #!/bin/bash
-# A bundle over 2 GiB, of data that does not compress, reaches two nodes whole; memory does not grow with it.
-# LARGE=BYTES makes it another size; ROOT=DIR stages there.
+# Tests that a bundle over 2 GiB of incompressible data is broadcast to two nodes without errors, and that memory does
+# not grow with the size. LARGE=BYTES sets the size; ROOT=DIR sets the directory for the stages.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 bundle=$(bundle_of venv "$venv") || exit 1
 
-test_more_than_two_gibibytes_travel_in_little_memory() {
+test_a_bundle_over_two_gibibytes_is_broadcast_with_little_memory() {
   mkdir "$scratch/prefix"; head -c "${LARGE:-2300000000}" /dev/urandom >"$scratch/prefix/data"; echo small >"$scratch/prefix/small"
   "$pyshm" bundle env "$scratch/prefix" -o "$scratch/big.tar.zst" -q || fail "bundling"
   [ "$(stat -c %s "$scratch/big.tar.zst")" -gt $((2 << 30)) ] || fail "the bundle is too small for this test"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# The forms of a preloaded launcher's command: one staging step serves all nodes, or the ranks stage for themselves;
-# where a launcher calls another, nothing is staged twice. Slurm binds tasks to processors and tracks them by cgroups.
+# Tests the forms of a preloaded launcher's command: either one staging step serves all nodes, or the ranks stage for
+# themselves. If a launcher calls another, nothing is staged twice. Slurm binds tasks to processors and tracks them by
+# cgroups.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 VCLUSTER_SLURM_SET="ProctrackType=proctrack/cgroup TaskPlugin=task/affinity SchedulerType=sched/backfill SchedulerParameters=bf_interval=1" "$VCLUSTER" slurm >/dev/null || exit 1
@@ -11,7 +12,8 @@ login() { timeout 600 "$VCLUSTER" exec n0 env PYTHONPATH="$scratch/site" "$@"; }
 preloaded=(env LD_PRELOAD="$shim" PYSHM_BUNDLES="$scratch/small.tar.zst" PYSHM_CACHE="$scratch/cache")
 python=$venv/bin/python
 
-# Each rank prints its number, whether it is staged, what it imported, and the form's variables and arguments.
+# Each rank prints its number, whether it is staged, the value that it imported, and the variables and arguments of the
+# test.
 cat >"$scratch/look.py" <<'PY'
 import os, sys
 sys.path.insert(0, sys.argv[1])
@@ -31,49 +33,51 @@ nodes_are_clean() {
     [ -z "$left" ] || fail "n$i has $left"
   done
 }
-# says EXPECTED COMMAND…: the ranks print EXPECTED in their order, and nothing else; $work/trace shows how it was staged.
+# says EXPECTED COMMAND…: checks that the ranks print EXPECTED and nothing else; $work/trace is the trace of the
+# command.
 says() {
   local expected=$1; shift
   login "$tools/trace.sh" "$work/trace" "$@" >"$work/said" 2>"$work/errors" </dev/null || { cat "$work/said" "$work/errors"; fail "the job failed"; }
-  equal "what the ranks say" "$expected" "$(sort "$work/said")"
+  equal "the output of the ranks" "$expected" "$(sort "$work/said")"
   ! grep -q pyshm "$work/errors" || fail "something was printed: $(cat "$work/errors")"
   nodes_are_clean
 }
-# Checks that one staging step was started: one command of a launcher has the helper's option --id.
+# one_step: checks that one staging step was started: only its command has the helper's option --id. no_step: checks
+# that none was.
 one_step() { equal "staging steps" 1 "$(grep -E 'execve\("[^"]*/(srun|mpiexec|mpirun.openmpi|orterun)".*"--id"' "$work/trace" | awk '{ print $1 }' | sort -u | wc -l)"; }
 no_step() { ! grep -qE 'execve\(.*"[^"]*/pyshm-bcast-[a-z]*", "--root"' "$work/trace" || fail "a step was started"; }
 alloc=(salloc -Q -N2 -n4 --ntasks-per-node=2)
 
-test_export_none() {
+test_srun_with_export_none_starts_one_step() {
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun --export=NONE "${look[@]}"; one_step
 }
-test_export_of_a_variable() {
+test_srun_with_export_of_a_variable_starts_one_step() {
   says "$(staged '1 -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun --export=ALL,X=1 "${look[@]}"; one_step
 }
-test_an_environment_that_sbatch_does_not_export() {
+test_srun_below_an_sbatch_that_exports_nothing_starts_one_step() {
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" SLURM_EXPORT_ENV=NONE SLURM_LABELIO=0 srun "${look[@]}"; one_step
 }
-test_fewer_nodes_than_the_allocation() {
+test_srun_on_fewer_nodes_than_the_allocation_starts_one_step() {
   says "$(staged '- -' 0 1)" "${alloc[@]}" "${preloaded[@]}" srun -N1 -n2 "${look[@]}"; one_step
 }
-test_a_node_by_name() {
+test_srun_on_a_node_by_name_starts_one_step() {
   says "$(staged '- -' 0)" "${alloc[@]}" "${preloaded[@]}" srun -w n2 -N1 -n1 "${look[@]}"; one_step
 }
-test_steps_at_the_same_time() {
+test_steps_at_the_same_time_are_staged() {
   printf '#!/bin/bash\nfor i in 1 2 3; do srun --overlap -N2 -n2 --ntasks-per-node=1 "$@" $i & done\nwait\n' >"$work/job.sh"; chmod +x "$work/job.sh"
   says "$(for r in 0 1; do for i in 1 2 3; do staged "- - $i" $r; done; done)" "${alloc[@]}" "${preloaded[@]}" "$work/job.sh" "${look[@]}"
 }
-test_an_array_job() {
+test_tasks_of_an_array_job_are_staged() {
   login sbatch -Q -N1 -n2 --array=3-4 -o "$work/said.%a" --wrap "LD_PRELOAD=$shim PYSHM_BUNDLES=$scratch/small.tar.zst srun ${look[*]}; touch $work/done.\$SLURM_ARRAY_TASK_ID" || fail "sbatch"
   local i; for i in $(seq 6000); do [ -e "$work/done.3" ] && [ -e "$work/done.4" ] && break; sleep 0.1; done
-  for i in 3 4; do equal "what the ranks of task $i say" "$(staged "- $i" 0 1)" "$(sort "$work/said.$i")"; done
+  for i in 3 4; do equal "the output of the ranks of task $i" "$(staged "- $i" 0 1)" "$(sort "$work/said.$i")"; done
   nodes_are_clean
 }
-test_a_program_without_mpi_and_a_slurm_without_a_default() {
+test_the_step_asks_for_pmi2_where_slurm_has_no_default() {
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun "${look[@]}"; one_step
   grep -qE 'execve\("[^"]*/srun", \["[^"]*srun", "--mpi=pmi2", "--overlap", "--mem=0", "-N", "2", "-n", "2", "--ntasks-per-node=1", "-c", "2", "--cpu-bind=none", "[^"]*/pyshm-bcast-mpich"' "$work/trace" || fail "another step: $(grep -o 'execve("[^"]*/srun".*' "$work/trace")"
 }
-test_without_a_helper_for_the_mpi_ranks_stage() {
+test_ranks_stage_where_their_mpi_has_no_helper() {
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" PYSHM_BCAST=/no/such/helper srun "${look[@]}"; no_step
 }
 test_heterogeneous_jobs_are_staged_by_the_ranks() {
@@ -84,8 +88,8 @@ test_a_wrapper_and_a_preloaded_launcher_stage_once() {
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" "$pyshm_run" -b "$scratch/small.tar.zst" srun "${look[@]}"; one_step
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun "$pyshm_run" -b "$scratch/small.tar.zst" "${look[@]}"; no_step
 }
-test_a_launcher_that_a_rank_calls() {
-  # The outer step runs no Python itself, but stages for the launcher that it calls.
+test_a_launcher_that_a_rank_calls_stages_nothing_again() {
+  # The outer step runs no Python, but stages for the launcher that it calls.
   says "$(staged '- -' 0 1)" "${alloc[@]}" "${preloaded[@]}" srun -N1 -n1 bash -c "exec \"\$@\"" bash "$venv/bin/mpiexec" -launcher fork -n 2 "${look[@]}"; one_step
 }
 test_a_program_that_uses_no_python_is_left_alone() {
@@ -96,8 +100,8 @@ n2" "${alloc[@]}" "${preloaded[@]}" srun hostname; no_step
   says "n1
 n2" "${preloaded[@]}" srun -N2 -n2 hostname; no_step
 }
-# After an administrator's mistake each job prints one line and runs; jobs that use no environment print nothing.
-test_what_is_configured_and_cannot_be_read_is_said_once_and_the_job_runs() {
+# After a mistake of an administrator a job prints one line and runs; a job that uses no environment prints nothing.
+test_a_configured_file_that_cannot_be_read_is_reported_once_and_the_job_runs() {
   local what said
   echo 'bundels = []' >"$work/unknown.toml"; printf 'fallback = false\nbundles = ["%s/gone.tar.zst"]\n' "$work" >"$work/strict.toml"; echo junk >"$work/junk.tar.zst"
   for what in "PYSHM_BUNDLES=$work/gone.tar.zst" "PYSHM_BUNDLES=$work/junk.tar.zst" "PYSHM_CONFIG=$work/unknown.toml"; do
@@ -109,15 +113,15 @@ test_what_is_configured_and_cannot_be_read_is_said_once_and_the_job_runs() {
     for launcher in "srun --mpi=pmi2" "$venv/bin/mpiexec -launcher fork -n 4"; do
       # shellcheck disable=SC2086 # words
       login "${alloc[@]}" env -u PYSHM_BUNDLES LD_PRELOAD="$shim" "$what" $launcher "${look[@]}" >"$work/said" 2>"$work/errors" </dev/null || fail "the job failed: $(cat "$work/errors")"
-      equal "$launcher, $what: what the ranks say" "$(staged '- -' 0 1 2 3 | sed s/staged/bare/)" "$(sort "$work/said")"
+      equal "$launcher, $what: the output of the ranks" "$(staged '- -' 0 1 2 3 | sed s/staged/bare/)" "$(sort "$work/said")"
       equal "$launcher, $what: lines" 1 "$(grep -c pyshm "$work/errors")"
       contains "$launcher, $what" "$(cat "$work/errors")" "pyshm-run: warning: $said"
     done
     equal "srun hostname" 4 "$(login "${alloc[@]}" env -u PYSHM_BUNDLES LD_PRELOAD="$shim" "$what" srun hostname 2>&1 | grep -cx 'n[12]')"
-    equal "what it says" "" "$(login "${alloc[@]}" env -u PYSHM_BUNDLES LD_PRELOAD="$shim" "$what" srun hostname 2>&1 | grep -vx 'n[12]')"
+    equal "the message" "" "$(login "${alloc[@]}" env -u PYSHM_BUNDLES LD_PRELOAD="$shim" "$what" srun hostname 2>&1 | grep -vx 'n[12]')"
   done
   login "${alloc[@]}" env -u PYSHM_BUNDLES LD_PRELOAD="$shim" PYSHM_CONFIG="$work/strict.toml" srun "${look[@]}" >"$work/said" 2>"$work/errors" </dev/null; equal "exit status where the file says fallback = false" 66 $?
-  equal "what ran" "" "$(cat "$work/said")"
+  equal "the output of the ranks" "" "$(cat "$work/said")"
   nodes_are_clean
 }
 test_the_installation_is_found_from_where_the_loader_finds_the_library() {
@@ -127,7 +131,7 @@ test_the_installation_is_found_from_where_the_loader_finds_the_library() {
   for place in lib/libpyshm.so '$LIB/libpyshm.so' 'lib/pyshm/$LIB/libpyshm.so'; do
     says "$(staged '- -' 0)" salloc -Q -N1 -n1 "${preloaded[@]}" LD_PRELOAD="$work/opt/$place" srun "${look[@]}"; one_step
   done
-  # Without the rest of the installation the shim changes nothing about a launcher.
+  # A shim without the rest of the installation leaves a launcher unchanged.
   rm "$work/opt/bin/pyshm-run"
   says "$(staged '- -' 0 | sed s/staged/bare/)" salloc -Q -N1 -n1 "${preloaded[@]}" LD_PRELOAD="$work/opt/lib/libpyshm.so" srun "${look[@]}"; no_step
 }
@@ -138,15 +142,15 @@ test_pyshm_disable_leaves_a_launcher_alone() {
 test_a_program_that_is_younger_than_its_bundle_runs_without_pyshm() {
   printf '#!/bin/sh\necho "$PYSHM_DISABLE $0 $1"\n' >"$scratch/site/new"; chmod +x "$scratch/site/new"
   login "${alloc[@]}" "${preloaded[@]}" srun "$scratch/site/new" word >"$work/said" 2>"$work/errors" || { cat "$work/errors"; fail "the job failed"; }
-  equal "what the ranks say" "$(for _ in 0 1 2 3; do echo "1 $scratch/site/new word"; done)" "$(cat "$work/said")"
+  equal "the output of the ranks" "$(for _ in 0 1 2 3; do echo "1 $scratch/site/new word"; done)" "$(cat "$work/said")"
   equal "warnings" "pyshm-run: warning: $scratch/site/new is not in its bundle: it runs without pyshm; pack the bundle again" "$(cat "$work/errors")"
   rm "$scratch/site/new"; nodes_are_clean
 }
-test_contexts_of_mpiexec() {
+test_contexts_of_mpiexec_are_staged_by_one_step() {
   launch_words hydra root 2 2
   says "$(staged '- - a' 0 1; staged '- - b' 2; staged '- - c' 3 4)" "${preloaded[@]}" "${LAUNCH[@]}" "${look[@]}" a : -n 1 "${look[@]}" b : "${look[@]}" c; one_step
 }
-test_contexts_of_mpirun() {
+test_contexts_of_mpirun_are_staged_by_one_step() {
   launch_words ompi root 2 2
   says "$(staged '- - a' 0 1; staged '- - b' 2)" "${preloaded[@]}" "${LAUNCH_ENV[@]}" "${LAUNCH[@]}" "${look[@]}" a : -n 1 "${look[@]}" b; one_step
 }

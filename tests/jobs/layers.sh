@@ -1,14 +1,16 @@
 #!/bin/bash
-# Bundles over bundles: a program sees the real tree in the staged stack, without an operation on it; 'pyshm status' names
-# the bundle of each path; a layer is refused without the bundle that it lies over.
+# Tests bundles that lie over other bundles. In the stage of such a stack a program sees the same tree as on the shared
+# file system, and makes no operation there. `pyshm status` names the bundle of each path. A layer is refused without
+# its base.
 . "$(dirname "$0")/harness.sh"
 . "$tools/both.sh"
 
-# The bundles of the stack, for `reads`.
+# The options that name the bundles of the stack.
 bundles=()
 staged() { stage=$("$pyshm" stage "${bundles[@]}" 2>"$work/stage.said") || fail "stage: $(cat "$work/stage.said")"; }
 base() { "$pyshm" bundle env "$p" -o "$work/$1.tar.zst" -q "${@:2}" || fail "bundle $1"; }
-layer() { # NAME OVER…: of $p, over these bundles
+# layer NAME OVER…: packs $p as a layer over these bundles.
+layer() {
   local name=$1 over=() below; shift
   for below; do over+=(--over "$work/$below.tar.zst"); done
   "$pyshm" bundle env "$p" "${over[@]}" -o "$work/$name.tar.zst" -q || fail "layer $name"
@@ -21,15 +23,16 @@ refused() { # WHAT PART-OF-THE-REASON BUNDLE…
   contains "$what" "$(cat "$work/said")" "$why"
   [ ! -e "/dev/shm/pyshm-$(id -u)" ] || fail "$what: left in /dev/shm: $(find /dev/shm -mindepth 1 | head)"
 }
-# same_tree WHAT: every attribute and all contents are those of a copy of the real tree.
+# same_tree WHAT: checks that a program sees the same attributes and contents in the stage as in the tree.
 same_tree() {
   reads "$1: attributes" bash -c 'find "$1" -printf "%P %y %m %n %i %U:%G %s %T@ %C@ %l\n" | sort' find "$p"
   contents "$1: contents"
   reads "$1: listings" ls -AlR --time-style=full-iso "$p"
 }
-# Compared with an empty tree every path differs, so that each is printed with all that is known of it.
+# contents WHAT: compares the tree with an empty one, which prints each path with its attributes and contents.
 contents() { mkdir -p "$work/nothing"; expected_status=1 reads "$1" python3 "$tools/tree.py" "$p" "$work/nothing"; }
-brought() { # WHAT BUNDLE PATH…: which bundle a path came from
+# brought WHAT BUNDLE PATH…: checks that each PATH comes from BUNDLE.
+brought() {
   local what=$1 bundle=$2 path; shift 2
   for path; do
     equal "$what: $path" "$work/$bundle.tar.zst" "$("$pyshm" status --paths "$p/$path" | awk -F'\t' -v path="  $p/$path" '$1 == path { print $2 }' | sort -u)"
@@ -39,7 +42,7 @@ brought() { # WHAT BUNDLE PATH…: which bundle a path came from
 library() { # NUMBER
   printf 'int number(void) { return %s; }\n' "$1" >"$work/number.c"
   gcc -shared -fPIC -o "$work/libnumber.so" "$work/number.c" -Wl,-soname,libnumber.so || fail "gcc"
-  # A new file under a temporary name, renamed, as installers write.
+  # Replace the library by a new file, as installers do.
   rm -f "$p/lib/libnumber.so"; cp "$work/libnumber.so" "$p/lib/libnumber.so"
 }
 make_tree() {
@@ -86,15 +89,15 @@ test_a_stack_of_three_bundles_shows_the_real_tree() {
   brought "the first" base bin/program lib/sub/7.py plain/more
   brought "the second" one lib/sub/1.py lib/sub/2.py lib/fresh lib/fresh/f to_file empty
   brought "the third" two lib/new.py gone.py to_link to_link/z to_directory bin/renamed lib/libnumber.so plain lib/a.py
-  [ -z "$("$pyshm" status --paths "$p/gone" "$p/bin/tool" | grep -P '\t')" ] || fail "what is gone has a bundle"
+  [ -z "$("$pyshm" status --paths "$p/gone" "$p/bin/tool" | grep -P '\t')" ] || fail "a removed path has a bundle"
   "$pyshm" status --paths "$p/lib/new.py" --json | python3 -c 'import json, sys
 paths = json.load(sys.stdin)[0]["paths"]
 assert len(paths) == 1 and paths[0]["bundle"].endswith("/two.tar.zst"), paths' || fail "status --json"
   check "bundles, stage and tree are equal" "$pyshm" verify "${bundles[@]}" --stage --source -q
   contains "a layer" "$("$pyshm" inspect "$work/two.tar.zst")" "a layer over base.tar.zst and one.tar.zst"
-  # Only what changed is in the layer: attributes without data for touched files.
+  # The layer has only the changes: of a touched file it has the attributes without the data.
   [ "$(stat -c %s "$work/one.tar.zst")" -lt "$(stat -c %s "$work/base.tar.zst")" ] || fail "the layer is no smaller than its base"
-  equal "what of the touched file is in the layer" attributes "$("$pyshm" inspect "$work/one.tar.zst" --entries --json | python3 -c 'import json, sys
+  equal "the part of the touched file in the layer" attributes "$("$pyshm" inspect "$work/one.tar.zst" --entries --json | python3 -c 'import json, sys
 print({e["path"]: e["kind"] for e in json.load(sys.stdin)["entries"]}[sys.argv[1]])' "$p/lib/sub/1.py")"
   # One command packs the same stack.
   unstaged
@@ -103,7 +106,7 @@ print({e["path"]: e["kind"] for e in json.load(sys.stdin)["entries"]}[sys.argv[1
   python3 "$tools/count_ops.py" "$work/trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --under "$p" --max 0 || fail "operations on the prefix"
 }
 
-test_a_layer_is_refused_over_anything_but_what_it_was_packed_over() {
+test_a_layer_is_refused_over_other_bundles_than_its_own() {
   make_tree; base base; change_one; layer one base; change_two; layer two base one
   refused "a layer alone" "one.tar.zst: it says only what changed since base.tar.zst; name base.tar.zst right before it" one
   refused "a layer before its base" "name base.tar.zst right before it" one base
@@ -126,17 +129,17 @@ test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
   staged
   p=$all/lib; same_tree "the inner one"; p=$all
   brought "the inner one" inner lib lib/new.py lib/h3
-  brought "beside it" outer h1 gone.py bin/tool
+  brought "paths outside the inner one" outer h1 gone.py bin/tool
   contains "a link that was of the first one" "$("$stage/bin/pyshm-exec" cat "$p/h2")" one
   # The second bundle's prefix is around the first one's.
   base again; stacked inner again
   same_tree "the outer one"
-  contains "what it says" "$(cat "$work/stage.said")" "it replaces all that $work/inner.tar.zst brings"
+  contains "the output" "$(cat "$work/stage.said")" "it replaces all that $work/inner.tar.zst brings"
   # Both have the same prefix.
   change_two; base last; stacked outer inner last
   same_tree "the same prefix"
-  [ -z "$(find "$stage/fs" -name h2)" ] || fail "what was replaced is still in the stage"
-  check "the stage is what the bundles are" "$pyshm" verify "${bundles[@]}" --stage -q
+  [ -z "$(find "$stage/fs" -name h2)" ] || fail "a replaced file is still in the stage"
+  check "the stage equals the bundles" "$pyshm" verify "${bundles[@]}" --stage -q
   # The inner prefix lies in a directory that the outer bundle does not have.
   mkdir -p "$p/late/inner"; echo x >"$p/late/inner/x"
   p=$all/late/inner; base stray; p=$all
@@ -150,7 +153,7 @@ test_an_overlay_adds_and_wins_path_by_path() {
   same_tree "a layer over an overlay"
   echo unknown >"$p/later"
   equal "a file that no bundle knows" unknown "$("$stage/bin/pyshm-exec" cat "$p/later")"
-  # A whole bundle as an overlay: what it does not have stays.
+  # A whole bundle in the mode overlay: paths that it does not have stay.
   rm "$p/later" "$p/lib/sub/9.py"; echo "b = 3" >"$p/lib/b.py"; look; base over --mode overlay
   stacked base over; staged
   brought "both" over lib/b.py lib/sub/10.py
@@ -162,7 +165,7 @@ test_links_between_prefixes_and_into_them_hold_in_a_stack() {
   mkdir "$p/v1"; echo v >"$p/v1/v"; ln -s v1 "$p/current"; ln -s "$p" "$work/alias"; settle
   base base
   echo w >"$p/v1/v"; echo new >"$p/v1/new"; look
-  # The program names the prefix by a link in it and by one beside it.
+  # The program uses the prefix by a link inside the prefix and by a link outside.
   "$pyshm" bundle env "$p/current" --over "$work/base.tar.zst" -o "$work/inner.tar.zst" -q || fail "a layer of a link's target"
   stacked base inner
   same_tree "a layer of a part"
@@ -175,34 +178,34 @@ test_links_between_prefixes_and_into_them_hold_in_a_stack() {
   python3 "$tools/count_ops.py" "$work/staged.trace" --under "$work/alias" --max 0 || fail "operations by the other name"
 }
 
-test_a_layer_as_container_images_have_them_is_laid_over_a_tar() {
+test_a_layer_of_a_container_image_is_laid_over_a_tar() {
   make_tree
   tar -C "$p" --format=posix -czf "$work/base.tar.gz" .
   change_one
   mkdir "$work/up"
   ( cd "$p" && tar --format=posix -cf "$work/layer.tar" --no-recursion . lib/b.py aaa lib/sub lib/sub/1.py lib/sub/2.py lib/sub/3.py lib/new.py lib/fresh lib/fresh/f lib \
       to_link to_directory to_directory/in to_file h1 h2 lib/h3 empty plain plain/full lib/libnumber.so lib/same.py ) || fail "tar"
-  # `.wh.` members name what is gone; the opaque member of to_directory hides only what lay there before.
+  # Members `.wh.NAME` remove NAME; the opaque member of to_directory hides only the files that lay there before.
   ( cd "$work/up" && mkdir lib to_directory && : >.wh.gone.py && : >.wh.gone && : >lib/.wh.a.py && : >to_directory/.wh..wh..opq && : >.wh..wh.plnk &&
       tar --format=posix -rf "$work/layer.tar" --no-recursion .wh.gone.py .wh.gone lib/.wh.a.py to_directory/.wh..wh..opq .wh..wh.plnk ) || fail "whiteouts"
   touch -h -d '2020-02-02 02:02:02.123456789Z' "$p/lib/a.py" 2>/dev/null
   unstaged; bundles=(-b "$work/base.tar.gz" --prefix "$p" -b "$work/layer.tar" --prefix "$p" --layer)
   contents "a layer of a tar"
-  reads "its library" "$p/bin/program"
-  equal "where a file came from" "$work/layer.tar" "$("$pyshm" status --paths "$p/lib/b.py" | awk -F'\t' 'NF > 1 { print $2 }')"
-  equal "where another came from" "$work/base.tar.gz" "$("$pyshm" status --paths "$p/lib/sub/7.py" | awk -F'\t' 'NF > 1 { print $2 }')"
+  reads "the library" "$p/bin/program"
+  equal "the bundle of a file" "$work/layer.tar" "$("$pyshm" status --paths "$p/lib/b.py" | awk -F'\t' 'NF > 1 { print $2 }')"
+  equal "the bundle of another file" "$work/base.tar.gz" "$("$pyshm" status --paths "$p/lib/sub/7.py" | awk -F'\t' 'NF > 1 { print $2 }')"
   check "stage and bundles are equal" "$pyshm" verify "${bundles[@]}" --stage -q
   unstaged
   "$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/layer.tar" --prefix "$p" >"$work/said" 2>&1; equal "exit code without --layer" 65 $?
   contains "the way out" "$(cat "$work/said")" "and --layer after it"
   "$pyshm" stage -b "$work/layer.tar" --prefix "$p" --layer >"$work/said" 2>&1; equal "exit code without a base" 65 $?
   contains "the reason" "$(cat "$work/said")" "name what it lies over first"
-  # A directory that was emptied and filled again, and one that has no member.
+  # The layer empties a directory and fills it again; the directory above has no member in the layer.
   unstaged; rm -r "$work/up"; mkdir -p "$work/up/lib/sub"; echo only >"$work/up/lib/sub/only"; : >"$work/up/lib/sub/.wh..wh..opq"
   ( cd "$work/up" && tar -cf "$work/opaque.tar" lib/sub/only lib/sub/.wh..wh..opq ) || fail "tar"
   stage=$("$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/opaque.tar" --prefix "$p" --layer) || fail "stage"
   equal "the emptied directory" only "$("$stage/bin/pyshm-exec" ls "$p/lib/sub")"
-  equal "its time" "$(tar -tzvf "$work/base.tar.gz" --full-time ./lib/sub/ 2>/dev/null | awk 'NR == 1 { print $4, substr($5, 1, 8) }')" "$("$stage/bin/pyshm-exec" stat -c %y "$p/lib/sub" | cut -c 1-19)"
+  equal "the time" "$(tar -tzvf "$work/base.tar.gz" --full-time ./lib/sub/ 2>/dev/null | awk 'NR == 1 { print $4, substr($5, 1, 8) }')" "$("$stage/bin/pyshm-exec" stat -c %y "$p/lib/sub" | cut -c 1-19)"
 }
 
 test_a_kept_stack_is_compared_with_the_tree_of_the_last_step() {
@@ -217,16 +220,16 @@ test_a_kept_stack_is_compared_with_the_tree_of_the_last_step() {
   return 0
 }
 
-# stage_of BUNDLE…: stages them beside what is staged; times_opened BUNDLE…: how often that opened them.
+# stage_of BUNDLE…: stages them and keeps other stages; times_opened BUNDLE…: prints how often this opened each of them.
 stage_of() {
   local name; bundles=(); for name; do bundles+=(-b "$work/$name.tar.zst"); done
   stage=$("$tools/trace.sh" "$work/stage.trace" "$pyshm" stage "${bundles[@]}" 2>"$work/stage.said") || fail "stage $*: $(cat "$work/stage.said")"
 }
 times_opened() { local name; for name; do grep -cE "open(at)?\(.*\"$work/$name.tar.zst\"" "$work/stage.trace"; done | paste -sd' '; }
-# For each file of a stage all that a change to it would change.
+# files_of STAGE: prints the attributes of each file of a stage that would show a change.
 files_of() { ( cd "$1" && find fs orig -type f -printf '%p %i %m %s %T@ %A@\n' | sort ); }
 
-test_a_layer_is_read_alone_where_a_stage_has_what_it_lies_over() {
+test_only_the_layer_is_read_where_a_stage_has_its_base() {
   local first second same
   make_tree; base base; stacked base; staged; first=$stage; files_of "$first" >"$work/first.files"
   same() { [ "$first/fs$p/$1" -ef "$stage/fs$p/$1" ]; }
@@ -235,19 +238,19 @@ test_a_layer_is_read_alone_where_a_stage_has_what_it_lies_over() {
   same_tree "a layer over a base that was taken"
   check "bundles, stage and tree are equal" "$pyshm" verify "${bundles[@]}" --stage --source -q
   same lib/sub/7.py || fail "an unchanged file is not shared"
-  # These two have the layer's attributes and the base's data.
+  # This file has the layer's attributes and the base's data.
   same lib/sub/1.py && fail "a touched file is still the old stage's"
-  check "its data" cmp "$first/fs$p/lib/sub/1.py" "$stage/fs$p/lib/sub/1.py"
+  check "the data" cmp "$first/fs$p/lib/sub/1.py" "$stage/fs$p/lib/sub/1.py"
   files_of "$first" | diff "$work/first.files" - || fail "the stage that the base was taken from changed"
   change_two; layer two base one; second=$stage; files_of "$second" >"$work/second.files"; stage_of base one two
   equal "times that base and layers were opened" "0 1 1" "$(times_opened base one two)"
   same_tree "two layers over a base that was taken"
   files_of "$first" | diff "$work/first.files" - || fail "the first stage changed"
-  # A stage of both gives neither the base alone nor the layer alone.
+  # No bundle is adopted from a stage in which both lie over each other.
   "$pyshm" unstage "${first##*/}" >/dev/null || fail unstage
   stage_of base; equal "times that the base was opened" 1 "$(times_opened base)"
   files_of "$second" | diff "$work/second.files" - || fail "the second stage changed"
-  check "the stage is its bundle" "$pyshm" verify "${bundles[@]}" --stage -q
+  check "the stage equals its bundle" "$pyshm" verify "${bundles[@]}" --stage -q
 }
 
 test_a_bundle_that_lies_over_another_is_read_although_a_stage_has_it() {
@@ -257,11 +260,11 @@ test_a_bundle_that_lies_over_another_is_read_although_a_stage_has_it() {
   equal "times that the bundles were opened" "1 1" "$(times_opened outer inner)"
   p=$all/lib; same_tree "the inner one"; p=$all
   brought "the inner one" inner lib lib/new.py
-  brought "beside it" outer h1 gone.py
-  # Nor where stages have both, each by itself.
+  brought "paths outside the inner one" outer h1 gone.py
+  # If one stage has the outer bundle and another the inner one, only one of the bundles is adopted.
   stacked outer; staged; stage_of inner; stage_of outer inner
   equal "times that the bundles were opened" "0 1" "$(times_opened outer inner)"
-  equal "what it says" "" "$(cat "$work/stage.said")"
+  equal "messages" "" "$(cat "$work/stage.said")"
   check "stage and bundles are equal" "$pyshm" verify "${bundles[@]}" --stage -q
 }
 

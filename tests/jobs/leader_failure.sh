@@ -1,9 +1,10 @@
 #!/bin/bash
-# A leader is killed in each phase of staging, and each of its system calls fails: the application's results are right on
-# every rank of four virtual nodes, and after 'pyshm gc' nothing is left. KILLS=120 makes it long (20 runs).
+# Tests that the results of all ranks on four virtual nodes are right although a leader is killed in each phase of
+# staging, or one of its system calls fails. After `pyshm gc` nothing is left. KILLS sets the number of kills (default
+# 20).
 #
-# The helper stops where PYSHM_TEST_PAUSE says (src/stage/pause.rs), so that each kill comes in the intended phase; the
-# node and the moment in the phase are drawn at random. SEED repeats a run.
+# PYSHM_TEST_PAUSE makes the helper stop in a phase (src/stage/pause.rs), so that each kill comes in the intended phase.
+# The node and the moment in the phase are random; SEED repeats a run.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 KILLS=${KILLS:-20}; SEED=${SEED:-$RANDOM}; RANDOM=$SEED
@@ -35,12 +36,12 @@ swept() {
   done
 }
 
-test_a_leader_that_is_killed_in_any_phase() {
+test_results_are_right_after_a_leader_is_killed_in_any_phase() {
   local phases=(read broadcast decode write publish) run phase count node pid job landed=() begun=$SECONDS
   for run in $(seq "$KILLS"); do
     phase=${phases[run % 5]}; node=n$((RANDOM % 4 + 1)); count=$((RANDOM % 8 + 1))
     case $phase in
-      read) node=n1 ;;                       # rank 0 alone reads
+      read) node=n1 ;;                       # only rank 0 reads
       broadcast) count=$((count % 5 + 1)) ;; # chunks travel in pairs
       publish) count=$((count % 2 + 1)) ;;
     esac
@@ -59,7 +60,8 @@ test_a_leader_that_is_killed_in_any_phase() {
   note "$KILLS kills in $((SECONDS - begun)) s (SEED=$SEED), landed in $(for i in 0 1 2 3 4; do echo -n "${phases[i]} ${landed[i]:-0} "; done)"
 }
 
-# failing WHAT EXPECTED INJECTION…: the helper's system calls fail on n2, or on n1 where only rank 0 makes them.
+# failing NODE EXPECTED INJECTION…: runs the job while strace makes system calls of the helper on NODE fail, and checks
+# the warning and the results.
 failing() {
   local node=$1 expected=$2; shift 2
   cat >"$work/helper" <<SH
@@ -74,7 +76,7 @@ SH
   contains "the warning with $*" "$(cat "$work/said")" "$expected"
   right "$*"; swept "$*"
 }
-test_errors_of_the_system_while_a_node_writes() {
+test_results_are_right_after_errors_while_a_node_writes() {
   local error text
   for error in "ENOSPC:No space left on device" "EDQUOT:Disk quota exceeded" "EIO:Input/output error"; do
     text=${error#*:} error=${error%%:*}
@@ -85,7 +87,7 @@ test_errors_of_the_system_while_a_node_writes() {
   failing n3 "1 of 4 nodes run from the shared file system (n3: failed to write" -e trace=renameat2 -e inject=renameat2:error=EIO:when=1
   failing n4 "1 of 4 nodes run from the shared file system (n4: failed to write" -e trace=utimensat -e inject=utimensat:error=EIO:when=$((RANDOM % 300 + 1))
 }
-test_errors_of_the_system_while_rank_0_reads() {
+test_results_are_right_after_errors_while_rank_0_reads() {
   failing n1 "failed to read bundle $scratch/b.tar.zst: Input/output error" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:error=EIO:when=$((RANDOM % 5 + 3))
   failing n1 "failed to read bundle $scratch/b.tar.zst: Input/output error" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:error=EIO:when=1
   failing n1 "it became shorter while it was read" -e trace=read -P "$scratch/b.tar.zst" -e inject=read:retval=0:when=$((RANDOM % 4 + 5))+

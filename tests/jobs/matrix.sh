@@ -1,13 +1,14 @@
 #!/bin/bash
-# Every launcher × every way to use pyshm × a C program and mpi4py: the results are right, and the number of operations on
-# bundled files is that of the table in docs/launchers.md. `MATRIX=print` prints the table that was found.
+# Tests every combination of a launcher, a way to use pyshm, and a program (in C, and with mpi4py). The results are
+# right, and the number of operations on bundled files is that of the table in docs/launchers.md. MATRIX=print prints
+# the measured table.
 . "$(dirname "$0")/harness.sh"
 . "$top/tests/cluster/slurmd_trace.sh"
 LAUNCHERS=(hydra srun-pmi2 ompi srun-pmix ompi5)
 FORMS=(before inside preloaded module)
 cluster_traced 2
 venv_ompi5=$env_dir/venv-ompi5
-# By their real names: a search path through a link is not below a prefix.
+# Use real paths: a search path that leads through a symbolic link is not below a prefix.
 for env in venv venv_ompi venv_ompi5; do declare "$env=$(readlink -f "${!env}")"; done
 [ -x "$venv_ompi5/bin/mpirun" ] || { echo "matrix.sh: no $venv_ompi5: make-env.sh --open-mpi-5 makes it" >&2; exit 1; }
 bash "$top/tests/env/module-systems.sh" "$top/target/test-modules" || exit 1
@@ -17,7 +18,8 @@ export PYSHM_CACHE=$scratch/cache
 
 env_of() { case $1 in hydra | srun-pmi2) echo "$venv" ;; ompi | srun-pmix) echo "$venv_ompi" ;; ompi5) echo "$venv_ompi5" ;; esac; }
 compiler_of() { case $1 in hydra | srun-pmi2) echo "$venv/bin/mpicc" ;; ompi | srun-pmix) echo mpicc.openmpi ;; ompi5) echo "$venv_ompi5/bin/mpicc" ;; esac; }
-# The program's own prefix, with a library and a data file, its bundle, and a module that names the bundles.
+# For each MPI, make the prefix of a C program with a library and a data file, the bundle of the prefix, and a module
+# that names the bundles.
 for launcher in hydra ompi ompi5; do
   env=$(env_of $launcher) app=$scratch/app-$(basename "$(env_of $launcher)") compiler=$(compiler_of $launcher)
   mkdir -p "$app"/{bin,lib,share}; echo 4711 >"$app/share/data"
@@ -37,7 +39,7 @@ with open(f"{sys.argv[1]}/{world.rank}", "w") as file:
     print(world.rank, world.size, total, MPI.Get_library_version().split(",")[0], mpi4py.__file__, sys.prefix, sys.executable, file=file)
 PY
 
-# job FORM PROGRAM OUT [COMMAND…]: runs it with the launcher of launch_words, behind COMMAND.
+# job FORM PROGRAM OUT [COMMAND…]: runs PROGRAM with the launcher of launch_words, with the words of COMMAND before it.
 job() {
   local form=$1 program=$2 out=$3 env app bundles words; shift 3
   env=$(env_of "$launcher") app=$scratch/app-$(basename "$(env_of "$launcher")")
@@ -48,7 +50,7 @@ job() {
     echo '#!/bin/bash'; echo "export ${LAUNCH_ENV[*]:-MATRIX=}"
     case $form in
       preloaded) echo "export LD_PRELOAD=$top/target/pyshm/lib/libpyshm.so PYSHM_BUNDLES=${bundles// /:}" ;;
-      # Without Lmod's tables in the environment: preloaded.sh says why.
+      # Remove Lmod's tables from the environment, for the reason in preloaded.sh.
       module) echo ". $top/target/test-modules/lmod.bash; module use $scratch/installed/share/modulefiles $scratch/modules; module load pyshm $(basename "$env") || exit; unset \${!_ModuleTable@}" ;;
     esac
     [ "$form" = before ] && echo -n "$words"
@@ -59,7 +61,7 @@ job() {
   "${LOGIN[@]}" timeout 600 "${ALLOC[@]}" "$@" bash "$work/job.sh" </dev/null >"$work/said" 2>&1
 }
 
-# All cells of one launcher.
+# cells_of LAUNCHER: tests all combinations of one launcher.
 cells_of() {
   local form program from number warning i left bundled
   launcher=$1; launch_words "$launcher" root 4 2
@@ -88,15 +90,15 @@ cells_of() {
     done
   done
 }
-test_hydra() { cells_of hydra; }
-test_mpirun_of_open_mpi_4() { cells_of ompi; }
-test_mpirun_of_open_mpi_5() { cells_of ompi5; }
-test_srun_with_pmi2() { cells_of srun-pmi2; }
-test_srun_with_pmix() { cells_of srun-pmix; }
+test_hydra_has_the_results_and_operations_of_the_table() { cells_of hydra; }
+test_mpirun_of_open_mpi_4_has_the_results_and_operations_of_the_table() { cells_of ompi; }
+test_mpirun_of_open_mpi_5_has_the_results_and_operations_of_the_table() { cells_of ompi5; }
+test_srun_with_pmi2_has_the_results_and_operations_of_the_table() { cells_of srun-pmi2; }
+test_srun_with_pmix_has_the_results_and_operations_of_the_table() { cells_of srun-pmix; }
 
-# Each node reads the helper and its MPI once, for any number of ranks; most of the operations are names that the loader tries
-# along the RPATH of MPI's compiler.
-test_srun_loads_the_helper_and_its_mpi_once_a_node() {
+# Each node loads the helper and its MPI once, for any number of ranks. Most of the operations are names that the loader
+# tries in the RPATH that MPI's compiler sets.
+test_srun_loads_the_helper_and_its_mpi_once_on_each_node() {
   local i helper=$top/target/pyshm/libexec/pyshm-bcast-mpich n
   launcher=srun-pmi2; launch_words srun-pmi2 root 8 2; mkdir "$work/t"
   mark; job before c "$work/out" || { cat "$work/said"; fail "the job failed"; }; collect
@@ -111,7 +113,7 @@ test_srun_loads_the_helper_and_its_mpi_once_a_node() {
 }
 
 name_of() { case $1 in hydra) echo "\`mpiexec\` of MPICH (Hydra)" ;; ompi) echo "\`mpirun\` of Open MPI 4.1" ;; ompi5) echo "\`mpirun\` of Open MPI 5.0" ;; srun-*) echo "\`srun --mpi=${1#srun-}\`" ;; esac; }
-# How many libraries pyshm-run needs depends on the C library: four here.
+# The number of libraries of pyshm-run depends on the C library, so the table has an upper bound for small numbers.
 shown() { if [ "$1" -gt 0 ] && [ "$1" -le 40 ]; then echo "at most 40"; else echo "$1"; fi; }
 table() {
   local launcher program form

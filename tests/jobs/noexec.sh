@@ -1,6 +1,6 @@
 #!/bin/bash
-# /dev/shm mounted noexec: files are read from the stage, programs and libraries from the shared file system, and shim and
-# trampoline from /tmp.
+# Tests a /dev/shm that is mounted noexec: files come from the stage, programs and libraries from the shared file
+# system, the shim and the trampoline from /tmp.
 . "$(dirname "$0")/harness.sh"
 mount_over /tmp -t tmpfs -o mode=1777 tmpfs || exit 1
 mount -o remount,noexec /dev/shm || exit 1
@@ -9,13 +9,13 @@ python=$venv/bin/python
 nothing_left() { [ ! -e "/dev/shm/pyshm-$(id -u)" ] && [ ! -e "/tmp/pyshm-$(id -u)" ] || fail "left: $(find /dev/shm /tmp -maxdepth 3)"; }
 strict() { "$pyshm_run" --no-fallback -b "$bundle" "$@"; }
 
-test_nothing_can_be_executed_there() {
+test_dev_shm_refuses_to_execute_programs() {
   cp /bin/true /dev/shm/true; ! /dev/shm/true 2>/dev/null || fail "this test tests nothing"; rm /dev/shm/true
 }
-test_python_sees_what_it_saw_before() {
+test_python_sees_the_same_staged_and_bare() {
   "$python" "$tools/view.py" >"$work/bare" || fail "the bare run"
   strict "$python" "$tools/view.py" >"$work/pyshm" || fail "the run with pyshm"
-  check "the two are equal" python3 "$tools/compare.py" --strict-env "$work/bare" "$work/pyshm"
+  check "both views are equal" python3 "$tools/compare.py" --strict-env "$work/bare" "$work/pyshm"
   nothing_left
 }
 test_modules_are_read_from_the_stage_and_libraries_from_the_original() {
@@ -27,34 +27,34 @@ test_modules_are_read_from_the_stage_and_libraries_from_the_original() {
   ! grep -E 'openat\(.*\.pyc?"' "$work/counted" || fail "modules were read from the original"
   nothing_left
 }
-test_ranks_of_one_node_start_by_their_launcher() {
+test_a_launcher_starts_staged_ranks_on_one_node() {
   strict "$venv/bin/mpiexec" -n 2 "$python" -c 'import numpy; print("rank")' >"$work/out" || fail "the run"
-  # Two ranks may print on one line.
+  # The outputs of two ranks may be on one line.
   equal "ranks" 2 "$(grep -o rank "$work/out" | wc -l)"
   nothing_left
 }
-test_rerouting_by_variables_leaves_the_program_where_it_is() {
+test_reroute_env_starts_the_original_program() {
   equal "prefix" "$venv" "$("$pyshm_run" --no-fallback --reroute env -b "$bundle" "$python" -c 'import numpy, sys; print(sys.prefix)')"
   nothing_left
 }
-test_what_a_crash_leaves_goes_with_the_next_stage() {
+test_leftovers_of_a_crash_are_removed_with_the_next_stage() {
   local kept
   kept=$("$pyshm" stage -b "$bundle") || fail "staging"
   equal "directories in /tmp" 1 "$(find "/tmp/pyshm-$(id -u)" -maxdepth 1 -name 'run-*' | wc -l)"
   check "the shim can be loaded by the stage's name" env LD_PRELOAD="$kept/lib/libpyshm.so" "$python" -c 'import os; os.listdir(os.__file__[:-5])'
-  # A process with another /dev/shm cannot know whether the stage is in use.
+  # A process with another /dev/shm cannot tell whether the stage is in use, and must not remove its programs.
   unshare --mount bash -c 'mount -t tmpfs tmpfs /dev/shm && "$1" gc' bash "$pyshm" || fail "gc beside"
-  [ -e "$kept/lib/libpyshm.so" ] || fail "what another namespace uses was collected"
-  # Only the node's memory is lost.
+  [ -e "$kept/lib/libpyshm.so" ] || fail "gc removed programs that another namespace uses"
+  # The files in /dev/shm are lost, those in /tmp are not.
   rm -rf "/dev/shm/pyshm-$(id -u)"
-  "$pyshm" gc | grep -q "/tmp/pyshm-$(id -u)/run-" || fail "it is not collected"
+  "$pyshm" gc | grep -q "/tmp/pyshm-$(id -u)/run-" || fail "gc did not remove the directory for programs"
   nothing_left
   kept=$("$pyshm" stage -b "$bundle") || fail "staging again"
-  "$pyshm" gc; [ -e "$kept/lib/libpyshm.so" ] || fail "what is in use was collected"
+  "$pyshm" gc; [ -e "$kept/lib/libpyshm.so" ] || fail "gc removed programs in use"
   check "unstage" "$pyshm" unstage --all
   nothing_left
 }
-test_a_node_without_any_place_for_programs_says_so() {
+test_a_node_without_any_directory_for_programs_reports_this() {
   mount -o remount,noexec /tmp && mount_over /var/tmp -t tmpfs -o noexec,mode=1777 tmpfs || fail "mount"
   "$pyshm_run" -b "$bundle" "$python" -c 'print("ran")' >/dev/shm/out 2>/dev/shm/said; equal "exit status" 0 $?
   equal "output" ran "$(cat /dev/shm/out)"

@@ -1,5 +1,6 @@
 #!/bin/bash
-# pyshm-run on one node without MPI: what Python sees, what a command gets, what is bundled automatically, what the cache does.
+# Tests pyshm-run on one node without MPI: Python's view, the streams and signals of a command, automatic bundles, the
+# cache.
 . "$(dirname "$0")/harness.sh"
 export PYSHM_CACHE; PYSHM_CACHE=$(mktemp -d /var/tmp/pyshm-cache.XXXXXX)
 trap 'rm -rf "$PYSHM_CACHE"' EXIT
@@ -8,14 +9,14 @@ python=$venv/bin/python
 strict() { "$pyshm_run" --no-fallback -b "$bundle" "$@"; }
 nothing_left() { local left; left=$(ls -A /dev/shm | grep -x "pyshm-$(id -u)"); [ -z "$left" ] || fail "/dev/shm has $(find "/dev/shm/$left" -maxdepth 2)"; }
 
-test_python_sees_what_it_saw_before() {
+test_python_sees_the_same_staged_and_bare() {
   "$python" "$tools/view.py" >"$work/bare" || fail "the bare run"
   strict "$python" "$tools/view.py" >"$work/pyshm" || fail "the run with pyshm"
-  check "the two are equal" python3 "$tools/compare.py" --strict-env "$work/bare" "$work/pyshm"
+  check "both views are equal" python3 "$tools/compare.py" --strict-env "$work/bare" "$work/pyshm"
   nothing_left
 }
 
-test_the_job_itself_runs_where_no_mpi_is_installed_for_staging() {
+test_an_mpi_program_is_staged_without_an_mpi_helper() {
   local install=$work/pyshm; cp -a "$top/target/pyshm" "$install"; rm "$install"/libexec/pyshm-bcast-*
   mkdir "$work/bare" "$work/staged"
   "$python" "$tools/app.py" "$work/bare" || fail "the bare run"
@@ -36,7 +37,7 @@ test_a_start_makes_no_operation_on_the_environment() {
   equal "operations" 0 "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["total"])' "$work/counted")"
 }
 
-# Of all calls that the shim makes at a start this one takes longest.
+# Asking for /proc/self/exe is the slowest of the calls that the shim makes at a start.
 test_the_kernel_is_asked_once_which_file_a_program_is() {
   ln -s /bin/true "$work/tool"
   bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback -b "$bundle" "$python" -c '
@@ -47,7 +48,7 @@ os.remove(tool); os.symlink(sys.executable, tool)
 print(subprocess.run([tool, "-c", "import sys; print(sys.base_prefix)"], check=True, text=True, stdout=subprocess.PIPE).stdout, end="")
 ' "$work/tool" >"$work/said" || fail "the run"
   equal "times that it was asked for the tool" 1 "$(grep -cE 'readlink(at)?\(.*"/proc/self/exe", "[^"]*/true"' "$work/trace")"
-  equal "what the tool says that became another" "$("$python" -c 'import sys; print(sys.base_prefix)')" "$(cat "$work/said")"
+  equal "output of the tool after it was replaced" "$("$python" -c 'import sys; print(sys.base_prefix)')" "$(cat "$work/said")"
 }
 
 test_status_streams_and_arguments_are_the_commands_own() {
@@ -60,7 +61,7 @@ test_status_streams_and_arguments_are_the_commands_own() {
   nothing_left
 }
 
-test_a_command_that_cannot_run_is_said_as_by_a_shell() {
+test_a_command_that_cannot_run_ends_as_in_a_shell() {
   strict no-such-command-here 2>"$work/said"; equal "exit code" 127 $?
   contains "message" "$(cat "$work/said")" "no-such-command-here: command not found"
   touch "$work/plain"
@@ -86,7 +87,7 @@ PY
   "$pyshm_run" --no-fallback -b "$bundle" "$python" "$work/count.py" "$work" >"$work/out" & local pid=$!
   for _ in $(seq 12000); do [ -e "$work/ready" ] && break; sleep 0.05; done
   kill -USR1 $pid; sleep 0.5; touch "$work/stop"; wait $pid; equal "exit status" 0 $?
-  equal "times it was received" 1 "$(cat "$work/out")"
+  equal "times the signal was received" 1 "$(cat "$work/out")"
 }
 
 test_writes_reach_the_shared_tree_and_are_seen_at_once() {
@@ -124,7 +125,7 @@ test_a_pip_install_between_two_runs_is_seen() {
   contains "first run" "$(cat "$work/first")" "making the bundle of $work/venv"
   "$pyshm_run" -v --no-fallback "$py" -c 'import numpy' 2>"$work/second" || fail "second run"
   [[ $(cat "$work/second") != *"making the bundle"* ]] || fail "nothing changed, but it was packed again"
-  # A wheel of one module, made by hand: pip needs neither an index nor anything to build with.
+  # The test writes a wheel of one module, so that pip needs no index and no build tools.
   "$py" - "$work/newcomer-1-py3-none-any.whl" <<'PY' || fail "the wheel"
 import sys, zipfile
 info = "newcomer-1.dist-info/"
@@ -160,7 +161,7 @@ test_the_cache_is_listed_and_pruned() {
   contains "the list" "$("$pyshm" cache list)" "nothing is cached"
 }
 
-test_what_is_not_worth_staging_is_not_staged() {
+test_an_environment_that_is_not_worth_staging_is_not_staged() {
   PYSHM_SERIAL_READ=1M "$pyshm_run" -v "$python" -c 'import sys; print(sys.prefix)' >"$work/out" 2>"$work/said" || fail "the run"
   equal "the program ran" "$venv" "$(cat "$work/out")"
   contains "the reason" "$(cat "$work/said")" "cannot pay"
@@ -183,7 +184,7 @@ test_scripts_and_wrappers_find_their_environment() {
   nothing_left
 }
 
-test_environment_variables_alone_reroute() {
+test_reroute_env_leads_python_by_variables() {
   strict --reroute env "$python" -c 'import sys, numpy; assert numpy.__file__.startswith("/dev/shm/pyshm-"), numpy.__file__; assert sys.executable.startswith("/dev/shm/pyshm-"), sys.executable' || fail "by path"
   PATH=$venv/bin:$PATH strict --reroute env python -c 'import scipy.interpolate as s; assert s.__file__.startswith("/dev/shm/pyshm-"), s.__file__' || fail "by name"
   equal "off" "$venv" "$(strict --reroute off "$python" -c 'import sys; print(sys.prefix)')"
@@ -207,7 +208,7 @@ test_a_kept_stage_survives_a_run_without_keep() {
   nothing_left
 }
 
-test_a_second_run_sees_what_changed_beside_the_first() {
+test_a_second_run_sees_changes_that_a_running_one_does_not_stage() {
   cp -a "$venv" "$work/venv"; local py=$work/venv/bin/python site
   site=$("$py" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
   "$pyshm_run" --no-fallback "$py" -c 'import sys, time; open(sys.argv[1], "w"); time.sleep(8)' "$work/ready" & local pid=$!
@@ -215,6 +216,28 @@ test_a_second_run_sees_what_changed_beside_the_first() {
   echo 'x = 7' >"$site/latecomer.py"
   equal "the new module" 7 "$("$pyshm_run" --no-fallback "$py" -c 'import latecomer; print(latecomer.x)')"
   wait $pid; equal "the first run" 0 $?
+  nothing_left
+}
+
+# The file changes twice within one second, as late in it as possible, while the first run packs.
+test_a_change_in_the_second_of_packing_is_seen_where_times_are_whole_seconds() {
+  local mdsfs env=$work/coarse/env module tries; mdsfs=$(bash "$top/tests/cluster/build-mdsfs.sh") || fail "mdsfs"
+  mkdir "$work/backing" "$work/coarse"; truncate -s 1M "$work/state"
+  "$mdsfs" set "$work/state" 0 0 || fail "mdsfs set"
+  MDSFS_WHOLE_SECONDS=1 MDSFS_TIMEOUT=0 "$mdsfs" -w "$work/backing" "$work/coarse" "$work/state" || fail "mount"
+  trap 'umount -l "$work/coarse"' EXIT
+  python3 -m venv --without-pip "$env" || fail "venv"
+  module=$(echo "$env"/lib/python3*/site-packages)/constant.py
+  show() { PYSHM_SERIAL_READ=1G "$pyshm_run" --no-fallback "$env/bin/python" -Bc 'import constant; print(constant.X)'; }
+  for tries in 1 2 3; do
+    sleep "$(python3 -c 'import time; print(1.02 - time.time() % 1)')"
+    echo "X = 'old'" >"$module"
+    show >"$work/first" & local pid=$!
+    sleep "$(python3 -c 'import time; print(max(0, 0.9 - time.time() % 1))')"
+    echo "X = 'new'" 1<>"$module"
+    wait $pid; equal "the first run" 0 $?
+    equal "the later run, try $tries" new "$(show)"
+  done
   nothing_left
 }
 
@@ -227,12 +250,12 @@ test_an_ordinary_user_stages_a_read_only_environment_behind_a_symlink() {
   local user=(setpriv --reuid 12345 --regid 12345 --clear-groups) stage
   "${user[@]}" "$pyshm" bundle env "$work/env" -o "$work/out/b.tar.zst" -q || fail "bundle"
   stage=$("${user[@]}" "$pyshm" stage -b "$work/out/b.tar.zst") || fail "stage"
-  contains "what the loader finds" "$(ldd "$stage/fs$work/real/lib/deep/libuser.so")" "$stage/fs$work/real/lib/deep/../libdep.so"
+  contains "the library that the loader finds" "$(ldd "$stage/fs$work/real/lib/deep/libuser.so")" "$stage/fs$work/real/lib/deep/../libdep.so"
   "${user[@]}" "$pyshm" unstage --all || fail "unstage"
   chmod -R u+w "$work/real"
 }
 
-test_a_reader_that_goes_away_is_no_crash() {
+test_a_closed_pipe_is_no_crash() {
   "$pyshm" inspect --entries "$bundle" | head -1 >/dev/null; equal "exit status" 0 "${PIPESTATUS[0]}"
   strict --summary "$python" -c 'print(5)' >"$work/out" 2>/dev/full; equal "exit status" 0 $?
   equal "output" 5 "$(cat "$work/out")"
@@ -250,8 +273,8 @@ test_the_summary_says_what_was_done() {
   [[ $(cat "$work/said") =~ ^pyshm-run:\ [0-9.]+\ MB\ bundle,\ unpacked\ on\ this\ node\ in\ [0-9.]+\ s,\ [0-9,]+\ operations\ answered\ locally$ ]] || fail "it is: $(cat "$work/said")"
 }
 
-# The outer job's shim starts the inner job's first program, and must not pass its own variables on.
-test_a_job_within_a_job_has_the_inner_ones_stage_alone() {
+# The outer job's shim starts the first program of the inner job, and must not pass on its own variables.
+test_a_job_within_a_job_has_only_the_inner_stage() {
   local name form
   for name in a b; do mkdir -p "$work/$name/bin" "$work/$name/lib"; cp "$(command -v bash)" "$work/$name/bin/shell-$name"; "$pyshm" bundle env "$work/$name" -o "$work/$name.tar.zst" -q || fail "bundle"; done
   printf 'env | grep -E "^(LD_|PYSHM_)" | sort; sed -n "s|.*/dev/shm/pyshm-0/[^/]*\\(/fs%s/[ab]/bin\\).*|\\1|p; s|.*/dev/shm/pyshm-0/\\([^/]*\\)/lib/libpyshm.so|\\1|p" /proc/$$/maps | sort -u >"$1"\n' "$work" >"$work/look"
@@ -260,8 +283,8 @@ test_a_job_within_a_job_has_the_inner_ones_stage_alone() {
     outer "$work/a/bin/shell-a" -c "exec $work/b/bin/shell-b $work/look $work/bare.maps" >"$work/bare" || fail "the bare run"
     outer "$pyshm_run" --no-fallback -b "$work/a.tar.zst" "$work/a/bin/shell-a" -c "$pyshm_run --no-fallback -b $work/b.tar.zst $work/b/bin/shell-b $work/look $work/maps" >"$work/out" || fail "the run"
     diff "$work/bare" "$work/out" || fail "other variables (< bare, > preloaded)"
-    equal "stages and programs that the inner one has mapped" 2 "$(wc -l <"$work/maps")"
-    contains "its program" "$(cat "$work/maps")" "/fs$work/b/bin"
+    equal "files that the inner program maps" 2 "$(wc -l <"$work/maps")"
+    contains "the program" "$(cat "$work/maps")" "/fs$work/b/bin"
   done
 }
 run_tests

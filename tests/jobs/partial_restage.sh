@@ -1,15 +1,17 @@
 #!/bin/bash
-# Of three bundles that are kept in stages one is packed again: only that one is read and broadcast; the others' files are
-# taken from the old stage, even while it is in use; nothing is taken from a stage that was tampered with. On one node and on four.
+# Tests that only the changed one of three bundles is read and broadcast if stages of all were kept. The other two are
+# adopted from the old stage, even while a job uses it, but never from a stage that was tampered with. The tests run on
+# one node and on four.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
 python=$venv/bin/python
 
-# lib PREFIX CODE [WORDS…]: makes PREFIX/lib/libPREFIX.so.
+# lib PREFIX CODE [WORDS…]: compiles CODE to PREFIX/lib/libPREFIX.so, with the WORDS as options of gcc.
 lib() { mkdir -p "$work/$1/lib"; echo "$2" | gcc -shared -fPIC -x c - -o "$work/$1/lib/lib$1.so" "${@:3}" || fail "gcc"; }
-# Three prefixes with modules and 3 MB of data each; a refers to b by an absolute RPATH and a symbolic link.
+# three_bundles: makes three prefixes with modules and 3 MB of data each, and their bundles; prefix a refers to b by an
+# absolute RPATH and a symbolic link.
 three_bundles() {
   local p i
   for p in a b c; do
@@ -49,18 +51,18 @@ if len(sys.argv) > 3:       # which stage the libraries came from
 PY
 }
 pack() { "$pyshm" bundle env "$work/$1" -o "$work/$1.tar.zst" -q || fail "bundle $1"; }
-# Changes b before the next step: another library, another module and other data.
+# change_b [VALUE]: changes the library, a module and the data of b, and packs b again.
 change_b() { lib b "int b(void) { return ${1:-30}; }"; echo "value = 'b${1:-}'" >"$work/b/mod_b/__init__.py"; head -c 3000000 /dev/urandom >"$work/b/data"; pack b; }
 named() { echo "-b $work/a.tar.zst -b $work/b.tar.zst -b $work/c.tar.zst ${layer:-}"; }
 # shellcheck disable=SC2046
 stage() { "$pyshm" stage $(named) "$@"; }
-# look NAME: the program with the three bundles staged; TRACE counts what the helper opens.
+# look NAME: runs the program with the three bundles staged; $work/NAME.trace is the trace of the run.
 # shellcheck disable=SC2046
 look() { "$tools/trace.sh" "$work/$1.trace" "$pyshm_run" --no-fallback --summary --keep $(named) "$python" -B "$work/look.py" "$work" "$work/$1.json" maps >"$work/$1.out" 2>"$work/said" || { cat "$work/said"; fail "look $1"; }; }
-as_bare() { "$python" -B "$work/look.py" "$work" "$work/bare.json" || fail bare; check "what the program sees is what it sees without pyshm" diff "$work/bare.json" "$work/$1.json"; }
+as_bare() { "$python" -B "$work/look.py" "$work" "$work/bare.json" || fail bare; check "the program sees the same with pyshm and without" diff "$work/bare.json" "$work/$1.json"; }
 times_opened() { echo "$(opened "$work/$1.trace" "$work/a.tar.zst") $(opened "$work/$1.trace" "$work/b.tar.zst") $(opened "$work/$1.trace" "$work/c.tar.zst")"; }
 used() { df --output=used -B1 /dev/shm | tail -1; }
-# All that users of a stage could see.
+# shape STAGE: prints a checksum of all names, attributes and contents of a stage.
 shape() { (cd "$1" && find . -printf '%p %m %s %T@ %U %l\n' | sort && find . -type f -exec sha256sum {} + | sort) | sha256sum; }
 unstage() { "$pyshm" unstage --all || fail unstage; [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0 | head)"; }
 
@@ -72,18 +74,18 @@ test_only_the_bundle_that_changed_is_read() {
   contains "the summary" "$(cat "$work/said")" "taken from stage ${old##*/}"
   [ ! -e "$old" ] || fail "the old stage is still there"
   [ "$(cat "$work/two.out")" != "$old" ] && [ -e "$(cat "$work/two.out")/index" ] || fail "the libraries came from '$(cat "$work/two.out")'"
-  # Again, from a stage that was itself made this way: link counts and times have changed, so contents are compared.
+  # The old stage has adopted files itself. Their link counts and ctimes have changed, so pyshm compares the contents.
   change_b 40; look three; equal "bundles that were opened the third time" "0 1 0" "$(times_opened three)"; as_bare three
-  check "the stage is what was bundled" "$pyshm" verify --stage "$(cat "$work/three.out")" --source
+  check "the stage equals the bundle" "$pyshm" verify --stage "$(cat "$work/three.out")" --source
   unstage
 }
-test_nothing_is_read_where_stages_have_all_of_it() {
+test_no_bundle_is_read_if_stages_have_all_of_them() {
   three_bundles
   stage >/dev/null || fail stage; local both; both=$(used)
   "$tools/trace.sh" "$work/two.trace" "$pyshm" stage -b "$work/c.tar.zst" -b "$work/a.tar.zst" --json >"$work/json" || fail stage
-  equal "bundles that were opened" "0 0 0" "$(times_opened two)"; contains "what it says" "$(cat "$work/json")" '"bundle_bytes": 0'
+  equal "bundles that were opened" "0 0 0" "$(times_opened two)"; contains "the output" "$(cat "$work/json")" '"bundle_bytes": 0'
   equal "stages" 2 "$("$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"
-  # What each stage has for itself, mostly the shim, and the edited library; no file of 3 MB.
+  # Each stage has its own shim and edited library, but no file of 3 MB of its own.
   [ $(( $(used) - both )) -lt 2500000 ] || fail "memory grew by $(( $(used) - both ))"
   unstage
 }
@@ -107,28 +109,28 @@ print(before == now(), mod_a.m7.value, ctypes.CDLL(sys.argv[1] + "/a/lib/liba.so
   for _ in $(seq 12000); do [ -e "$work/up" ] && break; sleep 0.05; done; [ -e "$work/up" ] || fail "the job did not start"
   local before; before=$(used)
   change_b; look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
-  # 3 MB of b's data, and what each stage has for itself.
+  # Memory may grow by 3 MB of b's data, and by the files that each stage has of its own.
   local grown=$(( $(used) - before )); note "memory grew by $grown bytes for 3,000,000 that changed of 9,000,000"
   [ $grown -gt 3000000 ] && [ $grown -lt 5500000 ] || fail "memory grew by $grown"
-  touch "$work/go"; wait $job; equal "what the running job saw" "True 7 21 2" "$(cat "$work/running")"
+  touch "$work/go"; wait $job; equal "the values that the running job saw" "True 7 21 2" "$(cat "$work/running")"
   unstage
 }
-test_what_the_old_stage_knows_to_have_diverged_stays_known() {
+test_marks_of_the_old_stage_stay_except_on_the_changed_bundle() {
   three_bundles
   # shellcheck disable=SC2046
   "$pyshm_run" --no-fallback --keep $(named) "$python" -B -c 'import sys
 open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")
 open(sys.argv[1] + "/b/mod_b/m3.py", "w").write("value = 54321\n")' "$work" || fail run
-  change_b; touch "$work/c/none"   # and one that only a look at the directories tells
+  change_b; touch "$work/c/none"   # a change that only the comparison of directories finds
   look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
   contains "the written value" "$(cat "$work/two.json")" 12345
-  # The marks on the bundle that was packed again are gone with it, those on others are not.
+  # The marks on the bundle that was packed again are gone; those on other bundles stay.
   local ops; ops() { grep -cE "open(at)?\(.*\"$work/$1\"" "$work/two.trace"; }
   [ "$(ops a/mod_a/m3.py)" -gt 0 ] || fail "the written file was not read from its prefix"
   equal "times the file of the new bundle was opened in its prefix" 0 "$(ops b/mod_b/m3.py)"
   unstage
 }
-test_what_diverged_of_a_base_stays_known_under_a_layer_except_what_the_layer_brings() {
+test_marks_on_a_base_stay_under_a_layer_except_on_paths_of_the_layer() {
   three_bundles
   look one
   write() { # shellcheck disable=SC2046
@@ -142,10 +144,10 @@ test_what_diverged_of_a_base_stays_known_under_a_layer_except_what_the_layer_bri
   equal "times the layer's file was opened in its prefix" 0 "$(ops m5.py)"
   unstage
 }
-test_what_any_of_several_stages_knows_to_have_diverged_stays_known() {
+test_marks_of_all_stages_of_the_bundles_stay() {
   three_bundles
   local s first last writes='import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")'
-  # Two stages have the same bundles; the program that writes the file uses the one whose name sorts last.
+  # Two stages have bundle a; the program that writes the file uses the stage whose name sorts last.
   stage >/dev/null && "$pyshm" stage -b "$work/a.tar.zst" >/dev/null || fail stage
   for s in /dev/shm/pyshm-0/*; do first=${first:-$s} last=$s; done; [ "$first" != "$last" ] || fail "one stage only"
   PYSHM_LOG=1 LD_PRELOAD=$last/lib/libpyshm.so "$python" -B -c "$writes" "$work" || fail write
@@ -153,7 +155,7 @@ test_what_any_of_several_stages_knows_to_have_diverged_stays_known() {
   contains "the written value" "$(cat "$work/two.json")" 12345
   unstage
 }
-test_tars_that_others_made_are_taken_too() {
+test_foreign_tars_are_adopted() {
   three_bundles
   local p; for p in a b c; do tar -C "$work/$p" -czf "$work/$p.tar.gz" . || fail tar; done
   tars() { "$tools/trace.sh" "$work/$1.trace" "$pyshm" stage --json $(for p in a b c; do echo "-b $work/$p.tar.gz --prefix $work/$p"; done) >"$work/json" || fail stage; echo "$(opened "$work/$1.trace" "$work/a.tar.gz") $(opened "$work/$1.trace" "$work/b.tar.gz") $(opened "$work/$1.trace" "$work/c.tar.gz")"; }
@@ -163,25 +165,26 @@ test_tars_that_others_made_are_taken_too() {
     equal "$run" "0 1 0" "$(tars $run)"
     for p in a b c; do check "$p is whole" diff -r --no-dereference --exclude=to_b --exclude=lib "$work/$p" /dev/shm/pyshm-0/*/fs/"$work/$p"; done
   done
-  # The same tar for another prefix is another bundle.
+  # The same tar with another prefix counts as another bundle.
   mkdir "$work/d"; "$tools/trace.sh" "$work/d.trace" "$pyshm" stage -b "$work/a.tar.gz" --prefix "$work/d" >/dev/null || fail stage
   [ "$(opened "$work/d.trace" "$work/a.tar.gz")" -gt 0 ] || fail "another prefix's files were taken"
   unstage
 }
 
-# tampered WHAT: nothing is taken from a stage that was changed: a is read again; c, which nobody touched, may be.
+# tampered WHAT: checks that a is read again and not adopted after WHAT was changed in its stage; c may be adopted or
+# read.
 tampered() {
   change_b "$RANDOM"; look two
   [[ $(times_opened two) == "1 1 "* ]] || fail "$1: bundles that were opened: $(times_opened two)"
   as_bare two; "$pyshm" unstage --force --all; rm -rf /dev/shm/pyshm-0
 }
-test_a_stage_that_was_tampered_with_is_not_taken_from() {
+test_a_bundle_is_not_adopted_from_a_stage_that_was_tampered_with() {
   three_bundles
   local s f
   at() { s=$(stage) || fail stage; f=$s/fs$work/a; }
   at; truncate -s 100 "$f/data"; tampered "a file that is shorter"
   at; touch "$f/mod_a/m3.py"; tampered "another time"
-  at; cp -p "$f/mod_a/m3.py" "$work/ref"; echo "value = 9" >"$f/mod_a/m3.py"; touch -r "$work/ref" "$f/mod_a/m3.py"; equal "its size" 10 "$(stat -c %s "$f/mod_a/m9.py")"; tampered "another content of the same size and time"
+  at; cp -p "$f/mod_a/m3.py" "$work/ref"; echo "value = 9" >"$f/mod_a/m3.py"; touch -r "$work/ref" "$f/mod_a/m3.py"; equal "the size" 10 "$(stat -c %s "$f/mod_a/m9.py")"; tampered "another content of the same size and time"
   at; rm "$f/mod_a/m3.py"; tampered "a file that is gone"
   at; chmod 600 "$f/mod_a/m3.py"; tampered "another mode"
   at; chown 12345 "$f/mod_a/m3.py"; tampered "another owner of a file"
@@ -198,34 +201,34 @@ test_a_stage_that_was_tampered_with_is_not_taken_from() {
   at; truncate -s 64 "$s/index"; tampered "an index that is shorter"
   at; printf X | dd of="$s/stage.json" bs=1 seek=3 conv=notrunc status=none; tampered "a description that is damaged"
 }
-test_what_cannot_be_linked_is_copied() {
+test_a_file_that_can_get_no_more_links_is_copied() {
   three_bundles
   stage >/dev/null || fail stage; change_b
   # shellcheck disable=SC2046
   strace -f -o "$work/injected" -e trace=linkat -e inject=linkat:error=EMLINK:when=3..30 "$pyshm" stage --json $(named) >"$work/json" || fail stage
   grep -q INJECTED "$work/injected" || fail "nothing was injected"
-  contains "what it says" "$(cat "$work/json")" '"adopted_bytes": 6'
+  contains "the output" "$(cat "$work/json")" '"adopted_bytes": 6'
   look two; equal "bundles that were opened" "0 0 0" "$(times_opened two)"; as_bare two
   unstage
 }
-# The N-th link of each thread fails.
+# failing N TRACE: prints a command that makes the N-th link of each thread fail.
 failing() { echo "strace -f -y -q -s 4096 --signal=none -e trace=%file -e inject=linkat:error=EIO:when=$1 -o $2"; }
-test_what_fails_to_be_linked_is_read() {
+test_a_bundle_whose_files_cannot_be_linked_is_read() {
   three_bundles
   local s; s=$(stage) || fail stage; change_b
   LD_PRELOAD=$s/lib/libpyshm.so "$python" -B -c 'import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")' "$work" || fail write
-  # Links to a's files fail; c is taken.
+  # Links to a's files fail; c is adopted.
   # shellcheck disable=SC2046
   $(failing 30 "$work/two.trace") "$pyshm" stage --json $(named) >"$work/json" 2>"$work/said" || fail "stage: $(cat "$work/said")"
   equal "links that failed" 1 "$(grep -c INJECTED "$work/two.trace")"
   equal "bundles that were opened" "1 1 0" "$(times_opened two)"
-  contains "what it says" "$(cat "$work/json")" '"adopted_bytes": 3'; contains "what it warns of" "$(cat "$work/said")" "a.tar.zst was read"
+  contains "the output" "$(cat "$work/json")" '"adopted_bytes": 3'; contains "the warning" "$(cat "$work/said")" "a.tar.zst was read"
   look three; equal "bundles that were opened" "0 0 0" "$(times_opened three)"; as_bare three
-  # The bundle is the same one, so what was written to its prefix later stays known.
+  # The bundle did not change, so the marks of later writes to its prefix stay.
   contains "the written value" "$(cat "$work/three.json")" 12345
   unstage
 }
-test_where_both_stages_do_not_fit_the_old_one_goes_first() {
+test_the_old_stage_is_removed_first_if_both_do_not_fit() {
   three_bundles
   mkdir "$work/small"; mount -t tmpfs -o size=22m,mode=1777 tmpfs "$work/small" || fail mount
   export PYSHM_RESERVE=1000000
@@ -233,7 +236,7 @@ test_where_both_stages_do_not_fit_the_old_one_goes_first() {
   head -c 13000000 /dev/urandom >"$work/b/data"; pack b
   # shellcheck disable=SC2046
   "$tools/trace.sh" "$work/two.trace" "$pyshm" stage --root "$work/small" $(named) --json >"$work/json" || fail "stage: $(df "$work/small")"
-  equal "bundles that were opened" "1 1 1" "$(times_opened two)"; contains "what it says" "$(cat "$work/json")" '"adopted_bytes": 0'
+  equal "bundles that were opened" "1 1 1" "$(times_opened two)"; contains "the output" "$(cat "$work/json")" '"adopted_bytes": 0'
   local p; for p in a b c; do check "$p is whole" diff -r --no-dereference --exclude=to_b --exclude=lib "$work/$p" "$work/small"/*/*/fs/"$work/$p"; done
   "$pyshm" unstage --all --root "$work/small"; umount "$work/small"
 }
@@ -245,21 +248,21 @@ test_a_killed_step_leaves_the_old_stage_unchanged_and_nothing_else() {
     rm -f "$work/paused"; count=${phase#*:} phase=${phase%:*}
     # shellcheck disable=SC2046
     PYSHM_TEST_PAUSE="$phase:$count:$(hostname):$work/paused" "$pyshm" stage $(named) >/dev/null 2>&1 & pid=$!
-    for _ in $(seq 12000); do [ -s "$work/paused" ] && break; sleep 0.05; done; equal "who paused in $phase $count" $pid "$(cat "$work/paused")"
+    for _ in $(seq 12000); do [ -s "$work/paused" ] && break; sleep 0.05; done; equal "the process that paused in $phase $count" $pid "$(cat "$work/paused")"
     kill -KILL $pid; wait $pid 2>/dev/null
     "$pyshm" gc >/dev/null || fail gc
-    equal "what is left after $phase $count" "$old" "$(find /dev/shm/pyshm-0 -mindepth 1 -maxdepth 1)"
+    equal "stages after $phase $count" "$old" "$(find /dev/shm/pyshm-0 -mindepth 1 -maxdepth 1)"
   done
   equal "the old stage" "$was" "$(shape "$old")"
   look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
   unstage
 }
 
-# Four nodes.
+# The tests below run on four nodes.
 # shellcheck disable=SC2046
 job() { mkdir -p "$work/$1"; timeout 600 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$PYTHONPATH" --before "${2:-$tools/trace.sh $work/$1.trace} $pyshm_run --summary --keep $(named)" hydra bash -c 'exec "$1" -B "$2/look.py" "$2" "$2/$3/$PMI_RANK"' - "$python" "$work" "$1" 2>"$work/said" || { cat "$work/said"; fail "job $1"; }; }
-as_bare_all() { local f; "$python" -B "$work/look.py" "$work" "$work/bare.json" || fail bare; equal "ranks" 8 "$(ls "$work/$1" | wc -l)"; for f in "$work/$1"/*; do check "rank ${f##*/} sees what it sees without pyshm" diff "$work/bare.json" "$f"; done; }
-# Nodes on which a file of the bundle was written.
+as_bare_all() { local f; "$python" -B "$work/look.py" "$work" "$work/bare.json" || fail bare; equal "ranks" 8 "$(ls "$work/$1" | wc -l)"; for f in "$work/$1"/*; do check "rank ${f##*/} sees the same with pyshm and without" diff "$work/bare.json" "$f"; done; }
+# wrote NAME PREFIX: prints on how many nodes a file of the bundle was written.
 wrote() { grep -oE "\.new-[0-9a-f]+-[0-9]+/fs$work/$2/mod_$2>, \"m1.py\", [A-Z_|]*O_CREAT" "$work/$1.trace" | grep -oE '^\.new-[0-9a-f]+-[0-9]+' | sort -u | wc -l; }
 unstage_all() { local i left; for i in 1 2 3 4; do on "n$i" "$pyshm" unstage --all || fail "unstage on n$i"; left=$(on "n$i" find /dev/shm -mindepth 1 | head -3); [ -z "$left" ] || fail "n$i has $left"; done; }
 
@@ -271,10 +274,10 @@ test_on_four_nodes_only_the_changed_bundle_is_broadcast() {
   local i; for i in 1 2 3 4; do equal "stages on n$i" 1 "$(on "n$i" "$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"; done
   unstage_all
 }
-test_a_node_without_a_stage_gets_all_and_the_others_only_what_changed() {
+test_a_node_without_a_stage_gets_all_bundles_and_the_others_the_changed_one() {
   three_bundles
   local empty
-  for empty in n3 n1; do   # n1 is rank 0's
+  for empty in n3 n1; do   # rank 0 runs on n1
     job one; on $empty "$pyshm" unstage --all || fail unstage
     change_b "$RANDOM"; job two
     equal "bundles that were opened with $empty empty" "1 1 1" "$(times_opened two)"; equal "nodes that wrote a, b, c" "1 4 1" "$(wrote two a) $(wrote two b) $(wrote two c)"
@@ -283,7 +286,7 @@ test_a_node_without_a_stage_gets_all_and_the_others_only_what_changed() {
   done
   unstage_all
 }
-test_on_four_nodes_a_layer_is_broadcast_without_what_it_lies_over() {
+test_on_four_nodes_a_layer_is_broadcast_without_its_base() {
   three_bundles
   job one
   lib b "int b(void) { return 50; }"; echo "value = 'layer'" >"$work/b/mod_b/__init__.py"; touch "$work/b/mod_b/m2.py"; rm "$work/b/mod_b/m4.py"
@@ -291,7 +294,7 @@ test_on_four_nodes_a_layer_is_broadcast_without_what_it_lies_over() {
   local layer="-b $work/l.tar.zst"; job two
   equal "bundles that were opened" "0 0 0, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/l.tar.zst")"
   equal "nodes that wrote a, b, c" "0 0 0" "$(wrote two a) $(wrote two b) $(wrote two c)"; as_bare_all two
-  # The job does not name this one's prefix; it is staged because it lies over one that the job uses.
+  # The job does not use the prefix of this bundle; pyshm stages it because it lies over a bundle that the job uses.
   echo "value = 'inner'" >"$work/a/mod_a/m3.py"; "$pyshm" bundle env "$work/a/mod_a" -o "$work/i.tar.zst" -q || fail "bundle"
   layer="$layer -b $work/i.tar.zst"; rm -r "$work/two"; job two
   equal "bundles that were opened" "0 0 0, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/i.tar.zst")"; as_bare_all two
@@ -300,7 +303,7 @@ test_on_four_nodes_a_layer_is_broadcast_without_what_it_lies_over() {
   equal "bundles that were opened" "1 1 1, 1" "$(times_opened two), $(opened "$work/two.trace" "$work/l.tar.zst")"; as_bare_all two
   unstage_all
 }
-test_what_fails_to_be_linked_is_broadcast_although_all_nodes_had_it() {
+test_a_bundle_whose_files_cannot_be_linked_is_broadcast() {
   three_bundles
   job one; change_b; job two "$(failing 60 "$work/two.trace")"
   equal "links that failed" 4 "$(grep -c INJECTED "$work/two.trace")"
@@ -309,11 +312,11 @@ test_what_fails_to_be_linked_is_broadcast_although_all_nodes_had_it() {
   case $(cat "$work/said") in *"shared file system"*) fail "a node has no stage: $(cat "$work/said")" ;; esac
   unstage_all
 }
-test_what_a_rank_wrote_on_one_node_is_known_to_all_when_another_bundle_changes() {
+test_a_write_on_one_node_is_known_to_all_after_another_bundle_changed() {
   three_bundles
   job one
-  # Written in place, below a prefix that stays. Only n2 knows it, and from another stage than the job's: a stage's name
-  # depends on the program too, because another program may use other bundles.
+  # This writes in place, below a prefix whose bundle stays. Only n2 has the mark, in another stage than the job's: the
+  # name of a stage depends on the program too, because another program may use other bundles.
   # shellcheck disable=SC2046
   on n2 "$pyshm_run" --no-fallback --keep $(named) "$python" -B -c 'import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")' "$work" || fail run
   change_b; job two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare_all two

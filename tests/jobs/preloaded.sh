@@ -1,7 +1,7 @@
 #!/bin/bash
-# Preloaded launchers: a real Slurm whose slurmds run under strace, Hydra and Open MPI. No rank makes an operation on the
-# environment, a bundle is opened once in the whole cluster, and otherwise the job is the same. Beside them the other forms,
-# in jobs of the same size.
+# Tests preloaded launchers: a real Slurm whose slurmds run under strace, Hydra and Open MPI. No rank makes an operation
+# on the environment, a bundle is opened once in the whole cluster, and the results are those of a bare job. Other tests
+# run the other forms in jobs of the same size.
 . "$(dirname "$0")/harness.sh"
 . "$top/tests/cluster/slurmd_trace.sh"
 cluster_traced 4
@@ -9,17 +9,18 @@ shim=$top/target/pyshm/lib/libpyshm.so
 bundle=$(bundle_of venv "$venv") || exit 1
 bundle_ompi=$(bundle_of venv-ompi "$venv_ompi") || exit 1
 export PYSHM_CACHE=$scratch/cache
-# For the module: an installation, and a module for each bundle.
+# The form `module` needs an installation, and a module for each bundle.
 bash "$top/tests/env/module-systems.sh" "$top/target/test-modules" && "$pyshm" install --prefix "$scratch/installed" -q || exit 1
 for mpi in pmi2 pmix; do
   named=$bundle; [ $mpi = pmi2 ] || named=$bundle_ompi
   mkdir -p "$scratch/modules/$mpi"; "$scratch/installed/bin/pyshm" module lmod --name $mpi --bundle "$named" >"$scratch/modules/$mpi/1.lua" || exit 1
 done
 login() { timeout 600 "$VCLUSTER" exec n0 "$@"; }
-# Fills the cache of what each bundle stands for, which each user does once: it is not counted here.
+# The first command of a user opens each configured bundle and caches the prefixes that it stands for. Do this before
+# counting.
 login salloc -Q -N1 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle:$bundle_ompi" srun true || exit 1
 
-# Each rank writes what it knows of itself into OUT/<rank>.
+# Each rank writes its results, arguments and environment to OUT/rank-N.json.
 cat >"$scratch/tell.py" <<'PY'
 import json, os, sys
 import mpi4py
@@ -43,14 +44,16 @@ nodes_are_clean() {
     [ -z "$left" ] || fail "n$i has $left"
   done
 }
-ranks_made_nothing() { # RANKS VENV BUNDLE
+# ranks_made_nothing RANKS VENV BUNDLE: checks that no rank made an operation on the environment, and that the
+# bundle was opened once.
+ranks_made_nothing() {
   no_ops "operations of all ranks" "$from_stage" "$2" "$env_dir/base" "$top/target/pyshm" "$scratch/installed" "$3"
   [ "$(ops "$from_stage" /dev/shm)" -gt $((40 * $1)) ] || fail "the ranks were not seen"
   equal "times the bundle was opened in the whole cluster" 1 "$(opened "$3")"
 }
 
-# in_job sbatch|salloc FILE: runs FILE as a job of 16 tasks on four nodes, the launcher's side under strace where it is not below
-# slurmd anyway.
+# in_job sbatch|salloc FILE: runs FILE as a job of 16 tasks on four nodes. With salloc the launcher is not below a
+# slurmd, so it runs under its own strace.
 in_job() {
   local size=(-N4 -n16 --ntasks-per-node=4)
   chmod +x "$2"
@@ -60,15 +63,17 @@ in_job() {
   cat "$work/said"; return "$(cat "$work/code")"
 }
 
-# The users' job script, once without pyshm and once with it: preloaded by its user or by a module, with which no
-# other line differs, or with one word in front of the launcher or of the ranks' program.
-as_a_job() { # FORM sbatch|salloc pmi2|pmix PROGRAM
+# as_a_job FORM sbatch|salloc pmi2|pmix PROGRAM: runs a job script without pyshm and with it. In the forms `preloaded`
+# and `module` a line before the script loads the library; in the forms `before` and `inside` pyshm-run stands before
+# the launcher or before the ranks' program.
+as_a_job() {
   local python=$venv/bin/python named=$bundle env=$venv setup= before= inside=
   if [ "$3" = pmix ]; then python=$venv_ompi/bin/python named=$bundle_ompi env=$venv_ompi; fi
   case $1 in
     preloaded) setup="export LD_PRELOAD=$shim PYSHM_BUNDLES=$named" ;;
-    # MPICH's UCX sends 4 KiB of its heap by PMI, and Slurm reads no more than 1 KiB of a request: the contents of the heap decide
-    # whether a request is longer, with pyshm or without. Lmod's tables, which programs copy into the heap, have made one longer.
+    # MPICH's UCX sends 4 KiB of its heap by PMI, but Slurm reads only 1 KiB of a request. Whether a request is longer
+    # depends on the heap, not on pyshm. Programs copy Lmod's tables into the heap and have made a request too long, so
+    # remove the tables.
     module) setup=". $top/target/test-modules/lmod.bash; module use $scratch/installed/share/modulefiles $scratch/modules; module load pyshm $3 || exit; unset \${!_ModuleTable@}" ;;
     before) before="$pyshm_run --no-summary -b $named" ;;
     inside) inside="$pyshm_run --no-summary -b $named" ;;
@@ -100,14 +105,14 @@ SH
 }
 test_srun_pmi2_in_sbatch_runs_an_unchanged_script() { as_a_job preloaded sbatch pmi2 "$tools/app.py"; }
 test_srun_pmix_in_salloc_runs_an_unchanged_script() { as_a_job preloaded salloc pmix "$tools/app.py"; }
-test_srun_pmi2_in_salloc() { as_a_job preloaded salloc pmi2 "$scratch/tell.py"; }
-test_srun_pmix_in_sbatch() { as_a_job preloaded sbatch pmix "$scratch/tell.py"; }
-test_srun_pmi2_by_the_module() { as_a_job module sbatch pmi2 "$tools/app.py"; }
-test_srun_pmix_by_the_module() { as_a_job module salloc pmix "$scratch/tell.py"; }
-test_pyshm_run_before_srun_pmi2() { as_a_job before salloc pmi2 "$scratch/tell.py"; }
-test_pyshm_run_before_srun_pmix() { as_a_job before sbatch pmix "$scratch/tell.py"; }
-test_srun_pmi2_of_pyshm_run() { as_a_job inside sbatch pmi2 "$scratch/tell.py"; }
-test_srun_pmix_of_pyshm_run() { as_a_job inside salloc pmix "$scratch/tell.py"; }
+test_srun_pmi2_in_salloc_makes_no_operation_on_the_environment() { as_a_job preloaded salloc pmi2 "$scratch/tell.py"; }
+test_srun_pmix_in_sbatch_makes_no_operation_on_the_environment() { as_a_job preloaded sbatch pmix "$scratch/tell.py"; }
+test_srun_pmi2_with_the_module_runs_an_unchanged_script() { as_a_job module sbatch pmi2 "$tools/app.py"; }
+test_srun_pmix_with_the_module_makes_no_operation_on_the_environment() { as_a_job module salloc pmix "$scratch/tell.py"; }
+test_pyshm_run_before_srun_pmi2_makes_no_operation_on_the_environment() { as_a_job before salloc pmi2 "$scratch/tell.py"; }
+test_pyshm_run_before_srun_pmix_makes_no_operation_on_the_environment() { as_a_job before sbatch pmix "$scratch/tell.py"; }
+test_srun_pmi2_of_pyshm_run_makes_no_operation_on_the_environment() { as_a_job inside sbatch pmi2 "$scratch/tell.py"; }
+test_srun_pmix_of_pyshm_run_makes_no_operation_on_the_environment() { as_a_job inside salloc pmix "$scratch/tell.py"; }
 
 by_ssh() { # FLAVOR VENV BUNDLE
   launch_words "$1" root 8 4
@@ -119,8 +124,8 @@ by_ssh() { # FLAVOR VENV BUNDLE
   ranks_made_nothing 8 "$2" "$3"
   nodes_are_clean
 }
-test_mpiexec_of_hydra() { by_ssh hydra "$venv" "$bundle"; }
-test_mpirun_of_open_mpi() { by_ssh ompi "$venv_ompi" "$bundle_ompi"; }
+test_mpiexec_of_hydra_makes_no_operation_on_the_environment() { by_ssh hydra "$venv" "$bundle"; }
+test_mpirun_of_open_mpi_makes_no_operation_on_the_environment() { by_ssh ompi "$venv_ompi" "$bundle_ompi"; }
 
 test_hydra_within_slurm_stages_once() {
   mkdir "$work/bare" "$work/out"
@@ -134,12 +139,13 @@ SH
   mark; in_job sbatch "$work/job.sh" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }; collect
   check "the results are those of the bare run" python3 "$tools/compare.py" --size 8 "$work/bare" "$work/out"
   ranks_made_nothing 8 "$venv" "$bundle"
-  equal "helpers that were started: the srun that mpiexec calls stages nothing" 4 "$(helpers)"
+  equal "helpers that were started, none by the srun that mpiexec calls" 4 "$(helpers)"
   nodes_are_clean
 }
 
-# A rank without the trampoline executes pyshm-run before Python has read much.
-by_ranks() { # RANKS COMMAND…
+# by_ranks RANKS COMMAND…: checks a job whose ranks stage: each rank executes pyshm-run before Python makes many
+# operations.
+by_ranks() {
   local ranks=$1 all; shift
   mark; login "$tools/trace.sh" "$work/n0" "$@" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }; collect
   check "the results are those of the bare run" python3 "$tools/compare.py" --size "$ranks" "$work/bare" "$work/out"
@@ -168,19 +174,19 @@ test_without_bundles_the_launcher_runs_as_it_was_called() {
   local call='execve\("[^"]*/srun", \["srun", "-N2", "-n", "2", "a b", "--", "c"\]'
   printf '#!/bin/sh\necho "$SLURM_STEP_ID $1 $2"\n' >"$work/a b"; chmod +x "$work/a b"
   login salloc -Q -N4 env PATH="$work:$PATH" LD_PRELOAD="$shim" "$tools/trace.sh" "$work/trace" srun -N2 -n 2 "a b" -- c >"$work/said" 2>&1 || { cat "$work/said"; fail "srun failed"; }
-  equal "what the ranks say of their step and arguments" "0 -- c" "$(sort -u "$work/said")"
-  # The first is the user's; as the second pyshm-run goes on, in the same process.
+  equal "step and arguments of the ranks" "0 -- c" "$(sort -u "$work/said")"
+  # The user executes the launcher first; then pyshm-run executes it again in the same process.
   python3 "$tools/stracelog.py" "$work/trace" >"$work/calls"
   equal "calls with the same words" 2 "$(grep -cE "$call.* = 0" "$work/calls")"
-  equal "processes that were it" 1 "$(grep -E "$call.* = 0" "$work/calls" | awk '{ print $1 }' | sort -u | wc -l)"
+  equal "processes that executed it" 1 "$(grep -E "$call.* = 0" "$work/calls" | awk '{ print $1 }' | sort -u | wc -l)"
 }
 
-# like_bare NAME COMMAND…: output and exit status of a step, bare and preloaded.
+# like_bare NAME COMMAND…: checks that a step has the same output and exit status bare and preloaded.
 like_bare() {
   local name=$1 bare preloaded; shift
   bare=$(printf 'line\nmore\n' | login salloc -Q -N2 "$@" 2>&1; echo "status $?")
   preloaded=$(printf 'line\nmore\n' | login salloc -Q -N2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle" "$@" 2>&1; echo "status $?")
-  # Without numbers of jobs and steps, and times.
+  # Ignore times and the numbers of jobs and steps.
   equal "$name" "$(sed 's/[0-9.:T-]\{3,\}/N/g; s/Step.*\.[0-9]*/STEP/' <<<"$bare" | sort)" "$(sed 's/[0-9.:T-]\{3,\}/N/g; s/Step.*\.[0-9]*/STEP/' <<<"$preloaded" | sort)"
 }
 test_exit_status_streams_and_messages_are_the_launchers() {
@@ -219,8 +225,8 @@ SH
   nodes_are_clean
 }
 
-test_a_stage_that_cannot_be_made_is_said_in_one_line() {
-  # The manifest is right, so that the bundle is chosen; the data is damaged.
+test_a_stage_that_cannot_be_made_is_reported_in_one_line() {
+  # Only the data of the bundle is damaged, not its manifest, so pyshm chooses the bundle.
   cp "$bundle" "$work/bad.tar.zst"; chmod u+w "$work/bad.tar.zst"
   head -c 4096 /dev/zero | dd of="$work/bad.tar.zst" bs=4096 seek=$(($(stat -c %s "$bundle") / 4096 * 2 / 3)) conv=notrunc status=none || fail "dd"
   login salloc -Q -N2 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$work/bad.tar.zst" srun -N2 -n2 "$venv/bin/python" -c 'print("ran")' >"$work/out" 2>"$work/said" || { cat "$work/said"; fail "the job failed"; }

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Real programs that read a prefix: shells, file utilities, interpreters, compilers and git see what they see bare, and
-# make no operation on the shared file system. What they do when they write is in programs_write.sh.
+# Tests real programs that read a prefix: shells, file utilities, interpreters, compilers and git. Their output is the
+# same staged as bare, and they make no operation on the shared file system. programs_write.sh has programs that write.
 #
-# The stage (tmpfs) lists a directory's entries in another order than the original: where a program prints them in that
-# order, the output of both runs is sorted.
+# The stage (tmpfs) lists the entries of a directory in another order than the original: if a program prints them in
+# that order, the output of both runs is sorted.
 . "$(dirname "$0")/harness.sh"
 . "$tools/both.sh"
 
-# A tree with every kind of file that file utilities tell apart.
+# tree: makes a tree with every kind of file that file utilities distinguish.
 tree() {
   p=$work/p; mkdir -p "$p"/{bin,docs/deep/er,data,empty,.hidden}
   printf 'alpha\nbeta\ngamma delta\n' >"$p/docs/words"; seq 1 20000 >"$p/data/numbers"
@@ -177,7 +177,7 @@ zstd -qc data/zeros | zstd -dc | md5sum
 SH
 }
 
-# Modules, programs and settings of interpreters.
+# interpreters: makes a tree with modules, programs and settings of interpreters.
 interpreters() {
   p=$work/p; mkdir -p "$p"/{perl/My,node/node_modules/{dep/lib,scoped},java,ssh,empty}
   echo 'package My::Module; use strict; use My::Base; our $VERSION = 3; sub file { __FILE__ } 1;' >"$p/perl/My/Module.pm"
@@ -289,7 +289,7 @@ gcc -c "$1/src/no-such.c" -o /dev/null; nm -D "$1/lib/libvalue.so" | grep " T"; 
 readelf -d "$1/lib/libvalue.so" | grep -i path; "$1/program"; objdump -d "$1/build/fixed.o" | tail -n 3
 size "$1/program" | tail -n 1 | cut -f 1-4; strings "$1/program" | grep hello
 SH
-  # A program outside the prefix with libraries inside it: the loader reads them before the shim runs.
+  # The loader reads the libraries of a program before the shim runs, here of a program outside the prefix.
   equal "a program linked to the prefix" "hello 42 5 $p/src/main.c" "$("$stage/bin/pyshm-exec" "$work/staged.made/program")"
   reads_script "make, nothing to be done" "$p" <<'SH'
 make -C "$1"; make -C "$1" -q; echo $?; make -C "$1" test; make -C "$1" -n -W src/main.c

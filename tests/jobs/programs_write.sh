@@ -1,9 +1,9 @@
 #!/bin/bash
-# Real programs that write under a prefix: they leave the same tree as bare, and every operation that reaches the shared file
-# system is on something that was written, never on what was only read.
+# Tests real programs that write under a prefix. They leave the same tree as a bare run. They make operations on the
+# shared file system only on paths that were written.
 . "$(dirname "$0")/harness.sh"
 . "$tools/both.sh"
-# No data is synced to disk: a busy disk would decide how long the test takes.
+# git must not sync data to disk, because a test would then take long on a busy disk.
 export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=core.fsync GIT_CONFIG_VALUE_0=none GIT_CONFIG_KEY_1=pack.threads GIT_CONFIG_VALUE_1=1 GIT_CONFIG_KEY_2=gc.auto GIT_CONFIG_VALUE_2=0
 
 tree() {
@@ -188,7 +188,7 @@ git submodule status; ls
 SH
 }
 
-# wheel NAME VERSION: a small package with modules, data and a script, made without anything to build with.
+# wheel NAME VERSION: writes a small wheel with modules, data and a script, without build tools.
 wheel() {
   "$both_python" - "$work/$1-$2-py3-none-any.whl" "$1" "$2" <<'PY'
 import sys, zipfile
@@ -204,11 +204,11 @@ PY
 }
 
 test_pip() {
-  # An environment with pip alone, whose base interpreter is not staged: every operation on the environment is counted.
+  # The environment has only pip. Its base interpreter is not staged. All operations on the environment are counted.
   p=$work/p
   "$both_python" -m venv --without-pip "$p" && cp -a "$("$both_python" -c 'import pip, os; print(os.path.dirname(pip.__file__))')" "$p/lib/python3.11/site-packages/" || fail "the environment"
   "$p/bin/python" -m compileall -q "$p/lib" >/dev/null; wheel one 1; wheel one 2; wheel two 1
-  # Compiled files record the time of their sources: they are compiled after `settle` has set the times.
+  # Compiled files record the times of their sources, so they are compiled after `settle` has set the times.
   settle; "$p/bin/python" -m compileall -qf "$p/lib" >/dev/null; settle
   tree_options=(--volatile '\.pyc$|(INSTALLER|RECORD|REQUESTED|direct_url.json)$')
   writes_script "pip install and uninstall" "$p" "$work" <<'SH'
@@ -227,7 +227,7 @@ test_python_tools() {
   p=$work/p; mkdir -p "$p"/{package/sub,empty}; echo 'x = 1' >"$p/package/__init__.py"
   echo 'y = 2' >"$p/package/sub/__init__.py"
   echo 'from package.sub import y; print("app", y, __file__)' >"$p/package/__main__.py"
-  settle; tree_options=(--volatile '\.(pyz|zip|tar)$')     # their members stand in the order of the directory
+  settle; tree_options=(--volatile '\.(pyz|zip|tar)$')     # the order of their members is that of the directory
   writes_script "compileall" "$both_python" "$p" <<'SH'
 cd "$2"; "$1" -m compileall -q package; find package | sort
 "$1" -c "import package.sub; print(package.__cached__, package.sub.y)"
@@ -244,7 +244,7 @@ SH
 }
 
 test_venv_from_the_staged_interpreter() {
-  # The interpreter itself is under the prefix: a copy of the base without its tests and caches.
+  # The prefix has the interpreter itself, as a copy of the base without tests and caches.
   p=$work/p; local base; base=$("$both_python" -c 'import sys; print(sys.base_prefix)'); mkdir -p "$p"
   tar -C "$base" -c --exclude=test --exclude=__pycache__ --exclude='*.a' --exclude=site-packages --exclude=idlelib --exclude=tkinter --exclude=share . | tar -x -C "$p" || fail "the interpreter"
   settle; tree_options=(--volatile '\.pyc$')

@@ -1,6 +1,7 @@
 #!/bin/bash
-# A kept stage is used again: the next step broadcasts no byte of the bundle, and sees on every node what the last step wrote
-# on any node, and what was installed in between without the shim. Four virtual nodes, 8 ranks; and one node.
+# Tests that a kept stage is used again. The next step broadcasts no byte of the bundle. On every node it sees the
+# writes of the last step on any node, and the changes of an installation in between, without the shim. The tests run
+# with 8 ranks on four virtual nodes, and on one node.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 job() { timeout 600 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep $bundle" --set "PYTHONPATH=$work/site" "${@:2}"; }
@@ -9,7 +10,8 @@ unstage_all() { local i; for i in 1 2 3 4; do on "n$i" "$pyshm" unstage --all ||
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
 unpacked() { grep -oE '\.new-[0-9a-f]+-[0-9]+/index".*O_CREAT' "$1" | sort -u | wc -l; }
 
-# A package of 300 modules in 30 directories, and a program that records what each rank finds of it.
+# a_package: makes a package of 300 modules in 30 directories, its bundle, and a program in which each rank records the
+# modules that it finds.
 a_package() {
   local d f
   for d in $(seq 30); do
@@ -47,15 +49,17 @@ if not act:
     json.dump(seen, open(f"{out}/{rank}.json", "w"), sort_keys=True)
 PY
 }
-# step NAME [ACTION]: runs a step that keeps its stage; the trace is in $work/NAME.trace.
+# step NAME [ACTION]: runs the program in a step that keeps its stage; rank 5 executes ACTION. The trace is
+# $work/NAME.trace.
 step() {
   mkdir -p "$work/$1"
   job "$tools/trace.sh $work/$1.trace" hydra python "$work/rank.py" "$work/site" "$work/$1" "${@:2}" || fail "step $1"
 }
-# Runs the same program without pyshm, on the prefix as it is at this moment.
+# bare NAME: runs the program without pyshm. as_bare NAME: checks that the results of a step equal those of a bare run
+# now.
 bare() { mkdir -p "$work/$1"; timeout 600 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/$1" || fail "bare $1"; }
-as_bare() { bare "$1.bare"; equal "ranks of $1" 8 "$(ls "$work/$1" | wc -l)"; check "ranks of $1 see what they see without pyshm" diff -r "$work/$1.bare" "$work/$1"; }
-# Prints how many operations the ranks of a step made on the prefix.
+as_bare() { bare "$1.bare"; equal "ranks of $1" 8 "$(ls "$work/$1" | wc -l)"; check "ranks of $1 see the same with pyshm and without" diff -r "$work/$1.bare" "$work/$1"; }
+# ops NAME: prints how many operations the ranks of a step made on the prefix.
 ops() { python3 "$tools/count_ops.py" "$work/$1.trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --ignore-exec '^"/proc/self/exe"' --under "$work/site" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'; }
 
 test_the_second_step_reads_no_byte_of_the_bundle() {
@@ -69,7 +73,8 @@ test_the_second_step_reads_no_byte_of_the_bundle() {
 test_an_installation_between_the_steps_is_seen_on_all_nodes() {
   a_package
   step one
-  # Like pip: new modules, a module replaced by rename, a removed one, a new package, a removed directory.
+  # Change the prefix as pip does: new modules, a module replaced by rename, a removed one, a new package, a removed
+  # directory.
   echo 'greeting = "hello"' >"$work/site/newcomer.py"; mkdir "$work/site/newpkg"; echo 'x = 1' >"$work/site/newpkg/__init__.py"
   echo 'value = "new"' >"$work/site/pkg/d7/.m3"; mv "$work/site/pkg/d7/.m3" "$work/site/pkg/d7/m3.py"
   rm "$work/site/pkg/d1/m1.py"; rm -r "$work/site/pkg/d2"
@@ -77,7 +82,7 @@ test_an_installation_between_the_steps_is_seen_on_all_nodes() {
   as_bare two
   contains "the new module" "$(cat "$work/two/6.json")" '"newcomer": "hello"'
   contains "the changed one" "$(cat "$work/two/0.json")" '"value": "new"'
-  # What did not change is still answered from the stage: some 370 paths, each looked at several times by 8 ranks.
+  # The stage still answers for the unchanged paths, some 370, each of which 8 ranks use several times.
   local n; n=$(ops two); note "operations of 8 ranks on a package of which 6 paths changed: $n, without pyshm $(bare_ops)"
   [ "$n" -gt 0 ] && [ "$n" -lt $(( $(bare_ops) / 5 )) ] || fail "$n operations, $(bare_ops) without pyshm"
   unstage_all
@@ -88,9 +93,9 @@ bare_ops() {
     python3 "$tools/count_ops.py" "$work/bare.trace" --under "$work/site" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])' >"$work/bare.ops"; }
   cat "$work/bare.ops"
 }
-test_what_a_rank_wrote_on_one_node_is_seen_on_all_in_the_next_step() {
+test_a_write_on_one_node_is_seen_on_all_in_the_next_step() {
   a_package
-  # Written in place, so that no directory's time changes; only n3's stage knows it.
+  # This writes in place, so that no directory's time changes; only n3's stage has the mark.
   step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n"); os.unlink(site + "/pkg/d1/m1.py"); os.mkdir(site + "/pkg/made"); open(site + "/pkg/made/by.py", "w").close()'
   step two
   as_bare two
@@ -98,10 +103,10 @@ test_what_a_rank_wrote_on_one_node_is_seen_on_all_in_the_next_step() {
   equal "times the second step opened the bundle" 0 "$(opened "$work/two.trace" "$work/b.tar.zst")"
   unstage_all
 }
-test_only_a_node_without_the_stage_gets_it_and_learns_what_the_others_know() {
+test_only_a_node_without_the_stage_gets_it_and_the_marks_of_the_others() {
   a_package
   step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n")'
-  on n1 "$pyshm" unstage --all || fail unstage   # rank 0's own node
+  on n1 "$pyshm" unstage --all || fail unstage   # rank 0 runs on n1
   step two; equal "nodes that unpacked" 1 "$(unpacked "$work/two.trace")"; equal "times the bundle was opened" 1 "$(opened "$work/two.trace" "$work/b.tar.zst")"
   as_bare two
   on n4 "$pyshm" unstage --all || fail unstage
@@ -120,9 +125,9 @@ test_a_bundle_that_was_packed_again_replaces_the_old_one() {
   unstage_all
 }
 
-# A tar that another program wrote, with times in nanoseconds.
+# a_tar: packs the prefix with GNU tar, with times in nanoseconds.
 a_tar() { tar --format=pax -C "$work/site" -czf "$work/b.tar.gz" . || fail "tar"; bundle="-b $work/b.tar.gz --prefix $work/site"; }
-test_a_tar_that_others_made_is_used_again() {
+test_the_stage_of_a_foreign_tar_is_used_again() {
   a_package; a_tar
   step one; equal "times the first step opened the tar" 1 "$(opened "$work/one.trace" "$work/b.tar.gz")"; equal "nodes that unpacked" 4 "$(unpacked "$work/one.trace")"
   step two; equal "times the second step opened it" 0 "$(opened "$work/two.trace" "$work/b.tar.gz")"; equal "nodes that unpacked" 0 "$(unpacked "$work/two.trace")"
@@ -140,7 +145,7 @@ test_a_tar_that_others_made_is_used_again() {
 }
 
 here() { PYTHONPATH=$work/site "$pyshm_run" --no-fallback --summary $bundle "$@" "$venv/bin/python" -B -c 'import pkg.d7.m3, importlib.util; print(pkg.d7.m3.value, importlib.util.find_spec("newcomer") is not None)' 2>"$work/said"; }
-test_on_one_node_the_same_holds_without_mpi() {
+test_a_kept_stage_is_used_again_on_one_node_without_mpi() {
   a_package
   equal "first" "703 False" "$(here --keep)"
   equal "second" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
@@ -154,13 +159,13 @@ test_a_stage_of_a_tar_belongs_to_its_prefix_and_goes_when_the_tar_is_written_aga
   stages() { "$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))'; }
   equal "first" "703 False" "$(here --keep)"
   equal "second" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
-  # Another prefix makes another stage; the same prefix finds the same stage.
+  # A tar has one stage for each prefix.
   local other same; other=$("$pyshm" stage -b "$work/b.tar.gz" --prefix "$work/other") && same=$("$pyshm" stage -b "$work/b.tar.gz" --prefix "$work/other") || fail "stage"
   equal "the stage of the other prefix" "$other" "$same"; equal "stages" 2 "$(stages)"
   check "the other prefix is what it answers for" test -e "$other/fs$work/other/pkg/d7/m3.py"
   "$pyshm" gc || fail "gc"; equal "stages that gc leaves" 2 "$(stages)"
   equal "still the first" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
-  # A new tar in the same place: no stage of the old tar can be used again, whatever its prefix.
+  # After the tar was written again, no stage of the old tar can be used again, whatever its prefix.
   echo 'greeting = "hello"' >"$work/site/newcomer.py"; a_tar
   equal "the new tar" "703 True" "$(here --keep)"; equal "stages" 1 "$(stages)"
   "$pyshm" unstage --unused || fail "unstage --unused"

@@ -1,11 +1,12 @@
 #!/bin/bash
-# Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application: on an idle machine everything ends within
-# 5 s and /dev/shm of all nodes is clean; with a launcher on two nodes, and without one on one node. And the end of a job with a
-# slow node.
+# Tests Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application, with a launcher on two
+# nodes, and without one on one node. On an idle machine all processes end within 5 s, and nothing is left in /dev/shm
+# on any node. Another test ends a job with a slow node.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
-# Large enough that each phase takes seconds: data that does not compress, named by PYTHONPATH so that it is staged.
+# The prefix is large enough that each phase takes seconds: its data does not compress. PYTHONPATH names it, so it is
+# staged.
 mkdir "$scratch/prefix"; head -c 1500000000 /dev/urandom >"$scratch/prefix/data"
 "$pyshm" bundle env "$scratch/prefix" -o "$scratch/big.tar.zst" -q || exit 1
 bundle=$(bundle_of venv "$venv") || exit 1
@@ -16,7 +17,8 @@ open(sys.argv[1], "w").close()
 time.sleep(60)
 PY
 
-# Within 5 s: the command on the terminal may end before pyshm-run, which is a few processes below it.
+# clean_everywhere: waits up to 5 s until /dev/shm of all nodes is clean: the command on the terminal may end before
+# pyshm-run, one of its descendants.
 clean_everywhere() {
   local i left
   for i in 0 1 2; do
@@ -43,19 +45,19 @@ on_two_nodes() { # SIGNAL PHASE
   [ "$2" = application ] || [ ! -e "$work/ready" ] || fail "the application was started"
   clean_everywhere
 }
-# The process that holds a node's namespaces, by its number outside the cluster: the one with the node's host name.
+# host_pid NODE: prints the number, outside the cluster, of the process that holds a node's namespaces.
 host_pid() {
   local p
   for p in $(pgrep -f 'sleep infinity'); do
     [ "$(nsenter -t "$p" -u hostname 2>/dev/null)" = "$1" ] && grep -qs "${VCLUSTER_DIR##*/}" "/proc/$p/mountinfo" && { echo "$p"; return; }
   done
 }
-test_ctrl_c_during_the_broadcast() { on_two_nodes --ctrl-c broadcast; }
-test_ctrl_c_during_unpacking() { on_two_nodes --ctrl-c unpacking; }
-test_ctrl_c_during_the_application() { on_two_nodes --ctrl-c application; }
-test_sigterm_during_the_broadcast() { on_two_nodes --term broadcast; }
-test_sigterm_during_unpacking() { on_two_nodes --term unpacking; }
-test_sigterm_during_the_application() { on_two_nodes --term application; }
+test_ctrl_c_during_the_broadcast_leaves_nothing() { on_two_nodes --ctrl-c broadcast; }
+test_ctrl_c_during_unpacking_leaves_nothing() { on_two_nodes --ctrl-c unpacking; }
+test_ctrl_c_during_the_application_leaves_nothing() { on_two_nodes --ctrl-c application; }
+test_sigterm_during_the_broadcast_leaves_nothing() { on_two_nodes --term broadcast; }
+test_sigterm_during_unpacking_leaves_nothing() { on_two_nodes --term unpacking; }
+test_sigterm_during_the_application_leaves_nothing() { on_two_nodes --term application; }
 
 on_one_node() { # SIGNAL PHASE
   local when
@@ -67,15 +69,15 @@ on_one_node() { # SIGNAL PHASE
     "$pyshm_run" -b "$bundle" -b "$scratch/big.tar.zst" "$venv/bin/python" "$scratch/sleep.py" "$work/ready" || fail "see above"
   [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0 -maxdepth 2)"
 }
-test_ctrl_c_during_unpacking_on_one_node() { on_one_node --ctrl-c unpacking; }
-test_ctrl_c_during_the_application_on_one_node() { on_one_node --ctrl-c application; }
-test_sigterm_during_unpacking_on_one_node() { on_one_node --term unpacking; }
-test_sigterm_during_the_application_on_one_node() { on_one_node --term application; }
+test_ctrl_c_during_unpacking_on_one_node_leaves_nothing() { on_one_node --ctrl-c unpacking; }
+test_ctrl_c_during_the_application_on_one_node_leaves_nothing() { on_one_node --ctrl-c application; }
+test_sigterm_during_unpacking_on_one_node_leaves_nothing() { on_one_node --term unpacking; }
+test_sigterm_during_the_application_on_one_node_leaves_nothing() { on_one_node --term application; }
 
-# A busy node may need longer than the others to remove a stage: here its helper is stopped for eight seconds.
+# A busy node may take longer than the others to remove a stage: this test stops its helper for eight seconds.
 test_a_node_that_removes_its_stage_late_is_waited_for() {
   local on_n2=(env VCLUSTER_WD=/ "$VCLUSTER" exec n2) job i
-  # Nodes share process numbers, but not host names.
+  # A node sees the processes of all nodes: choose the helper with the same UTS namespace.
   to_helper() { "${on_n2[@]}" bash -c 'for p in $(pgrep -x pyshm-bcast-mpi); do [ "$(readlink "/proc/$p/ns/uts")" != "$(readlink /proc/self/ns/uts)" ] || { kill "$0" "$p"; echo "$p"; }; done' "$1"; }
   launch_words hydra root 2 2
   "${LOGIN[@]}" "$pyshm_run" --no-fallback --summary -b "$bundle" "${LAUNCH[@]}" "$PYTHON" -c 'import os, sys, time
@@ -85,9 +87,9 @@ while not os.path.exists(sys.argv[1] + "/stop"): time.sleep(0.05)' "$work" </dev
   equal "helpers of n2 that are stopped" 1 "$(to_helper -STOP | wc -l)"
   touch "$work/stop"; (sleep 8; to_helper -CONT >/dev/null) &
   wait $job; equal "exit status" 0 $?
-  # A step that was killed prints no counts.
+  # The counts show that the step was not killed.
   contains "the summary" "$(cat "$work/said")" "answered"
-  for i in 0 1 2; do equal "what n$i has at the end" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 -path '*pyshm*' | head -3)"; done
+  for i in 0 1 2; do equal "files left on n$i" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec "n$i" find /dev/shm -mindepth 1 -path '*pyshm*' | head -3)"; done
   wait
 }
 

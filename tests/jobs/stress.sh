@@ -1,9 +1,11 @@
 #!/bin/bash
-# The shim under stress: threads and forks, signals, vfork, constructors, other allocators, writers, loading, exceptions, shells. For about
-# STRESS_SECONDS in all, a minute if it is not set; tests/stress/stress.sh runs the long version.
+# Tests the shim under stress for about STRESS_SECONDS in all (default 60): threads and forks, signals, vfork,
+# constructors, other allocators, writers, loading, exceptions, shells. tests/stress/stress.sh runs the tests for
+# longer.
 #
-# Each program compares every answer with the kernel's. A test fails when an answer is wrong, a process crashes or hangs beyond
-# its deadline, it made no call, or the stage answered fewer operations than the program made: then the shim was not there.
+# Each program compares every answer of the shim with the kernel's. A test fails if an answer is wrong, if a process
+# crashes or misses its deadline, if the program made no call, or if the stage answered fewer operations than the
+# program made, which means that the shim was not active.
 . "$(dirname "$0")/harness.sh"
 seconds=${STRESS_SECONDS:-60}
 sources=$top/tests/stress
@@ -22,23 +24,25 @@ build() {
 }
 build || { echo "failed to build the stress programs"; exit 1; }
 
-# staged COMMAND…: makes a tree with the programs' libraries and whatever COMMAND adds, and stages it: $tree, $stage.
+# staged COMMAND…: makes the tree $tree with the libraries of the programs, runs COMMAND to add files, and stages the
+# tree in $stage.
 staged() {
   tree=$work/tree
   sh "$sources/mktree.sh" "$tree" || fail "the tree"
   local number size
   for number in 1 2 3 4 5 6 7 8; do gcc -O2 -shared -fPIC -DNUMBER=$number -DPREFIX="\"$tree\"" -o "$tree/lib/libnumber$number.so" "$sources/number.c" || fail "a library"; done
   cp /bin/true "$tree/bin/true"
-  "$@" || fail "what else is in the tree"
+  "$@" || fail "failed to add files to the tree"
   "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
 }
 answered() { "$pyshm" status | awk '/ operations answered here/ { sub(/.*; /, ""); sum += $1 } END { print sum + 0 }'; }
 
-# share PERCENT: that part of all the time, in whole seconds.
+# share PERCENT: prints this part of STRESS_SECONDS, in whole seconds, at least 1.
 share() { local s=$((seconds * $1 / 100)); echo $((s > 0 ? s : 1)); }
-# bare COMMAND…: runs it without the shim, which shows that the program expects the right answers. It may change the tree.
+# bare COMMAND…: runs a program without the shim, to show that the program expects the right answers. It may change the
+# tree.
 bare() { STRESS_BARE=1 timeout -k 5 60 "$@" >"$work/bare" 2>&1 || fail "without the shim: $* ($?): $(cat "$work/bare")"; }
-# run DEADLINE COMMAND…: runs it with the shim, and compares its count of calls with the stage's.
+# run DEADLINE COMMAND…: runs a program with the shim, and compares its count of calls with the stage's count.
 run() {
   local deadline=$1 before after status; shift
   before=$(answered)
@@ -52,22 +56,22 @@ run() {
   [ $((after - before)) -ge "$least" ] || fail "$*: the stage answered $((after - before)) of $least"
   total=$((${total:-0} + calls))
 }
-# said: notes the last program's own figures and the number of calls.
+# said: prints the last program's figures and the number of calls.
 said() { note "$(head -n -1 "$work/out" | tr '\n' ';') $total calls verified"; }
 
-test_threads_look_while_the_main_thread_forks() {
+test_threads_read_while_the_main_thread_forks() {
   staged true; local time; time=$(share 12)
   bare "$built/forks" "$tree" 0 5
   run $((time * 3 + 60)) "$stage/bin/pyshm-exec" "$built/forks" "$tree" "$time" $((10000 * seconds / 600)); said
 }
 
-test_a_signal_handler_looks_inside_whatever_it_interrupts() {
+test_a_signal_handler_reads_inside_any_interrupted_hook() {
   staged true; local time which; time=$(share 8)
   bare "$built/signals" "$tree" 0 28672 0 12
-  # 32 KB with the signal frame of AVX-512; 8 KB for calls that read no link and no descriptor.
+  # The stack is 32 KB with the signal frame of AVX-512. Calls that read no link and no descriptor need 8 KB.
   run $((time + 60)) "$stage/bin/pyshm-exec" "$built/signals" "$tree" "$time" 28672 0 12; said
   run 60 "$stage/bin/pyshm-exec" "$built/signals" "$tree" 1 4816 0 1
-  # From here on some paths have diverged, so that more is looked up; starting a program takes most.
+  # After this write some paths have diverged, so that the shim looks up more. Starting a program takes most stack.
   run 60 "$stage/bin/pyshm-exec" "$built/signals" "$tree" 0 28672 0 1 write
   run 60 "$stage/bin/pyshm-exec" "$built/signals" "$tree" 0 36864 0 1 exec
   for which in '0 1' '1 2' '4 12' '0 1 write' '0 1 exec'; do
@@ -99,18 +103,18 @@ test_constructors_that_run_before_the_shims_get_right_answers() {
   said
 }
 
-test_a_write_while_the_stage_is_being_found_is_seen() {
+test_a_write_before_the_shim_has_found_its_stage_is_seen() {
   staged true; local i
   export STRESS_TREE=$tree
   for i in 1 2 3; do
-    # The thread that finds the stage is delayed in its first open.
+    # strace delays the first open of the thread that looks for the stage.
     run 30 strace -f -qq -o /dev/null -e trace=openat -P "$stage" -e inject=openat:delay_exit=100000 -E STRESS_FILE=$i \
       -E "LD_PRELOAD=$stage/lib/libpyshm.so $built/libfirst.so" "$built/early" "$tree"
   done
   said
 }
 
-test_other_allocators_in_either_order() {
+test_other_allocators_work_before_and_behind_the_shim() {
   local bundle lib name time python=$venv/bin/python
   bundle=$(bundle_of venv "$venv") || fail "the bundle"
   staged true; local tree_stage=$stage; time=$(share 2)
@@ -135,7 +139,7 @@ PY
     lib=$(ldconfig -p | awk -v n=$name '$1 == n { print $NF; exit }'); [ -n "$lib" ] || fail "no $name"
     bare env LD_PRELOAD="$lib" "$python" "$work/allocate.py"; head -n -1 "$work/bare" >"$work/expected"
     contains "the allocator" "$(cat "$work/expected")" True
-    # Behind the shim; also in front of it, where the program is started by hand with LD_PRELOAD.
+    # First the allocator is behind the shim, started by the trampoline and by hand; then it is in front of the shim.
     run 120 env LD_PRELOAD="$lib" "$stage/bin/pyshm-exec" "$python" "$work/allocate.py"; equal "$name behind" "$(cat "$work/expected")" "$(head -n -1 "$work/out")"
     run 120 env LD_PRELOAD="$stage/lib/libpyshm.so:$lib" "$python" "$work/allocate.py"; equal "$name behind, by hand" "$(cat "$work/expected")" "$(head -n -1 "$work/out")"
     run 120 env LD_PRELOAD="$lib:$stage/lib/libpyshm.so" "$python" "$work/allocate.py"; equal "$name before" "$(cat "$work/expected")" "$(head -n -1 "$work/out")"
@@ -148,14 +152,25 @@ PY
   note "$total calls verified"
 }
 
-test_what_one_process_writes_all_others_see() {
-  staged true; local time; time=$(share 14)
+# Ten files with 5,500 names each.
+linked_files() {
+  mkdir "$tree/linked" && python3 - "$tree/linked" <<'PY'
+import os, sys
+for number in range(10):
+    first = f"{sys.argv[1]}/{number}.0"
+    open(first, "w").close()
+    for name in range(1, 5500):
+        os.link(first, f"{sys.argv[1]}/{number}.{name}")
+PY
+}
+test_all_processes_see_the_writes_of_each() {
+  staged linked_files; local time; time=$(share 14)
   sh "$sources/mktree.sh" "$work/bare-tree"; bare "$built/writers" "$work/bare-tree" 0 -
   run $((time + 120)) "$stage/bin/pyshm-exec" "$built/writers" "$tree" "$time" "$stage/state"; said
   contains "the set" "$(cat "$work/out")" "the set is full"
 }
 
-test_libraries_come_and_go_among_threads_and_forks() {
+test_libraries_are_loaded_and_unloaded_among_threads_and_forks() {
   staged true; local time; time=$(share 8)
   bare "$built/loads" "$tree" 0
   run $((time * 2 + 60)) "$stage/bin/pyshm-exec" "$built/loads" "$tree" "$time"; said
@@ -172,7 +187,7 @@ test_exceptions_and_thread_local_storage_are_as_without_the_shim() {
   staged unwinding; local size
   same_as_bare "$built/unwind" "$tree"
   same_as_bare "$built/runtime" "$tree"
-  # The extension's own runtime library was loaded, and no other.
+  # Only the runtime library beside the extension must be loaded.
   contains "the runtime library" "$(cat "$work/out")" "runtime $tree/lib/libgcc_s.so.1"
   contains "the runtime library" "$(cat "$work/out")" "others 0"
   for size in 256 512 1024 2048; do same_as_bare "$built/tls" "$tree/lib/libtls$size.so"; done

@@ -1,10 +1,11 @@
 #!/bin/bash
-# Jobs that stage at the same moment on the same nodes: of one user with the same bundle and with different ones, and of two
-# users. Every result is right, no half-made stage is ever visible, nothing is left.
+# Tests jobs that stage at the same time on the same nodes: jobs of one user with the same bundle and with different
+# bundles, and jobs of two users. All results are right, no unfinished stage has the name of a finished one, and nothing
+# is left.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
-# Two packages with so many files that staging takes a while.
+# Two packages have so many files that staging takes a while.
 for p in one two; do
   mkdir -p "$scratch/$p/pkg_$p"; echo "name = '$p'" >"$scratch/$p/pkg_$p/__init__.py"
   (cd "$scratch/$p/pkg_$p" && for i in $(seq 1500); do echo "value = $i" >"m$i.py"; done)
@@ -20,13 +21,13 @@ top = os.path.dirname(package.__file__)
 digest = hashlib.sha256()
 for entry in sorted(os.listdir(top)):
     digest.update(entry.encode() + (open(os.path.join(top, entry), "rb").read() if not os.path.isdir(os.path.join(top, entry)) else b""))
-os.write(1, f"{name} {digest.hexdigest()}\n".encode())      # at once: lines of several ranks come together
+os.write(1, f"{name} {digest.hexdigest()}\n".encode())      # one write, because several ranks write to the same file
 PY
 run() { local p=$1; shift; PYTHONPATH=$scratch/$p "$@" "$venv/bin/python" -B "$scratch/look.py" "$p"; }
 staged() { local p=$1; shift; run "$p" "$pyshm_run" --no-fallback "$@" -b "$scratch/$p.tar.zst"; }
 bare_one=$(run one env); bare_two=$(run two env)
 
-# Watches until $work/stop exists, and prints what is missing in a stage that already has its name.
+# watch_stages: until $work/stop exists, prints each file that is missing in a stage which already has its final name.
 watch_stages() {
   local dir part
   while [ -d "$work" ] && [ ! -e "$work/stop" ]; do
@@ -40,7 +41,7 @@ watch_stages() {
   done >"$work/half" 2>&1
 }
 
-test_the_same_bundle_six_times() {
+test_six_jobs_stage_the_same_bundle() {
   local round i pids watcher
   for round in 1 2 3; do
     rm -f "$work/stop"; watch_stages /dev/shm/pyshm-0 & watcher=$!
@@ -48,14 +49,14 @@ test_the_same_bundle_six_times() {
     for i in "${pids[@]}"; do wait "$i" || fail "a job failed: $(cat "$work"/out.*)"; done
     touch "$work/stop"; wait "$watcher"
     for i in 1 2 3 4 5 6; do equal "result of job $i" "$bare_one" "$(cat "$work/out.$i")"; done
-    equal "half-made stages" "" "$(cat "$work/half")"
+    equal "unfinished stages" "" "$(cat "$work/half")"
     equal "stages" 1 "$(find /dev/shm/pyshm-0 -mindepth 1 -maxdepth 1 | wc -l)"
     "$pyshm" unstage --all || fail "unstage"
     [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm -maxdepth 2)"
   done
   [ -s "$work/seen" ] || fail "the watcher saw no stage"
 }
-test_the_same_bundle_while_others_purge_it() {
+test_jobs_stage_a_bundle_while_others_purge_it() {
   local round i pids
   for round in 1 2 3 4; do
     pids=(); for i in 1 2 3 4; do (sleep "0.$((i * round % 9))"; staged one) >"$work/out.$i" 2>&1 & pids+=($!); done
@@ -64,7 +65,7 @@ test_the_same_bundle_while_others_purge_it() {
     [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm -maxdepth 2)"
   done
 }
-test_different_bundles() {
+test_jobs_stage_different_bundles() {
   local i pids=() watcher
   watch_stages /dev/shm/pyshm-0 & watcher=$!
   for i in 1 3; do staged one --keep >"$work/out.$i" 2>&1 & pids+=($!); done
@@ -73,11 +74,11 @@ test_different_bundles() {
   touch "$work/stop"; wait "$watcher"
   for i in 1 3; do equal "result of job $i" "$bare_one" "$(cat "$work/out.$i")"; done
   for i in 2 4; do equal "result of job $i" "$bare_two" "$(cat "$work/out.$i")"; done
-  equal "half-made stages" "" "$(cat "$work/half")"
+  equal "unfinished stages" "" "$(cat "$work/half")"
   equal "stages" 2 "$(find /dev/shm/pyshm-0 -mindepth 1 -maxdepth 1 | wc -l)"
   "$pyshm" unstage --all || fail "unstage"
 }
-test_two_users() {
+test_two_users_stage_the_same_bundle() {
   local uid i pids=()
   for i in 1 2; do for uid in 12345 12346; do
     PYTHONPATH=$scratch/one setpriv --reuid $uid --regid $uid --clear-groups "$pyshm_run" --no-fallback --keep -b "$scratch/one.tar.zst" "$venv/bin/python" -B "$scratch/look.py" one >"$work/out.$uid.$i" 2>&1 & pids+=($!)
@@ -91,7 +92,7 @@ test_two_users() {
     [ ! -e /dev/shm/pyshm-$uid ] || fail "left: $(find /dev/shm -maxdepth 2)"
   done
 }
-test_two_jobs_on_the_same_nodes() {
+test_jobs_stage_on_the_same_nodes() {
   launch_words hydra root 4 2
   local i j pids=() p
   for i in 1 2 3; do p=one; [ $i != 3 ] || p=two
@@ -106,8 +107,8 @@ test_a_stage_in_use_is_never_removed_and_one_whose_users_were_killed_is() {
   printf 'import sys, time\nopen(sys.argv[1], "w").close()\ntime.sleep(100)\n' >"$work/sleep.py"
   PYTHONPATH=$scratch/one setsid "$pyshm_run" --no-fallback -b "$scratch/one.tar.zst" "$venv/bin/python" "$work/sleep.py" "$work/ready" & local pid=$!
   for _ in $(seq 6000); do [ -e "$work/ready" ] && break; sleep 0.1; done
-  equal "what gc removes" "" "$("$pyshm" gc)"
-  "$pyshm" unstage --all 2>"$work/said"; equal "exit status of unstage" 75 $?; contains "what it says" "$(cat "$work/said")" "is in use"
+  equal "stages that gc removes" "" "$("$pyshm" gc)"
+  "$pyshm" unstage --all 2>"$work/said"; equal "exit status of unstage" 75 $?; contains "the output" "$(cat "$work/said")" "is in use"
   contains "status" "$("$pyshm" status)" "in use"
   local kept; kept=$("$pyshm" stage -b "$scratch/two.tar.zst") || fail "stage"
   "$pyshm" unstage --unused || fail "unstage --unused"; [ ! -e "$kept" ] || fail "unstage --unused left $kept"
@@ -115,16 +116,16 @@ test_a_stage_in_use_is_never_removed_and_one_whose_users_were_killed_is() {
   [ -n "$(ls -A /dev/shm/pyshm-0)" ] || fail "the stage in use is gone"
   kill -KILL -- -$pid; wait $pid
   contains "status" "$("$pyshm" status)" "not in use"
-  # By the next staging …
+  # The next staging removes the stage.
   cp -a /dev/shm/pyshm-0 "$work/left"
   staged two >/dev/null || fail "the next job"; [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm -maxdepth 2)"
-  # … and by hand.
+  # `pyshm gc` removes the stage too.
   cp -a "$work/left" /dev/shm/pyshm-0
   [ "$("$pyshm" gc | wc -l)" = 1 ] || fail "gc removed something else"; [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm -maxdepth 2)"
 }
-test_status_and_unstage_by_name_and_on_all_nodes() {
+test_status_and_unstage_take_a_name_and_all_nodes() {
   "$pyshm" unstage 0123456789abcdef 2>"$work/said"; equal "exit status for a name that is not there" 66 $?
-  contains "what it says" "$(cat "$work/said")" "0123456789abcdef: no stage has this name; 'pyshm status' lists those of this node"
+  contains "the output" "$(cat "$work/said")" "0123456789abcdef: no stage has this name; 'pyshm status' lists those of this node"
   "$pyshm" unstage nonsense 2>"$work/said"; equal "exit status for no name" 2 $?
   [ ! -e /dev/shm/pyshm-0 ] || fail "a command that found nothing left something"
   launch_words hydra root 4 2
@@ -143,7 +144,7 @@ for node in nodes:
 ' "$scratch" || fail "status --json"
   "${LOGIN[@]}" timeout 600 "$pyshm" unstage --all --all-nodes -- "${LAUNCH[@]}" || fail "unstage --all-nodes"
   for i in n1 n2; do equal "left on $i" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec $i find /dev/shm -mindepth 1)"; done
-  "$pyshm" status --all-nodes 2>"$work/said"; equal "exit status without a launcher" 2 $?; contains "what it says" "$(cat "$work/said")" "pyshm status --all-nodes -- mpiexec"
+  "$pyshm" status --all-nodes 2>"$work/said"; equal "exit status without a launcher" 2 $?; contains "the output" "$(cat "$work/said")" "pyshm status --all-nodes -- mpiexec"
 }
 
 run_tests

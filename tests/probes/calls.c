@@ -1,4 +1,4 @@
-/* Programs, libraries and threads in the tree argv[1], one line of result each; run bare and interposed, the output must be the same. */
+/* calls TREE: starts programs, loads libraries and runs threads in the tree, and prints a line for each result. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* Looks at everything in a tree in every way and prints what it saw: damage TREE. Small, because it is started
-   thousands of times, each time beside another damaged stage. */
+/* damage TREE: reads every path of a tree by many functions, and prints the results. It is small, because the test
+   starts it thousands of times, each time with other damage to the stage. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

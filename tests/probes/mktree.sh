@@ -1,3 +1,3 @@
-# Makes the tree that the probes work on: mktree.sh DIRECTORY
+# mktree.sh DIRECTORY: makes the tree that calls.c and programs.py work on.
 set -e
 rm -rf $1; mkdir -p $1/d/sub $1/empty $1/bin $1/full; cd $1; echo hello > a; echo world > d/b; echo x > d/sub/c; ln -s a la; ln -s $1/d/b labs; ln -s d ld; ln -s nope dang; ln -s /etc/hostname lout; ln -s loop2 loop1; ln -s loop1 loop2; ln -s ../tree lup; ln -s /etc letc; printf '#!/bin/sh\necho "$0" "$@"\n' > bin/s; printf '#!/usr/bin/env python\nimport sys;print(sys.argv,sys.executable)\n' > bin/p; printf '#!/usr/bin/env -S true\nimport sys;print(sys.argv,sys.executable,sys.flags.ignore_environment)\n' > bin/q; printf 'echo noshebang "$0" "$@"\n' > bin/n; chmod +x bin/s bin/p bin/q bin/n; echo ro > ro; chmod 444 ro; for i in 1 2 3; do echo $i > full/$i; done; touch -d @1000000000.123456789 a d/b d/sub/c d full

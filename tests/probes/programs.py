@@ -1,4 +1,4 @@
-# Programs started in the tree argv[1], one line of result each; run bare and interposed, the output must be the same.
+# programs.py TREE: starts programs of the tree, and prints a line for each result.
 import os,sys,subprocess,errno
 E=sys.argv[1]
 def t(name,f):

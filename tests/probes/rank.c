@@ -1,6 +1,6 @@
 /*
- * rank OUT DATA: a rank of a compiled program. Writes what it computed with all others, what it read from the file DATA and
- * what a library of its own (built from this file with -DPART) says into OUT/<rank>.
+ * rank OUT DATA: runs as a rank of a compiled MPI program. It writes into OUT/<rank> a sum over all ranks, a number
+ * from the file DATA, and the result of its library, which is built from this file with -DPART.
  */
 #ifdef PART
 int part(void) { return 42; }

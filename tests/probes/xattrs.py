@@ -1,4 +1,4 @@
-"""Reads extended attributes in every way and prints what it got: xattrs.py TREE."""
+"""xattrs.py TREE: reads extended attributes by every function, and prints the results."""
 import ctypes, os, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -9,7 +9,7 @@ NAMES = ["user.a", "user.empty", "user.long", "user.none", "user.", "", "securit
 
 
 def call(name, *args):
-    """What a function of libc gave: its value or the error."""
+    """Calls a function of libc, and returns its value or the text of its error."""
     ctypes.set_errno(0)
     n = getattr(libc, name)(*args)
     return n if n >= 0 else os.strerror(ctypes.get_errno())
@@ -35,7 +35,7 @@ for name in sorted(os.listdir(tree)) + ["nope", "file/x"]:
 for name in ("file", "many", "dir", "acl"):
     read("f", os.open(os.path.join(tree, name), os.O_RDONLY))
 print(os.listxattr(os.path.join(tree, "file")), os.getxattr(os.path.join(tree, "file"), "user.a"))
-# Who may do what: root may everything, so somebody else asks.
+# Root may access everything, so other users ask too.
 for uid in (0, 65534, 12345):
     if os.fork() == 0:
         os.setresgid(uid, uid, uid)

@@ -1,4 +1,5 @@
-/* cancel TREE ROUNDS: threads are cancelled inside calls that POSIX makes cancellation points. The frames of the shim must let that through. */
+/* cancel TREE ROUNDS: cancels threads inside calls that are cancellation points of POSIX. The frames of the shim must
+ * let the cancellation pass. */
 #include "common.h"
 
 static atomic_int running;
@@ -47,7 +48,7 @@ int main(int argc, char **argv)
             usleep(10);
         usleep(i * 13 % 300);
         CHECK(pthread_cancel(thread) == 0 && pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED, "thread %ld", i);
-        /* A descriptor is lost where a thread ends between open and close, with or without the shim. */
+        /* A thread that ends between open and close leaves its descriptor open, with the shim and without. */
         for (int fd = 3; fd < 200; fd++)
             close(fd);
     }

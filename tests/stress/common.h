@@ -1,8 +1,9 @@
-/* What the stress programs share: the tree they know, what the kernel says about it, verified calls and their count.
+/* Makes and verifies calls on the tree of mktree.sh, for all stress programs.
  *
- * The truth is asked of the kernel without libc, so that no shim can colour it: the stage is made of the tree as it is,
- * and every answer must be the original's. A wrong answer ends the process at once with 1. Every program ends with the line
- * `calls N answered M`: N verified calls, of which at least M had to be answered by the stage.
+ * `learn` asks the kernel for the attributes of the tree without libc, so that no shim can change them. The stage is
+ * made of the same tree, and every answer must be equal. After a wrong answer the process exits at once with 1. Every
+ * program ends with the line `calls N answered M`: N calls were verified, and the stage had to answer at least M of
+ * them.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -33,7 +34,7 @@ static struct known known[DIRS][FILES];
 static struct stat known_dir[DIRS];
 static atomic_long calls, answered;
 
-/* A system call that no library sees. */
+/* Makes a system call that no library sees. */
 static inline long raw(long n, long a, long b, long c, long d)
 {
 #if defined(__x86_64__)
@@ -115,7 +116,7 @@ static inline void learn(const char *where)
     }
 }
 
-/* A test of the shim without the shim proves nothing. */
+/* Ends the process if the shim is not loaded, because the test would then prove nothing. */
 static inline void shim_is_here(void)
 {
     if (getenv("STRESS_BARE"))
@@ -150,7 +151,7 @@ static inline void read_back(int fd, const char *text)
 }
 
 enum { ERRNO = 77 };
-/* errno stays as it was over a call that succeeds. */
+/* Checks that a call succeeds and leaves errno unchanged. */
 #define KEPT(call, name) \
     do { \
         errno = ERRNO; \
@@ -165,8 +166,9 @@ enum { ERRNO = 77 };
 
 enum { SIMPLE = 4, SAFE = 12, ALL = 17 };
 
-/* One verified operation. `what` below SIMPLE: absolute names without symbolic links, which succeed. Below SAFE: nothing that a
- * signal handler must not call. Directories below `from` are left alone. */
+/* Makes one verified operation, by the number `what`. Numbers below SIMPLE use absolute names without symbolic links,
+ * and succeed. Numbers below SAFE call only functions that a signal handler may call. The operation uses none of the
+ * directories d0 … d(from-1). */
 static inline void operate(unsigned *seed, int what, int from)
 {
     int d = from + next(seed) % (DIRS - from), f = next(seed) % FILES, fd;
@@ -285,7 +287,7 @@ static inline void operate(unsigned *seed, int what, int from)
         return done(1);
     }
     case 16:
-        /* Outside the prefix: the neighbour whose name begins as the tree's. */
+        /* A directory outside the prefix, whose name begins with the name of the tree. */
         snprintf(name, sizeof name, "%s2", tree);
         KEPT(stat(name, &st) == 0 && S_ISDIR(st.st_mode), name);
         return;

@@ -1,5 +1,6 @@
-/* A library whose constructor works on the tree (STRESS_TREE) before the shim's own constructor ran, in HOW ways: alone, by threads that go on while
- * the program starts, or by loading a library of the tree. With -DPROGRAM: the program that it is linked or preloaded into. */
+/* A library whose constructor works on the tree (STRESS_TREE) before the shim's constructor runs. STRESS_HOW adds work:
+ * `threads` that go on while the program starts, `dlopen` of a library of the tree, or `system`. With -DPROGRAM: the
+ * program that the library is linked or preloaded into. */
 #include "common.h"
 #include <dlfcn.h>
 
@@ -41,7 +42,8 @@ __attribute__((constructor)) static void early(void)
     }
     for (int i = 0; i < ALL; i++)
         operate(&seed, i, 0);
-    /* As a library that runs a helper at its start; the helper loads this library too and must not do the same. */
+    /* Some libraries run a helper when they are loaded. The helper loads this library too, and must not start another.
+     * */
     char command[512];
     snprintf(command, sizeof command, "read x <%s/d1/f2 && test \"$x\" = d1/f2", where);
     if (strcmp(how, "system") == 0) {

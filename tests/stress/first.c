@@ -1,6 +1,7 @@
-/* A library whose constructor brings two threads to the shim as the process's very first calls: one looks, and while the shim is still
- * finding its stage (the test slows it down) the other writes, and a child forked at that moment writes too. What was written must be
- * seen by every later read. The program that it is preloaded into is early.c's. STRESS_FILE: the number of a file that nobody wrote yet. */
+/* A library whose constructor makes the first calls of the process to the shim, from two threads. One thread reads.
+ * While the shim still looks for its stage (the test delays it), the other thread writes a file and forks a child,
+ * which writes another file. Later reads must see both. The library is preloaded into the program of early.c.
+ * STRESS_FILE is the number of a file that no process has written yet. */
 #include "common.h"
 
 static atomic_int ready;

@@ -1,5 +1,6 @@
-/* forks TREE SECONDS FORKS: eight threads work on the tree while the main thread forks; a child looks and leaves.
- * A lock or a half-made cache in the shim would hang a child here. */
+/* forks TREE SECONDS FORKS: eight threads work on the tree while the main thread forks at least FORKS children, each of
+ * which makes some calls and exits. If the shim held a lock, or had a cache that is changed in several steps, a child
+ * would hang. */
 #include "common.h"
 
 static atomic_int stop;
@@ -10,7 +11,7 @@ static void *work(void *number)
     do {
         for (int i = 0; i < 100; i++)
             operate(&seed, next(&seed) % ALL, 0);
-        /* A pause, else few forks get a processor among eight threads. */
+        /* Without this pause the main thread would rarely get a processor. */
         usleep(1000);
     } while (!atomic_load(&stop));
     return NULL;

@@ -1,4 +1,5 @@
-/* loads TREE SECONDS: threads load and unload libraries of the tree, others work on it or look at what is loaded, the main thread forks. */
+/* loads TREE SECONDS: threads load and unload libraries of the tree, others work on the tree and list the loaded
+ * libraries, and the main thread forks. */
 #include "common.h"
 #include <dlfcn.h>
 #include <link.h>

@@ -1,5 +1,6 @@
-# Makes the tree that the stress programs know: mktree.sh DIRECTORY
-# d0 … d15, each with f0 … f63 (a file's text is its name), three links and sub/below; a link to a directory; w for writing; a neighbour.
+# mktree.sh DIRECTORY: makes the tree of the stress programs, and the directory DIRECTORY2 beside it.
+# The tree has d0 … d15, each with f0 … f63 (the text of a file is its name), three links and sub/below; a link to a
+# directory; w for new files; and programs in bin.
 set -eu
 mkdir -p "$1" "${1}2" "$1/lib" "$1/bin" "$1/w/below"
 cd "$1"

@@ -1,4 +1,5 @@
-/* A library of the tree: what it is, and a constructor that calls into the shim while the loader's lock is held. */
+/* A library of the tree that returns its number; its constructor and destructor call the shim while the loader holds
+ * its lock. */
 #include <sys/stat.h>
 static struct stat st;
 __attribute__((constructor)) static void load(void) { stat(PREFIX "/d0/f0", &st); }

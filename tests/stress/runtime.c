@@ -1,4 +1,5 @@
-/* runtime TREE: a C program, without the compiler's runtime, that loads a C++ extension of the tree whose libgcc_s lies beside it. */
+/* runtime TREE: a C program without the compiler's runtime library. It loads a C++ extension of the tree whose libgcc_s
+ * lies in the same directory, and prints which libgcc_s the extension got and how many others are mapped. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
-/* shells TREE SECONDS: threads start programs all at once by system, popen and posix_spawn. What they print, their status and what
- * they write under the tree must be right, and each of them must have the shim: what it writes without would be seen by nobody. */
+/* shells TREE SECONDS: threads start programs at the same time by system, popen and posix_spawn. The output and exit
+ * status of each program and the files that it writes under the tree must be right. Each must have the shim, because
+ * other processes do not see the writes of a program without the shim. */
 #include "common.h"
 #include <spawn.h>
 
@@ -9,7 +10,7 @@ static double end;
 static atomic_long shells, without;
 static int bare;
 
-/* Whether a program that `sh` starts has the shim: grep is one, and it looks at itself. */
+/* A shell command that succeeds if a program that the shell starts (grep) has the shim loaded. */
 #define HAS_SHIM "grep -q /lib/libpyshm.so /proc/self/maps"
 
 static void holds(const char *name, const char *text)
@@ -88,7 +89,7 @@ static void *work(void *number)
     char own[256];
     long round = 0;
     do {
-        /* A new name each time: a write to it that nobody marks is a write that nobody sees. */
+        /* Each round uses a new name, so that no earlier mark hides a write that was not marked. */
         snprintf(own, sizeof own, "%s/w/%d-%ld-%ld", tree, getpid(), (long)number, round % 5000);
         const struct known *k = &known[next(&seed) % DIRS][next(&seed) % FILES];
         switch (next(&seed) % 3) {
@@ -101,7 +102,7 @@ static void *work(void *number)
     return NULL;
 }
 
-/* More streams at once than anyone counts on; each command writes when its stream is closed. */
+/* Opens more streams at once than any program would; each command writes its file when its stream is closed. */
 static void many_streams(void)
 {
     FILE *streams[MANY];

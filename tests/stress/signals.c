@@ -1,8 +1,10 @@
-/* signals TREE SECONDS STACK FIRST LAST: a timer at 10 kHz interrupts whatever hook is running; the handler, on an alternate stack of
- * STACK bytes beside the signal's own frame, a closed page below, does operations FIRST … LAST-1 itself. Success leaves errno alone even then.
- * STACK 0: only says how many bytes of stack that takes, the signal's frame and the program's own included.
+/* signals TREE SECONDS STACK FIRST LAST [write|exec]: a timer at 10 kHz interrupts the hooks of the main program. The
+ * handler makes operations FIRST … LAST-1, on an alternate stack of STACK bytes besides the signal's frame; below the
+ * stack lies a page without access. A call that succeeds must leave errno unchanged, even in an interrupted program.
+ * With STACK 0 the program only prints how many bytes of stack the handler takes, including the signal's frame and the
+ * handler's own.
  *
- * With a sixth word, the handler's own operation is that one, at 100 Hz: `write`, `exec` (in a child). */
+ * With `write` or `exec` (in a child) the handler makes only this operation, at 100 Hz. */
 #include "common.h"
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -13,10 +15,10 @@ static int first, last;
 static const char *special = "";
 static unsigned char *stack;
 static size_t stack_size;
-/* What a child found, which has a copy of the stack. */
+/* The bytes of stack that a child used: after fork the child has a copy of the stack. */
 static volatile size_t *deepest;
 
-/* How far down the alternate stack was written. */
+/* Returns how many bytes of the alternate stack were used. */
 static size_t used(void)
 {
     size_t at = 0;
@@ -39,7 +41,7 @@ static void handle(int number)
     } else if (strcmp(special, "exec") == 0) {
         pid_t child = fork();
         if (child == 0) {
-            /* It fails only at its very end: for want of the script's interpreter. */
+            /* The exec fails at its last step, because the script's interpreter does not exist. */
             char name[256], *argv[] = {name, "x", NULL};
             snprintf(name, sizeof name, "%s/bin/lost", tree);
             execve(name, argv, environ);
@@ -53,7 +55,7 @@ static void handle(int number)
         int what = first + next(&seed) % (last - first);
         operate(&seed, what, 0);
     }
-    /* operate() has checked that each success leaves errno alone; here it stands for a handler that keeps it. */
+    /* Restore errno, as a handler must: operate() sets it. */
     errno = before;
     signals++;
 }
@@ -83,7 +85,7 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_ONSTACK | SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
     if (size == 0) {
-        /* What is bound at the first call is not the handler's. */
+        /* Make each call once before: the stack that the loader takes to bind a function is not the handler's. */
         unsigned seed = 1;
         for (int i = 0; i < 2000; i++)
             operate(&seed, next(&seed) % ALL, 0);
@@ -95,7 +97,7 @@ int main(int argc, char **argv)
     timer_t timer;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
     CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0, "timer");
-    /* fork does not come to its end where signals interrupt it faster than it is. */
+    /* A fork that is interrupted starts again, so signals must come less often than a fork takes. */
     long nanoseconds = *special ? 10000000 : 100000;
     struct itimerspec every = {{0, nanoseconds}, {0, nanoseconds}};
     timer_settime(timer, 0, &every, NULL);

@@ -1,4 +1,5 @@
-// A library of the tree that throws: through itself, from itself, and to itself.
+// A library of the tree that lets an exception of its caller pass, throws one to its caller, and catches one that it
+// threw.
 #include <stdexcept>
 struct Guard { int &n; ~Guard() { n++; } };
 extern "C" void throws(void (*call)(int), int n)

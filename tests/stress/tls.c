@@ -1,5 +1,6 @@
-/* Thread-local storage of SIZE bytes in the initial-exec model. tls: the library `big` is linked to it, the library of the tree (argv[1]) is loaded:
- * prints whether that works, which must be what it does without the shim. */
+/* With -DSIZE: a library with SIZE bytes of thread-local storage in the initial-exec model. Without: `tls LIBRARY…`, a
+ * program that is linked to one such library, loads each LIBRARY and prints whether that worked. The output must be the
+ * same with the shim and without. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// unwind TREE: exceptions cross libraries that were loaded from the tree and frames of the shim's hooks; large thread-local storage
-// of the initial-exec model; the compiler's runtime library of the tree is the one that an extension gets.
+// unwind TREE: throws exceptions through libraries that were loaded from the tree and through frames of the shim's
+// hooks, and prints which libgcc_s an extension gets.
 extern "C" {
 #include <dirent.h>
 #include <dlfcn.h>
@@ -78,7 +78,7 @@ int main(int argc, char **argv)
     int caught = 0;
     for (int i = 0; i < 2000; i++) {
         try {
-            // Through the library's frame, from ours and back.
+            // This program throws through the frame of the library.
             throws([](int n) { if (n % 2) throw n; }, i);
         } catch (int n) {
             caught += n % 2;

@@ -1,5 +1,6 @@
-/* vforks TREE SECONDS: threads vfork children whose exec fails under the prefix, or works. The child shares the parent's memory:
- * whatever the shim keeps must come out as it was. As without a shim, the parent's thread finds the child's errno. */
+/* vforks TREE SECONDS: threads vfork children whose exec under the prefix fails or succeeds. The child shares the
+ * parent's memory, so the shim must leave its own data unchanged. The parent's thread must find the child's errno, as
+ * without the shim. */
 #include "common.h"
 
 extern char **environ;
@@ -16,7 +17,7 @@ static unsigned long environment(void)
     return sum;
 }
 
-/* The child's part stands alone so that nothing of the caller's frame can be overwritten by it. */
+/* Starts a child. This is a function of its own so that the child cannot overwrite the caller's frame. */
 __attribute__((noinline)) static pid_t start(int how, const char *name, const char *dir, char **argv, char **envp)
 {
     pid_t child = vfork();

@@ -1,9 +1,9 @@
-"""app.py OUT: the job that the tests run on the cluster, once bare and once under pyshm: mpi4py, numpy.fft,
-scipy.interpolate, a collective, children of every kind. Each rank writes OUT/rank-N.json: results as hex floats, and
-Python's own view of its environment. Two runs of it must be equal, which compare.py checks.
+"""app.py OUT: computes with mpi4py, numpy.fft and scipy.interpolate, and starts children of every kind. Tests run this
+job on the cluster, bare and with pyshm. Each rank writes OUT/rank-N.json: its results as hex floats, and Python's own
+view of its environment. compare.py checks that the files of two runs are equal.
 
-Invariants: deterministic for a given number of ranks; nothing but rank files is written; MPI is imported inside
-main() alone, so that spawned workers, which import this file, never start MPI.
+Invariants: the results depend only on the number of ranks. The job writes only the rank files. Only main() imports MPI,
+so that spawned workers, which import this file, never start MPI.
 """
 import json
 import os
@@ -14,7 +14,7 @@ import pyview  # noqa: E402
 
 
 def compute(rank, numpy, fft, interpolate):
-    """Each rank's own data through a transform and a spline."""
+    """Returns the results of a transform, a spline and a table of data that depend on the rank."""
     random = numpy.random.default_rng(rank)
     samples = random.standard_normal(1024)
     spectrum = fft.rfft(samples)
@@ -32,7 +32,7 @@ def compute(rank, numpy, fft, interpolate):
 
 def main():
     out = sys.argv[1]
-    # Open MPI's warning on fork() and InfiniBand's fork support: the pools below fork after MPI_Init, as jobs do.
+    # The pools below fork after MPI_Init, as jobs do: switch Open MPI's warning off and InfiniBand's fork support on.
     os.environ.setdefault("OMPI_MCA_mpi_warn_on_fork", "0")
     os.environ.setdefault("RDMAV_FORK_SAFE", "1")
 
@@ -47,7 +47,8 @@ def main():
 
     mine = numpy.array([numbers["spectrum"], numbers["spline"], float(rank)])
     total = numpy.empty_like(mine)
-    # A reduction's order is the library's choice: gather and add in rank order, and reduce what is exact.
+    # The library chooses the order of a reduction, so reduce only numbers whose sum is exact, and add the others in the
+    # order of ranks.
     everyone = numpy.empty((size, 3))
     world.Allgather(mine, everyone)
     numbers["sum"] = float(sum(everyone[:, 0]))
@@ -87,7 +88,7 @@ if __name__ == "__main__":
 
         traceback.print_exc()
         sys.stderr.flush()
-        # Else the other ranks would wait in their next collective for ever.
+        # Without this the other ranks would wait in their next collective for ever.
         if "mpi4py.MPI" in sys.modules:
             sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(1)
         sys.exit(1)

@@ -1,16 +1,18 @@
-# Sourced by job tests of real programs: the same command bare and staged, outputs, statuses and trees compared, path
-# operations counted by strace in both runs.
+# Runs a command bare and staged, compares outputs, exit statuses and trees, and counts the path operations of both runs
+# with strace; sourced by job tests of real programs.
 #
-# The tree is $p. A test makes it, calls `reads` as often as it likes, then perhaps `writes`, which starts from a copy of
-# the tree as it was. Invariants: a bare run that does not touch the prefix fails the test, so that nothing passes
-# because a program was not seen; modification times of a tree are of 2020, so that what a program wrote can be told.
+# The prefix is $p. A test makes this tree and then calls `reads` any number of times. After that it may call `writes`,
+# which starts each run from a copy of the tree. Invariants: a test fails if the bare run makes no operation on the
+# prefix, so that no test passes because strace missed the program. All files of a tree have modification times of 2020;
+# later times show what a program wrote.
 export LC_ALL=C TZ=UTC GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 PYTHONPYCACHEPREFIX= PYTHONNOUSERSITE=1
-# A shell's own start-up files and histories are not what is tested.
+# Shells must not read the start-up files or the history of the user who runs the tests.
 export ZDOTDIR=/nowhere HISTFILE=
 unset CDPATH MAKEFLAGS MFLAGS PERL5LIB NODE_PATH JAVA_TOOL_OPTIONS PYTHONPATH PYTHONPYCACHEPREFIX
 both_python=$venv/bin/python
 
-# Gives every file below $p a time of 2020 and reads everything once, so that times of access stand still afterwards.
+# settle: gives every file below $p a modification time of 2020, and calls `look`.
+# look: reads every file and link below $p once, so that later reads do not change access times.
 settle() {
   find "$p" -exec touch -h -d '2020-02-02 02:02:02.123456789Z' {} +
   look
@@ -25,7 +27,8 @@ staged() {
 }
 unstaged() { [ -z "${stage:-}" ] || "$pyshm" unstage --all >/dev/null || fail "unstage"; stage=; rm -f "$work/b.tar.zst"; }
 
-# One traced run: run_as bare|staged COMMAND…; in $work, which is no part of the prefix. What it makes in out/ is compared.
+# run_as bare|staged COMMAND…: runs COMMAND once under strace in $work, outside the prefix. $OUT names a directory for
+# files that are to be compared.
 run_as() {
   local how=$1 start=(); shift
   [ "$how" = bare ] || start=("$stage/bin/pyshm-exec")
@@ -34,12 +37,13 @@ run_as() {
   echo "exit status $?" >>"$work/$how.out"
   rm -rf "$work/$how.made"; mv "$work/out" "$work/$how.made"
 }
-# A script that broke off half-way compares little: the last status is 0, or what $expected_status says.
+# went_well WHAT: fails unless the bare run ended with $expected_status (default 0): the outputs of a script that broke
+# off half-way would compare little.
 went_well() { [ "$(tail -n 1 "$work/bare.out")" = "exit status ${expected_status:-0}" ] || fail "$1: bare it ends with $(tail -n 1 "$work/bare.out"): $(tail -n 5 "$work/bare.err")"; }
 operations() { python3 "$tools/count_ops.py" "$work/$1.trace" --under "$p" "${@:2}"; }
 total() { operations "$1" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'; }
 
-# same_output WHAT: what the two runs printed, and made in $work/out, is the same.
+# same_output WHAT: compares the outputs of the two runs and the files that they made in $OUT.
 same_output() {
   local stream
   for stream in out err; do
@@ -49,7 +53,7 @@ same_output() {
 }
 tree_options=()
 
-# reads WHAT COMMAND…: a command that only reads makes no operation on the prefix.
+# reads WHAT COMMAND…: runs a command that only reads; fails if the staged run makes an operation on the prefix.
 reads() {
   local what=$1 bare ours; shift
   run_as bare "$@"; went_well "$what"
@@ -63,7 +67,8 @@ reads() {
   [ "$ours" = 0 ] || fail "$what: operations on the prefix: $(operations staged --list 12)"
 }
 
-# writes WHAT COMMAND…: a command that also writes leaves the same tree, and makes operations on nothing but what it wrote.
+# writes WHAT COMMAND…: runs a command that also writes; fails if the two runs leave different trees, or if the staged
+# run makes an operation on a path that it did not write.
 writes() {
   local what=$1 bare ours; shift
   unstaged
@@ -81,6 +86,6 @@ writes() {
   operations staged --unwritten "$work/seed" --list 12 --max 0 >"$work/unwritten" || fail "$what: operations on what was only read: $(cat "$work/unwritten")"
 }
 
-# The same for a script of bash from standard input and its arguments: reads_script WHAT ARGUMENT….
+# reads_script WHAT ARGUMENT…, writes_script WHAT ARGUMENT…: take a bash script from standard input as the command.
 reads_script() { cat >"$work/script.sh"; reads "$1" bash "$work/script.sh" "${@:2}"; }
 writes_script() { cat >"$work/script.sh"; writes "$1" bash "$work/script.sh" "${@:2}"; }

@@ -1,8 +1,9 @@
 """compare.py BARE PYSHM [--size N]: compares the rank files of two runs of app.py (directories), or two outputs of
-view.py (files). Prints each difference with its place in the record; exit status 1 on any, 2 where a file is missing.
+view.py (files). Prints each difference with its place in the record. Exit status: 1 if there are differences, 2 if a
+file is missing.
 
-Invariants: everything is compared except pyshm's own variables (LD_PRELOAD, PYSHM_*), which the caller has set; with
-`--strict-env` those too. `--ignore REGEX` (repeatable) leaves out places that match, such as `process/environ/FOO$`.
+pyshm's own variables (LD_PRELOAD, PYSHM_*), which the caller may have set, are compared only with `--strict-env`.
+`--ignore REGEX` (repeatable) leaves out the places that match, such as `process/environ/FOO$`.
 """
 import argparse
 import json
@@ -34,7 +35,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bare")
     parser.add_argument("pyshm")
-    parser.add_argument("--size", type=int, help="number of rank files that must be there")
+    parser.add_argument("--size", type=int, help="number of rank files that must exist")
     parser.add_argument("--ignore", action="append", default=[], metavar="REGEX")
     parser.add_argument("--strict-env", action="store_true")
     options = parser.parse_args()

@@ -1,19 +1,19 @@
 #!/bin/bash
-# contained.sh COMMAND…: runs COMMAND so that nothing that it starts outlives it, or this process: no process, mount or network,
-# and nothing in /dev/shm, /var/tmp or the control groups of Slurm. Exit status: COMMAND's; 128 and the signal's number where
-# one ended it.
+# contained.sh COMMAND…: runs COMMAND and removes everything that COMMAND started or left when COMMAND or this script
+# ends: processes, mounts, networks, and files in /dev/shm, /var/tmp and the control groups of Slurm. The exit status is
+# COMMAND's, or 128 and the number of the signal that ended this script.
 #
-# COMMAND sees its own processes alone, and directories of its own at /dev/shm and /var/tmp. The checkout is where it was, and
-# open to every user, wherever it lies. Without root there are no such namespaces: what is left then is one process group.
+# COMMAND sees only its own processes, and has its own /dev/shm and /var/tmp. The checkout keeps its path, and every
+# user can enter it. Without root there are no namespaces, and COMMAND only gets its own process group.
 #
-# Invariants: a signal that ends this process (INT, TERM, HUP; KILL too) ends everything; what only KILL leaves in /var/tmp
-# the next call removes.
+# Invariants: a signal that ends this script (INT, TERM, HUP, KILL) ends all processes. After KILL a directory is left
+# in /var/tmp, which the next call removes.
 set -u
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd -P)
 top=$(cd "$here/../.." && pwd -P)
 
 if [ "${1:-}" = --inside ]; then
-    # The first process of the namespace: the others end with it.
+    # This is the first process of the PID namespace: when it ends, the kernel ends the others.
     hold=$2
     shift 2
     . "$top/tests/cluster/mounts.sh"
@@ -26,7 +26,7 @@ fi
 
 child=
 groups=
-# Background processes of a script ignore Ctrl-C, except those of a job of their own.
+# Without job control (set -m) a background process would ignore Ctrl-C.
 run() {
     set -m
     setpriv --pdeathsig KILL "$@" </dev/null &
@@ -34,17 +34,17 @@ run() {
     set +m
     wait "$child"
 }
-# The processes of Slurm's control groups that are frozen do not die.
+# thaw: thaws the processes that Slurm has frozen in its control groups, because a frozen process does not die.
 thaw() { [ -z "$groups" ] || find "$groups" -name freezer.state -exec sh -c 'for file; do echo THAWED >"$file"; done' thaw {} + 2>/dev/null; }
 end() { # SIGNAL'S NUMBER
     local first
     trap '' INT TERM HUP
     if [ -n "$child" ]; then
-        # In namespaces: unshare ends when their first process has, and all others with that one.
+        # As root, kill the first process of the PID namespace: all others in it and unshare end too.
         first=-$child
         [ "$(id -u)" -ne 0 ] || read -r first _ <"/proc/$child/task/$child/children"
         kill -KILL -- "${first:--$child}" 2>/dev/null
-        # A stopped one (Ctrl-Z) would never see it.
+        # A process that was stopped (Ctrl-Z) must continue before it can end.
         while kill -CONT "$child" 2>/dev/null; do thaw; sleep 0.05; done
     fi
     exit $((128 + $1))
@@ -58,7 +58,7 @@ if [ "$(id -u)" -ne 0 ]; then
     exit
 fi
 
-# remove HOLD: what a call has left.
+# remove HOLD: removes the directory and the control groups of a call.
 remove() {
     groups=/sys/fs/cgroup/freezer/${1##*/}
     if [ -d "$groups" ]; then
@@ -72,7 +72,7 @@ remove() {
     rm -rf --one-file-system "$1"
 }
 for old in /var/tmp/pyshm-tests.*; do
-    # One that still runs has it locked.
+    # A call that still runs holds a lock on its directory.
     if [ -d "$old" ] && exec {lock}<"$old"; then
         ! flock -n "$lock" || remove "$old"
         exec {lock}<&-

@@ -1,15 +1,18 @@
 """count_ops.py TRACE --under DIR: counts the path operations of a strace trace on watched directories.
 
-TRACE: a file of trace.sh (strace -f -y), or a directory of files of `strace -ff -y -o DIR/t`. Every call with a path
-argument counts, whatever its result, ENOENT too; a call with two names (rename, link) counts each. A relative name means what the process's working directory or the descriptor's path (-y) makes of it. Counted apart from the total: chdir; calls
-on an open descriptor with an empty name (what fstat is); the texts of new symbolic links, which the kernel does not look up.
+TRACE is a file of trace.sh (strace -f -y), or a directory of files of `strace -ff -y -o DIR/t`. Every call with a path
+argument counts, whatever its result; a call with two names (rename, link) counts for each. A relative name belongs to
+the process's working directory or to the descriptor's path (-y). Counted separately, not in the total: chdir; calls on
+an open descriptor with an empty name (as fstat makes them); the texts of new symbolic links, which the kernel does not
+look up.
 
-Part of the total are the loader's failed tries in subdirectories for the processor (`glibc-hwcaps/x86-64-v4`, `tls/x86_64`).
-Their number depends on the machine, that of all others does not: it is printed, and --any-processor leaves them out.
+The total includes the loader's failed tries in subdirectories for the processor (`glibc-hwcaps/x86-64-v4`,
+`tls/x86_64`). Their number depends on the machine, unlike the number of all other operations. The script prints it, and
+--any-processor leaves these tries out.
 
-Invariants: never too few. A name counts if it lies under a watched directory as written, or once the symbolic links
-are resolved that exist now (its directory's; for calls that follow links its own too). A truncated name counts if its
-beginning does. Lines that are not understood are reported and make the exit status 2.
+Invariants: the script never counts too few. A name counts if it lies under a watched directory as written, or after
+resolving the symbolic links that exist now: those of its directory and, for calls that follow links, its own. A
+truncated name counts if its beginning does. Lines that are not understood are reported, and the exit status is 2.
 """
 import argparse
 import json
@@ -21,7 +24,8 @@ import stracelog
 import written
 
 AT, PLAIN = "at", "plain"
-# call -> the places of its names: (AT, descriptor's place, name's place) or (PLAIN, name's place).
+# Maps a call to the arguments that are names: (AT, number of the descriptor, number of the name) or (PLAIN, number of
+# the name).
 CALLS = {}
 for _name in ("open creat stat lstat stat64 lstat64 access readlink unlink rmdir mkdir chmod chown lchown truncate "
               "truncate64 utime utimes mknod statfs statfs64 execve chdir chroot acct swapon swapoff uselib getxattr "
@@ -44,8 +48,8 @@ CALLS["quotactl"] = [(PLAIN, 1)]
 
 NOFOLLOW = set("lstat lstat64 oldlstat readlink readlinkat unlink unlinkat rmdir mkdir mkdirat mknod mknodat rename renameat "
                "renameat2 link linkat symlink symlinkat lchown lgetxattr lsetxattr llistxattr lremovexattr".split())
-# What the loader puts between a directory of its search path and a library's name: by the processor's level, and, before
-# glibc 2.37, by its features.
+# The subdirectories in which the loader looks for libraries for the processor: by its level and,
+# before glibc 2.37, by its features.
 SUBDIRECTORY = r"/(?:glibc-hwcaps/[^/]+|(?:tls|x86_64|haswell|xeon_phi|avx512_1)(?:/(?:x86_64|haswell|xeon_phi|avx512_1))*)"
 TRIED_LIBRARY = re.compile(f"^(.*{SUBDIRECTORY})/[^/]*[.]so[^/]*$")
 FORKS = {"clone", "clone3", "fork", "vfork"}
@@ -53,11 +57,11 @@ SILENT = FORKS | {"fchdir", "getcwd"}
 
 
 class Process:
-    """What a process has from its parent: where it stands, whether it is counted."""
+    """What a process inherits from its parent: the working directory, and whether its operations count."""
 
     def __init__(self, cwd, counted, ignored=False):
         self.cwd, self.counted, self.ignored = cwd, counted, ignored
-        self.tried = None                   # the subdirectory for a processor in which the loader has just missed a library
+        self.tried = None                   # the subdirectory for a processor in which the loader has just failed to open a library
 
     def child(self, shares):
         new = Process(self.cwd if shares else list(self.cwd), self.counted, self.ignored)
@@ -67,14 +71,14 @@ class Process:
 class Counter:
     def __init__(self, watched, cwd, from_exec=None, ignore_exec=None, resolve=True):
         self.watched = [self._clean(path) for path in watched]
-        # The watched directories' own real names too: a trace may show either.
+        # A trace may show a watched directory by its real name too.
         self.real = {os.path.realpath(path): path for path in self.watched} if resolve else {}
         self.cwd, self.resolve = cwd, resolve
         self.from_exec = re.compile(from_exec) if from_exec else None
         self.ignore_exec = [re.compile(text) for text in ignore_exec or []]
         self.hits = []                      # (watched directory, call, name)
         self.chdirs, self.by_descriptor, self.link_texts, self.starts, self.processes = 0, 0, 0, 0, set()
-        self.for_processor = set()          # the numbers of such calls
+        self.for_processor = set()          # the numbers of the loader's tries for a processor
         self.truncated = 0
         self.unknown = {}
         self._links = {}
@@ -95,8 +99,8 @@ class Counter:
         return self._links[path]
 
     def where(self, name, follows):
-        """The watched directory that an absolute name lies under, or None."""
-        # As written, except // and /./; with .. both ways: dropped with what stands before it, and resolved.
+        """Returns the watched directory that an absolute name lies under, or None."""
+        # Try the name as written without // and /./. For a `..`, drop it with the part before it, and also resolve it.
         tidy = re.sub(r"/(?:\.?/)+", "/", name.replace("/./", "/"))
         for candidate in (tidy, os.path.normpath(tidy)):
             found = self._match(candidate, self.watched)
@@ -136,7 +140,7 @@ class Counter:
             elif name.startswith("/"):
                 yield name, False
             elif name == "":
-                # Only AT_EMPTY_PATH gives it a meaning, and readlinkat of a link's descriptor.
+                # An empty name means the descriptor with AT_EMPTY_PATH, and in readlinkat of a link's descriptor.
                 if place[0] == AT and base:
                     yield base, True
             elif base:
@@ -167,7 +171,7 @@ class Counter:
 
     @staticmethod
     def _ordered(calls):
-        """The calls so that a parent's clone stands before its child's calls, as `strace -ff` files do not."""
+        """Returns the calls with each clone before the calls of its child; files of `strace -ff` have another order."""
         children = {int(c.value): c for c in calls if c.name in FORKS and c.ok and c.value.isdigit()}
         seen, groups = {}, {}
         for call in calls:
@@ -199,7 +203,7 @@ class Counter:
             if path and process.counted and not process.ignored and self.where(path, True):
                 self.chdirs += 1
         if path and call.ok:
-            # The kernel's own name for it where it still exists: links resolved, as -y would show.
+            # If the directory still exists, take the name that -y would show, after resolving symbolic links.
             process.cwd[0] = self._real(path) if self.resolve and os.path.isdir(path) else os.path.normpath(path)
 
     def _count(self, call, process):
@@ -231,7 +235,7 @@ class Counter:
 
     @staticmethod
     def _tried_for_processor(call, process):
-        """Whether the call is the loader's: a library opened in vain, or the question whether its directory is there at all."""
+        """Returns whether the loader failed to open a library in a subdirectory for the processor, or to stat this directory."""
         tried, process.tried = process.tried, None
         if call.ok or "ENOENT" not in call.line:
             return False
@@ -263,12 +267,12 @@ def main():
     parser.add_argument("--cwd", help="where the first process starts; default TRACE.cwd, which trace.sh writes")
     parser.add_argument("--from-exec", metavar="REGEX", help="count in a process and its children from its first "
                         "successful exec whose path and arguments match (that exec included: start_execs)")
-    parser.add_argument("--ignore-exec", action="append", metavar="REGEX", help="drop a process and its children from such an exec on")
+    parser.add_argument("--ignore-exec", action="append", metavar="REGEX", help="stop counting in a process and its children at an exec that matches")
     parser.add_argument("--no-resolve", action="store_true", help="compare names as written only")
-    parser.add_argument("--any-processor", action="store_true", help="leave out what the loader tries for the processor")
+    parser.add_argument("--any-processor", action="store_true", help="leave out the loader's tries for the processor")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--unwritten", metavar="COPY", help="count only what no call of the trace wrote (written.py); "
-                        "COPY is the one watched directory as it was before")
+    parser.add_argument("--unwritten", metavar="COPY", help="count only operations on paths that no call of the trace wrote (written.py); "
+                        "COPY is a copy of the one watched directory before the run")
     parser.add_argument("--list", type=int, default=0, metavar="N", help="show the first N lines that count")
     parser.add_argument("--max", type=int, metavar="N", help="exit status 1 if the total is larger")
     options = parser.parse_args()

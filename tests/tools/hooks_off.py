@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""hooks_off.py [--families FAMILY,…] [FUNCTION…]: shows that no hook can be lost unnoticed.
+"""hooks_off.py [--families FAMILY,…] [FUNCTION…]: checks that for every hook there is a case that fails without the
+hook.
 
-For every function of preload/exports.txt (or those named) a copy of the installation is made in which that one symbol of
-libpyshm.so is switched off, so that programs get libc's own function, and the case that tests/cases/hooks.txt names for
-it is run on it: it must fail. With nothing switched off it must pass. FAMILY is a file (without its ending) or a directory
-below preload/src/hooks; with --families only the functions declared there have to be in hooks.txt.
+For every function of preload/exports.txt (or every FUNCTION) the script copies the installation and removes this symbol
+from libpyshm.so, so that programs get libc's own function. Then it runs the case that tests/cases/hooks.txt names for
+the function: the case must fail on the copy, and pass on the installation. FAMILY is a file (without its ending) or a
+directory below preload/src/hooks; with --families the script only checks the functions that are declared there.
 
-Invariants: a function that no case guards is an error, and so is a case that fails by itself. The installation is
-$PYSHM_TEST_INSTALL, else target/pyshm; it is never changed.
+Invariants: a function without a case is an error, and so is a case that fails on the installation. The installation is
+$PYSHM_TEST_INSTALL, or else target/pyshm, and is never changed.
 """
 import argparse
 import concurrent.futures
@@ -28,7 +29,7 @@ SHT_DYNSYM = 11
 
 
 def switched_off(image, name):
-    """The ELF file without its dynamic symbol NAME: undefined and without a value, so that the loader looks further."""
+    """Returns a copy of an ELF file in which the dynamic symbol NAME is undefined, so that the loader looks further."""
     image = bytearray(image)
     if image[:5] != b"\x7fELF\x02":
         raise ValueError("not a 64-bit ELF file")
@@ -51,7 +52,7 @@ def switched_off(image, name):
 
 
 def case_of():
-    """Function -> the case that guards it."""
+    """Maps each function of hooks.txt to its case."""
     table = {}
     for line in (TOP / "tests/cases/hooks.txt").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -63,7 +64,7 @@ def case_of():
 
 
 def declared_in(families):
-    """The functions that these families of hooks declare."""
+    """Returns the functions that these families of hooks declare."""
     names = set()
     for family in families:
         hooks = TOP / "preload/src/hooks"
@@ -77,7 +78,7 @@ def declared_in(families):
 
 
 def test_program():
-    """Builds the cases; the program's path."""
+    """Builds the test program of the cases and returns its path."""
     command = ["cargo", "test", "--no-run", "--test", "cases", "--message-format=json"]
     built = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, check=True, text=True)
     for line in built.stdout.splitlines():
@@ -88,7 +89,7 @@ def test_program():
 
 
 def passes(program, case, installation):
-    """Whether a case passes on an installation."""
+    """Returns whether a case passes on an installation."""
     ended = subprocess.run([program, "--exact", case], cwd=TOP, capture_output=True, text=True, check=False,
                            env={**os.environ, "PYSHM_TEST_INSTALL": str(installation), "RUST_BACKTRACE": "0"})
     if "running 1 test\n" not in ended.stdout:
@@ -97,7 +98,7 @@ def passes(program, case, installation):
 
 
 def without(function, installation, scratch):
-    """A copy of the installation without a function."""
+    """Copies the installation without the symbol of a function and returns the copy's path."""
     copy = scratch / function
     shutil.copytree(installation, copy, ignore=shutil.ignore_patterns("libpyshm.so", "pyshm-bcast-*"))
     (copy / SHIM).write_bytes(switched_off((installation / SHIM).read_bytes(), function))

@@ -1,8 +1,8 @@
-"""interrupt.py (--ctrl-c | --term) --when COMMAND [--within S] -- CMD...: runs CMD on a terminal of its own, waits until the
-shell command COMMAND succeeds, then types Ctrl-C there or sends SIGTERM to CMD's pyshm-run, and waits for CMD's end.
+"""interrupt.py (--ctrl-c | --term) --when COMMAND [--within S] -- CMD...: runs CMD on a new terminal and interrupts it.
 
-Prints how long that took; exit status 1 where it is more than --within seconds (5), 2 where COMMAND never succeeded. Where more
-processes run than there are processors, the seconds count for as much more.
+Waits until the shell command COMMAND succeeds, then types Ctrl-C on the terminal or sends SIGTERM to CMD's pyshm-run,
+and waits until CMD ends. Prints how long that took. Exit status: 1 if CMD ended after more than S seconds (default 5),
+2 if COMMAND never succeeded. On a busy machine S is multiplied by the number of processes for each processor.
 """
 import argparse
 import os
@@ -15,7 +15,7 @@ import time
 
 
 def pyshm_run_below(pid):
-    """The first pyshm-run among a process and its descendants, its helpers (which have other arguments) aside."""
+    """Returns the first pyshm-run among a process and its descendants that is no helper, or None."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")
@@ -29,7 +29,7 @@ def pyshm_run_below(pid):
 
 
 def load():
-    """How many processes share a processor, at least one."""
+    """Returns how many processes share a processor, at least 1."""
     return max(1, os.getloadavg()[0] / os.cpu_count())
 
 
@@ -45,7 +45,7 @@ def main():
 
     pid, terminal = pty.fork()
     if pid == 0:
-        # As a login shell has them: what a background job of a script is started with ignores them.
+        # A background job of a script ignores these signals; a program that a login shell starts does not.
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         os.execvp(options.command[0], options.command)
@@ -70,10 +70,10 @@ def main():
         elif time.monotonic() > limit:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            print("interrupt.py: it did not end", flush=True)
+            print("interrupt.py: the command did not end", flush=True)
             return 1 if sent else 2
     if sent is None:
-        print("interrupt.py: it ended before the condition was true", flush=True)
+        print("interrupt.py: the command ended before --when succeeded", flush=True)
         return 2
     seconds = ended - sent
     print(f"\ninterrupt.py: ended after {seconds:.1f} s, status {os.waitstatus_to_exitcode(status)}", flush=True)

@@ -1,5 +1,5 @@
-"""java_class.py DIRECTORY: makes Hello.class, whose main prints one line, as javac would make it (a runtime has no compiler),
-and hello.jar with it.
+"""java_class.py DIRECTORY: makes Hello.class, a program that prints one line, and hello.jar with this class. A Java
+runtime without a compiler can then run the program.
 """
 import struct, sys, zipfile
 def utf(text): return b"\1" + struct.pack(">H", len(text)) + text.encode()

@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
 """layers.py [CHECKOUT]: checks that the rooms of the source lie as docs/design.md draws them.
 
-A block of docs/design.md that begins with ```rooms DIR has a line for each room of DIR, a directory or a file without its
-`.rs`, from the highest to the lowest, with what it is for behind it. Said are
+A block of docs/design.md that begins with ```rooms DIR has a line for each room of DIR, from the highest to the lowest:
+the name of a directory, or of a file without `.rs`, and a description. Errors are
 
-  a room of the tree that its block does not have, and one of a block that is not in the tree;
-  a path (`use`, or inside an expression) that leads from a room to a higher one;
-  files of one room that need each other in a circle, where none of them is a parent module of the other.
+  a room of the tree that is missing in its block, and a room of a block that is missing in the tree;
+  a path (in a `use` or an expression) that leads from a room to a higher one;
+  files of one room that need each other in a circle, unless one of two is a parent module of the other.
 
-Invariants: code of tests (`#[cfg(test)]`) counts for nothing, as it is in no program; a name that a module passes on
-(`pub use`) is a need of the module that it comes from. Exit status 1 if anything is said.
+Invariants: code of tests (`#[cfg(test)]`) does not count, because no program contains it. A file that uses a name which
+a module re-exports (`pub use`) needs the module where the name is defined. Exit status: 1 if there are errors.
 """
 import os
 import re
 import sys
 
 BLOCK = re.compile(r"^```rooms (\S+)\n(.*?)^```", re.M | re.S)
-# Comments, strings and characters, in which nothing is a path.
+# Comments, strings and characters: the text in them is no code.
 NO_CODE = re.compile(r'//[^\n]*|/\*.*?\*/|b?r(#*)".*?"\1|b?"(?:\\.|[^"\\])*"|b?\'(?:\\.[^\']*|[^\\\'])\'', re.S)
 TEST = re.compile(r"#\[cfg\((?:test|all\(test\b[^\]]*|any\(test\b[^\]]*)\)\]\s*(?:#\[[^\]]*\]\s*)*(?:pub(?:\([^)]*\))?\s+)?")
 USE = re.compile(r"(?P<public>\bpub(?:\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]*);")
@@ -25,7 +25,7 @@ INNER = re.compile(r"\bmod\s+(\w+)\s*\{")
 
 
 def code_of(text):
-    """A file's text without what is no code of the program, of the same length."""
+    """Returns a file's text with blanks in place of comments, strings and tests."""
     blank = lambda match: re.sub(r"[^\n]", " ", match.group(0))
     text = NO_CODE.sub(blank, text)
     while match := TEST.search(text):
@@ -49,7 +49,7 @@ def closing(text, brace):
 
 
 def leaves(tree, before=()):
-    """Each path of a use tree with the name that it gets: (("a", "b"), "b")."""
+    """Yields each path of a use tree with the name that the path gets: (("a", "b"), "b")."""
     tree = tree.strip()
     head, brace, rest = tree.partition("{")
     if brace:
@@ -70,7 +70,7 @@ def leaves(tree, before=()):
 
 
 class Crate:
-    """The modules of a source directory: each file, what it needs and what it passes on."""
+    """The modules of a source directory: for each file the paths that it needs and the names that it re-exports."""
 
     def __init__(self, top, directory):
         self.directory, self.files = directory, {}
@@ -101,7 +101,7 @@ class Crate:
             if parts[0] in ("crate", "$crate"):
                 return tuple(parts[1:])
             if parts[0] not in ("self", "super"):
-                # A module of this one, or another crate.
+                # The first part is a child module of this one, or another crate.
                 return tuple(here) + tuple(parts) if tuple(here) + (parts[0],) in self.files else None
             while parts and parts[0] in ("self", "super"):
                 if parts[0] == "super":
@@ -124,7 +124,8 @@ class Crate:
                 self.needs[module].append((path, text.count("\n", 0, match.start()) + 1))
 
     def file_of(self, path, seen=()):
-        """The module that a path's item is in: the longest that is a file, and where that passes the name on, its origin."""
+        """Returns the module in which a path's item is defined: the longest part of the path that is a file, or, if
+        that file re-exports the name, the file where the name comes from."""
         for length in range(len(path), 0, -1):
             module = path[:length]
             if module in self.files:
@@ -136,7 +137,7 @@ class Crate:
         return None
 
     def edges(self):
-        """(module, module that it needs, line) between files."""
+        """Yields (module, module that it needs, line) for each need of one file for another."""
         for module, needs in self.needs.items():
             for path, line in needs:
                 target = self.file_of(path)
@@ -145,7 +146,7 @@ class Crate:
 
 
 def circles(graph):
-    """The sets of modules that reach each other (Tarjan)."""
+    """Returns the sets of modules that reach each other (Tarjan's algorithm)."""
     number, low, stack, found = {}, {}, [], []
 
     def visit(node):
@@ -170,7 +171,7 @@ def circles(graph):
 
 
 def check(top):
-    """What is wrong in a checkout, a line each."""
+    """Returns the errors of a checkout, a line each."""
     with open(os.path.join(top, "docs/design.md"), encoding="utf-8") as file:
         blocks = BLOCK.findall(file.read())
     if not blocks:

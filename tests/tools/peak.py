@@ -1,6 +1,6 @@
 """peak.py FILE CMD...: runs CMD and writes the peak memory of its largest process, in kB, to FILE.<node>.
 
-The largest of all runs on the node: pyshm starts its helper a second time, to clean up.
+The file keeps the largest value of all runs on the node, because pyshm starts its helper a second time to clean up.
 """
 import os
 import signal

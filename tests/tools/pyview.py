@@ -1,7 +1,8 @@
-"""Python's own view of its environment, as plain data: what must be equal between a bare and a pyshm run.
+"""Returns Python's own view of its environment as plain data, which must be equal between a bare run and one with
+pyshm.
 
-Shared by app.py (under MPI) and view.py (without). Invariants: importable as a module without side effects (spawn
-pools import it), and deterministic: no times of reading, no process ids, no addresses.
+app.py (with MPI) and view.py (without) use this module. Invariants: importing it has no side effects, because spawned
+pools import it. Two runs return the same: no access times, no process ids, no addresses.
 """
 import os
 import re
@@ -20,7 +21,7 @@ def environment():
 
 
 def interpreter():
-    """sys, sysconfig and where modules come from."""
+    """Returns values of sys and sysconfig, and the files of all loaded modules."""
     import site
 
     names = ("prefix", "base_prefix", "exec_prefix", "base_exec_prefix", "executable", "path", "orig_argv", "argv",
@@ -50,7 +51,7 @@ def process():
 
 
 def stat_of(path, follow=True):
-    """Every field but the time of the last read."""
+    """Returns every field of stat except the access time, or the error."""
     try:
         s = os.stat(path, follow_symlinks=follow)
     except OSError as error:
@@ -60,7 +61,7 @@ def stat_of(path, follow=True):
 
 
 def directory(path):
-    """What listdir, scandir and stat say of a directory, sorted by name."""
+    """Returns what listdir, scandir and stat say about a directory, sorted by name, or the error."""
     try:
         entries = sorted(os.scandir(path), key=lambda e: e.name)
     except OSError as error:
@@ -75,7 +76,7 @@ def directory(path):
 
 
 def in_worker(number):
-    """Runs in a process of a multiprocessing pool: computes a little and says where it stands."""
+    """Runs in a process of a pool: computes a number and returns it with the paths that the process sees."""
     import numpy
 
     value = float(numpy.abs(numpy.fft.rfft(numpy.arange(64.0) + number)).sum())
@@ -84,7 +85,7 @@ def in_worker(number):
 
 
 def pool(method, workers=2):
-    """The answers of a process pool. Not multiprocessing.Pool: that replaces workers that die at once for ever."""
+    """Returns the results of a process pool. multiprocessing.Pool would replace workers that die at once for ever."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
@@ -93,7 +94,7 @@ def pool(method, workers=2):
 
 
 def run(words, **options):
-    """A child's status and output."""
+    """Runs a command and returns its exit status and outputs."""
     import subprocess
 
     done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, **options)

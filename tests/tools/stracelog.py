@@ -1,9 +1,10 @@
-"""Reads what `strace -f -y` wrote: lines into calls, halves of interrupted calls put together, arguments split.
+"""Reads the output of `strace -f -y`: parses lines into calls, joins the two halves of interrupted calls, splits
+arguments.
 
-`stracelog.py TRACE` prints each call on one line, also those that strace split because another process ran meanwhile.
+`stracelog.py TRACE` prints each call on one line, even if strace split the call because another process ran meanwhile.
 
-Invariants: no line is dropped in silence (`Log.unread` holds what was not understood); names are bytes as the
-kernel saw them, decoded with surrogateescape; the order of a single file is the order of time.
+Invariants: `Log.unread` has every line that was not understood. Names are the bytes that the kernel saw, decoded with
+surrogateescape. The calls of a file are in the order of time.
 """
 import glob
 import os
@@ -21,7 +22,7 @@ LETTERS = {"n": 10, "t": 9, "r": 13, "v": 11, "f": 12, "a": 7, "b": 8, "e": 27}
 
 
 def unescape(text):
-    """strace's C escapes, which stand for bytes, back into a name."""
+    """Returns the name that strace wrote with C escapes, each of which stands for a byte."""
     if "\\" not in text:
         return text
     out, at = bytearray(), 0
@@ -40,7 +41,7 @@ def unescape(text):
 
 
 def split_arguments(text):
-    """('a, "b,c", {d, e}) = 0') -> (['a', '"b,c"', '{d, e}'], ' = 0'): up to the closing parenthesis, or to the end."""
+    """Splits the text behind a call's opening parenthesis: 'a, "b,c", {d, e}) = 0' -> (['a', '"b,c"', '{d, e}'], ' = 0')."""
     arguments, depth, start, i, n = [], 0, 0, 0, len(text)
     while i < n:
         c = text[i]
@@ -72,7 +73,7 @@ def split_arguments(text):
 
 
 def string(argument):
-    """The name in a quoted argument: (name, truncated), or (None, False) where it is none (NULL, a bad pointer)."""
+    """Returns (name, truncated) of a quoted argument, or (None, False) if the argument is no name (NULL, a bad pointer)."""
     if not argument.startswith('"'):
         return None, False
     truncated = argument.endswith('"...')
@@ -80,7 +81,7 @@ def string(argument):
 
 
 def descriptor(argument):
-    """(number or AT_FDCWD, its path or None) of a descriptor argument as -y shows it."""
+    """Returns (number or AT_FDCWD, path or None) of a descriptor argument, as -y shows it."""
     match = DESCRIPTOR.match(argument)
     if not match:
         return argument, None
@@ -119,7 +120,7 @@ class Log:
         line = line.rstrip("\n")
         text = line
         match = PID.match(text)
-        # With -ff the number is the file's; a number in the line itself wins.
+        # With -ff the name of the file has the number of the process; a number in the line has precedence.
         if match and not TIME.match(text):
             pid, text = int(match.group(1)), text[match.end():]
         elif pid is None:
@@ -135,7 +136,8 @@ class Log:
                 del self._alias[pid]
                 self._generation[pid] = self._generation.get(pid, 0) + 1
             return
-        # The process was killed before strace could read the call, and before the kernel carried it out.
+        # strace writes this for a process that was killed before strace could read its call; the kernel made no such
+        # call.
         if text.startswith(("???(", "<... ??? resumed>")):
             return
         process = self._process(pid)
@@ -160,7 +162,7 @@ class Log:
             self.calls.append(Call(process, name, rest, line, self._order))
 
     def _flush(self, pid):
-        """Records the call that this process began and never returned from: it counts too."""
+        """Records the call from which this process never returned, if there is one."""
         begun = self._open.pop(self._alias.get(pid), None)
         if begun:
             name, text, line, order = begun

@@ -1,4 +1,4 @@
-"""Tests of count_ops.py and of what it stands on, on lines as strace 6.1 writes them: python3 -m unittest discover -s tests/tools"""
+"""Tests count_ops.py and its modules on lines that strace 6.1 wrote: python3 -m unittest discover -s tests/tools"""
 import os
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def count(text, cwd="/", under=(ENV,), **options):
 
 
 class Names(unittest.TestCase):
-    def test_whatever_the_result(self):
+    def test_a_call_counts_whatever_its_result(self):
         counter = count("""
 1 openat(AT_FDCWD</tmp>, "/shared/env/lib/libz.so", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
 1 newfstatat(AT_FDCWD</tmp>, "/shared/env/x, y)", {st_mode=S_IFREG|0644, st_size=41795, ...}, 0) = 0
@@ -37,7 +37,7 @@ class Names(unittest.TestCase):
         self.assertEqual(len(counter.hits), 3)
         self.assertEqual(counter.summary()["failed"], 1)
 
-    def test_descriptor_calls_are_apart(self):
+    def test_calls_on_descriptors_count_separately(self):
         counter = count("""
 1 newfstatat(3</shared/env/lib/libpython3.11.so.1.0>, "", {st_mode=S_IFREG|0755, ...}, AT_EMPTY_PATH) = 0
 1 utimensat(3</shared/env/f>, NULL, NULL, 0) = 0
@@ -48,7 +48,7 @@ class Names(unittest.TestCase):
 """)
         self.assertEqual((len(counter.hits), counter.by_descriptor), (2, 2))
 
-    def test_both_names(self):
+    def test_both_names_of_a_call_count(self):
         counter = count("""
 1 rename("/shared/env/a", "/shared/env/b") = 0
 1 linkat(AT_FDCWD</shared/env>, "a", 3</tmp>, "b", 0) = 0
@@ -60,7 +60,7 @@ class Names(unittest.TestCase):
                          [ENV + "/a", ENV + "/b", ENV + "/a", ENV + "/pt/x1", ENV + "/c"])
         self.assertEqual(counter.link_texts, 1)
 
-    def test_odd_spellings(self):
+    def test_odd_spellings_of_a_name_count(self):
         counter = count(r"""
 1 access("//shared//env/./bin/x", F_OK) = 0
 1 access("/shared/other/../env/bin", F_OK) = 0
@@ -74,7 +74,7 @@ class Names(unittest.TestCase):
 
 
 class Loader(unittest.TestCase):
-    def test_tries_for_a_processor_are_told(self):
+    def test_tries_for_a_processor_are_recognised(self):
         counter = count("""
 1 openat(AT_FDCWD</tmp>, "/shared/env/lib/glibc-hwcaps/x86-64-v4/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
 1 newfstatat(AT_FDCWD</tmp>, "/shared/env/lib/glibc-hwcaps/x86-64-v4", 0x7ffe, 0) = -1 ENOENT (No such file or directory)
@@ -85,7 +85,7 @@ class Loader(unittest.TestCase):
 """)
         self.assertEqual((counter.summary()["total"], counter.summary()["for_processor"]), (6, 6))
 
-    def test_whatever_else_looks_like_them_is_not(self):
+    def test_similar_calls_are_no_tries_for_a_processor(self):
         counter = count("""
 1 openat(AT_FDCWD</tmp>, "/shared/env/lib/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
 1 openat(AT_FDCWD</tmp>, "/shared/env/lib/tls/libz.so.1", O_RDONLY|O_CLOEXEC) = 3</shared/env/lib/tls/libz.so.1>
@@ -119,7 +119,7 @@ class Places(unittest.TestCase):
         self.assertEqual([hit[2] for hit in counter.hits], [ENV + "/lib", ENV + "/bin/python", ENV + "/bin/python"])
         self.assertEqual(counter.chdirs, 2)
 
-    def test_threads_share_it(self):
+    def test_threads_share_the_directory(self):
         counter = count("""
 1 clone3({flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_THREAD, stack_size=0x7fff80} => {parent_tid=[2]}, 88) = 2
 2 chdir("/shared/env")              = 0
@@ -129,12 +129,12 @@ class Places(unittest.TestCase):
 """, resolve=False)
         self.assertEqual([hit[2] for hit in counter.hits], [ENV + "/lib"])
 
-    def test_first_directory_and_at_fdcwd(self):
+    def test_relative_names_begin_at_cwd_or_at_the_path_of_at_fdcwd(self):
         self.assertEqual(len(count('1 stat("env/x", 0x7ffe) = 0', cwd="/shared").hits), 1)
         counter = count('1 openat(AT_FDCWD</shared>, "env/x", O_RDONLY) = 3</shared/env/x>\n1 access("env/y", F_OK) = 0')
         self.assertEqual(len(counter.hits), 2)
 
-    def test_process_numbers_come_back(self):
+    def test_a_process_number_that_is_used_again_is_a_new_process(self):
         counter = count("""
 1 fork()                            = 2
 2 chdir("/shared/env")              = 0
@@ -144,7 +144,7 @@ class Places(unittest.TestCase):
 """, resolve=False)
         self.assertEqual(counter.hits, [])
 
-    def test_symbolic_links_that_exist(self):
+    def test_symbolic_links_that_exist_are_resolved(self):
         with tempfile.TemporaryDirectory() as directory:
             directory = os.path.realpath(directory)
             os.mkdir(directory + "/env")
@@ -177,11 +177,11 @@ class Scope(unittest.TestCase):
 3 stat("/shared/env/bundle", 0x7ffe) = 0
 """
 
-    def test_from_exec(self):
+    def test_counting_begins_at_from_exec(self):
         counter = count(self.TEXT, from_exec=r"app\.py")
         self.assertEqual((len(counter.hits), counter.starts), (3, 1))
 
-    def test_ignore_exec(self):
+    def test_counting_ends_at_ignore_exec(self):
         self.assertEqual(len(count(self.TEXT).hits), 6)
         self.assertEqual(len(count(self.TEXT, ignore_exec=["bcast"]).hits), 4)
 
@@ -198,19 +198,19 @@ class Logs(unittest.TestCase):
         self.assertEqual([call.name for call in log.calls], ["openat", "stat"])
         self.assertEqual([call.ok for call in log.calls], [True, False])
 
-    def test_one_that_is_killed_before_its_call_is_known_made_none(self):
+    def test_a_process_that_is_killed_before_strace_reads_its_call_made_none(self):
         log = stracelog.Log()
         for line in ("7 ???( <unfinished ...>", "7 <... ??? resumed>) = ?", "7 +++ killed by SIGKILL +++"):
             log.feed(line)
         self.assertEqual(([], []), (log.finish().calls, log.unread))
 
-    def test_nothing_is_dropped_in_silence(self):
+    def test_lines_that_are_not_understood_are_kept(self):
         log = stracelog.Log()
         log.feed("1 what is this")
         log.feed("1 <... stat resumed>0x7ffe) = 0")
         self.assertEqual(len(log.finish().unread), 2)
 
-    def test_files_per_process(self):
+    def test_a_directory_with_a_file_for_each_process_is_read(self):
         with tempfile.TemporaryDirectory() as directory:
             with open(directory + "/t.20", "w", encoding="utf-8") as file:
                 file.write('chdir("/shared/env") = 0\nclone(child_stack=NULL, flags=SIGCHLD) = 9\nchdir("/") = 0\n')
@@ -250,7 +250,7 @@ class Unwritten(unittest.TestCase):
 
 
 class Since(unittest.TestCase):
-    # The mark falls into the third line; 2's call began before it, 3's after it.
+    # Byte `= 9` is in the third line: process 2's call began before that line, process 3's after it.
     TEXT = """1 chdir("/a") = 0
 2 openat(AT_FDCWD</>, "/a", O_RDONLY <unfinished ...>
 1 openat(AT_FDCWD</>, "/run", O_RDONLY) = 9</run>
@@ -275,7 +275,7 @@ class Since(unittest.TestCase):
     def test_calls_that_began_before_are_left_out(self):
         lines = self.TEXT.splitlines()
         self.assertEqual(self.since(self.TEXT.index(") = 9")), lines[4:])
-        # The new line is the first that is whole.
+        # At the beginning of a line, this line is kept.
         self.assertEqual(self.since(self.TEXT.index("1 openat")), [lines[2], *lines[4:]])
         self.assertEqual(self.since(0), lines)
         self.assertEqual(self.since(len(self.TEXT)), [])

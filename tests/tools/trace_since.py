@@ -1,9 +1,10 @@
-"""trace_since.py TRACE BYTE >OUT: what `strace -f -o TRACE` wrote since TRACE was BYTE bytes long, in calls that began since.
+"""trace_since.py TRACE BYTE >OUT: prints the calls of a strace (`-f -o TRACE`) that began since TRACE was BYTE bytes
+long.
 
-strace writes the beginning of a call when the call begins. A daemon is therefore at any time in the middle of a line, or of a
-call whose second half comes later.
+strace writes the first half of a line when the call begins. So TRACE may end in the middle of a line, or between the
+two halves of a call that strace splits into two lines.
 
-Invariants: only the rest of that line is left out, and second halves of calls that began before.
+Invariants: the script leaves out only the rest of the line at BYTE, and the second halves of calls that began before.
 """
 import re
 import sys
@@ -14,7 +15,7 @@ SUPERSEDED = re.compile(r"\+\+\+ superseded by execve in pid (\d+) \+\+\+")
 
 
 def since(lines):
-    """The lines without the second halves of calls whose first ones are not among them."""
+    """Yields the lines, but no second half of a call whose first half is not among them."""
     begun = set()
     for line in lines:
         number = stracelog.PID.match(line)
@@ -26,7 +27,7 @@ def since(lines):
                 begun.discard(pid)
             elif stracelog.UNFINISHED.search(text):
                 begun.add(pid)
-            # An exec by another thread comes back as the process.
+            # If a thread makes an exec, the second half has the number of the process.
             thread = SUPERSEDED.match(text)
             if thread and thread.group(1) in begun:
                 begun.add(pid)
@@ -36,7 +37,7 @@ def since(lines):
 def main():
     path, byte = sys.argv[1], int(sys.argv[2])
     with open(path, "rb") as file:
-        # The line in which it was, unless it was at the end of one.
+        # Skip the rest of the line, unless BYTE is at the beginning of one.
         if byte:
             file.seek(byte - 1)
             file.readline()

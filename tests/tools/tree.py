@@ -1,8 +1,9 @@
-"""tree.py ONE OTHER: compares two directory trees by everything a program can set: names, types, modes, owners, sizes,
-contents, link targets, which names are hard links of one file, and times of modification up to 2021.
+"""tree.py ONE OTHER: compares two directory trees by everything that a program can set: names, types, modes, owners,
+sizes, contents, link targets, which names are hard links of one file, and modification times before 2021.
 
-Later times are those of the run itself, and must be late in both trees. `--volatile REGEX` names files whose content holds
-a time or an inode number: of these only name, type and mode count. Prints the differences; exit status 1 on any.
+If a time is later, a run has set it, and the other tree only needs a later time too. `--volatile REGEX` names files
+that contain a time or an inode number: only their names, types and modes are compared. Prints the differences. Exit
+status: 1 if there are differences.
 """
 import argparse
 import hashlib
@@ -15,7 +16,7 @@ LATE = 1609459200
 
 
 def entries(top, volatile):
-    """Yields (path below `top`, what is compared of it)."""
+    """Yields (path below `top`, attributes to compare)."""
     first = {}
     for directory, names, files in os.walk(top):
         names.sort()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""typed.py PROMPT COMMAND… <LINES: runs COMMAND in a terminal of its own and types the LINES, each when PROMPT has come.
+"""typed.py PROMPT COMMAND… <LINES: runs COMMAND in a new terminal and types the LINES, each after a PROMPT.
 
-Prints all that the terminal shows, without carriage returns; ends with the command's exit status, or 128 and the signal's
-number. A line is typed only behind a prompt, so that what is echoed and what is printed never mix. Behind the last line
-comes the end of the input (Control-D) if the command waits at a prompt once more. A prompt that does not come within a
-minute ends the command: status 124.
+Prints the output of the terminal without carriage returns. Waiting for a prompt keeps the echo of a line apart from the
+output of the command. At the first prompt after the last line the script types Control-D. If no prompt comes within a
+minute the script kills the command. Exit status: the command's, 128 and the number of the signal that ended it, or 124
+without a prompt.
 """
 import os
 import pty

@@ -1,7 +1,8 @@
-"""view.py [DIR...]: prints Python's own view of its environment as JSON, without MPI: what `compare.py` or `diff` must
-find equal between a bare and a pyshm run of the same interpreter. DIRs are listed besides the environment's own.
+"""view.py [--quick] [DIR...]: prints Python's own view of its environment as JSON, without MPI.
 
-Invariants: reads only, and the output of two bare runs is the same. `--quick` leaves pip and the pools out.
+`compare.py` or `diff` must find no difference between a bare run and a run with pyshm of the same interpreter. The
+output also lists the DIRs. `--quick` leaves out pip and the pools. Invariants: the script writes no file, and two bare
+runs print the same.
 """
 import json
 import os

@@ -1,8 +1,9 @@
-"""Which of a trace's operations may go to the shared file system although the prefix is staged: those on what was written.
+"""Tells which operations of a trace are on paths that no call of the trace wrote, so that the stage should have
+answered.
 
-A path was written if some call of the trace, whatever its result, changes it by its name. From then on it is looked at in
-the shared file system, and so are the directory that it lies in, names below a directory that was moved or replaced, and
-names that the snapshot does not know below a directory that was itself changed.
+A path was written if a call of the trace names the path and may change the file, whatever the result. Operations may
+then reach the shared file system on the path, on its directory, on names below a directory that was moved or replaced,
+and on names below a directory that was changed, if the snapshot does not have these names.
 """
 import os
 import re
@@ -19,7 +20,7 @@ WRITING = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_TMPFILE")
 
 
 def changes(call):
-    """Whether a call may change what it names."""
+    """Returns whether a call may change the file that it names."""
     if call.name in OPENS:
         place = OPENS[call.name]
         flags = call.arguments[place] if place < len(call.arguments) else ""
@@ -28,7 +29,7 @@ def changes(call):
 
 
 def canonical(path):
-    """The name with the symbolic links resolved that exist now in its directory."""
+    """Returns the name after resolving the symbolic links of its directory, as they are now."""
     parent, last = os.path.split(path.rstrip("/") or "/")
     if last in ("", ".", ".."):
         return os.path.realpath(path)
@@ -36,7 +37,7 @@ def canonical(path):
 
 
 def names(call, name):
-    """Every path that the name of a call may mean."""
+    """Yields every path that the name of a call may mean."""
     yield canonical(name)
     if call.name not in NOFOLLOW and "NOFOLLOW" not in call.line:
         yield os.path.realpath(name)
@@ -52,7 +53,7 @@ def ancestors(path):
 
 
 def linked(written, prefix, snapshot):
-    """The other names of written files: hard links, as the snapshot has them."""
+    """Returns the other names that written files have in the snapshot (hard links)."""
     inodes, found = set(), set()
     for path in written:
         try:
@@ -70,7 +71,7 @@ def linked(written, prefix, snapshot):
 
 
 def unwritten(hits, prefix, snapshot):
-    """The hits of a Counter that are on nothing written. `snapshot` is a copy of the prefix as it was staged."""
+    """Returns the hits of a Counter on paths that were not written. `snapshot` is a copy of the prefix before the run."""
     prefix = os.path.realpath(prefix)
     written, moved = set(), set()
     for _, call, name in hits:

@@ -1,15 +1,14 @@
-//! Holds the diverged set: marks of paths for which the stage no longer holds, because a process of this node changed
-//! the original.
+//! Holds the diverged set: marks of the paths whose original changed since staging.
 //!
 //! It is a lock-free hash table in the stage's state file ([`crate::state`]), which all processes of the node share. It
 //! only grows, and usually it is empty, which one load shows. Once the stage is closed ([`crate::closed`]), everything
 //! counts as marked.
 //!
 //! Invariants:
-//! - A mark is inserted *before* the change is made, so that no process sees the change and is then answered from the
-//!   stage.
-//! - A process that sees anything that another one did after its [`Diverged::mark`] returned sees the mark too,
-//!   whichever process inserted it. A model of all interleavings checks this (`tests/checks/diverged-model.sh`).
+//! - A mark is inserted before the call that makes the change returns to the program, so that no process that learns of
+//!   the change is then answered from the stage.
+//! - If a process sees an action that another process took after its [`Diverged::mark`] returned, it also sees the
+//!   mark, whichever process inserted it. A model of all interleavings checks this (`tests/checks/diverged-model.sh`).
 
 #[cfg(not(all(loom, test)))]
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +17,15 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 
 use crate::closed::{Closed, Reason, Reasons};
 use crate::state::{self, Mark, Operation};
+
+/// Whether a mark of which only the word is known may be a [`Mark::Subtree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subtrees {
+    /// It is none.
+    None,
+    /// It may be one.
+    Possible,
+}
 
 /// The diverged set and the counters of a state file.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +37,7 @@ pub struct Diverged<'a> {
 }
 
 impl<'a> Diverged<'a> {
-    /// The set in the words of a whole state file; `None` if the file is too short.
+    /// Finds the set in the words of a whole state file. `None` if the file is too short.
     pub fn new(words: &'a [AtomicU64]) -> Option<Self> {
         const COUNTERS: usize = state::COUNTERS / 8;
         const SET: usize = state::SET / 8;
@@ -71,7 +79,7 @@ impl<'a> Diverged<'a> {
         true
     }
 
-    /// All slots, in the order in which `word` looks for a place.
+    /// All slots, in the order of the search for `word`.
     fn search(&self, word: u64) -> impl Iterator<Item = &'a AtomicU64> {
         let slot = Mark::slot(word, self.set.len());
         let (before, from) = self.set.split_at_checked(slot).unwrap_or((&[], self.set));
@@ -100,11 +108,12 @@ impl<'a> Diverged<'a> {
 
     /// Adds a mark.
     pub fn mark(&self, mark: Mark, hash: u64) {
-        self.insert(mark.word(hash), mark == Mark::Subtree);
+        let subtrees = if mark == Mark::Subtree { Subtrees::Possible } else { Subtrees::None };
+        self.insert(mark.word(hash), subtrees);
     }
 
-    /// Adds the word of a mark; `subtree` says whether the mark may be a [`Mark::Subtree`].
-    pub fn insert(&self, word: u64, subtree: bool) {
+    /// Adds the word of a mark.
+    pub fn insert(&self, word: u64, subtrees: Subtrees) {
         if word == 0 {
             return;
         }
@@ -121,7 +130,7 @@ impl<'a> Diverged<'a> {
             match slot.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     count(self.closed.count);
-                    if subtree {
+                    if subtrees == Subtrees::Possible {
                         count(self.subtrees);
                     }
                     return;
@@ -132,7 +141,8 @@ impl<'a> Diverged<'a> {
                     if !self.any() {
                         count(self.closed.count);
                     }
-                    if subtree && self.subtrees.load(Ordering::Acquire) == 0 {
+                    if subtrees == Subtrees::Possible && self.subtrees.load(Ordering::Acquire) == 0
+                    {
                         count(self.subtrees);
                     }
                     return;
@@ -144,7 +154,7 @@ impl<'a> Diverged<'a> {
         self.close(Reason::Full, b"");
     }
 
-    /// Counts an operation under a prefix, in the counters that the last bits of `stripe` name.
+    /// Counts an operation under a prefix in the counters that the low bits of `stripe` select.
     pub fn count(&self, stripe: usize, operation: Operation) {
         let at = (stripe & (state::STRIPES - 1)) * state::STRIPE_BYTES + operation.offset();
         if let Some(w) = self.counters.get(at / 8) {

@@ -1,4 +1,4 @@
-//! Flux, known by its ranks only.
+//! Describes Flux, which is known by its ranks only.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::{Launcher, RankVariables};

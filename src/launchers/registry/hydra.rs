@@ -1,6 +1,7 @@
-//! Hydra: `mpiexec` of MPICH, MVAPICH and Intel MPI.
+//! Reads the command lines of Hydra, the `mpiexec` of MPICH, MVAPICH and Intel MPI.
 //!
-//! Hydra fills the hosts of `-hosts`, of `-f` or of the resource manager in their order, each up to its slots or `-ppn`.
+//! Hydra fills the hosts of `-hosts`, of `-f` or of the resource manager in their order, each up to its slots or
+//! `-ppn`.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -131,8 +132,8 @@ impl Launcher for Hydra {
         &[Mpi::Mpich]
     }
 
-    /// MPICH 5.0: in one of some seven jobs that SIGTERM ended, and in one of some hundred in which a process was killed;
-    /// without pyshm as often.
+    /// With MPICH 5.0 it hangs in about one of seven jobs that SIGTERM ends, and in about one of a hundred in which a
+    /// process is killed. Without pyshm it hangs as often.
     fn may_hang(&self) -> bool {
         true
     }
@@ -143,7 +144,7 @@ fn nodes(
     ranks: Option<usize>,
     environment: &Environment,
 ) -> Result<Nodes, NotUnderstood> {
-    // Both change which of the hosts get ranks: all of them are staged then.
+    // Both options change which of the hosts get ranks, so all hosts are staged then.
     let ranks = if first.has("rankmap") || first.has("order-nodes") { None } else { ranks };
     let per_node = if first.has("rr") {
         Some(1)
@@ -172,7 +173,7 @@ fn nodes(
     Ok(Nodes::named(hosts::filled(&merge_neighbours(hosts), ranks, per_node), environment))
 }
 
-/// Adds up the slots of a host that follows itself: "a,a,b" is "a:2,b".
+/// Merges neighbours with the same name and adds up their slots: "a,a,b" is "a:2,b".
 fn merge_neighbours(hosts: Vec<Host>) -> Vec<Host> {
     let mut merged: Vec<Host> = Vec::new();
     for host in hosts {
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn a_command_that_is_not_understood_is_refused() {
         refused(read("mpiexec -weird 3 x", &environment(&[])), "-weird");
         refused(read("mpiexec -n 1 a : -ppn 1 -n 1 b", &environment(&[])), "-ppn");
         refused(read("mpiexec -configfile f", &environment(&[])), "-configfile");

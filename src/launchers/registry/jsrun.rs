@@ -1,4 +1,4 @@
-//! `jsrun` of IBM Spectrum LSF, known by its ranks only.
+//! Describes `jsrun` of IBM Spectrum LSF, which is known by its ranks only.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::{Launcher, RankVariables};

@@ -1,7 +1,7 @@
-//! The registry: every launcher that pyshm knows, each in a file of its own.
+//! Lists every launcher that pyshm knows. Each has a file of its own.
 //!
-//! To add one, write its file, declare it here, and add a line to [`REGISTRY`]. The shim is preloaded into everything and
-//! has its own list of names (`preload/format/src/launch.rs`): tests fail while it lacks one of the registry.
+//! To add one, write its file, declare it here, and add a line to [`REGISTRY`]. The shim has its own list of names
+//! (`preload/format/src/launch.rs`). Tests fail if a name of the registry is missing there.
 #![forbid(unsafe_code)]
 
 mod flux;
@@ -14,7 +14,8 @@ mod slurm;
 
 use crate::launchers::launcher::Launcher;
 
-/// The launchers. Where a rank has variables of several (Hydra's under Slurm), the first ones name its launch.
+/// The launchers. If a rank has variables of several launchers (of Hydra under Slurm), the first launcher here names
+/// the launch.
 static REGISTRY: &[&dyn Launcher] = &[
     &slurm::SLURM,
     &pmix::Pmix,
@@ -30,14 +31,14 @@ pub fn all() -> impl Iterator<Item = &'static dyn Launcher> {
     REGISTRY.iter().copied()
 }
 
-/// The launcher that stands for one that pyshm does not know, where the user says how the staging step is started: any MPI
-/// may be the right one.
+/// Returns the launcher that stands for an unknown one if the user gives the command of the staging step. It starts
+/// programs of any MPI.
 #[must_use]
 pub fn unknown() -> &'static dyn Launcher {
     &slurm::SLURM
 }
 
-/// The file names of all launchers; one that several have appears several times.
+/// Returns the file names of all launchers. A name that several launchers have appears several times.
 pub fn file_names() -> impl Iterator<Item = &'static str> {
     all().flat_map(Launcher::file_names).copied()
 }
@@ -52,7 +53,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use pyshm_format::launch;
-    use pyshm_format::launch::{Context, Role};
+    use pyshm_format::launch::{Bundles, Context, Role};
 
     use super::*;
 
@@ -64,7 +65,7 @@ mod tests {
     fn the_shim_recognises_every_launcher_and_no_other() {
         assert_eq!(sorted(file_names().map(str::as_bytes)), sorted(launch::launchers()));
         for name in file_names() {
-            let role = launch::role(name.as_bytes(), Context::default(), None, false);
+            let role = launch::role(name.as_bytes(), Context::default(), None, Bundles::None);
             assert_eq!(role, Role::Launcher, "{name} is in the shim's list and passes its filter");
         }
     }

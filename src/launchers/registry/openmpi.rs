@@ -1,8 +1,8 @@
-//! Open MPI 4 and 5: `mpirun`, `mpiexec`, `prterun`.
+//! Reads the command lines of Open MPI 4 and 5: `mpirun`, `mpiexec`, `prterun`.
 //!
-//! Open MPI fills the slots of `--host`, of `--hostfile` or of the resource manager's nodes, or deals ranks out by node.
-//! Where a host file gives a node no slots, Open MPI counts the node's cores, which pyshm does not know: if ranks may
-//! reach that node, all nodes behind it in the file are staged too.
+//! Open MPI fills the slots of `--host`, of `--hostfile` or of the resource manager's nodes, or distributes ranks over
+//! the nodes in turn. If a host file gives a node no slots, Open MPI counts the node's cores, which pyshm does not
+//! know. If ranks may reach that node, all nodes after it in the file are staged too.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -27,7 +27,7 @@ use crate::launchers::{allocation, hosts};
 #[derive(Debug)]
 pub struct OpenMpi;
 
-/// Source: Open MPI FAQ, "What environment variables are set". The variables that name the launch are its internals.
+/// Source: Open MPI FAQ, "What environment variables are set". The variables that name the launch are not documented.
 const RANKS: RankVariables = RankVariables {
     rank: "OMPI_COMM_WORLD_RANK",
     local_size: Some("OMPI_COMM_WORLD_LOCAL_SIZE"),
@@ -104,7 +104,7 @@ const TABLE: &[Opt] = &[
     opt(
         &["rankfile", "rf"],
         Words(1),
-        Refuse("places every rank by itself, which is not understood"),
+        Refuse("places each rank separately, which is not understood"),
     ),
     opt(&["app"], Words(1), Refuse("names a file of programs, which is not understood")),
     opt(
@@ -124,8 +124,8 @@ const TABLE: &[Opt] = &[
     ),
 ];
 
-/// Prefixes of variables that the processes of the staging step need to reach each other. The step leaves out `-x` with
-/// any other variable, which is for the application.
+/// Prefixes of variables that the processes of the staging step need to reach each other. An `-x` with any other
+/// variable is for the application, and the step does not get it.
 const TRANSPORT: [&str; 6] = ["OMPI_", "PMIX_", "PRTE_", "UCX_", "FI_", "LD_LIBRARY_PATH"];
 
 impl Launcher for OpenMpi {
@@ -146,7 +146,7 @@ impl Launcher for OpenMpi {
     }
 
     fn is_told_by_version(&self, text: &str) -> bool {
-        // Hydra prints how it was configured, with paths that may name anything.
+        // Hydra prints how it was configured, with paths that may contain any of these names.
         let is_hydra = text.contains("HYDRA");
         !is_hydra && ["Open MPI", "OpenRTE", "PRRTE", "PRTE"].iter().any(|n| text.contains(n))
     }
@@ -171,7 +171,7 @@ impl Launcher for OpenMpi {
                 step.extend(os(["--host", &list, "--map-by", "ppr:1:node", "--bind-to", "none"]));
                 step.extend(os(["-n", &names.len().to_string()]));
             }
-            // Without a number of ranks it starts one on each node of the allocation.
+            // Without a number of ranks, Open MPI starts one on each node of the allocation.
             Nodes::Allocated(_) => {
                 step.extend(os(["--map-by", "ppr:1:node", "--bind-to", "none"]));
             }
@@ -225,7 +225,7 @@ fn nodes(
     Ok(Nodes::named(used(&hosts, ranks, first), environment))
 }
 
-/// The hosts that get ranks.
+/// Returns the hosts that get ranks.
 fn used(hosts: &[Host], ranks: Option<usize>, first: &Parsed) -> Vec<String> {
     let by = first.value("map-by").map(|value| value.to_string_lossy().to_lowercase());
     let by = by.as_deref().map(|by| by.split(',').next().unwrap_or(by));
@@ -264,7 +264,8 @@ fn host_of_line(line: &str) -> Host {
     Host::new(name, slots)
 }
 
-/// The value of a parameter of Open MPI's Modular Component Architecture, from the command line or the environment.
+/// Returns the value of a parameter of Open MPI's Modular Component Architecture, from the command line or the
+/// environment.
 fn mca(first: &Parsed, environment: &Environment, name: &str) -> Option<OsString> {
     let given = first.given.iter().rev().find(|g| g.name.ends_with("mca") && g.values[0] == *name);
     let from_environment = || {
@@ -274,7 +275,7 @@ fn mca(first: &Parsed, environment: &Environment, name: &str) -> Option<OsString
     given.map(|given| given.values[1].clone()).or_else(from_environment)
 }
 
-/// The hosts of the site's default host file. Open MPI installs it with nothing but comments.
+/// Reads the hosts of the site's default host file. The file that Open MPI installs has only comments.
 fn site_hosts(environment: &Environment, launcher: &Path) -> Result<Vec<Host>, NotUnderstood> {
     let real = std::fs::canonicalize(launcher).ok();
     let installed =
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn a_command_that_is_not_understood_is_refused() {
         refused(read("mpirun --strange x"), "--strange");
         refused(read("mpirun -rf file x"), "-rf");
         refused(read("mpirun -H +n0 x"), "+n0");

@@ -1,4 +1,4 @@
-//! HPE's PALS, known by its ranks only.
+//! Describes HPE's PALS, which is known by its ranks only.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::{Launcher, RankVariables};
@@ -7,7 +7,7 @@ use crate::launchers::launcher::{Launcher, RankVariables};
 #[derive(Debug)]
 pub struct Pals;
 
-/// Source: mpiexec(1) of PALS; the local size is Cray PMI's, intro_pmi(3).
+/// Source: mpiexec(1) of PALS, and for the local size intro_pmi(3) of Cray PMI.
 const RANKS: RankVariables = RankVariables {
     rank: "PALS_RANKID",
     local_size: Some("PMI_LOCAL_SIZE"),

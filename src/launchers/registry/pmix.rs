@@ -1,4 +1,5 @@
-//! Launchers that speak PMIx, `srun --mpi=pmix` and Open MPI 5 among them. They all set the same variables for ranks.
+//! Describes launchers that speak PMIx, such as `srun --mpi=pmix` and Open MPI 5. All of them set the same variables
+//! for ranks.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::{Launcher, RankVariables};

@@ -1,4 +1,4 @@
-//! The stack: its manifests, and the prefixes that they cover together.
+//! Holds the stack: the manifests of its bundles, and the prefixes that they cover together.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The bundles, with what is left of each.
+    /// The bundles, each with the entries that are left of it.
     #[must_use]
     pub fn bundles(&self) -> &[Manifest] {
         &self.bundles
@@ -47,7 +47,8 @@ impl Stack {
         overlap(&self.prefixes, prefixes)
     }
 
-    /// The bundle with this number, if it is whole and its prefixes overlap no other bundle's: all of it is there then.
+    /// Returns the bundle with this number, if it is whole and its prefixes overlap no other bundle's: then it has all
+    /// its entries.
     #[must_use]
     pub fn separate(&self, number: usize) -> Option<&Manifest> {
         let (one, mut all) = (self.bundles.get(number)?, self.bundles.iter().enumerate());
@@ -60,7 +61,7 @@ impl Stack {
     /// # Errors
     /// As [`Manifest::first_change`].
     pub fn first_change(&self) -> Result<Option<PathBuf>, Error> {
-        // A prefix that lies in another is compared with that one.
+        // The walk of the outer prefix covers a prefix that lies in it.
         let inner = |p: &PrefixRecord| {
             self.prefixes.iter().any(|o| o.path != p.path && at_or_below(&p.path, &o.path))
         };

@@ -1,4 +1,4 @@
-//! Plans what laying a bundle over a stack does to the files of the bundles below.
+//! Plans how laying a bundle over a stack changes the files of the bundles below.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,23 +16,23 @@ use crate::manifest::stack::error::StackError;
 /// Number of a bundle, and of an entry in it.
 pub(super) type EntryNumber = (usize, usize);
 
-/// What laying a bundle over others does. Files are there for entries with data and for placeholders of entries without;
-/// links are only made when all bundles are laid.
+/// What laying a bundle over others changes. At that time files exist, for entries with data and as placeholders for
+/// entries without. Links do not: they are made when all bundles are laid.
 #[derive(Debug, Default)]
 pub struct StackChange {
-    /// Names that files get before anything is removed: each a file, and its further name.
+    /// Further names that files get before anything is removed: each a file's first name, and the further one.
     pub links: Vec<(PathBuf, PathBuf)>,
     /// Paths that are removed before anything is written, with everything below them, in this order.
     pub remove: Vec<PathBuf>,
-    /// Numbers of the new bundle's entries whose data is there already.
+    /// Numbers of the new bundle's entries whose data exists already.
     pub kept: Vec<usize>,
-    /// Files under the further name that replaces their first name.
+    /// Files whose first name is removed, each under the further name that replaces it.
     pub renamed: Vec<EntryRecord>,
-    /// Numbers of the bundles of which nothing is left.
+    /// Numbers of the bundles that have no entries left.
     pub covered: Vec<usize>,
     /// Entries that are no longer part of the stack.
     pub(super) dead: HashSet<EntryNumber>,
-    /// For a file that goes while a hard link to it stays, the number of the link that becomes the file.
+    /// For each removed file that keeps a hard link, the number of the link that becomes the file.
     pub(super) heirs: HashMap<EntryNumber, usize>,
     /// For each of `kept`, its kind in the bundles below.
     pub(super) kept_kinds: Vec<EntryKind>,
@@ -41,10 +41,10 @@ pub struct StackChange {
 }
 
 impl Stack {
-    /// Plans what laying `new` over the stack does.
+    /// Plans how laying `new` over the stack changes it.
     ///
     /// # Errors
-    /// Why `new` does not fit over the stack.
+    /// The reason why `new` does not fit over the stack.
     pub fn plan(&self, new: &Manifest) -> Result<StackChange, StackError> {
         self.check_layer(new)?;
         self.check_parents(new)?;
@@ -105,23 +105,23 @@ impl Stack {
         }
     }
 
-    /// Checks that each prefix that lies in one below lies in a directory there.
+    /// Checks that a prefix inside a prefix of the stack lies in a directory there.
     fn check_parents(&self, new: &Manifest) -> Result<(), StackError> {
         for prefix in &new.prefixes {
             let Some(parent) = prefix.path().parent() else { continue };
             let Some(outer) = self.prefix_of(parent.as_os_str().as_bytes()) else { continue };
-            let ways: HashSet<&[u8]> = parent
+            let between: HashSet<&[u8]> = parent
                 .ancestors()
                 .map(|p| p.as_os_str().as_bytes())
                 .filter(|p| at_or_below(p, &outer.path))
                 .collect();
-            let known = self.entries().filter(|(_, e)| ways.contains(e.path.as_slice()));
+            let known = self.entries().filter(|(_, e)| between.contains(e.path.as_slice()));
             let (mut directories, mut others) = (0, 0);
             known.for_each(|(_, e)| match e.kind {
                 EntryKind::Directory => directories += 1,
                 _ => others += 1,
             });
-            if others > 0 || (outer.mode == Mode::Snapshot && directories < ways.len()) {
+            if others > 0 || (outer.mode == Mode::Snapshot && directories < between.len()) {
                 let (prefix, outer) = (prefix.path().to_path_buf(), outer.path().to_path_buf());
                 return Err(StackError::NotInDirectory { prefix, outer });
             }
@@ -136,11 +136,11 @@ struct Planner<'a, 'c> {
     /// The stack's entries at and below the new bundle's prefixes.
     below: BTreeMap<&'a [u8], EntryNumber>,
     change: &'c mut StackChange,
-    /// Directories and files that stay where they are, as another entry's.
+    /// Directories and files that stay where they are, and become those of a new entry.
     standing: HashSet<EntryNumber>,
     /// Numbers of the new bundle's implied entries.
     implied: HashSet<usize>,
-    /// The bundles below are those that the layer names, so every implied directory must be there.
+    /// Whether the layer names the bundles below it, so that every implied directory must exist.
     names_bundles: bool,
 }
 
@@ -156,13 +156,13 @@ impl<'a> Planner<'a, '_> {
     }
 
     fn kill_below(&mut self, path: &[u8]) {
-        // '0' is what follows '/'.
+        // '0' is the character after '/'.
         let (from, to) = ([path, b"/"].concat(), [path, b"0"].concat());
         let range = (Bound::Included(from.as_slice()), Bound::Excluded(to.as_slice()));
         self.change.dead.extend(self.below.range::<[u8], _>(range).map(|(_, at)| *at));
     }
 
-    /// Lays one entry of the new bundle over what is below its path.
+    /// Plans one entry of the new bundle, which replaces the entry below with the same path.
     fn lay(&mut self, number: usize, entry: &EntryRecord) -> Result<(), StackError> {
         let known = self.below.get(entry.path.as_slice()).copied();
         let known = known.filter(|at| !self.change.dead.contains(at));
@@ -187,7 +187,7 @@ impl<'a> Planner<'a, '_> {
         Ok(())
     }
 
-    /// Lays an entry that changes attributes only: the file that is `known` there stays.
+    /// Plans an entry that changes attributes only: the file of the entry `known` stays.
     fn keep_data(
         &mut self,
         number: usize,
@@ -205,13 +205,13 @@ impl<'a> Planner<'a, '_> {
         let file = self.entry_at(data);
         self.change.kept_kinds.push(file.kind.clone());
         if data != at {
-            // Hard links are not there yet.
+            // Hard links are not made yet.
             self.change.links.push((file.path().into(), entry.path().into()));
         }
         Ok(())
     }
 
-    /// The file that an entry is, or is a name of.
+    /// Returns the number of the file that an entry is, or is a name of.
     fn data_of(&self, at: EntryNumber) -> Option<EntryNumber> {
         match self.entry_at(at).kind {
             EntryKind::File { .. } => Some(at),
@@ -220,7 +220,7 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    /// Chooses, for each file that goes while hard links to it stay, the first of these to become the file.
+    /// Chooses, for each removed file that keeps hard links, the first of these to become the file.
     fn find_heirs(&mut self) {
         let changed: HashSet<usize> = self.change.dead.iter().map(|at| at.0).collect();
         for b in changed {
@@ -240,7 +240,7 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    /// Lists the paths to remove: the trees `replaced`, and what else is dead and was written.
+    /// Lists the paths to remove: the trees `replaced`, and every other dead entry that was written.
     fn list_removals<'b>(&mut self, replaced: impl Iterator<Item = &'b PrefixRecord>) {
         let trees: Vec<&[u8]> = replaced.map(|p| p.path.as_slice()).collect();
         let in_tree = |path: &[u8]| trees.iter().any(|tree| at_or_below(path, tree));

@@ -71,7 +71,8 @@ impl Stack {
         }
     }
 
-    /// Drops prefixes that no entry has any more, and aliases that lie in a prefix, which has them as links.
+    /// Drops prefixes that have no entry any more. Drops aliases that lie in a prefix, because its bundle has them as
+    /// links.
     fn tidy_prefixes(&mut self) {
         let mut there: HashSet<Vec<u8>> = HashSet::new();
         for (_, entry) in self.entries().filter(|(_, e)| e.kind == EntryKind::Directory) {
@@ -89,8 +90,8 @@ impl Stack {
     }
 }
 
-/// Drops the entries that `keep` refuses, by their numbers, and renumbers hard links. No hard link that stays may name a
-/// file that goes.
+/// Keeps the entries whose numbers `keep` accepts, and renumbers hard links. A hard link that is kept must name a file
+/// that is kept.
 fn retain_entries(manifest: &mut Manifest, keep: impl Fn(usize) -> bool) {
     let mut numbers = Vec::with_capacity(manifest.entries.len());
     let mut next = 0;

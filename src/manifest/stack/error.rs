@@ -1,4 +1,5 @@
-//! Why a bundle cannot be laid over others. Each message completes "failed to use bundle X: …".
+//! Defines the reasons for which a bundle cannot be laid over others. Each message completes "failed to use bundle X:
+//! …".
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -32,10 +33,10 @@ pub enum StackError {
         /// The prefix of the bundle below that contains it.
         outer: PathBuf,
     },
-    /// A layer takes a path for a directory that is none in the bundles below.
+    /// A layer needs a directory that is not a directory in the bundles below.
     #[error("it changes what lies in {}, which is not a directory below it", shown(.0))]
     NoDirectoryBelow(Vec<u8>),
     /// A layer takes the data of a file from the bundles below, which do not have it.
-    #[error("it has no data for {}, and nor do the bundles below it", shown(.0))]
+    #[error("it has no data for {}, and the bundles below it have none either", shown(.0))]
     NoDataBelow(Vec<u8>),
 }

@@ -1,14 +1,16 @@
-//! The bundles of one job, stacked: what they say together, path by path, later ones over earlier ones.
+//! Stacks the bundles of one job: for each path, a later bundle replaces an earlier one.
 //!
-//! A *whole* bundle says everything about its prefix: it replaces what the bundles below say at and below that prefix,
-//! whether the prefix equals, lies in, or contains one of theirs. With the mode overlay it adds, and wins where both
-//! have a path. A *layer* adds, wins, and removes; it is laid over exactly the bundles that it names.
+//! A *whole* bundle replaces everything that the bundles below have at and below its prefix, whether this prefix
+//! equals, lies in, or contains one of theirs. An overlay adds its paths, and wins where both have a path. A *layer*
+//! adds, replaces and removes paths; it is laid over exactly the bundles that it names.
 //!
-//! [`Stack::plan`] says what laying a bundle does to the files that are there; [`Stack::commit`] applies it to the
-//! stack.
+//! [`Stack::plan`] tells how laying a bundle changes the files of the bundles below; [`Stack::commit`] applies this
+//! change to the stack.
 //!
-//! Invariants: a path is an entry of at most one manifest of a stack, and a hard link names a file of its own manifest.
-//! Manifests keep their numbers, and are empty where nothing is left of them.
+//! Invariants:
+//! - A path is an entry of at most one manifest of a stack.
+//! - A hard link names a file of its own manifest.
+//! - A manifest keeps its number, even when it has no entries left.
 #![forbid(unsafe_code)]
 
 mod bundles;

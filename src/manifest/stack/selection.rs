@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::manifest::prefix::{PrefixRecord, covers, overlap};
 
-/// Says for each of several bundles whether it is staged for a job that uses `paths`: those that cover a path, and those
-/// that overlap such a one, since without a layer or a replacement the job would see what is old.
+/// Returns for each bundle whether a job that uses `paths` needs it. A job needs the bundles that cover one of the
+/// paths, and those that overlap a needed bundle: without a layer or a replacement it would see old files.
 #[must_use]
 pub fn wanted(bundles: &[&[PrefixRecord]], paths: &[PathBuf]) -> Vec<bool> {
     let mut wanted: Vec<bool> = bundles.iter().map(|prefixes| covers(prefixes, paths)).collect();

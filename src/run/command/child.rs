@@ -1,7 +1,7 @@
 //! Runs the user's command to its end and ends `pyshm-run` in the same way.
 //!
-//! The command gets the standard streams and the environment that `pyshm-run` got, except for what
-//! [`crate::launchers::launch_env`] tells the shim.
+//! The command gets the standard streams and the environment that `pyshm-run` got, except for the variables by which
+//! [`crate::launchers::launch_env`] informs the shim.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -41,11 +41,11 @@ impl Ended {
         match self {
             Self::Code(code) => code.into(),
             Self::Signal(signal) => {
-                // The command has left its core file, if it was to leave one.
+                // The command has already left its core file, if any, so this process leaves none.
                 let limit = getrlimit(Resource::Core);
                 let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
-                // The default of this signal does not end a process.
+                // This is reached only if the default action of the signal does not end a process.
                 128u8.wrapping_add(signal as u8).into()
             }
         }
@@ -68,18 +68,18 @@ pub fn exit_like(ended: Result<Ended>) -> ExitCode {
 /// What to watch a command for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
-    /// Its end alone.
+    /// Only the command's end.
     Exit,
-    /// Also that it is a launcher that hangs after a signal should have ended it: it is then ended by force, since
-    /// nothing would be cleaned up otherwise.
+    /// Also a launcher that hangs after a signal should have ended it. The launcher is then killed, since nothing would
+    /// be cleaned up otherwise.
     HungLauncher,
 }
 
 /// Runs `command` to its end. A signal that a process sends to this process alone is forwarded to the command; a
-/// terminal's signals, and those sent to a whole step or process group, reach the command by themselves.
+/// terminal's signals, and those sent to a whole step or process group, reach the command directly.
 ///
 /// # Errors
-/// [`Error::CommandNotFound`] or [`Error::NotExecutable`] when it cannot be started.
+/// [`Error::CommandNotFound`] or [`Error::NotExecutable`] when the command cannot be started.
 pub fn run(command: &mut Command, watch: Watch, inbox: &Inbox) -> Result<Ended> {
     if let Some(signal) = inbox.ended() {
         return Ok(Ended::Signal(signal));
@@ -95,7 +95,7 @@ pub fn run(command: &mut Command, watch: Watch, inbox: &Inbox) -> Result<Ended> 
         if let Some(status) = child.try_wait().map_err(Error::system("wait for the command"))? {
             return Ok(status.into());
         }
-        // The limit also keeps a lost SIGCHLD from being waited for for ever.
+        // If a SIGCHLD is lost, the end of the child is noticed when this limit has passed.
         let wait = pairs.wait(Instant::now(), INTERVAL);
         let message = inbox.next(wait);
         let now = Instant::now();

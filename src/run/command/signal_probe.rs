@@ -1,9 +1,9 @@
 //! Finds out whether a signal that reached this process has reached the command as well.
 //!
-//! Slurm signals every process of a step, Hydra and Open MPI signal a process group, `kill` signals one process. Nothing in
-//! a signal says which it was, and a command that has received it must not receive it twice. So a process that does nothing
-//! else, the probe, runs beside the command in the same group, session and step: what the probe receives, the command
-//! has received too.
+//! Slurm signals every process of a step, Hydra and Open MPI signal a process group, `kill` signals one process. A
+//! signal does not tell which of these it was, and the command must not receive it twice. So a second process, the
+//! probe, runs beside the command in the same group, session and step. A signal that the probe receives has reached the
+//! command too.
 #![forbid(unsafe_code)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,10 +17,10 @@ use crate::run::inbox::{Inbox, Message};
 
 /// The first argument that makes `pyshm-run` a probe.
 pub const ARGUMENT: &str = "__signal_probe";
-/// How far apart two processes may receive a signal that was sent to both at once.
+/// Maximum time between the arrivals of one signal that was sent to two processes at once.
 const TOGETHER: Duration = Duration::from_millis(250);
 
-/// The process beside the command. It ends when this value is dropped.
+/// The probe. Its process ends when this value is dropped.
 #[derive(Debug)]
 pub struct SignalProbe {
     stdin: Option<ChildStdin>,
@@ -28,9 +28,10 @@ pub struct SignalProbe {
 }
 
 impl SignalProbe {
-    /// Starts the probe, which reports to `inbox` each signal that it receives. `None` where it cannot be started.
+    /// Starts the probe, which reports to `inbox` each signal that it receives. `None` if the probe cannot be started.
     pub fn start(inbox: &Inbox) -> Option<Self> {
-        // By this name it is found without a look-up on a shared file system. What the user preloads is for the command.
+        // This name needs no look-up on a shared file system. Libraries that the user preloads are for the command
+        // only.
         let mut command = Command::new("/proc/self/exe");
         command.arg(ARGUMENT).env_remove("LD_PRELOAD");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -41,7 +42,7 @@ impl SignalProbe {
             for signal in reported(&mut process) {
                 let _ = to.send(Message::ProbeSignal(signal));
             }
-            // A signal that came before the probe could handle any has ended it.
+            // A signal that came before the probe had a handler has ended the probe.
             let ended_by = process.wait().ok().and_then(|status| status.signal());
             if let Some(signal) = ended_by {
                 let _ = to.send(Message::ProbeSignal(signal));
@@ -84,8 +85,8 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Pairs the signals that reached this process with those that reached the probe: one without a partner was sent to
-/// this process alone and has to be forwarded.
+/// Pairs the signals that reached this process with those that reached the probe. A signal without a partner was sent
+/// to this process alone and has to be forwarded.
 #[derive(Debug, Default)]
 pub struct SignalPairs {
     ours: Vec<(i32, Instant)>,
@@ -112,13 +113,14 @@ impl SignalPairs {
     /// Takes a signal that was sent to this process alone.
     pub fn take_ours_alone(&mut self, now: Instant) -> Option<i32> {
         let is_old = |(_, came): &(i32, Instant)| now.duration_since(*came) >= TOGETHER;
-        // The probe also reports a terminal's signals, which this process does not enter here.
+        // The probe also reports signals of a terminal, for which this process adds no partner. They are dropped when
+        // they are old.
         self.probes.retain(|entry| !is_old(entry));
         let at = self.ours.iter().position(is_old)?;
         Some(self.ours.remove(at).0)
     }
 
-    /// How long to wait until the next signal is known to be without a partner, at most `limit`.
+    /// Returns how long to wait until the next signal is known to be without a partner, at most `limit`.
     #[must_use]
     pub fn wait(&self, now: Instant, limit: Duration) -> Duration {
         let left = |(_, came): &(i32, Instant)| TOGETHER.saturating_sub(now.duration_since(*came));
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_reached_this_process_alone_is_forwarded_once() {
+    fn a_signal_that_reached_this_process_alone_is_forwarded_once() {
         let (begun, mut pairs) = (Instant::now(), SignalPairs::default());
         pairs.reached_us(10, begun);
         pairs.reached_probe(12, begun);
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn each_of_several_needs_a_partner_of_its_own() {
+    fn each_of_two_equal_signals_needs_its_own_partner() {
         let (begun, mut pairs) = (Instant::now(), SignalPairs::default());
         pairs.reached_us(10, begun);
         pairs.reached_us(10, begun);
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_reached_only_the_probe_is_forgotten() {
+    fn a_signal_that_reached_only_the_probe_is_forgotten() {
         let (begun, mut pairs) = (Instant::now(), SignalPairs::default());
         pairs.reached_probe(10, begun);
         assert_eq!(pairs.take_ours_alone(begun + TOGETHER), None);

@@ -8,7 +8,8 @@ use pyshm_format::layout;
 
 use crate::run::cli::{Cli, Reroute};
 
-/// The words of the command line's command with the trampoline of `stage` before each word of `programs`.
+/// Returns the words of COMMAND with the trampoline of `stage` before each program. `programs` has the programs'
+/// positions.
 #[must_use]
 pub fn insert(cli: &Cli, programs: &[usize], stage: &Path) -> Vec<OsString> {
     let trampoline = stage.join(layout::TRAMPOLINE);

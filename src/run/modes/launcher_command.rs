@@ -1,5 +1,5 @@
-//! Runs a command that starts with a launcher: the staging step runs on the nodes of the launcher's ranks first, then the
-//! command, with the staged trampoline before each program.
+//! Runs a command that starts with a launcher. First the staging step runs on the nodes of the ranks; then the command
+//! runs, with the staged trampoline before each program.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -22,11 +22,11 @@ use crate::run::summary;
 use crate::stage::hold::Hold;
 use crate::{install, launchers, settings};
 
-/// The stage of the ranks, and what holds it.
+/// The stage of the ranks, and the process that holds it.
 enum Staged {
-    /// On this node only; this process holds it.
+    /// The stage is on this node only, and this process holds it.
     OnThisNode(Box<(Hold, Ready)>),
-    /// On all nodes; the staging step holds it.
+    /// The stage is on all nodes, and the staging step holds it.
     OnAllNodes(Box<Broadcast>),
 }
 
@@ -42,14 +42,15 @@ impl Staged {
 /// Stages for the launcher's ranks and runs the launcher.
 ///
 /// # Errors
-/// The launcher's own, and those of staging with `--no-fallback`.
+/// Those of the launcher, and with `--no-fallback` those of staging.
 pub fn run(cli: &Cli) -> Result<Ended> {
     let path = lookup::find(&cli.command[0])?;
     let inbox = Inbox::open()?;
     let environment = Environment::current(install::SITE);
     let is_unknown = !launchers::is_launcher(&cli.command[0]);
     let launcher = if is_unknown && launchers::is_told_by_user(&environment) {
-        // All that matters then is its MPI, which PYSHM_BCAST may choose too.
+        // The user gives the command of the step in PYSHM_BCAST_LAUNCH. Only the launcher's MPI matters then, and
+        // PYSHM_BCAST may choose that too.
         Ok(launchers::registry::unknown())
     } else {
         launchers::identify(&path)
@@ -93,27 +94,27 @@ pub fn run_planned(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Ended
     ended
 }
 
-/// What to watch a launcher for.
+/// Chooses what to watch a launcher for.
 fn watch(may_hang: bool) -> Watch {
     if may_hang { Watch::HungLauncher } else { Watch::Exit }
 }
 
-/// Runs the launcher where there is nothing to stage for it.
+/// Runs the launcher when there is nothing to stage for it.
 fn run_unstaged(cli: &Cli, watch: Watch, inbox: &Inbox) -> Result<Ended> {
     let mut command = cli.start(&cli.command);
     if cli.preloaded.is_some() || launch_env::is_preloaded() {
-        launch_env::taken_care_of(&mut command);
+        launch_env::leave_alone(&mut command);
     }
     child::run(&mut command, watch, inbox)
 }
 
-/// The launcher for ranks that get the staged shim from the trampoline, or none.
+/// Makes the launcher's command without the shim: its ranks get the staged shim from the trampoline, or none.
 fn without_shim(cli: &Cli, words: &[OsString]) -> Command {
     let mut command = cli.start(words);
     launch_env::without_shim(&mut command);
     if cli.preloaded.is_some() && !launch_env::is_preloaded() {
-        // The shim was loaded in another way than LD_PRELOAD, and will be loaded again.
-        launch_env::taken_care_of(&mut command);
+        // The shim was loaded in another way than by LD_PRELOAD, and will be loaded again.
+        launch_env::leave_alone(&mut command);
     }
     command
 }
@@ -125,8 +126,8 @@ fn stage(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Option<Staged>>
     let is_configured = matches!(selection, Selection::Configured(..));
     let ranks = plan.ranks.or(plan.expected_nodes).unwrap_or(1);
     let task = if plan.nodes == Nodes::Here { Task::Stage } else { Task::Prepare };
-    // Before a bundle is made, which would be in vain without the helper. Configured bundles may not concern this command,
-    // which then needs none.
+    // The helper is looked for before a bundle is made, which would be useless without the helper. If bundles are
+    // configured, this command may use none of them, and then needs no helper.
     let program = match task {
         Task::Prepare if !is_configured => Some(broadcast::program(plan)?),
         _ => None,
@@ -137,7 +138,7 @@ fn stage(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Option<Staged>>
         let staged = local::stage(cli, &request, inbox)?;
         return Ok(staged.map(|held| Staged::OnThisNode(Box::new(held))));
     }
-    // It keeps the cache's bundles from being pruned until they are read.
+    // The preparing process keeps the cache's bundles from being pruned until they are read.
     let mut preparing = Step::help(helper::command(&request)?, inbox)?;
     let prepared = match preparing.wait(inbox, None)? {
         Event::Prepared(prepared) => prepared,

@@ -1,5 +1,5 @@
-//! The modes of `pyshm-run`, by what it is started with: a launcher's command, any other command, or a program into which
-//! the shim is preloaded.
+//! Holds the modes of `pyshm-run`: one for a launcher's command, one for any other command, and one for a program into
+//! which the shim is preloaded.
 #![forbid(unsafe_code)]
 
 pub mod launcher_command;

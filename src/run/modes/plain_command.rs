@@ -1,7 +1,8 @@
-//! Runs a command that is no launcher: it is staged for on this node, without MPI.
+//! Stages on this node, without MPI, for a command that is no launcher, and runs the command.
 //!
-//! The command may be a rank's. Of the ranks of a job on a node the first one leads: it stages. The others wait for it and
-//! then find the stage without reading the bundles, the prefix or the installation. The last one removes the stage.
+//! The command may be the program of a rank. The first rank of a job on a node leads: it stages. The other ranks wait
+//! for it and then find the stage without reading the bundles, the prefix or the installation. The last rank removes
+//! the stage.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -27,7 +28,7 @@ use crate::stage::hold::Hold;
 use crate::stage::job_record::{JobRecord, LockedRecord};
 use crate::stage::{AfterUse, Stage, StageId, UserDir};
 
-/// How long the last rank waits for ranks that the launcher announced and that have not come.
+/// How long the last rank waits for ranks that the launcher announced and that have not arrived.
 const LATE_RANKS: Duration = Duration::from_secs(10);
 /// How long a rank that leaves waits for the job's record.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -45,9 +46,9 @@ struct Participant {
 /// Stages for the command and runs it.
 ///
 /// # Errors
-/// The command's, and those of staging with `--no-fallback`.
+/// Those of the command, and with `--no-fallback` those of staging.
 pub fn run(cli: &Cli) -> Result<Ended> {
-    // Opened only where this process leads: until then a signal ends it, as it should.
+    // The inbox is opened only if this process leads. Until then a signal ends this process, as it should.
     let mut inbox = None;
     let participant = match enter(cli, &mut inbox) {
         Ok(participant) => Some(participant),
@@ -72,7 +73,7 @@ pub fn run(cli: &Cli) -> Result<Ended> {
     ended
 }
 
-/// The trampoline for the command, with the command's own name where that is not its file's.
+/// Makes the command that starts the trampoline. A preloaded program keeps its `argv[0]`.
 fn staged(cli: &Cli, stage: &Path) -> Command {
     let mut words = trampoline::insert(cli, &[0], stage);
     if let Some(preloaded) = &cli.preloaded {
@@ -84,20 +85,21 @@ fn staged(cli: &Cli, stage: &Path) -> Command {
     command
 }
 
-/// The command without a stage. A rank into which the shim is preloaded is told not to enter pyshm again.
+/// Makes the command without a stage. A rank into which the shim is preloaded is told not to enter pyshm again.
 fn unstaged(cli: &Cli) -> Command {
     let mut command = cli.start(&cli.command);
     if cli.preloaded.is_some() || (launch_env::is_preloaded() && launch_env::context().is_rank) {
-        launch_env::taken_care_of(&mut command);
+        launch_env::leave_alone(&mut command);
     }
     command
 }
 
-/// Joins the job on this node: finds its stage, or makes it if this process is the first one. Opens `inbox` in that case.
+/// Joins the job on this node: finds its stage, or makes it if this process is the first one. Only the first one opens
+/// `inbox`.
 fn enter(cli: &Cli, inbox: &mut Option<Inbox>) -> Result<Participant> {
     let user_dir = UserDir::open(&cli.root)?;
     let key = job_key::compute(cli);
-    // The process that leads reports a wrong setting.
+    // A wrong setting is no error here, since the process that leads reports it.
     let patience = settings::wait();
     let locked = LockedRecord::take(&user_dir, &key, patience)?.ok_or_else(|| {
         let seconds = patience.as_secs();
@@ -144,7 +146,7 @@ fn enter(cli: &Cli, inbox: &mut Option<Inbox>) -> Result<Participant> {
     Ok(Participant { user_dir, key, hold, ready })
 }
 
-/// Stages on this node by a helper; `None` when there is nothing to stage.
+/// Stages on this node with a helper process; `None` when there is nothing to stage.
 fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
     settings::check()?;
     let ranks = rank_env::local_size().unwrap_or(1);
@@ -172,7 +174,7 @@ impl Participant {
                 record.left += 1;
                 let _ = locked.write(&record);
             }
-            // Ranks that come late shall find the stage: a fast first one must not remove it.
+            // Late ranks must find the stage, so a rank that ends early must not remove it.
             let others_live = record.arrived > record.left;
             let late = rank_env::local_size().is_some_and(|size| record.arrived < size);
             if !others_live && late && begun.elapsed() < LATE_RANKS && inbox.ended().is_none() {

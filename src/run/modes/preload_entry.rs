@@ -1,13 +1,13 @@
-//! Runs programs into which the shim is preloaded and which it replaces by `pyshm-run`: a launcher before it has done
-//! anything, and the first program of a rank whose launcher's command could not be rewritten.
+//! Runs programs that the preloaded shim has replaced by `pyshm-run`: a launcher, or the first program of a rank if the
+//! command of its launcher could not be rewritten.
 //!
 //! Invariants:
-//! - A program that is not staged for runs exactly as it was called, in the same process.
-//! - A launch enters once: what is started from here is told that pyshm has dealt with it
+//! - A program for which nothing is staged runs exactly as it was called, in the same process.
+//! - Each launch enters pyshm once: the programs that are started from here are told that pyshm has dealt with it
 //!   ([`crate::launchers::launch_env`]).
-//! - Nothing is printed except one line where staging fails, or where a program that may use an environment is not staged
-//!   for because of the configuration.
-//! - The configuration is read on the launcher's side, which tells the ranks.
+//! - Nothing is printed except one line if staging fails, or if nothing is staged because of the configuration although
+//!   the program may use an environment.
+//! - The launcher's side reads the configuration and tells the ranks.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -43,14 +43,14 @@ struct Program {
 }
 
 impl Program {
-    /// Reads what the shim passes: the file, then the program's arguments from `argv[0]` on.
+    /// Reads the words that the shim passes: the file, then the program's arguments from `argv[0]` on.
     fn read(mut words: impl Iterator<Item = OsString>) -> Result<Self, ExitCode> {
         let (Some(file), Some(arg0)) = (words.next(), words.next()) else {
             let option = launch::AS_LAUNCHER;
             warn_line!("pyshm-run: {option} is for the preloaded library's own use");
             return Err(exit_codes::USAGE.into());
         };
-        // The kernel looks a bare name up in the working directory, a search would not.
+        // The kernel looks up a bare name in the working directory, but a search along PATH would not.
         let file = if file.as_bytes().contains(&b'/') {
             file
         } else {
@@ -59,7 +59,8 @@ impl Program {
         Ok(Self { file, arg0, rest: words.collect() })
     }
 
-    /// Becomes this program, in this process; `tell` completes what its environment says of pyshm.
+    /// Executes this program in this process, and returns an exit code if that fails. `tell` adds the variables that
+    /// inform the program's shim.
     fn exec(self, tell: impl FnOnce(&mut Command)) -> ExitCode {
         let mut command = Command::new(&self.file);
         command.arg0(&self.arg0).args(&self.rest);
@@ -72,7 +73,7 @@ impl Program {
         }
     }
 
-    /// The command line of `pyshm-run` for this program, with `bundles` that `selector` selects from.
+    /// Makes the command line of `pyshm-run` for this program, with the `bundles` from which `selector` selects.
     fn cli(&self, bundles: Vec<Named>, selector: Selector) -> Option<Cli> {
         let options = ["pyshm-run", "--no-summary", "--"].map(OsString::from);
         let words = options.into_iter().chain([self.file.clone()]).chain(self.rest.iter().cloned());
@@ -85,9 +86,9 @@ impl Program {
 
 /// What to do with a launcher.
 enum Decision {
-    /// It runs without pyshm: no configured bundle concerns it.
+    /// The launcher runs without pyshm, since no configured bundle concerns it.
     Nothing,
-    /// Its ranks stage these bundles, since its command cannot be rewritten.
+    /// The ranks stage these bundles, since the launcher's command cannot be rewritten.
     ByRanks(Vec<Named>),
     /// The configuration, or a bundle that is configured, cannot be read.
     Failed(Box<Cli>, Error),
@@ -103,17 +104,17 @@ pub fn run_launcher(words: impl Iterator<Item = OsString>) -> ExitCode {
         Err(code) => return code,
     };
     match decide(&program) {
-        Decision::Nothing => program.exec(launch_env::taken_care_of),
+        Decision::Nothing => program.exec(launch_env::leave_alone),
         Decision::ByRanks(bundles) => {
-            program.exec(|command| launch_env::by_ranks(command, &bundles))
+            program.exec(|command| launch_env::let_ranks_stage(command, &bundles))
         }
         Decision::Failed(cli, error) => match fallback::warn_or_fail(&cli, error) {
-            Ok(()) => program.exec(launch_env::taken_care_of),
+            Ok(()) => program.exec(launch_env::leave_alone),
             Err(error) => exit_like(Err(error)),
         },
         Decision::Stage(cli, plan) => match Inbox::open() {
             Ok(inbox) => exit_like(launcher_command::run_planned(&cli, &plan, &inbox)),
-            Err(_) => program.exec(launch_env::taken_care_of),
+            Err(_) => program.exec(launch_env::leave_alone),
         },
     }
 }
@@ -136,16 +137,16 @@ fn decide(program: &Program) -> Decision {
         Ok(Some(plan)) => Some(plan.programs.clone()),
         Err(_) => launchers::programs(&cli.command, launcher),
     };
-    // Where the programs are not known, they may use any configured bundle.
+    // If the programs are not known, they may use any configured bundle.
     let Some(positions) = positions else { return by_ranks(bundles) };
     let programs = || positions.iter().map(|at| cli.command[*at].as_os_str());
-    // `srun pyshm-run python`: the ranks stage for themselves, with what the user names there.
+    // In `srun pyshm-run python` the ranks stage for themselves, with the bundles that the user names there.
     if programs().any(is_ours) {
         return Decision::Nothing;
     }
     let used = configured::used_by(&bundles, &cli.command, &positions);
     if let Some(error) = broken {
-        // The bundles that the file names are not known.
+        // The settings file is broken, so the bundles that it names are not known.
         let concerns = used.is_ok() || configured::may_use_environment(&cli.command, &positions);
         return if concerns { Decision::Failed(Box::new(cli), error) } else { Decision::Nothing };
     }
@@ -154,7 +155,7 @@ fn decide(program: &Program) -> Decision {
         Err(NoneUsed::Unreadable(error)) => return Decision::Failed(Box::new(cli), error.into()),
         Err(_) => return Decision::Nothing,
     };
-    // A program that is not here may be on the nodes; if it is not, the launcher reports that.
+    // A program that this node does not have may exist on the job's nodes. If not, the launcher reports that.
     let is_missing = programs().any(|p| lookup::find(p).is_err());
     match plan {
         Ok(Some(plan))
@@ -168,12 +169,12 @@ fn decide(program: &Program) -> Decision {
     }
 }
 
-/// Has the ranks stage `bundles`, if there are any.
+/// Decides that the ranks stage `bundles`, if there are any.
 fn by_ranks(bundles: Vec<Named>) -> Decision {
     if bundles.is_empty() { Decision::Nothing } else { Decision::ByRanks(bundles) }
 }
 
-/// Whether a program is one of pyshm's, by its name.
+/// Whether the name of a program shows that it is one of pyshm's.
 fn is_ours(program: &OsStr) -> bool {
     let name = Path::new(program).file_name().unwrap_or_default();
     name.as_bytes().starts_with(b"pyshm")
@@ -191,6 +192,6 @@ pub fn run_rank(words: impl Iterator<Item = OsString>) -> ExitCode {
     let bundles = told.unwrap_or_else(settings::bundles);
     match program.cli(bundles, selector).filter(|cli| !cli.bundles.0.is_empty()) {
         Some(cli) => exit_like(plain_command::run(&cli)),
-        None => program.exec(launch_env::taken_care_of),
+        None => program.exec(launch_env::leave_alone),
     }
 }

@@ -1,18 +1,21 @@
-//! Decides by its words whether a command uses a Python environment, and what of it: with a configuration for a whole
-//! facility `srun hostname` must stage nothing, start no step and print nothing.
+//! Decides from the words of a command whether it uses a Python environment, and which paths of it.
 //!
-//! That an environment is active does not mean that a command uses it. A command is taken to use one unless all of this
-//! holds:
+//! If bundles are configured for a whole facility, `srun hostname` must stage nothing, start no step and print nothing.
 //!
-//! - the program is outside every prefix, by its name and by its real path, and is an ELF file: a script may do anything;
-//! - it is none of those that run commands given as text: shells, interpreters, make ([`COMMAND_RUNNERS`]);
-//! - it loads neither Python's library nor, by `RPATH` or `LD_LIBRARY_PATH`, one below a prefix;
+//! An active environment is no proof that a command uses it. A command counts as using one unless all of these
+//! conditions hold:
+//!
+//! - the program is outside every prefix, by its name and by its real path, and is an ELF file: a script may do
+//!   anything;
+//! - the program is none of those that run commands given as text: shells, interpreters, make ([`COMMAND_RUNNERS`]);
+//! - the program loads neither Python's library nor a library below a prefix (by `RPATH` or `LD_LIBRARY_PATH`);
 //! - no word of the command contains a path below a prefix;
-//! - no word, taken as a program, would use the environment by these rules: `numactl python`, `time bash job.sh`, and
-//!   `script -c 'python app.py'`, whose words are split at blanks.
+//! - no word, looked up as a program, would use an environment by these rules. Words are split at blanks. So these
+//!   commands use one: `numactl python`, `time bash job.sh`, `script -c 'python app.py'`.
 //!
-//! A program that starts Python without any of these signs (by `dlopen`, or from a file of its own) runs from the shared
-//! file system. A word that only looks like a program (`cp python there`) makes pyshm stage in vain, the lesser mistake.
+//! A program that starts Python without any of these signs (by `dlopen`, or from a file of its own) runs from the
+//! shared file system. A word that only looks like a program (`cp python there`) makes pyshm stage in vain, which is
+//! the lesser mistake.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -30,15 +33,15 @@ const COMMAND_RUNNERS: [&str; 34] = [
     "yash", "zsh", "awk", "env", "expect", "gawk", "java", "julia", "lua", "mawk", "node", "perl",
     "R", "Rscript", "ruby", "tclsh", "cmake", "ctest", "gmake", "make", "ninja", "xargs",
 ];
-/// Words after the program that are looked up as programs: wrappers have few options before theirs.
+/// Number of words after the program that are looked up as programs. A wrapper has few options before its program.
 const LOOKED_UP: usize = 32;
 
-/// What a command uses of an environment.
+/// The parts of an environment that a command uses.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Paths of the programs that it runs.
+    /// Paths of the programs that the command runs.
     pub programs: Vec<PathBuf>,
-    /// Prefixes that its words name, and paths in prefixes.
+    /// Prefixes, and paths in prefixes, that the words of the command name.
     pub named: Vec<PathBuf>,
 }
 
@@ -54,7 +57,7 @@ pub struct Inspector<'a> {
 }
 
 impl<'a> Inspector<'a> {
-    /// For this process, with the bundles that are known.
+    /// Makes an inspector for this process, with the bundles that are known.
     #[must_use]
     pub fn new(bundles: &'a [BundleSummary]) -> Self {
         let libraries = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
@@ -66,8 +69,8 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// What `command` uses whose programs are at the positions `programs`, each followed by its arguments. `None` where
-    /// it uses no environment.
+    /// Finds what `command` uses; `None` if it uses no environment. Its programs are at the positions `programs`, each
+    /// followed by its arguments.
     #[must_use]
     pub fn usage(&self, command: &[OsString], programs: &[usize]) -> Option<Usage> {
         let mut used = None::<Usage>;
@@ -82,7 +85,8 @@ impl<'a> Inspector<'a> {
         used
     }
 
-    /// What the program in the first word uses, with the others as its arguments; `None` where it uses no environment.
+    /// Finds what the program in the first word uses; `None` if it uses no environment. The other words are its
+    /// arguments.
     fn usage_of_one(&self, words: &[OsString]) -> Option<Usage> {
         let (program, arguments) = words.split_first()?;
         let mut used = Usage::default();
@@ -126,14 +130,15 @@ impl<'a> Inspector<'a> {
         self.bundles.iter().any(|bundle| covers(&bundle.prefixes, &paths))
     }
 
-    /// The prefix that a word contains as text, or the path in a prefix that it names from the working directory.
+    /// Finds the prefix that a word contains as text, or the path in a prefix that the word names relative to the
+    /// working directory.
     fn prefix_named_by(&self, word: &OsStr) -> Option<PathBuf> {
         let prefixes = self.bundles.iter().flat_map(|bundle| &bundle.prefixes);
         let mut spellings = prefixes.flat_map(PrefixRecord::spellings);
         if let Some(prefix) = spellings.find(|prefix| contains(word, prefix)) {
             return Some(prefix.to_path_buf());
         }
-        // An option or an absolute path would contain the prefix.
+        // An option or an absolute path would contain the prefix as text.
         if word.as_bytes().starts_with(b"-") || word.as_bytes().starts_with(b"/") {
             return None;
         }
@@ -144,7 +149,7 @@ impl<'a> Inspector<'a> {
     }
 }
 
-/// Whether a program runs commands given as text, by its name or by its real file's name.
+/// Whether the name of a program, or that of its real file, is one of those that run commands given as text.
 fn is_command_runner(program: &Path) -> bool {
     let real = std::fs::canonicalize(program).unwrap_or_default();
     [program, &real].into_iter().any(|path| {
@@ -183,7 +188,7 @@ mod tests {
         BundleSummary { prefixes: vec![prefix], digest: [0; 32], over: None }
     }
 
-    /// Two environments, one of them active, and what is on every system.
+    /// A site with two environments, one of them active, and with the programs of the system.
     struct Site {
         dir: tempfile::TempDir,
         bundles: Vec<BundleSummary>,
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_the_systems_needs_no_environment_though_one_is_active() {
+    fn a_system_program_needs_no_environment_even_if_one_is_active() {
         let site = Site::new();
         for line in ["true", "/bin/true", "ls|-l|in.txt", "timeout|10|true", "sleep|1|--x=/usr"] {
             assert!(!site.uses(line), "{line}");
@@ -238,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_start_python_needs_it() {
+    fn a_command_that_may_start_python_uses_the_environment() {
         let site = Site::new();
         for line in [
             "tool",
@@ -263,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_only_begins_like_a_prefix_is_another_one() {
+    fn a_directory_whose_name_only_begins_like_a_prefix_does_not_count() {
         assert!(contains(OsStr::new("-I/sw/env/include"), Path::new("/sw/env")));
         assert!(contains(OsStr::new("/sw/env-2:/sw/env"), Path::new("/sw/env")));
         assert!(!contains(OsStr::new("/sw/env-2/x"), Path::new("/sw/env")));

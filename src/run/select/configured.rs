@@ -1,8 +1,9 @@
-//! Selects, of the bundles that are configured for all jobs, those that a command uses.
+//! Selects those of the bundles configured for all jobs that a command uses.
 //!
-//! A bundle is used when the command uses an environment ([`crate::run::select::command_usage`]) and the bundle covers something of it: the
-//! program, a directory where it looks for libraries (`RPATH`, `LD_LIBRARY_PATH`), `PATH`, `PYTHONPATH`, `PYTHONHOME`,
-//! `VIRTUAL_ENV` or `CONDA_PREFIX`, an environment's base, or a path that the command names ([`coverage`]).
+//! A bundle is used if the command uses an environment ([`crate::run::select::command_usage`]) and the bundle covers
+//! one of these paths ([`coverage`]): the program, a directory where the program looks for libraries (`RPATH`,
+//! `LD_LIBRARY_PATH`), a path in `PATH`, `PYTHONPATH`, `PYTHONHOME`, `VIRTUAL_ENV` or `CONDA_PREFIX`, the base of an
+//! environment, or a path that the command names.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -20,9 +21,9 @@ use crate::run::select::interests;
 /// The bundles that a command uses.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct UsedBundles {
-    /// By absolute paths, in the order of the configuration.
+    /// The bundles, with absolute paths, in the order of the configuration.
     pub bundles: Vec<Named>,
-    /// The paths that the command uses, by which nodes and stages decide alike.
+    /// The paths that the command uses. All nodes decide by them which bundles to stage.
     pub interests: Vec<PathBuf>,
     /// Warnings about configured bundles that cannot be read.
     pub unreadable: Vec<String>,
@@ -31,11 +32,11 @@ pub struct UsedBundles {
 /// Why a command uses no bundle; only [`NoneUsed::Unreadable`] is a failure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NoneUsed {
-    /// The command uses no environment; with the text that says so.
+    /// The command uses no environment. The text says so.
     NoEnvironment(String),
-    /// The command may use one, but no configured bundle covers it; with the text that says so.
+    /// The command may use an environment, but no configured bundle covers it. The text says so.
     NotCovered(String),
-    /// No configured bundle that can be read covers it, and this one cannot be read.
+    /// No readable bundle covers the environment, and one configured bundle cannot be read, with this error.
     Unreadable(Failure),
 }
 
@@ -48,11 +49,11 @@ impl fmt::Display for NoneUsed {
     }
 }
 
-/// Selects those of the bundles in `configured` that `command` uses, whose programs are at the positions `programs`. A
+/// Selects those of the bundles in `configured` that `command` uses. Its programs are at the positions `programs`. A
 /// bundle that the cache knows is not opened, and nothing is printed.
 ///
 /// # Errors
-/// Why it uses none.
+/// The reason why the command uses none.
 pub fn used_by(
     configured: &[Named],
     command: &[OsString],

@@ -1,11 +1,12 @@
-//! Selects, of many configured bundles, the fewest that cover the paths a command uses.
+//! Selects from many configured bundles the fewest that cover the paths that a command uses.
 //!
-//! Bundles of several environments usually each contain the interpreter's prefix too, so that all of them cover a path of
-//! it: one is enough, usually that of the environment in use. Beside those that cover a path, the selection has
+//! The bundle of each environment usually contains the interpreter's prefix too, so all of them cover a path of the
+//! interpreter. One is enough, usually that of the environment in use. In addition to the bundles that cover a path,
+//! these are selected:
 //!
-//! - what a selected layer lies over, and the layers that lie over a selected bundle;
-//! - whole bundles that are configured later and have a prefix inside one of a selected bundle's: without them paths there
-//!   would be answered from what they replace.
+//! - the bundles below a selected layer, and the layers over a selected bundle;
+//! - whole bundles that are configured later and have a prefix inside a prefix of a selected bundle. Without them,
+//!   paths there would be answered from files that they replace.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 use crate::cache::prefixes::BundleSummary;
 use crate::manifest::prefix::{PrefixRecord, at_or_below, overlap};
 
-/// Selects the bundles that a command with the interests `paths` needs; returns their positions in `bundles`, which are in the order
-/// in which they are laid over each other.
+/// Selects the bundles that a command with the interests `paths` needs, and returns their positions in `bundles`. The
+/// bundles are in the order in which they are laid over each other.
 #[must_use]
 pub fn needed_for(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<usize> {
     let mut chosen = vec![false; bundles.len()];
@@ -26,7 +27,7 @@ pub fn needed_for(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<usize> {
     complete(bundles, &mut chosen);
     for found in several {
         if !found.iter().any(|one| chosen[*one]) {
-            // The one with the fewest other prefixes; of equal ones the last, which replaces the others.
+            // The bundle with the fewest prefixes is chosen; of equal ones the last, which replaces the others.
             let least = found.into_iter().rev().min_by_key(|one| bundles[*one].prefixes.len());
             least.into_iter().for_each(|one| chosen[one] = true);
             complete(bundles, &mut chosen);
@@ -35,7 +36,7 @@ pub fn needed_for(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<usize> {
     (0..bundles.len()).filter(|one| chosen[*one]).collect()
 }
 
-/// The whole bundles, or the layers where there are none, whose prefixes around `path` are the deepest.
+/// Finds the whole bundles whose prefix around `path` is the deepest; if there are none, the layers whose prefix is.
 fn innermost(bundles: &[BundleSummary], path: &Path) -> Vec<usize> {
     let depth = |bundle: &BundleSummary| {
         let around = bundle.prefixes.iter().flat_map(PrefixRecord::spellings);
@@ -54,7 +55,7 @@ fn innermost(bundles: &[BundleSummary], path: &Path) -> Vec<usize> {
     }
 }
 
-/// Adds the bundles without which the chosen ones would be incomplete.
+/// Adds the bundles without which the chosen bundles would be incomplete.
 fn complete(bundles: &[BundleSummary], chosen: &mut [bool]) {
     loop {
         let comes_along = |one: usize| {
@@ -78,7 +79,7 @@ fn lies_over(bundles: &[BundleSummary], layer: usize, below: usize) -> bool {
     let Some(over) = &bundles[layer].over else { return false };
     layer > below
         && if over.is_empty() {
-            // The layer of a foreign tar does not say what it lies over.
+            // The layer of a foreign tar does not name the bundles below it.
             overlap(&bundles[layer].prefixes, &bundles[below].prefixes)
         } else {
             over.contains(&bundles[below].digest)
@@ -124,21 +125,21 @@ mod tests {
     }
 
     #[test]
-    fn of_environments_over_one_base_only_the_one_in_use_comes() {
+    fn of_environments_with_one_base_only_the_one_in_use_is_selected() {
         let apart = [whole(0, &["/base"]), whole(1, &["/a"]), whole(2, &["/b"])];
         assert_eq!(of(&apart, &["/a/bin/python", "/base/bin/python3"]), "01");
         assert_eq!(of(&apart, &["/usr/bin"]), "");
         let each = [whole(1, &["/a", "/base"]), whole(2, &["/b", "/base"])];
         assert_eq!(of(&each, &["/base/bin/python3", "/a/bin/python"]), "0");
         assert_eq!(of(&each, &["/b", "/base/bin"]), "1");
-        // The interpreter alone: one bundle of it is enough, the smallest, else the last.
+        // For the interpreter alone one bundle is enough: the smallest, else the last.
         assert_eq!(of(&each, &["/base/bin/python3"]), "1");
         let with_base = [whole(0, &["/base"]), each[0].clone(), each[1].clone()];
         assert_eq!(of(&with_base, &["/base/bin/python3"]), "0");
     }
 
     #[test]
-    fn layers_come_with_what_they_lie_over_and_with_nothing_else() {
+    fn layers_are_selected_with_the_bundles_below_them_and_no_others() {
         let bundles = [
             whole(1, &["/a", "/base"]),
             layer(3, &["/a"], &[1]),
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_replaces_a_part_of_a_bundle_comes_along_if_it_is_named_later() {
+    fn a_later_bundle_that_replaces_a_part_of_a_selected_one_is_selected_too() {
         let bundles = [whole(1, &["/conda"]), whole(2, &["/conda/envs/b"])];
         assert_eq!(of(&bundles, &["/conda/bin"]), "01");
         assert_eq!(of(&bundles, &["/conda/envs/b/bin"]), "1");

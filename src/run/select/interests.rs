@@ -7,11 +7,11 @@ use crate::program::elf_needed::linked;
 use crate::program::python::{ENVIRONMENT_VARIABLES, Python};
 use crate::program::{lookup, python};
 
-/// Variables that name directories in which programs look for others, for libraries and for modules.
+/// Variables that name the directories in which programs, libraries and modules are looked for.
 pub const SEARCH_VARIABLES: [&str; 4] = ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"];
 
-/// The paths that a job uses: its programs, the directories where these look for their libraries, and what the
-/// environment's variables name.
+/// Lists the paths that a job uses: its programs, the directories where these look for their libraries, and the paths
+/// that the variables of the environment name.
 #[must_use]
 pub fn of(programs: &[PathBuf]) -> Vec<PathBuf> {
     let mut paths = Vec::new();
@@ -52,7 +52,7 @@ pub fn of(programs: &[PathBuf]) -> Vec<PathBuf> {
     }
     for name in ENVIRONMENT_VARIABLES {
         if let Some(path) = std::env::var_os(name).filter(|v| !v.is_empty()) {
-            // Its interpreter is the base's, which nothing else may name.
+            // The interpreter of a virtual environment is that of its base, which perhaps no other variable names.
             add(Path::new(&path).join("bin/python"));
             add(path.into());
         }

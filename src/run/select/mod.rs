@@ -1,5 +1,5 @@
-//! Selects the bundles that a job stages: those the user named, those configured for all jobs as far as the command uses
-//! them, or those of the Python environment that its program runs in.
+//! Selects the bundles that a job stages: those the user named, those configured for all jobs as far as the command
+//! uses them, or those of the Python environment that its program runs in.
 #![forbid(unsafe_code)]
 
 pub mod command_usage;
@@ -28,7 +28,7 @@ pub enum Selected {
     Bundles(Box<Bundles>),
     /// Nothing is staged, which is no failure.
     Nothing {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -50,7 +50,7 @@ pub struct Bundles {
     pub id: StageId,
     /// The bundles, in the order in which they are laid over each other.
     pub named: Vec<Named>,
-    /// Paths of which a bundle must cover one to be staged; `None` where all are staged.
+    /// A bundle is staged only if it covers one of these paths; `None` if all bundles are staged.
     pub interests: Option<Vec<PathBuf>>,
     /// Whether the bundles were compared with their prefixes just now.
     pub fresh: bool,
@@ -60,10 +60,10 @@ pub struct Bundles {
     pub warnings: Vec<String>,
 }
 
-/// Selects what `request` asks for; `say` is told what is done on the way.
+/// Selects the bundles that `request` asks for. `say` gets a message about each thing that is done.
 ///
 /// # Errors
-/// What is wrong with a named bundle, the interpreter or the cache.
+/// Those of a named bundle, of the interpreter or of the cache.
 pub fn select(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
     let automatic = || automatic(request, say);
     let (configured, otherwise) = match &request.selection {
@@ -84,7 +84,7 @@ pub fn select(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
             uses: Vec::new(),
             warnings: used.unreadable,
         })),
-        // The user's own environment, which no configured bundle covers.
+        // The command uses the user's own environment, which no configured bundle covers.
         (Err(NoneUsed::NotCovered(_)), Otherwise::Automatic) => automatic(),
         (Err(NoneUsed::Unreadable(error)), Otherwise::Nothing) => Err(error.into()),
         // The bundle that cannot be read may have covered this environment.
@@ -99,7 +99,7 @@ pub fn select(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
     }
 }
 
-/// The bundles that were named, of which those are staged that cover what the job uses.
+/// Returns the named bundles. Those that cover a path that the job uses are staged.
 fn explicit(named: &[Named], request: &Request) -> Result<Bundles> {
     let path = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
     let absolute = |named: &Named| -> Result<Named> {
@@ -113,12 +113,13 @@ fn explicit(named: &[Named], request: &Request) -> Result<Bundles> {
     Ok(Bundles { id, named, interests: Some(interests), fresh: false, uses, warnings })
 }
 
-/// The programs of the command that are found on this node.
+/// Lists the programs of the command that are found on this node.
 fn programs(request: &Request) -> Vec<PathBuf> {
     request.program_names().filter_map(|name| lookup::find(name).ok()).collect()
 }
 
-/// The stage's name. Of several bundles only some may be staged, so that the interests are part of the name.
+/// Computes the stage's name. If there are several bundles, perhaps only some are staged, so the interests are part of
+/// the name.
 fn stage_id(bundles: &[Named], interests: &[PathBuf]) -> Result<StageId> {
     let id = StageId::of_bundles(bundles)?;
     if bundles.len() < 2 {
@@ -132,7 +133,8 @@ fn stage_id(bundles: &[Named], interests: &[PathBuf]) -> Result<StageId> {
     StageId::parse(&hash.finalize().to_hex()[..16])
 }
 
-/// Bundles of the environment that the first program runs in, made or updated in the cache, if staging is worthwhile.
+/// Makes or updates the cached bundles of the environment in which the first program runs. Selects them if staging is
+/// worthwhile.
 fn automatic(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
     let programs = programs(request);
     let Some(interpreter) = lookup::interpreter(programs.first().map(PathBuf::as_path)) else {
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_bundles_have_another_name_for_other_interests() {
+    fn the_stage_name_of_several_bundles_depends_on_the_interests() {
         let dir = tempfile::tempdir().unwrap();
         let bundles: Vec<Named> =
             ["a", "b"].iter().map(|n| Named::file(&dir.path().join(n))).collect();

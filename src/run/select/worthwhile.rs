@@ -1,17 +1,18 @@
 //! Decides whether staging an automatically made bundle is worthwhile.
 //!
-//! A rank's start reads some tens of megabytes of an environment, whatever the environment's size, and each further rank of
-//! a node finds most of them in the node's page cache. Staging reads and writes the whole environment on each node, which
-//! cannot pay where it is far larger than what all ranks read.
+//! A rank's start reads some tens of megabytes of an environment, whatever the environment's size, and each further
+//! rank of a node finds most of them in the node's page cache. Staging reads and writes the whole environment on each
+//! node. That cannot pay if the environment is far larger than what all ranks read.
 #![forbid(unsafe_code)]
 
 use crate::settings;
 use crate::text::bytes;
 
-/// How many times larger than what all ranks read a bundle may be.
+/// A bundle may be this many times larger than what all ranks read.
 pub const FACTOR: u64 = 64;
 
-/// Why staging `unpacked` bytes is not worthwhile for `ranks` ranks that read `serial_read` bytes each; `None` if it is.
+/// Returns why staging `unpacked` bytes is not worthwhile for `ranks` ranks that read `serial_read` bytes each; `None`
+/// if it is.
 #[must_use]
 pub fn why_not(unpacked: u64, serial_read: u64, ranks: usize) -> Option<String> {
     let limit = FACTOR.saturating_mul(serial_read).saturating_mul(ranks.max(1) as u64);
@@ -26,7 +27,7 @@ pub fn why_not(unpacked: u64, serial_read: u64, ranks: usize) -> Option<String> 
     })
 }
 
-/// The setting of what one rank reads at its start, in bytes.
+/// Returns the setting for the bytes that one rank reads at its start.
 #[must_use]
 pub fn serial_read() -> u64 {
     settings::size(&settings::table::SERIAL_READ).unwrap_or(u64::MAX)
@@ -46,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_larger_than_what_ranks_read_is_declined_with_the_numbers() {
+    fn an_environment_far_larger_than_what_ranks_read_is_refused_with_the_numbers() {
         let why = why_not(4 * GIB + 1, SERIAL_READ, 1).unwrap();
         assert!(why.contains("4.3 GB") && why.contains("PYSHM_SERIAL_READ"), "{why}");
         assert_eq!(why_not(4 * GIB + 1, SERIAL_READ, 2), None);

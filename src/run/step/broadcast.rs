@@ -1,4 +1,4 @@
-//! Stages on all nodes of a job: `pyshm-bcast` as a step of the job's launcher.
+//! Stages on all nodes of a job by running `pyshm-bcast` as a step of the job's launcher.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -26,16 +26,16 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(3);
 pub struct Broadcast {
     step: Step,
     sweeper: Sweeper,
-    /// What it has staged.
+    /// What the step has staged.
     pub ready: Ready,
 }
 
 impl Broadcast {
-    /// Stages what is `prepared` with the broadcast helper `program` on the nodes of `plan`. `None` when the bundles cover
-    /// nothing that the job uses.
+    /// Stages what is `prepared` with the broadcast helper `program` on the nodes of `plan`. `None` when the bundles
+    /// cover nothing that the job uses.
     ///
     /// # Errors
-    /// Those of the step; after one, nothing is left on the nodes.
+    /// Those of the step. After an error nothing is left on the nodes.
     pub fn start(
         cli: &Cli,
         plan: &StagingPlan,
@@ -58,7 +58,7 @@ impl Broadcast {
             }
             Ok(None) => return Err(helper::covers_nothing(&prepared.bundles)),
             Err(error) => {
-                // A step that could report what was wrong has also cleaned up.
+                // A step that could report its failure has also cleaned up.
                 let reported = matches!(
                     error,
                     Error::Reported { .. } | Error::Usage(_) | Error::Interrupted(_)
@@ -88,7 +88,7 @@ impl Broadcast {
         Ok(Some(Self { step, sweeper, ready }))
     }
 
-    /// Ends the step, which releases the stage on all nodes; sweeps where it could not.
+    /// Ends the step, which releases the stage on all nodes. Sweeps if the step could not clean up.
     pub fn finish(self, inbox: &Inbox) -> Finished {
         let finished = self.step.finish(inbox);
         if !finished.clean {
@@ -98,11 +98,11 @@ impl Broadcast {
     }
 }
 
-/// Finds the broadcast helper for the MPI of `plan` and checks that it is a program, since no launcher reports well that
-/// it is not.
+/// Finds the broadcast helper for the MPI of `plan` and checks that it is a program. A launcher would report that
+/// badly.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where none is installed, [`Error::CannotRun`] where it is not a program.
+/// [`Error::Unavailable`] when none is installed, [`Error::CannotRun`] when it is not a program.
 pub fn program(plan: &StagingPlan) -> Result<PathBuf> {
     let program = install::broadcaster(plan.mpi)?;
     lookup::find(program.as_os_str()).map_err(|error| {
@@ -115,12 +115,12 @@ pub fn program(plan: &StagingPlan) -> Result<PathBuf> {
     })
 }
 
-/// The command that stages what is `prepared`.
+/// Makes the command that stages what is `prepared`.
 fn command(cli: &Cli, plan: &StagingPlan, sweeper: &Sweeper, prepared: &Prepared) -> Command {
     let mut command = sweeper.command();
     command.args(["--id", &prepared.id, "--threads", &cli.threads.to_string()]);
     command.args(["--chunk", &cli.chunk.to_string()]);
-    // As an option: not every launcher passes variables on.
+    // The reserve is passed as an option, since not every launcher forwards variables.
     if let Some(reserve) = settings::reserve() {
         command.args(["--reserve", &reserve.to_string()]);
     }
@@ -148,7 +148,7 @@ fn until_ready(step: &mut Step, inbox: &Inbox) -> Result<Option<Ready>> {
     let mut limit = Some(settings::wait());
     loop {
         match step.wait(inbox, limit)? {
-            // MPI works: staging may take as long as it needs.
+            // MPI works now, so staging may take as long as it needs.
             Event::Started { .. } => limit = None,
             Event::Ready(ready) => return Ok(Some(ready)),
             Event::Nothing { .. } => return Ok(None),
@@ -157,8 +157,8 @@ fn until_ready(step: &mut Step, inbox: &Inbox) -> Result<Option<Ready>> {
     }
 }
 
-/// Removes what a step left on the nodes that could not clean up itself: launchers kill all processes of a step when one
-/// of them dies.
+/// Removes what a step left on the nodes if it could not clean up. That happens because launchers kill all processes of
+/// a step when one of them dies.
 struct Sweeper {
     words: Vec<OsString>,
 }
@@ -170,7 +170,7 @@ impl Sweeper {
         Self { words }
     }
 
-    /// The broadcast helper on all nodes, with the directory of stages and no other option.
+    /// Makes the command that runs the broadcast helper on all nodes, with the directory of stages and no other option.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]);
@@ -178,7 +178,7 @@ impl Sweeper {
         command
     }
 
-    /// Runs the helper once more, only to clean up. Where that fails the next staging cleans up.
+    /// Runs the helper once more, only to clean up. If that fails, the next staging cleans up.
     fn sweep(&self) {
         let mut command = self.command();
         command.arg("--sweep").process_group(0);

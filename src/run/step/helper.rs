@@ -1,8 +1,8 @@
-//! The staging helper: another process of `pyshm-run` that finds, makes and unpacks bundles.
+//! Runs the staging helper: another process of `pyshm-run` that finds, makes and unpacks bundles.
 //!
-//! The process that runs the user's command touches no bundle, so that a signal can end its work at any time: it ends the
-//! helper. A helper lives until its standard input ends, which also happens when `pyshm-run` dies, and then releases what
-//! it holds.
+//! The process that runs the user's command touches no bundle. So a signal can end staging at any time: that process
+//! ends the helper. A helper lives until its standard input ends, which also happens when `pyshm-run` dies, and then
+//! releases what it holds.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -27,14 +27,14 @@ use crate::stage::{AfterUse, BuildOptions, Freshness, UserDir, job_record, stage
 /// The first argument that makes `pyshm-run` a helper.
 pub const ARGUMENT: &str = "__helper";
 
-/// The command that runs a helper for `request`.
+/// Makes the command that runs a helper for `request`.
 ///
 /// # Errors
 /// [`Error::System`] when the request cannot be written as text.
 pub fn command(request: &Request) -> Result<Command> {
     let text = serde_json::to_string(request)
         .map_err(|e| Error::system("describe what to stage")(e.into()))?;
-    // By this name it is found even if the installation was replaced meanwhile, and without a look-up there.
+    // This name works even if the installation was replaced meanwhile, and needs no look-up there.
     let mut command = Command::new("/proc/self/exe");
     command.arg(ARGUMENT).arg(text);
     // The programs that a helper starts must see the original files.
@@ -63,7 +63,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
     });
     affinity::use_all_processors();
     memory_policy::prepare();
-    // The marks of use in the cache are kept until the end.
+    // The marks of use in the cache are kept until this process ends.
     let uses = answer(&request);
     if let Err(error) = &uses {
         Event::failed(error).say();
@@ -122,7 +122,7 @@ fn stage(request: &Request, bundles: Bundles) -> Result<Vec<UseMark>> {
         }
         return Err(error);
     };
-    // Records of stages that were removed.
+    // Removes the job records of stages that are gone.
     job_record::sweep(&user_dir);
     teardown::store(Hold::take(&user_dir, &staged.stage, AfterUse::keep_if(request.keep))?);
     let ready = Ready {
@@ -148,7 +148,7 @@ fn stage(request: &Request, bundles: Bundles) -> Result<Vec<UseMark>> {
     Ok(bundles.uses)
 }
 
-/// The error of bundles that cover nothing that the job uses.
+/// Returns the error for bundles that cover nothing that the job uses.
 #[must_use]
 pub fn covers_nothing(bundles: &[Named]) -> Error {
     let names: Vec<_> = bundles.iter().map(|b| b.path.display().to_string()).collect();

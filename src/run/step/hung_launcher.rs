@@ -1,20 +1,21 @@
 //! Detects a launcher that does not notice that all its processes have ended.
 //!
-//! Hydra's mpiexec then reads its standard input for ever, and only SIGKILL ends it (MPICH 5.0: in one of some seven jobs
-//! that SIGTERM ended, in one of some hundred in which a process was killed; the same without pyshm).
+//! Hydra's mpiexec then reads its standard input for ever, and only SIGKILL ends it. With MPICH 5.0 this happens in
+//! about one of seven jobs that SIGTERM ends, and in about one of a hundred in which a process is killed. It happens
+//! without pyshm too.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 /// Time between two looks at a launcher.
 pub const INTERVAL: Duration = Duration::from_millis(500);
-/// Consecutive looks that must find all processes dead: the launcher may be about to notice.
+/// Number of consecutive looks that must find all processes dead, since the launcher may be about to notice.
 const LOOKS: u32 = 3;
 
-/// Detects that a launcher hangs, by what its children are at several looks.
+/// Detects that a launcher hangs: all its children are dead at several looks.
 #[derive(Debug, Default)]
 pub struct HangDetector {
-    /// Consecutive looks that found all children dead.
+    /// Number of consecutive looks that found all children dead.
     dead: u32,
 }
 
@@ -33,7 +34,7 @@ impl HangDetector {
     }
 }
 
-/// Lists the children of a process; `None` where the kernel does not.
+/// Lists the children of a process; `None` if the kernel does not list them.
 fn children(process: u32) -> Option<Vec<u32>> {
     let mut all = Vec::new();
     for thread in std::fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten() {
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_process_all_of_whose_children_stay_dead_hangs() {
+    fn a_process_hangs_only_if_all_its_children_stay_dead() {
         for (script, expected) in [
             // Nobody waits for the `true` in the background.
             ("true & exec sleep 100", true),

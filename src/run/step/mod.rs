@@ -28,10 +28,10 @@ use crate::run::step::hung_launcher::{HangDetector, INTERVAL};
 
 /// Lines of a step's standard error that are kept for the message when it fails.
 const KEPT_LINES: usize = 20;
-/// How long a step may take to release the stage on all nodes: a busy node needs time to remove some gigabytes. Less than
-/// half of the minute that resource managers give a job that they end.
+/// How long a step may take to release the stage on all nodes: a busy node needs time to remove some gigabytes. The
+/// time is less than half of the minute that resource managers give a job that they end.
 const RELEASE: Duration = Duration::from_secs(20);
-/// How long it may take after a signal that ends the job.
+/// How long the release may take after a signal that ends the job.
 const HURRIED_RELEASE: Duration = Duration::from_secs(5);
 
 /// How a step has ended.
@@ -145,8 +145,8 @@ impl Step {
     /// Waits for the step's next event, at most for `limit`.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] when a signal ends the job, after the step has ended; [`Error::Reported`] with the failure
-    /// that the step reports; [`Error::Unavailable`] when it reports nothing within `limit`, hangs, or ends.
+    /// [`Error::Interrupted`] when a signal ends the job, after the step has ended; [`Error::Reported`] with the
+    /// failure that the step reports; [`Error::Unavailable`] when it reports nothing within `limit`, hangs, or ends.
     pub fn wait(&mut self, inbox: &Inbox, limit: Option<Duration>) -> Result<Event> {
         let begun = Instant::now();
         let mut hang = HangDetector::default();
@@ -180,7 +180,7 @@ impl Step {
         }
     }
 
-    /// Ends the step after the command: it releases the stage on every node.
+    /// Ends the step after the command has ended. The step releases the stage on every node.
     pub fn finish(mut self, inbox: &Inbox) -> Finished {
         self.ask_to_end();
         let (mut limit, mut next_look) = (RELEASE, INTERVAL);
@@ -211,10 +211,11 @@ impl Step {
         Finished { used, clean }
     }
 
-    /// Ends the step at once, within some four seconds; it still cleans up.
+    /// Ends the step at once, within some four seconds. The step still cleans up.
     pub fn stop(&mut self) -> Ending {
         self.ask_to_end();
-        // A helper answers a signal; a launcher's processes can only clean up before the launcher ends them.
+        // A helper cleans up on a signal. A launcher gets no signal here, since it would end its processes before they
+        // have cleaned up.
         if self.kind == Kind::Helper {
             self.signal(Signal::TERM);
         }
@@ -224,7 +225,8 @@ impl Step {
         self.end_within(Duration::from_millis(1500))
     }
 
-    /// Asks the step to end, by a word and by the end of its input, because some launchers do not pass on the latter.
+    /// Asks the step to end, by writing a word to its input and closing the input: some launchers do not pass on the
+    /// end of the input.
     fn ask_to_end(&mut self) {
         if let Some(mut stdin) = self.stdin.take() {
             let _ = stdin.write_all(b"purge\n").and_then(|()| stdin.flush());
@@ -267,7 +269,7 @@ impl Step {
         true
     }
 
-    /// The error of a step that closed its output before it should have ended.
+    /// Returns the error of a step that closed its output before it should have ended.
     fn ended_early(&mut self) -> Error {
         if !self.ends_within(Duration::from_secs(2)) {
             self.end_within(Duration::from_secs(1));
@@ -288,20 +290,20 @@ impl Step {
         }
     }
 
-    /// The error of a step that failed because of `why`.
+    /// Returns the error of a step that failed because of `why`.
     fn failed(&self, why: &str) -> Error {
         Error::Unavailable(format!("failed to run the staging step {}: {why}", self.name))
     }
 }
 
-/// The error of a step that reports an event at a time that has none such.
+/// Returns the error of a step that reports an event that is not expected at that time.
 #[must_use]
 pub fn unexpected() -> Error {
     Error::Unavailable("failed to stage: the staging step reported an unexpected event".into())
 }
 
-/// Chooses the line that most likely says what went wrong: pyshm's own, else the first with a word of failure in it, else
-/// the first.
+/// Chooses the line that most likely says what went wrong: the first line of pyshm, else the first with a word such as
+/// "error" in it, else the first.
 fn most_telling(lines: &[String]) -> Option<String> {
     let has_text = |l: &&String| l.chars().any(char::is_alphanumeric);
     let lines: Vec<&String> = lines.iter().filter(has_text).collect();

@@ -1,6 +1,7 @@
-//! Writes the file that says how `--reroute env` changes a program's environment, for programs that the shim cannot enter.
+//! Writes the file that says how `--reroute env` changes a program's environment, for programs that the shim cannot
+//! enter.
 //!
-//! `PYTHONHOME` turns off the detection of virtual environments, so that a virtual environment's packages are added to
+//! `PYTHONHOME` turns off the detection of virtual environments, so the packages of a virtual environment are added to
 //! `PYTHONPATH`. Everything is derived from the manifests alone. [`layout::ENVIRONMENT`] has the format.
 #![forbid(unsafe_code)]
 
@@ -12,7 +13,7 @@ use pyshm_format::layout;
 use crate::manifest::Stack;
 use crate::manifest::entry::EntryKind;
 
-/// What a prefix has of a Python installation.
+/// The parts of a Python installation that a prefix has.
 struct Python {
     prefix: PathBuf,
     /// The name of its library directory, such as `python3.11`.
@@ -65,7 +66,8 @@ fn is_version(name: &str) -> bool {
     name.strip_prefix("python").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// The changes for the stage of `stack` whose directory is `stage`. If several prefixes have a Python, the last one wins.
+/// Returns the changes of the environment for the stage of `stack` whose directory is `stage`. If several prefixes have
+/// a Python, the last one wins.
 pub(super) fn environment(stack: &Stack, stage: &Path) -> Vec<u8> {
     let pythons: Vec<Python> =
         stack.prefixes().iter().map(|p| Python::find(p.path(), stack)).collect();
@@ -81,7 +83,7 @@ pub(super) fn environment(stack: &Stack, stage: &Path) -> Vec<u8> {
         text.extend_from_slice(staged(&path).as_bytes());
         text.push(0);
     };
-    // What is added last comes first in the variable, so that a virtual environment wins over its base.
+    // The directory that is added last comes first in the variable, so that a virtual environment wins over its base.
     let (venvs, bases): (Vec<&Python>, Vec<&Python>) = pythons.iter().partition(|p| p.is_venv);
     for python in bases.iter().chain(&venvs) {
         if python.has_bin {
@@ -95,7 +97,7 @@ pub(super) fn environment(stack: &Stack, stage: &Path) -> Vec<u8> {
     if let Some(home) = home {
         add("PYTHONHOME", "=", home.prefix.clone());
     }
-    // Cleared first: the user's own would come from the shared file system, or belong to another Python.
+    // The user's own values are cleared first: they would lead to the shared file system, or to another Python.
     if home.is_some() || !venvs.is_empty() {
         text.extend_from_slice(b"PYTHONPATH\0PYTHONUSERBASE\0");
     }

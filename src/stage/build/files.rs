@@ -1,7 +1,7 @@
 //! Writes the files of a bundle from its frames, in any order.
 //!
-//! The offset of each frame and of each file in the tar stream is known, so that no tar header is read. Several threads
-//! may write pieces of one file; the thread that writes the last piece sets the file's times.
+//! The offset of each frame and of each file in the tar stream is known, so no tar header is read. Several threads may
+//! write pieces of one file; the thread that writes the last piece sets the file's times.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -36,7 +36,7 @@ struct SharedFile {
 }
 
 impl<'a> Files<'a> {
-    /// The files of `manifest`, to be written below `root`.
+    /// Returns the files of `manifest`, to be written below `root`.
     pub fn new(manifest: &'a Manifest, root: PathBuf) -> Self {
         let numbered = manifest.entries.iter().enumerate();
         let order = numbered.filter_map(|(number, entry)| match entry.kind {

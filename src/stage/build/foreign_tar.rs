@@ -1,7 +1,7 @@
 //! Unpacks a foreign tar: one thread decompresses it, and the calling thread writes its members.
 //!
-//! A tar has to be read in order, so that more threads would only wait. Its unpacked size is not known beforehand: each
-//! member is checked for room before its first byte is written.
+//! A tar has to be read in order, so more threads would only wait. Its unpacked size is not known beforehand, so the
+//! free space is checked before the first byte of each member is written.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -23,14 +23,15 @@ use crate::stage::build::tree;
 use crate::stage::limits::space::Room;
 use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times};
 
-/// Bytes of a block that goes from one thread to the other, and the number of blocks that may wait.
+/// Bytes of a block that passes from one thread to the other.
 const BLOCK: usize = 1 << 20;
+/// Number of blocks that may wait.
 const WAITING: usize = 3;
 /// Bytes that are written to a file at once.
 const PIECE: usize = 256 << 10;
 
-/// Unpacks the tar that arrives in `stream` into `fs`, `<stage>/fs` or a directory aside, within `room`. Returns a manifest of
-/// what it brought, and a warning for the user.
+/// Unpacks the tar that arrives in `stream` into the directory `fs`, within `room`. `fs` is `<stage>/fs`, or a
+/// temporary directory beside it. Returns the manifest of what was unpacked, and a warning for the user.
 ///
 /// # Errors
 /// [`Error::BadBundle`], [`Error::TooLarge`] or [`Error::CannotWrite`].
@@ -82,7 +83,7 @@ fn decompress(
         block.resize(BLOCK, 0);
         let mut filled = 0;
         let mut failed = None;
-        // This includes waiting for the tar's bytes, since only the decoder knows when it needs more.
+        // This phase includes waiting for the tar's bytes, since only the decoder knows when it needs more.
         let busy = timeline::busy(Phase::Decode);
         while filled < BLOCK {
             match decoder.read(&mut block[filled..]) {
@@ -97,7 +98,8 @@ fn decompress(
         }
         drop(busy);
         block.truncate(filled);
-        // The other thread may refuse what came before an error for a better reason.
+        // The bytes before an error are sent first: the other thread may find in them a better reason to refuse the
+        // tar.
         if filled > 0 && to.send(Ok(block)).is_err() {
             return;
         }

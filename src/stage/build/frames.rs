@@ -1,5 +1,5 @@
-//! Unpacks the frames of a bundle: the calling thread cuts the stream into frames, and other threads decompress, check and
-//! write them.
+//! Unpacks the frames of a bundle: the calling thread cuts the stream into frames, and other threads decompress, check
+//! and write them.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -36,8 +36,8 @@ struct Writers<'a> {
 }
 
 impl Writers<'_> {
-    /// Runs one thread, which writes frames until there are no more. After a failure it goes on receiving, so that the
-    /// calling thread never waits for a receiver that is gone.
+    /// Runs one thread, which writes frames until there are no more. After a failure the thread goes on receiving, so
+    /// that the calling thread never waits for a receiver that is gone.
     fn run(&self) {
         if let Err(error) = self.write_frames() {
             if let Ok(mut failed) = self.failed.lock() {
@@ -94,7 +94,7 @@ pub(super) fn unpack(
     files: &Files<'_>,
     threads: usize,
 ) -> Result<()> {
-    // Short, because each frame that waits takes memory.
+    // The channel is short, because each frame that waits takes memory.
     let (to_writers, frames) = mpsc::sync_channel::<Frame>(2);
     let bundle = stream.bundle;
     let writers = Writers {
@@ -118,7 +118,7 @@ pub(super) fn unpack(
                 writers.spare.lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default();
             packed.clear();
             stream.append(&mut packed, record.packed as usize)?;
-            // It cannot be disconnected while the writers live, and they end after this sender.
+            // Sending cannot fail: `writers` has the receiver and lives longer than this sender.
             let _ = to_writers.send(Frame { record: *record, start, packed });
             start += u64::from(record.raw);
         }

@@ -16,9 +16,9 @@ pub struct IncomingBundle {
     pub name: PathBuf,
     /// Bytes of its file.
     pub length: u64,
-    /// What it takes in a stage.
+    /// Space that the bundle takes in a stage.
     pub size: Size,
-    /// How to read it, if it is a foreign tar.
+    /// How to read the bundle, if it is a foreign tar.
     pub archive: Option<Archive>,
 }
 

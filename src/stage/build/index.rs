@@ -1,7 +1,7 @@
-//! Writes the index of a stage, on the node itself since device numbers and `statfs` differ from node to node.
+//! Writes the index of a stage. Each node writes its own, since device numbers and `statfs` differ from node to node.
 //!
-//! Lustre, NFS and FUSE number their mounts differently on each node. A leader asks the shared file system only for one
-//! `lstat` for each device in a bundle and one `statfs` for each prefix.
+//! Lustre, NFS and FUSE number their mounts differently on each node. A leader makes only one `lstat` for each device
+//! in a bundle and one `statfs` for each prefix on the shared file system.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -56,14 +56,14 @@ pub(super) fn build(
         numbers.push((prefix.path(), number));
         writers.insert(number, (Writers::above(&names), same));
     }
-    // The longest first: a path belongs to the innermost of nested prefixes.
+    // The longest prefix comes first, since a path belongs to the innermost of nested prefixes.
     numbers.sort_by_key(|(path, _)| std::cmp::Reverse(path.as_os_str().len()));
     for (bundle, manifest) in stack.bundles().iter().enumerate() {
         let sets = xattrs(manifest, &mut builder);
         let mut devices = HashMap::new();
         for (number, entry) in manifest.entries.iter().enumerate() {
-            // The first path of a device in the manifest's order is where it is mounted, or the prefix. A path that is
-            // missing on this node would lie on the device of the directory above.
+            // The first path of a device in the manifest's order is its mount point, or the prefix. If that path is
+            // missing on this node, the device of the nearest directory above it counts.
             let here = || {
                 let there = entry.path().ancestors().find_map(|p| p.symlink_metadata().ok());
                 there.map_or(entry.stat.dev, |m| m.dev())

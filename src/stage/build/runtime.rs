@@ -24,7 +24,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Reads both from the installation.
+    /// Reads the shim and the trampoline from the installation.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when one is not installed, [`Error::NoInput`] when it cannot be read.
@@ -35,11 +35,11 @@ impl Runtime {
         Ok(Self { shim: part(install::shim()?)?, trampoline: part(install::trampoline()?)? })
     }
 
-    /// Publishes a hollow stage, with only the shim and the trampoline. A node that could not stage needs one, so that the
-    /// launcher finds the same program on every node. Its ranks run from the shared file system.
+    /// Publishes a hollow stage, with only the shim and the trampoline. A node that could not stage needs one, so that
+    /// the launcher finds the same program on every node. Its ranks run from the shared file system.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] when not even that can be written.
+    /// [`Error::CannotWrite`] when not even this stage can be written.
     pub fn publish_hollow(&self, user_dir: &UserDir, id: &StageId) -> Result<Stage> {
         let dir = Unfinished::create(user_dir, id)?;
         self.install(dir.path())?;
@@ -47,7 +47,7 @@ impl Runtime {
         dir.publish(user_dir, id)
     }
 
-    /// Writes both below `dir`.
+    /// Writes the shim and the trampoline below `dir`.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] names the one that cannot be written.

@@ -1,9 +1,10 @@
-//! Lays one bundle over others in a stage that is being built: what the new bundle replaces or removes goes before its own
-//! files are written, so that a node never needs room for both.
+//! Lays one bundle over others in a stage that is being built. Whatever the new bundle replaces or removes is deleted
+//! before its own files are written, so that a node never needs space for both.
 //!
 //! Invariants:
-//! - All of this happens below `<stage>/fs` before any symbolic link is created there, so that no path leads elsewhere.
-//! - A file that was taken from a donor is the donor's too, and nothing of it changes.
+//! - Bundles are laid over others before any symbolic link is created below `<stage>/fs`, so that no path leads out of
+//!   it.
+//! - A file that was taken from a donor is not changed, because the donor has it too.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -20,7 +21,7 @@ use crate::manifest::entry::{EntryKind, EntryRecord};
 use crate::manifest::stack::StackChange;
 use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times, open, staged_mode};
 
-/// Removes what `new` replaces or removes in `fs`, and gives files that stay their new attributes.
+/// Deletes the paths in `fs` that `new` replaces or removes, and sets the new attributes of files that stay.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] names the file.
@@ -63,8 +64,8 @@ pub(super) fn copied_bytes(plan: &StackChange, new: &Manifest, fs: &Path) -> u64
     kept.map(size).sum()
 }
 
-/// Gives a file that stays its new attributes. A file with other names gets an inode of its own first: those names are a
-/// donor's, or separate files from now on.
+/// Sets the new attributes of a file that stays. If the file has other names, it gets an inode of its own first: the
+/// other names belong to a donor, or are separate files from now on.
 fn retouch(entry: &EntryRecord, maker: &FileMaker) -> io::Result<()> {
     let path = below(maker.root(), entry.path());
     if path.symlink_metadata()?.nlink() > 1 {
@@ -78,8 +79,8 @@ fn retouch(entry: &EntryRecord, maker: &FileMaker) -> io::Result<()> {
     Ok(rustix::fs::utimensat(CWD, &path, &file_times(entry), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Moves the files of `new` to `fs`, where its directories are, from the directory `from`, into which they were unpacked
-/// before it was known what they replace.
+/// Moves the files of `new` from the directory `from` to `fs`, where their directories exist. They were unpacked into
+/// `from` before it was known what they replace.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] names the file.

@@ -1,7 +1,8 @@
-//! A stage that is being built, bundle by bundle, until it is published.
+//! Builds a stage, bundle by bundle, and publishes it.
 //!
 //! Everything that depends on all bundles (symbolic links, search paths of libraries, the index) waits for
-//! [`StageBuild::publish`]. Until then everything lies under a temporary name and is removed with the [`StageBuild`].
+//! [`StageBuild::publish`]. Until then the stage lies under a temporary name, and is removed when the [`StageBuild`] is
+//! dropped.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -45,7 +46,7 @@ use crate::stage::user_dir::UserDir;
 /// as [`layout::FS`], so that a path fits in both or in neither.
 const ASIDE: &str = "up";
 
-/// What unpacking or adopting one bundle brought.
+/// The result of unpacking or adopting one bundle.
 #[derive(Debug, Clone, Default)]
 pub struct Unpacked {
     /// Bytes of the bundle's file; 0 if the bundle was adopted.
@@ -68,7 +69,7 @@ pub struct StageBuild {
     /// For each of the job's bundles, the donors that have it.
     donors: Vec<Vec<Arc<Donor>>>,
     info: Info,
-    /// What is still to come, as far as it is known.
+    /// Size of the bundles that are still to come, as far as it is known.
     expected: Size,
 }
 
@@ -117,8 +118,8 @@ impl StageBuild {
         self.expect([self.expected, size].into_iter().sum())
     }
 
-    /// Unpacks a bundle whose bytes arrive in order in `chunks` of any size, and returns when everything is written. After an
-    /// error nothing more is received. `number` is the bundle's position among the job's bundles.
+    /// Unpacks a bundle whose bytes arrive in order in `chunks` of any size, and returns when everything is written.
+    /// After an error nothing more is received. `number` is the bundle's position among the job's bundles.
     ///
     /// # Errors
     /// [`Error::BadBundle`] when something is wrong with the bundle; [`Error::NoSpace`], [`Error::TooLarge`] and
@@ -147,10 +148,12 @@ impl StageBuild {
         Ok(Unpacked { bundle_bytes: length, unpacked_bytes, warning })
     }
 
-    /// Takes the bundle with this number from a donor instead of unpacking it. Both happen in the order of the bundles.
+    /// Takes the bundle with this number from a donor instead of unpacking it. Bundles are adopted and unpacked in
+    /// their order.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] names what could not be linked. Then nothing of the bundle is left, so that it can be unpacked.
+    /// [`Error::CannotWrite`] names the file that could not be linked. Then nothing of the bundle is left, so that it
+    /// can be unpacked.
     pub fn adopt(&mut self, number: usize, donation: Donation) -> Result<Unpacked> {
         let bundle = &donation.bundle;
         if self.stack.overlaps(&bundle.manifest.prefixes) {
@@ -179,7 +182,8 @@ impl StageBuild {
         Ok(Unpacked { unpacked_bytes, ..Unpacked::default() })
     }
 
-    /// Makes the stage inherit what has diverged in the donors of `adoption`. Their leases last until it is published.
+    /// Makes the stage inherit the marks of the donors in `adoption`. The leases on the donors last until the stage is
+    /// published.
     pub fn inherit(&mut self, adoption: Adoption) {
         self.donors = adoption.into_donors();
     }

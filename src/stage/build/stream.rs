@@ -18,7 +18,7 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// A stream of the `length` bytes of `bundle` that arrive in `chunks`.
+    /// Returns a stream of the `length` bytes of `bundle` that arrive in `chunks`.
     pub fn new(bundle: &'a Path, chunks: mpsc::Receiver<Vec<u8>>, length: u64) -> Self {
         Self { bundle, chunks, chunk: Vec::new(), at: 0, left: length }
     }
@@ -47,7 +47,7 @@ impl<'a> Stream<'a> {
     }
 
     fn receive(&mut self) -> Result<()> {
-        // Freed before the wait for the next one: a chunk takes much memory.
+        // The old chunk is freed before the wait for the next one, since a chunk takes much memory.
         (self.chunk, self.at) = (Vec::new(), 0);
         let ended = |_| Error::bundle(self.bundle, "it ended early: its reader stopped");
         self.chunk = self.chunks.recv().map_err(ended)?;
@@ -56,7 +56,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Reads up to the end: the frames of a foreign tar are not known.
+/// Reads a foreign tar up to its end, since its frames are not known.
 impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;

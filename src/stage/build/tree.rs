@@ -1,5 +1,6 @@
-//! Writes the parts of a staged tree that are not file data: directories at the beginning, and at the end everything that
-//! depends on all bundles of the stage (symbolic links, search paths in libraries, hard links, times of directories).
+//! Writes the parts of a staged tree that are not file data: directories at the beginning, and at the end everything
+//! that depends on all bundles of the stage (symbolic links, search paths in libraries, hard links, times of
+//! directories).
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -36,7 +37,8 @@ pub(super) fn make_directories(manifest: &Manifest, root: &Path) -> Result<()> {
     for entry in manifest.entries.iter().filter(|e| e.kind == EntryKind::Directory) {
         let path = below(root, entry.path());
         match builder.create(&path) {
-            // From an earlier bundle, or above a prefix of this one. Anything else with the name was removed before.
+            // The directory comes from an earlier bundle, or lies above a prefix of this one. Anything else with the
+            // name was removed before.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_directory(&path) => {}
             made => made.map_err(Error::write(&path))?,
         }
@@ -55,7 +57,7 @@ fn is_directory(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|m| m.is_dir())
 }
 
-/// Checks that a path, which is valid by itself, is not too long in the stage.
+/// Checks that a path of a bundle is not too long when it lies in the stage.
 ///
 /// # Errors
 /// [`Error::BadBundle`].
@@ -73,7 +75,8 @@ pub(super) fn refuse_long(bundle: &Path, root: &Path, path: &Path) -> Result<()>
     ))
 }
 
-/// Creates the files without data in the stream: empty files, and placeholders for files that are not in the bundle.
+/// Creates the files that have no data in the stream: empty files, and placeholders for files that are not in the
+/// bundle.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] names the file.
@@ -143,7 +146,7 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// `path` with the real spelling of its prefix; `None` if it lies below no prefix.
+    /// Returns `path` with the real spelling of its prefix; `None` if it lies below no prefix.
     fn staged(&self, path: &Path) -> Option<PathBuf> {
         for prefix in self.stack.prefixes() {
             for spelling in prefix.spellings() {
@@ -155,7 +158,7 @@ impl Tree<'_> {
         None
     }
 
-    /// The same for a directory in a library's search path; `None` also if the stage may not know everything in it.
+    /// Does the same for a directory in a library's search path; `None` also if the stage may not know all names in it.
     fn staged_directory(&self, path: &Path) -> Option<PathBuf> {
         let staged =
             self.staged(path).filter(|p| p.components().all(|c| c != Component::ParentDir))?;
@@ -165,7 +168,8 @@ impl Tree<'_> {
         (snapshot || known()).then_some(staged)
     }
 
-    /// Creates a symbolic link. An absolute one that leads under a prefix leads into the staged tree instead.
+    /// Creates a symbolic link. An absolute target under a prefix is replaced by a relative one that leads into the
+    /// staged tree.
     fn link(&self, entry: &EntryRecord, target: &[u8]) -> Result<()> {
         let target = Path::new(OsStr::from_bytes(target));
         let parent = entry.path().parent().unwrap_or(Path::new("/"));
@@ -173,7 +177,7 @@ impl Tree<'_> {
             self.staged(target)
                 .map_or_else(|| target.to_path_buf(), |staged| relative(parent, &staged))
         } else {
-            // A link out of the prefixes leads to the original, as the stage has nothing there.
+            // A link that leaves the prefixes gets an absolute target, as the stage has nothing there.
             let led = climbed(parent, target);
             if self.staged(&led).is_some() { target.to_path_buf() } else { led }
         };
@@ -184,8 +188,8 @@ impl Tree<'_> {
         made.map_err(|e| Error::write(&path)(e.into()))
     }
 
-    /// Replaces the staged `entry` by a copy whose search path leads into the stage. `source` is the entry itself, or the
-    /// file to which it is a hard link.
+    /// Replaces the staged `entry` by a copy whose search path leads into the stage. `source` is the entry itself, or
+    /// the file to which it is a hard link.
     fn edit(&self, entry: &EntryRecord, source: &EntryRecord, edited: &mut Edited) -> Result<()> {
         let staged = below(&self.fs, entry.path());
         let failed = |cause| Error::CannotWrite { path: staged.clone(), cause };
@@ -225,7 +229,7 @@ impl Tree<'_> {
     /// Creates a hard link to the file `to`, and edits it for its own directory.
     fn hard_link(&self, entry: &EntryRecord, to: &EntryRecord, edited: &mut Edited) -> Result<()> {
         let staged = below(&self.fs, entry.path());
-        // To the pristine file, since an edited copy is right for one directory only.
+        // The link leads to the pristine file, since an edited copy is right for one directory only.
         let root = if edited.contains(to.path.as_slice()) { &self.orig } else { &self.fs };
         std::fs::hard_link(below(root, to.path()), &staged).map_err(Error::write(&staged))?;
         match to.kind {
@@ -235,8 +239,8 @@ impl Tree<'_> {
     }
 }
 
-/// Where a relative target leads from the directory `from`, whose path has no symbolic links. Only `..` at the beginning
-/// of the target is resolved, as a name before another `..` may be a link.
+/// Returns the path to which a relative target leads from the directory `from`, whose path has no symbolic links. Only
+/// each `..` at the beginning of the target is resolved, as a name before a later `..` may be a link.
 fn climbed(from: &Path, target: &Path) -> PathBuf {
     let mut led = from.to_path_buf();
     let mut parts = target.components().peekable();
@@ -250,7 +254,7 @@ fn climbed(from: &Path, target: &Path) -> PathBuf {
     led
 }
 
-/// `to` as seen from the directory `from`, both absolute.
+/// Returns the relative path from the directory `from` to `to`. Both are absolute.
 fn relative(from: &Path, to: &Path) -> PathBuf {
     let (from, to): (Vec<Component>, Vec<Component>) =
         (from.components().collect(), to.components().collect());
@@ -265,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relative_link_out_of_the_prefix_is_followed_by_its_leading_dots() {
+    fn only_leading_dots_of_a_relative_target_are_resolved() {
         let case =
             |from: &str, to: &str| climbed(Path::new(from), Path::new(to)).display().to_string();
         assert_eq!(case("/opt/env/lib", "../../base/lib/x"), "/opt/base/lib/x");

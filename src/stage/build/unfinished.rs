@@ -1,5 +1,5 @@
-//! The directory of a stage that is not published yet. It has a temporary name, its builder has it locked, one rename
-//! publishes it, and it is removed if it is dropped before.
+//! Makes the directory of a stage under a temporary name, and publishes the stage with one rename. The builder keeps
+//! the directory locked. If the value is dropped before it is published, the directory is removed.
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
@@ -19,7 +19,7 @@ use crate::stage::noexec::ExecDir;
 use crate::stage::published::Stage;
 use crate::stage::user_dir::UserDir;
 
-/// The directory.
+/// The directory of a stage that is not published yet.
 pub(super) struct Unfinished {
     dir: PathBuf,
     _building: Lease,
@@ -45,8 +45,8 @@ impl Unfinished {
         Ok(this)
     }
 
-    /// Makes the directory and locks it. This is tried again when another job has taken the directory, before it was locked,
-    /// for one that a crash left, or when a job that ends has removed the user's empty directory.
+    /// Makes the directory and locks it. Tries again if another job has removed the new directory before it was locked,
+    /// taking it for one that a crash left, or if a job that ends has removed the user's empty directory.
     fn make(user_dir: &UserDir, dir: &Path) -> Result<Lease> {
         const LIMIT: Duration = Duration::from_secs(5);
         let begun = Instant::now();
@@ -76,9 +76,10 @@ impl Unfinished {
         &self.dir
     }
 
-    /// Renames the directory to the stage's name. If another stage has that name by now, it is returned instead, unless it
-    /// is hollow: then the two exchange their names, so that the name never disappears. A stage that is being removed is
-    /// waited for, since its remover works by name and must not meet this one.
+    /// Renames the directory to the stage's name. If another stage has that name by now, the other stage is returned
+    /// instead. If the other one is hollow, the two exchange their names, so that the name never disappears. If the
+    /// other one is being removed, this waits until it is gone, since its remover works by name and must not find the
+    /// new stage.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] when it cannot be renamed, [`Error::Untrusted`] when something else has the name,
@@ -100,7 +101,7 @@ impl Unfinished {
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(Error::write(&stage.dir)(e.into())),
             }
-            // Nobody removes the stage that has the name while this has a lease on it.
+            // Nobody removes the stage that has the name while this process has a lease on it.
             if let Ok(lease) = Lease::shared(&stage.dir) {
                 if !stage.is_hollow() {
                     return Ok(Stage { _publisher: Some(Arc::new(lease)), ..stage.clone() });
@@ -120,7 +121,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.published {
-            // Read from the links, because the directory may be a hollow stage's by now.
+            // The exec directory is read from the links, because by now the directory may be that of a hollow stage.
             let exec_dir = noexec::exec_dir_of(&self.dir);
             let _ = std::fs::remove_dir_all(&self.dir);
             if let Some(dir) = exec_dir {

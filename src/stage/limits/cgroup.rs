@@ -1,8 +1,8 @@
 //! Finds how much memory the control groups of this process leave. Files in a memory file system count against the job
 //! that writes them, and a job that exceeds its limit is killed.
 //!
-//! Both versions are understood (`memory.limit_in_bytes` and `memory.max`), and each group up to the root of its hierarchy
-//! may have a limit. Cached pages of files do not count as used: the kernel reclaims them first.
+//! Both versions of control groups are understood (`memory.limit_in_bytes` and `memory.max`). Each group up to the root
+//! of its hierarchy may have a limit. Cached pages of files do not count as used: the kernel reclaims them first.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 pub(super) struct MemoryLimit {
     /// The file that has the limit.
     pub file: PathBuf,
-    /// Bytes that are left.
+    /// Bytes that the group may still use.
     pub free: u64,
     /// Bytes that are allowed.
     pub most: u64,
 }
 
-/// A version's files with the limit and the use, and the lines of `memory.stat` that can be reclaimed.
+/// The names of a version's limit file and usage file, and the lines of `memory.stat` that count reclaimable bytes.
 type FileNames = (&'static str, &'static str, [&'static str; 2]);
 
 const V1: FileNames = (
@@ -28,13 +28,13 @@ const V1: FileNames = (
 );
 const V2: FileNames = ("memory.max", "memory.current", ["inactive_file", "active_file"]);
 
-/// Finds the limit that leaves least; `None` when there is no limit.
+/// Finds the limit with the fewest bytes left; `None` when there is no limit.
 pub(super) fn tightest() -> Option<MemoryLimit> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     tightest_of(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"))
 }
 
-/// Finds it in the text of `/proc/self/cgroup` and `/proc/self/mountinfo`.
+/// Finds the tightest limit in the texts of `/proc/self/cgroup` and `/proc/self/mountinfo`.
 fn tightest_of(groups: &str, mounts: &str) -> Option<MemoryLimit> {
     let mut limits = Vec::new();
     for group in groups.lines() {
@@ -51,7 +51,8 @@ fn tightest_of(groups: &str, mounts: &str) -> Option<MemoryLimit> {
         let Some((root, mounted)) = mounts.lines().find_map(|line| mount(line, kind)) else {
             continue;
         };
-        // In a container the group may be named as the host sees it, above the mounted root.
+        // In a container, `/proc/self/cgroup` may show the host's path of the group, which does not begin with the
+        // mounted root.
         let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
         let group = mounted.join(below);
         limits.extend(
@@ -64,7 +65,8 @@ fn tightest_of(groups: &str, mounts: &str) -> Option<MemoryLimit> {
     limits.into_iter().min_by_key(|limit| limit.free)
 }
 
-/// The root and the mount point in a line of `mountinfo`, if that is a hierarchy of this kind with a memory controller.
+/// Parses a line of `mountinfo` into root and mount point; `None` unless the line mounts a hierarchy of this kind with
+/// a memory controller.
 fn mount<'a>(line: &'a str, kind: &str) -> Option<(&'a Path, &'a Path)> {
     let (first, second) = line.split_once(" - ")?;
     let mut second = second.split(' ');

@@ -1,5 +1,7 @@
-//! Checks that a stage fits before its first byte is written: into the bytes and inodes of its file system, and if that is
-//! in memory, into the job's memory limit and the node's free memory.
+//! Checks that a stage fits before its first byte is written.
+//!
+//! A stage needs bytes and inodes of its file system. If the file system is in memory, the stage also needs a part of
+//! the job's memory limit and of the node's free memory.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -9,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::stage::limits::cgroup;
 use crate::text::bytes;
 
-/// Bytes that an entry takes beside its data: inode, directory entry, index record.
+/// Bytes that an entry takes in addition to its data, for inode, directory entry, index record.
 const PER_ENTRY: u64 = 1024;
 /// Inodes that stay free.
 const RESERVED_INODES: u64 = 1024;
@@ -29,11 +31,11 @@ fn node_reserve(size: u64) -> u64 {
     (size / 16).clamp(64 << 20, 4 << 30)
 }
 
-/// Something that limits how many bytes a stage may take.
+/// A limit on the bytes that a stage may take.
 struct Constraint {
-    /// Its name for messages.
+    /// Name of the limit for messages.
     what: String,
-    /// Bytes that it leaves.
+    /// Bytes that the limit leaves.
     free: u64,
     /// Bytes of these that stay free.
     reserve: u64,
@@ -44,7 +46,7 @@ struct Constraint {
 const FREE_SOME: &str = "free some";
 const ASK: &str = "ask for more memory";
 
-/// Everything that limits what can be written below a root.
+/// All limits on what can be written below a root.
 struct Limits {
     bytes: Vec<Constraint>,
     /// Free inodes; `None` if the file system does not count them.
@@ -57,7 +59,8 @@ impl Limits {
         let fs = rustix::fs::statvfs(root).map_err(failed)?;
         let size = fs.f_blocks.saturating_mul(fs.f_frsize);
         let mut bytes = Vec::new();
-        // A file system without a size, such as ramfs, or without counted inodes reports 0 of 0.
+        // A file system without a size, such as ramfs, reports 0 blocks; one that does not count inodes reports 0 of
+        // them.
         if size > 0 {
             let free = fs.f_bavail.saturating_mul(fs.f_frsize);
             let is_memory = is_memory(root);
@@ -84,7 +87,7 @@ impl Limits {
     }
 }
 
-/// Bytes that a stage of this size takes, with its entries.
+/// Bytes that a stage of this size takes, including what each entry takes in addition to its data.
 fn taken(size: Size) -> u64 {
     size.bytes.saturating_add(size.entries.saturating_mul(PER_ENTRY))
 }
@@ -128,31 +131,32 @@ pub fn check(root: &Path, size: Size, reserve: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// What is left for a foreign tar, whose size is not known before it is unpacked.
+/// The space that is left for a foreign tar, whose unpacked size is not known beforehand.
 #[derive(Debug)]
 pub struct Room {
-    /// Name of what limits it, for messages.
+    /// Name of the tightest limit, for messages.
     what: String,
     advice: &'static str,
-    /// Bytes at the beginning, and bytes that are left.
+    /// Bytes that were free at the beginning, and bytes that are still free.
     bytes: u64,
     left: u64,
     inodes: u64,
     reserve: u64,
 }
 
-/// Why a member of a foreign tar does not fit; continues a sentence that begins with its name.
+/// The reason why a member of a foreign tar does not fit. The text continues a sentence that begins with the member's
+/// name.
 #[derive(Debug, thiserror::Error)]
 pub enum NoRoom {
-    /// It has too many bytes.
+    /// The member has too many bytes.
     #[error(
         "claims {claimed} where {what} has {left} left, beside {reserve} that stay free for MPI and the application \
          (PYSHM_RESERVE): {advice}, or choose another place with --root"
     )]
     Bytes {
-        /// Its size.
+        /// Size of the member.
         claimed: String,
-        /// What limits it.
+        /// Name of the tightest limit.
         what: String,
         /// Bytes that are left.
         left: String,
@@ -161,7 +165,7 @@ pub enum NoRoom {
         /// What the user can do.
         advice: &'static str,
     },
-    /// There is no inode for it.
+    /// No inode is left for the member.
     #[error(
         "needs an inode where {what} has no inodes left except the {reserved} that stay free: free some, or choose \
          another place with --root",
@@ -173,7 +177,8 @@ pub enum NoRoom {
     },
 }
 
-/// Finds the room below `root` that is left beside `reserve` bytes, or the default, and what is `expected` later.
+/// Finds the space below `root` that is left for a foreign tar when `reserve` bytes (`None` takes the default) and the
+/// bundles `expected` later are subtracted.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] when the file system cannot be asked.
@@ -198,13 +203,13 @@ pub fn room(root: &Path, expected: Size, reserve: Option<u64>) -> Result<Room> {
 }
 
 impl Room {
-    /// Takes the room for a member of `size` bytes, of which `stored` are not holes.
+    /// Takes the space for a member of `size` bytes; `stored` bytes of it are not holes.
     ///
     /// # Errors
-    /// Why it does not fit. Then nothing is taken.
+    /// The reason why the member does not fit. Then no space is taken.
     pub fn take(&mut self, size: u64, stored: u64) -> Result<(), NoRoom> {
         let needed = stored.next_multiple_of(4096).saturating_add(PER_ENTRY);
-        // Holes take no memory, but a program that reads them all must be able to.
+        // Holes take no memory, but a program that reads the whole file needs memory for `size` bytes.
         if size > self.bytes || needed > self.left {
             return Err(NoRoom::Bytes {
                 claimed: bytes(size),
@@ -232,7 +237,7 @@ fn available() -> Option<(u64, u64)> {
     Some((free * 1024, number("MemTotal:")? * 1024))
 }
 
-/// The name of each thing that limits the bytes of a stage in `root`, and the bytes that it leaves.
+/// Lists the limits on the bytes of a stage in `root`: the name of each, and the bytes that it leaves.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] when the file system cannot be asked.
@@ -266,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_has_every_number() {
+    fn the_error_states_the_needed_and_the_reserved_bytes() {
         let root = tempfile::tempdir().unwrap();
         let size = Size { bytes: 1 << 60, entries: 7, at_least: false };
         let said = check(root.path(), size, Some(5_000_000)).unwrap_err().to_string();
@@ -275,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_beforehand_is_said_so() {
+    fn the_error_says_at_least_if_the_unpacked_size_is_not_known() {
         let root = tempfile::tempdir().unwrap();
         let size = Size { bytes: 1 << 60, entries: 1, at_least: true };
         let said = check(root.path(), size, None).unwrap_err().to_string();
@@ -283,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn members_share_the_room_that_what_is_expected_leaves() {
+    fn members_share_the_space_that_later_bundles_leave() {
         let root = tempfile::tempdir().unwrap();
         let expected = Size { bytes: u64::MAX, entries: 0, at_least: false };
         let mut none = room(root.path(), expected, Some(0)).unwrap();

@@ -1,13 +1,14 @@
-//! Takes unchanged bundles from other stages of this node: when one of several bundles changed, only that one travels.
+//! Takes unchanged bundles from other stages of this node: when one of several bundles changed, only that one is read
+//! or broadcast.
 //!
-//! The files of the new stage are hard links to the donor's: they share its memory and outlive it. Directories, symbolic
-//! links and edited libraries are created again, since they depend on the stage and on its other bundles; so only pristine
-//! bytes are linked.
+//! The files of the new stage are hard links to the donor's files, so they share the donor's memory and outlive the
+//! donor. Directories, symbolic links and edited libraries depend on the stage and on its other bundles, and are
+//! created again. So only pristine bytes are linked.
 //!
 //! Invariants:
 //! - Nothing in a donor changes, as a job may be running from it.
 //! - Leases on the donors last from the first look until the new stage is published.
-//! - A bundle that is not exactly as its manifest says is not taken. Then it travels.
+//! - A bundle is taken only if it is exactly as its manifest says. Otherwise it is read or broadcast.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -37,7 +38,8 @@ use crate::stage::user_dir::UserDir;
 #[derive(Default)]
 pub struct Adoption {
     origins: Vec<Origin>,
-    /// For each bundle, all donors that have it. Each may know of a divergence, even if the bundle is not taken from it.
+    /// For each bundle, all donors that have it. Each donor may have marks that the new stage inherits, even if the
+    /// bundle is taken from another donor.
     donors: Vec<Vec<Arc<Donor>>>,
     /// For each bundle, its prefixes if a donor knows them.
     prefixes: Vec<Option<Vec<PrefixRecord>>>,
@@ -45,11 +47,11 @@ pub struct Adoption {
 
 /// Where a bundle comes from.
 enum Origin {
-    /// Its file.
+    /// From its file.
     File,
-    /// A stage of this node.
+    /// From a stage of this node.
     Donor(Donation),
-    /// Nowhere: it is not needed, or was taken already.
+    /// The bundle is not needed, or was taken already.
     Nowhere,
 }
 
@@ -62,8 +64,9 @@ pub struct Donation {
 impl Adoption {
     /// Looks for the bundles in all stages in `user_dir`.
     ///
-    /// If all of them are found, those that `options` do not want are left out; otherwise the prefixes of the missing ones
-    /// have to be read first. A bundle that lies over another one is always read.
+    /// If all bundles are found, those that `options` do not want are left out. Otherwise the prefixes of the missing
+    /// bundles have to be read before it is known which bundles are wanted. A bundle that lies over another one is
+    /// always read.
     #[must_use]
     pub fn find(user_dir: &UserDir, identities: &[Identity], options: &BuildOptions) -> Self {
         let stages = Stage::all(user_dir).unwrap_or_default().into_iter();
@@ -73,7 +76,8 @@ impl Adoption {
             all.iter().filter(|donor| donor.has(identity)).cloned().collect()
         };
         let donors: Vec<_> = identities.iter().map(donors_of).collect();
-        // The first donor with a manifest of the bundle, by its place among the bundle's donors.
+        // Finds the first donor that has a manifest of the bundle. Returns the donor's place among the bundle's donors,
+        // and the manifest.
         let first = |(identity, donors): (&Identity, &Vec<Arc<Donor>>)| {
             let known = |(at, d): (usize, &Arc<Donor>)| Some((at, d.manifest(identity)?));
             donors.iter().enumerate().find_map(known)
@@ -183,8 +187,8 @@ impl Donation {
         &self.donor.stage.dir
     }
 
-    /// Extra space that the bundle takes although its files are there: directory entries, and libraries that are edited
-    /// for the new stage.
+    /// Extra space that the bundle takes although its files exist already: directory entries, and libraries that are
+    /// edited for the new stage.
     #[must_use]
     pub fn size(&self) -> Size {
         let edited = self
@@ -200,7 +204,8 @@ impl Donation {
         }
     }
 
-    /// Links the files below `maker`'s root, where their directories exist. A file that cannot be linked is copied.
+    /// Links the donor's files below the root of `maker`, where their directories exist already. A file that cannot be
+    /// linked is copied.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] names the first file that can be neither linked nor copied.
@@ -220,11 +225,11 @@ impl Donation {
                 }
                 Err(e) => return Err(e.into()),
             }
-            // The file was right before: only a forced removal of the donor can have come between.
+            // The donor's file was checked before, so only a forced removal of the donor can have changed it meanwhile.
             let as_before = changed(target, name, entry)?.is_some();
             as_before
                 .then_some(())
-                .ok_or_else(|| io::Error::other("the file it was linked to changed"))
+                .ok_or_else(|| io::Error::other("the donor's file changed meanwhile"))
         };
         for (number, entry) in files(&self.bundle.manifest) {
             test_pause::at(Moment::Adopt);
@@ -234,8 +239,9 @@ impl Donation {
     }
 }
 
-/// The divergence that a new stage inherits: everything that the donors of its bundles know, except about paths of a bundle
-/// that the donor does not have, since that bundle is newer. `donors` has the donors of each of `manifests`.
+/// Joins the marks that a new stage inherits from the donors of its bundles. If a donor does not have one of the
+/// bundles, that bundle is newer, and the donor's marks on its paths do not count. `donors` has the donors of each of
+/// `manifests`.
 pub(in crate::stage) fn inherited(donors: &[&[Arc<Donor>]], manifests: &[Manifest]) -> Divergence {
     let mut all = Divergence::default();
     let mut asked: HashSet<&Path> = HashSet::new();

@@ -1,11 +1,12 @@
-//! Knows which paths of a stage have diverged from the shared file system, so that the stage must not answer for them.
+//! Records and finds the paths of a stage that have diverged from the shared file system. The stage must not answer for
+//! them.
 //!
-//! Changes by a node's ranks are marked in that node's stage. Changes by programs without the shim show only when the
-//! prefixes are compared with the stage.
+//! The ranks of a node mark their changes in that node's stage. Changes by programs without the shim are found only
+//! when the prefixes are compared with the stage.
 //!
 //! Invariants:
-//! - Marks are only ever added to a stage.
-//! - A mark too many costs speed; it never gives a wrong answer.
+//! - Marks are added to a stage and never removed from it.
+//! - An unnecessary mark costs speed, but never gives a wrong answer.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap};
@@ -15,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use pyshm_format::state::{self, Mark};
-use pyshm_format::{Entry, Index, Kind, Reason, Reasons, Stat, Time, hash_path, layout};
+use pyshm_format::{Entry, Index, Kind, Reason, Reasons, Stat, Subtrees, Time, hash_path, layout};
 
 use crate::error::{Error, Result};
 use crate::stage::build_options::Freshness;
@@ -39,7 +40,7 @@ pub struct Divergence {
 /// Changes below the prefixes since the bundles were packed.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// The marks for them.
+    /// The marks for these changes.
     pub marks: Divergence,
     /// Number of paths that are new, gone or different.
     pub paths: u64,
@@ -85,7 +86,8 @@ impl Divergence {
             set.close(reason, b"");
         }
         if !self.is_all() {
-            self.words.iter().for_each(|word| set.insert(*word, self.subtrees));
+            let subtrees = if self.subtrees { Subtrees::Possible } else { Subtrees::None };
+            self.words.iter().for_each(|word| set.insert(*word, subtrees));
         }
         Ok(())
     }
@@ -96,13 +98,13 @@ impl Divergence {
         self.words.is_empty() && !self.is_all()
     }
 
-    /// Whether nothing is answered from the stage any more.
+    /// Whether the stage answers nothing any more.
     #[must_use]
     pub fn is_all(&self) -> bool {
         !self.closed.is_empty()
     }
 
-    /// Removes the marks on a path that is staged from a bundle newer than they are.
+    /// Removes the marks on a path whose bundle is newer than the marks.
     pub(in crate::stage) fn forget(&mut self, path: &[u8]) {
         let hash = hash_path(path);
         for mark in [Mark::Path, Mark::Listing, Mark::Subtree] {
@@ -158,10 +160,10 @@ pub fn find_changes(stage: &Stage, freshness: Freshness) -> Result<Changes> {
 
 /// Compares the directories below the stage's prefixes with the index, and the names in each directory that differs.
 ///
-/// A file that was written in place, without a change to its directory, is not noticed: that would take a `stat` of every
-/// file. Installing or removing packages changes directories. A prefix that does not exist on this node is not compared: the
-/// bundle stands for it alone. For a foreign tar, a directory counts as different if it changed after the tar was written,
-/// and its names are compared by what a tar records: kind, mode, size and modification time.
+/// A file that was written in place, without a change to its directory, is not noticed: finding it would take a `stat`
+/// of every file. Installing or removing packages changes directories. A prefix that does not exist on this node is not
+/// compared: only the bundle has its files. For a foreign tar, a directory is compared if it changed in the second in
+/// which the tar was written, or later, and its names are compared by what a tar records: kind, mode, size and modification time.
 ///
 /// # Errors
 /// [`Error::NoInput`] when the stage's index or description cannot be read.
@@ -182,7 +184,7 @@ pub fn compare_with_sources(stage: &Stage) -> Result<Changes> {
     };
     let differs = |e: &Entry<'_>| {
         let now = std::fs::symlink_metadata(to_path(e.path())).ok();
-        // A directory that is gone is a missing name in its parent.
+        // A directory that is gone is found as a missing name in its parent.
         now.is_some_and(|now| now.is_dir() && source_of(e).may_differ(&e.stat(), &now))
     };
     let changed: Vec<&Entry<'_>> = entries
@@ -202,7 +204,7 @@ pub fn compare_with_sources(stage: &Stage) -> Result<Changes> {
     for directory in changed {
         let known = names.get(directory.path()).map_or(&[][..], |n| n);
         if changes.directory(&index, &source_of, directory, known).is_err() {
-            // It cannot be listed any more, so that the stage answers for nothing in it.
+            // The directory cannot be listed any more, so the stage must not answer for anything in it.
             changes.add(Mark::Path, directory.path());
             changes.add(Mark::Subtree, directory.path());
         }
@@ -245,7 +247,7 @@ impl Changes {
             let source = source_of(entry);
             let is_directory = entry.kind() == Kind::Directory;
             let differs = match &now {
-                // Changes inside a directory are found when that is compared.
+                // Changes inside a directory are found when that directory is compared.
                 Some(now) if is_directory => {
                     !now.is_dir() || (source == Source::Bundle && now.ino() != entry.stat().ino)
                 }
@@ -263,13 +265,13 @@ impl Changes {
     }
 }
 
-/// What an entry was staged from, which decides by what it can be compared.
+/// The source of an entry. It decides which attributes can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     /// A bundle, which records everything that `lstat` tells.
     Bundle,
     /// A foreign tar, which was written at this time in seconds and nanoseconds. The stage's inode numbers are made up,
-    /// owners are often those of the user who packed it, and directories are recorded only if the tar names them.
+    /// owners are often those of the user who made the tar, and directories are recorded only if the tar names them.
     ForeignTar { written: (i64, i64) },
 }
 
@@ -278,8 +280,9 @@ impl Source {
     fn may_differ(self, then: &Stat, now: &std::fs::Metadata) -> bool {
         match self {
             Self::Bundle => !self.same(then, now),
-            // Every change to a directory, its names or its times sets this time, and nobody can set it back.
-            Self::ForeignTar { written } => (now.ctime(), now.ctime_nsec()) > written,
+            // Every change to a directory, its names or its times sets its `ctime`, and nobody can set that back. A
+            // directory that changed in the same second as the tar is compared: file systems may record whole seconds.
+            Self::ForeignTar { written } => now.ctime() >= written.0,
         }
     }
 
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn more_marks_than_a_stage_has_room_for_are_all_of_it() {
+    fn more_marks_than_a_stage_can_hold_count_as_marks_on_everything() {
         let mut one = divergence(&["/a"]);
         let many = Divergence { words: (1..60_000).collect(), ..Divergence::default() };
         one.join(&many);

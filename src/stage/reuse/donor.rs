@@ -1,9 +1,9 @@
-//! A stage of this node from which a new stage takes bundles, after it is checked that they are there unchanged.
+//! Opens donors and checks their bundles: a new stage takes a bundle from a donor only if it is unchanged there.
 //!
 //! Invariants:
-//! - A lease on the donor is taken before its bundles are looked at.
+//! - A lease on the donor is taken before its bundles are examined.
 //! - Nothing in the donor changes, not even a time.
-//! - A bundle that is not exactly as its manifest says is not taken.
+//! - A bundle is taken only if it is exactly as its manifest says.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -30,24 +30,25 @@ use crate::stage::reuse::divergence::Divergence;
 use crate::stage::reuse::saved_manifest;
 use crate::stage::staged_file::{LastDirectory, below, open, staged_mode};
 
-/// A stage that donates bundles. It stays while this lives.
+/// A stage that donates bundles. Nobody removes the stage while this value lives.
 pub(in crate::stage) struct Donor {
     pub stage: Stage,
     _lease: Lease,
-    /// What had diverged when the donor was opened.
+    /// The donor's marks when it was opened.
     diverged: Divergence,
     info: Info,
     index: Vec<u8>,
-    /// When the stage was complete. A file whose inode changed later is compared by its content.
+    /// When the stage was complete, in seconds and nanoseconds. A file whose inode changed later is compared by its
+    /// content.
     complete: (i64, i64),
 }
 
-/// A bundle that a donor has unchanged.
+/// An unchanged bundle of a donor.
 pub(in crate::stage) struct DonatedBundle {
     pub manifest: Manifest,
     /// The bundle's name for messages.
     pub name: PathBuf,
-    /// When its file was written if it is a foreign tar, as in [`Info`].
+    /// If the bundle is a foreign tar, when its file was written, as in [`Info`].
     pub written: Option<(i64, i64)>,
     /// Numbers of the files whose pristine bytes lie under `orig/`.
     pub edited: HashSet<usize>,
@@ -60,7 +61,8 @@ impl Donor {
         let info = stage.info().ok()?;
         info.manifests.iter().any(|saved| identities.contains(&saved.identity)).then_some(())?;
         let lease = stage.lease().ok()?;
-        // If everything has diverged, a stage that takes from this one would answer nothing either.
+        // If everything has diverged in the donor, a stage that inherits its marks would not answer for any path
+        // either.
         let diverged = Divergence::of(&stage).ok()?;
         (!diverged.is_all()).then_some(())?;
         let path = stage.dir.join(layout::INDEX);
@@ -77,12 +79,13 @@ impl Donor {
         known && self.info.manifests.iter().any(|saved| saved.identity == *identity)
     }
 
-    /// What has diverged; if the donor was removed by force meanwhile, what had diverged when it was opened.
+    /// Returns the donor's marks. If the donor was removed by force meanwhile, these are the marks that it had when it
+    /// was opened.
     pub fn diverged(&self) -> Divergence {
         Divergence::of(&self.stage).unwrap_or_else(|_| self.diverged.clone())
     }
 
-    /// The bundle's number in this donor and its saved manifest; `None` if the bundle cannot be taken.
+    /// Returns the bundle's number in this donor and its saved manifest; `None` if the bundle cannot be taken.
     pub fn manifest(&self, identity: &Identity) -> Option<(usize, Manifest)> {
         let number = self.info.manifests.iter().position(|saved| saved.identity == *identity)?;
         if self.is_overlaid(number) {
@@ -92,7 +95,8 @@ impl Donor {
         Some((number, saved_manifest::read(&self.stage.dir, number, saved)?))
     }
 
-    /// The bundle with this number and manifest; `None` if it is not exactly as the manifest says.
+    /// Checks the bundle with this number and manifest, and returns it; `None` if it is not exactly as the manifest
+    /// says.
     pub fn bundle(
         &self,
         (number, mut manifest): (usize, Manifest),
@@ -110,8 +114,8 @@ impl Donor {
         }))
     }
 
-    /// Whether another bundle of the stage lies over this one or below it, as layers do: then some of its files are
-    /// missing, and some files below its prefixes are not its own.
+    /// Whether another bundle of the stage lies over this one or below it, as layers do. Then some files of this bundle
+    /// are missing, and some files below its prefixes belong to the other bundle.
     fn is_overlaid(&self, number: usize) -> bool {
         let prefixes = || self.info.prefixes.iter().zip(&self.info.brought_by);
         prefixes().filter(|(_, by)| **by == number).any(|(mine, _)| {
@@ -121,7 +125,8 @@ impl Donor {
         })
     }
 
-    /// Numbers of the edited files. Only the index tells them: an edited file has the original's size and times.
+    /// Finds the numbers of the edited files. They are read from the index, because an edited file has the size and
+    /// times of its original.
     fn edited(&self, manifest: &Manifest) -> Option<HashSet<usize>> {
         let index = Index::parse(&self.index).ok()?;
         let mut edited = HashSet::new();
@@ -136,7 +141,8 @@ impl Donor {
         Some(edited)
     }
 
-    /// Checks that the directories are directories and this user's, since the files in them are found by name.
+    /// Checks that every directory of the bundle is still a directory and belongs to this user, since files are found
+    /// by name.
     fn check_directories(&self, manifest: &Manifest) -> Option<()> {
         let me = rustix::process::geteuid().as_raw();
         let fs = self.stage.dir.join(layout::FS);
@@ -157,7 +163,7 @@ impl Donor {
             let EntryKind::File { digest, .. } = entry.kind else { continue };
             let (directory, name) = directories.at(entry, edited.contains(&number)).ok()?;
             let changed = changed(directory, name, entry).ok()??;
-            // A link that another stage made or removed since changes this time as well.
+            // If another stage has made or removed a hard link to the file since, this time has changed as well.
             let later = changed > self.complete;
             let unknown = digest == [0; 32];
             match (later, unknown) {
@@ -169,8 +175,8 @@ impl Donor {
         Some(doubtful)
     }
 
-    /// Checks the contents of the `doubtful` files. Digests that the manifest lacks, as for a foreign tar, are put into
-    /// it, so that the next stage which takes the bundle from the new one can use them.
+    /// Checks the contents of the `doubtful` files. A digest that the manifest lacks, as for a foreign tar, is added,
+    /// so that a later stage can check the file by it.
     fn check_contents(
         &self,
         manifest: &mut Manifest,
@@ -208,7 +214,7 @@ impl Donor {
     }
 }
 
-/// The files that have data, with their numbers. Only these are taken; everything else is created again.
+/// The files that have data, with their numbers. Only these files are taken; everything else is created again.
 pub(super) fn files(manifest: &Manifest) -> impl Iterator<Item = (usize, &EntryRecord)> {
     let has_data = |e: &EntryRecord| matches!(e.kind, EntryKind::File { .. }) && e.stat.size > 0;
     manifest.entries.iter().enumerate().filter(move |(_, entry)| has_data(entry))
@@ -249,8 +255,8 @@ impl Directories {
     }
 }
 
-/// When the inode of a staged file last changed, in seconds and nanoseconds; `None` if the file's attributes are not those
-/// with which `entry` was staged.
+/// Finds when the inode of a staged file last changed, in seconds and nanoseconds; `None` if the file's attributes are
+/// not those with which `entry` was staged.
 pub(super) fn changed(
     directory: impl AsFd,
     name: &std::ffi::OsStr,

@@ -1,4 +1,4 @@
-//! Uses stages that this node already has: takes bundles from them, and knows what has diverged since.
+//! Uses stages that this node already has: takes bundles from them, and finds what has diverged in them.
 #![forbid(unsafe_code)]
 
 pub(super) mod adopt;

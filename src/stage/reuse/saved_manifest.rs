@@ -1,6 +1,6 @@
 //! Saves the manifest of each bundle in the stage, so that other stages can take the bundle from there.
 //!
-//! `stage.json` has the digest of each saved manifest, so that one that is damaged or exchanged is not used.
+//! `stage.json` has the digest of each saved manifest, so that a damaged or exchanged manifest is not used.
 #![forbid(unsafe_code)]
 
 use std::os::unix::fs::DirBuilderExt;
@@ -20,11 +20,12 @@ const LEVEL: i32 = 1;
 /// A bundle's saved manifest, as `stage.json` describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedManifest {
-    /// The bundle when it was staged.
+    /// Identity of the bundle at the time of staging.
     pub identity: Identity,
-    /// Digest of the manifest's file. It is empty when no manifest is saved, because the stage has not all of the bundle.
+    /// Digest of the manifest's file. It is empty if no manifest is saved because the stage does not have the whole
+    /// bundle.
     pub digest: String,
-    /// Digest of the manifest in the bundle itself, by which layers name what they lie over.
+    /// Digest of the manifest in the bundle itself. Layers name the bundles below them by this digest.
     #[serde(default)]
     pub in_bundle: String,
 }
@@ -61,7 +62,7 @@ pub(super) fn read(dir: &Path, number: usize, saved: &SavedManifest) -> Option<M
         return None;
     }
     let mut manifest = Manifest::parse_tree(&zstd::decode_all(&packed[..]).ok()?).ok()?;
-    // It may be saved in another version of the format than the bundle has.
+    // The saved copy may have another format version than the manifest in the bundle, and so another digest.
     manifest.digest = *blake3::Hash::from_hex(&saved.in_bundle).ok()?.as_bytes();
     Some(manifest)
 }

@@ -1,4 +1,4 @@
-/* The working directory and the root. */
+/* Changes the working directory and the root. */
 #include "probe.h"
 
 static void where(void) {
@@ -70,7 +70,7 @@ PROBE(of_a_child) {
     CONTENTS(open(P("d/b"), O_RDONLY));
 }
 
-/* Behind another root no name means what the index says. */
+/* Changes the root in a child, where the index does not hold. */
 PROBE(other_root) {
     char inner[8192], command[20000];
     snprintf(inner, sizeof inner, "%s%s", B("out"), E);

@@ -1,4 +1,4 @@
-/* What is done by descriptors that the shim redirected. */
+/* Calls functions on descriptors of redirected files. */
 #include "probe.h"
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -57,7 +57,7 @@ PROBE(shared_mapping) {
     say("%.5s", text);
 }
 
-/* Opening a read descriptor again, for writing. */
+/* Opens the name of a read descriptor again, for writing. */
 PROBE(reopen) {
     char link[64];
     int fd = OPEN(open(P("a"), O_RDONLY));
@@ -78,7 +78,7 @@ PROBE(reopen) {
     attributes(P("d/b"));
 }
 
-/* Names below a directory's descriptor. */
+/* Uses names below the name of a directory's descriptor. */
 PROBE(through_the_kernel_s_link) {
     char link[64];
     int full = OPEN(open(P("full"), O_RDONLY | O_DIRECTORY));
@@ -106,8 +106,8 @@ PROBE(reopen_for_reading) {
 }
 
 /*
- * Whether locks that one process takes on the file itself hold against those that another takes where it only reads, by
- * descriptors that it opened before.
+ * Shows whether a lock that a child takes on a descriptor for writing keeps out a lock that the parent tries on a
+ * descriptor for reading, which it opened before.
  */
 static void try_locks(const char *what, void (*take)(int), void (*try)(int)) {
     int ready[2], done[2];
@@ -169,7 +169,7 @@ PROBE(record_locks) { try_locks("fcntl", take_fcntl, try_fcntl); }
 PROBE(description_locks) { try_locks("open file description", take_ofd, try_ofd); }
 PROBE(lockf_locks) { try_locks("lockf", take_lockf, try_lockf); }
 
-/* A shared lock that a reader holds keeps a writer out. */
+/* Takes a shared lock on a read descriptor, which must keep a writer out. */
 PROBE(reader_locks) {
     int fd = open(P("a"), O_RDONLY);
     CALL(flock(fd, LOCK_SH));
@@ -185,7 +185,7 @@ PROBE(reader_locks) {
     CALL(flock(open(P("a"), O_RDWR), LOCK_EX | LOCK_NB));
 }
 
-/* What else can be asked of a descriptor is as it would be. */
+/* Calls other functions on read descriptors. */
 PROBE(flags) {
     int fd = open(P("a"), O_RDONLY | O_CLOEXEC), plain = open(P("d/b"), O_RDONLY), d = open(P("d"), O_DIRECTORY);
     CALL(fcntl(fd, F_GETFD));
@@ -200,7 +200,7 @@ PROBE(flags) {
     CONTENTS(dup(fd));
 }
 
-/* Another directory took the name of one that is open. Where the first one is now nobody knows: nothing is done to the other. */
+/* Renames an open directory and gives its name to another one. Calls on the descriptor must not reach the other one. */
 PROBE(moved_directory) {
     int d = open(P("d"), O_RDONLY | O_DIRECTORY);
     CALL(rename(P("d"), P("moved")));

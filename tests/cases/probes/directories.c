@@ -1,11 +1,11 @@
-/* Directory streams, and what libc builds upon them. */
+/* Reads directory streams, and calls the libc functions that use them. */
 #include "probe.h"
 #include <fts.h>
 #include <ftw.h>
 #include <glob.h>
 #include <wordexp.h>
 
-/* Prints a name, its type, and whether its inode number is stat's. */
+/* Prints a name, its type, and whether its inode number is that of lstat. */
 static void entry_of(const char *directory, const struct dirent *entry) {
     struct stat s;
     int known = lstat(name_in(directory, entry->d_name), &s) == 0;
@@ -29,7 +29,7 @@ static void entries(const char *directory, struct dirent **list, int n) {
 
 static struct dirent *copy_of(const struct dirent *entry) { return memcpy(malloc(entry->d_reclen), entry, entry->d_reclen); }
 
-/* All entries of a stream by one of the functions. */
+/* Prints all entries of a stream, which the expression `next` reads one by one. */
 #define READS(stream, directory, next)                                                                                 \
     ({                                                                                                                 \
         struct dirent *list[256], *entry;                                                                              \
@@ -95,7 +95,7 @@ PROBE(from_descriptors) {
     CONTENTS(openat(dirfd(stream), "c", O_RDONLY));
 }
 
-/* The same entries each time, and after going back to any of them. */
+/* Reads a stream again from each of its positions, and from its beginning. */
 PROBE(positions) {
     DIR *stream = fdopendir(open(P("full"), O_RDONLY | O_DIRECTORY));
     char names[16][256];
@@ -125,7 +125,7 @@ PROBE(positions) {
     }
 }
 
-/* A stream that takes the place in memory of one that was closed is not taken for it. */
+/* Opens a stream that gets the memory of a closed one, and must have its own entries. */
 PROBE(closing) {
     DIR *stream = opendir(P("full"));
     say("read %d", readdir(stream) != NULL);
@@ -188,7 +188,7 @@ PROBE(words) {
         say("  %s", found.we_wordv[i]);
 }
 
-/* What a walk reports, sorted, because directories have no order. */
+/* The lines that a walk reports. They are printed sorted, because directories have no order. */
 static char *reported[512];
 static int reports;
 static void report(const char *format, ...) {
@@ -270,7 +270,7 @@ PROBE(traversing_in_the_directories) {
     say("%s", getcwd(NULL, 0));
 }
 
-/* How many names a stream still gives. */
+/* Counts the names that a stream has still to give. */
 static int rest_of(DIR *directory) {
     int n = 0;
     while (readdir(directory))
@@ -292,7 +292,7 @@ PROBE(rewound) {
     closedir(directory);
 }
 
-/* A name is made between two calls: those that were given before are not given again. */
+/* Makes a name between two calls of getdents64. The second call must not repeat names of the first. */
 PROBE(under_way) {
     char buffer[80];
     int fd = open(P("full"), O_RDONLY | O_DIRECTORY), times[128] = {0}, calls = 0;

@@ -1,9 +1,9 @@
-/* The exec family. */
+/* Calls every function of the exec family. */
 #include "probe.h"
 
 extern char **environ;
 
-/* Runs an exec in a child, which says why it failed. */
+/* Runs an exec in a child, and prints its status. If the exec fails, the child prints the error. */
 #define IN_CHILD(call)                                                                                                 \
     do {                                                                                                               \
         say("%s", #call);                                                                                              \
@@ -73,13 +73,14 @@ PROBE(by_descriptor) {
     IN_CHILD(execveat(open(P("bin/show"), O_RDONLY), "", three, environ, 0));
 }
 
-/* Such a descriptor is the original's. */
+/* Starts a program by an O_PATH descriptor, which is one of the original. */
 PROBE(by_path_descriptor) {
     IN_CHILD(fexecve(open(P("bin/show"), O_PATH | O_CLOEXEC), three, own_environment));
     IN_CHILD(execveat(open(P("bin/show"), O_PATH), "", three, own_environment, AT_EMPTY_PATH));
 }
 
-/* The kernel gives the interpreter the descriptor's name, which is gone if it is closed on exec. */
+/* Starts scripts by descriptors. The kernel gives the interpreter the name of the descriptor, which is gone if the exec
+   closes it. */
 PROBE(scripts_by_descriptor) {
     int fd = dup2(open(P("bin/script"), O_RDONLY), 40);
     IN_CHILD(fexecve(fd, three, environ));
@@ -115,7 +116,7 @@ PROBE(failures) {
     IN_CHILD(execvp("show", three));
 }
 
-/* What the kernel does not know is started by the shell, by these functions alone. */
+/* Starts files that are not programs: only these functions give them to the shell. */
 PROBE(shell_fallback) {
     by_path();
     IN_CHILD(execvp(P("bin/text"), three));
@@ -141,7 +142,7 @@ PROBE(scripts) {
     IN_CHILD(execv(B("out/script"), three));
 }
 
-/* Each is the interpreter of the next one; the kernel follows a few of them. */
+/* Starts a chain of scripts, each the interpreter of the next one. The kernel follows only a few. */
 PROBE(levels) {
     for (int i = 0; i < 9; i++) {
         char name[16];

@@ -1,4 +1,4 @@
-/* What is asked of the file system itself, and extended attributes for reading. */
+/* Asks the file system for its figures and limits, and reads extended attributes. */
 #include "probe.h"
 #include <mntent.h>
 #include <sys/inotify.h>
@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <sys/xattr.h>
 
-/* Not what is free, which others change meanwhile. */
+/* Prints a result of statfs, except the free space, which other processes change. */
 #define SHOWS(call, s) (CALL(call), say("  type %lx bsize %ld namelen %ld flags %lx id %d", (long)s.f_type, (long)s.f_bsize, \
                        (long)s.f_namelen, (long)s.f_flags, !memcmp(&s.f_fsid, &first.f_fsid, sizeof s.f_fsid)))
 #define SHOWS_V(call, s) (CALL(call), say("  bsize %ld frsize %ld namemax %ld flag %lx", (long)s.f_bsize, (long)s.f_frsize, \
@@ -54,7 +54,7 @@ PROBE(limits) {
         say("  %.*s", n_ > 0 ? (int)n_ : 0, value);                                                                    \
     })
 
-/* On the standard tree, which has none. */
+/* Reads extended attributes in the standard tree, which has none. */
 PROBE(no_attributes) {
     VALUE(getxattr(P("to-a"), "user.note", value, sizeof value));
     VALUE(lgetxattr(P("to-a"), "user.note", value, sizeof value));
@@ -66,7 +66,7 @@ PROBE(no_attributes) {
     VALUE(lgetxattr(P("nope"), "user.note", value, sizeof value));
 }
 
-/* On the tree `writable`. */
+/* Reads extended attributes in the tree `writable`. */
 PROBE(attribute_values) {
     int fd = open(P("w/removexattr"), O_RDONLY);
     VALUE(getxattr(P("w/removexattr"), "user.note", value, sizeof value));
@@ -118,7 +118,7 @@ PROBE(sockets) {
     CALL(access(P("d/socket"), F_OK));
 }
 
-/* By a relative name, in the working directory. */
+/* Binds and connects a socket by a relative name. */
 PROBE(relative_socket) {
     struct sockaddr_un at = address("socket");
     CALL(chdir(P("d")));

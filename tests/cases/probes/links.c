@@ -1,13 +1,13 @@
-/* Symbolic links, and what libc makes of them. */
+/* Reads and follows symbolic links, and calls the libc functions that do. */
 #include "probe.h"
 #include <limits.h>
 
-/* Called by what was compiled with _FORTIFY_SOURCE. */
+/* Programs that were compiled with _FORTIFY_SOURCE call these. */
 ssize_t __readlink_chk(const char *, char *, size_t, size_t);
 ssize_t __readlinkat_chk(int, const char *, char *, size_t, size_t);
 char *__realpath_chk(const char *, char *, size_t);
 
-/* Prints what a link reads. */
+/* Prints the target of a link. */
 #define TARGET(call)                                                                                                   \
     ({                                                                                                                 \
         char to[4096];                                                                                                 \
@@ -42,7 +42,7 @@ PROBE(real_names) {
     POINTER(realpath(P("loop1"), to));
     POINTER(canonicalize_file_name(P("dangling")));
     POINTER(__realpath_chk(P("d/nope"), to, sizeof to));
-    /* What lies behind a link out of the prefix. */
+    /* This link leads out of the prefix. */
     say("%s", realpath(P("outside"), NULL));
 }
 
@@ -126,7 +126,7 @@ PROBE(of_the_kernel) {
     }
 }
 
-/* Many programs do this: clear the buffer, and put no NUL behind what they get. */
+/* Calls readlink as many programs do: it clears the buffer before, and puts no NUL behind the result. */
 PROBE(cleared_buffer) {
     char name[64], text[PATH_MAX] = {0}, same[PATH_MAX] = {0};
     int fd = open(P("a"), O_RDONLY);

@@ -1,4 +1,4 @@
-/* The dynamic loader: which library is loaded, and under which name it is shown. */
+/* Loads libraries, and prints which one the loader chose and which name it shows. */
 #include "probe.h"
 #include <dlfcn.h>
 #include <link.h>
@@ -10,7 +10,7 @@ static void *loaded(const char *call, void *handle) {
 }
 #define LOAD(call) ({ dlerror(); void *handle_ = call; loaded(#call, handle_); })
 
-/* What a library's function says. */
+/* Prints the text that a function of a library returns. */
 static void asks(void *handle, const char *function) {
     const char *(*f)(void) = handle ? (const char *(*)(void))dlsym(handle, function) : NULL;
     say("  %s says %s", function, f ? f() : "nothing");
@@ -59,7 +59,7 @@ PROBE(every_function) {
     say("  no more errors %d", dlerror() == NULL);
 }
 
-/* The caller's own search path counts. */
+/* Loads plain names from libraries with search paths of their own, which the loader must use. */
 PROBE(by_the_callers_path) {
     static const char *const callers[] = {"lib/libcaller-runpath.so", "lib/libcaller-rpath.so", "lib/libcaller-origin.so", "lib/libcaller-none.so", NULL};
     for (const char *const *name = callers; *name; name++) {
@@ -103,7 +103,7 @@ PROBE(failures) {
     CALL(dlclose(handle));
 }
 
-/* Rare ones: the loader itself looks at the original, and says why. */
+/* Makes rare errors, for which the loader itself looks at the original. */
 PROBE(odd_failures) {
     LOAD(dlopen(P("d"), RTLD_NOW));
     LOAD(dlopen(P("loop1"), RTLD_NOW));
@@ -137,7 +137,7 @@ PROBE(newer_runtime) {
     dl_iterate_phdr(print_one, &seen);
 }
 
-/* A constructor loads libraries, a thread too. */
+/* Loads a library with much thread-local storage. */
 PROBE(initial_tls) {
     LOAD(dlopen(P("lib/libtls.so"), RTLD_NOW));
 }

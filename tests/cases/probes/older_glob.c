@@ -1,4 +1,4 @@
-/* A program that was linked before glibc 2.27: its glob looks at names with stat. */
+/* Calls glob as a program that was linked before glibc 2.27: this older version uses stat for names, not lstat. */
 #include "probe.h"
 #include <glob.h>
 

@@ -1,4 +1,4 @@
-/* Descriptors, names and answers that libc makes by itself, and that must be the original's. */
+/* Uses descriptors, names and results that libc makes without a hooked call. */
 #include "probe.h"
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@ extern char **environ;
 int __fcntl(int, int, ...);
 FILE *__setmntent(const char *, const char *);
 
-/* The flags that a program set, in words that do not depend on the processor. */
+/* Prints the flags of a descriptor by name, because their values depend on the processor. */
 static void flags_of(const char *what, int fd) {
     int flags = fcntl(fd, F_GETFL);
     say("%s: mode %d path %d directory %d append %d nonblock %d async %d noatime %d", what, flags & O_ACCMODE,
@@ -78,7 +78,7 @@ PROBE(path_only) {
     CALL(faccessat(d, "sub", X_OK, 0));
 }
 
-/* For who may not read it, too. */
+/* Opens with O_PATH a file that an ordinary user may not read. */
 PROBE(path_of_unreadable) {
     int fd = OPEN(open(P("closed"), O_PATH));
     struct stat s, t;
@@ -87,7 +87,7 @@ PROBE(path_of_unreadable) {
     say("one file %d", same(&s, &t));
 }
 
-/* An exchanged descriptor is of the same kind, at the same place. */
+/* Locks descriptors, which exchanges them: flags and offset must stay the same. */
 PROBE(promoted) {
     char text[8] = {0};
     struct flock whole = {.l_type = F_RDLCK};
@@ -101,7 +101,7 @@ PROBE(promoted) {
     flags_of("after flock", fd);
     CALL(fcntl(other, F_SETLK, &whole));
     CALL(fcntl(other, F_GETFD));
-    /* A second one that is exchanged does not end the first one's lock. */
+    /* The exchange of a third descriptor must not end the lock of the second. */
     int third = open(P("a"), O_RDONLY);
     CALL(lockf(third, F_TEST, 0));
     fflush(stdout);
@@ -139,7 +139,7 @@ PROBE(tested) {
     CALL(lockf64(fd, F_TEST, 0));
 }
 
-/* A removed file is locked by its open descriptors. */
+/* Locks and reads removed and replaced files by descriptors that were opened before. */
 PROBE(removed) {
     char text[8] = {0};
     int fd = open(P("a"), O_RDONLY), replaced = open(P("d/b"), O_RDONLY);
@@ -203,7 +203,7 @@ PROBE(descriptor_alone) {
     CONTENTS(open(P("a"), O_RDONLY));
 }
 
-/* Reading through a descriptor's name costs nothing. */
+/* Reads files by the names that descriptors have in /proc and /dev. */
 PROBE(through_names) {
     char name[64], text[64];
     struct stat s, t;
@@ -326,7 +326,7 @@ static void *shell(void *number) {
     return (void *)(long)system(command);
 }
 
-/* Threads that run shells at once: each has the shim, and the signals are as before when all are done. */
+/* Runs shells in several threads at once, and prints whether the signal handlers are the same afterwards. */
 PROBE(shells) {
     pthread_t threads[6];
     void *status;
@@ -394,7 +394,7 @@ PROBE(spawned_with_a_file) {
     spawn(&actions, words);
 }
 
-/* A vfork child's own root does not concern the parent. */
+/* Changes the root in a vfork child, which must not affect the parent. */
 PROBE(root_of_a_child) {
     int status;
     pid_t child = vfork();
@@ -406,7 +406,7 @@ PROBE(root_of_a_child) {
     CALL(access(P("nope"), F_OK));
 }
 
-/* Where the loader would search. */
+/* Prints the directories that the loader would search. */
 PROBE(search_path) {
     void *library = POINTER(dlopen(P("lib/libone.so"), RTLD_NOW));
     Dl_serinfo size;
@@ -420,7 +420,7 @@ PROBE(search_path) {
             say("%s", info->dls_serpath[i].dls_name);
 }
 
-/* A descriptor's name in other spellings: what is written by it is in the original. */
+/* Writes to a file by a name of its descriptor, and prints whether the original was written. */
 static void by_spelling(const char *name) {
     char text[8192] = {0};
     struct stat s, t;
@@ -453,7 +453,7 @@ PROBE(other_spellings) {
     CONTENTS(open(P("a"), O_RDONLY));
 }
 
-/* freopen without a name. */
+/* Calls freopen without a name. */
 PROBE(reopened_stream) {
     struct stat s, t;
     FILE *file = freopen(NULL, "r+", fopen(P("a"), "r"));
@@ -470,7 +470,7 @@ PROBE(reopened_stream) {
     say("one file %d", same(&s, &t));
 }
 
-/* What a descriptor is of is not what took its name. */
+/* Uses descriptors of files that were replaced, removed or rewritten after they were opened. */
 PROBE(replaced) {
     struct stat s, t;
     struct statx x;

@@ -1,10 +1,10 @@
-/* Which file a path means. */
+/* Uses paths in many spellings. */
 #include "probe.h"
 #include <sys/mman.h>
 #include <sys/statfs.h>
 #include <sys/xattr.h>
 
-/* Prints whether two names are one file. */
+/* Prints whether two paths are the same file. */
 static void one_file(const char *what, const char *a, const char *b) {
     struct stat s, t;
     if (stat(a, &s) || stat(b, &t))
@@ -58,7 +58,7 @@ PROBE(through_a_link) {
     CALL(stat(P("lib/os.py"), &t));
     say("one file %d", same(&s, &t));
     CALL(access(P("lib64/nope"), F_OK));
-    /* Up from where the link leads, not from where it lies. */
+    /* `..` starts from the target of the link, not from the directory of the link. */
     CONTENTS(open(P("to-d/sub/../../a"), O_RDONLY));
     CALL(lstat(P("lib64/"), &s));
     say("a directory %d", S_ISDIR(s.st_mode));

@@ -1,4 +1,4 @@
-/* glob and wordexp. */
+/* Calls glob and wordexp with many patterns and flags. */
 #include "probe.h"
 #include "report.h"
 #include <glob.h>
@@ -181,7 +181,7 @@ static void all_words(void) {
         for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++) {
             wordexp_t w = {.we_offs = 2};
             words(WORDS[i], flags[f], &w);
-            /* Where it fails it has restored what was there. */
+            /* A failed wordexp leaves the structure as it was, so there is nothing to free. */
             if (w.we_wordv)
                 wordfree(&w);
         }
@@ -201,7 +201,7 @@ PROBE(words) {
     words("$E/d/*", WRDE_DOOFFS, &w);
     words("$E/full/[12] x $E/nope*", WRDE_DOOFFS | WRDE_APPEND, &w);
     words("plain", WRDE_DOOFFS | WRDE_APPEND, &w);
-    /* An error behind a word that was appended leaves libc's structure with memory that was freed. */
+    /* The error comes first: after an appended word, libc would leave pointers to freed memory in the structure. */
     words("( $E/[ab]", WRDE_DOOFFS | WRDE_APPEND, &w);
     words("$E/[ab]", WRDE_DOOFFS | WRDE_REUSE, &w);
     wordfree(&w);
@@ -216,7 +216,7 @@ PROBE(plain_words) {
     wordfree(&w);
 }
 
-/* With other field separators libc does all by itself. */
+/* The shim leaves words to libc if IFS sets other field separators. */
 PROBE(separated_words) {
     wordexp_t w;
     attributes(P("a"));
@@ -228,7 +228,7 @@ PROBE(separated_words) {
     wordfree(&w);
 }
 
-/* What is changed while programs run. */
+/* Changes the tree, and matches patterns in it. */
 PROBE(changed) {
     write_file(P("good/new"), "new");
     CALL(mkdir(P("good/sub/made"), 0755));

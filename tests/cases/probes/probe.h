@@ -1,10 +1,10 @@
 /*
- * What the probes share. A program has functions, of which its first argument chooses one:
+ * Helpers that all probes share. A probe program has several functions, and its first argument chooses one:
  *
  *     #include "probe.h"
  *     PROBE(missing) { struct stat s; CALL(stat(P("nope"), &s)); }
  *
- * Printed is the text of each call with its result, never a number that may differ between two trees.
+ * A probe prints each call with its result, but no number that may differ between two trees.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -22,10 +22,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The prefix, and the directory that it lies in. */
+/* The prefix, and the directory that contains it. */
 static const char *E, *M;
 
-/* A name under the prefix, and one beside it. The text lives for sixteen more calls. */
+/* Makes a path of a directory and a name, valid for fifteen more calls. P makes it under the prefix, B beside it. */
 static const char *name_in(const char *directory, const char *name) {
     static char texts[16][8192];
     static int next;
@@ -36,7 +36,7 @@ static const char *name_in(const char *directory, const char *name) {
 static const char *P(const char *name) { return name_in(E, name); }
 static const char *B(const char *name) { return name_in(M, name); }
 
-/* Prints text with the names of the prefix and of this process's parent directory as they are. */
+/* Prints a line, as printf does, and flushes. */
 static void say(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -46,7 +46,7 @@ static void say(const char *format, ...) {
     fflush(stdout);
 }
 
-/* Prints a call and its result: a number, or why it failed. */
+/* Prints a call and its result: the number, or the error. */
 static long result_of(const char *call, long result, int error) {
     if (result == -1)
         say("%s: %s", call, strerror(error));
@@ -57,7 +57,7 @@ static long result_of(const char *call, long result, int error) {
 }
 #define CALL(call) ({ errno = 0; long result_ = (long)(call); result_of(#call, result_, errno); })
 
-/* The same for a call that gives a pointer: prints only whether it does. */
+/* Prints a call that returns a pointer, and whether it succeeded. */
 static void *pointer_of(const char *call, const void *result, int error) {
     say("%s: %s", call, result ? "ok" : strerror(error));
     errno = error;
@@ -65,7 +65,7 @@ static void *pointer_of(const char *call, const void *result, int error) {
 }
 #define POINTER(call) ({ errno = 0; const void *result_ = (call); pointer_of(#call, result_, errno); })
 
-/* The same for a call that gives a descriptor. */
+/* Prints a call that returns a descriptor, and whether it succeeded. */
 static int descriptor_of(const char *call, int result, int error) {
     say("%s: %s", call, result >= 0 ? "ok" : strerror(error));
     errno = error;
@@ -73,7 +73,7 @@ static int descriptor_of(const char *call, int result, int error) {
 }
 #define OPEN(call) ({ errno = 0; int result_ = (call); descriptor_of(#call, result_, errno); })
 
-/* Prints what a descriptor reads, and closes it. */
+/* Prints the content of an open file, and closes the descriptor. */
 static void contents(int fd) {
     char text[512];
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
@@ -89,7 +89,7 @@ static void contents(int fd) {
 }
 #define CONTENTS(call) contents(OPEN(call))
 
-/* Prints what a file is, who owns it and when it changed, where that is not just now. */
+/* Prints the attributes of a file. The modification time is printed only if the probe did not set it to the present. */
 static void attributes(const char *path) {
     struct stat s;
     if (lstat(path, &s)) {
@@ -104,7 +104,7 @@ static void attributes(const char *path) {
     say("");
 }
 
-/* Whether two results of stat are of one file, in one state. */
+/* Whether two results of stat are equal, except for the access time. */
 static int same(const struct stat *a, const struct stat *b) {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_mode == b->st_mode && a->st_size == b->st_size
         && a->st_nlink == b->st_nlink && a->st_uid == b->st_uid && a->st_gid == b->st_gid
@@ -112,7 +112,7 @@ static int same(const struct stat *a, const struct stat *b) {
         && a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-/* Puts a text into a new file. */
+/* Writes a text into a file, which is made or truncated. */
 static void write_file(const char *path, const char *text) {
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     if (fd < 0 || write(fd, text, strlen(text)) < 0)
@@ -141,7 +141,7 @@ static void listing(const char *path) {
     say("");
 }
 
-/* Runs a program and waits for it. */
+/* Runs a program, waits for it and prints its exit status. */
 static void run(const char *program, ...) {
     const char *words[16] = {program};
     va_list arguments;
@@ -159,7 +159,7 @@ static void run(const char *program, ...) {
     say("  %s ends with %d", program, WEXITSTATUS(status));
 }
 
-/* A function that a case can choose. */
+/* Defines a function that a case can choose by its name. */
 #define PROBE(name)                                                                                                    \
     static void probe_##name(void);                                                                                    \
     __attribute__((constructor)) static void list_##name(void) {                                                       \

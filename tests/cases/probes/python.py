@@ -1,4 +1,4 @@
-"""What Python's own library does with files. `E` is the prefix, `M` the directory it lies in."""
+"""Uses files by Python's own library. `E` is the prefix, and `M` the directory that contains it."""
 import glob
 import os
 import pathlib
@@ -40,7 +40,7 @@ def is_mount():
 
 
 def compiles():
-    # As a program of its own: this one was started so that it leaves no such files.
+    # Another process compiles the module, because this one runs with -B, which writes no compiled modules.
     script = ("import sys; sys.path.insert(0, sys.argv[1]); import module, os; "
               "print(module.answer, 'cached', os.path.exists(module.__cached__), os.path.basename(module.__file__))")
     for _ in range(2):
@@ -49,7 +49,7 @@ def compiles():
     with open(P("lib/module.py"), "a", encoding="utf-8") as file:
         file.write("answer = 'another'\n")
     print(subprocess.run([sys.executable, "-ISc", script, P("lib")], capture_output=True, text=True, check=True).stdout, end="")
-    # The times of a module that was just changed are not the same in two runs.
+    # The compiled module contains the time of its source, which differs between the two runs.
     shutil.rmtree(P("lib/__pycache__"))
 
 

@@ -1,11 +1,11 @@
-/* Calls by number. */
+/* Makes system calls by number. */
 #include "probe.h"
 #include <linux/openat2.h>
 #include <sys/mman.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 
-/* What getdents64 says of a directory: each name with whether its number and type are those of lstat. */
+/* Prints the names that getdents64 gives, and whether each has the inode number and type of lstat. */
 static void entries(int fd, const char *path) {
     char buffer[4096], *names[64];
     int n = 0, right = 0;
@@ -76,7 +76,7 @@ PROBE(reading) {
     say("errno is kept %d", errno == 77);
 }
 
-/* Prints what a file is, and when it changed where that is not just now. */
+/* Prints the attributes of a file. The modification time is printed only if the probe did not set it to the present. */
 static void state(const char *path) {
     struct stat s;
     lstat(path, &s);
@@ -126,7 +126,7 @@ PROBE(writing) {
     say("%s", getcwd(NULL, 0));
 }
 
-/* A directory that is only resolved from is the original one. */
+/* Calls openat2 with rules for resolving the path, which the kernel applies from the original directory. */
 PROBE(resolved) {
     struct open_how how = {.flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT};
     struct stat s, t;
@@ -157,7 +157,7 @@ PROBE(programs) {
     CALL(access(P("a"), R_OK));
 }
 
-/* What concerns no path has all its arguments, and what returns twice may. */
+/* Makes calls that concern no path: one with six arguments, some that fail, and one that returns twice. */
 PROBE(others) {
     int fd = open(P("a"), O_RDONLY);
     char *text = (char *)syscall(SYS_mmap, NULL, 4096L, PROT_READ, MAP_PRIVATE, fd, 0L);

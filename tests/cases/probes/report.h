@@ -1,7 +1,7 @@
-/* Reports of walks. */
+/* Collects the lines that a walk reports, and prints them. */
 #include <limits.h>
 
-/* Lines are sorted where the order is that of the directory: the stage has another one. */
+/* Unless `in_order` is set, lines are printed sorted, because the stage may order a directory differently. */
 static int in_order;
 static char *lines[20000];
 static int count;
@@ -23,7 +23,7 @@ static void reports(void) {
     count = 0;
 }
 
-/* Where the process stands. */
+/* Returns the working directory, or the text of the error. */
 static const char *here(void) {
     static char text[PATH_MAX];
     if (!getcwd(text, sizeof text))

@@ -1,4 +1,4 @@
-/* Threads, forks and signals in the middle of hooks. A test of its own does this for longer. */
+/* Interrupts hooks by threads, forks and signals. tests/stress does this for longer. */
 #include "probe.h"
 #include <pthread.h>
 #include <signal.h>
@@ -6,7 +6,7 @@
 
 static volatile int stop;
 
-/* Names are made on the stack: P is for one thread. */
+/* Whether a file, a directory and a missing name give the right results. Not with P, which only one thread may call. */
 static int looks_right(void) {
     char file[4200], directory[4200], missing[4200], text[16] = "";
     struct stat s;

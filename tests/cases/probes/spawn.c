@@ -1,4 +1,4 @@
-/* posix_spawn, system and popen. */
+/* Calls posix_spawn, system and popen. */
 #include "probe.h"
 #include <signal.h>
 #include <spawn.h>
@@ -79,7 +79,7 @@ PROBE(file_actions) {
     SPAWN(posix_spawnp(&pid, "sh", &actions, NULL, words, environ));
 }
 
-/* What the child was given open is known as the original. */
+/* Opens files for a child, which prints their names. */
 PROBE(names_of_files_opened_for_a_child) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
@@ -169,7 +169,7 @@ PROBE(popen) {
     CALL(pclose(file));
 }
 
-/* What a shell writes is seen by the program that started it. */
+/* Reads what a shell that this program started has written. */
 PROBE(shells_write) {
     run_shell("echo appended >> $E/a; mv $E/d/b $E/d/moved");
     CONTENTS(open(P("a"), O_RDONLY));

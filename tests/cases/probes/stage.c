@@ -1,7 +1,7 @@
 /*
- * The stage itself: found, spoilt and removed. Bare there is none, and nothing is done to it.
+ * Damages and removes the stage. A bare run has no stage, and skips that.
  *
- * What is started here is started by a system call of ours, past every hook, with an environment made here.
+ * The probe starts programs by its own system call, past every hook, with an environment that it makes itself.
  */
 #include "probe.h"
 #include <dlfcn.h>
@@ -10,7 +10,7 @@
 
 extern char **environ;
 
-/* The stage's directory, by where the shim was loaded from; empty if it was not. */
+/* The directory of the stage from which the shim was loaded, or an empty text in a bare run. */
 static char stage[4096];
 
 __attribute__((constructor)) static void find_stage(void) {
@@ -42,7 +42,7 @@ static long raw(long number, long a, long b, long c) {
     return result;
 }
 
-/* Starts a program with E, M and these variables alone. */
+/* Starts a program with only these variables: E, M, and `preload` and `more` unless they are null. */
 static void start(const char *program, const char *word, const char *preload, const char *more) {
     char e[8192], m[8192];
     snprintf(e, sizeof e, "E=%s", E);
@@ -81,7 +81,7 @@ static const char *self(void) {
     return name;
 }
 
-/* Other preloaded libraries, on both sides of the shim. */
+/* Starts itself with each of LIBRARIES in LD_PRELOAD, first behind the shim, then before it. */
 PROBE(neighbours) {
     const char *libraries = getenv("LIBRARIES");
     char list[8192], *rest = list;
@@ -94,9 +94,9 @@ PROBE(neighbours) {
     }
 }
 
-/* Uses what allocates, in the hooks' own neighbourhood too. */
+/* Calls functions that allocate memory, among them hooked ones. */
 PROBE(work) {
-    /* Ours is named in it, where it was given by hand. */
+    /* LD_PRELOAD was set by hand here, so the program sees the name of the shim in it. */
     unsetenv("LD_PRELOAD");
     for (int i = 0; i < 200; i++) {
         free(realpath(P("to-d/sub/c"), NULL));
@@ -111,7 +111,7 @@ PROBE(work) {
     say("%x", system("cat $E/d/b; $E/bin/show"));
 }
 
-/* What a process does that finds no stage any more: all of it works, from the shared file system. */
+/* Reads files, loads a library and starts programs. All of it must work without the stage. */
 static void everything(void) {
     CONTENTS(open(P("a"), O_RDONLY));
     CONTENTS(open(P("abs-to-b"), O_RDONLY));
@@ -142,7 +142,7 @@ static int remove_one(const char *name, const struct stat *s, int kind, struct F
     return remove(name) && errno != ENOTEMPTY ? say("  removing %s: %s", name, strerror(errno)), 0 : 0;
 }
 
-/* The counters are read when the case has ended. */
+/* The case reads the counters of the state at the end, so these functions save the state and write it back. */
 static int kept_state = -1;
 static void keep_state(void) {
     if (*stage)
@@ -170,7 +170,7 @@ PROBE(removed_at_once) {
     put_state_back();
 }
 
-/* A process that stands and works while another one cleans up: ours first has all open. */
+/* Removes the files of the stage one by one, and works without each. */
 PROBE(removed_file_by_file) {
     static const char *const names[] = {"fs%s/a", "fs%s/d/b", "fs%s/bin/show", "fs%s/bin/script", "fs%s/lib/libmarker.so", "fs%s/full/1", "lib/libpyshm.so", "bin/pyshm-exec", "index", NULL};
     keep_state();
@@ -187,7 +187,7 @@ PROBE(removed_file_by_file) {
     put_state_back();
 }
 
-/* A file that no snapshot knows, made past every hook: with the shim at work it does not exist. */
+/* Makes a file past every hook. The snapshot does not have it, so it does not exist for a process with the shim. */
 static void make_unknown(void) {
     int fd = raw(SYS_open, (long)P("unknown"), O_WRONLY | O_CREAT, 0644);
     raw(SYS_write, fd, (long)"unknown\n", 8);
@@ -200,7 +200,7 @@ PROBE(look) {
     run(P("bin/show"), "inert", NULL);
 }
 
-/* Whether a child with the shim at work sees what the stage does not know. */
+/* Whether a child with the shim sees the file that the snapshot does not have. */
 static int sees_unknown(void) {
     int ends[2];
     char text[4096] = "";
@@ -240,7 +240,7 @@ PROBE(configuration) {
     look("long", variable);
 }
 
-/* Puts another file in the place of one of the stage's, of which only the first bytes are kept. */
+/* Replaces a file of the stage by its first `size` bytes (all if negative), overwritten from the start by `text`. */
 static void cut(const char *name, long size, const char *text) {
     char kept[8192];
     if (!*stage)
@@ -259,6 +259,7 @@ static void cut(const char *name, long size, const char *text) {
     close(fd);
     close(from);
 }
+/* Puts back the file that `cut` replaced. */
 static void whole(const char *name) {
     char kept[8192];
     snprintf(kept, sizeof kept, "%s.kept", S(name));

@@ -1,8 +1,8 @@
-/* Attributes: stat and access under all their names. */
+/* Calls stat and access under all their names. */
 #include "probe.h"
 #include <sys/sysmacros.h>
 
-/* What programs call that were built before glibc 2.33. The names are hidden: only a version finds them. */
+/* Programs that were built before glibc 2.33 call these functions. Only a version finds their hidden names. */
 #if defined __x86_64__
 #define OLD(name, version) __asm__(".symver " #name "," #name "@GLIBC_" version)
 #define STAT_VERSION 1
@@ -31,7 +31,7 @@ static struct stat first, s;
 static struct stat64 l;
 static struct statx x;
 
-/* Prints whether a call gives what the first stat gave. */
+/* Prints whether a call gives the same attributes as the first stat. */
 #define SEES(call, where)                                                                                              \
     ({                                                                                                                 \
         memset(&where, 0, sizeof where);                                                                               \
@@ -99,7 +99,7 @@ static void by_descriptor(const char *name) {
         _exit(0);
     }
     wait(NULL);
-    /* The same file system as the neighbours'. */
+    /* The device number must be that of the directory beside the prefix. */
     stat(B("out"), &s);
     say("  the device of what lies beside it %d", s.st_dev == first.st_dev);
 }
@@ -112,7 +112,7 @@ PROBE(by_descriptor) {
     by_descriptor("read-only");
 }
 
-/* stat, open, fstat: what was there when it was opened is there when it is asked. */
+/* Compares the stat of a path with the fstat after opening it. */
 PROBE(after_open) {
     static const char *const names[] = {"a", "d/b", "lib64/os.py", "abs-to-b", "bin/tool"};
     for (int i = 0; i < 5; i++) {
@@ -158,7 +158,7 @@ PROBE(mount_point) {
     say("a mount point %d; one device inside %d", first.st_dev != above.st_dev, first.st_dev == s.st_dev);
 }
 
-/* What the kernel refuses whatever the path is, and a program asks to see what it knows. */
+/* Calls stat with flags that the kernel refuses for any path. Programs do so to find out what the kernel supports. */
 PROBE(unknown_flags) {
     struct stat s;
     struct statx x;
@@ -175,7 +175,7 @@ PROBE(unknown_flags) {
     CALL(faccessat(AT_FDCWD, P("a"), R_OK, unknown));
 }
 
-/* Files of one size and one time: which one a descriptor is of shows in the inode number alone. */
+/* Uses one descriptor number for two files of equal size and time, which differ only in their inode numbers. */
 PROBE(alike) {
     struct stat one, two, s;
     CALL(stat(P("full/1"), &one));

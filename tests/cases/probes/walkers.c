@@ -1,4 +1,4 @@
-/* ftw and fts. */
+/* Calls the functions of ftw and fts with many flags. */
 #include "probe.h"
 #include "report.h"
 #include <fts.h>
@@ -82,7 +82,7 @@ PROBE(walking_from_inside) {
     nwalk("env", 3, FTW_PHYS | FTW_DEPTH);
 }
 
-/* In a chain of directories the order is one, so that it can be told when a walk ends. */
+/* Ends walks of a chain of directories, which has only one order, so that the place of the end can be compared. */
 static void stops(const char *top, const char *at) {
     stop_at = at;
     for (stopping = -1; stopping < 5; stopping++)
@@ -118,7 +118,7 @@ static void entry(FTS *tree, int options, FTSENT *e, const char *which) {
     e->fts_number++;
 }
 
-/* What a walk is told to do when it comes by. */
+/* What a traversal does at each entry. */
 enum { NOTHING, LIST, LIST_NAMES, SKIP, FOLLOW, AGAIN, SKIP_CHILD, FOLLOW_CHILD, MODES };
 
 static void traverse(char *const *paths, int options, int sorted, int mode) {
@@ -167,7 +167,7 @@ static void traversals(char *const *paths, int options_of_all) {
     const int bits[] = {0, FTS_NOSTAT, FTS_SEEDOT, FTS_XDEV, FTS_COMFOLLOW, FTS_NOSTAT | FTS_SEEDOT | FTS_COMFOLLOW};
     for (int logical = 0; logical < 2; logical++)
         for (size_t b = 0; b < sizeof bits / sizeof *bits; b++)
-            /* Which device an argument is on that is a link, libc does not set: with FTS_XDEV none is followed. */
+            /* libc sets no device for an argument that is a link, so FTS_XDEV excludes FOLLOW and later modes. */
             for (int mode = 0; mode < (bits[b] & ~FTS_NOSTAT ? FOLLOW : MODES); mode++)
                 for (int sorted = 1; sorted >= (mode == NOTHING && !logical ? 0 : 1); sorted--)
                     traverse(paths, options_of_all | bits[b] | (logical ? FTS_LOGICAL : FTS_PHYSICAL), sorted, mode);
@@ -218,7 +218,7 @@ PROBE(traversing64) {
     TRAVERSES64("good", FTS_PHYSICAL);
 }
 
-/* What is changed while programs run, and what cannot be read. */
+/* Changes the tree, makes a directory unreadable, and walks both. */
 PROBE(changed) {
     write_file(P("good/new"), "new");
     CALL(mkdir(P("good/sub/made"), 0755));
@@ -238,7 +238,7 @@ PROBE(changed) {
     CALL(chmod(P("closed"), 0755));
 }
 
-/* From above an empty prefix all passes, in the order of the directories: this is libc's walk to the letter. */
+/* Walks from above an empty prefix. Every call passes, so the names must come in the order of libc's own walk. */
 PROBE(beside) {
     CALL(chdir(E));
     setenv("E", B("out/rich"), 1);
@@ -256,7 +256,7 @@ PROBE(beside) {
                 }
 }
 
-/* A callback that changes the working directory: the walk goes on from its descriptors. */
+/* Changes the working directory in a callback. The walk must continue, by its descriptors. */
 static int wanders(const char *path, const struct stat *s, int kind, struct FTW *place) {
     report("%s %s level %d", path, KINDS[kind], place->level);
     return chdir("/");
@@ -267,7 +267,7 @@ PROBE(wandering) {
     reports();
 }
 
-/* More directories open than the table of streams has places. */
+/* Walks more nested directories than the shim's table of streams has places. */
 PROBE(deep) {
     nwalk(P("deep"), 5, FTW_PHYS);
     nwalk(P("deep"), 40, FTW_PHYS | FTW_DEPTH);

@@ -1,10 +1,10 @@
-/* What was written is there at once, in this process and in others. */
+/* Writes files and changes names, and prints what this process and others see at once. */
 #include "probe.h"
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/time.h>
 
-/* Prints what a second process sees of a file. */
+/* Prints the content of a file that a second process reads. */
 static void others_see(const char *path) {
     fflush(stdout);
     run("cat", path, NULL);
@@ -39,7 +39,7 @@ PROBE(append) {
     say("size %d", (int)s.st_size);
 }
 
-/* The same file by its other name. */
+/* Appends to a file by one hard link, and reads it by the other. */
 PROBE(append_by_hard_link) {
     int fd = OPEN(open(P("same-as-a"), O_WRONLY | O_APPEND));
     CALL(write(fd, "more\n", 5));
@@ -77,7 +77,7 @@ PROBE(rename_file) {
     CONTENTS(open(P("d/back"), O_RDONLY));
     listing(P("d"));
     others_see(P("d/back"));
-    /* Over another, and each for the other. */
+    /* One rename replaces a file, and one exchanges two. */
     CALL(rename(P("full/3"), P("d/b")));
     CONTENTS(open(P("d/b"), O_RDONLY));
     CONTENTS(open(P("abs-to-b"), O_RDONLY));
@@ -99,13 +99,13 @@ PROBE(rename_directory) {
     listing(P("moved/sub"));
     listing(P("d"));
     others_see(P("moved/sub/c"));
-    /* Another directory takes its place. */
+    /* Another directory takes the old name. */
     CALL(rename(P("full"), P("d")));
     listing(P("d"));
     CONTENTS(open(P("d/1"), O_RDONLY));
     OPEN(open(P("d/b"), O_RDONLY));
     CONTENTS(open(P("to-d/2"), O_RDONLY));
-    /* Out, and in again by another name. */
+    /* The directory leaves the prefix, and comes back under another name. */
     CALL(rename(P("moved"), B("out/moved")));
     CALL(access(P("moved/sub/c"), F_OK));
     CALL(rename(B("out/moved"), P("lib/in")));
@@ -134,7 +134,7 @@ PROBE(directories) {
     run("ls", E, NULL);
 }
 
-/* By a symbolic link: what it leads to is changed, and seen under its own name. */
+/* Changes files through symbolic links, and reads them under their own names. */
 PROBE(through_links) {
     write_file(P("abs-to-b"), "changed\n");
     CONTENTS(open(P("d/b"), O_RDONLY));
@@ -149,14 +149,14 @@ PROBE(through_links) {
     CALL(chmod(P("abs-to-b"), 0600));
     attributes(P("d/b"));
     others_see(P("to-d/new"));
-    /* By what lies outside. */
+    /* A link outside the prefix leads into it. */
     CALL(symlink(P("d"), B("out/in")));
     write_file(B("out/in/there"), "there\n");
     CONTENTS(open(P("d/there"), O_RDONLY));
     listing(P("d"));
 }
 
-/* What a child writes is there for its parent, and the other way round. */
+/* Reads what children have written. */
 PROBE(child_and_parent) {
     fflush(stdout);
     if (!fork()) {
@@ -173,7 +173,7 @@ PROBE(child_and_parent) {
     listing(P("full"));
 }
 
-/* A symbolic link beside the prefix leads into it. */
+/* Changes files through symbolic links that lie beside the prefix. */
 PROBE(through_a_link) {
     CALL(symlink(E, B("door")));
     CALL(symlink(P("d/b"), B("door-to-b")));
@@ -198,7 +198,7 @@ PROBE(through_a_link) {
     CALL(access(P("empty"), F_OK));
 }
 
-/* What is below a directory that may not be searched is not seen, by root alone. */
+/* Looks below directories without search permission, where only root sees files. */
 PROBE(not_searched) {
     struct stat s;
     CALL(chmod(P("d"), 0600));
@@ -212,7 +212,7 @@ PROBE(not_searched) {
     CALL(chmod(P("full"), 0700));
 }
 
-/* Names that the kernel takes although they are too long as absolute ones. */
+/* Uses relative names that the kernel accepts, but whose absolute form would be too long. */
 PROBE(long_names) {
     char name[PATH_MAX];
     int n = 0;
@@ -230,7 +230,7 @@ PROBE(long_names) {
     listing(".");
 }
 
-/* What is written, changed and removed by a name of the file outside the prefix. */
+/* Writes, changes and removes files by hard links outside the prefix. */
 PROBE(by_hard_link_outside) {
     struct stat s;
     int fd = OPEN(open(B("out/linked"), O_WRONLY | O_APPEND));
@@ -254,7 +254,7 @@ PROBE(by_hard_link_outside) {
     CONTENTS(open(P("d/b"), O_RDONLY));
 }
 
-/* What is done through another mount of the same file system, where this user may make one. */
+/* Changes files through another mount of the same file system, if this user may mount. */
 PROBE(by_another_mount) {
     CALL(access(P("d/b"), F_OK));
     CALL(mkdir(B("out/second"), 0755));
@@ -281,7 +281,7 @@ PROBE(by_another_mount) {
     CALL(umount(B("out/second")));
 }
 
-/* The names of the prefix after the directory above it was renamed, and made again. */
+/* Renames the directory above the prefix, makes it again, and looks at names of the prefix. */
 PROBE(above) {
     CONTENTS(open(P("a"), O_RDONLY));
     CALL(rename(B("top"), B("old-top")));
@@ -299,7 +299,7 @@ PROBE(above) {
     others_see(P("a"));
 }
 
-/* The same after the link by which the prefix is known leads elsewhere. */
+/* Replaces the symbolic link that is the prefix by one to another directory, and looks at names of the prefix. */
 PROBE(retargeted) {
     CONTENTS(open(P("a"), O_RDONLY));
     CALL(mkdir(B("out/other"), 0755));
@@ -314,7 +314,7 @@ PROBE(retargeted) {
     others_see(P("a"));
 }
 
-/* A hundred files beside the prefix, by absolute names and by relative ones. */
+/* Opens a hundred files beside the prefix by absolute names, and a hundred by relative ones. */
 PROBE(opened_beside) {
     for (int relative = 0; relative < 2; relative++) {
         int made = 0, again = 0;
@@ -358,7 +358,7 @@ PROBE(changed_beside) {
     CALL(stat(P("a"), &s));
 }
 
-/* Opens that are refused, and calls that fail, take nothing away from what is staged. */
+/* Makes opens and other calls that are refused, and reads staged files afterwards. */
 PROBE(refused_opens) {
     int refused = 0;
     for (int i = 0; i < 200; i++) {
@@ -371,6 +371,8 @@ PROBE(refused_opens) {
     OPEN(open(P("d/b"), O_WRONLY | O_TRUNC));
     CALL(unlink(P("full/1")));
     CALL(chmod(P("a"), 0600));
+    CALL(fchmodat(AT_FDCWD, P("a"), 0600, 0));
+    CALL(fchmodat(AT_FDCWD, P("d/new1"), 0600, 0));
     CALL(rename(P("full"), P("fuller")));
     for (int i = 0; i < 50; i++) {
         struct stat s;
@@ -383,7 +385,7 @@ PROBE(refused_opens) {
     others_see(P("d/b"));
 }
 
-/* Many new names in one directory. */
+/* Makes many new files in one directory. */
 PROBE(many_new_names) {
     int made = 0, found = 0;
     for (int i = 0; i < 500; i++) {
@@ -398,7 +400,7 @@ PROBE(many_new_names) {
     run("ls", P("d"), NULL);
 }
 
-/* What is mounted over a directory of the prefix, where this user may mount. */
+/* Mounts over a directory of the prefix and over the prefix, if this user may mount. */
 PROBE(mounted_over) {
     CALL(access(P("d/b"), F_OK));
     if (CALL(mount("none", P("d"), "tmpfs", 0, "mode=755")) != 0)
@@ -416,4 +418,23 @@ PROBE(mounted_over) {
     CALL(access(P("a"), F_OK));
     CALL(umount2(E, MNT_DETACH));
     CALL(access(P("a"), F_OK));
+}
+
+/* Unmounts the prefix, which is a mount point, in a mount namespace of this process, and looks at a name of the prefix. */
+static void unmounted_by(int flags) {
+    if (CALL(unshare(CLONE_NEWNS)) != 0)
+        return;
+    CALL(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    CALL(access(P("a"), F_OK));
+    CALL(chdir("/"));
+    CALL(flags ? umount2(E, flags) : umount(E));
+    CALL(access(P("a"), F_OK));
+}
+
+PROBE(unmounted) {
+    unmounted_by(0);
+}
+
+PROBE(detached) {
+    unmounted_by(MNT_DETACH);
 }

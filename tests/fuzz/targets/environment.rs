@@ -1,5 +1,5 @@
-//! What a started program is given: its environment is put back in place, without a string too many or too few, and
-//! the first line of a script is read, whatever they hold.
+//! Fuzzes what the shim does when a program starts: it restores the environment, without losing or adding a variable,
+//! and it parses the first line of a script.
 #![no_main]
 
 use std::ffi::{CString, c_char};
@@ -19,8 +19,8 @@ fuzz_target!(|bytes: &[u8]| {
     let mut array: Vec<*const c_char> = strings.iter().map(|s| s.as_ptr()).collect();
     array.push(std::ptr::null());
     let before = env::environ();
-    // SAFETY: a null-terminated array of C strings that lives until libc's own is back, and this is the only thread that
-    // looks at it.
+    // SAFETY: `array` is a null-terminated array of C strings, which lives until libc's own environment is back. No
+    // other thread reads the environment.
     let left = unsafe {
         env::replace(array.as_ptr());
         visible_env::restore(Some(SHIM));

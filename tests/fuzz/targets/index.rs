@@ -1,4 +1,4 @@
-//! An index that every process of a job maps: no byte of it makes a reader fail.
+//! Fuzzes the readers of an index, which every process of a job maps: no index may make them panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = index.find(prefix.path).found();
         let _ = index.find(&[prefix.path, b"/lib/x"].concat()).found();
     }
-    // Damage can claim many.
+    // A damaged index can claim any number of entries.
     for entry in (0..index.len().min(1000)).filter_map(|n| index.entry(n)) {
         let _ = (
             entry.staged(),

@@ -1,6 +1,6 @@
-//! A manifest that is taken keeps its promises, whatever its bytes: every path lies below a prefix, in a directory of
-//! the manifest, and it is written and read back the same. Laid over others it leaves a stack in which no path has two
-//! entries.
+//! Fuzzes the parser of manifests. In every manifest that it accepts, each path lies below a prefix, in a directory of
+//! the manifest, and the manifest can be written and read again without a change. In a stack of such manifests no path
+//! has two entries.
 #![no_main]
 
 use std::collections::HashSet;
@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
     let again = Manifest::parse(&manifest.to_bytes()).expect("what was read can be written");
     assert_eq!(again.to_bytes(), manifest.to_bytes());
     let mut stack = Stack::default();
-    // The tree as if it were whole, and then what it is over that, whatever it was packed over.
+    // The manifest is laid first as a whole bundle, then as it is, over any lower bundle.
     let whole = Manifest { layer: None, ..again };
     manifest.layer.iter_mut().for_each(|layer| layer.over.clear());
     for laid in [whole, manifest] {

@@ -1,5 +1,5 @@
-//! A tar that others made: whatever it holds, what is written lies below the prefix, in directories that were made before,
-//! under a name that nothing had, and no memory is taken for what it only claims.
+//! Fuzzes the reader of foreign tars. It may only write below the prefix, in directories that it has made, under new
+//! names, and may not allocate memory for a size that a member only claims.
 #![no_main]
 
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ use pyshm_tools::progress::Progress;
 
 const PREFIX: &str = "/nowhere/envs/science";
 
-/// Writes nothing, and holds what would be written to its rules.
+/// A sink that writes nothing, and checks each entry that it would write.
 struct Checked {
     directories: HashSet<Vec<u8>>,
     files: HashSet<Vec<u8>>,
@@ -52,7 +52,7 @@ impl Sink for Checked {
         self.is_new(entry);
         assert_eq!(entry.stat.mode & 0o6000, 0, "{entry:?}");
         self.files.insert(entry.path.to_vec());
-        // What claims to be large is not computed for hours.
+        // A member that claims a large size would take hours to digest.
         if entry.stat.size > 1 << 24 {
             Ok(FileSummary::default())
         } else {
@@ -63,7 +63,7 @@ impl Sink for Checked {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = bytes.to_vec();
-    // Else nearly every change would only break a checksum.
+    // Without correct checksums, nearly every mutation would be refused at once.
     for block in bytes.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
         block[148..156].fill(b' ');
         let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();

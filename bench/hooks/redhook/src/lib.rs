@@ -1,4 +1,4 @@
-//! Hooks declared with redhook for the operations of a program's start, each calling the real function.
+//! Declares hooks with redhook for the calls that a starting program makes; each hook calls the real function.
 
 use libc::{c_char, c_int, c_void, mode_t, size_t, ssize_t};
 

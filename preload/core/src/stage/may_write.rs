@@ -7,7 +7,6 @@ use pyshm_format::Writers;
 
 use crate::base::sys::{self, Ids};
 use crate::stage::mapped::Stage;
-use crate::stage::permission::is_read_only;
 
 /// What a program is allowed that is about to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +26,7 @@ impl Stage {
     pub fn may_be_written(&self, rights: Rights) -> bool {
         let index = self.index();
         let mut open = (0..index.prefix_count())
-            .filter(|&i| !index.prefix(i).is_some_and(|p| is_read_only(&p)));
+            .filter(|&i| !index.prefix(i).is_some_and(|p| p.is_read_only()));
         match rights {
             Rights::All => open.next().is_some(),
             Rights::Own => open.any(|i| may_write(index.writers(i), None)),

@@ -1,7 +1,7 @@
-//! Slurm: `srun`, within an allocation.
+//! Reads the command lines of Slurm's `srun` within an allocation.
 //!
-//! Slurm chooses which of the allocation's nodes a step with fewer nodes gets, and only when the step starts: all nodes are
-//! staged unless the command names its own.
+//! If a step has fewer nodes than the allocation, Slurm chooses them only when the step starts. So all nodes are
+//! staged, unless the command names its nodes.
 #![forbid(unsafe_code)]
 
 mod step_env;
@@ -23,7 +23,7 @@ use crate::launchers::options::{Arity, Dashes, Handling, Opt, Parsed, opt, parse
 /// `srun`.
 #[derive(Debug)]
 pub struct Slurm {
-    /// Asks for `MpiDefault` of `slurm.conf`; used only where nothing else says which kind of MPI a step has.
+    /// Asks for `MpiDefault` of `slurm.conf`; used only if nothing else tells which kind of MPI a step has.
     mpi_default: fn() -> Option<String>,
 }
 
@@ -131,7 +131,8 @@ impl Launcher for Slurm {
         &RANKS
     }
 
-    /// A step of one task is shared with nobody; a shell in it may start one command after the other.
+    /// A step of one task counts as not shared, since it has no other ranks. A shell in it may start one command after
+    /// the other.
     fn is_shared(&self, look: Look<'_>) -> bool {
         let is_alone = look("SLURM_STEP_NUM_TASKS").is_none_or(|number| number == "1");
         look(RANKS.rank).is_some() && !is_alone
@@ -148,7 +149,7 @@ impl Launcher for Slurm {
     }
 
     fn derived_local_size(&self, look: Look<'_>) -> Option<usize> {
-        // A batch script has no SLURM_LOCALID: there the numbers are those of the whole job.
+        // A batch script has no SLURM_LOCALID. Its numbers are those of the whole job.
         look("SLURM_LOCALID")?;
         let node = look("SLURM_NODEID").and_then(|node| node.parse().ok()).unwrap_or(0_usize);
         let sizes = hosts::expand_slurm_counts(&look("SLURM_STEP_TASKS_PER_NODE")?)?;
@@ -163,7 +164,7 @@ impl Launcher for Slurm {
         Some("srun")
     }
 
-    /// Without a reachable controller `srun` cannot even say its version.
+    /// Without a reachable controller, `srun` cannot even print its version.
     fn is_told_by_name(&self, file_name: &OsStr) -> bool {
         file_name == "srun"
     }
@@ -201,7 +202,7 @@ impl Launcher for Slurm {
             && environment.var("SLURM_MPI_TYPE").is_none()
             && (self.mpi_default)().is_some_and(|kind| kind == "none")
         {
-            // The application may do without MPI, the staging step cannot.
+            // The application may work without MPI, but the staging step cannot.
             step.push(match environment.first_with_helper(self.mpis()) {
                 Mpi::Mpich => "--mpi=pmi2".into(),
                 Mpi::OpenMpi => "--mpi=pmix".into(),
@@ -226,7 +227,7 @@ impl Launcher for Slurm {
             Some(step.get(at + 1)?.to_str()?.to_string())
         };
         let kind = attached().or_else(separate).or_else(|| environment.var("SLURM_MPI_TYPE"));
-        // PMIx serves both, and Open MPI needs it.
+        // PMIx serves both MPI libraries, and Open MPI needs it.
         if kind.is_some_and(|kind| kind.starts_with("pmix")) {
             &[Mpi::OpenMpi, Mpi::Mpich]
         } else {
@@ -250,7 +251,7 @@ impl Launcher for Slurm {
     }
 }
 
-/// Asks scontrol for `MpiDefault` of `slurm.conf`; `None` where it does not say.
+/// Asks scontrol for `MpiDefault` of `slurm.conf`; `None` if it does not tell.
 fn mpi_default() -> Option<String> {
     let asked = Command::new("scontrol").args(["show", "config"]).stdin(Stdio::null()).output();
     let text = String::from_utf8(asked.ok()?.stdout).ok()?;
@@ -258,7 +259,7 @@ fn mpi_default() -> Option<String> {
     Some(line.split_once('=')?.1.trim().to_string())
 }
 
-/// The names of the step's nodes, where it does not have all of the allocation's, and their number.
+/// Finds the names of the step's nodes, if these are not all nodes of the allocation, and their number.
 fn nodes(
     parsed: &Parsed,
     environment: &Environment,
@@ -279,7 +280,7 @@ fn nodes(
             return Err(NotUnderstood::Form("a --nodelist file is not understood"));
         }
         let named = expand(&list)?;
-        // With a larger -N Slurm adds nodes of its own choice.
+        // If -N is larger, Slurm adds nodes of its own choice.
         let wanted =
             text("N").map_or(Some(named.len()), |n| n.split('-').next_back()?.parse().ok());
         if wanted == Some(named.len()) {
@@ -304,7 +305,7 @@ mod tests {
     use crate::launchers::testing;
     use crate::launchers::testing::{environment, refused, words};
 
-    /// A Slurm that does not say which MPI its steps have.
+    /// A Slurm that does not tell which MPI its steps have.
     const SILENT: Slurm = Slurm { mpi_default: || None };
 
     fn read(text: &str, environment: &Environment) -> Result<Launch, NotUnderstood> {
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn named_nodes_are_the_only_ones() {
+    fn only_the_nodes_that_the_command_names_are_staged() {
         let tail = "--overlap --mem=0 -N 2 -n 2 --ntasks-per-node=1 --cpu-bind=none";
         assert_eq!(step("srun -w n[2-3] -n 8 x"), format!("srun {tail} --nodelist=n2,n3"));
         assert_eq!(step("srun -x n1,n2 x"), format!("srun {tail} --nodelist=n3,n4"));
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_without_mpi_is_staged_for_with_one() {
+    fn the_step_gets_an_mpi_if_the_default_is_none() {
         let w = environment(&[("SLURM_JOB_ID", "7"), ("SLURM_NNODES", "4")]);
         let step = |text: &str, mpi_default: fn() -> Option<String>| {
             testing::step(&Slurm { mpi_default }.read(&words(text), &w).unwrap())
@@ -361,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn a_command_that_is_not_understood_is_refused() {
         refused(read("srun -n 2 x", &environment(&[])), "allocation");
         refused(read("srun --multi-prog conf", &allocation()), "--multi-prog");
         refused(read("srun -n 1 a : -n 1 b", &allocation()), "':'");
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn program_is_found_behind_short_options() {
+    fn program_is_found_after_short_options() {
         let program = |t: &str| read(t, &allocation()).unwrap().programs;
         assert_eq!(program("srun -K -n 4 python app.py -n 3"), [4]);
         assert_eq!(program("srun -lN2 --exclusive python"), [3]);

@@ -1,5 +1,5 @@
-//! How the staging step is started under Slurm, whatever the application's own step asks for: the step's options, and the
-//! variables that would shape the step or its output.
+//! Defines how the staging step is started under Slurm, whatever the application's own step asks for: the options of
+//! the staging step, and the variables that it must not get.
 //!
 //! Source: srun(1) of Slurm 22.05, "INPUT ENVIRONMENT VARIABLES".
 #![forbid(unsafe_code)]
@@ -7,8 +7,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// Variables that srun takes for options where its command line has none. Those that name the job, its nodes, the network,
-/// the kind of MPI and the site's plugins are left in place: the staging step needs them too.
+/// Variables that srun reads as options if its command line does not have these options. Those that name the job, its
+/// nodes, the network, the kind of MPI and the site's plugins are left in place: the staging step needs them too.
 const OPTIONS: &[&str] = &[
     "SLURM_ACCTG_FREQ",
     "SLURM_ARBITRARY_NODELIST",
@@ -64,8 +64,8 @@ const OPTIONS: &[&str] = &[
     "SLURM_WORKING_DIR",
 ];
 
-/// More such variables, by how their names begin; and those that make an MPI library look for a GPU and its library in every
-/// process.
+/// The beginnings of the names of more such variables, and of variables that make an MPI library look for a GPU and its
+/// library in every process.
 const PREFIXES: &[&str] = &[
     "SLURM_BCAST",
     "SLURM_CPUS_PER_",
@@ -86,9 +86,9 @@ pub(super) fn shapes_step(name: &OsStr) -> bool {
         || PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
 }
 
-/// The options for one task on each of `count` nodes, beside whatever runs there, with `cpus` processors each. Without a
-/// number of processors, sites with task affinity give a task one core, and decoding is serial then. `names` are the nodes
-/// where the step does not get all of the allocation's.
+/// Returns the options for one task on each of `count` nodes, with `cpus` processors each, beside other steps on these
+/// nodes. Without `cpus`, sites with task affinity give a task one core, and then decoding is serial. `names` are the
+/// names of the nodes, if the step does not get all nodes of the allocation.
 pub(super) fn options(
     count: usize,
     cpus: Option<usize>,
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_task_takes_every_processor_of_each_node_and_waits_for_nobody() {
+    fn one_task_takes_every_processor_of_each_node_beside_other_steps() {
         let line = |nodes, cpus, list: Option<&[String]>| {
             let words = options(nodes, cpus, list);
             words.iter().map(|w| w.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shapes_a_step_is_known_and_what_reaches_the_nodes_is_left() {
+    fn variables_that_shape_the_step_are_known_and_those_that_reach_the_nodes_stay() {
         for name in [
             "SLURM_NTASKS",
             "SLURM_NTASKS_PER_NODE",

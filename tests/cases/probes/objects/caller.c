@@ -1,9 +1,9 @@
-/* A caller of dlopen: what it says about where libraries are counts, not what the program says. */
+/* A library that calls dlopen: the loader uses the search path of this library, not that of the program. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 void *load(const char *name) {
     void *volatile handle = dlopen(name, RTLD_NOW);
-    return handle; /* a variable, so that this is no jump: the caller is this library */
+    return handle; /* The variable prevents a tail call, so the return address of dlopen lies in this library. */
 }
 void *load_in_new_space(const char *name) {
     void *volatile handle = dlmopen(LM_ID_NEWLM, name, RTLD_NOW);

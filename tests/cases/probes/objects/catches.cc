@@ -1,4 +1,4 @@
-/* Exceptions that leave a library, linked and loaded, and what of the C++ run-time library is loaded. */
+/* Catches exceptions that a linked and a loaded library throw, and prints which C++ run-time libraries are loaded. */
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>

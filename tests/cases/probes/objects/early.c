@@ -1,4 +1,4 @@
-/* A constructor that looks at the prefix: it may run before the shim's own. */
+/* A library whose constructor reads the prefix. It may run before the constructor of the shim. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ __attribute__((constructor)) static void early(void) {
     int missing = stat(name, &s), error = errno;
     snprintf(seen, sizeof seen, "constructor: stat %d, read %ld %.5s, missing %d %s", answer, n, text, missing, strerror(error));
 }
-/* As a preloaded library it says it by itself. */
+/* The destructor prints the result, so that the library can also be preloaded into any program. */
 __attribute__((destructor)) static void late(void) {
     if (getenv("E"))
         dprintf(1, "%s\n", seen);

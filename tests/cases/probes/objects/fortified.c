@@ -1,4 +1,4 @@
-/* Whatever _FORTIFY_SOURCE gives another name. The compiler must know neither flags nor sizes. */
+/* Calls the functions that _FORTIFY_SOURCE renames. Flags and sizes are volatile to hide them from the compiler. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* Built as on a system whose libc had no function `stat`: <sys/stat.h> called these. */
+/* A program as an old system compiled it: before glibc 2.33 <sys/stat.h> turned stat into calls of these functions. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* Says what a program that runs with another user's rights has of the shim. */
+/* Prints whether the shim is loaded and LD_PRELOAD is set, and the content of files. The case makes it setuid. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

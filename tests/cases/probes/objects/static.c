@@ -1,4 +1,4 @@
-/* Linked statically: no shim can enter it. It reads and writes, and says what it sees of it. */
+/* Reads and writes files of the prefix and prints what it sees. It is linked statically or with musl. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Throws, and catches what passed through a function of C. */
+/* A library that throws an exception to its caller, and one that it catches itself. */
 #include <stdexcept>
 #include <string>
 struct Local {

@@ -1,4 +1,4 @@
-/* Linked with a library, without a word about where it lies: LD_LIBRARY_PATH says it. */
+/* A program that is linked with a library but has no search path: the loader finds the library by LD_LIBRARY_PATH. */
 #include <stdio.h>
 #include <stdlib.h>
 const char *marker(void);
