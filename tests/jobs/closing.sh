@@ -63,7 +63,7 @@ test_shared_memory_is_filled_by_another_before_during_and_after_staging() {
     for how in before during; do
       (while [ ! -e "$work/full" ]; do dd if=/dev/zero of=/dev/shm/filled bs=1M status=none 2>/dev/null; touch "$work/was"; [ $how = during ] && rm -f /dev/shm/filled; done) & filler=$!
       while [ ! -e "$work/was" ]; do sleep 0.01; done
-      said=$("$pyshm_run" -q -b "$work/tree.tar.zst" sh -c "cat '$tree/d9/f9'; echo x >'$tree/d9/new'; cat '$tree/d9/new'" 2>/dev/null)
+      said=$(PATH=$tree/bin:$PATH "$pyshm_run" -b "$work/tree.tar.zst" sh -c "cat '$tree/d9/f9'; echo x >'$tree/d9/new'; cat '$tree/d9/new'" 2>/dev/null)
       touch "$work/full"; wait $filler; rm -f "$work/full" "$work/was" /dev/shm/filled "$tree/d9/new"
       equal "a job where memory was full $how" "d9/f9 x" "$(echo $said)"
     done

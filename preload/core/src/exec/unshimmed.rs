@@ -179,6 +179,8 @@ unsafe fn look(dirfd: c_int, path: *const c_char, interpreter: &mut [u8; HEAD + 
     };
     let mut head = [0; HEAD];
     let seen = match (sys::fstat(fd), sys::pread(fd, &mut head, 0)) {
+        // Nobody may execute it.
+        (Ok(st), _) if st.st_mode & 0o111 == 0 => Seen::Nothing,
         (Ok(st), Ok(n)) if st.st_mode & libc::S_IFMT == libc::S_IFREG => {
             let head = head.get(..n).unwrap_or_default();
             match (script::parse(head), gained(fd, &st)) {
