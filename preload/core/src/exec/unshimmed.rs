@@ -16,8 +16,10 @@ use crate::base::text::at_last_slash;
 use crate::exec::elf::{self, Program};
 use crate::exec::script::{self, HEAD, Head};
 use crate::path::argument::bytes;
+use crate::stage::descriptor::is_redirected;
 use crate::stage::mapped::Stage;
 use crate::stage::may_write::Rights;
+use crate::stage::swap_fd::swap_fd;
 
 /// File names of programs that write nothing under a prefix, and start no other program. Python's `ctypes.util` starts
 /// ldconfig; it writes a cache of the system's only.
@@ -34,6 +36,7 @@ const LEVELS: usize = 5;
 #[cold]
 #[inline(never)]
 pub unsafe fn starts(stage: &Stage, program: &[u8], envp: Strings, rights: Rights) {
+    hand_over_originals();
     let name = at_last_slash(program).map_or(program, |(_, name)| name.get(1..).unwrap_or(b""));
     // SAFETY: the caller guarantees the array.
     let setting = unsafe { strings(envp) }
@@ -51,6 +54,21 @@ pub unsafe fn starts(stage: &Stage, program: &[u8], envp: Strings, rights: Right
     }
 }
 
+/// Exchanges the redirected descriptors that a program without the shim inherits: it would take a staged file for the
+/// original.
+fn hand_over_originals() {
+    /// Descriptors that are looked at; programs leave few to others.
+    const MOST: c_int = 256;
+    for fd in 0..MOST {
+        let inherited =
+            |fd| sys::fcntl(fd, libc::F_GETFD, 0).is_ok_and(|f| f as c_int & libc::FD_CLOEXEC == 0);
+        if is_redirected(fd) && inherited(fd) {
+            // One that cannot be exchanged, as a directory that was read already, stays what it is.
+            let _ = swap_fd(fd);
+        }
+    }
+}
+
 /// [`starts`] for a program that is not given the shim, if it exists. `rights` are what it has beside those that its file
 /// gives.
 ///
@@ -60,7 +78,7 @@ pub unsafe fn starts(stage: &Stage, program: &[u8], envp: Strings, rights: Right
 #[inline(never)]
 pub unsafe fn starts_unseen(stage: &Stage, path: *const c_char, envp: Strings, rights: Rights) {
     if stage.view.diverged.is_closed() {
-        return;
+        return hand_over_originals();
     }
     // SAFETY: the caller guarantees what `bytes` asks for; the kernel checks the pointer.
     unsafe {
