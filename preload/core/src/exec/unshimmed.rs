@@ -36,7 +36,7 @@ const LEVELS: usize = 5;
 #[cold]
 #[inline(never)]
 pub unsafe fn starts(stage: &Stage, program: &[u8], envp: Strings, rights: Rights) {
-    hand_over_originals();
+    hand_over(HandedOver::Directories);
     let name = at_last_slash(program).map_or(program, |(_, name)| name.get(1..).unwrap_or(b""));
     // SAFETY: the caller guarantees the array.
     let setting = unsafe { strings(envp) }
@@ -54,16 +54,30 @@ pub unsafe fn starts(stage: &Stage, program: &[u8], envp: Strings, rights: Right
     }
 }
 
-/// Exchanges the redirected descriptors that a program without the shim inherits: it would take a staged file for the
-/// original.
-fn hand_over_originals() {
+/// Which descriptors a program without the shim gets of the originals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HandedOver {
+    /// Those of directories, in which it may change something.
+    Directories,
+    /// All, because the stage is gone.
+    All,
+}
+
+/// Exchanges redirected descriptors that a program without the shim inherits for ones of the originals. A file's stays one
+/// of the staged copy while there is a stage: its offset is shared with the processes that have it too, such as the shell
+/// whose script this program reads from.
+fn hand_over(which: HandedOver) {
     /// Descriptors that are looked at; programs leave few to others.
     const MOST: c_int = 256;
     for fd in 0..MOST {
         let inherited =
-            |fd| sys::fcntl(fd, libc::F_GETFD, 0).is_ok_and(|f| f as c_int & libc::FD_CLOEXEC == 0);
-        if is_redirected(fd) && inherited(fd) {
-            // One that cannot be exchanged, as a directory that was read already, stays what it is.
+            || sys::fcntl(fd, libc::F_GETFD, 0).is_ok_and(|f| f as c_int & libc::FD_CLOEXEC == 0);
+        let wanted = || {
+            which == HandedOver::All
+                || sys::fstat(fd).is_ok_and(|st| st.st_mode & libc::S_IFMT == libc::S_IFDIR)
+        };
+        if is_redirected(fd) && inherited() && wanted() {
+            // One that cannot be exchanged, as of a directory that was read already, stays what it is.
             let _ = swap_fd(fd);
         }
     }
@@ -77,8 +91,11 @@ fn hand_over_originals() {
 #[cold]
 #[inline(never)]
 pub unsafe fn starts_unseen(stage: &Stage, path: *const c_char, envp: Strings, rights: Rights) {
+    if !stage.shim_exists() {
+        hand_over(HandedOver::All);
+    }
     if stage.view.diverged.is_closed() {
-        return hand_over_originals();
+        return;
     }
     // SAFETY: the caller guarantees what `bytes` asks for; the kernel checks the pointer.
     unsafe {
