@@ -29,7 +29,7 @@ fn a_signal_in_the_middle_of_a_hook_may_use_the_same_hook() {
 #[test]
 fn programs_continue_when_their_stage_is_removed() {
     // One operation more for each program that starts: its head says what it is.
-    Case::c("stage", "removed_at_once").tree(with_library).ops(Ops::AtMost(30)).run();
+    Case::c("stage", "removed_at_once").tree(with_library).ops(Ops::AtMost(34)).run();
 }
 
 #[test]
