@@ -291,8 +291,8 @@ impl Case {
         if let Some(most) = self.marks {
             let state = fs::read(stage.join(pyshm_format::layout::STATE)).unwrap();
             let word = |at: usize| u64::from_le_bytes(*state[at..].first_chunk().unwrap());
-            let (marks, full) = (word(state::COUNT), word(state::FULL));
-            assert!(marks <= most && full == 0, "{marks} marks, full: {full}");
+            let (marks, closed) = (word(state::COUNT) & ((1 << 56) - 1), state[state::CLOSED]);
+            assert!(marks <= most && closed == 0, "{marks} marks, closed: {closed}");
         }
         let at_work = preloaded.trace.loaded(&stage) && answered_and_passed(&stage) > before;
         assert_eq!(at_work, !self.inert, "whether the shim was at work, on the left");

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use crate::hash::check;
 use crate::index::{
-    BUCKET_BYTES, BUCKET_SLOTS, HEADER_BYTES, HEADER_CHECK, MAGIC, PREFIX_BYTES, PrefixMode,
-    VERSION, text_check,
+    BUCKET_BYTES, BUCKET_SLOTS, HEADER_BYTES, HEADER_CHECK, MAGIC, PREFIX_BYTES, PREFIX_WRITERS,
+    PrefixMode, VERSION, text_check,
 };
 use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
 use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
@@ -53,7 +53,20 @@ pub struct NewXattrs<'a> {
     pub values: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
-/// Extended attributes that were added to an index.
+/// Who may write under a prefix.
+#[derive(Debug, Clone, Copy)]
+pub struct NewWriters<'a> {
+    /// The user that builds the stage.
+    pub seen_by: u32,
+    /// Whether anybody may, or nothing is known.
+    pub anybody: bool,
+    /// The owners.
+    pub users: &'a [u32],
+    /// The groups.
+    pub groups: &'a [u32],
+}
+
+/// Extended attributes that an index has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct XattrsId(u32);
 
@@ -115,7 +128,18 @@ impl IndexBuilder {
         u16::try_from(self.prefixes.len() - 1).expect("fewer than 65,536 prefixes")
     }
 
-    /// Adds extended attributes. Any number of entries may share them.
+    /// Says who may write under the prefix with this number. Without it, anybody may.
+    pub fn writers(&mut self, prefix: u16, new: &NewWriters<'_>) {
+        let head = [new.seen_by, u32::from(new.anybody), new.users.len() as u32];
+        let words = head.iter().chain(new.users).chain(new.groups);
+        let bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
+        let (at, len) = string(&mut self.head, &[&bytes]);
+        let record = &mut self.prefixes[usize::from(prefix)][PREFIX_WRITERS..];
+        record[..4].copy_from_slice(&at.to_le_bytes());
+        record[4..8].copy_from_slice(&len.to_le_bytes());
+    }
+
+    /// Adds extended attributes, which any number of entries may share.
     pub fn xattrs(&mut self, new: &NewXattrs<'_>) -> XattrsId {
         let mut names = Vec::new();
         let mut values = Vec::new();
@@ -199,7 +223,7 @@ impl IndexBuilder {
         }
         file.resize(HEADER_BYTES, 0);
         for mut prefix in self.prefixes {
-            for field in [0, 8] {
+            for field in [0, 8, PREFIX_WRITERS] {
                 let at = u32::from_le_bytes([0, 1, 2, 3].map(|i| prefix[field + i])) + shift;
                 prefix[field..field + 4].copy_from_slice(&at.to_le_bytes());
             }

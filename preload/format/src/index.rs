@@ -30,20 +30,23 @@
 use crate::hash::check;
 use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, ENTRY_REMOTE};
 use crate::record::{Kind, Stat};
+use crate::writers::Writers;
 use crate::xattr::{self, Xattrs};
 use crate::{FormatError, hash_path, u16_at, u32_at, u64_at};
 
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 /// The layout's version.
-pub const VERSION: u32 = 5;
-/// Size of the header in bytes.
+pub const VERSION: u32 = 6;
+/// Size of the header.
 pub const HEADER_BYTES: usize = 128;
 /// Offset of the head's check, which lies in the header.
 pub(crate) const HEADER_CHECK: usize = 120;
 /// Size of a prefix record in bytes.
 pub const PREFIX_BYTES: usize = 128;
-/// Size of a bucket in bytes: a cache line.
+/// Offset in a prefix record of the offset and length of its [`Writers`].
+pub(crate) const PREFIX_WRITERS: usize = 112;
+/// Size of a bucket, a cache line.
 pub const BUCKET_BYTES: usize = 64;
 /// Number of entries that fit into a bucket.
 pub const BUCKET_SLOTS: usize = 7;
@@ -75,6 +78,14 @@ pub struct Prefix<'a> {
     /// `statfs` of the prefix on this node when it was staged: type, bsize, blocks, bfree, bavail, files, ffree,
     /// fsid, namelen, frsize, flags; all zero if it was not recorded.
     pub statfs: [u64; 11],
+}
+
+impl Prefix<'_> {
+    /// Whether its file system was mounted read-only (`ST_RDONLY`) when it was staged.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.statfs[10] & 1 != 0
+    }
 }
 
 /// The result of a look-up.
@@ -227,7 +238,15 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// All prefixes, with aliases.
+    /// Who may write under the prefix with number `i`.
+    #[must_use]
+    pub fn writers(&self, i: usize) -> Writers<'a> {
+        let at = HEADER_BYTES.saturating_add(i.saturating_mul(PREFIX_BYTES));
+        let bytes = (i < self.prefix_count()).then(|| head_string(self.head, at + PREFIX_WRITERS));
+        Writers::new(bytes.flatten().unwrap_or(&[]))
+    }
+
+    /// All prefixes, aliases included.
     pub fn prefixes(&self) -> impl Iterator<Item = Prefix<'a>> + '_ {
         (0..self.prefix_count()).filter_map(|i| self.prefix(i))
     }

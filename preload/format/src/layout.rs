@@ -48,6 +48,9 @@ pub const ENV_LOG: &str = "PYSHM_LOG";
 /// Says which container runtimes run without the shim. With `keep`, every runtime gets the shim. Any other value names
 /// further runtimes, separated by colons, that run without the shim.
 pub const ENV_CONTAINERS: &str = "PYSHM_CONTAINERS";
+/// Names programs that write nothing under a prefix although they run without the shim, separated by colons. With `keep`,
+/// no program does.
+pub const ENV_UNSHIMMED: &str = "PYSHM_UNSHIMMED";
 /// The stage's directory. If the variable is not set, the shim uses the stage that contains the shim's own file.
 pub const ENV_STAGE: &str = "PYSHM_STAGE";
 /// Carries a value of `LD_PRELOAD` to a child's constructor, which restores it. The name ends with `LD_PRELOAD`, so the

@@ -3,7 +3,7 @@
 extern crate std;
 use std::vec::Vec;
 
-use crate::build::{IndexBuilder, NewEntry, NewXattrs};
+use crate::build::{IndexBuilder, NewEntry, NewWriters, NewXattrs};
 use crate::xattr::{ASK, Told};
 use crate::{Entry, FormatError, Index, Kind, Lookup, PrefixMode, Stat, Time, index, state};
 
@@ -17,6 +17,7 @@ fn sample(files: usize, size: u64) -> Vec<u8> {
     let statfs = [7; 11];
     let p = b.prefix(b"/shared/env", b"/shared/env", PrefixMode::Snapshot, &statfs);
     b.prefix(b"/alias", b"/shared/env", PrefixMode::Overlay, &statfs);
+    b.writers(p, &NewWriters { seen_by: 7, anybody: false, users: &[7, 8], groups: &[9] });
     let xattrs = b.xattrs(&NewXattrs { list: 0, missing: [61, 61, 95, ASK], values: VALUES });
     let none = b.xattrs(&NewXattrs { list: 95, missing: [95; 4], values: &[] });
     let stat = Stat {
@@ -285,6 +286,6 @@ fn the_bytes_of_an_index_change_only_with_its_version() {
     let file = sample(0, 3);
     assert_eq!(&file[..8], b"PYSHMIX1");
     assert_eq!(crate::hash_path(b"/shared/env"), 0x402c_c1e4_048f_df20);
-    // A change to any byte of an index needs a new version.
-    assert_eq!((index::VERSION, crate::hash_path(&file)), (5, 0x5f94_9d93_afb7_f847));
+    // Whatever changes a byte of an index changes its version.
+    assert_eq!((index::VERSION, crate::hash_path(&file)), (6, 0xb7c8_3d7b_db94_49e5));
 }

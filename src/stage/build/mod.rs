@@ -10,6 +10,7 @@
 //! stacking      lays one bundle over others: deletes the files that the new bundle replaces or removes
 //! tree          directories, links and edited libraries
 //! index, env_file, runtime   the other parts of a stage
+//! writers       who may write under a prefix
 //! ```
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ mod stage_build;
 mod stream;
 mod tree;
 mod unfinished;
+mod writers;
 
 pub use crate::stage::build::incoming::IncomingBundle;
 pub use crate::stage::build::runtime::Runtime;

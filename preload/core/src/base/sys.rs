@@ -119,7 +119,48 @@ pub fn read(fd: c_int, to: &mut [u8]) -> Result {
     unsafe { syscall(libc::SYS_read, [fd as usize, to.as_mut_ptr() as usize, to.len(), 0, 0, 0]) }
 }
 
-/// `readlinkat`. Returns the number of bytes written; a longer target is cut off.
+/// `pread`; the number of bytes.
+pub fn pread(fd: c_int, to: &mut [u8], offset: usize) -> Result {
+    let a = [fd as usize, to.as_mut_ptr() as usize, to.len(), offset, 0, 0];
+    // SAFETY: the kernel writes at most `to.len()` bytes into `to`.
+    unsafe { syscall(libc::SYS_pread64, a) }
+}
+
+/// `pwrite`; the number of bytes.
+pub fn pwrite(fd: c_int, from: &[u8], offset: usize) -> Result {
+    let a = [fd as usize, from.as_ptr() as usize, from.len(), offset, 0, 0];
+    // SAFETY: the kernel reads at most `from.len()` bytes of `from`.
+    unsafe { syscall(libc::SYS_pwrite64, a) }
+}
+
+/// Whether a file has this extended attribute.
+pub fn has_xattr(fd: c_int, name: &CStr) -> bool {
+    // SAFETY: a `CStr` is a C string; no value is asked for.
+    unsafe { syscall(libc::SYS_fgetxattr, [fd as usize, name.as_ptr() as usize, 0, 0, 0, 0]) }
+        .is_ok_and(|len| len > 0)
+}
+
+/// A limit of this process.
+pub fn limit(of: libc::__rlimit_resource_t) -> Result<u64> {
+    let mut now = [0u64; 2];
+    let a = [0, of as usize, 0, now.as_mut_ptr() as usize, 0, 0];
+    // SAFETY: the kernel writes one `struct rlimit64`, which is two numbers.
+    unsafe { syscall(libc::SYS_prlimit64, a) }.map(|_| now[0])
+}
+
+/// Whether the process has a capability that it can use or hand on.
+pub fn has_capabilities() -> bool {
+    // _LINUX_CAPABILITY_VERSION_3, and this process.
+    let mut head = [0x2008_0522_u32, 0];
+    let mut sets = [0u32; 6];
+    let a = [head.as_mut_ptr() as usize, sets.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: version 3 has two structures of three numbers.
+    let asked = unsafe { syscall(libc::SYS_capget, a) };
+    // Effective and permitted; what is inheritable alone gives nothing to a program without file capabilities.
+    asked.is_err() || [0, 1, 3, 4].iter().any(|i| sets.get(*i).is_none_or(|set| *set != 0))
+}
+
+/// `readlinkat`; the number of bytes, cut to the buffer's length.
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
@@ -250,6 +291,15 @@ pub fn map(fd: c_int, len: usize, access: Access) -> Result<*mut u8> {
     let a = [0, len, prot as usize, libc::MAP_SHARED as usize, fd as usize, 0];
     // SAFETY: a new mapping at an address that the kernel chooses overlaps nothing.
     unsafe { syscall(libc::SYS_mmap, a) }.map(|p| p as *mut u8)
+}
+
+/// Unmaps what [`map`] mapped.
+///
+/// # Safety
+/// Nothing may refer to the mapping any more.
+pub unsafe fn unmap(at: *mut u8, len: usize) {
+    // SAFETY: the caller guarantees that nothing refers to it.
+    let _ = unsafe { syscall(libc::SYS_munmap, [at as usize, len, 0, 0, 0, 0]) };
 }
 
 /// Maps `len` bytes of zeroed memory.

@@ -13,6 +13,7 @@ use crate::base::scratch::Scratch;
 use crate::base::sys;
 use crate::decide::view::{Follow, Found};
 use crate::decide::walk::walk;
+use crate::exec::unshimmed;
 use crate::exec::visible_env::{PRELOAD, elements, is_shim};
 use crate::path::argument::bytes;
 use crate::stage::containers;
@@ -52,7 +53,16 @@ fn longest(stage: &Stage, list: &[u8]) -> usize {
     }
 }
 
-/// Makes the environment for a child. Gives `envp` itself if nothing has to differ, and `None` if `arena` is too small.
+/// The environment of a child, and whether the shim is in it.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildEnv {
+    /// The variables.
+    pub envp: Strings,
+    /// Whether the loader finds the shim, so that what the child changes is marked.
+    pub has_shim: bool,
+}
+
+/// The environment for a child: `envp` itself if nothing has to differ, `None` if `arena` is too small.
 ///
 /// # Safety
 /// `envp` must be null or a null-terminated array of C strings that outlive the result.
@@ -60,13 +70,13 @@ pub unsafe fn environment(
     stage: &Stage,
     envp: *const *const c_char,
     arena: &mut Arena<'_>,
-) -> Option<*const *const c_char> {
+) -> Option<ChildEnv> {
     let (mut count, mut preload, mut dirs) = (0, None, None);
     // SAFETY: the caller guarantees a null-terminated array of C strings.
     for s in unsafe { strings(envp) } {
         let text = s.to_bytes();
         if value(text, ENV_DISABLE.as_bytes()).is_some_and(|v| !matches!(v, b"" | b"0")) {
-            return Some(envp);
+            return Some(ChildEnv { envp, has_shim: false });
         }
         if let Some(v) = value(text, PRELOAD) {
             preload = preload.or(Some((count, v)));
@@ -81,8 +91,11 @@ pub unsafe fn environment(
         !stage.noexec
             && v.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some())
     });
-    if (named && dirs.is_none()) || !stage.shim_exists() {
-        return Some(envp);
+    if !stage.shim_exists() {
+        return Some(ChildEnv { envp, has_shim: false });
+    }
+    if named && dirs.is_none() {
+        return Some(ChildEnv { envp, has_shim: true });
     }
     let array = arena.array(count + 4)?;
     // SAFETY: the caller guarantees a null-terminated array of C strings.
@@ -107,7 +120,7 @@ pub unsafe fn environment(
         *array.get_mut(at)? = library_path(stage, visible, arena)?;
         *array.get_mut(end)? = arena.string(&[ENV_SAVED_LIBRARY_PATH.as_bytes(), b"=", visible])?;
     }
-    Some(array.as_ptr())
+    Some(ChildEnv { envp: array.as_ptr(), has_shim: true })
 }
 
 /// Makes an `LD_PRELOAD` with the staged shim in front and no other copy of the shim.
@@ -132,9 +145,10 @@ pub unsafe fn without_shim(
         if !containers::is_runtime(bytes(program)?, setting) {
             return None;
         }
-        // What the program inherits is the original's: without the shim it could change the stage's own files.
         if let Some(stage) = stage() {
+            // What the program inherits is the original's: without the shim it could change the stage's own files.
             take_originals(stage, Covers::Everything);
+            unshimmed::starts_unseen(stage, program, envp, containers::rights(bytes(program)?));
         }
         let room = strings(envp).map(|s| 8 + 2 * shimmed(s).map_or(0, <[u8]>::len)).sum::<usize>();
         let done = arena::with(room + 512, |arena| {

@@ -19,14 +19,16 @@ use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Ids};
 use crate::base::text::{at_last_slash, decimal, join, put};
 use crate::decide::view::{Follow, Want};
-use crate::exec::child_env;
+use crate::exec::child_env::{self, ChildEnv};
 use crate::exec::script::{self, HEAD, Head};
+use crate::exec::unshimmed;
 use crate::path::argument::{PathArg, bytes};
 use crate::path::originals::{EmptyPath, original};
 use crate::path::reads::{Answer, read};
 use crate::path::resolve::absolute;
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
+use crate::stage::may_write::Rights;
 use crate::stage::permission;
 use crate::stage::swap_fd::{Covers, take_originals};
 
@@ -72,7 +74,11 @@ pub unsafe fn start(
     let done = arena::with(room, |arena| unsafe {
         planned(stage, arena, path, argv, envp, exchange, run)
     });
-    done.unwrap_or_else(|| run(path, argv, envp))
+    done.unwrap_or_else(|| {
+        // SAFETY: as above.
+        unsafe { unshimmed::starts_unseen(stage, path, envp, Rights::Own) };
+        run(path, argv, envp)
+    })
 }
 
 /// # Safety
@@ -87,15 +93,21 @@ unsafe fn planned(
     run: Run<'_>,
 ) -> c_int {
     let visible = envp;
-    // SAFETY: the caller guarantees what execve requires. The blocks below rely on this too.
-    let envp = unsafe { child_env::environment(stage, envp, arena) }.unwrap_or(envp);
+    // SAFETY: the caller guarantees what execve requires; so below.
+    let ChildEnv { envp, has_shim } = unsafe { child_env::environment(stage, envp, arena) }
+        .unwrap_or(ChildEnv { envp, has_shim: false });
+    if !has_shim {
+        // SAFETY: as above.
+        unsafe { unshimmed::starts_unseen(stage, path, envp, Rights::Own) };
+    }
     if exchange == Exchange::Environment {
         return run(path, argv, envp);
     }
     if stage.noexec {
         // SAFETY: as above.
-        return unsafe { from_original(path, &mut |path| run(path, argv, envp)) };
+        return unsafe { from_original(stage, path, envp, &mut |path| run(path, argv, envp)) };
     }
+    let named = path;
     let (mut path, mut argv) = (path, argv);
     // One more level for the program that is no script.
     for _ in 0..=MAX_LEVELS {
@@ -114,9 +126,13 @@ unsafe fn planned(
             Head::Narrow => {
                 // What it inherits is the original's: it could change the stage's own files.
                 take_originals(stage, Covers::Everything);
+                // SAFETY: as above.
+                unsafe { unshimmed::starts_unseen(stage, path, visible, Rights::Own) };
                 return run(path, argv, visible);
             }
             _ => {
+                // SAFETY: as above.
+                unsafe { note_unshimmed(stage, &target, &head, named, envp) };
                 let e = run(target.file, argv, envp);
                 let gone = matches!(
                     e,
@@ -134,18 +150,60 @@ unsafe fn planned(
     libc::ELOOP
 }
 
-/// Starts the original, for a noexec stage. If the index shows that the program is missing, the start still fails
-/// without an operation on the shared file system.
+/// Closes the stage if the shim will not enter a program.
 ///
 /// # Safety
-/// `path` must be a C string.
-unsafe fn from_original(path: *const c_char, run: &mut dyn FnMut(*const c_char) -> c_int) -> c_int {
-    let arg = PathArg::followed(path);
-    // SAFETY: the caller guarantees a C string.
+/// `target.file` and `named` must be C strings; `envp` as execve requires.
+#[inline(never)]
+unsafe fn note_unshimmed(
+    stage: &Stage,
+    target: &Target,
+    head: &[u8; HEAD],
+    named: *const c_char,
+    envp: Strings,
+) {
+    // SAFETY: the caller guarantees C strings and the array.
     unsafe {
-        read(arg, Want::Program, |answer| match answer {
-            Answer::Absent(e) => e,
-            _ => original(arg, EmptyPath::Refused, |_, path| run(path)),
+        let (file, name) =
+            (CStr::from_ptr(target.file).to_bytes(), CStr::from_ptr(named).to_bytes());
+        // A staged copy gives no privileges.
+        let known = target.staged || stage.outside_programs.has(file);
+        let head = head.get(..target.head).unwrap_or_default();
+        unshimmed::starts_from(stage, target.file, known, head, name, envp);
+    }
+}
+
+/// Starts the original, for a stage in which no file may be executed. A program that the index knows to be missing
+/// still fails without a look at the shared file system.
+///
+/// # Safety
+/// `path` must be a C string; `envp` as execve requires.
+unsafe fn from_original(
+    stage: &Stage,
+    path: *const c_char,
+    envp: Strings,
+    run: &mut dyn FnMut(*const c_char) -> c_int,
+) -> c_int {
+    let arg = PathArg::followed(path);
+    // SAFETY: the caller guarantees a C string and the array.
+    unsafe {
+        read(arg, Want::Program, |answer| {
+            let name = bytes(path).unwrap_or_default();
+            match answer {
+                Answer::Absent(e) => return e,
+                // The original starts, with the privileges that it gives.
+                Answer::Redirect(e) if e.stat().mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
+                    unshimmed::starts(stage, name, envp, Rights::All);
+                }
+                Answer::Redirect(e) => {
+                    unshimmed::examine(stage, AT_FDCWD, e.staged().as_ptr().cast(), name, envp);
+                }
+                Answer::Pass(dirfd, path) if !stage.outside_programs.has(name) => {
+                    unshimmed::examine(stage, dirfd, path, name, envp);
+                }
+                Answer::Pass(..) => {}
+            }
+            original(arg, EmptyPath::Refused, |_, path| run(path))
         })
     }
 }

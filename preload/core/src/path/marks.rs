@@ -10,7 +10,7 @@
 
 use libc::W_OK;
 use pyshm_format::state::Mark;
-use pyshm_format::{Entry, Kind, Lookup};
+use pyshm_format::{Entry, Kind, Lookup, Reason};
 
 use crate::base::sys::{self, Ids};
 use crate::base::text::at_last_slash;
@@ -65,7 +65,7 @@ pub fn mark(stage: &Stage, path: &[u8], names: Names) {
     match stage.index().find(path) {
         Lookup::Found(e) => mark_entry(stage, &e, names),
         Lookup::Absent => mark_unknown_name(stage, path),
-        Lookup::Damaged => stage.view.diverged.fill(),
+        Lookup::Damaged => damaged(stage),
     }
 }
 
@@ -95,14 +95,14 @@ pub fn mark_inode(
 ) -> bool {
     let index = stage.index();
     let Some(numbers) = index.of_inode(dev, ino) else {
-        stage.view.diverged.fill();
+        damaged(stage);
         return true;
     };
     let any = !numbers.is_empty();
     for number in numbers {
         match index.entry(number) {
             Some(e) => mark(&e),
-            None => stage.view.diverged.fill(),
+            None => damaged(stage),
         }
     }
     any
@@ -122,7 +122,7 @@ fn mark_unknown_name(stage: &Stage, path: &[u8]) {
     while let Some((parent, _)) = at_last_slash(rest) {
         match stage.index().find(parent) {
             Lookup::Found(dir) => return stage.view.diverged.mark(Mark::Listing, dir.hash()),
-            Lookup::Damaged => return stage.view.diverged.fill(),
+            Lookup::Damaged => return damaged(stage),
             Lookup::Absent => rest = parent,
         }
     }
@@ -148,4 +148,10 @@ pub fn may_succeed(stage: &Stage, path: &[u8], names: Names) -> bool {
 fn may_write(e: &Entry<'static>) -> bool {
     // Only the kernel can evaluate an access control list, and asking would cost an operation.
     e.has_acl() || permission::check(e, W_OK, Ids::Effective).is_ok()
+}
+
+#[cold]
+#[inline(never)]
+fn damaged(stage: &Stage) {
+    stage.close(Reason::Damaged, b"");
 }

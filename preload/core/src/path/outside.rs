@@ -11,8 +11,8 @@ use core::ffi::c_int;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, S_IFDIR, S_IFMT};
-use pyshm_format::hash_path;
 use pyshm_format::state::Mark;
+use pyshm_format::{Reason, hash_path};
 
 use crate::base::scratch::PATH_MAX;
 use crate::base::text::{at_last_slash, join};
@@ -22,6 +22,7 @@ use crate::decide::view::Follow;
 use crate::path::canonical::ask_kernel;
 use crate::path::change::{At, Change, Names};
 use crate::path::marks::{keep_descriptors, keep_descriptors_of, mark, mark_entry, mark_inode};
+use crate::stage::close::own_name;
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
 use crate::stage::swap_fd::{Covers, take_originals};
@@ -38,6 +39,7 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let path = trimmed(path);
     if names.hide_subtree() || names == Names::Removed {
         mark_above(stage, path);
+        close_removed(stage, path);
     }
     match names {
         Names::Opened { .. } => {}
@@ -73,8 +75,18 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
     }
 }
 
-/// Marks the file that the caller's path names, under all names that the index has for it. Returns its attributes if it
-/// lies on the device of a prefix.
+/// Closes the stage whose files are being removed, or moved away.
+fn close_removed(stage: &Stage, path: &[u8]) {
+    let below = |path: &[u8], above: &[u8]| {
+        path.strip_prefix(above).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    };
+    if (below(path, stage.dir()) || below(stage.dir(), path)) && !stage.view.diverged.is_closed() {
+        stage.close(Reason::Removed, own_name());
+    }
+}
+
+/// Marks the file that the caller's path names, under all names that the index has for it. Gives its attributes if it lies on the
+/// device of a prefix.
 fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<libc::stat> {
     let flags: c_int = if follow.is_yes() { 0 } else { AT_SYMLINK_NOFOLLOW };
     // SAFETY: the kernel checks the path, which is the one that the real function gets.
@@ -100,7 +112,7 @@ fn mark_moved(stage: &Stage, path: &[u8], own: At, names: Names) {
 #[inline(never)]
 fn mark_canonical_above(stage: &Stage, path: &[u8]) {
     let mut link = [0; PATH_MAX];
-    let len = ask_kernel(AT_FDCWD, path, Follow::No, &mut link);
+    let len = ask_kernel(stage, AT_FDCWD, path, Follow::No, &mut link);
     if let Some(canonical) = len.and_then(|len| link.get(..len)) {
         mark_above(stage, canonical);
     }
@@ -150,8 +162,8 @@ pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: b
     }
     let mut buf = [0; PATH_MAX];
     let Some(path) = fd_target(fd, &mut buf) else {
-        // Without /proc its name is unknown, so everything counts as diverged.
-        return diverged.fill();
+        // Without /proc nobody knows its name.
+        return stage.close_blind();
     };
     if stage.view.prefix_of(path).is_some() {
         mark(stage, path, Names::Added);

@@ -14,7 +14,7 @@ use crate::decide::walk;
 use crate::path::argument::{PathArg, bytes};
 use crate::path::fast_path::{Look, look};
 use crate::path::fd_link;
-use crate::path::resolve::absolute;
+use crate::path::resolve::{absolute, unresolved};
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 
@@ -123,7 +123,8 @@ fn resolved(stage: &Stage, arg: PathArg, text: &[u8], want: Want, obey: Callback
         return obey.call(Answer::Redirect(e));
     }
     let Some(abs) = absolute(stage, arg.dirfd, text, arg.follow, &mut buf) else {
-        return obey.call(Answer::Pass(arg.dirfd, arg.path));
+        let own = unresolved(arg);
+        return obey.call(Answer::Pass(own.0, own.1));
     };
     let own = abs.argument(arg);
     match stage.view.find_fast(abs.path, arg.follow) {

@@ -42,8 +42,8 @@ impl Absolute<'_> {
 /// A name that does not exist.
 const NOWHERE: &[u8] = b"/proc/self/moved";
 
-/// Whether the directory behind a descriptor was moved or removed, so that `buf[start..end]` no longer names it.
-/// Another file that took the name must not be mistaken for the directory.
+/// Whether the directory behind a descriptor no longer has the name `buf[start..end]`: it was moved, nobody knows
+/// where, or removed. What took its name must not be taken for it.
 fn is_lost(stage: &Stage, buf: &[u8; PATH_MAX], start: usize, end: usize) -> bool {
     stage.view.diverged.any() && buf.get(start..end).is_some_and(|path| stage.is_replaced(path))
 }

@@ -189,7 +189,7 @@ fn located(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
 #[inline(never)]
 fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Callback<'_, At>) {
     let mut link = [0; PATH_MAX];
-    let canonical = ask_kernel(dirfd, path, change.follow, &mut link);
+    let canonical = ask_kernel(change.stage, dirfd, path, change.follow, &mut link);
     let Some(canonical) = canonical.and_then(|len| link.get(..len)) else {
         return real.call(own);
     };

@@ -15,6 +15,7 @@ use pyshm_format::layout::ENV_CONTAINERS;
 
 use crate::base::env;
 use crate::base::text::at_last_slash;
+use crate::stage::may_write::Rights;
 
 /// File names of the runtimes. Each of them passes its environment on to the programs that it starts, or can be told
 /// to. runc and crun are not listed, because they read the environment from a file. `unshare` and `nsenter` are not
@@ -31,6 +32,12 @@ pub fn is_runtime(program: &[u8], setting: Option<&[u8]>) -> bool {
     let setting = setting.unwrap_or(b"");
     let named = |list: &[u8], separator| list.split(|&b| b == separator).any(|n| n == name);
     !name.is_empty() && setting != b"keep" && (named(RUNTIMES, b' ') || named(setting, b':'))
+}
+
+/// What the programs may do that a container runtime starts: more than this user, where a service of root's starts them.
+pub fn rights(program: &[u8]) -> Rights {
+    let by_root = [&b"docker"[..], b"podman-remote", b"nerdctl", b"systemd-nspawn"];
+    if by_root.iter().any(|name| program.ends_with(name)) { Rights::All } else { Rights::Own }
 }
 
 /// Whether this process runs a container runtime, by the name that the kernel was given (getauxval(3), AT_EXECFN).

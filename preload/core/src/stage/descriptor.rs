@@ -61,7 +61,7 @@ impl Stage {
         self.view.index.lookup(self.path_of_fd(fd, &mut buf)?)
     }
 
-    /// The original path of a redirected descriptor; `None` for any other.
+    /// The original path of a redirected descriptor.
     pub fn path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
         if !is_redirected(fd) {
             return None;

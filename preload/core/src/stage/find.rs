@@ -8,15 +8,17 @@ use core::slice;
 use core::sync::atomic::AtomicU64;
 
 use pyshm_format::index::FLAG_NOEXEC;
-use pyshm_format::{Diverged, Index, OutsidePrograms, layout, state};
+use pyshm_format::{Diverged, Index, OutsidePrograms, Reason, layout, state};
 
 use crate::base::sys::{Access, Ids};
-use crate::base::text::join;
+use crate::base::text::{at_last_slash, join};
 use crate::base::{env, link_map, sys};
 use crate::decide::view::View;
+use crate::stage::close::{close_file, own_name};
 use crate::stage::containers;
 use crate::stage::inert::Inert;
 use crate::stage::mapped::{STAGE_MAX, Stage};
+use crate::stage::may_write::Rights;
 
 /// Whether this process may use a stage at all.
 pub fn allowed() -> Result<(), Inert> {
@@ -48,19 +50,44 @@ pub fn directory() -> Result<&'static [u8], Inert> {
 /// Finds and maps the stage of this process. Fails with the reason why there is none.
 pub fn find() -> Result<Stage, Inert> {
     if !link_map::with_glibc() {
+        refuse();
         return Err(Inert::OtherLibc);
     }
-    allowed()?;
+    allowed().inspect_err(|_| refuse())?;
     open(directory()?)
 }
 
-/// Maps the stage in `dir`. Fails with the reason why it cannot be used.
+/// Closes the stage that this process does not use, unless the process may not write under a prefix: its changes are
+/// not marked.
+#[cold]
+#[inline(never)]
+fn refuse() {
+    // SAFETY: getauxval reads the process's own vector.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        return;
+    }
+    let keeps = |setting: &[u8]| {
+        let name =
+            at_last_slash(own_name()).map_or(own_name(), |(_, name)| name.get(1..).unwrap_or(b""));
+        setting == b"keep" || setting.split(|&b| b == b':').any(|n| n == name)
+    };
+    if !env::get(layout::ENV_UNSHIMMED.as_bytes()).is_some_and(keeps)
+        && let Ok(dir) = directory()
+        && let Ok(stage) = open(dir)
+        && !stage.view.diverged.is_closed()
+        && stage.may_be_written(Rights::Own)
+    {
+        stage.close(Reason::Unshimmed, own_name());
+    }
+}
+
+/// Maps the stage in `dir`, or says why it cannot be used.
 pub fn open(dir: &[u8]) -> Result<Stage, Inert> {
     // Number of bytes for a slash, the longest file name and a NUL. The buffers are small so that they do not touch a
     // page of the stack that most programs never use.
     const ROOM: usize = 32;
     if dir.len() < 256 {
-        load(dir, &mut [0; 256 + ROOM])
+        load_or_close(dir, &mut [0; 256 + ROOM])
     } else if dir.len() <= STAGE_MAX {
         load_long(dir, &mut [0; STAGE_MAX + ROOM])
     } else {
@@ -70,7 +97,17 @@ pub fn open(dir: &[u8]) -> Result<Stage, Inert> {
 
 #[inline(never)]
 fn load_long(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
-    load(dir, name)
+    load_or_close(dir, name)
+}
+
+/// [`load`], which closes a stage that is there and cannot be used: what this process changes is not marked.
+fn load_or_close(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
+    load(dir, name).inspect_err(|why| match why {
+        // There is no stage, or another user's.
+        Inert::Variable | Inert::Gone | Inert::Foreign => {}
+        Inert::NoIndex | Inert::NoState => close_file(dir, name, Reason::Unmapped),
+        _ => close_file(dir, name, Reason::Damaged),
+    })
 }
 
 /// Maps the stage in `dir`; `name` is a buffer for the names of its files.

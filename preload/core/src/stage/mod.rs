@@ -1,5 +1,6 @@
 //! Finds and maps the stage of this process, and manages the descriptors of its files.
 
+pub mod close;
 pub mod containers;
 pub mod current;
 pub mod descriptor;
@@ -7,6 +8,7 @@ pub mod find;
 pub mod inert;
 pub mod log;
 pub mod mapped;
+pub mod may_write;
 pub mod own_fds;
 pub mod own_locks;
 pub mod permission;

@@ -8,8 +8,6 @@ use pyshm_format::{Entry, Kind};
 use crate::base::sys::{self, Ids};
 use crate::stage::current::stage;
 
-const ST_RDONLY: u64 = 1;
-
 /// Checks that the original's file system would allow `want`, which are bits of access(2). Fails with the error number
 /// that the kernel would give.
 ///
@@ -36,7 +34,7 @@ pub fn check(e: &Entry<'static>, want: c_int, ids: Ids) -> Result<(), c_int> {
     let uid = sys::uid(ids);
     let read_only = stage()
         .and_then(|stage| stage.index().prefix(e.prefix()))
-        .is_some_and(|p| p.statfs[10] & ST_RDONLY != 0);
+        .is_some_and(|p| p.is_read_only());
     if want & W_OK != 0 && read_only && e.kind() != Kind::Other {
         return Err(libc::EROFS);
     }

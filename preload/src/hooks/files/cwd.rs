@@ -7,10 +7,13 @@ use core::ptr;
 
 use libc::AT_FDCWD;
 use pyshm_core::base::scratch::PATH_MAX;
-use pyshm_core::base::sys;
+use pyshm_core::base::{env, sys};
+use pyshm_core::exec::unshimmed;
 use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::originals::{EmptyPath, original};
+use pyshm_core::stage::close;
 use pyshm_core::stage::current::{root_changed, stage};
+use pyshm_core::stage::may_write::Rights;
 
 use crate::hooks::attributes::stat::stat_at;
 use crate::libc_calls::lazy_libc;
@@ -54,9 +57,14 @@ fn current_name() -> *mut c_char {
     }
 }
 
-/// Turns the shim off if chroot succeeded.
+/// Turns the shim off if chroot succeeded. What the process writes from then on is not marked.
 fn after_chroot(result: c_int) -> c_int {
     if result == 0 {
+        if let Some(stage) = stage() {
+            let envp = env::environ().cast_const().cast();
+            // SAFETY: libc keeps a null-terminated array of C strings.
+            unsafe { unshimmed::starts(stage, close::own_name(), envp, Rights::Own) };
+        }
         root_changed();
     }
     result

@@ -11,6 +11,7 @@ use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
 use pyshm_core::exec::by_name::search;
 use pyshm_core::exec::start::{Exchange, executable, start};
+use pyshm_core::exec::unshimmed;
 use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::change::Names;
 use pyshm_core::path::reads::{Answer, read};
@@ -50,7 +51,18 @@ unsafe fn spawn(
     mut real: impl FnMut(*const c_char, Strings, Strings) -> c_int,
 ) -> c_int {
     // SAFETY: the caller keeps the contract of posix_spawn.
-    unsafe { start(path, argv, envp, exchange(path, actions), &mut real) }
+    unsafe {
+        let exchange = exchange(path, actions);
+        start(path, argv, envp, exchange, &mut |path, argv, envp| {
+            // The name means the same here, unless the file actions go elsewhere.
+            if exchange == Exchange::Environment
+                && let (Some(stage), Some(name)) = (stage(), bytes(path))
+            {
+                unshimmed::examine(stage, libc::AT_FDCWD, path, name, envp);
+            }
+            real(path, argv, envp)
+        })
+    }
 }
 
 /// Spawns a program by its name.
