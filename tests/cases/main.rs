@@ -18,6 +18,7 @@ mod directories;
 mod environment;
 mod exec;
 mod file_system;
+mod identity;
 mod links;
 mod loader;
 mod open;

@@ -9,6 +9,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod barrier;
 #[cfg(feature = "build")]
 pub mod build;
 pub mod diverged;
@@ -21,6 +22,7 @@ pub mod record;
 pub mod state;
 pub mod xattr;
 
+pub use barrier::Barriers;
 pub use diverged::Diverged;
 pub use hash::hash_path;
 pub use index::{Entry, Index, Lookup, Prefix, PrefixMode};

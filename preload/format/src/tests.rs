@@ -5,7 +5,9 @@ use std::vec::Vec;
 
 use crate::build::{IndexBuilder, NewEntry, NewXattrs};
 use crate::xattr::{ASK, Told};
-use crate::{Entry, FormatError, Index, Kind, Lookup, PrefixMode, Stat, Time, index, state};
+use crate::{
+    Barriers, Entry, FormatError, Index, Kind, Lookup, PrefixMode, Stat, Time, index, state,
+};
 
 const STAGE: &[u8] = b"/dev/shm/pyshm-1/s";
 const VALUES: &[(&[u8], Option<&[u8]>)] =
@@ -34,6 +36,7 @@ fn sample(files: usize, size: u64) -> Vec<u8> {
         edited: false,
         prefix: p,
         bundle: 0x0102,
+        barriers: Barriers { closed: 3, refused: 1 },
         xattrs: None,
         stat,
     };
@@ -66,6 +69,7 @@ fn all_names_of_an_inode_are_found_and_no_others() {
             edited: false,
             prefix: p,
             bundle: 0,
+            barriers: Barriers::default(),
             xattrs: None,
             stat: Stat { dev, ino, ..Stat::default() },
         });
@@ -213,9 +217,16 @@ fn damage(file: &mut [u8], other: &[u8], random: &mut Random) {
 }
 
 /// Everything an entry says.
-fn all<'a>(e: &Entry<'a>) -> ([&'a [u8]; 4], Kind, [bool; 2], [usize; 2], Stat) {
+fn all<'a>(e: &Entry<'a>) -> ([&'a [u8]; 4], Kind, [bool; 2], [usize; 2], Barriers, Stat) {
     let texts = [e.path(), e.staged(), e.pristine(), e.target()];
-    (texts, e.kind(), [e.is_remote(), e.has_acl()], [e.prefix(), e.bundle()], e.stat())
+    (
+        texts,
+        e.kind(),
+        [e.is_remote(), e.has_acl()],
+        [e.prefix(), e.bundle()],
+        e.barriers(),
+        e.stat(),
+    )
 }
 
 #[test]
@@ -285,5 +296,5 @@ fn the_layout_is_pinned() {
     assert_eq!(&file[..8], b"PYSHMIX1");
     assert_eq!(crate::hash_path(b"/shared/env"), 0x402c_c1e4_048f_df20);
     // Whatever changes a byte of an index changes its version.
-    assert_eq!((index::VERSION, crate::hash_path(&file)), (5, 0x5f94_9d93_afb7_f847));
+    assert_eq!((index::VERSION, crate::hash_path(&file)), (6, 0x1d81_92ca_9a24_d862));
 }

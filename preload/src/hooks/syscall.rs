@@ -24,7 +24,7 @@ use pyshm_core::stage::current::stage;
 use crate::hooks::attributes::{access, fsinfo, links, stat, xattr};
 use crate::hooks::directories::dirent::{self, Layout};
 use crate::hooks::files::{cwd, descriptor, mutate, notify_handles, open, socket};
-use crate::hooks::programs::exec;
+use crate::hooks::programs::{exec, identity};
 
 const SYS_FCHMODAT2: c_long = 452;
 
@@ -171,6 +171,18 @@ calls! { a;
     libc::SYS_execveat => exec::execveat::hook(
         a.int(0), a.path(1), a.pointer::<*const c_char>(2), a.pointer::<*const c_char>(3), a.int(4)
     ),
+    libc::SYS_setuid => changed(libc::SYS_setuid, a),
+    libc::SYS_setgid => changed(libc::SYS_setgid, a),
+    libc::SYS_setreuid => changed(libc::SYS_setreuid, a),
+    libc::SYS_setregid => changed(libc::SYS_setregid, a),
+    libc::SYS_setresuid => changed(libc::SYS_setresuid, a),
+    libc::SYS_setresgid => changed(libc::SYS_setresgid, a),
+    libc::SYS_setfsuid => changed(libc::SYS_setfsuid, a),
+    libc::SYS_setfsgid => changed(libc::SYS_setfsgid, a),
+    libc::SYS_setgroups => changed(libc::SYS_setgroups, a),
+    libc::SYS_capset => changed(libc::SYS_capset, a),
+    libc::SYS_unshare => identity::unshare::hook(a.int(0)),
+    libc::SYS_setns => identity::setns::hook(a.int(0), a.int(1)),
     libc::SYS_fcntl => descriptor::control(a.int(0), a.int(1), a.0[2], |argument| {
         sys::ret(sys::syscall(libc::SYS_fcntl, [a.0[0], a.0[1], argument, 0, 0, 0]))
     }),
@@ -235,6 +247,12 @@ calls! { a;
     #[cfg(target_arch = "x86_64")]
     libc::SYS_symlink => mutate::symlink::hook(a.path(0), a.path(1)),
     libc::SYS_symlinkat => mutate::symlinkat::hook(a.path(0), a.int(1), a.path(2)),
+}
+
+/// A call that makes this thread somebody else. libc's functions would do so to all threads.
+fn changed(n: c_long, a: Arguments) -> c_long {
+    // SAFETY: the kernel checks the pointers.
+    identity::changing(|| result(unsafe { sys::syscall(n, a.0) }))
 }
 
 /// openat, by the system call.

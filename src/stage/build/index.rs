@@ -19,6 +19,7 @@ use crate::manifest::entry::{EntryKind, EntryStat};
 use crate::manifest::prefix::Mode;
 use crate::manifest::xattr::XattrSet;
 use crate::manifest::{Manifest, Stack};
+use crate::stage::build::barriers::Judge;
 use crate::stage::build::tree::Edited;
 use crate::stage::limits::space;
 
@@ -27,6 +28,9 @@ pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
     let parent = stage.parent().unwrap_or(stage);
     let flags = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
     let mut builder = IndexBuilder::new(stage.as_os_str().as_encoded_bytes(), flags);
+    let judge = Judge::new();
+    builder.builder(judge.builder());
+    let ways = judge.ways(stack);
     let mut numbers = Vec::new();
     for prefix in stack.prefixes() {
         let mode = match prefix.mode {
@@ -74,6 +78,7 @@ pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
                 target,
                 edited: edited.contains(entry.path.as_slice()),
                 prefix,
+                barriers: ways.of(entry, known.and_then(|x| x.set(number))),
                 bundle: u16::try_from(bundle).unwrap_or(u16::MAX),
                 xattrs: known.and_then(|x| sets.get(*x.of.get(number)? as usize)).copied(),
                 stat: with_device(&entry.stat, device),

@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod barriers;
 mod env_file;
 mod files;
 mod foreign_tar;

@@ -12,10 +12,10 @@ use pyshm_format::{Diverged, Index, OutsidePrograms, layout, state};
 use crate::base::sys::{Access, Ids};
 use crate::base::text::join;
 use crate::base::{env, link_map, sys};
-use crate::decide::view::View;
-use crate::stage::containers;
+use crate::decide::view::{View, Who};
 use crate::stage::inert::Inert;
 use crate::stage::mapped::{STAGE_MAX, Stage};
+use crate::stage::{containers, identity};
 
 /// Whether this process may use a stage at all.
 pub fn allowed() -> Result<(), Inert> {
@@ -101,13 +101,30 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes access its
     // words by atomic operations only.
     let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
+    // Without this, nothing would tell a user namespace that has this user's number.
+    // SAFETY: a C string.
+    let root = unsafe { sys::lstat(c"/".as_ptr()) }.map_or(0, |root| root.st_uid);
+    if root != index.builder().root {
+        identity::namespace_changed();
+    }
+    let who =
+        Who { is_builder: identity::is_builder, sees_other_owners: &identity::OTHER_NAMESPACE };
     Ok(Stage {
-        view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?),
+        view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?, who),
         dev: st.st_dev,
         noexec: index.flags() & FLAG_NOEXEC != 0,
-        stripe: sys::pid() as usize,
+        stripe: stripe(),
         outside_programs: OutsidePrograms::new(words).ok_or(Inert::BadState)?,
     })
+}
+
+/// Which counters this process uses: the kernel's random bytes, the same in all children of a fork, cost no call.
+fn stripe() -> usize {
+    // SAFETY: getauxval reads the process's own vector (AT_RANDOM: 16 bytes, or null).
+    unsafe {
+        let random = libc::getauxval(libc::AT_RANDOM) as *const usize;
+        if random.is_null() { 0 } else { random.read_unaligned() }
+    }
 }
 
 /// Maps one of the stage's files, if it is a regular file of this user and as long as a header. `name` contains a NUL.

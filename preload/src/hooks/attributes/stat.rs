@@ -8,6 +8,7 @@
 //! A descriptor of a staged file reports the original's attributes, so that stat and fstat agree.
 
 use core::ffi::{c_char, c_int, c_uint};
+use core::sync::atomic::Ordering;
 
 use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
 use pyshm_core::base::scratch::PATH_MAX;
@@ -18,6 +19,7 @@ use pyshm_core::path::fast_path::{Look, look};
 use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::path::reads::{Answer, read, read_after};
 use pyshm_core::stage::current::stage;
+use pyshm_core::stage::identity::OTHER_NAMESPACE;
 use pyshm_core::stage::mapped::Stage;
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Stat};
@@ -86,9 +88,12 @@ fn fill_x(s: &Stat) -> libc::statx {
     x
 }
 
-/// The entry of a redirected descriptor, unless it diverged after it was opened; `st` are the staged file's attributes.
+/// The entry of a redirected descriptor, unless it diverged after it was opened, or this process sees other owners; `st` are the staged file's attributes.
 fn current(fd: c_int, st: Option<&libc::stat>) -> Option<Entry<'static>> {
     let stage = stage()?;
+    if OTHER_NAMESPACE.load(Ordering::Acquire) {
+        return None;
+    }
     let hint = st.and_then(|st| stage.hint(fd, st));
     let e = hint.or_else(|| stage.entry_of_fd(fd))?;
     let listing = e.kind() == Kind::Directory && stage.view.listing_diverged(&e);

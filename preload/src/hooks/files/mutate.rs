@@ -279,7 +279,9 @@ pub fn change_fd(
 }
 
 /// What a new mode does to the names below a directory: without its owner's right to search they can no longer be
-/// reached. Other users do not matter; only the owner, or root, has this stage.
+/// reached. Other users matter in a job of root, which can become any of them; nobody else's stage is read by others.
 fn mode_names(mode: mode_t) -> Names {
-    if mode & libc::S_IXUSR == 0 { Names::Search } else { Names::Same }
+    let of_root = || stage().is_some_and(|stage| stage.index().builder().powers != 0);
+    let closed = mode & 0o111 != 0o111 && (mode & libc::S_IXUSR == 0 || of_root());
+    if closed { Names::Search } else { Names::Same }
 }

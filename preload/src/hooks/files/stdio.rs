@@ -92,7 +92,8 @@ unsafe fn reopen(
         let arg = PathArg::followed(path);
         let can_open = read(arg, Want::Data(libc::O_RDONLY), |answer| match answer {
             Answer::Redirect(e) => {
-                sys::faccessat(AT_FDCWD, e.pristine().as_ptr().cast(), libc::R_OK, 0).is_ok()
+                let file = e.pristine().as_ptr().cast();
+                sys::faccessat(AT_FDCWD, file, libc::R_OK, libc::AT_EACCESS).is_ok()
             }
             _ => true,
         });

@@ -1,0 +1,109 @@
+//! Who the calling thread is: whether it may do what the process could do that built the index, and what its capabilities are.
+//!
+//! Invariants:
+//! - What a process is when it starts is asked once, at the first path that is closed to somebody. From the first call on that may
+//!   change it ([`may_change`]) it is asked each time: the kernel keeps identities by thread, and a program changes them back and
+//!   forth.
+//! - A thread of another user namespace is never who built the index: the kernel knows which owners its capabilities concern, and
+//!   how it sees them.
+
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use pyshm_format::barrier::{Builder, group_digest};
+
+use crate::base::sys::{self, Ids};
+use crate::stage::current::stage;
+
+/// Nothing was asked yet.
+const UNKNOWN: u8 = 0;
+/// The process has been what built the index ever since it started.
+const SAME: u8 = 1;
+/// It has to be asked each time.
+const ASK: u8 = 2;
+
+static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
+/// Whether this process is in another user namespace than the one that built the index.
+pub static OTHER_NAMESPACE: AtomicBool = AtomicBool::new(false);
+
+/// Number of supplementary groups that are looked at.
+const GROUPS: usize = 256;
+
+/// Notes that the calling thread, or the process, may become somebody else.
+pub fn may_change() {
+    STATE.store(ASK, Ordering::Release);
+}
+
+/// Notes that the process is in another user namespace now.
+pub fn namespace_changed() {
+    OTHER_NAMESPACE.store(true, Ordering::Release);
+    may_change();
+}
+
+/// Whether the calling thread certainly may do what the process could do that built the index.
+pub fn is_builder() -> bool {
+    let state = STATE.load(Ordering::Acquire);
+    state == SAME || asked(state)
+}
+
+#[cold]
+#[inline(never)]
+fn asked(state: u8) -> bool {
+    let Some(stage) = stage() else { return false };
+    let same = !OTHER_NAMESPACE.load(Ordering::Acquire) && is(&stage.index().builder(), state);
+    if same && state == UNKNOWN {
+        let _ = STATE.compare_exchange(UNKNOWN, SAME, Ordering::AcqRel, Ordering::Relaxed);
+    }
+    same
+}
+
+/// Whether the calling thread is `builder`, for the kernel's checks by its effective and by its real user.
+fn is(builder: &Builder, state: u8) -> bool {
+    let real = (sys::uid(Ids::Real), sys::gid(Ids::Real));
+    let effective = (sys::uid(Ids::Effective), sys::gid(Ids::Effective));
+    let own = (builder.uid, builder.gid);
+    // An exec makes these equal to the effective ones.
+    let files = || (sys::fsuid(), sys::fsgid());
+    if real != effective
+        || real.0 != own.0
+        || state == ASK && files() != (Some(real.0), Some(real.1))
+    {
+        return false;
+    }
+    let mut groups = [0; GROUPS];
+    let digest = match sys::getgroups(&mut groups) {
+        Ok(n) => group_digest(real.1, groups.get(..n).unwrap_or_default()),
+        Err(_) => return false,
+    };
+    digest == builder.groups
+        && (builder.powers == 0
+            || sys::capabilities().is_ok_and(|c| c.effective & builder.powers == builder.powers))
+}
+
+/// The capabilities with which the kernel checks what the user with these `ids` may do.
+pub fn powers(ids: Ids) -> u32 {
+    let Ok(held) = sys::capabilities() else { return 0 };
+    match ids {
+        Ids::Effective => held.effective,
+        // access(2) takes the real user's: all that it may have, if that is root.
+        Ids::Real if sys::uid(Ids::Real) == 0 => held.permitted,
+        Ids::Real => 0,
+    }
+}
+
+/// The user and group with which the kernel checks what the user with these `ids` may do.
+pub fn user(ids: Ids) -> (u32, u32) {
+    if ids == Ids::Effective
+        && STATE.load(Ordering::Acquire) == ASK
+        && let (Some(uid), Some(gid)) = (sys::fsuid(), sys::fsgid())
+    {
+        return (uid, gid);
+    }
+    (sys::uid(ids), sys::gid(ids))
+}
+
+/// Whether the calling thread has this supplementary group.
+pub fn in_group(gid: u32) -> bool {
+    let mut groups = [0; GROUPS];
+    let n = sys::getgroups(&mut groups).unwrap_or(0);
+    groups.get(..n).is_some_and(|groups| groups.contains(&gid))
+}
