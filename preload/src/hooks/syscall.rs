@@ -1,13 +1,14 @@
-//! `syscall()`: calls by number that concern paths, or descriptors of staged files, do what their functions do; all
-//! others are libc's. Node's `fs.promises`, language runtimes and new calls that libc has no function for come this
-//! way.
+//! Hooks `syscall()`. A call by number on a path or descriptor does what the hook of its function does. All other calls
+//! go to libc. Node's `fs.promises`, language runtimes, and callers of new system calls without a libc function use
+//! `syscall()`.
 //!
 //! Invariants:
-//! - Any other call is jumped to with every register and the stack as the caller left them: a vfork must not return
-//!   through a frame of the shim.
-//! - The kernel's interface is kept where it differs from libc's: `fchmodat` has no flags, `utimensat` takes no path,
-//!   an open is no cancellation point.
-//! - A call is known by one table ([`KNOWN`]) and one match, which [`calls!`] makes from the same list.
+//! - For any other call, the hook jumps to libc with every register and the stack as the caller left them: a vfork must
+//!   not return through a frame of the shim.
+//! - Where the kernel's interface differs from libc's, the kernel's counts: `fchmodat` has no flags, `utimensat`
+//!   accepts a null path, and an open is no cancellation point.
+//! - One table ([`KNOWN`]) and one match ([`known`]) decide which calls are known. [`calls!`] makes both from the same
+//!   list.
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use core::ptr;
@@ -18,6 +19,7 @@ use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::{link_map, readable, sys};
 use pyshm_core::decide::view::Follow;
 use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::change::Names;
 use pyshm_core::path::writes::{mark_opened, write};
 use pyshm_core::stage::current::stage;
 
@@ -30,7 +32,7 @@ const SYS_FCHMODAT2: c_long = 452;
 
 static REAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Finds the real function.
+/// Finds the real function and remembers it.
 extern "C" fn find() -> *mut c_void {
     extern "C" fn nothing() -> c_long {
         c_long::from(sys::fail(libc::ENOSYS))
@@ -47,8 +49,8 @@ extern "C" fn find() -> *mut c_void {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn syscall() {
-    // The number and six arguments stand where a function of seven arguments has them. On x86-64 the last one is on the
-    // stack. Its place may be the caller's own, so `known` gets a copy.
+    // The number and the six arguments are where a function of seven arguments expects them. On x86-64 the last one is
+    // on the stack. A caller that passed fewer may use that place itself, so `known` gets a copy.
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!(
         "cmp rdi, 512", "jae 2f",
@@ -106,7 +108,7 @@ impl Arguments {
 /// Declares the known calls: `NUMBER => HOOK,`.
 macro_rules! calls {
     ($a:ident; $( $(#[$when:meta])? $number:path => $do:expr, )*) => {
-        /// One bit for each number below 512; set if [`known`] takes it.
+        /// One bit for each number below 512. It is set if [`known`] handles the call.
         static KNOWN: [u64; 8] = {
             let mut bits = [0; 8];
             $( $(#[$when])? { bits[$number as usize / 64] |= 1 << ($number as usize % 64); } )*
@@ -121,8 +123,8 @@ macro_rules! calls {
             n: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize
         ) -> c_long {
             let $a = Arguments([a, b, c, d, e, f]);
-            // SAFETY: the caller keeps the contract of the call, whose arguments these are; the kernel checks its
-            // pointers.
+            // SAFETY: these are the call's own arguments. The caller keeps the call's contract, and the kernel checks
+            // the pointers.
             unsafe {
                 match n {
                     $( $(#[$when])? $number => ($do) as c_long, )*
@@ -211,10 +213,13 @@ calls! { a;
     libc::SYS_chmod => mutate::chmod::hook(a.path(0), a.int(1) as c_uint),
     libc::SYS_fchmod => mutate::fchmod::hook(a.int(0), a.int(1) as c_uint),
     libc::SYS_fchmodat => mutate::fchmodat::hook(a.int(0), a.path(1), a.int(2) as c_uint, 0),
-    SYS_FCHMODAT2 => mutate::change_at(a.int(0), a.path(1), a.int(3), |dirfd, path, flags| {
-        let a = [dirfd as usize, path as usize, a.0[2], flags as usize, 0, 0];
-        sys::ret(sys::syscall(SYS_FCHMODAT2, a))
-    }),
+    SYS_FCHMODAT2 => {
+        let names = mutate::mode_names(a.int(2) as c_uint);
+        mutate::change_at(a.int(0), a.path(1), a.int(3), names, |dirfd, path, flags| {
+            let a = [dirfd as usize, path as usize, a.0[2], flags as usize, 0, 0];
+            sys::ret(sys::syscall(SYS_FCHMODAT2, a))
+        })
+    },
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chown => mutate::chown::hook(a.path(0), a.int(1) as c_uint, a.int(2) as c_uint),
     #[cfg(target_arch = "x86_64")]
@@ -255,7 +260,7 @@ fn changed(n: c_long, a: Arguments) -> c_long {
     identity::changing(|| result(unsafe { sys::syscall(n, a.0) }))
 }
 
-/// openat, by the system call.
+/// Makes the system call openat, with the redirection of [`open::open_at`].
 ///
 /// # Safety
 /// As openat.
@@ -278,7 +283,8 @@ struct How {
     resolve: u64,
 }
 
-/// openat2. If the caller restricts how the path is resolved, the kernel does all of it, from the original directory.
+/// Makes the system call openat2. If the caller restricts how the path is resolved, the kernel resolves it from the
+/// original directory.
 ///
 /// # Safety
 /// As openat2.
@@ -294,10 +300,10 @@ unsafe fn opened2(a: Arguments) -> c_int {
     if !plain || stage().is_none() {
         return kernel(dirfd, path, given, size);
     }
-    // SAFETY: the caller's structure, as long as it says.
+    // SAFETY: `size` bytes can be read there, and that is the structure's size.
     let how = unsafe { given.read_unaligned() };
     let flags = how.flags as c_int;
-    // The kernel refuses flags that it does not know, so it must see those that do not fit here.
+    // The kernel refuses unknown flags, so it must see flags that do not fit into an int.
     if how.flags > 0x7fff_ffff {
         return kernel(dirfd, path, given, size);
     }
@@ -328,7 +334,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
     let writes = open::writes(flags) && flags & libc::O_PATH == 0;
     let fd = if writes {
         let arg = PathArg::at(dirfd, path, Follow::Yes);
-        // SAFETY: the caller's own path, which is only marked here.
+        // SAFETY: the path is the caller's own, and `write` only marks it.
         unsafe { write(arg, open::names(flags), run) }
     } else {
         run(dirfd, path)
@@ -339,7 +345,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
     fd
 }
 
-/// faccessat2, by the system call.
+/// Makes the system call faccessat2, with the answers of [`access::access_by_flags`].
 ///
 /// # Safety
 /// As faccessat2.
@@ -353,7 +359,7 @@ unsafe fn accessible(a: Arguments) -> c_int {
     }
 }
 
-/// utimensat and futimesat, by the system call `n`. Without a path they mean the descriptor.
+/// Makes the system call `n`, which is utimensat or futimesat. With a null path these change the descriptor's file.
 ///
 /// # Safety
 /// As the system call `n`.
@@ -373,5 +379,5 @@ unsafe fn touched(n: c_long, a: Arguments) -> c_int {
         );
     }
     // SAFETY: the caller's own path.
-    unsafe { mutate::change_at(dirfd, path, flags, real) }
+    unsafe { mutate::change_at(dirfd, path, flags, Names::Same, real) }
 }

@@ -371,6 +371,8 @@ PROBE(refused_opens) {
     OPEN(open(P("d/b"), O_WRONLY | O_TRUNC));
     CALL(unlink(P("full/1")));
     CALL(chmod(P("a"), 0600));
+    CALL(fchmodat(AT_FDCWD, P("a"), 0600, 0));
+    CALL(fchmodat(AT_FDCWD, P("d/new1"), 0600, 0));
     CALL(rename(P("full"), P("fuller")));
     for (int i = 0; i < 50; i++) {
         struct stat s;
@@ -416,4 +418,23 @@ PROBE(mounted_over) {
     CALL(access(P("a"), F_OK));
     CALL(umount2(E, MNT_DETACH));
     CALL(access(P("a"), F_OK));
+}
+
+/* Unmounts the prefix, which is a mount point, in a mount namespace of this process, and looks at a name of the prefix. */
+static void unmounted_by(int flags) {
+    if (CALL(unshare(CLONE_NEWNS)) != 0)
+        return;
+    CALL(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    CALL(access(P("a"), F_OK));
+    CALL(chdir("/"));
+    CALL(flags ? umount2(E, flags) : umount(E));
+    CALL(access(P("a"), F_OK));
+}
+
+PROBE(unmounted) {
+    unmounted_by(0);
+}
+
+PROBE(detached) {
+    unmounted_by(MNT_DETACH);
 }

@@ -33,6 +33,11 @@ pub fn may_change() {
     STATE.store(ASK, Ordering::Release);
 }
 
+/// Whether the calling thread, or the process, may have become somebody else since it started.
+pub fn may_have_changed() -> bool {
+    STATE.load(Ordering::Acquire) == ASK
+}
+
 /// Notes that the process is in another user namespace now.
 pub fn namespace_changed() {
     OTHER_NAMESPACE.store(true, Ordering::Release);
@@ -93,7 +98,7 @@ pub fn powers(ids: Ids) -> u32 {
 /// The user and group with which the kernel checks what the user with these `ids` may do.
 pub fn user(ids: Ids) -> (u32, u32) {
     if ids == Ids::Effective
-        && STATE.load(Ordering::Acquire) == ASK
+        && may_have_changed()
         && let (Some(uid), Some(gid)) = (sys::fsuid(), sys::fsgid())
     {
         return (uid, gid);

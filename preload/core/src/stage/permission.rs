@@ -1,4 +1,5 @@
-//! Checks what the calling thread may do with a file, by its recorded mode and owner and the thread's identity of the moment.
+//! Checks by a file's recorded mode and owner, and by the calling thread's identity of the moment, whether the thread may read,
+//! write or execute it.
 
 use core::ffi::c_int;
 use core::sync::atomic::Ordering;
@@ -13,12 +14,13 @@ use crate::stage::identity::{self, OTHER_NAMESPACE};
 
 const ST_RDONLY: u64 = 1;
 
-/// Checks that the original's file system would allow `want`, bits of access(2); fails with the error number it would
-/// give.
+/// Checks that the original's file system would allow `want`, which are bits of access(2). Fails with the error number
+/// that the kernel would give.
 ///
-/// If the file has an access control list, the kernel is asked about the original: the mode bits hold neither the
-/// list's users and groups nor its mask. The same holds in another user namespace, where the kernel knows which owners the thread's
-/// user and capabilities concern. The directories on the way were checked when the path was decided.
+/// If the file has an access control list, the kernel is asked about the original, because the mode bits do not hold
+/// the users and groups of the list.
+/// The same holds in another user namespace, where the kernel knows which owners the thread's user and capabilities concern.
+/// The directories on the way were checked when the path was decided.
 pub fn check(e: &Entry<'static>, want: c_int, ids: Ids) -> Result<(), c_int> {
     if want & !(R_OK | W_OK | X_OK) != 0 {
         return Err(libc::EINVAL);

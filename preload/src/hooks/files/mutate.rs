@@ -1,6 +1,6 @@
-//! Calls that change names, attributes or data by path: what they change is marked as diverged, then the original is
-//! changed ([`pyshm_core::path::writes`]). Calls that change attributes by the descriptor of a staged file are made on
-//! the original's path.
+//! Hooks the calls that change names, attributes or data. A call by path marks its change as diverged and changes the
+//! original ([`pyshm_core::path::writes`]). A call that changes attributes by a redirected descriptor is made on the
+//! original's path.
 
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
@@ -9,12 +9,13 @@ use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::change::Names;
 use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::path::reads::{Answer, read};
-use pyshm_core::path::writes::{Names, write, write_two};
+use pyshm_core::path::writes::{self, write, write_two};
 use pyshm_core::stage::current::stage;
 
-// Names.
+// Calls that change names.
 hooks! {
     fn mkdir(path: *const c_char, mode: mode_t) -> c_int
         = |real| make_directory(AT_FDCWD, path, |_, p| real(p, mode));
@@ -42,22 +43,20 @@ hooks! {
         = |real| link_at((old_fd, old), (new_fd, new), flags, |a, old, b, new| real(a, old, b, new, flags));
 }
 
-// Attributes and data, by path.
+// Calls that change attributes and data by path.
 hooks! {
     fn chmod(path: *const c_char, mode: mode_t) -> c_int
         = |real| write(PathArg::followed(path), mode_names(mode), |_, p| real(p, mode));
     fn lchmod(path: *const c_char, mode: mode_t) -> c_int
         = |real| write(PathArg::unfollowed(path), mode_names(mode), |_, p| real(p, mode));
-    fn fchmodat(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int = |real| {
-        write(PathArg::by_flags(dirfd, path, flags), mode_names(mode), |_, _| ());
-        change_at(dirfd, path, flags, |d, p, f| real(d, p, mode, f))
-    };
+    fn fchmodat(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int
+        = |real| change_at(dirfd, path, flags, mode_names(mode), |d, p, f| real(d, p, mode, f));
     fn chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int
         = |real| change(PathArg::followed(path), |_, p| real(p, uid, gid));
     fn lchown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int
         = |real| change(PathArg::unfollowed(path), |_, p| real(p, uid, gid));
     fn fchownat(dirfd: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int
-        = |real| change_at(dirfd, path, flags, |d, p, f| real(d, p, uid, gid, f));
+        = |real| change_at(dirfd, path, flags, Names::Same, |d, p, f| real(d, p, uid, gid, f));
     fn truncate, truncate64(path: *const c_char, len: off_t) -> c_int
         = |real| change(PathArg::followed(path), |_, p| real(p, len));
     fn utime, utimes(path: *const c_char, times: *const c_void) -> c_int
@@ -67,7 +66,7 @@ hooks! {
     fn futimesat(dirfd: c_int, path: *const c_char, times: *const c_void) -> c_int
         = |real| change(PathArg::at(dirfd, path, Follow::Yes), |d, p| real(d, p, times));
     fn utimensat(dirfd: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int
-        = |real| change_at(dirfd, path, flags, |d, p, f| real(d, p, times, f));
+        = |real| change_at(dirfd, path, flags, Names::Same, |d, p, f| real(d, p, times, f));
     fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
         = |real| change(PathArg::followed(path), |_, p| real(p, name, value, size, flags));
     fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
@@ -78,7 +77,7 @@ hooks! {
         = |real| change(PathArg::unfollowed(path), |_, p| real(p, name));
 }
 
-// Mounts: a mount point is another tree afterwards.
+// Mounts. Afterwards the mount point is the root of another tree.
 hooks! {
     fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int
         = |real| original(PathArg::followed(source), EmptyPath::Refused, |_, source| {
@@ -90,7 +89,7 @@ hooks! {
         = |real| write(PathArg::followed(target), Names::Search, |_, p| real(p, flags));
 }
 
-// Attributes, by descriptor.
+// Calls that change attributes by descriptor.
 hooks! {
     fn fchmod(fd: c_int, mode: mode_t) -> c_int
         = |real| change_fd(fd, |p| chmod::hook(p, mode), || real(fd, mode));
@@ -107,8 +106,8 @@ hooks! {
         = |real| change_fd(fd, |p| removexattr::real()(p, name), || real(fd, name));
 }
 
-// mknod, mknodat (2.33) and renameat2 (2.28) are missing in older libcs, __xmknod and __xmknodat hidden in newer ones.
-// All of them are the system call and nothing else.
+// Older versions of glibc lack mknod and mknodat (before 2.33) and renameat2 (before 2.28), and newer versions hide
+// __xmknod and __xmknodat. Each of them is a plain system call.
 exports! {
     fn mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int = make_node(AT_FDCWD, path, mode, dev);
     fn mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int
@@ -127,7 +126,7 @@ exports! {
 /// A directory's descriptor and a path.
 type At = (c_int, *const c_char);
 
-/// Makes a directory by `real`. A directory that the index has is left alone, without a mark: `mkdir -p` tries every
+/// Makes a directory by `real`. Fails with EEXIST and sets no mark if the index has the name: `mkdir -p` tries every
 /// directory on its way.
 ///
 /// # Safety
@@ -152,7 +151,7 @@ unsafe fn make_directory(
 /// # Safety
 /// `path` as mknodat requires.
 unsafe fn make_node(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int {
-    // SAFETY: the caller guarantees the path; the kernel checks the pointer.
+    // SAFETY: the caller guarantees the path, and the kernel checks the pointer.
     unsafe {
         add_name(dirfd, path, |d, p| {
             let a = [d as usize, p as usize, mode as usize, dev as usize, 0, 0];
@@ -174,7 +173,7 @@ unsafe fn add_name(
     unsafe { write(PathArg::at(dirfd, path, Follow::No), Names::Added, real) }
 }
 
-/// Moves a name by `real`, with the flags of renameat2. A directory takes everything below it to its new name too.
+/// Moves a name by `real`, with the flags of renameat2. If the name is a directory, everything below it moves too.
 ///
 /// # Safety
 /// Both paths as renameat requires.
@@ -194,7 +193,7 @@ unsafe fn move_name(
     unsafe { write_two((old, from), (new, to), real) }
 }
 
-/// Adds a hard link by `real`: the old file's link count changes, and a name is added.
+/// Adds a hard link by `real`. The old file's link count changes, and a name is added.
 ///
 /// # Safety
 /// Both paths as linkat requires.
@@ -208,7 +207,7 @@ unsafe fn add_link(
     unsafe { write_two((old, Names::Same), (new, Names::Added), real) }
 }
 
-/// linkat, by `real`. The old name may be a descriptor alone.
+/// The hook of linkat. With AT_EMPTY_PATH the old name may be a descriptor.
 ///
 /// # Safety
 /// Both paths as linkat requires.
@@ -236,7 +235,7 @@ unsafe fn change(arg: PathArg, real: impl FnOnce(c_int, *const c_char) -> c_int)
     unsafe { write(arg, Names::Same, real) }
 }
 
-/// Changes attributes of a path, or with AT_EMPTY_PATH of a descriptor, by `real`, which gets flags too.
+/// Changes attributes of a path or, with AT_EMPTY_PATH, of a descriptor. `real` gets a directory, a path and flags.
 ///
 /// # Safety
 /// `path` as the real function requires.
@@ -244,6 +243,7 @@ pub unsafe fn change_at(
     dirfd: c_int,
     path: *const c_char,
     flags: c_int,
+    names: Names,
     real: impl Fn(c_int, *const c_char, c_int) -> c_int,
 ) -> c_int {
     // SAFETY: the caller guarantees the path.
@@ -251,11 +251,12 @@ pub unsafe fn change_at(
         if flags & AT_EMPTY_PATH != 0 && bytes(path).is_some_and(<[u8]>::is_empty) {
             return change_fd(dirfd, |p| real(AT_FDCWD, p, 0), || real(dirfd, path, flags));
         }
-        change(PathArg::by_flags(dirfd, path, flags), |d, p| real(d, p, flags))
+        write(PathArg::by_flags(dirfd, path, flags), names, |d, p| real(d, p, flags))
     }
 }
 
-/// Changes attributes of a descriptor: of the original by `by_path`, if the descriptor is redirected, else by `by_fd`.
+/// Changes attributes of a descriptor. If the descriptor is redirected, calls `by_path` with the original's path, else
+/// `by_fd`. Fails with ENOENT if the path no longer names the file that was staged.
 pub fn change_fd(
     fd: c_int,
     by_path: impl FnOnce(*const c_char) -> c_int,
@@ -265,22 +266,30 @@ pub fn change_fd(
         Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
             let mut buf = [0; PATH_MAX];
             match stage.c_path_of_fd(fd, &mut buf) {
-                // The opened file has another name now, or none; what took its name is not changed for it.
+                // The opened file was renamed or removed. The file that now has its name must not be changed instead.
                 Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
-                // SAFETY: a C string of ours.
+                // SAFETY: `path` is a C string on this stack.
                 Some(path) => unsafe {
                     change(PathArg::followed(path.as_ptr()), |_, p| by_path(p))
                 },
                 None => by_fd(),
             }
         }
-        _ => by_fd(),
+        Some(_) => {
+            // A descriptor of the original: the file was written, or is closed to who opens the staged one.
+            let result = by_fd();
+            if result >= 0 {
+                writes::mark_changed(fd);
+            }
+            result
+        }
+        None => by_fd(),
     }
 }
 
-/// What a new mode does to the names below a directory: without its owner's right to search they can no longer be
-/// reached. Other users matter in a job of root, which can become any of them; nobody else's stage is read by others.
-fn mode_names(mode: mode_t) -> Names {
+/// The effect of a new mode. Without the owner's permission to search a directory, the names below it can no longer be
+/// reached. The permissions of others matter in a job of root, which can become any user.
+pub fn mode_names(mode: mode_t) -> Names {
     let of_root = || stage().is_some_and(|stage| stage.index().builder().powers != 0);
     let closed = mode & 0o111 != 0o111 && (mode & libc::S_IXUSR == 0 || of_root());
     if closed { Names::Search } else { Names::Same }

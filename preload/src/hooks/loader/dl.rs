@@ -1,13 +1,14 @@
-//! The dynamic loader: libraries are loaded from the stage and shown under their original names.
+//! Hooks dlopen and related functions: loads libraries from the stage and shows them under their original names.
 //!
-//! dlopen looks a plain name up along the RUNPATH of its *caller*, which it knows by its return address. So the hooks
-//! of dlopen and dlmopen only exchange the path and jump on: the caller stays the caller. The exchanged path lives in
-//! the index and outlives the call. Only the failure for a library that is known to be missing is made here: a path
-//! with a slash is not searched for, so the caller does not matter.
+//! dlopen searches for a plain name along the RUNPATH of its *caller*, which it recognises by the return address. So
+//! the hooks of dlopen and dlmopen only replace the path and jump to the real function, which then still returns to the
+//! caller. The new path is part of the index and outlives the call. Only for a library that is known to be missing, the
+//! hook itself calls the real function, which fails: the loader does not search for a path with a slash, so the caller
+//! does not matter.
 //!
 //! Known limit: `dlinfo(RTLD_DI_LINKMAP)` and `dladdr1(RTLD_DL_LINKMAP)` give the loader's own structure, whose
-//! `l_name` is the staged name. It cannot be changed: the loader compares it with the names of libraries that are to be
-//! loaded.
+//! `l_name` is the staged name. The hook cannot change that name, because the loader compares it with the names of
+//! libraries to load.
 
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr;
@@ -27,7 +28,7 @@ use pyshm_core::stage::mapped::Stage;
 static REAL_DLOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static REAL_DLMOPEN: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Finds a real function.
+/// Finds a real function and remembers it.
 fn find(real: &AtomicPtr<c_void>, name: &str) {
     if real.load(Ordering::Acquire).is_null() {
         let found = link_map::next_function(name).unwrap_or(nothing as *mut c_void);
@@ -35,15 +36,18 @@ fn find(real: &AtomicPtr<c_void>, name: &str) {
     }
 }
 
-/// Stands in for a dlopen that no object defines. No program that calls dlopen can run so.
+/// Stands in for a dlopen that no object defines. This is never called: a program that calls dlopen would not start
+/// without one.
 extern "C" fn nothing() -> *mut c_void {
     ptr::null_mut()
 }
 
-/// Stands for a path: the real function was called already and has failed. No path lies on the first page.
+/// A value in place of a path which says that the real function has already been called and has failed. No path lies on
+/// the first page.
 const FAILED: *const c_char = ptr::without_provenance(1);
 
-/// The path to load in place of `path`; [`FAILED`] after `fail` was called with the name of a missing library.
+/// The path to load in place of `path`. If the library is missing, calls `fail` with its staged name and returns
+/// [`FAILED`].
 ///
 /// # Safety
 /// As dlopen's first argument.
@@ -51,7 +55,7 @@ unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *con
     // SAFETY: the caller guarantees the path.
     unsafe {
         let Some(stage) = stage() else { return path };
-        // The loader searches for a plain name, and resolves `$ORIGIN` and its like.
+        // The loader searches for a plain name, and resolves `$ORIGIN` and other tokens.
         match bytes(path) {
             Some(text) if text.contains(&b'/') && !text.contains(&b'$') && !stage.noexec => {}
             _ => return path,
@@ -66,8 +70,8 @@ unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *con
                     path
                 }
             }
-            // The loader looks for the name below the stage, where it is missing too, and fails without a look at the
-            // shared file system. dlerror translates the name in its message back.
+            // The loader looks for the name below the stage, where it is missing too, so the loader fails without an
+            // operation on the shared file system. The hook of dlerror translates the name in the message back.
             Answer::Absent(libc::ENOENT)
                 if bytes(path).is_some_and(|text| text.starts_with(b"/")) =>
             {
@@ -95,7 +99,7 @@ unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *con
 unsafe extern "C" fn for_dlopen(path: *const c_char, mode: c_int) -> *const c_char {
     type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
     find(&REAL_DLOPEN, "dlopen");
-    // SAFETY: the caller guarantees the path; the real function was found above.
+    // SAFETY: the caller guarantees the path, and the real function was found above.
     unsafe {
         library(path, |missing| {
             let real =
@@ -116,7 +120,7 @@ unsafe extern "C" fn for_dlmopen(
 ) -> *const c_char {
     type Dlmopen = unsafe extern "C" fn(libc::c_long, *const c_char, c_int) -> *mut c_void;
     find(&REAL_DLMOPEN, "dlmopen");
-    // SAFETY: the caller guarantees the path; the real function was found above.
+    // SAFETY: the caller guarantees the path, and the real function was found above.
     unsafe {
         library(path, |missing| {
             let real =
@@ -185,8 +189,8 @@ pub unsafe extern "C" fn dlmopen(
     );
 }
 
-/// The original name for a staged one: the tail of the same string, or the index's own spelling if a RUNPATH's `..`
-/// stands in it.
+/// The original name for a staged one. This is the tail of the same string, or the index's own spelling if the name
+/// contains the `..` of a RUNPATH.
 ///
 /// # Safety
 /// `name` must be null or a C string.
@@ -195,9 +199,9 @@ unsafe fn original(stage: &Stage, name: *const c_char) -> *const c_char {
     if name.is_null() {
         return name;
     }
-    // The first bytes tell that most names are not staged, without the string's length.
+    // The first bytes rule out most names without computing the string's length.
     for (i, &b) in dir.iter().enumerate() {
-        // SAFETY: every byte before this one was not NUL.
+        // SAFETY: no byte before this one was NUL.
         if unsafe { *name.add(i) } as u8 != b {
             return name;
         }
@@ -224,7 +228,7 @@ fn clean(stage: &Stage, path: &[u8]) -> Option<*const c_char> {
 
 type Callback = Option<unsafe extern "C" fn(*mut libc::dl_phdr_info, size_t, *mut c_void) -> c_int>;
 
-/// A call of dl_iterate_phdr.
+/// The state of one call of dl_iterate_phdr.
 struct Call {
     callback: Callback,
     data: *mut c_void,
@@ -240,7 +244,7 @@ impl Call {
     /// `info` must be the loader's.
     unsafe fn tell(&self, mut info: libc::dl_phdr_info, size: size_t) -> c_int {
         let Some(callback) = self.callback else { return 0 };
-        // SAFETY: the loader's description, and the caller's own callback.
+        // SAFETY: `info` is the loader's description, and the callback is the caller's own.
         unsafe {
             if let Some(stage) = self.stage {
                 info.dlpi_name = original(stage, info.dlpi_name);
@@ -250,16 +254,17 @@ impl Call {
     }
 }
 
-/// Callback of dl_iterate_phdr. It leaves this library for the end: a program that was built with AddressSanitizer
-/// looks at the first library only, and ends itself if that is not the sanitizer's.
+/// Callback of dl_iterate_phdr. Leaves this library for the end, because a program that was built with AddressSanitizer
+/// looks only at the first library and ends itself if that is not the sanitizer's.
 ///
 /// # Safety
-/// `info` must be the loader's, `call` a [`Call`].
+/// `info` must be the loader's, and `call` a [`Call`].
 unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mut c_void) -> c_int {
-    // SAFETY: `call` is the `Call` on the stack of `iterate`; `info` is the loader's, for reading.
+    // SAFETY: `call` is the `Call` on the stack of `iterate`. `info` is the loader's and is only read.
     unsafe {
         let call = &mut *call.cast::<Call>();
-        // An older loader's structure is shorter than the one known here; `size` says so to the callback too.
+        // A newer loader's structure is longer than the one known here, so it goes to the callback unchanged. An older
+        // loader's is shorter, and `size` tells the callback so.
         if size > size_of::<libc::dl_phdr_info>() {
             return call.callback.map_or(0, |callback| callback(info, size, call.data));
         }
@@ -271,13 +276,14 @@ unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mu
     }
 }
 
-/// Whether a library's search path was edited in the stage: `$ORIGIN/..` takes the place of an absolute directory.
+/// Whether a library's search path was edited in the stage, where `$ORIGIN/..` replaces an absolute directory.
 ///
 /// # Safety
 /// As dlinfo.
 unsafe fn edited(stage: &Stage, handle: *mut c_void) -> bool {
     let mut object: *const LoadedObject = ptr::null();
-    // SAFETY: the caller guarantees the handle; the loader's description begins so, and its name is null or a C string.
+    // SAFETY: the caller guarantees the handle. The loader's description begins as `LoadedObject`, and its name is null
+    // or a C string.
     unsafe {
         let asked: c_int = dlinfo::real()(handle, RTLD_DI_LINKMAP, (&raw mut object).cast());
         if asked != 0 || object.is_null() || (*object).name.is_null() {
@@ -288,7 +294,7 @@ unsafe fn edited(stage: &Stage, handle: *mut c_void) -> bool {
     }
 }
 
-/// Whether the index has a file with edited search paths under this name.
+/// Whether the path is that of a file with edited search paths in the index.
 #[inline(never)]
 fn is_edited(stage: &Stage, path: &[u8]) -> bool {
     let walked = walk(&stage.view, path, Follow::No, &mut Scratch::zeroed());
@@ -340,7 +346,7 @@ struct SearchDir {
     flags: c_uint,
 }
 
-/// Calls `callback` for every object, under its original name.
+/// Calls `callback` for every object with its original name.
 ///
 /// # Safety
 /// As dl_iterate_phdr.
@@ -351,8 +357,8 @@ unsafe fn iterate(
 ) -> c_int {
     let mut call = Call { callback, data, stage: stage(), own: None };
     match (real(Some(each), (&raw mut call).cast()), call.own) {
-        // SAFETY: the loader's description. This library is never unloaded, so it holds although the loader's lock is
-        // released.
+        // SAFETY: this is the loader's description of this library. It stays valid after the loader's lock is released,
+        // because this library is never unloaded.
         (0, Some((own, size))) => unsafe { call.tell(own, size) },
         (r, _) => r,
     }
@@ -389,7 +395,7 @@ unsafe fn informed(handle: *mut c_void, request: c_int, to: *mut c_void, r: c_in
                 ptr::copy(tail.as_ptr(), to.cast(), tail.len() + 1);
             }
         },
-        // SAFETY: the result is a list of that many C strings in the caller's buffer.
+        // SAFETY: the result is a list of `count` C strings in the caller's buffer.
         RTLD_DI_SERINFO => unsafe {
             let edited = edited(stage, handle);
             let dirs = &raw mut (*to.cast::<SearchPath>()).dirs;
@@ -412,12 +418,12 @@ unsafe fn informed(handle: *mut c_void, request: c_int, to: *mut c_void, r: c_in
 /// Shows original names in the message of dlerror.
 ///
 /// # Safety
-/// `message` must be null or what dlerror has returned.
+/// `message` must be null or the result of dlerror.
 unsafe fn shown(message: *mut c_char) -> *mut c_char {
     if !message.is_null()
         && let Some(stage) = stage()
     {
-        // SAFETY: the caller guarantees the calling thread's own message.
+        // SAFETY: the caller guarantees that the message belongs to the calling thread.
         unsafe { shorten(stage, message) };
     }
     message
@@ -433,8 +439,8 @@ hooks! {
     fn dlerror() -> *mut c_char = |real| shown(real());
 }
 
-/// Removes `<stage>/fs` from a message, in place. A message that contains a path was formatted into memory of the
-/// calling thread, which libc frees at the next dlerror; a constant message contains no path.
+/// Removes `<stage>/fs` from a message, in place. libc formats a message with a path into memory of the calling thread,
+/// which it frees at the next dlerror. A constant message contains no path.
 ///
 /// # Safety
 /// `message` must be a C string, writable where it contains the stage's directory.
@@ -442,7 +448,7 @@ unsafe fn shorten(stage: &Stage, message: *mut c_char) {
     let fs = stage.dir().len() + b"/fs".len();
     let mut from = 0;
     loop {
-        // SAFETY: the caller guarantees a C string; `from` stays within it.
+        // SAFETY: the caller guarantees a C string, and `from` stays within it.
         let text = unsafe { CStr::from_ptr(message.add(from)) }.to_bytes();
         let staged = |at: &usize| -> bool {
             let below = text.get(*at..).and_then(|tail| tail.strip_prefix(stage.dir()));

@@ -1,4 +1,4 @@
-//! The dynamic loader.
+//! Hooks the functions of the dynamic loader.
 
 pub mod dl;
 pub mod glob_version;

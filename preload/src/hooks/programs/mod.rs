@@ -1,4 +1,4 @@
-//! Starting programs, and becoming somebody else.
+//! Hooks the functions that start programs, and those by which a process becomes another user.
 
 pub mod exec;
 pub mod identity;
