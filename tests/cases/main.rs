@@ -11,6 +11,7 @@ mod tree;
 mod world;
 
 mod attributes;
+mod behind;
 mod builds;
 mod cwd;
 mod descriptors;

@@ -165,8 +165,8 @@ calls! { a;
     libc::SYS_statfs => fsinfo::statfs::hook(a.path(0), a.pointer(1)),
     libc::SYS_fstatfs => fsinfo::fstatfs::hook(a.int(0), a.pointer(1)),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_getdents => dirent::entries(a.int(0), a.pointer(1), a.0[2], Layout::Old),
-    libc::SYS_getdents64 => dirent::entries(a.int(0), a.pointer(1), a.0[2], Layout::New),
+    libc::SYS_getdents => read_entries(libc::SYS_getdents, a, Layout::Old),
+    libc::SYS_getdents64 => read_entries(libc::SYS_getdents64, a, Layout::New),
     libc::SYS_fchdir => cwd::fchdir::hook(a.int(0)),
     libc::SYS_chroot => cwd::chroot::hook(a.path(0)),
     libc::SYS_execve => exec::execve::hook(a.path(0), a.pointer::<*const c_char>(1), a.pointer::<*const c_char>(2)),
@@ -252,6 +252,17 @@ calls! { a;
     #[cfg(target_arch = "x86_64")]
     libc::SYS_symlink => mutate::symlink::hook(a.path(0), a.path(1)),
     libc::SYS_symlinkat => mutate::symlinkat::hook(a.path(0), a.int(1), a.path(2)),
+}
+
+/// getdents or getdents64, by its number.
+///
+/// # Safety
+/// As getdents64.
+unsafe fn read_entries(n: c_long, a: Arguments, layout: Layout) -> isize {
+    // SAFETY: the caller keeps the contract of getdents64, and the kernel checks the pointer.
+    unsafe {
+        dirent::entries(a.int(0), a.pointer(1), layout, || result(sys::syscall(n, a.0)) as isize)
+    }
 }
 
 /// A call that makes this thread somebody else. libc's functions would do so to all threads.

@@ -108,14 +108,25 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     if root != index.builder().root {
         identity::namespace_changed();
     }
-    let who =
-        Who { is_builder: identity::is_builder, sees_other_owners: &identity::OTHER_NAMESPACE };
+    if has_neighbours() && link_map::is_in_front_of_libc("geteuid") {
+        identity::owners_pretended();
+    }
+    let who = Who { is_builder: identity::is_builder, sees_other_owners: &identity::OTHER_OWNERS };
     Ok(Stage {
         view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?, who),
         dev: st.st_dev,
         noexec: index.flags() & FLAG_NOEXEC != 0,
         stripe: stripe(),
         outside_programs: OutsidePrograms::new(words).ok_or(Inert::BadState)?,
+    })
+}
+
+/// Whether LD_PRELOAD may name other libraries, be it the visible one or the one that the kernel was given.
+fn has_neighbours() -> bool {
+    let own = layout::SHIM.as_bytes();
+    env::get(b"LD_PRELOAD").is_some_and(|libraries| {
+        !libraries.is_empty()
+            && (!libraries.ends_with(own) || libraries.iter().any(|b| matches!(b, b':' | b' ')))
     })
 }
 

@@ -25,6 +25,10 @@ static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
 /// Whether this process is in another user namespace than the one that built the index.
 pub static OTHER_NAMESPACE: AtomicBool = AtomicBool::new(false);
 
+/// Whether this process sees other owners than the one that built the index: because of its user namespace, or because a library
+/// that stands behind the shim pretends them, as that of fakeroot does.
+pub static OTHER_OWNERS: AtomicBool = AtomicBool::new(false);
+
 /// Number of supplementary groups that are looked at.
 const GROUPS: usize = 256;
 
@@ -41,7 +45,13 @@ pub fn may_have_changed() -> bool {
 /// Notes that the process is in another user namespace now.
 pub fn namespace_changed() {
     OTHER_NAMESPACE.store(true, Ordering::Release);
+    OTHER_OWNERS.store(true, Ordering::Release);
     may_change();
+}
+
+/// Notes that a library behind the shim pretends to know who the process is, and so whose the files are.
+pub fn owners_pretended() {
+    OTHER_OWNERS.store(true, Ordering::Release);
 }
 
 /// Whether the calling thread certainly may do what the process could do that built the index.

@@ -14,7 +14,7 @@ use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
 use pyshm_core::stage::descriptor::is_redirected;
-use pyshm_core::stage::identity::OTHER_NAMESPACE;
+use pyshm_core::stage::identity::OTHER_OWNERS;
 use pyshm_core::stage::mapped::Stage;
 use pyshm_core::stage::permission::check;
 use pyshm_format::Entry;
@@ -182,7 +182,7 @@ unsafe fn read_staged(
     let mut buf = [0; PATH_MAX];
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let known = stage.index().lookup(path.to_bytes());
-    let known = known.filter(|_| !OTHER_NAMESPACE.load(Ordering::Acquire));
+    let known = known.filter(|_| !OTHER_OWNERS.load(Ordering::Acquire));
     let known = known.filter(|e| !stage.view.diverged.has(Mark::Path, e.hash()));
     Some(match known.map_or(Told::Ask, |e| told(&e, name)) {
         // SAFETY: the caller guarantees `to`.
