@@ -74,6 +74,16 @@ fn a_process_that_becomes_another_user_may_do_what_that_user_may() {
 }
 
 #[test]
+fn every_call_that_changes_the_identity_is_noticed() {
+    Case::python("identity", "calls").tree(closed).only(User::Root).ops(Ops::Any).run();
+}
+
+#[test]
+fn a_user_namespace_that_is_entered_is_noticed() {
+    Case::python("identity", "entered").tree(closed_to_others).ops(Ops::Any).run();
+}
+
+#[test]
 fn capabilities_of_the_moment_decide() {
     for name in ["capabilities", "by_number"] {
         Case::python("identity", name).tree(closed).only(User::Root).ops(Ops::Any).run();

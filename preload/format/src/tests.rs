@@ -217,8 +217,10 @@ fn damage(file: &mut [u8], other: &[u8], random: &mut Random) {
     }
 }
 
+type Fields<'a> = ([&'a [u8]; 4], Kind, [bool; 2], [usize; 2], Barriers, Stat);
+
 /// All fields of an entry.
-fn all<'a>(e: &Entry<'a>) -> ([&'a [u8]; 4], Kind, [bool; 2], [usize; 2], Barriers, Stat) {
+fn all<'a>(e: &Entry<'a>) -> Fields<'a> {
     let texts = [e.path(), e.staged(), e.pristine(), e.target()];
     (
         texts,

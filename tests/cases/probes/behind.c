@@ -129,6 +129,7 @@ PROBE(beside) {
     char *roots[] = {(char *)top, 0}; FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, 0); fts_read(walk); fts_close(walk); ftok(N("f"), 1);
     chdir(top); free(get_current_dir_name()); chdir("/");
     report("walks");
+    access(P("a"), F_OK);
 }
 
 PROBE(passed) {

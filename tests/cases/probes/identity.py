@@ -159,4 +159,42 @@ def namespace():
     look("root of the namespace")
 
 
+# Calls, each of which alone takes something from root, or nothing.
+CALLS = {
+    "setuid": lambda: os.setuid(OTHER), "seteuid": lambda: os.seteuid(OTHER), "setreuid": lambda: os.setreuid(-1, OTHER),
+    "setresuid": lambda: os.setresuid(-1, OTHER, -1), "setfsuid": lambda: libc.setfsuid(OTHER),
+    "setgid": lambda: os.setgid(OTHER), "setegid": lambda: os.setegid(OTHER), "setregid": lambda: os.setregid(-1, OTHER),
+    "setresgid": lambda: os.setresgid(-1, OTHER, -1), "setfsgid": lambda: libc.setfsgid(OTHER),
+    "setgroups": lambda: os.setgroups([OTHER]), "initgroups": lambda: os.initgroups("daemon", OTHER),
+    "capset": lambda: c("capset", *set_capabilities(0xff & ~6, 0xff)),
+}
+
+
+def calls():
+    for name, call in CALLS.items():
+        child = os.fork()
+        if child == 0:
+            # What is asked first is remembered until such a call.
+            show("before", lambda: status(os.stat(P("priv/x"))))
+            call()
+            print(name)
+            for path in ("priv/x", "priv/nothing", "group/x", "grouped"):
+                show(path, lambda: status(os.stat(P(path))))
+                show("open", lambda: text(P(path)))
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+def entered():
+    holder = subprocess.Popen(["unshare", "-r", "sh", "-c", "echo; cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    show("before", lambda: status(os.stat(P("priv/x"))))
+    with open(f"/proc/{holder.pid}/ns/user", "rb") as namespace:
+        show("setns", lambda: c("setns", namespace.fileno(), 0x10000000))
+    for path in ("a", "priv/x"):
+        show(path, lambda: status(os.stat(P(path))))
+    holder.stdin.close()
+    holder.wait()
+
+
 globals()[sys.argv[1]]()

@@ -20,7 +20,7 @@ const STAGE: &[u8] = b"/dev/shm/pyshm-1/s";
 
 /// The thread that asks is that of the builder.
 static SAME_OWNERS: AtomicBool = AtomicBool::new(false);
-const BUILDER: Who<'static> = Who { is_builder: || true, sees_other_owners: &SAME_OWNERS };
+const BUILDER: Who<'static> = Who { is_builder: |_| true, sees_other_owners: &SAME_OWNERS };
 
 fn words() -> Vec<AtomicU64> {
     (0..state::FILE_BYTES / 8).map(|_| AtomicU64::new(0)).collect()

@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{EACCES, ELOOP, ENOENT, ENOTDIR, c_int};
-use pyshm_format::barrier::{READ, SEARCH, WAY};
+use pyshm_format::barrier::{Builder, READ, SEARCH, WAY};
 use pyshm_format::index::PrefixMode;
 use pyshm_format::state::Mark;
 use pyshm_format::{Diverged, Entry, Index, Kind, Lookup, hash_path};
@@ -38,7 +38,7 @@ pub struct View<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Who<'a> {
     /// Tells whether it may do what the process could do that built the index. Asked only where something is closed to somebody.
-    pub is_builder: fn() -> bool,
+    pub is_builder: fn(&Builder) -> bool,
     /// Whether it sees other owners than that process: it is in another user namespace.
     pub sees_other_owners: &'a AtomicBool,
 }
@@ -222,7 +222,7 @@ impl<'a> View<'a> {
 
     #[inline(never)]
     fn may_closed(&self, entry: &Entry<'a>, needs: u8) -> bool {
-        entry.barriers().refused & needs == 0 && (self.who.is_builder)()
+        entry.barriers().refused & needs == 0 && (self.who.is_builder)(&self.index.builder())
     }
 
     /// Finds where a path leads in the common cases. `None` if only [`walk`](crate::decide::walk::walk) can tell.

@@ -12,7 +12,6 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use pyshm_format::barrier::{Builder, group_digest};
 
 use crate::base::sys::{self, Ids};
-use crate::stage::current::stage;
 
 /// Nothing was asked yet.
 const UNKNOWN: u8 = 0;
@@ -28,6 +27,10 @@ pub static OTHER_NAMESPACE: AtomicBool = AtomicBool::new(false);
 /// Whether this process sees other owners than the one that built the index: because of its user namespace, or because a library
 /// that stands behind the shim pretends them, as that of fakeroot does.
 pub static OTHER_OWNERS: AtomicBool = AtomicBool::new(false);
+
+/// The capabilities CAP_SETGID and CAP_SETUID.
+const SETGID: u32 = 1 << 6;
+const SETUID: u32 = 1 << 7;
 
 /// Number of supplementary groups that are looked at.
 const GROUPS: usize = 256;
@@ -55,43 +58,47 @@ pub fn owners_pretended() {
 }
 
 /// Whether the calling thread certainly may do what the process could do that built the index.
-pub fn is_builder() -> bool {
+pub fn is_builder(builder: &Builder) -> bool {
     let state = STATE.load(Ordering::Acquire);
-    state == SAME || asked(state)
+    state == SAME || asked(builder, state)
 }
 
 #[cold]
 #[inline(never)]
-fn asked(state: u8) -> bool {
-    let Some(stage) = stage() else { return false };
-    let same = !OTHER_NAMESPACE.load(Ordering::Acquire) && is(&stage.index().builder(), state);
-    if same && state == UNKNOWN {
+fn asked(builder: &Builder, state: u8) -> bool {
+    if OTHER_NAMESPACE.load(Ordering::Acquire) {
+        return false;
+    }
+    let Ok(held) = sys::capabilities() else { return false };
+    let same = is(builder, held.effective, state);
+    // Groups may change where no hook sees it; they do not matter to who passes over modes.
+    let lasts = builder.powers != 0 || held.permitted & (SETUID | SETGID) == 0;
+    if same && lasts && state == UNKNOWN {
         let _ = STATE.compare_exchange(UNKNOWN, SAME, Ordering::AcqRel, Ordering::Relaxed);
     }
     same
 }
 
-/// Whether the calling thread is `builder`, for the kernel's checks by its effective and by its real user.
-fn is(builder: &Builder, state: u8) -> bool {
-    let real = (sys::uid(Ids::Real), sys::gid(Ids::Real));
-    let effective = (sys::uid(Ids::Effective), sys::gid(Ids::Effective));
-    let own = (builder.uid, builder.gid);
-    // An exec makes these equal to the effective ones.
-    let files = || (sys::fsuid(), sys::fsgid());
-    if real != effective
-        || real.0 != own.0
-        || state == ASK && files() != (Some(real.0), Some(real.1))
+/// Whether the calling thread, with these effective capabilities, is `builder` for the kernel's checks by its effective and by its
+/// real user.
+fn is(builder: &Builder, effective: u32, state: u8) -> bool {
+    let uid = Some(builder.uid);
+    if effective & builder.powers != builder.powers
+        || Some(sys::uid(Ids::Real)) != uid
+        || Some(sys::uid(Ids::Effective)) != uid
+        // An exec makes it equal to the effective one.
+        || state == ASK && sys::fsuid() != uid
     {
         return false;
     }
+    if builder.powers != 0 {
+        return true;
+    }
+    let gid = sys::gid(Ids::Real);
     let mut groups = [0; GROUPS];
-    let digest = match sys::getgroups(&mut groups) {
-        Ok(n) => group_digest(real.1, groups.get(..n).unwrap_or_default()),
-        Err(_) => return false,
-    };
-    digest == builder.groups
-        && (builder.powers == 0
-            || sys::capabilities().is_ok_and(|c| c.effective & builder.powers == builder.powers))
+    gid == sys::gid(Ids::Effective)
+        && sys::getgroups(&mut groups)
+            .is_ok_and(|n| group_digest(gid, groups.get(..n).unwrap_or_default()) == builder.groups)
 }
 
 /// The capabilities with which the kernel checks what the user with these `ids` may do.
