@@ -85,10 +85,9 @@ pub unsafe fn write_two<R: Outcome>(
     }
 }
 
-/// Marks the file whose attributes were just changed by `fd`, a descriptor of the original, if it is a file of a prefix.
-pub fn mark_changed(fd: c_int) {
-    let Some(stage) = stage() else { return };
-    let Ok(st) = sys::fstat(fd) else { return };
+/// Marks a file whose attributes were just changed by a descriptor of the original, if it is a file of a prefix. `st` is what it was
+/// before.
+pub fn mark_changed(stage: &Stage, st: &libc::stat) {
     if stage.has_prefix_on(st.st_dev) {
         let mark = |e: &_| marks::mark_entry(stage, e, Names::Same);
         marks::mark_inode(stage, st.st_dev, st.st_ino, mark);

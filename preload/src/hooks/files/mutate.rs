@@ -305,28 +305,24 @@ pub fn change_fd(
     by_path: impl FnOnce(*const c_char) -> c_int,
     by_fd: impl FnOnce() -> c_int,
 ) -> c_int {
-    match stage() {
-        Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
-            let mut buf = [0; PATH_MAX];
-            match stage.c_path_of_fd(fd, &mut buf) {
-                // The opened file was renamed or removed. The file that now has its name must not be changed instead.
-                Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
-                // SAFETY: `path` is a C string on this stack.
-                Some(path) => unsafe {
-                    change(PathArg::followed(path.as_ptr()), |_, p| by_path(p))
-                },
-                None => by_fd(),
-            }
+    let Some(stage) = stage() else { return by_fd() };
+    let Ok(st) = sys::fstat(fd) else { return by_fd() };
+    if st.st_dev == stage.dev {
+        let mut buf = [0; PATH_MAX];
+        match stage.c_path_of_fd(fd, &mut buf) {
+            // The opened file was renamed or removed. The file that now has its name must not be changed instead.
+            Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
+            // SAFETY: `path` is a C string on this stack.
+            Some(path) => unsafe { change(PathArg::followed(path.as_ptr()), |_, p| by_path(p)) },
+            None => by_fd(),
         }
-        Some(_) => {
-            // A descriptor of the original: the file was written, or is closed to who opens the staged one.
-            let result = by_fd();
-            if result >= 0 {
-                writes::mark_changed(fd);
-            }
-            result
+    } else {
+        // A descriptor of the original: its path diverged, or the staged file is closed to this thread.
+        let result = by_fd();
+        if result >= 0 {
+            writes::mark_changed(stage, &st);
         }
-        None => by_fd(),
+        result
     }
 }
 
