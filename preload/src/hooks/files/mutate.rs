@@ -77,10 +77,18 @@ hooks! {
         = |real| change(PathArg::unfollowed(path), |_, p| real(p, name));
 }
 
+/// Flags with which mount decides where later mounts appear, and changes nothing that a path leads to (mount(2)).
+const PROPAGATION: c_ulong =
+    libc::MS_PRIVATE | libc::MS_SHARED | libc::MS_SLAVE | libc::MS_UNBINDABLE;
+
 // Mounts. Afterwards the mount point is the root of another tree.
 hooks! {
     fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int
         = |real| original(PathArg::followed(source), EmptyPath::Refused, |_, source| {
+            if flags & PROPAGATION != 0 {
+                return original(PathArg::followed(target), EmptyPath::Refused,
+                    |_, target| real(source, target, kind, flags, data));
+            }
             write(PathArg::followed(target), Names::Search, |_, p| real(source, p, kind, flags, data))
         });
     fn umount(target: *const c_char) -> c_int
