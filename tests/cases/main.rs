@@ -11,6 +11,7 @@ mod tree;
 mod world;
 
 mod attributes;
+mod behind;
 mod builds;
 mod cwd;
 mod descriptors;
@@ -18,6 +19,7 @@ mod directories;
 mod environment;
 mod exec;
 mod file_system;
+mod identity;
 mod links;
 mod loader;
 mod locks;

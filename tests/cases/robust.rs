@@ -89,7 +89,7 @@ fn run_setuid() {
     tree.finish(User::Ordinary.id(), User::Ordinary.id());
     place.mount("shared");
     let prefix = place.below_mount("env");
-    let bundle = place.bundle(&prefix, "snapshot");
+    let bundle = place.bundle(&prefix, "snapshot", User::Ordinary);
     // After this only the stage has the bundled text: the second mount starts with an empty cache.
     tree.file("a", "changed\n");
     place.unmount();

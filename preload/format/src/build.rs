@@ -4,10 +4,11 @@
 extern crate alloc;
 use alloc::vec::Vec;
 
+use crate::barrier::{Barriers, Builder};
 use crate::hash::check;
 use crate::index::{
-    BUCKET_BYTES, BUCKET_SLOTS, HEADER_BYTES, HEADER_CHECK, MAGIC, PREFIX_BYTES, PREFIX_WRITERS,
-    PrefixMode, VERSION, text_check,
+    BUCKET_BYTES, BUCKET_SLOTS, BUILDER, HEADER_BYTES, HEADER_CHECK, MAGIC, PREFIX_BYTES,
+    PREFIX_WRITERS, PrefixMode, VERSION, text_check,
 };
 use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
 use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
@@ -36,6 +37,8 @@ pub struct NewEntry<'a> {
     pub prefix: u16,
     /// Number of the bundle that the path came from.
     pub bundle: u16,
+    /// What of it is barred, and to whom.
+    pub barriers: Barriers,
     /// The extended attributes, as [`IndexBuilder::xattrs`] returned them; `None` to ask the original.
     pub xattrs: Option<XattrsId>,
     /// The original's attributes, with this node's device number.
@@ -74,6 +77,7 @@ pub struct XattrsId(u32);
 #[derive(Debug)]
 pub struct IndexBuilder {
     flags: u32,
+    builder: Builder,
     fs: Vec<u8>,
     orig: Vec<u8>,
     prefixes: Vec<[u8; PREFIX_BYTES]>,
@@ -94,6 +98,7 @@ impl IndexBuilder {
         let below = |name: &str| [stage, b"/", name.as_bytes()].concat();
         Self {
             flags,
+            builder: Builder::default(),
             fs: below(layout::FS),
             orig: below(layout::ORIG),
             prefixes: Vec::new(),
@@ -102,6 +107,11 @@ impl IndexBuilder {
             strings: Vec::new(),
             proven: Vec::new(),
         }
+    }
+
+    /// Says who builds the index.
+    pub fn builder(&mut self, builder: Builder) {
+        self.builder = builder;
     }
 
     /// Adds a prefix and returns the prefix's number. With `path != canonical`, adds another spelling of a prefix.
@@ -180,6 +190,7 @@ impl IndexBuilder {
             flags: new.flags | if new.edited { ENTRY_EDITED } else { 0 },
             prefix: new.prefix,
             bundle: new.bundle,
+            barriers: new.barriers,
             stat: new.stat,
         });
     }
@@ -220,6 +231,14 @@ impl IndexBuilder {
         for (at, len) in roots {
             file.extend_from_slice(&(at + shift).to_le_bytes());
             file.extend_from_slice(&len.to_le_bytes());
+        }
+        debug_assert_eq!(file.len(), BUILDER);
+        for part in [self.builder.uid, self.builder.gid] {
+            file.extend_from_slice(&part.to_le_bytes());
+        }
+        file.extend_from_slice(&self.builder.groups.to_le_bytes());
+        for part in [self.builder.root, self.builder.powers] {
+            file.extend_from_slice(&part.to_le_bytes());
         }
         file.resize(HEADER_BYTES, 0);
         for mut prefix in self.prefixes {

@@ -8,7 +8,7 @@
 //! 40    offsets u64: buckets, entries, strings; then length of the strings u64
 //! 72    seed u64: a digest of the content, so that another index's parts prove nothing here
 //! 80    "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each
-//! 96    zero
+//! 96    who built the index (crate::barrier): user u32, group u32, groups u64, owner of `/` u32, capabilities u32
 //! 120   check u64 of the whole head except these eight bytes
 //! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Zeros follow, up to a multiple of 64 KiB
 //! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
@@ -27,6 +27,7 @@
 //! start of the staged path with the directory in the head. If one of these steps fails, the result is
 //! [`Lookup::Damaged`], and nothing is known about the path.
 
+use crate::barrier::{Barriers, Builder};
 use crate::hash::check;
 use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, ENTRY_REMOTE};
 use crate::record::{Kind, Stat};
@@ -38,8 +39,10 @@ use crate::{FormatError, hash_path, u16_at, u32_at, u64_at};
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 /// The layout's version.
 pub const VERSION: u32 = 6;
-/// Size of the header.
+/// Size of the header in bytes.
 pub const HEADER_BYTES: usize = 128;
+/// Offset in the header of who built the index.
+pub(crate) const BUILDER: usize = 96;
 /// Offset of the head's check, which lies in the header.
 pub(crate) const HEADER_CHECK: usize = 120;
 /// Size of a prefix record in bytes.
@@ -185,6 +188,18 @@ impl<'a> Index<'a> {
     #[must_use]
     pub fn flags(&self) -> u32 {
         u32_at(self.head, 12)
+    }
+
+    /// Who built the index.
+    #[must_use]
+    pub fn builder(&self) -> Builder {
+        Builder {
+            uid: u32_at(self.head, BUILDER),
+            gid: u32_at(self.head, BUILDER + 4),
+            groups: u64_at(self.head, BUILDER + 8),
+            root: u32_at(self.head, BUILDER + 16),
+            powers: u32_at(self.head, BUILDER + 20),
+        }
     }
 
     /// The stage's directory.
@@ -505,6 +520,13 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn has_acl(&self) -> bool {
         self.flag(ENTRY_ACL)
+    }
+
+    /// What of it is barred, and to whom.
+    #[must_use]
+    #[inline]
+    pub fn barriers(&self) -> Barriers {
+        Barriers { closed: self.bytes[146], refused: self.bytes[147] }
     }
 
     /// Number of the prefix that the path belongs to.

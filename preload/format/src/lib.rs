@@ -11,6 +11,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod barrier;
 #[cfg(feature = "build")]
 pub mod build;
 pub mod closed;
@@ -25,6 +26,7 @@ pub mod state;
 pub mod writers;
 pub mod xattr;
 
+pub use barrier::Barriers;
 pub use closed::{Closed, Closings, Reason, Reasons};
 pub use diverged::{Diverged, Subtrees};
 pub use hash::hash_path;

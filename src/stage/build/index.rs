@@ -22,6 +22,7 @@ use crate::manifest::entry::{EntryKind, EntryStat};
 use crate::manifest::prefix::Mode;
 use crate::manifest::xattr::XattrSet;
 use crate::manifest::{Manifest, Stack};
+use crate::stage::build::barriers::Judge;
 use crate::stage::build::tree::Edited;
 use crate::stage::build::writers::Writers;
 use crate::stage::limits::space;
@@ -40,6 +41,9 @@ pub(super) fn build(
     let parent = stage.parent().unwrap_or(stage);
     let flags = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
     let mut builder = IndexBuilder::new(stage.as_os_str().as_encoded_bytes(), flags);
+    let judge = Judge::new();
+    builder.builder(judge.builder());
+    let ways = judge.ways(stack);
     let mut numbers = Vec::new();
     let mut writers = BTreeMap::new();
     for prefix in stack.prefixes() {
@@ -97,6 +101,7 @@ pub(super) fn build(
                 target,
                 edited: edited.contains(entry.path.as_slice()),
                 prefix,
+                barriers: ways.of(entry, known.and_then(|x| x.set(number))),
                 bundle: u16::try_from(bundle).unwrap_or(u16::MAX),
                 xattrs: known.and_then(|x| sets.get(*x.of.get(number)? as usize)).copied(),
                 stat: with_device(&entry.stat, device),

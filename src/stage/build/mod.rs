@@ -14,6 +14,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod barriers;
 mod env_file;
 mod files;
 mod foreign_tar;

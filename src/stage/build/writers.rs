@@ -108,6 +108,7 @@ mod tests {
             prefix: 0,
             bundle: 0,
             xattrs: None,
+            barriers: pyshm_format::Barriers::default(),
             stat,
         });
         writers.put(&mut builder, numbers[0]);

@@ -20,7 +20,15 @@ impl Now<'_> {
             "unstage" | "lose-stage" => kinds.push(Kind::Unstage),
             "nofile" | "fsize" | "memory" => kinds.push(Kind::Limit),
             "chroot" => kinds.push(Kind::Chroot),
-            "seteuid" | "setegid" | "setfsuid" | "setgroups" => kinds.push(Kind::Identity),
+            "seteuid" | "setegid" | "setfsuid" | "setgroups" => {
+                kinds.push(Kind::Identity);
+                // The way to what they were opened from may be closed from now on.
+                if !self.state.slots.is_empty() {
+                    kinds.push(Kind::Closed);
+                }
+            }
+            // The shim does nothing in such a program.
+            "exec" if self.has_several_identities() => kinds.push(Kind::Static),
             "linkat" if step.contains("EMPTY_PATH") => kinds.push(Kind::LinkEmpty),
             "static" => kinds.push(Kind::Static),
             "unshare" => kinds.push(Kind::Unshare),

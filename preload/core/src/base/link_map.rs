@@ -181,6 +181,25 @@ pub fn next_function(name: &str) -> Option<*mut c_void> {
     None
 }
 
+/// Whether an object between this library and libc defines the function `name`, which libc has too.
+pub fn is_in_front_of_libc(name: &str) -> bool {
+    let defines = |object: &Object, name: &str| {
+        Tables::of(object).is_some_and(|t| t.function(name, gnu_hash(name.as_bytes())).is_some())
+    };
+    let Some(mut object) = own() else { return false };
+    // SAFETY: as in `own`.
+    while let Some(next) = unsafe { object.next.as_ref() } {
+        object = next;
+        if defines(object, "gnu_get_libc_version") {
+            return false;
+        }
+        if defines(object, name) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Hash of a symbol's name in DT_GNU_HASH.
 fn gnu_hash(name: &[u8]) -> u32 {
     name.iter().fold(5381, |h: u32, &b| h.wrapping_mul(33).wrapping_add(u32::from(b)))

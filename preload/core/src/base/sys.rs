@@ -351,6 +351,44 @@ pub fn gid(ids: Ids) -> u32 {
     })
 }
 
+/// A number that `setfsuid` or `setfsgid` returns where it is asked to set what no user has. `None` where a filter refuses the
+/// call.
+fn files_id(n: libc::c_long) -> Option<u32> {
+    // SAFETY: the calls take numbers alone, and this one sets nothing.
+    unsafe { syscall(n, [u32::MAX as usize, 0, 0, 0, 0, 0]) }.ok().map(|id| id as u32)
+}
+
+/// The user by whom the kernel checks this thread's access to files.
+pub fn fsuid() -> Option<u32> {
+    files_id(libc::SYS_setfsuid)
+}
+
+/// The group by which the kernel checks this thread's access to files.
+pub fn fsgid() -> Option<u32> {
+    files_id(libc::SYS_setfsgid)
+}
+
+/// Capabilities of a thread, as far as their numbers are below 32.
+#[derive(Debug, Clone, Copy)]
+pub struct Capabilities {
+    /// Those that count.
+    pub effective: u32,
+    /// Those that it may make count.
+    pub permitted: u32,
+}
+
+/// The capabilities of this thread.
+pub fn capabilities() -> Result<Capabilities> {
+    // _LINUX_CAPABILITY_VERSION_3; effective, permitted and inheritable ones below 32, and again those above.
+    let mut head = [0x2008_0522u32, 0];
+    let mut sets = [0u32; 6];
+    let a = [head.as_mut_ptr() as usize, sets.as_mut_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel reads and writes two words of `head`, and writes six words of `sets`.
+    unsafe { syscall(libc::SYS_capget, a) }?;
+    let [effective, permitted, ..] = sets;
+    Ok(Capabilities { effective, permitted })
+}
+
 /// Writes the supplementary groups into `to` and returns how many there are. Fails if they do not fit.
 pub fn getgroups(to: &mut [u32]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` numbers, or fails.

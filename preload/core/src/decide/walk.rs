@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
+use pyshm_format::barrier::{SEARCH, WAY};
 use pyshm_format::index::PrefixMode;
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Lookup, hash_path};
@@ -103,6 +104,12 @@ impl<'a> Walk<'_, 'a> {
                 && e.kind() != Kind::Directory
             {
                 return Ok(Found::Absent { errno: ENOTDIR, last: false });
+            }
+            // Every name, also `.` and `..`, is searched for in its directory.
+            if let Cur::Inside(dir) = self.cur
+                && !self.view.may(&dir, WAY | SEARCH)
+            {
+                return Ok(Found::Unknown);
             }
             if name == b"." {
                 // In "x/.", as in "x/", x must be a directory.

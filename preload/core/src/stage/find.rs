@@ -13,12 +13,12 @@ use pyshm_format::{Diverged, Index, OutsidePrograms, Reason, layout, state};
 use crate::base::sys::{Access, Ids};
 use crate::base::text::{at_last_slash, join};
 use crate::base::{env, link_map, sys};
-use crate::decide::view::View;
+use crate::decide::view::{View, Who};
 use crate::stage::close::{close_file, own_name};
-use crate::stage::containers;
 use crate::stage::inert::Inert;
 use crate::stage::mapped::{STAGE_MAX, Stage};
 use crate::stage::may_write::Rights;
+use crate::stage::{containers, identity};
 
 /// Whether this process may use a stage at all.
 pub fn allowed() -> Result<(), Inert> {
@@ -139,13 +139,41 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped. All processes access its
     // words only by atomic operations.
     let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
+    // Without this, nothing would tell a user namespace that has this user's number.
+    // SAFETY: a C string.
+    let root = unsafe { sys::lstat(c"/".as_ptr()) }.map_or(0, |root| root.st_uid);
+    if root != index.builder().root {
+        identity::namespace_changed();
+    }
+    if has_neighbours() && link_map::is_in_front_of_libc("geteuid") {
+        identity::owners_pretended();
+    }
+    let who = Who { is_builder: identity::is_builder, sees_other_owners: &identity::OTHER_OWNERS };
     Ok(Stage {
-        view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?),
+        view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?, who),
         dev: st.st_dev,
         noexec: index.flags() & FLAG_NOEXEC != 0,
-        stripe: sys::pid() as usize,
+        stripe: stripe(),
         outside_programs: OutsidePrograms::new(words).ok_or(Inert::BadState)?,
     })
+}
+
+/// Whether LD_PRELOAD may name other libraries, be it the visible one or the one that the kernel was given.
+fn has_neighbours() -> bool {
+    let own = layout::SHIM.as_bytes();
+    env::get(b"LD_PRELOAD").is_some_and(|libraries| {
+        !libraries.is_empty()
+            && (!libraries.ends_with(own) || libraries.iter().any(|b| matches!(b, b':' | b' ')))
+    })
+}
+
+/// Which counters this process uses: the kernel's random bytes, the same in all children of a fork, cost no call.
+fn stripe() -> usize {
+    // SAFETY: getauxval reads the process's own vector (AT_RANDOM: 16 bytes, or null).
+    unsafe {
+        let random = libc::getauxval(libc::AT_RANDOM) as *const usize;
+        if random.is_null() { 0 } else { random.read_unaligned() }
+    }
 }
 
 /// Maps one of the stage's files, if it is a regular file of this user and at least as long as a header. `name` must

@@ -5,6 +5,7 @@ pub mod containers;
 pub mod current;
 pub mod descriptor;
 pub mod find;
+pub mod identity;
 pub mod inert;
 pub mod log;
 pub mod mapped;

@@ -232,13 +232,21 @@ hooks! {
         = |real| readlink_at(dirfd, path, buf, size, |d, p| real(d, p, buf, size));
     // A fortified function ends the program if the buffer is too small, so such a call must reach it.
     fn __readlink_chk(path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t
-        = |real| if size > room { real(path, buf, size, room) } else { readlink::hook(path, buf, size) };
+        = |real| if size > room {
+            real(path, buf, size, room)
+        } else {
+            readlink_at(AT_FDCWD, path, buf, size, |_, p| real(p, buf, size, room))
+        };
     fn __readlinkat_chk(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t
-        = |real| if size > room { real(dirfd, path, buf, size, room) } else { readlinkat::hook(dirfd, path, buf, size) };
+        = |real| if size > room {
+            real(dirfd, path, buf, size, room)
+        } else {
+            readlink_at(dirfd, path, buf, size, |d, p| real(d, p, buf, size, room))
+        };
     fn realpath(path: *const c_char, to: *mut c_char) -> *mut c_char
         = |real| realpath_as(path, to, |p| real(p, to));
     fn __realpath_chk(path: *const c_char, to: *mut c_char, room: size_t) -> *mut c_char
-        = |real| if room < PATH_MAX { real(path, to, room) } else { realpath::hook(path, to) };
+        = |real| if room < PATH_MAX { real(path, to, room) } else { realpath_as(path, to, |p| real(p, to, room)) };
     fn canonicalize_file_name(path: *const c_char) -> *mut c_char
         = |real| realpath_as(path, ptr::null_mut(), real);
 }

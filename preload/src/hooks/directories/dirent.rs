@@ -182,11 +182,17 @@ pub enum Layout {
     New,
 }
 
-/// The hook of getdents and getdents64. Returns the number of bytes, or -1 with errno set.
+/// Reads entries by `real`, which is getdents or getdents64 of the same descriptor and buffer, and corrects them. Returns the
+/// number of bytes, or -1 with errno set.
 ///
 /// # Safety
 /// As getdents64.
-pub unsafe fn entries(fd: c_int, to: *mut u8, size: usize, layout: Layout) -> isize {
+pub unsafe fn entries(
+    fd: c_int,
+    to: *mut u8,
+    layout: Layout,
+    real: impl FnOnce() -> isize,
+) -> isize {
     let old = layout == Layout::Old;
     let staged = match stage() {
         Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
@@ -194,15 +200,8 @@ pub unsafe fn entries(fd: c_int, to: *mut u8, size: usize, layout: Layout) -> is
         }
         _ => None,
     };
-    #[cfg(target_arch = "x86_64")]
-    let number = if old { libc::SYS_getdents } else { libc::SYS_getdents64 };
-    #[cfg(not(target_arch = "x86_64"))]
-    let number = libc::SYS_getdents64;
-    // SAFETY: the kernel checks the pointer.
-    let n = match unsafe { sys::syscall(number, [fd as usize, to as usize, size, 0, 0, 0]) } {
-        Ok(n) => n,
-        Err(e) => return sys::fail(e) as isize,
-    };
+    let read = real();
+    let Ok(n) = usize::try_from(read) else { return read };
     let mut at = 0;
     while let Some(parent) = &staged
         && at < n
@@ -217,7 +216,7 @@ pub unsafe fn entries(fd: c_int, to: *mut u8, size: usize, layout: Layout) -> is
             at += len.max(1);
         }
     }
-    n as isize
+    read
 }
 
 /// Lets a stream that is read for the first time show the directory as it is now.
@@ -424,9 +423,19 @@ unsafe fn scan(
 }
 
 // glibc has getdents64 only since 2.30, as a plain system call.
-exports! {
-    fn getdents64(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize
-        = entries(fd, to.cast(), size, Layout::New);
+hooks_or_calls! {
+    fn getdents64(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize, getdents64_call
+        = |real| entries(fd, to.cast(), Layout::New, || real(fd, to, size));
+}
+
+/// # Safety
+/// As getdents64.
+unsafe extern "C" fn getdents64_call(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize {
+    // SAFETY: the kernel checks the pointer.
+    match unsafe { sys::syscall(libc::SYS_getdents64, [fd as usize, to as usize, size, 0, 0, 0]) } {
+        Ok(n) => n as isize,
+        Err(e) => sys::fail(e) as isize,
+    }
 }
 
 type Filter = *const c_void;

@@ -8,9 +8,11 @@ use core::ptr;
 use libc::AT_FDCWD;
 use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::{env, sys};
+use pyshm_core::decide::view::Want;
 use pyshm_core::exec::unshimmed;
 use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::originals::{EmptyPath, original};
+use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::close;
 use pyshm_core::stage::current::{root_changed, stage};
 use pyshm_core::stage::may_write::Rights;
@@ -36,14 +38,22 @@ fn change_to(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     real()
 }
 
-/// Implements get_current_dir_name: `$PWD` if it names the working directory, else the result of getcwd.
-fn current_name() -> *mut c_char {
+/// Implements get_current_dir_name: `$PWD` if it names the working directory, else the result of getcwd. Calls `real` if the stage
+/// answers for neither directory.
+fn current_name(real: impl FnOnce() -> *mut c_char) -> *mut c_char {
     // SAFETY: a struct of integers may be zero, and the variable is null or a C string. By the contract the caller
     // frees the result.
     unsafe {
         let (mut here, mut there): (libc::stat, libc::stat) =
             (core::mem::zeroed(), core::mem::zeroed());
         let pwd = lazy_libc::getenv(c"PWD".as_ptr());
+        let passes = |path| {
+            let arg = PathArg::followed(path);
+            read(arg, Want::Attributes, |answer| matches!(answer, Answer::Pass(..)))
+        };
+        if pwd.is_null() || passes(c".".as_ptr()) && passes(pwd) {
+            return real();
+        }
         let before = sys::errno();
         if !pwd.is_null()
             && stat_at(AT_FDCWD, c".".as_ptr(), &raw mut here, 0) == 0
@@ -83,6 +93,6 @@ hooks! {
     fn chdir(path: *const c_char) -> c_int = |real| change_by_name(path, real);
     fn fchdir(fd: c_int) -> c_int = |real| change_to(fd, || real(fd));
     fn get_current_dir_name() -> *mut c_char
-        = |real| if stage().is_some() { current_name() } else { real() };
+        = |real| if stage().is_some() { current_name(real) } else { real() };
     fn chroot(path: *const c_char) -> c_int = |real| after_chroot(real(path));
 }

@@ -118,19 +118,76 @@ hooks! {
 
 // Older versions of glibc lack mknod and mknodat (before 2.33) and renameat2 (before 2.28), and newer versions hide
 // __xmknod and __xmknodat. Each of them is a plain system call.
-exports! {
-    fn mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int = make_node(AT_FDCWD, path, mode, dev);
-    fn mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int
-        = make_node(dirfd, path, mode, dev);
-    fn __xmknod(_version: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int
-        = make_node(AT_FDCWD, path, mode, *dev);
-    fn __xmknodat(_version: c_int, dirfd: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int
-        = make_node(dirfd, path, mode, *dev);
-    fn renameat2(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char, flags: c_uint) -> c_int
-        = move_name((old_fd, old), (new_fd, new), flags, |a, old, b, new| {
-            let a = [a as usize, old as usize, b as usize, new as usize, flags as usize, 0];
-            sys::ret(sys::syscall(libc::SYS_renameat2, a))
-        });
+hooks_or_calls! {
+    fn mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int, mknod_call
+        = |real| add_name(AT_FDCWD, path, |_, p| real(p, mode, dev));
+    fn mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int, mknodat_call
+        = |real| add_name(dirfd, path, |d, p| real(d, p, mode, dev));
+    fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int, xmknod_call
+        = |real| add_name(AT_FDCWD, path, |_, p| real(version, p, mode, dev));
+    fn __xmknodat(version: c_int, dirfd: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int, xmknodat_call
+        = |real| add_name(dirfd, path, |d, p| real(version, d, p, mode, dev));
+    fn renameat2(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char, flags: c_uint) -> c_int, renameat2_call
+        = |real| move_name((old_fd, old), (new_fd, new), flags, |a, old, b, new| real(a, old, b, new, flags));
+}
+
+/// # Safety
+/// As mknodat.
+unsafe extern "C" fn mknodat_call(
+    dirfd: c_int,
+    path: *const c_char,
+    mode: mode_t,
+    dev: dev_t,
+) -> c_int {
+    let a = [dirfd as usize, path as usize, mode as usize, dev as usize, 0, 0];
+    // SAFETY: the kernel checks the pointer.
+    sys::ret(unsafe { sys::syscall(libc::SYS_mknodat, a) })
+}
+
+/// # Safety
+/// As mknod.
+unsafe extern "C" fn mknod_call(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int {
+    // SAFETY: the caller keeps the contract of mknod.
+    unsafe { mknodat_call(AT_FDCWD, path, mode, dev) }
+}
+
+/// # Safety
+/// As `__xmknod`.
+unsafe extern "C" fn xmknod_call(
+    _: c_int,
+    path: *const c_char,
+    mode: mode_t,
+    dev: *const dev_t,
+) -> c_int {
+    // SAFETY: the caller keeps the contract of __xmknod.
+    unsafe { mknodat_call(AT_FDCWD, path, mode, *dev) }
+}
+
+/// # Safety
+/// As `__xmknodat`.
+unsafe extern "C" fn xmknodat_call(
+    _: c_int,
+    dirfd: c_int,
+    path: *const c_char,
+    mode: mode_t,
+    dev: *const dev_t,
+) -> c_int {
+    // SAFETY: the caller keeps the contract of __xmknodat.
+    unsafe { mknodat_call(dirfd, path, mode, *dev) }
+}
+
+/// # Safety
+/// As renameat2.
+unsafe extern "C" fn renameat2_call(
+    old_fd: c_int,
+    old: *const c_char,
+    new_fd: c_int,
+    new: *const c_char,
+    flags: c_uint,
+) -> c_int {
+    let a = [old_fd as usize, old as usize, new_fd as usize, new as usize, flags as usize, 0];
+    // SAFETY: the kernel checks the pointers.
+    sys::ret(unsafe { sys::syscall(libc::SYS_renameat2, a) })
 }
 
 /// A directory's descriptor and a path.
@@ -153,20 +210,6 @@ unsafe fn make_directory(
             return sys::fail(libc::EEXIST);
         }
         write(arg, Names::Added, real)
-    }
-}
-
-/// Makes a special file by the system call.
-///
-/// # Safety
-/// `path` as mknodat requires.
-unsafe fn make_node(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int {
-    // SAFETY: the caller guarantees the path, and the kernel checks the pointer.
-    unsafe {
-        add_name(dirfd, path, |d, p| {
-            let a = [d as usize, p as usize, mode as usize, dev as usize, 0, 0];
-            sys::ret(sys::syscall(libc::SYS_mknodat, a))
-        })
     }
 }
 
@@ -296,7 +339,9 @@ pub fn change_fd(
 }
 
 /// The effect of a new mode. Without the owner's permission to search a directory, the names below it can no longer be
-/// reached. The permissions of other users do not matter, because only the owner or root uses this stage.
+/// reached. The permissions of others matter in a job of root, which can become any user.
 pub fn mode_names(mode: mode_t) -> Names {
-    if mode & libc::S_IXUSR == 0 { Names::Search } else { Names::Same }
+    let of_root = || stage().is_some_and(|stage| stage.index().builder().powers != 0);
+    let closed = mode & 0o111 != 0o111 && (mode & libc::S_IXUSR == 0 || of_root());
+    if closed { Names::Search } else { Names::Same }
 }

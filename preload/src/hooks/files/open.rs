@@ -111,12 +111,8 @@ unsafe fn staged(
 const CREAT: c_int = O_CREAT | O_WRONLY | O_TRUNC;
 
 hooks! {
-    fn open, open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+    fn open, open64, __open, __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
         = |real| open_at(AT_FDCWD, path, flags, |_, p, f| real(p, f, mode));
-    fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
-        = |real| open::hook(path, flags, mode);
-    fn __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
-        = |real| open64::hook(path, flags, mode);
     fn __open_2, __open64_2(path: *const c_char, flags: c_int) -> c_int
         = |real| open_at(AT_FDCWD, path, flags, |_, p, f| real(p, f));
     fn openat, openat64(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int

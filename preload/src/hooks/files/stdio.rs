@@ -95,7 +95,7 @@ unsafe fn reopen(
         let (can_open, error) = read(arg, Want::Data(libc::O_RDONLY), |answer| match answer {
             Answer::Redirect(e) => {
                 let staged = e.pristine().as_ptr().cast();
-                (sys::faccessat(AT_FDCWD, staged, libc::R_OK, 0).is_ok(), 0)
+                (sys::faccessat(AT_FDCWD, staged, libc::R_OK, libc::AT_EACCESS).is_ok(), 0)
             }
             Answer::Absent(error) => (false, error),
             Answer::Pass(..) => (true, 0),

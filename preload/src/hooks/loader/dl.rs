@@ -60,11 +60,15 @@ unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *con
             Some(text) if text.contains(&b'/') && !text.contains(&b'$') && !stage.noexec => {}
             _ => return path,
         }
-        read(PathArg::followed(path), Want::Program, |answer| match answer {
-            // The staged file may have been removed.
+        read(PathArg::followed(path), Want::Library, |answer| match answer {
+            // The staged file may have been removed, or be closed to who this thread is now.
             Answer::Redirect(e) => {
                 let staged = e.staged().as_ptr().cast();
-                if sys::faccessat(AT_FDCWD, staged, libc::R_OK, 0).is_ok() { staged } else { path }
+                if sys::faccessat(AT_FDCWD, staged, libc::R_OK, libc::AT_EACCESS).is_ok() {
+                    staged
+                } else {
+                    path
+                }
             }
             // The loader looks for the name below the stage, where it is missing too, so the loader fails without an
             // operation on the shared file system. The hook of dlerror translates the name in the message back.
@@ -75,7 +79,12 @@ unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *con
                 if stage.staged_name(bytes(path).unwrap_or_default(), &mut name).is_none() {
                     return path;
                 }
-                fail(name.as_ptr().cast());
+                let name = name.as_ptr().cast();
+                // Who may not look into the stage, would be told that instead.
+                if sys::faccessat(AT_FDCWD, name, 0, libc::AT_EACCESS) == Err(libc::EACCES) {
+                    return path;
+                }
+                fail(name);
                 FAILED
             }
             _ => path,

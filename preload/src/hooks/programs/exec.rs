@@ -137,7 +137,7 @@ unsafe fn run_fd(
     sys::fail(e)
 }
 
-/// The hook of execveat. If the path passes, makes the system call.
+/// The hook of execveat.
 ///
 /// # Safety
 /// As execveat.
@@ -149,9 +149,9 @@ unsafe fn run_at(
     flags: c_int,
 ) -> c_int {
     let kernel = |argv: Strings, envp: Strings| {
-        let a = [dirfd as usize, path as usize, argv as usize, envp as usize, flags as usize, 0];
-        // SAFETY: the kernel checks the pointers.
-        unsafe { sys::syscall(libc::SYS_execveat, a) }.err().unwrap_or(0)
+        // SAFETY: the caller keeps the contract of execveat. One that returns has failed.
+        unsafe { execveat::real()(dirfd, path, argv, envp, flags) };
+        sys::errno()
     };
     // SAFETY: the caller keeps the contract of execveat.
     unsafe {
@@ -180,9 +180,23 @@ hooks! {
 }
 
 // glibc has execveat only since 2.34, as a plain system call.
-exports! {
-    fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int
-        = run_at(dirfd, path, argv, envp, flags);
+hooks_or_calls! {
+    fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int, execveat_call
+        = |real| run_at(dirfd, path, argv, envp, flags);
+}
+
+/// # Safety
+/// As execveat.
+unsafe extern "C" fn execveat_call(
+    dirfd: c_int,
+    path: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    flags: c_int,
+) -> c_int {
+    let a = [dirfd as usize, path as usize, argv as usize, envp as usize, flags as usize, 0];
+    // SAFETY: the kernel checks the pointers.
+    sys::ret(unsafe { sys::syscall(libc::SYS_execveat, a) })
 }
 
 /// Implements execl, with the argument list as an array.
