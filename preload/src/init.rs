@@ -28,7 +28,9 @@ static INIT: unsafe extern "C" fn(c_int, Strings, Strings) = init;
 /// # Safety
 /// The loader calls it, with the arguments of `main`.
 unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
-    link_map::remember();
+    if !link_map::remember() {
+        return;
+    }
     let stage = stage();
     match stage {
         Some(stage) => restart(stage, argv),

@@ -110,6 +110,13 @@ fn read_files(view: &mut View, files: Vec<(Vec<u8>, PathBuf)>, progress: Progres
     }
 }
 
+/// Whether a path under `fs/` is a link to the original of the same path.
+fn is_exit(fs: &Path, path: &[u8]) -> bool {
+    let path = Path::new(OsStr::from_bytes(path));
+    std::fs::read_link(fs.join(path.strip_prefix("/").unwrap_or(path)))
+        .is_ok_and(|target| target == path)
+}
+
 /// Lists the paths under `fs/` that are neither entries nor directories above a prefix.
 fn strays(fs: &Path, view: &View) -> Vec<Vec<u8>> {
     let original = |path: &Path| -> Vec<u8> {
@@ -125,6 +132,6 @@ fn strays(fs: &Path, view: &View) -> Vec<Vec<u8>> {
         .into_iter()
         .flatten()
         .map(|found| original(found.path()))
-        .filter(|path| !view.paths.contains_key(path) && !above(path))
+        .filter(|path| !view.paths.contains_key(path) && !above(path) && !is_exit(fs, path))
         .collect()
 }

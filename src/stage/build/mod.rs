@@ -9,6 +9,8 @@
 //! foreign_tar   writes a tar that another program made
 //! stacking      lays one bundle over others
 //! tree          directories, links and edited libraries
+//! search_path   what the search paths of edited libraries say
+//! staged_paths  where paths lead in the staged tree
 //! index, env_file, runtime   the other parts of a stage
 //! ```
 #![forbid(unsafe_code)]
@@ -20,8 +22,10 @@ mod frames;
 mod incoming;
 mod index;
 mod runtime;
+mod search_path;
 mod stacking;
 mod stage_build;
+mod staged_paths;
 mod stream;
 mod tree;
 mod unfinished;

@@ -177,6 +177,20 @@ pub unsafe fn fstatat(dirfd: c_int, path: *const c_char, flags: c_int) -> Result
     Ok(unsafe { st.assume_init() })
 }
 
+/// `statx` of a file, links followed, with its time of birth; fails on kernels before 4.11.
+///
+/// # Safety
+/// `path` must be a C string or a pointer that the kernel may refuse.
+pub unsafe fn statx(path: *const c_char) -> Result<libc::statx> {
+    let mut x = core::mem::MaybeUninit::<libc::statx>::uninit();
+    let mask = (libc::STATX_BASIC_STATS | libc::STATX_BTIME) as usize;
+    let a = [libc::AT_FDCWD as usize, path as usize, 0, mask, x.as_mut_ptr() as usize, 0];
+    // SAFETY: the kernel checks `path` and writes one `struct statx`.
+    unsafe { syscall(libc::SYS_statx, a) }?;
+    // SAFETY: the call succeeded and filled it.
+    Ok(unsafe { x.assume_init() })
+}
+
 /// `faccessat2`, or `faccessat` where the kernel does not have it.
 ///
 /// # Safety
