@@ -1,7 +1,8 @@
-//! The constructor.
+//! Runs as the library's constructor.
 //!
-//! Another library's constructor may have called hooks before; they have found the stage. The constructor does what
-//! must happen before the program's `main`: it remembers which objects are loaded, while none can be unloaded, and
+//! Another library's constructor may have called a hook before, which has then found the stage. This constructor does
+//! the work that must be done before the program's `main`. It remembers which objects are loaded, while none can be
+//! unloaded. It starts the staged copy of the program, or `pyshm-run`, in the program's place where that is due. It
 //! restores the visible environment.
 
 use core::ffi::{CStr, c_char, c_int};
@@ -26,7 +27,7 @@ use pyshm_format::state::Mark;
 static INIT: unsafe extern "C" fn(c_int, Strings, Strings) = init;
 
 /// # Safety
-/// The loader calls it, with the arguments of `main`.
+/// Only the loader may call this, with the arguments of `main`.
 unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
     if !link_map::remember() {
         return;
@@ -35,13 +36,14 @@ unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
     match stage {
         Some(stage) => restart(stage, argv),
         None if !inert(Inert::OtherLibc) => {
-            // SAFETY: the loader hands the constructor the program's arguments.
+            // SAFETY: the loader passes the program's arguments to the constructor.
             unsafe { detect_launcher::consider(argv) }
         }
         None => {}
     }
     log::start(stage);
-    // With another C library the program may start one of glibc, which needs what would be hidden here.
+    // A program with another C library may start a glibc program, which needs the variables that would be removed
+    // below.
     if inert(Inert::OtherLibc) {
         return;
     }
@@ -57,15 +59,15 @@ unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
     }
 }
 
-/// Whether this is why the process has no stage.
+/// Whether `why` is the reason why the process has no stage.
 fn inert(why: Inert) -> bool {
     why_inert() == why as u8
 }
 
 /// Starts the staged copy of this program in its place, if a process without the shim started the original. Returns if
-/// that is not so, or if it fails.
+/// the program is not such an original, or if the start fails.
 ///
-/// It cannot loop: the path of a staged program is not under a prefix.
+/// This cannot loop, because the path of a staged program is not under a prefix.
 fn restart(stage: &Stage, argv: Strings) {
     let name = started_as();
     if name.is_some_and(|name| stage.outside_programs.has(name)) {
@@ -81,17 +83,17 @@ fn restart(stage: &Stage, argv: Strings) {
     }
 }
 
-/// The name by which the kernel was asked to start this program (getauxval(3), AT_EXECFN), if it means the same file in
-/// every process.
+/// The name by which the kernel was asked to start this program (getauxval(3), AT_EXECFN). `None` if the name may mean
+/// another file in another process.
 ///
-/// The name may be a link into a prefix, so it alone does not decide. But asking the kernel which file it is takes
-/// longer than any other call at a start, and a program that was outside every prefix once will be the next time.
+/// The name may be a link into a prefix, so only the kernel knows which file it means. That question takes longer than
+/// any other call at a start. So the answer "outside every prefix" is remembered by name for later starts.
 fn started_as() -> Option<&'static [u8]> {
     // SAFETY: getauxval reads the process's own vector.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
-    // SAFETY: null or a C string that the kernel wrote.
+    // SAFETY: the name is not null, so the kernel wrote a C string there.
     let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_bytes())?;
-    // Such a name means another file in each process.
+    // These names mean another file in each process.
     let own = name.starts_with(b"/dev/fd/") || name.starts_with(b"/proc/");
     (name.first() == Some(&b'/') && !own).then_some(name)
 }
@@ -103,13 +105,14 @@ fn restart_long(stage: &Stage, argv: Strings, name: Option<&[u8]>) {
     restart_as(stage, argv, long.get(..n).unwrap_or_default(), name);
 }
 
-/// Writes the path of the file that this process runs into `to`, as far as it fits; its length in bytes.
+/// Writes the path of this process's program file into `to` and returns its length in bytes. A longer path is cut off.
 fn own_program(to: &mut [u8]) -> usize {
-    // SAFETY: a C string; the kernel writes into `to`.
+    // SAFETY: the path is a C string, and the kernel writes only into `to`.
     unsafe { sys::readlinkat(AT_FDCWD, c"/proc/self/exe".as_ptr(), to) }.unwrap_or(0)
 }
 
-/// Restarts the program at `exe`, started as `name`, if it lies under a prefix; else remembers that it does not.
+/// Restarts the program at `exe` if it lies under a prefix. Otherwise remembers by `name`, under which it was started,
+/// that it does not.
 fn restart_as(stage: &Stage, argv: Strings, exe: &[u8], name: Option<&[u8]>) {
     if stage.view.prefix_of(exe).is_some() {
         restart_staged(stage, argv, exe);
@@ -122,7 +125,8 @@ fn restart_as(stage: &Stage, argv: Strings, exe: &[u8], name: Option<&[u8]>) {
 fn restart_staged(stage: &Stage, argv: Strings, exe: &[u8]) {
     let Some(e) = stage.view.index.lookup(exe) else { return };
     let changed = stage.view.diverged.has(Mark::Path, e.hash());
-    // If the shim was preloaded in another way than by LD_PRELOAD, the new program would not have it.
+    // If the shim was not preloaded by LD_PRELOAD (but by /etc/ld.so.preload, say), the restarted program would not get
+    // it.
     let named = env::get(b"LD_PRELOAD").is_some_and(|v| v.windows(11).any(|w| w == b"libpyshm.so"));
     if e.kind() != Kind::File
         || e.is_remote()
@@ -134,10 +138,10 @@ fn restart_staged(stage: &Stage, argv: Strings, exe: &[u8]) {
         return;
     }
     let envp: *const *const c_char = env::environ().cast_const().cast();
-    // SAFETY: the program's own arguments and environment; an entry's path has a NUL behind it.
+    // SAFETY: these are the program's own arguments and environment, and an entry's path has a NUL behind it.
     unsafe {
         start(e.path().as_ptr().cast(), argv, envp, Exchange::Program, &mut |path, argv, envp| {
-            // The original runs already, so only the staged file is worth a start.
+            // The original already runs, so only the staged file is started.
             if CStr::from_ptr(path).to_bytes() == e.staged() {
                 let _ = sys::syscall(
                     libc::SYS_execve,

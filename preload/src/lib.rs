@@ -1,17 +1,18 @@
-//! `libpyshm.so`: every file operation under an original path is answered from the node's own copy.
+//! `libpyshm.so` answers every file operation under an original path from the node's own copy.
 //!
-//! The library is preloaded into the user's processes, which must not notice it: it never prints, panics or exits,
-//! allocates and locks only where libc's function does, and whatever it is not sure of goes to the kernel unchanged.
+//! The library is preloaded into the user's processes, which must not notice it. It never prints, panics or exits
+//! (except for the line of `PYSHM_LOG`). It allocates and locks only where libc's function does. An operation that it
+//! is not sure of goes to the kernel unchanged.
 //!
-//! Most of it is in the crate [`pyshm_core`], which the trampoline links too. What is here exports symbols. Rooms, from the
-//! highest to the lowest:
+//! Most of the code is in the crate [`pyshm_core`], which the trampoline links too. This crate exports the symbols.
+//! Rooms, from the highest to the lowest:
 //!
 //! ```text
 //! init         the constructor: finds the stage, or hands a launcher or a rank over to pyshm-run
 //! hooks/       the exported functions, one file for each family of libc's functions
 //! libc_calls/  how a hook is declared, how it reaches the real function, and libc's memory
 //! ```
-// std costs every process of every user its relocations, and names symbols that older systems do not have.
+// std would add relocations, which cost every process of every user time, and symbols that older systems do not have.
 #![no_std]
 
 #[macro_use]
@@ -20,7 +21,8 @@ mod libc_calls;
 mod hooks;
 mod init;
 
-/// The shim allocates nothing. If the whole workspace is built at once, `pyshm_format` has its builder, which would.
+/// An allocator that always fails: the shim allocates nothing. It must exist because `pyshm_format` contains its
+/// allocating index builder if the whole workspace is built at once.
 mod never {
     use core::alloc::{GlobalAlloc, Layout};
 
@@ -39,8 +41,8 @@ mod never {
     static NEVER: Never = Never;
 }
 
-/// A panic would be a mistake of the shim: the process ends as by abort(3).
-// `--all-targets` checks the library as a test too, for which std has one.
+/// Ends the process as abort(3) does. A panic would be a bug of the shim.
+// `--all-targets` also checks the library as a test, for which std has a panic handler.
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -20,6 +20,7 @@ mod pack;
 mod pack_layer;
 pub(crate) mod reader;
 mod search_paths;
+mod settle;
 mod size;
 mod tar_writer;
 mod unfinished;

@@ -4,7 +4,8 @@
 //! beside the output, and are appended to the manifest last.
 //!
 //! Invariants: nothing appears under the output's name before it is whole. A bundle shows its prefix at one moment:
-//! packing fails when a file or directory changes meanwhile.
+//! packing fails when a file or directory changes meanwhile. Files are read when a further change would show in the
+//! recorded times ([`settle`]).
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -15,6 +16,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::bundle::error::changed_while_packed;
 use crate::bundle::frame_writer::write_frames;
 use crate::bundle::pack_layer::{Inclusion, LowerBundles, PackedPath};
+use crate::bundle::settle;
 use crate::bundle::unfinished::UnfinishedBundle;
 use crate::error::{Error, Result};
 use crate::manifest::frame::Codec;
@@ -86,6 +88,8 @@ pub fn pack_over(
         below.inherit_modes(&mut prefixes)?;
     }
     let found = prefixes.iter().flat_map(|p| walk::walk(p.path())).collect::<Result<Vec<_>>>()?;
+    // Before the first file is read, also by `select`.
+    settle::wait_for_next_tick(&found, Instant::now());
     let (paths, layer) = select(&prefixes, &found, below.as_ref());
     let has_data =
         |(path, inclusion): &&PackedPath<'_>| path.kind.is_file() && *inclusion == Inclusion::Whole;

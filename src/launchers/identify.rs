@@ -39,7 +39,7 @@ pub fn identify(path: &Path) -> Result<&'static dyn Launcher> {
     let mut command = Command::new(path);
     command.arg("--version").stdin(Stdio::null());
     // With the shim preloaded, the program would start pyshm-run in its place, which would ask again.
-    launch_env::taken_care_of(&mut command);
+    launch_env::leave_alone(&mut command);
     let output =
         command.output().map_err(Error::system(format!("run {} --version", path.display())))?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::Command;
 
-use pyshm_format::launch::{self, Context, Launched};
+use pyshm_format::launch::{self, Context, Launched, Ranks};
 
 use crate::bundle::Named;
 use crate::launchers::registry;
@@ -39,15 +39,15 @@ pub fn context() -> Context {
 }
 
 /// Tells a preloaded shim to leave `command` and its ranks alone, because pyshm takes care of them.
-pub fn taken_care_of(command: &mut Command) {
-    mark(command, false);
+pub fn leave_alone(command: &mut Command) {
+    mark(command, Ranks::LeftAlone);
     command.env_remove(launch::ENV_RANKS);
 }
 
 /// Tells the shim to leave `command` alone, if the shim is preloaded into the processes that this process starts.
-pub fn taken_care_of_if_preloaded(command: &mut Command) {
+pub fn leave_alone_if_preloaded(command: &mut Command) {
     if is_preloaded() {
-        taken_care_of(command);
+        leave_alone(command);
     }
 }
 
@@ -58,19 +58,19 @@ pub fn is_preloaded() -> bool {
 }
 
 /// Makes the ranks of the launcher `command` stage `bundles` for themselves, if its environment reaches them.
-pub fn by_ranks(command: &mut Command, bundles: &[Named]) {
+pub fn let_ranks_stage(command: &mut Command, bundles: &[Named]) {
     // JSON is UTF-8: a bundle whose path is not UTF-8 is not staged.
-    let Ok(text) = serde_json::to_string(bundles) else { return taken_care_of(command) };
-    mark(command, true);
+    let Ok(text) = serde_json::to_string(bundles) else { return leave_alone(command) };
+    mark(command, Ranks::Stage);
     command.env(launch::ENV_RANKS, text);
 }
 
-fn mark(command: &mut Command, by_ranks: bool) {
-    let mark = launch::mark(Launched { context: context().number, by_ranks });
+fn mark(command: &mut Command, ranks: Ranks) {
+    let mark = launch::mark(Launched { context: context().number, ranks });
     command.env(launch::ENV_LAUNCHED, OsStr::from_bytes(&mark));
 }
 
-/// Returns the bundles that this rank is to stage, which [`by_ranks`] has put into the launcher's environment.
+/// Returns the bundles that this rank is to stage, which [`let_ranks_stage`] has put into the launcher's environment.
 #[must_use]
 pub fn bundles_of_ranks() -> Option<Vec<Named>> {
     serde_json::from_str(std::env::var(launch::ENV_RANKS).ok()?.as_str()).ok()
@@ -134,7 +134,7 @@ mod tests {
     fn ranks_read_the_bundles_that_their_launcher_was_told() {
         let bundles = vec![Named { path: "/a b".into(), prefix: Some("/p".into()), layer: true }];
         let mut command = Command::new("srun");
-        by_ranks(&mut command, &bundles);
+        let_ranks_stage(&mut command, &bundles);
         let value = |name: &str| {
             let found = command.get_envs().find(|(n, _)| *n == name);
             found.and_then(|(_, value)| Some(value?.to_str()?.to_string())).unwrap()
@@ -142,7 +142,7 @@ mod tests {
         let read: Vec<Named> = serde_json::from_str(&value(launch::ENV_RANKS)).unwrap();
         assert_eq!(read, bundles);
         let mark = launch::read_mark(value(launch::ENV_LAUNCHED).as_bytes()).unwrap();
-        assert_eq!(mark, Launched { context: context().number, by_ranks: true });
+        assert_eq!(mark, Launched { context: context().number, ranks: Ranks::Stage });
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn run(cli: &Cli) -> Result<Ended> {
     let is_told = || launchers::is_told_by_user(&Environment::current(install::SITE));
     if cli.reroute == Reroute::Off {
         let mut command = cli.start(&cli.command);
-        launch_env::taken_care_of_if_preloaded(&mut command);
+        launch_env::leave_alone_if_preloaded(&mut command);
         child::run(&mut command, Watch::Exit, &inbox::Inbox::open()?)
     } else if launchers::is_launcher(&cli.command[0]) || is_told() {
         launcher_command::run(cli)

@@ -143,6 +143,13 @@ pub fn writable(t: &Tree) {
     for name in ["rmdir", "unlinkat.dir", "fchmod.dir"] {
         t.dir(&format!("w/{name}"));
     }
+    // New names in one directory share a mark, so each call that makes a name has its own directory.
+    for name in "mkdir mkdirat mkfifo mkfifoat mknod mknodat xmknod xmknodat symlink symlinkat mkstemp mkstemp64 mkostemp \
+                 mkostemp64 mkstemps mkstemps64 mkostemps mkostemps64 mkdtemp"
+        .split_whitespace()
+    {
+        t.dir(&format!("w/in.{name}"));
+    }
     for name in ["lchown", "lutimes"] {
         t.link(&format!("w/{name}.link"), name);
     }

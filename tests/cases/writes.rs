@@ -177,3 +177,10 @@ fn new_names_of_a_directory_share_one_mark() {
 fn a_mount_over_the_prefix_is_seen() {
     Case::c("writes", "mounted_over").ops(Ops::AtMost(40)).run();
 }
+
+#[test]
+fn a_prefix_that_is_unmounted_is_gone() {
+    for probe in ["unmounted", "detached"] {
+        Case::c("writes", probe).prefix(".").ops(Ops::AtMost(10)).run();
+    }
+}

@@ -8,7 +8,8 @@
  *
  * STATE is a file that every mount maps. It holds one queue for metadata, one for data, and counters that sum over all
  * nodes. Mount once in each node: each mount then has its own cache in the kernel, valid for $MDSFS_TIMEOUT seconds
- * (default 60; 0: none). Directory listings carry no attributes. The kernel checks access by owners and modes.
+ * (default 60; 0: none). With $MDSFS_WHOLE_SECONDS set, times have no fractions. Directory listings carry no attributes.
+ * The kernel checks access by owners and modes.
  *
  * Invariants: every request that a metadata server would see passes mds() exactly once, whatever its result.
  * Built by build-mdsfs.sh.
@@ -30,11 +31,12 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "mdsqueue.h"
-#include "mdsnode.h"
-
 static double cache_seconds = 60;
 static int writable;
+static int whole_seconds;
+
+#include "mdsqueue.h"
+#include "mdsnode.h"
 
 #include "mdswrite.h"
 
@@ -62,7 +64,7 @@ static void do_getattr(fuse_req_t request, fuse_ino_t ino, struct fuse_file_info
     struct stat s;
     (void)file;
     mds(GETATTR);
-    if (fstat(fd_of(ino), &s) < 0)
+    if (attributes_of(fd_of(ino), &s) < 0)
         fuse_reply_err(request, errno);
     else
         fuse_reply_attr(request, &s, cache_seconds);
@@ -289,6 +291,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "mdsfs [-f] [-w] SRC MNT STATE | stat|reset STATE | set STATE OPS_PER_S LATENCY_US [MB_PER_S]\n");
         return 2;
     }
+    whole_seconds = getenv("MDSFS_WHOLE_SECONDS") != NULL;
     if (getenv("MDSFS_TIMEOUT"))
         cache_seconds = atof(getenv("MDSFS_TIMEOUT"));
     shared = map(argv[optind + 2]);

@@ -34,6 +34,15 @@ static struct name name_of(fuse_ino_t ino) {
     return name;
 }
 
+/* fstat, with times of whole seconds where $MDSFS_WHOLE_SECONDS is set, as of Lustre and older file systems. */
+static int attributes_of(int fd, struct stat *s) {
+    if (fstat(fd, s) < 0)
+        return -1;
+    if (whole_seconds)
+        s->st_atim.tv_nsec = s->st_mtim.tv_nsec = s->st_ctim.tv_nsec = 0;
+    return 0;
+}
+
 static int node_compare(const void *a, const void *b) {
     const struct node *x = a, *y = b;
     return x->dev != y->dev ? (x->dev < y->dev ? -1 : 1) : x->ino != y->ino ? (x->ino < y->ino ? -1 : 1) : 0;
@@ -47,7 +56,7 @@ static struct node *node_at(int parent, const char *name, struct stat *s) {
     if (!node)
         return NULL;
     node->fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (node->fd < 0 || fstat(node->fd, s) < 0) {
+    if (node->fd < 0 || attributes_of(node->fd, s) < 0) {
         int error = errno;
         if (node->fd >= 0)
             close(node->fd);

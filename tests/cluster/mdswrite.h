@@ -108,7 +108,7 @@ static void do_setattr(fuse_req_t request, fuse_ino_t ino, struct stat *to, int 
             times[1] = what & FUSE_SET_ATTR_MTIME_NOW ? (struct timespec){.tv_nsec = UTIME_NOW} : to->st_mtim;
         result = utimensat(AT_FDCWD, name.text, times, 0);
     }
-    if (result < 0 || fstat(fd_of(ino), &s) < 0)
+    if (result < 0 || attributes_of(fd_of(ino), &s) < 0)
         fuse_reply_err(request, errno);
     else
         fuse_reply_attr(request, &s, cache_seconds);

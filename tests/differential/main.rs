@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! program, tree      the text of a program, the tree it finds and what it leaves
-//! steps.c, twins     perform the steps, bare and redirected, and compare
+//! steps/, twins      perform the steps, bare and redirected, and compare
 //! generate, state    choose the next step from what the bare run sees
 //! kinds              what is known to differ and not chosen
 //! shorten            delta debugging

@@ -12,7 +12,7 @@
 //! tree
 //! dir {E}/d 755 user       the tree; see `tree`
 //! steps
-//! unlink {E}/d/b           what is done; see `steps.c`
+//! unlink {E}/d/b           what is done; see `steps/`
 //! ```
 
 use std::fmt;

@@ -172,22 +172,25 @@ fn with_static(steps: &Path) -> PathBuf {
     steps.with_file_name("steps-static")
 }
 
-/// `steps.c`, compiled where it is newer.
+/// The program in `steps/`, compiled if a file there is newer.
 fn compiled() -> &'static Path {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     BUILT.get_or_init(|| {
-        let source = Path::new(CHECKOUT).join("tests/differential/steps.c");
+        let dir = Path::new(CHECKOUT).join("tests/differential/steps");
+        let files: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        let sources = files.iter().filter(|file| file.extension().is_some_and(|end| end == "c"));
         let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("steps");
         let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
         for (program, more) in [(&built, None), (&with_static(&built), Some("-static"))] {
-            if changed(program) <= changed(&source) {
+            if changed(program) <= files.iter().map(|file| changed(file)).max().flatten() {
                 let new = program.with_extension(format!("new.{}", std::process::id()));
                 let mut cc = Command::new("cc");
-                cc.args(["-O1", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter", "-o"]).arg(&new);
-                let made =
-                    cc.arg(&source).args(more).arg("-lpthread").stderr(Stdio::null()).status();
+                // Its own names must not come before those of libraries.
+                cc.args(["-O1", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter"]);
+                cc.arg("-fvisibility=hidden").arg("-o").arg(&new).args(sources.clone());
+                let made = cc.args(more).arg("-lpthread").stderr(Stdio::null()).status();
                 // Where there is no static C library, such children cannot be started, in both runs alike.
-                assert!(made.unwrap().success() || more.is_some(), "failed to compile steps.c");
+                assert!(made.unwrap().success() || more.is_some(), "failed to compile steps/");
                 let _ = fs::rename(new, program);
             }
         }

@@ -18,9 +18,9 @@ table() {
   cat <<'MD'
 # Programs under the preloaded library
 
-With `libpyshm.so` in `LD_PRELOAD` for every process, each of these programs prints and returns the same as without it. *By a module*:
-the library of an installation and no stage, as for everyone on a login node. *In a job*: the library of a stage, with a real
-environment staged. `bash tests/jobs/facility.sh --table` prints this page from the cases in `tests/facility`, and
+With `libpyshm.so` in `LD_PRELOAD` of every process, each of these programs prints and returns the same as without it. *By a module*
+means the library of an installation without a stage, as on a login node. *In a job* means the library of a stage that holds a
+real environment. `bash tests/jobs/facility.sh --table` prints this page from the cases in `tests/facility`, and
 `bash tests/run.sh facility` runs them.
 
 | case | what is run | by a module | in a job |

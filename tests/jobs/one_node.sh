@@ -219,6 +219,28 @@ test_a_second_run_sees_changes_that_a_running_one_does_not_stage() {
   nothing_left
 }
 
+# The file changes twice within one second, as late in it as possible, while the first run packs.
+test_a_change_in_the_second_of_packing_is_seen_where_times_are_whole_seconds() {
+  local mdsfs env=$work/coarse/env module tries; mdsfs=$(bash "$top/tests/cluster/build-mdsfs.sh") || fail "mdsfs"
+  mkdir "$work/backing" "$work/coarse"; truncate -s 1M "$work/state"
+  "$mdsfs" set "$work/state" 0 0 || fail "mdsfs set"
+  MDSFS_WHOLE_SECONDS=1 MDSFS_TIMEOUT=0 "$mdsfs" -w "$work/backing" "$work/coarse" "$work/state" || fail "mount"
+  trap 'umount -l "$work/coarse"' EXIT
+  python3 -m venv --without-pip "$env" || fail "venv"
+  module=$(echo "$env"/lib/python3*/site-packages)/constant.py
+  show() { PYSHM_SERIAL_READ=1G "$pyshm_run" --no-fallback "$env/bin/python" -Bc 'import constant; print(constant.X)'; }
+  for tries in 1 2 3; do
+    sleep "$(python3 -c 'import time; print(1.02 - time.time() % 1)')"
+    echo "X = 'old'" >"$module"
+    show >"$work/first" & local pid=$!
+    sleep "$(python3 -c 'import time; print(max(0, 0.9 - time.time() % 1))')"
+    echo "X = 'new'" 1<>"$module"
+    wait $pid; equal "the first run" 0 $?
+    equal "the later run, try $tries" new "$(show)"
+  done
+  nothing_left
+}
+
 test_an_ordinary_user_stages_a_read_only_environment_behind_a_symlink() {
   mkdir -p "$work/real/lib/deep" "$work/out"; ln -s real "$work/env"; chmod 777 "$work/out"
   echo 'int dep(void) { return 42; }' >"$work/dep.c"; echo 'int dep(void); int user(void) { return dep(); }' >"$work/user.c"

@@ -152,8 +152,19 @@ PY
   note "$total calls verified"
 }
 
+# Ten files with 5,500 names each.
+linked_files() {
+  mkdir "$tree/linked" && python3 - "$tree/linked" <<'PY'
+import os, sys
+for number in range(10):
+    first = f"{sys.argv[1]}/{number}.0"
+    open(first, "w").close()
+    for name in range(1, 5500):
+        os.link(first, f"{sys.argv[1]}/{number}.{name}")
+PY
+}
 test_all_processes_see_the_writes_of_each() {
-  staged true; local time; time=$(share 14)
+  staged linked_files; local time; time=$(share 14)
   sh "$sources/mktree.sh" "$work/bare-tree"; bare "$built/writers" "$work/bare-tree" 0 -
   run $((time + 120)) "$stage/bin/pyshm-exec" "$built/writers" "$tree" "$time" "$stage/state"; said
   contains "the set" "$(cat "$work/out")" "the set is full"

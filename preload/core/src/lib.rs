@@ -1,9 +1,9 @@
-//! What `libpyshm.so` and the trampoline `pyshm-exec` share: everything below the hooks.
+//! The library that `libpyshm.so` and the trampoline `pyshm-exec` share: everything below the hooks.
 //!
 //! Invariants:
-//! - Nothing here allocates, locks, panics or prints, and errno changes only where a hook asks for that. One exception:
-//!   [`stage::log`] writes the line that `PYSHM_LOG` asks for.
-//! - No code here calls a libc function that has a hook: it makes the system call itself ([`base::sys`]).
+//! - Nothing here allocates, locks or panics. Only [`stage::log`] prints: the line that `PYSHM_LOG` asks for.
+//! - errno changes only where a hook asks for that.
+//! - No code here calls a libc function that has a hook. It makes the system call instead ([`base::sys`]).
 //!
 //! Rooms, from the highest to the lowest. A file may use rooms below its own, never one above (`docs/design.md`).
 //!
@@ -15,7 +15,7 @@
 //! decide/   the decision about a path, from the index alone: pure, safe code
 //! base/     system calls, bytes, memory on the stack, the environment, the loader's list of objects
 //! ```
-// std would add relocations, which every process of every user pays for, and symbols that older systems do not have.
+// std would add relocations, which cost every process of every user time, and symbols that older systems do not have.
 #![cfg_attr(not(test), no_std)]
 
 #[cfg(not(all(

@@ -1,14 +1,15 @@
-//! The trampoline lies in the stage, on the node itself, and stands in PROGRAM's place on a launcher's command line, so
-//! that not even the launcher's exec touches the shared file system.
+//! The trampoline: starts the staged PROGRAM. It lies in the stage and stands in PROGRAM's place on a launcher's
+//! command line, so that not even the launcher's exec touches the shared file system.
 //!
 //! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
-//! It finds PROGRAM in the index, along PATH, and starts the staged file under its original name with the shim
-//! preloaded. It shares the code of the shim's exec hooks, but does not load the shim itself. `--env` reroutes by
-//! environment variables instead, for a program that the shim cannot enter. NAME is PROGRAM's `argv[0]`. PROGRAM gets
-//! the launcher's environment. Without a usable stage PROGRAM is simply started.
+//! The trampoline searches the index for PROGRAM along PATH, and starts the staged file under its original name with
+//! the shim preloaded. It shares the code of the shim's exec hooks but does not load the shim. `--env` reroutes PROGRAM
+//! by environment variables instead, for a program that the shim cannot enter. NAME is PROGRAM's `argv[0]`. PROGRAM
+//! gets the launcher's environment. Without a usable stage the original PROGRAM is started.
 //!
-//! It is started once for every rank, so it has C's `main`: std's runtime would read `/proc/self/maps` first.
+//! The trampoline is started once for every rank. So it has C's `main`, because std's runtime would first read
+//! `/proc/self/maps`.
 #![no_main]
 
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -26,17 +27,17 @@ use pyshm_core::base::{env, sys};
 use pyshm_core::exec::{by_name, visible_env};
 use pyshm_core::stage::current as stage;
 
-// Without this std's unwinder would come from libgcc_s.so.1, one more library to look for in every rank.
+// Without this, std's unwinder would come from libgcc_s.so.1, which every rank would have to search for.
 #[link(name = "gcc_eh", kind = "static")]
 unsafe extern "C" {}
 
-/// An environment that `--env` changes.
+/// A copy of the environment, which `--env` changes.
 type Variables = Vec<Vec<u8>>;
 
-/// Starts PROGRAM; returns only if that fails, with 127 if it is missing and 126 otherwise.
+/// Starts PROGRAM. Returns only if that fails: 2 for wrong usage, 127 if PROGRAM is missing, else 126.
 ///
 /// # Safety
-/// libc calls it with the program's arguments.
+/// Only libc may call this, with the program's arguments.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
     let mut reroute = false;
@@ -48,7 +49,7 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
             if (*args).is_null() {
                 break None;
             }
-            // The first is the trampoline's own name.
+            // The first argument is the trampoline's own name.
             args = args.add(1);
             if (*args).is_null() {
                 break None;
@@ -73,15 +74,15 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
         return 2;
     };
     if !own_name.is_null() {
-        // SAFETY: the place of PROGRAM in this program's own arguments, which lie on the initial stack (execve(2)).
+        // SAFETY: this is PROGRAM's place in this program's own arguments, which lie on the initial stack (execve(2)).
         unsafe { *args.cast_mut() = own_name };
     }
-    // The process that started this one may have had another stage, whose shim is still in LD_PRELOAD.
+    // The process that started this one may have had another stage. Then LD_PRELOAD still names the shim of that stage.
     // SAFETY: no other thread runs.
     unsafe { visible_env::restore(None) };
     let dir = own_stage();
     let error = match dir {
-        // Nothing can be executed in a `noexec` stage, so no program is rerouted to one.
+        // In a `noexec` stage no program can be executed, so `--env` has no effect there.
         Some(dir) if reroute && !is_outside_stage(&dir) => start_rerouted(&dir, program, args),
         dir => {
             if let Some(dir) = dir {
@@ -91,25 +92,25 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
         }
     };
     let missing = matches!(error, libc::ENOENT | libc::ENOTDIR);
-    // SAFETY: the program's own arguments.
+    // SAFETY: these are the program's own arguments.
     let error = if missing { unsafe { start_unstaged(program, args) } } else { error };
     let missing = matches!(error, libc::ENOENT | libc::ENOTDIR);
     let name = program.to_string_lossy();
     let _ = if missing && !program.to_bytes().contains(&b'/') {
         writeln!(std::io::stderr(), "pyshm-run: {name}: command not found")
     } else {
-        // SAFETY: strerror gives a C string that lives until its next call.
+        // SAFETY: strerror returns a C string that lives until its next call.
         let text = unsafe { CStr::from_ptr(libc::strerror(error)) }.to_string_lossy();
         writeln!(std::io::stderr(), "pyshm-run: {name}: {text}")
     };
     if missing { 127 } else { 126 }
 }
 
-/// The stage that this program lies in.
+/// The stage that contains this program.
 fn own_stage() -> Option<Vec<u8>> {
     let mut exe = fs::read_link("/proc/self/exe").ok()?.into_os_string().into_vec();
     exe.truncate(exe.strip_suffix(layout::TRAMPOLINE.as_bytes())?.strip_suffix(b"/")?.len());
-    // If programs in the stage may not be executed, it lies elsewhere, beside a link back to the stage.
+    // For a `noexec` stage, the trampoline lies elsewhere, beside a link back to the stage.
     let back = Path::new(std::ffi::OsStr::from_bytes(&exe)).join(layout::BACK);
     match fs::read_link(back) {
         Ok(stage) => Some(stage.into_os_string().into_vec()),
@@ -117,15 +118,15 @@ fn own_stage() -> Option<Vec<u8>> {
     }
 }
 
-/// Whether shim and trampoline lie outside the stage, because it is mounted `noexec`.
+/// Whether shim and trampoline lie outside the stage, because the stage is mounted `noexec`.
 fn is_outside_stage(dir: &[u8]) -> bool {
     let link = Path::new(std::ffi::OsStr::from_bytes(dir)).join(layout::SHIM);
     link.parent().is_some_and(Path::is_symlink)
 }
 
-/// Starts a program as `execvp` does; returns an error number if that fails.
+/// Starts a program as `execvp` does. Returns an error number if that fails.
 fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
-    // SAFETY: the program's own arguments and environment.
+    // SAFETY: these are the program's own arguments and environment.
     unsafe {
         by_name::start_by_name(program.as_ptr(), args, envp, &mut |path, argv, envp| {
             sys::syscall(libc::SYS_execve, [path as usize, argv as usize, envp as usize, 0, 0, 0])
@@ -136,15 +137,15 @@ fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
 }
 
 /// Starts a program that is on the shared file system but not in the stage, because it was installed after the bundle
-/// was packed. The files it uses may be as new, so it runs without pyshm. Returns an error number if that fails.
+/// was packed. Other files that the program uses may be missing from the stage too, so it runs without pyshm. Returns
+/// an error number if that fails.
 ///
 /// # Safety
 /// `args` must be a null-terminated array of C strings with at least one.
 unsafe fn start_unstaged(program: &CStr, args: Strings) -> c_int {
     let mut path: Option<CString> = None;
     let mut find = |candidate: *const c_char| {
-        // This asks the kernel, not the index.
-        // SAFETY: a C string.
+        // The kernel is asked, not the index. SAFETY: a C string.
         match unsafe { sys::faccessat(libc::AT_FDCWD, candidate, libc::X_OK, 0) } {
             Ok(_) => {
                 // SAFETY: a C string.
@@ -176,15 +177,15 @@ unsafe fn start_unstaged(program: &CStr, args: Strings) -> c_int {
     command.exec().raw_os_error().unwrap_or(libc::ENOENT)
 }
 
-/// Whether this process is the first rank, which speaks for all, or no rank.
+/// Whether this process may print a message for all ranks: it is the first rank, or no rank.
 fn is_first_rank() -> bool {
     let names = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PALS_RANKID"];
     names.iter().find_map(std::env::var_os).is_none_or(|rank| rank == "0")
 }
 
-/// Starts a program with the environment that the stage's `env` file makes; returns an error number if that fails.
+/// Starts a program with the environment that the stage's `env` file makes. Returns an error number if that fails.
 fn start_rerouted(dir: &[u8], program: &CStr, args: Strings) -> c_int {
-    // SAFETY: libc's environment; no other thread runs.
+    // SAFETY: this is libc's environment, and no other thread runs.
     let mut variables: Variables = unsafe { env::strings(env::environ().cast_const().cast()) }
         .map(|s| s.to_bytes().to_vec())
         .collect();
@@ -196,20 +197,20 @@ fn start_rerouted(dir: &[u8], program: &CStr, args: Strings) -> c_int {
         variables.into_iter().filter_map(|v| CString::new(v).ok()).collect();
     let pointers: Vec<*const c_char> =
         variables.iter().map(|v| v.as_ptr()).chain([ptr::null()]).collect();
-    // `start` reads PATH from the process's own environment, and redirects nothing once the stage is turned off.
-    // SAFETY: a null-terminated array of C strings that lives until the program ends or is replaced.
+    // `start` reads PATH from the process's own environment. Once the stage is turned off, `start` redirects nothing.
+    // SAFETY: the null-terminated array of C strings lives until the program ends or is replaced.
     unsafe { env::replace(pointers.as_ptr()) };
     stage::turn_off();
     let Some(staged) = staged(dir, program) else { return start(program, args, pointers.as_ptr()) };
-    // A program named by an absolute path gets its staged path as `argv[0]`, by which it finds the files beside it.
-    // SAFETY: the arguments from the second one to their null; the first is the program.
+    // A program that is named by an absolute path gets its staged path as `argv[0]`, so that it finds the files beside
+    // it. SAFETY: the first argument is the program, so reading starts at the second and ends at the null.
     let rest = unsafe { (1..).map(|i| *args.add(i)).take_while(|a| !a.is_null()) };
     let args: Vec<*const c_char> =
         [staged.as_ptr()].into_iter().chain(rest).chain([ptr::null()]).collect();
     start(&staged, args.as_ptr(), pointers.as_ptr())
 }
 
-/// The staged copy of a program that is named by an absolute path, if it exists.
+/// The staged copy of a program that is named by an absolute path. `None` if there is none.
 fn staged(dir: &[u8], program: &CStr) -> Option<CString> {
     let name = program.to_bytes();
     let path = [dir, b"/", layout::FS.as_bytes(), name].concat();
@@ -217,8 +218,8 @@ fn staged(dir: &[u8], program: &CStr) -> Option<CString> {
     if exists { CString::new(path).ok() } else { None }
 }
 
-/// Applies the stage's `env` file: `NAME=VALUE` sets, `NAME+=VALUE` puts VALUE in front with a colon, `NAME` unsets;
-/// each ends with a NUL.
+/// Applies the stage's `env` file. Each item ends with a NUL. `NAME=VALUE` sets a variable, `NAME+=VALUE` puts VALUE
+/// and a colon in front of its value, and `NAME` unsets it.
 fn apply_env_file(variables: &mut Variables, file: &Path) {
     let Ok(text) = fs::read(file) else { return };
     for line in text.split(|&b| b == 0).filter(|l| !l.is_empty()) {

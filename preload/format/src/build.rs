@@ -1,5 +1,5 @@
-//! Writes an [index](crate::index): the staging tools collect entries in an [`IndexBuilder`], and
-//! [`IndexBuilder::finish`] gives the file's bytes.
+//! Writes an [index](crate::index). The staging tools collect entries in an [`IndexBuilder`], and
+//! [`IndexBuilder::finish`] makes the file's bytes.
 
 extern crate alloc;
 use alloc::vec::Vec;
@@ -13,29 +13,29 @@ use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
 use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 
-/// Bytes that the kernel maps at one page fault, as far as they are in memory (`fault_around_bytes`). A process that
-/// starts reads only the head. The hash table begins at the next multiple of this, and the hole before it costs
-/// nothing; fifteen pages with data would be mapped and unmapped too, which took 4 µs.
+/// Number of bytes that the kernel maps at one page fault if they are in memory (`fault_around_bytes`). The hash table
+/// begins at a multiple of this, because a starting process reads only the head. If the next fifteen pages held data,
+/// they would be mapped and unmapped too, which took 4 µs. The hole costs nothing.
 const MAPPED_TOGETHER: usize = 1 << 16;
 
 /// One path to put into an index.
 #[derive(Debug, Clone, Copy)]
 pub struct NewEntry<'a> {
-    /// Original absolute path in its prefix's canonical spelling, normalized.
+    /// The original absolute path in its prefix's canonical spelling, normalized.
     pub path: &'a [u8],
-    /// Its kind.
+    /// The kind.
     pub kind: Kind,
     /// `ENTRY_…` bits except [`ENTRY_EDITED`].
     pub flags: u8,
     /// A symbolic link's original target, else empty.
     pub target: &'a [u8],
-    /// Whether the file under `fs/` was edited; the original bytes are under `orig/`.
+    /// Whether the file under `fs/` was edited. The original bytes are then under `orig/`.
     pub edited: bool,
     /// Number of the prefix, as [`IndexBuilder::prefix`] returned it.
     pub prefix: u16,
-    /// Number of the bundle it came from.
+    /// Number of the bundle that the path came from.
     pub bundle: u16,
-    /// Its extended attributes, as [`IndexBuilder::xattrs`] returned them; `None` to ask the original.
+    /// The extended attributes, as [`IndexBuilder::xattrs`] returned them; `None` to ask the original.
     pub xattrs: Option<XattrsId>,
     /// The original's attributes, with this node's device number.
     pub stat: Stat,
@@ -52,7 +52,7 @@ pub struct NewXattrs<'a> {
     pub values: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
-/// Extended attributes that an index has.
+/// Extended attributes that were added to an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct XattrsId(u32);
 
@@ -63,7 +63,7 @@ pub struct IndexBuilder {
     fs: Vec<u8>,
     orig: Vec<u8>,
     prefixes: Vec<[u8; PREFIX_BYTES]>,
-    /// Strings of the head. Offsets count from the end of the prefixes, whose place is known in [`Self::finish`] only.
+    /// Strings of the head. Offsets count from the end of the prefixes, whose place only [`Self::finish`] knows.
     head: Vec<u8>,
     entries: Vec<Record>,
     strings: Vec<u8>,
@@ -72,7 +72,7 @@ pub struct IndexBuilder {
 }
 
 impl IndexBuilder {
-    /// Starts an index for the stage whose final directory is `stage` (absolute, no slash at its end).
+    /// Starts an index for the stage whose final directory is `stage` (absolute, without a slash at the end).
     ///
     /// `flags` are `FLAG_…` bits of [`crate::index`].
     #[must_use]
@@ -90,7 +90,7 @@ impl IndexBuilder {
         }
     }
 
-    /// Adds a prefix, or with `path != canonical` another spelling of one, and returns its number.
+    /// Adds a prefix and returns its number. With `path != canonical`, adds another spelling of a prefix.
     ///
     /// `statfs` is as in [`crate::Prefix`].
     pub fn prefix(
@@ -114,7 +114,7 @@ impl IndexBuilder {
         u16::try_from(self.prefixes.len() - 1).expect("fewer than 65,536 prefixes")
     }
 
-    /// Adds extended attributes, which any number of entries may share.
+    /// Adds extended attributes. Any number of entries may share them.
     pub fn xattrs(&mut self, new: &NewXattrs<'_>) -> XattrsId {
         let mut names = Vec::new();
         let mut values = Vec::new();
@@ -159,7 +159,7 @@ impl IndexBuilder {
         });
     }
 
-    /// The bytes of the index file.
+    /// Makes the bytes of the index file.
     #[must_use]
     pub fn finish(mut self) -> Vec<u8> {
         self.entries.sort_by_key(|e| (e.stat.dev, e.stat.ino));
@@ -221,13 +221,13 @@ impl IndexBuilder {
         file
     }
 
-    /// A digest of all entries and strings.
+    /// Computes a digest of all entries and strings.
     fn digest(&self) -> u64 {
         let strings = hash_path(&self.strings);
         self.entries.iter().fold(strings, |seed, e| check(seed, 0, &e.to_bytes(0, 0)))
     }
 
-    /// The hash table, without checks. A bucket has room for seven entries and gets at most four on average.
+    /// Makes the hash table, without checks. A bucket has room for seven entries and gets at most four on average.
     fn buckets(&self) -> Vec<[u8; BUCKET_BYTES]> {
         let count = self.entries.len().div_ceil(4).next_power_of_two();
         let mut buckets = alloc::vec![[0; BUCKET_BYTES]; count];
@@ -246,7 +246,7 @@ impl IndexBuilder {
         buckets
     }
 
-    /// Appends a string with room for its check before it.
+    /// Appends a string with room for its check before it. Returns the string's offset and length.
     fn proven_string(&mut self, parts: &[&[u8]]) -> (u32, u32) {
         self.strings.resize(self.strings.len() + 8, 0);
         let (at, len) = string(&mut self.strings, parts);
@@ -255,7 +255,7 @@ impl IndexBuilder {
     }
 }
 
-/// Appends a string and its NUL.
+/// Appends a string and its NUL. Returns the string's offset and length.
 fn string(strings: &mut Vec<u8>, parts: &[&[u8]]) -> (u32, u32) {
     let at = u32::try_from(strings.len()).expect("less than 4 GiB of paths");
     for part in parts {

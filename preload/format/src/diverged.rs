@@ -1,14 +1,13 @@
-//! Holds the diverged set: marks of paths for which the stage no longer holds, because a process of this node changed
-//! the original.
+//! Holds the diverged set: marks of the paths whose original changed since staging.
 //!
-//! It is a lock-free hash table in the stage's state file ([`crate::state`]), which all processes of the node share. It
-//! only grows, and usually it is empty, which one load shows.
+//! The set is a lock-free hash table in the stage's state file ([`crate::state`]), which all processes of the node
+//! share. It only grows. Usually it is empty, which one load shows.
 //!
 //! Invariants:
-//! - A mark is inserted *before* the change is made, so that no process sees the change and is then answered from the
-//!   stage.
-//! - A process that sees anything that another one did after its [`Diverged::mark`] returned sees the mark too,
-//!   whichever process inserted it. A model of all interleavings checks this (`tests/checks/diverged-model.sh`).
+//! - A mark is inserted before the call that makes the change returns to the program, so that no process that learns of
+//!   the change is then answered from the stage.
+//! - If a process sees an action that another process took after its [`Diverged::mark`] returned, it also sees the
+//!   mark, whichever process inserted it. A model of all interleavings checks this (`tests/checks/diverged-model.sh`).
 
 #[cfg(not(all(loom, test)))]
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +15,15 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use loom::sync::atomic::{AtomicU64, Ordering};
 
 use crate::state::{self, Mark, Operation};
+
+/// Whether a mark of which only the word is known may be a [`Mark::Subtree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subtrees {
+    /// It is none.
+    None,
+    /// It may be one.
+    Possible,
+}
 
 /// The diverged set and the counters of a state file.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +36,7 @@ pub struct Diverged<'a> {
 }
 
 impl<'a> Diverged<'a> {
-    /// The set in the words of a whole state file; `None` if the file is too short.
+    /// Finds the set in the words of a whole state file. `None` if the file is too short.
     pub fn new(words: &'a [AtomicU64]) -> Option<Self> {
         const COUNTERS: usize = state::COUNTERS / 8;
         const SET: usize = state::SET / 8;
@@ -41,7 +49,7 @@ impl<'a> Diverged<'a> {
         })
     }
 
-    /// Whether anything diverged at all.
+    /// Whether any path diverged.
     #[inline]
     pub fn any(&self) -> bool {
         self.count.load(Ordering::Acquire) != 0
@@ -56,7 +64,7 @@ impl<'a> Diverged<'a> {
         self.full.load(Ordering::Acquire) != 0
     }
 
-    /// Whether the path with this hash carries the mark. True for everything once the set is full.
+    /// Whether the path with this hash has the mark. True for every path once the set is full.
     pub fn has(&self, mark: Mark, hash: u64) -> bool {
         if !self.any() {
             return false;
@@ -74,7 +82,7 @@ impl<'a> Diverged<'a> {
         true
     }
 
-    /// All slots, in the order in which `word` looks for a place.
+    /// All slots, in the order of the search for `word`.
     fn search(&self, word: u64) -> impl Iterator<Item = &'a AtomicU64> {
         let slot = Mark::slot(word, self.set.len());
         let (before, from) = self.set.split_at_checked(slot).unwrap_or((&[], self.set));
@@ -99,15 +107,16 @@ impl<'a> Diverged<'a> {
 
     /// Adds a mark.
     pub fn mark(&self, mark: Mark, hash: u64) {
-        self.insert(mark.word(hash), mark == Mark::Subtree);
+        let subtrees = if mark == Mark::Subtree { Subtrees::Possible } else { Subtrees::None };
+        self.insert(mark.word(hash), subtrees);
     }
 
-    /// Adds the word of a mark; `subtree` says whether the mark may be a [`Mark::Subtree`].
-    pub fn insert(&self, word: u64, subtree: bool) {
+    /// Adds the word of a mark.
+    pub fn insert(&self, word: u64, subtrees: Subtrees) {
         if word == 0 {
             return;
         }
-        // A quarter of the slots stays free, so that the search for an absent mark ends soon.
+        // A quarter of the slots stays free, so that a search for an absent mark ends soon.
         if self.count.load(Ordering::Acquire) as usize >= self.set.len() / 4 * 3 {
             self.full.store(1, Ordering::Release);
             return;
@@ -117,18 +126,19 @@ impl<'a> Diverged<'a> {
             match slot.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     count(self.count);
-                    if subtree {
+                    if subtrees == Subtrees::Possible {
                         count(self.subtrees);
                     }
                     return;
                 }
                 Err(w) if w == word => {
-                    // The process that inserted it may not have counted it yet, and a count of 0 hides all marks. One
-                    // too many is harmless.
+                    // The process that inserted the mark may not have counted it yet, and a count of 0 hides all marks.
+                    // Counting it twice is harmless.
                     if self.count.load(Ordering::Acquire) == 0 {
                         count(self.count);
                     }
-                    if subtree && self.subtrees.load(Ordering::Acquire) == 0 {
+                    if subtrees == Subtrees::Possible && self.subtrees.load(Ordering::Acquire) == 0
+                    {
                         count(self.subtrees);
                     }
                     return;
@@ -136,12 +146,12 @@ impl<'a> Diverged<'a> {
                 Err(_) => {}
             }
         }
-        // Other processes took the last slots at the same time, and may not have counted them yet.
+        // Other processes took the last slots at the same time, and may not have counted their marks yet.
         self.full.store(1, Ordering::Release);
         count(self.count);
     }
 
-    /// Counts an operation under a prefix, in the counters that the last bits of `stripe` name.
+    /// Counts an operation under a prefix in the counters that the low bits of `stripe` select.
     pub fn count(&self, stripe: usize, operation: Operation) {
         let at = (stripe & (state::STRIPES - 1)) * state::STRIPE_BYTES + operation.offset();
         if let Some(w) = self.counters.get(at / 8) {

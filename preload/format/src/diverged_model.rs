@@ -1,8 +1,8 @@
-//! Checks, with loom, every interleaving of processes that mark and look. `tests/checks/diverged-model.sh` builds and
-//! runs it.
+//! Checks with loom every interleaving of processes that set and read marks. `tests/checks/diverged-model.sh` builds
+//! and runs this.
 //!
-//! A process marks, then changes the original; here the change is a flag. The kernel orders a change before any process
-//! that sees it, as release and acquire do.
+//! A process sets a mark, then changes the original. Here the change is a flag that is stored with release and loaded
+//! with acquire: the kernel orders a change before its observers in the same way.
 
 extern crate std;
 use std::vec::Vec;
@@ -12,13 +12,13 @@ use loom::thread;
 
 use super::*;
 
-/// A set with few slots, so that all its states can be visited.
+/// A set with few slots, so that loom can visit all its states.
 struct Table {
     count: AtomicU64,
     subtrees: AtomicU64,
     full: AtomicU64,
     set: [AtomicU64; 4],
-    /// What each writer changed.
+    /// For each writer, 1 after its change.
     changed: [AtomicU64; 3],
 }
 
@@ -39,7 +39,7 @@ impl Table {
         Diverged { count, subtrees, full, counters: &[], set }
     }
 
-    /// Marks, then changes.
+    /// Sets a mark, then makes the change.
     fn write(&self, writer: usize, mark: Mark, hash: u64) {
         self.set().mark(mark, hash);
         self.changed[writer].store(1, Ordering::Release);
@@ -55,7 +55,7 @@ fn colliding(mark: Mark) -> impl Iterator<Item = u64> {
     (1..).map(|n| n * 0x1234_5678_9abc).filter(move |h| Mark::slot(mark.word(*h), 4) == 3)
 }
 
-/// Two writers and a reader who looks at both changes, in both orders by the model's choice.
+/// Runs two writers and a reader that looks for both changes. The model chooses the order.
 fn two_writers(mark: Mark, hashes: [u64; 2], subtree: bool) {
     loom::model(move || {
         let table = Table::new();
@@ -85,13 +85,13 @@ fn loom_a_change_is_never_seen_without_its_mark() {
 }
 
 #[test]
-fn loom_the_same_mark_of_two_is_seen_with_either_change() {
+fn loom_a_mark_that_two_writers_set_is_seen_with_either_change() {
     let hash = colliding(Mark::Path).next().unwrap();
     two_writers(Mark::Path, [hash, hash], false);
 }
 
 #[test]
-fn loom_a_subtree_is_announced_with_its_mark() {
+fn loom_a_subtree_mark_is_counted_before_its_change_is_seen() {
     let hash = colliding(Mark::Subtree).next().unwrap();
     two_writers(Mark::Subtree, [hash, hash], true);
 }
@@ -100,7 +100,7 @@ fn loom_a_subtree_is_announced_with_its_mark() {
 fn loom_a_set_that_fills_up_loses_no_mark() {
     let hashes: Vec<u64> = colliding(Mark::Subtree).take(5).collect();
     let mut model = loom::model::Builder::new();
-    // All interleavings of three writers would take hours; bugs show with few switches.
+    // All interleavings of three writers would take hours, and bugs show with few switches of threads.
     model.preemption_bound = Some(2);
     model.check(move || {
         let table = Table::new();

@@ -1,12 +1,12 @@
-//! Hashes paths, for their places in the index and in the diverged set ([`hash_path`]), and computes the checks that
-//! prove that a part of the index is what its builder wrote ([`check`]), both by one mixing function.
+//! Hashes paths for their places in the index and in the diverged set ([`hash_path`]), and computes the checks of the
+//! index's parts ([`check`]). A check proves that a part is unchanged since its builder wrote it. Both use one mixing
+//! function.
 //!
 //! A word is mixed in by `rotate((state ^ word) * K)` with an odd `K`. Every step is a bijection of the state and, for
-//! a given state, of the word: two texts that differ in one aligned word alone *never* have the same value, and any
-//! other two have the same value with a chance of about 2^-64. The multiply-and-rotate step is that of rustc's FxHash
-//! and the finalizer that of MurmurHash3. Their known weakness, that an attacker who knows `K` can make collisions,
-//! does not matter: the user that writes an index owns the stage, every hit compares the whole path, and a path that
-//! does not fit passes.
+//! a given state, of the word: two texts that differ in only one aligned word *never* have the same value, and any
+//! other two have the same value with a chance of about 2^-64. The multiply-and-rotate step comes from rustc's FxHash
+//! and the finalizer from MurmurHash3. An attacker who knows `K` can make collisions, but that does not matter: the
+//! user who writes an index owns the stage, every hit compares the whole path, and a path that differs passes.
 //!
 //! Four lanes take the words in turn. A lane waits only for its own multiplication, so the processor works on four
 //! words at once. Tables, as for a CRC, would take cache lines of the host program.
@@ -20,8 +20,8 @@ fn step(state: u64, word: u64) -> u64 {
     (state ^ word).wrapping_mul(K).rotate_left(29)
 }
 
-/// Mixes all bytes. Each lane is written out: if this is compiled for size, a loop over lanes stays a loop, at a third
-/// of the speed.
+/// Mixes all bytes. Each lane is written out, because code that is compiled for size would keep a loop over lanes, at a
+/// third of the speed.
 #[inline(always)]
 fn mix(seed: u64, bytes: &[u8]) -> u64 {
     let [mut a, mut b, mut c, mut d] = [seed; 4];
@@ -43,7 +43,8 @@ fn mix(seed: u64, bytes: &[u8]) -> u64 {
         c = step(c, u64::from_le_bytes(*word));
     }
     if !odd.is_empty() {
-        // The last eight bytes, some of which were mixed before, which does no harm. A shorter text is padded.
+        // These are the last eight bytes of the text. Mixing some of them a second time does no harm. A shorter text is
+        // padded.
         let last = bytes.last_chunk::<8>().copied().unwrap_or_else(|| {
             let mut padded = [0; 8];
             for (to, from) in padded.iter_mut().zip(odd) {
@@ -58,15 +59,15 @@ fn mix(seed: u64, bytes: &[u8]) -> u64 {
     h ^ (h >> 29)
 }
 
-/// The hash of a path. It must stay the same within one format version: the tools write it into the index, and every
-/// rank computes it again.
+/// The hash of a path. It must not change within one format version, because the tools write it into the index and
+/// every rank computes it.
 #[must_use]
 pub fn hash_path(path: &[u8]) -> u64 {
     mix(K ^ (path.len() as u64), path)
 }
 
-/// The check of `bytes` at offset `place` of the index with this `seed`. Neither bytes of another index nor those of
-/// another place have the same check.
+/// The check of `bytes` at offset `place` of the index with this `seed`. The same bytes have another check in another
+/// index or at another place.
 #[must_use]
 #[inline(always)]
 pub(crate) fn check(seed: u64, place: usize, bytes: &[u8]) -> u64 {

@@ -12,18 +12,18 @@
 //! 120   check u64 of the whole head except these eight bytes
 //! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Zeros follow, up to a multiple of 64 KiB
 //! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
-//!            free); the search goes from `hash & (buckets - 1)` to the next bucket while there is no free slot
-//! entries    ENTRY_BYTES each, see Record; in the order of their device and inode, so that all names of a file stand together
-//! strings    each followed by a NUL; an entry's path is the tail of its staged path. Targets of symbolic links and
+//!            free). The search starts at `hash & (buckets - 1)` and goes to the next bucket while there is no free slot
+//! entries    ENTRY_BYTES each (see Record), sorted by device and inode, so that all names of a file are together
+//! strings    each followed by a NUL. An entry's path is the tail of its staged path. Targets of symbolic links and
 //!            extended attributes have a check u64 before them
 //! ```
 //!
-//! **Every byte is proven before it is believed**, and only bytes that are looked up are proven, so that a process
-//! which starts does not read the whole file. [`Index::parse`] proves the head once. A lookup proves each bucket that
-//! it reads, and with it an *absence*, because a damaged bucket, tag or number cannot hide an entry. It proves the
-//! entry by the entry's check, the entry's path by comparing it with the path that is looked up, the directory before
-//! the path by comparing it with the head's, and a link's target by its check. If one of these fails the result is
-//! [`Lookup::Damaged`]: nothing is known of the path.
+//! **Every byte is verified before it is used**, and only bytes that are looked up are verified, so that a starting
+//! process does not read the whole file. [`Index::parse`] verifies the head once. [`Index::find`] verifies a bucket
+//! before it reports an *absence*, because a damaged bucket, tag or number could hide an entry. It verifies an entry
+//! and a link's target by their checks. It compares the entry's path with the wanted path, and the directory before the
+//! path with the one in the head. If one of these fails, the result is [`Lookup::Damaged`], and nothing is known about
+//! the path.
 
 use crate::hash::check;
 use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, ENTRY_REMOTE};
@@ -35,13 +35,13 @@ use crate::{FormatError, hash_path, u16_at, u32_at, u64_at};
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 /// The layout's version.
 pub const VERSION: u32 = 5;
-/// Size of the header.
+/// Size of the header in bytes.
 pub const HEADER_BYTES: usize = 128;
 /// Offset of the header's check.
 pub(crate) const HEADER_CHECK: usize = 120;
-/// Size of a prefix record.
+/// Size of a prefix record in bytes.
 pub const PREFIX_BYTES: usize = 128;
-/// Size of a bucket, a cache line.
+/// Size of a bucket in bytes: a cache line.
 pub const BUCKET_BYTES: usize = 64;
 /// Number of entries that fit into a bucket.
 pub const BUCKET_SLOTS: usize = 7;
@@ -49,40 +49,40 @@ pub const BUCKET_SLOTS: usize = 7;
 pub const FLAG_NOEXEC: u32 = 1;
 /// All flags that this version knows.
 const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
-/// Set in the place of a text in the strings, so that no other part of the file has the same place.
+/// The bit that is set in the place of a text in the strings, so that no other part of the file has the same place.
 pub(crate) const IN_STRINGS: usize = 1 << 63;
 
-/// What a miss under a prefix means.
+/// The meaning of a path under a prefix that the index does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrefixMode {
-    /// The index knows every path: a miss is `ENOENT`.
+    /// The index has every path, so the path does not exist (ENOENT).
     Snapshot,
-    /// The index knows some paths: a miss passes to the shared file system.
+    /// The index has only some paths, so the path passes to the shared file system.
     Overlay,
 }
 
 /// A prefix: a directory of the shared file system that the stage stands in for.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefix<'a> {
-    /// A spelling of the prefix: absolute, normalized, without a slash at its end.
+    /// A spelling of the prefix: absolute, normalized, without a slash at the end.
     pub path: &'a [u8],
     /// The spelling under which the entries are stored; equal to `path` unless this is an alias.
     pub canonical: &'a [u8],
-    /// What a miss means.
+    /// The meaning of a path that the index does not have.
     pub mode: PrefixMode,
     /// `statfs` of the prefix on this node when it was staged: type, bsize, blocks, bfree, bavail, files, ffree,
     /// fsid, namelen, frsize, flags; all zero if it was not recorded.
     pub statfs: [u64; 11],
 }
 
-/// Result of looking a path up.
+/// The result of a look-up.
 #[derive(Debug, Clone, Copy)]
 pub enum Lookup<'a> {
     /// The path has this entry.
     Found(Entry<'a>),
     /// The path certainly has no entry.
     Absent,
-    /// The part of the index that would say so is damaged: nothing is known.
+    /// A part of the index that is needed for the answer is damaged, so nothing is known about the path.
     Damaged,
 }
 
@@ -98,7 +98,7 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// An index in memory. Cheap to copy; made once in a process.
+/// An index in memory. It is made once in a process and is cheap to copy.
 #[derive(Debug, Clone, Copy)]
 pub struct Index<'a> {
     head: &'a [u8],
@@ -143,7 +143,7 @@ impl<'a> Index<'a> {
         if check(check(0, 0, &header[..HEADER_CHECK]), 0, rest) != u64_at(header, HEADER_CHECK) {
             return Err(damaged);
         }
-        // The header is proven. The following checks only keep a bad builder from doing harm.
+        // The header is verified. The following checks only guard against a bad builder.
         let nbuckets = u32_at(bytes, 24);
         let nprefixes = u32_at(bytes, 32) as usize;
         if u32_at(bytes, 12) & !KNOWN_FLAGS != 0
@@ -180,7 +180,7 @@ impl<'a> Index<'a> {
         self.fs.strip_suffix(b"/fs").unwrap_or(&[])
     }
 
-    /// Length in bytes of `<stage>/fs`, the part of a staged path before the original one.
+    /// Length in bytes of `<stage>/fs`, which precedes the original path in a staged path.
     #[must_use]
     pub fn fs_len(&self) -> usize {
         self.fs.len()
@@ -198,7 +198,7 @@ impl<'a> Index<'a> {
         self.entries.is_empty()
     }
 
-    /// Number of prefixes, aliases included.
+    /// Number of prefixes, with aliases.
     #[must_use]
     #[inline]
     pub fn prefix_count(&self) -> usize {
@@ -225,13 +225,13 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// All prefixes, aliases included.
+    /// All prefixes, with aliases.
     pub fn prefixes(&self) -> impl Iterator<Item = Prefix<'a>> + '_ {
         (0..self.prefix_count()).filter_map(|i| self.prefix(i))
     }
 
     /// Looks up an original path: absolute, in its prefix's canonical spelling, normalized.
-    // Not inline: the shim is compiled for size, and this must be fast.
+    // This is not inlined, because it must be fast and the shim is compiled for size.
     #[must_use]
     pub fn find(&self, path: &[u8]) -> Lookup<'a> {
         let hash = hash_path(path);
@@ -254,7 +254,7 @@ impl<'a> Index<'a> {
                     }
                 }
             }
-            // An entry proves itself, so only an absence needs the bucket's check.
+            // An entry has a check of its own, so only an absence needs the bucket's check.
             if check(self.seed, place, &bucket[8..]) != u64_at(bucket, 0) {
                 return Lookup::Damaged;
             }
@@ -266,8 +266,8 @@ impl<'a> Index<'a> {
         Lookup::Absent
     }
 
-    /// The numbers of all entries with this inode, as [`entry`](Self::entry) takes them: a file's names, or a directory's one.
-    /// `None` where an entry on the way is damaged, so that nothing is known.
+    /// The numbers of all entries with this inode, for [`entry`](Self::entry). A directory has one entry, and a file
+    /// has one for each of its names. `None` if the search meets a damaged entry, so that nothing is known.
     #[must_use]
     pub fn of_inode(&self, dev: u64, ino: u64) -> Option<core::ops::Range<usize>> {
         let first = self.first_at(0, (dev, ino))?;
@@ -279,7 +279,8 @@ impl<'a> Index<'a> {
         Some(first..end)
     }
 
-    /// The number of the first entry from `start` on whose inode is not below `wanted`.
+    /// The number of the first entry from `start` on whose device and inode are not below `wanted`. `None` if the
+    /// search meets a damaged entry.
     fn first_at(&self, start: usize, wanted: (u64, u64)) -> Option<usize> {
         let (mut low, mut high) = (start, self.entries.len());
         while low < high {
@@ -293,18 +294,18 @@ impl<'a> Index<'a> {
         Some(low)
     }
 
-    /// The entry `number` if it is that of `path`; Absent if it is another path's.
+    /// The entry `number` if it belongs to `path`; [`Lookup::Absent`] if it belongs to another path.
     #[inline]
     fn candidate(&self, number: usize, hash: u64, path: &[u8]) -> Lookup<'a> {
         let Some(entry) = self.proven(number) else { return Lookup::Damaged };
         if entry.hash() != hash {
             return Lookup::Absent;
         }
-        // The entry has the path's hash, so a different text is a damaged one.
+        // The entry has the path's hash, so a different text is damaged.
         if self.texts(&entry, path) { Lookup::Found(entry) } else { Lookup::Damaged }
     }
 
-    /// The entry of `path`, if it certainly has one.
+    /// The entry of `path`, if the path certainly has one.
     #[must_use]
     pub fn lookup(&self, path: &[u8]) -> Option<Entry<'a>> {
         self.find(path).found()
@@ -318,7 +319,7 @@ impl<'a> Index<'a> {
         (hash_path(path) == entry.hash() && self.texts(&entry, path)).then_some(entry)
     }
 
-    /// The entry with number `number`, if its fixed part is proven.
+    /// The entry with number `number`, if the check of its fixed part is right.
     #[inline]
     fn proven(&self, number: usize) -> Option<Entry<'a>> {
         let bytes = self.entries.get(number)?;
@@ -328,7 +329,8 @@ impl<'a> Index<'a> {
         )
     }
 
-    /// Whether the strings of an entry whose fixed part is proven are as they were written, and its path is `path`.
+    /// Whether the strings of an entry are undamaged and its path is `path`. The entry's fixed part must have been
+    /// verified.
     #[inline]
     fn texts(&self, entry: &Entry<'a>, path: &[u8]) -> bool {
         let is = |text: &[u8], dir: &[u8]| text.strip_prefix(dir) == Some(path);
@@ -348,11 +350,11 @@ impl<'a> Index<'a> {
             return true;
         }
         let (off, target) = (entry.offset(2), entry.target());
-        // An empty text stands for one that does not lie in the strings; no link has an empty target.
+        // An empty text means that the target does not lie in the strings. No link has an empty target.
         !target.is_empty() && proven_text(self.strings, self.seed, off, target)
     }
 
-    /// The number of an entry of this index, which [`entry`](Self::entry) takes.
+    /// The number of an entry of this index, for [`entry`](Self::entry). `None` for an entry of another index.
     #[must_use]
     pub fn number(&self, entry: &Entry<'_>) -> Option<usize> {
         let at = (entry.bytes.as_ptr() as usize).checked_sub(self.entries.as_ptr() as usize)?;
@@ -366,7 +368,7 @@ fn head_string(head: &[u8], at: usize) -> Option<&[u8]> {
     string(head, u32_at(head, at) as usize, u32_at(head, at + 4) as usize)
 }
 
-/// A string without its NUL; `None` if it does not lie in `strings` or no NUL follows it.
+/// A string without its NUL. `None` if it does not lie in `strings` or no NUL follows it.
 #[inline]
 fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
     match strings.get(off..off.saturating_add(len).saturating_add(1)) {
@@ -375,7 +377,7 @@ fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
     }
 }
 
-/// Whether `text`, at offset `off` of the strings, has the check that is written before it.
+/// Whether the check before `text`, which lies at offset `off` of the strings, is right.
 fn proven_text(strings: &[u8], seed: u64, off: usize, text: &[u8]) -> bool {
     let written = off.checked_sub(8).and_then(|at| strings.get(at..off));
     written.is_some_and(|w| u64_at(w, 0) == text_check(seed, off, text))
@@ -430,7 +432,7 @@ impl<'a> Entry<'a> {
         self.staged().get(self.fs_len..).unwrap_or(&[])
     }
 
-    /// The staged path, `<stage>/fs` and the original path, which exec and dlopen use.
+    /// The staged path, `<stage>/fs` followed by the original path, which exec and dlopen use.
     #[must_use]
     #[inline]
     pub fn staged(&self) -> &'a [u8] {
@@ -454,7 +456,7 @@ impl<'a> Entry<'a> {
         self.text(self.offset(2), u16_at(self.bytes, 26) as usize)
     }
 
-    /// Its recorded extended attributes; `None` if none were recorded.
+    /// The recorded extended attributes. `None` if none were recorded or they are damaged.
     #[must_use]
     pub fn xattrs(&self) -> Option<Xattrs<'a>> {
         let off = self.offset(3);
@@ -465,38 +467,38 @@ impl<'a> Entry<'a> {
         whole.then(|| Xattrs::new(bytes))
     }
 
-    /// Its kind.
+    /// The entry's kind.
     #[must_use]
     #[inline]
     pub fn kind(&self) -> Kind {
         Kind::from_code(self.bytes[28])
     }
 
-    /// Whether its data was left out of the stage.
+    /// Whether the file's data was left out of the stage.
     #[must_use]
     pub fn is_remote(&self) -> bool {
         self.flag(ENTRY_REMOTE)
     }
 
-    /// Whether an access control list rules who may do what.
+    /// Whether an access control list decides who may access the file.
     #[must_use]
     pub fn has_acl(&self) -> bool {
         self.flag(ENTRY_ACL)
     }
 
-    /// Number of the prefix it belongs to.
+    /// Number of the prefix that the path belongs to.
     #[must_use]
     pub fn prefix(&self) -> usize {
         u16_at(self.bytes, 30) as usize
     }
 
-    /// Number of the bundle it came from.
+    /// Number of the bundle that the path came from.
     #[must_use]
     pub fn bundle(&self) -> usize {
         u16_at(self.bytes, 144) as usize
     }
 
-    /// Device on this node and inode of the original.
+    /// The original's device number on this node, and its inode.
     #[must_use]
     #[inline]
     pub fn inode(&self) -> (u64, u64) {

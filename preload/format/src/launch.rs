@@ -1,25 +1,26 @@
-//! Decides, for a preloaded launcher, what the shim, `pyshm-run` and the programs between them must agree on: which
-//! programs are launchers, which process is a rank, and which launch `pyshm-run` has taken care of already.
+//! Decides which programs are launchers, which process is a rank, and which launches `pyshm-run` has already handled.
+//! The shim and `pyshm-run` must agree on this when a launcher is preloaded.
 //!
-//! A **context** is the launch that a process belongs to: a number made of the variables by which launchers name their
-//! ranks. The launcher that `pyshm-run` has looked at carries its own context in [`ENV_LAUNCHED`]. A process that finds
-//! its own context there is part of that launch (the `srun` with which Hydra starts its daemons). A rank, and a
-//! launcher that a rank starts, finds another context and is decided on separately.
+//! A **context** identifies the launch that a process belongs to, as a number made of the variables by which launchers
+//! identify ranks. When `pyshm-run` starts a launcher, it puts the launcher's context into [`ENV_LAUNCHED`]. A process
+//! that finds its own context there is part of that launch (for example the `srun` by which Hydra starts its daemons).
+//! A rank, or a launcher that a rank starts, has another context and is decided separately.
 //!
-//! Invariant: no constant here holds pointers; in the shim each would be a relocation, made at every start.
+//! Invariant: no constant here holds pointers. In the shim each pointer would be a relocation at every start.
 
 use crate::hash_path;
 
-/// The launch that `pyshm-run` has taken care of, as [`mark`] writes it.
+/// The variable with the launch that `pyshm-run` has handled, as [`mark`] writes it.
 pub const ENV_LAUNCHED: &str = "PYSHM_LAUNCHED";
-/// The bundles for ranks that stage for themselves, from the launcher's `pyshm-run` to the one of each rank.
+/// The variable with the bundles for ranks that stage for themselves. The launcher's `pyshm-run` sets it for the
+/// `pyshm-run` of each rank.
 pub const ENV_RANKS: &str = "PYSHM_RANKS";
-/// Colon-separated bundles that are staged if the command line names none.
+/// The variable with the bundles, separated by colons, that are staged if the command line names none.
 pub const ENV_BUNDLES: &str = "PYSHM_BUNDLES";
 
 /// `pyshm-run`, relative to an installation.
 pub const RUN: &str = "bin/pyshm-run";
-/// First argument of a `pyshm-run` that takes a launcher's place; the launcher's file, its `argv[0]` and its arguments
+/// First argument of a `pyshm-run` that takes a launcher's place. The launcher's file, its `argv[0]` and its arguments
 /// follow.
 pub const AS_LAUNCHER: &str = "--preloaded";
 /// First argument of a `pyshm-run` that takes the place of a rank's first program.
@@ -30,25 +31,25 @@ const LAUNCHERS: &[u8] =
     b"mpiexec mpirun mpiexec.hydra mpiexec.mpich mpirun.mpich mpiexec.openmpi mpirun.openmpi \
 orterun prterun srun";
 
-/// Daemons that launchers start on the nodes, some of them as `srun` starts a rank.
+/// Daemons that launchers start on the nodes, some of them by `srun`, like ranks.
 const DAEMONS: &[u8] = b"hydra_pmi_proxy hydra_bstrap_proxy pmi_proxy orted prted";
 
-/// Variables that every rank of a launcher has, and no process outside a step: those of `src/launchers/registry/`.
+/// Variables that every rank of a launcher has and no process outside a step (`src/launchers/registry/`).
 const RANKS: &[u8] = b"SLURM_STEP_ID PMI_RANK PMIX_RANK OMPI_COMM_WORLD_RANK PALS_RANKID FLUX_TASK_RANK JSM_NAMESPACE_RANK";
 
-/// Further variables of a context, so that two ranks, two jobs and two launches in one job have different contexts.
+/// Further variables that are part of a context, so that two ranks, two jobs and two launches in one job differ.
 const CONTEXTS: &[u8] = b"SLURM_JOB_ID SLURM_PROCID PMIX_NAMESPACE PALS_APID FLUX_JOB_ID";
 
-/// Slurm's steps that run no ranks, for example the shell of salloc, have the highest numbers (`slurm/slurm.h`,
-/// SLURM_INTERACTIVE_STEP).
+/// Beginning of the variable in Slurm's steps that run no ranks, such as the shell of salloc. They have the highest
+/// numbers (`slurm/slurm.h`, SLURM_INTERACTIVE_STEP).
 const SPECIAL_STEPS: &[u8] = b"SLURM_STEP_ID=42949672";
 
 fn words(list: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
     list.split(|&b| b == b' ')
 }
 
-/// The first letters of a list's words, made at compile time: one look at a text rules most of them out. Two letters
-/// may share a bit, which costs a comparison and nothing else.
+/// The first letters of a list's words as a bit set, made at compile time. It rules out most texts by their first
+/// letter. Two letters may share a bit, which only costs a comparison.
 #[derive(Clone, Copy)]
 struct FirstLetters(u64);
 
@@ -86,12 +87,13 @@ pub fn launchers() -> impl Iterator<Item = &'static [u8]> {
 /// Whether a file of this name is a launcher.
 #[must_use]
 pub fn is_launcher(name: &[u8]) -> bool {
-    // Every program asks, and nearly all are done with their first letter.
+    // Every program calls this, and the first letter of its name rules nearly every program out.
     const LETTERS: FirstLetters = FirstLetters::of(LAUNCHERS);
     LETTERS.may_begin(name) && launchers().any(|l| l == name)
 }
 
-/// Whether a program of this name never stages for itself: a launcher's daemon, or one of pyshm's.
+/// Whether a program of this name never stages for itself, because it is a launcher's daemon or one of pyshm's
+/// programs.
 #[must_use]
 pub fn is_passed(name: &[u8]) -> bool {
     name.starts_with(b"pyshm") || words(DAEMONS).any(|d| d == name)
@@ -105,16 +107,16 @@ pub fn rank_variables() -> impl Iterator<Item = &'static [u8]> {
 /// The launch that a process belongs to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Context {
-    /// The number that [`mark`] writes; 0 where no launcher's variable is set.
+    /// The number that [`mark`] writes; 0 if no launcher's variable is set.
     pub number: u64,
-    /// Whether it is a rank.
+    /// Whether the process is a rank.
     pub is_rank: bool,
 }
 
 impl Context {
     /// Adds one string of the environment, `NAME=VALUE`, to the context. The order of the strings does not matter.
     pub fn add(&mut self, text: &[u8]) {
-        // Every string of every program's environment is looked at.
+        // This runs for every string of every program's environment, so the first letter is checked first.
         const LETTERS: FirstLetters = FirstLetters::of(RANKS).and(FirstLetters::of(CONTEXTS));
         if !LETTERS.may_begin(text) {
             return;
@@ -129,16 +131,26 @@ impl Context {
     }
 }
 
-/// The content of [`ENV_LAUNCHED`].
+/// What happens to the ranks of a launch that `pyshm-run` has taken care of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranks {
+    /// Nothing.
+    LeftAlone,
+    /// They stage for themselves.
+    Stage,
+}
+
+/// The content of the variable [`ENV_LAUNCHED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launched {
     /// The launcher's own context.
     pub context: u64,
-    /// Whether its ranks stage for themselves.
-    pub by_ranks: bool,
+    /// What happens to its ranks.
+    pub ranks: Ranks,
 }
 
-/// The value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, and an `r` if ranks stage for themselves.
+/// Makes the value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, then `r` if ranks stage for themselves,
+/// else `-`.
 #[must_use]
 pub fn mark(launched: Launched) -> [u8; 17] {
     let mut text = [b' '; 17];
@@ -147,12 +159,15 @@ pub fn mark(launched: Launched) -> [u8; 17] {
         *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
     }
     if let Some(last) = text.last_mut() {
-        *last = if launched.by_ranks { b'r' } else { b'-' };
+        *last = match launched.ranks {
+            Ranks::LeftAlone => b'-',
+            Ranks::Stage => b'r',
+        };
     }
     text
 }
 
-/// Reads what [`mark`] has written; `None` for any other text.
+/// Reads a value that [`mark`] has written. `None` for any other text.
 #[must_use]
 pub fn read_mark(text: &[u8]) -> Option<Launched> {
     let (digits, last) = text.split_first_chunk::<16>()?;
@@ -166,35 +181,44 @@ pub fn read_mark(text: &[u8]) -> Option<Launched> {
         context = context << 4 | u64::from(value);
     }
     match last {
-        b"r" => Some(Launched { context, by_ranks: true }),
-        b"-" => Some(Launched { context, by_ranks: false }),
+        b"r" => Some(Launched { context, ranks: Ranks::Stage }),
+        b"-" => Some(Launched { context, ranks: Ranks::LeftAlone }),
         _ => None,
     }
 }
 
-/// What happens to a process that has no stage.
+/// What [`ENV_BUNDLES`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bundles {
+    /// It names no bundle.
+    None,
+    /// It names some.
+    Named,
+}
+
+/// The role of a process that has no stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Nothing.
+    /// The program runs as without pyshm.
     None,
-    /// `pyshm-run` takes this launcher's place, and decides.
+    /// `pyshm-run` takes this launcher's place and decides whether to stage.
     Launcher,
-    /// `pyshm-run` takes the place of this rank's first program, and stages for it.
+    /// `pyshm-run` takes the place of this rank's first program and stages for it.
     Rank,
 }
 
-/// The role of a program with the file name `name`. `launched` is what [`ENV_LAUNCHED`] says, `bundles` whether
-/// [`ENV_BUNDLES`] names any.
+/// The role of a program with the file name `name`. `launched` is the content of [`ENV_LAUNCHED`], and `bundles` says
+/// whether [`ENV_BUNDLES`] names any.
 #[must_use]
-pub fn role(name: &[u8], context: Context, launched: Option<Launched>, bundles: bool) -> Role {
+pub fn role(name: &[u8], context: Context, launched: Option<Launched>, bundles: Bundles) -> Role {
     if is_passed(name) || launched.is_some_and(|l| l.context == context.number) {
         return Role::None;
     }
     if is_launcher(name) {
         return Role::Launcher;
     }
-    // A rank without a mark has a launcher that is not known here.
-    let stages = launched.map_or(bundles, |l| l.by_ranks);
+    // A rank without [`ENV_LAUNCHED`] was started by an unknown launcher.
+    let stages = launched.map_or(bundles == Bundles::Named, |l| l.ranks == Ranks::Stage);
     if context.is_rank && stages { Role::Rank } else { Role::None }
 }
 
@@ -212,7 +236,7 @@ mod tests {
     const RANK: [&str; 3] = ["SLURM_PROCID=3", "SLURM_STEP_ID=1", "SLURM_JOB_ID=7"];
 
     #[test]
-    fn every_launcher_in_the_list_is_one() {
+    fn every_listed_launcher_and_variable_is_recognised() {
         assert!(launchers().all(is_launcher));
         for variable in rank_variables().chain(words(CONTEXTS)) {
             let mut context = Context::default();
@@ -222,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn launchers_are_told_by_the_whole_name() {
+    fn a_launcher_is_recognised_by_its_whole_name() {
         assert!(is_launcher(b"srun") && is_launcher(b"mpiexec.hydra") && is_launcher(b"prterun"));
         assert!(!is_launcher(b"sru") && !is_launcher(b"srun2") && !is_launcher(b""));
         assert!(!is_launcher(b"sbatch") && !is_launcher(b"salloc") && !is_launcher(b"mpirun srun"));
@@ -248,10 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_read_as_they_were_written() {
+    fn a_mark_is_read_back_as_written() {
         for context in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
-            for by_ranks in [false, true] {
-                let launched = Launched { context, by_ranks };
+            for ranks in [Ranks::LeftAlone, Ranks::Stage] {
+                let launched = Launched { context, ranks };
                 assert_eq!(read_mark(&mark(launched)), Some(launched));
             }
         }
@@ -263,29 +287,32 @@ mod tests {
     }
 
     #[test]
-    fn who_is_taken_care_of_is_left_alone_and_a_new_launch_is_not() {
+    fn a_handled_launch_has_no_role_and_a_new_launch_has_one() {
         let (script, rank) = (context(&SCRIPT), context(&RANK));
-        let of = |context: Context, by_ranks| Some(Launched { context: context.number, by_ranks });
-        assert_eq!(role(b"srun", script, None, false), Role::Launcher);
-        // The real launcher, and what it calls.
-        assert_eq!(role(b"srun", script, of(script, false), true), Role::None);
-        assert_eq!(role(b"ssh", script, of(script, true), true), Role::None);
-        // A rank of it, and a launcher in a rank.
-        assert_eq!(role(b"python", rank, of(script, false), true), Role::None);
-        assert_eq!(role(b"python", rank, of(script, true), false), Role::Rank);
-        assert_eq!(role(b"mpiexec", rank, of(script, false), true), Role::Launcher);
-        // What the rank's pyshm-run has started.
-        assert_eq!(role(b"python", rank, of(rank, false), true), Role::None);
+        let of = |context: Context, ranks| Some(Launched { context: context.number, ranks });
+        assert_eq!(role(b"srun", script, None, Bundles::None), Role::Launcher);
+        // The real launcher, and a program that it starts.
+        assert_eq!(role(b"srun", script, of(script, Ranks::LeftAlone), Bundles::Named), Role::None);
+        assert_eq!(role(b"ssh", script, of(script, Ranks::Stage), Bundles::Named), Role::None);
+        // A rank of that launcher, and a launcher in a rank.
+        assert_eq!(role(b"python", rank, of(script, Ranks::LeftAlone), Bundles::Named), Role::None);
+        assert_eq!(role(b"python", rank, of(script, Ranks::Stage), Bundles::None), Role::Rank);
+        assert_eq!(
+            role(b"mpiexec", rank, of(script, Ranks::LeftAlone), Bundles::Named),
+            Role::Launcher
+        );
+        // A program that the rank's pyshm-run has started.
+        assert_eq!(role(b"python", rank, of(rank, Ranks::LeftAlone), Bundles::Named), Role::None);
         // Daemons that srun starts are no ranks.
-        assert_eq!(role(b"orted", rank, of(script, true), true), Role::None);
+        assert_eq!(role(b"orted", rank, of(script, Ranks::Stage), Bundles::Named), Role::None);
     }
 
     #[test]
-    fn ranks_of_an_unknown_launcher_stage_what_the_variable_names() {
+    fn ranks_of_an_unknown_launcher_stage_the_bundles_of_the_variable() {
         let rank = context(&["FLUX_TASK_RANK=0", "FLUX_JOB_ID=1"]);
-        assert_eq!(role(b"python", rank, None, true), Role::Rank);
-        assert_eq!(role(b"python", rank, None, false), Role::None);
-        assert_eq!(role(b"python", context(&SCRIPT), None, true), Role::None);
-        assert_eq!(role(b"pyshm-run", rank, None, true), Role::None);
+        assert_eq!(role(b"python", rank, None, Bundles::Named), Role::Rank);
+        assert_eq!(role(b"python", rank, None, Bundles::None), Role::None);
+        assert_eq!(role(b"python", context(&SCRIPT), None, Bundles::Named), Role::None);
+        assert_eq!(role(b"pyshm-run", rank, None, Bundles::Named), Role::None);
     }
 }

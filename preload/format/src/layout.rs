@@ -1,5 +1,4 @@
-//! Names of the files and directories of a stage, and of the environment variables that pyshm's parts use among
-//! themselves.
+//! Defines the names of a stage's files and directories, and of the environment variables that pyshm's parts share.
 //!
 //! ```text
 //! <root>/pyshm-<uid>/<stage id>/        0700, the user's own
@@ -14,25 +13,25 @@
 //!     lib/libpyshm.so, bin/pyshm-exec
 //! ```
 //!
-//! Where `<root>` is mounted `noexec`, `lib` and `bin` are symbolic links to a directory below `/tmp/pyshm-<uid>/`, in
-//! which [`BACK`] leads back.
+//! If `<root>` is mounted `noexec`, `lib` and `bin` are symbolic links into a directory below `/tmp/pyshm-<uid>/`.
+//! There the link [`BACK`] leads back to the stage.
 
 /// The stage's index file.
 pub const INDEX: &str = "index";
 /// The stage's shared, writable state file.
 pub const STATE: &str = "state";
-/// Locked by who uses the stage.
+/// The file that every user of the stage locks.
 pub const LEASE: &str = "lease";
-/// What people and `pyshm status` read about the stage.
+/// The description of the stage for people and for `pyshm status`.
 pub const INFO: &str = "stage.json";
-/// Changes that `pyshm-exec --env` makes to the environment, each followed by a NUL: `NAME=VALUE` sets, `NAME` unsets,
-/// `NAME+=VALUE` puts the value in front of the present one, with a colon between.
+/// The file with the changes that `pyshm-exec --env` makes to the environment. Each ends with a NUL. `NAME=VALUE` sets
+/// a variable, `NAME` unsets it, and `NAME+=VALUE` puts VALUE and a colon in front of its value.
 pub const ENVIRONMENT: &str = "env";
-/// Directory of the staged tree; a staged path is this directory and the original absolute path.
+/// Directory of the staged tree. A staged path is this directory followed by the original absolute path.
 pub const FS: &str = "fs";
 /// Directory of the original bytes of edited files, mirrored as under [`FS`].
 pub const ORIG: &str = "orig";
-/// Directory of the bundles' manifests, by number; only builders of other stages read them.
+/// Directory of the bundles' manifests, by number. Only builders of other stages read them.
 pub const MANIFESTS: &str = "manifests";
 /// The staged shim, relative to the stage.
 pub const SHIM: &str = "lib/libpyshm.so";
@@ -43,26 +42,27 @@ pub const TRAMPOLINE: &str = "bin/pyshm-exec";
 /// spelling in the names of the libraries that it finds there.
 pub const BY_ORIGIN: &[u8] = b"/.//";
 
-/// Symbolic link to the stage, in the directory that `lib` and `bin` lead to.
+/// Symbolic link to the stage in the directory to which `lib` and `bin` lead.
 pub const BACK: &str = "stage";
 
 /// Turns the shim off if it is set and neither empty nor `0`.
 pub const ENV_DISABLE: &str = "PYSHM_DISABLE";
-/// Makes the shim say when a program starts whether it is active; silent if it is empty or `0`.
+/// If it is set and neither empty nor `0`, the shim says at the start of each program whether it is active.
 pub const ENV_LOG: &str = "PYSHM_LOG";
-/// Whether container runtimes get the shim: `keep` hands it on to them; any other value names, separated by colons,
-/// further such programs beside those that are known.
+/// Whether container runtimes get the shim. `keep` passes it on to them. Any other value names further runtimes,
+/// separated by colons.
 pub const ENV_CONTAINERS: &str = "PYSHM_CONTAINERS";
-/// The stage's directory; if it is not set, the shim uses the stage that it lies in.
+/// The stage's directory. If it is not set, the shim uses the stage that contains it.
 pub const ENV_STAGE: &str = "PYSHM_STAGE";
-/// Carries a value of `LD_PRELOAD` to a child's constructor, which restores it: `LD_PRELOAD=` follows `PYSHM_`.
+/// Carries a value of `LD_PRELOAD` to a child's constructor, which restores it. The name ends with `LD_PRELOAD`, so the
+/// restored string is a tail of this one.
 pub const ENV_SAVED_PRELOAD: &str = "PYSHM_LD_PRELOAD";
-/// Carries the visible `LD_LIBRARY_PATH` to a child whose real one is rewritten to the stage.
+/// Carries the visible `LD_LIBRARY_PATH` to a child whose real one leads into the stage.
 pub const ENV_SAVED_LIBRARY_PATH: &str = "PYSHM_LD_LIBRARY_PATH";
 
-/// The time of last access, in seconds and nanoseconds, of the staged file whose path has this hash. The original's is
-/// in the index, so this one can tell an open file of the stage from another of the same size and time. It lies in the
-/// future (2096), where no kernel updates it when the file is read.
+/// The access time, in seconds and nanoseconds, that identifies the staged file whose path has this hash. It tells an
+/// open staged file from another one of the same size and modification time. The original's access time is in the
+/// index. This time lies in the future (2096), so no kernel updates it when the file is read.
 #[must_use]
 pub fn staged_access_time(hash: u64) -> (i64, u32) {
     (4_000_000_000, (hash % 1_000_000_000) as u32)

@@ -4,8 +4,9 @@
 //! integers are little-endian. A reader trusts no byte of a file: every offset is checked where it is used, and a
 //! damaged file yields [`FormatError`] or [`Lookup::Damaged`], never another file's data or a false absence.
 //!
-//! Limits: the stage's owner can alter a file after a process has mapped it. Of the state file only the header is
-//! checked: it is shared memory that every process of the user writes, and a mark that is overwritten there is lost.
+//! Limits: the stage's owner can change a file after a process has mapped it. Only the header of the state file is
+//! checked. The rest is shared memory that every process of the user writes, and a mark that is overwritten there is
+//! lost.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -21,7 +22,7 @@ pub mod record;
 pub mod state;
 pub mod xattr;
 
-pub use diverged::Diverged;
+pub use diverged::{Diverged, Subtrees};
 pub use hash::hash_path;
 pub use index::{Entry, Index, Lookup, Prefix, PrefixMode};
 pub use outside_programs::OutsidePrograms;
@@ -30,11 +31,11 @@ pub use record::{Kind, Stat, Time};
 /// Why a file is not a usable index or state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatError {
-    /// Shorter than its header says, or than a header.
+    /// The file is shorter than its header says, or shorter than a header.
     Truncated,
     /// The first bytes are not pyshm's.
     Magic,
-    /// Written by a version of pyshm whose layout this one does not know.
+    /// Another version of pyshm wrote the file in a layout that this version does not know.
     Version(u32),
     /// The head is damaged.
     Damaged,
@@ -53,7 +54,7 @@ impl core::fmt::Display for FormatError {
     }
 }
 
-/// Reads a little-endian `u64` at `at`; 0 where the file is too short.
+/// Reads a little-endian `u64` at `at`. 0 if the file is too short.
 #[inline]
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     match bytes.get(at..).and_then(|b| b.first_chunk::<8>()) {
@@ -62,7 +63,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     }
 }
 
-/// Reads a little-endian `u32` at `at`; 0 where the file is too short.
+/// Reads a little-endian `u32` at `at`. 0 if the file is too short.
 #[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     match bytes.get(at..).and_then(|b| b.first_chunk::<4>()) {
@@ -71,7 +72,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     }
 }
 
-/// Reads a little-endian `u16` at `at`; 0 where the file is too short.
+/// Reads a little-endian `u16` at `at`. 0 if the file is too short.
 #[inline]
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     match bytes.get(at..).and_then(|b| b.first_chunk::<2>()) {

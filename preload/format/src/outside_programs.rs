@@ -1,8 +1,8 @@
-//! Remembers which programs lie outside every prefix, so that the kernel need not be asked when they start again.
+//! Remembers which programs lie outside every prefix, so that the shim need not ask the kernel when they start again.
 //!
 //! The table is part of the stage's state file ([`crate::state`]), which all processes of the node share. The hash of a
-//! program's name stands at a place that follows from the hash, and replaces what stood there. An error (two names with
-//! one hash, a link that leads elsewhere by now) is harmless: the program runs from where it was started.
+//! program's name determines its place, and replaces the hash that was there. A wrong answer is harmless: the program
+//! then runs from where it was started. Two names may have one hash, and a link may now lead elsewhere.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ use crate::{hash_path, state};
 pub struct OutsidePrograms<'a>(&'a [AtomicU64]);
 
 impl<'a> OutsidePrograms<'a> {
-    /// The table in the words of a whole state file; `None` if the file is too short.
+    /// Finds the table in the words of a whole state file. `None` if the file is too short.
     pub fn new(words: &'a [AtomicU64]) -> Option<Self> {
         const FIRST: usize = state::KNOWN_PROGRAMS / 8;
         words.get(FIRST..FIRST + state::PROGRAMS).map(Self)
@@ -33,7 +33,7 @@ impl<'a> OutsidePrograms<'a> {
     }
 
     fn place(&self, name: &[u8]) -> (Option<&'a AtomicU64>, u64) {
-        // 0 is a free place.
+        // 0 marks a free place.
         let word = hash_path(name) | 1;
         (self.0.get((word >> 8) as usize & (state::PROGRAMS - 1)), word)
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_added_last_at_its_place_is_known() {
+    fn a_program_is_known_until_another_takes_its_place() {
         let words = [const { AtomicU64::new(0) }; state::FILE_BYTES / 8];
         let programs = OutsidePrograms::new(&words).unwrap();
         assert!(!programs.has(b"/usr/bin/true"));
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_short_has_none() {
+    fn a_short_file_has_no_table() {
         let words = [const { AtomicU64::new(0) }; state::COUNTERS / 8 - 1];
         assert!(OutsidePrograms::new(&words).is_none());
     }

@@ -3,28 +3,28 @@
 use crate::hash::check;
 use crate::{u32_at, u64_at};
 
-/// Size of an entry.
+/// Size of an entry in bytes.
 pub const ENTRY_BYTES: usize = 160;
 /// Offset of an entry's check, which covers all bytes before it.
 pub(crate) const ENTRY_CHECK: usize = 152;
 
-/// Entry flag: the data is not in the stage (only a placeholder); reads pass to the shared file system.
+/// Entry flag: the stage has only a placeholder without the data, so reads pass to the shared file system.
 pub const ENTRY_REMOTE: u8 = 1;
-/// Entry flag: an access control list, not the mode bits alone, rules who may do what.
+/// Entry flag: an access control list, not only the mode bits, decides who may access the file.
 pub const ENTRY_ACL: u8 = 2;
-/// Entry flag: the file under `fs/` was edited; the original's bytes are under `orig/`.
+/// Entry flag: the file under `fs/` was edited, and the original's bytes are under `orig/`.
 pub const ENTRY_EDITED: u8 = 4;
 
 /// Kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A directory; all its entries are in the index.
+    /// A directory, all of whose entries are in the index.
     Directory,
     /// A regular file.
     File,
     /// A symbolic link.
     Symlink,
-    /// A socket, fifo or device: known to exist, never staged; opening it passes to the shared file system.
+    /// A socket, FIFO or device, which is never staged. Opening it passes to the shared file system.
     Other,
 }
 
@@ -70,9 +70,9 @@ pub struct Stat {
     pub rdev: u64,
     /// Number of hard links.
     pub nlink: u64,
-    /// Bytes; for a symbolic link the length of the original target.
+    /// Size in bytes; for a symbolic link the length of the original target.
     pub size: u64,
-    /// 512-byte blocks.
+    /// Number of 512-byte blocks.
     pub blocks: u64,
     /// Type and permissions, as `st_mode`.
     pub mode: u32,
@@ -80,7 +80,7 @@ pub struct Stat {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Preferred I/O size.
+    /// Preferred I/O size in bytes.
     pub blksize: u32,
     /// Last access.
     pub atime: Time,
@@ -88,12 +88,12 @@ pub struct Stat {
     pub mtime: Time,
     /// Last status change.
     pub ctime: Time,
-    /// Creation; zero where the file system has none.
+    /// Creation; zero if the file system does not record it.
     pub btime: Time,
 }
 
 impl Stat {
-    /// Reads what [`Record::to_bytes`] wrote.
+    /// Reads the attributes that [`Record::to_bytes`] wrote.
     #[inline]
     pub(crate) fn from_entry(b: &[u8; ENTRY_BYTES]) -> Self {
         let time =
@@ -117,7 +117,7 @@ impl Stat {
     }
 }
 
-/// All fields of an entry; its strings are in the index's string area.
+/// All fields of an entry. Its strings are in the index's string area.
 ///
 /// ```text
 /// 0    hash of the path u64
@@ -138,15 +138,15 @@ pub struct Record {
     pub pristine: u32,
     /// Offset and length of a symbolic link's original target. The 8 bytes before it are its check.
     pub target: (u32, u16),
-    /// Offset of its recorded extended attributes; 0 if none were recorded.
+    /// Offset of the recorded extended attributes; 0 if none were recorded.
     pub xattrs: u32,
-    /// Its kind.
+    /// The kind of the path.
     pub kind: Kind,
     /// `ENTRY_…` bits.
     pub flags: u8,
-    /// Number of the prefix it belongs to.
+    /// Number of the prefix that the path belongs to.
     pub prefix: u16,
-    /// Number of the bundle it came from.
+    /// Number of the bundle that the path came from.
     pub bundle: u16,
     /// The original's attributes.
     pub stat: Stat,

@@ -1,7 +1,7 @@
 //! Defines the stage's state file: marks of the paths that diverged from the snapshot, and counters of operations.
 //!
-//! It is created when a stage is built, zeroed except for the header, and every process of the node maps it shared and
-//! writable. Every word behind the header is a little-endian `u64`, changed by atomic operations only.
+//! The file is made with the stage, as zeros except for the header. Every process of the node maps it shared and
+//! writable. Every word behind the header is a little-endian `u64` and is changed only by atomic operations.
 //!
 //! ```text
 //! 0      magic "PYSHMST1"
@@ -14,8 +14,8 @@
 //! 8192   SLOTS words: 0 is free, anything else is the hash of a mark
 //! ```
 //!
-//! A mark is `hash_path(path)` mixed with its [`Mark`]. Marks are never removed; a false positive only makes an
-//! operation pass to the shared file system.
+//! A mark is `hash_path(path)` mixed with its [`Mark`]. Marks are never removed. If two marks have the same word, an
+//! operation may pass to the shared file system without need.
 
 use crate::{FormatError, u32_at, u64_at};
 
@@ -29,13 +29,14 @@ pub const COUNT: usize = 64;
 pub const SUBTREES: usize = 128;
 /// Offset of the word that is 1 when the set is full.
 pub const FULL: usize = 192;
-/// Offset of the programs that are known to lie outside every prefix.
+/// Offset of the table of programs that are known to lie outside every prefix.
 pub const KNOWN_PROGRAMS: usize = 2048;
-/// Number of their words; a power of two.
+/// Number of words of that table; a power of two.
 pub const PROGRAMS: usize = 256;
 /// Offset of the counters.
 pub const COUNTERS: usize = 4096;
-/// Number of counter stripes; a process uses the one of its process ID, so that ranks do not share cache lines.
+/// Number of counter stripes. A process uses the stripe that its process ID selects, so that ranks rarely share cache
+/// lines.
 pub const STRIPES: usize = 64;
 /// Bytes of one stripe, a cache line.
 pub const STRIPE_BYTES: usize = 64;
@@ -50,17 +51,17 @@ pub const SLOTS: usize = 1 << 16;
 /// Size of the file in bytes.
 pub const FILE_BYTES: usize = SET + SLOTS * 8;
 
-/// What became of an operation under a prefix.
+/// The outcome of an operation under a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// It was answered from the stage or its index.
+    /// The operation was answered from the stage or its index.
     Answered,
-    /// It passed to the shared file system.
+    /// The operation passed to the shared file system.
     Passed,
 }
 
 impl Operation {
-    /// Offset of its counter in a stripe.
+    /// Offset of the outcome's counter in a stripe.
     pub(crate) const fn offset(self) -> usize {
         match self {
             Self::Answered => ANSWERED,
@@ -69,19 +70,19 @@ impl Operation {
     }
 }
 
-/// What a mark says of a path.
+/// The kinds of marks on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// The path itself changed: its data, its attributes or whether it exists.
+    /// The file's data or attributes changed, or whether it exists.
     Path,
-    /// The names in a directory changed, and with them its times.
+    /// The names in a directory changed, and with them the directory's times.
     Listing,
     /// Everything at and below the path may have changed.
     Subtree,
 }
 
 impl Mark {
-    /// The word that stands for this mark on a path with the hash `path_hash`; never 0.
+    /// The word of this mark on a path with the hash `path_hash`. It is never 0.
     #[must_use]
     pub const fn word(self, path_hash: u64) -> u64 {
         let salt = match self {
@@ -92,14 +93,14 @@ impl Mark {
         (path_hash ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
     }
 
-    /// The slot at which the search for `word` starts in a set of `slots`, a power of two.
+    /// The slot at which the search for `word` starts in a set of `slots` slots, a power of two.
     #[must_use]
     pub const fn slot(word: u64, slots: usize) -> usize {
         ((word >> 40) as usize) & (slots - 1)
     }
 }
 
-/// The first bytes of a new state file; the rest of its [`FILE_BYTES`] is zero.
+/// The first bytes of a new state file. The rest of its [`FILE_BYTES`] bytes is zero.
 #[must_use]
 pub fn header() -> [u8; 12] {
     let mut bytes = [0; 12];
@@ -128,7 +129,7 @@ pub fn check(size: usize, header: &[u8]) -> Result<(), FormatError> {
     }
 }
 
-/// The sums of the counters of a state file: operations answered locally, and passed.
+/// The sums of the counters of a state file: the numbers of operations that were answered locally and that passed.
 #[must_use]
 pub fn counters(bytes: &[u8]) -> (u64, u64) {
     let mut sums = (0u64, 0u64);

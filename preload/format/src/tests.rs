@@ -1,4 +1,4 @@
-//! What is written is read back; what is damaged is refused or known to be damaged.
+//! Tests that an index is read back as written, and that damage is refused or recognised.
 
 extern crate std;
 use std::vec::Vec;
@@ -11,7 +11,7 @@ const STAGE: &[u8] = b"/dev/shm/pyshm-1/s";
 const VALUES: &[(&[u8], Option<&[u8]>)] =
     &[(b"user.a", Some(b"one")), (b"user.empty", Some(b"")), (b"lustre.lov", None)];
 
-/// An index of a directory, an edited library, a link and `files` files.
+/// Makes an index of a directory, an edited library, a link and `files` files.
 fn sample(files: usize, size: u64) -> Vec<u8> {
     let mut b = IndexBuilder::new(STAGE, 0);
     let statfs = [7; 11];
@@ -54,7 +54,7 @@ fn name(i: usize) -> std::string::String {
 }
 
 #[test]
-fn all_names_of_an_inode_are_found_and_no_others() {
+fn exactly_the_names_of_an_inode_are_found() {
     let mut b = IndexBuilder::new(STAGE, 0);
     let p = b.prefix(b"/e", b"/e", PrefixMode::Snapshot, &[0; 11]);
     let mut add = |path: &[u8], dev, ino| {
@@ -70,7 +70,7 @@ fn all_names_of_an_inode_are_found_and_no_others() {
             stat: Stat { dev, ino, ..Stat::default() },
         });
     };
-    // Not in the order of inodes, and the highest one there can be.
+    // The inodes are not in order, and one is the highest possible.
     for (path, dev, ino) in [
         (&b"/e/z"[..], 1, u64::MAX),
         (b"/e/a", 1, 7),
@@ -198,11 +198,12 @@ fn damage(file: &mut [u8], other: &[u8], random: &mut Random) {
             3 => file[at..at + len].fill(0),
             4 => {
                 let to = random.below(file.len() - len);
-                // Whole lines and entries, too.
+                // Half of the copies move whole cache lines.
                 let (at, to) = if len.is_multiple_of(2) { (at & !63, to & !63) } else { (at, to) };
                 file.copy_within(at..at + len, to);
             }
-            // Another index of this directory: parts of an older one, without its head, which would make it that one.
+            // Copies parts of an older index of the same directory, but not its head, which would make the file that
+            // index.
             _ => {
                 let at = at.max(index::HEADER_BYTES);
                 let len = len.min(file.len() - at);
@@ -212,7 +213,7 @@ fn damage(file: &mut [u8], other: &[u8], random: &mut Random) {
     }
 }
 
-/// Everything an entry says.
+/// All fields of an entry.
 fn all<'a>(e: &Entry<'a>) -> ([&'a [u8]; 4], Kind, [bool; 2], [usize; 2], Stat) {
     let texts = [e.path(), e.staged(), e.pristine(), e.target()];
     (texts, e.kind(), [e.is_remote(), e.has_acl()], [e.prefix(), e.bundle()], e.stat())
@@ -229,13 +230,13 @@ fn damage_yields_neither_another_entry_nor_a_wrong_absence() {
     let paths: Vec<Vec<u8>> =
         known.into_iter().chain((0..2 * FILES).map(|i| name(i).into_bytes())).collect();
     let mut random = Random(1);
-    // How many answers were given and refused.
+    // Numbers of parsed files, of right answers and of refusals.
     let (mut parsed, mut right, mut absent, mut refused) = (0, 0, 0, 0);
     for round in 0..12_000 {
         let mut bad = file.clone();
         damage(&mut bad, &older, &mut random);
         if round % 4 != 0 {
-            // Most damage would only hit the head of so small a file.
+            // In so small a file most damage would hit the head, so three of four rounds restore it.
             let head = u32::from_le_bytes(*file[36..].first_chunk().unwrap()) as usize;
             bad[..head].copy_from_slice(&file[..head]);
         }
@@ -265,7 +266,7 @@ fn damage_yields_neither_another_entry_nor_a_wrong_absence() {
 }
 
 #[test]
-fn a_state_files_size_and_header_are_checked() {
+fn the_size_and_header_of_a_state_file_are_checked() {
     let mut header = [0; state::COUNT];
     header[..12].copy_from_slice(&state::header());
     assert_eq!(state::check(state::FILE_BYTES, &header), Ok(()));
@@ -280,10 +281,10 @@ fn a_state_files_size_and_header_are_checked() {
 }
 
 #[test]
-fn the_layout_is_pinned() {
+fn the_bytes_of_an_index_change_only_with_its_version() {
     let file = sample(0, 3);
     assert_eq!(&file[..8], b"PYSHMIX1");
     assert_eq!(crate::hash_path(b"/shared/env"), 0x402c_c1e4_048f_df20);
-    // Whatever changes a byte of an index changes its version.
+    // A change to any byte of an index needs a new version.
     assert_eq!((index::VERSION, crate::hash_path(&file)), (5, 0x5f94_9d93_afb7_f847));
 }

@@ -1,7 +1,7 @@
 //! Reads a path's recorded extended attributes.
 //!
-//! Most paths of a prefix share one [`Xattrs`]: no attributes, and the errors that their file system gives for each
-//! class of names.
+//! Most paths of a prefix share one [`Xattrs`], which has no attributes but the errors that their file system gives for
+//! each class of names.
 //!
 //! ```text
 //! 0    length of the whole u32
@@ -15,16 +15,16 @@
 
 use crate::u32_at;
 
-/// Longest name of an attribute, in bytes.
+/// Length in bytes of the longest name of an attribute.
 const NAME_MAX: usize = 255;
 /// Size of the part before the names, in bytes.
 pub(crate) const HEAD_BYTES: usize = 16;
-/// Stands for an error number that only the original's file system knows.
+/// The value that stands for an error number which only the original's file system knows.
 pub const ASK: u8 = 255;
-/// Stands for the length of a value that is not recorded.
+/// The value that stands for the length of a value which is not recorded.
 pub(crate) const NOT_HERE: u32 = u32::MAX;
 
-/// Names that one file system treats alike when a path does not have them.
+/// A class of names. A file system gives the same error for every name of a class that a path does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// `user.*`
@@ -41,8 +41,8 @@ pub enum Class {
 pub const CLASSES: usize = 4;
 
 impl Class {
-    /// The class of a name; `None` for a name that file systems define for themselves (`lustre.*`, `system.nfs4_acl`),
-    /// that depends on the reader (`trusted.*`), or that the kernel refuses before any file system sees it.
+    /// The class of a name. `None` for a name that only some file systems define (`lustre.*`, `system.nfs4_acl`), that
+    /// depends on the reader (`trusted.*`), or that the kernel refuses before any file system sees it.
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         let below = |space: &[u8]| name.strip_prefix(space).is_some_and(|rest| !rest.is_empty());
@@ -57,14 +57,14 @@ impl Class {
     }
 }
 
-/// The answer to a reader.
+/// The recorded answer to a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told<'a> {
     /// These bytes.
     Bytes(&'a [u8]),
     /// This error number.
     Errno(i32),
-    /// Nothing: the original is asked.
+    /// No answer is recorded: ask the original.
     Ask,
 }
 
@@ -75,7 +75,7 @@ pub struct Xattrs<'a> {
 }
 
 impl<'a> Xattrs<'a> {
-    /// Attributes in bytes that were proven.
+    /// Attributes in `bytes`, whose check must have been verified.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }

@@ -1,7 +1,7 @@
-//! The exported functions, one file for each family of libc's functions.
+//! Exports the hooks, in one file for each family of libc's functions.
 //!
 //! A hook asks for a decision ([`pyshm_core::path`]) and obeys it. It allocates only where libc's function does, takes
-//! no lock, does not panic, and leaves errno alone on success.
+//! no lock, does not panic, and keeps errno on success.
 //!
 //! Rooms, from the highest to the lowest. A file may use rooms below its own, never one above.
 //!
@@ -10,8 +10,8 @@
 //! programs/     exec, spawn, the shell
 //! directories/  reading and walking directories
 //! files/        opening, changing and locking files; the working directory
-//! attributes/   what a path or descriptor is: stat, access, readlink, extended attributes, statfs
-//! loader/       dlopen and its kin
+//! attributes/   reading attributes: stat, access, readlink, extended attributes, statfs
+//! loader/       dlopen and related functions
 //! ```
 
 pub mod attributes;

@@ -1,13 +1,14 @@
-//! `syscall()`: calls by number that concern paths, or descriptors of staged files, do what their functions do; all
-//! others are libc's. Node's `fs.promises`, language runtimes and new calls that libc has no function for come this
-//! way.
+//! Hooks `syscall()`. A call by number on a path or descriptor does what the hook of its function does. All other calls
+//! go to libc. Node's `fs.promises`, language runtimes, and callers of new system calls without a libc function use
+//! `syscall()`.
 //!
 //! Invariants:
-//! - Any other call is jumped to with every register and the stack as the caller left them: a vfork must not return
-//!   through a frame of the shim.
-//! - The kernel's interface is kept where it differs from libc's: `fchmodat` has no flags, `utimensat` takes no path,
-//!   an open is no cancellation point.
-//! - A call is known by one table ([`KNOWN`]) and one match, which [`calls!`] makes from the same list.
+//! - For any other call, the hook jumps to libc with every register and the stack as the caller left them: a vfork must
+//!   not return through a frame of the shim.
+//! - Where the kernel's interface differs from libc's, the kernel's counts: `fchmodat` has no flags, `utimensat`
+//!   accepts a null path, and an open is no cancellation point.
+//! - One table ([`KNOWN`]) and one match ([`known`]) decide which calls are known. [`calls!`] makes both from the same
+//!   list.
 
 use core::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use core::ptr;
@@ -30,7 +31,7 @@ const SYS_FCHMODAT2: c_long = 452;
 
 static REAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Finds the real function.
+/// Finds the real function and remembers it.
 extern "C" fn find() -> *mut c_void {
     extern "C" fn nothing() -> c_long {
         c_long::from(sys::fail(libc::ENOSYS))
@@ -47,8 +48,8 @@ extern "C" fn find() -> *mut c_void {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn syscall() {
-    // The number and six arguments stand where a function of seven arguments has them. On x86-64 the last one is on the
-    // stack. Its place may be the caller's own, so `known` gets a copy.
+    // The number and the six arguments are where a function of seven arguments expects them. On x86-64 the last one is
+    // on the stack. A caller that passed fewer may use that place itself, so `known` gets a copy.
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!(
         "cmp rdi, 512", "jae 2f",
@@ -106,7 +107,7 @@ impl Arguments {
 /// Declares the known calls: `NUMBER => HOOK,`.
 macro_rules! calls {
     ($a:ident; $( $(#[$when:meta])? $number:path => $do:expr, )*) => {
-        /// One bit for each number below 512; set if [`known`] takes it.
+        /// One bit for each number below 512. It is set if [`known`] handles the call.
         static KNOWN: [u64; 8] = {
             let mut bits = [0; 8];
             $( $(#[$when])? { bits[$number as usize / 64] |= 1 << ($number as usize % 64); } )*
@@ -121,8 +122,8 @@ macro_rules! calls {
             n: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize
         ) -> c_long {
             let $a = Arguments([a, b, c, d, e, f]);
-            // SAFETY: the caller keeps the contract of the call, whose arguments these are; the kernel checks its
-            // pointers.
+            // SAFETY: these are the call's own arguments. The caller keeps the call's contract, and the kernel checks
+            // the pointers.
             unsafe {
                 match n {
                     $( $(#[$when])? $number => ($do) as c_long, )*
@@ -237,7 +238,7 @@ calls! { a;
     libc::SYS_symlinkat => mutate::symlinkat::hook(a.path(0), a.int(1), a.path(2)),
 }
 
-/// openat, by the system call.
+/// Makes the system call openat, with the redirection of [`open::open_at`].
 ///
 /// # Safety
 /// As openat.
@@ -260,7 +261,8 @@ struct How {
     resolve: u64,
 }
 
-/// openat2. If the caller restricts how the path is resolved, the kernel does all of it, from the original directory.
+/// Makes the system call openat2. If the caller restricts how the path is resolved, the kernel resolves it from the
+/// original directory.
 ///
 /// # Safety
 /// As openat2.
@@ -276,10 +278,10 @@ unsafe fn opened2(a: Arguments) -> c_int {
     if !plain || stage().is_none() {
         return kernel(dirfd, path, given, size);
     }
-    // SAFETY: the caller's structure, as long as it says.
+    // SAFETY: `size` bytes can be read there, and that is the structure's size.
     let how = unsafe { given.read_unaligned() };
     let flags = how.flags as c_int;
-    // The kernel refuses flags that it does not know, so it must see those that do not fit here.
+    // The kernel refuses unknown flags, so it must see flags that do not fit into an int.
     if how.flags > 0x7fff_ffff {
         return kernel(dirfd, path, given, size);
     }
@@ -310,7 +312,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
     let writes = open::writes(flags) && flags & libc::O_PATH == 0;
     let fd = if writes {
         let arg = PathArg::at(dirfd, path, Follow::Yes);
-        // SAFETY: the caller's own path, which is only marked here.
+        // SAFETY: the path is the caller's own, and `write` only marks it.
         unsafe { write(arg, open::names(flags), run) }
     } else {
         run(dirfd, path)
@@ -321,7 +323,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
     fd
 }
 
-/// faccessat2, by the system call.
+/// Makes the system call faccessat2, with the answers of [`access::access_by_flags`].
 ///
 /// # Safety
 /// As faccessat2.
@@ -335,7 +337,7 @@ unsafe fn accessible(a: Arguments) -> c_int {
     }
 }
 
-/// utimensat and futimesat, by the system call `n`. Without a path they mean the descriptor.
+/// Makes the system call `n`, which is utimensat or futimesat. With a null path these change the descriptor's file.
 ///
 /// # Safety
 /// As the system call `n`.

@@ -1,9 +1,9 @@
-//! Memory for hooks of functions whose contract allocates: libc's, so that a program's own allocator serves the shim
-//! too.
+//! Provides memory of libc's malloc for hooks of functions whose contract allocates. So a program's own allocator also
+//! serves the shim.
 //!
-//! Only malloc and free are used: each imported symbol costs every process its look-up.
+//! Only malloc and free are used, because every process looks up each imported symbol.
 //!
-//! Invariant: errno is that of the call that failed, so freeing keeps it.
+//! Invariant: freeing memory keeps errno, which may be that of a failed call.
 
 use core::ffi::c_void;
 use core::mem::size_of;
@@ -12,7 +12,7 @@ use core::slice;
 
 use pyshm_core::base::sys;
 
-/// An array that grows. A failed allocation leaves it as it was, with errno set by malloc.
+/// A growing array. If an allocation fails, the array stays unchanged and malloc has set errno.
 pub struct Array<T: Copy> {
     start: *mut T,
     len: usize,
@@ -20,7 +20,7 @@ pub struct Array<T: Copy> {
 }
 
 impl<T: Copy> Array<T> {
-    /// An empty array, without memory.
+    /// An empty array, which owns no memory.
     pub const fn new() -> Self {
         Self { start: ptr::null_mut(), len: 0, room: 0 }
     }
@@ -30,7 +30,7 @@ impl<T: Copy> Array<T> {
         if self.len == 0 {
             return &[];
         }
-        // SAFETY: `len` elements were written, in memory of this array.
+        // SAFETY: `len` elements were written into this array's memory.
         unsafe { slice::from_raw_parts(self.start, self.len) }
     }
 
@@ -39,7 +39,7 @@ impl<T: Copy> Array<T> {
         if self.len == 0 {
             return &mut [];
         }
-        // SAFETY: as above, and the array is borrowed.
+        // SAFETY: as above, and the array is mutably borrowed.
         unsafe { slice::from_raw_parts_mut(self.start, self.len) }
     }
 
@@ -48,7 +48,7 @@ impl<T: Copy> Array<T> {
         self.len
     }
 
-    /// Makes room for `more` elements.
+    /// Makes room for `more` elements. `None` without memory.
     fn reserve(&mut self, more: usize) -> Option<()> {
         let need = self.len.checked_add(more)?;
         if need <= self.room {
@@ -56,12 +56,12 @@ impl<T: Copy> Array<T> {
         }
         let room = need.max(self.room.saturating_mul(2)).max(16);
         let bytes = room.checked_mul(size_of::<T>())?;
-        // SAFETY: it takes a number.
+        // SAFETY: malloc takes only a number.
         let start: *mut T = unsafe { libc::malloc(bytes) }.cast();
         if start.is_null() {
             return None;
         }
-        // SAFETY: the new memory has room for the elements of the old, which is malloc's too, or null.
+        // SAFETY: the new memory has room for the old elements, and the old memory is malloc's or null.
         unsafe {
             if self.len > 0 {
                 ptr::copy_nonoverlapping(self.start, start, self.len);
@@ -73,16 +73,16 @@ impl<T: Copy> Array<T> {
         Some(())
     }
 
-    /// Adds elements; `None` without memory, with errno set by malloc.
+    /// Adds elements. `None` without memory; malloc has then set errno.
     pub fn extend(&mut self, more: &[T]) -> Option<()> {
         self.reserve(more.len())?;
-        // SAFETY: the array has room for them, and they are not in this array, which is borrowed.
+        // SAFETY: the array has room for the elements. It is mutably borrowed, so `more` does not lie in it.
         unsafe { ptr::copy_nonoverlapping(more.as_ptr(), self.start.add(self.len), more.len()) };
         self.len += more.len();
         Some(())
     }
 
-    /// Adds an element; `None` without memory, with errno set by malloc.
+    /// Adds an element. `None` without memory; malloc has then set errno.
     pub fn push(&mut self, element: T) -> Option<()> {
         self.extend(slice::from_ref(&element))
     }
@@ -99,7 +99,7 @@ impl<T: Copy> Array<T> {
         self.len = self.len.min(len);
     }
 
-    /// Hands the memory over, to be freed by free(3); null if the array never had an element.
+    /// Gives the memory to the caller, who must free it by free(3). Null if the array never had an element.
     pub fn into_raw(mut self) -> *mut T {
         let start = self.start;
         self.start = ptr::null_mut();
@@ -109,12 +109,12 @@ impl<T: Copy> Array<T> {
 
 impl<T: Copy> Drop for Array<T> {
     fn drop(&mut self) {
-        // SAFETY: memory of malloc's that belongs to this array, or null.
+        // SAFETY: the memory is malloc's and belongs to this array, or the pointer is null.
         unsafe { release(self.start.cast()) };
     }
 }
 
-/// Frees a block as free(3) does and keeps errno, as glibc's free does only since 2.33.
+/// Frees a block as free(3) does, and keeps errno. glibc's own free keeps errno only since 2.33.
 ///
 /// # Safety
 /// As free.
@@ -125,9 +125,9 @@ pub unsafe fn release(block: *mut c_void) {
     sys::set_errno(errno);
 }
 
-/// A zeroed block, or null with errno set.
+/// Allocates a zeroed block of `bytes` bytes. Null with errno set if that fails.
 pub fn zeroed(bytes: usize) -> *mut c_void {
-    // SAFETY: a new block of this size.
+    // SAFETY: the block is new and has `bytes` bytes.
     unsafe {
         // Without the black box the compiler would call calloc.
         let block = core::hint::black_box(libc::malloc(bytes));

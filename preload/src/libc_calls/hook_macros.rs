@@ -1,16 +1,16 @@
-//! Declares hooks, and finds the real function that each stands in front of.
+//! Declares hooks, and finds the real function behind each hook.
 //!
 //! - [`hooks!`] declares hooks of functions that the objects behind this library define. One declaration covers all
-//!   names of a function (64-bit, fortified, old ones) that take the same arguments. Its body is one expression, with
-//!   the real function as a closure; a longer body is an ordinary function that it calls.
-//! - [`exports!`] declares functions that have no real counterpart or make the system call themselves: libc hides some
-//!   (`__xstat` since 2.33), and older libcs do not have others.
+//!   names of a function (64-bit, fortified, old) that take the same arguments. The body is one expression, which gets
+//!   the real function as a closure. A longer body is an ordinary function that the expression calls.
+//! - [`exports!`] declares functions that do not call a real function of the same name. libc hides some functions
+//!   (`__xstat` since 2.33), and an older libc lacks others.
 //!
-//! Both make, for each name, the exported function and a type of the same name with what the rest of the shim uses:
-//! `NAME::hook(…)`, and for hooks `NAME::real()`.
+//! For each name, both macros make the exported function, and a type of the same name for the rest of the shim, with
+//! `NAME::hook(…)` and, for hooks, `NAME::real()`.
 //!
-//! A real function is looked up at its first use, without a lock ([`pyshm_core::base::link_map`]); one that is missing
-//! fails with ENOSYS.
+//! A real function is looked up at its first use, without a lock ([`pyshm_core::base::link_map`]). A call of a missing
+//! function fails with ENOSYS.
 
 use core::ffi::{c_int, c_void};
 use core::ptr;
@@ -18,18 +18,19 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use pyshm_core::base::link_map;
 
-/// A function of the objects behind this library, looked up once.
+/// The address of a function of the objects behind this library, looked up once.
 ///
-/// It does not hold its name: all of these are zero at first, and cost a process nothing before they are used.
+/// The struct does not hold the function's name, so all of these start as zeros and cost a process nothing before they
+/// are used.
 pub struct Real(AtomicPtr<c_void>);
 
 impl Real {
-    /// A function that was not looked up yet.
+    /// A function that has not been looked up yet.
     pub const fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 
-    /// The address of the function `name`, which must be the same each time; `missing` if no object defines it.
+    /// The address of the function `name`, or `missing` if no object defines it. `name` must be the same in every call.
     #[inline]
     pub fn get(&self, name: &'static str, missing: *mut c_void) -> *mut c_void {
         let known = self.0.load(Ordering::Relaxed);
@@ -45,7 +46,7 @@ impl Real {
     }
 }
 
-/// The value that a function returns when it fails, beside errno.
+/// The value that a function returns when it fails and sets errno.
 pub trait Failed {
     /// The value.
     fn failed() -> Self;
@@ -79,7 +80,7 @@ impl<T> Failed for *mut T {
     }
 }
 
-/// Declares the function `$find`, which gives the function `$name` of the objects behind this library.
+/// Declares the function `$find`, which returns the function `$name` of the objects behind this library.
 macro_rules! real_function {
     ($find:ident, $name:ident, ($($arg:ident: $ty:ty),*) -> $ret:ty) => {
         /// The real function of this name.
@@ -133,8 +134,8 @@ macro_rules! hook_one {
                     // SAFETY: as below.
                     unsafe { Self::real()($($arg),*) }
                 };
-                // SAFETY: the caller keeps the contract of the real function. The body hands that function the caller's
-                // arguments; in place of a path, a flag or an environment it may hand another one that the contract
+                // SAFETY: the caller keeps the contract of the real function. The body passes the caller's arguments to
+                // that function. It may replace a path, a flag or an environment by another one that the contract
                 // allows and that lives to the end of the call.
                 unsafe { $body }
             }
@@ -167,7 +168,7 @@ macro_rules! exports {
             /// As libc's function.
             #[inline]
             pub unsafe fn hook($($arg: $ty),*) -> $ret {
-                // SAFETY: the caller keeps the contract of libc's function, and the body hands on the caller's
+                // SAFETY: the caller keeps the contract of libc's function, and the body passes on the caller's
                 // arguments.
                 unsafe { $body }
             }

@@ -1,8 +1,8 @@
-//! Functions of libc that the shim calls in few programs, looked up at their first call.
+//! Declares functions of libc that the shim calls in few programs. Each is looked up at its first call.
 //!
-//! The loader looks every symbol that the shim imports up at the start of every process, which takes some 0.3 µs each.
-//! A function that must be the *program's* (malloc and free, which another preloaded library may replace) is imported
-//! all the same.
+//! The loader looks up every symbol that the shim imports at the start of every process, which takes some 0.3 µs each.
+//! Only malloc and free are imported nevertheless, because they must be the *program's*: another preloaded library may
+//! replace them.
 
 use core::ffi::{c_char, c_int, c_short, c_void};
 

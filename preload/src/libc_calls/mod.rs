@@ -1,5 +1,4 @@
-//! libc's own functions: how a hook is declared, how it reaches the function that it stands in front of, and libc's
-//! memory.
+//! Connects hooks with libc: declares hooks, finds the functions behind them, and allocates libc's memory.
 
 #[macro_use]
 pub mod hook_macros;

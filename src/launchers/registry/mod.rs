@@ -53,7 +53,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use pyshm_format::launch;
-    use pyshm_format::launch::{Context, Role};
+    use pyshm_format::launch::{Bundles, Context, Role};
 
     use super::*;
 
@@ -65,7 +65,7 @@ mod tests {
     fn the_shim_recognises_every_launcher_and_no_other() {
         assert_eq!(sorted(file_names().map(str::as_bytes)), sorted(launch::launchers()));
         for name in file_names() {
-            let role = launch::role(name.as_bytes(), Context::default(), None, false);
+            let role = launch::role(name.as_bytes(), Context::default(), None, Bundles::None);
             assert_eq!(role, Role::Launcher, "{name} is in the shim's list and passes its filter");
         }
     }

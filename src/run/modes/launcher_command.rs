@@ -105,7 +105,7 @@ fn watch(may_hang: bool) -> Watch {
 fn run_unstaged(cli: &Cli, watch: Watch, inbox: &Inbox) -> Result<Ended> {
     let mut command = cli.start(&cli.command);
     if cli.preloaded.is_some() || launch_env::is_preloaded() {
-        launch_env::taken_care_of(&mut command);
+        launch_env::leave_alone(&mut command);
     }
     child::run(&mut command, watch, inbox)
 }
@@ -116,7 +116,7 @@ fn without_shim(cli: &Cli, words: &[OsString]) -> Command {
     launch_env::without_shim(&mut command);
     if cli.preloaded.is_some() && !launch_env::is_preloaded() {
         // The shim was loaded in another way than by LD_PRELOAD, and will be loaded again.
-        launch_env::taken_care_of(&mut command);
+        launch_env::leave_alone(&mut command);
     }
     command
 }

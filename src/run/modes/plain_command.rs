@@ -88,7 +88,7 @@ fn staged(cli: &Cli, stage: &Path) -> Command {
 fn unstaged(cli: &Cli) -> Command {
     let mut command = cli.start(&cli.command);
     if cli.preloaded.is_some() || (launch_env::is_preloaded() && launch_env::context().is_rank) {
-        launch_env::taken_care_of(&mut command);
+        launch_env::leave_alone(&mut command);
     }
     command
 }

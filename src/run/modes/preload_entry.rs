@@ -104,17 +104,17 @@ pub fn run_launcher(words: impl Iterator<Item = OsString>) -> ExitCode {
         Err(code) => return code,
     };
     match decide(&program) {
-        Decision::Nothing => program.exec(launch_env::taken_care_of),
+        Decision::Nothing => program.exec(launch_env::leave_alone),
         Decision::ByRanks(bundles) => {
-            program.exec(|command| launch_env::by_ranks(command, &bundles))
+            program.exec(|command| launch_env::let_ranks_stage(command, &bundles))
         }
         Decision::Failed(cli, error) => match fallback::warn_or_fail(&cli, error) {
-            Ok(()) => program.exec(launch_env::taken_care_of),
+            Ok(()) => program.exec(launch_env::leave_alone),
             Err(error) => exit_like(Err(error)),
         },
         Decision::Stage(cli, plan) => match Inbox::open() {
             Ok(inbox) => exit_like(launcher_command::run_planned(&cli, &plan, &inbox)),
-            Err(_) => program.exec(launch_env::taken_care_of),
+            Err(_) => program.exec(launch_env::leave_alone),
         },
     }
 }
@@ -192,6 +192,6 @@ pub fn run_rank(words: impl Iterator<Item = OsString>) -> ExitCode {
     let bundles = told.unwrap_or_else(settings::bundles);
     match program.cli(bundles, selector).filter(|cli| !cli.bundles.0.is_empty()) {
         Some(cli) => exit_like(plain_command::run(&cli)),
-        None => program.exec(launch_env::taken_care_of),
+        None => program.exec(launch_env::leave_alone),
     }
 }

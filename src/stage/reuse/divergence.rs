@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use pyshm_format::state::{self, Mark};
-use pyshm_format::{Entry, Index, Kind, Stat, Time, hash_path, layout};
+use pyshm_format::{Entry, Index, Kind, Stat, Subtrees, Time, hash_path, layout};
 
 use crate::error::{Error, Result};
 use crate::stage::build_options::Freshness;
@@ -85,7 +85,8 @@ impl Divergence {
         if self.all {
             set.fill();
         } else {
-            self.words.iter().for_each(|word| set.insert(*word, self.subtrees));
+            let subtrees = if self.subtrees { Subtrees::Possible } else { Subtrees::None };
+            self.words.iter().for_each(|word| set.insert(*word, subtrees));
         }
         Ok(())
     }
@@ -156,8 +157,8 @@ pub fn find_changes(stage: &Stage, freshness: Freshness) -> Result<Changes> {
 ///
 /// A file that was written in place, without a change to its directory, is not noticed: finding it would take a `stat`
 /// of every file. Installing or removing packages changes directories. A prefix that does not exist on this node is not
-/// compared: only the bundle has its files. For a foreign tar, a directory counts as different if it changed after the
-/// tar was written, and its names are compared by what a tar records: kind, mode, size and modification time.
+/// compared: only the bundle has its files. For a foreign tar, a directory is compared if it changed in the second in
+/// which the tar was written, or later, and its names are compared by what a tar records: kind, mode, size and modification time.
 ///
 /// # Errors
 /// [`Error::NoInput`] when the stage's index or description cannot be read.
@@ -274,8 +275,9 @@ impl Source {
     fn may_differ(self, then: &Stat, now: &std::fs::Metadata) -> bool {
         match self {
             Self::Bundle => !self.same(then, now),
-            // Every change to a directory, its names or its times sets its `ctime`, and nobody can set that back.
-            Self::ForeignTar { written } => (now.ctime(), now.ctime_nsec()) > written,
+            // Every change to a directory, its names or its times sets its `ctime`, and nobody can set that back. A
+            // directory that changed in the same second as the tar is compared: file systems may record whole seconds.
+            Self::ForeignTar { written } => now.ctime() >= written.0,
         }
     }
 

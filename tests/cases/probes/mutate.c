@@ -1,6 +1,6 @@
 /*
- * Makes changes by every function that can. Each call has its own file in w/ (the tree `writable`), so that no call
- * profits from a mark that another one has set.
+ * Makes changes by every function that can. Each call has its own file or directory in w/ (the tree `writable`), so
+ * that no call profits from a mark that another one has set.
  */
 #include "probe.h"
 #include <sys/time.h>
@@ -23,10 +23,10 @@ PROBE(names) {
     dev_t none = 0;
     int w = open(P("w"), O_RDONLY | O_DIRECTORY);
     umask(022);
-    CALL(mkdir(P("w/mkdir.new"), 0750));
-    attributes(P("w/mkdir.new"));
-    CALL(mkdirat(w, "mkdirat.new", 0750));
-    attributes(P("w/mkdirat.new"));
+    CALL(mkdir(P("w/in.mkdir/new"), 0750));
+    attributes(P("w/in.mkdir/new"));
+    CALL(mkdirat(w, "in.mkdirat/new", 0750));
+    attributes(P("w/in.mkdirat/new"));
     CALL(rmdir(P("w/rmdir")));
     attributes(P("w/rmdir"));
     CALL(unlink(P("w/unlink")));
@@ -37,22 +37,22 @@ PROBE(names) {
     attributes(P("w/unlinkat.dir"));
     CALL(remove(P("w/remove")));
     attributes(P("w/remove"));
-    CALL(mkfifo(P("w/mkfifo.new"), 0640));
-    attributes(P("w/mkfifo.new"));
-    CALL(mkfifoat(w, "mkfifoat.new", 0640));
-    attributes(P("w/mkfifoat.new"));
-    CALL(mknod(P("w/mknod.new"), S_IFREG | 0600, 0));
-    attributes(P("w/mknod.new"));
-    CALL(mknodat(w, "mknodat.new", S_IFIFO | 0600, 0));
-    attributes(P("w/mknodat.new"));
-    CALL(__xmknod(0, P("w/xmknod.new"), S_IFREG | 0600, &none));
-    attributes(P("w/xmknod.new"));
-    CALL(__xmknodat(0, w, "xmknodat.new", S_IFREG | 0600, &none));
-    attributes(P("w/xmknodat.new"));
-    CALL(symlink("symlink", P("w/symlink.new")));
-    attributes(P("w/symlink.new"));
-    CALL(symlinkat("symlink", w, "symlinkat.new"));
-    attributes(P("w/symlinkat.new"));
+    CALL(mkfifo(P("w/in.mkfifo/new"), 0640));
+    attributes(P("w/in.mkfifo/new"));
+    CALL(mkfifoat(w, "in.mkfifoat/new", 0640));
+    attributes(P("w/in.mkfifoat/new"));
+    CALL(mknod(P("w/in.mknod/new"), S_IFREG | 0600, 0));
+    attributes(P("w/in.mknod/new"));
+    CALL(mknodat(w, "in.mknodat/new", S_IFIFO | 0600, 0));
+    attributes(P("w/in.mknodat/new"));
+    CALL(__xmknod(0, P("w/in.xmknod/new"), S_IFREG | 0600, &none));
+    attributes(P("w/in.xmknod/new"));
+    CALL(__xmknodat(0, w, "in.xmknodat/new", S_IFREG | 0600, &none));
+    attributes(P("w/in.xmknodat/new"));
+    CALL(symlink("symlink", P("w/in.symlink/new")));
+    attributes(P("w/in.symlink/new"));
+    CALL(symlinkat("symlink", w, "in.symlinkat/new"));
+    attributes(P("w/in.symlinkat/new"));
     CALL(link(P("w/link"), P("w/link.new")));
     attributes(P("w/link.new"));
     attributes(P("w/link"));
@@ -199,40 +199,43 @@ PROBE(extended_attributes) {
 }
 
 /* Makes temporary files and directories, whose names libc chooses. */
+/* Returns how many names a directory has besides its own. */
+static int names_in(const char *directory) {
+    DIR *d = opendir(directory);
+    int n = 0;
+    while (d && readdir(d))
+        n++;
+    closedir(d);
+    return n - 2;
+}
+
 PROBE(temporary) {
-    char name[8][4096];
+    char name[4096];
     char *directory;
-#define MADE(i, call, template)                                                                                        \
+#define MADE(call, in, template)                                                                                       \
     ({                                                                                                                 \
         struct stat s, t;                                                                                              \
-        strcpy(name[i], P(template));                                                                                  \
+        strcpy(name, P(in "/" template));                                                                              \
         int fd = OPEN(call);                                                                                           \
-        CALL(stat(name[i], &s));                                                                                       \
+        CALL(stat(name, &s));                                                                                          \
         fstat(fd, &t);                                                                                                 \
         say("  the same %d mode %o", same(&s, &t), s.st_mode);                                                         \
-        CALL(access(name[i], R_OK));                                                                                   \
+        CALL(access(name, R_OK));                                                                                      \
+        say("  names %d", names_in(P(in)));                                                                            \
+        CALL(unlink(name));                                                                                            \
+        say("  names %d", names_in(P(in)));                                                                            \
     })
-    MADE(0, mkstemp(name[0]), "w/aXXXXXX");
-    MADE(1, mkstemp64(name[1]), "w/bXXXXXX");
-    MADE(2, mkostemp(name[2], O_APPEND), "w/cXXXXXX");
-    MADE(3, mkostemp64(name[3], O_CLOEXEC), "w/dXXXXXX");
-    MADE(4, mkstemps(name[4], 2), "w/eXXXXXX.x");
-    MADE(5, mkstemps64(name[5], 2), "w/fXXXXXX.x");
-    MADE(6, mkostemps(name[6], 2, 0), "w/gXXXXXX.x");
-    MADE(7, mkostemps64(name[7], 2, O_CLOEXEC), "w/hXXXXXX.x");
-    char template[4096];
-    strcpy(template, P("w/iXXXXXX"));
-    POINTER(directory = mkdtemp(template));
-    CALL(access(template, X_OK));
-    DIR *w = opendir(P("w"));
-    int n = 0;
-    for (struct dirent *entry; (entry = readdir(w));)
-        n += entry->d_name[1] && entry->d_name[0] <= 'i' && strlen(entry->d_name) >= 7 && strlen(entry->d_name) <= 9
-             && strspn(entry->d_name + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") >= 6
-             && access(name_in(P("w"), entry->d_name), F_OK) == 0;
-    say("as many names more or less: %d", n >= 9);
-    closedir(w);
-    for (int i = 0; i < 8; i++)
-        CALL(unlink(name[i]));
-    CALL(rmdir(template));
+    MADE(mkstemp(name), "w/in.mkstemp", "aXXXXXX");
+    MADE(mkstemp64(name), "w/in.mkstemp64", "bXXXXXX");
+    MADE(mkostemp(name, O_APPEND), "w/in.mkostemp", "cXXXXXX");
+    MADE(mkostemp64(name, O_CLOEXEC), "w/in.mkostemp64", "dXXXXXX");
+    MADE(mkstemps(name, 2), "w/in.mkstemps", "eXXXXXX.x");
+    MADE(mkstemps64(name, 2), "w/in.mkstemps64", "fXXXXXX.x");
+    MADE(mkostemps(name, 2, 0), "w/in.mkostemps", "gXXXXXX.x");
+    MADE(mkostemps64(name, 2, O_CLOEXEC), "w/in.mkostemps64", "hXXXXXX.x");
+    strcpy(name, P("w/in.mkdtemp/iXXXXXX"));
+    POINTER(directory = mkdtemp(name));
+    CALL(access(name, X_OK));
+    say("  names %d", names_in(P("w/in.mkdtemp")));
+    CALL(rmdir(name));
 }

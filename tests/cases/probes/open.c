@@ -88,7 +88,7 @@ PROBE(writing) {
     })
     int top = open(E, O_RDONLY);
     WRITES(creat(P("creat"), 0640), "creat");
-    WRITES(creat64(P("creat64"), 0600), "creat64");
+    WRITES(creat64(P("empty/creat64"), 0600), "empty/creat64");
     WRITES(creat(P("full/1"), 0640), "full/1");
     WRITES(open(P("made"), O_WRONLY | O_CREAT, 0604), "made");
     WRITES(open64(P("made64"), O_RDWR | O_CREAT | O_EXCL, 0600), "made64");
@@ -104,7 +104,7 @@ PROBE(writing) {
     WRITES(open(P("nope/x"), O_WRONLY | O_CREAT, 0600), "nope/x");
     WRITES(open(P("a/x"), O_WRONLY | O_CREAT, 0600), "a/x");
     attributes(P("creat"));
-    attributes(P("creat64"));
+    attributes(P("empty/creat64"));
     attributes(P("made"));
     listing(E);
 }

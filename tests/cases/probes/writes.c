@@ -417,3 +417,22 @@ PROBE(mounted_over) {
     CALL(umount2(E, MNT_DETACH));
     CALL(access(P("a"), F_OK));
 }
+
+/* Unmounts the prefix, which is a mount point, in a mount namespace of this process, and looks at a name of the prefix. */
+static void unmounted_by(int flags) {
+    if (CALL(unshare(CLONE_NEWNS)) != 0)
+        return;
+    CALL(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    CALL(access(P("a"), F_OK));
+    CALL(chdir("/"));
+    CALL(flags ? umount2(E, flags) : umount(E));
+    CALL(access(P("a"), F_OK));
+}
+
+PROBE(unmounted) {
+    unmounted_by(0);
+}
+
+PROBE(detached) {
+    unmounted_by(MNT_DETACH);
+}

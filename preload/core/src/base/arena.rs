@@ -1,12 +1,12 @@
-//! Memory for one exec or spawn, on the stack.
+//! Provides memory on the stack for one exec or spawn.
 //!
-//! An exec hook may run in a vfork child, which shares the parent's memory: a heap block would leak into the parent,
-//! and a thread that does not exist in the child may hold the allocator's locks.
+//! An exec hook may run in a vfork child, which shares the parent's memory. There a heap block would leak into the
+//! parent, and the allocator's locks may be held by a thread that does not run in the child.
 
 use core::ffi::c_char;
 use core::mem::{self, MaybeUninit};
 
-/// Words of memory that are still free.
+/// A block of stack memory, handed out in words of eight bytes.
 pub struct Arena<'a> {
     free: &'a mut [MaybeUninit<u64>],
 }
@@ -21,7 +21,7 @@ impl<'a> Arena<'a> {
         Some(taken)
     }
 
-    /// Joins parts into one C string; `None` if they do not fit.
+    /// Joins parts into one C string. `None` if they do not fit.
     pub fn string(&mut self, parts: &[&[u8]]) -> Option<*const c_char> {
         let len: usize = parts.iter().map(|p| p.len()).sum();
         let room = self.take(len / 8 + 1)?;
@@ -38,10 +38,10 @@ impl<'a> Arena<'a> {
         Some(room.as_ptr().cast())
     }
 
-    /// Joins the parts that an iterator gives into one C string; `None` if they do not fit.
+    /// Joins the parts that an iterator gives into one C string. `None` if they do not fit.
     ///
-    /// The iterator runs twice, and the environment that it reads may change in between: a part that no longer fits is
-    /// left out.
+    /// The iterator runs twice, and the environment that it reads may change in between. So the string ends before the
+    /// first part that no longer fits.
     pub fn string_of<'p>(
         &mut self,
         parts: impl Iterator<Item = &'p [u8]> + Clone,
@@ -63,20 +63,20 @@ impl<'a> Arena<'a> {
         Some(start.cast())
     }
 
-    /// An array of `len` null pointers.
+    /// Makes an array of `len` null pointers. `None` if it does not fit.
     pub fn array(&mut self, len: usize) -> Option<&'a mut [*const c_char]> {
         let room = self.take(len)?;
         for word in room.iter_mut() {
             word.write(0);
         }
-        // SAFETY: initialized words of a pointer's size and alignment; zero is the null pointer.
+        // SAFETY: the words are initialized and have a pointer's size and alignment, and zero is the null pointer.
         Some(unsafe { core::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), len) })
     }
 }
 
 const _: () = assert!(size_of::<*const c_char>() == size_of::<u64>());
 
-/// Runs `f` with at least `bytes` of memory; `None` if that is more than a stack should give.
+/// Runs `f` with at least `bytes` bytes of memory. `None` if that is more than 1 MiB, which is too much for a stack.
 pub fn with<R>(bytes: usize, f: impl FnOnce(&mut Arena<'_>) -> R) -> Option<R> {
     match bytes.div_ceil(8) {
         0..=2048 => Some(sized::<2048, R>(f)),

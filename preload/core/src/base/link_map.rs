@@ -1,15 +1,15 @@
-//! Reads the loader's list of objects: which one is this library, and which functions those behind it define.
+//! Reads the loader's list of objects to find this library and the functions of the objects behind it.
 //!
 //! A hook's real function is the one that the next object in the loader's order defines, as with `dlsym(RTLD_NEXT)`.
-//! But dlsym takes the loader's lock, so that the first call of a hook could hang (in a constructor that waits for a
-//! thread which opens a file), and the symbol version that a new system gives it does not exist on an older one.
-//! Reading the loader's own list has neither problem.
+//! dlsym has two problems that reading the loader's own list avoids. It takes the loader's lock, so the first call of a
+//! hook could hang in a constructor that waits for a thread which opens a file. And a library that is linked on a new
+//! system refers to a symbol version of dlsym that older systems lack.
 //!
 //! Invariants:
-//! - Only objects that were loaded at start-up are looked at: they are never unloaded, so no lock is needed.
+//! - Only objects that were loaded at start-up are read. They are never unloaded, so no lock is needed.
 //! - Nothing here allocates or calls libc, except getauxval.
-//! - musl's loader can load the library too, where a site preloads it into every program. So the library names no
-//!   loader, and finds musl's list, which has glibc's form, under musl's name.
+//! - musl's loader must be able to load the library too, because a site may preload it into every program. So the
+//!   library names no loader. It finds musl's list, which has the same layout as glibc's, under musl's name.
 //!
 //! Sources: gABI chapter 5 (dynamic section, symbol table), `elf.h` and `link.h` of glibc, and for DT_GNU_HASH the
 //! description in `https://flapenguin.me/elf-dt-gnu-hash`.
@@ -60,29 +60,30 @@ const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const DT_VERSYM: u64 = 0x6fff_fff0;
-/// Flag of a symbol's version: it is not the default one.
+/// Flag of a symbol's version that is not the default one.
 const HIDDEN: u16 = 0x8000;
 const STT_OBJECT: u8 = 1;
 const STT_TLS: u8 = 6;
 const STT_GNU_IFUNC: u8 = 10;
 
-/// The object of this library, once it was found.
+/// The object of this library; null until it is found.
 static OWN: AtomicPtr<Object> = AtomicPtr::new(ptr::null_mut());
 /// The last object that was loaded at start-up.
 static LAST: AtomicPtr<Object> = AtomicPtr::new(ptr::null_mut());
 
-/// The object of this library; `None` only where the loader keeps no list.
+/// The object of this library. `None` only if the loader keeps no list.
 fn own() -> Option<&'static Object> {
     let known = OWN.load(Ordering::Acquire);
-    // SAFETY: objects that were loaded at start-up stay, and this library is one of them.
+    // SAFETY: objects that were loaded at start-up are never unloaded, and this library is one of them.
     unsafe { known.as_ref() }.or_else(find_own)
 }
 
-/// glibc's list of objects, kept for debuggers; null with another C library. The reference is weak, which Rust cannot
-/// say: a strong one would make glibc's loader a needed library, which no other loader could load.
+/// glibc's list of objects, kept for debuggers; null with another C library. The reference is weak, because a strong
+/// one would make glibc's loader a needed library, which no other loader could load. Rust has no weak references, so
+/// this is assembler.
 fn glibc_list() -> *const Debug {
     let list: *const Debug;
-    // SAFETY: reads one word of this library's own table of addresses.
+    // SAFETY: the instructions read one word of this library's own table of addresses.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         core::arch::asm!(".weak _r_debug", "mov {}, qword ptr [rip + _r_debug@GOTPCREL]", out(reg) list,
@@ -99,12 +100,12 @@ pub fn with_glibc() -> bool {
     !glibc_list().is_null()
 }
 
-/// The list as musl's loader names it. That loader is the C library too, and also the program where a user started it
-/// by name.
+/// The list of objects of musl's loader, which is also the C library. If a user started the loader by name, it is also
+/// the program, and AT_BASE is 0.
 #[cold]
 fn musl_list() -> Option<&'static Debug> {
     // SAFETY: getauxval reads the process's own vector. An object begins with its header, which says where its other
-    // parts are, and the loader's symbol is a `struct debug *`.
+    // parts are. The loader's symbol is a `struct debug *`.
     unsafe {
         let base = match libc::getauxval(libc::AT_BASE) as usize {
             0 => libc::getauxval(libc::AT_PHDR) as usize & !0xfff,
@@ -132,7 +133,7 @@ fn musl_list() -> Option<&'static Debug> {
 }
 
 fn find_own() -> Option<&'static Object> {
-    // SAFETY: as in `own`. The list is null-terminated, and the loader only appends to it, behind this library.
+    // SAFETY: as in `own`. The list is null-terminated, and the loader only appends to it behind this library.
     unsafe {
         let mut next = glibc_list().as_ref().or_else(musl_list)?.first;
         while let Some(object) = next.as_ref() {
@@ -204,14 +205,14 @@ impl Copy {
 /// The file that this library was loaded from, as the loader names it.
 pub fn own_file() -> Option<&'static CStr> {
     let name = own()?.name;
-    // SAFETY: a C string of the loader's, which lives as long as the object.
+    // SAFETY: the loader's name is a C string that lives as long as the object.
     (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })
 }
 
-/// Remembers the last object that is loaded. The constructor calls it, before the program can load and unload others.
-/// Returns false in a copy in another namespace, which [`introduce`] tells.
+/// Remembers the last loaded object. The constructor calls this before the program can load and unload others. Returns
+/// false in a copy in another namespace, to which [`introduce`] tells it.
 pub fn remember() -> bool {
-    // Reading `OWN` before it is written would cost one page fault more.
+    // `own` would read `OWN` before it is written, which costs one more page fault.
     let Some(mut last) = find_own() else { return false };
     // SAFETY: as in `own`.
     while let Some(next) = unsafe { last.next.as_ref() } {
@@ -221,13 +222,13 @@ pub fn remember() -> bool {
     true
 }
 
-/// The function `name` of the first object behind this library that defines one.
+/// The function `name` of the first object behind this library that defines it.
 pub fn next_function(name: &str) -> Option<*mut c_void> {
     let hash = gnu_hash(name.as_bytes());
     let last = LAST.load(Ordering::Acquire);
     let mut object = own()?;
     while !ptr::eq(object, last) {
-        // SAFETY: as in `own`; nothing behind the last object of start-up is looked at.
+        // SAFETY: as in `own`. The loop ends at the last object that was loaded at start-up.
         object = unsafe { object.next.as_ref() }?;
         if let Some(function) = Tables::of(object).and_then(|t| t.function(name, hash)) {
             return Some(function);
@@ -241,7 +242,7 @@ fn gnu_hash(name: &[u8]) -> u32 {
     name.iter().fold(5381, |h: u32, &b| h.wrapping_mul(33).wrapping_add(u32::from(b)))
 }
 
-/// Tables of one object that a lookup needs.
+/// The tables of one object that a lookup needs.
 struct Tables {
     base: usize,
     hash: *const u32,
@@ -281,17 +282,17 @@ impl Tables {
     /// The address of the function `name`, whose [`gnu_hash`] is `hash`.
     fn function(&self, name: &str, hash: u32) -> Option<*mut c_void> {
         let symbol = self.symbol(name, hash, |kind| !matches!(kind, STT_OBJECT | STT_TLS))?;
-        // SAFETY: it is a function of this object.
+        // SAFETY: the symbol is a function of this object.
         Some(unsafe { self.address(symbol) })
     }
 
     /// The symbol `name` if its type `fits`.
     ///
     /// A hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words, the buckets,
-    /// and a chain word for each symbol from the first one on; the last word of a chain has bit 0 set. The symbol and
+    /// and a chain word for each symbol from the first one on. The last word of a chain has bit 0 set. The symbol and
     /// version tables have an element for each symbol of a chain.
     fn symbol(&self, name: &str, hash: u32, fits: fn(u8) -> bool) -> Option<&Symbol> {
-        // SAFETY: the linker laid the tables out so, and the loader relies on it too.
+        // SAFETY: the linker writes this layout, and the loader relies on it too.
         unsafe {
             let (buckets, first) = (*self.hash, *self.hash.add(1));
             let (words, shift) = (*self.hash.add(2), *self.hash.add(3));
@@ -340,7 +341,7 @@ impl Tables {
         }
     }
 
-    /// The address of a function, for which an indirect one is resolved.
+    /// The address of a function. Calls the resolver of an indirect function.
     ///
     /// # Safety
     /// `symbol` must be a defined function of this object.
@@ -349,7 +350,7 @@ impl Tables {
         if symbol.info & 15 != STT_GNU_IFUNC {
             return address;
         }
-        // SAFETY: the symbol's type says that the address is a resolver's, which gives the function's.
+        // SAFETY: by its type, the symbol's address is that of a resolver, which returns the function's address.
         unsafe {
             core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> *mut c_void>(address)()
         }

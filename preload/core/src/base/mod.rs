@@ -1,4 +1,4 @@
-//! The kernel, libc and memory, as far as the rest needs them. Nothing here knows of a stage.
+//! Wraps the kernel, libc and memory for the other rooms. Nothing here knows of a stage.
 
 pub mod arena;
 pub mod env;

@@ -1,12 +1,12 @@
-//! Mounts, by the identifier that the kernel gives each of them (proc_pid_mountinfo(5)).
+//! Finds the mount that a file lies on, as the identifier that the kernel gives it (proc_pid_mountinfo(5)).
 
 use core::ffi::c_int;
 
 use crate::base::sys;
 use crate::base::text::{decimal, join};
 
-/// The identifier of the mount that a descriptor's file was opened on; `None` where the kernel does not say it (before Linux 3.15,
-/// or without /proc).
+/// The identifier of the mount that a descriptor's file was opened on. `None` if the kernel does not tell it (before
+/// Linux 3.15, or without /proc).
 pub fn of_descriptor(fd: c_int) -> Option<u64> {
     let mut name = [0; 40];
     let number = u32::try_from(fd).ok()?;
@@ -25,7 +25,8 @@ fn number_of(digits: &[u8]) -> Option<u64> {
     core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The identifier of the mount on which an absolute canonical path lies: the last one of those with the longest mount point.
+/// The identifier of the mount on which an absolute canonical path lies: of the mounts with the longest mount point
+/// above it, the last. `None` without /proc.
 #[inline(never)]
 pub fn of_path(path: &[u8]) -> Option<u64> {
     let table = sys::open(c"/proc/self/mountinfo", libc::O_RDONLY | libc::O_CLOEXEC).ok()?;
@@ -41,7 +42,7 @@ pub fn of_path(path: &[u8]) -> Option<u64> {
     search.best
 }
 
-/// A search through the table, byte by byte: a line may be longer than any buffer here.
+/// A search through the mount table byte by byte, because a line may be longer than any buffer here.
 struct Search<'a> {
     path: &'a [u8],
     best: Option<u64>,
@@ -50,15 +51,15 @@ struct Search<'a> {
     line: Line,
 }
 
-/// What was read of a line: `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT …`.
+/// The part of a line that was read: `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT …`.
 #[derive(Default)]
 struct Line {
     field: u32,
     id: u64,
-    /// Bytes of the mount point so far, all of which the path begins with while `differs` is false.
+    /// Number of bytes of the mount point so far. While `differs` is false, the path begins with these bytes.
     matched: usize,
     differs: bool,
-    /// Digits that are still to come of a byte that is written as an octal number, and its value so far.
+    /// For a byte that is written as an octal number: the number of digits still to come, and the value so far.
     octal: (u32, u8),
 }
 
@@ -96,10 +97,10 @@ impl Search<'_> {
         self.line.matched += 1;
     }
 
-    /// Takes the mount if its mount point is the path or lies above it, and none below that was found.
+    /// Takes the mount if its mount point is the path or lies above it, unless a longer mount point was found.
     fn judge(&mut self) {
         let line = &self.line;
-        // The root's mount point is a slash, with which every path begins.
+        // The root's mount point is one slash, which is no whole name but begins every path.
         let whole = matches!(self.path.get(line.matched), None | Some(b'/')) || line.matched == 1;
         if !line.differs && whole && line.matched >= self.len {
             (self.best, self.len) = (Some(line.id), line.matched);
@@ -124,7 +125,7 @@ mod tests {
         33 30 0:5 / /shared rw - nfs4 server:/y rw\n";
 
     #[test]
-    fn the_mount_of_a_path_has_the_longest_mount_point_and_comes_last() {
+    fn the_mount_of_a_path_is_the_last_with_the_longest_mount_point() {
         assert_eq!(search(b"/shared/env/x", TABLE), Some(33));
         assert_eq!(search(b"/shared", TABLE), Some(33));
         assert_eq!(search(b"/shared/with blank/x", TABLE), Some(31));
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_says_the_same_of_a_descriptor_and_of_its_path() {
+    fn a_descriptor_and_its_path_are_on_the_same_mount() {
         let file = std::fs::File::open("/proc/self/mountinfo").unwrap();
         let by_descriptor = of_descriptor(std::os::fd::AsRawFd::as_raw_fd(&file));
         assert!(by_descriptor.is_some());

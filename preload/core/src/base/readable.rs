@@ -1,5 +1,5 @@
-//! Tells whether a caller's pointer can be read. libc's functions hand a pointer to the kernel, which answers EFAULT
-//! where reading it here would end the program.
+//! Tells whether a caller's pointer can be read. A libc function passes a bad pointer to the kernel, which answers
+//! EFAULT; a read by the shim would end the program.
 //!
 //! The kernel is asked once for each page, and a table remembers the pages that were readable. If the program unmaps
 //! such a page later, reading it ends the program, as in every function of libc that reads a string itself.
@@ -11,12 +11,12 @@ use crate::base::sys;
 
 /// Bytes of the smallest page of both architectures.
 const PAGE: usize = 4096;
-/// Number of pages in the table; the last bits of a page's number are its place.
+/// Number of pages in the table. The low bits of a page's number are its place.
 const PLACES: usize = 512;
 
 static READABLE: [AtomicUsize; PLACES] = [const { AtomicUsize::new(0) }; PLACES];
 
-/// Bytes from `address` to the end of its page; `None` if they cannot be read.
+/// The number of bytes from `address` to the end of its page. `None` if they cannot be read.
 #[inline]
 pub fn page_rest(address: usize) -> Option<usize> {
     let page = address / PAGE;
@@ -28,18 +28,18 @@ pub fn page_rest(address: usize) -> Option<usize> {
     Some(PAGE - address % PAGE)
 }
 
-/// Whether `len` bytes, less than a page, can be read at `address`.
+/// Whether `len` bytes can be read at `address`. `len` must be less than a page.
 pub fn is_readable(address: usize, len: usize) -> bool {
     page_rest(address)
         .is_some_and(|rest| rest >= len || page_rest(address.wrapping_add(rest)).is_some())
 }
 
-/// Whether valgrind runs the program: `RUNNING_ON_VALGRIND` of valgrind.h, a request that valgrind sees in instructions
-/// which leave the processor as it was (they rotate a register by its whole width).
+/// Whether valgrind runs the program (`RUNNING_ON_VALGRIND` of valgrind.h). The request is a sequence of instructions
+/// that valgrind recognises and that change nothing: they rotate a register by its whole width.
 fn under_valgrind() -> bool {
     let question = [0x1001_usize, 0, 0, 0, 0, 0];
     let answer: usize;
-    // SAFETY: only the register of the answer changes; valgrind reads six words of `question`.
+    // SAFETY: only the register of the answer changes, and valgrind reads the six words of `question`.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         core::arch::asm!("rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",
@@ -54,7 +54,7 @@ fn under_valgrind() -> bool {
 #[cold]
 #[inline(never)]
 fn remember(place: &AtomicUsize, page: usize) -> bool {
-    // valgrind would report this call to its user. It reports the program's bad pointer itself, and better.
+    // valgrind would report this system call to its user. It reports a bad pointer of the program itself.
     if under_valgrind() {
         return true;
     }

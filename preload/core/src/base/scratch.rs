@@ -1,11 +1,11 @@
-//! Buffers for a path on its way through symbolic links: 8 KB of stack that only a walk needs.
+//! Holds the two buffers in which a path is resolved through symbolic links: 8 KB of stack that only a walk needs.
 #![forbid(unsafe_code)]
 
 use core::ffi::CStr;
 
 use crate::base::text::put;
 
-/// Longest path that the kernel takes, its NUL included, in bytes.
+/// Length in bytes of the longest path that the kernel takes, with its NUL.
 pub const PATH_MAX: usize = 4096;
 
 /// Two buffers of a path's length.
@@ -13,7 +13,7 @@ pub const PATH_MAX: usize = 4096;
 pub struct Scratch {
     /// The path resolved so far.
     pub out: [u8; PATH_MAX],
-    /// What is still to be resolved, at the end of the buffer.
+    /// The part that is still to be resolved, at the end of the buffer.
     pub rest: [u8; PATH_MAX],
 }
 
@@ -33,7 +33,7 @@ impl Scratch {
         self.out.get(..=len).unwrap_or(&[0])
     }
 
-    /// Copies `path` as a C string; `None` if it is too long or contains a NUL.
+    /// Copies `path` into the first buffer as a C string. `None` if it is too long or contains a NUL.
     pub fn c_str(&mut self, path: &[u8]) -> Option<&CStr> {
         let end = put(&mut self.out, 0, path)?;
         *self.out.get_mut(end)? = 0;

@@ -1,13 +1,13 @@
-//! System calls without libc, and errno.
+//! Makes system calls without libc, and sets errno.
 //!
-//! For its own bookkeeping the shim asks the kernel itself: libc's functions are the hooked ones, they set errno, and
-//! in another library's constructor, which may run before the shim's, they may not be bound yet.
+//! For its own bookkeeping the shim calls the kernel directly, for three reasons. libc's functions are hooked, and they
+//! set errno. In another library's constructor, which may run before the shim's, they may not be bound yet.
 //!
 //! Invariant: only [`set_errno`], [`fail`] and [`ret`] change errno.
 
 use core::ffi::{CStr, c_char, c_int};
 
-/// Result of a system call: the kernel's value, or its error number.
+/// The result of a system call: the kernel's value, or its error number.
 pub type Result<T = usize> = core::result::Result<T, c_int>;
 
 /// Makes the system call `n`.
@@ -17,7 +17,7 @@ pub type Result<T = usize> = core::result::Result<T, c_int>;
 #[cfg(target_arch = "x86_64")]
 pub unsafe fn syscall(n: libc::c_long, a: [usize; 6]) -> Result {
     let r: isize;
-    // SAFETY: the caller guarantees the arguments; the kernel clobbers rcx and r11 and no other register.
+    // SAFETY: the caller guarantees the arguments. The kernel clobbers only rcx and r11, and returns the result in rax.
     unsafe {
         core::arch::asm!("syscall", inlateout("rax") n as isize => r, in("rdi") a[0], in("rsi") a[1],
             in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
@@ -33,7 +33,7 @@ pub unsafe fn syscall(n: libc::c_long, a: [usize; 6]) -> Result {
 #[cfg(target_arch = "aarch64")]
 pub unsafe fn syscall(n: libc::c_long, a: [usize; 6]) -> Result {
     let r: isize;
-    // SAFETY: the caller guarantees the arguments; the kernel keeps every register except x0.
+    // SAFETY: the caller guarantees the arguments. The kernel keeps every register except x0.
     unsafe {
         core::arch::asm!("svc 0", in("x8") n as isize, inlateout("x0") a[0] => r, in("x1") a[1],
             in("x2") a[2], in("x3") a[3], in("x4") a[4], in("x5") a[5], options(nostack));
@@ -47,9 +47,9 @@ pub fn errno() -> c_int {
     unsafe { *libc::__errno_location() }
 }
 
-/// A number of the calling thread that no other thread has.
+/// A number that identifies the calling thread.
 pub fn thread() -> usize {
-    // SAFETY: as in `errno`; the address alone is used.
+    // SAFETY: as in `errno`. Only the address is used.
     unsafe { libc::__errno_location() as usize }
 }
 
@@ -59,13 +59,13 @@ pub fn set_errno(e: c_int) {
     unsafe { *libc::__errno_location() = e }
 }
 
-/// Sets errno to `e` and returns -1, as a libc function that fails.
+/// Sets errno to `e` and returns -1, as a failing libc function does.
 pub fn fail(e: c_int) -> c_int {
     set_errno(e);
     -1
 }
 
-/// Turns a result into what a libc function returns: the value, or -1 with errno set.
+/// Turns a result into the return value of a libc function: the value, or -1 with errno set.
 pub fn ret(r: Result) -> c_int {
     match r {
         Ok(v) => v as c_int,
@@ -73,7 +73,7 @@ pub fn ret(r: Result) -> c_int {
     }
 }
 
-/// `openat`; a descriptor.
+/// `openat`. Returns the descriptor.
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
@@ -97,29 +97,29 @@ pub fn close(fd: c_int) {
 
 /// `fcntl` with a number as its argument.
 pub fn fcntl(fd: c_int, command: c_int, value: usize) -> Result {
-    // SAFETY: the commands used take a number or nothing.
+    // SAFETY: the commands that callers use take a number, nothing, or the address of a struct of the caller's own.
     unsafe { syscall(libc::SYS_fcntl, [fd as usize, command as usize, value, 0, 0, 0]) }
 }
 
 /// `lseek`.
 pub fn seek(fd: c_int, offset: usize, whence: c_int) -> Result {
-    // SAFETY: the call takes numbers alone.
+    // SAFETY: the call takes only numbers.
     unsafe { syscall(libc::SYS_lseek, [fd as usize, offset, whence as usize, 0, 0, 0]) }
 }
 
 /// `dup3`.
 pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result {
-    // SAFETY: the call takes numbers alone.
+    // SAFETY: the call takes only numbers.
     unsafe { syscall(libc::SYS_dup3, [old as usize, new as usize, flags as usize, 0, 0, 0]) }
 }
 
-/// `read`, once; the number of bytes.
+/// One `read`. Returns the number of bytes.
 pub fn read(fd: c_int, to: &mut [u8]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` bytes into `to`.
     unsafe { syscall(libc::SYS_read, [fd as usize, to.as_mut_ptr() as usize, to.len(), 0, 0, 0]) }
 }
 
-/// `readlinkat`; the number of bytes, cut to the buffer's length.
+/// `readlinkat`. Returns the number of bytes written; a longer target is cut off.
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
@@ -129,7 +129,7 @@ pub unsafe fn readlinkat(dirfd: c_int, path: *const c_char, to: &mut [u8]) -> Re
     unsafe { syscall(libc::SYS_readlinkat, a) }
 }
 
-/// Writes the working directory into `to`; its length in bytes, without the NUL.
+/// Writes the working directory into `to` and returns its length in bytes, without the NUL.
 pub fn getcwd(to: &mut [u8]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` bytes into `to`.
     let n = unsafe { syscall(libc::SYS_getcwd, [to.as_mut_ptr() as usize, to.len(), 0, 0, 0, 0]) }?;
@@ -205,7 +205,7 @@ pub unsafe fn faccessat(dirfd: c_int, path: *const c_char, mode: c_int, flags: c
         )
     };
     match r {
-        // Kernels before 5.8, and containers whose seccomp filter does not know the call.
+        // Kernels before 5.8 give ENOSYS, and seccomp filters of containers that do not know the call may give EPERM.
         // SAFETY: as above.
         Err(libc::ENOSYS | libc::EPERM) => unsafe {
             syscall(libc::SYS_faccessat, [dirfd as usize, path as usize, mode as usize, 0, 0, 0])
@@ -217,13 +217,13 @@ pub unsafe fn faccessat(dirfd: c_int, path: *const c_char, mode: c_int, flags: c
 /// How a file is mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// For reading alone.
+    /// For reading only.
     ReadOnly,
     /// For reading and writing.
     ReadWrite,
 }
 
-/// Maps the first `len` bytes of a file, shared.
+/// Maps the first `len` bytes of a file as a shared mapping.
 pub fn map(fd: c_int, len: usize, access: Access) -> Result<*mut u8> {
     let prot = match access {
         Access::ReadOnly => libc::PROT_READ,
@@ -242,9 +242,9 @@ pub fn memory(len: usize) -> Result<*mut u8> {
     unsafe { syscall(libc::SYS_mmap, a) }.map(|p| p as *mut u8)
 }
 
-/// Makes a system call that takes no arguments and cannot fail.
+/// Makes the system call `n`, which must take no arguments and cannot fail.
 fn id(n: libc::c_long) -> u32 {
-    // SAFETY: these calls take no arguments and cannot fail.
+    // SAFETY: the call takes no arguments.
     unsafe { syscall(n, [0; 6]) }.unwrap_or(0) as u32
 }
 
@@ -258,16 +258,16 @@ pub fn parent() -> u32 {
     id(libc::SYS_getppid)
 }
 
-/// Which user and group of a process are meant.
+/// Which of a process's two pairs of user and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {
-    /// Those that count for access to files.
+    /// The pair that decides about access to files.
     Effective,
-    /// Those of the user that started the process.
+    /// The pair of the user that started the process.
     Real,
 }
 
-/// The process's user.
+/// The number of the process's user.
 pub fn uid(ids: Ids) -> u32 {
     id(match ids {
         Ids::Effective => libc::SYS_geteuid,
@@ -275,7 +275,7 @@ pub fn uid(ids: Ids) -> u32 {
     })
 }
 
-/// The process's group.
+/// The number of the process's group.
 pub fn gid(ids: Ids) -> u32 {
     id(match ids {
         Ids::Effective => libc::SYS_getegid,
@@ -283,7 +283,7 @@ pub fn gid(ids: Ids) -> u32 {
     })
 }
 
-/// Writes the supplementary groups into `to`; their number.
+/// Writes the supplementary groups into `to` and returns how many there are. Fails if they do not fit.
 pub fn getgroups(to: &mut [u32]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` numbers, or fails.
     unsafe { syscall(libc::SYS_getgroups, [to.len(), to.as_mut_ptr() as usize, 0, 0, 0, 0]) }
@@ -294,8 +294,8 @@ pub fn getgroups(to: &mut [u32]) -> Result {
 #[inline(never)]
 pub fn abort() -> ! {
     loop {
-        // SAFETY: the calls take numbers alone. SIGABRT ends the process by default, and exit_group does where the
-        // program catches or ignores it.
+        // SAFETY: the calls take only numbers. SIGABRT ends the process by default. If the program catches or ignores
+        // it, exit_group ends the process.
         unsafe {
             let pid = syscall(libc::SYS_getpid, [0; 6]).unwrap_or(0);
             let _ = syscall(libc::SYS_kill, [pid, libc::SIGABRT as usize, 0, 0, 0, 0]);

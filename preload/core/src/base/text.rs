@@ -1,22 +1,22 @@
-//! Builds and splits byte strings in fixed buffers, without a panic: what does not fit gives `None`.
+//! Builds and splits byte strings in fixed buffers. Nothing here panics: a string that does not fit gives `None`.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
 use core::ops::Range;
 
-/// Copies `part` into `to` at offset `at`; the offset of its end.
+/// Copies `part` into `to` at offset `at` and returns the offset of its end.
 pub fn put(to: &mut [u8], at: usize, part: &[u8]) -> Option<usize> {
     let end = at.checked_add(part.len())?;
     to.get_mut(at..end)?.copy_from_slice(part);
     Some(end)
 }
 
-/// Joins `parts` at the start of `to`; their length in bytes.
+/// Joins `parts` at the start of `to` and returns their length in bytes.
 pub fn join(to: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
     parts.iter().try_fold(0, |at, part| put(to, at, part))
 }
 
-/// Moves the bytes of the range `from` to offset `at` of the same text; the offset of their end.
+/// Moves the bytes of the range `from` to offset `at` of the same text and returns the offset of their end.
 pub fn shift(text: &mut [u8], from: Range<usize>, at: usize) -> Option<usize> {
     let down = at < from.start;
     let end = at.checked_add(from.len())?;
@@ -32,14 +32,14 @@ pub fn shift(text: &mut [u8], from: Range<usize>, at: usize) -> Option<usize> {
     Some(end)
 }
 
-/// Replaces the first `old` bytes of the `len` in `text` by `new`; the new length.
+/// Replaces the first `old` bytes of `text[..len]` by `new` and returns the new length.
 pub fn replace_start(text: &mut [u8], len: usize, old: usize, new: &[u8]) -> Option<usize> {
     let end = shift(text, old..len, new.len())?;
     put(text, 0, new)?;
     Some(end)
 }
 
-/// Keeps only those elements of a list for which `stays` is true, in place, separated by colons; the new length.
+/// Keeps, in place, the elements of a list for which `stays` is true, separated by colons. Returns the new length.
 pub fn retain(list: &mut [u8], separates: fn(&u8) -> bool, stays: fn(&[u8]) -> bool) -> usize {
     let (mut from, mut end) = (0, 0);
     while let Some(rest) = list.get(from..).filter(|rest| !rest.is_empty()) {
@@ -60,12 +60,12 @@ pub fn until(text: &[u8], stops: impl FnMut(&u8) -> bool) -> (&[u8], &[u8]) {
     text.split_at_checked(n).unwrap_or((text, b""))
 }
 
-/// Splits `path` before its last slash; `None` if it has none.
+/// Splits `path` before its last slash. `None` if it has no slash.
 pub fn at_last_slash(path: &[u8]) -> Option<(&[u8], &[u8])> {
     path.split_at_checked(path.iter().rposition(|&b| b == b'/')?)
 }
 
-/// Writes a number in decimal into `digits`; the text.
+/// Writes a number in decimal into `digits` and returns the text.
 pub fn decimal(number: u32, digits: &mut [u8; 10]) -> &[u8] {
     let (mut rest, mut unused) = (number, digits.len());
     for digit in digits.iter_mut().rev() {
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_none() {
+    fn a_part_that_does_not_fit_gives_none() {
         let mut to = *b"....";
         assert_eq!(put(&mut to, 1, b"abc"), Some(4));
         assert_eq!(put(&mut to, 2, b"abc"), None);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_of_a_text_is_replaced_by_a_shorter_or_a_longer_one() {
+    fn the_start_of_a_text_is_replaced_by_a_shorter_or_longer_text() {
         for new in [&b""[..], b"1", b"12", b"123", b"12345"] {
             let mut text = *b"ababcd..";
             let end = replace_start(&mut text[..7], 6, 2, new);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_are_taken_out_of_a_list() {
+    fn unwanted_elements_are_removed_from_a_list() {
         for (list, left) in [
             ("", ""),
             ("no", ""),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_taken_apart() {
+    fn a_text_is_split_at_a_byte_and_at_the_last_slash() {
         assert_eq!(until(b"a/b/c", |&b| b == b'/'), (&b"a"[..], &b"/b/c"[..]));
         assert_eq!(until(b"abc", |&b| b == b'/'), (&b"abc"[..], &b""[..]));
         assert_eq!(at_last_slash(b"/a/bc"), Some((&b"/a"[..], &b"/bc"[..])));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_in_full() {
+    fn numbers_are_written_in_decimal() {
         for number in [0, 7, 10, 1_234_567_890, u32::MAX] {
             assert_eq!(decimal(number, &mut [0; 10]), number.to_string().as_bytes());
         }

@@ -1,7 +1,8 @@
-//! Hands a caller's closure to a function that is not generic, and so is not compiled for each hook.
+//! Passes a caller's closure to a function that is not generic, so that the function is compiled only once for all
+//! hooks.
 //!
-//! A `&mut dyn FnMut` would do the same. But each type behind it has a table, whose two addresses the loader relocates
-//! at the start of every process: a hundred and fifty of them cost two pages and some 8 µs.
+//! A `&mut dyn FnMut` would do the same. But each type behind it has a table with two addresses, which the loader
+//! relocates at the start of every process. A hundred and fifty tables cost two pages and some 8 µs.
 
 use core::marker::PhantomData;
 
@@ -10,7 +11,7 @@ use crate::base::sys;
 /// A closure that takes an `A` and is called once.
 pub struct Callback<'f, A> {
     slot: *mut (),
-    // Takes `slot`.
+    // The function that takes `slot`.
     call: unsafe fn(*mut (), A),
     lives: PhantomData<&'f mut ()>,
 }
@@ -18,7 +19,8 @@ pub struct Callback<'f, A> {
 impl<A> Callback<'_, A> {
     /// Calls the closure.
     pub fn call(self, argument: A) {
-        // SAFETY: `call_through` made `call` for the type of `slot`, which lives and is borrowed as long as this.
+        // SAFETY: `call_through` made `call` for the type of `slot`. The slot is borrowed for as long as this callback
+        // lives.
         unsafe { (self.call)(self.slot, argument) }
     }
 }
@@ -28,7 +30,8 @@ struct Slot<F, R> {
     result: Option<R>,
 }
 
-/// Runs `through`, which must call `f` exactly once on every way, and gives the result of `f`.
+/// Runs `through`, which must call its callback exactly once on every path, and returns the result of `f`. Aborts if
+/// `through` does not call it.
 #[inline]
 pub fn call_through<A, R, F: FnOnce(A) -> R>(f: F, through: impl FnOnce(Callback<'_, A>)) -> R {
     let mut slot = Slot { f: Some(f), result: None };
@@ -42,7 +45,7 @@ pub fn call_through<A, R, F: FnOnce(A) -> R>(f: F, through: impl FnOnce(Callback
     through(Callback { slot: (&raw mut slot).cast(), call: run::<A, R, F>, lives: PhantomData });
     match slot.result {
         Some(result) => result,
-        // Cannot happen. No result could be made up, and a hook must not panic.
+        // This cannot happen. There is no result to return, and a hook must not panic.
         None => sys::abort(),
     }
 }

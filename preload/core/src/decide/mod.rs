@@ -1,5 +1,4 @@
-//! The decision about an absolute path. It looks at the index, the set of diverged paths and the path, and asks no
-//! kernel.
+//! Decides about an absolute path from the index, the set of diverged paths and the path alone, without a system call.
 
 pub mod spelling;
 #[cfg(test)]

@@ -2,16 +2,16 @@
 //!
 //! A path is plain if it is absolute, has no `//`, and no name in it begins with a dot, which could be `.` or `..`.
 
-/// Whether an absolute path is odd.
+/// Whether an absolute path is odd, that is, not plain.
 #[must_use]
 pub fn may_be_odd(path: &[u8]) -> bool {
     path.windows(2).any(|two| two[0] == b'/' && matches!(two[1], b'/' | b'.'))
 }
 
-/// The length of a plain path whose NUL lies within `room` bytes; `None` for any other, and perhaps for a path that
-/// ends in the last bytes of the room.
+/// Returns the length of a plain path whose NUL lies within `room` bytes. `None` for any other path, and possibly for a
+/// plain path that ends in the last 15 bytes of the room.
 ///
-/// Every operation of every process asks this first, so it looks at blocks of bytes, in one pass.
+/// Every operation of every process calls this first, so one pass examines the path in blocks of 16 bytes.
 ///
 /// # Safety
 /// `room` bytes must be readable.
@@ -24,7 +24,7 @@ pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
     if room == 0 || unsafe { path.read() } != b'/' {
         return None;
     }
-    // Bit 0 is set if the block before ends with a slash.
+    // Bit 0 of `slash` is set if the block before ends with a slash.
     let (mut at, mut slash) = (0, 0);
     while at + BLOCK <= room {
         // SAFETY: the block lies within the room, which the caller guarantees to be readable.
@@ -43,7 +43,7 @@ pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
     None
 }
 
-/// Which bytes of a block are which, one bit for each.
+/// Bit masks of a block, one bit for each byte.
 #[cfg(target_arch = "x86_64")]
 struct Block {
     ends: u32,
@@ -61,8 +61,9 @@ unsafe fn look(bytes: *const u8) -> Block {
         __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set1_epi8, _mm_setzero_si128,
     };
     let block: __m128i;
-    // SAFETY: the caller guarantees that the bytes can be read. Those behind the string's end may belong to no object
-    // that Rust knows: an instruction may read them, a load of Rust's may not. Every x86-64 processor has SSE2.
+    // SAFETY: the caller guarantees that the bytes can be read. Bytes behind the string's end may belong to no object
+    // that Rust knows, which a Rust load may not read but an assembler instruction may. Every x86-64 processor has
+    // SSE2.
     unsafe {
         core::arch::asm!("movdqu {}, [{}]", out(xmm_reg) block, in(reg) bytes,
             options(nostack, readonly, preserves_flags));
@@ -78,7 +79,7 @@ unsafe fn look(bytes: *const u8) -> Block {
     }
 }
 
-/// The length of a plain path whose NUL lies within `room` bytes.
+/// Returns the length of a plain path whose NUL lies within `room` bytes, else `None`.
 ///
 /// # Safety
 /// `room` bytes must be readable.
@@ -95,20 +96,20 @@ pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
 mod tests {
     use super::{may_be_odd, plain_length};
 
-    /// `plain_length` of a string that is followed by bytes which would make it odd.
+    /// Gives the `plain_length` of a string that is followed by slashes, which would make the string odd.
     fn length(path: &[u8]) -> Option<usize> {
         let mut room = path.to_vec();
         room.push(0);
         room.extend([b'/'; 32]);
-        // SAFETY: that many bytes can be read.
+        // SAFETY: the vector has `room.len()` bytes.
         unsafe { plain_length(room.as_ptr(), room.len()) }
     }
 
     #[test]
-    fn odd_spellings_are_seen_wherever_they_stand() {
+    fn odd_spellings_are_found_at_every_position() {
         for len in 1..100 {
             let mut plain = vec![b'a'; len];
-            assert_eq!(length(&plain), None, "it is relative");
+            assert_eq!(length(&plain), None, "the path is relative");
             plain[0] = b'/';
             assert!(!may_be_odd(&plain));
             assert_eq!(length(&plain), Some(len));
@@ -131,7 +132,7 @@ mod tests {
     fn nothing_is_read_behind_the_room() {
         let plain = [&[b'/'][..], &[b'a'; 99]].concat();
         for room in 0..plain.len() {
-            // SAFETY: that many bytes can be read.
+            // SAFETY: the vector has more than `room` bytes.
             assert_eq!(unsafe { plain_length(plain.as_ptr(), room) }, None);
         }
     }

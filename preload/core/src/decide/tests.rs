@@ -1,4 +1,4 @@
-//! Compares decisions with what the kernel says of a real directory tree.
+//! Compares decisions with the kernel's answers for a real directory tree.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -109,7 +109,7 @@ fn add(index: &mut IndexBuilder, prefix: u16, path: &Path) {
     }
 }
 
-/// Where a path leads by `walk`, which `find_fast` must agree with.
+/// Finds where a path leads by `walk`, and asserts that `find_fast` agrees.
 fn find<'a>(view: &View<'a>, path: &[u8], follow: Follow, scratch: &mut Scratch) -> Walked<'a> {
     let walked = walk(view, path, follow, scratch);
     if let Some(fast) = view.find_fast(path, follow) {
@@ -123,7 +123,7 @@ fn find<'a>(view: &View<'a>, path: &[u8], follow: Follow, scratch: &mut Scratch)
     walked
 }
 
-/// Compares the decision with what the kernel says of the same path.
+/// Asserts that the decision agrees with the kernel's answer for the same path.
 fn agree(view: &View<'_>, path: &[u8], follow: Follow) {
     let mut scratch = Scratch::zeroed();
     let walked = find(view, path, follow, &mut scratch);
@@ -157,7 +157,7 @@ fn agrees(view: &View<'_>, path: &[u8], follow: Follow, walked: Walked<'_>, scra
     }
 }
 
-/// Whether the index answers or the kernel is asked.
+/// Whether the index answers for a path; otherwise the path passes to the kernel.
 fn answered(view: &View<'_>, path: &[u8]) -> bool {
     let walked = find(view, path, Follow::Yes, &mut Scratch::zeroed());
     matches!(view.decide(walked, Want::Attributes), Decision::Redirect(_) | Decision::Absent(_))
@@ -186,7 +186,7 @@ proptest! {
     }
 }
 
-/// Spellings of paths that exist, that do not, and that lead through links.
+/// Paths that exist, paths that do not exist, and paths that lead through links.
 const SPELLINGS: &[&str] = &[
     "env",
     "env/",
@@ -215,7 +215,7 @@ const SPELLINGS: &[&str] = &[
 ];
 
 #[test]
-fn a_damaged_index_agrees_with_the_kernel_or_asks_it() {
+fn a_damaged_index_gives_only_true_answers() {
     let tree = Tree::new("damaged", PrefixMode::Snapshot);
     let words = words();
     let head = u32::from_le_bytes(*tree.index[36..].first_chunk().unwrap()) as usize;
@@ -255,7 +255,7 @@ fn a_damaged_index_agrees_with_the_kernel_or_asks_it() {
 }
 
 #[test]
-fn a_prefix_ends_at_a_component() {
+fn a_path_whose_spelling_begins_like_a_prefix_lies_outside() {
     let tree = Tree::new("component", PrefixMode::Snapshot);
     let words = words();
     let view = tree.view(&words);
@@ -279,7 +279,7 @@ fn a_miss_passes_under_overlay_and_is_absent_under_snapshot() {
 }
 
 #[test]
-fn what_diverged_passes_and_nothing_else() {
+fn only_diverged_paths_pass() {
     let tree = Tree::new("diverged", PrefixMode::Snapshot);
     let words = words();
     let view = tree.view(&words);
@@ -301,7 +301,7 @@ fn what_diverged_passes_and_nothing_else() {
 }
 
 #[test]
-fn a_diverged_link_is_not_followed() {
+fn a_path_through_a_diverged_link_passes() {
     let tree = Tree::new("link", PrefixMode::Snapshot);
     let words = words();
     let view = tree.view(&words);
@@ -341,7 +341,7 @@ fn marks_of_many_threads_are_all_found() {
 }
 
 #[test]
-fn opening_obeys_the_flags() {
+fn an_open_with_o_directory_or_o_path_gets_the_kernels_answer() {
     let tree = Tree::new("flags", PrefixMode::Snapshot);
     let words = words();
     let view = tree.view(&words);

@@ -1,10 +1,10 @@
 //! Decides what a hook does with one operation on one absolute path.
 //!
 //! Invariants:
-//! - A path is answered only when the index proves the answer. What is unclear, or damaged in the index, passes to the
-//!   kernel unchanged.
+//! - The index answers for a path only when it proves the answer. A path passes to the kernel unchanged where the index
+//!   is unclear or damaged.
 //! - The common cases (a path in the index, a missing name in a directory of the index) need no
-//!   [`Scratch`](crate::base::scratch::Scratch), which is 8 KB of stack; all others are for [`crate::decide::walk`].
+//!   [`Scratch`](crate::base::scratch::Scratch), which is 8 KB of stack; [`crate::decide::walk`] handles all others.
 #![forbid(unsafe_code)]
 
 use libc::{EACCES, ELOOP, ENOENT, ENOTDIR, c_int};
@@ -18,28 +18,28 @@ use crate::decide::spelling::may_be_odd;
 /// Longest name of a directory entry.
 pub const NAME_MAX: usize = 255;
 
-/// Index and set of diverged paths, from which decisions are made.
+/// The index and the set of diverged paths, from which decisions are made.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// The stage's index.
     pub index: Index<'a>,
     /// Paths for which the index no longer holds.
     pub diverged: Diverged<'a>,
-    /// Leading bytes that all spellings of all prefixes share: these alone tell that most paths are outside.
+    /// The leading bytes that all spellings of all prefixes share. They rule out most paths that lie outside.
     common: &'a [u8],
 }
 
 /// Whether a symbolic link at the end of a path is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follow {
-    /// The operation is on what the link leads to.
+    /// The operation is on the link's target.
     Yes,
-    /// The operation is on the link.
+    /// The operation is on the link itself.
     No,
 }
 
 impl Follow {
-    /// Follows unless `no` is set, which is how the flags of most calls say it.
+    /// Follows unless `no` is set. Most calls have a flag for not following.
     #[inline]
     pub fn unless(no: bool) -> Self {
         if no { Self::No } else { Self::Yes }
@@ -57,11 +57,11 @@ impl Follow {
 pub enum Want {
     /// The recorded attributes: stat, access, readlink, realpath.
     Attributes,
-    /// The data, to open it with these flags, none of which writes.
+    /// The data, to be opened with these flags, none of which writes.
     Data(c_int),
     /// Whether the name exists.
     Name,
-    /// A program or library, in whose place the staged copy is used.
+    /// A program or library; the staged copy is used in its place.
     Program,
 }
 
@@ -72,8 +72,8 @@ pub enum Decision<'a> {
     Outside,
     /// Call the real function with the caller's own path, which lies under a prefix.
     Pass,
-    /// Call the real function with the resolved path, of this length, in the scratch: a symbolic link led out of the
-    /// prefixes.
+    /// Call the real function with the resolved path in the scratch, because a symbolic link led out of the prefixes.
+    /// The number is the path's length in bytes.
     PassAs(usize),
     /// Answer from the entry, or use its staged file.
     Redirect(Entry<'a>),
@@ -84,22 +84,22 @@ pub enum Decision<'a> {
 /// Where a path leads.
 #[derive(Debug, Clone, Copy)]
 pub enum Found<'a> {
-    /// Nowhere under a prefix.
+    /// Outside every prefix.
     Outside,
-    /// Under a prefix, to where only the kernel can tell.
+    /// Under a prefix, but only the kernel can tell where.
     Unknown,
-    /// To a name that the index does not have, in a directory that it has and that has other names now: the path in the scratch.
-    /// Only the kernel can tell whether there is such a name.
+    /// To a name that the index does not have, in a directory of the index whose names changed or that belongs to an
+    /// overlay. Only the kernel can tell whether the name exists. The scratch has the path.
     Unlisted,
     /// Through a prefix and out again, to the path in the scratch.
     Leaves,
     /// To this entry.
     Entry(Entry<'a>),
-    /// To nothing.
+    /// To a path that does not exist.
     Absent {
         /// The error number that the kernel would give.
         errno: c_int,
-        /// Whether the last name alone is missing.
+        /// Whether only the last name is missing.
         last: bool,
     },
 }
@@ -109,12 +109,12 @@ pub enum Found<'a> {
 pub struct Walked<'a> {
     /// Where the path leads.
     pub found: Found<'a>,
-    /// Length of the resolved path in the scratch, as far as the walk came.
+    /// Length in bytes of the resolved path in the scratch, up to where the walk ended.
     pub len: usize,
 }
 
 impl<'a> View<'a> {
-    /// A view of an index and a set of diverged paths.
+    /// Combines an index and a set of diverged paths.
     pub fn new(index: Index<'a>, diverged: Diverged<'a>) -> Self {
         let mut common: Option<&'a [u8]> = None;
         for prefix in index.prefixes() {
@@ -130,7 +130,8 @@ impl<'a> View<'a> {
         Self { index, diverged, common: common.unwrap_or(b"") }
     }
 
-    /// The number of the prefix at or under which an absolute path lies, by its spelling alone.
+    /// The number of the prefix at or under which an absolute path lies by its spelling alone; `None` if it lies under
+    /// none.
     #[inline]
     pub fn prefix_of(&self, path: &[u8]) -> Option<usize> {
         // One byte rules most paths out. Paths often share their first bytes with the prefixes, so a comparison from
@@ -186,7 +187,7 @@ impl<'a> View<'a> {
         self.diverged.has(Mark::Listing, entry.hash())
     }
 
-    /// Finds where a path leads in the common cases; `None` where [`walk`](crate::decide::walk::walk) has to.
+    /// Finds where a path leads in the common cases. `None` if only [`walk`](crate::decide::walk::walk) can tell.
     #[inline]
     pub fn find_fast(&self, path: &[u8], follow: Follow) -> Option<Found<'a>> {
         if self.prefix_of(path).is_none() {
@@ -196,7 +197,7 @@ impl<'a> View<'a> {
         self.find_inside(path, follow)
     }
 
-    /// [`find_fast`](Self::find_fast) for a path whose spelling lies under a prefix.
+    /// [`find_fast`](Self::find_fast) for a path that is spelled under a prefix.
     #[inline(never)]
     pub fn find_inside(&self, path: &[u8], follow: Follow) -> Option<Found<'a>> {
         match self.index.find(path) {
@@ -230,7 +231,7 @@ impl<'a> View<'a> {
         self.index.prefix(entry.prefix()).map_or(PrefixMode::Overlay, |p| p.mode)
     }
 
-    /// Decides what to do about a path that leads to `walked.found`.
+    /// Decides what a hook does with a path that leads to `walked.found`.
     pub fn decide(&self, walked: Walked<'a>, want: Want) -> Decision<'a> {
         match walked.found {
             Found::Outside => Decision::Outside,
@@ -247,7 +248,7 @@ impl<'a> View<'a> {
     }
 
     fn attributes(&self, e: Entry<'a>) -> Decision<'a> {
-        // With its names a directory's times and link count change.
+        // When names in a directory change, so do its times and link count.
         if e.kind() == Kind::Directory && self.listing_diverged(&e) {
             Decision::Pass
         } else {
@@ -263,11 +264,12 @@ impl<'a> View<'a> {
             Kind::Other if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Other => Decision::Pass,
             Kind::File if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
-            // A descriptor of O_PATH cannot carry the mark of a staged file. For a directory, one for reading stands
-            // in.
+            // An O_PATH descriptor cannot carry the flags that mark a staged descriptor. A directory is opened for
+            // reading instead.
             Kind::File if has(libc::O_PATH) || e.is_remote() => Decision::Pass,
             Kind::File => Decision::Redirect(e),
-            // Only O_NOFOLLOW leads here. The staged link has another text than the original, so O_PATH passes.
+            // Only an open with O_NOFOLLOW reaches a link. O_PATH passes, because the staged link's target differs from
+            // the original's.
             Kind::Symlink if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Symlink if has(libc::O_PATH) => Decision::Pass,
             Kind::Symlink => Decision::Absent(ELOOP),

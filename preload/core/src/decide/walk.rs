@@ -1,4 +1,4 @@
-//! Resolves a path component by component through the index, as the kernel would through the file system.
+//! Resolves a path name by name through the index, as the kernel does through the file system.
 //!
 //! Invariant: `..` goes up only from a directory whose path is known to be free of symbolic links.
 #![forbid(unsafe_code)]
@@ -15,7 +15,7 @@ use crate::decide::view::{Follow, Found, NAME_MAX, View, Walked};
 /// Number of symbolic links that the kernel follows in one path.
 const MAX_LINKS: u32 = 40;
 
-/// Finds where an absolute path leads. The resolved path is left in the scratch, with a NUL behind it.
+/// Finds where an absolute path leads. Leaves the resolved path in the scratch, with a NUL behind it.
 pub fn walk<'a>(view: &View<'a>, path: &[u8], follow: Follow, s: &mut Scratch) -> Walked<'a> {
     let mut walk = Walk {
         view,
@@ -38,16 +38,16 @@ pub fn walk<'a>(view: &View<'a>, path: &[u8], follow: Follow, s: &mut Scratch) -
     Walked { found, len }
 }
 
-/// Where a walk has come to.
+/// The place that a walk has reached.
 #[derive(Clone, Copy)]
 enum Cur<'a> {
-    /// A path outside the prefixes; `physical` while it is known to contain no symbolic link.
+    /// A path outside the prefixes; `physical` if it is known to contain no symbolic link.
     Outside { physical: bool },
-    /// This entry.
+    /// An entry of the index.
     Inside(Entry<'a>),
 }
 
-/// A walk: `s.out[..len]` is the path resolved so far (empty for `/`), `s.rest[at..]` what is still to be resolved.
+/// A walk: `s.out[..len]` is the path resolved so far (empty for `/`), and `s.rest[at..]` is still to be resolved.
 struct Walk<'v, 'a> {
     view: &'v View<'a>,
     s: &'v mut Scratch,
@@ -57,12 +57,12 @@ struct Walk<'v, 'a> {
     links: u32,
     /// Whether the walk has been under a prefix.
     entered: bool,
-    /// Whether a directory on the way diverged: names in it that the index does not have may exist.
+    /// Whether a directory on the way diverged. A name in it that the index does not have may exist.
     tainted: bool,
 }
 
 impl<'a> Walk<'_, 'a> {
-    /// Puts `text` in front of what is still to be resolved.
+    /// Puts `text` in front of the part that is still to be resolved.
     fn push(&mut self, text: &[u8]) -> Result<(), Found<'a>> {
         let from = self.at.checked_sub(text.len()).ok_or(TOO_LONG)?;
         put(&mut self.s.rest, from, text).ok_or(Found::Unknown)?;
@@ -105,7 +105,7 @@ impl<'a> Walk<'_, 'a> {
                 return Ok(Found::Absent { errno: ENOTDIR, last: false });
             }
             if name == b"." {
-                // "x/." must be a directory, like "x/".
+                // In "x/.", as in "x/", x must be a directory.
                 slash_at_end = true;
                 continue;
             }
@@ -139,7 +139,7 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    /// Goes up for `..`; false where only the kernel knows where that leads.
+    /// Goes up for `..`. Returns false if only the kernel knows where that leads.
     fn up(&mut self) -> Result<bool, Found<'a>> {
         if matches!(self.cur, Cur::Outside { physical: false }) {
             return Ok(false);
@@ -149,7 +149,8 @@ impl<'a> Walk<'_, 'a> {
         Ok(true)
     }
 
-    /// Leaves `rest[start..]` to the kernel, outside the prefixes: the resolved path, then the rest unchanged.
+    /// Ends a walk outside the prefixes: appends `rest[start..]` unchanged to the resolved path, for the kernel to
+    /// resolve.
     fn leave_rest(&mut self, start: usize) -> Result<Found<'a>, Found<'a>> {
         if !self.entered {
             return Ok(Found::Outside);
@@ -159,8 +160,8 @@ impl<'a> Walk<'_, 'a> {
         Ok(Found::Leaves)
     }
 
-    /// Decides whether `out[..len]` lies under a prefix. `nofollow_last`: the path ends here and its end is not
-    /// followed.
+    /// Sets `cur` by whether `out[..len]` lies under a prefix. `nofollow_last` says that the path ends here in a name
+    /// that is not followed.
     fn place(&mut self, physical: bool, nofollow_last: bool) -> Result<(), Found<'a>> {
         let view = self.view;
         let out = resolved(self.s, self.len)?;
@@ -176,7 +177,7 @@ impl<'a> Walk<'_, 'a> {
             if nofollow_last && out == prefix.path {
                 return Err(Found::Unknown);
             }
-            // The link was made to lead elsewhere, or is gone.
+            // A mark there means that the link was replaced or removed.
             if view.in_diverged_subtree(prefix.path) {
                 return Err(Found::Unknown);
             }
@@ -195,7 +196,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// Resolves one name, `rest[start..at]`.
+    /// Resolves one name, `rest[start..at]`, and follows it if it is a symbolic link.
     fn step(&mut self, start: usize, last: bool, follow: Follow) -> Result<(), Found<'a>> {
         let parent_len = self.len;
         self.append(b"/")?;
@@ -258,7 +259,7 @@ fn resolved(s: &Scratch, len: usize) -> Result<&[u8], Found<'static>> {
     s.out.get(..len).ok_or(Found::Unknown)
 }
 
-/// The buffer without its last byte, which is for a NUL.
+/// The buffer without its last byte, which is kept for a NUL.
 fn with_nul(out: &mut [u8; PATH_MAX]) -> &mut [u8] {
     &mut out[..PATH_MAX - 1]
 }

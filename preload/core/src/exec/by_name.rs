@@ -1,5 +1,4 @@
-//! Starts a program by its name, as `execvpe` does: along PATH, and by a shell if the kernel does not know the file's
-//! format.
+//! Starts a program by its name as `execvpe` does: searches PATH, and runs a file of unknown format by a shell.
 
 use core::ffi::{c_char, c_int};
 
@@ -10,10 +9,11 @@ use crate::base::{arena, env};
 use crate::exec::start::{Exchange, Run, start};
 use crate::path::argument::bytes;
 
-/// The program that runs a file whose format the kernel does not know.
+/// The program that runs a file of a format that the kernel does not know.
 const SHELL: *const c_char = c"/bin/sh".as_ptr();
 
-/// Starts `file`, searched for along PATH if it contains no slash; calls `run` as [`start`] does.
+/// Starts `file`, which is searched for along PATH if it contains no slash. Calls `run` and returns its result as
+/// [`start`] does.
 ///
 /// # Safety
 /// `file`, `argv` and `envp` as execvpe requires.
@@ -37,7 +37,7 @@ pub unsafe fn start_by_name(
 /// # Safety
 /// As [`start`].
 unsafe fn start_or_shell(path: *const c_char, argv: Strings, envp: Strings, run: Run<'_>) -> c_int {
-    // SAFETY: the caller guarantees what execve requires; the shell's arguments live on this stack.
+    // SAFETY: the caller guarantees what execve requires, and the shell's arguments live on this stack.
     unsafe {
         let e = start(path, argv, envp, Exchange::Program, run);
         if e != libc::ENOEXEC {
@@ -57,8 +57,8 @@ unsafe fn start_or_shell(path: *const c_char, argv: Strings, envp: Strings, run:
     }
 }
 
-/// Calls `attempt` with `name` in each directory of PATH. An error number that `attempt` returns decides, as in execvp,
-/// whether the search goes on; the result is the one that ended it.
+/// Calls `attempt` with `name` in each directory of PATH. The error number that `attempt` returns decides, as in
+/// execvp, whether the search goes on. Returns the error number that ended the search.
 pub fn search(name: &[u8], attempt: &mut dyn FnMut(*const c_char) -> c_int) -> c_int {
     if name.is_empty() {
         return libc::ENOENT;
@@ -67,7 +67,7 @@ pub fn search(name: &[u8], attempt: &mut dyn FnMut(*const c_char) -> c_int) -> c
     let (mut refused, mut last) = (false, libc::ENOENT);
     let mut buf = [0u8; PATH_MAX];
     for dir in dirs.split(|&b| b == b':') {
-        // An empty element is the working directory.
+        // An empty element means the working directory.
         let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
         if join(&mut buf, &[dir, slash, name, b"\0"]).is_none() {
             continue;

@@ -1,5 +1,4 @@
-//! Makes the environment that a child is started with, which differs from the visible one
-//! ([`crate::exec::visible_env`]).
+//! Makes the environment for a child, which differs from the visible one ([`crate::exec::visible_env`]).
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -23,7 +22,7 @@ const LIBRARY_PATH: &[u8] = b"LD_LIBRARY_PATH";
 /// Separators of the elements of `LD_PRELOAD`, `LD_LIBRARY_PATH`, or both.
 const SEPARATORS: &[u8] = b":; ";
 
-/// An upper bound for the bytes that [`environment`] takes from an arena.
+/// An upper bound for the number of bytes that [`environment`] takes from an arena.
 ///
 /// # Safety
 /// `envp` must be null or a null-terminated array of C strings.
@@ -41,8 +40,8 @@ pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
     bytes
 }
 
-/// An upper bound for the bytes by which an element of a list can grow beside `<stage>/fs`, where a symbolic link or an
-/// alias stands for a longer name.
+/// An upper bound for the number of bytes by which an element of a list can grow in addition to `<stage>/fs`: a
+/// symbolic link or an alias may stand for a longer path.
 fn longest(stage: &Stage, list: &[u8]) -> usize {
     if list.split(|b| SEPARATORS.contains(b)).any(|d| stage.view.prefix_of(d).is_some()) {
         1024
@@ -51,7 +50,7 @@ fn longest(stage: &Stage, list: &[u8]) -> usize {
     }
 }
 
-/// The environment for a child: `envp` itself if nothing has to differ, `None` if `arena` is too small.
+/// Makes the environment for a child. Gives `envp` itself if nothing has to differ, and `None` if `arena` is too small.
 ///
 /// # Safety
 /// `envp` must be null or a null-terminated array of C strings that outlive the result.
@@ -75,7 +74,7 @@ pub unsafe fn environment(
         count += 1;
     }
     let named = preload.is_some_and(|(_, v)| elements(v).next().is_some_and(|e| stage.is_shim(e)));
-    // Libraries that may not be mapped executable are loaded from the original place.
+    // On a noexec stage, libraries cannot be mapped executable, so they are loaded from the originals.
     let dirs = dirs.filter(|(_, v)| {
         !stage.noexec
             && v.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some())
@@ -109,17 +108,17 @@ pub unsafe fn environment(
     Some(array.as_ptr())
 }
 
-/// `LD_PRELOAD` with the staged shim in front, and without any other copy of the shim.
+/// Makes an `LD_PRELOAD` with the staged shim in front and no other copy of the shim.
 fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let others = elements(others).filter(|e| !is_shim(e));
     let others = others.flat_map(|e| [b":", library(stage, e).unwrap_or(e)]);
     arena.string_of([PRELOAD, b"=", stage.dir(), b"/", SHIM.as_bytes()].into_iter().chain(others))
 }
 
-/// Calls `run` with an environment without the shim if `program` is a container runtime; `None` if it is not.
+/// Calls `run` with an environment without the shim if `program` is a container runtime. `None` if it is not.
 ///
 /// # Safety
-/// `program` must be a C string, or a pointer that the kernel is to refuse; `envp` as execve requires.
+/// `program` must be a C string or a pointer that the kernel refuses, and `envp` as execve requires.
 pub unsafe fn without_shim(
     program: *const c_char,
     envp: Strings,
@@ -149,19 +148,20 @@ pub unsafe fn without_shim(
     }
 }
 
-/// The value of a variable if it is `LD_PRELOAD` and the shim is in its list.
+/// The value of a variable if it is `LD_PRELOAD` and lists the shim.
 fn shimmed(variable: &CStr) -> Option<&[u8]> {
     value(variable.to_bytes(), PRELOAD).filter(|list| elements(list).any(is_shim))
 }
 
-/// `LD_PRELOAD` without the shim.
+/// Makes an `LD_PRELOAD` without the shim.
 fn others_alone(list: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let others = elements(list).filter(|e| !is_shim(e)).enumerate();
     let others = others.flat_map(|(i, e)| [if i > 0 { b":" } else { &b""[..] }, e]);
     arena.string_of([PRELOAD, b"="].into_iter().chain(others))
 }
 
-/// The staged copy of a library under a prefix, if the stage still has it.
+/// The staged copy of a library under a prefix. `None` if the library is not under a prefix or the stage no longer has
+/// it.
 fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     if name.first() != Some(&b'/') || stage.noexec {
         return None;
@@ -175,17 +175,17 @@ fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     Some(e.staged())
 }
 
-/// `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. A directory that does not exist is
-/// left out: the loader would look for it on the shared file system. An empty element stays; it means the working
-/// directory.
+/// Makes an `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. A directory that does not
+/// exist is left out, because the loader would look for it on the shared file system. An empty element, which means the
+/// working directory, stays.
 fn library_path(stage: &Stage, dirs: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let dirs = dirs.split(|&b| b == b':' || b == b';').filter_map(|dir| directory(stage, dir));
-    // A colon before each element except the first.
+    // Each element except the first gets a colon in front.
     let dirs = dirs.enumerate().flat_map(|(i, dir)| [if i > 0 { b":" } else { &b""[..] }, dir]);
     arena.string_of([LIBRARY_PATH, b"="].into_iter().chain(dirs))
 }
 
-/// The directory to use in place of one of a search path; `None` if there is no such directory.
+/// The directory that replaces `dir` in a search path. `None` if `dir` does not exist.
 fn directory<'a>(stage: &Stage, dir: &'a [u8]) -> Option<&'a [u8]> {
     if dir.first() != Some(&b'/') {
         return Some(dir);
@@ -197,7 +197,7 @@ fn directory<'a>(stage: &Stage, dir: &'a [u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// Where a path leads.
+/// Finds where a path leads.
 #[inline(never)]
 fn find(stage: &Stage, dir: &[u8]) -> Found<'static> {
     match stage.view.find_fast(dir, Follow::Yes) {

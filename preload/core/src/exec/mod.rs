@@ -1,4 +1,4 @@
-//! Starting a program: which file the kernel is given, with which arguments and environment.
+//! Starts programs: chooses the file, the arguments and the environment that the kernel gets.
 
 pub mod by_name;
 pub mod child_env;

@@ -1,9 +1,9 @@
-//! Reads the head of a program file: a script's first line, as the kernel does, or the class of an ELF file.
+//! Parses the head of a program file: a script's first line, as the kernel does, or the class of an ELF file.
 #![forbid(unsafe_code)]
 
 use crate::base::text::until;
 
-/// Number of bytes at the start of a program that the kernel looks at.
+/// Number of bytes at the start of a program that the kernel examines.
 pub const HEAD: usize = 256;
 
 /// An interpreter and its optional argument.
@@ -15,14 +15,14 @@ pub struct Interpreter<'a> {
     pub arg: &'a [u8],
 }
 
-/// What the head of a program says.
+/// The kind of program that a head shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head<'a> {
-    /// None of the others.
+    /// Any other program.
     Other,
     /// A 32-bit program (gABI, chapter 4: ELFCLASS32).
     Narrow,
-    /// A script whose first line names no usable interpreter: ENOEXEC.
+    /// A script whose first line names no usable interpreter; the kernel answers ENOEXEC.
     Broken,
     /// A script.
     Script(Interpreter<'a>),
@@ -42,7 +42,7 @@ pub fn parse(head: &[u8]) -> Head<'_> {
         return Head::Broken;
     }
     let (path, rest) = until(line, blank);
-    // The interpreter's name must not be cut; its argument is cut silently.
+    // As in the kernel, a cut-off interpreter name is an error, and a cut-off argument is not.
     if rest.is_empty() && line_is_cut {
         return Head::Broken;
     }
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_is_split_as_the_kernel_splits_it() {
+    fn a_script_line_is_split_as_the_kernel_splits_it() {
         assert_eq!(parse(b"\x7fELF\x02\x01"), Head::Other);
         assert_eq!(parse(b"\x7fELF\x01\x01"), Head::Narrow);
         assert_eq!(parse(b"\x7fELF"), Head::Other);

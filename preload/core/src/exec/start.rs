@@ -1,10 +1,10 @@
-//! Starts a program: decides what the kernel is given in place of what the caller gave.
+//! Plans the start of a program: which file, arguments and environment the kernel gets in place of the caller's.
 //!
 //! Invariants:
-//! - A staged script never goes to the kernel, which would pass the staged name to the interpreter. Its first line is
-//!   read here, and the interpreter is started with the *original* path of the script, as the kernel would.
-//! - `argv[0]` of a binary is the caller's.
-//! - Everything lives on the stack ([`crate::base::arena`]); nothing global is written.
+//! - The kernel never gets a staged script, because it would pass the staged name to the interpreter. The script's
+//!   first line is parsed here, and the interpreter is started with the *original* path of the script.
+//! - A binary gets the caller's `argv[0]`.
+//! - All memory is on the stack ([`crate::base::arena`]), and nothing global is written.
 //! - A 32-bit program, which the shim cannot enter, is started as if there were no stage.
 //! - A start that cannot be planned goes to the real function unchanged.
 
@@ -29,22 +29,23 @@ use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 use crate::stage::permission;
 
-/// Number of scripts of which each is the interpreter of the one before: as many as the kernel takes.
+/// Longest chain of scripts, each the interpreter of the one before, that the kernel accepts.
 const MAX_LEVELS: usize = 5;
 
-/// Hands a program, its arguments and its environment to the kernel; an error number, or 0.
+/// Passes a program, its arguments and its environment to the kernel. Returns an error number, or 0.
 pub type Run<'a> = &'a mut dyn FnMut(*const c_char, Strings, Strings) -> c_int;
 
-/// What is exchanged when a program is started.
+/// The parts that the shim may replace when a program is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exchange {
     /// The program's file, its arguments if it is a script, and the environment.
     Program,
-    /// The environment alone: the path does not say yet which file will be started.
+    /// Only the environment, because the path does not yet tell which file will be started.
     Environment,
 }
 
-/// Starts `path`: calls `run` with what the kernel is to be given, and returns what `run` does.
+/// Starts `path`: calls `run` with the file, arguments and environment for the kernel, and returns the result of `run`,
+/// or an error number if the program cannot be started.
 ///
 /// # Safety
 /// `path`, `argv` and `envp` as execve requires.
@@ -55,7 +56,7 @@ pub unsafe fn start(
     exchange: Exchange,
     run: Run<'_>,
 ) -> c_int {
-    // SAFETY: the caller guarantees what execve requires; so below.
+    // SAFETY: the caller guarantees what execve requires. The blocks below rely on this too.
     let elsewhere =
         unsafe { child_env::without_shim(path, envp, &mut |envp| run(path, argv, envp)) };
     if let Some(e) = elsewhere {
@@ -85,7 +86,7 @@ unsafe fn planned(
     run: Run<'_>,
 ) -> c_int {
     let visible = envp;
-    // SAFETY: the caller guarantees what execve requires; so below.
+    // SAFETY: the caller guarantees what execve requires. The blocks below rely on this too.
     let envp = unsafe { child_env::environment(stage, envp, arena) }.unwrap_or(envp);
     if exchange == Exchange::Environment {
         return run(path, argv, envp);
@@ -95,10 +96,10 @@ unsafe fn planned(
         return unsafe { from_original(path, &mut |path| run(path, argv, envp)) };
     }
     let (mut path, mut argv) = (path, argv);
-    // One more for the program that is no script.
+    // One more level for the program that is no script.
     for _ in 0..=MAX_LEVELS {
         let mut head = [0; HEAD];
-        // SAFETY: the caller's path, or an interpreter's name in the arena.
+        // SAFETY: `path` is the caller's path or an interpreter's name in the arena.
         let target = match unsafe { target(arena, path, &mut head) } {
             Ok(target) => target,
             Err(e) => return e,
@@ -108,7 +109,7 @@ unsafe fn planned(
             Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
                 script
             }
-            // Its loader would complain about a library for another machine.
+            // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
             Head::Narrow => return run(path, argv, visible),
             _ => {
                 let e = run(target.file, argv, envp);
@@ -128,8 +129,8 @@ unsafe fn planned(
     libc::ELOOP
 }
 
-/// Starts the original, for a stage in which no file may be executed. A program that the index knows to be missing
-/// still fails without a look at the shared file system.
+/// Starts the original, for a noexec stage. If the index shows that the program is missing, the start still fails
+/// without an operation on the shared file system.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -146,15 +147,16 @@ unsafe fn from_original(path: *const c_char, run: &mut dyn FnMut(*const c_char) 
 
 /// A program file.
 struct Target {
-    /// The name that the kernel is given.
+    /// The name that the kernel gets.
     file: *const c_char,
-    /// Whether that is the staged copy.
+    /// Whether `file` is the staged copy.
     staged: bool,
-    /// Number of bytes of its head that were read.
+    /// Number of bytes that were read of the program's head.
     head: usize,
 }
 
-/// Reads the head of a program; the number of bytes.
+/// Reads the head of a program and returns the number of bytes. Fails with an error number if the file cannot be
+/// opened.
 ///
 /// # Safety
 /// `file` must be a C string.
@@ -167,7 +169,7 @@ unsafe fn read_head(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize,
     Ok(n)
 }
 
-/// Finds the file for `path` and reads its head; an error number if it cannot be started.
+/// Finds the file for `path` and reads its head. Fails with an error number if it cannot be started.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -177,21 +179,21 @@ unsafe fn target(
     head: &mut [u8; HEAD],
 ) -> Result<Target, c_int> {
     let outside = |arena: &mut Arena<'_>, file: *const c_char, head: &mut [u8; HEAD]| {
-        // SAFETY: a C string.
+        // SAFETY: callers of `outside` pass a C string.
         let head = match unsafe { read_head(file, head) } {
             Err(e @ (libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::ENAMETOOLONG)) => {
                 return Err(e);
             }
             r => r.unwrap_or(0),
         };
-        // SAFETY: a C string, perhaps in a buffer that ends with this call.
+        // SAFETY: `file` is a C string, perhaps in a buffer that lives only until this call returns.
         let text = unsafe { CStr::from_ptr(file) }.to_bytes();
         let file = if file == path { path } else { arena.string(&[text]).unwrap_or(path) };
         Ok(Target { file, staged: false, head })
     };
     // SAFETY: the caller guarantees a C string.
     let asked = unsafe { linked(arena, path) }.unwrap_or(path);
-    // SAFETY: the same C string, or one of the arena's.
+    // SAFETY: `asked` is the caller's C string or one in the arena.
     unsafe {
         read(PathArg::followed(asked), Want::Program, |answer| match answer {
             Answer::Absent(e) => Err(e),
@@ -202,7 +204,7 @@ unsafe fn target(
                 let file = e.staged().as_ptr().cast();
                 match read_head(file, head) {
                     Ok(head) => Ok(Target { file, staged: true, head }),
-                    // A program that may be executed and not read.
+                    // The program may be executed but not read.
                     Err(libc::EACCES) => Ok(Target { file, staged: true, head: 0 }),
                     // The stage is being removed.
                     Err(_) => outside(arena, path, head),
@@ -212,8 +214,8 @@ unsafe fn target(
     }
 }
 
-/// Follows a program's symbolic links from outside the prefixes to one of them: the interpreter of an environment whose
-/// base is staged and that is not staged itself. `None` if they do not lead there.
+/// Follows a program's symbolic links from outside the prefixes into a prefix. Such a program is the interpreter of an
+/// unstaged virtual environment whose base is staged. `None` if the links do not lead under a prefix.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -252,26 +254,25 @@ unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_
     None
 }
 
-/// Checks that the user may execute the original; fails with the error number that the kernel would give.
+/// Checks that the user may execute the original. Fails with the error number that the kernel would give.
 pub fn executable(e: &Entry<'static>) -> Result<(), c_int> {
     permission::check(e, libc::X_OK, Ids::Effective)
 }
 
-/// Whether the interpreter of a script outside the prefixes lies in the stage. Any other script is the kernel's
-/// business.
+/// Whether the interpreter of a script outside the prefixes is staged. If not, the kernel handles the script.
 fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> bool {
     let Some(mut name) = arena.string(&[interpreter]) else { return false };
     if stage.view.prefix_of(interpreter).is_none() {
-        // SAFETY: a string that the arena has just made.
+        // SAFETY: `name` is a C string in the arena.
         let Some(link) = (unsafe { linked(arena, name) }) else { return false };
         name = link;
     }
     let arg = PathArg::followed(name);
-    // SAFETY: a string that the arena has just made.
+    // SAFETY: `name` is a C string in the arena.
     unsafe { read(arg, Want::Program, |answer| matches!(answer, Answer::Redirect(_))) }
 }
 
-/// The interpreter's path and arguments for a script; `None` if they do not fit into the arena.
+/// Makes the interpreter's path and arguments for a script. `None` if they do not fit into the arena.
 ///
 /// # Safety
 /// `path` and `argv` as execve requires.
@@ -298,8 +299,8 @@ unsafe fn interpret(
     Some((interpreter, array.as_ptr()))
 }
 
-/// Starts the staged program that `fd` was opened from. As the kernel does, it hands a script to its interpreter by the
-/// name of the descriptor, which is gone if that is closed on exec.
+/// Starts the staged program that `fd` was opened from. As in the kernel, a script's interpreter gets the name of the
+/// descriptor. Fails with ENOENT if the descriptor is closed on exec, because the interpreter could not open that name.
 ///
 /// # Safety
 /// `argv` and `envp` as execve requires.
@@ -311,7 +312,7 @@ pub unsafe fn start_open(
     run: Run<'_>,
 ) -> c_int {
     let mut head = [0; HEAD];
-    // SAFETY: a name of the index is a C string; the caller guarantees the arrays.
+    // SAFETY: a name of the index is a C string, and the caller guarantees the arrays.
     unsafe {
         let n = read_head(e.staged().as_ptr().cast(), &mut head).unwrap_or(0);
         let script = match script::parse(head.get(..n).unwrap_or_default()) {

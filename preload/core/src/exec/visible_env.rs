@@ -1,10 +1,9 @@
 //! Restores the environment that a program would see without the shim.
 //!
-//! The environment that the kernel gets for a child differs from the one that the caller gave in two variables:
-//! `LD_PRELOAD` begins with the staged shim, and elements of `LD_LIBRARY_PATH` under a prefix name the stage
-//! ([`crate::exec::child_env`]). The values to be seen travel beside them in `PYSHM_LD_PRELOAD` and
-//! `PYSHM_LD_LIBRARY_PATH`. The child's constructor puts them back in place: the visible string is the tail of the
-//! saved one, so nothing is allocated.
+//! The environment that the kernel gets for a child differs from the caller's in two variables: `LD_PRELOAD` begins
+//! with the staged shim, and elements of `LD_LIBRARY_PATH` under a prefix name the stage ([`crate::exec::child_env`]).
+//! `PYSHM_LD_PRELOAD` and `PYSHM_LD_LIBRARY_PATH` carry the caller's values. The child's constructor puts these back in
+//! place. Nothing is allocated, because the visible string is the tail of the saved one.
 
 use core::ffi::CStr;
 use core::slice;
@@ -26,12 +25,13 @@ fn separates(b: &u8) -> bool {
     matches!(b, b':' | b' ')
 }
 
-/// Whether an element is the shim, in whatever directory.
+/// Whether an element names the shim, in any directory.
 pub fn is_shim(element: &[u8]) -> bool {
     element.rsplit(|&b| b == b'/').next() == Some(b"libpyshm.so")
 }
 
-/// Whether a shim lies where stages do, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`: usable or not, pyshm put it there.
+/// Whether a shim lies in a stage, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`. The stage need not be usable: pyshm itself
+/// put such a path into the environment.
 pub fn in_stage(shim: &[u8]) -> bool {
     let mut names = shim.rsplit(|&b| b == b'/').skip(3);
     names
@@ -40,8 +40,8 @@ pub fn in_stage(shim: &[u8]) -> bool {
         .is_some_and(|uid| uid.iter().all(u8::is_ascii_digit))
 }
 
-/// Restores the visible environment. The shim's constructor calls it, or the trampoline, which may be static and have
-/// no shim. `own` is the file of the library that calls it.
+/// Restores the visible environment. The shim's constructor calls this, and so does the trampoline, which may be static
+/// and then has no shim. `own` is the file of the calling library.
 ///
 /// # Safety
 /// No other thread may run yet.
@@ -50,8 +50,8 @@ pub unsafe fn restore(own: Option<&[u8]>) {
     if array.is_null() {
         return;
     }
-    // SAFETY: the caller guarantees a single thread; the array is null-terminated and its pointers may be replaced (it
-    // stands on the initial stack). Every index below lies before the terminating null.
+    // SAFETY: the caller guarantees a single thread. The array is null-terminated and lies on the initial stack, so its
+    // pointers may be replaced. Every index below lies before the terminating null.
     unsafe {
         for (saved, tail) in
             [(ENV_SAVED_PRELOAD, "LD_PRELOAD"), (ENV_SAVED_LIBRARY_PATH, "LD_LIBRARY_PATH")]
@@ -62,8 +62,8 @@ pub unsafe fn restore(own: Option<&[u8]>) {
             }
             remove(array, from);
         }
-        // No value was saved, so a stage's shim is the whole value. A shim that is installed elsewhere was named by the
-        // user.
+        // If no value was saved and a stage's shim is the whole value, pyshm added the variable. If the shim lies
+        // elsewhere, the user named it.
         if let Some(at) = position(array, PRELOAD)
             && let Some(list) = value(CStr::from_ptr(*array.add(at)).to_bytes(), PRELOAD)
             && own.is_none_or(|own| own == list)
@@ -76,7 +76,7 @@ pub unsafe fn restore(own: Option<&[u8]>) {
     }
 }
 
-/// Takes the shim out of `LD_PRELOAD`, in place, and the variable with it if nothing else is in the list.
+/// Removes the shim from `LD_PRELOAD`, in place. Removes the variable if its list is then empty.
 ///
 /// # Safety
 /// No other thread may run yet.
@@ -85,8 +85,8 @@ pub unsafe fn remove_shim() {
     if array.is_null() {
         return;
     }
-    // SAFETY: the caller guarantees a single thread; the array is null-terminated, and its strings, which stand on the
-    // initial stack, may be written.
+    // SAFETY: the caller guarantees a single thread. The array is null-terminated, and its strings lie on the initial
+    // stack, so they may be written.
     unsafe {
         let Some(at) = position(array, PRELOAD) else { return };
         let list = (*array.add(at)).add(PRELOAD.len() + 1);

@@ -1,9 +1,9 @@
-//! Starts `pyshm-run` in this program's place, in the same process, so that its number, terminal, streams, signals and
-//! exit status stay what its parent expects.
+//! Executes `pyshm-run` in this process, in the program's place, so that the process's number, terminal, streams,
+//! signals and exit status stay those that its parent expects.
 //!
-//! `pyshm-run` gets the program's file, then its arguments from `argv[0]` on. The installation is found from the place
-//! of this library: `<installation>/lib/libpyshm.so`, perhaps one directory deeper (`$LIB` of ld.so), perhaps through
-//! symbolic links. If any of it fails the program simply goes on.
+//! `pyshm-run` gets the program's file, then its arguments from `argv[0]` on. The installation is found from the path
+//! of this library, `<installation>/lib/libpyshm.so`. The library may lie one directory deeper (`$LIB` of ld.so), and
+//! the path may be a symbolic link. If any step fails, the program goes on as without pyshm.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -15,11 +15,11 @@ use crate::base::text::{at_last_slash, join, put};
 use crate::base::{arena, env, link_map, sys};
 use crate::exec::visible_env;
 
-/// Longest name of an installation, in bytes.
+/// Length in bytes of the longest path of an installation.
 const MAX: usize = 1024;
 /// Number of symbolic links that are followed from the library's name.
 const LINKS: usize = 4;
-/// Number of words before the program's arguments.
+/// Number of arguments before those of the program.
 const WORDS: usize = 3;
 
 /// Starts `pyshm-run` with `role` as its first argument, for the program `file`. Returns if that fails.
@@ -28,7 +28,7 @@ const WORDS: usize = 3;
 /// `argv` must be null or a null-terminated array of C strings.
 pub unsafe fn exec_pyshm_run(role: &str, file: &CStr, argv: Strings) {
     let Some(own) = link_map::own_file() else { return };
-    // SAFETY: the caller guarantees the array; so below.
+    // SAFETY: the caller guarantees the array. The blocks below rely on this too.
     let given = unsafe { env::count(argv) };
     if given == 0 || visible_env::in_stage(own.to_bytes()) {
         return;
@@ -39,7 +39,7 @@ pub unsafe fn exec_pyshm_run(role: &str, file: &CStr, argv: Strings) {
         let role = arena.string(&[role.as_bytes()])?;
         let array = arena.array(given + WORDS + 1)?;
         let mut places = array.iter_mut();
-        // The first is the name of pyshm-run, which is set last.
+        // The first place is for `argv[0]`, which is set last.
         let name = places.next()?;
         *places.next()? = role;
         *places.next()? = file.as_ptr();
@@ -55,7 +55,8 @@ pub unsafe fn exec_pyshm_run(role: &str, file: &CStr, argv: Strings) {
         let array = array.as_ptr();
         attempts(own, &mut |path| {
             let envp = env::environ() as usize;
-            // SAFETY: null-terminated arrays of C strings that live on this stack, and the process's own environment.
+            // SAFETY: the arrays are null-terminated arrays of C strings: one on this stack, and the process's own
+            // environment.
             unsafe {
                 let _ =
                     sys::syscall(libc::SYS_execve, [path as usize, array as usize, envp, 0, 0, 0]);
@@ -71,7 +72,7 @@ fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
     let mut buffer = [0u8; MAX];
     for _ in 0..=LINKS {
         let (dir, _) = at_last_slash(library.get(..len)?)?;
-        // One and two directories up, resolved by the kernel: the text of a link may itself end in `..`.
+        // One directory up, then two. The kernel resolves `..`, because the directory's text may itself end in `..`.
         for up in [4, 7] {
             let up = b"/../../".get(..up)?;
             if join(&mut buffer, &[dir, up, launch::RUN.as_bytes(), b"\0"]).is_some() {
@@ -88,13 +89,13 @@ fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
     Some(())
 }
 
-/// Number of words of `argv` that the kernel put before the name of the script that it was asked to start (execve(2),
-/// "Interpreter scripts"); 0 if `file` is no script.
+/// The number of arguments that the kernel put before the name of the script that it was asked to start (execve(2),
+/// "Interpreter scripts"). 0 if `file` is no script.
 ///
 /// # Safety
 /// `argv` must be a null-terminated array of `given` C strings.
 unsafe fn script_words(file: &CStr, argv: Strings, given: usize) -> usize {
-    // SAFETY: the caller guarantees `given` C strings; no more are looked at.
+    // SAFETY: the caller guarantees `given` C strings, and no more are read.
     let found = unsafe { env::strings(argv) }.take(given.min(3)).position(|word| word == file);
     match found {
         Some(at @ 1..) if is_script(file) => at,
@@ -102,8 +103,8 @@ unsafe fn script_words(file: &CStr, argv: Strings, given: usize) -> usize {
     }
 }
 
-/// Whether a file begins as a script. Its name among the arguments proves nothing: a program may be handed its own
-/// name.
+/// Whether a file begins as a script. The file's name among the arguments is no proof, because a program may be given
+/// its own name as an argument.
 fn is_script(file: &CStr) -> bool {
     let mut head = [0; 2];
     let opened: Result<c_int, c_int> = sys::open(file, libc::O_RDONLY | libc::O_NONBLOCK);

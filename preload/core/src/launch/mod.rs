@@ -1,4 +1,4 @@
-//! A process without a stage: if it is a launcher or a rank, `pyshm-run` is started in its place.
+//! Starts `pyshm-run` in the place of a launcher or a rank without a stage.
 
 pub mod detect_launcher;
 pub mod exec_pyshm_run;

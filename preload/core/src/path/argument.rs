@@ -1,4 +1,4 @@
-//! A path as a caller passes it to libc.
+//! Holds a path as a caller passes it to libc.
 
 use core::ffi::{c_char, c_int};
 use core::slice;
@@ -9,14 +9,14 @@ use crate::base::readable;
 use crate::base::scratch::PATH_MAX;
 use crate::decide::view::Follow;
 
-/// A path with what it is relative to, and whether a symbolic link at its end is followed.
+/// A path, the directory that it is relative to, and whether a symbolic link at its end is followed.
 #[derive(Debug, Clone, Copy)]
 pub struct PathArg {
     /// Descriptor of the directory, or AT_FDCWD.
     pub dirfd: c_int,
-    /// The path, which nobody has looked at yet.
+    /// The path. The pointer is unchecked.
     pub path: *const c_char,
-    /// What the call is on if the path ends in a symbolic link.
+    /// Whether the call follows a symbolic link at the end of the path.
     pub follow: Follow,
 }
 
@@ -27,7 +27,7 @@ impl PathArg {
         Self { dirfd, path, follow }
     }
 
-    /// A path for a call with AT flags, which follows links unless AT_SYMLINK_NOFOLLOW is set.
+    /// A path for a call with AT flags. The call follows links unless AT_SYMLINK_NOFOLLOW is set.
     #[inline]
     pub fn by_flags(dirfd: c_int, path: *const c_char, flags: c_int) -> Self {
         Self { dirfd, path, follow: Follow::unless(flags & libc::AT_SYMLINK_NOFOLLOW != 0) }
@@ -46,7 +46,7 @@ impl PathArg {
     }
 }
 
-/// The bytes of a C string shorter than PATH_MAX; `None` for a path that the kernel would refuse.
+/// Gives the bytes of a C string shorter than PATH_MAX. `None` for a path that the kernel would refuse.
 ///
 /// # Safety
 /// `path` may be any pointer. If it can be read, it must be a C string that outlives `'a`.
@@ -54,11 +54,11 @@ pub unsafe fn bytes<'a>(path: *const c_char) -> Option<&'a [u8]> {
     let mut n = 0;
     while n < PATH_MAX {
         let rest = readable::page_rest((path as usize).checked_add(n)?)?.min(PATH_MAX - n);
-        // SAFETY: that many bytes can be read.
+        // SAFETY: `page_rest` says that `rest` bytes can be read.
         let more = unsafe { libc::strnlen(path.add(n), rest) };
         n += more;
         if more < rest {
-            // SAFETY: as many bytes precede the NUL.
+            // SAFETY: `n` readable bytes precede the NUL.
             return Some(unsafe { slice::from_raw_parts(path.cast(), n) });
         }
     }

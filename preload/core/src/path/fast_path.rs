@@ -1,8 +1,8 @@
-//! Looks at a path once, in one pass, and tells which of nearly all paths of nearly all programs are outside every
-//! prefix. So this is what the shim costs where it does not help.
+//! Recognises in one pass most paths that lie outside every prefix. Nearly every path of nearly every program is such a
+//! path, so the time of this pass is the cost of the shim where it does not help.
 //!
-//! Relative paths, odd spellings, `/proc` and `/dev`, where a name may lead through a descriptor, and strings near the
-//! end of a page are left to a closer look ([`crate::path::reads`]).
+//! Some paths are left to a closer look ([`crate::path::reads`]): relative paths, odd spellings, strings near the end
+//! of a page, and paths in `/proc` and `/dev`, which may lead through a descriptor.
 
 use core::ffi::c_char;
 use core::slice;
@@ -15,15 +15,15 @@ use crate::stage::current::stage;
 /// What one pass over a path shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// There is no stage, or the path lies outside every prefix: it goes to the kernel, whatever the operation.
+    /// There is no stage, or the path lies outside every prefix. The path goes to the kernel in every operation.
     Outside,
-    /// Its spelling is plain, has this length in bytes, and lies under a prefix.
+    /// The path is plain and lies under a prefix. The number is its length in bytes.
     Inside(usize),
-    /// It takes a closer look.
+    /// The path needs a closer look.
     Unclear,
 }
 
-/// Looks at a path.
+/// Examines the spelling of a path.
 ///
 /// # Safety
 /// `path` may be any pointer. If it can be read, it must be a C string.
@@ -31,9 +31,9 @@ pub enum Look {
 pub unsafe fn look(path: *const c_char) -> Look {
     let Some(stage) = stage() else { return Look::Outside };
     let Some(rest) = readable::page_rest(path as usize) else { return Look::Unclear };
-    // SAFETY: as many bytes can be read.
+    // SAFETY: `page_rest` says that `rest` bytes can be read.
     let Some(length) = (unsafe { plain_length(path.cast(), rest) }) else { return Look::Unclear };
-    // SAFETY: as many bytes precede the NUL.
+    // SAFETY: `length` readable bytes precede the NUL.
     let text = unsafe { slice::from_raw_parts(path.cast(), length) };
     if stage.view.prefix_of(text).is_some() {
         Look::Inside(length)

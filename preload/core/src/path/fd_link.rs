@@ -1,9 +1,9 @@
-//! Recognises names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in any spelling
-//! without `..`.
+//! Recognises names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in every
+//! spelling without `..`.
 //!
-//! If the shim redirected the descriptor, the kernel follows such a name into the stage, and what is made or changed
-//! there never reaches the original. So the name means the original that the descriptor stands for. A descriptor that
-//! the program opened by its staged name is left alone.
+//! If the shim redirected the descriptor, the kernel would follow such a name into the stage, and a change made there
+//! would never reach the original. So the shim uses the original that the descriptor stands for. A descriptor that the
+//! program opened by its staged name is not translated.
 
 use core::ffi::c_int;
 
@@ -17,9 +17,9 @@ use crate::stage::mapped::Stage;
 /// A name that leads through a descriptor.
 #[derive(Debug, Clone, Copy)]
 pub struct Link<'a> {
-    /// The rest of the name: nothing, or a slash and more.
+    /// The rest of the name: empty, or a slash and more.
     pub rest: &'a [u8],
-    /// The process by its number; `None` for this process, named `self`.
+    /// The process's number in decimal; `None` for this process, named `self`.
     pid: Option<&'a [u8]>,
     fd: c_int,
 }
@@ -29,7 +29,7 @@ pub struct Link<'a> {
 pub fn may_be(path: &[u8]) -> bool {
     match path {
         [b'/', b'p', b'r', b'o', b'c', b'/', ..] | [b'/', b'd', b'e', b'v', b'/', ..] => true,
-        // Another spelling of such a path.
+        // Another spelling of such a path, like `//proc` or `/./dev`.
         [b'/', b'/' | b'.', ..] => true,
         _ => false,
     }
@@ -49,7 +49,7 @@ fn below_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// The first name in a path and the rest behind it, past slashes and dots that mean nothing.
+/// Splits the first name off a path. Skips slashes and `.` before it.
 fn first(path: &[u8]) -> (&[u8], &[u8]) {
     let mut rest = path;
     loop {
@@ -107,7 +107,8 @@ impl Link<'_> {
         }
     }
 
-    /// The flags of another process's descriptor: `/proc/<pid>/fdinfo/<fd>` has a line `flags:` with an octal number.
+    /// Reads the flags of another process's descriptor: `/proc/<pid>/fdinfo/<fd>` has a line `flags:` with an octal
+    /// number.
     #[inline(never)]
     fn flags_of(&self, pid: &[u8]) -> Option<c_int> {
         let mut name = [0u8; 64];
@@ -124,8 +125,8 @@ impl Link<'_> {
         c_int::from_str_radix(digits, 8).ok()
     }
 
-    /// Writes the original path that a redirected descriptor stands for into `buf`; the path's start and end there.
-    /// `None` for any other descriptor.
+    /// Writes the original path that a redirected descriptor stands for into `buf` and returns the path's start and end
+    /// there. `None` for any other descriptor.
     pub fn original(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<(usize, usize)> {
         if !self.is_redirected() {
             return None;
@@ -134,7 +135,8 @@ impl Link<'_> {
         stage.original_range(buf.get(..n)?)
     }
 
-    /// Writes the path that the whole name leads to for the kernel into `buf`; `None` if the name itself is meant.
+    /// Writes the path to which the kernel resolves the whole name into `buf`. `None` if the call is on the link
+    /// itself.
     pub fn path<'b>(&self, follow: Follow, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
         if self.rest.is_empty() && !follow.is_yes() {
             return None;
@@ -144,7 +146,7 @@ impl Link<'_> {
         buf.get(..end)
     }
 
-    /// Writes the descriptor's path into `buf`; its length in bytes.
+    /// Writes the descriptor's path into `buf` and returns its length in bytes.
     fn target(&self, buf: &mut [u8; PATH_MAX]) -> Option<usize> {
         if self.pid.is_none() {
             return Some(fd_target(self.fd, buf)?.len());

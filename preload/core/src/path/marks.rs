@@ -1,12 +1,12 @@
-//! What a call's change means for the diverged set.
+//! Translates the change that a call makes into marks of the diverged set.
 //!
 //! Invariants:
-//! - The marks are on paths, never on inodes: device numbers are a node's own, and nodes exchange their marks. A file with several
-//!   names is marked under each of them.
-//! - Names that the index does not have share one mark, that of the deepest directory that it has on the way to them: a name that
-//!   is missing in a directory with changed names is looked up on the shared file system. So a program that makes a thousand files
-//!   in a directory takes one mark.
-//! - A damaged index makes everything diverge: nobody knows then what a change concerns.
+//! - Marks are on paths, never on inodes: nodes exchange their marks, and each node numbers its devices differently. A
+//!   file with several names is marked under each of them.
+//! - For a name that the index does not have, the names of the deepest directory above it that the index has are marked
+//!   as changed. The shared file system then answers for every name that the index lacks in this directory. So a
+//!   program that makes a thousand files in a directory takes one mark.
+//! - If the index is damaged, everything counts as diverged: the index cannot tell which entries a change concerns.
 
 use libc::W_OK;
 use pyshm_format::state::Mark;
@@ -43,7 +43,8 @@ pub fn mark_entry(stage: &Stage, e: &Entry<'static>, names: Names) {
     }
 }
 
-/// Calls `mark` for each entry of an inode, and says whether there is one.
+/// Calls `mark` for each entry of an inode, and returns whether there is one. If the index is damaged, marks everything
+/// and returns true.
 pub fn mark_inode(
     stage: &Stage,
     dev: u64,
@@ -85,8 +86,8 @@ fn mark_unknown_name(stage: &Stage, path: &[u8]) {
     }
 }
 
-/// Whether the recorded permissions let a call change something at `path` at once. An open that makes and cuts nothing changes
-/// nothing by itself.
+/// Whether the recorded permissions let a call change something at `path` at once. An open that neither makes nor
+/// truncates a file changes nothing yet.
 pub fn may_succeed(stage: &Stage, path: &[u8], names: Names) -> bool {
     let entry = || stage.index().lookup(path);
     let parent = || stage.index().lookup(at_last_slash(path)?.0);
@@ -103,6 +104,6 @@ pub fn may_succeed(stage: &Stage, path: &[u8], names: Names) -> bool {
 }
 
 fn may_write(e: &Entry<'static>) -> bool {
-    // An access control list is the kernel's to read, which would cost an operation.
+    // Only the kernel can evaluate an access control list, and asking would cost an operation.
     e.has_acl() || permission::check(e, W_OK, Ids::Effective).is_ok()
 }

@@ -1,11 +1,12 @@
-//! From the path that a caller passes to what a hook has to do.
+//! Turns the path that a caller passes into what a hook has to do.
 //!
-//! Three entries answer one question, "which file is meant?". Each takes a [`argument::PathArg`], then what the call is
-//! for, then what to call with the answer:
+//! Three functions answer one question: which file does the caller mean? Each takes an [`argument::PathArg`], then the
+//! purpose of the call, then a closure that gets the answer:
 //!
-//! - [`reads::read`]: the call reads; the index may answer, or the staged file is used.
-//! - [`writes::write`]: the call changes something; what it changes is marked as diverged, and the original is used.
-//! - [`originals::original`]: the call needs the original itself and changes nothing that the index knows.
+//! - [`reads::read`]: for a call that reads. The index answers, or the hook uses the staged file.
+//! - [`writes::write`]: for a call that changes something. The change is marked as diverged, and the call goes to the
+//!   original.
+//! - [`originals::original`]: for a call that needs the original but changes nothing that the index records.
 
 pub mod argument;
 pub mod fast_path;

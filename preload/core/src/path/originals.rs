@@ -1,5 +1,5 @@
-//! The entry for calls that need the original itself and change nothing that the index knows: its path alone must not
-//! lead into the stage.
+//! Gives a call the original's path. For calls that must not reach the staged copy but change nothing that the index
+//! records.
 
 use core::ffi::{c_char, c_int};
 
@@ -15,22 +15,22 @@ use crate::stage::mapped::Stage;
 /// What an empty path means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmptyPath {
-    /// The descriptor itself (AT_EMPTY_PATH), as a null pointer does.
+    /// The descriptor itself (AT_EMPTY_PATH). A null pointer then means the same.
     Descriptor,
     /// Nothing: the kernel refuses it.
     Refused,
 }
 
 impl EmptyPath {
-    /// The meaning in a call with these flags.
+    /// The meaning of an empty path in a call with these flags.
     #[inline]
     pub fn by_flags(flags: c_int) -> Self {
         if flags & libc::AT_EMPTY_PATH != 0 { Self::Descriptor } else { Self::Refused }
     }
 }
 
-/// Calls `real` with a directory and path that name the original. Where the caller's directory is a staged one, or its
-/// path leads through a staged descriptor, that is the original's absolute path.
+/// Calls `real` with a directory and path that name the original. If the caller's directory is a staged one, or the
+/// path leads through a staged descriptor, `real` gets the original's absolute path.
 ///
 /// # Safety
 /// `arg.path` as in [`bytes`].
@@ -50,7 +50,8 @@ pub unsafe fn original<R>(
     let concerned = match text.first() {
         None => descriptor && is_redirected(arg.dirfd),
         Some(b'/') => fd_link::parse(text).is_some(),
-        // Its directory may be a redirected one, or a directory of links to such.
+        // The directory of a relative path may be redirected, or hold links to redirected descriptors
+        // (`/proc/self/fd`).
         Some(_) => true,
     };
     if !concerned {

@@ -1,10 +1,11 @@
-//! Changes by a path that is spelled outside every prefix and may still concern a file of one: through a symbolic link, a hard
-//! link, another mount of the same file system, or because the path lies above a prefix.
+//! Marks what a call changes by a path that is spelled outside every prefix. Such a path may still lead to a file of a
+//! prefix: by a symbolic link, a hard link or another mount of the same file system, or because the path lies above a
+//! prefix.
 //!
-//! A file is known by its device and inode. Invariants:
-//! - A file that is opened for writing is known by its descriptor: no operation on a path is added.
-//! - Other calls add one operation, which says what the path or its directory is, and a rename one for each of its paths; where the
-//!   first says that the file lies on no prefix's device, there is no second one.
+//! A file is recognised by its device and inode. Invariants:
+//! - A file that is opened for writing is recognised by its descriptor, without a further operation on a path.
+//! - Every other call costs one more operation, a stat of the path or of its directory. A rename costs one for each of
+//!   its paths. A second operation on a path follows only if the first shows a file on a prefix's device.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -23,13 +24,13 @@ use crate::path::writes::{At, Change, Names, ask_kernel};
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
 
-/// Prefixes whose mount is remembered.
+/// Number of prefixes whose mount is remembered.
 const REMEMBERED: usize = 8;
 
-/// The identifier of the mount that each prefix lies on, plus one; 0 where it was not looked up yet.
+/// For each prefix, the identifier of its mount plus one. 0 until it is looked up.
 static MOUNTS: [AtomicU64; REMEMBERED] = [const { AtomicU64::new(0) }; REMEMBERED];
 
-/// Makes a call on the absolute path `path`, `own` for the real function.
+/// Marks what a call on the absolute path `path` changes, then calls the real function with `own`.
 pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let Change { stage, names, follow, .. } = *change;
     let path = trimmed(path);
@@ -54,12 +55,12 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     real.call(own);
 }
 
-/// A path without slashes at its end.
+/// Removes the slashes at the end of a path.
 fn trimmed(path: &[u8]) -> &[u8] {
     path.iter().rposition(|&b| b != b'/').and_then(|i| path.get(..=i)).unwrap_or(path)
 }
 
-/// Marks a directory or link above a prefix, or the one that a prefix's other spelling is: nothing is answered below it then.
+/// Marks `path` if a spelling of a prefix lies at or below it. The index then answers nothing below `path`.
 pub fn mark_above(stage: &Stage, path: &[u8]) {
     let at_or_above = |prefix: &[u8]| {
         prefix.strip_prefix(path).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
@@ -69,11 +70,11 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
     }
 }
 
-/// Marks the file that the caller's path names, under all names that the index has for it. Gives its attributes if it lies on the
-/// device of a prefix.
+/// Marks the file that the caller's path names, under all names that the index has for it. Returns its attributes if it
+/// lies on the device of a prefix.
 fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<libc::stat> {
     let flags: c_int = if follow.is_yes() { 0 } else { AT_SYMLINK_NOFOLLOW };
-    // SAFETY: `own` is what the real function gets.
+    // SAFETY: the kernel checks the path, which is the one that the real function gets.
     let st = unsafe { sys::fstatat(own.0, own.1, flags) }.ok()?;
     if !stage.has_prefix_on(st.st_dev) {
         return None;
@@ -82,7 +83,7 @@ fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<l
     Some(st)
 }
 
-/// Marks what a rename moves away: the file, or a directory that lies above a prefix in another spelling.
+/// Marks the file that a rename moves away, and every prefix below it if it is a directory.
 fn mark_moved(stage: &Stage, path: &[u8], own: At, names: Names) {
     let st = mark_object(stage, own, Follow::No, names);
     if st.is_some_and(|st| st.st_mode & S_IFMT == S_IFDIR) {
@@ -99,7 +100,7 @@ fn mark_canonical_above(stage: &Stage, path: &[u8]) {
     }
 }
 
-/// Marks the name that a call adds, if its directory is one of the index.
+/// Marks the name that a call adds, if the index has its directory.
 #[inline(never)]
 fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
     let Some((parent, name)) = at_last_slash(path) else { return };
@@ -108,7 +109,7 @@ fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
     if join(&mut text, &[parent, b"\0"]).is_none() {
         return;
     }
-    // SAFETY: a C string.
+    // SAFETY: `join` wrote the NUL.
     let Ok(st) = (unsafe { sys::stat(text.as_ptr().cast()) }) else { return };
     if !stage.has_prefix_on(st.st_dev) {
         return;
@@ -122,8 +123,8 @@ fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
     });
 }
 
-/// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` is what fstat says of it, `makes` whether
-/// the call may have made it.
+/// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` is its fstat. `makes` says
+/// whether the call may have made the file.
 #[inline(never)]
 pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: bool) {
     let diverged = &stage.view.diverged;
@@ -132,24 +133,26 @@ pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: b
             mark_entry(stage, e, Names::Same);
         }
     });
-    // A file without a name concerns nobody.
+    // No other process can open a file without a name.
     if known || st.st_nlink == 0 {
         return;
     }
     let mut buf = [0; PATH_MAX];
     let Some(path) = fd_target(fd, &mut buf) else {
-        // Without /proc nobody knows its name.
+        // Without /proc its name is unknown, so everything counts as diverged.
         return diverged.fill();
     };
     if stage.view.prefix_of(path).is_some() {
         mark(stage, path, Names::Added);
     } else if makes && !is_on_mount_of_prefix(stage, fd) {
-        // The path of a mount that is not the prefix's says nothing about the prefix's names.
+        // On the prefix's own mount, a path outside the prefixes is true. On another mount it may be another name of
+        // the prefix.
         mark_new_name(stage, path, Names::Added);
     }
 }
 
-/// Whether a file lies on the same mount as a prefix: then its path is outside the prefixes, if it says so.
+/// Whether an open file lies on the same mount as a prefix. If it does, its path tells whether it lies under that
+/// prefix.
 fn is_on_mount_of_prefix(stage: &Stage, fd: c_int) -> bool {
     let Some(mount) = mounts::of_descriptor(fd) else { return false };
     stage.index().prefixes().enumerate().any(|(number, prefix)| {

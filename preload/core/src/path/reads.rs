@@ -1,4 +1,4 @@
-//! The entry for calls that read: the index answers, or the staged file is used.
+//! Decides for calls that read: the index answers, or the hook uses the staged file.
 
 use core::ffi::{c_char, c_int};
 use core::slice;
@@ -29,7 +29,7 @@ pub enum Answer {
     Absent(c_int),
 }
 
-/// Decides what a call that reads does with a path, and hands the answer to `obey`.
+/// Decides what a reading call does with a path, and passes the answer to `obey`.
 ///
 /// # Safety
 /// `arg.path` as in [`bytes`].
@@ -39,10 +39,10 @@ pub unsafe fn read<R>(arg: PathArg, want: Want, obey: impl FnOnce(Answer) -> R) 
     unsafe { read_after(look(arg.path), arg, want, obey) }
 }
 
-/// [`read`] for a path that was looked at already.
+/// [`read`] for a path that [`look`] has already seen.
 ///
 /// # Safety
-/// `arg.path` as in [`bytes`], and `seen` must be what [`look`] said of it, or [`Look::Unclear`].
+/// `arg.path` as in [`bytes`], and `seen` must be the result of [`look`] for this path, or [`Look::Unclear`].
 #[inline]
 pub unsafe fn read_after<R>(
     seen: Look,
@@ -56,7 +56,7 @@ pub unsafe fn read_after<R>(
     }
     let Some(stage) = stage() else { return obey(pass) };
     let (text, found) = if let Look::Inside(length) = seen {
-        // SAFETY: the caller guarantees that `look` has seen as many bytes, which precede the NUL.
+        // SAFETY: the caller guarantees that `look` gave this length: as many readable bytes precede the NUL.
         let text = unsafe { slice::from_raw_parts(arg.path.cast(), length) };
         (text, stage.view.find_inside(text, arg.follow))
     } else {
@@ -74,8 +74,8 @@ pub unsafe fn read_after<R>(
     }
 }
 
-/// The path's bytes, and where they lead if the index knows that without a walk. `None` where the kernel is to have the
-/// path.
+/// Gives the path's bytes, and where they lead if the index knows that without a walk. `None` if the path goes to the
+/// kernel unchanged.
 ///
 /// # Safety
 /// `arg.path` as in [`bytes`].
@@ -84,7 +84,7 @@ unsafe fn closer<'a>(stage: &Stage, arg: PathArg) -> Option<(&'a [u8], Option<Fo
     let text = unsafe { bytes(arg.path) }?;
     if text.first() == Some(&b'/') {
         let found = stage.view.find_fast(text, arg.follow);
-        // A name that leads through a descriptor lies outside by its spelling alone.
+        // By its spelling, a name that leads through a descriptor lies outside; its descriptor may be redirected.
         let is_link = matches!(found, Some(Found::Outside)) && fd_link::parse(text).is_some();
         return Some((text, found.filter(|_| !is_link)));
     }
@@ -126,7 +126,7 @@ fn resolved(stage: &Stage, arg: PathArg, text: &[u8], want: Want, obey: Callback
     }
 }
 
-/// Decides on an absolute path that only a walk resolves; `own` is what the real function gets where the path passes.
+/// Decides on an absolute path that only a walk resolves. If the path passes, the real function gets `own`.
 #[inline(never)]
 fn walked(
     stage: &Stage,

@@ -1,12 +1,13 @@
-//! Makes a caller's path absolute, in original terms.
+//! Makes a caller's path absolute and translates paths of the stage into original paths.
 //!
 //! Invariants:
-//! - The working directory is asked of the kernel each time: a cached one would be wrong after chdir in a vfork child,
+//! - The kernel is asked for the working directory each time. A cached one would be wrong after chdir in a vfork child,
 //!   which shares this memory.
-//! - A working directory in the stage is one that the program went to by its staged name, so it is not translated.
+//! - A working directory in the stage is not translated: the program changed into it by its staged name.
 //! - A path relative to a redirected directory's descriptor, or through `/proc/self/fd`, never reaches the kernel
-//!   unchanged: it would hit the staged copy. The original's absolute path takes its place.
-//! - Frames with a buffer for a path are entered only when they are needed: a signal handler may run on a small stack.
+//!   unchanged: the kernel would find the staged copy. The original's absolute path takes its place.
+//! - A function with a buffer for a path on its stack is called only when the buffer is needed: a signal handler may
+//!   run on a small stack.
 
 use core::ffi::{c_char, c_int};
 
@@ -24,14 +25,14 @@ use crate::stage::mapped::Stage;
 
 /// A path made absolute.
 pub struct Absolute<'b> {
-    /// The absolute path in original terms. A NUL follows it where it is [`moved`](Self::moved).
+    /// The absolute original path. If [`moved`](Self::moved) is set, a NUL follows it.
     pub path: &'b [u8],
     /// Whether the caller's own spelling leads into the stage and must not be used.
     pub moved: bool,
 }
 
 impl Absolute<'_> {
-    /// The directory and path for the real function: the caller's own, or the absolute path where that is moved.
+    /// The directory and path for the real function: the absolute path if it is moved, else the caller's own.
     pub fn argument(&self, own: PathArg) -> (c_int, *const c_char) {
         if self.moved { (AT_FDCWD, self.path.as_ptr().cast()) } else { (own.dirfd, own.path) }
     }
@@ -40,13 +41,14 @@ impl Absolute<'_> {
 /// A name that does not exist.
 const NOWHERE: &[u8] = b"/proc/self/moved";
 
-/// Whether the directory behind a descriptor no longer has the name `buf[start..end]`: it was moved, nobody knows
-/// where, or removed. What took its name must not be taken for it.
+/// Whether the directory behind a descriptor was moved or removed, so that `buf[start..end]` no longer names it.
+/// Another file that took the name must not be mistaken for the directory.
 fn is_lost(stage: &Stage, buf: &[u8; PATH_MAX], start: usize, end: usize) -> bool {
     stage.view.diverged.any() && buf.get(start..end).is_some_and(|path| stage.is_replaced(path))
 }
 
-/// Makes `path` absolute, in original terms; `None` if that is too long or the directory has no name.
+/// Makes `path` absolute and translates it into an original path. `None` if the result is too long or the directory has
+/// no name.
 pub fn absolute<'b>(
     stage: &Stage,
     dirfd: c_int,
@@ -100,13 +102,13 @@ pub fn absolute<'b>(
     Some(Absolute { path: buf.get(start..end)?, moved: start > 0 })
 }
 
-/// Whether an absolute path that the kernel spelled may lead through a descriptor.
+/// Whether an absolute path, as the kernel spells it, may lead through a descriptor.
 fn is_in_proc(path: &[u8]) -> bool {
     path.starts_with(b"/proc/") || path.starts_with(b"/dev/")
 }
 
-/// Replaces `buf[..end]`, if it leads through a redirected descriptor, by the original path, and gives that path's
-/// start and end in `buf`. For names relative to `/proc/self/fd`.
+/// Replaces `buf[..end]` by the original path if it leads through a redirected descriptor, as a name relative to
+/// `/proc/self/fd` does. Returns the start and end of the original path in `buf`; `None` for any other path.
 #[inline(never)]
 fn through_link(
     stage: &Stage,

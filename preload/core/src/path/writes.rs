@@ -1,11 +1,12 @@
-//! The entry for calls that change something: what changes is marked as diverged, and the original is changed.
+//! Decides for calls that change something: the change is marked as diverged, and the call goes to the original.
 //!
 //! Invariants:
-//! - No call returns to the program before what it changed is marked. Where the recorded permissions say that a call may succeed,
-//!   the mark even comes before the call; else it comes after the call has succeeded, so that calls that fail leave no marks.
-//! - A path that is spelled under a prefix is resolved by the index, and where the index cannot, by the kernel.
-//! - A path that is spelled outside every prefix may still lead to a file of one: by a symbolic link, a hard link or another mount.
-//!   Such a file is known by its device and inode ([`crate::path::outside`]).
+//! - A change is marked before the call returns to the program. If the recorded permissions say that the call may
+//!   succeed, the mark is set before the call. Otherwise it is set after the call has succeeded, so that calls that
+//!   fail leave no marks.
+//! - The index resolves a path that is spelled under a prefix. If the index cannot, the kernel does.
+//! - A path that is spelled outside every prefix may still lead to a file of a prefix: by a symbolic link, a hard link
+//!   or another mount. Such a file is recognised by its device and inode ([`crate::path::outside`]).
 
 use core::cell::Cell;
 use core::ffi::{c_char, c_int};
@@ -27,47 +28,47 @@ use crate::stage::current::stage;
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
 
-/// What a call does to the file that its path names, and to the name.
+/// The effect of a call on the file that its path names, and on the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// The data or the attributes of the file change.
     Same,
-    /// The attributes change. If the path is a directory, what is below it can no longer be reached.
+    /// The attributes change. If the path is a directory, the files below it may become unreachable.
     Search,
     /// The file is opened for writing. Its data changes later, by the descriptor.
     Opened {
-        /// The name is added if there is none.
+        /// The file is made if it does not exist.
         makes: bool,
-        /// The file becomes empty.
+        /// The file is truncated.
         cuts: bool,
     },
     /// The name is added.
     Added,
     /// The name is removed.
     Removed,
-    /// The name is removed, and what it named gets another name.
+    /// The name is removed, and its file gets another name.
     MovedAway,
-    /// The name is added or replaced by a file that had another name.
+    /// A file that had another name gets this name, in the place of a file that had it.
     MovedHere,
     /// The name changes places with another one.
     Exchanged,
 }
 
 impl Names {
-    /// Whether the names in the parent directory change, if the name is known.
+    /// Whether the names in the parent directory change, for a name that the index has.
     pub fn change(self) -> bool {
         !matches!(self, Self::Same | Self::Search | Self::Opened { .. })
     }
 
-    /// Whether what is below the path, if that is a directory, can no longer be reached by this path.
+    /// Whether the files below the path, if it is a directory, can no longer be reached by this path.
     pub fn hide_subtree(self) -> bool {
         matches!(self, Self::Search | Self::MovedAway | Self::MovedHere | Self::Exchanged)
     }
 }
 
-/// Whether a call of libc's has succeeded.
+/// The result of a libc function.
 pub trait Outcome {
-    /// Whether the result is no failure.
+    /// Whether the call has succeeded.
     fn succeeded(&self) -> bool;
 }
 
@@ -100,7 +101,7 @@ pub struct Change<'a> {
     pub names: Names,
     /// Whether the call follows a symbolic link at the end of its path.
     pub follow: Follow,
-    /// Whether the call has succeeded; false before it.
+    /// Whether the call has succeeded; false before the call.
     succeeded: &'a Cell<bool>,
 }
 
@@ -119,7 +120,7 @@ pub unsafe fn write<R: Outcome>(
     let Some(text) = (unsafe { bytes(arg.path) }) else { return real(arg.dirfd, arg.path) };
     let concerned = match text.first() {
         None => false,
-        // A file that is opened outside is known by its descriptor afterwards.
+        // A file that is opened by a path outside is recognised by its descriptor afterwards.
         Some(b'/') => {
             !matches!(names, Names::Opened { .. })
                 || !matches!(stage.view.find_fast(text, arg.follow), Some(Found::Outside))
@@ -161,8 +162,8 @@ pub unsafe fn write_two<R: Outcome>(
     }
 }
 
-/// Marks the file that a descriptor was just opened for writing on, if it is a file of a prefix, by whatever path. `makes`: the
-/// call may have made the file.
+/// Marks the file that was just opened for writing as `fd`, if it is a file of a prefix, whatever path it was opened
+/// by. `makes` says whether the call may have made the file.
 pub fn mark_opened(fd: c_int, makes: bool) {
     if fd < 0 {
         return;
@@ -178,13 +179,13 @@ pub fn mark_opened(fd: c_int, makes: bool) {
 fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
-        // The absolute spelling is too long; the caller's own may not be too long for the kernel.
+        // The absolute spelling is too long, but the kernel may still accept the caller's own.
         return by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
     };
     if !abs.moved
         && let Some(link) = fd_link::parse(text)
     {
-        // A descriptor of the original itself, which the kernel finds by that name.
+        // The name leads through a descriptor of the original, which the kernel follows to the right file.
         return match link.path(arg.follow, &mut buf) {
             Some(path) => located(change, path, (arg.dirfd, arg.path), real),
             None => real.call((arg.dirfd, arg.path)),
@@ -197,7 +198,7 @@ fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, A
     located(change, abs.path, own, real);
 }
 
-/// Makes the call on an absolute path, `own` for the real function.
+/// Makes the call on an absolute path. The real function gets `own`.
 #[inline(never)]
 fn located(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let mut scratch = Scratch::zeroed();
@@ -205,7 +206,7 @@ fn located(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     match walked.found {
         Found::Entry(e) => inside(change, e.path(), true, own, real),
         Found::Absent { last, .. } => inside(change, scratch.path(walked.len), last, own, real),
-        // The name may be a link to another file, which an opened descriptor tells afterwards.
+        // The name may be a link to another file. For an open, the descriptor shows afterwards which file it is.
         Found::Unlisted
             if !change.follow.is_yes() || matches!(change.names, Names::Opened { .. }) =>
         {
@@ -227,7 +228,7 @@ fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Call
         return real.call(own);
     };
     if change.stage.view.prefix_of(canonical).is_some() {
-        // It may be another spelling of the prefix itself, which is a link outside.
+        // The caller's path may be a symbolic link to the prefix itself.
         if change.names.hide_subtree() || change.names == Names::Removed {
             outside::mark_above(change.stage, canonical);
         }
@@ -237,7 +238,8 @@ fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Call
     }
 }
 
-/// Makes the call on a canonical path under a prefix. `reachable`: the directory of the path exists, as far as the index knows.
+/// Makes the call on a canonical path under a prefix. `reachable` says whether the path's directory exists, as far as
+/// the index knows.
 fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Callback<'_, At>) {
     let Change { stage, names, .. } = *change;
     stage.count(Operation::Passed);
@@ -251,13 +253,15 @@ fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Call
     }
 }
 
-/// Whether a call has opened a directory, which it can do for writing only to make a file without a name (O_TMPFILE).
+/// Whether a call has opened a directory. An open for writing can do so only with O_TMPFILE, which makes a file without
+/// a name.
 fn is_directory_opened(stage: &Stage, path: &[u8], names: Names) -> bool {
     matches!(names, Names::Opened { makes: false, cuts: false })
         && stage.index().lookup(path).is_some_and(|e| e.kind() == Kind::Directory)
 }
 
-/// Writes the path to which the kernel resolves `path`, or its parent if it does not exist, into `link`, and gives its length.
+/// Writes the path to which the kernel resolves `path` into `link` and returns its length in bytes. If `path` does not
+/// exist or its end is not followed, the kernel resolves its parent directory. `None` if the kernel cannot.
 #[inline(never)]
 pub fn ask_kernel(
     dirfd: c_int,
@@ -268,12 +272,12 @@ pub fn ask_kernel(
     let mut scratch = Scratch::zeroed();
     let mut resolve = |name: &[u8], tail: &[u8]| -> Option<usize> {
         let c = scratch.c_str(name)?;
-        // SAFETY: a C string.
+        // SAFETY: `c` is a C string.
         let fd = unsafe { sys::openat(dirfd, c.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }.ok()?;
         let mut len = fd_target(fd, link).map_or(0, <[u8]>::len);
         sys::close(fd);
         if tail.first().is_some_and(|&b| b != b'/') {
-            // A name in the directory itself.
+            // The tail is a name in the directory.
             *link.get_mut(len)? = b'/';
             len += 1;
         }

@@ -1,12 +1,13 @@
-//! Recognises programs that start others in another root file system, container runtimes above all.
+//! Recognises container runtimes and other programs that start a program in another root file system.
 //!
-//! In a container the library's path leads nowhere, so that the loader would complain in every process. Where it does
-//! lead to the library (in a stage, if `/dev/shm` is mounted), a prefix's path may mean the container's own files. So
-//! such a program is started without the shim, whether there is a stage or not. If it has the shim all the same,
-//! because a launcher's daemon started it, the shim is inert and takes itself out of the program's environment.
+//! In a container the library's path usually does not exist, so the loader would complain in every process. If the
+//! container mounts `/dev/shm`, the path of a staged library exists, but a prefix's path may name the container's own
+//! files. So the shim starts a container runtime without the shim, whether there is a stage or not. A runtime may still
+//! get the shim if a launcher's daemon starts it. The shim is then inert and removes itself from the runtime's
+//! environment.
 //!
-//! `PYSHM_CONTAINERS=keep` hands the shim on, for jobs that mount library, stage and prefixes at their own paths. Any
-//! other value names further such programs, separated by colons.
+//! `PYSHM_CONTAINERS=keep` passes the shim on, for jobs that mount library, stage and prefixes at the same paths in the
+//! container. Any other value names further runtimes, separated by colons.
 
 use core::ffi::{CStr, c_char};
 
@@ -15,11 +16,11 @@ use pyshm_format::layout::ENV_CONTAINERS;
 use crate::base::env;
 use crate::base::text::at_last_slash;
 
-/// File names of the runtimes. All of these hand their environment on to the programs that they start, or can be told
-/// to. runc, crun and their like read the environment from a file. `unshare` and `nsenter` by default start programs in
-/// the same file system.
+/// File names of the runtimes. Each of them passes its environment on to the programs that it starts, or can be told
+/// to. runc and crun are not listed, because they read the environment from a file. `unshare` and `nsenter` are not
+/// listed, because by default they start programs in the same file system.
 ///
-/// One text, because pointers to many would be relocations in every process.
+/// This is one text, because pointers to many texts would be relocations in every process.
 const RUNTIMES: &[u8] =
     b"apptainer singularity ch-run podman docker nerdctl buildah shifter sarus enroot udocker \
 proot bwrap systemd-nspawn chroot";
@@ -36,7 +37,7 @@ pub fn is_runtime(program: &[u8], setting: Option<&[u8]>) -> bool {
 pub fn is_this_program() -> bool {
     // SAFETY: getauxval reads the process's own vector.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
-    // SAFETY: a C string that the kernel wrote.
+    // SAFETY: the kernel wrote the name as a C string.
     let name = if name.is_null() { b"" } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
     is_runtime(name, env::get(ENV_CONTAINERS.as_bytes()))
 }
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn container_runtimes_are_known_by_their_file_names() {
+    fn container_runtimes_are_recognised_by_their_file_names() {
         for name in ["apptainer", "./ch-run", "/opt/site/bin/singularity", "/chroot"] {
             assert!(is_runtime(name.as_bytes(), None), "{name}");
             assert!(is_runtime(name.as_bytes(), Some(b"")), "{name}");
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn further_container_runtimes_are_named_by_the_site() {
+    fn the_setting_names_further_container_runtimes() {
         let setting = Some(&b"run-in-image::pcocc"[..]);
         for name in ["/site/run-in-image", "pcocc", "ch-run"] {
             assert!(is_runtime(name.as_bytes(), setting), "{name}");

@@ -1,12 +1,12 @@
-//! The stage that this process uses, found once.
+//! Finds the stage of this process once, and gives it to every later caller.
 //!
 //! Invariants:
-//! - The stage is found by the first call that asks for it, because other libraries' constructors may run before the
-//!   shim's.
-//! - A second thread that asks meanwhile finds a stage for itself. If it were told that there is none, its writes would
-//!   not be marked; if it waited, the child of a fork at that moment would wait forever. The first thread itself, in a
-//!   handler or a callback, is told that there is no stage.
-//! - Anything unexpected leaves the shim inert for the rest of the process, silently unless `PYSHM_LOG` is set
+//! - The first call of [`stage`] finds the stage, not the shim's constructor: other libraries' constructors may run
+//!   before it.
+//! - A second thread that asks meanwhile finds a stage for itself. Without a stage its writes would not be marked. If
+//!   it waited, the child of a fork at that moment would wait forever. If the first thread asks again in a signal
+//!   handler or callback, it gets no stage.
+//! - Any failure leaves the shim inert for the rest of the process. The shim reports it only if `PYSHM_LOG` is set
 //!   ([`crate::stage::log`]).
 
 use core::cell::UnsafeCell;
@@ -19,7 +19,7 @@ use crate::stage::find::{allowed, find, open};
 use crate::stage::inert::Inert;
 use crate::stage::mapped::Stage;
 
-/// Nothing has asked for the stage yet.
+/// No caller has asked for the stage yet.
 const NEW: u8 = 0;
 /// A thread is finding the stage.
 const BUSY: u8 = 1;
@@ -32,22 +32,23 @@ const MOVED: u8 = Inert::OtherRoot as u8;
 static STATE: AtomicU8 = AtomicU8::new(NEW);
 
 struct Cell(UnsafeCell<MaybeUninit<Stage>>);
-// SAFETY: it is written once, by the thread that moved STATE from NEW to BUSY, and read only after STATE is ACTIVE.
+// SAFETY: the cell is written once, by the thread that moved STATE from NEW to BUSY, and read only after STATE is
+// ACTIVE.
 unsafe impl Sync for Cell {}
 static CELL: Cell = Cell(UnsafeCell::new(MaybeUninit::uninit()));
 
-/// The thread that moved STATE to BUSY; 0 before it says so.
+/// The thread that moved STATE to BUSY; 0 until that thread stores its number.
 static FINDER: AtomicUsize = AtomicUsize::new(0);
-/// The stage that the first of the threads found that came during BUSY.
+/// The stage that another thread found while STATE was BUSY; null if there was none.
 static LATE: AtomicPtr<Stage> = AtomicPtr::new(ptr::null_mut());
-/// The process that changed its root directory, and its parent.
+/// The numbers of the process that changed its root directory and of its parent.
 static ROOTED: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 
 /// The stage, if this process has one.
 #[inline]
 pub fn stage() -> Option<&'static Stage> {
     match STATE.load(Ordering::Acquire) {
-        // SAFETY: ACTIVE was stored, with release, after the cell was filled; nothing writes the cell again.
+        // SAFETY: ACTIVE was stored with release after the cell was filled, and nothing writes the cell again.
         ACTIVE => Some(unsafe { (*CELL.0.get()).assume_init_ref() }),
         NEW | BUSY => init(),
         MOVED => of_parent(),
@@ -55,14 +56,14 @@ pub fn stage() -> Option<&'static Stage> {
     }
 }
 
-/// The stage of a process whose vfork child changed its root directory: they share this memory, but not the directory.
+/// The stage of a process whose vfork child changed its root directory. The two share this memory but not the root.
 #[cold]
 #[inline(never)]
 fn of_parent() -> Option<&'static Stage> {
     let [child, parent] = &ROOTED;
     let (child, parent) = (child.load(Ordering::Acquire), parent.load(Ordering::Acquire));
     let own = sys::pid();
-    // SAFETY: only ACTIVE changes to MOVED, and the cell is not written again.
+    // SAFETY: STATE becomes MOVED only from ACTIVE, and the cell is not written again.
     (own == parent && own != child).then(|| unsafe { (*CELL.0.get()).assume_init_ref() })
 }
 
@@ -72,7 +73,8 @@ fn init() -> Option<&'static Stage> {
     init_with(find)
 }
 
-/// Uses the stage in `dir`. For the trampoline, which knows where its stage lies; called before anything asks for one.
+/// Uses the stage in `dir`; `None` if it is unusable. For the trampoline, which knows where its stage lies. Must be
+/// called before [`stage`].
 pub fn use_directory(dir: &[u8]) -> Option<&'static Stage> {
     init_with(|| allowed().and_then(|()| open(dir)))
 }
@@ -86,7 +88,7 @@ fn init_with(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Sta
     }
     match find() {
         Ok(found) => {
-            // SAFETY: only the thread that set BUSY writes the cell, and nothing reads it before ACTIVE.
+            // SAFETY: only the thread that set BUSY writes the cell, and no thread reads it before ACTIVE.
             unsafe { (*CELL.0.get()).write(found) };
             STATE.store(ACTIVE, Ordering::Release);
             stage()
@@ -98,18 +100,19 @@ fn init_with(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Sta
     }
 }
 
-/// The stage for a thread that asks while another one is finding it.
+/// The stage for a thread that asks while another thread is finding it.
 fn late(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Stage> {
     let known = LATE.load(Ordering::Acquire);
     if known.is_null() {
         let found = find().ok()?;
         let mine = sys::memory(size_of::<Stage>()).ok()?.cast::<Stage>();
-        // SAFETY: new memory, page-aligned and long enough, which no other thread knows yet.
+        // SAFETY: the memory is new, page-aligned and long enough, and no other thread knows it yet.
         unsafe { mine.write(found) };
-        // A thread that comes second uses the first one's; what it found itself stays mapped, unused.
+        // If another thread was faster, this one uses the other's stage. Its own stays mapped and unused.
         let _ = LATE.compare_exchange(known, mine, Ordering::AcqRel, Ordering::Acquire);
     }
-    // SAFETY: the pointer is null or its stage was written before it was published; nothing writes or unmaps it again.
+    // SAFETY: the pointer is null, or its stage was written before the pointer was published. Nothing writes or unmaps
+    // the stage again.
     unsafe { LATE.load(Ordering::Acquire).as_ref() }
 }
 
@@ -118,15 +121,16 @@ pub fn turn_off() {
     STATE.store(Inert::OtherRoot as u8, Ordering::Release);
 }
 
-/// Turns the shim off after chroot, when no path means what the index says; the parent of a vfork child keeps its
-/// stage.
+/// Turns the shim off after chroot, because the index's paths now name other files. The parent of a vfork child keeps
+/// its stage.
 pub fn root_changed() {
     ROOTED[0].store(sys::pid(), Ordering::Release);
     ROOTED[1].store(sys::parent(), Ordering::Release);
     let _ = STATE.compare_exchange(ACTIVE, MOVED, Ordering::AcqRel, Ordering::Relaxed);
 }
 
-/// Why this process has no stage: the number of an [`Inert`], or a smaller number.
+/// Why this process has no stage: the number of an [`Inert`]. A smaller number means that it has a stage or has not
+/// looked for one.
 pub fn why_inert() -> u8 {
     STATE.load(Ordering::Acquire)
 }

@@ -1,5 +1,4 @@
-//! Descriptors that the shim opened on a staged file in the original's place: how they are marked, and which file each
-//! stands for.
+//! Marks redirected descriptors, which the shim opened on a staged file, and finds the original that each stands for.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -11,46 +10,46 @@ use crate::base::sys;
 use crate::base::text::{decimal, join};
 use crate::stage::mapped::Stage;
 
-/// File status flags that mark a redirected descriptor: one that the shim opened on a staged file.
+/// File status flags that mark a redirected descriptor.
 ///
-/// A program may open a staged file by its *staged* path, to clean up /dev/shm for example. That must not be taken for
-/// the original: removing what it contains would remove the original. No other program sets both flags, they mean
-/// nothing on a regular file or directory of tmpfs, and they belong to the open file itself, so that they survive dup,
-/// fork and exec.
+/// A program may open a staged file by its *staged* path, for example to clean up /dev/shm. The shim must not translate
+/// such a descriptor, or the program would remove originals. The two flags are a safe mark because no other program
+/// sets both, they have no effect on regular files and directories of tmpfs, and they belong to the open file, so they
+/// survive dup, fork and exec.
 pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
 
-/// Flags that, with [`REDIRECTED`], mark a directory that was opened with O_PATH. A descriptor of O_PATH carries no
-/// flags and could not be marked; these mean nothing on a directory.
+/// Flags that, with [`REDIRECTED`], mark a directory that the program opened with O_PATH. An O_PATH descriptor carries
+/// no flags, so the shim opens the directory for reading and sets these flags, which have no effect on a directory.
 pub const PATH_ONLY: c_int = libc::O_APPEND | libc::O_DIRECTORY;
 
-/// Flag that, with [`PATH_ONLY`], says that O_DIRECTORY was given beside O_PATH.
+/// Flag that, with [`PATH_ONLY`], says that the program gave O_DIRECTORY with O_PATH.
 pub const PATH_ONLY_DIRECTORY: c_int = libc::O_NONBLOCK;
 
-/// Whether a descriptor with these flags stands for one of O_PATH.
+/// Whether a descriptor with these flags stands for an O_PATH descriptor.
 pub fn is_path_only(flags: c_int) -> bool {
     let mark = REDIRECTED | PATH_ONLY;
     flags & mark == mark
 }
 
-/// Entries of redirected descriptors, by descriptor: the entry's number and one, as the last redirected open left it.
+/// For each descriptor, the number of the entry of the last redirected open, plus one; 0 if there was none.
 ///
-/// A hint only, which [`Stage::hint`] proves: descriptors are closed, duplicated and, in a vfork child, opened without
-/// the shim.
+/// These are only hints, which [`Stage::hint`] checks: programs close and duplicate descriptors and, in a vfork child,
+/// open them without the shim.
 static HINTS: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 
 impl Stage {
-    /// Remembers the entry for which a redirected open gave a descriptor.
+    /// Remembers the entry for which a redirected open gave this descriptor.
     pub fn remember(&self, fd: c_int, e: &Entry<'static>) {
         let Some(hint) = usize::try_from(fd).ok().and_then(|fd| HINTS.get(fd)) else { return };
         let number = self.index().number(e).and_then(|n| u32::try_from(n + 1).ok());
         hint.store(number.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The remembered entry of a redirected descriptor, if `st`, the descriptor's attributes, prove it: a staged file
-    /// has its original's size, mode and time of modification, and a time of access that no other file has.
+    /// The remembered entry of a redirected descriptor, if `st`, the descriptor's attributes, confirm it. A staged file
+    /// has its original's size, mode and modification time, and an access time that no other staged file has.
     ///
-    /// Asking the kernel for the descriptor's name takes ten times as long, and Python asks for the size of every file
-    /// that it reads.
+    /// The hint saves asking the kernel for the descriptor's name, which takes ten times as long. Python asks for the
+    /// size of every file that it reads.
     pub fn hint(&self, fd: c_int, st: &libc::stat) -> Option<Entry<'static>> {
         let number =
             HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed).checked_sub(1)?;
@@ -64,7 +63,7 @@ impl Stage {
         (same && is_redirected(fd)).then_some(e)
     }
 
-    /// The entry of a redirected descriptor.
+    /// The entry of a redirected descriptor; `None` for any other.
     pub fn entry_of_fd(&self, fd: c_int) -> Option<Entry<'static>> {
         if sys::fstat(fd).ok()?.st_dev != self.dev || !is_redirected(fd) {
             return None;
@@ -73,7 +72,7 @@ impl Stage {
         self.view.index.lookup(self.path_of_fd(fd, &mut buf)?)
     }
 
-    /// The original path of a redirected descriptor.
+    /// The original path of a redirected descriptor; `None` for any other.
     pub fn path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
         if !is_redirected(fd) {
             return None;
@@ -82,7 +81,7 @@ impl Stage {
         Some(self.without_deleted(self.original(path)?))
     }
 
-    /// The original path of a redirected descriptor, as a C string.
+    /// The original path of a redirected descriptor as a C string; `None` for any other.
     pub fn c_path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b CStr> {
         let base = buf.as_ptr() as usize;
         let path = self.path_of_fd(fd, buf)?;
@@ -97,8 +96,8 @@ pub fn is_redirected(fd: c_int) -> bool {
     sys::fcntl(fd, libc::F_GETFL, 0).is_ok_and(|flags| flags as c_int & REDIRECTED == REDIRECTED)
 }
 
-/// Marks a descriptor that libc has just opened on a staged file. The open file is exchanged for one that is opened
-/// with the mark, because F_SETFL does not set O_ASYNC on a file that cannot send signals.
+/// Marks a descriptor that libc has just opened on a staged file. Opens the file again with the flags and puts the new
+/// descriptor in the old one's place, because F_SETFL cannot set O_ASYNC on a file that sends no signals.
 ///
 /// # Safety
 /// `path` must be the C string that libc opened.
@@ -109,8 +108,8 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
         return;
     };
     let cloexec = if close as c_int & libc::FD_CLOEXEC != 0 { libc::O_CLOEXEC } else { 0 };
-    // SAFETY: the caller guarantees a C string. dup3 replaces a descriptor that only libc knows by one of the same
-    // file.
+    // SAFETY: the caller guarantees a C string. dup3 replaces a descriptor that only libc knows by another one of the
+    // same file.
     unsafe {
         let Ok(marked) =
             sys::openat(libc::AT_FDCWD, path, status as c_int | REDIRECTED | libc::O_CLOEXEC)
@@ -122,7 +121,7 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
     }
 }
 
-/// The path that `/proc/self/fd/<fd>` leads to.
+/// The path to which `/proc/self/fd/<fd>` leads.
 pub fn fd_target(fd: c_int, buf: &mut [u8; PATH_MAX]) -> Option<&[u8]> {
     let mut name = [0; 32];
     join(&mut name, &[b"/proc/self/fd/", decimal(u32::try_from(fd).ok()?, &mut [0; 10])])?;

@@ -1,7 +1,8 @@
-//! Finds the directory of the stage, checks that it is this user's, and maps its files.
+//! Finds the stage's directory, checks that it belongs to this user, and maps its files.
 //!
-//! Invariant: nothing is trusted except a directory that belongs to the effective user and that nobody else may write.
-//! Its owner can still alter the files after they are mapped: cutting one short kills the processes that look there.
+//! Invariant: the shim trusts only a directory that belongs to the effective user and that nobody else may write. The
+//! user can still change the files after they are mapped. If one is truncated, the processes that read the missing part
+//! are killed.
 
 use core::slice;
 use core::sync::atomic::AtomicU64;
@@ -32,7 +33,7 @@ pub fn allowed() -> Result<(), Inert> {
     }
 }
 
-/// The directory where the stage should be: `PYSHM_STAGE`, else the one that this library lies in.
+/// The directory where the stage should be: the value of `PYSHM_STAGE`, else the stage that contains this library.
 pub fn directory() -> Result<&'static [u8], Inert> {
     match env::get(layout::ENV_STAGE.as_bytes()) {
         Some(dir) if dir.first() == Some(&b'/') => Ok(dir),
@@ -44,7 +45,7 @@ pub fn directory() -> Result<&'static [u8], Inert> {
     }
 }
 
-/// Finds and maps the stage of this process, or says why it has none.
+/// Finds and maps the stage of this process. Fails with the reason why there is none.
 pub fn find() -> Result<Stage, Inert> {
     if !link_map::with_glibc() {
         return Err(Inert::OtherLibc);
@@ -53,10 +54,10 @@ pub fn find() -> Result<Stage, Inert> {
     open(directory()?)
 }
 
-/// Maps the stage in `dir`, or says why it cannot be used.
+/// Maps the stage in `dir`. Fails with the reason why it cannot be used.
 pub fn open(dir: &[u8]) -> Result<Stage, Inert> {
-    // Bytes for the longest name in the directory. A larger buffer would touch a page of the stack that most programs
-    // never use.
+    // Number of bytes for a slash, the longest file name and a NUL. The buffers are small so that they do not touch a
+    // page of the stack that most programs never use.
     const ROOM: usize = 32;
     if dir.len() < 256 {
         load(dir, &mut [0; 256 + ROOM])
@@ -76,12 +77,12 @@ fn load_long(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
 fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     let euid = sys::uid(Ids::Effective);
     join(name, &[dir, b"\0"]).filter(|_| dir.first() == Some(&b'/')).ok_or(Inert::Variable)?;
-    // SAFETY: a C string.
+    // SAFETY: `join` wrote the NUL.
     let st = unsafe { sys::lstat(name.as_ptr().cast()) }.map_err(|_| Inert::Gone)?;
     if st.st_mode & libc::S_IFMT != libc::S_IFDIR {
         return Err(Inert::Gone);
     }
-    // From here on nobody else can exchange what lies in the directory.
+    // After this check no other user can replace a file in the directory.
     if st.st_uid != euid || st.st_mode & 0o022 != 0 {
         return Err(Inert::Foreign);
     }
@@ -89,17 +90,17 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     let index = map(name, Access::ReadOnly, euid).ok_or(Inert::NoIndex)?;
     join(name, &[dir, b"/", layout::STATE.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
     let state = map(name, Access::ReadWrite, euid).ok_or(Inert::NoState)?;
-    // SAFETY: the mapping is as long as the slice, readable, and never unmapped. An index is immutable once its stage
-    // is published; only its owner, the user of this process, could change it.
+    // SAFETY: the mapping is as long as the slice, readable, and never unmapped. Nothing changes an index after its
+    // stage is published, and only the user of this process could.
     let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) })?;
     if index.stage() != dir {
         return Err(Inert::Elsewhere);
     }
-    // SAFETY: as above. The slice is the header alone, which is never written after the file was made.
+    // SAFETY: as above. The slice is only the header, which is never written after the file is made.
     let header = unsafe { slice::from_raw_parts(state.0, state::COUNT) };
     state::check(state.1, header).map_err(|_| Inert::BadState)?;
-    // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped; all processes access its
-    // words by atomic operations only.
+    // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped. All processes access its
+    // words only by atomic operations.
     let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
     Ok(Stage {
         view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?),
@@ -110,7 +111,8 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     })
 }
 
-/// Maps one of the stage's files, if it is a regular file of this user and as long as a header. `name` contains a NUL.
+/// Maps one of the stage's files, if it is a regular file of this user and at least as long as a header. `name` must
+/// contain a NUL.
 fn map(name: &[u8], access: Access, euid: u32) -> Option<(*mut u8, usize)> {
     let mode = match access {
         Access::ReadOnly => libc::O_RDONLY,

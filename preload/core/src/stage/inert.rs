@@ -1,4 +1,4 @@
-//! The reasons for which the shim does nothing in a process.
+//! Lists the reasons for which the shim does nothing in a process.
 #![forbid(unsafe_code)]
 
 use pyshm_format::FormatError;
@@ -7,7 +7,7 @@ use pyshm_format::FormatError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Inert {
-    /// The program gains privileges. Nothing is said about it.
+    /// The program gains privileges. The shim never reports this.
     Privileged = 3,
     /// `PYSHM_DISABLE` is set.
     Disabled,
@@ -23,7 +23,7 @@ pub enum Inert {
     NoIndex,
     /// The state file cannot be mapped.
     NoState,
-    /// The index is cut short or was not finished.
+    /// The index is truncated or unfinished.
     ShortIndex,
     /// The file is no index.
     OtherFile,
@@ -43,7 +43,8 @@ pub enum Inert {
     OtherLibc,
 }
 
-/// A line for each reason, in their order. One text, because pointers to many would be relocations in every process.
+/// One line for each reason, in the order of [`Inert`]. This is one text, because pointers to many texts would be
+/// relocations in every process.
 pub const TEXTS: &[u8] = b"the program gains privileges
 PYSHM_DISABLE is set
 PYSHM_STAGE is no usable absolute path

@@ -1,4 +1,4 @@
-//! The stage of this process: finding it, mapping it, and the descriptors of its files.
+//! Finds and maps the stage of this process, and manages the descriptors of its files.
 
 pub mod containers;
 pub mod current;

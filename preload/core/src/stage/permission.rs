@@ -1,4 +1,4 @@
-//! Checks what the user may do with a file, by its recorded mode and owner.
+//! Checks by a file's recorded mode and owner whether the user may read, write or execute it.
 
 use core::ffi::c_int;
 
@@ -10,11 +10,11 @@ use crate::stage::current::stage;
 
 const ST_RDONLY: u64 = 1;
 
-/// Checks that the original's file system would allow `want`, bits of access(2); fails with the error number it would
-/// give.
+/// Checks that the original's file system would allow `want`, which are bits of access(2). Fails with the error number
+/// that the kernel would give.
 ///
-/// If the file has an access control list, the kernel is asked about the original: the mode bits hold neither the
-/// list's users and groups nor its mask.
+/// If the file has an access control list, the kernel is asked about the original, because the mode bits do not hold
+/// the users and groups of the list.
 pub fn check(e: &Entry<'static>, want: c_int, ids: Ids) -> Result<(), c_int> {
     if want & !(R_OK | W_OK | X_OK) != 0 {
         return Err(libc::EINVAL);
@@ -51,7 +51,7 @@ pub fn check(e: &Entry<'static>, want: c_int, ids: Ids) -> Result<(), c_int> {
     } else {
         s.mode
     };
-    // R_OK, W_OK and X_OK are the mode's own bits.
+    // R_OK, W_OK and X_OK have the values of the mode bits.
     if want as u32 & !bits == 0 { Ok(()) } else { Err(libc::EACCES) }
 }
 

@@ -1,15 +1,15 @@
-//! Exchanges a staged file's descriptor for one of the original, under the same number.
+//! Replaces a descriptor of a staged file by one of the original, with the same number.
 //!
-//! A lock on the staged copy would not keep out a process that opened the original for writing, or one on another node.
-//! What a file system's own ioctl reads or changes belongs to the original too.
+//! Some calls must reach the original. A lock on the staged copy would not keep out a process on another node, or one
+//! that opened the original for writing. The ioctls of a file system read or change properties of the original.
 //!
 //! Invariants:
-//! - The new descriptor is of the same kind and stands at the same offset. A duplicate that was made before stays on
-//!   the staged file and no longer shares the offset; the shim cannot know of it.
-//! - If the path no longer names the file that was opened, the descriptor stays on the staged copy: no process reaches
-//!   a removed or replaced file by the original's name.
-//! - Locks of fcntl end when *any* descriptor of the file is closed. So the shim does not close its own descriptor
-//!   while the file has such locks, which may be this process's; that descriptor is lost.
+//! - The new descriptor has the same flags and offset. A duplicate that the program made before stays on the staged
+//!   file and no longer shares the offset, because the shim does not know of it.
+//! - If the path no longer names the file that was staged, the descriptor stays on the staged copy: the removed or
+//!   replaced file cannot be opened by that path.
+//! - A process's fcntl locks on a file end when it closes *any* descriptor of that file. So the shim does not close its
+//!   own descriptor while the file has such locks, which may belong to this process. That descriptor leaks.
 
 use core::ffi::c_int;
 
@@ -23,9 +23,9 @@ use crate::stage::current::stage;
 use crate::stage::descriptor::{PATH_ONLY_DIRECTORY, REDIRECTED, is_path_only};
 use crate::stage::mapped::Stage;
 
-/// Exchanges `fd` for a descriptor of the original, if it is redirected. Fails with an error number if the original
-/// exists and cannot be opened, or if `fd` is a directory that was read already: its offset means nothing in another
-/// file system.
+/// Replaces `fd` by a descriptor of the original if it is redirected. Fails with an error number if the original exists
+/// and cannot be opened. Fails also if `fd` is a directory that was already read, because its offset has no meaning in
+/// another file system.
 pub fn swap_fd(fd: c_int) -> Result<(), c_int> {
     let Some(stage) = stage() else { return Ok(()) };
     match sys::fcntl(fd, F_GETFL, 0) {
@@ -70,7 +70,8 @@ fn exchange(stage: &Stage, fd: c_int, flags: c_int) -> Result<(), c_int> {
     done.map(drop).map_err(|_| ENOLCK)
 }
 
-/// Whether the path no longer names the staged file; `original` is a descriptor of the file that it names now.
+/// Whether the path no longer names the file that was staged. `original` is a descriptor of the file that the path
+/// names now.
 fn gone(stage: &Stage, e: &Entry<'static>, original: c_int) -> bool {
     let same = || {
         let was = e.stat();
@@ -79,17 +80,17 @@ fn gone(stage: &Stage, e: &Entry<'static>, original: c_int) -> bool {
     stage.view.diverged.has(Mark::Path, e.hash()) && !same()
 }
 
-/// Closes the shim's own descriptor of the original, unless that would end locks.
+/// Closes the shim's own descriptor of the original, unless closing it could end locks.
 fn discard(original: c_int) {
     if !has_locks(original) {
         sys::close(original);
     }
 }
 
-/// Whether any process has locks of fcntl on the file. An open-file lock is tested, with which every process's locks
-/// conflict.
+/// Whether any process has fcntl locks on the file. Tests for an open-file lock, which conflicts with the locks of
+/// every process.
 fn has_locks(fd: c_int) -> bool {
-    // SAFETY: a struct of integers may be all zero.
+    // SAFETY: `flock` is a struct of integers, which may be zero.
     let mut lock: libc::flock = unsafe { core::mem::zeroed() };
     lock.l_type = libc::F_WRLCK as _;
     let asked = sys::fcntl(fd, libc::F_OFD_GETLK, (&raw mut lock) as usize);

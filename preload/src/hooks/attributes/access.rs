@@ -1,4 +1,4 @@
-//! access and its kin, answered from the recorded mode and owner.
+//! Answers access and related functions from the recorded mode and owner.
 
 use core::ffi::{c_char, c_int};
 
@@ -10,7 +10,7 @@ use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::path::reads::{Answer, read_after};
 use pyshm_core::stage::permission::check;
 
-/// Checks whether the user with these `ids` may do what `want` asks for.
+/// Checks whether the user with these `ids` has the access `want`.
 ///
 /// # Safety
 /// `arg.path` as access requires.
@@ -31,7 +31,7 @@ unsafe fn access_as(
 }
 
 /// # Safety
-/// As [`access_as`]; `seen` as in [`read_after`].
+/// As [`access_as`], and `seen` as in [`read_after`].
 #[inline(never)]
 unsafe fn staged(
     seen: Look,
@@ -40,7 +40,7 @@ unsafe fn staged(
     ids: Ids,
     real: impl Fn(c_int, *const c_char) -> c_int,
 ) -> c_int {
-    // libc refuses this before it looks at the path, and its functions differ in what they let through.
+    // libc refuses unknown bits before it reads the path, and its functions differ in the bits that they accept.
     if want & !(libc::R_OK | libc::W_OK | libc::X_OK) != 0 {
         return real(arg.dirfd, arg.path);
     }
@@ -57,7 +57,7 @@ unsafe fn staged(
     }
 }
 
-/// faccessat, by `real`.
+/// The hook of faccessat. `real` is called if the path passes.
 ///
 /// # Safety
 /// As faccessat.

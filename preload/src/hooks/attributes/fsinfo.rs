@@ -1,5 +1,5 @@
-//! statfs and its kin, answered with the shared file system's values, as they were when the stage was made. MPI-IO and
-//! HDF5 choose their drivers by them.
+//! Answers statfs and related functions with the shared file system's values from when the stage was made. MPI-IO and
+//! HDF5 choose their drivers by these values.
 
 use core::ffi::{c_char, c_int};
 
@@ -11,14 +11,14 @@ use pyshm_core::stage::current::stage;
 use pyshm_format::Entry;
 
 /// The recorded values of an entry's file system: type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen,
-/// frsize, flags.
+/// frsize, flags. `None` if they were not recorded.
 pub fn recorded(e: &Entry<'static>) -> Option<[u64; 11]> {
     let values = stage()?.index().prefix(e.prefix())?.statfs;
     // A type of 0 means that the values were not recorded.
     (values[0] != 0).then_some(values)
 }
 
-/// `struct statfs` of the kernel.
+/// The kernel's `struct statfs`.
 #[repr(C)]
 struct Statfs {
     kind: i64,
@@ -61,9 +61,9 @@ impl From<[u64; 11]> for Statfs {
 /// # Safety
 /// `to` must be writable.
 unsafe fn fill_v(to: *mut libc::statvfs, v: [u64; 11]) {
-    // The kernel's flag that says that the flags are valid is none of statvfs.
+    // The kernel's flag for valid flags is not a flag of statvfs.
     const ST_VALID: u64 = 0x20;
-    // SAFETY: a struct of integers may be all zero; the caller guarantees `to`.
+    // SAFETY: a struct of integers may be zero, and the caller guarantees `to`.
     unsafe {
         let mut s: libc::statvfs = core::mem::zeroed();
         (s.f_bsize, s.f_frsize) = (v[1], if v[9] == 0 { v[1] } else { v[9] });
@@ -74,7 +74,8 @@ unsafe fn fill_v(to: *mut libc::statvfs, v: [u64; 11]) {
     }
 }
 
-/// Calls `fill` with the values of the file system that a path lies on, or `real` if they are not recorded.
+/// Calls `fill` with the recorded values of the file system that a path lies on, or `real` if they are not recorded or
+/// the path passes.
 ///
 /// # Safety
 /// `path` as the real function requires.
@@ -99,8 +100,8 @@ unsafe fn by_path(
     }
 }
 
-/// Calls `fill` with the values of the file system that a staged file's original lies on, or `real` for any other
-/// descriptor.
+/// For a redirected descriptor, calls `fill` with the recorded values of the original's file system. For any other,
+/// calls `real`.
 fn by_fd(fd: c_int, fill: impl Fn([u64; 11]), real: impl Fn() -> c_int) -> c_int {
     match stage().and_then(|s| s.entry_of_fd(fd)).and_then(|e| recorded(&e)) {
         Some(values) => {
@@ -111,7 +112,7 @@ fn by_fd(fd: c_int, fill: impl Fn([u64; 11]), real: impl Fn() -> c_int) -> c_int
     }
 }
 
-// On 64-bit systems both structures of each pair are one.
+// On 64-bit systems both names of a pair take the same structure.
 hooks! {
     fn statfs, statfs64(path: *const c_char, to: *mut libc::statfs) -> c_int
         = |real| by_path(path, |v| to.cast::<Statfs>().write(v.into()), |p| real(p, to));

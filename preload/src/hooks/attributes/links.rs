@@ -1,4 +1,4 @@
-//! readlink and realpath: original targets and original names.
+//! Makes readlink give original targets, and realpath original paths.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
@@ -16,24 +16,24 @@ use pyshm_core::path::resolve::absolute;
 use pyshm_core::stage::current::stage;
 use pyshm_format::Kind;
 
-/// Replaces a staged path in `buf[..n]`, as `/proc/self/exe` or a descriptor's link gives it, by the original one; its
-/// length.
+/// Replaces a staged path in `buf[..n]` by the original path and returns its length in bytes. `/proc/self/exe` and the
+/// links of descriptors give staged paths.
 ///
 /// # Safety
 /// `buf[..n]` must be writable.
 unsafe fn translate(buf: *mut c_char, n: usize) -> usize {
     let Some(stage) = stage() else { return n };
-    // SAFETY: the caller guarantees that many bytes.
+    // SAFETY: the caller guarantees `n` bytes.
     let text = unsafe { slice::from_raw_parts(buf.cast::<u8>(), n) };
     let Some(original) = stage.original(text) else { return n };
     let start = n - original.len();
     let len = stage.without_deleted(original).len();
-    // SAFETY: both within `buf[..n]`.
+    // SAFETY: source and destination lie within `buf[..n]`.
     unsafe { ptr::copy(buf.add(start), buf, len) };
     len
 }
 
-/// Whether a path is one of the kernel's links to a process's files, which shows the staged name of a redirected file.
+/// Whether a path is one of the kernel's links to a process's files, which show the staged path of a redirected file.
 ///
 /// # Safety
 /// `path` as in [`bytes`].
@@ -50,13 +50,13 @@ unsafe fn is_kernel_link(dirfd: c_int, path: *const c_char) -> bool {
         },
     };
     match fd_link::parse(path) {
-        // If the program opened the file by its staged name, the link shows that name.
+        // If the program opened the file by its staged path, the link must show that path.
         Some(link) => link.is_redirected(),
         None => path.starts_with(b"/proc/") || path.starts_with(b"//") || path.starts_with(b"/./"),
     }
 }
 
-/// Whether a link's text may be a staged name, or its beginning.
+/// Whether a link's text may be a staged path or the beginning of one.
 fn may_be_staged(text: &[u8]) -> bool {
     stage().is_some_and(|stage| {
         let n = text.len().min(stage.dir().len());
@@ -64,8 +64,8 @@ fn may_be_staged(text: &[u8]) -> bool {
     })
 }
 
-/// Reads a link again whose text filled `buf[..size]` and may go on: it may be a staged name, and the original one,
-/// which is shorter, may fit. `None` if it is no staged name.
+/// Reads a link again whose text has filled `buf[..size]` and may be cut off. If the whole text is a staged path,
+/// writes the original path, which is shorter, and returns its length in bytes. `None` if it is no staged path.
 ///
 /// # Safety
 /// As readlinkat.
@@ -82,12 +82,12 @@ unsafe fn read_whole(
     let (start, end) = stage()?.original_range(name.get(..n)?)?;
     let original = name.get(start..end)?;
     let len = original.len().min(size);
-    // SAFETY: the kernel has just written as much there.
+    // SAFETY: the kernel has just written `size` bytes there.
     unsafe { ptr::copy_nonoverlapping(original.as_ptr(), buf.cast(), len) };
     Some(len as ssize_t)
 }
 
-/// readlinkat, by `real` where it passes.
+/// The hook of readlinkat. `real` is called if the path passes.
 ///
 /// # Safety
 /// As readlinkat.
@@ -102,7 +102,7 @@ unsafe fn readlink_at(
     // SAFETY: the caller keeps the contract of readlinkat.
     unsafe {
         match look(path) {
-            // It is none of the kernel's own links, which are below /proc and /dev.
+            // The kernel's own links lie below /proc and /dev, which `look` never says are outside.
             Look::Outside => real(dirfd, path),
             seen => staged(seen, PathArg::at(dirfd, path, Follow::No), buf, size, real),
         }
@@ -110,7 +110,7 @@ unsafe fn readlink_at(
 }
 
 /// # Safety
-/// As readlinkat; `seen` as in [`read_after`].
+/// As readlinkat, and `seen` as in [`read_after`].
 #[inline(never)]
 unsafe fn staged(
     seen: Look,
@@ -137,7 +137,8 @@ unsafe fn staged(
     }
 }
 
-/// Translates what the real function has read, `n` bytes of `buf`, into the original's terms; its length.
+/// Translates the result of the real function, `n` bytes of `buf`, into an original path. Returns the new length, or
+/// `n` if there is nothing to translate.
 ///
 /// # Safety
 /// As readlink.
@@ -162,13 +163,13 @@ unsafe fn translated(
         } else {
             translate(buf, n as usize) as ssize_t
         };
-        // Many programs clear the buffer first and put no NUL behind the text.
+        // Many programs clear the buffer before the call and rely on a NUL behind the text.
         ptr::write_bytes(buf.offset(len), 0, (n - len) as usize);
         len
     }
 }
 
-/// realpath, by `real` where it passes.
+/// The hook of realpath. `real` is called if the path passes.
 ///
 /// # Safety
 /// As realpath.
@@ -177,7 +178,7 @@ unsafe fn realpath_as(
     to: *mut c_char,
     real: impl Fn(*const c_char) -> *mut c_char,
 ) -> *mut c_char {
-    // SAFETY: the caller keeps the contract of realpath; the result of `real` is a C string in memory of the caller.
+    // SAFETY: the caller keeps the contract of realpath. The result of `real` is a C string in memory of the caller.
     unsafe {
         read(PathArg::followed(path), Want::Attributes, |answer| match answer {
             Answer::Pass(_, path) => {
@@ -197,7 +198,7 @@ unsafe fn realpath_as(
             }
             Answer::Redirect(e) => {
                 let path = e.path();
-                // The contract of realpath: memory that the caller frees.
+                // By the contract of realpath, the caller frees this memory.
                 let to = if to.is_null() { libc::malloc(path.len() + 1).cast() } else { to };
                 if !to.is_null() {
                     ptr::copy_nonoverlapping(path.as_ptr(), to.cast(), path.len() + 1);
@@ -213,7 +214,7 @@ hooks! {
         = |real| readlink_at(AT_FDCWD, path, buf, size, |_, p| real(p, buf, size));
     fn readlinkat(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t
         = |real| readlink_at(dirfd, path, buf, size, |d, p| real(d, p, buf, size));
-    // A fortified function ends the program if its buffer is too small, so it must get such a call.
+    // A fortified function ends the program if the buffer is too small, so such a call must reach it.
     fn __readlink_chk(path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t
         = |real| if size > room { real(path, buf, size, room) } else { readlink::hook(path, buf, size) };
     fn __readlinkat_chk(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t

@@ -1,4 +1,4 @@
-//! What a path or a descriptor is, answered from the index.
+//! Answers questions about the attributes of a path or descriptor from the index.
 
 pub mod access;
 pub mod fsinfo;

@@ -1,7 +1,7 @@
-//! pathconf, answered from the shared file system's statfs, which the index has and libc would ask for.
+//! Answers pathconf from the shared file system's statfs, which is recorded in the index and which libc would ask for.
 //!
-//! What depends on no file system is asked of libc for a path on the node. Where libc's answer needs more than the type
-//! of the file system (for ext2 and its successors it reads the mount table) the call passes.
+//! For a value that depends on no file system, libc is asked about `/`. If libc needs more than the type of the file
+//! system, the call passes: for ext2 and its successors libc reads the mount table.
 
 use core::ffi::{c_char, c_int, c_long};
 
@@ -17,7 +17,7 @@ use crate::hooks::attributes::fsinfo::recorded;
 const NFS: u64 = 0x6969;
 const LUSTRE: u64 = 0x0bd0_0bd0;
 const XFS: u64 = 0x5846_5342;
-/// FUSE, GPFS, BeeGFS, Ceph, PanFS, CIFS, SMB2, overlayfs, AFS: libc knows none of them.
+/// File systems that libc does not know: NFS, FUSE, GPFS, BeeGFS, Ceph, PanFS, CIFS, SMB2, overlayfs, AFS.
 const NO_NAMES: [u64; 10] = [
     NFS,
     0x6573_5546,
@@ -31,8 +31,8 @@ const NO_NAMES: [u64; 10] = [
     0x5346_414f,
 ];
 
-/// The answer for an entry, as glibc's `sysdeps/unix/sysv/linux/pathconf.h` and `sysdeps/posix/pathconf.c` compute it;
-/// `None` where they need more than is recorded.
+/// The answer for an entry, computed as in glibc's `sysdeps/unix/sysv/linux/pathconf.h` and `sysdeps/posix/pathconf.c`.
+/// `None` if glibc needs values that are not recorded.
 fn value(e: &Entry<'static>, name: c_int) -> Option<c_long> {
     let fs = recorded(e)?;
     let (kind, block, names, fragment) = (fs[0], fs[1], fs[8], fs[9]);

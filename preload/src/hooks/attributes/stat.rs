@@ -1,9 +1,9 @@
-//! The stat family, answered from the index without a system call.
+//! Answers the stat family from the index without a system call.
 //!
-//! libc exports `stat` and its kin since glibc 2.33, hides `__xstat` and its kin since then, and has `statx` since
-//! 2.28. If no object behind this library has a function, the kernel is asked instead
-//! ([`crate::hooks::attributes::stat_behind`]). `struct stat` and `struct stat64` are one layout, the kernel's own, on
-//! both architectures.
+//! Since 2.33 glibc exports `stat`, `lstat`, `fstat` and `fstatat` and hides `__xstat` and its variants. It has `statx`
+//! since 2.28. If no object behind this library has a function, the hook makes the system call
+//! ([`crate::hooks::attributes::stat_behind`]). On both architectures `struct stat` and `struct stat64` have the same
+//! layout, which is the kernel's.
 //!
 //! A descriptor of a staged file reports the original's attributes, so that stat and fstat agree.
 
@@ -26,7 +26,7 @@ use crate::hooks::attributes::stat_behind::{
     Behind, KERNEL, behind, stat_hook, stat_hook_names, stat_hooks,
 };
 
-/// The AT flags that these hooks understand. Other flags, known or not, are for the kernel.
+/// The AT flags that these hooks understand. A call with any other flag goes to the kernel.
 const KNOWN_FLAGS: c_int =
     AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_SYNC_TYPE;
 
@@ -37,9 +37,9 @@ fn is_known(flags: c_int, mask: c_uint) -> bool {
         && mask & libc::STATX__RESERVED as c_uint == 0
 }
 
-/// `struct stat` of an entry.
+/// Makes the `struct stat` of an entry.
 fn fill(s: &Stat) -> libc::stat {
-    // SAFETY: a struct of integers may be all zero; Rust cannot name its padding.
+    // SAFETY: a struct of integers may be zero. A struct literal could not set the padding fields.
     let mut st: libc::stat = unsafe { core::mem::zeroed() };
     st.st_dev = s.dev;
     st.st_ino = s.ino;
@@ -57,7 +57,7 @@ fn fill(s: &Stat) -> libc::stat {
     st
 }
 
-/// `struct statx` of an entry.
+/// Makes the `struct statx` of an entry.
 fn fill_x(s: &Stat) -> libc::statx {
     // SAFETY: as in `fill`.
     let mut x: libc::statx = unsafe { core::mem::zeroed() };
@@ -86,7 +86,8 @@ fn fill_x(s: &Stat) -> libc::statx {
     x
 }
 
-/// The entry of a redirected descriptor, unless it diverged after it was opened; `st` are the staged file's attributes.
+/// The entry of a redirected descriptor, unless its path diverged after the open. `st` holds the staged file's
+/// attributes.
 fn current(fd: c_int, st: Option<&libc::stat>) -> Option<Entry<'static>> {
     let stage = stage()?;
     let hint = st.and_then(|st| stage.hint(fd, st));
@@ -104,7 +105,7 @@ unsafe fn is_empty(path: *const c_char) -> bool {
     path.is_null() || unsafe { bytes(path) }.is_some_and(<[u8]>::is_empty)
 }
 
-/// fstatat, by the system call where it passes.
+/// The hook of fstatat. If the path passes, makes the system call.
 ///
 /// # Safety
 /// As fstatat.
@@ -119,7 +120,7 @@ pub unsafe fn stat_at(
     unsafe { attributes(PathArg::by_flags(dirfd, path, flags), to, flags, KERNEL) }
 }
 
-/// fstat, by the system call.
+/// The hook of fstat, which makes the system call and then shows the original's attributes.
 ///
 /// # Safety
 /// As fstat.
@@ -145,7 +146,7 @@ unsafe fn attributes(arg: PathArg, to: *mut libc::stat, flags: c_int, behind: Be
 }
 
 /// # Safety
-/// As fstatat; `seen` as in [`read_after`].
+/// As fstatat, and `seen` as in [`read_after`].
 #[inline(never)]
 unsafe fn staged(
     seen: Look,
@@ -187,7 +188,7 @@ unsafe fn attributes_of_fd(fd: c_int, to: *mut libc::stat, behind: Behind) -> c_
         return r;
     }
     let Some(stage) = stage() else { return 0 };
-    // SAFETY: the kernel filled it.
+    // SAFETY: the call succeeded and filled `to`.
     if unsafe { (*to).st_dev } == stage.dev {
         show_original(stage, fd, to);
     }
@@ -197,10 +198,10 @@ unsafe fn attributes_of_fd(fd: c_int, to: *mut libc::stat, behind: Behind) -> c_
 /// Replaces the attributes of a staged file, which the kernel has just written, by the original's.
 #[inline(never)]
 fn show_original(stage: &Stage, fd: c_int, to: *mut libc::stat) {
-    // SAFETY: the kernel has just filled it.
+    // SAFETY: the kernel has just filled `to`.
     let st = unsafe { *to };
     if let Some(e) = current(fd, Some(&st)) {
-        // SAFETY: the kernel has just written there.
+        // SAFETY: the kernel has just written to `to`.
         unsafe { to.write(fill(&e.stat())) };
         return;
     }
@@ -219,7 +220,7 @@ fn show_original(stage: &Stage, fd: c_int, to: *mut libc::stat) {
 /// The kernel must have filled `to`.
 #[inline(never)]
 unsafe fn show_original_x(stage: &Stage, fd: c_int, mask: c_uint, to: *mut libc::statx) {
-    // SAFETY: the caller guarantees that it can be written.
+    // SAFETY: the caller guarantees that `to` can be written.
     let put = |s: &Stat| unsafe { to.write(fill_x(s)) };
     if let Some(e) = current(fd, None) {
         return put(&e.stat());
@@ -230,8 +231,8 @@ unsafe fn show_original_x(stage: &Stage, fd: c_int, mask: c_uint, to: *mut libc:
             let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return };
             let (cwd, flags) = (AT_FDCWD as usize, AT_SYMLINK_NOFOLLOW as usize);
             let a = [cwd, path.as_ptr() as usize, flags, mask as usize, to as usize, 0];
-            // A failure leaves the staged file's attributes.
-            // SAFETY: a C string of ours; the kernel has written to `to` before.
+            // If the call fails, the staged file's attributes stay. SAFETY: `path` is a C string, and the kernel has
+            // written to `to` before.
             let _ = unsafe { sys::syscall(libc::SYS_statx, a) };
         }
         Some(Now::Gone(was)) => put(&was),
@@ -241,31 +242,32 @@ unsafe fn show_original_x(stage: &Stage, fd: c_int, mask: c_uint, to: *mut libc:
 
 /// The file of a redirected descriptor whose path diverged after it was opened.
 enum Now {
-    /// The original; its attributes now.
+    /// The original, with its present attributes.
     Original(libc::stat),
-    /// A file that the path no longer names; its recorded attributes.
+    /// A file that the path no longer names, with its recorded attributes.
     Gone(Stat),
 }
 
-/// What became of the original of a redirected descriptor whose path diverged.
+/// Finds the present state of the original of a redirected descriptor whose path diverged.
 #[inline(never)]
 fn original_now(stage: &Stage, fd: c_int) -> Option<Now> {
     let mut buf = [0; PATH_MAX];
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let e = stage.index().lookup(path.to_bytes())?;
     let mut was = e.stat();
-    // SAFETY: a C string.
+    // SAFETY: `path` is a C string.
     match unsafe { sys::lstat(path.as_ptr()) } {
         Ok(now) if (now.st_dev, now.st_ino) == (was.dev, was.ino) => Some(Now::Original(now)),
         _ => {
-            // Other names may be left; how many, nobody knows.
+            // One name of the file is gone. The number of other names that are left is unknown.
             was.nlink = if e.kind() == Kind::Directory { 0 } else { was.nlink.saturating_sub(1) };
             Some(Now::Gone(was))
         }
     }
 }
 
-// The first argument of `__xstat` and its kin is the version of the structure, of which 64-bit systems have only one.
+// The first argument of `__xstat` and its variants is the version of the structure. 64-bit systems have only one
+// version.
 stat_hooks! {
     fn stat, stat64(path: *const c_char, to: *mut libc::stat)
         = |behind: Path| attributes(PathArg::followed(path), to, 0, behind);
@@ -329,12 +331,13 @@ unsafe fn attributes_x(arg: PathArg, flags: c_int, mask: c_uint, to: *mut libc::
     }
 }
 
-/// ftok: a key from a file's inode and device numbers. libc's own asks the kernel for them without a hook.
+/// Computes the key of ftok from a file's inode and device numbers. libc's ftok asks the kernel for the numbers without
+/// reaching a hook.
 ///
 /// # Safety
 /// As ftok.
 unsafe fn key(path: *const c_char, id: c_int) -> libc::key_t {
-    // SAFETY: a struct of integers may be all zero.
+    // SAFETY: a struct of integers may be zero.
     let mut st: libc::stat = unsafe { core::mem::zeroed() };
     // SAFETY: the caller guarantees the path.
     if unsafe { stat_at(AT_FDCWD, path, &raw mut st, 0) } < 0 {

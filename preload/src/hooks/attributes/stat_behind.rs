@@ -1,5 +1,5 @@
-//! The function behind each function of the stat family: libc's of the same name, or that of another preloaded library,
-//! which may count calls. What passes goes there; if there is none ([`crate::hooks::attributes::stat`]), to the kernel.
+//! Calls the real function behind each hook of the stat family: that of libc or of another preloaded library, which may
+//! count calls. If no such function exists ([`crate::hooks::attributes::stat`]), makes the system call.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::transmute;
@@ -8,12 +8,12 @@ use core::ptr;
 use libc::AT_FDCWD;
 use pyshm_core::base::sys;
 
-/// A function behind one of the hooks.
+/// The real function behind a hook.
 #[derive(Clone, Copy)]
 pub struct Behind {
-    /// Gives its address.
+    /// Finds the function's address.
     pub find: fn() -> *mut c_void,
-    /// Its arguments.
+    /// The function's arguments.
     pub takes: Takes,
 }
 
@@ -32,7 +32,7 @@ pub enum Takes {
     Fd,
     /// `__fxstat(version, fd, to)`
     VersionFd,
-    /// It is no function but a system call.
+    /// The arguments of `newfstatat`: there is no function, only the system call.
     Kernel,
 }
 
@@ -56,7 +56,7 @@ impl Behind {
         flags: c_int,
     ) -> c_int {
         let f = (self.find)();
-        // SAFETY: functions of these names have these arguments; the caller guarantees the pointers.
+        // SAFETY: functions of these names have these arguments, and the caller guarantees the pointers.
         unsafe {
             match self.takes {
                 _ if f.is_null() || f == nothing() => kernel(dirfd, path, to, flags),
@@ -102,12 +102,12 @@ type VersionAt = unsafe extern "C" fn(c_int, c_int, *const c_char, *mut libc::st
 type Fd = unsafe extern "C" fn(c_int, *mut libc::stat) -> c_int;
 type VersionFd = unsafe extern "C" fn(c_int, c_int, *mut libc::stat) -> c_int;
 
-/// The address of a function that does not exist; null would be looked up each time.
+/// The address that stands for a missing function. A null address would be looked up each time.
 pub fn nothing() -> *mut c_void {
     ptr::dangling_mut::<u8>().cast()
 }
 
-/// The function behind, by its name and arguments.
+/// Makes the [`Behind`] of a function by its name and arguments.
 macro_rules! behind {
     ($name:ident, $takes:ident) => {{
         use $crate::hooks::attributes::stat_behind::{Behind, Takes, nothing};

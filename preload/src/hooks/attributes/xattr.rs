@@ -1,5 +1,6 @@
-//! Reading extended attributes, answered from what the bundle recorded, so that `ls -l` stays off the shared file
-//! system. What was not recorded (long values, names that only the file system itself knows) is asked of the original.
+//! Answers reads of extended attributes from those that the bundle recorded, so that `ls -l` makes no operation on the
+//! shared file system. Long values, and names that only the file system knows, are not recorded and are read from the
+//! original.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
@@ -21,7 +22,7 @@ use pyshm_format::xattr::Told;
 /// Longest name of an attribute, in bytes.
 const NAME_MAX: usize = 255;
 
-/// Where the caller wants the result.
+/// The caller's buffer for the result.
 #[derive(Clone, Copy)]
 struct To {
     at: *mut c_void,
@@ -29,7 +30,8 @@ struct To {
 }
 
 impl To {
-    /// Writes the result as the kernel does, for which a size of 0 asks for the length; its length or -1.
+    /// Writes the result as the kernel does and returns its length, or -1 with errno set. A buffer size of 0 asks only
+    /// for the length.
     ///
     /// # Safety
     /// `at` must be null, another address in the first page, a kernel address, or have room for `size` bytes.
@@ -41,15 +43,15 @@ impl To {
             if (self.at as usize) < 4096 || (self.at as isize) < 0 {
                 return sys::fail(libc::EFAULT) as ssize_t;
             }
-            // SAFETY: the caller guarantees room, and the index is no memory of the program.
+            // SAFETY: the caller guarantees room, and the index does not overlap the program's memory.
             unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.at.cast(), bytes.len()) };
         }
         bytes.len() as ssize_t
     }
 }
 
-/// The name of an attribute; `None` for one that the kernel refuses, before it looks at the path or after, depending on
-/// its version.
+/// The name of an attribute. `None` for a name that the kernel refuses. Such a call passes, because it depends on the
+/// kernel's version whether the kernel reads the path first.
 ///
 /// # Safety
 /// `name` as in [`bytes`].
@@ -58,10 +60,10 @@ unsafe fn usable<'a>(name: *const c_char) -> Option<&'a [u8]> {
     unsafe { bytes(name) }.filter(|name| !name.is_empty() && name.len() <= NAME_MAX)
 }
 
-/// What is recorded of an entry's attribute `name`, or of the list of names.
+/// The recorded answer for an entry's attribute `name`, or for the list of names.
 fn told(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
     e.xattrs().map_or(Told::Ask, |known| match name {
-        // These take the right to read the file, which a program may have given up.
+        // Reading these needs permission to read the file, which a program may have given up.
         Some(name)
             if name.starts_with(b"user.") && check(e, libc::R_OK, Ids::Effective).is_err() =>
         {
@@ -72,7 +74,7 @@ fn told(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
     })
 }
 
-/// Reads the attribute `name` of a path, or the list of names.
+/// Reads the attribute `name` of a path, or the list of names if `name` is `None`.
 ///
 /// # Safety
 /// `arg.path` and `to` as the real function requires.
@@ -96,7 +98,7 @@ unsafe fn by_path(
     }
 }
 
-/// Reads the attribute `name` of a path, by `real` if the name is not usable.
+/// Reads the attribute `name` of a path. Calls `real` if the kernel would refuse the name.
 ///
 /// # Safety
 /// All pointers as the real function requires.
@@ -115,7 +117,8 @@ unsafe fn named_by_path(
     }
 }
 
-/// Reads the attribute `name` of a descriptor, or the list of names; `original` reads it by the original's path.
+/// Reads the attribute `name` of a descriptor, or the list of names if `name` is `None`. `original` reads it by the
+/// original's path.
 ///
 /// # Safety
 /// `to` as the real function requires.
@@ -135,7 +138,7 @@ unsafe fn by_fd(
     }
 }
 
-/// Reads the attribute `name` of a descriptor, by `real` if the name is not usable.
+/// Reads the attribute `name` of a descriptor. Calls `real` if the kernel would refuse the name.
 ///
 /// # Safety
 /// All pointers as the real function requires.

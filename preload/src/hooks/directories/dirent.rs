@@ -1,7 +1,7 @@
-//! Directories: streams read the staged copy and show the original's inode numbers.
+//! Hooks directory streams and getdents: they read the staged directory and show the original's inode numbers.
 //!
-//! A small lock-free table holds the streams that are staged, so that readdir on any other stream costs one load while
-//! the table is empty. A stream for which the table has no place is opened on the original: slower, never wrong.
+//! A small lock-free table holds the staged streams. While the table is empty, readdir on any other stream costs one
+//! load more. If the table is full, a further stream is opened on the original, which is slower but never wrong.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
@@ -23,7 +23,7 @@ use crate::libc_calls::lazy_libc;
 
 /// The flags with which opendir opens.
 const DIRECTORY: c_int = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_CLOEXEC;
-/// Offsets of an entry's length and name in the layout of getdents64; the type follows the length.
+/// Offsets of an entry's length and name in the layout of getdents64. The type follows the length.
 const LENGTH_AT: usize = core::mem::offset_of!(dirent, d_reclen);
 const NAME_AT: usize = core::mem::offset_of!(dirent, d_name);
 
@@ -31,12 +31,12 @@ const NAME_AT: usize = core::mem::offset_of!(dirent, d_name);
 const PLACES: usize = 64;
 /// The staged streams.
 static STREAMS: [AtomicPtr<DIR>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
-/// Number of the entry of each stream's directory. Written before the stream is handed to the program.
+/// For each stream, the number of its directory's entry in the index. It is written before the program gets the stream.
 static ENTRIES: [AtomicU32; PLACES] = [const { AtomicU32::new(0) }; PLACES];
-/// Number of staged streams; while it is 0 no other table is looked at.
+/// Number of staged streams. While it is 0, the other tables are not read.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-/// Remembers the directory of a staged stream; false if the table is full.
+/// Remembers the directory of a staged stream. Returns false if the table is full.
 fn remember(dir: *mut DIR, e: &Entry<'static>) -> bool {
     let Some(stage) = stage() else { return false };
     let Some(number) = number_of(stage, e) else { return false };
@@ -55,7 +55,7 @@ fn number_of(stage: &Stage, e: &Entry<'static>) -> Option<u32> {
     u32::try_from(stage.index().number(e)?).ok()
 }
 
-/// Forgets a stream, staged or not.
+/// Forgets a stream, whether or not it is staged.
 fn forget(dir: *mut DIR) {
     if USED.load(Ordering::Acquire) == 0 {
         return;
@@ -68,7 +68,7 @@ fn forget(dir: *mut DIR) {
     }
 }
 
-/// The directory that a staged stream reads; `None` for any other stream.
+/// The directory that a staged stream reads. `None` for any other stream.
 fn directory_of(dir: *mut DIR) -> Option<Entry<'static>> {
     if USED.load(Ordering::Acquire) == 0 || dir.is_null() {
         return None;
@@ -77,7 +77,7 @@ fn directory_of(dir: *mut DIR) -> Option<Entry<'static>> {
     stage()?.index().entry(ENTRIES[at].load(Ordering::Acquire) as usize)
 }
 
-/// Writes the original's inode number, and its type, into an entry that was read from the staged directory `parent`.
+/// Writes the original's inode number and type into an entry that was read from the staged directory `parent`.
 ///
 /// # Safety
 /// `ino` and `kind` must be writable, `name` a C string.
@@ -86,8 +86,8 @@ unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *
     // SAFETY: the caller guarantees a C string.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
     let size = parent.path().len() + name.len() + 2;
-    // Zeroing a buffer for the longest path would take longer than all the rest.
-    // SAFETY: the caller guarantees that both can be written.
+    // The buffer is short, because zeroing one for the longest path would take longer than all the rest. SAFETY: the
+    // caller guarantees that both can be written.
     unsafe {
         if size <= SHORT {
             correct_in(stage, parent, name, &mut [0; SHORT], (ino, kind));
@@ -97,7 +97,7 @@ unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *
     }
 }
 
-/// Bytes of a buffer that is long enough for most paths.
+/// Size in bytes of a buffer that is long enough for most paths.
 const SHORT: usize = 256;
 
 /// [`correct`] with a buffer for the path.
@@ -147,7 +147,7 @@ unsafe fn correct_in(
     }
 }
 
-/// The inode number of `..` in `dir`, the top directory of a prefix; `name` is the path of the directory above.
+/// The inode number of `..` in `dir`, the top directory of a prefix. `name` is the path of the directory above.
 fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
     let top = dir.stat();
     // SAFETY: the caller has written a NUL behind the path.
@@ -161,7 +161,7 @@ fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
 /// # Safety
 /// `entry` must be filled.
 unsafe fn correct_entry(parent: &Entry<'static>, entry: *mut dirent) {
-    // SAFETY: a filled entry can be written: it lies in the stream's or the caller's buffer. Its name is a C string.
+    // SAFETY: a filled entry lies in the stream's or the caller's buffer, so it can be written. Its name is a C string.
     unsafe {
         let name = (&raw const (*entry).d_name).cast();
         correct(parent, &raw mut (*entry).d_ino, &raw mut (*entry).d_type, name);
@@ -171,13 +171,13 @@ unsafe fn correct_entry(parent: &Entry<'static>, entry: *mut dirent) {
 /// The layout of an entry that the kernel writes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// That of getdents: the type at the end of an entry, and the name one byte nearer to its start.
+    /// The layout of getdents, with the type at the end of an entry and the name one byte nearer to the start.
     Old,
-    /// That of getdents64.
+    /// The layout of getdents64.
     New,
 }
 
-/// getdents and getdents64.
+/// The hook of getdents and getdents64. Returns the number of bytes, or -1 with errno set.
 ///
 /// # Safety
 /// As getdents64.
@@ -229,27 +229,28 @@ unsafe fn corrected(dir: *mut DIR, entry: *mut dirent) -> *mut dirent {
     entry
 }
 
-/// Whether a staged directory has all its names: it was made with the original's time, which changes when a user who
-/// cleans up removes one of them.
+/// Whether a staged directory still has all its names. It was made with the original's modification time, which changes
+/// if a user who cleans up `/dev/shm` removes a name.
 fn is_whole(st: &libc::stat, e: &Entry<'static>) -> bool {
     let time = e.stat().mtime;
     st.st_nlink > 0 && (st.st_mtime, st.st_mtime_nsec) == (time.sec, i64::from(time.nsec))
 }
 
-/// Exchanges a staged directory's descriptor for one of the original, if names in the directory changed after it was
-/// opened, or if the staged directory was removed; whether it did.
+/// Replaces a staged directory's descriptor by one of the original, if names in the directory changed after the open or
+/// names of the staged directory were removed. Returns whether it did.
 fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     let removed = || sys::fstat(fd).is_ok_and(|st| !is_whole(&st, e));
-    // In the middle of the directory the staged one is read on: the original, from its start, would show names twice.
+    // In the middle of a listing the staged directory stays: the original would be read from its start and show names
+    // twice.
     let at_start = || sys::seek(fd, 0, libc::SEEK_CUR) == Ok(0);
     let diverged = || stage().is_some_and(|s| s.view.listing_diverged(e)) && at_start();
-    // Another directory has its name now.
+    // The path may now name another directory.
     let moved = || stage().is_some_and(|s| s.is_gone(e));
     if !diverged() && !removed() || moved() {
         return false;
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by one of a directory too.
+    // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by another one of a directory.
     unsafe {
         let Ok(original) = sys::openat(AT_FDCWD, e.path().as_ptr().cast(), flags) else {
             return false;
@@ -266,7 +267,7 @@ fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
 /// # Safety
 /// `path` as opendir requires.
 unsafe fn open_stream(path: *const c_char, real: impl Fn(*const c_char) -> *mut DIR) -> *mut DIR {
-    // SAFETY: the caller guarantees the path; an entry's names are C strings.
+    // SAFETY: the caller guarantees the path, and an entry's names are C strings.
     unsafe {
         read(PathArg::followed(path), Want::Data(libc::O_DIRECTORY), |answer| match answer {
             Answer::Pass(_, path) => real(path),
@@ -276,7 +277,7 @@ unsafe fn open_stream(path: *const c_char, real: impl Fn(*const c_char) -> *mut 
             }
             Answer::Redirect(e) => {
                 let original = e.path().as_ptr().cast();
-                // The descriptor must be marked as redirected, so it is opened here.
+                // The descriptor needs the flags that mark it as redirected, so the shim opens it.
                 let staged = e.staged().as_ptr().cast();
                 let fd = match sys::openat(AT_FDCWD, staged, DIRECTORY | REDIRECTED) {
                     Ok(fd) => fd,
@@ -305,20 +306,20 @@ unsafe fn open_stream(path: *const c_char, real: impl Fn(*const c_char) -> *mut 
     }
 }
 
-/// Makes a stream of a descriptor by `real`.
+/// Makes a stream from a descriptor by `real`.
 fn stream_of(fd: c_int, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
     let entry = stage().and_then(|s| s.entry_of_fd(fd)).filter(|e| !reopened(fd, e));
     let dir = real();
     if !dir.is_null()
         && let Some(e) = entry
     {
-        // If the table is full the names are right, and only the inode numbers are the stage's.
+        // If the table is full, the names are right, but the inode numbers are those of the stage.
         remember(dir, &e);
     }
     dir
 }
 
-/// Lets a stream that is about to be rewound show the directory as it is now.
+/// Prepares a stream for rewinddir, after which it must show the directory's present names.
 ///
 /// # Safety
 /// `dir` must be an open stream.
@@ -332,19 +333,19 @@ unsafe fn before_rewind(dir: *mut DIR) {
     }
 }
 
-/// Corrects the entry that readdir_r has read, if it succeeded.
+/// Corrects the entry that readdir_r has read, if `r` says that it succeeded. Returns `r`.
 ///
 /// # Safety
 /// `result` as readdir_r requires.
 unsafe fn corrected_r(dir: *mut DIR, result: *mut *mut dirent, r: c_int) -> c_int {
     if r == 0 {
-        // SAFETY: a readdir_r that succeeded has stored null or a filled entry.
+        // SAFETY: a successful readdir_r has stored null or a filled entry.
         unsafe { corrected(dir, *result) };
     }
     r
 }
 
-/// Lists a directory by `real`.
+/// Lists a directory by `real` and corrects the entries.
 ///
 /// # Safety
 /// As scandirat.
@@ -355,7 +356,7 @@ unsafe fn scan(
     real: impl Fn(c_int, *const c_char) -> c_int,
 ) -> c_int {
     let arg = PathArg::at(dirfd, path, Follow::Yes);
-    // SAFETY: the caller keeps the contract of scandirat, which has filled a list of as many entries as it returns.
+    // SAFETY: the caller keeps the contract of scandirat, which has filled a list with as many entries as it returns.
     unsafe {
         read(arg, Want::Data(libc::O_DIRECTORY), |answer| match answer {
             Answer::Pass(dirfd, path) => real(dirfd, path),
@@ -383,7 +384,7 @@ unsafe fn scan(
     }
 }
 
-// getdents64 came with glibc 2.30 and is the system call and nothing else.
+// glibc has getdents64 only since 2.30, as a plain system call.
 exports! {
     fn getdents64(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize
         = entries(fd, to.cast(), size, Layout::New);
@@ -391,7 +392,7 @@ exports! {
 
 type Filter = *const c_void;
 
-// On 64-bit systems both structures are one.
+// On 64-bit systems `struct dirent` and `struct dirent64` are the same.
 hooks! {
     fn opendir(path: *const c_char) -> *mut DIR = |real| open_stream(path, real);
     fn fdopendir(fd: c_int) -> *mut DIR = |real| stream_of(fd, || real(fd));

@@ -1,9 +1,9 @@
-//! glob: libc's own, which GLOB_ALTDIRFUNC makes look at directories through the hooked functions.
+//! Hooks glob: calls libc's glob with GLOB_ALTDIRFUNC, so that it reads directories by the hooked functions.
 //!
-//! A caller's own directory functions are left alone. libc has two globs since 2.27
-//! ([`crate::hooks::loader::glob_version`]): the older one calls `gl_stat` where the newer calls `gl_lstat`, which a
-//! caller that was linked with the older one may have left unset. For such a caller the newer glob gets `gl_stat` in
-//! both places, which makes it the older one.
+//! A caller's own directory functions are kept. Since 2.27 libc has two versions of glob
+//! ([`crate::hooks::loader::glob_version`]). The older one calls `gl_stat` where the newer one calls `gl_lstat`. A
+//! caller that was linked with the older one may have left `gl_lstat` unset. For such a caller the newer glob gets
+//! `gl_stat` in both places, and then behaves like the older one.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::MaybeUninit;
@@ -16,14 +16,14 @@ use crate::hooks::attributes::stat::stat_at;
 use crate::hooks::directories::dirent;
 use crate::hooks::loader::glob_version::linked_with_older_glob;
 
-/// Flag: the functions in the structure are used.
+/// Flag that makes glob use the functions in the structure.
 const GLOB_ALTDIRFUNC: c_int = 1 << 9;
 
 type Look = unsafe extern "C" fn(*const c_char, *mut libc::stat) -> c_int;
 type OnError = Option<unsafe extern "C" fn(*const c_char, c_int) -> c_int>;
 type Glob = unsafe extern "C" fn(*const c_char, c_int, OnError, *mut Names) -> c_int;
 
-/// `glob_t`, which on 64-bit systems is `glob64_t` too. A caller may leave all of it unset.
+/// `glob_t`, and on 64-bit systems also `glob64_t`. A caller may leave every field unset.
 #[repr(C)]
 pub struct Names {
     /// Number of names.
@@ -45,7 +45,7 @@ struct Functions {
 }
 
 unsafe extern "C" fn closedir(dir: *mut c_void) {
-    // SAFETY: glob hands back what `opendir` below has given.
+    // SAFETY: glob passes a stream that `opendir` below has returned.
     unsafe { dirent::closedir::hook(dir.cast::<DIR>()) };
 }
 
@@ -72,19 +72,19 @@ unsafe extern "C" fn stat(path: *const c_char, to: *mut libc::stat) -> c_int {
 real_function!(real_glob, glob, (pattern: *const c_char, flags: c_int, on_error: OnError, found: *mut Names) -> c_int);
 real_function!(real_glob64, glob64, (pattern: *const c_char, flags: c_int, on_error: OnError, found: *mut Names) -> c_int);
 
-/// glob with hooked functions for directories.
+/// Calls libc's glob with the hooked functions for directories.
 ///
 /// # Safety
-/// As glob; `flags` without GLOB_ALTDIRFUNC.
+/// As glob, and `flags` must not contain GLOB_ALTDIRFUNC.
 pub unsafe fn glob_hooked(pattern: *const c_char, flags: c_int, found: *mut Names) -> c_int {
     // SAFETY: the caller keeps the contract of glob.
     unsafe { along(real_glob(), pattern, flags, None, found) }
 }
 
-/// Either of libc's globs with hooked functions for directories.
+/// Calls `real`, which is libc's glob or glob64, with the hooked functions for directories.
 ///
 /// # Safety
-/// As glob; `flags` without GLOB_ALTDIRFUNC.
+/// As glob, and `flags` must not contain GLOB_ALTDIRFUNC.
 unsafe fn along(
     real: Glob,
     pattern: *const c_char,
@@ -92,9 +92,9 @@ unsafe fn along(
     on_error: OnError,
     found: *mut Names,
 ) -> c_int {
-    /// A value that glob does not give to flags.
+    /// A value that glob never stores as flags.
     const UNSET: c_int = -1;
-    // SAFETY: the caller keeps the contract of glob. Fields that it left unset are copied unread.
+    // SAFETY: the caller keeps the contract of glob. Fields that the caller left unset are copied as uninitialized bytes.
     unsafe {
         let mut saved = MaybeUninit::<Names>::uninit();
         ptr::copy_nonoverlapping(found, saved.as_mut_ptr(), 1);
@@ -119,7 +119,7 @@ unsafe fn along(
     }
 }
 
-/// The older glob, with the caller's own functions.
+/// Calls `real` so that it behaves like the older glob, with the caller's own functions.
 ///
 /// # Safety
 /// As glob.
@@ -130,7 +130,7 @@ unsafe fn older(
     on_error: OnError,
     found: *mut Names,
 ) -> c_int {
-    // SAFETY: the caller keeps the contract of glob. Fields that it left unset are copied unread.
+    // SAFETY: the caller keeps the contract of glob. Fields that the caller left unset are copied as uninitialized bytes.
     unsafe {
         let functions = &raw mut (*found).functions;
         let mut saved = MaybeUninit::<Option<Look>>::uninit();
@@ -142,7 +142,7 @@ unsafe fn older(
     }
 }
 
-/// Decides which glob a call at the address `caller` gets.
+/// Calls glob as the code at the address `caller` expects.
 ///
 /// # Safety
 /// As glob.
@@ -192,7 +192,7 @@ unsafe extern "C" fn for_glob64(
     unsafe { route(real_glob64(), pattern, flags, on_error, found, caller) }
 }
 
-/// Stands in front of libc's function of this name. It adds the address of the call to the arguments.
+/// Stands in front of libc's function of this name. Adds the return address to the arguments.
 ///
 /// # Safety
 /// As libc's function.

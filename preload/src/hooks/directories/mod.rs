@@ -1,4 +1,4 @@
-//! Reading directories, and walks through trees of them.
+//! Hooks the functions that read directories and walk trees.
 
 pub mod dirent;
 pub mod fts;

@@ -1,13 +1,12 @@
-//! wordexp. libc calls its own glob inside itself, so words are globbed here.
+//! Hooks wordexp. libc's wordexp calls glob without reaching the hook, so patterns are expanded here.
 //!
-//! libc's wordexp gets the same words with every pattern in disguise: [`MARK`] stands in front of the first `*`, `?` or
-//! `[`, and all special characters of the rest are quoted. So libc does everything except the globbing: variables,
-//! tildes, commands, splitting, errors. Words of its result that carry the mark are patterns, and go to
-//! [`glob_hooked`].
+//! libc's wordexp gets the same words with every pattern disguised: [`MARK`] stands in front of the first `*`, `?` or
+//! `[`, and all special characters from there on are quoted. So libc handles variables, tildes, commands, splitting and
+//! errors, but no patterns. The words of its result that contain the mark are patterns, and go to [`glob_hooked`].
 //!
-//! [`disguise`] follows libc's rules: from its first special character on a word extends to the next field separator,
-//! even within quotes; quotes and backslashes are only removed, so that the *whole* word is a pattern without escapes.
-//! A text that it does not understand for certain goes to libc unchanged, which is slower and never wrong.
+//! [`disguise`] follows libc's rules. From its first special character, a word extends to the next field separator,
+//! even within quotes. Quotes and backslashes are only removed, so the *whole* word is a pattern without escapes. If
+//! [`disguise`] does not fully understand a text, the text goes to libc unchanged, which is slower but never wrong.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem;
@@ -36,7 +35,7 @@ pub struct Words {
     offset: usize,
 }
 
-/// wordexp, by `real`.
+/// The hook of wordexp. `real` gets the text.
 ///
 /// # Safety
 /// As wordexp.
@@ -66,7 +65,7 @@ hooks! {
         = |real| words(text, to, flags, |text| real(text, to, flags));
 }
 
-/// Writes `text` and a NUL into `to`, with every pattern disguised; `None` if it has no pattern, or one that is not
+/// Writes `text` and a NUL into `to`, with every pattern disguised. `None` if the text has no pattern or is not
 /// understood.
 fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
     let text = text.to_bytes();
@@ -74,8 +73,7 @@ fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
     if !text.iter().any(special) || text.contains(&MARK) || text.contains(&b'`') {
         return None;
     }
-    // IFS says how words are split.
-    // SAFETY: libc keeps a null-terminated array of C strings.
+    // IFS may change how words are split. SAFETY: libc keeps environ a null-terminated array of C strings.
     let mut variables = unsafe { env::strings(env::environ().cast_const().cast()) };
     if env::get(b"IFS").is_some_and(|ifs| ifs != b" \t\n")
         || variables.any(|v| v.to_bytes().contains(&MARK))
@@ -96,7 +94,7 @@ fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
             b'\'' => more.iter().position(|b| *b == b'\'')? + 2,
             b'"' => 1 + double_quoted(more)?,
             b'$' => 1 + variable(more)?,
-            // A name may follow; libc knows that user's home directory.
+            // A user's name may follow, whose home directory libc looks up.
             b'~' => {
                 let name = more.iter().take_while(|b| !matches!(b, b'/' | b':' | b' ' | b'\t'));
                 if name.clone().any(|b| special(b) || matches!(b, b'\\' | b'\'' | b'"' | b'$')) {
@@ -115,7 +113,7 @@ fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
     to.push(0)
 }
 
-/// Writes a word from its first special character on, quoted; the text behind the word.
+/// Writes the quoted form of a word from its first special character on. Returns the text behind the word.
 fn pattern<'a>(mut rest: &'a [u8], to: &mut Array<u8>) -> Option<&'a [u8]> {
     let mut quote = 0;
     while let [b, more @ ..] = rest {
@@ -128,14 +126,14 @@ fn pattern<'a>(mut rest: &'a [u8], to: &mut Array<u8>) -> Option<&'a [u8]> {
             (b'$', _) if quote != b'\'' => return None,
             (b'\\', None) => return None,
             (b'\\', Some(b'\n')) => (n, put) = (2, None),
-            // Within quotes, a backslash before any other character stands for itself.
+            // Within quotes, a backslash before another character is an ordinary character.
             (b'\\', Some(next)) if quote == 0 || matches!(next, b'$' | b'`' | b'"' | b'\\') => {
                 (n, put) = (2, Some(*next));
             }
             _ => {}
         }
         if let Some(b) = put {
-            // A letter needs no quoting, and a character of several bytes must not be torn apart.
+            // A letter needs no quoting, and a character of several bytes must not be split.
             if b.is_ascii() && !b.is_ascii_alphanumeric() {
                 to.push(b'\\')?;
             }
@@ -146,7 +144,7 @@ fn pattern<'a>(mut rest: &'a [u8], to: &mut Array<u8>) -> Option<&'a [u8]> {
     Some(rest)
 }
 
-/// Length in bytes of the rest of a double-quoted string, its quote included.
+/// Length in bytes of the rest of a double-quoted string, with its closing quote. `None` if it is not understood.
 fn double_quoted(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -159,7 +157,7 @@ fn double_quoted(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Length in bytes of a variable's name behind its `$`, braces included; `None` if the braces hold more than a name.
+/// Length in bytes of a variable's name behind its `$`, with its braces. `None` if the braces hold more than a name.
 fn variable(text: &[u8]) -> Option<usize> {
     let braces = text.strip_prefix(b"{");
     let name = braces.unwrap_or(text);
@@ -169,21 +167,21 @@ fn variable(text: &[u8]) -> Option<usize> {
     }
     match (braces, name.get(n)) {
         (Some(_), Some(b'}')) => Some(n + 2),
-        // The locale decides whether this is a letter.
+        // The locale decides whether this byte is part of a letter.
         (None, Some(next)) if !next.is_ascii() => None,
         (None, _) => Some(n),
         _ => None,
     }
 }
 
-/// Replaces each pattern, from the `first` word on, by the names that it matches.
+/// Replaces each pattern, from the word number `first` on, by the names that it matches. Returns wordexp's result.
 ///
 /// # Safety
-/// `to` must be what libc's wordexp has filled.
+/// libc's wordexp must have filled `to`.
 unsafe fn expand(to: &mut Words, first: usize) -> c_int {
     let (skip, end) = (to.offset + first, to.offset + to.count);
     let (mut new, mut replaced) = (Array::new(), Array::new());
-    // SAFETY: the caller guarantees that many pointers, each to a C string of malloc or null.
+    // SAFETY: the caller guarantees `end` pointers. Each is null or leads to a C string of malloc's.
     unsafe {
         for i in 0..end {
             let word = *to.words.add(i);
@@ -212,12 +210,12 @@ unsafe fn expand(to: &mut Words, first: usize) -> c_int {
     0
 }
 
-/// Removes the mark from a word; whether it had one.
+/// Removes the mark from a word. Returns whether the word had one.
 ///
 /// # Safety
 /// `word` must be a C string that may be written.
 unsafe fn reveal(word: *mut c_char) -> bool {
-    // SAFETY: the caller guarantees a C string; its tail and NUL move down by one.
+    // SAFETY: the caller guarantees a C string, whose tail and NUL move down by one.
     unsafe {
         let text = CStr::from_ptr(word).to_bytes_with_nul();
         let Some(at) = text.iter().position(|&b| b == MARK) else { return false };
@@ -227,13 +225,13 @@ unsafe fn reveal(word: *mut c_char) -> bool {
     true
 }
 
-/// Adds the names that a pattern matches, or the pattern if it matches none.
+/// Adds the names that a pattern matches, or the pattern if it matches none. `None` without memory.
 ///
 /// # Safety
 /// `pattern` must be a C string.
 unsafe fn names_of(pattern: *const c_char, to: &mut Array<*mut c_char>) -> Option<()> {
-    // SAFETY: zero is an empty structure. glob fills it with that many names, which now belong to the result, in an
-    // array that is freed here.
+    // SAFETY: a zeroed structure is empty. glob fills it with `count` names in an array. The names now belong to the
+    // result, and the array is freed here.
     unsafe {
         let mut found: Names = mem::zeroed();
         if glob_hooked(pattern, GLOB_NOCHECK, &raw mut found) != 0 {

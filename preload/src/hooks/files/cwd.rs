@@ -1,6 +1,7 @@
-//! The working directory. chdir passes, so the process really stands in the original directory and getcwd is right
-//! without a hook. Only a redirected descriptor could lead into the stage. get_current_dir_name compares `$PWD` with
-//! the place where the process stands, by calls inside libc.
+//! Hooks the functions of the working and the root directory. chdir passes, so the working directory is the original
+//! one and getcwd is right without a hook. Only fchdir to a redirected descriptor could lead into the stage.
+//! get_current_dir_name has a hook because libc's own compares `$PWD` with the working directory by calls that reach no
+//! hook.
 
 use core::ffi::{c_char, c_int};
 use core::ptr;
@@ -13,7 +14,7 @@ use pyshm_core::stage::current::{root_changed, stage};
 use crate::hooks::attributes::stat::stat_at;
 use crate::libc_calls::lazy_libc;
 
-/// Goes to the original of a redirected directory, to any other by `real`.
+/// Changes to the original if the directory `fd` is redirected, else calls `real`.
 fn change_to(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     if let Some(stage) = stage()
         && sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev)
@@ -24,17 +25,17 @@ fn change_to(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
                 return sys::fail(libc::ENOENT);
             }
             let a = [path.as_ptr() as usize, 0, 0, 0, 0, 0];
-            // SAFETY: a C string of ours.
+            // SAFETY: `path` is a C string on this stack.
             return sys::ret(unsafe { sys::syscall(libc::SYS_chdir, a) });
         }
     }
     real()
 }
 
-/// get_current_dir_name: `$PWD` if that is where the process stands, else what getcwd gives.
+/// Implements get_current_dir_name: `$PWD` if it names the working directory, else the result of getcwd.
 fn current_name() -> *mut c_char {
-    // SAFETY: structures of integers may be all zero; the variable is a C string; libc's contract is memory that the
-    // caller frees.
+    // SAFETY: a struct of integers may be zero, and the variable is null or a C string. By the contract the caller
+    // frees the result.
     unsafe {
         let (mut here, mut there): (libc::stat, libc::stat) =
             (core::mem::zeroed(), core::mem::zeroed());

@@ -1,13 +1,13 @@
-//! Calls on a descriptor that would show that its file is staged, or do to the copy what is meant for the original.
+//! Hooks the calls on a descriptor that would show that its file is staged, or that must act on the original.
 //!
-//! - `F_GETFL` and `F_SETFL` hide and keep the mark ([`REDIRECTED`]).
+//! - `F_GETFL` hides the flags that mark a redirected descriptor ([`REDIRECTED`]), and `F_SETFL` keeps them.
 //! - Locks, leases, directory notification and the ioctls of file systems (attributes of `lsattr` and `chattr`, block
-//!   maps, stripes) first exchange the descriptor ([`pyshm_core::stage::swap_fd`]). Where that fails, a lock fails with
-//!   ENOLCK, as on a file system without locks: a lock that keeps nobody out is worse. An ioctl is then made on the
-//!   copy.
+//!   maps, stripes) first replace the descriptor by one of the original ([`pyshm_core::stage::swap_fd`]). If that
+//!   fails, a lock fails with ENOLCK, as on a file system without locks, because a lock that keeps nobody out would be
+//!   worse. An ioctl is then made on the copy.
 //!
-//! dup, mmap, sendfile, fadvise, readahead and fsync need no hook. copy_file_range and reflinks out of a staged file
-//! fail with EXDEV, as between any two file systems, and their callers go on to read it.
+//! dup, mmap, sendfile, fadvise, readahead and fsync need no hook. copy_file_range and reflinks from a staged file to
+//! another file system fail with EXDEV, and their callers then read the file.
 
 use core::ffi::{c_int, c_ulong};
 
@@ -19,10 +19,10 @@ use pyshm_core::stage::swap_fd::swap_fd;
 
 const F_ADD_SEALS: c_int = 1033;
 const F_GET_SEALS: c_int = 1034;
-/// The ioctl that clears or sets O_ASYNC, a flag of the mark.
+/// The ioctl that clears or sets O_ASYNC, one of the flags of [`REDIRECTED`].
 const FIOASYNC: c_ulong = 0x5452;
 
-/// fcntl, by `real`, which gets the third argument.
+/// The hook of fcntl. `real` gets the third argument.
 pub fn control(
     fd: c_int,
     command: c_int,
@@ -51,7 +51,7 @@ pub fn control(
     }
 }
 
-/// File status flags without the mark.
+/// File status flags as the program would see them on the original.
 fn shown(flags: c_int) -> c_int {
     if flags < 0 || flags & REDIRECTED != REDIRECTED || stage().is_none() {
         flags
@@ -63,7 +63,7 @@ fn shown(flags: c_int) -> c_int {
     }
 }
 
-/// Exchanges the descriptor for one of the original, then calls `real`.
+/// Replaces the descriptor by one of the original if it is redirected, then calls `real`.
 pub fn on_original(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     match swap_fd(fd) {
         Ok(()) => real(),
@@ -71,11 +71,12 @@ pub fn on_original(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     }
 }
 
-/// Exchanges the descriptor for one of the original, if only the original's file system can do what `request` asks for.
+/// Replaces the descriptor by one of the original if it is redirected and only the original's file system can answer
+/// `request`.
 #[inline]
 pub fn before_ioctl(fd: c_int, request: c_ulong) {
-    // FIBMAP, FIGETBSZ, and by their letters the requests for attributes and extents, those of Lustre, of XFS and what
-    // others took over from XFS.
+    // FIBMAP and FIGETBSZ are 1 and 2. The letters stand for attributes, extents and Lustre (f), XFS and the requests
+    // that others took over from XFS (X), and file versions (v).
     if matches!(request, 1 | 2 | FIOASYNC) || matches!((request >> 8) as u8, b'f' | b'X' | b'v') {
         let _ = swap_fd(fd);
     }

@@ -1,8 +1,9 @@
-//! Message catalogues. libc opens them inside itself, so it gets names in the stage.
+//! Hooks the functions for message catalogues. libc opens catalogues without reaching a hook of open, so it gets staged
+//! names.
 //!
-//! libc keeps the name of a domain's directory and makes file names from it. The name that it gives back is shown as
-//! its tail, the original one. A file of the directory that changes later is not noticed; the catalogues of an
-//! installed program do not change.
+//! libc keeps the name of a domain's directory and makes file names from it. When it returns the staged name, the hook
+//! returns the name's tail, which is the original name. A later change to a file of the directory goes unnoticed, but
+//! the catalogues of an installed program do not change.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
@@ -26,7 +27,7 @@ unsafe fn open_catalogue(
     let failed = ptr::without_provenance_mut::<c_void>(usize::MAX);
     // SAFETY: the caller keeps the contract of catopen.
     unsafe {
-        // A plain name is looked for along NLSPATH, which libc reads itself.
+        // libc searches for a plain name along NLSPATH.
         if bytes(name).is_none_or(|name| !name.contains(&b'/')) {
             return real(name);
         }
@@ -49,7 +50,7 @@ unsafe fn open_catalogue(
     }
 }
 
-/// Calls `real` with the directory that libc is to look in.
+/// Calls `real` with the directory in which libc is to search.
 ///
 /// # Safety
 /// `dir` must be null or a C string.
@@ -61,7 +62,8 @@ unsafe fn with_directory(
     unsafe {
         read(PathArg::followed(dir), Want::Data(libc::O_DIRECTORY), |answer| match answer {
             Answer::Redirect(e) => real(e.staged().as_ptr().cast()),
-            // The directory does not exist; in the stage libc finds that out at no cost.
+            // The directory does not exist. In the stage, libc finds that out without an operation on the shared file
+            // system.
             Answer::Absent(libc::ENOENT) if bytes(dir).is_some_and(|d| d.starts_with(b"/")) => {
                 let mut name = [0; PATH_MAX];
                 let staged = stage()
@@ -73,14 +75,14 @@ unsafe fn with_directory(
     }
 }
 
-/// The original name in a directory's name that libc gave back.
+/// The original name of a directory whose name libc returned.
 ///
 /// # Safety
 /// `dir` must be null or a C string that lives as long as the domain.
 unsafe fn shown(dir: *mut c_char) -> *mut c_char {
     match stage() {
         Some(stage) if !dir.is_null() => {
-            // SAFETY: the caller guarantees a C string, of which the tail is a part.
+            // SAFETY: the caller guarantees a C string, and the tail is a part of it.
             unsafe {
                 let text = CStr::from_ptr(dir).to_bytes();
                 stage.original(text).map_or(dir, |tail| dir.add(text.len() - tail.len()))

@@ -1,4 +1,4 @@
-//! Opening, changing and locking files, and the working directory.
+//! Hooks the functions that open, change and lock files, and those of the working directory.
 
 pub mod cwd;
 pub mod descriptor;

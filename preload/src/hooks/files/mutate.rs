@@ -1,6 +1,6 @@
-//! Calls that change names, attributes or data by path: what they change is marked as diverged, then the original is
-//! changed ([`pyshm_core::path::writes`]). Calls that change attributes by the descriptor of a staged file are made on
-//! the original's path.
+//! Hooks the calls that change names, attributes or data. A call by path marks its change as diverged and changes the
+//! original ([`pyshm_core::path::writes`]). A call that changes attributes by a redirected descriptor is made on the
+//! original's path.
 
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
@@ -14,7 +14,7 @@ use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::path::writes::{Names, write, write_two};
 use pyshm_core::stage::current::stage;
 
-// Names.
+// Calls that change names.
 hooks! {
     fn mkdir(path: *const c_char, mode: mode_t) -> c_int
         = |real| make_directory(AT_FDCWD, path, |_, p| real(p, mode));
@@ -42,7 +42,7 @@ hooks! {
         = |real| link_at((old_fd, old), (new_fd, new), flags, |a, old, b, new| real(a, old, b, new, flags));
 }
 
-// Attributes and data, by path.
+// Calls that change attributes and data by path.
 hooks! {
     fn chmod(path: *const c_char, mode: mode_t) -> c_int
         = |real| write(PathArg::followed(path), mode_names(mode), |_, p| real(p, mode));
@@ -78,7 +78,7 @@ hooks! {
         = |real| change(PathArg::unfollowed(path), |_, p| real(p, name));
 }
 
-// Mounts: a mount point is another tree afterwards.
+// Mounts. Afterwards the mount point is the root of another tree.
 hooks! {
     fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int
         = |real| original(PathArg::followed(source), EmptyPath::Refused, |_, source| {
@@ -90,7 +90,7 @@ hooks! {
         = |real| write(PathArg::followed(target), Names::Search, |_, p| real(p, flags));
 }
 
-// Attributes, by descriptor.
+// Calls that change attributes by descriptor.
 hooks! {
     fn fchmod(fd: c_int, mode: mode_t) -> c_int
         = |real| change_fd(fd, |p| chmod::hook(p, mode), || real(fd, mode));
@@ -107,8 +107,8 @@ hooks! {
         = |real| change_fd(fd, |p| removexattr::real()(p, name), || real(fd, name));
 }
 
-// mknod, mknodat (2.33) and renameat2 (2.28) are missing in older libcs, __xmknod and __xmknodat hidden in newer ones.
-// All of them are the system call and nothing else.
+// Older versions of glibc lack mknod and mknodat (before 2.33) and renameat2 (before 2.28), and newer versions hide
+// __xmknod and __xmknodat. Each of them is a plain system call.
 exports! {
     fn mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int = make_node(AT_FDCWD, path, mode, dev);
     fn mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int
@@ -127,7 +127,7 @@ exports! {
 /// A directory's descriptor and a path.
 type At = (c_int, *const c_char);
 
-/// Makes a directory by `real`. A directory that the index has is left alone, without a mark: `mkdir -p` tries every
+/// Makes a directory by `real`. Fails with EEXIST and sets no mark if the index has the name: `mkdir -p` tries every
 /// directory on its way.
 ///
 /// # Safety
@@ -152,7 +152,7 @@ unsafe fn make_directory(
 /// # Safety
 /// `path` as mknodat requires.
 unsafe fn make_node(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int {
-    // SAFETY: the caller guarantees the path; the kernel checks the pointer.
+    // SAFETY: the caller guarantees the path, and the kernel checks the pointer.
     unsafe {
         add_name(dirfd, path, |d, p| {
             let a = [d as usize, p as usize, mode as usize, dev as usize, 0, 0];
@@ -174,7 +174,7 @@ unsafe fn add_name(
     unsafe { write(PathArg::at(dirfd, path, Follow::No), Names::Added, real) }
 }
 
-/// Moves a name by `real`, with the flags of renameat2. A directory takes everything below it to its new name too.
+/// Moves a name by `real`, with the flags of renameat2. If the name is a directory, everything below it moves too.
 ///
 /// # Safety
 /// Both paths as renameat requires.
@@ -194,7 +194,7 @@ unsafe fn move_name(
     unsafe { write_two((old, from), (new, to), real) }
 }
 
-/// Adds a hard link by `real`: the old file's link count changes, and a name is added.
+/// Adds a hard link by `real`. The old file's link count changes, and a name is added.
 ///
 /// # Safety
 /// Both paths as linkat requires.
@@ -208,7 +208,7 @@ unsafe fn add_link(
     unsafe { write_two((old, Names::Same), (new, Names::Added), real) }
 }
 
-/// linkat, by `real`. The old name may be a descriptor alone.
+/// The hook of linkat. With AT_EMPTY_PATH the old name may be a descriptor.
 ///
 /// # Safety
 /// Both paths as linkat requires.
@@ -236,7 +236,7 @@ unsafe fn change(arg: PathArg, real: impl FnOnce(c_int, *const c_char) -> c_int)
     unsafe { write(arg, Names::Same, real) }
 }
 
-/// Changes attributes of a path, or with AT_EMPTY_PATH of a descriptor, by `real`, which gets flags too.
+/// Changes attributes of a path or, with AT_EMPTY_PATH, of a descriptor. `real` gets a directory, a path and flags.
 ///
 /// # Safety
 /// `path` as the real function requires.
@@ -255,7 +255,8 @@ pub unsafe fn change_at(
     }
 }
 
-/// Changes attributes of a descriptor: of the original by `by_path`, if the descriptor is redirected, else by `by_fd`.
+/// Changes attributes of a descriptor. If the descriptor is redirected, calls `by_path` with the original's path, else
+/// `by_fd`. Fails with ENOENT if the path no longer names the file that was staged.
 pub fn change_fd(
     fd: c_int,
     by_path: impl FnOnce(*const c_char) -> c_int,
@@ -265,9 +266,9 @@ pub fn change_fd(
         Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
             let mut buf = [0; PATH_MAX];
             match stage.c_path_of_fd(fd, &mut buf) {
-                // The opened file has another name now, or none; what took its name is not changed for it.
+                // The opened file was renamed or removed. The file that now has its name must not be changed instead.
                 Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
-                // SAFETY: a C string of ours.
+                // SAFETY: `path` is a C string on this stack.
                 Some(path) => unsafe {
                     change(PathArg::followed(path.as_ptr()), |_, p| by_path(p))
                 },
@@ -278,8 +279,8 @@ pub fn change_fd(
     }
 }
 
-/// What a new mode does to the names below a directory: without its owner's right to search they can no longer be
-/// reached. Other users do not matter; only the owner, or root, has this stage.
+/// The effect of a new mode. Without the owner's permission to search a directory, the names below it can no longer be
+/// reached. The permissions of other users do not matter, because only the owner or root uses this stage.
 fn mode_names(mode: mode_t) -> Names {
     if mode & libc::S_IXUSR == 0 { Names::Search } else { Names::Same }
 }

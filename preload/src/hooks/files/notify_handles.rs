@@ -1,7 +1,7 @@
-//! Calls that need the original itself: notification and file handles.
+//! Hooks the calls for notification and file handles, which must reach the original.
 //!
-//! A path goes to the kernel unchanged unless it leads through a staged descriptor. connect and sendto have no hook: a
-//! socket's name is never staged, and the kernel finds it by the original path.
+//! A path goes to the kernel unchanged unless it leads through a redirected descriptor. connect and sendto have no
+//! hook, because a socket is never staged and the kernel finds it by the original path.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
@@ -10,25 +10,25 @@ use pyshm_core::decide::view::Follow;
 use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::originals::{EmptyPath, original};
 
-/// The path of inotify_add_watch.
+/// The path argument of inotify_add_watch.
 fn watched(path: *const c_char, mask: u32) -> PathArg {
     PathArg::at(AT_FDCWD, path, Follow::unless(mask & libc::IN_DONT_FOLLOW != 0))
 }
 
-/// The path of fanotify_mark, and the meaning of an empty one: null is the descriptor.
+/// The path argument of fanotify_mark, and the meaning of an empty path. A null path means the descriptor.
 fn marked(dirfd: c_int, path: *const c_char, flags: c_uint) -> (PathArg, EmptyPath) {
     let follow = Follow::unless(flags & libc::FAN_MARK_DONT_FOLLOW != 0);
     let empty = if path.is_null() { EmptyPath::Descriptor } else { EmptyPath::Refused };
     (PathArg::at(dirfd, path, follow), empty)
 }
 
-/// The path of name_to_handle_at, which follows no link unless it is told to.
+/// The path argument of name_to_handle_at, which follows a link only with AT_SYMLINK_FOLLOW.
 fn handled(dirfd: c_int, path: *const c_char, flags: c_int) -> (PathArg, EmptyPath) {
     let follow = Follow::unless(flags & AT_SYMLINK_FOLLOW == 0);
     (PathArg::at(dirfd, path, follow), EmptyPath::by_flags(flags))
 }
 
-/// [`original`] with its first two arguments in one.
+/// [`original`] with its first two arguments as a pair.
 ///
 /// # Safety
 /// As [`original`].

@@ -1,11 +1,11 @@
-//! open, openat, creat and their fortified and 64-bit names.
+//! Hooks open, openat, creat and their fortified and 64-bit names.
 //!
-//! Reading is redirected to the staged file with the original's bytes. Writing goes to the original, and the path is
-//! marked as diverged before the kernel sees the call.
+//! An open for reading is redirected to the staged file with the original's bytes. An open for writing goes to the
+//! original, and the file is marked as diverged before the call returns.
 //!
-//! `open` is variadic, but its third argument is always declared: on both architectures the first arguments of a
-//! variadic function stand in the same registers as those of any other, and the kernel never looks at one that was not
-//! passed.
+//! `open` is variadic, but the hook declares a third argument. That is safe: on both architectures the first arguments
+//! of a variadic function are in the same registers as those of any other function, and the kernel does not use a mode
+//! that was not passed.
 
 use core::ffi::{c_char, c_int};
 
@@ -27,27 +27,28 @@ pub fn writes(flags: c_int) -> bool {
         || flags & libc::O_TMPFILE == libc::O_TMPFILE
 }
 
-/// What an open with these flags, which writes, does to names.
+/// The effect of an open for writing with these flags.
 pub fn names(flags: c_int) -> Names {
     Names::Opened { makes: flags & O_CREAT != 0, cuts: flags & O_TRUNC != 0 }
 }
 
-/// The flags for opening the staged file. Only a directory is opened with O_PATH.
+/// The flags for opening the staged file. With O_PATH, only a directory is redirected.
 pub fn staged_flags(flags: c_int) -> c_int {
     if flags & libc::O_PATH == 0 {
         return flags | REDIRECTED;
     }
-    // The kernel looks at no other flags beside O_PATH.
+    // With O_PATH the kernel ignores all other flags.
     let called = if flags & libc::O_DIRECTORY != 0 { PATH_ONLY_DIRECTORY } else { 0 };
     flags & (O_NOFOLLOW | libc::O_CLOEXEC) | REDIRECTED | PATH_ONLY | called
 }
 
-/// Whether the original is tried after opening the staged file failed with this error: the file is gone or not usable.
+/// Whether the original is opened after opening the staged file has failed with `errno`. False for errors that the
+/// original would give too.
 pub fn retry(errno: c_int) -> bool {
     !matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR)
 }
 
-/// Opens a file by `real`, which gets a directory, a path and flags.
+/// Opens a file. `real` gets a directory, a path and flags.
 ///
 /// # Safety
 /// `path` as openat requires.
@@ -69,7 +70,7 @@ pub unsafe fn open_at(
 }
 
 /// # Safety
-/// As [`open_at`]; `seen` as in [`read_after`].
+/// As [`open_at`], and `seen` as in [`read_after`].
 #[inline(never)]
 unsafe fn staged(
     seen: Look,

@@ -1,5 +1,5 @@
-//! bind of a local socket, which makes a name: its directory and the new path diverge. The address goes to the kernel
-//! unchanged, because a staged name would not fit into it.
+//! Hooks bind, which makes a name for a local socket. The new path and its directory's listing are marked as diverged.
+//! The address goes to the kernel unchanged.
 
 use core::ffi::{c_char, c_int};
 use core::mem::offset_of;
@@ -10,7 +10,7 @@ use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::writes::{Names, write};
 use pyshm_core::stage::current::stage;
 
-/// Bytes of a path in an address, and one for a NUL, which need not be in it.
+/// Number of bytes of a path in an address, plus one for a NUL, which an address need not contain.
 const ROOM: usize = size_of::<sockaddr_un>() - offset_of!(sockaddr_un, sun_path) + 1;
 
 /// # Safety
@@ -22,7 +22,7 @@ unsafe fn bind_to(address: *const sockaddr, len: socklen_t, real: impl FnOnce() 
         && path_len < ROOM
         && stage().is_some()
         && readable::is_readable(address as usize, len as usize)
-        // SAFETY: it can be read, and an address begins with its family.
+        // SAFETY: the address can be read, and it begins with its family.
         && unsafe { (*address).sa_family } == libc::AF_UNIX as u16;
     if !local {
         return real();
@@ -30,9 +30,9 @@ unsafe fn bind_to(address: *const sockaddr, len: socklen_t, real: impl FnOnce() 
     let mut path = [0u8; ROOM];
     // SAFETY: the caller's address is `len` bytes long.
     unsafe { path.as_mut_ptr().copy_from_nonoverlapping(address.cast::<u8>().add(at), path_len) };
-    // A name that begins with a NUL is in no file system; it counts as an empty path here.
+    // A name that begins with a NUL is in no file system. It becomes an empty path here, which is never marked.
     let arg = PathArg::unfollowed(path.as_ptr().cast::<c_char>());
-    // SAFETY: a C string of ours.
+    // SAFETY: the array ends with a NUL.
     unsafe { write(arg, Names::Added, |_, _| real()) }
 }
 

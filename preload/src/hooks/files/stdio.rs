@@ -1,4 +1,5 @@
-//! fopen, freopen and setmntent. libc opens the file inside itself, so the path is replaced here.
+//! Hooks fopen, freopen and setmntent. libc opens the file without reaching a hook of open, so these hooks replace the
+//! path.
 
 use core::ffi::{c_char, c_int};
 use core::ptr;
@@ -16,9 +17,9 @@ use pyshm_core::stage::swap_fd::swap_fd;
 use crate::hooks::files::open::{names, retry};
 use crate::libc_calls::lazy_libc;
 
-/// The flags of open that a mode string means.
+/// The flags of open for a mode string.
 fn flags(mode: &[u8]) -> c_int {
-    // The character set follows a comma.
+    // A character set may follow a comma.
     let letters = mode.split(|&b| b == b',').next().unwrap_or(mode);
     match letters.first() {
         Some(b'r') if !letters.contains(&b'+') => libc::O_RDONLY,
@@ -28,7 +29,7 @@ fn flags(mode: &[u8]) -> c_int {
     }
 }
 
-/// Opens a stream by `real`.
+/// Opens a stream. `real` gets the path.
 ///
 /// # Safety
 /// `path` and `mode` as fopen requires.
@@ -73,7 +74,8 @@ unsafe fn fopen_as(
     }
 }
 
-/// Reopens a stream by `real`. A freopen that failed has closed its stream, so there is no second try.
+/// Reopens a stream. `real` gets the path. A failing freopen closes its stream, so this checks before the call that the
+/// staged file can be opened.
 ///
 /// # Safety
 /// As freopen.
@@ -88,7 +90,7 @@ unsafe fn reopen(
         if path.is_null() {
             return reopen_same(mode, file, real);
         }
-        // A staged file that is gone must not be opened.
+        // If the staged file is gone, the original is opened.
         let arg = PathArg::followed(path);
         let can_open = read(arg, Want::Data(libc::O_RDONLY), |answer| match answer {
             Answer::Redirect(e) => {
@@ -100,8 +102,8 @@ unsafe fn reopen(
     }
 }
 
-/// Reopens a stream without a path. libc then opens the stream's descriptor again, by its name below `/proc`, which
-/// must not lead to the staged copy: that could be written.
+/// Reopens a stream without a path. libc then opens the stream's descriptor again by its name below `/proc`. That name
+/// must not lead to the staged copy, which the program could then write.
 ///
 /// # Safety
 /// As freopen.
@@ -117,7 +119,7 @@ unsafe fn reopen_same(
             let fd = lazy_libc::fileno(file);
             let refused = swap_fd(fd).is_err();
             if writes && refused {
-                // Closes the stream, as a failure must.
+                // This call fails and closes the stream, as a failing freopen does.
                 real(c"".as_ptr());
                 sys::set_errno(libc::EACCES);
                 return ptr::null_mut();

@@ -1,14 +1,14 @@
-//! Files and directories whose names libc makes up.
+//! Hooks the functions that make a file or directory under a name that libc chooses.
 //!
-//! libc fills the template in, so the name is known only after the call. It cannot be in the index, and no other
-//! process knows it, so marking it then is early enough.
+//! libc fills in the template, so the name is known only after the call. It is marked then, which is early enough: the
+//! index cannot have the name, and no other process knows it.
 
 use core::ffi::{c_char, c_int};
 
 use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::writes::{Names, mark_opened, write};
 
-/// Marks the path that a call has made, and its directory's listing.
+/// Marks a path that a call has made, and its directory's listing.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -17,19 +17,19 @@ unsafe fn mark_made(path: *const c_char) {
     unsafe { write(PathArg::unfollowed(path), Names::Added, |_, _| ()) }
 }
 
-/// Marks the file that a call has made and opened as `fd`, if it is no failure.
+/// Marks the file that a call has made and opened as `fd`, unless the call failed. Returns `fd`.
 fn file(fd: c_int) -> c_int {
     mark_opened(fd, true);
     fd
 }
 
-/// Marks the path `dir` if it is no failure.
+/// Marks the path `dir` unless it is null, which means that the call failed. Returns `dir`.
 ///
 /// # Safety
 /// `dir` must be null or a C string.
 unsafe fn directory(dir: *mut c_char) -> *mut c_char {
     if !dir.is_null() {
-        // SAFETY: it is not null.
+        // SAFETY: `dir` is not null, and the caller guarantees a C string.
         unsafe { mark_made(dir) };
     }
     dir

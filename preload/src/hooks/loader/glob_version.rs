@@ -1,9 +1,9 @@
-//! Tells with which of libc's two globs a caller was linked.
+//! Tells which of libc's two versions of glob a caller was linked with.
 //!
-//! glibc 2.27 changed glob under a new symbol version and kept the older one. The hook has no version, so callers of
-//! both come to it, and the loader does not say which one is meant. The caller's own strings do: an object that was
-//! linked with the newer glob names the version `GLIBC_2.27`. An object that does not import glob at all (a
-//! foreign-function library, for example) has it from dlsym, which gives the newer one.
+//! glibc 2.27 changed glob under a new symbol version and kept the older version. The hook has no version, so callers
+//! of both versions reach it, and the loader does not tell which one a caller wants. The caller's string table does: an
+//! object that was linked with the newer glob contains the version name `GLIBC_2.27`. An object that does not import
+//! glob (a foreign-function library, for example) got it from dlsym, which gives the newer version.
 
 use core::ffi::{CStr, c_int, c_void};
 use core::slice;
@@ -17,20 +17,20 @@ const DT_NULL: u64 = 0;
 const DT_STRTAB: u64 = 5;
 const DT_STRSZ: u64 = 10;
 
-/// A search for the object that an address lies in.
+/// A search for the object that contains an address.
 struct Search {
     address: usize,
     older: bool,
 }
 
-/// Whether the code at `address` was linked with the glob before 2.27, while libc has both.
+/// Whether the code at `address` was linked with the older glob although libc has both.
 pub fn linked_with_older_glob(address: *const c_void) -> bool {
-    // SAFETY: it takes nothing and returns a constant string.
+    // SAFETY: the function takes no arguments and returns a constant string or null.
     let version = unsafe { lazy_libc::gnu_get_libc_version() };
     if version.is_null() {
         return false;
     }
-    // SAFETY: a C string.
+    // SAFETY: the version is a C string.
     let version = unsafe { CStr::from_ptr(version) }.to_bytes();
     let minor = version.strip_prefix(b"2.").and_then(|minor| core::str::from_utf8(minor).ok());
     if minor.and_then(|minor| minor.parse().ok()).unwrap_or(0u32) < 27 {
@@ -42,12 +42,13 @@ pub fn linked_with_older_glob(address: *const c_void) -> bool {
     search.older
 }
 
-/// Callback of dl_iterate_phdr: ends at the object that the address lies in.
+/// Callback of dl_iterate_phdr. Ends the iteration at the object that contains the address.
 ///
 /// # Safety
-/// `info` must be the loader's, `search` a [`Search`].
+/// `info` must be the loader's, and `search` a [`Search`].
 unsafe extern "C" fn each(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
-    // SAFETY: the loader's description of an object, whose program headers are mapped; the caller guarantees `search`.
+    // SAFETY: `info` is the loader's description of an object, whose program headers are mapped. The caller guarantees
+    // `search`.
     let (base, headers, search) = unsafe {
         let info = &*info;
         let headers = slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
@@ -83,7 +84,7 @@ unsafe extern "C" fn each(info: *mut dl_phdr_info, _: size_t, search: *mut c_voi
         strings = strings.wrapping_add(base);
     }
     if strings != 0 {
-        // SAFETY: the object's own string table, of this size.
+        // SAFETY: this is the object's string table, and DT_STRSZ is its size.
         let strings = unsafe {
             slice::from_raw_parts(core::ptr::with_exposed_provenance::<u8>(strings), size)
         };

@@ -1,4 +1,4 @@
-//! Hooks of the dynamic loader.
+//! Hooks the functions of the dynamic loader.
 //!
 //! Rooms, from the highest to the lowest:
 //!

@@ -1,15 +1,16 @@
 //! Shows libraries under their original names.
 //!
 //! Known limit: `dlinfo(RTLD_DI_LINKMAP)` and `dladdr1(RTLD_DL_LINKMAP)` give the loader's own structure, whose
-//! `l_name` is the staged name. It cannot be changed: the loader compares it with the names of libraries that are to be
-//! loaded.
+//! `l_name` is the staged name. The hook cannot change that name, because the loader compares it with the names of
+//! libraries to load.
 
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::ptr;
+use core::slice;
 
 use libc::size_t;
 use pyshm_core::base::scratch::PATH_MAX;
-use pyshm_core::base::text::{at_last_slash, put};
+use pyshm_core::base::text::{at_last_slash, put, shift};
 use pyshm_core::base::{interned, link_map};
 use pyshm_core::stage::current::stage;
 use pyshm_core::stage::mapped::Stage;
@@ -25,9 +26,9 @@ pub(super) unsafe fn original(stage: &Stage, name: *const c_char) -> *const c_ch
     if name.is_null() {
         return name;
     }
-    // The first bytes tell that most names are not staged, without the string's length.
+    // The first bytes rule out most names without computing the string's length.
     for (i, &b) in dir.iter().enumerate() {
-        // SAFETY: every byte before this one was not NUL.
+        // SAFETY: no byte before this one was NUL.
         if unsafe { *name.add(i) } as u8 != b {
             return name;
         }
@@ -78,12 +79,12 @@ pub(super) fn without_way(path: &mut [u8]) -> Option<usize> {
         rest += 1;
     }
     let end = path.len();
-    pyshm_core::base::text::shift(path, rest..end, keep)
+    shift(path, rest..end, keep)
 }
 
 type Callback = Option<unsafe extern "C" fn(*mut libc::dl_phdr_info, size_t, *mut c_void) -> c_int>;
 
-/// A call of dl_iterate_phdr.
+/// The state of one call of dl_iterate_phdr.
 struct Call {
     callback: Callback,
     data: *mut c_void,
@@ -99,7 +100,7 @@ impl Call {
     /// `info` must be the loader's.
     unsafe fn tell(&self, mut info: libc::dl_phdr_info, size: size_t) -> c_int {
         let Some(callback) = self.callback else { return 0 };
-        // SAFETY: the loader's description, and the caller's own callback.
+        // SAFETY: `info` is the loader's description, and the callback is the caller's own.
         unsafe {
             if let Some(stage) = self.stage {
                 info.dlpi_name = original(stage, info.dlpi_name);
@@ -109,16 +110,17 @@ impl Call {
     }
 }
 
-/// Callback of dl_iterate_phdr. It leaves this library for the end: a program that was built with AddressSanitizer
-/// looks at the first library only, and ends itself if that is not the sanitizer's.
+/// Callback of dl_iterate_phdr. Leaves this library for the end, because a program that was built with AddressSanitizer
+/// looks only at the first library and ends itself if that is not the sanitizer's.
 ///
 /// # Safety
-/// `info` must be the loader's, `call` a [`Call`].
+/// `info` must be the loader's, and `call` a [`Call`].
 unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mut c_void) -> c_int {
-    // SAFETY: `call` is the `Call` on the stack of `iterate`; `info` is the loader's, for reading.
+    // SAFETY: `call` is the `Call` on the stack of `iterate`. `info` is the loader's and is only read.
     unsafe {
         let call = &mut *call.cast::<Call>();
-        // An older loader's structure is shorter than the one known here; `size` says so to the callback too.
+        // A newer loader's structure is longer than the one known here, so it goes to the callback unchanged. An older
+        // loader's is shorter, and `size` tells the callback so.
         if size > size_of::<libc::dl_phdr_info>() {
             return call.callback.map_or(0, |callback| callback(info, size, call.data));
         }
@@ -148,7 +150,7 @@ pub(super) struct SearchDir {
     pub flags: c_uint,
 }
 
-/// Calls `callback` for every object, under its original name.
+/// Calls `callback` for every object with its original name.
 ///
 /// # Safety
 /// As dl_iterate_phdr.
@@ -159,8 +161,8 @@ unsafe fn iterate(
 ) -> c_int {
     let mut call = Call { callback, data, stage: stage(), own: None };
     match (real(Some(each), (&raw mut call).cast()), call.own) {
-        // SAFETY: the loader's description. This library is never unloaded, so it holds although the loader's lock is
-        // released.
+        // SAFETY: this is the loader's description of this library. It stays valid after the loader's lock is released,
+        // because this library is never unloaded.
         (0, Some((own, size))) => unsafe { call.tell(own, size) },
         (r, _) => r,
     }
@@ -197,7 +199,7 @@ unsafe fn informed(request: c_int, to: *mut c_void, r: c_int) -> c_int {
                 ptr::copy(tail.as_ptr(), to.cast(), tail.len() + 1);
             }
         },
-        // SAFETY: the result is a list of that many C strings in the caller's buffer.
+        // SAFETY: the result is a list of `count` C strings in the caller's buffer.
         RTLD_DI_SERINFO => unsafe {
             let dirs = &raw mut (*to.cast::<SearchPath>()).dirs;
             for i in 0..(*to.cast::<SearchPath>()).count as usize {
@@ -206,7 +208,7 @@ unsafe fn informed(request: c_int, to: *mut c_void, r: c_int) -> c_int {
                 let Some(tail) = stage.original(text) else { continue };
                 (*dir).name = tail.as_ptr().cast();
                 let text = (*dir).name.cast_mut().cast::<u8>();
-                let text = core::slice::from_raw_parts_mut(text, tail.len());
+                let text = slice::from_raw_parts_mut(text, tail.len());
                 if let Some(end) = without_way(text).and_then(|len| text.get_mut(len)) {
                     *end = 0;
                 }
@@ -220,12 +222,12 @@ unsafe fn informed(request: c_int, to: *mut c_void, r: c_int) -> c_int {
 /// Shows original names in the message of dlerror.
 ///
 /// # Safety
-/// `message` must be null or what dlerror has returned.
+/// `message` must be null or the result of dlerror.
 unsafe fn shown(message: *mut c_char) -> *mut c_char {
     if !message.is_null()
         && let Some(stage) = stage()
     {
-        // SAFETY: the caller guarantees the calling thread's own message.
+        // SAFETY: the caller guarantees that the message belongs to the calling thread.
         unsafe { shorten(stage, message) };
     }
     message
@@ -241,26 +243,33 @@ hooks! {
     fn dlerror() -> *mut c_char = |real| shown(real());
 }
 
-/// Removes `<stage>/fs` from a message, in place. A message that contains a path was formatted into memory of the
-/// calling thread, which libc frees at the next dlerror; a constant message contains no path.
+/// Replaces staged names in a message by the original ones, in place. libc formats a message with a path into memory of
+/// the calling thread, which it frees at the next dlerror. A constant message contains no path.
 ///
 /// # Safety
 /// `message` must be a C string, writable where it contains the stage's directory.
 unsafe fn shorten(stage: &Stage, message: *mut c_char) {
-    let fs = stage.dir().len() + b"/fs".len();
+    let fs = stage.index().fs_len();
     let mut from = 0;
     loop {
-        // SAFETY: the caller guarantees a C string; `from` stays within it.
+        // SAFETY: the caller guarantees a C string, and `from` stays within it.
         let text = unsafe { CStr::from_ptr(message.add(from)) }.to_bytes();
         let staged = |at: &usize| -> bool {
             let below = text.get(*at..).and_then(|tail| tail.strip_prefix(stage.dir()));
             below.is_some_and(|below| below.starts_with(b"/fs"))
         };
         let Some(at) = (0..text.len()).find(staged) else { return };
-        // SAFETY: the tail and its NUL move down within the message.
+        let rest = text.len() - at - fs;
+        // SAFETY: the tail and its NUL move down within the message, and then only a part of the tail is written.
         unsafe {
             let to = message.add(from + at);
-            ptr::copy(to.add(fs), to, text.len() - at - fs + 1);
+            ptr::copy(to.add(fs), to, rest + 1);
+            let tail = slice::from_raw_parts_mut(to.cast::<u8>(), rest + 1);
+            // The message says more behind the name of a file.
+            let end = tail.windows(2).position(|w| w == b": ").unwrap_or(rest);
+            if let Some(len) = tail.get_mut(..end).and_then(without_way) {
+                shift(tail, end..rest + 1, len);
+            }
         }
         from += at;
     }

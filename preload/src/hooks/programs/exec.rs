@@ -1,7 +1,7 @@
-//! The exec family. libc's own `execvp` and `execl` never reach a hooked `execve`, so each is done here.
+//! Hooks the exec family. libc's own `execvp` and `execl` never reach a hooked `execve`, so each function has a hook.
 //!
-//! `execl` and its kin are variadic, which stable Rust cannot define. Small stubs push the register arguments in front
-//! of those on the stack, which makes the argument list an array that is passed on.
+//! `execl`, `execlp` and `execle` are variadic, which stable Rust cannot define. Small stubs push the arguments in
+//! registers in front of those on the stack, so that the argument list becomes an array.
 
 use core::ffi::{c_char, c_int};
 
@@ -14,7 +14,7 @@ use pyshm_core::exec::start::{Exchange, start, start_open};
 use pyshm_core::path::argument::bytes;
 use pyshm_core::stage::current::stage;
 
-/// The real execve; an error number, because an execve that returns has failed.
+/// Calls the real execve and returns its error number: an execve that returns has failed.
 ///
 /// # Safety
 /// As execve.
@@ -38,7 +38,7 @@ unsafe fn run(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
     sys::fail(e)
 }
 
-/// Starts a program by its name.
+/// Starts a program by its name. Returns -1 with errno set if that fails.
 ///
 /// # Safety
 /// As execvpe.
@@ -50,7 +50,7 @@ unsafe fn run_by_name(file: *const c_char, argv: Strings, envp: Strings) -> c_in
     sys::fail(e)
 }
 
-/// Starts a program by libc, in a process without a stage; `real` gets the environment.
+/// Starts a program in a process without a stage. Calls `real`, which uses libc, with the environment for the program.
 ///
 /// # Safety
 /// As execvpe.
@@ -67,7 +67,7 @@ fn environ() -> Strings {
     env::environ().cast_const().cast()
 }
 
-/// Starts a program by its name, by libc in a process without a stage.
+/// Starts a program by its name. In a process without a stage, libc starts it.
 ///
 /// # Safety
 /// As execvpe.
@@ -82,7 +82,7 @@ unsafe fn by_name(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
     }
 }
 
-/// Starts a program with this process's environment, by libc in a process without a stage.
+/// Starts a program with this process's environment. In a process without a stage, libc starts it.
 ///
 /// # Safety
 /// As execv.
@@ -97,8 +97,8 @@ unsafe fn by_path(path: *const c_char, argv: Strings) -> c_int {
     }
 }
 
-/// Starts the program that a descriptor was opened from: the staged one if the descriptor is redirected, else by
-/// `real`.
+/// Starts the program that a descriptor was opened from. If the descriptor is redirected, starts the staged program,
+/// else calls `real`.
 ///
 /// # Safety
 /// As fexecve.
@@ -122,7 +122,7 @@ unsafe fn run_fd(
     sys::fail(e)
 }
 
-/// execveat, by the system call.
+/// The hook of execveat. If the path passes, makes the system call.
 ///
 /// # Safety
 /// As execveat.
@@ -163,13 +163,13 @@ hooks! {
         = |real| run_fd(fd, argv, envp, &mut |argv, envp| { real(fd, argv, envp); sys::errno() });
 }
 
-// execveat came with glibc 2.34 and is the system call and nothing else.
+// glibc has execveat only since 2.34, as a plain system call.
 exports! {
     fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int
         = run_at(dirfd, path, argv, envp, flags);
 }
 
-/// execl, with its argument list.
+/// Implements execl, with the argument list as an array.
 ///
 /// # Safety
 /// `argv` must be the argument list of execl, laid out by the stub.
@@ -178,7 +178,7 @@ unsafe extern "C" fn list(path: *const c_char, argv: Strings) -> c_int {
     unsafe { run(path, argv, environ()) }
 }
 
-/// execlp, with its argument list.
+/// Implements execlp, with the argument list as an array.
 ///
 /// # Safety
 /// As [`list`].
@@ -187,7 +187,7 @@ unsafe extern "C" fn list_path(file: *const c_char, argv: Strings) -> c_int {
     unsafe { run_by_name(file, argv, environ()) }
 }
 
-/// execle, with its argument list.
+/// Implements execle, with the argument list as an array.
 ///
 /// # Safety
 /// As [`list`], with the environment behind the terminating null.
@@ -199,7 +199,7 @@ unsafe extern "C" fn list_env(path: *const c_char, argv: Strings) -> c_int {
     }
 }
 
-/// Declares stubs that make an array of a variadic argument list.
+/// Declares stubs that turn a variadic argument list into an array.
 macro_rules! variadic {
     ($($name:ident => $target:ident),*) => { $(
         /// Stands in front of libc's function of this name.
@@ -209,8 +209,8 @@ macro_rules! variadic {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name() {
-            // The registers are pushed in front of the arguments on the stack, over the place of the return address,
-            // which is saved and put back.
+            // On x86-64 the return address lies where the last register argument belongs. So it is saved, the registers
+            // are pushed, and it is put back before the stub returns.
             #[cfg(target_arch = "x86_64")]
             core::arch::naked_asm!(
                 "pop r10",

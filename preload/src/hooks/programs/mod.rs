@@ -1,4 +1,4 @@
-//! Starting programs.
+//! Hooks the functions that start programs.
 
 pub mod exec;
 pub mod shell;

@@ -1,7 +1,9 @@
-//! system and popen. libc starts the shell with the visible environment, in which the shim is not named, so that the
-//! shell's writes would not be marked. Here the hooked posix_spawn starts it, for any number of threads and streams.
+//! Hooks system, popen and pclose. libc would start the shell with the visible environment, which does not name the
+//! shim, so the shell's writes would not be marked. These hooks start the shell by the hooked posix_spawn. They work
+//! with any number of threads and streams.
 //!
-//! Invariant: libc's own functions are not used beside these: they keep signals and streams in state of their own.
+//! Invariant: in a process with a stage, libc's own functions are not used for the same signals and streams, which they
+//! keep in state of their own.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
@@ -18,15 +20,15 @@ use crate::libc_calls::lazy_libc;
 
 /// A stream of popen.
 struct Slot {
-    /// The stream; null in a free slot, dangling while it is being filled.
+    /// The stream; null in a free slot, dangling while the slot is being filled.
     stream: AtomicPtr<FILE>,
     /// The shell's process.
     pid: AtomicI32,
-    /// The stream's descriptor and one; 0 for none.
+    /// The stream's descriptor plus one; 0 for none.
     fd: AtomicI32,
 }
 
-/// Slots, and a link to the next block. A block is added when all slots are in use, and never freed.
+/// Slots, and a link to the next block. A block is added when all slots are in use, and is never freed.
 struct Block {
     slots: [Slot; 16],
     more: AtomicPtr<Block>,
@@ -44,8 +46,8 @@ static STREAMS: Block = Block {
 };
 
 fn blocks() -> impl Iterator<Item = &'static Block> {
-    // SAFETY: null, or a block that was zeroed memory, which is a valid block, when it was linked, and that is never
-    // freed.
+    // SAFETY: the link is null or leads to a block that is never freed. A block is zeroed memory when it is linked,
+    // which is a valid block.
     core::iter::successors(Some(&STREAMS), |b| unsafe { b.more.load(Ordering::Acquire).as_ref() })
 }
 
@@ -53,7 +55,7 @@ fn slots() -> impl Iterator<Item = &'static Slot> {
     blocks().flat_map(|b| &b.slots)
 }
 
-/// Takes a free slot, for the caller to fill; `None` without memory.
+/// Takes a free slot, which the caller must fill or free. `None` without memory.
 fn take() -> Option<&'static Slot> {
     let free = |s: &&Slot| {
         let (from, to) = (ptr::null_mut(), ptr::dangling_mut());
@@ -68,35 +70,35 @@ fn take() -> Option<&'static Slot> {
             let none = ptr::null_mut();
             b.more.compare_exchange(none, more, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
-        // Blocks are only appended: in the end the last one takes the link.
+        // Blocks are only appended, so the new block finds a last block that takes the link.
         while !blocks().any(link) {}
     }
 }
 
-/// The process and the number of its threads that are in system: `pid << 32 | threads`.
+/// The process, and the number of its threads that run system: `pid << 32 | threads`.
 static IN_SYSTEM: AtomicU64 = AtomicU64::new(0);
-/// Stands for a number of threads while the first or the last one changes the signals.
+/// The number of threads while the first or the last of them changes the signals.
 const CHANGING: u64 = u32::MAX as u64;
 
-/// The actions of SIGINT and SIGQUIT before the first thread was in system.
+/// The actions of SIGINT and SIGQUIT from before the first thread entered system.
 struct Before(UnsafeCell<MaybeUninit<[libc::sigaction; 2]>>);
-// SAFETY: written by the thread that set CHANGING, read while threads are counted in, which is later.
+// SAFETY: only the thread that set CHANGING writes the cell. Threads read it while they are counted, which is later.
 unsafe impl Sync for Before {}
 static BEFORE: Before = Before(UnsafeCell::new(MaybeUninit::uninit()));
 const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
-/// Counts this thread in (`step` 1) or out (-1). The first one in and the last one out call `change`.
+/// Counts this thread in (`step` 1) or out (`step` -1). The first thread in and the last thread out call `change`.
 ///
-/// Other threads wait meanwhile, for two system calls. The child of a fork at that moment does not: the word is another
-/// process's.
+/// Other threads wait during `change`, which makes two system calls. The child of a fork at that moment does not wait,
+/// because the word holds another process's number.
 fn count(step: i64, change: impl FnOnce()) {
-    // SAFETY: getpid takes nothing and cannot fail.
+    // SAFETY: getpid takes no arguments and cannot fail.
     let me = (unsafe { sys::syscall(libc::SYS_getpid, [0; 6]) }.unwrap_or(0) as u64) << 32;
     loop {
         let word = IN_SYSTEM.load(Ordering::Acquire);
         let threads = if word & !CHANGING == me { word & CHANGING } else { 0 };
         if threads == CHANGING {
-            // SAFETY: it takes nothing and changes nothing.
+            // SAFETY: sched_yield takes no arguments and touches no memory.
             let _ = unsafe { sys::syscall(libc::SYS_sched_yield, [0; 6]) };
             continue;
         }
@@ -114,10 +116,10 @@ fn count(step: i64, change: impl FnOnce()) {
     }
 }
 
-/// Ignores the terminal's signals while any thread is in system; their actions before.
+/// Ignores the terminal's signals while any thread runs system, and returns their previous actions.
 fn ignore_interrupts() -> [libc::sigaction; 2] {
     count(1, || {
-        // SAFETY: a structure of integers may be all zero; CHANGING gives this thread the cell.
+        // SAFETY: `sigaction` may be zero, and CHANGING gives this thread sole use of the cell.
         unsafe {
             let mut ignore: libc::sigaction = core::mem::zeroed();
             ignore.sa_sigaction = libc::SIG_IGN;
@@ -128,11 +130,11 @@ fn ignore_interrupts() -> [libc::sigaction; 2] {
             (*BEFORE.0.get()).write(before);
         }
     });
-    // SAFETY: the first thread wrote the cell, and nothing does while this one is counted in.
+    // SAFETY: the first thread wrote the cell, and no thread writes it while this one is counted.
     unsafe { (*BEFORE.0.get()).assume_init() }
 }
 
-/// Restores the terminal's signals when no thread is in system.
+/// Restores the terminal's signals when no more thread runs system.
 fn restore_interrupts() {
     count(-1, || {
         // SAFETY: as in `ignore_interrupts`.
@@ -145,7 +147,7 @@ fn restore_interrupts() {
     });
 }
 
-/// Starts `sh -c command`.
+/// Starts `sh -c command`. Returns 0 or an error number.
 ///
 /// # Safety
 /// The pointers as posix_spawn requires.
@@ -157,7 +159,7 @@ unsafe fn shell(
 ) -> c_int {
     let argv = [c"sh".as_ptr(), c"-c".as_ptr(), c"--".as_ptr(), command, ptr::null()];
     let envp = env::environ().cast_const().cast();
-    // SAFETY: the caller guarantees the pointers; the arrays end with null.
+    // SAFETY: the caller guarantees the pointers, and the arrays end with null.
     unsafe {
         posix_spawn::hook(
             pid,
@@ -170,8 +172,8 @@ unsafe fn shell(
     }
 }
 
-/// Waits for a child; its status, or -1 with errno set. libc's function would not do: a thread that is cancelled in it
-/// would stay counted in.
+/// Waits for a child and returns its status, or -1 with errno set. Makes the system call, because a thread that is
+/// cancelled in libc's function would stay counted.
 fn wait(pid: pid_t) -> c_int {
     let mut status: c_int = 0;
     loop {
@@ -185,7 +187,7 @@ fn wait(pid: pid_t) -> c_int {
     }
 }
 
-/// popen, by `real` where it passes.
+/// The hook of popen. Calls `real` in a process without a stage and where [`open_stream`] gives up.
 ///
 /// # Safety
 /// As popen.
@@ -195,12 +197,12 @@ unsafe fn open_pipe(
     real: impl FnOnce() -> *mut FILE,
 ) -> *mut FILE {
     let usable = stage().is_some() && !command.is_null() && !mode.is_null();
-    // SAFETY: the caller guarantees C strings where the pointers are not null.
+    // SAFETY: the pointers are not null, and the caller guarantees C strings.
     let opened = if usable { unsafe { open_stream(command, mode) } } else { None };
     opened.unwrap_or_else(real)
 }
 
-/// pclose, by `real` for a stream that libc opened.
+/// The hook of pclose. Calls `real` for a stream that libc opened.
 ///
 /// # Safety
 /// As pclose.
@@ -210,7 +212,7 @@ unsafe fn close_pipe(file: *mut FILE, real: impl FnOnce() -> c_int) -> c_int {
         if !file.is_null() && slot.stream.load(Ordering::Acquire) == file {
             slot.fd.store(0, Ordering::Release);
             slot.stream.store(ptr::null_mut(), Ordering::Release);
-            // SAFETY: the caller's own stream.
+            // SAFETY: the caller gives up the stream, which is open.
             unsafe { lazy_libc::fclose(file) };
             return wait(pid);
         }
@@ -226,13 +228,13 @@ hooks! {
     fn pclose(file: *mut FILE) -> c_int = |real| close_pipe(file, || real(file));
 }
 
-/// system, as POSIX describes it.
+/// Implements system as POSIX describes it.
 ///
 /// # Safety
 /// `command` must be a C string.
 unsafe fn run(command: *const c_char) -> c_int {
-    // SAFETY: every structure is initialized by the call that is documented to do so before it is read, and lives to
-    // the end of this function.
+    // SAFETY: every structure is initialized by its documented call before it is read, and lives to the end of this
+    // function.
     unsafe {
         let before = ignore_interrupts();
         let (mut block, mut mask, mut default) =
@@ -255,7 +257,7 @@ unsafe fn run(command: *const c_char) -> c_int {
         lazy_libc::posix_spawnattr_setflags(attr.as_mut_ptr(), flags as _);
         let mut pid = 0;
         let failed = shell(&mut pid, command, ptr::null(), attr.as_ptr());
-        // A shell that cannot be started counts as one that exited with 127.
+        // If the shell cannot be started, the status is that of a shell that exited with 127.
         let status = if failed == 0 { wait(pid) } else { 127 << 8 };
         lazy_libc::posix_spawnattr_destroy(attr.as_mut_ptr());
         let e = if failed == 0 { sys::errno() } else { failed };
@@ -266,13 +268,13 @@ unsafe fn run(command: *const c_char) -> c_int {
     }
 }
 
-/// popen; `None` where libc's own is to be called.
+/// Implements popen. `None` if libc's own popen is to be called.
 ///
 /// # Safety
 /// Both must be C strings.
 unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mut FILE> {
-    // SAFETY: the caller guarantees C strings; nothing else knows the descriptors and structures before they are handed
-    // out.
+    // SAFETY: the caller guarantees C strings. No other code knows the descriptors and structures before this function
+    // returns.
     unsafe {
         let letters = CStr::from_ptr(mode).to_bytes();
         let (reads, writes) = (letters.contains(&b'r'), letters.contains(&b'w'));
@@ -294,7 +296,7 @@ unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mu
             if reads { (ends[0], ends[1], 1) } else { (ends[1], ends[0], 0) };
         let mut actions = MaybeUninit::uninit();
         lazy_libc::posix_spawn_file_actions_init(actions.as_mut_ptr());
-        // POSIX: the streams of earlier popen calls are closed in the new child.
+        // POSIX requires that the streams of earlier popen calls are closed in the new child.
         for slot in slots() {
             let fd = slot.fd.load(Ordering::Acquire) - 1;
             if fd >= 0 && fd != their_fd && !slot.stream.load(Ordering::Acquire).is_null() {

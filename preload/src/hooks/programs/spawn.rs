@@ -1,5 +1,6 @@
-//! posix_spawn. libc starts the program in a child of its own, so the path, the arguments and the environment are
-//! prepared here. What the file actions open, or where they go, is known only when they are added.
+//! Hooks posix_spawn and its file actions. libc starts the program in a child, which no hook reaches, so the path, the
+//! arguments and the environment are prepared before. The paths of file actions are replaced when the actions are
+//! added.
 
 use core::ffi::{c_char, c_int, c_void};
 
@@ -19,14 +20,14 @@ use crate::hooks::files::open;
 use crate::hooks::programs::exec::unstaged;
 use crate::libc_calls::lazy_libc;
 
-/// What is exchanged when `path` is spawned. A relative path means what it means in the child, which the file actions
-/// may send to another directory.
+/// Which parts the shim replaces when `path` is spawned. The child resolves a relative path, and the file actions may
+/// send the child to another directory.
 ///
 /// # Safety
 /// `path` and `actions` as posix_spawn requires.
 unsafe fn exchange(path: *const c_char, actions: *const c_void) -> Exchange {
-    // libc's header has these first: int __allocated, int __used. Which actions are a chdir, only libc knows.
-    // SAFETY: the caller guarantees file actions.
+    // By libc's header, the structure begins with `int __allocated, int __used`. Only libc knows which actions are a
+    // chdir. SAFETY: the caller guarantees file actions.
     let used = || unsafe { actions.cast::<c_int>().add(1).read() };
     let fixed = actions.is_null()
         || used() == 0
@@ -35,7 +36,7 @@ unsafe fn exchange(path: *const c_char, actions: *const c_void) -> Exchange {
     if fixed { Exchange::Program } else { Exchange::Environment }
 }
 
-/// Spawns a program; `real` gets a path, arguments and an environment.
+/// Spawns a program. `real` gets a path, arguments and an environment.
 ///
 /// # Safety
 /// As posix_spawn.
@@ -78,7 +79,7 @@ unsafe fn spawn_by_name(
     }
 }
 
-/// Whether a candidate of a search along PATH can be started: 0 or an error number. As for execve, only files count.
+/// Checks whether a candidate of a search along PATH can be started. Returns 0 or an error number.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -95,7 +96,7 @@ unsafe fn startable(path: *const c_char) -> c_int {
     }
 }
 
-/// Adds an open to the file actions by `real`, which gets a path and flags.
+/// Adds an open to the file actions. `real` gets a path and flags.
 ///
 /// # Safety
 /// `path` as posix_spawn_file_actions_addopen requires.
@@ -116,22 +117,22 @@ unsafe fn add_open(
         read(arg, Want::Data(flags), |answer| match answer {
             Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), open::staged_flags(flags)),
             Answer::Pass(_, p) => real(p, flags),
-            // The child reports it.
+            // The child reports the error.
             Answer::Absent(_) => real(path, flags),
         })
     }
 }
 
-/// Adds a change of directory to the file actions: to the original of a redirected directory, by its path, to any other
-/// by `real`.
+/// Adds a change of directory to the file actions. If `fd` is redirected, adds a change to the original's path, else
+/// calls `real`.
 ///
 /// # Safety
 /// `actions` as posix_spawn_file_actions_addfchdir_np requires.
 unsafe fn add_directory(actions: *mut c_void, fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let mut buf = [0; PATH_MAX];
     match stage().and_then(|stage| stage.c_path_of_fd(fd, &mut buf)) {
-        // It has no hook: programs look for it to see whether it exists, and it takes the original's path unchanged.
-        // SAFETY: the caller guarantees the actions; libc copies the path.
+        // This function has no hook: programs test whether libc has it, and it takes the original's path unchanged.
+        // SAFETY: the caller guarantees the actions, and libc copies the path.
         Some(path) => unsafe {
             lazy_libc::posix_spawn_file_actions_addchdir_np(actions.cast(), path.as_ptr())
         },

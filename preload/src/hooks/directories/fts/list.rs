@@ -1,4 +1,4 @@
-//! Reads one directory of a hierarchy into a list of entries.
+//! Reads one directory of a walk into a list of entries.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::{self, size_of};
@@ -29,7 +29,7 @@ pub enum Purpose {
     Read,
 }
 
-/// Reads the entries of the current directory; null if it has none or could not be read.
+/// Reads the entries of the current directory. Null if it has none or cannot be read.
 pub unsafe fn build(sp: *mut Fts, purpose: Purpose) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
@@ -43,7 +43,8 @@ pub unsafe fn build(sp: *mut Fts, purpose: Purpose) -> *mut Ent {
             return ptr::null_mut();
         }
         let by_type = has(sp, FTS_NOSTAT) && has(sp, FTS_PHYSICAL);
-        // Number of directories that may still come; -1 if it is unknown. For `Names` none is looked for.
+        // Number of subdirectories that may still come; -1 if it is unknown. For `Names` it is 0, because none is
+        // looked for.
         let links = match purpose {
             Purpose::Names => 0,
             _ if by_type => (*cur).nlink as c_int - if has(sp, FTS_SEEDOT) { 0 } else { 2 },
@@ -116,7 +117,7 @@ struct List {
     count: usize,
 }
 
-/// Adds an entry to `list` for each name in the stream `dir`; `None` if the walk must end.
+/// Adds an entry to `list` for each name in the stream `dir`. `None` if the walk must end.
 unsafe fn fill(
     sp: *mut Fts,
     list: &mut List,
@@ -125,7 +126,7 @@ unsafe fn fill(
     mut links: c_int,
     by_type: bool,
 ) -> Option<()> {
-    // SAFETY: see above; the name of a filled directory entry is a C string.
+    // SAFETY: see above. The name of a filled directory entry is a C string.
     unsafe {
         let nochdir = has(sp, FTS_NOCHDIR);
         while !dir.is_null() {
@@ -175,9 +176,9 @@ unsafe fn fill(
     }
 }
 
-/// Reads the attributes of an entry; its kind.
+/// Reads the attributes of an entry and returns its kind (`FTS_…`).
 pub unsafe fn status(sp: *mut Fts, p: *mut Ent, follow: Follow) -> u16 {
-    // SAFETY: see above; a struct of integers may be all zero.
+    // SAFETY: see above. A struct of integers may be zero.
     unsafe {
         let mut own: libc::stat = mem::zeroed();
         let st = if has(sp, FTS_NOSTAT) { &raw mut own } else { (*p).statp };
@@ -215,9 +216,10 @@ pub unsafe fn status(sp: *mut Fts, p: *mut Ent, follow: Follow) -> u16 {
     }
 }
 
-/// Sorts a list of `count` entries, more than one, by the caller's function; its first entry.
+/// Sorts a list of `count` entries, at least two, by the caller's function. Returns the new first entry. Without memory
+/// the list stays unsorted.
 pub unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut Ent {
-    // SAFETY: see above; the array has room for the list.
+    // SAFETY: see above. The array has room for the list.
     unsafe {
         if count > (*sp).nitems as usize {
             let array = libc::malloc((count + 40) * size_of::<*mut Ent>());
@@ -243,10 +245,10 @@ pub unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut Ent {
     }
 }
 
-/// Goes to the directory `p`, by a descriptor or, if that is negative, by a path; fails if it leads to another
-/// directory.
+/// Changes to the directory `p`, by a descriptor or, if that is negative, by a path. Fails with ENOENT if it leads to
+/// another directory.
 pub unsafe fn change(sp: *mut Fts, p: *mut Ent, fd: c_int, path: *const c_char) -> c_int {
-    // SAFETY: see above; a structure of ours.
+    // SAFETY: see above. The structure is on this stack.
     unsafe {
         if has(sp, FTS_NOCHDIR) {
             return 0;

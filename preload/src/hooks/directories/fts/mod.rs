@@ -1,9 +1,9 @@
-//! fts. libc walks inside itself, so a walk from where a prefix may be met is done here, by the hooked functions. Every
-//! other walk is left to libc.
+//! Hooks fts. libc's walk reaches no hook, so a walk that may meet a prefix is done here, by the hooked functions. libc
+//! does every other walk.
 //!
-//! Callers see the structures of `fts.h` ([`stream`]), the working directory without FTS_NOCHDIR, and what `fts_path`
-//! holds at what time. All of it is as glibc leaves it. The shim's own streams carry [`OURS`] among their options;
-//! fts_set only writes to an entry, so libc's serves both kinds.
+//! Callers see the structures of `fts.h` ([`stream`]), the path in `fts_path` and, without FTS_NOCHDIR, the working
+//! directory. All of these are at every moment as glibc leaves them. The shim's own streams have [`OURS`] among their
+//! options. fts_set needs no hook, because libc's only writes to an entry.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::size_of;
@@ -38,7 +38,7 @@ hooks! {
         = |real| if ours(sp) { close_walk(sp) } else { real(sp) };
 }
 
-/// Whether a walk from these paths is done here.
+/// Whether a walk from these paths is done here, not by libc.
 ///
 /// # Safety
 /// As fts_open.
@@ -64,19 +64,19 @@ unsafe fn concerned(paths: *const *mut c_char, options: c_int) -> bool {
 /// # Safety
 /// `sp` must be a stream.
 unsafe fn ours(sp: *mut Fts) -> bool {
-    // SAFETY: the caller guarantees a stream; both kinds begin with the public structure.
+    // SAFETY: the caller guarantees a stream, and both kinds begin with the public structure.
     unsafe { (*sp).options & OURS != 0 }
 }
 
 // SAFETY of everything below: the invariants of [`stream`].
 
-/// fts_open.
+/// Implements fts_open.
 unsafe fn open_walk(
     paths: *const *mut c_char,
     options: c_int,
     compar: Option<Compare>,
 ) -> *mut Fts {
-    // SAFETY: see above; a stream that is given up is freed once.
+    // SAFETY: see above. A stream that is given up is freed once.
     unsafe {
         let sp: *mut Fts = zeroed(size_of::<Fts>()).cast();
         if sp.is_null() {
@@ -116,7 +116,7 @@ unsafe fn open_walk(
     }
 }
 
-/// Makes entries for the arguments.
+/// Makes entries for the arguments. `None` with errno set if an argument is refused or memory is missing.
 unsafe fn roots(
     sp: *mut Fts,
     parent: *mut Ent,
@@ -128,7 +128,7 @@ unsafe fn roots(
         let (mut last, mut count, mut next): (*mut Ent, usize, _) = (ptr::null_mut(), 0, paths);
         while !(*next).is_null() {
             let name = CStr::from_ptr(*next).to_bytes();
-            // glibc's limit is lower by the bytes that it adds to its buffer at a time.
+            // glibc's limit is 257 bytes lower, because it enlarges its buffer in steps.
             if name.is_empty() || name.len() + 257 >= LONGEST {
                 sys::set_errno(if name.is_empty() { libc::ENOENT } else { libc::ENAMETOOLONG });
                 return None;
@@ -145,7 +145,7 @@ unsafe fn roots(
                 info => info,
             };
             if (*sp).compar.is_some() {
-                // Entries that compare as equal come in reverse order, as sorting such a list gives in glibc.
+                // Entries that compare as equal come in reverse order, as in glibc.
                 (*p).link = *first;
                 *first = p;
             } else if last.is_null() {
@@ -164,9 +164,9 @@ unsafe fn roots(
     }
 }
 
-/// fts_close.
+/// Implements fts_close.
 unsafe fn close_walk(sp: *mut Fts) -> c_int {
-    // SAFETY: see above; the stream is freed last.
+    // SAFETY: see above. The stream is freed last.
     unsafe {
         let mut p = (*sp).cur;
         while !p.is_null() {

@@ -1,14 +1,14 @@
-//! The structures of `fts.h`, and what all of a walk needs of them.
+//! Declares the structures of `fts.h`, and the functions on them that all parts of a walk need.
 //!
 //! Invariants:
-//! - A stream's entries are linked as `fts.h` says: `cur` is the current one, `child` a list that was read ahead, and
-//!   the parents end with the one above the roots. The caller writes only where `fts.h` allows.
-//! - The path pointer of each entry is the stream's buffer of [`LONGEST`] + 1 bytes, and no path that is written there
-//!   is longer. Unlike glibc's, the buffer has its full size from the start (memory that is not touched costs nothing),
-//!   so no pointer into it changes.
+//! - A stream's entries are linked as `fts.h` says: `cur` is the current entry, `child` is a list that was read ahead,
+//!   and the chain of parents ends with the entry above the roots. The caller writes only where `fts.h` allows.
+//! - The path pointer of each entry is the stream's buffer of [`LONGEST`] + 1 bytes, and every path that is written
+//!   there fits. Unlike glibc's, the buffer has its full size from the start, so no pointer into it changes. Untouched
+//!   memory costs nothing.
 //!
-//! Every unsafe function here and beside it requires that its stream is the shim's own, and that its entries are the
-//! stream's.
+//! Every unsafe function of this module and its siblings requires that its stream is the shim's own and that its
+//! entries belong to the stream.
 
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::mem::{offset_of, size_of};
@@ -26,7 +26,7 @@ pub const FTS_XDEV: c_int = 0x40;
 pub const FTS_OPTIONMASK: c_int = 0xff;
 pub const FTS_NAMEONLY: c_int = 0x100;
 pub const FTS_STOP: c_int = 0x200;
-/// Option that marks the shim's own streams; libc does not have it.
+/// Option that marks the shim's own streams. libc has no such option.
 pub const OURS: c_int = 0x4000_0000;
 
 pub const FTS_D: u16 = 1;
@@ -51,12 +51,12 @@ pub const FTS_FOLLOW: u16 = 2;
 pub const FTS_NOINSTR: u16 = 3;
 pub const FTS_SKIP: u16 = 4;
 
-/// Level of the arguments' entries.
+/// Level of the entries of the arguments.
 pub const ROOT: i16 = 0;
-/// Level of the entry that is the parent of the arguments'.
+/// Level of the parent of the arguments' entries.
 pub const ABOVE_ROOTS: i16 = -1;
 
-/// Longest path in bytes: `fts.h` has a u16 for the length.
+/// Length in bytes of the longest path, which `fts.h` holds in a u16.
 pub const LONGEST: usize = u16::MAX as usize;
 
 /// The caller's function that orders entries.
@@ -77,7 +77,7 @@ pub struct Fts {
     pub options: c_int,
 }
 
-/// `FTSENT`, an entry. Its name goes on behind the structure, and the `struct stat` follows the name.
+/// `FTSENT`, an entry. The name extends beyond the structure, and the `struct stat` follows the name.
 #[repr(C)]
 pub struct Ent {
     pub cycle: *mut Ent,
@@ -102,7 +102,7 @@ pub struct Ent {
     pub name: [c_char; 1],
 }
 
-// SAFETY of everything below: the invariants above, which every caller keeps.
+// SAFETY of everything below: every caller keeps the invariants above.
 
 /// Whether a stream has an option.
 pub unsafe fn has(sp: *mut Fts, option: c_int) -> bool {
@@ -110,11 +110,11 @@ pub unsafe fn has(sp: *mut Fts, option: c_int) -> bool {
     unsafe { (*sp).options & option != 0 }
 }
 
-/// A new entry with this name; null without memory.
+/// Makes an entry with this name. Null without memory.
 pub unsafe fn entry(sp: *mut Fts, name: &[u8]) -> *mut Ent {
     let text = offset_of!(Ent, name);
     let st = (text + name.len() + 1).next_multiple_of(16);
-    // SAFETY: the block holds the structure (whose name has one byte), the name, and the attributes behind it.
+    // SAFETY: the block holds the structure (with one byte of the name), the rest of the name, and the attributes.
     unsafe {
         let p: *mut Ent = zeroed(size_of::<Ent>().max(st + size_of::<libc::stat>())).cast();
         if p.is_null() {
@@ -131,21 +131,21 @@ pub unsafe fn entry(sp: *mut Fts, name: &[u8]) -> *mut Ent {
     }
 }
 
-/// The address of an entry's name, by which all of it can be reached.
+/// The address of an entry's name, with the provenance of the whole block.
 pub fn name_of(p: *mut Ent) -> *mut c_char {
     p.cast::<c_char>().wrapping_add(offset_of!(Ent, name))
 }
 
 /// Whether a name is `.` or `..`.
 pub unsafe fn is_dot(name: *const c_char) -> bool {
-    // SAFETY: a C string.
+    // SAFETY: the caller guarantees a C string.
     matches!(unsafe { CStr::from_ptr(name) }.to_bytes(), b"." | b"..")
 }
 
 /// Frees a list of entries.
 pub unsafe fn free_list(mut p: *mut Ent) {
     while !p.is_null() {
-        // SAFETY: a list of entries that nobody else has.
+        // SAFETY: the caller gives up the list, and nobody else holds it.
         unsafe {
             let next = (*p).link;
             release(p.cast());
@@ -154,7 +154,7 @@ pub unsafe fn free_list(mut p: *mut Ent) {
     }
 }
 
-/// Ends the walk; null.
+/// Ends the walk. Returns null.
 pub unsafe fn stop(sp: *mut Fts) -> *mut Ent {
     // SAFETY: see above.
     unsafe { (*sp).options |= FTS_STOP };

@@ -1,4 +1,4 @@
-//! Goes through a hierarchy: fts_read and fts_children.
+//! Implements fts_read and fts_children.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem;
@@ -15,7 +15,7 @@ use crate::libc_calls::heap::release;
 
 // SAFETY of everything below: the invariants of `stream`.
 
-/// fts_read.
+/// Implements fts_read.
 pub unsafe fn read(sp: *mut Fts) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
@@ -36,7 +36,7 @@ pub unsafe fn read(sp: *mut Fts) -> *mut Ent {
     }
 }
 
-/// Follows a symbolic link, and remembers the directory that it is in.
+/// Follows a symbolic link, and keeps a descriptor of the directory that contains it.
 unsafe fn follow(sp: *mut Fts, p: *mut Ent) {
     // SAFETY: see above.
     unsafe {
@@ -91,7 +91,7 @@ unsafe fn enter(sp: *mut Fts, p: *mut Ent, instr: u16) -> *mut Ent {
 
 /// Goes to the next entry of the same directory, or back to the directory.
 unsafe fn next(sp: *mut Fts, mut p: *mut Ent) -> *mut Ent {
-    // SAFETY: see above; an entry that was left is freed once.
+    // SAFETY: see above. An entry that the walk leaves is freed once.
     unsafe {
         loop {
             let left = p;
@@ -131,7 +131,7 @@ unsafe fn up(sp: *mut Fts, p: *mut Ent) -> *mut Ent {
         if (*p).level == ABOVE_ROOTS {
             release(p.cast());
             (*sp).cur = ptr::null_mut();
-            // errno tells the end from a failure.
+            // The caller tells the end from a failure by errno.
             sys::set_errno(0);
             return ptr::null_mut();
         }
@@ -156,9 +156,9 @@ unsafe fn up(sp: *mut Fts, p: *mut Ent) -> *mut Ent {
     }
 }
 
-/// Begins the tree of an argument.
+/// Begins the walk of an argument's tree.
 unsafe fn load(sp: *mut Fts, p: *mut Ent) {
-    // SAFETY: see above; a part of the name is moved within it.
+    // SAFETY: see above. A part of the name moves within the name.
     unsafe {
         let n = usize::from((*p).namelen);
         (*p).pathlen = (*p).namelen;
@@ -175,9 +175,9 @@ unsafe fn load(sp: *mut Fts, p: *mut Ent) {
     }
 }
 
-/// Writes the path of an entry into the stream's buffer.
+/// Writes the path of an entry into the stream's buffer. Returns the entry.
 unsafe fn named(sp: *mut Fts, p: *mut Ent) -> *mut Ent {
-    // SAFETY: see above; `build` has checked that it fits.
+    // SAFETY: see above. `build` has checked that the path fits.
     unsafe {
         let slash = (*sp).path.add(directory_len(sp, (*p).parent));
         slash.write(b'/' as c_char);
@@ -186,7 +186,7 @@ unsafe fn named(sp: *mut Fts, p: *mut Ent) -> *mut Ent {
     }
 }
 
-/// fts_children.
+/// Implements fts_children.
 pub unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
     if options != 0 && options != FTS_NAMEONLY {
         sys::set_errno(libc::EINVAL);
@@ -195,7 +195,7 @@ pub unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
         let p = (*sp).cur;
-        // errno tells an empty directory from a failure.
+        // The caller tells an empty directory from a failure by errno.
         sys::set_errno(0);
         if p.is_null() || has(sp, FTS_STOP) {
             return ptr::null_mut();
@@ -217,7 +217,7 @@ pub unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
             (*sp).child = build(sp, purpose);
             return (*sp).child;
         }
-        // The walk has not gone to this relative argument yet; only a descriptor leads back from it.
+        // The walk has not yet changed to this relative argument, and only a descriptor leads back from it.
         let here = open::hook(c".".as_ptr(), libc::O_RDONLY, 0);
         if here < 0 {
             return ptr::null_mut();

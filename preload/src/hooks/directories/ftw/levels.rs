@@ -1,7 +1,7 @@
-//! The directories that a walk is in, and which of them are open.
+//! Holds the directories from a walk's start to its current one, and closes some of them if too many are open.
 //!
-//! If more directories are open than the caller allows, the rest of the outermost one is read into memory and it is
-//! closed.
+//! If more directories would be open than the caller allows, the rest of the outermost open one is read into memory,
+//! and that one is closed.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
@@ -17,23 +17,24 @@ use crate::libc_calls::lazy_libc;
 /// A directory that the walk is in.
 #[derive(Clone, Copy)]
 pub struct Level {
-    /// Its stream; null if it was closed for another directory.
+    /// The directory's stream; null if it was closed to make room.
     pub stream: *mut DIR,
     /// The stream's descriptor, or -1.
     pub fd: c_int,
-    /// The names that were left when it was closed, each with its NUL, and an empty one. Freed with the level.
+    /// The names that were still unread when the stream was closed, each with its NUL, and an empty name at the end.
+    /// They are freed with the level.
     pub names: *mut u8,
 }
 
 /// The directories from the walk's start to the current one.
 pub struct Levels {
     all: Array<Level>,
-    /// How many of them may be open.
+    /// The number of directories that may be open.
     most: usize,
 }
 
 impl Levels {
-    /// No directory yet; `most` may be open.
+    /// Starts without a directory. At most `most` may be open, but always one.
     pub fn new(most: usize) -> Self {
         Self { all: Array::new(), most: most.max(1) }
     }
@@ -43,7 +44,7 @@ impl Levels {
         self.all.len()
     }
 
-    /// Allows one open directory less, but at least one.
+    /// Lowers the number of directories that may be open by one, but not below one.
     pub fn spare_one(&mut self) {
         self.most = (self.most - 1).max(1);
     }
@@ -63,7 +64,7 @@ impl Levels {
         self.all.all().last().map_or(-1, |l| l.fd)
     }
 
-    /// Closes a directory if one more would be too many; `None` without memory.
+    /// Closes a directory if one more would be too many. `None` without memory.
     pub fn make_room(&mut self) -> Option<()> {
         match self.len().checked_sub(self.most) {
             Some(other) => self.save(other),
@@ -71,7 +72,7 @@ impl Levels {
         }
     }
 
-    /// Opens a directory on a new level; `None` with errno set.
+    /// Opens a directory on a new level. `None` with errno set if that fails.
     ///
     /// # Safety
     /// `name` must be a C string.
@@ -96,11 +97,11 @@ impl Levels {
         if stream.is_null() {
             return None;
         }
-        // SAFETY: an open stream.
+        // SAFETY: the stream is open.
         let fd = unsafe { lazy_libc::dirfd(stream) };
         let pushed = self.all.push(Level { stream, fd, names: ptr::null_mut() });
         if pushed.is_none() {
-            // SAFETY: an open stream, which no level has.
+            // SAFETY: the stream is open, and no level holds it.
             unsafe { closedir::hook(stream) };
         }
         pushed
@@ -113,7 +114,7 @@ impl Levels {
             return Some(());
         }
         let mut names = Array::new();
-        // SAFETY: the stream is open; a name of a filled entry is a C string.
+        // SAFETY: the stream is open, and the name of a filled entry is a C string.
         unsafe {
             loop {
                 let entry = readdir64::hook(level.stream);
@@ -131,11 +132,11 @@ impl Levels {
         Some(())
     }
 
-    /// Leaves the current directory; errno stays.
+    /// Leaves the current directory. Keeps errno.
     pub fn close(&mut self) {
         let Some(level) = self.all.pop() else { return };
         let errno = sys::errno();
-        // SAFETY: an open stream or null; memory of the level or null.
+        // SAFETY: the stream is open or null, and the names are memory of the level or null.
         unsafe {
             if !level.stream.is_null() {
                 closedir::hook(level.stream);

@@ -1,5 +1,5 @@
-//! ftw and nftw. libc walks inside itself, so a tree that holds a prefix is walked here, by the hooked functions. A
-//! tree without a prefix is left to libc.
+//! Hooks ftw and nftw. libc's walk reaches no hook, so a walk that may meet a prefix is done here, by the hooked
+//! functions. libc does every other walk.
 
 use core::ffi::{c_char, c_int};
 
@@ -48,7 +48,7 @@ unsafe fn full(
     }
 }
 
-// On 64-bit systems both `struct stat` are one.
+// On 64-bit systems `struct stat` and `struct stat64` are the same.
 hooks! {
     fn ftw, ftw64(path: *const c_char, call: Option<Plain>, open: c_int) -> c_int
         = |real| plain(path, call, open, || real(path, call, open));

@@ -1,11 +1,11 @@
-//! The directories that a walk has been in, if it follows symbolic links.
+//! Remembers the directories that a walk has visited, if it follows symbolic links.
 #![forbid(unsafe_code)]
 
 use core::mem;
 
 use crate::libc_calls::heap::Array;
 
-/// A free slot: no object has inode 0 on device 0.
+/// The value of a free slot. No directory has inode 0 on device 0.
 const FREE: (u64, u64) = (0, 0);
 
 /// A set of directories by device and inode, with open addressing.
@@ -20,7 +20,7 @@ impl Seen {
         Self { slots: Array::new(), used: 0 }
     }
 
-    /// Adds a directory; whether it is new; `None` without memory.
+    /// Adds a directory. Returns whether it is new; `None` without memory.
     pub fn add(&mut self, st: &libc::stat) -> Option<bool> {
         if self.used * 2 >= self.slots.len() {
             let mut old = mem::replace(&mut self.slots, Array::new());
@@ -38,7 +38,7 @@ impl Seen {
         Some(new)
     }
 
-    /// Adds an object; whether it is new.
+    /// Adds a directory to the slots. Returns whether it is new.
     fn put(&mut self, object: (u64, u64)) -> bool {
         let mask = self.slots.len().wrapping_sub(1);
         let mut at =

@@ -1,5 +1,5 @@
-//! Walks a tree for nftw, as glibc does: every object is looked at relative to its directory's descriptor; links that
-//! are followed are never followed twice to the same directory.
+//! Walks a tree for nftw as glibc does. The attributes of every file are read relative to its directory's descriptor. A
+//! walk that follows links visits no directory twice.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem;
@@ -30,7 +30,7 @@ const FTW_MOUNT: c_int = 2;
 const FTW_CHDIR: c_int = 4;
 const FTW_DEPTH: c_int = 8;
 const FTW_ACTIONRETVAL: c_int = 16;
-/// The flags that are understood here.
+/// The flags that this walk understands.
 pub const KNOWN: c_int = FTW_PHYS | FTW_MOUNT | FTW_CHDIR | FTW_DEPTH | FTW_ACTIONRETVAL;
 
 const FTW_STOP: c_int = 1;
@@ -52,29 +52,29 @@ pub type Full = unsafe extern "C" fn(*const c_char, *const libc::stat, c_int, *m
 /// The caller's function.
 #[derive(Clone, Copy)]
 pub enum Call {
-    /// That of ftw, which knows no symbolic links.
+    /// The function of ftw, which has no kind for symbolic links.
     Plain(Plain),
-    /// That of nftw.
+    /// The function of nftw.
     Full(Full),
 }
 
-/// A walk that is under way.
+/// The state of a walk.
 struct Walk {
     call: Call,
     flags: c_int,
-    /// The current object's path and a NUL.
+    /// The path of the current file, with its NUL.
     path: Array<u8>,
     depth: Depth,
-    /// The device that the walk began on.
+    /// The device on which the walk began.
     dev: u64,
     seen: Seen,
     levels: Levels,
 }
 
-/// Walks the tree at `start`; what nftw returns.
+/// Walks the tree at `start`. Returns nftw's result.
 ///
 /// # Safety
-/// `start` must be a C string that is not empty; the rest as nftw.
+/// `start` must be a C string that is not empty, and the rest as nftw requires.
 #[inline(never)]
 pub unsafe fn walk(start: *const c_char, call: Call, open: c_int, flags: c_int) -> c_int {
     // SAFETY: the caller guarantees a C string.
@@ -101,7 +101,7 @@ pub unsafe fn walk(start: *const c_char, call: Call, open: c_int, flags: c_int) 
         // SAFETY: the caller keeps the contract of nftw.
         return unsafe { walk.start() };
     }
-    // SAFETY: the caller keeps the contract of nftw; the paths are C strings of ours.
+    // SAFETY: the caller keeps the contract of nftw, and the paths are C strings of this walk.
     unsafe {
         let home = openat::hook(AT_FDCWD, c".".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY, 0);
         let mut name = [0u8; PATH_MAX];
@@ -128,7 +128,7 @@ pub unsafe fn walk(start: *const c_char, call: Call, open: c_int, flags: c_int) 
     }
 }
 
-/// Changes the working directory. It needs no translation: the process stands in the original directory.
+/// Changes the working directory by the system call. That needs no translation, because chdir passes.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -155,7 +155,7 @@ impl Walk {
         self.path.all().get(self.base()..).map_or(c"".as_ptr(), |name| name.as_ptr().cast())
     }
 
-    /// Calls `f` with the path of the directory that the walk's start lies in.
+    /// Calls `f` with the path of the directory that contains the walk's start.
     fn with_parent(&mut self, f: impl FnOnce(*const c_char) -> c_int) -> c_int {
         let at = self.base() - 1;
         if let Some(slash) = self.path.all_mut().get_mut(at) {
@@ -168,14 +168,14 @@ impl Walk {
         result
     }
 
-    /// The directory and name by which the current object is reached; `fd` is its directory's descriptor, or -1.
+    /// The directory and name by which the current file is reached. `fd` is the descriptor of its directory, or -1.
     fn place(&self, fd: c_int) -> (c_int, *const c_char) {
         let absolute = self.path.all().first() == Some(&b'/') && self.path.len() <= PATH_MAX;
         if fd >= 0 && !absolute {
             (fd, self.name())
         } else if fd >= 0 || !self.has(FTW_CHDIR) {
-            // An absolute name means the same as one relative to the descriptor, and the index answers it without
-            // asking the kernel for the descriptor's path.
+            // An absolute path means the same as a name relative to the descriptor, and the index answers for it
+            // without asking the kernel for the descriptor's path.
             (AT_FDCWD, self.path())
         } else if self.base() + 1 >= self.path.len() {
             (AT_FDCWD, c".".as_ptr())
@@ -184,18 +184,18 @@ impl Walk {
         }
     }
 
-    /// Opens the directory at `path`, on a new level.
+    /// Opens the directory at `path` on a new level. `None` with errno set if that fails.
     fn open(&mut self) -> Option<()> {
         self.levels.make_room()?;
         let (dirfd, name) = self.place(self.levels.last_fd());
-        // SAFETY: a C string of ours.
+        // SAFETY: `name` is a C string of this walk.
         unsafe { self.levels.open(dirfd, name) }
     }
 
-    /// Goes back to the directory at `depth`, from one in it.
+    /// Changes back to the directory at `depth` from one of its subdirectories.
     fn back(&mut self, depth: usize) -> c_int {
         let fd = self.levels.fd(depth);
-        // SAFETY: a descriptor of ours; C strings.
+        // SAFETY: the descriptor is this walk's, and the paths are C strings.
         unsafe {
             if fd >= 0 && fchdir::hook(fd) == 0 {
                 return 0;
@@ -204,7 +204,7 @@ impl Walk {
         }
     }
 
-    /// Calls the caller's function for the current object.
+    /// Calls the caller's function for the current file.
     ///
     /// # Safety
     /// As nftw.
@@ -227,16 +227,16 @@ impl Walk {
         }
     }
 
-    /// Walks from the current object.
+    /// Walks the tree at the current path.
     ///
     /// # Safety
     /// As nftw.
     unsafe fn start(&mut self) -> c_int {
-        // SAFETY: a struct of integers may be all zero.
+        // SAFETY: a struct of integers may be zero.
         let mut st: libc::stat = unsafe { mem::zeroed() };
         let (dirfd, name) = self.place(-1);
         let follow = if self.has(FTW_PHYS) { AT_SYMLINK_NOFOLLOW } else { 0 };
-        // SAFETY: a C string and a structure of ours.
+        // SAFETY: the name is a C string of this walk, and the structure is on this stack.
         let result = unsafe {
             if stat_at(dirfd, name, &raw mut st, follow) < 0 {
                 let dangling = follow == 0
@@ -269,9 +269,9 @@ impl Walk {
         }
         let (dirfd, at) = self.place(self.levels.fd(level));
         let follow = if self.has(FTW_PHYS) { AT_SYMLINK_NOFOLLOW } else { 0 };
-        // SAFETY: a struct of integers may be all zero.
+        // SAFETY: a struct of integers may be zero.
         let mut st: libc::stat = unsafe { mem::zeroed() };
-        // SAFETY: a C string and a structure of ours.
+        // SAFETY: the name is a C string of this walk, and the structure is on this stack.
         let kind = unsafe {
             if stat_at(dirfd, at, &raw mut st, follow) == 0 {
                 match st.st_mode & libc::S_IFMT {
@@ -331,7 +331,7 @@ impl Walk {
                 return result;
             }
             self.depth.level += 1;
-            // A slash takes the place of the NUL; "/" has one already.
+            // A slash replaces the NUL. "/" already ends with one.
             self.path.pop();
             if self.path.all().last() != Some(&b'/') && self.path.push(b'/').is_none() {
                 self.levels.close();
@@ -343,7 +343,7 @@ impl Walk {
             if self.has(FTW_ACTIONRETVAL) && result == FTW_SKIP_SIBLINGS {
                 result = 0;
             }
-            // As in glibc, "/" becomes empty here.
+            // As in glibc, "/" becomes an empty path here.
             self.path.truncate(self.base() - 1);
             if self.path.push(0).is_none() {
                 return -1;
@@ -362,13 +362,13 @@ impl Walk {
         }
     }
 
-    /// Visits what the directory at `depth` contains.
+    /// Visits every name of the directory at `depth`.
     ///
     /// # Safety
     /// As nftw.
     unsafe fn children(&mut self, depth: usize) -> c_int {
-        // SAFETY: a level's stream is open or null; a name of a filled entry, and one of a list, is a C string, used
-        // before the stream is read again and before the list is freed.
+        // SAFETY: a level's stream is open or null. The names of filled entries and of a list are C strings. Each is
+        // used before the stream is read again or the list is freed.
         unsafe {
             while let Some(l) = self.levels.get(depth).filter(|l| !l.stream.is_null()) {
                 let entry = readdir64::hook(l.stream);
@@ -395,7 +395,7 @@ impl Walk {
     }
 }
 
-/// Whether an object is of this kind.
+/// Whether a file is of this kind.
 fn is(st: &libc::stat, kind: libc::mode_t) -> bool {
     st.st_mode & libc::S_IFMT == kind
 }

@@ -1,0 +1,102 @@
+//! Lists the kinds of differences, and why programs do not meet some of them.
+
+/// A kind of steps that may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A file's content changes while a descriptor that reads it is open, or a mapping.
+    Stale,
+    /// An object is renamed, replaced or removed while a descriptor of it, or of what lies below it, is open or is a
+    /// working directory.
+    Moved,
+    /// A file has a name outside the prefix.
+    OutsideLink,
+    /// The number of a file's names changes.
+    LinkCount,
+    /// Second mounts, and mounts over directories.
+    Mount,
+    /// What lies above the prefix, the prefix itself or a link that leads into it is renamed, replaced or removed.
+    Above,
+    /// A descriptor's name: /proc/self/fd/N and its like.
+    FdName,
+    /// Locks.
+    Lock,
+    /// Names through `.`, `..` and repeated or trailing slashes.
+    Dots,
+    /// The stage is removed.
+    Unstage,
+    /// Limits of descriptors and file sizes.
+    Limit,
+    /// Another root.
+    Chroot,
+    /// The process becomes another user for a while.
+    Identity,
+    /// Objects that the user may not read or search.
+    Permission,
+    /// Threads that have a working directory of their own.
+    Unshare,
+    /// A directory is opened by `O_PATH`.
+    PathDir,
+    /// A directory changes between the opening of a stream and its reading.
+    Stream,
+    /// A descriptor to read is made through a link outside that leads into the prefix.
+    OutsideName,
+    /// Attributes of a file with several names are changed by a descriptor that reads it.
+    LinkedFd,
+    /// Flags of a directory's descriptor are set.
+    DirFlags,
+    /// A directory's descriptor is put to a position that is not the beginning.
+    DirSeek,
+    /// A program of the prefix runs while somebody writes to it.
+    TextBusy,
+    /// A stream is opened again with a name that cannot be opened.
+    Freopen,
+    /// A name is made for a descriptor by itself: `linkat` with `AT_EMPTY_PATH`.
+    LinkEmpty,
+    /// The prefix itself is named by a way that leads out of it and back.
+    Returns,
+    /// A child without the shim changes something.
+    Static,
+    /// Who starts the program has opened something under the prefix.
+    Opened,
+    /// Bytes are copied by the kernel from one file to another.
+    CopyRange,
+    /// A directory becomes closed to its user, who may hold descriptors of what lies below it.
+    Closed,
+}
+
+/// Each kind, its name, and why it is off, unless it is on.
+pub const KINDS: &[(Kind, &str, Option<&str>)] = &[
+    (Kind::Stale, "stale", Some("a staged descriptor goes on reading the staged data")),
+    (Kind::Moved, "moved", Some("a descriptor is followed by its name")),
+    (Kind::OutsideLink, "outside-link", None),
+    (Kind::LinkCount, "link-count", None),
+    (Kind::Mount, "mount", Some("a descriptor below a mount point is followed by its name")),
+    (Kind::Above, "above", None),
+    (Kind::FdName, "fd-name", Some("names of staged descriptors lead into the stage")),
+    (Kind::Lock, "lock", Some("a lock exchanges the descriptor")),
+    (Kind::Dots, "dots", Some("a directory's own name at the end of a path")),
+    (Kind::Unstage, "unstage", Some("writes after the stage is gone are not marked")),
+    (Kind::Limit, "limit", Some("a writer without descriptors cannot mark")),
+    (Kind::Chroot, "chroot", Some("not looked at yet")),
+    (Kind::Identity, "identity", Some("permission is computed for the identity at the start")),
+    (Kind::Permission, "permission", Some("the packer's permission counts, not the user's")),
+    (Kind::Unshare, "unshare", Some("not looked at yet")),
+    (Kind::PathDir, "path-dir", Some("the descriptor of the staged directory can also be read")),
+    (Kind::Stream, "stream", Some("a stream of a staged directory goes on reading it")),
+    (
+        Kind::OutsideName,
+        "outside-name",
+        Some("attributes changed by that descriptor are not marked"),
+    ),
+    (Kind::LinkedFd, "linked-fd", Some("only the name that was opened is marked")),
+    (Kind::DirFlags, "dir-flags", Some("the flags that say so of a staged directory are lost")),
+    (Kind::DirSeek, "dir-seek", Some("positions and order are the stage's file system's")),
+    (Kind::TextBusy, "text-busy", Some("the staged copy runs, not the original")),
+    (Kind::Freopen, "freopen", Some("the stream is not closed")),
+    (Kind::LinkEmpty, "link-empty", Some("the link is made by name, which needs no privilege")),
+    (Kind::Returns, "returns", Some("only its own name is marked")),
+    (Kind::Static, "static", Some("its writes are not marked")),
+    (Kind::Opened, "opened", Some("what was opened before the shim came is not known")),
+    (Kind::CopyRange, "copy-range", Some("the stage is another file system: EXDEV")),
+    (Kind::Closed, "closed", Some("a descriptor is followed by its name")),
+];

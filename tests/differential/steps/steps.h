@@ -1,0 +1,106 @@
+/*
+ * What the files of the program share: its state, what a step says, the words of a step.
+ */
+#pragma once
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <time.h>
+
+enum { STEPS_IN = 60, ANSWERS = 61, FIRST_PEER = 62, PEERS = 3, SLOTS = 30, STREAMS = 10, MAPS = 10, WORDS = 16 };
+
+/* main.c: ROOT, the program's own path, START, what slots hold, and room for data. */
+extern char root[PATH_MAX], self[PATH_MAX];
+extern struct timespec start;
+extern int slots[SLOTS];
+extern DIR *streams[STREAMS];
+extern char buffer[1 << 20];
+
+/* Performs the steps that `from` has, up to the end of a block. */
+void perform_all(int from);
+
+/* say.c: what a step has said so far. */
+extern char said[1 << 16];
+extern size_t length_said;
+
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void say_bytes(const char *bytes, size_t n);
+/* Says the number, or the name of the error. True if the call succeeded. */
+int result(long r);
+/* Says ok, or the name of the error. True if the call succeeded. */
+int worked(long r);
+
+/* words.c: the words of the step, their number, and their texts. */
+extern char *words[WORDS];
+extern int count;
+extern char space[WORDS][3 * PATH_MAX];
+/* Bytes of the text that was made last. */
+extern size_t length_of_text;
+
+/* The word i: as it is written, with tokens and escapes replaced, as a number, and as a descriptor. */
+const char *raw(int i);
+char *text(int i);
+long number(int i);
+long octal(int i);
+int at(int i);
+/* The number of a slot, or -1 if the word is none of `letter`. */
+int slot_number(const char *word, char letter, int most);
+void empty(int i);
+void hold(int i, int fd);
+
+struct flag {
+    const char *name;
+    int value;
+};
+extern const struct flag open_flags[], at_flags[], rename_flags[], glob_flags[], xattr_flags[];
+int flags_of(const char *word, const struct flag *known);
+/* The time that a word means: now, omit, or seconds and nanoseconds. */
+struct timespec time_of(const char *word);
+
+/* observe.c */
+void say_stat(const struct stat *s);
+/* Says the attributes that a call has found, or its error. */
+void attributes(int r, const struct stat *s);
+/* Says lines in the order of their text, and frees them. */
+void say_sorted(char **lines, size_t n);
+void say_stream(DIR *stream);
+/* Says the entries of a stream, and closes it. */
+void listing(DIR *stream);
+/* Says the entries that the kernel gives for a descriptor. */
+void entries(int fd);
+
+/* processes.c: where steps come from, and in how many blocks this process or thread is. */
+extern int input, inside;
+/* Processes that live beside the first one and take turns with it. In a peer its own `pid` is -1. */
+extern struct peer {
+    int steps, done;
+    pid_t pid;
+} peers[PEERS + 1];
+
+/* Sends what the step has said. */
+void answer(void);
+int next_line(int from, char *line, size_t room);
+void run(int first);
+void fork_block(void);
+void static_block(void);
+void *thread_block(void *nothing);
+void start_peer(int n);
+void pass_to_peer(int n, const char *line);
+void go_on_in(const char *before, const char *program);
+void say_state(void);
+
+/* The verbs, by family. Each is true if it knows the verb. */
+int perform_on_descriptor(const char *verb);
+int perform_looking(const char *verb);
+int perform_changing(const char *verb);
+int perform_on_process(const char *verb);
+/* Whether mapping n exists. */
+int is_mapped(int n);
+
+/* Whether the verb is one of the names, which end with a null pointer. */
+int one_of(const char *verb, const char *first, ...);
+#define VERB(...) else if (one_of(verb, __VA_ARGS__, NULL))
