@@ -137,7 +137,9 @@ pub fn relocate(
     }
     let size = cache.len().ok().filter(|size| *size <= REWRITE_LIMIT)?;
     let bytes = cache.read_bytes_at(0, size).ok()?;
-    rewrite(bytes, texts.map(|texts| texts.absolute), found.is_rpath, &needed)
+    // A shorter table of strings often fits where the old one was.
+    let text = texts.map(|texts| texts.by_origin.unwrap_or(texts.absolute));
+    rewrite(bytes, text, found.is_rpath, &needed)
 }
 
 /// Makes a file with a new string table at its end; `None` if the layout of the file is too unusual.

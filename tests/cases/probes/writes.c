@@ -1,5 +1,6 @@
 /* Writes files and changes names, and prints what this process and others see at once. */
 #include "probe.h"
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/time.h>

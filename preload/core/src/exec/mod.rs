@@ -2,6 +2,7 @@
 
 pub mod by_name;
 pub mod child_env;
+pub mod loader_program;
 pub mod script;
 pub mod start;
 pub mod visible_env;

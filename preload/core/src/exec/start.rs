@@ -20,6 +20,7 @@ use crate::base::sys::{self, Ids};
 use crate::base::text::{at_last_slash, decimal, join, put};
 use crate::decide::view::{Follow, Want};
 use crate::exec::child_env;
+use crate::exec::loader_program;
 use crate::exec::script::{self, HEAD, Head};
 use crate::path::argument::{PathArg, bytes};
 use crate::path::originals::{EmptyPath, original};
@@ -66,7 +67,19 @@ pub unsafe fn start(
     // SAFETY: as above.
     let Some(text) = (unsafe { bytes(path) }) else { return run(path, argv, envp) };
     // SAFETY: as above.
-    let room = unsafe { child_env::room(stage, envp) + text.len() + 8192 + 8 * env::count(argv) };
+    if unsafe { loader_program::only_lists(envp) } {
+        return run(path, argv, envp);
+    }
+    // SAFETY: as above.
+    let of_loader = if loader_program::is_loader(text) {
+        // SAFETY: as above.
+        unsafe { loader_program::room(stage, argv) + 8 * env::count(argv) }
+    } else {
+        0
+    };
+    // SAFETY: as above.
+    let room = unsafe { child_env::room(stage, envp) + 8 * env::count(argv) };
+    let room = room + of_loader + text.len() + 8192;
     // SAFETY: as above.
     let done = arena::with(room, |arena| unsafe {
         planned(stage, arena, path, argv, envp, exchange, run)
@@ -112,7 +125,15 @@ unsafe fn planned(
             // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
             Head::Narrow => return run(path, argv, visible),
             _ => {
-                let e = run(target.file, argv, envp);
+                // SAFETY: as above.
+                let own = unsafe { bytes(path) }.unwrap_or_default();
+                let of_loader = if loader_program::is_loader(own) {
+                    // SAFETY: as above.
+                    unsafe { loader_program::staged(stage, arena, argv) }
+                } else {
+                    None
+                };
+                let e = run(target.file, of_loader.unwrap_or(argv), envp);
                 let gone = matches!(
                     e,
                     libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM | libc::ELOOP

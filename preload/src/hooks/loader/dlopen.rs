@@ -14,6 +14,7 @@ use core::ptr;
 use libc::AT_FDCWD;
 use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::{interned, sys};
+use pyshm_core::decide::spelling::with_one_slash;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::reads::{Answer, read};
@@ -140,7 +141,7 @@ fn spelled<'a>(stage: &Stage, path: &[u8], e: &Entry<'static>) -> &'a CStr {
 /// The staged name that keeps the spelling of a path. `None` for a relative one, and for an alias of a prefix.
 fn by_spelling<'a>(stage: &Stage, path: &[u8]) -> Option<&'a CStr> {
     let index = stage.index();
-    let prefix = index.prefix(stage.view.prefix_of(path)?)?;
+    let prefix = index.prefix(stage.view.prefix_of(with_one_slash(path))?)?;
     if prefix.path != prefix.canonical {
         return None;
     }
