@@ -99,7 +99,7 @@ test_a_launcher_that_cannot_be_preloaded_is_found() {
   chmod u+s "$work/bin/mpirun"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "setuid"
   # Doctor must run the launcher to find that its static interpreter does not load the library.
-  printf '#!/bin/sh -p\nexec true\n' >"$work/bin/mpirun"; printf '#!%s\n' "$work/bin/static" >"$work/bin/mpirun"; chmod 755 "$work/bin/mpirun"; gcc -static "$work/a.c" -o "$work/bin/static"
+  printf '#!%s\n' "$work/bin/static" >"$work/bin/mpirun"; chmod 755 "$work/bin/mpirun"; gcc -static "$work/a.c" -o "$work/bin/static"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "did not load it"
   asked -- /no/such/mpiexec -n 2 && fail "nothing failed"; found failure launcher "/no/such/mpiexec"
 }

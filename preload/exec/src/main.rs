@@ -179,7 +179,15 @@ unsafe fn start_unstaged(program: &CStr, args: Strings) -> c_int {
 
 /// Whether this process may print a message for all ranks: it is the first rank, or no rank.
 fn is_first_rank() -> bool {
-    let names = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "PALS_RANKID"];
+    let names = [
+        "PMI_RANK",
+        "PMIX_RANK",
+        "OMPI_COMM_WORLD_RANK",
+        "SLURM_PROCID",
+        "PALS_RANKID",
+        "FLUX_TASK_RANK",
+        "JSM_NAMESPACE_RANK",
+    ];
     names.iter().find_map(std::env::var_os).is_none_or(|rank| rank == "0")
 }
 

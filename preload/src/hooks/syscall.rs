@@ -19,6 +19,7 @@ use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::{link_map, readable, sys};
 use pyshm_core::decide::view::Follow;
 use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::change::Names;
 use pyshm_core::path::writes::{mark_opened, write};
 use pyshm_core::stage::current::stage;
 
@@ -200,10 +201,13 @@ calls! { a;
     libc::SYS_chmod => mutate::chmod::hook(a.path(0), a.int(1) as c_uint),
     libc::SYS_fchmod => mutate::fchmod::hook(a.int(0), a.int(1) as c_uint),
     libc::SYS_fchmodat => mutate::fchmodat::hook(a.int(0), a.path(1), a.int(2) as c_uint, 0),
-    SYS_FCHMODAT2 => mutate::change_at(a.int(0), a.path(1), a.int(3), |dirfd, path, flags| {
-        let a = [dirfd as usize, path as usize, a.0[2], flags as usize, 0, 0];
-        sys::ret(sys::syscall(SYS_FCHMODAT2, a))
-    }),
+    SYS_FCHMODAT2 => {
+        let names = mutate::mode_names(a.int(2) as c_uint);
+        mutate::change_at(a.int(0), a.path(1), a.int(3), names, |dirfd, path, flags| {
+            let a = [dirfd as usize, path as usize, a.0[2], flags as usize, 0, 0];
+            sys::ret(sys::syscall(SYS_FCHMODAT2, a))
+        })
+    },
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chown => mutate::chown::hook(a.path(0), a.int(1) as c_uint, a.int(2) as c_uint),
     #[cfg(target_arch = "x86_64")]
@@ -357,5 +361,5 @@ unsafe fn touched(n: c_long, a: Arguments) -> c_int {
         );
     }
     // SAFETY: the caller's own path.
-    unsafe { mutate::change_at(dirfd, path, flags, real) }
+    unsafe { mutate::change_at(dirfd, path, flags, Names::Same, real) }
 }

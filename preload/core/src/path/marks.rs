@@ -14,7 +14,7 @@ use pyshm_format::{Entry, Kind, Lookup};
 
 use crate::base::sys::{self, Ids};
 use crate::base::text::at_last_slash;
-use crate::path::writes::Names;
+use crate::path::change::Names;
 use crate::stage::mapped::Stage;
 use crate::stage::permission;
 

@@ -9,6 +9,8 @@
 //! - [`originals::original`]: for a call that needs the original but changes nothing that the index records.
 
 pub mod argument;
+pub mod canonical;
+pub mod change;
 pub mod fast_path;
 pub mod fd_link;
 pub mod marks;

@@ -19,8 +19,9 @@ use crate::base::text::{at_last_slash, join};
 use crate::base::thin_callback::Callback;
 use crate::base::{mounts, sys};
 use crate::decide::view::Follow;
+use crate::path::canonical::ask_kernel;
+use crate::path::change::{At, Change, Names};
 use crate::path::marks::{mark, mark_entry, mark_inode};
-use crate::path::writes::{At, Change, Names, ask_kernel};
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
 

@@ -17,93 +17,16 @@ use pyshm_format::state::Operation;
 
 use crate::base::scratch::{PATH_MAX, Scratch};
 use crate::base::sys;
-use crate::base::text::{at_last_slash, put};
 use crate::base::thin_callback::{Callback, call_through};
-use crate::decide::view::{Follow, Found};
+use crate::decide::view::Found;
 use crate::decide::walk::walk;
 use crate::path::argument::{PathArg, bytes};
+use crate::path::canonical::ask_kernel;
+use crate::path::change::{At, Change, Names, Outcome};
 use crate::path::resolve::absolute;
 use crate::path::{fd_link, marks, outside};
 use crate::stage::current::stage;
-use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
-
-/// The effect of a call on the file that its path names, and on the name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
-    /// The data or the attributes of the file change.
-    Same,
-    /// The attributes change. If the path is a directory, the files below it may become unreachable.
-    Search,
-    /// The file is opened for writing. Its data changes later, by the descriptor.
-    Opened {
-        /// The file is made if it does not exist.
-        makes: bool,
-        /// The file is truncated.
-        cuts: bool,
-    },
-    /// The name is added.
-    Added,
-    /// The name is removed.
-    Removed,
-    /// The name is removed, and its file gets another name.
-    MovedAway,
-    /// A file that had another name gets this name, in the place of a file that had it.
-    MovedHere,
-    /// The name changes places with another one.
-    Exchanged,
-}
-
-impl Names {
-    /// Whether the names in the parent directory change, for a name that the index has.
-    pub fn change(self) -> bool {
-        !matches!(self, Self::Same | Self::Search | Self::Opened { .. })
-    }
-
-    /// Whether the files below the path, if it is a directory, can no longer be reached by this path.
-    pub fn hide_subtree(self) -> bool {
-        matches!(self, Self::Search | Self::MovedAway | Self::MovedHere | Self::Exchanged)
-    }
-}
-
-/// The result of a libc function.
-pub trait Outcome {
-    /// Whether the call has succeeded.
-    fn succeeded(&self) -> bool;
-}
-
-impl Outcome for () {
-    fn succeeded(&self) -> bool {
-        true
-    }
-}
-
-impl Outcome for c_int {
-    fn succeeded(&self) -> bool {
-        *self >= 0
-    }
-}
-
-impl<T> Outcome for *mut T {
-    fn succeeded(&self) -> bool {
-        !self.is_null()
-    }
-}
-
-/// A directory and a path for the real function.
-pub type At = (c_int, *const c_char);
-
-/// A call that changes something.
-pub struct Change<'a> {
-    /// The stage.
-    pub stage: &'a Stage,
-    /// What the call does.
-    pub names: Names,
-    /// Whether the call follows a symbolic link at the end of its path.
-    pub follow: Follow,
-    /// Whether the call has succeeded; false before the call.
-    succeeded: &'a Cell<bool>,
-}
 
 /// Calls `real` with the directory and path to use, and marks what the call changes.
 ///
@@ -258,42 +181,4 @@ fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Call
 fn is_directory_opened(stage: &Stage, path: &[u8], names: Names) -> bool {
     matches!(names, Names::Opened { makes: false, cuts: false })
         && stage.index().lookup(path).is_some_and(|e| e.kind() == Kind::Directory)
-}
-
-/// Writes the path to which the kernel resolves `path` into `link` and returns its length in bytes. If `path` does not
-/// exist or its end is not followed, the kernel resolves its parent directory. `None` if the kernel cannot.
-#[inline(never)]
-pub fn ask_kernel(
-    dirfd: c_int,
-    path: &[u8],
-    follow: Follow,
-    link: &mut [u8; PATH_MAX],
-) -> Option<usize> {
-    let mut scratch = Scratch::zeroed();
-    let mut resolve = |name: &[u8], tail: &[u8]| -> Option<usize> {
-        let c = scratch.c_str(name)?;
-        // SAFETY: `c` is a C string.
-        let fd = unsafe { sys::openat(dirfd, c.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }.ok()?;
-        let mut len = fd_target(fd, link).map_or(0, <[u8]>::len);
-        sys::close(fd);
-        if tail.first().is_some_and(|&b| b != b'/') {
-            // The tail is a name in the directory.
-            *link.get_mut(len)? = b'/';
-            len += 1;
-        }
-        put(link, len, tail)
-    };
-    let trimmed =
-        path.iter().rposition(|&b| b != b'/').and_then(|i| path.get(..=i)).unwrap_or(path);
-    if follow.is_yes()
-        && let Some(len) = resolve(trimmed, b"")
-    {
-        return Some(len);
-    }
-    let (parent, name) = match at_last_slash(trimmed) {
-        None => (&b"."[..], trimmed),
-        Some((b"", name)) => (&b"/"[..], name),
-        Some(split) => split,
-    };
-    resolve(parent, name)
 }

@@ -9,9 +9,10 @@ use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::change::Names;
 use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::path::reads::{Answer, read};
-use pyshm_core::path::writes::{Names, write, write_two};
+use pyshm_core::path::writes::{write, write_two};
 use pyshm_core::stage::current::stage;
 
 // Calls that change names.
@@ -48,16 +49,14 @@ hooks! {
         = |real| write(PathArg::followed(path), mode_names(mode), |_, p| real(p, mode));
     fn lchmod(path: *const c_char, mode: mode_t) -> c_int
         = |real| write(PathArg::unfollowed(path), mode_names(mode), |_, p| real(p, mode));
-    fn fchmodat(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int = |real| {
-        write(PathArg::by_flags(dirfd, path, flags), mode_names(mode), |_, _| ());
-        change_at(dirfd, path, flags, |d, p, f| real(d, p, mode, f))
-    };
+    fn fchmodat(dirfd: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int
+        = |real| change_at(dirfd, path, flags, mode_names(mode), |d, p, f| real(d, p, mode, f));
     fn chown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int
         = |real| change(PathArg::followed(path), |_, p| real(p, uid, gid));
     fn lchown(path: *const c_char, uid: uid_t, gid: gid_t) -> c_int
         = |real| change(PathArg::unfollowed(path), |_, p| real(p, uid, gid));
     fn fchownat(dirfd: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int
-        = |real| change_at(dirfd, path, flags, |d, p, f| real(d, p, uid, gid, f));
+        = |real| change_at(dirfd, path, flags, Names::Same, |d, p, f| real(d, p, uid, gid, f));
     fn truncate, truncate64(path: *const c_char, len: off_t) -> c_int
         = |real| change(PathArg::followed(path), |_, p| real(p, len));
     fn utime, utimes(path: *const c_char, times: *const c_void) -> c_int
@@ -67,7 +66,7 @@ hooks! {
     fn futimesat(dirfd: c_int, path: *const c_char, times: *const c_void) -> c_int
         = |real| change(PathArg::at(dirfd, path, Follow::Yes), |d, p| real(d, p, times));
     fn utimensat(dirfd: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int
-        = |real| change_at(dirfd, path, flags, |d, p, f| real(d, p, times, f));
+        = |real| change_at(dirfd, path, flags, Names::Same, |d, p, f| real(d, p, times, f));
     fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
         = |real| change(PathArg::followed(path), |_, p| real(p, name, value, size, flags));
     fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
@@ -78,10 +77,17 @@ hooks! {
         = |real| change(PathArg::unfollowed(path), |_, p| real(p, name));
 }
 
+/// Flags with which mount decides where later mounts appear, and changes nothing that a path leads to (mount(2)).
+const PROPAGATION: c_ulong = libc::MS_PRIVATE | libc::MS_SHARED | libc::MS_SLAVE | libc::MS_UNBINDABLE;
+
 // Mounts. Afterwards the mount point is the root of another tree.
 hooks! {
     fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int
         = |real| original(PathArg::followed(source), EmptyPath::Refused, |_, source| {
+            if flags & PROPAGATION != 0 {
+                return original(PathArg::followed(target), EmptyPath::Refused,
+                    |_, target| real(source, target, kind, flags, data));
+            }
             write(PathArg::followed(target), Names::Search, |_, p| real(source, p, kind, flags, data))
         });
     fn umount(target: *const c_char) -> c_int
@@ -244,6 +250,7 @@ pub unsafe fn change_at(
     dirfd: c_int,
     path: *const c_char,
     flags: c_int,
+    names: Names,
     real: impl Fn(c_int, *const c_char, c_int) -> c_int,
 ) -> c_int {
     // SAFETY: the caller guarantees the path.
@@ -251,7 +258,7 @@ pub unsafe fn change_at(
         if flags & AT_EMPTY_PATH != 0 && bytes(path).is_some_and(<[u8]>::is_empty) {
             return change_fd(dirfd, |p| real(AT_FDCWD, p, 0), || real(dirfd, path, flags));
         }
-        change(PathArg::by_flags(dirfd, path, flags), |d, p| real(d, p, flags))
+        write(PathArg::by_flags(dirfd, path, flags), names, |d, p| real(d, p, flags))
     }
 }
 
@@ -281,6 +288,6 @@ pub fn change_fd(
 
 /// The effect of a new mode. Without the owner's permission to search a directory, the names below it can no longer be
 /// reached. The permissions of other users do not matter, because only the owner or root uses this stage.
-fn mode_names(mode: mode_t) -> Names {
+pub fn mode_names(mode: mode_t) -> Names {
     if mode & libc::S_IXUSR == 0 { Names::Search } else { Names::Same }
 }

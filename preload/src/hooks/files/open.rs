@@ -13,9 +13,10 @@ use libc::{AT_FDCWD, O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY, mode_t};
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::PathArg;
+use pyshm_core::path::change::Names;
 use pyshm_core::path::fast_path::{Look, look};
 use pyshm_core::path::reads::{Answer, read_after};
-use pyshm_core::path::writes::{self, Names};
+use pyshm_core::path::writes;
 use pyshm_core::stage::current::stage;
 use pyshm_core::stage::descriptor::{PATH_ONLY, PATH_ONLY_DIRECTORY, REDIRECTED};
 

@@ -7,7 +7,8 @@ use core::mem::offset_of;
 use libc::{sockaddr, sockaddr_un, socklen_t};
 use pyshm_core::base::readable;
 use pyshm_core::path::argument::PathArg;
-use pyshm_core::path::writes::{Names, write};
+use pyshm_core::path::change::Names;
+use pyshm_core::path::writes::write;
 use pyshm_core::stage::current::stage;
 
 /// Number of bytes of a path in an address, plus one for a NUL, which an address need not contain.

@@ -6,7 +6,8 @@
 use core::ffi::{c_char, c_int};
 
 use pyshm_core::path::argument::PathArg;
-use pyshm_core::path::writes::{Names, mark_opened, write};
+use pyshm_core::path::change::Names;
+use pyshm_core::path::writes::{mark_opened, write};
 
 /// Marks a path that a call has made, and its directory's listing.
 ///

@@ -12,8 +12,9 @@ use pyshm_core::decide::view::Want;
 use pyshm_core::exec::by_name::search;
 use pyshm_core::exec::start::{Exchange, executable, start};
 use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::change::Names;
 use pyshm_core::path::reads::{Answer, read};
-use pyshm_core::path::writes::{Names, write};
+use pyshm_core::path::writes::write;
 use pyshm_core::stage::current::stage;
 
 use crate::hooks::files::open;
