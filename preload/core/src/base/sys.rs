@@ -253,6 +253,41 @@ pub fn pid() -> u32 {
     id(libc::SYS_getpid)
 }
 
+/// Number of the calling thread, which no other thread of the node has.
+pub fn thread_number() -> u32 {
+    id(libc::SYS_gettid)
+}
+
+/// `symlink`.
+///
+/// # Safety
+/// `target` and `path` must be C strings.
+pub unsafe fn symlink(target: *const c_char, path: *const c_char) -> Result {
+    let a = [target as usize, libc::AT_FDCWD as usize, path as usize, 0, 0, 0];
+    // SAFETY: the kernel reads the strings.
+    unsafe { syscall(libc::SYS_symlinkat, a) }
+}
+
+/// `rename`.
+///
+/// # Safety
+/// `from` and `to` must be C strings.
+pub unsafe fn rename(from: *const c_char, to: *const c_char) -> Result {
+    let cwd = libc::AT_FDCWD as usize;
+    // SAFETY: the kernel reads the strings.
+    unsafe { syscall(libc::SYS_renameat2, [cwd, from as usize, cwd, to as usize, 0, 0]) }
+}
+
+/// Removes a file, if it can.
+///
+/// # Safety
+/// `path` must be a C string.
+pub unsafe fn unlink(path: *const c_char) {
+    let a = [libc::AT_FDCWD as usize, path as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel reads the string.
+    let _ = unsafe { syscall(libc::SYS_unlinkat, a) };
+}
+
 /// Number of the parent process.
 pub fn parent() -> u32 {
     id(libc::SYS_getppid)

@@ -15,8 +15,8 @@ use pyshm_core::base::text::{decimal, join};
 use pyshm_core::base::{link_map, sys};
 use pyshm_core::stage::current::stage;
 
-use crate::hooks::loader::dlopen;
 use crate::hooks::loader::names::{RTLD_DI_SERINFO, SearchDir, SearchPath, dladdr1, dlinfo};
+use crate::hooks::loader::real;
 use crate::libc_calls::heap;
 use crate::libc_calls::lazy_libc;
 
@@ -57,9 +57,12 @@ pub(super) unsafe fn load(
         return None;
     }
     let errno = sys::errno();
-    // SAFETY: the caller guarantees what `search_path` asks for.
-    let dirs =
-        if library.to_bytes().contains(&b'/') { None } else { unsafe { search_path(caller) } };
+    let dirs = if library.to_bytes().contains(&b'/') {
+        None
+    } else {
+        // SAFETY: the caller guarantees what `search_path` asks for.
+        unsafe { search_path(caller) }
+    };
     let fd = object(library, own, dirs.as_ref().map_or(&[], Dirs::all)).ok()?;
     let mut name = [0; 32];
     let digits = &mut [0; 10];
@@ -67,11 +70,11 @@ pub(super) unsafe fn load(
     let at_once = libc::RTLD_NOW | libc::RTLD_DEEPBIND | mode & libc::RTLD_GLOBAL;
     // SAFETY: a C string; then the caller's own arguments, for a library that is loaded now.
     let handle = unsafe {
-        let object = dlopen::load(space, name.as_ptr().cast(), at_once);
+        let object = real::load(space, name.as_ptr().cast(), at_once);
         if named.is_none() || object.is_null() {
             ptr::null_mut()
         } else {
-            let handle = dlopen::load(space, path, mode);
+            let handle = real::load(space, path, mode);
             lazy_libc::dlclose(object);
             handle
         }

@@ -26,14 +26,7 @@ use pyshm_format::Entry;
 use crate::hooks::loader::deepbind;
 use crate::hooks::loader::loaded::{self, Wanted};
 use crate::hooks::loader::namespaces;
-
-real_function!(real_dlopen, dlopen, (path: *const c_char, mode: c_int) -> *mut c_void);
-real_function!(real_dlmopen, dlmopen, (space: c_long, path: *const c_char, mode: c_int) -> *mut c_void);
-
-/// The namespace of the program (LM_ID_BASE).
-pub(super) const BASE: c_long = 0;
-/// Asks for a new namespace (LM_ID_NEWLM).
-const NEW: c_long = -1;
+use crate::hooks::loader::real::{BASE, NEW, load, real_dlmopen, real_dlopen};
 
 /// What the exported function does next.
 #[repr(C)]
@@ -56,17 +49,6 @@ enum Source {
     Path(*const c_char),
     /// From nowhere: it is missing, and this staged name is missing too.
     Missing,
-}
-
-/// Loads `path` into a namespace.
-///
-/// # Safety
-/// As dlmopen.
-pub(super) unsafe fn load(space: c_long, path: *const c_char, mode: c_int) -> *mut c_void {
-    // SAFETY: the caller guarantees the arguments. dlopen stands for dlmopen where the namespace is that of the shim.
-    unsafe {
-        if space == BASE { real_dlopen()(path, mode) } else { real_dlmopen()(space, path, mode) }
-    }
 }
 
 /// Whether a name is a path that the loader opens as it is: it searches for a plain name, and resolves `$ORIGIN` and
@@ -120,12 +102,10 @@ unsafe fn source(path: *const c_char, name: &mut [u8; PATH_MAX]) -> Source {
 fn original(stage: &Stage, path: &[u8]) -> Option<*const c_char> {
     let mut buf = [0; PATH_MAX];
     let abs = absolute(stage, AT_FDCWD, path, Follow::Yes, &mut buf)?;
-    // SAFETY: `absolute` leaves a NUL behind a path that it made, and the others are C strings.
-    let name = if path.first() == Some(&b'/') && !abs.moved {
-        unsafe { CStr::from_ptr(path.as_ptr().cast()) }
-    } else {
-        unsafe { CStr::from_ptr(abs.path.as_ptr().cast()) }
-    };
+    let own = path.first() == Some(&b'/') && !abs.moved;
+    let text = if own { path } else { abs.path };
+    // SAFETY: a NUL follows the caller's path, and one that `absolute` made.
+    let name = unsafe { CStr::from_ptr(text.as_ptr().cast()) };
     let inside = stage.view.prefix_of(name.to_bytes()).is_some();
     loaded::elsewhere(stage, if inside { Wanted::Inside(name) } else { Wanted::Outside(name) })
 }

@@ -8,6 +8,7 @@
 //! namespaces    namespaces of their own, each with a copy of this library
 //! loaded        which loaded library is the same file
 //! backtrace     backtrace_symbols
+//! real          the real dlopen and dlmopen
 //! names         the original names of libraries
 //! glob_version  which version of glob a program was linked with
 //! ```
@@ -19,3 +20,4 @@ pub mod glob_version;
 pub mod loaded;
 pub mod names;
 pub mod namespaces;
+pub mod real;

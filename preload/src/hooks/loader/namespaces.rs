@@ -15,11 +15,10 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use pyshm_core::base::link_map::{self, Copy};
 use pyshm_core::stage::current::stage;
 
-use crate::hooks::loader::dlopen::load;
 use crate::hooks::loader::names::dlinfo;
+use crate::hooks::loader::real::{NEW, load};
 use crate::libc_calls::lazy_libc;
 
-const NEW: c_long = -1;
 const RTLD_DI_LMID: c_int = 1;
 /// Number of namespaces that glibc has (DL_NNS).
 const SPACES: usize = 16;
