@@ -1,4 +1,4 @@
-//! Finds `RPATH` and `RUNPATH` of ELF files when a bundle is made, and rewrites them when it is staged.
+//! Finds `RPATH` and `RUNPATH` of ELF files when a bundle is made, and rewrites them when the bundle is staged.
 //!
 //! The dynamic loader searches these directories before any hook of the shim can act, so an absolute directory below a
 //! prefix would lead every rank to the shared file system. In the stage such an element names the staged directory, by
@@ -9,8 +9,9 @@
 //! - [`BY_ORIGIN`] and the way from the file's own directory. This text is often short enough to be written over the
 //!   old one, but it is right only where the loader finds the file in its own directory, not through a link elsewhere.
 //!
-//! A text is written over the old one if it is not longer and no other string shares the old text (linkers let strings
-//! share the tail of a longer one). Otherwise the file gets a new string table at its end.
+//! The new text is written over the old text if the new text is not longer and no other string uses a part of the old
+//! text. (A linker may store a string as the tail of a longer string.) Otherwise the file gets a new string table at
+//! its end.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -87,12 +88,13 @@ fn may_climb_out(path: &Path, depth: usize) -> bool {
     ups > leading || ups > depth
 }
 
-/// Size in bytes of the largest file that is rewritten: rewriting takes several times that much memory.
+/// Size in bytes of the largest file that is rewritten. There is a limit because rewriting takes several times as much
+/// memory.
 const REWRITE_LIMIT: u64 = 64 << 20;
 
 /// A change of an ELF file.
 pub enum Edit {
-    /// These bytes replace those at an offset.
+    /// These bytes replace the bytes of the file at this offset.
     InPlace(u64, Vec<u8>),
     /// These bytes replace the whole file.
     Whole(Vec<u8>),
@@ -288,7 +290,7 @@ fn find<'a, R: ReadRef<'a>>(data: R) -> Option<SearchPath> {
     Some(SearchPath { at: strings + name, text, name, is_rpath, others, needed })
 }
 
-/// Whether anything else in the file uses a part of the text; `None` if that is unknown.
+/// Whether another string in the file uses a part of the text; `None` if that is unknown.
 fn is_shared<'a, R: ReadRef<'a>>(data: R, found: &SearchPath) -> Option<bool> {
     let inside = |name: u64| name >= found.name && name <= found.name + found.text.len() as u64;
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
