@@ -214,6 +214,12 @@ impl<'a> Index<'a> {
         self.fs.len()
     }
 
+    /// `<stage>/fs`, the part of a staged path before the original one.
+    #[must_use]
+    pub fn fs(&self) -> &'a [u8] {
+        self.fs
+    }
+
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {

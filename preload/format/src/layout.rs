@@ -38,6 +38,10 @@ pub const SHIM: &str = "lib/libpyshm.so";
 /// The staged trampoline, relative to the stage.
 pub const TRAMPOLINE: &str = "bin/pyshm-exec";
 
+/// Follows `$ORIGIN` in a search path that was edited to lead from a library's own directory. The loader keeps this
+/// spelling in the names of the libraries that it finds there.
+pub const BY_ORIGIN: &[u8] = b"/.//";
+
 /// Symbolic link to the stage in the directory to which `lib` and `bin` lead.
 pub const BACK: &str = "stage";
 

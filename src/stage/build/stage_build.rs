@@ -282,8 +282,8 @@ impl StageBuild {
         test_pause::at(Moment::Publish);
         let _busy = timeline::busy(Phase::Publish);
         let dir = self.dir.path();
-        let edited = tree::finish(&self.stack, dir)?;
         let stage = self.user_dir.stage_dir(&self.id);
+        let edited = tree::finish(&self.stack, dir, &stage)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             std::fs::write(&path, bytes).map_err(Error::write(&path))

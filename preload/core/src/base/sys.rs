@@ -250,6 +250,20 @@ pub unsafe fn fstatat(dirfd: c_int, path: *const c_char, flags: c_int) -> Result
     Ok(unsafe { st.assume_init() })
 }
 
+/// `statx` of a file, links followed, with its time of birth; fails on kernels before 4.11.
+///
+/// # Safety
+/// `path` must be a C string or a pointer that the kernel may refuse.
+pub unsafe fn statx(path: *const c_char) -> Result<libc::statx> {
+    let mut x = core::mem::MaybeUninit::<libc::statx>::uninit();
+    let mask = (libc::STATX_BASIC_STATS | libc::STATX_BTIME) as usize;
+    let a = [libc::AT_FDCWD as usize, path as usize, 0, mask, x.as_mut_ptr() as usize, 0];
+    // SAFETY: the kernel checks `path` and writes one `struct statx`.
+    unsafe { syscall(libc::SYS_statx, a) }?;
+    // SAFETY: the call succeeded and filled it.
+    Ok(unsafe { x.assume_init() })
+}
+
 /// `faccessat2`, or `faccessat` where the kernel does not have it.
 ///
 /// # Safety
@@ -319,6 +333,41 @@ fn id(n: libc::c_long) -> u32 {
 /// Number of this process.
 pub fn pid() -> u32 {
     id(libc::SYS_getpid)
+}
+
+/// Number of the calling thread, which no other thread of the node has.
+pub fn thread_number() -> u32 {
+    id(libc::SYS_gettid)
+}
+
+/// `symlink`.
+///
+/// # Safety
+/// `target` and `path` must be C strings.
+pub unsafe fn symlink(target: *const c_char, path: *const c_char) -> Result {
+    let a = [target as usize, libc::AT_FDCWD as usize, path as usize, 0, 0, 0];
+    // SAFETY: the kernel reads the strings.
+    unsafe { syscall(libc::SYS_symlinkat, a) }
+}
+
+/// `rename`.
+///
+/// # Safety
+/// `from` and `to` must be C strings.
+pub unsafe fn rename(from: *const c_char, to: *const c_char) -> Result {
+    let cwd = libc::AT_FDCWD as usize;
+    // SAFETY: the kernel reads the strings.
+    unsafe { syscall(libc::SYS_renameat2, [cwd, from as usize, cwd, to as usize, 0, 0]) }
+}
+
+/// Removes a file, if it can.
+///
+/// # Safety
+/// `path` must be a C string.
+pub unsafe fn unlink(path: *const c_char) {
+    let a = [libc::AT_FDCWD as usize, path as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel reads the string.
+    let _ = unsafe { syscall(libc::SYS_unlinkat, a) };
 }
 
 /// Number of the parent process.

@@ -20,6 +20,7 @@ use crate::base::sys::{self, Ids};
 use crate::base::text::{at_last_slash, decimal, join, put};
 use crate::decide::view::{Follow, Want};
 use crate::exec::child_env::{self, ChildEnv};
+use crate::exec::loader_program;
 use crate::exec::script::{self, HEAD, Head};
 use crate::exec::unshimmed;
 use crate::path::argument::{PathArg, bytes};
@@ -69,7 +70,19 @@ pub unsafe fn start(
     // SAFETY: as above.
     let Some(text) = (unsafe { bytes(path) }) else { return run(path, argv, envp) };
     // SAFETY: as above.
-    let room = unsafe { child_env::room(stage, envp) + text.len() + 8192 + 8 * env::count(argv) };
+    if unsafe { loader_program::only_lists(envp) } {
+        return run(path, argv, envp);
+    }
+    // SAFETY: as above.
+    let of_loader = if loader_program::is_loader(text) {
+        // SAFETY: as above.
+        unsafe { loader_program::room(stage, argv) + 8 * env::count(argv) }
+    } else {
+        0
+    };
+    // SAFETY: as above.
+    let room = unsafe { child_env::room(stage, envp) + 8 * env::count(argv) };
+    let room = room + of_loader + text.len() + 8192;
     // SAFETY: as above.
     let done = arena::with(room, |arena| unsafe {
         planned(stage, arena, path, argv, envp, exchange, run)
@@ -133,7 +146,15 @@ unsafe fn planned(
             _ => {
                 // SAFETY: as above.
                 unsafe { note_unshimmed(stage, &target, &head, named, envp) };
-                let e = run(target.file, argv, envp);
+                // SAFETY: as above.
+                let own = unsafe { bytes(path) }.unwrap_or_default();
+                let of_loader = if loader_program::is_loader(own) {
+                    // SAFETY: as above.
+                    unsafe { loader_program::staged(stage, arena, argv) }
+                } else {
+                    None
+                };
+                let e = run(target.file, of_loader.unwrap_or(argv), envp);
                 let gone = matches!(
                     e,
                     libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM | libc::ELOOP

@@ -16,8 +16,8 @@ use crate::base::sys::{self, Ids};
 use crate::base::text::at_last_slash;
 use crate::path::change::Names;
 use crate::stage::mapped::Stage;
-use crate::stage::permission;
 use crate::stage::swap_fd::{Covers, take_originals};
+use crate::stage::{changed_library, permission};
 
 /// Exchanges this process's descriptors of what a call at a canonical path under a prefix is about to move, remove or
 /// change: afterwards its name does not lead there, or not to what is in the stage.
@@ -64,7 +64,10 @@ fn keep_parent(stage: &Stage, path: &[u8]) {
 pub fn mark(stage: &Stage, path: &[u8], names: Names) {
     match stage.index().find(path) {
         Lookup::Found(e) => mark_entry(stage, &e, names),
-        Lookup::Absent => mark_unknown_name(stage, path),
+        Lookup::Absent => {
+            mark_unknown_name(stage, path);
+            changed_library::lead_to_new(stage, path);
+        }
         Lookup::Damaged => damaged(stage),
     }
 }
@@ -74,15 +77,25 @@ pub fn mark_entry(stage: &Stage, e: &Entry<'static>, names: Names) {
     let diverged = &stage.view.diverged;
     if e.kind() == Kind::File && e.stat().nlink > 1 {
         let (dev, ino) = e.inode();
-        mark_inode(stage, dev, ino, |other| diverged.mark(Mark::Path, other.hash()));
+        mark_inode(stage, dev, ino, |other| mark_file(stage, other));
     }
-    diverged.mark(Mark::Path, e.hash());
+    mark_file(stage, e);
     if e.kind() == Kind::Directory && names.hide_subtree() {
         diverged.mark(Mark::Subtree, e.hash());
     }
     if names.change() {
         mark_listing_above(stage, e.path());
     }
+}
+
+/// Marks an entry, and leads the loader to its original.
+fn mark_file(stage: &Stage, e: &Entry<'static>) {
+    let diverged = &stage.view.diverged;
+    if e.kind() == Kind::Directory || diverged.has(Mark::Path, e.hash()) {
+        return diverged.mark(Mark::Path, e.hash());
+    }
+    diverged.mark(Mark::Path, e.hash());
+    changed_library::lead_to_original(stage, e);
 }
 
 /// Calls `mark` for each entry of an inode, and returns whether there is one. If the index is damaged, marks everything

@@ -1,5 +1,6 @@
 //! Finds and maps the stage of this process, and manages the descriptors of its files.
 
+pub mod changed_library;
 pub mod close;
 pub mod containers;
 pub mod current;
