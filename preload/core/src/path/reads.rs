@@ -1,4 +1,4 @@
-//! Decides for calls that read: the index answers, or the hook uses the staged file.
+//! Decides how a hook answers a call that reads: from the index, from the staged file, or by the real function.
 
 use core::ffi::{c_char, c_int};
 use core::slice;
@@ -23,7 +23,7 @@ use crate::stage::mapped::Stage;
 pub enum Answer {
     /// Call the real function with this directory and path.
     Pass(c_int, *const c_char),
-    /// Answer from the entry, or use its staged file.
+    /// Answer from the entry, or use the entry's staged file.
     Redirect(Entry<'static>),
     /// Fail with this error number.
     Absent(c_int),
@@ -56,12 +56,12 @@ pub unsafe fn read_after<R>(
     }
     let Some(stage) = stage() else { return obey(pass) };
     let (text, found) = if let Look::Inside(length) = seen {
-        // SAFETY: the caller guarantees that `look` gave this length: as many readable bytes precede the NUL.
+        // SAFETY: the caller guarantees that `look` gave this length, so `length` readable bytes precede the NUL.
         let text = unsafe { slice::from_raw_parts(arg.path.cast(), length) };
         (text, stage.view.find_inside(text, arg.follow))
     } else {
-        // SAFETY: the caller guarantees what `closer` asks for.
-        let Some(looked) = (unsafe { closer(stage, arg) }) else { return obey(pass) };
+        // SAFETY: the caller guarantees what `look_closer` asks for.
+        let Some(looked) = (unsafe { look_closer(stage, arg) }) else { return obey(pass) };
         looked
     };
     match found {
@@ -74,17 +74,21 @@ pub unsafe fn read_after<R>(
     }
 }
 
-/// Gives the path's bytes, and where they lead if the index knows that without a walk. `None` if the path goes to the
-/// kernel unchanged.
+/// Gives the path's bytes, and where the path leads if the index knows that without a walk. `None` if the path goes to
+/// the kernel unchanged.
 ///
 /// # Safety
 /// `arg.path` as in [`bytes`].
-unsafe fn closer<'a>(stage: &Stage, arg: PathArg) -> Option<(&'a [u8], Option<Found<'static>>)> {
+unsafe fn look_closer<'a>(
+    stage: &Stage,
+    arg: PathArg,
+) -> Option<(&'a [u8], Option<Found<'static>>)> {
     // SAFETY: the caller guarantees what `bytes` asks for.
     let text = unsafe { bytes(arg.path) }?;
     if text.first() == Some(&b'/') {
         let found = stage.view.find_fast(text, arg.follow);
-        // By its spelling, a name that leads through a descriptor lies outside; its descriptor may be redirected.
+        // A name that leads through a descriptor, such as `/proc/self/fd/3`, is spelled like a path outside every
+        // prefix. But the descriptor may be one that the shim redirected.
         let is_link = matches!(found, Some(Found::Outside)) && fd_link::parse(text).is_some();
         return Some((text, found.filter(|_| !is_link)));
     }
@@ -109,7 +113,7 @@ fn answer(stage: &Stage, decision: Decision<'static>, dirfd: c_int, path: *const
     }
 }
 
-/// Decides on the absolute path.
+/// Makes the path absolute and decides on the absolute path.
 #[inline(never)]
 fn resolved(stage: &Stage, arg: PathArg, text: &[u8], want: Want, obey: Callback<'_, Answer>) {
     let mut buf = [0; PATH_MAX];
@@ -126,7 +130,8 @@ fn resolved(stage: &Stage, arg: PathArg, text: &[u8], want: Want, obey: Callback
     }
 }
 
-/// Decides on an absolute path that only a walk resolves. If the path passes, the real function gets `own`.
+/// Decides on an absolute path that only a walk resolves. If the path passes, the real function gets the directory and
+/// path in `own`.
 #[inline(never)]
 fn walked(
     stage: &Stage,
