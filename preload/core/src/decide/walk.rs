@@ -57,7 +57,7 @@ struct Walk<'v, 'a> {
     links: u32,
     /// Whether the walk has been under a prefix.
     entered: bool,
-    /// Whether a directory on the way diverged. A name in it that the index does not have may exist.
+    /// Whether a directory on the way diverged. Such a directory may have names that the index does not have.
     tainted: bool,
 }
 
@@ -173,11 +173,11 @@ impl<'a> Walk<'_, 'a> {
         self.entered = true;
         let Some(prefix) = view.index.prefix(number) else { return Err(Found::Unknown) };
         if prefix.path != prefix.canonical {
-            // The alias may be a symbolic link: only the kernel knows its attributes.
+            // The alias may be a symbolic link, whose attributes only the kernel knows.
             if nofollow_last && out == prefix.path {
                 return Err(Found::Unknown);
             }
-            // A mark there means that the link was replaced or removed.
+            // A mark on the alias means that the link was replaced or removed.
             if view.in_diverged_subtree(prefix.path) {
                 return Err(Found::Unknown);
             }

@@ -40,7 +40,7 @@ pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
     bytes
 }
 
-/// An upper bound for the number of bytes by which an element of a list can grow in addition to `<stage>/fs`: a
+/// An upper bound for the number of bytes by which an element of a list can grow in addition to `<stage>/fs`, because a
 /// symbolic link or an alias may stand for a longer path.
 fn longest(stage: &Stage, list: &[u8]) -> usize {
     if list.split(|b| SEPARATORS.contains(b)).any(|d| stage.view.prefix_of(d).is_some()) {
@@ -161,7 +161,7 @@ fn others_alone(list: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
 }
 
 /// The staged copy of a library under a prefix. `None` if the library is not under a prefix or the stage no longer has
-/// it.
+/// the copy.
 fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     if name.first() != Some(&b'/') || stage.noexec {
         return None;

@@ -29,7 +29,7 @@ use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 use crate::stage::permission;
 
-/// Longest chain of scripts, each the interpreter of the one before, that the kernel accepts.
+/// Longest chain of scripts that the kernel accepts. Each script of a chain is the interpreter of the one before.
 const MAX_LEVELS: usize = 5;
 
 /// Passes a program, its arguments and its environment to the kernel. Returns an error number, or 0.
@@ -96,7 +96,7 @@ unsafe fn planned(
         return unsafe { from_original(path, &mut |path| run(path, argv, envp)) };
     }
     let (mut path, mut argv) = (path, argv);
-    // One more level for the program that is no script.
+    // The chain of scripts ends with a program that is no script, so one more level is needed.
     for _ in 0..=MAX_LEVELS {
         let mut head = [0; HEAD];
         // SAFETY: `path` is the caller's path or an interpreter's name in the arena.
@@ -129,8 +129,8 @@ unsafe fn planned(
     libc::ELOOP
 }
 
-/// Starts the original, for a noexec stage. If the index shows that the program is missing, the start still fails
-/// without an operation on the shared file system.
+/// Starts the original, because the stage is noexec. If the index shows that the program is missing, the start still
+/// fails without an operation on the shared file system.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -169,7 +169,7 @@ unsafe fn read_head(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize,
     Ok(n)
 }
 
-/// Finds the file for `path` and reads its head. Fails with an error number if it cannot be started.
+/// Finds the file for `path` and reads the file's head. Fails with an error number if the file cannot be started.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -214,8 +214,9 @@ unsafe fn target(
     }
 }
 
-/// Follows a program's symbolic links from outside the prefixes into a prefix. Such a program is the interpreter of an
-/// unstaged virtual environment whose base is staged. `None` if the links do not lead under a prefix.
+/// Follows a program's symbolic links from outside the prefixes into a prefix. For example, the interpreter of a
+/// virtual environment that is not staged is such a program if its base installation is staged. `None` if the links do
+/// not lead under a prefix.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -259,7 +260,8 @@ pub fn executable(e: &Entry<'static>) -> Result<(), c_int> {
     permission::check(e, libc::X_OK, Ids::Effective)
 }
 
-/// Whether the interpreter of a script outside the prefixes is staged. If not, the kernel handles the script.
+/// Whether the interpreter of a script outside the prefixes is staged. If the interpreter is not staged, the kernel
+/// handles the script.
 fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> bool {
     let Some(mut name) = arena.string(&[interpreter]) else { return false };
     if stage.view.prefix_of(interpreter).is_none() {

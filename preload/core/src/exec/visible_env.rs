@@ -30,8 +30,8 @@ pub fn is_shim(element: &[u8]) -> bool {
     element.rsplit(|&b| b == b'/').next() == Some(b"libpyshm.so")
 }
 
-/// Whether a shim lies in a stage, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`. The stage need not be usable: pyshm itself
-/// put such a path into the environment.
+/// Whether a shim's path has the form of a staged shim's, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`. The stage need not
+/// be usable, because only pyshm itself puts such a path into the environment.
 pub fn in_stage(shim: &[u8]) -> bool {
     let mut names = shim.rsplit(|&b| b == b'/').skip(3);
     names

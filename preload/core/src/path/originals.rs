@@ -1,5 +1,4 @@
-//! Gives a call the original's path. For calls that must not reach the staged copy but change nothing that the index
-//! records.
+//! Gives the original's path to a call that must not reach the staged copy but changes nothing that the index records.
 
 use core::ffi::{c_char, c_int};
 
@@ -15,9 +14,9 @@ use crate::stage::mapped::Stage;
 /// What an empty path means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmptyPath {
-    /// The descriptor itself (AT_EMPTY_PATH). A null pointer then means the same.
+    /// The descriptor itself (AT_EMPTY_PATH). With this flag, a null pointer means the same as an empty path.
     Descriptor,
-    /// Nothing: the kernel refuses it.
+    /// Nothing: the kernel refuses an empty path.
     Refused,
 }
 
@@ -50,7 +49,7 @@ pub unsafe fn original<R>(
     let concerned = match text.first() {
         None => descriptor && is_redirected(arg.dirfd),
         Some(b'/') => fd_link::parse(text).is_some(),
-        // The directory of a relative path may be redirected, or hold links to redirected descriptors
+        // A relative path may begin at a redirected directory, or at a directory with links to redirected descriptors
         // (`/proc/self/fd`).
         Some(_) => true,
     };

@@ -45,8 +45,9 @@ impl Stage {
         hint.store(number.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The remembered entry of a redirected descriptor, if `st`, the descriptor's attributes, confirm it. A staged file
-    /// has its original's size, mode and modification time, and an access time that no other staged file has.
+    /// The remembered entry of a redirected descriptor. `None` if the descriptor's attributes `st` do not match the
+    /// entry. A staged file has its original's size, mode and modification time, and an access time that no other
+    /// staged file has.
     ///
     /// The hint saves asking the kernel for the descriptor's name, which takes ten times as long. Python asks for the
     /// size of every file that it reads.

@@ -1,8 +1,8 @@
 //! Finds the stage's directory, checks that it belongs to this user, and maps its files.
 //!
 //! Invariant: the shim trusts only a directory that belongs to the effective user and that nobody else may write. The
-//! user can still change the files after they are mapped. If one is truncated, the processes that read the missing part
-//! are killed.
+//! user can still change the files after they are mapped. If the user truncates a mapped file, the kernel kills the
+//! processes that read the missing part.
 
 use core::slice;
 use core::sync::atomic::AtomicU64;
