@@ -34,7 +34,7 @@ pub enum Names {
 }
 
 impl Names {
-    /// Whether the call changes the list of names of the parent directory. This holds for names that the index has.
+    /// Whether the call changes the list of names of the parent directory. Only asked for a name that the index has.
     pub fn changes_listing(self) -> bool {
         !matches!(self, Self::Same | Self::Search | Self::Opened { .. })
     }

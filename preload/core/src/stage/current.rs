@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - The first call of [`stage`] finds the stage. The shim's constructor would be too late, because other libraries'
-//!   constructors may run before it and call hooks.
+//!   constructors may run before the shim's and call hooks.
 //! - A second thread that asks while the first one is still finding the stage maps the stage a second time. Without a
 //!   stage, the second thread's writes would not be marked. If the second thread waited instead, a child forked at that
 //!   moment would wait forever, because the first thread does not exist in the child. If the first thread asks again in

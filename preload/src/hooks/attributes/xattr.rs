@@ -63,7 +63,7 @@ unsafe fn usable<'a>(name: *const c_char) -> Option<&'a [u8]> {
 /// The recorded answer for an entry's attribute `name`, or for the list of names.
 fn told(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
     e.xattrs().map_or(Told::Ask, |known| match name {
-        // Reading these needs permission to read the file, which a program may have given up.
+        // Reading these attributes needs permission to read the file, and a program may have given up that permission.
         Some(name)
             if name.starts_with(b"user.") && check(e, libc::R_OK, Ids::Effective).is_err() =>
         {

@@ -1,4 +1,4 @@
-//! Hooks glob: calls libc's glob with GLOB_ALTDIRFUNC, so that it reads directories by the hooked functions.
+//! Hooks glob: calls libc's glob with GLOB_ALTDIRFUNC, so that glob reads directories by the hooked functions.
 //!
 //! A caller's own directory functions are kept. Since 2.27 libc has two versions of glob
 //! ([`crate::hooks::loader::glob_version`]). The older one calls `gl_stat` where the newer one calls `gl_lstat`. A

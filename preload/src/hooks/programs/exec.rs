@@ -209,8 +209,8 @@ macro_rules! variadic {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name() {
-            // On x86-64 the return address lies where the last register argument belongs. So it is saved, the registers
-            // are pushed, and it is put back before the stub returns.
+            // On x86-64 the return address lies where the last register argument belongs. So the stub saves the return
+            // address, pushes the registers, and puts the return address back before it returns.
             #[cfg(target_arch = "x86_64")]
             core::arch::naked_asm!(
                 "pop r10",

@@ -21,8 +21,9 @@ use crate::hooks::files::open;
 use crate::hooks::programs::exec::unstaged;
 use crate::libc_calls::lazy_libc;
 
-/// Which parts the shim replaces when `path` is spawned. The child resolves a relative path, and the file actions may
-/// send the child to another directory.
+/// Which parts the shim replaces when `path` is spawned. If `path` is relative and there are file actions, only the
+/// environment is replaced: the child resolves `path`, and a file action may send the child to another directory
+/// before.
 ///
 /// # Safety
 /// `path` and `actions` as posix_spawn requires.
