@@ -69,14 +69,14 @@ pub unsafe fn start(
     let room = unsafe { child_env::room(stage, envp) + text.len() + 8192 + 8 * env::count(argv) };
     // SAFETY: as above.
     let done = arena::with(room, |arena| unsafe {
-        planned(stage, arena, path, argv, envp, exchange, run)
+        start_planned(stage, arena, path, argv, envp, exchange, run)
     });
     done.unwrap_or_else(|| run(path, argv, envp))
 }
 
 /// # Safety
 /// As [`start`].
-unsafe fn planned(
+unsafe fn start_planned(
     stage: &Stage,
     arena: &mut Arena<'_>,
     path: *const c_char,
@@ -100,7 +100,7 @@ unsafe fn planned(
     for _ in 0..=MAX_LEVELS {
         let mut head = [0; HEAD];
         // SAFETY: `path` is the caller's path or an interpreter's name in the arena.
-        let target = match unsafe { target(arena, path, &mut head) } {
+        let target = match unsafe { find_target(arena, path, &mut head) } {
             Ok(target) => target,
             Err(e) => return e,
         };
@@ -173,7 +173,7 @@ unsafe fn read_head(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize,
 ///
 /// # Safety
 /// `path` must be a C string.
-unsafe fn target(
+unsafe fn find_target(
     arena: &mut Arena<'_>,
     path: *const c_char,
     head: &mut [u8; HEAD],
@@ -192,7 +192,7 @@ unsafe fn target(
         Ok(Target { file, staged: false, head })
     };
     // SAFETY: the caller guarantees a C string.
-    let asked = unsafe { linked(arena, path) }.unwrap_or(path);
+    let asked = unsafe { follow_links(arena, path) }.unwrap_or(path);
     // SAFETY: `asked` is the caller's C string or one in the arena.
     unsafe {
         read(PathArg::followed(asked), Want::Program, |answer| match answer {
@@ -220,7 +220,7 @@ unsafe fn target(
 ///
 /// # Safety
 /// `path` must be a C string.
-unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_char> {
+unsafe fn follow_links(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_char> {
     const LINKS: usize = 8;
     let stage = stage()?;
     // SAFETY: the caller guarantees a C string.
@@ -266,7 +266,7 @@ fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> b
     let Some(mut name) = arena.string(&[interpreter]) else { return false };
     if stage.view.prefix_of(interpreter).is_none() {
         // SAFETY: `name` is a C string in the arena.
-        let Some(link) = (unsafe { linked(arena, name) }) else { return false };
+        let Some(link) = (unsafe { follow_links(arena, name) }) else { return false };
         name = link;
     }
     let arg = PathArg::followed(name);

@@ -56,11 +56,16 @@ pub unsafe fn original<R>(
     if !concerned {
         return real(arg.dirfd, arg.path);
     }
-    call_through(|(dirfd, path)| real(dirfd, path), |real| resolved(stage, arg, text, real))
+    call_through(|(dirfd, path)| real(dirfd, path), |real| call_on_original(stage, arg, text, real))
 }
 
 #[inline(never)]
-fn resolved(stage: &Stage, arg: PathArg, text: &[u8], real: Callback<'_, (c_int, *const c_char)>) {
+fn call_on_original(
+    stage: &Stage,
+    arg: PathArg,
+    text: &[u8],
+    real: Callback<'_, (c_int, *const c_char)>,
+) {
     let mut buf = [0; PATH_MAX];
     match absolute(stage, arg.dirfd, text, arg.follow, &mut buf) {
         Some(abs) => real.call(abs.argument(arg)),

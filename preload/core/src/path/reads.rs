@@ -70,7 +70,7 @@ pub unsafe fn read_after<R>(
             let decision = stage.view.decide(Walked { found, len: 0 }, want);
             obey(answer(stage, decision, arg.dirfd, arg.path))
         }
-        None => call_through(obey, |obey| resolved(stage, arg, text, want, obey)),
+        None => call_through(obey, |obey| decide_on_absolute(stage, arg, text, want, obey)),
     }
 }
 
@@ -115,7 +115,13 @@ fn answer(stage: &Stage, decision: Decision<'static>, dirfd: c_int, path: *const
 
 /// Makes the path absolute and decides on the absolute path.
 #[inline(never)]
-fn resolved(stage: &Stage, arg: PathArg, text: &[u8], want: Want, obey: Callback<'_, Answer>) {
+fn decide_on_absolute(
+    stage: &Stage,
+    arg: PathArg,
+    text: &[u8],
+    want: Want,
+    obey: Callback<'_, Answer>,
+) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(stage, arg.dirfd, text, arg.follow, &mut buf) else {
         return obey.call(Answer::Pass(arg.dirfd, arg.path));
@@ -126,14 +132,14 @@ fn resolved(stage: &Stage, arg: PathArg, text: &[u8], want: Want, obey: Callback
             let decision = stage.view.decide(Walked { found, len: 0 }, want);
             obey.call(answer(stage, decision, own.0, own.1));
         }
-        None => walked(stage, abs.path, own, arg.follow, want, obey),
+        None => decide_by_walk(stage, abs.path, own, arg.follow, want, obey),
     }
 }
 
 /// Decides on an absolute path that only a walk resolves. If the path passes, the real function gets the directory and
 /// path in `own`.
 #[inline(never)]
-fn walked(
+fn decide_by_walk(
     stage: &Stage,
     abs: &[u8],
     own: (c_int, *const c_char),

@@ -63,7 +63,7 @@ pub unsafe fn write<R: Outcome>(
         },
         |real| {
             let change = Change { stage, names, follow: arg.follow, succeeded: &succeeded };
-            resolved(&change, arg, text, real);
+            call_and_mark(&change, arg, text, real);
         },
     )
 }
@@ -99,18 +99,18 @@ pub fn mark_opened(fd: c_int, makes: bool) {
 }
 
 #[inline(never)]
-fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
+fn call_and_mark(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
         // The absolute spelling is too long, but the kernel may still accept the caller's own.
-        return by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
+        return call_resolved_by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
     };
     if !abs.moved
         && let Some(link) = fd_link::parse(text)
     {
         // The name leads through a descriptor of the original, so the kernel follows the name to the right file.
         return match link.path(arg.follow, &mut buf) {
-            Some(path) => located(change, path, (arg.dirfd, arg.path), real),
+            Some(path) => call_on_absolute(change, path, (arg.dirfd, arg.path), real),
             None => real.call((arg.dirfd, arg.path)),
         };
     }
@@ -118,33 +118,41 @@ fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, A
     if let Some(Found::Outside) = change.stage.view.find_fast(abs.path, arg.follow) {
         return outside::call(change, abs.path, own, real);
     }
-    located(change, abs.path, own, real);
+    call_on_absolute(change, abs.path, own, real);
 }
 
 /// Makes the call on an absolute path. The real function gets the directory and path in `own`.
 #[inline(never)]
-fn located(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
+fn call_on_absolute(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let mut scratch = Scratch::zeroed();
     let walked = walk(&change.stage.view, path, change.follow, &mut scratch);
     match walked.found {
-        Found::Entry(e) => inside(change, e.path(), true, own, real),
-        Found::Absent { last, .. } => inside(change, scratch.path(walked.len), last, own, real),
+        Found::Entry(e) => call_on_canonical(change, e.path(), true, own, real),
+        Found::Absent { last, .. } => {
+            call_on_canonical(change, scratch.path(walked.len), last, own, real)
+        }
         // The name may be a link to another file. For an open, the descriptor shows afterwards which file was opened.
         Found::Unlisted
             if !change.follow.is_yes() || matches!(change.names, Names::Opened { .. }) =>
         {
-            inside(change, scratch.path(walked.len), true, own, real);
+            call_on_canonical(change, scratch.path(walked.len), true, own, real);
         }
         Found::Outside if !path.windows(3).any(|w| w == b"/..") => {
             outside::call(change, path, own, real);
         }
-        _ => by_kernel(change, AT_FDCWD, path, own, real),
+        _ => call_resolved_by_kernel(change, AT_FDCWD, path, own, real),
     }
 }
 
 /// Makes the call on a path that only the kernel can resolve.
 #[inline(never)]
-fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Callback<'_, At>) {
+fn call_resolved_by_kernel(
+    change: &Change<'_>,
+    dirfd: c_int,
+    path: &[u8],
+    own: At,
+    real: Callback<'_, At>,
+) {
     let mut link = [0; PATH_MAX];
     let canonical = ask_kernel(dirfd, path, change.follow, &mut link);
     let Some(canonical) = canonical.and_then(|len| link.get(..len)) else {
@@ -155,7 +163,7 @@ fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Call
         if change.names.hides_subtree() || change.names == Names::Removed {
             outside::mark_above(change.stage, canonical);
         }
-        inside(change, canonical, true, own, real);
+        call_on_canonical(change, canonical, true, own, real);
     } else {
         outside::call(change, canonical, own, real);
     }
@@ -163,7 +171,13 @@ fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Call
 
 /// Makes the call on a canonical path under a prefix. `reachable` says whether the path's directory exists, as far as
 /// the index knows.
-fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Callback<'_, At>) {
+fn call_on_canonical(
+    change: &Change<'_>,
+    path: &[u8],
+    reachable: bool,
+    own: At,
+    real: Callback<'_, At>,
+) {
     let Change { stage, names, .. } = *change;
     stage.count(Operation::Passed);
     let before = reachable && marks::call_may_change(stage, path, names);

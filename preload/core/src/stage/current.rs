@@ -85,7 +85,7 @@ fn init_with(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Sta
     match STATE.compare_exchange(NEW, BUSY, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => FINDER.store(sys::thread(), Ordering::Release),
         Err(BUSY) if FINDER.load(Ordering::Acquire) == sys::thread() => return None,
-        Err(BUSY) => return late(find),
+        Err(BUSY) => return find_late(find),
         Err(_) => return stage(),
     }
     match find() {
@@ -103,7 +103,7 @@ fn init_with(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Sta
 }
 
 /// The stage for a thread that asks while another thread is still finding the stage.
-fn late(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Stage> {
+fn find_late(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Stage> {
     let known = LATE.load(Ordering::Acquire);
     if known.is_null() {
         let found = find().ok()?;

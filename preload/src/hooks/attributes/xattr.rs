@@ -61,7 +61,7 @@ unsafe fn usable<'a>(name: *const c_char) -> Option<&'a [u8]> {
 }
 
 /// The recorded answer for an entry's attribute `name`, or for the list of names.
-fn told(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
+fn recorded_answer(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
     e.xattrs().map_or(Told::Ask, |known| match name {
         // Reading these attributes needs permission to read the file, and a program may have given up that permission.
         Some(name)
@@ -89,7 +89,7 @@ unsafe fn by_path(
         read(arg, Want::Attributes, |answer| match answer {
             Answer::Pass(_, path) => real(path),
             Answer::Absent(e) => sys::fail(e) as ssize_t,
-            Answer::Redirect(e) => match told(&e, name) {
+            Answer::Redirect(e) => match recorded_answer(&e, name) {
                 Told::Bytes(b) => to.put(b),
                 Told::Errno(e) => sys::fail(e) as ssize_t,
                 Told::Ask => real(e.path().as_ptr().cast()),
@@ -172,7 +172,7 @@ unsafe fn read_staged(
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let known = stage.index().lookup(path.to_bytes());
     let known = known.filter(|e| !stage.view.diverged.has(Mark::Path, e.hash()));
-    Some(match known.map_or(Told::Ask, |e| told(&e, name)) {
+    Some(match known.map_or(Told::Ask, |e| recorded_answer(&e, name)) {
         // SAFETY: the caller guarantees `to`.
         Told::Bytes(b) => unsafe { to.put(b) },
         Told::Errno(e) => sys::fail(e) as ssize_t,
