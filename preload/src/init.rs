@@ -63,8 +63,8 @@ fn inert(why: Inert) -> bool {
     why_inert() == why as u8
 }
 
-/// Starts the staged copy of this program in its place, if a process without the shim started the original. Returns if
-/// the program is not such an original, or if the start fails.
+/// Starts the staged copy of this program in this process, if a process without the shim started the original. Returns
+/// if the program is not such an original, or if the start fails.
 ///
 /// This cannot loop, because the path of a staged program is not under a prefix.
 fn restart(stage: &Stage, argv: Strings) {
@@ -85,8 +85,8 @@ fn restart(stage: &Stage, argv: Strings) {
 /// The name by which the kernel was asked to start this program (getauxval(3), AT_EXECFN). `None` if the name may mean
 /// another file in another process.
 ///
-/// The name may be a link into a prefix, so only the kernel knows which file it means. That question takes longer than
-/// any other call at a start. So the answer "outside every prefix" is remembered by name for later starts.
+/// The name may be a link into a prefix, so only the kernel knows which file the name means. Asking the kernel takes
+/// longer than any other call at a start. So the answer "outside every prefix" is remembered by name for later starts.
 fn started_as() -> Option<&'static [u8]> {
     // SAFETY: getauxval reads the process's own vector.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
@@ -104,7 +104,8 @@ fn restart_long(stage: &Stage, argv: Strings, name: Option<&[u8]>) {
     restart_as(stage, argv, long.get(..n).unwrap_or_default(), name);
 }
 
-/// Writes the path of this process's program file into `to` and returns its length in bytes. A longer path is cut off.
+/// Writes the path of this process's program file into `to` and returns the path's length in bytes. A longer path is
+/// cut off.
 fn own_program(to: &mut [u8]) -> usize {
     // SAFETY: the path is a C string, and the kernel writes only into `to`.
     unsafe { sys::readlinkat(AT_FDCWD, c"/proc/self/exe".as_ptr(), to) }.unwrap_or(0)

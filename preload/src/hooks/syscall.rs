@@ -1,6 +1,6 @@
-//! Hooks `syscall()`. A call by number on a path or descriptor does what the hook of its function does. All other calls
-//! go to libc. Node's `fs.promises`, language runtimes, and callers of new system calls without a libc function use
-//! `syscall()`.
+//! Hooks `syscall()`. A call by number on a path or descriptor does what the hook of the function with the same name
+//! does. All other calls go to libc. Node's `fs.promises`, language runtimes, and callers of new system calls without a
+//! libc function use `syscall()`.
 //!
 //! Invariants:
 //! - For any other call, the hook jumps to libc with every register and the stack as the caller left them, because a
@@ -49,8 +49,9 @@ extern "C" fn find() -> *mut c_void {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn syscall() {
-    // The number and the six arguments are where a function of seven arguments expects them. On x86-64 the last one is
-    // on the stack. A caller that passed fewer arguments may use that place for its own data, so `known` gets a copy.
+    // The number and the six arguments are where a function of seven arguments expects them. On x86-64 the last
+    // argument is on the stack. A caller that passed fewer arguments may use that place for its own data, so `known`
+    // gets a copy.
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!(
         "cmp rdi, 512", "jae 2f",
@@ -265,8 +266,8 @@ struct How {
     resolve: u64,
 }
 
-/// Makes the system call openat2. If the caller restricts how the path is resolved, the kernel resolves it from the
-/// original directory.
+/// Makes the system call openat2. If the caller restricts how the path is resolved, the kernel resolves the path from
+/// the original directory.
 ///
 /// # Safety
 /// As openat2.
@@ -285,7 +286,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
     // SAFETY: `size` bytes can be read at `given`, and `size` is the structure's size.
     let how = unsafe { given.read_unaligned() };
     let flags = how.flags as c_int;
-    // The kernel refuses unknown flags, so it must see flags that do not fit into an int.
+    // The kernel refuses unknown flags, so the kernel must see flags that do not fit into an int.
     if how.flags > 0x7fff_ffff {
         return kernel(dirfd, path, given, size);
     }
@@ -316,7 +317,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
     let writes = open::writes(flags) && flags & libc::O_PATH == 0;
     let fd = if writes {
         let arg = PathArg::at(dirfd, path, Follow::Yes);
-        // SAFETY: the path is the caller's own, and `write` only marks it.
+        // SAFETY: the path is the caller's own, and `write` only marks the path.
         unsafe { write(arg, open::names(flags), run) }
     } else {
         run(dirfd, path)

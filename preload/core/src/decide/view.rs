@@ -1,8 +1,8 @@
 //! Decides what a hook does with one operation on one absolute path.
 //!
 //! Invariants:
-//! - The index answers for a path only when it proves the answer. A path passes to the kernel unchanged where the index
-//!   is unclear or damaged.
+//! - The index answers for a path only when it proves the answer. If the index is unclear or damaged, the path passes
+//!   to the kernel unchanged.
 //! - The common cases (a path in the index, a missing name in a directory of the index) need no
 //!   [`Scratch`](crate::base::scratch::Scratch), which is 8 KB of stack; [`crate::decide::walk`] handles all others.
 #![forbid(unsafe_code)]
@@ -75,7 +75,7 @@ pub enum Decision<'a> {
     /// Call the real function with the resolved path in the scratch, because a symbolic link led out of the prefixes.
     /// The number is the path's length in bytes.
     PassAs(usize),
-    /// Answer from the entry, or use its staged file.
+    /// Answer from the entry, or use the entry's staged file.
     Redirect(Entry<'a>),
     /// Fail with this error number.
     Absent(c_int),

@@ -41,7 +41,7 @@ pub fn walk<'a>(view: &View<'a>, path: &[u8], follow: Follow, s: &mut Scratch) -
 /// The place that a walk has reached.
 #[derive(Clone, Copy)]
 enum Cur<'a> {
-    /// A path outside the prefixes; `physical` if it is known to contain no symbolic link.
+    /// A path outside the prefixes; `physical` if the path is known to contain no symbolic link.
     Outside { physical: bool },
     /// An entry of the index.
     Inside(Entry<'a>),
@@ -196,7 +196,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// Resolves one name, `rest[start..at]`, and follows it if it is a symbolic link.
+    /// Resolves one name, `rest[start..at]`, and follows the name if it is a symbolic link.
     fn step(&mut self, start: usize, last: bool, follow: Follow) -> Result<(), Found<'a>> {
         let parent_len = self.len;
         self.append(b"/")?;

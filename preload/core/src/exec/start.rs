@@ -1,8 +1,8 @@
 //! Plans the start of a program: which file, arguments and environment the kernel gets in place of the caller's.
 //!
 //! Invariants:
-//! - The kernel never gets a staged script, because it would pass the staged name to the interpreter. The script's
-//!   first line is parsed here, and the interpreter is started with the *original* path of the script.
+//! - The kernel never gets a staged script, because the kernel would pass the staged name to the interpreter. The
+//!   script's first line is parsed here, and the interpreter is started with the *original* path of the script.
 //! - A binary gets the caller's `argv[0]`.
 //! - All memory is on the stack ([`crate::base::arena`]), and nothing global is written.
 //! - A 32-bit program, which the shim cannot enter, is started as if there were no stage.
@@ -38,7 +38,7 @@ pub type Run<'a> = &'a mut dyn FnMut(*const c_char, Strings, Strings) -> c_int;
 /// The parts that the shim may replace when a program is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exchange {
-    /// The program's file, its arguments if it is a script, and the environment.
+    /// The program's file, the environment and, if the program is a script, the arguments.
     Program,
     /// Only the environment, because the path does not yet tell which file will be started.
     Environment,
@@ -193,7 +193,7 @@ unsafe fn find_target(
     };
     // SAFETY: the caller guarantees a C string.
     let asked = unsafe { follow_links(arena, path) }.unwrap_or(path);
-    // SAFETY: `asked` is the caller's C string or one in the arena.
+    // SAFETY: `asked` is the caller's C string or a C string in the arena.
     unsafe {
         read(PathArg::followed(asked), Want::Program, |answer| match answer {
             Answer::Absent(e) => Err(e),
@@ -274,7 +274,7 @@ fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> b
     unsafe { read(arg, Want::Program, |answer| matches!(answer, Answer::Redirect(_))) }
 }
 
-/// Makes the interpreter's path and arguments for a script. `None` if they do not fit into the arena.
+/// Makes the interpreter's path and arguments for a script. `None` if the path and arguments do not fit into the arena.
 ///
 /// # Safety
 /// `path` and `argv` as execve requires.

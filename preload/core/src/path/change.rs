@@ -16,9 +16,9 @@ pub enum Names {
     Search,
     /// The file is opened for writing. The file's data changes later, through the descriptor.
     Opened {
-        /// The file is made if it does not exist.
+        /// The call makes the file if the file does not exist.
         makes: bool,
-        /// The file is truncated.
+        /// The call truncates the file.
         cuts: bool,
     },
     /// The name is added.

@@ -18,7 +18,7 @@ pub enum Look {
     /// There is no stage, or the path lies outside every prefix. The path goes to the kernel unchanged, whatever the
     /// operation is.
     Outside,
-    /// The path is plain and lies under a prefix. The number is its length in bytes.
+    /// The path is plain and lies under a prefix. The number is the path's length in bytes.
     Inside(usize),
     /// The path needs a closer look.
     Unclear,
@@ -27,7 +27,7 @@ pub enum Look {
 /// Examines the spelling of a path.
 ///
 /// # Safety
-/// `path` may be any pointer. If it can be read, it must be a C string.
+/// `path` may be any pointer. If the pointer can be read, it must lead to a C string.
 #[inline(never)]
 pub unsafe fn look(path: *const c_char) -> Look {
     let Some(stage) = stage() else { return Look::Outside };

@@ -1,8 +1,8 @@
 //! Translates the change that a call makes into marks of the diverged set.
 //!
 //! Invariants:
-//! - Marks are on paths, never on inodes: nodes exchange their marks, and each node numbers its devices differently. A
-//!   file with several names is marked under each of them.
+//! - Marks are on paths, never on inodes, because nodes exchange their marks and each node numbers its devices
+//!   differently. A file with several names is marked under each of them.
 //! - A name that the index does not have gets no mark. Instead, the deepest directory above the name that the index has
 //!   gets a mark, which says that the directory's names changed. The shared file system then answers for every name in
 //!   this directory that the index lacks. So a program that makes a thousand files in a directory takes one mark.

@@ -29,7 +29,7 @@ use crate::stage::mapped::Stage;
 /// Number of prefixes whose mount is remembered.
 const REMEMBERED: usize = 8;
 
-/// For each prefix, the identifier of its mount plus one. 0 until it is looked up.
+/// For each prefix, the identifier of its mount plus one. 0 until the mount is looked up.
 static MOUNTS: [AtomicU64; REMEMBERED] = [const { AtomicU64::new(0) }; REMEMBERED];
 
 /// Marks what a call on the absolute path `path` changes, then calls the real function with the directory and path in
@@ -73,7 +73,7 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
     }
 }
 
-/// Marks the file that the caller's path names, under all names that the index has for it. Returns the file's
+/// Marks the file that the caller's path names, under all names that the index has for the file. Returns the file's
 /// attributes if the file lies on the device of a prefix.
 fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<libc::stat> {
     let flags: c_int = if follow.is_yes() { 0 } else { AT_SYMLINK_NOFOLLOW };
@@ -126,8 +126,8 @@ fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
     });
 }
 
-/// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` is its fstat. `makes` says
-/// whether the call may have made the file.
+/// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` holds the file's attributes.
+/// `makes` says whether the call may have made the file.
 #[inline(never)]
 pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: bool) {
     let diverged = &stage.view.diverged;

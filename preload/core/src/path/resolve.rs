@@ -1,8 +1,8 @@
 //! Makes a caller's path absolute and translates paths of the stage into original paths.
 //!
 //! Invariants:
-//! - The kernel is asked for the working directory each time. A cached one would be wrong after chdir in a vfork child,
-//!   which shares this memory.
+//! - The kernel is asked for the working directory each time. A cached working directory would be wrong after chdir in
+//!   a vfork child, which shares this memory.
 //! - A working directory in the stage is not translated, because the program changed into this directory by its staged
 //!   name.
 //! - A path relative to a redirected directory's descriptor, or through `/proc/self/fd`, never reaches the kernel
@@ -43,8 +43,8 @@ impl Absolute<'_> {
 /// A name that no file has.
 const NOWHERE: &[u8] = b"/proc/self/moved";
 
-/// Whether the directory behind a descriptor was moved or removed, so that `buf[start..end]` no longer names it.
-/// Another file that took the name must not be mistaken for the directory.
+/// Whether the directory behind a descriptor was moved or removed, so that the path in `buf[start..end]` no longer
+/// names the directory. Another file that took the name must not be mistaken for the directory.
 fn is_lost(stage: &Stage, buf: &[u8; PATH_MAX], start: usize, end: usize) -> bool {
     stage.view.diverged.any() && buf.get(start..end).is_some_and(|path| stage.is_replaced(path))
 }

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - A change is marked before the call returns to the program. If the recorded permissions say that the call itself
-//!   may change something, the mark is set before the call. Otherwise it is set after the call has succeeded, so that
-//!   calls that fail leave no marks.
+//!   may change something, the mark is set before the call. Otherwise the mark is set after the call has succeeded, so
+//!   that calls that fail leave no marks.
 //! - The index resolves a path that is spelled under a prefix. If the index cannot resolve the path, the kernel does.
 //! - A path that is spelled outside every prefix may still lead to a file of a prefix: by a symbolic link, a hard link
 //!   or another mount. Such a file is recognised by its device and inode ([`crate::path::outside`]).

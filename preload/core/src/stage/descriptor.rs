@@ -14,8 +14,8 @@ use crate::stage::mapped::Stage;
 ///
 /// A program may open a staged file by its *staged* path, for example to clean up /dev/shm. The shim must not translate
 /// such a descriptor, or the program would remove originals. The two flags are a safe mark because no other program
-/// sets both, they have no effect on regular files and directories of tmpfs, and they belong to the open file, so they
-/// survive dup, fork and exec.
+/// sets both flags, and both have no effect on regular files and directories of tmpfs. The flags belong to the open
+/// file, so they survive dup, fork and exec.
 pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
 
 /// Flags that, with [`REDIRECTED`], mark a directory that the program opened with O_PATH. An O_PATH descriptor carries
@@ -98,7 +98,7 @@ pub fn is_redirected(fd: c_int) -> bool {
 }
 
 /// Marks a descriptor that libc has just opened on a staged file. Opens the file again with the flags and puts the new
-/// descriptor in the old one's place, because F_SETFL cannot set O_ASYNC on a file that sends no signals.
+/// descriptor in the place of the old descriptor, because F_SETFL cannot set O_ASYNC on a file that sends no signals.
 ///
 /// # Safety
 /// `path` must be the C string that libc opened.

@@ -11,7 +11,7 @@ use pyshm_core::stage::current::stage;
 use pyshm_format::Entry;
 
 /// The recorded values of an entry's file system: type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen,
-/// frsize, flags. `None` if they were not recorded.
+/// frsize, flags. `None` if the values were not recorded.
 pub fn recorded(e: &Entry<'static>) -> Option<[u64; 11]> {
     let values = stage()?.index().prefix(e.prefix())?.statfs;
     // A type of 0 means that the values were not recorded.

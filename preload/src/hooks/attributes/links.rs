@@ -16,8 +16,8 @@ use pyshm_core::path::resolve::absolute;
 use pyshm_core::stage::current::stage;
 use pyshm_format::Kind;
 
-/// Replaces a staged path in `buf[..n]` by the original path and returns its length in bytes. `/proc/self/exe` and the
-/// links of descriptors give staged paths.
+/// Replaces a staged path in `buf[..n]` by the original path and returns the original path's length in bytes.
+/// `/proc/self/exe` and the links of descriptors give staged paths.
 ///
 /// # Safety
 /// `buf[..n]` must be writable.
@@ -64,9 +64,9 @@ fn may_be_staged(text: &[u8]) -> bool {
     })
 }
 
-/// Reads a link a second time. The link's text has filled `buf[..size]`, so it may be cut off. If the whole text is a
-/// staged path, writes the original path, which is shorter, and returns its length in bytes. `None` if the whole text
-/// is no staged path.
+/// Reads a link a second time. The link's text has filled `buf[..size]`, so the text may be cut off. If the whole text
+/// is a staged path, writes the original path, which is shorter, and returns the original path's length in bytes.
+/// `None` if the whole text is no staged path.
 ///
 /// # Safety
 /// As readlinkat.

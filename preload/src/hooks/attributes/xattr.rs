@@ -1,6 +1,6 @@
-//! Answers reads of extended attributes from those that the bundle recorded, so that `ls -l` makes no operation on the
-//! shared file system. Long values, and names that only the file system knows, are not recorded and are read from the
-//! original.
+//! Answers reads of extended attributes with the values that the bundle recorded, so that `ls -l` makes no operation on
+//! the shared file system. Long values, and names that only the file system knows, are not recorded and are read from
+//! the original.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
@@ -30,8 +30,8 @@ struct To {
 }
 
 impl To {
-    /// Writes the result as the kernel does and returns its length, or -1 with errno set. A buffer size of 0 asks only
-    /// for the length.
+    /// Writes the result as the kernel does and returns the result's length in bytes, or -1 with errno set. A buffer
+    /// size of 0 asks only for the length.
     ///
     /// # Safety
     /// `at` must be null, another address in the first page, a kernel address, or have room for `size` bytes.
@@ -117,8 +117,8 @@ unsafe fn named_by_path(
     }
 }
 
-/// Reads the attribute `name` of a descriptor, or the list of names if `name` is `None`. `original` reads it by the
-/// original's path.
+/// Reads the attribute `name` of a descriptor, or the list of names if `name` is `None`. `original` reads the attribute
+/// or the list by the original's path.
 ///
 /// # Safety
 /// `to` as the real function requires.

@@ -31,9 +31,10 @@ const NAME_AT: usize = core::mem::offset_of!(dirent, d_name);
 const PLACES: usize = 64;
 /// The staged streams.
 static STREAMS: [AtomicPtr<DIR>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
-/// For each stream, the number of its directory's entry in the index. It is written before the program gets the stream.
+/// For each stream, the number of its directory's entry in the index. The number is written before the program gets the
+/// stream.
 static ENTRIES: [AtomicU32; PLACES] = [const { AtomicU32::new(0) }; PLACES];
-/// Number of staged streams. While it is 0, the other tables are not read.
+/// Number of staged streams. While the number is 0, the other tables are not read.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Remembers the directory of a staged stream. Returns false if the table is full.
@@ -161,7 +162,8 @@ fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
 /// # Safety
 /// `entry` must be filled.
 unsafe fn correct_entry(parent: &Entry<'static>, entry: *mut dirent) {
-    // SAFETY: a filled entry lies in the stream's or the caller's buffer, so it can be written. Its name is a C string.
+    // SAFETY: a filled entry lies in the stream's or the caller's buffer, so the entry can be written. The entry's name
+    // is a C string.
     unsafe {
         let name = (&raw const (*entry).d_name).cast();
         correct(parent, &raw mut (*entry).d_ino, &raw mut (*entry).d_type, name);
@@ -240,8 +242,8 @@ fn is_whole(st: &libc::stat, e: &Entry<'static>) -> bool {
 /// names of the staged directory were removed. Returns whether the descriptor was replaced.
 fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     let removed = || sys::fstat(fd).is_ok_and(|st| !is_whole(&st, e));
-    // In the middle of a listing the staged directory stays: the original would be read from its start and show names
-    // twice.
+    // In the middle of a listing the staged directory stays, because the original would be read from its start and show
+    // names twice.
     let at_start = || sys::seek(fd, 0, libc::SEEK_CUR) == Ok(0);
     let diverged = || stage().is_some_and(|s| s.view.listing_diverged(e)) && at_start();
     // The path may now name another directory.

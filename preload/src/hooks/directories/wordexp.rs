@@ -2,7 +2,7 @@
 //!
 //! libc's wordexp gets the same words with every pattern disguised: [`MARK`] stands in front of the first `*`, `?` or
 //! `[`, and all special characters from there on are quoted. So libc handles variables, tildes, commands, splitting and
-//! errors, but no patterns. The words of its result that contain the mark are patterns, and go to [`glob_hooked`].
+//! errors, but no patterns. The words of libc's result that contain the mark are patterns, and go to [`glob_hooked`].
 //!
 //! [`disguise`] follows libc's rules. From its first special character, a word extends to the next field separator,
 //! even within quotes. Quotes and backslashes are only removed, so the *whole* word is a pattern without escapes. If

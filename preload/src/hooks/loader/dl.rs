@@ -1,4 +1,5 @@
-//! Hooks dlopen and related functions: loads libraries from the stage and shows them under their original names.
+//! Hooks dlopen and related functions: loads libraries from the stage and shows the libraries under their original
+//! names.
 //!
 //! dlopen searches for a plain name along the RUNPATH of its *caller*, which it recognises by the return address. So
 //! the hooks of dlopen and dlmopen only replace the path and jump to the real function, which then still returns to the
@@ -181,8 +182,8 @@ pub unsafe extern "C" fn dlmopen(
     );
 }
 
-/// The original name for a staged one. This is the tail of the same string, or the index's own spelling if the name
-/// contains the `..` of a RUNPATH.
+/// The original name for a staged name. The original name is the tail of the same string, or the index's own spelling
+/// if the name contains the `..` of a RUNPATH.
 ///
 /// # Safety
 /// `name` must be null or a C string.
@@ -256,7 +257,7 @@ unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mu
     unsafe {
         let call = &mut *call.cast::<Call>();
         // A newer loader's structure is longer than the one known here, so it goes to the callback unchanged. An older
-        // loader's is shorter, and `size` tells the callback so.
+        // loader's structure is shorter, and `size` tells the callback so.
         if size > size_of::<libc::dl_phdr_info>() {
             return call.callback.map_or(0, |callback| callback(info, size, call.data));
         }

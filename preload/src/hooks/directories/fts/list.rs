@@ -29,7 +29,7 @@ pub enum Purpose {
     Read,
 }
 
-/// Reads the entries of the current directory. Null if it has none or cannot be read.
+/// Reads the entries of the current directory. Null if the directory has no entries or cannot be read.
 pub unsafe fn build(sp: *mut Fts, purpose: Purpose) -> *mut Ent {
     // SAFETY: see above.
     unsafe {

@@ -65,7 +65,7 @@ impl Levels {
         self.all.all().last().map_or(-1, |l| l.fd)
     }
 
-    /// Closes a directory if one more would be too many. `None` without memory.
+    /// Closes a directory if one more open directory would be too many. `None` without memory.
     pub fn make_room(&mut self) -> Option<()> {
         match self.len().checked_sub(self.most) {
             Some(other) => self.save(other),
