@@ -3,7 +3,7 @@
 //!
 //! Only malloc and free are used, because every process looks up each imported symbol.
 //!
-//! Invariant: freeing memory keeps errno, which may be that of a failed call.
+//! Invariant: freeing memory keeps errno, because a failed call may have set errno for the caller.
 
 use core::ffi::c_void;
 use core::mem::size_of;

@@ -77,7 +77,7 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
 /// attributes if the file lies on the device of a prefix.
 fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<libc::stat> {
     let flags: c_int = if follow.is_yes() { 0 } else { AT_SYMLINK_NOFOLLOW };
-    // SAFETY: the kernel checks the path, which is the one that the real function gets.
+    // SAFETY: the kernel checks the path. The real function gets the same path.
     let st = unsafe { sys::fstatat(own.0, own.1, flags) }.ok()?;
     if !stage.has_prefix_on(st.st_dev) {
         return None;

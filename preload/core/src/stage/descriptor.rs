@@ -1,4 +1,5 @@
-//! Marks redirected descriptors, which the shim opened on a staged file, and finds the original that each stands for.
+//! Marks redirected descriptors, that is, descriptors that the shim opened on a staged file. Finds the original that
+//! such a descriptor stands for.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};

@@ -27,7 +27,7 @@ const DIRECTORY: c_int = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY |
 const LENGTH_AT: usize = core::mem::offset_of!(dirent, d_reclen);
 const NAME_AT: usize = core::mem::offset_of!(dirent, d_name);
 
-/// Number of staged streams that can be open at once.
+/// Largest number of staged streams that can be open at the same time.
 const PLACES: usize = 64;
 /// The staged streams.
 static STREAMS: [AtomicPtr<DIR>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];

@@ -247,8 +247,8 @@ impl Call {
     }
 }
 
-/// Callback of dl_iterate_phdr. Skips this library, which is shown last, because a program that was built with
-/// AddressSanitizer looks only at the first library and ends itself if that library is not the sanitizer's.
+/// Callback of dl_iterate_phdr. Skips this library, which [`iterate`] shows last. A program that was built with
+/// AddressSanitizer looks only at the first library, and ends itself if that library is not the sanitizer's.
 ///
 /// # Safety
 /// `info` must be the loader's, and `call` a [`Call`].

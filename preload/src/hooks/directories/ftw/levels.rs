@@ -45,7 +45,7 @@ impl Levels {
         self.all.len()
     }
 
-    /// Lowers the number of directories that may be open by one, but not below one.
+    /// Reduces by one the number of directories that may be open. At least one may always be open.
     pub fn spare_one(&mut self) {
         self.most = (self.most - 1).max(1);
     }
