@@ -96,8 +96,8 @@ pub fn check(root: &Path, size: Size, reserve: Option<u64>) -> Result<()> {
         return Err(Error::NoSpace {
             what: tight.what.clone(),
             numbers: format!(
-                "{} free but {at_least}{} are needed: {} for the stage{more} and {} that stay free for MPI and the \
-                 application, see PYSHM_RESERVE",
+                "{} free but {at_least}{} are needed, namely {} for the stage{more} and {} that stay free for MPI \
+                 and the application, see PYSHM_RESERVE",
                 bytes(tight.free),
                 bytes(needed),
                 bytes(stage),
@@ -111,8 +111,8 @@ pub fn check(root: &Path, size: Size, reserve: Option<u64>) -> Result<()> {
         return Err(Error::NoSpace {
             what: root.display().to_string(),
             numbers: format!(
-                "{free} inodes free but {at_least}{inodes} are needed: one for each path of the stage and {RESERVED_INODES} that \
-                 stay free"
+                "{free} inodes free but {at_least}{inodes} are needed, namely one for each path of the stage and \
+                 {RESERVED_INODES} that stay free"
             ),
             advice: FREE_SOME,
         });
