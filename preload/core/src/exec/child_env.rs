@@ -43,7 +43,7 @@ pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
     bytes
 }
 
-/// An upper bound for the number of bytes by which an element of a list can grow in addition to `<stage>/fs`: a
+/// An upper bound for the number of bytes by which an element of a list can grow in addition to `<stage>/fs`, because a
 /// symbolic link or an alias may stand for a longer path.
 fn longest(stage: &Stage, list: &[u8]) -> usize {
     if list.split(|b| SEPARATORS.contains(b)).any(|d| may_be_staged(stage, d)) { 1024 } else { 0 }
@@ -82,7 +82,7 @@ pub unsafe fn environment(
         count += 1;
     }
     let named = preload.is_some_and(|(_, v)| elements(v).next().is_some_and(|e| stage.is_shim(e)));
-    // On a noexec stage, libraries cannot be mapped executable, so they are loaded from the originals.
+    // On a noexec stage, libraries cannot be mapped executable, so the loader gets the originals.
     let dirs = dirs.filter(|(_, v)| {
         !stage.noexec && v.split(|&b| b == b':' || b == b';').any(|d| may_be_staged(stage, d))
     });
@@ -125,7 +125,7 @@ fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option
     arena.string_of([PRELOAD, b"=", stage.dir(), b"/", SHIM.as_bytes()].into_iter().chain(others))
 }
 
-/// Calls `run` with an environment without the shim if `program` is a container runtime. `None` if it is not.
+/// Calls `run` with an environment without the shim if `program` is a container runtime. `None` for any other program.
 ///
 /// # Safety
 /// `program` must be a C string or a pointer that the kernel refuses, and `envp` as execve requires.

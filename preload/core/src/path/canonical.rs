@@ -40,7 +40,7 @@ pub fn ask_kernel(
             return None;
         };
         if tail.first().is_some_and(|&b| b != b'/') {
-            // The tail is a name in the directory.
+            // A `tail` without a slash in front is the last name alone.
             *link.get_mut(len)? = b'/';
             len += 1;
         }

@@ -4,8 +4,9 @@
 //!
 //! A file is recognised by its device and inode. Invariants:
 //! - A file that is opened for writing is recognised by its descriptor, without a further operation on a path.
-//! - Every other call costs one more operation, a stat of the path or of its directory. A rename costs one for each of
-//!   its paths. A second operation on a path follows only if the first shows a file on a prefix's device.
+//! - Every other call costs one more operation, a stat of the path or of its directory. A rename costs one more
+//!   operation for each of its two paths. A second operation on a path follows only if the first shows that the file
+//!   lies on a prefix's device.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -30,14 +31,15 @@ use crate::stage::swap_fd::{Covers, take_originals};
 /// Number of prefixes whose mount is remembered.
 const REMEMBERED: usize = 8;
 
-/// For each prefix, the identifier of its mount plus one. 0 until it is looked up.
+/// For each prefix, the identifier of its mount plus one. 0 until the mount is looked up.
 static MOUNTS: [AtomicU64; REMEMBERED] = [const { AtomicU64::new(0) }; REMEMBERED];
 
-/// Marks what a call on the absolute path `path` changes, then calls the real function with `own`.
+/// Marks what a call on the absolute path `path` changes, then calls the real function with the directory and path in
+/// `own`.
 pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let Change { stage, names, follow, .. } = *change;
     let path = trimmed(path);
-    if names.hide_subtree() || names == Names::Removed {
+    if names.hides_subtree() || names == Names::Removed {
         mark_above(stage, path);
         close_removed(stage, path);
     }
@@ -64,7 +66,7 @@ fn trimmed(path: &[u8]) -> &[u8] {
     path.iter().rposition(|&b| b != b'/').and_then(|i| path.get(..=i)).unwrap_or(path)
 }
 
-/// Marks `path` if a spelling of a prefix lies at or below it. The index then answers nothing below `path`.
+/// Marks `path` if a spelling of a prefix lies at or below `path`. The index then answers nothing below `path`.
 pub fn mark_above(stage: &Stage, path: &[u8]) {
     let at_or_above = |prefix: &[u8]| {
         prefix.strip_prefix(path).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
@@ -89,7 +91,7 @@ fn close_removed(stage: &Stage, path: &[u8]) {
 /// device of a prefix.
 fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<libc::stat> {
     let flags: c_int = if follow.is_yes() { 0 } else { AT_SYMLINK_NOFOLLOW };
-    // SAFETY: the kernel checks the path, which is the one that the real function gets.
+    // SAFETY: the kernel checks the path. The real function gets the same path.
     let st = unsafe { sys::fstatat(own.0, own.1, flags) }.ok()?;
     if !stage.has_prefix_on(st.st_dev) {
         return None;
@@ -101,7 +103,7 @@ fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<l
     Some(st)
 }
 
-/// Marks the file that a rename moves away, and every prefix below it if it is a directory.
+/// Marks the file that a rename moves away. If the file is a directory, also marks every prefix below it.
 fn mark_moved(stage: &Stage, path: &[u8], own: At, names: Names) {
     let st = mark_object(stage, own, Follow::No, names);
     if st.is_some_and(|st| st.st_mode & S_IFMT == S_IFDIR) {
@@ -142,8 +144,8 @@ fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
     });
 }
 
-/// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` is its fstat. `makes` says
-/// whether the call may have made the file.
+/// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` holds the file's attributes.
+/// `makes` says whether the call may have made the file.
 #[inline(never)]
 pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: bool) {
     let diverged = &stage.view.diverged;
@@ -168,14 +170,14 @@ pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: b
     if stage.view.prefix_of(path).is_some() {
         mark(stage, path, Names::Added);
     } else if makes && !is_on_mount_of_prefix(stage, fd) {
-        // On the prefix's own mount, a path outside the prefixes is true. On another mount it may be another name of
-        // the prefix.
+        // On the prefix's own mount, a path outside the prefixes really leads to a file outside. On another mount, such
+        // a path may be a second name of a file under the prefix.
         mark_new_name(stage, path, Names::Added);
     }
 }
 
-/// Whether an open file lies on the same mount as a prefix. If it does, its path tells whether it lies under that
-/// prefix.
+/// Whether an open file lies on the same mount as a prefix. If it does, the file's path tells whether the file lies
+/// under that prefix.
 fn is_on_mount_of_prefix(stage: &Stage, fd: c_int) -> bool {
     let Some(mount) = mounts::of_descriptor(fd) else { return false };
     stage.index().prefixes().enumerate().any(|(number, prefix)| {

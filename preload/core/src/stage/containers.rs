@@ -17,9 +17,9 @@ use crate::base::env;
 use crate::base::text::at_last_slash;
 use crate::stage::may_write::Rights;
 
-/// File names of the runtimes. Each of them passes its environment on to the programs that it starts, or can be told
-/// to. runc and crun are not listed, because they read the environment from a file. `unshare` and `nsenter` are not
-/// listed, because by default they start programs in the same file system.
+/// File names of the runtimes. Each runtime passes its environment on to the programs that it starts, or has an option
+/// to do so. runc and crun are not listed, because they read the environment from a file. `unshare` and `nsenter` are
+/// not listed, because by default they start programs in the same file system.
 ///
 /// This is one text, because pointers to many texts would be relocations in every process.
 const RUNTIMES: &[u8] =
