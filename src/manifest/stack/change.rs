@@ -27,7 +27,7 @@ pub struct StackChange {
     pub remove: Vec<PathBuf>,
     /// Numbers of the new bundle's entries whose data exists already.
     pub kept: Vec<usize>,
-    /// Files whose first name is removed, each under the additional name that becomes the first.
+    /// For each file whose first name is removed, the entry of the additional name that becomes the file's first name.
     pub renamed: Vec<EntryRecord>,
     /// Numbers of the bundles that have no entries left.
     pub covered: Vec<usize>,
@@ -37,7 +37,8 @@ pub struct StackChange {
     pub(super) heirs: HashMap<EntryNumber, usize>,
     /// For each entry of `kept`, its kind in the bundles below.
     pub(super) kept_kinds: Vec<EntryKind>,
-    /// Numbers of the new bundle's entries whose attributes in the bundles below stay.
+    /// Numbers of the new bundle's entries that change nothing: the directories keep their attributes in the bundles
+    /// below.
     pub(super) implied: HashSet<usize>,
 }
 
@@ -106,7 +107,7 @@ impl Stack {
         }
     }
 
-    /// Checks that a new prefix that lies in a prefix of the stack has a parent directory in the stack.
+    /// Checks the new prefixes that lie in a prefix of the stack: the stack must have their parent directories.
     fn check_parents(&self, new: &Manifest) -> Result<(), StackError> {
         for prefix in &new.prefixes {
             let Some(parent) = prefix.path().parent() else { continue };
@@ -131,13 +132,13 @@ impl Stack {
     }
 }
 
-/// Plans the laying of one bundle, entry by entry.
+/// Plans, entry by entry, how one bundle is laid over the stack.
 struct Planner<'a, 'c> {
     stack: &'a Stack,
     /// The stack's entries at and below the new bundle's prefixes.
     below: BTreeMap<&'a [u8], EntryNumber>,
     change: &'c mut StackChange,
-    /// Entries whose directory or file stays, and becomes that of a new entry.
+    /// Replaced entries whose directory or file stays in the stage and now belongs to an entry of the new bundle.
     standing: HashSet<EntryNumber>,
     /// Numbers of the new bundle's implied entries.
     implied: HashSet<usize>,
@@ -188,7 +189,8 @@ impl<'a> Planner<'a, '_> {
         Ok(())
     }
 
-    /// Plans an entry that changes attributes only; the file of the entry `known` stays.
+    /// Plans an entry of the new bundle that changes only attributes. `known` is the entry below with the same path;
+    /// its file stays.
     fn keep_data(
         &mut self,
         number: usize,
@@ -212,7 +214,7 @@ impl<'a> Planner<'a, '_> {
         Ok(())
     }
 
-    /// Returns the number of an entry's file: of the entry itself, or of the file to which it is a hard link.
+    /// Returns the number of the entry that has the data of the entry `at`: `at` itself, or the target of a hard link.
     fn data_of(&self, at: EntryNumber) -> Option<EntryNumber> {
         match self.entry_at(at).kind {
             EntryKind::File { .. } => Some(at),
@@ -241,7 +243,8 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    /// Lists the paths to remove: the trees `replaced`, and every other dead entry that exists in the stage.
+    /// Lists the paths to remove: the prefixes in `replaced`, which are removed with everything below them, and every
+    /// other dead entry that exists in the stage.
     fn list_removals<'b>(&mut self, replaced: impl Iterator<Item = &'b PrefixRecord>) {
         let trees: Vec<&[u8]> = replaced.map(|p| p.path.as_slice()).collect();
         let in_tree = |path: &[u8]| trees.iter().any(|tree| at_or_below(path, tree));
