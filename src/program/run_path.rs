@@ -42,8 +42,8 @@ pub enum Edit {
 }
 
 /// Makes the staged elements of an ELF file's search path relative to `origin`, the directory in which the file lies.
-/// If an element is a directory of the stage, `staged` returns the element's original path, without aliases. Returns
-/// `None` if nothing has to change, or if the file cannot be changed.
+/// `staged` takes an element; if the element is a directory of the stage, `staged` returns the element's original path,
+/// without aliases. Returns `None` if nothing has to change, or if the file cannot be changed.
 #[must_use]
 pub fn relocate(
     file: &File,
@@ -91,7 +91,7 @@ fn rewritten(
             }
             None => element.to_vec(),
         };
-        // The loader searches a directory only once, so each is named once.
+        // The loader searches a directory only once, so the new path names each directory once.
         if !elements.contains(&new) {
             elements.push(new);
         }
