@@ -20,8 +20,8 @@ enum Allocation {
 
 type Read = fn(&Environment) -> Result<Allocation, NotUnderstood>;
 
-/// The resource managers. Each has the variable that exists in its allocations, and the function that reads the nodes of
-/// an allocation; `None` if pyshm cannot read the nodes.
+/// The resource managers. Each has the variable that exists in its allocations, and the function that reads the nodes
+/// of an allocation; `None` if pyshm cannot read the nodes.
 const MANAGERS: [(&str, Option<Read>); 5] = [
     ("SLURM_JOB_ID", Some(of_slurm)),
     ("PBS_NODEFILE", Some(of_pbs)),

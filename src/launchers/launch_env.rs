@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_shim_is_removed_from_ld_preload() {
+    fn the_shim_is_removed_from_ld_preload_and_other_libraries_stay() {
         let rest = |list: &str| without_shim_in(OsStr::new(list));
         assert_eq!(rest("/opt/pyshm/$LIB/libpyshm.so"), Some("".into()));
         assert_eq!(rest("/a.so:/x/libpyshm.so b.so"), Some("/a.so:b.so".into()));
