@@ -1,6 +1,6 @@
-/* runtime TREE: a C program that is not linked to libgcc_s, the compiler's runtime library. The program loads a C++ extension
- * of the tree; a libgcc_s lies in the same directory. The program prints which libgcc_s the extension uses, and how many
- * mappings of other libgcc_s files the process has. */
+/* runtime TREE: a C program that is not linked to libgcc_s, the compiler's runtime library. The program loads a C++
+ * extension of the tree; a libgcc_s lies in the same directory. The program prints which libgcc_s the extension uses,
+ * and how many mappings of other libgcc_s files the process has. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>

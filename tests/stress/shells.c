@@ -1,6 +1,6 @@
 /* shells TREE SECONDS: threads start programs at the same time by system, popen and posix_spawn. The output and exit
- * status of each program must be right, and so must the files that the program writes under the tree. Each program must have
- * the shim, because other processes would not see the writes of a program without the shim. */
+ * status of each program must be right, and so must the files that the program writes under the tree. Each program must
+ * have the shim, because other processes would not see the writes of a program without the shim. */
 #include "common.h"
 #include <spawn.h>
 
@@ -89,8 +89,8 @@ static void *work(void *number)
     char own[256];
     long round = 0;
     do {
-        /* Each round uses a new name. The mark of an earlier write to the same name would hide that a later write left no
-         * mark. */
+        /* Each round uses a new name. The mark of an earlier write to the same name would hide that a later write left
+         * no mark. */
         snprintf(own, sizeof own, "%s/w/%d-%ld-%ld", tree, getpid(), (long)number, round % 5000);
         const struct known *k = &known[next(&seed) % DIRS][next(&seed) % FILES];
         switch (next(&seed) % 3) {
