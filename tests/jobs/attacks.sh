@@ -81,7 +81,7 @@ test_a_root_where_others_may_exchange_names_is_refused() {
   rmdir /dev/shm/open/below; chmod 770 /dev/shm/open; chown 12345 /dev/shm/open
   refused "failed to trust /dev/shm/open: others may write to it" /dev/shm/open
   attacker mkdir -m 1777 /dev/shm/theirs; refused "failed to trust /dev/shm/theirs: it belongs to another user" /dev/shm/theirs
-  equal "left there" "" "$(find /dev/shm/open /dev/shm/theirs -mindepth 1)"
+  equal "files that are left" "" "$(find /dev/shm/open /dev/shm/theirs -mindepth 1)"
   rm -r /dev/shm/open /dev/shm/theirs
 }
 

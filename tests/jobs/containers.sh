@@ -15,8 +15,8 @@ cat /where; echo "LD_PRELOAD is ${LD_PRELOAD-not set}"; ls /bin | wc -l; cat /no
 [ ! -x /bin/walks ] || walks
 SH
 }
-# finish DIRECTORY WHERE: adds the files that container runtimes expect in a root file system, and the programs of the
-# tests.
+# finish DIRECTORY WHERE: adds to the root file system in DIRECTORY the files that container runtimes expect, the file
+# /where with the text WHERE, and the script /probe.
 finish() {
   mkdir -p "$1"/{bin,dev,etc,home,lib,mnt,proc,root,sys,tmp,usr} && touch "$1"/etc/{passwd,group,hosts,resolv.conf} || return 1
   echo "$2" >"$1/where"; probe >"$1/probe"

@@ -36,7 +36,7 @@ test_doctor_reports_that_nothing_is_wrong_and_leaves_nothing() {
   mkdir "$work/tmp"
   asked TMPDIR="$work/tmp" LD_PRELOAD="$top/target/pyshm/lib/libpyshm.so" PATH="$venv/bin:$PATH" -b "$work/b.tar.zst" || fail "something failed: $(cat "$work/found")"
   local what; for what in installation settings LD_PRELOAD "$venv/bin/mpiexec" "$work/b.tar.zst" bundles kernel "C library" root room pyshm-bcast-mpich "test rank"; do found ok "$what" ""; done
-  equal "left" "" "$(find /dev/shm "$work/tmp" -mindepth 1)"
+  equal "files that are left" "" "$(find /dev/shm "$work/tmp" -mindepth 1)"
   # Without --json doctor prints the findings as text, with advice below each fault.
   "$pyshm" doctor >"$work/text" || fail "as text"
   contains "the text" "$(cat "$work/text")" "ok       test rank: a program is answered from a stage"
@@ -85,7 +85,7 @@ test_a_wrong_root_is_found() {
   mount -t tmpfs -o noexec,size=40m tmpfs "$root" || fail "mount"
   asked PYSHM_RESERVE=1M --root "$root" || fail "noexec failed: $(grep -B2 \"failure\" "$work/found")"; found warning root "mounted noexec"; found warning room "free"; found ok "test rank" ""
   asked --root "$root" && fail "doctor ignored the default reserve of memory"; found failure room "free but"
-  equal "left" "" "$(find "$root" -mindepth 1)"
+  equal "files that are left" "" "$(find "$root" -mindepth 1)"
   umount "$root"
 }
 test_a_launcher_that_cannot_be_preloaded_is_found() {

@@ -53,7 +53,7 @@ install_library() {
 install_library || { echo "failed to copy the library into the directories of \$LIB below $both"; exit 1; }
 bundle=$(bundle_of venv "$venv") && stage=$("$pyshm" stage -b "$bundle") || { echo "failed to stage $venv"; exit 1; }
 
-# run HOW CASE: runs a case once, in a directory that has the same name each time.
+# run HOW CASE: runs a case once, in a directory that has the same name each time. HOW is `bare`, `module` or `job`.
 run() {
   local start=()
   case $1 in

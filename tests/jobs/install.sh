@@ -36,7 +36,7 @@ test_an_installation_in_use_is_replaced_and_a_wrong_prefix_is_refused() {
   check "over itself" "$work/p/bin/pyshm" install --prefix "$work/p" -q
   equal "the old library" "$before" "$(stat -c '%i %Y' "$work/old")"
   [ "$(stat -c %i "$work/p/lib/libpyshm.so")" != "${before% *}" ] || fail "the library was written into"
-  equal "left" "" "$(find "$work/p" -name '.*' -mindepth 1)"
+  equal "files that are left" "" "$(find "$work/p" -name '.*' -mindepth 1)"
   local bad; for bad in relative "$work/a b" "$work/a:b" "$work/\$LIB"; do
     "$pyshm" install --prefix "$bad" 2>"$work/said"; equal "exit status for '$bad'" 2 $?; contains "the output" "$(cat "$work/said")" "'$bad'"
   done

@@ -27,7 +27,8 @@ run() { local p=$1; shift; PYTHONPATH=$scratch/$p "$@" "$venv/bin/python" -B "$s
 staged() { local p=$1; shift; run "$p" "$pyshm_run" --no-fallback "$@" -b "$scratch/$p.tar.zst"; }
 bare_one=$(run one env); bare_two=$(run two env)
 
-# watch_stages: until $work/stop exists, prints each file that is missing in a stage which already has its final name.
+# watch_stages DIR: looks at the stages in DIR that have their final name, until $work/stop exists. Writes to $work/half
+# each file that is missing in one of these stages.
 watch_stages() {
   local dir part
   while [ -d "$work" ] && [ ! -e "$work/stop" ]; do
