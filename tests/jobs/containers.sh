@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests that a job's LD_PRELOAD does not reach programs in containers, and that the shim works in a container that gets
-# the variable on purpose. The container runtimes are real. One root file system has an older glibc (Debian 11, from the
-# mirror of apt), the other has musl.
+# the variable on purpose. The container runtimes are real. The containers have two root file systems: one has an older
+# glibc (Debian 11, from the mirror of apt), and one has musl.
 . "$(dirname "$0")/harness.sh"
 unset PYSHM_CONTAINERS
 export LC_ALL=C USER=root

@@ -31,7 +31,7 @@ make_bundle() {
   "$pyshm" bundle env "$work/env" -o "$work/b.tar.zst" -q || fail "bundle"
 }
 
-test_doctor_reports_that_nothing_is_wrong_and_leaves_nothing() {
+test_doctor_reports_that_nothing_is_wrong_and_leaves_no_files() {
   make_bundle
   mkdir "$work/tmp"
   asked TMPDIR="$work/tmp" LD_PRELOAD="$top/target/pyshm/lib/libpyshm.so" PATH="$venv/bin:$PATH" -b "$work/b.tar.zst" || fail "something failed: $(cat "$work/found")"

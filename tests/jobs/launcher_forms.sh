@@ -93,7 +93,7 @@ test_a_launcher_that_a_rank_calls_does_not_stage_again() {
   # outer srun.
   says "$(staged '- -' 0 1)" "${alloc[@]}" "${preloaded[@]}" srun -N1 -n1 bash -c "exec \"\$@\"" bash "$venv/bin/mpiexec" -launcher fork -n 2 "${look[@]}"; one_step
 }
-test_a_program_that_uses_no_python_is_left_alone() {
+test_no_step_is_started_for_a_program_that_uses_no_python() {
   says "n1
 n1
 n2

@@ -242,7 +242,7 @@ test_the_old_stage_is_removed_first_if_both_do_not_fit() {
   local p; for p in a b c; do check "$p is whole" diff -r --no-dereference --exclude=to_b --exclude=lib "$work/$p" "$work/small"/*/*/fs/"$work/$p"; done
   "$pyshm" unstage --all --root "$work/small"; umount "$work/small"
 }
-test_a_killed_step_leaves_the_old_stage_unchanged_and_nothing_else() {
+test_a_killed_step_leaves_the_old_stage_unchanged_and_no_other_files() {
   three_bundles
   local old phase count pid
   old=$(stage) || fail stage; change_b; local was; was=$(shape "$old")

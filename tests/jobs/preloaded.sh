@@ -170,7 +170,7 @@ test_srun_outside_an_allocation_is_staged_by_the_ranks() {
   by_ranks 8 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle" "${srun[@]}" "$work/out"
 }
 
-test_without_bundles_the_launcher_runs_as_it_was_called() {
+test_without_bundles_the_launcher_runs_with_the_words_of_the_user() {
   local call='execve\("[^"]*/srun", \["srun", "-N2", "-n", "2", "a b", "--", "c"\]'
   printf '#!/bin/sh\necho "$SLURM_STEP_ID $1 $2"\n' >"$work/a b"; chmod +x "$work/a b"
   login salloc -Q -N4 env PATH="$work:$PATH" LD_PRELOAD="$shim" "$tools/trace.sh" "$work/trace" srun -N2 -n 2 "a b" -- c >"$work/said" 2>&1 || { cat "$work/said"; fail "srun failed"; }

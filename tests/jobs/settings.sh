@@ -54,7 +54,7 @@ test_a_mistake_in_the_file_is_reported_and_the_job_runs() {
   "$pyshm_run" --no-fallback -b "$prefix/tree.tar.zst" "$tool" >"$work/out" 2>&1; equal "exit status" 2 $?
   equal "stages" 0 "$(stages)"
 }
-test_a_mistake_does_not_stop_an_epilog() {
+test_a_mistake_in_the_file_does_not_stop_the_commands_of_an_epilog() {
   "$pyshm" stage -b "$prefix/tree.tar.zst" >/dev/null || fail "stage"
   settings 'root = 5'
   for words in status gc "inspect $prefix/tree.tar.zst" "unstage --unused"; do
