@@ -155,7 +155,8 @@ impl Stage {
         }
         // The stage's link to an exec directory is followed only if the stage belongs to this user.
         let exec_dir = self.check().ok().and_then(|()| noexec::exec_dir_of(&self.dir));
-        // The index is removed first: a process that starts now uses the shared file system instead of half a tree.
+        // The index is removed first: a process that starts now uses the shared file system, and not a tree that is
+        // half removed.
         let _ = std::fs::remove_file(self.dir.join(layout::INDEX));
         for part in [layout::FS, layout::ORIG, ""] {
             let part = self.dir.join(part);

@@ -38,14 +38,14 @@ struct Participant {
     key: String,
     /// The stage, if there is one.
     hold: Option<Hold>,
-    /// What was staged, if this process led.
+    /// Figures about the stage, if this process led and staged.
     ready: Option<Ready>,
 }
 
 /// Stages for the command and runs it.
 ///
 /// # Errors
-/// Those of the command, and with `--no-fallback` those of staging.
+/// The errors of starting the command; with `--no-fallback` also those of staging.
 pub fn run(cli: &Cli) -> Result<Ended> {
     // `enter` opens the inbox only if this process leads. Until the inbox is open, a signal ends this process, which is
     // right because there is nothing to clean up.
@@ -157,8 +157,8 @@ fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
 }
 
 impl Participant {
-    /// Leaves the job. The last rank removes the stage. Returns what this process has staged, and the number of
-    /// operations that were answered locally.
+    /// Leaves the job. The last rank removes the stage. Returns the figures about the stage if this process led, and
+    /// the number of operations that were answered locally.
     fn leave(self, inbox: &Inbox) -> (Option<Ready>, Option<u64>) {
         let Self { user_dir, key, hold, ready } = self;
         let begun = Instant::now();
@@ -183,7 +183,7 @@ impl Participant {
                 continue;
             }
             let released = hold.map(Hold::release);
-            // Without a stage, the numbers in the record tell which rank is the last.
+            // If there is no stage, only the numbers in the record tell which rank is the last.
             if !others_live || released.is_some_and(|released| released.purged) {
                 locked.remove(&user_dir);
             }

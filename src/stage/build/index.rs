@@ -23,7 +23,8 @@ use crate::manifest::{Manifest, Stack};
 use crate::stage::build::tree::Edited;
 use crate::stage::limits::space;
 
-/// Builds the index of `stack` for the stage whose final directory is `stage`, and returns its bytes.
+/// Builds the index of `stack`, and returns the index as bytes. `edited` has the paths of edited libraries. `stage` is
+/// the directory that the stage will have after its publication.
 pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
     let parent = stage.parent().unwrap_or(stage);
     let flags = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
@@ -84,8 +85,8 @@ pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
     builder.finish()
 }
 
-/// Writes an index. Parts that are all zeros, such as the free space behind the index's head, become holes. Holes cost
-/// neither memory nor time in the processes that map the file.
+/// Writes `index` to the file `path`. Parts of the index that are all zeros, such as the free space behind the index's
+/// head, become holes. Holes cost neither memory nor time in the processes that map the file.
 ///
 /// # Errors
 /// [`Error::CannotWrite`].
