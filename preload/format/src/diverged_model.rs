@@ -51,7 +51,7 @@ impl Table {
     }
 }
 
-/// Hashes whose marks start their search at the same slot.
+/// Hashes whose marks are all searched from the last slot on.
 fn colliding(mark: Mark) -> impl Iterator<Item = u64> {
     (1..).map(|n| n * 0x1234_5678_9abc).filter(move |h| Mark::slot(mark.word(*h), 4) == 3)
 }

@@ -2,16 +2,13 @@
 //!
 //! ```text
 //! 0     magic "PYSHMIX1"
-//! 8     version u32, then flags u32 (INCOMPATIBLE bits: a reader that does not know one refuses the file)
-//! 16    length of the file u64
-//! 24    buckets u32 (a power of two), entries u32, prefixes u32, length of the head u32
-//! 40    offsets u64: buckets, entries, strings; then length of the strings u64
-//! 72    seed u64: a digest of the content, so that another index's parts prove nothing here
-//! 80    "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each
-//! 96    zero
-//! 120   check u64 of the whole head except these eight bytes
-//! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Zeros follow, up to a multiple of 64 KiB
-//! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
+//! 8 version u32, then flags u32 (a reader refuses the file if it does not know one of the bits) 16 length of the file
+//! u64 24 buckets u32 (a power of two), entries u32, prefixes u32, length of the head u32 40 offsets u64: buckets,
+//! entries, strings; then length of the strings u64 72 seed u64: a digest of the content, so that another index's parts
+//! prove nothing here 80 "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each 96 zero 120 check
+//! u64 of the whole head except these eight bytes 128 prefixes, PREFIX_BYTES each, and their strings: the end of the
+//! head. Zeros follow, up to a multiple of 64 KiB buckets BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag
+//! u32 and an entry's number + 1 u32 (0 is
 //!            free). The search starts at `hash & (buckets - 1)` and goes to the next bucket while there is no free slot
 //! entries    ENTRY_BYTES each (see Record), sorted by device and inode, so that all names of a file are together
 //! strings    each followed by a NUL. An entry's path is the tail of its staged path. Targets of symbolic links and
@@ -51,7 +48,8 @@ pub const BUCKET_SLOTS: usize = 7;
 pub const FLAG_NOEXEC: u32 = 1;
 /// All flags that this version knows.
 const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
-/// The bit that is set in the place of a text in the strings, so that no other part of the file has the same place.
+/// The bit that is added to a text's offset in the strings before the text's check is computed. So no other part of the
+/// file has a check for the same place.
 pub(crate) const IN_STRINGS: usize = 1 << 63;
 
 /// The meaning of a path that lies under the prefix and that the index does not have.
@@ -68,12 +66,12 @@ pub enum PrefixMode {
 pub struct Prefix<'a> {
     /// A spelling of the prefix: absolute, normalized, without a slash at the end.
     pub path: &'a [u8],
-    /// The spelling under which the entries are stored; equal to `path` unless this is an alias.
+    /// The spelling under which the entries are stored; equal to `path` unless `path` is an alias.
     pub canonical: &'a [u8],
     /// The meaning of a path that the index does not have.
     pub mode: PrefixMode,
-    /// `statfs` of the prefix on this node when it was staged: type, bsize, blocks, bfree, bavail, files, ffree,
-    /// fsid, namelen, frsize, flags; all zero if it was not recorded.
+    /// `statfs` of the prefix on this node when the prefix was staged: type, bsize, blocks, bfree, bavail, files,
+    /// ffree, fsid, namelen, frsize, flags; all zero if none was recorded.
     pub statfs: [u64; 11],
 }
 
@@ -303,7 +301,7 @@ impl<'a> Index<'a> {
         if entry.hash() != hash {
             return Lookup::Absent;
         }
-        // The entry has the path's hash, so a different text is damaged.
+        // The entry has the path's hash. So if the entry's path is another one, the entry's texts are damaged.
         if self.texts(&entry, path) { Lookup::Found(entry) } else { Lookup::Damaged }
     }
 
@@ -379,7 +377,7 @@ fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
     }
 }
 
-/// Whether the check before `text`, which lies at offset `off` of the strings, is right.
+/// Whether the check before a text is right. `off` is the text's offset in the strings.
 fn proven_text(strings: &[u8], seed: u64, off: usize, text: &[u8]) -> bool {
     let written = off.checked_sub(8).and_then(|at| strings.get(at..off));
     written.is_some_and(|w| u64_at(w, 0) == text_check(seed, off, text))
@@ -434,7 +432,7 @@ impl<'a> Entry<'a> {
         self.staged().get(self.fs_len..).unwrap_or(&[])
     }
 
-    /// The staged path, `<stage>/fs` followed by the original path, which exec and dlopen use.
+    /// The staged path: `<stage>/fs` followed by the original path. exec and dlopen use this path.
     #[must_use]
     #[inline]
     pub fn staged(&self) -> &'a [u8] {

@@ -38,10 +38,10 @@ pub const SHIM: &str = "lib/libpyshm.so";
 /// The staged trampoline, relative to the stage.
 pub const TRAMPOLINE: &str = "bin/pyshm-exec";
 
-/// Symbolic link to the stage in the directory to which `lib` and `bin` lead.
+/// Name of the symbolic link that leads back to the stage from the directory of the linked `lib` and `bin`.
 pub const BACK: &str = "stage";
 
-/// Turns the shim off if the variable is set and neither empty nor `0`.
+/// If the variable is set and neither empty nor `0`, the shim does nothing.
 pub const ENV_DISABLE: &str = "PYSHM_DISABLE";
 /// If the variable is set and neither empty nor `0`, the shim says at the start of each program whether it is active.
 pub const ENV_LOG: &str = "PYSHM_LOG";
@@ -50,8 +50,8 @@ pub const ENV_LOG: &str = "PYSHM_LOG";
 pub const ENV_CONTAINERS: &str = "PYSHM_CONTAINERS";
 /// The stage's directory. If the variable is not set, the shim uses the stage that contains the shim's own file.
 pub const ENV_STAGE: &str = "PYSHM_STAGE";
-/// Carries a value of `LD_PRELOAD` to a child's constructor, which restores it. The name ends with `LD_PRELOAD`, so the
-/// restored string is a tail of this one.
+/// Carries a value of `LD_PRELOAD` to a child's constructor, which restores `LD_PRELOAD`. This variable's name ends
+/// with `LD_PRELOAD`, so the end of its string is the restored string.
 pub const ENV_SAVED_PRELOAD: &str = "PYSHM_LD_PRELOAD";
 /// Carries the visible `LD_LIBRARY_PATH` to a child whose real `LD_LIBRARY_PATH` leads into the stage.
 pub const ENV_SAVED_LIBRARY_PATH: &str = "PYSHM_LD_LIBRARY_PATH";

@@ -10,7 +10,8 @@
 //! - Only objects that were loaded at start-up are read. The loader never unloads such an object, so no lock is needed.
 //! - Nothing here allocates or calls libc, except getauxval.
 //! - musl's loader must be able to load the library too, because a site may preload the library into every program. So
-//!   the library names no loader. It finds musl's list, which has the same layout as glibc's, under musl's name.
+//!   no loader is among the libraries that this library needs. musl's list has the same layout as glibc's, and is found
+//!   by musl's own symbol.
 //!
 //! Sources: gABI chapter 5 (dynamic section, symbol table), `elf.h` and `link.h` of glibc, and for DT_GNU_HASH the
 //! description in `https://flapenguin.me/elf-dt-gnu-hash`.
@@ -79,8 +80,8 @@ fn own() -> Option<&'static Object> {
     unsafe { known.as_ref() }.or_else(find_own)
 }
 
-/// glibc's list of objects, kept for debuggers; null with another C library. The reference is weak, because a strong
-/// one would make glibc's loader a needed library, which no other loader could load. Rust has no weak references, so
+/// glibc's list of objects, kept for debuggers; null with another C library. The reference is weak, because with a
+/// strong one this library would need glibc's loader, which no other loader could load. Rust has no weak references, so
 /// this is assembler.
 fn glibc_list() -> *const Debug {
     let list: *const Debug;
@@ -157,7 +158,8 @@ pub fn own_file() -> Option<&'static CStr> {
 
 /// Remembers the last loaded object. The constructor calls this before the program can load and unload other objects.
 pub fn remember() {
-    // `own` is not called here: it would first read `OWN`, which costs one more page fault than writing it alone.
+    // `own` is not called here, because `own` first reads `OWN`. A read before the write costs one more page fault than
+    // the write alone.
     let Some(mut last) = find_own() else { return };
     // SAFETY: as in `own`.
     while let Some(next) = unsafe { last.next.as_ref() } {
@@ -166,7 +168,7 @@ pub fn remember() {
     LAST.store(ptr::from_ref(last).cast_mut(), Ordering::Release);
 }
 
-/// The function `name` of the first object behind this library that defines it.
+/// The address of the function `name`, as the first object behind this library that defines this function has it.
 pub fn next_function(name: &str) -> Option<*mut c_void> {
     let hash = gnu_hash(name.as_bytes());
     let last = LAST.load(Ordering::Acquire);
@@ -230,7 +232,7 @@ impl Tables {
         Some(unsafe { self.address(symbol) })
     }
 
-    /// The symbol `name` if its type `fits`.
+    /// The symbol `name`. `None` if `fits` is false for the symbol's type.
     ///
     /// A hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words, the buckets,
     /// and a chain word for each symbol from the first one on. The last word of a chain has bit 0 set. The symbol and
@@ -267,7 +269,7 @@ impl Tables {
         }
     }
 
-    /// Whether a symbol has this name in its default version, and its type `fits`.
+    /// Whether the symbol with this number has this name in its default version, and `fits` is true for its type.
     ///
     /// # Safety
     /// `number` must be the number of a symbol.

@@ -51,7 +51,7 @@ struct Search<'a> {
     line: Line,
 }
 
-/// The part of a line that was read: `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT …`.
+/// The part of a line of the mount table that was read so far: `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT …`.
 #[derive(Default)]
 struct Line {
     field: u32,

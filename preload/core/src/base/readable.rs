@@ -11,7 +11,7 @@ use crate::base::sys;
 
 /// Bytes of the smallest page of both architectures.
 const PAGE: usize = 4096;
-/// Number of pages in the table. The low bits of a page's number are its place.
+/// Number of pages in the table. The low bits of a page's number determine its place.
 const PLACES: usize = 512;
 
 static READABLE: [AtomicUsize; PLACES] = [const { AtomicUsize::new(0) }; PLACES];

@@ -1,4 +1,5 @@
-//! Holds the two buffers in which a path is resolved through symbolic links: 8 KB of stack that only a walk needs.
+//! Holds the two buffers in which a path is resolved through symbolic links. They take 8 KB of stack, so only a
+//! function that resolves a path has them.
 #![forbid(unsafe_code)]
 
 use core::ffi::CStr;

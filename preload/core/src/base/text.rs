@@ -39,7 +39,8 @@ pub fn replace_start(text: &mut [u8], len: usize, old: usize, new: &[u8]) -> Opt
     Some(end)
 }
 
-/// Keeps, in place, the elements of a list for which `stays` is true, separated by colons. Returns the new length.
+/// Removes from a list, in place, the empty elements and those for which `stays` is false. `separates` is true for the
+/// bytes that separate elements; afterwards colons separate them. Returns the new length in bytes.
 pub fn retain(list: &mut [u8], separates: fn(&u8) -> bool, stays: fn(&[u8]) -> bool) -> usize {
     let (mut from, mut end) = (0, 0);
     while let Some(rest) = list.get(from..).filter(|rest| !rest.is_empty()) {
