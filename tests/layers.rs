@@ -1,5 +1,6 @@
 //! Tests layers. pyshm refuses a hostile layer with a message that names the layer, and leaves nothing of the stage.
-//! pyshm applies every other layer exactly. `tests/jobs/layers.sh` tests what programs see of stacks.
+//! From every other layer, pyshm makes exactly the tree that was packed. `tests/jobs/layers.sh` tests what programs see
+//! of stacks.
 
 mod common;
 
@@ -207,7 +208,7 @@ fn a_whiteout_in_a_foreign_layer_leaves_the_other_hard_links_of_a_file() {
 }
 
 #[test]
-fn a_job_gets_every_bundle_that_lies_over_one_that_it_uses() {
+fn a_job_gets_every_bundle_that_lies_over_a_bundle_of_its_programs() {
     use pyshm_tools::manifest::prefix::PrefixRecord;
     use pyshm_tools::manifest::stack::wanted;
     let of = |paths: &[&str]| -> Vec<PrefixRecord> {

@@ -174,7 +174,7 @@ fn extended_headers_override_the_header() {
 }
 
 #[test]
-fn staging_a_tar_needs_a_prefix_and_a_bundle_takes_no_other() {
+fn a_tar_needs_the_option_prefix_and_a_bundle_refuses_another_prefix() {
     let tool = Tool::new();
     let env = tool.path("env");
     make_tree(&env);

@@ -13,7 +13,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Begins a tree in the directory `backing`, which probes will see as `named`.
+    /// Begins a tree in the directory `backing`. Probes will see this directory under the path `named`.
     pub fn new(backing: PathBuf, named: PathBuf) -> Self {
         fs::create_dir_all(backing.join("env")).unwrap();
         Self { env: backing.join("env"), named }

@@ -43,7 +43,7 @@ pub struct State {
 }
 
 impl State {
-    /// Reads the answer to `?`.
+    /// Reads the answer to the step `?`.
     pub fn parse(answer: &str) -> Self {
         let mut state = Self::default();
         let mut fields = answer.split('\t');

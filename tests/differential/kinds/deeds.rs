@@ -35,7 +35,8 @@ pub(super) struct Object {
 }
 
 impl Now<'_> {
-    /// The path by which the test's own process reaches the object that `word` names in the process of the step.
+    /// The path by which the test's own process reaches an object of a step. In the step, `word` is the object's path,
+    /// relative to the directory that the word `dir` names.
     fn reach(&self, dir: &str, word: &str) -> PathBuf {
         let proc = PathBuf::from(format!("/proc/{}", self.state.pid));
         for token in TOKENS {

@@ -3,8 +3,8 @@
  * line.
  *
  *   steps ROOT START launch BEFORE STEP…
- *                               performs the STEPs, and executes this program again, in the second form. If BEFORE is not
- *                               empty, it is a program that starts this one
+ *                               performs the STEPs, and executes this program again, which then reads steps from standard
+ *                               input. If BEFORE is not empty, executes the program BEFORE, which starts this program
  *   steps ROOT START [FILE]     reads steps from FILE, or from standard input, and answers on standard output
  *
  * A step is a verb and its words; the verbs are in verbs_*.c. In a word, {M} is ROOT, and {E} is ROOT/p/env. {fdN} is
@@ -15,7 +15,7 @@
  *
  * Invariants:
  * - Each line that is read gets one line as its answer, even if a child dies.
- * - A step whose slot is empty uses descriptor -1, so every selection of a program's lines is a program too.
+ * - A step whose slot is empty uses descriptor -1, so that some lines of a program can be removed and the rest is a program too.
  * - Device and inode numbers are printed as <DEVICE:INODE>. The driver replaces them by names.
  * - Times are printed only if steps or the tree have set them.
  */
