@@ -1,4 +1,4 @@
-//! Cases of writes: they go to the shared file system, and every process sees them at once.
+//! Cases of writes: a write goes to the shared file system, and every process sees the write at once.
 //!
 //! A write makes operations, and so does each read of a path that diverged. The limits in [`Ops::AtMost`] show that
 //! reads of other paths make no operations.

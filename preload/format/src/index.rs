@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! 0     magic "PYSHMIX1"
-//! 8 version u32, then flags u32 (a reader refuses the file if it does not know one of the bits) 16 length of the file
-//! u64 24 buckets u32 (a power of two), entries u32, prefixes u32, length of the head u32 40 offsets u64: buckets,
-//! entries, strings; then length of the strings u64 72 seed u64: a digest of the content, so that another index's parts
-//! prove nothing here 80 "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each 96 zero 120 check
-//! u64 of the whole head except these eight bytes 128 prefixes, PREFIX_BYTES each, and their strings: the end of the
-//! head. Zeros follow, up to a multiple of 64 KiB buckets BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag
-//! u32 and an entry's number + 1 u32 (0 is
-//!            free). The search starts at `hash & (buckets - 1)` and goes to the next bucket while there is no free slot
+//! 8     version u32, then flags u32 (a reader refuses the file if it does not know one of the bits)
+//! 16    length of the file u64
+//! 24    buckets u32 (a power of two), entries u32, prefixes u32, length of the head u32
+//! 40    offsets u64: buckets, entries, strings; then length of the strings u64
+//! 72    seed u64: a digest of the content, so that the checks of another index's parts are wrong here
+//! 80    "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each
+//! 96    zero
+//! 120   check u64 of the whole head except these eight bytes
+//! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Zeros follow, up to a multiple of 64 KiB
+//! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
+//!            free). The search starts at `hash & (buckets - 1)` and goes on to the next bucket if no slot is free
 //! entries    ENTRY_BYTES each (see Record), sorted by device and inode, so that all names of a file are together
 //! strings    each followed by a NUL. An entry's path is the tail of its staged path. Targets of symbolic links and
 //!            extended attributes have a check u64 before them
@@ -52,7 +55,7 @@ const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
 /// file has a check for the same place.
 pub(crate) const IN_STRINGS: usize = 1 << 63;
 
-/// The meaning of a path that lies under the prefix and that the index does not have.
+/// The meaning of a path under the prefix if the index does not have the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrefixMode {
     /// The index has every path, so the path does not exist (ENOENT).
@@ -301,7 +304,7 @@ impl<'a> Index<'a> {
         if entry.hash() != hash {
             return Lookup::Absent;
         }
-        // The entry has the path's hash. So if the entry's path is another one, the entry's texts are damaged.
+        // The entry has the path's hash. So if the entry's own path differs, the entry's texts are damaged.
         if self.texts(&entry, path) { Lookup::Found(entry) } else { Lookup::Damaged }
     }
 

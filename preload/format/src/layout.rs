@@ -38,7 +38,7 @@ pub const SHIM: &str = "lib/libpyshm.so";
 /// The staged trampoline, relative to the stage.
 pub const TRAMPOLINE: &str = "bin/pyshm-exec";
 
-/// Name of the symbolic link that leads back to the stage from the directory of the linked `lib` and `bin`.
+/// Name of a symbolic link to the stage. The link lies in the directory to which the links `lib` and `bin` lead.
 pub const BACK: &str = "stage";
 
 /// If the variable is set and neither empty nor `0`, the shim does nothing.

@@ -2,8 +2,8 @@
 #include "probe.h"
 #include <sys/sysmacros.h>
 
-/* Programs that were built before glibc 2.33 call these functions. The linker finds their hidden names only with a version.
- * */
+/* Programs that were built before glibc 2.33 call these functions. Their names are hidden, so the linker needs a version to
+ * find them. */
 #if defined __x86_64__
 #define OLD(name, version) __asm__(".symver " #name "," #name "@GLIBC_" version)
 #define STAT_VERSION 1

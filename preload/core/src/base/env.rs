@@ -63,7 +63,8 @@ pub fn value<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 /// The value of an environment variable of this process.
 pub fn get(name: &[u8]) -> Option<&'static [u8]> {
-    // SAFETY: libc keeps environ a null-terminated array of C strings, which live until the program itself frees them.
+    // SAFETY: libc keeps environ a null-terminated array of C strings. The strings live until the program itself frees
+    // them.
     unsafe { strings(environ().cast_const().cast()) }.find_map(|s| value(s.to_bytes(), name))
 }
 

@@ -10,8 +10,8 @@
 //! - Only objects that were loaded at start-up are read. The loader never unloads such an object, so no lock is needed.
 //! - Nothing here allocates or calls libc, except getauxval.
 //! - musl's loader must be able to load the library too, because a site may preload the library into every program. So
-//!   no loader is among the libraries that this library needs. musl's list has the same layout as glibc's, and is found
-//!   by musl's own symbol.
+//!   no loader is among the libraries that this library needs. The list of musl's loader has the same layout as glibc's
+//!   list, but is found by musl's own symbol.
 //!
 //! Sources: gABI chapter 5 (dynamic section, symbol table), `elf.h` and `link.h` of glibc, and for DT_GNU_HASH the
 //! description in `https://flapenguin.me/elf-dt-gnu-hash`.
@@ -168,7 +168,8 @@ pub fn remember() {
     LAST.store(ptr::from_ref(last).cast_mut(), Ordering::Release);
 }
 
-/// The address of the function `name`, as the first object behind this library that defines this function has it.
+/// Looks for the function `name` in the objects behind this library, in their order. Returns its address in the first
+/// object that defines it.
 pub fn next_function(name: &str) -> Option<*mut c_void> {
     let hash = gnu_hash(name.as_bytes());
     let last = LAST.load(Ordering::Acquire);

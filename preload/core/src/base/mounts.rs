@@ -1,12 +1,12 @@
-//! Finds the mount that a file lies on, as the identifier that the kernel gives it (proc_pid_mountinfo(5)).
+//! Finds the mount that a file lies on. The result is the identifier that the kernel gives the mount
+//! (proc_pid_mountinfo(5)).
 
 use core::ffi::c_int;
 
 use crate::base::sys;
 use crate::base::text::{decimal, join};
 
-/// The identifier of the mount that a descriptor's file was opened on. `None` if the kernel does not tell it (before
-/// Linux 3.15, or without /proc).
+/// The identifier of the mount on which a descriptor's file was opened. `None` before Linux 3.15 or without /proc.
 pub fn of_descriptor(fd: c_int) -> Option<u64> {
     let mut name = [0; 40];
     let number = u32::try_from(fd).ok()?;
@@ -42,7 +42,8 @@ pub fn of_path(path: &[u8]) -> Option<u64> {
     search.best
 }
 
-/// A search through the mount table byte by byte, because a line may be longer than any buffer here.
+/// The state of a search through the mount table. The search takes one byte at a time, because a line may be longer
+/// than any buffer here.
 struct Search<'a> {
     path: &'a [u8],
     best: Option<u64>,

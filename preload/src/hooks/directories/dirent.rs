@@ -387,7 +387,8 @@ unsafe fn scan(
     }
 }
 
-// glibc has getdents64 only since 2.30. glibc's function only makes the system call, as this hook does.
+// glibc has getdents64 only since 2.30, and glibc's function only makes the system call. So this one needs no real
+// function.
 exports! {
     fn getdents64(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize
         = entries(fd, to.cast(), size, Layout::New);

@@ -1,5 +1,5 @@
-//! Hooks fts. libc's walk reaches no hook, so this module itself makes every walk that may meet a prefix, by the hooked
-//! functions. libc does every other walk.
+//! Hooks fts. libc's walk reaches no hook, so this module itself makes every walk that may meet a prefix, and calls the
+//! hooked functions. libc does every other walk.
 //!
 //! Callers see the structures of `fts.h` ([`stream`]), the path in `fts_path` and, without FTS_NOCHDIR, the working
 //! directory. All of these always have the values that glibc's walk would give them. The shim's own streams have

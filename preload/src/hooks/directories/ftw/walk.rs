@@ -1,5 +1,5 @@
-//! Walks a tree for nftw as glibc does. The attributes of every file are read relative to its directory's descriptor. A
-//! walk that follows links visits no directory twice.
+//! Walks a tree for nftw as glibc does. The walk reads the attributes of a file relative to the descriptor of the
+//! file's directory. A walk that follows links visits no directory twice.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem;
