@@ -68,7 +68,7 @@ pub enum What {
 /// The place in which a worker runs its programs.
 pub struct Ground {
     dir: tempfile::TempDir,
-    /// The directory for the stage, if `dir/shm` is no mount of this place.
+    /// The directory for the stage if the test runs without root, so that `dir/shm` is no mount.
     memory: Option<tempfile::TempDir>,
     install: PathBuf,
     steps: PathBuf,

@@ -59,7 +59,7 @@ pub struct Time {
     pub nsec: u32,
 }
 
-/// The original's attributes by `lstat`, with the device number that *this node* has for its file system.
+/// The original's attributes by `lstat`, with the device number that *this node* has for the original's file system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stat {
     /// Device on this node (`st_dev`).

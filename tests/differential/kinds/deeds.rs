@@ -28,7 +28,7 @@ pub(super) struct Object {
     /// A path by which the test's own process reaches the object.
     pub(super) path: PathBuf,
     pub(super) deed: Deed,
-    /// Whether the call follows the last name of the path if it is a symbolic link.
+    /// Whether the call follows the last name of the path if this name is a symbolic link.
     pub(super) follow: bool,
     /// Whether the step opens the object with `O_PATH`.
     pub(super) only_names: bool,

@@ -34,8 +34,8 @@ pub unsafe fn replace(array: Strings) {
 pub unsafe fn strings<'a>(array: Strings) -> impl Iterator<Item = &'a CStr> {
     let mut next = array;
     core::iter::from_fn(move || {
-        // SAFETY: the caller guarantees that the array can be read up to its terminating null. Nothing behind that is
-        // read.
+        // SAFETY: the caller guarantees that the array can be read up to its terminating null. Nothing behind this null
+        // is read.
         unsafe {
             if next.is_null() || (*next).is_null() {
                 return None;

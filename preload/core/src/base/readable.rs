@@ -16,7 +16,7 @@ const PLACES: usize = 512;
 
 static READABLE: [AtomicUsize; PLACES] = [const { AtomicUsize::new(0) }; PLACES];
 
-/// The number of bytes from `address` to the end of its page. `None` if they cannot be read.
+/// The number of bytes from `address` to the end of its page. `None` if these bytes cannot be read.
 #[inline]
 pub fn page_rest(address: usize) -> Option<usize> {
     let page = address / PAGE;

@@ -269,7 +269,7 @@ pub fn gid(ids: Ids) -> u32 {
     })
 }
 
-/// Writes the supplementary groups into `to` and returns how many there are. Fails if they do not fit.
+/// Writes the process's supplementary groups into `to` and returns their number. Fails if the groups do not fit.
 pub fn getgroups(to: &mut [u32]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` numbers, or fails.
     unsafe { syscall(libc::SYS_getgroups, [to.len(), to.as_mut_ptr() as usize, 0, 0, 0, 0]) }

@@ -1,4 +1,5 @@
-//! Builds and splits byte strings in fixed buffers. Nothing here panics: a string that does not fit gives `None`.
+//! Builds and splits byte strings in fixed buffers. No function here panics. If a string does not fit, the result is
+//! `None`.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
@@ -61,7 +62,7 @@ pub fn until(text: &[u8], stops: impl FnMut(&u8) -> bool) -> (&[u8], &[u8]) {
     text.split_at_checked(n).unwrap_or((text, b""))
 }
 
-/// Splits `path` before its last slash. `None` if it has no slash.
+/// Splits `path` before its last slash. `None` if the path has no slash.
 pub fn at_last_slash(path: &[u8]) -> Option<(&[u8], &[u8])> {
     path.split_at_checked(path.iter().rposition(|&b| b == b'/')?)
 }

@@ -102,7 +102,7 @@ unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *
 /// Size in bytes of a buffer that is long enough for most paths.
 const SHORT: usize = 256;
 
-/// [`correct`] with a buffer for the path.
+/// Does the work of [`correct`]. `buf` has room for the entry's path, and `to` leads to the inode number and the type.
 ///
 /// # Safety
 /// Both pointers in `to` must be writable.
@@ -149,7 +149,8 @@ unsafe fn correct_in(
     }
 }
 
-/// The inode number of `..` in `dir`, the top directory of a prefix. `name` is the path of the directory above.
+/// The inode number of `..` in `dir`, the top directory of a prefix. `name` is the path of the directory above `dir`,
+/// and a NUL follows the path.
 fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
     let top = dir.stat();
     // SAFETY: the caller has written a NUL behind the path.
@@ -158,7 +159,7 @@ fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
     Some(if st.st_dev == top.dev { st.st_ino } else { top.ino })
 }
 
-/// [`correct`] for a `struct dirent`.
+/// Calls [`correct`] for a `struct dirent`.
 ///
 /// # Safety
 /// `entry` must be filled.
@@ -309,7 +310,7 @@ unsafe fn open_stream(path: *const c_char, real: impl Fn(*const c_char) -> *mut 
     }
 }
 
-/// Makes a stream from a descriptor by `real`.
+/// Makes a stream from a descriptor. `real` calls libc's function.
 fn stream_of(fd: c_int, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
     let entry = stage().and_then(|s| s.entry_of_fd(fd)).filter(|e| !reopened(fd, e));
     let dir = real();
@@ -348,7 +349,7 @@ unsafe fn corrected_r(dir: *mut DIR, result: *mut *mut dirent, r: c_int) -> c_in
     r
 }
 
-/// Lists a directory by `real` and corrects the entries.
+/// Lists a directory by `real`, which calls libc's function, and corrects the entries.
 ///
 /// # Safety
 /// As scandirat.

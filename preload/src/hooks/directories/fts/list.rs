@@ -117,7 +117,9 @@ struct List {
     count: usize,
 }
 
-/// Adds an entry to `list` for each name in the stream `dir`. `None` if the walk must end.
+/// Adds an entry to `list` for each name in the stream `dir`. `None` if the walk must end. `len` is the length in bytes
+/// of the directory's path and a slash. `links` is as in [`build`]. If `by_type` is true, entries that are no
+/// directories get no attributes.
 unsafe fn fill(
     sp: *mut Fts,
     list: &mut List,
@@ -216,8 +218,8 @@ pub unsafe fn status(sp: *mut Fts, p: *mut Ent, follow: Follow) -> u16 {
     }
 }
 
-/// Sorts a list of `count` entries, at least two, by the caller's function. Returns the new first entry. Without memory
-/// the list stays unsorted.
+/// Sorts a list by the caller's function. `count` is the number of entries, which must be at least two. Returns the new
+/// first entry. Without memory the list stays unsorted.
 pub unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut Ent {
     // SAFETY: see above. The array has room for the list.
     unsafe {

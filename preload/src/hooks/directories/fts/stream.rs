@@ -1,4 +1,4 @@
-//! Declares the structures of `fts.h`, and the functions on them that all parts of a walk need.
+//! Declares the structures of `fts.h`, and functions that all parts of a walk apply to these structures.
 //!
 //! Invariants:
 //! - A stream's entries are linked as `fts.h` says: `cur` is the current entry, `child` is a list that was read ahead,

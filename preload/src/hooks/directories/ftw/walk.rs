@@ -37,10 +37,12 @@ const FTW_STOP: c_int = 1;
 const FTW_SKIP_SUBTREE: c_int = 2;
 const FTW_SKIP_SIBLINGS: c_int = 3;
 
-/// `struct FTW`: where the last name of the path starts, and how deep the walk is.
+/// `struct FTW`.
 #[repr(C)]
 pub struct Depth {
+    /// The offset at which the last name of the path starts.
     base: c_int,
+    /// The depth of the current file below the start of the walk; 0 for the start.
     level: c_int,
 }
 
