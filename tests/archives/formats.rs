@@ -88,7 +88,8 @@ fn holes_of_sparse_files_stay_holes() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir(&env).unwrap();
-    // The octal digits of a header cannot express this size, neither for a file nor for a sparse one.
+    // The octal digits of a header cannot express this size, neither as the size of a file nor as the real size of a
+    // sparse file.
     fs::File::create(env.join("huge")).unwrap().set_len(9 << 30).unwrap();
     for format in [
         "--format=posix --sparse-version=1.0",

@@ -1,4 +1,4 @@
-//! Makes the trees that probes work on, and lists what a run left of them.
+//! Makes the trees that probes work on, and lists the files that a run left in a tree.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A descriptor of the process whose turn it is.
+/// A descriptor in a slot of the process.
 #[derive(Debug, Clone)]
 pub struct Slot {
     pub number: usize,

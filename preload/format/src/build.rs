@@ -116,7 +116,7 @@ impl IndexBuilder {
         u16::try_from(self.prefixes.len() - 1).expect("fewer than 65,536 prefixes")
     }
 
-    /// Adds extended attributes. Any number of entries may share them.
+    /// Adds extended attributes. Any number of entries may share the result.
     pub fn xattrs(&mut self, new: &NewXattrs<'_>) -> XattrsId {
         let mut names = Vec::new();
         let mut values = Vec::new();
@@ -249,7 +249,7 @@ impl IndexBuilder {
         buckets
     }
 
-    /// Appends a string with room for its check before it. Returns the string's offset and length.
+    /// Appends room for a check, and a string behind this room. Returns the string's offset and length.
     fn proven_string(&mut self, parts: &[&[u8]]) -> (u32, u32) {
         self.strings.resize(self.strings.len() + 8, 0);
         let (at, len) = string(&mut self.strings, parts);

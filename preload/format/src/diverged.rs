@@ -1,4 +1,4 @@
-//! Holds the diverged set: marks of the paths whose original changed since staging.
+//! Holds the diverged set: marks of the paths that have changed since staging.
 //!
 //! The set is a lock-free hash table in the stage's state file ([`crate::state`]), which all processes of the node
 //! share. Marks are added and never removed. Usually the set is empty, which a reader learns from one load.

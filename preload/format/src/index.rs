@@ -282,8 +282,8 @@ impl<'a> Index<'a> {
         Some(first..end)
     }
 
-    /// The number of the first entry, from entry `start` on, whose device and inode are `wanted` or greater. `None` if
-    /// the search meets a damaged entry.
+    /// The number of the first entry, from entry `start` on, whose device and inode are equal to `wanted` or greater.
+    /// `None` if the search meets a damaged entry.
     fn first_at(&self, start: usize, wanted: (u64, u64)) -> Option<usize> {
         let (mut low, mut high) = (start, self.entries.len());
         while low < high {
@@ -365,13 +365,13 @@ impl<'a> Index<'a> {
     }
 }
 
-/// The string of the head whose offset and length are at offset `at`.
+/// A string of the head. The head has the string's offset and length at the offset `at`.
 #[inline]
 fn head_string(head: &[u8], at: usize) -> Option<&[u8]> {
     string(head, u32_at(head, at) as usize, u32_at(head, at + 4) as usize)
 }
 
-/// A string without its NUL. `None` if it does not lie in `strings` or no NUL follows it.
+/// A string without its NUL. `None` if the string does not lie in `strings` or no NUL follows the string.
 #[inline]
 fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
     match strings.get(off..off.saturating_add(len).saturating_add(1)) {
@@ -442,7 +442,7 @@ impl<'a> Entry<'a> {
         self.text(self.offset(0), self.staged_len())
     }
 
-    /// The staged path whose file has the original's bytes. open uses this path.
+    /// The staged path of the file that has the original's bytes. open uses this path.
     #[must_use]
     pub fn pristine(&self) -> &'a [u8] {
         if self.flag(ENTRY_EDITED) {

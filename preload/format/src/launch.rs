@@ -4,7 +4,8 @@
 //! A **context** identifies the launch that a process belongs to, as a number made of the variables by which launchers
 //! identify ranks. When `pyshm-run` starts a launcher, it puts the launcher's context into [`ENV_LAUNCHED`]. A process
 //! that finds its own context in this variable is part of that launch: for example the `srun` by which Hydra starts its
-//! daemons. A rank, or a launcher that a rank starts, has another context, so a separate decision is made for it.
+//! daemons. A rank, or a launcher that a rank starts, has another context, so the shim decides separately for such a
+//! process.
 //!
 //! Invariant: no constant here holds pointers. In the shim each pointer would be a relocation at every start.
 
@@ -138,7 +139,7 @@ impl Context {
 pub enum Ranks {
     /// The ranks run as `pyshm-run` started them.
     LeftAlone,
-    /// Each rank gets its own `pyshm-run`, which stages for it.
+    /// Each rank gets its own `pyshm-run`, which stages for this rank.
     Stage,
 }
 

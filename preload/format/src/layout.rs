@@ -56,10 +56,10 @@ pub const ENV_SAVED_PRELOAD: &str = "PYSHM_LD_PRELOAD";
 /// Carries the `LD_LIBRARY_PATH` that a child must see, if the child's real `LD_LIBRARY_PATH` leads into the stage.
 pub const ENV_SAVED_LIBRARY_PATH: &str = "PYSHM_LD_LIBRARY_PATH";
 
-/// The access time, in seconds and nanoseconds, that identifies the staged file whose path has this hash. The shim uses
-/// the access time to tell an open staged file from another one of the same size and modification time. The original's
-/// access time is in the index. The staged file's access time lies in the future (2096), so no kernel updates it when
-/// the file is read.
+/// The access time, in seconds and nanoseconds, that identifies a staged file. `hash` is the hash of the file's path.
+/// The shim uses the access time to tell an open staged file from another one of the same size and modification time.
+/// The original's access time is in the index. The staged file's access time lies in the future (2096), so no kernel
+/// updates it when the file is read.
 #[must_use]
 pub fn staged_access_time(hash: u64) -> (i64, u32) {
     (4_000_000_000, (hash % 1_000_000_000) as u32)

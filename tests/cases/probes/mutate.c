@@ -199,7 +199,7 @@ PROBE(extended_attributes) {
     value_of(P("w/fremovexattr"));
 }
 
-/* Temporary files and directories, whose names libc chooses. */
+/* The probe of temporary files and directories. libc chooses their names. */
 
 /* Returns how many names a directory contains, without . and .. */
 static int names_in(const char *directory) {

@@ -157,7 +157,7 @@ PROBE(through_links) {
     listing(P("d"));
 }
 
-/* Reads what children have written. */
+/* Reads the files that children have written. */
 PROBE(child_and_parent) {
     fflush(stdout);
     if (!fork()) {

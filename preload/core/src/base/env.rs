@@ -56,7 +56,7 @@ pub unsafe fn count(array: Strings) -> usize {
     unsafe { strings(array) }.count()
 }
 
-/// The value of the variable `name` if `text`, a string of an environment, sets it.
+/// The value of the variable `name` if `text`, a string of an environment, sets this variable.
 pub fn value<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     text.strip_prefix(name)?.strip_prefix(b"=")
 }

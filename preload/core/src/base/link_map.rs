@@ -1,4 +1,4 @@
-//! Reads the loader's list of objects to find this library and the functions of the objects behind it.
+//! Reads the loader's list of objects to find this library and the functions of the objects that follow this library.
 //!
 //! A hook's real function is the one that the next object in the loader's order defines, as with `dlsym(RTLD_NEXT)`.
 //! dlsym has two problems that reading the loader's own list avoids. First, dlsym takes the loader's lock. The loader
@@ -62,7 +62,7 @@ const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const DT_VERSYM: u64 = 0x6fff_fff0;
-/// Flag of a symbol's version that is not the default one.
+/// Flag in a symbol's version: the version is not the default version.
 const HIDDEN: u16 = 0x8000;
 const STT_OBJECT: u8 = 1;
 const STT_TLS: u8 = 6;
@@ -149,7 +149,7 @@ fn find_own() -> Option<&'static Object> {
     }
 }
 
-/// The file that this library was loaded from, as the loader names it.
+/// The path of this library's file, as it is in the loader's list.
 pub fn own_file() -> Option<&'static CStr> {
     let name = own()?.name;
     // SAFETY: the loader's name is a C string that lives as long as the object.

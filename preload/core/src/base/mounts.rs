@@ -25,8 +25,9 @@ fn number_of(digits: &[u8]) -> Option<u64> {
     core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The identifier of the mount on which an absolute canonical path lies: the mount with the longest mount point that is
-/// the path or lies above it. If several mounts have this mount point, the last one counts. `None` without /proc.
+/// The identifier of the mount on which an absolute canonical path lies. Of all mount points that are the path or lie
+/// above the path, the longest counts. If several mounts have this mount point, the last mount counts. `None` without
+/// /proc.
 #[inline(never)]
 pub fn of_path(path: &[u8]) -> Option<u64> {
     let table = sys::open(c"/proc/self/mountinfo", libc::O_RDONLY | libc::O_CLOEXEC).ok()?;

@@ -77,7 +77,7 @@ unsafe fn open_walk(
     options: c_int,
     compar: Option<Compare>,
 ) -> *mut Fts {
-    // SAFETY: see above. A stream that is given up is freed once.
+    // SAFETY: see above. If a step fails, the stream is freed once, and no pointer to the stream is returned.
     unsafe {
         let sp: *mut Fts = zeroed(size_of::<Fts>()).cast();
         if sp.is_null() {

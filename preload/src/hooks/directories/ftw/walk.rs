@@ -313,7 +313,7 @@ impl Walk {
         if self.has(FTW_ACTIONRETVAL) && result == FTW_SKIP_SUBTREE { 0 } else { result }
     }
 
-    /// Visits the directory at `path`, with everything in it.
+    /// Visits the directory at `path`, and everything below this directory.
     ///
     /// # Safety
     /// As nftw.
