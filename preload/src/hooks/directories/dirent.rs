@@ -254,8 +254,7 @@ fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
         return false;
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: an entry's path has a NUL behind it. dup3 puts another directory's descriptor into the place of the
-    // caller's.
+    // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by one of the original.
     unsafe {
         let Ok(original) = sys::openat(AT_FDCWD, e.path().as_ptr().cast(), flags) else {
             return false;
