@@ -1,4 +1,4 @@
-//! Builds libraries and programs that need other compiler options than the probes, such as search paths in the prefix.
+//! Builds libraries and programs that need compiler options of their own, such as search paths in the prefix.
 //!
 //! Invariants: each object is built once, for a placeholder prefix. The placeholder's name has the same length as the
 //! name of every real prefix. [`put`] replaces the placeholder by the real name, so both trees of a case hold the same
@@ -17,8 +17,8 @@ use crate::tree::Tree;
 const PLACE: &str = "/var/tmp/pyshm-case-PPPPPP/mnt";
 
 /// The objects: name, source, and options for the compiler. In the options `{E}` is the prefix, `{B}` is the directory
-/// of the objects, and `{S}` is the directory of the sources. An object comes before the objects that are linked with
-/// it.
+/// of the objects, and `{S}` is the directory of the sources. A library comes before the objects that are linked with
+/// this library.
 const OBJECTS: &[(&str, &str, &str)] = &[
     ("libmarker.so", "marker.c", "-shared -DTEXT=of_the_prefix -Wl,-soname,libmarker.so"),
     ("libother.so", "marker.c", "-shared -DTEXT=of_another_place -Wl,-soname,libmarker.so"),

@@ -177,7 +177,7 @@ pub unsafe fn fstatat(dirfd: c_int, path: *const c_char, flags: c_int) -> Result
     Ok(unsafe { st.assume_init() })
 }
 
-/// `faccessat2`, or `faccessat` where the kernel does not have it.
+/// `faccessat2`. If the kernel does not have `faccessat2`, `faccessat` without the flags.
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
@@ -244,7 +244,7 @@ pub fn parent() -> u32 {
     id(libc::SYS_getppid)
 }
 
-/// Which of a process's two pairs of user and group.
+/// Selects one of a process's two pairs of user and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {
     /// The pair that decides about access to files.
@@ -269,7 +269,7 @@ pub fn gid(ids: Ids) -> u32 {
     })
 }
 
-/// Writes the supplementary groups into `to` and returns how many there are. Fails if they do not fit.
+/// Writes the process's supplementary groups into `to` and returns their number. Fails if the groups do not fit.
 pub fn getgroups(to: &mut [u32]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` numbers, or fails.
     unsafe { syscall(libc::SYS_getgroups, [to.len(), to.as_mut_ptr() as usize, 0, 0, 0, 0]) }
@@ -281,7 +281,7 @@ pub fn getgroups(to: &mut [u32]) -> Result {
 pub fn abort() -> ! {
     loop {
         // SAFETY: the calls take only numbers. SIGABRT ends the process by default. If the program catches or ignores
-        // it, exit_group ends the process.
+        // SIGABRT, exit_group ends the process.
         unsafe {
             let pid = syscall(libc::SYS_getpid, [0; 6]).unwrap_or(0);
             let _ = syscall(libc::SYS_kill, [pid, libc::SIGABRT as usize, 0, 0, 0, 0]);
