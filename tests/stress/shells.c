@@ -149,7 +149,7 @@ int main(int argc, char **argv)
     many_streams();
     disposition_is_ours("many streams");
     CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD, "a child is left");
-    CHECK(system("exit 5") == 5 << 8, "system after all");
+    CHECK(system("exit 5") == 5 << 8, "system() after all other calls");
     printf("%ld programs, %ld of them without the shim\n", atomic_load(&shells), atomic_load(&without));
     CHECK(without == 0, "%ld of %ld programs ran without the shim", atomic_load(&without), atomic_load(&shells));
     return finish();

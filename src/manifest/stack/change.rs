@@ -16,7 +16,7 @@ use crate::manifest::stack::error::StackError;
 /// Number of a bundle, and of an entry in it.
 pub(super) type EntryNumber = (usize, usize);
 
-/// What laying a bundle over others changes. While bundles are laid, the stage has a file for each entry with data, and
+/// The changes to a stage when a bundle is laid over others. While bundles are laid, the stage has a file for each entry with data, and
 /// a placeholder for each file without data. It has no links yet: links are made when all bundles are laid.
 #[derive(Debug, Default)]
 pub struct StackChange {
@@ -27,7 +27,7 @@ pub struct StackChange {
     pub remove: Vec<PathBuf>,
     /// Numbers of the new bundle's entries whose data exists already.
     pub kept: Vec<usize>,
-    /// For each file whose first name is removed, the entry of the additional name that becomes the file's first name.
+    /// Files that lose their first name and keep another one: for each, the entry of that other name.
     pub renamed: Vec<EntryRecord>,
     /// Numbers of the bundles that have no entries left.
     pub covered: Vec<usize>,
@@ -37,8 +37,8 @@ pub struct StackChange {
     pub(super) heirs: HashMap<EntryNumber, usize>,
     /// For each entry of `kept`, its kind in the bundles below.
     pub(super) kept_kinds: Vec<EntryKind>,
-    /// Numbers of the new bundle's entries that change nothing: the directories keep their attributes in the bundles
-    /// below.
+    /// Numbers of the new bundle's implied entries that change nothing. Each is a directory that a bundle below has, and
+    /// the directory keeps the attributes that it has there.
     pub(super) implied: HashSet<usize>,
 }
 
@@ -142,7 +142,8 @@ struct Planner<'a, 'c> {
     standing: HashSet<EntryNumber>,
     /// Numbers of the new bundle's implied entries.
     implied: HashSet<usize>,
-    /// Whether the layer names the bundles below it, so that every implied directory must exist.
+    /// Whether the layer names the bundles that it was packed over. Those bundles must have every implied directory. If the
+    /// layer names none, an implied directory may be missing, and is then made.
     names_bundles: bool,
 }
 
@@ -208,7 +209,7 @@ impl<'a> Planner<'a, '_> {
         let file = self.entry_at(data);
         self.change.kept_kinds.push(file.kind.clone());
         if data != at {
-            // Hard links do not exist yet, so the name needs a link of its own.
+            // The stage has no hard links before all bundles are laid, so this name is linked to the data now.
             self.change.links.push((file.path().into(), entry.path().into()));
         }
         Ok(())
