@@ -16,8 +16,9 @@ use crate::manifest::stack::error::StackError;
 /// Number of a bundle, and of an entry in it.
 pub(super) type EntryNumber = (usize, usize);
 
-/// The changes to a stage when a bundle is laid over others. While bundles are laid, the stage has a file for each entry with data, and
-/// a placeholder for each file without data. It has no links yet: links are made when all bundles are laid.
+/// The changes to a stage when a bundle is laid over others. While bundles are laid, the stage has a file for each entry
+/// with data, and a placeholder for each file without data. It has no links yet: links are made when all bundles are
+/// laid.
 #[derive(Debug, Default)]
 pub struct StackChange {
     /// Additional names that files get before anything is removed: pairs of a file's first name and the additional

@@ -122,8 +122,8 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.published {
-            // The links in the directory show which exec directory belongs to it. `self.exec_dir` may be another one, because after an
-            // exchange of names the directory is that of a hollow stage.
+            // The links in the directory show which exec directory belongs to it. `self.exec_dir` may be another one,
+            // because after an exchange of names the directory is that of a hollow stage.
             let exec_dir = noexec::exec_dir_of(&self.dir);
             let _ = std::fs::remove_dir_all(&self.dir);
             if let Some(dir) = exec_dir {
