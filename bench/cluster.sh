@@ -3,8 +3,8 @@
 # root) with MPICH's mpiexec:
 #   timeline   when each node read, broadcast, decoded and wrote the bundle of DIR (default: target/test-env/prefix,
 #              which `bash tests/env/make-env.sh target/test-env --large` makes)
-#   reuse      the time of a job that finds the kept stage, and of `mpiexec -n 4 true` without pyshm; the two commands
-#              take turns, and each runs N times (default 15)
+#   reuse      the time of a job that finds the kept stage, and the time of `mpiexec -n 4 true` without pyshm; the two
+#              commands take turns, and each runs N times (default 15)
 # The nodes share the processors of the machine, so the seconds say nothing about a real cluster. The timeline shows
 # which phases overlap. `--archive NAME` keeps the output in bench/runs/NAME.
 . "$(dirname "$0")/../tests/jobs/harness.sh"

@@ -5,9 +5,10 @@
 
 Makes a tree of N entries (default 60,000) in /var/tmp, whose disk stands in for the shared file system. Then it stages the
 tree, and measures:
-  calls    on paths outside every prefix, missing under a snapshot prefix, and redirected (bench/hooks/calls.c). Calls outside
-           are measured a second time while the kernel refuses them on entry, because the time of walking a path varies by
-           more than a hook adds. If valgrind is installed, the instructions of one call are counted too
+  calls    on paths outside every prefix, on missing paths under a snapshot prefix, and on redirected paths
+           (bench/hooks/calls.c). The calls on paths outside are measured a second time while the kernel refuses them on
+           entry, because the kernel's time for looking up a path varies by more than a hook adds. If valgrind is
+           installed, the instructions of one call are counted too
   starts   /bin/true with nothing preloaded, with an empty library, with hooks declared by redhook (bench/hooks/redhook, needs
            the crate), with the shim but no stage, and with the shim and a stage
   python   `import numpy.fft; import scipy.interpolate` from the environment PREFIX (default target/test-env/prefix,

@@ -9,7 +9,7 @@ commands unpack the files from the page cache into /dev/shm:
   .tar.zst   pyshm stage; tar -I 'zstd -T0' -x of the same bundle
   .tar.gz    pyshm stage --prefix; tar -I igzip -x (Debian: isal); one MPI_Bcast of the whole archive
              (bench/staging/whole_bcast.c) and bsdtar -x (Debian: libarchive-tools); mpiexec of `true`, to show how much
-             of that time the start of MPI takes
+             of the time of MPI_Bcast the start of MPI takes
   floor      only decoding (zstd -dc); only making files of the same sizes, with the same number of threads
              (bench/staging/files.c)
 Prints seconds, CPU seconds and peak memory of each, the ratios of the medians (below 1: pyshm is faster), and the size of

@@ -16,7 +16,7 @@ use crate::exit_codes;
 /// The result of a function that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something failed: an error, or a sentence made from `&str` or `String`.
+/// The reason of a failure: an error, or a sentence made from `&str` or `String`.
 pub type Reason = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failure, with its exit code in [`Error::exit_code`].

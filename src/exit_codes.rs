@@ -1,5 +1,5 @@
-//! Defines the exit codes of `pyshm` and `pyshm-run`. They are the codes of `sysexits.h`, where that file has one for
-//! the case.
+//! Defines the exit codes of `pyshm` and `pyshm-run`. If `sysexits.h` has a code for a kind of failure, pyshm uses this
+//! code.
 //!
 //! `pyshm-run` exits with the code of the command that it ran. If a signal ended the command, the same signal ends
 //! `pyshm-run`.

@@ -1,5 +1,5 @@
-//! Holds the tools of pyshm. They pack bundles ([`bundle`]), cache them ([`cache`]), unpack them into stages on the
-//! nodes ([`stage`], over MPI `bcast`), and run a job's command ([`run`]).
+//! Holds the tools of pyshm. The tools pack bundles ([`bundle`]), cache bundles ([`cache`]), unpack bundles into stages
+//! on the nodes ([`stage`], over MPI `bcast`), and run a job's command ([`run`]).
 //!
 //! This code runs in pyshm's own processes. The code that runs inside a job's ranks is the `preload` package.
 

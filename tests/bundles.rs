@@ -214,7 +214,7 @@ fn hostile_manifests_are_refused_by_name() {
     }
 }
 
-/// In these bundles the head and the manifest agree with each other, but not with the data.
+/// In each of these bundles, the head and the manifest contradict the data, but not each other.
 #[test]
 fn manifests_that_contradict_the_data_are_refused_by_name() {
     type Lie = fn(&mut Manifest, &mut Head);
@@ -384,7 +384,7 @@ fn a_directory_that_another_user_made_first_is_not_trusted() {
 fn the_loader_finds_staged_libraries_by_absolute_search_paths() {
     let tool = Tool::new();
     // In the short prefix with the deep directory, "$ORIGIN/../…" is longer than the original search path. In the long
-    // prefix it fits in the same place.
+    // prefix, the new search path fits in the place of the original one.
     for (prefix, deep) in [
         (tool.path("e"), "a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/q/r/s"),
         (tool.path("environment"), "lib/x"),

@@ -1,5 +1,5 @@
-//! Runs programs with a damaged stage. The programs must print the same as without a stage, without a message or a
-//! crash.
+//! Runs programs with a damaged stage. The programs must print the same as without a stage. The shim must print no
+//! message, and no program may crash.
 //!
 //! `PYSHM_DAMAGE=100000 cargo test --test damage` starts 100,000 processes, each with different random damage.
 
@@ -66,7 +66,7 @@ fn edit(path: &Path, f: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Reads the offset of a part of the index, which stands at `at` in the header.
+/// Reads the offset of a part of the index. The header has this number at the offset `at`.
 fn field(index: &[u8], at: usize) -> usize {
     u64::from_le_bytes(*index[at..].first_chunk().unwrap()) as usize
 }
@@ -291,7 +291,7 @@ impl Random {
         OsString::from_vec(text)
     }
 
-    /// Damages random bytes behind the first `keep`.
+    /// Damages random bytes, but none of the first `keep` bytes.
     fn damage(&mut self, bytes: &mut Vec<u8>, keep: usize) {
         for _ in 0..1 << self.below(8) {
             let at = keep + self.below(bytes.len() - keep);

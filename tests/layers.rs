@@ -1,5 +1,6 @@
 //! Tests layers. pyshm refuses a hostile layer with a message that names the layer, and leaves nothing of the stage.
-//! pyshm applies every other layer exactly. `tests/jobs/layers.sh` tests what programs see of stacks.
+//! From every other layer, pyshm makes exactly the tree that was packed. `tests/jobs/layers.sh` tests that programs see
+//! the files of stacked bundles.
 
 mod common;
 
@@ -148,7 +149,7 @@ fn a_hard_link_outlives_the_name_it_was_packed_under() {
     fs::remove_file(env.join("a")).unwrap();
     pack_over(&[spec(&env)], std::slice::from_ref(&base), &layer, &options).unwrap();
     let manifest = read(&layer);
-    // Of the files `b` and `c` only the number of links changed, not the data.
+    // The number of links of `b` and `c` changed. Their data did not change.
     let kinds: Vec<&EntryKind> = manifest.entries[1..].iter().map(|e| &e.kind).collect();
     assert_eq!(kinds, [&EntryKind::Below, &EntryKind::HardLink(1)]);
     assert_eq!(manifest.layer.as_ref().unwrap().removed.len(), 1);
@@ -207,7 +208,7 @@ fn a_whiteout_in_a_foreign_layer_leaves_the_other_hard_links_of_a_file() {
 }
 
 #[test]
-fn a_job_gets_every_bundle_that_lies_over_one_that_it_uses() {
+fn a_job_gets_every_bundle_that_lies_over_a_bundle_of_its_programs() {
     use pyshm_tools::manifest::prefix::PrefixRecord;
     use pyshm_tools::manifest::stack::wanted;
     let of = |paths: &[&str]| -> Vec<PrefixRecord> {

@@ -20,7 +20,7 @@ top=$PWD
 say() { printf '\n== %s\n' "$*"; }
 stop() { echo "tests/run.sh: $*" >&2; exit 2; }
 
-# Prints every part, from the files in tests/.
+# all_parts: prints the name of every part. The names come from the files in tests/.
 all_parts() {
   local file
   for file in tests/checks/*.sh; do echo "checks/$(basename "$file" .sh)"; done
@@ -94,7 +94,7 @@ case " ${wanted[*]} " in
     # programs.
     cargo build --workspace --quiet && cargo test --workspace --no-run --quiet || stop "failed to build the tests" ;;
 esac
-# Removes the bundles of an earlier build.
+# If pyshm or an environment was made again, remove the old bundles.
 build=$(cat target/pyshm/bin/pyshm target/test-env/*.stamp | cksum)
 if [ "$(cat target/test-bundles/build 2>/dev/null)" != "$build" ]; then
   rm -rf target/test-bundles
@@ -119,8 +119,8 @@ run_part() {
     tools/hooks_off) python3 tests/tools/hooks_off.py || code=$? ;;
     jobs/*) RESULTS=$results bash "tests/jobs/$name.sh" || code=$? ;;
   esac
-  # A part that counts no tests passes or fails as a whole. A part that counted only passed tests, but then ended with an
-  # error, has failed too.
+  # A part that counts no tests passes or fails as a whole. A part that counted only passed tests, but then ended with
+  # an error, has failed too.
   if [ ! -s "$results" ]; then
     if [ $code = 0 ]; then echo "  ok   $part"; echo "1 0" >"$results"; else echo "  FAIL $part"; echo "0 1" >"$results"; fi
   elif [ $code != 0 ] && ! grep -q ' [1-9]' "$results"; then
@@ -138,8 +138,8 @@ counted() {
   return "$code"
 }
 
-# next_of KIND…: sets $next to a part that has not begun: of the first KIND (jobs, code) that has such parts, the one that
-# takes longest. Fails if no KIND has such a part.
+# next_of KIND…: chooses the first KIND (jobs or code) that has parts which have not begun, and sets $next to the
+# longest of these parts. Fails if no KIND has such a part.
 next_of() {
   local kind part best
   for kind; do

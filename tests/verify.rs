@@ -1,5 +1,5 @@
-//! Tests `pyshm verify`. It must name every difference between a bundle, a stage and the original tree, and nothing
-//! else.
+//! Tests `pyshm verify`. The command must name every difference between a bundle, a stage and the original tree, and
+//! nothing else.
 
 mod common;
 

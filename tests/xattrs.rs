@@ -1,4 +1,4 @@
-//! Tests extended attributes and access control lists: programs see those of the original.
+//! Tests extended attributes and access control lists: a program with the shim sees those of the original.
 
 #[path = "common/shipped.rs"]
 mod shipped;

@@ -5,8 +5,8 @@
  * valgrind can count the instructions.
  *
  * If CALLS_REFUSED is set in the environment, a seccomp filter refuses the measured system calls on entry to the
- * kernel. The kernel then walks no path. The time of a walk varies by more than a hook in user space takes, so only
- * this measurement shows the cost of the hook.
+ * kernel, so the kernel looks up no path. The time of a lookup in the kernel varies by more than a hook in user space
+ * takes, so only this measurement shows the cost of the hook.
  */
 #define _GNU_SOURCE
 #include <dirent.h>

@@ -1,8 +1,8 @@
 //! Turns an archive's members into a manifest's entries, one by one in the order of the stream.
 //!
 //! The catalog derives the attributes that a tar does not record: inode numbers from a hash of the path, and link
-//! counts from the tree. They are the same on every node. The catalog drops the set-user-id and set-group-id bits of
-//! files, as tar does for every user except root. Owners stay as recorded.
+//! counts from the tree. The derived values are the same on every node. The catalog drops the set-user-id and
+//! set-group-id bits of files, as tar does for every user except root. Files keep the owners that the tar records.
 //!
 //! Invariants:
 //! - A member lies in a directory of the archive, never below a file or a symbolic link. A directory that no member
@@ -49,7 +49,7 @@ pub struct Catalog {
     xattrs: XattrsBuilder,
     /// How many files lost their set-user-id or set-group-id bits, and the name of the first such file.
     dropped: Option<(u64, String)>,
-    /// What the archive removes, if it is a layer.
+    /// The paths that the archive removes, if it is a layer.
     layer: Option<Layer>,
     /// Numbers of the directories that no member names.
     unnamed: HashSet<u32>,
@@ -170,9 +170,9 @@ impl Catalog {
         member.mode & !SETID
     }
 
-    /// Returns whether `path` is a whiteout; if it is one, records what the whiteout removes. Layers of container
-    /// images remove paths by whiteouts: the empty file `.wh.NAME` removes NAME in the same directory, and
-    /// `.wh..wh..opq` removes everything in its directory.
+    /// Returns whether `path` is a whiteout, and records the paths that a whiteout removes. Layers of container images
+    /// remove paths by whiteouts: the empty file `.wh.NAME` removes NAME in the same directory, and `.wh..wh..opq`
+    /// removes everything in its directory.
     fn add_whiteout(&mut self, path: &[u8]) -> Result<bool> {
         let slash = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
         let (directory, name) = (&path[..slash], &path[slash + 1..]);
@@ -180,7 +180,7 @@ impl Catalog {
         let layer = self.layer.as_mut().ok_or(MemberProblem::UnexpectedWhiteout)?;
         match removed {
             b".wh..opq" => layer.opaque.push(ByteBuf::from(directory)),
-            // Private files of the programs that manage layers.
+            // Such names are private files of the programs that manage layers.
             _ if removed.starts_with(b".wh.") => {}
             b"" | b"." | b".." => return Err(MemberProblem::NamelessWhiteout),
             _ => layer.removed.push(ByteBuf::from([directory, b"/", removed].concat())),
@@ -188,8 +188,10 @@ impl Catalog {
         Ok(true)
     }
 
-    /// Gives entry `known` the attributes of another member with the same name. Only a directory may be named again,
-    /// and the attributes of its last member count.
+    /// Gives the directory entry with the number `known` the attributes of `member`, a later member with the same name.
+    ///
+    /// # Errors
+    /// [`MemberProblem::Duplicate`] unless both are directories.
     fn update_directory(&mut self, known: u32, member: &Member) -> Result<()> {
         let entry = &mut self.entries[known as usize];
         if entry.kind != EntryKind::Directory || member.kind != MemberKind::Directory {
@@ -264,7 +266,7 @@ impl Catalog {
         }
     }
 
-    /// The prefix's device number on rank 0. Each node replaces it by the number that the node has for this device.
+    /// The prefix's device number on rank 0. Each node replaces this number by its own number for the device.
     fn device(&self) -> u64 {
         self.placement.stat.map_or(0, |stat| stat.dev)
     }

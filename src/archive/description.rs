@@ -9,22 +9,22 @@ use crate::archive::placement::Placement;
 /// What the user and the first bytes of a foreign tar tell about the tar.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Archive {
-    /// How it is compressed.
+    /// How the tar is compressed.
     pub compression: Compression,
-    /// Where its members belong.
+    /// The paths to which the members belong.
     pub placement: Placement,
-    /// How much of its prefix it holds.
+    /// Whether the tar holds its whole prefix or only changes.
     pub scope: Scope,
     /// When the file was written, in seconds and nanoseconds. Changes of the prefix after this time are not in the
     /// file.
     pub written: (i64, i64),
 }
 
-/// How much of its prefix a foreign tar holds.
+/// Whether a foreign tar holds its whole prefix or only changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
-    /// Everything: a path that the tar does not hold does not exist.
+    /// The whole prefix: a path that is not in the tar does not exist.
     Whole,
-    /// Only what changed since the bundles below it; whiteouts name what is removed.
+    /// Only the changes since the bundles below the tar. Whiteouts name the removed paths.
     Layer,
 }

@@ -57,11 +57,11 @@ pub enum ArchiveError {
         shown(name)
     )]
     Expansion {
-        /// The multiple of its size that is allowed.
+        /// The allowed multiple of the archive's size.
         ratio: u64,
         /// Bytes of the files up to this member.
         unpacked: u64,
-        /// The member that took it over the limit.
+        /// The member with which the archive exceeded the limit.
         name: Vec<u8>,
     },
     /// The members break a rule for manifests.

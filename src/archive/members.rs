@@ -18,7 +18,7 @@ use crate::archive::{pax, sparse};
 
 /// The largest extended header or long name, in bytes.
 const MOST_EXTENDED: u64 = 4 << 20;
-/// The most bytes of zeros after the end; programs pad their last record with zeros.
+/// The most zero bytes that may follow the end of the tar. Programs pad the last record of a tar with zeros.
 const MOST_PADDING: u64 = 64 << 20;
 /// The largest sparse file, in bytes.
 const MOST_SPARSE: u64 = 1 << 44;
@@ -34,7 +34,7 @@ pub enum MemberKind {
     Directory,
     /// A symbolic link with its target.
     Symlink(Vec<u8>),
-    /// Another name of the member with this name.
+    /// An additional name of a file; the text is the name of an earlier member.
     HardLink(Vec<u8>),
     /// A member that cannot be staged; the text says what it is.
     Other(&'static str),
@@ -133,7 +133,7 @@ impl<'a> Members<'a> {
                     let records = self.records(size)?;
                     self.global.extend(records);
                 }
-                // A volume's label.
+                // The member is the label of a volume.
                 b'V' => self.skip(size.next_multiple_of(BLOCK as u64))?,
                 _ => return self.member(header, kind, size, extended).map(Some),
             }
@@ -222,7 +222,7 @@ impl<'a> Members<'a> {
         Ok(member)
     }
 
-    /// Reads the map of a sparse file, and sets the member's size and stored bytes by the map.
+    /// Reads the map of a sparse file, and sets the member's size and number of stored bytes from the map.
     fn find_holes(
         &mut self,
         header: &Header,
@@ -339,7 +339,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The kind of a member by the type in its header; `link` returns the target of a link.
+/// Returns the kind of the member `name` whose header has the type `header_type`. `link` returns the target of a link.
 fn kind_of(header_type: u8, name: &[u8], link: impl FnOnce() -> Vec<u8>) -> MemberKind {
     match header_type {
         // Old tars have no type for directories: their names end with a slash.

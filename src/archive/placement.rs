@@ -22,7 +22,7 @@ use crate::manifest::walk;
 /// The most directories above the prefix that may precede the member that decides the form of the names.
 const MOST_ABOVE: usize = 64;
 
-/// A prefix, and which part of it the names of members include.
+/// A prefix, and the part of the prefix that the names of members include.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Placement {
     /// The prefix.
@@ -30,7 +30,7 @@ pub struct Placement {
     /// The `lstat` of the prefix directory, if it exists. The stage shows its inode number, because a listing of the
     /// parent directory shows this number too.
     pub stat: Option<EntryStat>,
-    /// How many of the prefix's last parts a relative name begins with.
+    /// The number of the prefix's last parts with which each relative name begins.
     anchor: usize,
 }
 
@@ -117,7 +117,7 @@ impl Placement {
         self.path_below(&self.bases(name), &parts).ok_or_else(|| self.outside())
     }
 
-    /// Returns the beginnings of `name` that stand for the prefix, each as its parts.
+    /// Returns the beginnings that a name like `name` must have to lie below the prefix, each split into its parts.
     fn bases(&self, name: &[u8]) -> Vec<Vec<&[u8]>> {
         if name.starts_with(b"/") {
             return self.prefix.spellings().map(|p| split(p.as_os_str().as_bytes())).collect();
@@ -158,7 +158,7 @@ fn parts_of(name: &[u8]) -> Result<Vec<&[u8]>, MemberProblem> {
     Ok(parts)
 }
 
-/// Splits a path into its parts, without empty ones and dots.
+/// Splits a path into its parts, without the parts that are empty or ".".
 fn split(path: &[u8]) -> Vec<&[u8]> {
     path.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b".")).collect()
 }
@@ -212,7 +212,7 @@ mod tests {
             (&["envs/", "envs/science/bin/python"], "envs/science/bin/python"),
             (&["opt/", "opt/envs/", "opt/envs/science/"], "opt/envs/science/bin/python"),
             (&["/opt/envs/science/"], "/opt/envs/science/bin/python"),
-            // A directory below the prefix with the name of one above the prefix.
+            // A directory below the prefix may have the same name as a directory above the prefix.
             (&["opt/", "opt/rh/"], "bin//python"),
         ] {
             assert_eq!(at(&learned(names), name), python, "{names:?}");

@@ -32,7 +32,7 @@ impl From<ArchiveError> for MapError {
     }
 }
 
-/// Reads a map that is in the extended header alone (forms 0.0 and 0.1); `None` where the header has no map.
+/// Reads the map from the extended header (forms 0.0 and 0.1); `None` if the header has no map.
 pub(super) fn of_records(records: &Records) -> Result<Option<Map>, MapError> {
     let number = |text: &[u8]| pax::number(text).ok_or(MapError::MALFORMED);
     if let Some(text) = pax::last(records, "GNU.sparse.map") {
@@ -60,7 +60,8 @@ pub(super) fn in_data(records: &Records) -> bool {
     pax::last(records, "GNU.sparse.major") == Some(b"1")
 }
 
-/// Reads the map that precedes the data, block by block from `next`; returns the map and its number of blocks.
+/// Reads the map that precedes the data. `next` returns one block after another. Returns the map and the number of
+/// blocks that were read.
 pub(super) fn of_data(
     mut next: impl FnMut() -> Result<[u8; BLOCK], ArchiveError>,
 ) -> Result<(Map, u64), MapError> {

@@ -22,7 +22,7 @@ const MOST_RATIO: u64 = 250;
 /// A compressed archive of any size may unpack to this many bytes.
 const RATIO_FROM: u64 = 1 << 30;
 
-/// What a sink reports of a file's data.
+/// What a sink reports about a file's data.
 #[derive(Default)]
 pub struct FileSummary {
     /// blake3 of the data; zero where the sink does not compute it.
@@ -132,7 +132,7 @@ pub fn walk(
     }
     let warning = catalog.warning();
     let manifest = catalog.finish();
-    // This manifest must keep the same rules as one that pyshm wrote.
+    // This manifest must obey the rules that hold for every manifest.
     manifest.check_tree().map_err(|why| refused(why.into()))?;
     Ok((manifest, warning))
 }

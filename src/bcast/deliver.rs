@@ -7,7 +7,8 @@
 //!
 //! Chunks are broadcast in pairs. While one pair is broadcast, the previous pair goes to the unpacking threads, and
 //! rank 0 reads the next pair. At most eight chunks and the unpacking threads' frames are in memory, whatever the
-//! bundle's size. A byte after each chunk tells whether rank 0 goes on.
+//! bundle's size. In the picture, each constant stands below the arrow on which it limits the number of chunks. Rank 0
+//! appends one byte to each chunk, which tells the other nodes whether rank 0 goes on.
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,24 +29,26 @@ use crate::instrument::{test_pause, timeline};
 use crate::protocol::events::Event;
 use crate::stage::IncomingBundle;
 
-/// Chunks that are broadcast at the same time.
+/// Number of chunks that are broadcast at the same time.
 const IN_FLIGHT: usize = 2;
-/// Chunks that are read and wait to be broadcast, in addition to the one that the reading thread has.
+/// Number of chunks that have been read and wait to be broadcast. The reading thread has one more chunk.
 const AHEAD: usize = 1;
-/// Chunks that wait for the unpacking threads.
+/// Number of chunks that have arrived and wait for the unpacking threads.
 const WAITING: usize = 2;
 /// Time between two reports of progress.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// The two values of the byte after a chunk: the chunk is valid, or rank 0 has stopped.
+/// The byte after a chunk that is valid.
 const VALID: u8 = 0;
+/// The byte after a chunk that has no data, because rank 0 has stopped.
 const STOPPED: u8 = 1;
 
-/// Broadcasts the bundle `incoming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node
-/// unpacks the bundle as number `wanted`; if `wanted` is `None`, the node only takes part in the broadcast. If
-/// unpacking fails on this node alone, `node` fails.
+/// Broadcasts the bundle that `incoming` describes to all processes of `comm`, in chunks of `chunk` bytes. Rank 0 reads
+/// the chunks from `reader`; the other ranks pass `None`. `wanted` is the bundle's number among the job's bundles;
+/// `None` if this node does not unpack the bundle and only takes part in the broadcast. If unpacking fails, `node`
+/// gives its stage up. If rank 0 finds the bundle bad, rank 0 returns that error instead.
 ///
 /// # Errors
-/// Only rank 0 returns an error. It means that all nodes have to stop.
+/// Only rank 0 returns errors. An error means that all nodes have to stop.
 pub(super) fn bundle(
     comm: &SimpleCommunicator,
     ending: &Ending,
@@ -84,20 +87,21 @@ pub(super) fn bundle(
     });
     let mut refusal = None;
     match unpacked {
-        // A bad bundle is bad on every node, so all nodes stop, and not only this one.
+        // A bad bundle is bad on every node, so rank 0 stops all nodes and not only its own.
         Some(Err(error @ Error::BadBundle { .. })) if is_root => refusal = Some(error),
         Some(Err(error)) => node.fail(error),
         Some(Ok(())) | None => {}
     }
     match (delivered, refusal) {
-        // Rank 0 stopped because of this error; unpacking may have failed only because its stream ended early.
+        // Rank 0 stopped reading because of this error, and so the stream ended early. If unpacking failed too, the
+        // early end may be its cause, so the error of reading is returned.
         (Err(error), _) => Err(error),
         (Ok(_), Some(refusal)) => Err(refusal),
         (Ok(_), None) => Ok(()),
     }
 }
 
-/// The sizes of the chunks in bytes. The last chunk may be smaller than the others.
+/// Iterates over the sizes of a bundle's chunks in bytes. The last chunk may be smaller than the others.
 #[derive(Clone, Copy)]
 struct Sizes {
     left: u64,
@@ -123,8 +127,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads all chunks, or up to the first chunk that tells the other nodes to stop. Returns the error that stopped
-    /// the reading.
+    /// Reads the chunks and sends them to the main thread. Ends after the last chunk, or after the first chunk that
+    /// tells the other nodes to stop. Returns the error that stopped the reading.
     fn run(mut self, sizes: Sizes, to: &SyncSender<Vec<u8>>) -> Option<Error> {
         for size in sizes {
             let chunk = self.next(size);
@@ -178,7 +182,7 @@ impl<'a> ProgressReport<'a> {
         Self { to: is_root.then_some(ending), bytes: 0, last: Instant::now() }
     }
 
-    /// Counts `bytes` more, and reports the sum if the last report is a second old.
+    /// Adds `bytes` to the count, and reports the count if the last report is at least a second old.
     fn add(&mut self, bytes: u64) {
         self.bytes += bytes;
         if let Some(to) = self.to
@@ -190,8 +194,8 @@ impl<'a> ProgressReport<'a> {
     }
 }
 
-/// Broadcasts all chunks, which rank 0 takes from `source`. Each node hands the chunks on to `to`. Returns `false` if
-/// rank 0 has stopped.
+/// Broadcasts all chunks. Rank 0 takes them from `source`, the channel of its reading thread. Each node hands them on
+/// to `to`, the channel of its unpacking threads. Returns `false` if rank 0 has stopped.
 fn broadcast(
     comm: &SimpleCommunicator,
     mut sizes: Sizes,
@@ -244,14 +248,15 @@ fn broadcast(
     true
 }
 
-/// Returns a chunk that says that rank 0 has stopped.
+/// Returns a chunk of `size` zeros, followed by the byte that tells that rank 0 has stopped.
 fn stopped(size: usize) -> Vec<u8> {
     let mut chunk = vec![0; size];
     chunk.push(STOPPED);
     chunk
 }
 
-/// Hands a chunk on to the unpacking thread, or drops the chunk if that thread has ended. MPI makes progress meanwhile.
+/// Hands a chunk on to the unpacking thread, or drops the chunk if that thread has ended. While that thread has no room
+/// for the chunk, calls `progress`, so that the broadcast goes on.
 fn hand_on(
     chunk: Vec<u8>,
     to: &mut Option<SyncSender<Vec<u8>>>,
@@ -273,7 +278,7 @@ fn hand_on(
     }
 }
 
-/// Lets MPI make progress. Returns whether everything has arrived.
+/// Lets MPI make progress with the broadcasts in `requests`. Returns whether all of them are complete.
 fn poll<'a, S: Scope<'a>>(requests: &mut [Option<Request<'a, [u8], S>>]) -> bool {
     for slot in requests.iter_mut() {
         *slot = slot.take().and_then(|request| request.test().err());
@@ -281,7 +286,8 @@ fn poll<'a, S: Scope<'a>>(requests: &mut [Option<Request<'a, [u8], S>>]) -> bool
     requests.iter().all(Option::is_none)
 }
 
-/// Leaves the processor to the unpacking threads. The first pauses are short, because data usually arrives soon.
+/// Leaves the processor to the unpacking threads. `idle` counts the pauses of one wait. The first pauses are short,
+/// because data usually arrives soon.
 fn pause(idle: &mut u32) {
     *idle += 1;
     if *idle < 200 {

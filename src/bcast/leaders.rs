@@ -14,23 +14,24 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Result};
 use crate::process::shm_segments;
 
-/// Bytes that are gathered from a node: its name and a message.
+/// Bytes that rank 0 gathers from each node: the node's name and a message. A longer text is cut off.
 const MESSAGE: usize = 512;
 /// Maximum bytes of one broadcast, far below the largest count in MPI.
 const PIECE: usize = 64 << 20;
 
-/// The leaders, from the view of one of them.
+/// The connection of this leader to all leaders.
 pub(super) struct Leaders {
     pub comm: SimpleCommunicator,
     world: SimpleCommunicator,
-    // The last field to be dropped, because dropping it finalizes MPI.
+    // This field is the last one, so that it is dropped last: dropping the universe finalizes MPI.
     _universe: Universe,
 }
 
-/// Starts MPI and finds the leaders. Returns `None` in a process that is no leader, after the leaders have left.
+/// Starts MPI and finds the leaders. A process that is no leader waits until the leaders have left, and gets `None`.
 ///
 /// # Errors
-/// [`Error::Unavailable`] in every process, when the world does not have the `promised` number of nodes.
+/// [`Error::Unavailable`] when MPI runs already, when MPI sees another number of processes than the launcher has
+/// started, or when the processes are not on `promised` nodes. In the last case every process returns the error.
 pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
     let missing = || Error::Unavailable("failed to start MPI: it is running already".into());
     let (universe, _) = mpi::initialize_with_threading(Threading::Funneled).ok_or_else(missing)?;
@@ -77,7 +78,7 @@ fn process_count_error(size: usize) -> Option<Error> {
     })
 }
 
-/// Waits for all processes of the world without keeping a processor busy.
+/// Waits until all processes of the world have called this too. The wait keeps no processor busy.
 fn leave(world: &SimpleCommunicator) {
     let mut left = world.immediate_barrier();
     while let Err(request) = left.test() {
@@ -97,7 +98,8 @@ impl Leaders {
         self.comm.size() as usize
     }
 
-    /// Returns a communicator of the leaders whose `is_member` is true, in the same order; `None` on the other leaders.
+    /// Returns a communicator of the leaders that pass `true`, in the order of their ranks. The other leaders get
+    /// `None`. All leaders call this together.
     pub fn among(&self, is_member: bool) -> Option<SimpleCommunicator> {
         let color = if is_member { Color::with_value(0) } else { Color::undefined() };
         self.comm.split_by_color_with_key(color, self.comm.rank())
@@ -120,7 +122,7 @@ impl Leaders {
         sum
     }
 
-    /// The number of nodes where `flag` is true, and the sums of `mine` over all nodes.
+    /// The number of nodes where `flag` is true, and for each position in `mine` the sum over all nodes.
     pub fn sums(&self, flag: bool, mut mine: Vec<u64>) -> (u64, Vec<u64>) {
         mine.push(u64::from(flag));
         let mut sums = vec![0; mine.len()];
@@ -128,7 +130,8 @@ impl Leaders {
         (sums.pop().unwrap_or_default(), sums)
     }
 
-    /// The smallest and the largest `mine` of the nodes that have one; the smallest is `u64::MAX` if no node has one.
+    /// The smallest and the largest `mine` of the nodes where `mine` is not `None`. If it is `None` on all nodes, the
+    /// smallest is `u64::MAX` and the largest is 0.
     pub fn range(&self, mine: Option<u64>) -> (u64, u64) {
         let mut smallest = 0;
         let mine_or_more = mine.unwrap_or(u64::MAX);
@@ -143,7 +146,7 @@ impl Leaders {
         most
     }
 
-    /// Whether this is the first of the leaders that are `eligible`.
+    /// Whether this leader has the lowest rank of the leaders for which `eligible` is true.
     pub fn is_first(&self, eligible: bool) -> bool {
         let mine = if eligible { self.comm.rank() } else { i32::MAX };
         let mut first = i32::MAX;
@@ -158,7 +161,7 @@ impl Leaders {
         slowest
     }
 
-    /// Sends rank 0's value to all nodes. Returns this value on every node. Other ranks pass `None`.
+    /// Sends `mine` from rank 0 to all nodes, and returns this value on every node. The other ranks pass `None`.
     ///
     /// # Errors
     /// [`Error::System`] on all nodes, when the value cannot be encoded.
@@ -170,7 +173,7 @@ impl Leaders {
         serde_json::from_slice(&self.share_bytes(bytes)).map_err(failed)
     }
 
-    /// Sends rank 0's bytes to all nodes. Returns these bytes on every node. Other ranks pass `None`.
+    /// Sends the bytes `mine` from rank 0 to all nodes, and returns them on every node. The other ranks pass `None`.
     pub fn share_bytes(&self, mine: Option<Vec<u8>>) -> Vec<u8> {
         let root = self.comm.process_at_rank(0);
         let mut bytes = mine.unwrap_or_default();

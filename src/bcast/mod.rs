@@ -1,12 +1,12 @@
 //! Runs `pyshm-bcast`, the staging step of a job on several nodes, with one process on each node.
 //!
 //! ```text
-//! cli               the command line
-//! leaders           one process on each node, and the collective operations of these processes
-//! step              the whole step
-//!   source          which bundles are broadcast; what rank 0 reads
-//!   node            this node's staging session, and the error if staging failed
-//!   deliver         one bundle: read, broadcast, unpack
+//! cli               defines the command line
+//! leaders           finds the leaders, one process on each node, and provides their collective operations
+//! step              runs the whole step, with these modules:
+//!   source          decides which bundles are broadcast, and opens them on rank 0
+//!   node            stages on this node, and keeps the error if staging fails
+//!   deliver         reads, broadcasts and unpacks one bundle
 //!   sync_divergence gives the stages of all nodes the same divergence marks
 //!   wait_for_end    sleeps until the job ends
 //! ```
@@ -20,7 +20,7 @@
 //! Invariants:
 //! - Every leader takes part in every collective operation in the same order, whatever has gone wrong on its node.
 //! - Only the main thread calls MPI.
-//! - Whatever ends a process, the process removes what it has made on its node.
+//! - Before a process ends, it removes what it has made on its node; only SIGKILL prevents this.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -54,8 +54,8 @@ pub fn main() -> ExitCode {
             Err(error) => error.exit_code().into(),
         };
     }
-    // An application may handle the signal of Ctrl-C and go on. So only SIGTERM and the end of the parent end this
-    // process.
+    // An application may handle the signal of Ctrl-C and go on. So SIGTERM is the only signal that ends this process.
+    // The end of the parent ends it too.
     let handled = signals::end_on(&[SIGTERM]).and_then(|()| {
         signals::ignore(&[SIGHUP, SIGINT, SIGQUIT])?;
         signals::ignore(&FOR_THE_COMMAND)
@@ -72,18 +72,19 @@ pub fn main() -> ExitCode {
             warn_line!("pyshm-bcast: {error}");
             error.exit_code().into()
         }
-        // This is a second process on a node, and it has waited for the leaders.
+        // The launcher has placed more than one process on this node, and this process is no leader. `join` has
+        // returned after the leaders have left, so nothing remains to be done.
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(leaders)) => {
             step::run(&cli, &leaders);
-            // The code is success even after a failure, which rank 0 has reported. After another code, some launchers
-            // would kill all other processes before these have ended MPI.
+            // The exit code is success even if staging failed, since rank 0 has reported the failure. If a process
+            // ended with another code, some launchers would kill the other processes before these have ended MPI.
             ExitCode::SUCCESS
         }
     }
 }
 
-/// Removes from this node the stages and records that nobody uses.
+/// Removes from this node the stages and job records that nobody uses.
 fn sweep(root: &Path) -> Result<()> {
     let user_dir = UserDir::open(root)?;
     let removed = collect_garbage(&user_dir, &[]).map(drop);

@@ -21,7 +21,7 @@ enum State {
     Staging,
     /// The stage is published and held.
     Held,
-    /// There is no stage, except a hollow one.
+    /// Staging failed with this error. The node has a hollow stage or none.
     Failed(Error),
 }
 
@@ -34,16 +34,16 @@ pub(super) struct Node {
     /// The staging session; `None` if it could not be opened.
     session: Option<StagingSession>,
     state: State,
-    /// Why the last bundle could not be adopted.
+    /// Why the last bundle could not be adopted. [`Node::check_room_for_unadopted`] takes this error.
     adoption_error: Option<Error>,
 }
 
-/// The bundles that a node took from donors, as numbers.
+/// Figures about the bundles that this node took from donors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AdoptedTotal {
-    /// The donor's name as a number; 0 if there were several.
+    /// The donor's name as a number, so that the nodes can compare it; 0 if there were several donors.
     pub donor: u64,
-    /// Bytes of the files.
+    /// Bytes of the files in these bundles.
     pub bytes: u64,
 }
 
@@ -100,7 +100,7 @@ impl Node {
         self.staging().is_some_and(|session| session.found().is_some())
     }
 
-    /// Whether the bundle with this number must arrive for the stage that is being built.
+    /// Whether the bundle with this number must be broadcast to this node.
     pub fn needs(&self, number: usize) -> bool {
         self.staging().is_some_and(|session| session.needs(number))
     }
@@ -110,7 +110,7 @@ impl Node {
         self.staging().is_some_and(|session| session.is_donated(number))
     }
 
-    /// The prefixes of the bundle with this number; empty if no donor knows them.
+    /// The prefixes of the bundle with this number; empty if no donor has the bundle's manifest.
     pub fn prefixes(&self, number: usize) -> &[PrefixRecord] {
         self.session.as_ref().map_or(&[], |session| session.prefixes(number))
     }
@@ -135,8 +135,8 @@ impl Node {
         self.adoption_error.is_some()
     }
 
-    /// If this node could not adopt the last bundle, checks that the node has room to unpack the bundle. `incoming` is
-    /// `None` if rank 0 cannot open the bundle.
+    /// If this node could not adopt the last bundle, checks that the node has room to unpack the bundle. `incoming`
+    /// describes the bundle; `None` if rank 0 could not open it.
     pub fn check_room_for_unadopted(&mut self, incoming: Option<&IncomingBundle>) {
         let Some(why) = self.adoption_error.take() else { return };
         let checked = match (self.building(), incoming) {
@@ -156,7 +156,7 @@ impl Node {
         self.state = State::Failed(error);
     }
 
-    /// Uses the stage that existed already.
+    /// Takes a hold on the stage if it existed already.
     pub fn use_found(&mut self) {
         if let Some(stage) = self.staging().and_then(StagingSession::found).cloned() {
             let held = self.hold(&stage);
@@ -164,7 +164,7 @@ impl Node {
         }
     }
 
-    /// Publishes the stage and uses it. If the node has failed or fails now, publishes a hollow stage.
+    /// Publishes the stage and takes a hold on it. If the node has failed or fails now, publishes a hollow stage.
     pub fn publish(&mut self, runtime: &Runtime) {
         self.use_found();
         if let Some(build) = self.building() {
@@ -201,7 +201,7 @@ impl Node {
         matches!(self.state, State::Held)
     }
 
-    /// Whether the launcher finds the trampoline here, in a stage or in a hollow one.
+    /// Whether the launcher finds the trampoline on this node, in the stage or in a hollow stage.
     pub fn has_trampoline(&self) -> bool {
         let find = |user_dir| matches!(Stage::find(user_dir, &self.id), Ok(Some(_)));
         self.user_dir.as_ref().is_some_and(find)
@@ -212,7 +212,7 @@ impl Node {
         self.user_dir.as_ref().map(|user_dir| user_dir.stage_dir(&self.id)).unwrap_or_default()
     }
 
-    /// The published stage.
+    /// The published stage; `None` if this node has failed or is not done.
     pub fn stage(&self) -> Option<Stage> {
         let user_dir = self.user_dir.as_ref().filter(|_| self.is_staged())?;
         Stage::find(user_dir, &self.id).ok().flatten()
@@ -240,7 +240,7 @@ impl Node {
         Some(AdoptedTotal { donor, bytes: totals.adopted_bytes })
     }
 
-    /// Why the node has no stage.
+    /// Why the node has no stage; `None` unless the node has failed.
     pub fn failure(&self) -> Option<&Error> {
         match &self.state {
             State::Failed(error) => Some(error),
@@ -248,7 +248,7 @@ impl Node {
         }
     }
 
-    /// Ends the node's part and returns why it has no stage.
+    /// Ends the node's part and returns why the node has no stage; `None` if it has one.
     pub fn into_failure(self) -> Option<Error> {
         match self.state {
             State::Failed(error) => Some(error),

@@ -1,6 +1,7 @@
 //! Decides which bundles are broadcast. The nodes say which bundles they need, and rank 0 opens these bundles.
 //!
-//! Invariant: a bundle that every node takes from its own donor is opened only if a node fails to take it.
+//! Invariant: if every node can take a bundle from a donor, rank 0 opens the bundle only after a node has failed to
+//! take it.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,8 @@ use crate::stage::{BuildOptions, BundleFiles, IncomingBundle, Runtime};
 pub(super) enum Decision {
     /// Every node has the stage.
     Reuse,
-    /// These bundles are broadcast. The list has one item for each bundle of the job; `None` is a bundle that is not
-    /// needed or not wanted.
+    /// These bundles are broadcast. The list has one item for each bundle of the job; `None` stands for a bundle that
+    /// no node needs, or that the job does not want.
     Deliver(Vec<Option<IncomingBundle>>),
     /// No bundle covers anything that the job uses.
     NothingCovered,
@@ -42,7 +43,7 @@ impl Source {
         Ok(Self { options: cli.build_options(), files, runtime: Runtime::read()? })
     }
 
-    /// Opens the bundles that a node needs. `needed` has for each bundle the number of nodes that need it.
+    /// Opens the bundles that at least one node needs. `needed` has for each bundle the number of nodes that need it.
     fn open(&mut self, needed: &[u64]) -> Result<Vec<Option<IncomingBundle>>> {
         let is_needed = |number: usize| needed.get(number).is_some_and(|nodes| *nodes > 0);
         self.files.open(&self.options, is_needed)
@@ -60,8 +61,9 @@ impl Source {
     }
 }
 
-/// Decides which bundles are broadcast, and lets each node check that these bundles fit. Rank 0 also gets the source
-/// from which it reads, or the error with which opening the bundles failed. The other nodes get `None`.
+/// Decides which bundles are broadcast, and lets each node check that these bundles fit. Returns the decision and, on
+/// rank 0, the source from which rank 0 reads, or the error with which opening the bundles failed. On the other ranks,
+/// and if every node has the stage, the source is `None`.
 ///
 /// # Errors
 /// The same error on all nodes, when a decision cannot be shared.
@@ -72,7 +74,8 @@ pub(super) fn decide(
 ) -> Result<(Decision, Result<Option<Source>>)> {
     let bundles = cli.bundles.0.len();
     let (mut source, mut incoming) = (Ok(None), Vec::new());
-    // The loop ends, since each node releases its donors at most once.
+    // The loop is repeated only after a node has released its donors. Each node does that at most once, so the loop
+    // ends.
     loop {
         let mine = (0..bundles).flat_map(|n| [node.needs(n), node.is_donated(n)].map(u64::from));
         let (with_stage, sums) = leaders.sums(node.has_stage(), mine.collect());

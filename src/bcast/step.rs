@@ -65,13 +65,13 @@ fn of_all(leaders: &Leaders, mut used: Used) -> Used {
 /// Stages on all nodes. Rank 0 reports the result.
 ///
 /// # Errors
-/// An error is returned on all nodes or on none.
+/// Either all nodes return an error, or none does.
 fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Outcome> {
     let begun = Instant::now();
     timeline::begin();
     let id = StageId::parse(&cli.id)?;
-    // A bundle whose file is missing gets an empty identity. No stage has a bundle with this identity, so rank 0 opens
-    // the bundle, and that reports the error.
+    // A bundle whose file is missing gets an empty identity. No stage has a bundle with this identity, so rank 0 tries
+    // to open the bundle, and reports the error.
     let bundles = cli.bundles.0.iter();
     let identities = || bundles.map(|b| Identity::of(b).unwrap_or_default()).collect::<Vec<_>>();
     let identities = leaders.share(leaders.is_root().then(identities))?;
@@ -126,11 +126,11 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Outcome> {
     Ok(Outcome::Ready)
 }
 
-/// Delivers the `incoming` bundles, and publishes the stage on each node. Rank 0 reads from `source`. Returns `ready`
-/// with the figures of the delivery.
+/// Delivers the `incoming` bundles, and publishes the stage on each node. Rank 0 reads from `source`. `ready` has the
+/// figures that are known so far. Returns them with the figures of the delivery.
 ///
 /// # Errors
-/// If rank 0 cannot go on with the delivery, all nodes return an error. Only rank 0's error has the cause.
+/// If rank 0 cannot go on with the delivery, all nodes return an error. Only rank 0's error names the cause.
 fn deliver_all(
     cli: &Cli,
     leaders: &Leaders,
@@ -160,7 +160,7 @@ fn deliver_all(
         }
         let Some(bundle) = bundle.as_ref().or(unadopted.as_ref()) else { continue };
         let needs = node.needs(number);
-        // A bundle is not read if every node that needed it has failed.
+        // If every node that needed the bundle has failed, rank 0 does not read the bundle.
         if !leaders.any(needs) {
             continue;
         }

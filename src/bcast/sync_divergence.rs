@@ -1,7 +1,7 @@
 //! Gives the stages of all nodes the same divergence marks. The nodes join their marks, and one node compares its stage
 //! with the prefixes. Nodes with a new stage take part too.
 //!
-//! Invariant: no bundle is broadcast because of marks. Without any mark, each node sends one number.
+//! Invariants: no bundle is broadcast because of marks. If no node has a mark, the nodes exchange only a few numbers.
 #![forbid(unsafe_code)]
 
 use mpi::traits::{Communicator, Destination, Source};
@@ -13,9 +13,9 @@ use crate::stage::Freshness;
 use crate::stage::reuse::divergence;
 use crate::stage::reuse::divergence::{Changes, Divergence};
 
-/// Gives all stages the same marks. Unless the bundles were compared with their prefixes just now, one node compares
-/// them, and the marks include the changes that this node finds. Returns the number of these changed paths. A node that
-/// cannot read or set its marks gives its stage up.
+/// Gives all stages the same marks. `freshness` says whether the bundles were compared with their prefixes just now. If
+/// they were not, one node compares them, and all stages get marks for the changes that this node finds. Returns the
+/// number of paths that this comparison finds changed. A node that cannot read or set its marks gives its stage up.
 pub(super) fn agree(leaders: &Leaders, node: &mut Node, freshness: Freshness) -> u64 {
     let stage = node.stage();
     let mine = stage.as_ref().map(Divergence::of).transpose();
@@ -47,7 +47,7 @@ pub(super) fn agree(leaders: &Leaders, node: &mut Node, freshness: Freshness) ->
     paths
 }
 
-/// Joins the marks of all nodes, along a tree to rank 0 and back by a broadcast.
+/// Joins the marks of all nodes: the nodes send their marks along a binary tree to rank 0, which broadcasts the union.
 fn union(leaders: &Leaders, mut known: Divergence) -> Divergence {
     let comm = &leaders.comm;
     let (rank, size) = (comm.rank(), comm.size());

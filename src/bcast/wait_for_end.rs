@@ -13,7 +13,7 @@ use mpi::traits::{Communicator, Root};
 use crate::bcast::leaders::Leaders;
 use crate::protocol::events::Event;
 
-/// How often the other ranks check whether rank 0 was told to end.
+/// Time between two checks of a leader whether rank 0 has told it to end.
 const INTERVAL: Duration = Duration::from_millis(80);
 
 /// Whether rank 0 was told to end: its standard input has ended, or had the line `purge`.
@@ -25,8 +25,8 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    /// Begins to watch the standard input if this `is_root`. Launchers give the other ranks an input that has ended
-    /// already.
+    /// Begins to watch the standard input if this process is rank 0 (`is_root`). The other ranks watch nothing, since
+    /// launchers give them an input that has ended already.
     pub fn watch(is_root: bool) -> Self {
         let ending = Self::default();
         if is_root {
@@ -41,8 +41,8 @@ impl Ending {
         ending
     }
 
-    /// Reports an event to `pyshm-run`. If `pyshm-run` is gone, nothing is reported: the launcher could not pass the
-    /// line on and would end, and its end would stop the processes on the other nodes before they have cleaned up.
+    /// Reports an event to `pyshm-run`. If `pyshm-run` is gone, reports nothing: the launcher could not pass the line
+    /// on and would end. Its end would stop the processes on the other nodes before they have cleaned up.
     pub fn say(&self, event: &Event) {
         if !self.is_told() || self.by_line.load(Ordering::Acquire) {
             event.say();

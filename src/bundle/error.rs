@@ -36,7 +36,7 @@ pub enum BundleError {
     /// The manifest claims to be larger than any manifest may be.
     #[error("its manifest claims to have {}, more than any manifest may have", bytes(*.0))]
     LargeManifest(u64),
-    /// The manifest's bytes are not those that the head's digest names.
+    /// The digest of the manifest is not the digest that the head records.
     #[error("its manifest is damaged; pack it again with 'pyshm bundle env'")]
     DamagedManifest,
     /// The manifest cannot be decompressed.
@@ -49,7 +49,7 @@ pub enum BundleError {
     Short {
         /// Bytes of the file.
         is: u64,
-        /// Bytes that the manifest says.
+        /// Bytes that the file should have, according to the manifest.
         expected: u64,
     },
     /// The file is longer than its manifest says.
@@ -59,7 +59,7 @@ pub enum BundleError {
     Long {
         /// Bytes of the file.
         is: u64,
-        /// Bytes that the manifest says.
+        /// Bytes that the file should have, according to the manifest.
         expected: u64,
     },
     /// The user names a prefix that the bundle does not have.
@@ -94,7 +94,7 @@ pub enum BundleError {
     Archive(#[from] ArchiveError),
 }
 
-/// Returns the error of a path that changed while it was packed.
+/// Returns the error for a path that changed while it was packed.
 pub(super) fn changed_while_packed(path: &Path) -> Error {
     Error::TryAgain(format!(
         "failed to pack {}: it changed while it was packed; try again when no process writes to it",

@@ -35,7 +35,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Returns the bytes of a head with this codec. Frame 0 follows the head.
+    /// Returns the length in bytes of a head for this codec. Frame 0 follows the head.
     #[must_use]
     pub fn len(codec: Codec) -> usize {
         match codec {

@@ -1,5 +1,5 @@
-//! Parses the options that name bundles on a command line: `-b FILE`, and for a foreign tar `--prefix DIR` after it,
-//! which says where the members belong.
+//! Parses the options that name bundles on a command line: `-b FILE`, and after it, for a foreign tar, `--prefix DIR`
+//! with the directory in which the members belong.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub struct Named {
     pub path: PathBuf,
     /// The prefix of a foreign tar, since the tar does not name its prefix.
     pub prefix: Option<PathBuf>,
-    /// Whether the tar holds only what changed since the bundles before it.
+    /// Whether the tar is a layer: it holds only the changes since the bundles before it.
     #[serde(default)]
     pub layer: bool,
 }
@@ -27,7 +27,7 @@ impl Named {
     }
 }
 
-/// The options `-b`, `--prefix` and `--layer`, each any number of times.
+/// The options `-b`, `--prefix` and `--layer`. Each may be given several times.
 #[derive(Debug, Clone, Default)]
 pub struct NamedBundles(pub Vec<Named>);
 

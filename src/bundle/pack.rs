@@ -1,7 +1,7 @@
 //! Packs prefixes into a bundle: reads the files once and compresses frames on all cores.
 //!
-//! The manifest precedes the frames, but their digests are known only at the end. So the frames go to a temporary file
-//! beside the output, and are appended to the manifest last.
+//! The manifest stands before the frames and contains their digests, which are known only at the end. So the frames go
+//! to a temporary file beside the output, and are appended to the manifest last.
 //!
 //! Invariants: the output's name appears only when the bundle is complete. A bundle shows its prefix at one moment:
 //! packing fails when a file or directory changes meanwhile. Files are read only after [`settle`] has waited: from then
@@ -31,7 +31,7 @@ use crate::progress::Progress;
 pub struct PrefixSpec {
     /// The directory, spelled as the user likes.
     pub path: PathBuf,
-    /// What it means if a path below the directory is not in the bundle.
+    /// How a path below the directory is answered if the bundle does not have the path.
     pub mode: Mode,
 }
 
@@ -68,8 +68,8 @@ pub fn pack(prefixes: &[PrefixSpec], output: &Path, options: &PackOptions) -> Re
     pack_over(prefixes, &[], output, options)
 }
 
-/// Packs a layer: only what changed since the bundles `over`, which begin with the lowest. If `over` is empty, packs a
-/// whole bundle.
+/// Packs a layer: only the changes since the bundles `over` were packed. The lowest of these bundles comes first. If
+/// `over` is empty, packs a whole bundle.
 ///
 /// # Errors
 /// As [`pack`]; [`Error::Usage`] when a prefix lies in no prefix of `over`.
@@ -152,8 +152,8 @@ fn level_of(options: &PackOptions, codec: Codec, output: &Path) -> Result<i32> {
     )))
 }
 
-/// Selects the paths of the bundle: all that were `found`, or for a layer only those that changed since the bundles
-/// `lower`.
+/// Selects the paths of the bundle from `found`. A whole bundle gets all of them; a layer gets the paths that changed
+/// since the bundles `lower` were packed.
 fn select<'a>(
     prefixes: &[PrefixRecord],
     found: &'a [WalkEntry],
@@ -173,7 +173,7 @@ fn select<'a>(
 }
 
 /// Resolves directories to their real paths, with the user's spellings as aliases. Drops each directory that lies in
-/// another of them.
+/// another of these directories.
 fn resolve(specs: &[PrefixSpec]) -> Result<Vec<PrefixRecord>> {
     let mut records: Vec<PrefixRecord> = Vec::new();
     for spec in specs {

@@ -28,7 +28,7 @@ pub(super) enum Inclusion {
     Whole,
     /// The path goes in with its attributes; the data is in a lower bundle.
     AttributesOnly,
-    /// The path goes in as an unchanged directory that leads to a path that changed.
+    /// The path is an unchanged directory. It goes in because a path that changed lies below it.
     Implied,
     /// The path does not go in.
     Omitted,
@@ -144,7 +144,7 @@ fn has_digest(path: &Path, digest: &[u8; 32]) -> bool {
     read.is_ok() && hash.finalize().as_bytes() == digest
 }
 
-/// Includes all names of a file if one of the names changed, since the record of each name has the number of names.
+/// Includes all names of a file if one of the names changed, because each name's record has the file's link count.
 fn include_linked_names(found: &[WalkEntry], known: &KnownPaths<'_>, inclusions: &mut [Inclusion]) {
     let inode = |f: &WalkEntry| (f.stat.dev, f.stat.ino);
     let is_linked = |f: &WalkEntry| f.kind.is_file() && f.stat.nlink > 1;
@@ -173,7 +173,7 @@ fn imply_parents(prefixes: &[PrefixRecord], found: &[WalkEntry], inclusions: &mu
     }
 }
 
-/// Lists the known paths that are gone and whose parents are still directories.
+/// Lists the paths of the lower bundles that no longer exist, but whose parents still exist as directories.
 fn removed_paths(
     prefixes: &[PrefixRecord],
     found: &[WalkEntry],

@@ -1,4 +1,5 @@
-//! Reads a bundle's file once, from its first byte to its last, and learns its content before the first frame.
+//! Reads a bundle's file once, from its first byte to its last. The head and the manifest at the beginning of the file
+//! tell what the bundle contains.
 #![forbid(unsafe_code)]
 
 use std::fs::{File, Metadata};
@@ -40,7 +41,7 @@ pub struct Reader {
     file: File,
     length: u64,
     content: Content,
-    /// The bytes that were read to learn the content and that the caller has not read yet.
+    /// The bytes that [`Reader::open`] read from the file and that the caller has not read yet.
     start: Vec<u8>,
     /// Bytes that the caller has read.
     given: u64,
@@ -102,8 +103,8 @@ impl Reader {
         }
     }
 
-    /// The space that the bundle takes in a stage. For a foreign tar this is a lower bound, the size of the file, since
-    /// the size that the tar claims (in gzip's trailer or zstd's header) may be wrong.
+    /// The space that the bundle takes in a stage. For a foreign tar this is a lower bound, the size of the file. The
+    /// unpacked size in gzip's trailer or zstd's header is not used, because it may be wrong.
     #[must_use]
     pub fn size(&self) -> Size {
         match &self.content {
@@ -193,7 +194,7 @@ fn read_manifest(
     Ok((manifest, expected))
 }
 
-/// Checks that the user's options for a bundle agree with its manifest.
+/// Checks that the bundle has the prefix that the user gave, if any, and is a layer if the user says so.
 fn check_agreement(named: &Named, manifest: &Manifest) -> Result<(), BundleError> {
     let agrees = |prefix: &PathBuf| {
         let real = std::fs::canonicalize(prefix).unwrap_or_else(|_| prefix.clone());
@@ -209,8 +210,8 @@ fn check_agreement(named: &Named, manifest: &Manifest) -> Result<(), BundleError
     Ok(())
 }
 
-/// Reads the first members of a foreign tar into `start`. They show how the tar is compressed and how its members are
-/// named.
+/// Reads the first members of a foreign tar into `start`, and learns from them how the tar is compressed and how its
+/// members are named.
 fn describe_archive(
     named: &Named,
     file: &File,

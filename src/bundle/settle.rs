@@ -1,13 +1,13 @@
-//! Waits, before the files of a walked tree are read, until every later change of a file will give the file a new time.
-//! From then on, a file whose time is unchanged is itself unchanged.
+//! Waits until every later change of a file will give the file a new time. The packer waits after it has walked a tree
+//! and before it reads the files. From then on, a file whose time is unchanged is itself unchanged.
 //!
 //! A file system stamps changes with a clock of limited resolution, so a file that changes twice within one tick has
 //! the same time after both changes. If the file is packed between the two changes, the bundle has the old data with
 //! the current time, and no comparison of times ever shows that the data is old. If the file is read one tick *after*
 //! its time was seen, this cannot happen: a later change gets a later time.
 //!
-//! Invariants: only the time between two moments of this node's monotonic clock counts. The clock of the file server is
-//! never compared with the clock of this node.
+//! Invariants: the wait is measured by this node's monotonic clock. The clock of the file server is never compared with
+//! the clock of this node.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Writes paths as the tar stream of a bundle, and records each for the manifest.
+//! Writes paths as the tar stream of a bundle, and makes the manifest's record of each path.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use crate::manifest::walk;
 use crate::manifest::walk::WalkEntry;
 use crate::manifest::xattr::{Access, Collector, Xattrs};
 
-/// The records for the manifest of the paths that were written.
+/// The manifest's records of the paths in the tar stream.
 pub(super) struct Recorded {
     pub entries: Vec<EntryRecord>,
     pub xattrs: Xattrs,

@@ -18,7 +18,7 @@ const BUNDLE: &str = "bundle.tar.zst";
 const MANIFEST: &str = "manifest";
 const INFO: &str = "info.json";
 const USED: &str = "used";
-/// A mark or unfinished file that is older than this was left by a crash.
+/// A mark or unfinished file older than this age was left by a process that crashed.
 const ABANDONED: Duration = Duration::from_secs(30 * 60);
 
 /// What an entry holds, as `pyshm cache list` shows it.
@@ -35,12 +35,12 @@ pub struct EntryInfo {
     pub raw_bytes: u64,
     /// Number of paths.
     pub entries: u64,
-    /// When it was made, seconds since the epoch.
+    /// When the bundle was packed, in seconds since the epoch.
     pub created: u64,
-    /// When it was last used, seconds since the epoch.
+    /// When the bundle was last used, in seconds since the epoch.
     #[serde(default)]
     pub used: u64,
-    /// Whether a process packs or reads its bundle now.
+    /// Whether a process packs or reads the bundle now.
     #[serde(default)]
     pub busy: bool,
 }
@@ -52,7 +52,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Opens the entry of `prefix`, by its real path, and creates it if there is none.
+    /// Opens the entry for the real path of `prefix`, and creates the entry if there is none.
     pub fn of(cache: &Path, prefix: &Path) -> Result<Self> {
         let real = std::fs::canonicalize(prefix).map_err(Error::read("prefix", prefix))?;
         let dir = cache.join(names::of_entry(&real));
@@ -138,8 +138,8 @@ impl Entry {
         Some(info)
     }
 
-    /// Whether a process packs or reads the entry's bundle. The mark of a crashed process counts for half an hour by
-    /// the file server's clock.
+    /// Whether a process packs or reads the entry's bundle. The mark of a crashed process counts for half an hour. The
+    /// age of a mark is measured by the file server's clock.
     pub fn is_busy(&self) -> bool {
         let Ok(now) = self.server_time() else { return true };
         let Ok(files) = std::fs::read_dir(&self.dir) else { return false };

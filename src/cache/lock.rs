@@ -1,11 +1,14 @@
-//! Locks a directory on a shared file system by a small file, which is created exclusively, rewritten and renamed.
-//! `flock` is not used, because on many such file systems it does nothing, or works on one node only.
+//! Locks a directory on a shared file system by a lock file. `flock` is not used, because on many such file systems it
+//! does nothing, or works on one node only.
 //!
-//! The owner rewrites the lock file every few seconds. A waiter judges by its own clock only: if the text of the file
-//! did not change for [`STALE`], the owner is dead, and the waiter renames its own file over the lock file. An owner
-//! may only have been asleep. It writes through the descriptor that it opened, so it never overwrites its successor's
-//! lock file. If two processes ever own the lock at the same time, both pack the same bundle under different temporary
-//! names, which only costs time.
+//! Each process that wants the lock creates a file of its own, and hard-links this file to the name of the lock. The
+//! process whose link succeeds owns the lock. Every few seconds the owner writes a higher number into the lock file, to
+//! show that the owner lives. A waiter judges by its own clock: if the text of the lock file does not change for
+//! [`STALE`], the waiter takes the owner for dead, and renames its own file to the name of the lock.
+//!
+//! An owner that was taken for dead may merely have slept. This owner then writes through the descriptor of its own
+//! file, so it never overwrites its successor's lock file. If two processes ever own the lock at the same time, both
+//! pack the same bundle under different temporary names. This costs time and does no harm.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -21,11 +24,12 @@ use crate::process::temp_files;
 
 /// How often the owner rewrites the file.
 const BEAT: Duration = Duration::from_secs(3);
-/// How long a waiter sees the same text before it takes the lock over.
+/// How long a waiter must see the same text before the waiter takes the lock over.
 const STALE: Duration = Duration::from_secs(30);
 /// How often a waiter reads the file.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long a process that took the lock over waits for other processes that took it over at the same moment.
+/// How long a process waits after it took a dead owner's lock over. If several waiters rename their files to the name
+/// of the lock within this time, the last of these waiters owns the lock.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// A lock that this process owns until it drops it.
@@ -85,7 +89,8 @@ impl Lock {
 enum Outcome {
     /// This process owns the lock.
     Taken,
-    /// Another process replaced the dead owner's lock first, and this process's file is gone.
+    /// The text of the lock file changed while this process took the lock over: the lock has another owner, its owner
+    /// lives, or the lock was released. The process must try again with a new file.
     Overtaken,
 }
 
@@ -93,7 +98,7 @@ enum Outcome {
 struct Attempt<'a> {
     /// The lock.
     path: &'a Path,
-    /// This process's file, which becomes the lock.
+    /// This process's own file, which becomes the lock file.
     mine: &'a Path,
     file: &'a File,
     text: &'a str,
@@ -130,7 +135,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Replaces the lock of a dead owner; `dead` is the text of that lock.
+    /// Replaces the lock file of a dead owner. `dead` is the text that the dead owner wrote last.
     fn replace(&self, dead: &str) -> Result<Outcome> {
         if self.read() != dead {
             return Ok(Outcome::Overtaken);
@@ -169,7 +174,8 @@ fn write_lock(path: &Path, token: &str) -> Result<(File, String)> {
     Ok((file, text))
 }
 
-/// Makes the text of a lock. Its length never changes, so a rewrite in place leaves nothing of the old text.
+/// Makes the text of a lock file. All texts of one owner have the same length, so a rewrite in place leaves nothing of
+/// the old text.
 fn line(token: &str, count: u64) -> String {
     format!("{token} {count:020}\n")
 }

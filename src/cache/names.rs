@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 /// An entry's lock.
 pub(super) const LOCK: &str = "lock";
-/// The beginning of the name of a mark; a process that reads an entry's bundle sets one.
+/// The beginning of the name of a use file. A process makes one in an entry while it reads the entry's bundle.
 pub(super) const USE: &str = "use-";
 /// The beginning of the name of an unfinished file.
 pub(super) const UNFINISHED: &str = ".new-";

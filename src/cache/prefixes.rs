@@ -1,5 +1,5 @@
-//! Remembers which prefixes each bundle covers, so that a job need not open a configured bundle to learn whether the
-//! job uses it.
+//! Remembers which prefixes each bundle covers. So a job need not open a configured bundle to learn whether the job
+//! needs this bundle.
 //!
 //! ```text
 //! <cache>/prefixes       the magic, then identities and summaries in postcard's wire format
@@ -25,7 +25,7 @@ use crate::stage::Identity;
 
 const NAME: &str = "prefixes";
 const MAGIC: &[u8] = b"PYSHMPX1";
-/// The most bundles that are remembered. Beyond this number the oldest are forgotten.
+/// The most summaries that are remembered. Beyond this number the oldest summaries are forgotten.
 const MOST: usize = 256;
 
 type Known = Vec<(Identity, BundleSummary)>;
@@ -77,7 +77,7 @@ pub fn summaries(bundles: &[Named]) -> Vec<Result<BundleSummary>> {
     };
     let found = bundles.iter().map(&mut summary).collect();
     if let (true, Some(file)) = (learned, file) {
-        // Without a cache the next job opens the bundles again.
+        // If the write fails, the next job opens the bundles again.
         let _ = write(&file, &known[known.len().saturating_sub(MOST)..]);
     }
     found
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_is_remembered_for_the_same_file_only() {
+    fn a_remembered_summary_belongs_to_an_unchanged_bundle_file() {
         let dir = tempfile::tempdir().unwrap();
         let (file, bundle) = (dir.path().join("cache/prefixes"), dir.path().join("b.tar.zst"));
         std::fs::write(&bundle, "x").unwrap();

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub struct PruneOptions {
     /// Remove every entry that is not in use.
     pub all: bool,
-    /// Remove entries that were not used for this many days.
+    /// Remove the entries that nobody used for this many days.
     pub older_than_days: Option<f64>,
     /// Remove the least recently used entries until at most this many bytes are left.
     pub cap: Option<u64>,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn only_entries_that_were_idle_long_enough_go() {
+    fn entries_that_were_used_recently_stay() {
         let cache = tempfile::tempdir().unwrap();
         entry(cache.path(), "new", 1, 1);
         entry(cache.path(), "old", 1, 9);

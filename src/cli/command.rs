@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
         _ => {}
     }
     let checked = match settings::check() {
-        // A job's epilog must clean up even where a settings file is wrong.
+        // A job's epilog must clean up even if a settings file is wrong.
         Err(error) if command.ignores_wrong_settings() => {
             warn_line!("pyshm: warning: {error}; the default applies instead");
             Ok(())

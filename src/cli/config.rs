@@ -74,7 +74,7 @@ impl Config {
     }
 }
 
-/// Opens every bundle; reports each that fails and returns the last error.
+/// Opens every bundle. If several bundles cannot be opened, prints all errors but the last, and returns the last error.
 fn check(bundles: impl Iterator<Item = Named>) -> Result<()> {
     let mut last = None;
     for error in bundles.filter_map(|bundle| Reader::open(&bundle).err()) {

@@ -123,7 +123,7 @@ impl Doctor {
         Ok(if failed { Outcome::Failed } else { Outcome::Passed })
     }
 
-    /// Collects the nodes' findings, and the reason if some nodes did not answer.
+    /// Returns the findings of the nodes, and a failure if some nodes did not answer.
     fn examine_nodes(&self, size: Size) -> (Vec<NodeReport>, Option<Finding>) {
         let all_nodes = AllNodes::by(&self.launcher);
         let Some(launcher) = all_nodes.launcher_words() else {
@@ -171,7 +171,8 @@ fn print(finding: &Finding, at: &str) {
     }
 }
 
-/// Prints the findings of all nodes: one line for each thing that is ok, and one for each other cause.
+/// Prints the findings of all nodes. Nodes on which the same thing is ok share one line, and so do nodes with the same
+/// problem.
 fn print_nodes(nodes: &[NodeReport]) {
     let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
     for (node, finding) in nodes.iter().flat_map(|n| n.findings.iter().map(move |f| (&n.node, f))) {

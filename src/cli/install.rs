@@ -16,7 +16,8 @@ Installs bin, lib, libexec, manual pages, completions for bash, zsh and fish, an
 Modules. Nothing outside DIR is touched. Files that are in use are replaced, never written into, so pyshm can be installed \
 again while jobs run. To uninstall, remove DIR.
 
-With a DESTDIR (option or variable) the files are written below DESTDIR, as a package needs. No installed file names DESTDIR.
+With a DESTDIR (option or variable) the files are written below DESTDIR, as a package needs. DESTDIR appears in no installed \
+file.
 
 Examples:
   pyshm install --prefix /opt/pyshm                      for all users, as root
@@ -30,7 +31,7 @@ so that they start without an error; they are not redirected.";
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Install {
-    /// Where to install, as all nodes see it
+    /// Install into this directory; all nodes must see it under the same path
     #[arg(long, value_name = "DIR")]
     prefix: PathBuf,
     /// Put all files below this directory instead of / (default: the variable DESTDIR)
@@ -42,7 +43,7 @@ pub struct Install {
 }
 
 impl Install {
-    /// Installs; `commands` get manual pages and completions.
+    /// Installs pyshm. Each of `commands` gets manual pages and completions.
     pub(super) fn run(self, commands: &[Command]) -> Result<()> {
         let destdir = self.destdir.or_else(|| settings::variable("DESTDIR").map(PathBuf::from));
         layout::install(&self.prefix, destdir.as_deref(), commands)?;
@@ -85,7 +86,7 @@ pub(super) enum Program {
 }
 
 impl Completions {
-    /// Prints the completions of the program, whose command line `command_line` returns.
+    /// Prints the completions of the chosen program. `command_line` returns the command line of a program.
     pub(super) fn run(&self, command_line: impl Fn(Program) -> Command) {
         let text = install::completions(command_line(self.program), self.shell);
         // It is no failure if the reader closed the pipe.

@@ -1,8 +1,8 @@
-//! Runs a command of `pyshm` on every node of a job by the job's own launcher (`--all-nodes`).
+//! Runs a command of `pyshm` on every node of a job with the job's own launcher (`--all-nodes`).
 //!
-//! The launcher's standard output mixes the output of all nodes. Launchers pass on the bytes of each read, even if
-//! these bytes end within a line, so a line stays whole only if it is alone in its pipe. Each node therefore writes no
-//! more than a pipe takes in one write, and waits until the launcher has read these bytes.
+//! The launcher's standard output mixes the output of all nodes. A launcher passes on the bytes of each read, even if
+//! these bytes end within a line. So that lines stay whole, each node writes only whole lines, no more than a pipe
+//! accepts in one piece, and waits until the launcher has read these bytes.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -34,11 +34,12 @@ pub struct AllNodes {
     pub(super) name_node: bool,
 }
 
-/// The bytes that a pipe takes whole or not at all (PIPE_BUF).
+/// The most bytes that a pipe accepts in one piece (PIPE_BUF).
 const AT_ONCE: usize = 4096;
 /// The most bytes of a value in one line; the escapes of JSON within JSON may double them.
 const PART: usize = 1800;
-/// How long to wait for a launcher to read. If a launcher takes longer, standard output is not a pipe that it reads.
+/// How long to wait for the launcher to read. After this time the process writes on: nobody seems to read its standard
+/// output at once.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One line of a node's value.
@@ -56,7 +57,7 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     while from < text.len() {
         let rest = &text.as_bytes()[from..];
         let whole = rest[..rest.len().min(AT_ONCE)].iter().rposition(|b| *b == b'\n');
-        // A line that is longer than this is written alone.
+        // A line of more than `AT_ONCE` bytes is written alone.
         let end = whole.or_else(|| rest.iter().position(|b| *b == b'\n'));
         let end = end.map_or(rest.len(), |newline| newline + 1);
         out.write_all(&rest[..end])?;
@@ -114,7 +115,8 @@ pub(super) struct Done {
 }
 
 impl AllNodes {
-    /// Chooses the nodes on which the command line `launcher` starts ranks, or those of the allocation if it is empty.
+    /// Chooses the nodes on which the command line `launcher` starts ranks. If `launcher` is empty, chooses the nodes
+    /// of the allocation.
     pub(super) fn by(launcher: &[OsString]) -> Self {
         Self { all_nodes: true, launcher: launcher.to_vec(), name_node: false }
     }
@@ -186,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_of_any_length_comes_in_short_lines_and_is_joined_again() {
+    fn a_value_of_any_length_is_split_into_short_lines_and_joined_again() {
         let path = "/ä\"\\/".repeat(3000);
         let value = serde_json::json!({ "node": name(), "paths": [path, "b"] });
         let lines = split(&value);

@@ -150,7 +150,7 @@ impl Unstage {
         let find = |name: &PathBuf| {
             let digits = name.file_name().unwrap_or_default().to_string_lossy();
             let id = StageId::parse(&digits)?;
-            // Any directory with this name counts, because --force also removes one that is not a stage.
+            // Any directory with this name counts, because --force also removes a directory that is not a stage.
             let known = Stage::all(place)?.into_iter().find(|stage| stage.id == id);
             known.ok_or_else(|| {
                 let cause = "no stage has this name; 'pyshm status' lists those of this node";

@@ -172,7 +172,8 @@ impl Status {
     }
 }
 
-/// Returns the spellings under which a stage may have a path: as written, with its parent resolved, and fully resolved.
+/// Returns the spellings under which a stage may have a path: the path as written, the path with its parent resolved,
+/// and the path fully resolved.
 fn spellings(path: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());

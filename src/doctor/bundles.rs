@@ -1,5 +1,5 @@
-//! Examines the bundles that jobs stage: whether the bundles can be read, and whether their prefixes have not changed
-//! since packing.
+//! Examines the bundles that jobs stage: whether the bundles can be read, and whether their prefixes have changed since
+//! the bundles were packed.
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;

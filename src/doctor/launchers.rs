@@ -45,7 +45,7 @@ fn helper(mpi: Mpi, path: &Path) -> Finding {
     Finding::warning(what, &format!("{} does not start: {cause}", path.display()), advice)
 }
 
-/// Examines the launcher called `named`, or all launchers on `PATH` if none is named.
+/// Examines the launcher called `named`. If `named` is `None`, examines all launchers on `PATH`.
 #[must_use]
 pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
     if let Some(named) = named {

@@ -14,7 +14,7 @@ use crate::text::bytes;
 /// The oldest versions of kernel and libc with all system calls and symbols that pyshm uses.
 const KERNEL: (u32, u32) = (3, 10);
 const GLIBC: (u32, u32) = (2, 17);
-/// Hardly any environment fits into fewer bytes than these.
+/// The least free space in bytes into which an environment is likely to fit.
 const SMALL: u64 = 1_000_000_000;
 
 /// Examines the kernel's version and the processor.
@@ -83,7 +83,7 @@ pub(super) fn root(root: &Path) -> Vec<Finding> {
     findings
 }
 
-/// Examines whether the bundles fit, with `reserve` bytes left free.
+/// Examines whether the bundles fit into `root` and leave `reserve` bytes free.
 pub(super) fn room(root: &Path, needed: Size, reserve: Option<u64>) -> Finding {
     let what = "room";
     let free = match space::free(root) {

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `bin/` | `pyshm`, `pyshm-run` |
 //! | `lib/libpyshm.so` | the library |
-//! | `lib/pyshm/$LIB/` | what `LD_PRELOAD` names, for programs of 64 and of 32 bits |
+//! | `lib/pyshm/$LIB/` | the paths of the library for `LD_PRELOAD`, for 64-bit and for 32-bit programs |
 //! | `libexec/` | the trampoline, and the broadcast helpers that were built |
 //! | `etc/pyshm.toml.example` | a file with every setting, commented out |
 //! | `share/man/man1/` | a page for each command |
@@ -36,19 +36,20 @@ pub const DESCRIPTION: &str =
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Installs this pyshm into `prefix`, below `destdir` if `destdir` is given. No installed file names `destdir`.
-/// `commands` get manual pages and completions.
+/// Installs this pyshm into `prefix`, below `destdir` if `destdir` is given. `destdir` appears in no installed file.
+/// Each of `commands` gets manual pages and completions.
 ///
 /// Programs that run from `prefix` keep the files that they have open. If an installation is interrupted, a second
 /// installation completes the files.
 ///
-/// # Errors [`Error::Usage`] for a prefix that `LD_PRELOAD` cannot hold, [`Error::Unavailable`] where a part of this
-/// installation is missing, [`Error::CannotWrite`].
+/// # Errors
+/// [`Error::Usage`] for a prefix that `LD_PRELOAD` cannot hold, [`Error::Unavailable`] if a part of this installation is
+/// missing, [`Error::CannotWrite`].
 pub fn install(prefix: &Path, destdir: Option<&Path>, commands: &[Command]) -> Result<()> {
     modulefile::check_prefix(prefix)?;
     let tree = InstallTree::new(prefix, destdir)?;
     let parts = parts()?;
-    // The programs are written last, when all parts that the programs need exist.
+    // The programs in `bin` come last: the other parts that they need exist then.
     for (directory, from) in parts.iter().rev() {
         let bytes = fs::read(from).map_err(Error::read("part of pyshm", from))?;
         let name = from.file_name().unwrap_or_default();

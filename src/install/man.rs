@@ -9,8 +9,8 @@ use clap_mangen::roff::{Roff, roman};
 
 use crate::error::{Error, Result};
 
-/// Where a shell looks for the completions of `name`, below the prefix; `None` for shells without installed
-/// completions.
+/// Returns the path, relative to the prefix, at which a shell looks for the completions of the program `name`; `None`
+/// for shells without installed completions.
 pub(super) fn completion_file(shell: Shell, name: &str) -> Option<String> {
     match shell {
         Shell::Bash => Some(format!("share/bash-completion/completions/{name}")),
@@ -29,7 +29,7 @@ pub fn completions(mut command: Command, shell: Shell) -> Vec<u8> {
     text
 }
 
-/// Makes a page for a command and for each of its subcommands, each with its file name.
+/// Makes manual pages for a command and for each of its subcommands, and returns each page with its file name.
 ///
 /// # Errors
 /// When the text cannot be formatted; no command of pyshm has such a text.
@@ -47,7 +47,7 @@ fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()
         add_pages(sub, pages)?;
     }
     let more = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    // clap_mangen would fill the text into one section, in which examples cannot be read.
+    // clap_mangen would put the whole text into one section and join its lines, so that examples could not be read.
     let page = Man::new(command.clone().after_help(Resettable::Reset));
     let page = page.source(concat!("pyshm ", env!("CARGO_PKG_VERSION"))).manual("pyshm");
     let mut text = Vec::new();
@@ -58,7 +58,7 @@ fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()
 }
 
 /// Formats the text after a command's options. A paragraph that begins with the name of a section starts this section.
-/// Indented lines are not filled.
+/// Indented lines keep their line breaks.
 fn sections(text: &str) -> Roff {
     let names = [
         ("Examples:", "EXAMPLES"),

@@ -39,7 +39,7 @@ pub struct Module {
     pub version: Option<String>,
     /// One line for `whatis` and help.
     pub description: String,
-    /// Where pyshm is installed, for the general module.
+    /// For the general module, the prefix in which pyshm is installed.
     pub prefix: Option<PathBuf>,
     /// The value of `PYSHM_CONFIG`.
     pub config: Option<PathBuf>,
@@ -58,8 +58,8 @@ enum Action {
     Set,
     Prepend,
     Append,
-    /// Prepends if the variable is set. This is for `MANPATH`: where it is not set, `man` looks beside each directory
-    /// of `PATH`.
+    /// Prepends if the variable is set. This is for `MANPATH`: if `MANPATH` is not set, `man` looks beside each
+    /// directory of `PATH`.
     PrependIfSet,
 }
 

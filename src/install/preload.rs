@@ -1,5 +1,5 @@
-//! Lays out `lib/pyshm/$LIB/libpyshm.so` below the prefix, the path in `LD_PRELOAD` that works for 64-bit and 32-bit
-//! programs.
+//! Writes the files that `lib/pyshm/$LIB/libpyshm.so` below the prefix stands for. This path in `LD_PRELOAD` works for
+//! 64-bit and for 32-bit programs.
 //!
 //! The loader replaces `$LIB` by its name for the libraries' directory (ld.so(8)): `lib64` or `lib/x86_64-linux-gnu`
 //! for 64-bit programs, `lib`, `lib32` or `lib/i386-linux-gnu` for 32-bit programs. Each directory with a 64-bit name
@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::install::stub;
 use crate::install::tree::InstallTree;
 
-/// The directory that has `$LIB`, below the prefix.
+/// The directory below the prefix in which the directories named `$LIB` lie.
 const DIR: &str = "lib/pyshm";
 /// The library itself, relative to that directory.
 const LIBRARY: &str = "../libpyshm.so";
@@ -26,7 +26,7 @@ const NAME: &str = "libpyshm.so";
 struct Abi {
     /// Their loader.
     loader: &'static str,
-    /// The names by which these loaders, and no others, replace `$LIB`.
+    /// The names by which the loaders of most systems replace `$LIB`.
     usual: &'static [&'static str],
 }
 
@@ -68,8 +68,8 @@ pub(super) fn lay_out(tree: &InstallTree) -> Result<()> {
     Ok(())
 }
 
-/// Returns the usual names, because other machines may use this installation, and the name that this machine's loader
-/// reports.
+/// Returns the name that this machine's loader reports, and the usual names, because other machines may use this
+/// installation.
 fn lib_names(abi: &Abi) -> Vec<String> {
     let mut names: Vec<String> = abi.usual.iter().map(|name| (*name).into()).collect();
     names.extend(ask_for_lib_name(abi.loader).filter(|name| !abi.usual.contains(&name.as_str())));
@@ -120,7 +120,7 @@ mod tests {
         {
             assert_eq!(std::fs::read(at(&name).unwrap()).unwrap(), stub::i386(), "{name}");
         }
-        // A second time, over the existing files.
+        // A second installation replaces the existing files.
         lay_out(&tree).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use tempfile::Builder;
 
 use crate::error::{Error, Result};
 
-/// The directory of an installation: its prefix, below `DESTDIR` where there is one.
+/// The directory of an installation: its prefix, below `DESTDIR` if `DESTDIR` is given.
 #[derive(Debug)]
 pub(super) struct InstallTree {
     dir: PathBuf,
@@ -34,10 +34,11 @@ impl InstallTree {
         Ok(Self { dir: destdir.join(below) })
     }
 
-    /// Writes the file `path`, relative to the prefix, with these bytes and this mode, whatever the umask is.
+    /// Writes `bytes` to the file at `path`, relative to the prefix. The file gets the permissions `mode` under any
+    /// umask.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] with its path.
+    /// [`Error::CannotWrite`] with the file's path.
     pub(super) fn file(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let path = self.in_directory(path)?;
         let directory = path.parent().unwrap_or(&path);

@@ -1,4 +1,4 @@
-//! Records when this process was in which phase of staging, for users who ask where the time goes (`--timeline`).
+//! Records when this process was in which phase of staging (`--timeline`).
 //!
 //! Staging is a pipeline: bytes are read and broadcast while earlier bytes are decompressed and written. For each phase
 //! the timeline has the seconds that all threads together spent in it, and when it was first entered and last left. A

@@ -1,7 +1,7 @@
 //! Reads the nodes of a resource manager's allocation.
 //!
-//! A launcher that is given no hosts takes the nodes of the allocation, and any launcher may run under any resource
-//! manager. So the resource managers have a table of their own.
+//! A launcher without hosts on its command line takes the nodes of the allocation. Any launcher may run under any
+//! resource manager, so the table of resource managers is separate from the registry of launchers.
 #![forbid(unsafe_code)]
 
 use crate::launchers::environment::Environment;
@@ -14,14 +14,14 @@ use crate::launchers::not_understood::NotUnderstood;
 enum Allocation {
     /// The allocation's nodes, in the order in which launchers fill them.
     Hosts(Vec<Host>),
-    /// Only the number of the allocation's nodes; `None` if that is not known either.
+    /// The number of the allocation's nodes, whose names are not known; `None` if the number is not known either.
     Count(Option<usize>),
 }
 
 type Read = fn(&Environment) -> Result<Allocation, NotUnderstood>;
 
-/// Resource managers: the variable that exists in an allocation, and the function that reads the allocation's nodes;
-/// `None` if pyshm cannot read the nodes.
+/// The resource managers. Each has the variable that exists in its allocations, and the function that reads the nodes
+/// of an allocation; `None` if pyshm cannot read the nodes.
 const MANAGERS: [(&str, Option<Read>); 5] = [
     ("SLURM_JOB_ID", Some(of_slurm)),
     ("PBS_NODEFILE", Some(of_pbs)),

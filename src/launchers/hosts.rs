@@ -19,7 +19,7 @@ impl Host {
         Self { name: name.into(), slots }
     }
 
-    /// Adds `slots`, for a node that is named again.
+    /// Adds the `slots` of another line or word that names the same node.
     pub fn add_slots(&mut self, slots: Option<usize>) {
         self.slots = self.slots.zip(slots).map(|(a, b)| a + b);
     }
@@ -148,7 +148,7 @@ pub fn expand_slurm_counts(text: &str) -> Option<Vec<usize>> {
     Some(numbers)
 }
 
-/// Whether `name` means the node that calls itself `here`.
+/// Whether `name` means this node, whose own name is `here`.
 pub fn is_same_node(name: &str, here: &str) -> bool {
     if name == "localhost" || name == "::1" || name.starts_with("127.") || name == here {
         return true;

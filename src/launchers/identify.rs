@@ -1,4 +1,5 @@
-//! Tells which launcher a program is, from its file name or, if several launchers have that name, from what it prints.
+//! Tells which launcher a program is. The file name decides; if several launchers have this file name, the output of
+//! `--version` decides.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -18,8 +19,8 @@ pub fn is_launcher(word: &OsStr) -> bool {
     file_name.is_some_and(|file_name| registry::file_names().any(|name| file_name == name))
 }
 
-/// Finds the launcher that needs no option to start ranks on the nodes of this process's allocation; `None` if there is
-/// no such allocation.
+/// Finds the launcher that needs no option to start ranks on the nodes of this process's allocation; `None` outside an
+/// allocation that has such a launcher.
 #[must_use]
 pub fn of_allocation(environment: &Environment) -> Option<&'static str> {
     let is_in = |variable| environment.var(variable).is_some();
@@ -64,7 +65,7 @@ mod tests {
     use crate::launchers::testing::environment;
 
     #[test]
-    fn launchers_are_told_by_name_with_or_without_a_path() {
+    fn launchers_are_recognised_by_file_name_with_or_without_a_path() {
         assert!(is_launcher(OsStr::new("mpiexec")));
         assert!(is_launcher(OsStr::new("/opt/mpich/bin/mpiexec.hydra")));
         assert!(!is_launcher(OsStr::new("python")));
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn launchers_of_the_same_name_are_told_by_their_version() {
+    fn launchers_of_the_same_name_are_recognised_by_their_version() {
         let of = |text| by_version(text).map(Launcher::name);
         assert_eq!(of("HYDRA build details:\n    Version: 5.0.2\n"), Some("Hydra"));
         assert_eq!(
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn srun_is_not_asked() {
+    fn srun_is_recognised_without_running_it() {
         // Without a controller, srun could not even print its version.
         assert_eq!(identify(Path::new("/no/such/srun")).unwrap().name(), "Slurm");
     }

@@ -1,8 +1,8 @@
-//! Sets the variables that inform the commands of `pyshm-run` about pyshm.
+//! Sets the variables of the commands that `pyshm-run` starts.
 //!
-//! The environment of a launcher says that pyshm takes care of its launch, or that its ranks stage for themselves. A
-//! preloaded shim reads that ([`pyshm_format::launch`]). The environment of the staging step has nothing that is meant
-//! for the application's processes.
+//! A variable in the environment of a launcher tells a preloaded shim that pyshm takes care of the launch, or that the
+//! ranks stage for themselves ([`pyshm_format::launch`]). The environment of the staging step has no variables that are
+//! meant for the application's processes.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -70,7 +70,7 @@ fn mark(command: &mut Command, ranks: Ranks) {
     command.env(launch::ENV_LAUNCHED, OsStr::from_bytes(&mark));
 }
 
-/// Returns the bundles that this rank is to stage, which [`let_ranks_stage`] has put into the launcher's environment.
+/// Returns the bundles that this rank is to stage: [`let_ranks_stage`] has put them into the launcher's environment.
 #[must_use]
 pub fn bundles_of_ranks() -> Option<Vec<Named>> {
     serde_json::from_str(std::env::var(launch::ENV_RANKS).ok()?.as_str()).ok()
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_shim_is_removed_from_ld_preload() {
+    fn the_shim_is_removed_from_ld_preload_and_other_libraries_stay() {
         let rest = |list: &str| without_shim_in(OsStr::new(list));
         assert_eq!(rest("/opt/pyshm/$LIB/libpyshm.so"), Some("".into()));
         assert_eq!(rest("/a.so:/x/libpyshm.so b.so"), Some("/a.so:b.so".into()));

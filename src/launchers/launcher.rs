@@ -43,8 +43,8 @@ pub trait Launcher: fmt::Debug + Sync {
         look(self.ranks().rank).is_some()
     }
 
-    /// The string `NAME=VALUE` that the processes of this rank have in their environment, and processes of other ranks
-    /// do not.
+    /// The string `NAME=VALUE` that is in the environment of this rank's processes and in no other process's
+    /// environment.
     fn own_rank(&self, look: Look<'_>) -> Option<String> {
         let name = self.ranks().rank;
         Some(format!("{name}={}", look(name)?))
@@ -56,9 +56,9 @@ pub trait Launcher: fmt::Debug + Sync {
         self.ranks().launch.iter().find_map(|name| Some(format!("{name} {}", look(name)?)))
     }
 
-    /// The number of ranks on this node, for a launcher that tells the number in another way than by
-    /// [`RankVariables::local_size`]. This number is used only if no launcher's variable tells one: a launcher may have
-    /// started the daemons of another launcher, one on each node, and then this number is the number of daemons.
+    /// The number of ranks on this node, for a launcher without [`RankVariables::local_size`]. This number is used only
+    /// if no launcher sets such a variable: a launcher may have started the daemons of another launcher, one on each
+    /// node, and then this number is the number of daemons.
     fn derived_local_size(&self, _look: Look<'_>) -> Option<usize> {
         None
     }
@@ -108,7 +108,7 @@ pub trait Launcher: fmt::Debug + Sync {
         &[Mpi::Mpich, Mpi::OpenMpi]
     }
 
-    /// The libraries of [`mpis`](Self::mpis), of which the best one for the launch command `step` comes first.
+    /// The libraries of [`mpis`](Self::mpis); the best library for the launch command `step` comes first.
     fn mpis_for(&self, _step: &[OsString], _environment: &Environment) -> &'static [Mpi] {
         self.mpis()
     }
@@ -118,12 +118,12 @@ pub trait Launcher: fmt::Debug + Sync {
         false
     }
 
-    /// The variable of an allocation in which the launcher starts on the allocation's nodes without any option.
+    /// The variable that exists in the allocations on whose nodes the launcher starts ranks without any option.
     fn allocation_variable(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether a variable, set for the application's launch, would change how the staging step is started.
+    /// Whether `variable`, which is set for the application's launch, would change the start of the staging step.
     fn shapes_step(&self, _variable: &OsStr) -> bool {
         false
     }

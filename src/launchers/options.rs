@@ -28,7 +28,7 @@ pub enum Handling {
 pub enum Arity {
     /// None.
     Flag,
-    /// This many, as words of their own, or a single one after `=`.
+    /// This many words; a single argument may also follow `=`.
     Words(u8),
     /// None, but an argument may be attached: `--exclusive=user`, `-K1`.
     Attached,
@@ -55,7 +55,7 @@ pub const fn opt(names: &'static [&'static str], arity: Arity, handling: Handlin
 pub enum Dashes {
     /// `-name` and `--name` are the same option (Hydra, Open MPI).
     Any,
-    /// In the way of getopt_long(3): `-n4`, `-n 4`, `-lu`, `--name=4`, `--name 4` (srun).
+    /// As getopt_long(3) reads dashes: `-n4`, `-n 4`, `-lu`, `--name=4`, `--name 4` (srun).
     Getopt,
 }
 
@@ -72,7 +72,7 @@ pub struct Given {
     pub words: Vec<OsString>,
 }
 
-/// A command line, or the part of one between two ':', that was understood.
+/// The options and PROGRAM that were found in a command line, or in a part of a command line between two ':'.
 #[derive(Debug)]
 pub struct Parsed {
     /// The options in the order in which they were given.
@@ -117,8 +117,8 @@ pub fn os<const N: usize>(words: [&str; N]) -> [OsString; N] {
 /// options and a PROGRAM of its own.
 ///
 /// # Errors
-/// The errors of [`parse`]. Also an error for a part without PROGRAM, and for a part after a ':' that has an option
-/// which decides which nodes get ranks.
+/// The errors of [`parse`]. Also an error for a part without PROGRAM, and for an option after a ':' that decides which
+/// nodes get ranks.
 pub fn parse_parts(
     command: &[OsString],
     table: &'static [Opt],

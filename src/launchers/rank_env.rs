@@ -38,7 +38,7 @@ fn launch_of(look: Look<'_>) -> Option<String> {
     registry::all().find_map(|launcher| launcher.launch(look))
 }
 
-/// The number of ranks that the launcher starts on this node, if it tells.
+/// The number of ranks that the launcher starts on this node, if the launcher's variables tell the number.
 #[must_use]
 pub fn local_size() -> Option<usize> {
     local_size_of(&variable)
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_local_size_is_the_launchers_and_not_a_batch_scripts() {
+    fn the_local_size_comes_from_the_launcher_and_not_from_a_batch_script() {
         let of = |pairs: &[(&str, &str)]| local_size_of(&look(pairs));
         assert_eq!(of(&[("MPI_LOCALNRANKS", "4")]), Some(4));
         assert_eq!(of(&[("OMPI_COMM_WORLD_LOCAL_SIZE", "2")]), Some(2));

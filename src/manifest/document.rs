@@ -14,7 +14,7 @@ use crate::manifest::xattr::Xattrs;
 /// Everything a bundle says about itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Name and version of the program that wrote it.
+    /// Name and version of the program that wrote the manifest.
     pub tool: String,
     /// When packing began, in seconds since the epoch.
     pub created: u64,
@@ -29,7 +29,7 @@ pub struct Manifest {
     /// The entries' extended attributes; `None` where they were not recorded.
     #[serde(skip)]
     pub xattrs: Option<Xattrs>,
-    /// What only a layer records; `None` for a whole bundle.
+    /// The record that only layers have; `None` for a whole bundle.
     #[serde(skip)]
     pub layer: Option<Layer>,
     /// blake3 of the bytes that the manifest was parsed from: a layer names the bundles below it by this digest. Zero

@@ -8,10 +8,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// The longest path that Linux takes, in bytes with its NUL.
+/// The longest path that Linux accepts, in bytes with the final NUL.
 pub const PATH_MAX: usize = 4096;
 
-/// The longest name that Linux takes, in bytes.
+/// The longest file name that Linux accepts, in bytes.
 const NAME_MAX: usize = 255;
 
 /// One path of a bundle.
@@ -43,13 +43,14 @@ pub enum EntryKind {
     },
     /// A regular file whose data is not in the bundle: reads go to the shared file system.
     Remote,
-    /// Another name of the file whose entry has this number.
+    /// An additional name of a file; the number is that of the file's entry.
     HardLink(u32),
     /// A symbolic link with its original target.
     Symlink(ByteBuf),
     /// A socket, fifo or device: recorded, not staged.
     Other,
-    /// A regular file whose attributes alone the layer changes. Its data is that of the same path in the bundles below.
+    /// A regular file whose attributes the layer changes, but not its data. The bundles below have the data, under the
+    /// same path.
     Below,
 }
 

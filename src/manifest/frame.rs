@@ -5,9 +5,10 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-/// Once a frame is larger than this size in bytes, it ends at the end of an entry, so that small files stay whole.
+/// A frame of at least this many uncompressed bytes ends at the next end of an entry, so that small files stay whole.
 pub const TARGET_RAW: usize = 4 << 20;
-/// A frame ends within an entry's data at this size in bytes, which bounds the memory of every decoder.
+/// The largest frame, in uncompressed bytes. A frame of this size ends even inside an entry. So the memory of every
+/// decoder is bounded.
 pub const MAX_RAW: usize = 8 << 20;
 /// The largest compressed frame, in bytes.
 pub const MAX_PACKED: usize = MAX_RAW + (1 << 20);
@@ -125,7 +126,7 @@ impl Decoder {
     }
 }
 
-/// Cuts a stream into frames and passes each to `emit`.
+/// Cuts a stream into frames and passes each frame to `emit`.
 pub struct Cutter<F: FnMut(Vec<u8>) -> io::Result<()>> {
     frame: Vec<u8>,
     position: u64,
@@ -151,7 +152,7 @@ impl<F: FnMut(Vec<u8>) -> io::Result<()>> Cutter<F> {
         if self.frame.len() >= TARGET_RAW { self.cut() } else { Ok(()) }
     }
 
-    /// Emits what is left as the last frame.
+    /// Emits the remaining bytes as the last frame.
     ///
     /// # Errors
     /// Those of `emit`.

@@ -23,7 +23,8 @@ impl Manifest {
     }
 }
 
-/// Returns the first path below `prefixes` that differs from `recorded`, which holds every path there.
+/// Returns the first path at or below `prefixes` that differs from `recorded`. `recorded` holds the `lstat` of every
+/// path that existed there when the prefixes were packed.
 pub(crate) fn first_change(
     prefixes: &[PrefixRecord],
     mut recorded: HashMap<&Path, &EntryStat>,

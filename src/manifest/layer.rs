@@ -1,7 +1,8 @@
-//! Defines what only a *layer* records. A layer is a bundle that holds only what changed since the bundles below it.
+//! Defines the record that only a *layer* has. A layer is a bundle that holds the changes since other bundles were
+//! packed, the bundles below the layer.
 //!
-//! Without these bundles a layer would give a wrong answer for every path that the layer does not hold. So a layer is
-//! staged only over the same bundles ([`crate::manifest::stack`]). A foreign layer, such as one of a container image,
+//! Without the bundles below, a layer would give a wrong answer for every path that did not change. So a layer is
+//! staged over exactly these bundles ([`crate::manifest::stack`]). A foreign layer, such as one of a container image,
 //! does not name the bundles below it.
 #![forbid(unsafe_code)]
 

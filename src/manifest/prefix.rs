@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-/// The meaning of a path below the prefix that the bundle does not have.
+/// Tells how a path below the prefix is answered if the bundle does not have the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// The path does not exist.
@@ -22,9 +22,9 @@ pub enum Mode {
 pub struct PrefixRecord {
     /// Its real path.
     pub path: ByteBuf,
-    /// Other absolute spellings by which the user named it.
+    /// Other absolute spellings of the path, which the user wrote.
     pub aliases: Vec<ByteBuf>,
-    /// The meaning of a path that the bundle does not have.
+    /// How a path that the bundle does not have is answered.
     pub mode: Mode,
 }
 
@@ -45,7 +45,7 @@ impl PrefixRecord {
 pub(crate) fn aliases_of(spelled: &Path, real: &Path) -> Vec<ByteBuf> {
     // `std::path::absolute` keeps "..", which only the kernel can resolve: such a spelling is no alias.
     let is_plain = spelled.components().all(|part| part != Component::ParentDir);
-    // This removes repeated slashes and dots.
+    // This turns `/a//b/./c` into `/a/b/c`.
     let spelled: PathBuf = spelled.components().collect();
     if is_plain && spelled != real { vec![bytes_of(&spelled)] } else { Vec::new() }
 }

@@ -1,4 +1,4 @@
-//! Checks the rules that make a manifest safe to use; `parse` refuses a manifest that breaks one.
+//! Checks the rules that make a manifest safe to use. `parse` refuses a manifest that breaks a rule.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::manifest::prefix::at_or_below;
 type Result<T> = std::result::Result<T, ManifestError>;
 
 impl Manifest {
-    /// Checks frames, and where the data of each file lies in the stream.
+    /// Checks the sizes of the frames, and that the data of each file lies in the stream and overlaps no other data.
     pub(super) fn check_data(&self) -> Result<()> {
         let too_large = |raw: usize, packed: usize| raw > MAX_RAW || packed > MAX_PACKED;
         let mut frames = self.frames.iter();

@@ -1,9 +1,9 @@
 //! Records the extended attributes of a bundle's paths while it is packed, so that no rank asks the shared file system
 //! for them (`ls -l`, `cp -a` and `shutil.copystat` ask for every file).
 //!
-//! Most paths share one [`XattrSet`], the empty one. The kernel's error for an attribute that a path does not have
-//! depends on the file system and the file type. So the collector looks up one such attribute for each pair of file
-//! system and file type.
+//! Most paths share one [`XattrSet`], the empty one. If a path does not have an attribute, the kernel's error depends
+//! on the file system and the file type. To learn this error, the collector looks up a missing attribute once for each
+//! pair of file system and file type.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use serde_bytes::ByteBuf;
 
 use crate::manifest::walk::WalkEntry;
 
-/// The longest value in bytes that is recorded. A longer value is read from the shared file system.
+/// The longest value that is recorded, in bytes. Programs read a longer value from the shared file system.
 pub const VALUE_MAX: usize = 4096;
 /// The longest list of names in bytes that Linux returns.
 const LIST_MAX: usize = 65_536;
@@ -43,11 +43,11 @@ pub struct Xattrs {
 /// Extended attributes of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct XattrSet {
-    /// Error number of a listing, 0 where it works; [`ASK`] where only the original knows.
+    /// Error number of `listxattr`, 0 if the call succeeds; [`ASK`] if only the original can answer.
     pub list: u8,
-    /// Error number for a name that the path does not have, by [`Class`]; [`ASK`] where only the original knows.
+    /// Error number for a name that the path does not have, by [`Class`]; [`ASK`] if only the original can answer.
     pub missing: [u8; CLASSES],
-    /// Names and values in the order of a listing; `None` where only the original knows the value.
+    /// Names and values in the order of `listxattr`; `None` if only the original has the value.
     pub values: Vec<(ByteBuf, Option<ByteBuf>)>,
 }
 

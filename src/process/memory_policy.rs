@@ -22,9 +22,9 @@ const MAPPED_BLOCK: c_int = 4 << 20;
 /// Sets the memory policy and the allocator of this process, which must not have started threads yet.
 pub fn prepare() {
     interleave();
-    // By default, glibc stops mapping large blocks when the first one is freed. From then on it would keep the memory
-    // of freed chunks and frames, a third of the memory of staging, which the job needs. SAFETY: mallopt only sets a
-    // parameter of the allocator.
+    // By default, glibc maps large blocks one by one only until the first of them is freed. From then on it would keep
+    // the memory of freed chunks and frames. This is a third of the memory that staging takes, and the job needs it.
+    // SAFETY: mallopt only sets a parameter of the allocator.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BLOCK);
@@ -81,9 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_and_those_it_starts_interleave() {
+    fn a_thread_and_its_child_threads_interleave_their_memory() {
         let policies = std::thread::spawn(|| {
-            // Without policies in the kernel, or in a container that forbids them, there is nothing to see.
+            // If the kernel has no memory policies, or a container forbids them, there is nothing to check.
             interleave_over(&[0]).then(|| {
                 let child = std::thread::spawn(|| {
                     std::fs::read_to_string("/proc/thread-self/numa_maps").unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Removes MPI's shared-memory segments from `/dev/shm`, which MPI would leave there when its process is killed.
+//! Removes MPI's shared-memory segments from `/dev/shm`, where they would stay if this process were killed.
 #![forbid(unsafe_code)]
 
 use std::path::Path;

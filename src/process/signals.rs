@@ -17,7 +17,7 @@ pub const FORWARDED: [i32; 8] =
 /// processes of a job.
 pub const FOR_THE_COMMAND: [i32; 4] = [SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU];
 
-/// Makes the first of `signals` that arrives end this process, after its temporary files are removed.
+/// When one of `signals` arrives, removes this process's temporary files and ends the process by that signal.
 ///
 /// # Errors
 /// [`Error::System`] when no handler can be installed.

@@ -24,7 +24,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes `file` if the process is stopped before [`forget`] is called.
+/// Registers `file`, which is removed if the process is stopped before [`forget`] is called for this file.
 pub fn register(file: &Path) {
     lock(&REGISTERED).files.push(file.to_path_buf());
 }
@@ -34,7 +34,7 @@ pub fn forget(file: &Path) {
     lock(&REGISTERED).files.retain(|f| f != file);
 }
 
-/// Calls `undo` after the registered files are removed, if the process is stopped.
+/// Registers `undo`. If the process is stopped, `undo` is called after the registered files are removed.
 pub fn register_undo(undo: fn()) {
     lock(&REGISTERED).undo.push(undo);
 }
@@ -45,7 +45,7 @@ pub fn exclusively<T>(remove: impl FnOnce() -> T) -> T {
     remove()
 }
 
-/// Removes the registered files and calls the registered functions. The process ends after this.
+/// Removes the registered files and calls the registered functions. The caller ends the process afterwards.
 pub fn remove_all() {
     exclusively(|| {
         let (files, undo) = {

@@ -64,7 +64,7 @@ impl Python {
         Ok(Self { executable, prefixes })
     }
 
-    /// Lists the prefixes to bundle: those that may be bundled and do not lie below another one.
+    /// Lists the prefixes that may be bundled, without the prefixes that lie below another prefix.
     #[must_use]
     pub fn bundled(&self) -> Vec<PathBuf> {
         let real = |p: &PathBuf| std::fs::canonicalize(p).ok();
@@ -81,8 +81,8 @@ impl Python {
     }
 }
 
-/// Finds the prefix of the base interpreter of the environment `prefix`; `None` if the base has no directory of its own,
-/// or if that directory may not be bundled.
+/// Finds the prefix of the base interpreter of the environment `prefix`; `None` if the base has no directory of its
+/// own, or if that directory may not be bundled.
 ///
 /// # Errors
 /// As [`Python::ask`]. It is no error if a prefix has no interpreter and so no base.
@@ -130,7 +130,7 @@ pub fn may_bundle(prefix: &Path) -> bool {
         && !NEVER_BELOW.iter().any(|n| prefix.starts_with(n))
 }
 
-/// Whether the name of a program is that of an interpreter: `python`, `python3.11`, `pypy3`.
+/// Whether a program has the file name of a Python interpreter: `python`, `python3.11`, `pypy3`.
 #[must_use]
 pub fn is_interpreter(program: &Path) -> bool {
     let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interpreters_are_told_by_name() {
+    fn interpreters_are_recognised_by_their_file_names() {
         for name in ["python", "/a/bin/python3", "python3.13t", "pypy3"] {
             assert!(is_interpreter(Path::new(name)), "{name}");
         }

@@ -98,7 +98,7 @@ pub struct Ready {
     #[serde(default)]
     pub adopted_from: Vec<PathBuf>,
     /// Number of paths that have changed since the bundles were packed; for these paths, ranks get the originals. 0 if
-    /// nothing of the stage was staged before.
+    /// no node had the stage or one of its bundles before.
     #[serde(default)]
     pub changed: u64,
     /// Errors of single nodes, each with the node's name.
@@ -132,7 +132,7 @@ impl Event {
         }
     }
 
-    /// Parses a line; `None` if a launcher or a library wrote it.
+    /// Parses a line; `None` if the line is no event, because a launcher or a library wrote it.
     #[must_use]
     pub fn read(line: &str) -> Option<Self> {
         serde_json::from_str(line.trim()).ok()

@@ -18,7 +18,7 @@ pub struct Request {
     pub command: Vec<OsString>,
     /// Positions of the programs in the command; several if a launcher's command has several parts.
     pub programs: Vec<usize>,
-    /// What it means when one of these programs is not found.
+    /// What follows if one of these programs is not found.
     pub absent_program: AbsentProgram,
     /// Number of ranks, which decides whether staging is worthwhile.
     pub ranks: usize,
@@ -32,7 +32,7 @@ pub struct Request {
     pub timeline: bool,
     /// Whether the stage stays after its last user.
     pub keep: bool,
-    /// Whether to print what is done.
+    /// Whether the helper prints what it does.
     pub verbose: bool,
 }
 
@@ -49,7 +49,7 @@ pub enum Selection {
     /// The user named these bundles. Those that cover a path that the command uses are staged. It is an error if no
     /// bundle covers such a path.
     Named(Vec<Named>),
-    /// The launcher's side has selected these bundles for all ranks: all of them are staged.
+    /// The `pyshm-run` that started the launcher selected these bundles for all ranks. All of them are staged.
     Decided(Vec<Named>),
     /// These bundles are configured for all jobs. Those that the command uses are staged.
     Configured(Vec<Named>, Otherwise),
@@ -66,12 +66,12 @@ pub enum Otherwise {
     Automatic,
 }
 
-/// What it means when a program is not found on this node.
+/// What follows if a program is not found on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AbsentProgram {
     /// The command cannot run.
     Error,
-    /// The program may exist on the nodes; the launcher finds out.
+    /// The program may exist on the nodes of the job, so the launcher is started.
     MayBeOnNodes,
 }
 

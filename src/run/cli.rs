@@ -126,7 +126,8 @@ pub struct Cli {
     )]
     pub command: Vec<OsString>,
 
-    /// Set if the shim in COMMAND has replaced COMMAND by `pyshm-run`, so that no user wrote this command line.
+    /// Set if the shim is preloaded into COMMAND and has replaced COMMAND by `pyshm-run`. Then no user wrote this
+    /// command line.
     #[arg(skip)]
     pub preloaded: Option<Preloaded>,
 }
@@ -143,9 +144,9 @@ pub struct Preloaded {
 /// Who selects the bundles of a program into which the shim is preloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Selector {
-    /// The launcher's side has selected them for all ranks.
+    /// The process that replaced the launcher has selected the bundles for all ranks.
     Launcher,
-    /// The rank selects those of the configured bundles that its program uses.
+    /// Each rank selects the configured bundles that its program uses.
     Rank,
 }
 

@@ -9,7 +9,7 @@ use crate::run::cli::Cli;
 /// Warns that staging failed because of `cause` and that the command runs from the shared file system.
 ///
 /// # Errors
-/// `cause` itself, with `--no-fallback` or if it [is final](is_final).
+/// `cause` itself, if `--no-fallback` is given or `cause` [is final](is_final).
 pub fn warn_or_fail(cli: &Cli, cause: Error) -> Result<()> {
     if is_final(&cause) || !cli.falls_back() {
         return Err(cause);

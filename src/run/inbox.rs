@@ -92,7 +92,8 @@ impl Inbox {
         self.receiver.recv_timeout(limit).ok()
     }
 
-    /// Takes all messages that have arrived and returns the first signal among them that ends a job.
+    /// Takes the messages that have arrived, up to the first signal that ends a job. Returns this signal; `None` if
+    /// there is no such signal.
     #[must_use]
     pub fn ended(&self) -> Option<i32> {
         std::iter::from_fn(|| self.receiver.try_recv().ok()).find_map(|message| match message {

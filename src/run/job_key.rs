@@ -30,7 +30,8 @@ pub fn compute(cli: &Cli) -> String {
     if paths.any(|path| path.is_relative()) {
         add(std::env::current_dir().unwrap_or_default().as_os_str().as_bytes());
     }
-    // Ranks with different programs share the stage whose bundles the launcher's side selected for all.
+    // If the launcher's side has selected the bundles for all ranks, ranks with different programs share one stage.
+    // Then the program is no part of the name.
     if !cli.preloaded.as_ref().is_some_and(|preloaded| preloaded.selector == Selector::Launcher) {
         add(cli.command[0].as_bytes());
         for name in SEARCH_VARIABLES.iter().chain(&ENVIRONMENT_VARIABLES) {
@@ -40,15 +41,16 @@ pub fn compute(cli: &Cli) -> String {
     if rank_env::is_shared() {
         add(launch().as_bytes());
     } else {
-        // A process that is no rank has a name of its own, because the next run must look at the prefix again.
+        // A process that is no rank gets a name of its own, because the next run must check again whether the prefix
+        // has changed.
         add(&std::process::id().to_le_bytes());
     }
-    // The name has 32 digits, since a name with 16 digits is that of a stage.
+    // The name has 32 digits, so that it differs from the name of a stage, which has 16 digits.
     format!("{}.job", &hash.finalize().to_hex()[..32])
 }
 
-/// Names the launch to which this rank belongs: by the launcher's variables, or, if they do not name it, by the process
-/// that started the rank.
+/// Names the launch to which this rank belongs. The launcher's variables give the name. If they give none, the process
+/// that started the rank gives it.
 fn launch() -> String {
     rank_env::launch().unwrap_or_else(|| {
         let (process, begun) = launcher();
@@ -56,9 +58,9 @@ fn launch() -> String {
     })
 }
 
-/// Finds the process that started the ranks, and its start time. This process is the nearest ancestor that does not
-/// belong to this rank: a shell or a debugger of the rank may be in between. If the launcher sets no rank variable, the
-/// parent is taken.
+/// Finds the process that started the ranks, and its start time. The process is the nearest ancestor that does not
+/// belong to this rank: between the two there may be a shell or a debugger of the rank. If the launcher sets no rank
+/// variable, takes the parent.
 fn launcher() -> (i32, String) {
     let rank = rank_env::own().map(String::into_bytes);
     let mut process = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());

@@ -23,7 +23,7 @@ pub fn selection(cli: &Cli) -> Selection {
     }
 }
 
-/// Makes the request for the command, whose programs are at the positions `programs` and run as `ranks` ranks.
+/// Makes the request for the command. The command's programs are at the positions `programs`, and run as `ranks` ranks.
 #[must_use]
 pub fn new(
     cli: &Cli,

@@ -13,7 +13,7 @@ pub fn warn(warnings: &[String]) {
     }
 }
 
-/// Prints the timeline of each node, if `ready` has them because `--timeline` was given.
+/// Prints the timelines of the nodes if `ready` has them, that is if `--timeline` was given.
 pub fn show_timeline(ready: &Ready) {
     if !ready.timeline.is_empty() {
         let table = timeline::table(&ready.timeline);

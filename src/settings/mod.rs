@@ -61,7 +61,7 @@ fn file() -> Option<&'static File> {
     loaded().as_ref().ok().and_then(Option::as_ref)
 }
 
-/// Returns the text that a variable or the file sets, and its origin; `None` where the default applies.
+/// Returns the text that a variable or the file gives a setting, and its origin; `None` if the default applies.
 fn set_text(setting: &Setting) -> Option<(OsString, Origin)> {
     let by_variable = || {
         let name = setting.variable?;
@@ -91,13 +91,14 @@ fn default_text(setting: &Setting) -> Option<&'static str> {
     }
 }
 
-/// The text of a setting that is set and has its form.
+/// The text that a variable or the file gives a setting; `None` if there is none or the text does not have the form of
+/// the setting.
 fn valid_text(setting: &Setting) -> Option<OsString> {
     let text = set_text(setting).map(|(text, _)| text);
     text.filter(|text| setting.form.check(text).is_ok())
 }
 
-/// The text of a setting that is set and has its form, else the text of the default; `None` where the default varies.
+/// The valid text of a setting, else the text of its default; `None` if the default varies.
 fn text(setting: &Setting) -> Option<String> {
     let text = valid_text(setting).or_else(|| default_text(setting).map(OsString::from));
     text.map(|text| text.to_string_lossy().trim().to_string())

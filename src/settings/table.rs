@@ -13,13 +13,13 @@ pub struct Setting {
     pub variable: Option<&'static str>,
     /// The form of its value.
     pub form: Form,
-    /// The value that applies where nothing sets the setting.
+    /// The value that applies if neither a variable nor the file sets the setting.
     pub default: DefaultValue,
     /// What the setting means, for the authors of a settings file.
     pub meaning: &'static str,
 }
 
-/// The value of a setting that nothing sets.
+/// The value of a setting that neither a variable nor the file sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefaultValue {
     /// This text.

@@ -24,8 +24,8 @@ pub enum Form {
     Word(&'static [&'static str]),
 }
 
-/// The error of a value that does not have its setting's form. The error's text completes "which is …": it says which
-/// form the value does not have, and how to write the value.
+/// The error of a value that does not have the form of its setting. The error's text completes "which is …" and shows
+/// how to write the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongForm(Form);
 

@@ -41,7 +41,8 @@ pub enum Freshness {
 }
 
 impl Freshness {
-    /// Returns [`Freshness::JustCompared`] if `fresh`.
+    /// Returns [`Freshness::JustCompared`] if `fresh` is set, that is if the bundles were compared with their prefixes
+    /// just now.
     #[must_use]
     pub fn known_if(fresh: bool) -> Self {
         if fresh { Self::JustCompared } else { Self::Unknown }
@@ -53,11 +54,12 @@ impl Freshness {
 pub struct BuildOptions {
     /// Threads that decompress and write; 0 takes as many as the process may use, at most six.
     pub threads: usize,
-    /// Stage only bundles that concern one of these paths; `None` stages all.
+    /// Only bundles that cover one of these paths are staged; `None` if all bundles are staged.
     pub interests: Option<Vec<PathBuf>>,
     /// What happens to the stage after use.
     pub after_use: AfterUse,
-    /// Bytes that stay free in the root's file system; `None` takes the default of the settings.
+    /// Bytes that stay free in the root's file system; `None` takes a default that depends on the size of the file
+    /// system.
     pub reserve: Option<u64>,
     /// Whether the prefixes are known to be unchanged.
     pub freshness: Freshness,

@@ -48,12 +48,13 @@ impl BundleFiles {
         options: &BuildOptions,
         is_needed: impl Fn(usize) -> bool,
     ) -> Result<Vec<Option<IncomingBundle>>> {
-        self.open_those(|number, _| is_needed(number))?;
+        self.open_if(|number, _| is_needed(number))?;
         if let Some(interests) = &options.interests {
             let mut open = self.files.iter().filter_map(BundleFile::reader);
             if !open.all(|reader| covers(reader.prefixes(), interests)) {
-                // Whether a bundle that covers no interest is wanted depends on all other bundles.
-                self.open_those(|_, prefixes| prefixes.is_empty())?;
+                // Whether a bundle that covers no interest is wanted depends on all other bundles, so the prefixes of
+                // all bundles are needed.
+                self.open_if(|_, prefixes| prefixes.is_empty())?;
             }
         }
         let prefixes: Vec<&[PrefixRecord]> = self.prefixes.iter().map(Vec::as_slice).collect();
@@ -89,7 +90,7 @@ impl BundleFiles {
         }
     }
 
-    fn open_those(&mut self, which: impl Fn(usize, &[PrefixRecord]) -> bool) -> Result<()> {
+    fn open_if(&mut self, which: impl Fn(usize, &[PrefixRecord]) -> bool) -> Result<()> {
         for (number, file) in self.files.iter_mut().enumerate() {
             let prefixes = &mut self.prefixes[number];
             if matches!(file, BundleFile::Unopened) && which(number, prefixes) {
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn all_bundles_decide_whether_one_is_wanted_and_each_is_opened_once() {
+    fn the_prefixes_of_all_bundles_decide_which_are_wanted_and_each_file_is_opened_once() {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap();
         let ((a, _), (b, interest)) = (bundle(&root, "a"), bundle(&root, "b"));

@@ -10,9 +10,9 @@ use crate::stage::noexec;
 use crate::stage::published::Stage;
 use crate::stage::user_dir::UserDir;
 
-/// Removes from `user_dir` unfinished stages whose builder died, and published stages that nobody uses. A stage with
-/// `--keep` stays, unless one of `bundles` has replaced one of its bundles: no job would find such a stage again.
-/// Returns the directories that were removed.
+/// Removes from `user_dir` unfinished stages whose builder died, and published stages that nobody uses. `bundles` are
+/// the identities of the job's bundles. A stage with `--keep` stays, unless one of these bundles has replaced a bundle
+/// of the stage: no job would find such a stage again. Returns the directories that were removed.
 ///
 /// # Errors
 /// [`Error::NoInput`] when the directory cannot be read, [`Error::CannotWrite`] names what cannot be removed.

@@ -1,5 +1,5 @@
-//! A process's use of a published stage. Nobody removes the stage while a process holds it; the last process to release
-//! its hold removes the stage.
+//! Records that a process uses a published stage. Nobody removes the stage while a process holds it; the last process
+//! to release its hold removes the stage.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
@@ -27,7 +27,8 @@ impl Hold {
     /// As [`Stage::lease`], and [`Error::CannotWrite`] when the stage's description cannot be changed.
     pub fn take(user_dir: &UserDir, stage: &Stage, after_use: AfterUse) -> Result<Self> {
         let lease = stage.lease()?;
-        // `stage` may have the publisher's lease, which would outlive this hold. So the stage is looked up again.
+        // The value `stage` may contain the publisher's lease, which would outlive this hold. So the stage is looked up
+        // again.
         let gone = || {
             Error::TryAgain(format!("the stage {stage} was removed by another process: try again"))
         };
@@ -48,7 +49,7 @@ impl Hold {
         &self.stage
     }
 
-    /// Ends the use, and removes the stage if nobody else uses it.
+    /// Ends the use. Removes the stage if nobody else uses it, unless it is to be kept.
     pub fn release(self) -> Released {
         let (answered, passed) = self.stage.counters();
         let used = Used {
@@ -72,7 +73,7 @@ impl Hold {
 /// The result of releasing a hold: whether the stage was removed, and how often the stage was used.
 #[derive(Debug, Clone)]
 pub struct Released {
-    /// This was the last use, and the stage is gone.
+    /// Whether this was the last use and the stage was removed.
     pub purged: bool,
     /// How it was used.
     pub used: Used,

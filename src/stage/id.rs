@@ -49,7 +49,8 @@ impl Identity {
         Ok(Self { path, size, mtime, ino, prefix, layer: bundle.layer })
     }
 
-    /// Whether this bundle has the same path as `old` and other content. The options of the command line do not count.
+    /// Whether this bundle has the same path as `old`, and another size, time or inode. The options of the command line
+    /// do not count.
     #[must_use]
     pub fn replaces(&self, old: &Self) -> bool {
         let content = |of: &Self| (of.size, of.mtime, of.ino);
@@ -102,7 +103,7 @@ impl StageId {
         }
     }
 
-    /// The digits.
+    /// The 16 digits as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! `stage.json`: the description of a stage, for users, for `pyshm status`, and for later stages.
+//! Reads and writes `stage.json`, the description of a stage. Users, `pyshm status` and later stages read this file.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -16,12 +16,12 @@ use crate::stage::reuse::saved_manifest::SavedManifest;
 pub struct Info {
     /// The bundles that were staged, in their order.
     pub bundles: Vec<PathBuf>,
-    /// The job's bundles as they were when the stage was built, also those that the job did not need.
+    /// The job's bundles as they were when the stage was built, including those that the job did not need.
     #[serde(default)]
     pub identities: Vec<Identity>,
     /// The prefixes that the stage answers for.
     pub prefixes: Vec<PathBuf>,
-    /// For each prefix, the number in `bundles` of the bundle that brought it.
+    /// For each of `prefixes`, the position in `bundles` of the bundle that contains it.
     #[serde(default)]
     pub brought_by: Vec<usize>,
     /// For each bundle that is a foreign tar, when the tar's file was written, in seconds and nanoseconds; `None` for

@@ -1,5 +1,5 @@
-//! Keeps the record that the ranks of a job share on a node if the ranks themselves stage. The record says which stage
-//! the ranks use, and how many ranks have arrived and left. The first rank to lock the record leads.
+//! Keeps the records of jobs whose ranks stage for themselves. The ranks of a job on a node share one record. It says
+//! which stage the ranks use, and how many ranks have arrived and left. The first rank to lock the record leads.
 //!
 //! A job is identified without a look at its bundles: by the variables of its launcher, or by the process that started
 //! its ranks. The record is a small file in the user's directory. A lock on the file dies with the process that has
@@ -41,7 +41,8 @@ pub struct LockedRecord {
 }
 
 impl LockedRecord {
-    /// Locks the record of job `key`; `None` when another process keeps the record locked longer than `limit`.
+    /// Locks the record of the job whose name is `key`, and creates the record if it is missing. `None` when another
+    /// process keeps the record locked longer than `limit`.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] when the record cannot be created.
@@ -80,7 +81,7 @@ impl LockedRecord {
         }
     }
 
-    /// Reads the record; `None` if it is new.
+    /// Reads the record; `None` if nothing valid is written in it yet.
     #[must_use]
     pub fn read(&self) -> Option<JobRecord> {
         let mut text = vec![0; 4096];
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn one_rank_leads_and_the_others_find_its_record() {
+    fn one_rank_leads_and_the_other_ranks_find_its_record() {
         let (_root, user_dir) = user_dir();
         let led = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {

@@ -1,4 +1,5 @@
-//! Takes leases: locks on a stage that say that a process uses or builds it. A lease dies with its process.
+//! Takes leases. A lease is a lock on a stage, and shows that a process uses or builds the stage. It ends with the
+//! process.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -12,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::{Error, Result};
 use crate::stage::ownership;
 
-/// A lock on a stage, released when this is dropped.
+/// A lock on a stage. Dropping this value releases the lock.
 #[derive(Debug)]
 pub struct Lease {
     _locked: File,

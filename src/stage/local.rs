@@ -1,4 +1,5 @@
-//! Drives a staging session from the bundles' files, on this node alone and without MPI.
+//! Stages on this node alone and without MPI: takes the steps of a staging session, and reads the bundles from their
+//! files.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::stage::user_dir::UserDir;
 /// Bytes of one read. The allocator keeps buffers of this size for reuse, whereas fresh memory costs a page fault every
 /// 4 kB ([`crate::process::memory_policy`]).
 const CHUNK_BYTES: usize = 1 << 20;
-/// Chunks that may wait to be unpacked.
+/// Maximum number of chunks that wait to be unpacked.
 const WAITING: usize = 8;
 
 /// A stage on this node, and figures about how it was made.
@@ -39,7 +40,7 @@ pub struct Staged {
     /// The directories of the stages from which files were taken.
     pub adopted_from: Vec<PathBuf>,
     /// Number of paths that have changed since the bundles were packed; the stage does not answer for these paths. 0 if
-    /// nothing of the stage was staged before.
+    /// all bundles were unpacked just now, since then nothing is compared.
     pub changed: u64,
     /// Wall time in seconds.
     pub seconds: f64,
@@ -70,7 +71,7 @@ pub fn stage_here(
             None => return Ok(None),
         },
     };
-    // If the stage existed already, its last user may be about to remove it.
+    // If the stage existed already, its last user may be about to remove it. This lease prevents the removal.
     let _lease = stage.lease()?;
     let totals = session.into_totals();
     let mut changed = 0;

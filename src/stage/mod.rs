@@ -5,14 +5,14 @@
 //! local                drives a session from bundle files; bcast is the other driver
 //! build/               writes a stage under a temporary name and publishes it with one rename
 //! reuse/               takes bundles from other stages of this node, and finds what has diverged
-//! limits/              space in the file system, and in the job's memory
+//! limits/              checks that a stage fits in its file system and in the job's memory
 //! published            finds, describes and removes a published stage
 //! lease, hold          record who uses a stage; the last process to release its hold removes the stage
 //! gc                   removes stages that nobody uses
 //! teardown             when this process is stopped: removes what the process has made
 //! user_dir, ownership  where a user's stages lie, and which files are trusted
 //! id, info             the name of a stage, and its description
-//! job_record           the record that the ranks of a job share on a node
+//! job_record           the record that the ranks of a job share on a node if they stage for themselves
 //! ```
 //!
 //! [`pyshm_format::layout`] defines the layout of a stage's directory.
@@ -35,7 +35,7 @@ mod ownership;
 mod published;
 pub mod reuse;
 pub mod session;
-#[allow(unsafe_code, reason = "it maps a file that ranks change at the same time")]
+#[allow(unsafe_code, reason = "a mapping of a file that ranks change at the same time is unsafe")]
 mod shared_state;
 mod staged_file;
 pub mod teardown;

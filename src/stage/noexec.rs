@@ -1,5 +1,5 @@
-//! Makes an exec directory for the shim and the trampoline below another node-local root if the file system of the
-//! stage is mounted `noexec`.
+//! If the file system of a stage is mounted `noexec`, makes an exec directory below another node-local root. The shim
+//! and the trampoline of the stage lie in this directory.
 //!
 //! ```text
 //! /dev/shm/pyshm-<uid>/<id>/lib, bin      symbolic links to `lib` and `bin` of the exec directory
@@ -96,7 +96,8 @@ fn mount_namespace() -> Option<PathBuf> {
     std::fs::read_link("/proc/self/ns/mnt").ok()
 }
 
-/// The exec directory of the stage in `stage`, published or not.
+/// Finds the exec directory of the stage whose directory is `stage`; `None` if the stage has none. The stage may be
+/// unpublished.
 pub fn exec_dir_of(stage: &Path) -> Option<PathBuf> {
     let lib = std::fs::read_link(stage.join(layout::SHIM).parent()?).ok()?;
     let dir = lib.parent()?;
@@ -115,10 +116,11 @@ pub fn remove(exec_dir: &Path) {
 pub(super) fn collect_garbage() -> Vec<PathBuf> {
     let mut removed = Vec::new();
     for root in ROOTS {
-        // `UserDir::open` would create the directory.
+        // The path is made here, because `UserDir::open` would create the directory.
         let uid = rustix::process::geteuid().as_raw();
         let own = Path::new(root).join(format!("pyshm-{uid}"));
-        // Another user may have put a link in this place, which could lead to any directory with such names in it.
+        // Another user may have put a symbolic link in this place. It could lead to a directory that has entries with
+        // such names by chance.
         if !matches!(ownership::directory(&own, 0o077), Ok(true)) {
             continue;
         }

@@ -107,7 +107,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Opens a directory.
 ///
 /// # Errors
-/// The error of the system, also when something else than a directory has the name.
+/// The error of the system, also when the path is not that of a directory.
 pub(super) fn open_directory(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())

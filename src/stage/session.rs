@@ -1,15 +1,16 @@
-//! Makes one stage on this node, step by step, with every rule of staging.
+//! Makes one stage on this node, in steps that contain all rules of staging.
 //!
-//! A driver takes the steps in this order and supplies the bundles' bytes. [`stage_here`](crate::stage::stage_here)
-//! reads them from files; `bcast` receives them over MPI, and there the nodes agree between the steps.
+//! A driver takes the steps in this order and supplies the bundles' bytes. There are two drivers.
+//! [`stage_here`](crate::stage::stage_here) reads the bytes from files. `bcast` receives them over MPI. After each step
+//! of `bcast`, the nodes tell each other their results and decide together how to go on.
 //!
 //! ```text
 //! open       find the stage; otherwise find donors of its bundles, and collect garbage
 //! start      begin to build
 //! expect     check the space; if there is too little, release the donors and collect garbage
-//! adopt      for each bundle in turn: take it from its donor,
-//! unpack     or unpack the bytes that the driver supplies
-//! publish    inherit the marks of the donors, publish, collect donors that were replaced
+//! adopt      for each bundle in turn: take the bundle from its donor if it has one,
+//! unpack     otherwise unpack the bytes that the driver supplies
+//! publish    add the donors' marks to the stage, publish it, and remove donors that it replaces
 //! ```
 //!
 //! Invariants:
@@ -158,7 +159,7 @@ impl StagingSession {
         !self.adoption.is_empty()
     }
 
-    /// The prefixes of the bundle with this number; empty if no donor knows them.
+    /// The prefixes of the bundle with this number; empty if no donor has the bundle's manifest.
     #[must_use]
     pub fn prefixes(&self, number: usize) -> &[PrefixRecord] {
         self.adoption.prefixes(number)
@@ -184,7 +185,8 @@ impl StagingSession {
     }
 
     /// Checks, before any byte arrives, that the stage fits. `incoming` has one item for each bundle of the job; `None`
-    /// is a bundle that will not be unpacked. If the stage does not fit beside its donors, the donors are released.
+    /// stands for a bundle that will not be unpacked. If the stage does not fit beside its donors, the donors are
+    /// released.
     ///
     /// # Errors
     /// [`Error::NoSpace`] with the numbers.
@@ -203,7 +205,8 @@ impl StagingSession {
         }
     }
 
-    /// Checks that a bundle of this size fits. The bundle could not be adopted and has to be unpacked after all.
+    /// Checks that the stage still fits if one more bundle is unpacked, which takes the space `size`. The last check
+    /// did not count this bundle, because it was to be adopted.
     ///
     /// # Errors
     /// [`Error::NoSpace`] with the numbers.

@@ -43,8 +43,8 @@ pub(super) struct FileMaker {
 pub(super) struct LastDirectory(Option<(PathBuf, OwnedFd)>);
 
 impl LastDirectory {
-    /// Returns the directory `path` below `root`, and opens the directory unless the last call has returned it. `root`
-    /// is the same in all calls.
+    /// Returns the directory `path` below `root`, and opens the directory unless the last call opened it already. All
+    /// calls pass the same `root`.
     pub fn at(&mut self, root: &Path, path: &Path) -> io::Result<&OwnedFd> {
         if self.0.as_ref().is_some_and(|(known, _)| known != path) {
             self.0 = None;
@@ -71,8 +71,8 @@ impl FileMaker {
         &self.root
     }
 
-    /// Creates an empty file for `entry`. The directory of `entry` was made from the same manifest, below a directory
-    /// of this user.
+    /// Creates an empty file for `entry`. The directory in which the entry lies must exist. It can be trusted, since it
+    /// was made from the same manifest, below a directory of this user.
     pub fn create(&self, entry: &EntryRecord, last: &mut LastDirectory) -> io::Result<File> {
         let path = entry.path();
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
@@ -115,7 +115,7 @@ pub(super) fn open(directory: impl AsFd, name: &OsStr) -> io::Result<File> {
     Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?.into())
 }
 
-/// `<root>` followed by an absolute path.
+/// Joins `root` and the absolute path `path`; the result is `<root><path>`.
 pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
     let mut joined = root.as_os_str().to_os_string();
     joined.push(path.as_os_str());

@@ -27,7 +27,7 @@ fn registered() -> MutexGuard<'static, Registered> {
     REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// If this process is stopped from now on, it removes the stage that it is building in `user_dir`.
+/// Registers `user_dir`. If this process is stopped from now on, it removes the stage that it is building there.
 pub fn register_user_dir(user_dir: &UserDir) {
     registered().user_dirs.push(user_dir.clone());
 }
@@ -65,7 +65,7 @@ fn undo() {
     }
 }
 
-/// The directories of stages in `user_dir` that this process has not published.
+/// Lists the directories in `user_dir` in which this process is building a stage.
 fn unfinished(user_dir: &UserDir) -> Vec<PathBuf> {
     let own = format!("-{}", std::process::id());
     let is_own =

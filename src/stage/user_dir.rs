@@ -1,11 +1,11 @@
 //! Opens and lists the user's own directory for stages on a node, `<root>/pyshm-<uid>`.
 //!
-//! Everyone may write to the root, so another user may have taken the name first.
+//! Everyone may write to the root, so another user may have taken the directory's name first.
 //!
 //! Invariants:
 //! - The directory is used only if it is a real directory, belongs to the user, and is closed to everyone else.
-//! - Nobody else can exchange it: the root and the directories above it belong to the system or the user, and are
-//!   sticky where others may write to them.
+//! - Nobody else can replace the directory by another one: the root and each directory above the root belong to the
+//!   system or to the user. If others may write to one of them, it has the sticky bit.
 #![forbid(unsafe_code)]
 
 use std::io;

@@ -29,7 +29,7 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// Lists the problems that one side has on its own.
+/// Lists the problems of one side, such as damaged data, that show without a comparison.
 #[must_use]
 pub fn own_problems(view: &View) -> Vec<Difference> {
     let damaged = view.paths.iter().filter_map(|(path, facts)| match &facts.content {
@@ -113,7 +113,8 @@ fn compare_path(
     }
 }
 
-/// Whether two times agree as far as both are recorded: old tars and some file systems record whole seconds.
+/// Whether two times are equal. If one of them has no fraction, only the seconds are compared, because old tars and
+/// some file systems record whole seconds.
 fn is_same_time(a: (i64, u32), b: (i64, u32)) -> bool {
     a == b || (a.0 == b.0 && (a.1 == 0 || b.1 == 0))
 }

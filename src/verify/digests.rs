@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use crate::error::one_line;
 use crate::verify::view::FileContent;
 
-/// The most threads. More readers than this do not make one process faster.
+/// The most threads. Additional readers do not make one process faster.
 const MOST_THREADS: usize = 8;
 
 /// Reads each file and returns its content, in the order of `files`.

@@ -81,7 +81,7 @@ fn staged_path(dir: &Path, index: &Index<'_>, staged: &[u8]) -> PathBuf {
     dir.join(OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(below)))
 }
 
-/// Returns why `staged` is not of the type that the index has; `None` where it is.
+/// Returns why the file `staged` does not have the type `kind`, which the index records; `None` if it has this type.
 fn type_problem(staged: &Path, kind: PathType) -> Option<String> {
     let is = staged.symlink_metadata();
     let is_right = is.as_ref().is_ok_and(|m| match kind {

@@ -23,9 +23,9 @@ pub enum PathType {
 pub enum FileContent {
     /// blake3 of the data.
     Digest([u8; 32]),
-    /// The data is not on this side, as intended.
+    /// This side has no data by design.
     Elsewhere,
-    /// The data is that of this path in the bundles below.
+    /// The bundles below have the data, under this path.
     Below(Vec<u8>),
     /// The data cannot be read, or differs from what the same side records; the text says why.
     Damaged(String),
@@ -61,7 +61,7 @@ pub struct View {
     pub prefixes: Vec<PrefixRecord>,
     /// Paths that exist in the stage although its index does not have them.
     pub strays: Vec<Vec<u8>>,
-    /// Mode bits that this side does not record.
+    /// Mode bits that this side does not record and that are therefore not compared.
     pub unrecorded_modes: u32,
 }
 

@@ -61,7 +61,7 @@ pub fn stage(tool: &Tool, archive: &Path, name: &str) -> Ended {
     ])
 }
 
-/// One member of a tar. A test can falsify every byte of it.
+/// One member of a tar. A test can falsify every byte of the member.
 pub struct Raw {
     pub header: tar::Header,
     pub data: Vec<u8>,

@@ -88,7 +88,8 @@ fn holes_of_sparse_files_stay_holes() {
     let tool = Tool::new();
     let env = tool.path("env");
     fs::create_dir(&env).unwrap();
-    // The octal digits of a header cannot express this size, neither for a file nor for a sparse one.
+    // The octal digits of a header cannot express this size, neither as the size of a file nor as the real size of a
+    // sparse file.
     fs::File::create(env.join("huge")).unwrap().set_len(9 << 30).unwrap();
     for format in [
         "--format=posix --sparse-version=1.0",
@@ -174,7 +175,7 @@ fn extended_headers_override_the_header() {
 }
 
 #[test]
-fn staging_a_tar_needs_a_prefix_and_a_bundle_takes_no_other() {
+fn a_tar_needs_the_option_prefix_and_a_bundle_refuses_another_prefix() {
     let tool = Tool::new();
     let env = tool.path("env");
     make_tree(&env);

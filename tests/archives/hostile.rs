@@ -7,8 +7,8 @@ use std::io::Write;
 use crate::build::{Raw, link, member, pax, stage, tar, with_field};
 use crate::common::Tool;
 
-/// Stages a tar of these members. The tool must refuse the tar in one line that contains `reasons`, and must leave
-/// nothing of the stage.
+/// Stages a tar of these members. The tool must refuse the tar with a message of one line that contains each of
+/// `reasons`, and must leave nothing of the stage.
 fn refused(name: &str, members: Vec<Raw>, code: u8, reasons: &[&str]) {
     let tool = Tool::new();
     let archive = tool.path("x.tar");

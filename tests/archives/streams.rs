@@ -71,7 +71,7 @@ fn a_tar_that_does_not_fit_is_refused_and_its_member_named() {
     let archive = tool.path("x.tar");
     let members = || vec![member("fits", b'0', b"x"), member("large", b'0', &vec![7; 9 << 20])];
     fs::write(&archive, tar(members())).unwrap();
-    // In a compressed tar, the size of a member is known only when its header is read.
+    // In a compressed tar, the size of a member is unknown until the member's header is read.
     sh(&tool.path(""), "gzip -k x.tar");
     let out = in_a_small_file_system(&tool, &tool.path("x.tar.gz"));
     assert!(out.stderr.contains("its member large claims 9.4 MB"), "{}", out.stderr);

@@ -1,4 +1,4 @@
-//! Cases of stat and access: attributes and permissions are those of the original.
+//! Cases of stat and access: a program sees the attributes and permissions of the original.
 
 use crate::place::User;
 use crate::tree::{self, Tree};

@@ -35,7 +35,7 @@ fn libraries(t: &Tree) {
     }
 }
 
-/// [`libraries`] with a C++ run-time library in the prefix.
+/// Makes the tree of [`libraries`], and adds a C++ run-time library to the prefix.
 fn with_runtime(t: &Tree) {
     libraries(t);
     for name in ["libstdc++.so.6", "libgcc_s.so.1"] {

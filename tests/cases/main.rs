@@ -1,4 +1,4 @@
-//! Runs the cases, which show that a program sees the same with the shim as without it.
+//! Runs the cases, which show that a program sees the same with the shim as without the shim.
 //!
 //! [`world`] says how to write a case. `hooks.txt` names for each hook a case that fails if the hook is missing.
 //! `tests/tools/hooks_off.py` removes each hook and checks that the case fails.

@@ -1,4 +1,4 @@
-//! Builds libraries and programs that need other compiler options than the probes, such as search paths in the prefix.
+//! Builds libraries and programs that need compiler options of their own, such as search paths in the prefix.
 //!
 //! Invariants: each object is built once, for a placeholder prefix. The placeholder's name has the same length as the
 //! name of every real prefix. [`put`] replaces the placeholder by the real name, so both trees of a case hold the same

@@ -1,4 +1,5 @@
-//! Cases of descriptors, names and results that libc makes without a hooked call. All of them must be the original's.
+//! Cases of descriptors, names and results that libc makes without a hooked call. Each of them must be that of the
+//! original file.
 
 use std::process::Command;
 

@@ -133,7 +133,7 @@ impl Place {
         self.file(name)
     }
 
-    /// Returns the mount point, which is `M` of the probes.
+    /// Returns the mount point, which a probe finds in the variable `M`.
     pub fn mount_point(&self) -> PathBuf {
         self.file("mnt")
     }

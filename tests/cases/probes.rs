@@ -1,4 +1,4 @@
-//! Compiles the programs that cases run, when their sources are newer.
+//! Compiles the programs that cases run, if their sources are newer than the programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};

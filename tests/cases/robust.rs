@@ -1,4 +1,5 @@
-//! Cases of disturbances: no stage, a damaged or disappearing stage, another user, threads, forks, signals, noexec.
+//! Cases of disturbances: a stage that is missing, damaged or removed, another user, threads, forks, signals, and a
+//! root mounted noexec.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! Reads the strace output of a run: counts its operations on the prefix, and tells whether it loaded the shim.
+//! Reads the strace output of a run: counts the run's operations on the prefix, and tells whether the loader loaded the
+//! shim.
 
 use std::fs;
 use std::path::{Path, PathBuf};

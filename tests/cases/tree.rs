@@ -1,4 +1,4 @@
-//! Makes the trees that probes work on, and lists what a run left of them.
+//! Makes the trees that probes work on, and lists the files that a run left in a tree.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
@@ -13,7 +13,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Begins a tree in the directory `backing`, which probes will see as `named`.
+    /// Begins a tree in the directory `backing`. Probes will see this directory under the path `named`.
     pub fn new(backing: PathBuf, named: PathBuf) -> Self {
         fs::create_dir_all(backing.join("env")).unwrap();
         Self { env: backing.join("env"), named }

@@ -179,7 +179,8 @@ impl Case {
         Self { start, ..self }
     }
 
-    /// Requires that the preloaded run makes at most `more` additional operations in `out` beside the prefix.
+    /// Requires that in `out`, beside the prefix, the preloaded run makes at most `more` operations more than the bare
+    /// run.
     pub fn more_beside(self, more: u64) -> Self {
         Self { beside: Some(more), ..self }
     }

@@ -1,7 +1,7 @@
-//! Cases of writes: they go to the shared file system, and every process sees them at once.
+//! Cases of writes: a write goes to the shared file system, and every process sees the write at once.
 //!
 //! A write makes operations, and so does each read of a path that diverged. The limits in [`Ops::AtMost`] show that
-//! other reads make none.
+//! reads of other paths make no operations.
 
 use crate::place::User;
 use crate::tree;

@@ -1,16 +1,17 @@
 #!/bin/bash
-# Checks the names in the documents. Every test that docs/semantics.md or docs/limits.md names must exist. Every relative link
-# of a document must lead to a file and a heading. Every file that a document names must exist.
+# Checks the names in the documents. Every test that docs/semantics.md or docs/limits.md names must exist. Every
+# relative link of a document must lead to a file and a heading. Every file that a document names must exist.
 #
 # A name in backquotes that contains `::` names a test: `cases::FILE::NAME` in tests/cases/FILE.rs, `FILE::NAME` in
 # tests/FILE.rs, `FILE::test_NAME` in tests/jobs/FILE.sh, `unit::NAME` beside the code in preload or src. A name that
-# begins with a directory of this repository names a file, unless the name contains a placeholder: FILE, NAME or LAUNCHER.
+# begins with a directory of this repository names a file, unless the name contains a placeholder: FILE, NAME or
+# LAUNCHER.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 wrong=0
 say() { echo "$*" >&2; wrong=1; }
 
-# is_test NAME FILE…: whether one of the Rust files has a test of this name.
+# is_test NAME FILE…: succeeds if one of the Rust files has a test of this name.
 is_test() { local name=$1 tests; shift; tests=$(grep -hA 3 '#\[test\]' "$@" 2>/dev/null); [[ $tests == *" fn $name("* || $tests == *$'\n'"fn $name("* ]]; }
 
 for document in docs/semantics.md docs/limits.md; do

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Checks the ELF files of the shim and the trampoline.
 #
-# libpyshm.so needs no library except libc (musl's loader finds none of glibc's others) and no symbol
-# newer than glibc 2.17. The shim has no thread-local storage, no executable stack and no code that panics. All symbols are
-# bound when the loader loads the shim, and from then on their table is read-only. The shim exports the symbols of
-# preload/exports.txt. The unwinder can search the shim's table of frames. The loader has little to do at the start of a
-# process.
+# libpyshm.so needs no library except libc, because musl's loader does not find the other libraries of glibc. It needs
+# no symbol newer than glibc 2.17. The shim has no thread-local storage, no executable stack and no code that panics.
+# All symbols are bound when the loader loads the shim, and from then on their table is read-only. The shim exports the
+# symbols of preload/exports.txt. The unwinder can search the shim's table of frames. At the start of a process the
+# loader has to relocate at most 100 addresses in the shim.
 set -e
 # The trampoline must be static, so that the loader looks for no library when a rank starts.
 segments=$(readelf -lW target/pyshm/libexec/pyshm-exec)
@@ -24,7 +24,7 @@ readelf -d "$shim" | grep -q 'BIND_NOW\|FLAGS.*NOW' || fail "its symbols are not
 relocations=$(readelf -rW "$shim" | grep -c 'R_[A-Z0-9_]*')
 [ "$relocations" -le 100 ] || fail "the loader has $relocations relocations to make: is there a new table of addresses?"
 ! readelf -SW "$shim" | grep -q ' \.data  ' || fail "it has data that is not zero, which the loader maps and a process copies"
-# The loader reads the first 16 pages in any case, so the code that runs at every start must lie in them
+# The loader always reads the first 16 pages of the file. So the code that runs at every start must lie in these pages
 # (preload/startup.ld).
 for name in 'pyshm::init::init' 'pyshm_core::stage::find::find' 'pyshm_format::index::Index::parse'; do
     at=$(nm -C "$shim" | awk -v name="$name" '$2 ~ /[tT]/ && $3 == name { print $1 }')
@@ -36,8 +36,8 @@ table=$(readelf -SW "$shim" | sed 's/^ *\[ *[0-9]*\] //' | awk '$1 == ".eh_frame
 first=$(nm "$shim" | awk '$2 ~ /[tTwW]/ { print $1 }' | sort | head -n 1)
 [ -n "$table" ] && [ -n "$first" ] && [ $((16#$table)) -lt $((16#$first)) ] ||
     fail "code at 0x$first lies before .eh_frame_hdr at 0x$table: an exception through it finds no frame"
-# The linker keeps a function only if another one calls it, so no function that panics may be in the file. First make sure
-# that the file has names of functions, because without names the search would find no function.
+# The linker keeps a function only if another one calls it, so no function that panics may be in the file. First make
+# sure that the file has names of functions, because without names the search would find no function.
 functions=$(nm -C "$shim")
 grep -q ' pyshm_core::decide::' <<<"$functions" || fail "it has no names of its own functions"
 panics=$(grep -E 'panic|slice_index_fail|slice_error_fail|len_mismatch|unwrap_failed|expect_failed|begin_unwind' \

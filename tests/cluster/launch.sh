@@ -11,7 +11,7 @@
 #
 # Flavors: hydra (MPICH wheel), ompi (mpirun of Open MPI 4.1), srun-pmi2 (MPICH), srun-pmix (Open MPI), and, after
 # make-env.sh --open-mpi-5, ompi5 (mpirun of Open MPI 5). $TEST_ENV (default target/test-env) is the directory that
-# tests/env/make-env.sh filled.
+# tests/env/make-env.sh filled. A test puts the arrays together in this way:
 #
 #   "${LOGIN[@]}" env "${LAUNCH_ENV[@]}" "${ALLOC[@]}" pyshm-run "${LAUNCH[@]}" pyshm-run "$PYTHON" app.py OUT
 

@@ -1,8 +1,9 @@
 /*
  * mdsnode.h: keeps a node, with a descriptor of the backing file, for each file that the kernel knows.
  *
- * Invariants: a backing file has one node, even if it has several names. So hard links are one file, and a rename changes
- * no node. Nodes live as long as the mount. A node's descriptor keeps the file's inode number from being used again.
+ * Invariants: a backing file has one node, even if it has several names. So hard links are one file, and a rename
+ * changes no node. Nodes live as long as the mount. A node's descriptor keeps the file's inode number from being used
+ * again.
  */
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
@@ -23,8 +24,8 @@ static struct node root;
 
 static int fd_of(fuse_ino_t ino) { return ino == FUSE_ROOT_ID ? root.fd : ((struct node *)ino)->fd; }
 
-/* The path of a node's descriptor in /proc/self/fd, for calls that take no O_PATH descriptor. The path leads to the node's
- * file, even if the file is a symbolic link. */
+/* The path of a node's descriptor in /proc/self/fd, for calls that take no O_PATH descriptor. The path leads to the
+ * node's file, even if the file is a symbolic link. */
 struct name {
     char text[32];
 };
@@ -34,7 +35,8 @@ static struct name name_of(fuse_ino_t ino) {
     return name;
 }
 
-/* fstat. If $MDSFS_WHOLE_SECONDS is set, the times are whole seconds, as on Lustre and older file systems. */
+/* Gets the attributes of a descriptor's file, as fstat does. If $MDSFS_WHOLE_SECONDS is set, the times are whole
+ * seconds, as on Lustre and older file systems. */
 static int attributes_of(int fd, struct stat *s) {
     if (fstat(fd, s) < 0)
         return -1;

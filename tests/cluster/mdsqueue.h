@@ -1,6 +1,6 @@
 /*
  * mdsqueue.h: holds the queue for metadata, the queue for data and the counters that all mounts of mdsfs share through
- * one mapped file. `mdsfs stat` prints in the order of `enum op`.
+ * one mapped file. `mdsfs stat` prints the counters in the order of `enum op`.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +46,7 @@ static void sleep_until(long t) {
     }
 }
 
-/* Takes the next place in a queue that needs `cost` ns for each request; returns the time at which the request is done. */
+/* Takes the next place in a queue. Each request needs `cost` ns. Returns the time at which this request is done. */
 static long enqueue(_Atomic long *queue, long at, long cost) {
     long old = atomic_load(queue), done;
     do {

@@ -20,7 +20,7 @@ static int own(fuse_req_t request, fuse_ino_t parent, const char *name) {
     return fchownat(fd_of(parent), name, caller->uid, s.st_mode & S_ISGID ? s.st_gid : caller->gid, AT_SYMLINK_NOFOLLOW);
 }
 
-/* Replies with the entry of a new name, or with errno if `result` says that making it failed. */
+/* Replies with the entry of a new name, or with errno if `result` is negative because the call failed. */
 static void made(fuse_req_t request, fuse_ino_t parent, const char *name, int result) {
     struct fuse_entry_param entry = {.attr_timeout = cache_seconds, .entry_timeout = cache_seconds, .generation = 1};
     if (result < 0 || own(request, parent, name) < 0

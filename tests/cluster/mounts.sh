@@ -1,11 +1,11 @@
-# mounts.sh: mounts over directories of the machine. The directories in the array `kept` keep their paths all the same, and
-# every user can enter them. Sourced inside a new mount namespace.
+# mounts.sh: defines functions that mount over directories of the machine; sourced inside a new mount namespace. The
+# array `kept` has the directories that keep their paths after such a mount.
 
-# attach SOURCE TARGET: binds SOURCE, with the mounts below it, to TARGET. SOURCE may be a path below /proc/self/fd, because
-# such a path still leads to a directory that a later mount hides.
+# attach SOURCE TARGET: binds SOURCE, with the mounts below it, to TARGET. SOURCE may be a path below /proc/self/fd,
+# because such a path still leads to a directory that a later mount hides.
 attach() { mount --no-canonicalize --rbind "$1" "$2"; }
 
-# cover DIR: mounts a directory over DIR that has the same entries and that every user can enter.
+# cover DIR: mounts a new directory over DIR. The new directory has the same entries, and every user can enter it.
 cover() {
     local fd entry name
     exec {fd}<"$1"

@@ -1,7 +1,7 @@
 # Counts the operations of slurmd and its descendants on each node; sourced after harness.sh by job tests with srun,
 # whose ranks are children of slurmd, not of the launcher.
 
-# cluster_traced N: cluster_up N, with a Slurm whose slurmds run under strace.
+# cluster_traced N: starts a cluster like cluster_up N, and a Slurm whose slurmds run under strace.
 cluster_traced() {
   trace=$(mktemp -d /var/tmp/pyshm-slurmd.XXXXXX)
   cluster_up "$1"
@@ -18,9 +18,10 @@ collect() {
   done
 }
 
-# ops FROM DIR…: prints the number of operations on the DIRs in the traces in $work/t, by each process from its exec
-# FROM on. With ANY_PROCESSOR=1 the loader's tries in subdirectories for the processor do not count. A caller must check
-# that the traces show the ranks: for example, that the ranks make operations in the stage.
+# ops FROM DIR…: prints the number of operations on the DIRs in the traces in $work/t. The regular expression FROM
+# matches the exec of a process from which on its operations count. With ANY_PROCESSOR=1 the loader's tries in
+# subdirectories for the processor do not count. A caller must check that the traces show the ranks: for example, that
+# the ranks make operations in the stage.
 ops() {
   local from=$1 file n total=0 dir under=(${ANY_PROCESSOR:+--any-processor}); shift
   for dir; do under+=(--under "$dir"); done

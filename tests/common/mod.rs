@@ -127,7 +127,7 @@ pub fn listing(top: &Path) -> Vec<String> {
     lines
 }
 
-/// An entry for a bundle, which may be false in any way.
+/// An entry for a bundle. The entry may be false in any way.
 pub struct Hostile(EntryRecord);
 
 impl Hostile {

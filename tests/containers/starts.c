@@ -1,5 +1,5 @@
-/* starts DIRECTORY NAME: starts DIRECTORY/NAME by every function that starts programs, with the function's name as argument.
- * DIRECTORY must be in PATH. */
+/* starts DIRECTORY NAME: starts the program DIRECTORY/NAME once by each function that starts programs, and passes the
+ * function's name as the argument. DIRECTORY must be in PATH. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <spawn.h>

@@ -1,5 +1,5 @@
-/* Makes calls on / that the shim has hooks for. The program is linked to a C library that is not glibc, and must get the same
- * results with the shim and without. */
+/* Calls functions for which the shim has hooks, on files below /, and prints the results. The program is linked to a C
+ * library that is not glibc. Its output must be the same with the shim and without. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>

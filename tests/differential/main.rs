@@ -1,15 +1,19 @@
-//! The differential machine: runs random programs of file operations bare in one tree and redirected in a twin of it.
+//! The differential machine: runs random programs of file operations bare in one tree and redirected in a twin of this
+//! tree.
 //!
 //! After every step the machine compares three things: the step's answer (result, errno, data, attributes, listings,
 //! names), both trees, and the stage's own files. If the two runs of a program differ, the machine shortens and prints
 //! the program. README.md says how to use the machine.
 //!
 //! ```text
-//! program, tree      the text of a program, the tree before its first step, and the tree that it leaves
-//! steps/, twins      perform the steps, bare and redirected, and compare
-//! generate, state    choose the next step from the state of the bare run
-//! kinds              the situations that are known to differ, which no random program may contain
-//! shorten            makes a program that differs short
+//! program      the text of a program
+//! tree         the tree before a program's first step, and the tree after each step
+//! steps/       performs the steps in one tree
+//! twins        runs steps/ bare and redirected, and compares
+//! state        the state of a process of the bare run
+//! generate     chooses the next step from this state
+//! kinds        the situations in which the runs are known to differ; no random program may contain them
+//! shorten      shortens a program whose runs differ
 //! ```
 
 mod generate;
@@ -112,7 +116,8 @@ fn random_program(
     let mut opening: Vec<String> =
         (1..=generator.peers()).rev().map(|n| format!("peer {n}")).collect();
     let mut speaker = 0;
-    // The states of processes that wait for a child or thread to end, and the inodes that are mapped.
+    // `parents` has the states of the processes that wait for a child or thread to end. `mapped` has the inodes of
+    // mapped files.
     let (mut parents, mut mapped) = (Vec::new(), Vec::new());
     let said_to = |n: usize| if n == 0 { String::new() } else { format!("{n} ") };
     while program.steps.len() < length {
@@ -178,7 +183,7 @@ fn describe(program: &Program, difference: &Difference) -> String {
 const SEEDS: u64 = 200;
 
 #[test]
-fn random_programs_do_what_they_do_bare() {
+fn random_programs_do_the_same_redirected_as_bare() {
     // By default the number of seeds is fixed and not the time, because the choice of programs must not depend on the
     // processor's speed.
     let seconds = number("SECONDS").map(Duration::from_secs);
@@ -236,7 +241,7 @@ fn kept() -> Vec<PathBuf> {
 }
 
 #[test]
-fn programs_that_once_differed_are_the_same_now() {
+fn kept_programs_that_once_differed_no_longer_differ() {
     let kinds = Kinds::chosen();
     let ground = Ground::new();
     let (mut failures, mut mended, mut left_out) = (Vec::new(), Vec::new(), 0);

@@ -70,8 +70,8 @@ impl Names {
         format!("<{name}>")
     }
 
-    /// The text that `make` gives for a file. The text is kept, and `make` is called again only after a change of the
-    /// file.
+    /// The text that the function `make` gives for a file. The text is kept, and `make` is called again only if the
+    /// file has changed.
     pub fn cached(&mut self, m: &fs::Metadata, make: impl FnOnce() -> String) -> String {
         let stamp = (m.ctime(), m.ctime_nsec(), m.size(), m.mtime(), m.mtime_nsec());
         let key = (m.dev(), m.ino());

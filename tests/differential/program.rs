@@ -33,7 +33,7 @@ impl User {
         }
     }
 
-    /// The word for it in a program.
+    /// The word for the user in a program.
     pub fn name(self) -> &'static str {
         match self {
             Self::Root => "root",
@@ -50,7 +50,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The word for it in a program and on pyshm's command line.
+    /// The word for the mode in a program and on pyshm's command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshot",

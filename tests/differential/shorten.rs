@@ -1,5 +1,5 @@
-//! Makes a program that differs short. Delta debugging removes steps and lines of the tree, and then the words of the
-//! steps are made plainer.
+//! Shortens a program whose two runs differ. Delta debugging removes steps and lines of the tree. Then the words of the
+//! steps are replaced by plainer ones.
 
 use std::time::{Duration, Instant};
 
@@ -115,7 +115,8 @@ fn plainer_steps(step: &str) -> Vec<String> {
     plainer
 }
 
-/// Returns the shortest program that was found, and its difference. It differs in the same part, at the same verb.
+/// Returns the shortest program that was found, and its difference. Its runs differ in the same part and at the same
+/// verb as those of `program`.
 pub fn shorten(
     ground: &Ground,
     program: &Program,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A descriptor of the process whose turn it is.
+/// A descriptor in a slot of the process.
 #[derive(Debug, Clone)]
 pub struct Slot {
     pub number: usize,
@@ -43,7 +43,7 @@ pub struct State {
 }
 
 impl State {
-    /// Reads the answer to `?`.
+    /// Reads the answer to the step `?`.
     pub fn parse(answer: &str) -> Self {
         let mut state = Self::default();
         let mut fields = answer.split('\t');

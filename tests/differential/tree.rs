@@ -5,15 +5,16 @@
 //! ```text
 //! dir PATH MODE OWNER              OWNER is user (the one who runs the program) or root
 //! file PATH MODE OWNER SIZE        the file's bytes depend only on its name
-//! copy PATH MODE OWNER             the program that performs the steps
-//! link PATH TEXT
-//! hard PATH OLD
+//! copy PATH MODE OWNER             a copy of the program that performs the steps
+//! link PATH TEXT                   a symbolic link with this text
+//! hard PATH OLD                    a hard link to the file OLD
 //! fifo PATH MODE OWNER
 //! xattr PATH NAME VALUE
 //! bind PATH DIRECTORY              a second mount, made after the prefix was staged; root only
 //! ```
 //!
-//! A line that cannot be made is left out of both trees. So every selection of the lines is a tree too.
+//! A line that cannot be made is left out of both trees. So if some lines are removed, the remaining lines still
+//! describe a tree.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};

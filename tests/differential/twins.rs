@@ -1,4 +1,5 @@
-//! Runs a program bare in one tree and redirected in its twin, step by step, and returns the first difference.
+//! Runs a program bare in one tree and redirected in the twin of this tree, step by step, and returns the first
+//! difference.
 //!
 //! Invariants:
 //! - No process, mount or file outlives its [`Ground`] or [`Twins`]. All mounts are in the worker thread's own
@@ -67,14 +68,14 @@ pub enum What {
 /// The place in which a worker runs its programs.
 pub struct Ground {
     dir: tempfile::TempDir,
-    /// The directory for the stage, if `dir/shm` is no mount of this place.
+    /// The directory for the stage if the test runs without root, so that `dir/shm` is no mount.
     memory: Option<tempfile::TempDir>,
     install: PathBuf,
     steps: PathBuf,
 }
 
 impl Ground {
-    /// Makes a place. As root it gives the calling thread a mount namespace.
+    /// Makes a place. As root, gives the calling thread a mount namespace.
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("pyshm-twins-").tempdir_in("/var/tmp").unwrap();
         let install = std::env::var_os("PYSHM_TEST_INSTALL")
@@ -170,7 +171,7 @@ fn open_to_all(path: &Path, mode: u32) {
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// The path of the same program, linked statically.
+/// The path of the statically linked program beside the program `steps`.
 fn with_static(steps: &Path) -> PathBuf {
     steps.with_file_name("steps-static")
 }
@@ -192,7 +193,7 @@ fn compiled() -> &'static Path {
                 cc.args(["-O1", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter"]);
                 cc.arg("-fvisibility=hidden").arg("-o").arg(&new).args(sources.clone());
                 let made = cc.args(more).arg("-lpthread").stderr(Stdio::null()).status();
-                // Without a static C library, such a child cannot be started, but this is so in both runs.
+                // Without a static C library, neither of the two runs can start a static child.
                 assert!(made.unwrap().success() || more.is_some(), "failed to compile steps/");
                 let _ = fs::rename(new, program);
             }
@@ -380,8 +381,8 @@ impl<'a> Twins<'a> {
         self.bare.ask(step).unwrap_or_default()
     }
 
-    /// Performs a step in both runs, and returns the answer if both agree. `None` if the bare run ended, so that
-    /// nothing can be compared.
+    /// Performs a step in both runs, and returns the answer if both runs give the same one. `None` if the bare run
+    /// ended, so that nothing can be compared.
     pub fn step(&mut self, step: &str) -> Result<Option<String>, Box<Difference>> {
         let number = self.done;
         self.done += 1;

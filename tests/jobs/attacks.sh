@@ -1,7 +1,8 @@
 #!/bin/bash
-# Tests files in /dev/shm that another user, or an accident, made before the job under names that pyshm needs. pyshm
-# refuses each file in one line with the path, the cause and the way out. It does not use or remove the file and does not
-# wait for it, and the command runs. There are two real users: 12345 works, 12346 attacks.
+# Tests jobs that find a file in /dev/shm under a name that pyshm needs, because another user attacks or by accident.
+# pyshm refuses the file in one line with the path, the cause and the way out. pyshm does not use the file, does not
+# remove it and does not wait for it, and the command runs. The tests have two real users: 12345 runs the jobs, 12346 is
+# the attacker.
 . "$(dirname "$0")/harness.sh"
 bundle=$(bundle_of venv "$venv") || exit 1
 as() { local uid=$1; shift; timeout 600 setpriv --reuid "$uid" --regid "$uid" --clear-groups -- env HOME=/ "$@"; }
@@ -21,7 +22,7 @@ refused() {
   contains "the way out" "$(cat "$work/said")" "choose another place, as --root /tmp, or --root with a private directory of yours in /dev/shm"
   user "$pyshm_run" --no-fallback --root "$root" -b "$bundle" "$venv/bin/python" -c 'print("ran")' >"$work/out" 2>"$work/said"
   equal "exit status without fallback" 73 $?
-  equal "nothing ran" "" "$(cat "$work/out")"
+  equal "the output without fallback" "" "$(cat "$work/out")"
 }
 # ways_out: checks that both ways out of the message work while the attacker's file exists.
 ways_out() {
@@ -53,7 +54,7 @@ test_a_symbolic_link_to_another_directory_of_the_user_is_refused() {
   user mkdir -m 700 /dev/shm/precious; user touch /dev/shm/precious/data; attacker ln -s precious $mine || fail ln
   refused "failed to trust $mine: it is a symbolic link, not a directory"
   tools_refuse "it is a symbolic link, not a directory"
-  equal "files in its target" data "$(ls -A /dev/shm/precious)"
+  equal "files in the link's target" data "$(ls -A /dev/shm/precious)"
   rm -r $mine /dev/shm/precious
 }
 test_a_dangling_symbolic_link_is_refused() {
@@ -80,7 +81,7 @@ test_a_root_where_others_may_exchange_names_is_refused() {
   rmdir /dev/shm/open/below; chmod 770 /dev/shm/open; chown 12345 /dev/shm/open
   refused "failed to trust /dev/shm/open: others may write to it" /dev/shm/open
   attacker mkdir -m 1777 /dev/shm/theirs; refused "failed to trust /dev/shm/theirs: it belongs to another user" /dev/shm/theirs
-  equal "left there" "" "$(find /dev/shm/open /dev/shm/theirs -mindepth 1)"
+  equal "files that are left" "" "$(find /dev/shm/open /dev/shm/theirs -mindepth 1)"
   rm -r /dev/shm/open /dev/shm/theirs
 }
 
@@ -90,7 +91,8 @@ name_of_stage() {
   name=$(user "$pyshm" stage -b "$bundle") || fail "stage"
   name=${name##*/}
 }
-# in_place PATTERN: checks that a run, `pyshm status` and `pyshm unstage` refuse the file that has the stage's name.
+# in_place PATTERN: checks that a run, `pyshm status` and `pyshm unstage` refuse the file that has the stage's name,
+# with a message that contains PATTERN.
 in_place() {
   refused "$1"
   user "$pyshm" status >"$work/out" 2>&1; equal "exit status of status" 0 $?

@@ -15,8 +15,9 @@ nodes_are_clean() {
   done
 }
 
-# ops TRACE FROM DIR…: prints how many operations the ranks made on the DIRs. A rank's operations count from its exec FROM
-# on. If the trace has too few operations in the stage, the trace does not have the ranks, and `ops` prints this instead.
+# ops TRACE FROM DIR…: prints how many operations the ranks made on the DIRs. The regular expression FROM matches the
+# exec of a rank from which on its operations count. If the trace shows few operations in the stage, strace did not see
+# the ranks, and `ops` prints a message instead of a number.
 ops() {
   local trace=$1 from=$2; shift 2
   local under=() dir
@@ -27,14 +28,15 @@ seen = json.load(sys.stdin)
 assert seen["processes"] >= 8 and seen["total"] > 5000, seen' || { echo "the ranks were not seen"; return; }
   "${count[@]}" "${under[@]}" | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'
 }
-# opened TRACE PATH: prints how often PATH was opened. Counts only the first half of a line, because strace may write a
-# call in two halves.
+# opened TRACE PATH: prints how often PATH was opened. The pattern needs only the beginning of a call, because strace
+# may split a call into two lines.
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
 # unpacked TRACE: prints in how many directories a stage was built. Each node's directory has another name, because the
 # name contains a number that depends on the node and the process.
 unpacked() { grep -oE '\.new-[0-9a-f]+-[0-9]+/index".*O_CREAT' "$1" | sort -u | wc -l; }
 
-# bare_run FLAVOR [--user]: runs the job without pyshm, once for all tests, and sets $out.
+# bare_run FLAVOR [--user]: runs the job without pyshm, unless an earlier test has done so. Sets $out to the directory
+# of the results.
 bare_run() {
   out=$VCLUSTER_DIR/bare-$1${2:-}
   [ -d "$out" ] && return
@@ -72,7 +74,7 @@ as_a_user() { # FLAVOR VENV
 test_an_ordinary_user_runs_under_hydra() { as_a_user hydra "$venv"; }
 test_an_ordinary_user_runs_under_open_mpi() { as_a_user ompi "$venv_ompi"; }
 
-as_the_ranks_program() { # FLAVOR VENV
+before_the_ranks_program() { # FLAVOR VENV
   local flavor=$1 env=$2 bundle under
   bundle=$(bundle_of "$(basename "$env")" "$env") || fail "no bundle"
   bare_run "$flavor"
@@ -86,8 +88,8 @@ as_the_ranks_program() { # FLAVOR VENV
   equal "nodes that unpacked" 4 "$(unpacked "$work/trace")"
   nodes_are_clean
 }
-test_ranks_of_hydra_stage_their_own_node() { as_the_ranks_program hydra "$venv"; }
-test_ranks_of_open_mpi_stage_their_own_node() { as_the_ranks_program ompi "$venv_ompi"; }
+test_ranks_of_hydra_stage_their_own_node() { before_the_ranks_program hydra "$venv"; }
+test_ranks_of_open_mpi_stage_their_own_node() { before_the_ranks_program ompi "$venv_ompi"; }
 
 test_without_a_bundle_the_prefixes_are_found_and_cached() {
   bare_run hydra

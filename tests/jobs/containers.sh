@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests that a job's LD_PRELOAD does not reach programs in containers, and that the shim works in a container that gets
-# the variable on purpose. The container runtimes are real. One root file system has an older glibc (Debian 11, from the
-# mirror of apt), the other has musl.
+# the variable on purpose. The container runtimes are real. The containers have two root file systems: one has an older
+# glibc (Debian 11, from the mirror of apt), and one has musl.
 . "$(dirname "$0")/harness.sh"
 unset PYSHM_CONTAINERS
 export LC_ALL=C USER=root
@@ -15,14 +15,14 @@ cat /where; echo "LD_PRELOAD is ${LD_PRELOAD-not set}"; ls /bin | wc -l; cat /no
 [ ! -x /bin/walks ] || walks
 SH
 }
-# finish DIRECTORY WHERE: adds the files that container runtimes expect in a root file system, and the programs of the
-# tests.
+# finish DIRECTORY WHERE: adds to the root file system in DIRECTORY the files that container runtimes expect, the file
+# /where with the text WHERE, and the script /probe.
 finish() {
   mkdir -p "$1"/{bin,dev,etc,home,lib,mnt,proc,root,sys,tmp,usr} && touch "$1"/etc/{passwd,group,hosts,resolv.conf} || return 1
   echo "$2" >"$1/where"; probe >"$1/probe"
 }
-# make_roots: makes both root file systems. Debian 11 is downloaded once. `extract` unpacks packages, but runs no script of
-# a package.
+# make_roots: makes both root file systems. Debian 11 is downloaded once. `extract` unpacks packages, but runs no script
+# of a package.
 make_roots() {
   local mirror old=$roots/debian11
   if [ ! -e "$old" ]; then
@@ -62,8 +62,8 @@ staged() {
 }
 unstaged() { "$pyshm" unstage --all >/dev/null || fail "unstage"; }
 
-# run_bare COMMAND…: keeps the output and exit status in $work/bare. same WHAT COMMAND…: runs a command, and fails if its
-# output or exit status is another.
+# run_bare COMMAND…: runs COMMAND, and writes its output and exit status to $work/bare.
+# same WHAT COMMAND…: runs COMMAND, and fails if its output or exit status differs from $work/bare.
 run_bare() { "$@" >"$work/bare" 2>&1 </dev/null; echo "status $?" >>"$work/bare"; }
 same() {
   local what=$1; shift
@@ -71,8 +71,8 @@ same() {
   diff "$work/bare" "$work/ours" >"$work/diff" || fail "$what (< bare, > preloaded): $(cat "$work/diff")"
 }
 
-# A daemon that starts a container runtime does not have the shim. busybox's env stands for such a daemon, because busybox
-# is static and so has no shim either.
+# A daemon that starts a container runtime does not have the shim. busybox's env stands for such a daemon, because
+# busybox is static and so has no shim either.
 test_a_container_is_started_without_the_shim_by_any_program() {
   local shim=$top/target/pyshm/lib/libpyshm.so runtime root words count=0
   staged
@@ -95,7 +95,7 @@ test_a_container_is_started_without_the_shim_by_any_program() {
   unstaged
 }
 
-# Checks that a container which gets the shim prints a message, so that the tests above would find a shim there.
+# The message of the container's loader shows that the test above would notice a shim in the container.
 test_a_container_that_is_given_the_shim_complains() {
   local shim=$top/target/pyshm/lib/libpyshm.so words
   in_root ch-run "$roots/debian11"
@@ -135,7 +135,7 @@ test_every_function_that_starts_programs_leaves_the_shim_out_of_a_container() {
   equal "PYSHM_CONTAINERS=keep" "$(all "$shim:$other")" "$(PYSHM_CONTAINERS=keep starts env LD_PRELOAD="$shim:$other")"
   name=mpirun; equal "a program that is no container runtime" "$(all "$shim")" "$(starts env LD_PRELOAD="$shim")"
   name=by-the-site; equal "a program that is no container runtime" "$(all "$shim")" "$(PYSHM_CONTAINERS=other starts env LD_PRELOAD="$shim")"
-  equal "a name of the site's" "$(all unset)" "$(PYSHM_CONTAINERS=other:by-the-site starts env LD_PRELOAD="$shim")"
+  equal "a container runtime that PYSHM_CONTAINERS names" "$(all unset)" "$(PYSHM_CONTAINERS=other:by-the-site starts env LD_PRELOAD="$shim")"
   staged
   name=apptainer; equal "staged" "$(all unset)" "$(starts "$stage/bin/pyshm-exec")"
   equal "staged, another library" "$(all $other)" "$(starts env LD_PRELOAD=$other "$stage/bin/pyshm-exec")"
@@ -158,7 +158,7 @@ PL
   run_bare "${words[@]}" /usr/bin/perl "$p/read.pl" "$p"
   equal "the last line bare" "status 0" "$(tail -n 1 "$work/bare")"
   PYSHM_CONTAINERS=keep same "bwrap" bash "$tools/trace.sh" "$work/trace" "$stage/bin/pyshm-exec" "${words[@]}" /usr/bin/perl "$p/read.pl" "$p"
-  equal "operations on the prefix, and whether any were seen elsewhere" "0 True" "$(python3 "$tools/count_ops.py" "$work/trace" \
+  equal "operations on the prefix, and whether the trace has operations on /usr" "0 True" "$(python3 "$tools/count_ops.py" "$work/trace" \
     --from-exec '"/usr/bin/perl"' --under "$p" --under /usr --json | python3 -c 'import json, sys; u = json.load(sys.stdin)["under"]; print(u[sys.argv[1]], u["/usr"] > 0)' "$p")"
   contains "the log of the shim" "$(PYSHM_LOG=1 PYSHM_CONTAINERS=keep "$stage/bin/pyshm-exec" "${words[@]}" /bin/true 2>&1)" "pyshm: active ($stage)"
   contains "the C library" "$("${words[@]}" /lib/x86_64-linux-gnu/libc.so.6)" 2.31
@@ -173,7 +173,7 @@ test_a_container_of_musl_that_keeps_the_shim_works_without_it() {
   sed -i 's/^LD_PRELOAD is .*/LD_PRELOAD is kept/; s/LD_PRELOAD is not set/LD_PRELOAD is set/' "$work/bare"
   PYSHM_CONTAINERS=keep "$stage/bin/pyshm-exec" "${words[@]}" sh /probe >"$work/ours" 2>&1; echo "status $?" >>"$work/ours"
   sed -i "s|^LD_PRELOAD is $stage/lib/libpyshm.so|LD_PRELOAD is kept|" "$work/ours"
-  diff "$work/bare" "$work/ours" || fail "it differs"
+  diff "$work/bare" "$work/ours" || fail "the output with the shim differs"
   contains "the log of the shim" "$(PYSHM_LOG=1 PYSHM_CONTAINERS=keep "$stage/bin/pyshm-exec" "${words[@]}" /bin/walks 2>&1)" "pyshm: inactive: the program's C library is not glibc"
   unstaged
 }

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Tests `pyshm doctor`. It finds faults of a session, a launcher, a bundle or a node, and prints the cause and advice. If
-# there is no fault, it reports that nothing is wrong. It leaves no files.
+# Tests `pyshm doctor`. It finds faults of a session, a launcher, a bundle or a node, and prints the cause and advice.
+# If there is no fault, it reports that nothing is wrong. It leaves no files.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
-# asked [NAME=VALUE…] WORDS…: writes the findings of doctor to $work/found as JSON; returns doctor's exit status, which
-# must agree with the findings.
+# asked [NAME=VALUE…] WORDS…: runs `pyshm doctor --json WORDS…` with these variables. Writes the findings to $work/found
+# and returns the exit status, which must equal the member `failed` of the findings.
 asked() {
   local assigned=() status failed
   while [[ ${1:-} == *=* && $1 != -* ]]; do assigned+=("$1"); shift; done
@@ -14,8 +14,8 @@ asked() {
   equal "exit status" "$failed" $status
   return $status
 }
-# found LEVEL WHAT PATTERN [NODE]: checks that there is a finding of this level about WHAT with PATTERN in its cause. A
-# finding of another level than ok must have advice.
+# found LEVEL WHAT PATTERN [NODE]: checks that doctor has a finding of LEVEL about WHAT, with PATTERN in its cause. The
+# finding must have advice, unless LEVEL is ok.
 found() {
   python3 - "$work/found" "$@" <<'PY' || fail "no $1 '$2' with '$3' ${4:-} in: $(cat "$work/found")"
 import json, sys
@@ -31,13 +31,13 @@ make_bundle() {
   "$pyshm" bundle env "$work/env" -o "$work/b.tar.zst" -q || fail "bundle"
 }
 
-test_doctor_reports_that_nothing_is_wrong_and_leaves_nothing() {
+test_doctor_reports_that_nothing_is_wrong_and_leaves_no_files() {
   make_bundle
   mkdir "$work/tmp"
   asked TMPDIR="$work/tmp" LD_PRELOAD="$top/target/pyshm/lib/libpyshm.so" PATH="$venv/bin:$PATH" -b "$work/b.tar.zst" || fail "something failed: $(cat "$work/found")"
   local what; for what in installation settings LD_PRELOAD "$venv/bin/mpiexec" "$work/b.tar.zst" bundles kernel "C library" root room pyshm-bcast-mpich "test rank"; do found ok "$what" ""; done
-  equal "left" "" "$(find /dev/shm "$work/tmp" -mindepth 1)"
-  # The text has the same findings as the JSON, with advice below each fault.
+  equal "files that are left" "" "$(find /dev/shm "$work/tmp" -mindepth 1)"
+  # Without --json doctor prints the findings as text, with advice below each fault.
   "$pyshm" doctor >"$work/text" || fail "as text"
   contains "the text" "$(cat "$work/text")" "ok       test rank: a program is answered from a stage"
   equal "advice" "$(grep -c '^note\|^warning\|^FAILURE' "$work/text")" "$(grep -c '^   -> ' "$work/text")"
@@ -68,7 +68,7 @@ test_a_wrong_bundle_is_found() {
   asked PYSHM_CONFIG="$work/pyshm.toml" || fail "by a file"; found ok settings "$work/pyshm.toml"; found ok "$work/b.tar.zst" "2 paths"
   echo 2 >"$work/env/new"
   asked -b "$work/b.tar.zst" || fail "a changed prefix is no failure"; found warning bundles "$work/env is not as it was packed"
-  # With a layer over the bundle, both together agree with the prefix.
+  # The bundle and a layer over it together equal the prefix.
   "$pyshm" bundle env "$work/env" --over "$work/b.tar.zst" -o "$work/l.tar.zst" -q || fail "layer"
   asked -b "$work/b.tar.zst" -b "$work/l.tar.zst" || fail "with the layer"; found ok bundles "as they were packed"
   asked -b "$work/l.tar.zst" && fail "a layer alone did not fail"; found failure "$work/l.tar.zst" ""
@@ -85,7 +85,7 @@ test_a_wrong_root_is_found() {
   mount -t tmpfs -o noexec,size=40m tmpfs "$root" || fail "mount"
   asked PYSHM_RESERVE=1M --root "$root" || fail "noexec failed: $(grep -B2 \"failure\" "$work/found")"; found warning root "mounted noexec"; found warning room "free"; found ok "test rank" ""
   asked --root "$root" && fail "doctor ignored the default reserve of memory"; found failure room "free but"
-  equal "left" "" "$(find "$root" -mindepth 1)"
+  equal "files that are left" "" "$(find "$root" -mindepth 1)"
   umount "$root"
 }
 test_a_launcher_that_cannot_be_preloaded_is_found() {
@@ -98,7 +98,8 @@ test_a_launcher_that_cannot_be_preloaded_is_found() {
   grep -q "LD_PRELOAD does not reach" "$work/found" && fail "doctor reports that a dynamic launcher cannot be preloaded"
   chmod u+s "$work/bin/mpirun"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "setuid"
-  # Doctor must run the launcher to find that its static interpreter does not load the library.
+  # Now the launcher is a script with a static interpreter. Doctor must run the launcher to find that it does not load
+  # the library.
   printf '#!%s\n' "$work/bin/static" >"$work/bin/mpirun"; chmod 755 "$work/bin/mpirun"; gcc -static "$work/a.c" -o "$work/bin/static"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "did not load it"
   asked -- /no/such/mpiexec -n 2 && fail "nothing failed"; found failure launcher "/no/such/mpiexec"
@@ -117,7 +118,7 @@ test_every_node_of_a_job_is_examined_and_named() {
   contains "the text" "$(cat "$work/text")" "kernel (2 of 2 nodes, as n"
   VCLUSTER_WD=/ "$VCLUSTER" exec n1 umount /dev/shm; VCLUSTER_WD=/ "$VCLUSTER" exec n2 mount -o remount,exec /dev/shm
 }
-test_in_an_allocation_all_its_nodes_are_examined_without_a_launcher() {
+test_without_a_launcher_all_nodes_of_an_allocation_are_examined() {
   "$VCLUSTER" slurm || fail "slurm"
   launch_words srun-pmi2 user 2 2
   "${LOGIN[@]}" timeout 600 "${ALLOC[@]}" "$pyshm" doctor --json </dev/null >"$work/found" 2>"$work/said"; equal "exit status" 0 $?

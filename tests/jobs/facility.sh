@@ -1,12 +1,13 @@
 #!/bin/bash
-# Tests that real programs behave as without pyshm if a facility puts the library into LD_PRELOAD of every process. Each
-# case of tests/facility is a bash script that prints its results. The script runs three times: bare; with the library
-# preloaded but no stage, as after `module load`; and with the stage of a real environment, as in a job. The outputs and
-# exit statuses must be the same.
+# Tests real programs with the library in LD_PRELOAD of every process, as a facility may set it. The programs must
+# behave as without pyshm. Each case of tests/facility is a bash script that prints its results. The script runs three
+# times: bare; with the library preloaded but no stage, as after `module load`; and with the stage of a real
+# environment, as in a job. The outputs and exit statuses must be the same.
 #
-# `bash tests/jobs/facility.sh --table` prints docs/programs.md. A test compares this output with the document, so that the
-# document names only programs that run here. The first line of a case names the programs. If a case is known to differ, a
-# line before the first line says where and why. Then the test fails if the case does not differ.
+# `bash tests/jobs/facility.sh --table` prints docs/programs.md. A test compares this output with the document, so that
+# the document names only programs that run here. The first line of a case names the programs. If the output of a case
+# is known to differ, a line `# differs KEY: REASON` stands before the first line; KEY is the name of a column in
+# docs/programs.md. Then the test fails if the outputs are equal.
 . "$(dirname "$0")/harness.sh"
 cases=$top/tests/facility
 
@@ -39,8 +40,8 @@ unset PYSHM_CONTAINERS DISPLAY TMUX LESS MANPATH MAKEFLAGS HISTFILE
 both=$(mktemp -d /var/tmp/pyshm-facility.XXXXXX); chmod 755 "$both"
 trap 'rm -rf "$both"; "$pyshm" unstage --all >/dev/null 2>&1' EXIT
 
-# The library lies as in an installation. Each loader replaces `$LIB` by its own directory, so 32-bit programs find an empty
-# library.
+# The library lies in a directory like that of an installation. Each loader replaces `$LIB` by the name of its own
+# directory of libraries, so 32-bit programs find an empty library.
 installed='/$LIB/libpyshm.so'
 lib() { "$1" --list-diagnostics | sed -n 's/^dl_dst_lib="\(.*\)"/\1/p'; }
 install_library() {
@@ -52,7 +53,7 @@ install_library() {
 install_library || { echo "failed to copy the library into the directories of \$LIB below $both"; exit 1; }
 bundle=$(bundle_of venv "$venv") && stage=$("$pyshm" stage -b "$bundle") || { echo "failed to stage $venv"; exit 1; }
 
-# run HOW CASE: runs a case once, in a directory that has the same name each time.
+# run HOW CASE: runs a case once, in a directory that has the same name each time. HOW is `bare`, `module` or `job`.
 run() {
   local start=()
   case $1 in

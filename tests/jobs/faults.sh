@@ -1,6 +1,7 @@
 #!/bin/bash
-# Tests faults of staging. pyshm reports each fault in one line with file, cause and way out, and the command still runs.
-# With --no-fallback the fault is an error with its documented exit code. Nothing is left in /dev/shm in either case.
+# Tests faults of staging. pyshm reports each fault in one line with file, cause and way out, and the command still
+# runs. With --no-fallback the fault is an error with its documented exit code. Nothing is left in /dev/shm in either
+# case.
 . "$(dirname "$0")/harness.sh"
 bundle=$(bundle_of venv "$venv") || exit 1
 python=$venv/bin/python
@@ -14,8 +15,8 @@ wrong() {
   contains "the warning" "$(cat "$work/said")" "pyshm-run: warning: "
   contains "the warning" "$(cat "$work/said")" "$pattern"
   contains "the warning" "$(cat "$work/said")" "; running from the shared file system"
-  "$pyshm_run" --no-fallback "$@" "$python" -c 'print("ran")' >"$work/out" 2>"$work/said"; equal "exit status without" "$code" $?
-  equal "nothing ran" "" "$(cat "$work/out")"
+  "$pyshm_run" --no-fallback "$@" "$python" -c 'print("ran")' >"$work/out" 2>"$work/said"; equal "exit status without fallback" "$code" $?
+  equal "the output without fallback" "" "$(cat "$work/out")"
   contains "the error" "$(cat "$work/said")" "$pattern"
   [ ! -e "/dev/shm/pyshm-0" ] || fail "left: $(find /dev/shm -maxdepth 3)"
 }
@@ -82,8 +83,8 @@ launched() { # CODE PATTERN COMMAND…
   "$pyshm_run" -b "$bundle" "$@" >"$work/out" 2>"$work/said"; equal "exit status with fallback" 0 $?
   equal "ranks that ran" 2 "$(grep -o ran "$work/out" | wc -l)"
   contains "the warning" "$(cat "$work/said")" "$pattern"
-  "$pyshm_run" --no-fallback -b "$bundle" "$@" >"$work/out" 2>"$work/said"; equal "exit status without" "$code" $?
-  equal "nothing ran" "" "$(cat "$work/out")"
+  "$pyshm_run" --no-fallback -b "$bundle" "$@" >"$work/out" 2>"$work/said"; equal "exit status without fallback" "$code" $?
+  equal "the output without fallback" "" "$(cat "$work/out")"
   [ ! -e "/dev/shm/pyshm-0" ] || fail "left: $(find /dev/shm -maxdepth 3)"
 }
 test_a_command_line_that_is_not_understood_is_reported() {

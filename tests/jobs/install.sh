@@ -15,14 +15,14 @@ with() {
 }
 both_systems() { local system; for system in lmod tcl; do "$@" "$system" || exit 1; done; }
 
-test_everything_is_laid_out_below_destdir_and_names_only_the_prefix() {
+test_files_are_installed_below_destdir_and_contain_only_the_path_of_the_prefix() {
   local said
   said=$(umask 077; DESTDIR=$work/package "$pyshm" install --prefix "$prefix") || fail "install"
   contains "the next commands" "$said" "module use $prefix/share/modulefiles; module load pyshm"
   equal "files" "$(cd "$prefix" && find . | sort)" "$(cd "$work/package$prefix" && find . | sort)"
-  ! grep -rl "$work" "$work/package" || fail "a file names DESTDIR"
-  check "the option does the same" "$pyshm" install --prefix "$prefix" --destdir "$work/option" -q
-  check "both views are equal" diff -r "$work/package" "$work/option"
+  ! grep -rl "$work" "$work/package" || fail "a file contains the path DESTDIR"
+  check "install with --destdir" "$pyshm" install --prefix "$prefix" --destdir "$work/option" -q
+  check "DESTDIR and --destdir give the same files" diff -r "$work/package" "$work/option"
   equal "files that others cannot read" "" "$(find "$work/package$prefix" ! -type l ! -perm -o=r)"
   local page; for page in pyshm pyshm-run pyshm-bundle-env pyshm-install pyshm-module; do
     contains "page $page" "$(man -l "$prefix/share/man/man1/$page.1" 2>"$work/said")" "NAME"; equal "errors of man" "" "$(cat "$work/said")"
@@ -30,13 +30,13 @@ test_everything_is_laid_out_below_destdir_and_names_only_the_prefix() {
 }
 test_an_installation_in_use_is_replaced_and_a_wrong_prefix_is_refused() {
   cp -a "$prefix" "$work/p"
-  # The installation must replace a mapped file and must not write into this file. A hard link to the old file shows that
-  # the old file's bytes stay.
+  # `pyshm install` must put a new file in the place of a mapped file, and must not write into the mapped file. The hard
+  # link $work/old keeps the mapped file, and shows whether it changed.
   ln "$work/p/lib/libpyshm.so" "$work/old"; local before; before=$(stat -c '%i %Y' "$work/old")
   check "over itself" "$work/p/bin/pyshm" install --prefix "$work/p" -q
   equal "the old library" "$before" "$(stat -c '%i %Y' "$work/old")"
   [ "$(stat -c %i "$work/p/lib/libpyshm.so")" != "${before% *}" ] || fail "the library was written into"
-  equal "left" "" "$(find "$work/p" -name '.*' -mindepth 1)"
+  equal "files that are left" "" "$(find "$work/p" -name '.*' -mindepth 1)"
   local bad; for bad in relative "$work/a b" "$work/a:b" "$work/\$LIB"; do
     "$pyshm" install --prefix "$bad" 2>"$work/said"; equal "exit status for '$bad'" 2 $?; contains "the output" "$(cat "$work/said")" "'$bad'"
   done
@@ -62,14 +62,14 @@ test_jobs_run_from_a_prefix_that_was_installed_with_destdir() {
   LD_PRELOAD=$work/prefix/lib/pyshm/\$LIB/libpyshm.so run /bin/bash -c 'grep -o "[^ ]*/libpyshm.so" /proc/$$/maps | sort -u' >"$work/maps" || fail "preloaded"
   equal "libraries" 1 "$(wc -l <"$work/maps")"; contains "library" "$(cat "$work/maps")" /dev/shm/pyshm-12345/
 }
-test_ranks_whose_launcher_has_the_modules_library_find_the_installation() {
+test_ranks_find_the_installation_if_their_launcher_preloads_the_library_of_the_module() {
   mkdir -p "$work/env/bin"; cp /bin/cat "$work/env/bin/cat"; echo staged >"$work/env/file"
   check "bundle" "$prefix/bin/pyshm" bundle env "$work/env" -o "$work/b.tar.zst" -q
   # Change the file without pyshm, so that the stage and the prefix differ.
   echo shared >"$work/env/file"
   local said
   said=$(cd /; PYSHM_CACHE=$work/cache PYSHM_BUNDLES=$work/b.tar.zst LD_PRELOAD=$library timeout 600 "$venv/bin/mpiexec" -n 2 "$work/env/bin/cat" "$work/env/file") || fail "mpiexec"
-  equal "the files that they read" staged$'\n'staged "$said"
+  equal "what the ranks read" staged$'\n'staged "$said"
   said=$(LD_PRELOAD=$library "$work/env/bin/cat" "$work/env/file")
   equal "without bundles" shared "$said"
 }
@@ -90,8 +90,8 @@ test_programs_of_32_bits_get_an_empty_library() {
 int main(void) { char line[512]; FILE *maps = fopen("/proc/self/maps", "r"); while (fgets(line, sizeof line, maps)) if (strstr(line, "[stack]")) printf("%.4s\n", strchr(line, ' ') + 1); return 0; }
 C
   gcc -m32 "$work/stack.c" -o "$work/stack" && equal "the stack" "rw-p" "$(LD_PRELOAD=$library "$work/stack")"
-  # A 64-bit program starts a 32-bit one, which starts a 64-bit one.
-  equal "a chain" "$library" "$(LD_PRELOAD=$library /bin/sh -c "$work/a32; printenv LD_PRELOAD" 2>&1)"
+  # A 64-bit shell starts a 32-bit program and then a 64-bit program. No loader may print an error.
+  equal "programs of 32 and 64 bits" "$library" "$(LD_PRELOAD=$library /bin/sh -c "$work/a32; printenv LD_PRELOAD" 2>&1)"
 }
 modules_load_and_unload() {
   local system=$1 said
@@ -101,7 +101,8 @@ modules_load_and_unload() {
     said=$(with "$system" "export LD_PRELOAD='$other'; module load pyshm 2>/dev/null; echo \"\$LD_PRELOAD\"; module unload pyshm 2>/dev/null; echo \"\$LD_PRELOAD\"" | grep -v '^ERROR: ld.so')
     equal "$system beside '$other'" "$library:$other"$'\n'"$other" "$said"
   done
-  # The directory must be the last in PATH, because it lies on the shared file system and ranks would search it.
+  # The directory must be the last in PATH, because it lies on the shared file system, and ranks
+  # search the directories of PATH in order.
   equal "$system" "/usr/bin:/bin:$prefix/bin" "$(with "$system" 'module load pyshm; echo "$PATH"')"
   # MANPATH stays unset, so that man still derives the directories of manuals from PATH.
   equal "$system" "unset" "$(with "$system" 'module load pyshm; echo "${MANPATH-unset}"')"
@@ -130,7 +131,7 @@ an_environments_module() {
   contains "$system" "$said" "bundles $work/base.tar.zst"
   equal "$system" 1 "$(with "$system" "module use $work/modules; module load science/1; module load science/2 2>/dev/null; "'echo "$LOADEDMODULES"' | grep -o science | wc -l)"
 }
-test_an_environments_module_is_loaded_beside_the_general_one() { both_systems an_environments_module; }
+test_a_module_of_an_environment_is_loaded_beside_the_module_pyshm() { both_systems an_environments_module; }
 test_completions_are_scripts_of_their_shells() {
   check "bash" bash -n "$prefix/share/bash-completion/completions/pyshm"
   equal "bash" "stage" "$(bash -c '. "$1"; COMP_WORDS=(pyshm stag) COMP_CWORD=1; _pyshm pyshm stag pyshm; echo "${COMPREPLY[@]}"' bash "$prefix/share/bash-completion/completions/pyshm")"

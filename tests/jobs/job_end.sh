@@ -1,13 +1,13 @@
 #!/bin/bash
-# Tests the end of jobs under a real Slurm. A job ends by scancel, by its time limit, or because a slurmd or a whole node
-# was killed. It ends during staging or during the run, in every form of a job. In one test a job of another user runs at
-# the same time on the same nodes. Other tests of this file count how often each signal reaches the application.
+# Tests the end of jobs under a real Slurm. A job ends by scancel, by its time limit, or because a slurmd or a whole
+# node was killed. It ends during staging or during the run, in every form of a job. In one test a job of another user
+# runs at the same time on the same nodes. Other tests of this file count how often each signal reaches the application.
 . "$(dirname "$0")/harness.sh"
 # The forms are `pyshm-run srun PROGRAM`, `srun pyshm-run PROGRAM`, and srun with the library preloaded.
 FORMS=(before inside preloaded)
 cluster_up $((2 + 8 * ${#FORMS[@]}))
 
-# The epilog is the line of README.md. The epilog does nothing unless $scratch/epilog exists.
+# If $scratch/epilog exists, the epilog runs the command that README.md advises. Otherwise the epilog does nothing.
 line=$(sed -n 's|^\(setpriv .* \)/opt/pyshm/bin/\(pyshm unstage .*\) \|\| true$|\1\2|p' "$top/README.md"); [ -n "$line" ] || { echo "README.md has no epilog"; exit 1; }
 cat >"$scratch/epilog.sh" <<SH
 #!/bin/bash
@@ -25,7 +25,8 @@ head -c 6000000 /dev/urandom >"$scratch/site/pkg/data"
 "$pyshm" bundle env "$scratch/site" -o "$scratch/b.tar.zst" -q && chmod -R a+rX "$scratch/site" "$scratch/b.tar.zst" || exit 1
 
 # Each rank records its node and the stages that it saw, and waits; at the end it records the signals that its handlers
-# got. After SIGTERM a rank ends its wait, as a program that writes a checkpoint does; with `deaf` the rank waits on.
+# got. After SIGTERM a rank ends its wait, as a program that writes a checkpoint does. With the argument
+# `deaf` the rank keeps waiting.
 cat >"$scratch/rank.py" <<'PY'
 import glob, os, signal, sys, time
 out, seconds = sys.argv[1], float(sys.argv[2])
@@ -98,8 +99,8 @@ has_stage() {
     fail "$what: there was no stage to be left on $node"
   done
 }
-# not_started NAME NODE: checks that no rank ran on NODE. It says nothing about the other node, on which ranks may have run
-# in the form `inside`.
+# not_started NAME NODE: checks that no rank ran on NODE. It says nothing about the other node, on which ranks may have
+# run in the form `inside`.
 not_started() { ! grep -q "^$2 " "$work/$1"/began.* 2>/dev/null || fail "ranks of $1 were started on $2"; }
 
 test_after_scancel_nothing_is_left_even_without_an_epilog() {
@@ -145,8 +146,8 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
   clean "the jobs" n1 n2
 }
 
-# At a first Ctrl-C srun prints the state of its tasks, and at a second one within a second it ends the tasks. So srun must
-# not get the signal twice.
+# At the first Ctrl-C srun prints the state of its tasks. At a second Ctrl-C within a second srun ends the tasks, so
+# srun must not get the signal of one Ctrl-C twice.
 test_ctrl_c_reaches_srun_once() {
   local form id
   for form in bare "${FORMS[@]}"; do
@@ -217,8 +218,8 @@ test_after_the_time_limit_the_epilog_leaves_nothing() {
 }
 
 # If a node has no slurmd when the job ends, Slurm ends the job on this node as soon as slurmd runs again. If a node was
-# killed, Slurm ends the job on the other nodes. Then `pyshm gc` or the next staging removes the files that are left in the
-# memory of the killed node.
+# killed, Slurm ends the job on the other nodes. Then `pyshm gc` or the next staging removes the files that are left in
+# the memory of the killed node.
 kill_slurmd() { on "$1" bash -c 'kill -KILL "$(cat /run/slurmd.pid)"'; }
 # kill_node NODE: kills all processes of a node except the one that holds its namespaces, so that /dev/shm keeps its
 # files.

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests the forms of a preloaded launcher's command. Either one staging step stages on all nodes, or each rank starts its
-# own pyshm-run, which stages. If a launcher calls another launcher, nothing is staged twice. Slurm binds tasks to
-# processors and tracks them by cgroups.
+# Tests launchers with the library preloaded, in many forms of their command lines. Depending on the form, one staging
+# step stages on all nodes, or each rank starts its own pyshm-run, which stages. If a launcher calls another launcher,
+# nothing is staged twice. In these tests Slurm binds tasks to processors and tracks them by cgroups.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 VCLUSTER_SLURM_SET="ProctrackType=proctrack/cgroup TaskPlugin=task/affinity SchedulerType=sched/backfill SchedulerParameters=bf_interval=1" "$VCLUSTER" slurm >/dev/null || exit 1
@@ -33,7 +33,8 @@ nodes_are_clean() {
     [ -z "$left" ] || fail "n$i has $left"
   done
 }
-# says EXPECTED COMMAND…: checks that the ranks print EXPECTED and nothing else. Writes the command's trace to $work/trace.
+# says EXPECTED COMMAND…: runs COMMAND, writes its trace to $work/trace, and checks that the ranks print exactly
+# EXPECTED and that pyshm prints nothing.
 says() {
   local expected=$1; shift
   login "$tools/trace.sh" "$work/trace" "$@" >"$work/said" 2>"$work/errors" </dev/null || { cat "$work/said" "$work/errors"; fail "the job failed"; }
@@ -41,8 +42,8 @@ says() {
   ! grep -q pyshm "$work/errors" || fail "something was printed: $(cat "$work/errors")"
   nodes_are_clean
 }
-# one_step: checks that one staging step was started. Only the command of a step has the helper's option --id. no_step:
-# checks that no step was started.
+# one_step: checks that one staging step was started. Only the command of a step has the helper's option --id.
+# no_step: checks that no step was started.
 one_step() { equal "staging steps" 1 "$(grep -E 'execve\("[^"]*/(srun|mpiexec|mpirun.openmpi|orterun)".*"--id"' "$work/trace" | awk '{ print $1 }' | sort -u | wc -l)"; }
 no_step() { ! grep -qE 'execve\(.*"[^"]*/pyshm-bcast-[a-z]*", "--root"' "$work/trace" || fail "a step was started"; }
 alloc=(salloc -Q -N2 -n4 --ntasks-per-node=2)
@@ -87,11 +88,12 @@ test_a_wrapper_and_a_preloaded_launcher_stage_once() {
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" "$pyshm_run" -b "$scratch/small.tar.zst" srun "${look[@]}"; one_step
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun "$pyshm_run" -b "$scratch/small.tar.zst" "${look[@]}"; no_step
 }
-test_a_launcher_that_a_rank_calls_stages_nothing_again() {
-  # The outer srun starts no Python, but pyshm stages for it, because bash calls a launcher that starts Python.
+test_a_launcher_that_a_rank_calls_does_not_stage_again() {
+  # The outer srun starts bash and no Python. But bash calls a launcher that starts Python, so pyshm stages for the
+  # outer srun.
   says "$(staged '- -' 0 1)" "${alloc[@]}" "${preloaded[@]}" srun -N1 -n1 bash -c "exec \"\$@\"" bash "$venv/bin/mpiexec" -launcher fork -n 2 "${look[@]}"; one_step
 }
-test_a_program_that_uses_no_python_is_left_alone() {
+test_no_step_is_started_for_a_program_that_uses_no_python() {
   says "n1
 n1
 n2
@@ -124,7 +126,7 @@ test_a_configured_file_that_cannot_be_read_is_reported_once_and_the_job_runs() {
   equal "the output of the ranks" "" "$(cat "$work/said")"
   nodes_are_clean
 }
-test_the_installation_is_found_from_where_the_loader_finds_the_library() {
+test_the_installation_is_found_from_the_path_of_the_library() {
   local place
   cp -r "$top/target/pyshm" "$work/opt"; mkdir -p "$work/opt/lib/x86_64-linux-gnu" "$work/opt/lib/pyshm/lib/x86_64-linux-gnu"
   ln -s ../libpyshm.so "$work/opt/lib/x86_64-linux-gnu/libpyshm.so"; ln -s ../../../libpyshm.so "$work/opt/lib/pyshm/lib/x86_64-linux-gnu/libpyshm.so"

@@ -29,7 +29,8 @@ same_tree() {
   contents "$1: contents"
   reads "$1: listings" ls -AlR --time-style=full-iso "$p"
 }
-# contents WHAT: compares the tree with an empty one, which prints each path with its attributes and contents.
+# contents WHAT: compares the tree with an empty tree by tree.py, bare and staged. For each path tree.py prints the
+# attributes and a checksum of the contents.
 contents() { mkdir -p "$work/nothing"; expected_status=1 reads "$1" python3 "$tools/tree.py" "$p" "$work/nothing"; }
 # brought WHAT BUNDLE PATH…: checks that each PATH comes from BUNDLE.
 brought() {
@@ -95,11 +96,11 @@ paths = json.load(sys.stdin)[0]["paths"]
 assert len(paths) == 1 and paths[0]["bundle"].endswith("/two.tar.zst"), paths' || fail "status --json"
   check "bundles, stage and tree are equal" "$pyshm" verify "${bundles[@]}" --stage --source -q
   contains "a layer" "$("$pyshm" inspect "$work/two.tar.zst")" "a layer over base.tar.zst and one.tar.zst"
-  # The layer has only the changes. For a file that was touched it has the attributes without the data.
+  # The layer has only the changes. For a touched file the layer has only the attributes.
   [ "$(stat -c %s "$work/one.tar.zst")" -lt "$(stat -c %s "$work/base.tar.zst")" ] || fail "the layer is no smaller than its base"
   equal "the part of the touched file in the layer" attributes "$("$pyshm" inspect "$work/one.tar.zst" --entries --json | python3 -c 'import json, sys
 print({e["path"]: e["kind"] for e in json.load(sys.stdin)["entries"]}[sys.argv[1]])' "$p/lib/sub/1.py")"
-  # One command packs the same stack.
+  # One command stages the same stack and runs a program.
   unstaged
   PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$p/lib bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback "${bundles[@]}" "$both_python" -c 'import b; print(open(b.__file__).read())' >"$work/said" || fail "pyshm-run"
   contains "the module of the layer" "$(cat "$work/said")" "b = 2222"
@@ -110,7 +111,7 @@ test_a_layer_is_refused_over_other_bundles_than_its_own() {
   make_tree; base base; change_one; layer one base; change_two; layer two base one
   refused "a layer alone" "one.tar.zst: the layer holds only what changed since base.tar.zst; name base.tar.zst right before the layer" one
   refused "a layer before its base" "name base.tar.zst right before the layer" one base
-  refused "a layer without the one below" "name base.tar.zst and one.tar.zst right before the layer" base two
+  refused "a layer without the layer below it" "name base.tar.zst and one.tar.zst right before the layer" base two
   refused "layers in another order" "name base.tar.zst and one.tar.zst right before the layer" base two one
   base other
   refused "a layer over another bundle of the same tree" "right before the layer" other one
@@ -127,13 +128,13 @@ test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
   local all=$p; p=$all/lib; base inner; p=$all
   stacked outer inner
   staged
-  p=$all/lib; same_tree "the inner one"; p=$all
-  brought "the inner one" inner lib lib/new.py lib/h3
-  brought "paths outside the inner one" outer h1 gone.py bin/tool
-  contains "a link that was of the first one" "$("$stage/bin/pyshm-exec" cat "$p/h2")" one
+  p=$all/lib; same_tree "the inner bundle"; p=$all
+  brought "the inner bundle" inner lib lib/new.py lib/h3
+  brought "paths outside the inner bundle" outer h1 gone.py bin/tool
+  contains "a hard link that only the outer bundle has" "$("$stage/bin/pyshm-exec" cat "$p/h2")" one
   # The prefix of the first bundle lies inside the prefix of the second bundle.
   base again; stacked inner again
-  same_tree "the outer one"
+  same_tree "the outer bundle"
   contains "the output" "$(cat "$work/stage.said")" "it replaces all that $work/inner.tar.zst brings"
   # Two of the bundles have the same prefix.
   change_two; base last; stacked outer inner last
@@ -156,8 +157,8 @@ test_an_overlay_adds_and_wins_path_by_path() {
   # A whole bundle in the mode overlay lies over the first one. Paths that the overlay does not have stay.
   rm "$p/later" "$p/lib/sub/9.py"; echo "b = 3" >"$p/lib/b.py"; look; base over --mode overlay
   stacked base over; staged
-  brought "both" over lib/b.py lib/sub/10.py
-  brought "only the first" base lib/sub/9.py
+  brought "paths of the later bundle" over lib/b.py lib/sub/10.py
+  brought "paths that only the first bundle has" base lib/sub/9.py
 }
 
 test_links_between_prefixes_and_into_them_hold_in_a_stack() {
@@ -208,46 +209,46 @@ test_a_layer_of_a_container_image_is_laid_over_a_tar() {
   equal "the time" "$(tar -tzvf "$work/base.tar.gz" --full-time ./lib/sub/ 2>/dev/null | awk 'NR == 1 { print $4, substr($5, 1, 8) }')" "$("$stage/bin/pyshm-exec" stat -c %y "$p/lib/sub" | cut -c 1-19)"
 }
 
-test_a_kept_stack_is_compared_with_the_tree_of_the_last_step() {
+test_changes_of_the_tree_after_a_stack_was_staged_are_found() {
   make_tree; base base; change_one; layer one base
   stacked base one; staged
   changed() { "$pyshm" stage "${bundles[@]}" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["changed"])'; }
   equal "paths that changed" 0 "$(changed)"
   echo later >"$p/lib/later.py"; rm "$p/lib/sub/8.py"
   [ "$(changed)" -ge 2 ] || fail "changes were not seen"
-  equal "a file that came later" later "$("$stage/bin/pyshm-exec" cat "$p/lib/later.py")"
-  "$stage/bin/pyshm-exec" test -e "$p/lib/sub/8.py" && fail "a file that went later is there"
+  equal "a file that was made later" later "$("$stage/bin/pyshm-exec" cat "$p/lib/later.py")"
+  "$stage/bin/pyshm-exec" test -e "$p/lib/sub/8.py" && fail "a file that was removed later is there"
   return 0
 }
 
-# stage_of BUNDLE…: stages the bundles and keeps other stages. times_opened BUNDLE…: prints how often the last stage_of
-# opened each bundle.
+# stage_of BUNDLE…: stages the bundles, and keeps the stages that exist already.
+# times_opened BUNDLE…: prints how often the last stage_of opened each bundle.
 stage_of() {
   local name; bundles=(); for name; do bundles+=(-b "$work/$name.tar.zst"); done
   stage=$("$tools/trace.sh" "$work/stage.trace" "$pyshm" stage "${bundles[@]}" 2>"$work/stage.said") || fail "stage $*: $(cat "$work/stage.said")"
 }
 times_opened() { local name; for name; do grep -cE "open(at)?\(.*\"$work/$name.tar.zst\"" "$work/stage.trace"; done | paste -sd' '; }
-# files_of STAGE: prints the attributes of each file of a stage that would show a change.
+# files_of STAGE: prints, for each file of a stage, the attributes that would show a change of the file.
 files_of() { ( cd "$1" && find fs orig -type f -printf '%p %i %m %s %T@ %A@\n' | sort ); }
 
-test_only_the_layer_is_read_where_a_stage_has_its_base() {
+test_a_layer_is_read_without_its_base_if_a_stage_has_the_base() {
   local first second same
   make_tree; base base; stacked base; staged; first=$stage; files_of "$first" >"$work/first.files"
   same() { [ "$first/fs$p/$1" -ef "$stage/fs$p/$1" ]; }
   change_one; layer one base; stage_of base one
   equal "times that base and layer were opened" "0 1" "$(times_opened base one)"
-  same_tree "a layer over a base that was taken"
+  same_tree "a layer over an adopted base"
   check "bundles, stage and tree are equal" "$pyshm" verify "${bundles[@]}" --stage --source -q
   same lib/sub/7.py || fail "an unchanged file is not shared"
   # This file has the layer's attributes and the base's data.
   same lib/sub/1.py && fail "a touched file is still the old stage's"
   check "the data" cmp "$first/fs$p/lib/sub/1.py" "$stage/fs$p/lib/sub/1.py"
-  files_of "$first" | diff "$work/first.files" - || fail "the stage that the base was taken from changed"
+  files_of "$first" | diff "$work/first.files" - || fail "the stage from which the base was adopted changed"
   change_two; layer two base one; second=$stage; files_of "$second" >"$work/second.files"; stage_of base one two
   equal "times that base and layers were opened" "0 1 1" "$(times_opened base one two)"
-  same_tree "two layers over a base that was taken"
+  same_tree "two layers over an adopted base"
   files_of "$first" | diff "$work/first.files" - || fail "the first stage changed"
-  # The remaining stage has a stack, and pyshm adopts no bundle from a stage in which it lies under another.
+  # The remaining stage has a stack. pyshm adopts no bundle from a stage in which another bundle lies over this bundle.
   "$pyshm" unstage "${first##*/}" >/dev/null || fail unstage
   stage_of base; equal "times that the base was opened" 1 "$(times_opened base)"
   files_of "$second" | diff "$work/second.files" - || fail "the second stage changed"
@@ -259,9 +260,9 @@ test_a_bundle_that_lies_over_another_is_read_although_a_stage_has_it() {
   make_tree; base outer; change_one; all=$p; p=$all/lib; base inner; p=$all
   stacked inner; staged; stage_of outer inner
   equal "times that the bundles were opened" "1 1" "$(times_opened outer inner)"
-  p=$all/lib; same_tree "the inner one"; p=$all
-  brought "the inner one" inner lib lib/new.py
-  brought "paths outside the inner one" outer h1 gone.py
+  p=$all/lib; same_tree "the inner bundle"; p=$all
+  brought "the inner bundle" inner lib lib/new.py
+  brought "paths outside the inner bundle" outer h1 gone.py
   # If one stage has the outer bundle and another the inner one, only one of the bundles is adopted.
   stacked outer; staged; stage_of inner; stage_of outer inner
   equal "times that the bundles were opened" "0 1" "$(times_opened outer inner)"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests jobs on four virtual nodes in which a leader is killed or one of the leader's system calls fails. The results of
-# all ranks must be right, and after `pyshm gc` nothing may be left of any stage. Kills come in each phase of staging.
-# KILLS sets their number (default 20).
+# all ranks must be right, and after `pyshm gc` nothing may be left of any stage. KILLS sets the number of kills
+# (default 20). The kills take turns through the phases of staging.
 #
 # PYSHM_TEST_PAUSE makes the helper stop in a phase (src/instrument/test_pause.rs), so that each kill comes in the
 # intended phase. The node and the moment in the phase are random. SEED=NUMBER, as a failure prints it, repeats a run.
@@ -71,8 +71,8 @@ test_a_job_runs_without_a_leader_that_hangs() {
   done
 }
 
-# failing NODE EXPECTED INJECTION…: runs the job. On NODE the helper runs under strace, whose options INJECTION make some
-# of the helper's system calls fail. Checks that the warning contains EXPECTED, and checks the results.
+# failing NODE EXPECTED INJECTION…: runs the job. On NODE the helper runs under strace, whose options INJECTION make
+# some of the helper's system calls fail. Checks that the warning contains EXPECTED, and checks the results.
 failing() {
   local node=$1 expected=$2; shift 2
   cat >"$work/helper" <<SH

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests every combination of a launcher, a way to use pyshm, and a program (one in C, one with mpi4py). The results are
-# right, and the table in docs/launchers.md has the number of operations on bundled files. MATRIX=print prints the table
-# with the numbers of this run.
+# Tests every combination of a launcher, a way to use pyshm, and a program (one in C, one with mpi4py). The results
+# must be those of a bare job, and the table in docs/launchers.md must have the number of operations on bundled files.
+# MATRIX=print prints the table with the numbers of this run.
 . "$(dirname "$0")/harness.sh"
 . "$top/tests/cluster/slurmd_trace.sh"
 LAUNCHERS=(hydra srun-pmi2 ompi srun-pmix ompi5)
@@ -39,7 +39,8 @@ with open(f"{sys.argv[1]}/{world.rank}", "w") as file:
     print(world.rank, world.size, total, MPI.Get_library_version().split(",")[0], mpi4py.__file__, sys.prefix, sys.executable, file=file)
 PY
 
-# job FORM PROGRAM OUT [COMMAND…]: runs PROGRAM with the launcher of launch_words, with the words of COMMAND before it.
+# job FORM PROGRAM OUT [COMMAND…]: runs PROGRAM by the launcher that launch_words has set. The words of COMMAND stand
+# before the shell that runs the job.
 job() {
   local form=$1 program=$2 out=$3 env app bundles words; shift 3
   env=$(env_of "$launcher") app=$scratch/app-$(basename "$(env_of "$launcher")")
@@ -103,7 +104,7 @@ test_srun_loads_the_helper_and_its_mpi_once_on_each_node() {
   launcher=srun-pmi2; launch_words srun-pmi2 root 8 2; mkdir "$work/t"
   mark; job before c "$work/out" || { cat "$work/said"; fail "the job failed"; }; collect
   for i in n1 n2; do
-    equal "times $i started it" 1 "$(grep -c "execve(\"$helper\"" "$work/t/$i")"
+    equal "times $i started the helper" 1 "$(grep -c "execve(\"$helper\"" "$work/t/$i")"
     python3 "$tools/count_ops.py" "$work/t/$i" --cwd / --from-exec "^\"$helper\"" --ignore-exec '/bin/pyshm-exec"' --under "$venv" --under "$top/target/pyshm" --any-processor --json >"$work/$i.json" || fail "counting"
     n=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["total"])' "$work/$i.json")
     note "operations on $i to load the helper: $n"
@@ -126,7 +127,7 @@ table() {
     done
   done
 }
-test_the_table_in_the_documentation_is_what_was_found() {
+test_the_table_in_docs_launchers_md_has_the_numbers_of_this_run() {
   [ "${MATRIX:-}" != print ] || table >&3
   diff <(sed -n '/^| launcher/,/^$/p' "$top/docs/launchers.md" | grep '^|') <(table) || fail "docs/launchers.md shows another table"
 }

@@ -42,7 +42,7 @@ test_a_system_program_stages_nothing_and_opens_no_bundle_twice() {
   equal "opens of bundles by the second job" 0 "$(opens_of_bundles "$work/trace.2")"
   touch "$site/a.tar.zst"
   active bash "$tools/trace.sh" "$work/trace.3" "$pyshm_run" --no-fallback hostname >/dev/null || fail "the third run"
-  equal "opens of bundles when one was packed again" 1 "$(opens_of_bundles "$work/trace.3")"
+  equal "opens of bundles after one bundle was packed again" 1 "$(opens_of_bundles "$work/trace.3")"
   contains "with -v" "$(active "$pyshm_run" -v hostname 2>&1)" "nothing is staged: the command uses no environment"
   nothing_left
 }
@@ -51,7 +51,7 @@ test_only_the_environment_in_use_and_its_base_are_staged() {
   local code='import subprocess, sys; subprocess.run([sys.argv[1]])'
   equal "an environment's own python" "a base" "$("$pyshm_run" --no-fallback "$site/a/bin/python" -c "$code" "$site/staged")"
   equal "the bundles of the other environment" "b base" "$("$pyshm_run" --no-fallback "$site/b/bin/python" -c "$code" "$site/staged")"
-  equal "a script while one is active" "a base" "$(active "$pyshm_run" --no-fallback "$site/staged")"
+  equal "a script while an environment is active" "a base" "$(active "$pyshm_run" --no-fallback "$site/staged")"
   equal "a wrapper before python" "a base" "$(active "$pyshm_run" --no-fallback timeout 60 python -c "$code" "$site/staged")"
   equal "a shell's command" "a base" "$(active "$pyshm_run" --no-fallback timeout 60 sh -c "$site/staged")"
   nothing_left
@@ -62,7 +62,7 @@ test_bundles_of_the_command_line_replace_configured_ones() {
   nothing_left
 }
 
-test_a_missing_bundle_is_named_if_others_are_staged() {
+test_a_missing_bundle_is_named_if_other_bundles_are_staged() {
   export PYSHM_BUNDLES=$site/gone.tar.zst:$PYSHM_BUNDLES
   equal "staged prefixes" "a base" "$(active "$pyshm_run" --no-fallback --no-summary "$site/staged" 2>"$work/said")"
   contains "the message" "$(cat "$work/said")" "warning: failed to read bundle $site/gone.tar.zst: No such file or directory"
@@ -74,9 +74,9 @@ test_a_missing_bundle_is_named_if_others_are_staged() {
 test_a_missing_bundle_is_named_if_it_may_be_needed() {
   local said="pyshm-run: warning: failed to read bundle $site/gone.tar.zst: No such file or directory"
   export PYSHM_BUNDLES=$site/gone.tar.zst
-  equal "an environment that is bundled by itself" "a base" "$("$pyshm_run" --no-fallback --no-summary "$site/a/bin/python" -c 'import os, sys; os.system(sys.argv[1])' "$site/staged" 2>"$work/said")"
+  equal "an environment that pyshm bundles automatically" "a base" "$("$pyshm_run" --no-fallback --no-summary "$site/a/bin/python" -c 'import os, sys; os.system(sys.argv[1])' "$site/staged" 2>"$work/said")"
   equal "the message" "$said" "$(cat "$work/said")"
-  # If no interpreter is found, no environment is in use.
+  # PATH leads to no interpreter, so no environment is in use.
   ln -s /bin/busybox "$work/busybox"
   equal "the output of a program that is never bundled" hello "$(PATH=/nonexistent "$pyshm_run" "$work/busybox" echo hello 2>"$work/said")"
   equal "the message" "$said; running from the shared file system" "$(cat "$work/said")"
@@ -96,7 +96,7 @@ test_an_environment_that_no_bundle_covers_is_bundled_automatically() {
 }
 
 # The command that would start the staging step makes the file `called`.
-test_no_step_is_started_for_a_program_that_needs_nothing() {
+test_no_step_is_started_for_a_program_that_needs_no_bundle() {
   printf '#!/bin/sh\ntouch %s/called\nexit 1\n' "$work" >"$work/launch"; chmod 755 "$work/launch"
   printf '#!/bin/sh\nexec "$@"\n' >"$work/start"; chmod 755 "$work/start"
   launch() {

@@ -37,12 +37,13 @@ test_reroute_env_starts_the_original_program() {
   equal "prefix" "$venv" "$("$pyshm_run" --no-fallback --reroute env -b "$bundle" "$python" -c 'import numpy, sys; print(sys.prefix)')"
   nothing_left
 }
-test_leftovers_of_a_crash_are_removed_with_the_next_stage() {
+test_gc_removes_the_directory_for_programs_that_a_crash_left_in_tmp() {
   local kept
   kept=$("$pyshm" stage -b "$bundle") || fail "staging"
   equal "directories in /tmp" 1 "$(find "/tmp/pyshm-$(id -u)" -maxdepth 1 -name 'run-*' | wc -l)"
   check "the shim can be loaded by the stage's name" env LD_PRELOAD="$kept/lib/libpyshm.so" "$python" -c 'import os; os.listdir(os.__file__[:-5])'
-  # A process with another /dev/shm cannot tell whether the stage is in use, and must not remove its programs.
+  # A process that has another /dev/shm cannot tell whether the stage is in use, so it must not remove the stage's
+  # programs.
   unshare --mount bash -c 'mount -t tmpfs tmpfs /dev/shm && "$1" gc' bash "$pyshm" || fail "gc beside"
   [ -e "$kept/lib/libpyshm.so" ] || fail "gc removed programs that another namespace uses"
   # The files in /dev/shm are lost, but the files in /tmp are not.

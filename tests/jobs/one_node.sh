@@ -47,7 +47,7 @@ for _ in range(3): subprocess.run([tool], check=True)
 os.remove(tool); os.symlink(sys.executable, tool)
 print(subprocess.run([tool, "-c", "import sys; print(sys.base_prefix)"], check=True, text=True, stdout=subprocess.PIPE).stdout, end="")
 ' "$work/tool" >"$work/said" || fail "the run"
-  equal "times that it was asked for the tool" 1 "$(grep -cE 'readlink(at)?\(.*"/proc/self/exe", "[^"]*/true"' "$work/trace")"
+  equal "times the kernel was asked which file the tool is" 1 "$(grep -cE 'readlink(at)?\(.*"/proc/self/exe", "[^"]*/true"' "$work/trace")"
   equal "output of the tool after it was replaced" "$("$python" -c 'import sys; print(sys.base_prefix)')" "$(cat "$work/said")"
 }
 
@@ -186,7 +186,7 @@ test_an_environment_that_is_not_worth_staging_is_not_staged() {
 test_a_bundle_that_covers_nothing_is_not_staged() {
   ( cd /; env -u VIRTUAL_ENV -u CONDA_PREFIX -u PYTHONPATH PATH=/usr/bin:/bin bash "$tools/trace.sh" "$work/trace" "$pyshm_run" -b "$bundle" hostname >/dev/null 2>"$work/said" ) || fail "the run: $(cat "$work/said")"
   grep -q 'execve("/usr/bin/hostname"\|execve("/bin/hostname"' "$work/trace" || fail "hostname was not run from its own place"
-  if grep -q '\.new-' "$work/trace"; then fail "it was staged"; fi
+  if grep -q '\.new-' "$work/trace"; then fail "the bundle was staged"; fi
   nothing_left
 }
 
@@ -202,7 +202,7 @@ test_scripts_and_wrappers_find_their_environment() {
 test_reroute_env_leads_python_by_variables() {
   strict --reroute env "$python" -c 'import sys, numpy; assert numpy.__file__.startswith("/dev/shm/pyshm-"), numpy.__file__; assert sys.executable.startswith("/dev/shm/pyshm-"), sys.executable' || fail "by path"
   PATH=$venv/bin:$PATH strict --reroute env python -c 'import scipy.interpolate as s; assert s.__file__.startswith("/dev/shm/pyshm-"), s.__file__' || fail "by name"
-  equal "off" "$venv" "$(strict --reroute off "$python" -c 'import sys; print(sys.prefix)')"
+  equal "the prefix with --reroute off" "$venv" "$(strict --reroute off "$python" -c 'import sys; print(sys.prefix)')"
   nothing_left
 }
 
@@ -271,7 +271,7 @@ test_an_ordinary_user_stages_a_read_only_environment_behind_a_symlink() {
   chmod -R u+w "$work/real"
 }
 
-test_a_closed_pipe_is_no_crash() {
+test_a_closed_pipe_or_a_full_device_does_not_change_the_exit_status() {
   "$pyshm" inspect --entries "$bundle" | head -1 >/dev/null; equal "exit status" 0 "${PIPESTATUS[0]}"
   strict --summary "$python" -c 'print(5)' >"$work/out" 2>/dev/full; equal "exit status" 0 $?
   equal "output" 5 "$(cat "$work/out")"
@@ -284,12 +284,13 @@ test_an_option_that_does_not_exist_is_wrong_usage() {
   contains "message" "$(cat "$work/said")" "1 to 22"
 }
 
-test_the_summary_says_what_was_done() {
+test_the_summary_has_size_time_and_number_of_operations() {
   strict --summary "$python" -c 'import numpy' 2>"$work/said" || fail "the run"
   [[ $(cat "$work/said") =~ ^pyshm-run:\ [0-9.]+\ MB\ bundle,\ unpacked\ on\ this\ node\ in\ [0-9.]+\ s,\ [0-9,]+\ operations\ answered\ locally$ ]] || fail "the summary is: $(cat "$work/said")"
 }
 
-# The shim of the outer job starts the first program of the inner job. It must not pass the variables of the outer job on.
+# The shim of the outer job starts the first program of the inner job. It must not pass the variables of the outer job
+# on.
 test_a_job_within_a_job_has_only_the_inner_stage() {
   local name form
   for name in a b; do mkdir -p "$work/$name/bin" "$work/$name/lib"; cp "$(command -v bash)" "$work/$name/bin/shell-$name"; "$pyshm" bundle env "$work/$name" -o "$work/$name.tar.zst" -q || fail "bundle"; done

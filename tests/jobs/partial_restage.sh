@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests a job with three bundles of which one has changed since an earlier job kept its stage. Only the changed bundle is
-# read and broadcast. The other two are adopted from the old stage, even while a job uses this stage, but never from a stage
-# that was tampered with. The tests run on one node and on four.
+# Tests a job with three bundles, one of which was packed again after an earlier job kept its stage. Only the changed
+# bundle is read and broadcast. The other two bundles are adopted from the old stage, even while a job uses this stage.
+# No bundle is adopted from a stage that was tampered with. The tests run on one node and on four.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
@@ -74,13 +74,13 @@ test_only_the_bundle_that_changed_is_read() {
   contains "the summary" "$(cat "$work/said")" "taken from stage ${old##*/}"
   [ ! -e "$old" ] || fail "the old stage is still there"
   [ "$(cat "$work/two.out")" != "$old" ] && [ -e "$(cat "$work/two.out")/index" ] || fail "the libraries came from '$(cat "$work/two.out")'"
-  # The old stage has files that it adopted itself. Their link counts and ctimes have changed, so pyshm compares the
-  # contents.
+  # Stage two has files that it has itself adopted from stage one. Their link counts and ctimes have changed, so pyshm
+  # compares the contents.
   change_b 40; look three; equal "bundles that were opened the third time" "0 1 0" "$(times_opened three)"; as_bare three
   check "the stage equals the bundle" "$pyshm" verify --stage "$(cat "$work/three.out")" --source
   unstage
 }
-test_no_bundle_is_read_if_stages_have_all_of_them() {
+test_no_bundle_is_read_if_existing_stages_have_all_bundles() {
   three_bundles
   stage >/dev/null || fail stage; local both; both=$(used)
   "$tools/trace.sh" "$work/two.trace" "$pyshm" stage -b "$work/c.tar.zst" -b "$work/a.tar.zst" --json >"$work/json" || fail stage
@@ -110,7 +110,7 @@ print(before == now(), mod_a.m7.value, ctypes.CDLL(sys.argv[1] + "/a/lib/liba.so
   for _ in $(seq 12000); do [ -e "$work/up" ] && break; sleep 0.05; done; [ -e "$work/up" ] || fail "the job did not start"
   local before; before=$(used)
   change_b; look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
-  # Memory may grow by 3 MB of b's data, and by the files that each stage has of its own.
+  # Memory may grow by the 3 MB of b's data, and by the files that two stages never share.
   local grown=$(( $(used) - before )); note "memory grew by $grown bytes for 3,000,000 that changed of 9,000,000"
   [ $grown -gt 3000000 ] && [ $grown -lt 5500000 ] || fail "memory grew by $grown"
   touch "$work/go"; wait $job; equal "the values that the running job saw" "True 7 21 2" "$(cat "$work/running")"
@@ -145,12 +145,12 @@ test_marks_on_a_base_stay_under_a_layer_except_on_paths_of_the_layer() {
   equal "times the layer's file was opened in its prefix" 0 "$(ops m5.py)"
   unstage
 }
-test_marks_of_all_stages_of_the_bundles_stay() {
+test_marks_in_every_stage_of_a_bundle_stay() {
   three_bundles
   local s first last writes='import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")'
   # Two stages have bundle a; the program that writes the file uses the stage whose name sorts last.
   stage >/dev/null && "$pyshm" stage -b "$work/a.tar.zst" >/dev/null || fail stage
-  for s in /dev/shm/pyshm-0/*; do first=${first:-$s} last=$s; done; [ "$first" != "$last" ] || fail "one stage only"
+  for s in /dev/shm/pyshm-0/*; do first=${first:-$s} last=$s; done; [ "$first" != "$last" ] || fail "there is only one stage"
   PYSHM_LOG=1 LD_PRELOAD=$last/lib/libpyshm.so "$python" -B -c "$writes" "$work" || fail write
   change_b; look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
   contains "the written value" "$(cat "$work/two.json")" 12345
@@ -172,8 +172,8 @@ test_foreign_tars_are_adopted() {
   unstage
 }
 
-# tampered WHAT: checks that bundle a is read again and not adopted after WHAT was changed in the old stage. Bundle c may be
-# adopted or read.
+# tampered WHAT: checks that bundle a is read again and not adopted, after a test has changed the old stage. WHAT
+# describes this change. Bundle c may be adopted or read.
 tampered() {
   change_b "$RANDOM"; look two
   [[ $(times_opened two) == "1 1 "* ]] || fail "$1: bundles that were opened: $(times_opened two)"
@@ -212,13 +212,14 @@ test_a_file_that_can_get_no_more_links_is_copied() {
   look two; equal "bundles that were opened" "0 0 0" "$(times_opened two)"; as_bare two
   unstage
 }
-# failing N TRACE: prints a command that makes the N-th link of each thread fail.
+# failing N TRACE: prints the words that run a command under strace. strace makes the N-th linkat of each thread fail,
+# and writes TRACE.
 failing() { echo "strace -f -y -q -s 4096 --signal=none -e trace=%file -e inject=linkat:error=EIO:when=$1 -o $2"; }
 test_a_bundle_whose_files_cannot_be_linked_is_read() {
   three_bundles
   local s; s=$(stage) || fail stage; change_b
   LD_PRELOAD=$s/lib/libpyshm.so "$python" -B -c 'import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")' "$work" || fail write
-  # Links to a's files fail; c is adopted.
+  # A link to a file of a fails, so a is read. c is adopted.
   # shellcheck disable=SC2046
   $(failing 30 "$work/two.trace") "$pyshm" stage --json $(named) >"$work/json" 2>"$work/said" || fail "stage: $(cat "$work/said")"
   equal "links that failed" 1 "$(grep -c INJECTED "$work/two.trace")"
@@ -241,7 +242,7 @@ test_the_old_stage_is_removed_first_if_both_do_not_fit() {
   local p; for p in a b c; do check "$p is whole" diff -r --no-dereference --exclude=to_b --exclude=lib "$work/$p" "$work/small"/*/*/fs/"$work/$p"; done
   "$pyshm" unstage --all --root "$work/small"; umount "$work/small"
 }
-test_a_killed_step_leaves_the_old_stage_unchanged_and_nothing_else() {
+test_a_killed_step_leaves_the_old_stage_unchanged_and_no_other_files() {
   three_bundles
   local old phase count pid
   old=$(stage) || fail stage; change_b; local was; was=$(shape "$old")
@@ -275,7 +276,7 @@ test_on_four_nodes_only_the_changed_bundle_is_broadcast() {
   local i; for i in 1 2 3 4; do equal "stages on n$i" 1 "$(on "n$i" "$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"; done
   unstage_all
 }
-test_a_node_without_a_stage_gets_all_bundles_and_the_others_the_changed_one() {
+test_a_node_without_a_stage_gets_all_bundles_and_other_nodes_get_the_changed_bundle() {
   three_bundles
   local empty
   for empty in n3 n1; do   # rank 0 runs on n1
@@ -316,15 +317,16 @@ test_a_bundle_whose_files_cannot_be_linked_is_broadcast() {
 test_a_write_on_one_node_is_known_to_all_after_another_bundle_changed() {
   three_bundles
   job one
-  # Write in place, below a prefix whose bundle stays. Only n2 has the mark, and it is in another stage than the job's,
-  # because the name of a stage depends on the program too: another program may use other bundles.
+  # The program writes in place, below the prefix of a bundle that does not change. Only n2 has the mark of this write,
+  # and in another stage than that of the job: the name of a stage also depends on the program, because another program
+  # may use other bundles.
   # shellcheck disable=SC2046
   on n2 "$pyshm_run" --no-fallback --keep $(named) "$python" -B -c 'import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")' "$work" || fail run
   change_b; job two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare_all two
   contains "the written value" "$(cat "$work/two/0")" 12345
   unstage_all
 }
-test_a_leader_that_is_killed_while_it_links_harms_no_result() {
+test_results_are_right_after_a_leader_is_killed_while_linking() {
   three_bundles
   local i left node
   for node in n1 n4; do

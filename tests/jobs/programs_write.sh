@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tests real programs that write under a prefix. A staged run leaves the same tree as a bare run. It makes operations on the
-# shared file system only on paths that were written.
+# Tests real programs that write under a prefix. A staged run leaves the same tree as a bare run. On the shared file
+# system the staged run makes operations only on paths that it wrote.
 . "$(dirname "$0")/harness.sh"
 . "$tools/both.sh"
 # git must not sync data to disk, because syncing takes long on a busy disk.
@@ -208,7 +208,7 @@ test_pip() {
   p=$work/p
   "$both_python" -m venv --without-pip "$p" && cp -a "$("$both_python" -c 'import pip, os; print(os.path.dirname(pip.__file__))')" "$p/lib/python3.11/site-packages/" || fail "the environment"
   "$p/bin/python" -m compileall -q "$p/lib" >/dev/null; wheel one 1; wheel one 2; wheel two 1
-  # Compiled files record the times of their sources, so they are compiled after `settle` has set the times.
+  # Compiled files record the times of their sources, so compile the sources after `settle` has set the times.
   settle; "$p/bin/python" -m compileall -qf "$p/lib" >/dev/null; settle
   tree_options=(--volatile '\.pyc$|(INSTALLER|RECORD|REQUESTED|direct_url.json)$')
   writes_script "pip install and uninstall" "$p" "$work" <<'SH'

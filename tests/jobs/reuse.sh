@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests that a kept stage is used again. The next step broadcasts no byte of the bundle. On every node the step sees what
-# the last step wrote on any node. It also sees the changes that an installation without the shim made between the two
-# steps. The tests run with 8 ranks on four virtual nodes, and on one node.
+# Tests that the next job step uses a kept stage again. This step broadcasts no byte of the bundle. On every node it
+# sees what the earlier step wrote on any node. It also sees changes that a program without the shim, such as pip, made
+# after the earlier step ended. The tests run with 8 ranks on four virtual nodes, and on one node.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 job() { timeout 600 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep $bundle" --set "PYTHONPATH=$work/site" "${@:2}"; }
@@ -55,8 +55,8 @@ step() {
   mkdir -p "$work/$1"
   job "$tools/trace.sh $work/$1.trace" hydra python "$work/rank.py" "$work/site" "$work/$1" "${@:2}" || fail "step $1"
 }
-# bare NAME: runs the program without pyshm. as_bare NAME: makes a bare run, and checks that the results of a step equal
-# those of the bare run.
+# bare NAME: runs the program without pyshm; the results lie in $work/NAME.
+# as_bare NAME: makes a bare run, and checks that the results of the step NAME equal those of the bare run.
 bare() { mkdir -p "$work/$1"; timeout 600 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/$1" || fail "bare $1"; }
 as_bare() { bare "$1.bare"; equal "ranks of $1" 8 "$(ls "$work/$1" | wc -l)"; check "ranks of $1 see the same with pyshm and without" diff -r "$work/$1.bare" "$work/$1"; }
 # ops NAME: prints how many operations the ranks of a step made on the prefix.
@@ -65,12 +65,12 @@ ops() { python3 "$tools/count_ops.py" "$work/$1.trace" --from-exec '^"[^"]*/bin/
 test_the_second_step_reads_no_byte_of_the_bundle() {
   a_package
   step one; equal "times the first step opened the bundle" 1 "$(opened "$work/one.trace" "$work/b.tar.zst")"; equal "nodes that unpacked" 4 "$(unpacked "$work/one.trace")"
-  step two; equal "times the second step opened it" 0 "$(opened "$work/two.trace" "$work/b.tar.zst")"; equal "nodes that unpacked" 0 "$(unpacked "$work/two.trace")"
-  equal "operations of its ranks" 0 "$(ops two)"
+  step two; equal "times the second step opened the bundle" 0 "$(opened "$work/two.trace" "$work/b.tar.zst")"; equal "nodes that unpacked" 0 "$(unpacked "$work/two.trace")"
+  equal "operations of the ranks of the second step" 0 "$(ops two)"
   as_bare two
   unstage_all
 }
-test_an_installation_between_the_steps_is_seen_on_all_nodes() {
+test_an_installation_after_the_first_step_is_seen_on_all_nodes() {
   a_package
   step one
   # Change the prefix as pip does: new modules, a module replaced by rename, a removed one, a new package, a removed
@@ -81,7 +81,7 @@ test_an_installation_between_the_steps_is_seen_on_all_nodes() {
   step two; equal "times the second step opened the bundle" 0 "$(opened "$work/two.trace" "$work/b.tar.zst")"
   as_bare two
   contains "the new module" "$(cat "$work/two/6.json")" '"newcomer": "hello"'
-  contains "the changed one" "$(cat "$work/two/0.json")" '"value": "new"'
+  contains "the changed module" "$(cat "$work/two/0.json")" '"value": "new"'
   # The stage still answers for some 370 unchanged paths. Each of 8 ranks uses each of these paths several times.
   local n; n=$(ops two); note "operations of 8 ranks on a package of which 6 paths changed: $n, without pyshm $(bare_ops)"
   [ "$n" -gt 0 ] && [ "$n" -lt $(( $(bare_ops) / 5 )) ] || fail "$n operations, $(bare_ops) without pyshm"
@@ -95,7 +95,8 @@ bare_ops() {
 }
 test_a_write_on_one_node_is_seen_on_all_in_the_next_step() {
   a_package
-  # Rank 5 writes in place, so that no directory's time changes. Only the stage on n3, where rank 5 runs, has the mark.
+  # Rank 5 changes the module m3.py in place, so that the time of its directory does not show the change. Rank 5 runs on
+  # n3, and only the stage on n3 has the marks of its writes.
   step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n"); os.unlink(site + "/pkg/d1/m1.py"); os.mkdir(site + "/pkg/made"); open(site + "/pkg/made/by.py", "w").close()'
   step two
   as_bare two
@@ -103,7 +104,7 @@ test_a_write_on_one_node_is_seen_on_all_in_the_next_step() {
   equal "times the second step opened the bundle" 0 "$(opened "$work/two.trace" "$work/b.tar.zst")"
   unstage_all
 }
-test_only_a_node_without_the_stage_gets_it_and_the_marks_of_the_others() {
+test_only_a_node_without_the_stage_gets_the_stage_and_the_marks_of_other_nodes() {
   a_package
   step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n")'
   on n1 "$pyshm" unstage --all || fail unstage   # rank 0 runs on n1
@@ -114,13 +115,13 @@ test_only_a_node_without_the_stage_gets_it_and_the_marks_of_the_others() {
   as_bare three
   unstage_all
 }
-test_a_bundle_that_was_packed_again_replaces_the_old_one() {
+test_a_bundle_that_was_packed_again_replaces_the_stage_of_the_old_bundle() {
   a_package
   step one
   echo 'greeting = "hello"' >"$work/site/newcomer.py"
   "$pyshm" bundle env "$work/site" -o "$work/b.tar.zst" -q || fail "bundle"
   step two; equal "nodes that unpacked" 4 "$(unpacked "$work/two.trace")"
-  as_bare two; equal "operations of its ranks" 0 "$(ops two)"
+  as_bare two; equal "operations of the ranks of the second step" 0 "$(ops two)"
   local i; for i in 1 2 3 4; do equal "stages on n$i" 1 "$(on "n$i" "$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"; done
   unstage_all
 }
@@ -130,8 +131,8 @@ a_tar() { tar --format=pax -C "$work/site" -czf "$work/b.tar.gz" . || fail "tar"
 test_the_stage_of_a_foreign_tar_is_used_again() {
   a_package; a_tar
   step one; equal "times the first step opened the tar" 1 "$(opened "$work/one.trace" "$work/b.tar.gz")"; equal "nodes that unpacked" 4 "$(unpacked "$work/one.trace")"
-  step two; equal "times the second step opened it" 0 "$(opened "$work/two.trace" "$work/b.tar.gz")"; equal "nodes that unpacked" 0 "$(unpacked "$work/two.trace")"
-  equal "operations of its ranks" 0 "$(ops two)"
+  step two; equal "times the second step opened the tar" 0 "$(opened "$work/two.trace" "$work/b.tar.gz")"; equal "nodes that unpacked" 0 "$(unpacked "$work/two.trace")"
+  equal "operations of the ranks of the second step" 0 "$(ops two)"
   as_bare two
   echo 'greeting = "hello"' >"$work/site/newcomer.py"; echo 'value = "new"' >"$work/site/pkg/d7/.m3"; mv "$work/site/pkg/d7/.m3" "$work/site/pkg/d7/m3.py"
   rm "$work/site/pkg/d1/m1.py"; rm -r "$work/site/pkg/d2"
@@ -139,7 +140,7 @@ test_the_stage_of_a_foreign_tar_is_used_again() {
   on n1 "$pyshm" unstage --all || fail unstage
   step four; equal "nodes that unpacked" 1 "$(unpacked "$work/four.trace")"
   as_bare four
-  contains "the changed module" "$(cat "$work/four/0.json")" '"value": "new"'; contains "the new one" "$(cat "$work/four/6.json")" '"newcomer": "hello"'
+  contains "the changed module" "$(cat "$work/four/0.json")" '"value": "new"'; contains "the new module" "$(cat "$work/four/6.json")" '"newcomer": "hello"'
   local n; n=$(ops four); [ "$n" -gt 0 ] && [ "$n" -lt $(( $(bare_ops) / 5 )) ] || fail "$n operations, $(bare_ops) without pyshm"
   unstage_all
 }
@@ -147,25 +148,26 @@ test_the_stage_of_a_foreign_tar_is_used_again() {
 here() { PYTHONPATH=$work/site "$pyshm_run" --no-fallback --summary $bundle "$@" "$venv/bin/python" -B -c 'import pkg.d7.m3, importlib.util; print(pkg.d7.m3.value, importlib.util.find_spec("newcomer") is not None)' 2>"$work/said"; }
 test_a_kept_stage_is_used_again_on_one_node_without_mpi() {
   a_package
-  equal "first" "703 False" "$(here --keep)"
-  equal "second" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
+  equal "the first run" "703 False" "$(here --keep)"
+  equal "the second run" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
   echo 'greeting = "hello"' >"$work/site/newcomer.py"; echo 'value = 5' >"$work/site/.m"; mv "$work/site/.m" "$work/site/pkg/d7/m3.py"
   equal "after an installation" "5 True" "$(here)"; contains "the summary" "$(cat "$work/said")" "2 paths changed since they were packed"
   "$pyshm" unstage --all || fail "unstage"
   [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm/pyshm-0)"
 }
-test_a_stage_of_a_tar_belongs_to_its_prefix_and_goes_when_the_tar_is_written_again() {
+test_a_stage_of_a_tar_has_one_prefix_and_is_removed_after_the_tar_was_written_again() {
   a_package; a_tar
   stages() { "$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))'; }
-  equal "first" "703 False" "$(here --keep)"
-  equal "second" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
+  equal "the first run" "703 False" "$(here --keep)"
+  equal "the second run" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
   # A tar has one stage for each prefix.
   local other same; other=$("$pyshm" stage -b "$work/b.tar.gz" --prefix "$work/other") && same=$("$pyshm" stage -b "$work/b.tar.gz" --prefix "$work/other") || fail "stage"
   equal "the stage of the other prefix" "$other" "$same"; equal "stages" 2 "$(stages)"
-  check "the other prefix is what it answers for" test -e "$other/fs$work/other/pkg/d7/m3.py"
+  check "the second stage answers for the other prefix" test -e "$other/fs$work/other/pkg/d7/m3.py"
   "$pyshm" gc || fail "gc"; equal "stages that gc leaves" 2 "$(stages)"
-  equal "still the first" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
-  # After the tar was written again, no stage of the old tar can be used again, neither with this prefix nor with another.
+  equal "the run after gc" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
+  # After the tar was written again, no stage of the old tar can be used again, neither with this prefix nor with
+  # another.
   echo 'greeting = "hello"' >"$work/site/newcomer.py"; a_tar
   equal "the new tar" "703 True" "$(here --keep)"; equal "stages" 1 "$(stages)"
   "$pyshm" unstage --unused || fail "unstage --unused"

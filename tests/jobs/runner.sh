@@ -1,5 +1,6 @@
 #!/bin/bash
-# Tests tests/run.sh: the parts that it runs, the words that it refuses, and that none of its processes outlives it.
+# Tests tests/run.sh: which parts a call runs, which arguments run.sh refuses, and that all processes of a run end with
+# run.sh.
 . "$(dirname "$0")/harness.sh"
 export PYSHM_TEST_BUILT=1
 run() { env -u RESULTS -u PYSHM_TEST_ISOLATED bash "$top/tests/run.sh" "$@"; }
@@ -33,8 +34,8 @@ test_every_test_is_listed() {
   done
 }
 
-# namespaces_of PID: prints the PID, mount, IPC and network namespaces of the process's descendants, except the namespaces
-# of the process itself.
+# namespaces_of PID: prints the PID, mount, IPC and network namespaces of the process's descendants, except the
+# namespaces of the process itself.
 namespaces_of() {
   local all=("$1") i=0 pid
   while [ $i -lt ${#all[@]} ]; do

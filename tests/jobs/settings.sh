@@ -54,7 +54,7 @@ test_a_mistake_in_the_file_is_reported_and_the_job_runs() {
   "$pyshm_run" --no-fallback -b "$prefix/tree.tar.zst" "$tool" >"$work/out" 2>&1; equal "exit status" 2 $?
   equal "stages" 0 "$(stages)"
 }
-test_a_mistake_does_not_stop_an_epilog() {
+test_a_mistake_in_the_file_does_not_stop_the_commands_of_an_epilog() {
   "$pyshm" stage -b "$prefix/tree.tar.zst" >/dev/null || fail "stage"
   settings 'root = 5'
   for words in status gc "inspect $prefix/tree.tar.zst" "unstage --unused"; do
@@ -67,15 +67,15 @@ test_a_mistake_does_not_stop_an_epilog() {
 }
 test_config_check_finds_mistakes() {
   settings "bundles = [\"$prefix/tree.tar.zst\"]"
-  equal "a good one" "" "$("$pyshm" config --check 2>&1)"
+  equal "messages about a valid file" "" "$("$pyshm" config --check 2>&1)"
   echo 'bundles = ["/no/such.tar.zst"]' >"$work/bad.toml"
-  "$pyshm" config --check "$work/bad.toml" 2>"$work/said"; equal "a missing bundle" 66 $?
+  "$pyshm" config --check "$work/bad.toml" 2>"$work/said"; equal "exit status for a missing bundle" 66 $?
   contains "the message" "$(cat "$work/said")" "/no/such.tar.zst"
   echo 'reroute = "shm"' >"$work/bad.toml"
-  "$pyshm" config --check "$work/bad.toml" 2>"$work/said"; equal "a bad word" 2 $?
+  "$pyshm" config --check "$work/bad.toml" 2>"$work/said"; equal "exit status for an unknown word" 2 $?
   contains "the message" "$(cat "$work/said")" 'reroute is "shm", which is not a known word; write one of shim, env, off'
-  "$pyshm" config --check "$work/none.toml" 2>/dev/null; equal "no file" 66 $?
-  PYSHM_WAIT=soon "$pyshm" config --check 2>"$work/said"; equal "a bad variable" 2 $?
+  "$pyshm" config --check "$work/none.toml" 2>/dev/null; equal "exit status for a missing file" 66 $?
+  PYSHM_WAIT=soon "$pyshm" config --check 2>"$work/said"; equal "exit status for a wrong variable" 2 $?
   contains "the message" "$(cat "$work/said")" "PYSHM_WAIT is 'soon'"
 }
 test_the_shown_settings_and_the_example_are_valid_files() {

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application. One job has a launcher and two
-# nodes, another has no launcher and one node. On an idle machine all processes end within 5 s, and nothing is left in
-# /dev/shm on any node. Another test ends a job in which one node is slow.
+# Tests Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application. One job has a launcher and
+# two nodes, another has no launcher and one node. On an idle machine all processes end within 5 s, and nothing is left
+# in /dev/shm on any node. Another test ends a job in which one node is slow.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
@@ -45,7 +45,7 @@ on_two_nodes() { # SIGNAL PHASE
   [ "$2" = application ] || [ ! -e "$work/ready" ] || fail "the application was started"
   clean_everywhere
 }
-# host_pid NODE: prints the number, outside the cluster, of the process that holds a node's namespaces.
+# host_pid NODE: prints the number that the process which holds a node's namespaces has outside the cluster.
 host_pid() {
   local p
   for p in $(pgrep -f 'sleep infinity'); do
@@ -74,9 +74,9 @@ test_ctrl_c_during_the_application_on_one_node_leaves_nothing() { on_one_node --
 test_sigterm_during_unpacking_on_one_node_leaves_nothing() { on_one_node --term unpacking; }
 test_sigterm_during_the_application_on_one_node_leaves_nothing() { on_one_node --term application; }
 
-# A busy node may take longer than the others to remove a stage. For this the test stops one node's helper for eight
-# seconds.
-test_a_node_that_removes_its_stage_late_is_waited_for() {
+# A busy node may take longer than the others to remove a stage. To imitate a busy node, the test stops the helper of
+# one node for eight seconds.
+test_pyshm_run_waits_for_a_node_that_removes_its_stage_late() {
   local on_n2=(env VCLUSTER_WD=/ "$VCLUSTER" exec n2) job i
   # A node sees the processes of all nodes, so choose the helper that is in the same UTS namespace.
   to_helper() { "${on_n2[@]}" bash -c 'for p in $(pgrep -x pyshm-bcast-mpi); do [ "$(readlink "/proc/$p/ns/uts")" != "$(readlink /proc/self/ns/uts)" ] || { kill "$0" "$p"; echo "$p"; }; done' "$1"; }

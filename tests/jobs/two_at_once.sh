@@ -1,6 +1,7 @@
 #!/bin/bash
 # Tests jobs that stage at the same time on the same nodes: jobs of one user with the same bundle and with different
-# bundles, and jobs of two users. All results are right, an unfinished stage never has its final name, and nothing is left.
+# bundles, and jobs of two users. All results are right, an unfinished stage never has its final name, and nothing is
+# left.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
@@ -26,7 +27,8 @@ run() { local p=$1; shift; PYTHONPATH=$scratch/$p "$@" "$venv/bin/python" -B "$s
 staged() { local p=$1; shift; run "$p" "$pyshm_run" --no-fallback "$@" -b "$scratch/$p.tar.zst"; }
 bare_one=$(run one env); bare_two=$(run two env)
 
-# watch_stages: until $work/stop exists, prints each file that is missing in a stage which already has its final name.
+# watch_stages DIR: looks at the stages in DIR that have their final name, until $work/stop exists. Writes to $work/half
+# each file that is missing in one of these stages.
 watch_stages() {
   local dir part
   while [ -d "$work" ] && [ ! -e "$work/stop" ]; do
@@ -55,7 +57,7 @@ test_six_jobs_stage_the_same_bundle() {
   done
   [ -s "$work/seen" ] || fail "the watcher saw no stage"
 }
-test_jobs_stage_a_bundle_while_others_purge_it() {
+test_jobs_stage_a_bundle_while_other_jobs_remove_its_stage() {
   local round i pids
   for round in 1 2 3 4; do
     pids=(); for i in 1 2 3 4; do (sleep "0.$((i * round % 9))"; staged one) >"$work/out.$i" 2>&1 & pids+=($!); done
@@ -102,7 +104,7 @@ test_jobs_stage_on_the_same_nodes() {
   equal "results of job 3" "$(for j in 1 2 3 4; do echo "$bare_two"; done)" "$(cat "$work/out.3")"
   for i in n1 n2; do equal "left on $i" "" "$(VCLUSTER_WD=/ "$VCLUSTER" exec $i find /dev/shm -mindepth 1)"; done
 }
-test_a_stage_in_use_is_never_removed_and_one_whose_users_were_killed_is() {
+test_a_stage_in_use_is_kept_and_a_stage_whose_users_were_killed_is_removed() {
   printf 'import sys, time\nopen(sys.argv[1], "w").close()\ntime.sleep(100)\n' >"$work/sleep.py"
   PYTHONPATH=$scratch/one setsid "$pyshm_run" --no-fallback -b "$scratch/one.tar.zst" "$venv/bin/python" "$work/sleep.py" "$work/ready" & local pid=$!
   for _ in $(seq 6000); do [ -e "$work/ready" ] && break; sleep 0.1; done
@@ -122,11 +124,11 @@ test_a_stage_in_use_is_never_removed_and_one_whose_users_were_killed_is() {
   cp -a "$work/left" /dev/shm/pyshm-0
   [ "$("$pyshm" gc | wc -l)" = 1 ] || fail "gc removed something else"; [ ! -e /dev/shm/pyshm-0 ] || fail "left: $(find /dev/shm -maxdepth 2)"
 }
-test_status_and_unstage_take_a_name_and_all_nodes() {
+test_unstage_takes_a_name_and_status_and_unstage_take_all_nodes() {
   "$pyshm" unstage 0123456789abcdef 2>"$work/said"; equal "exit status for a name that is not there" 66 $?
   contains "the output" "$(cat "$work/said")" "0123456789abcdef: no stage has this name; 'pyshm status' lists those of this node"
   "$pyshm" unstage nonsense 2>"$work/said"; equal "exit status for no name" 2 $?
-  [ ! -e /dev/shm/pyshm-0 ] || fail "a command that found nothing left something"
+  [ ! -e /dev/shm/pyshm-0 ] || fail "a command that found no stage left a file"
   launch_words hydra root 4 2
   "${LOGIN[@]}" timeout 600 env PYTHONPATH="$scratch/one" "$pyshm_run" --no-fallback --keep -b "$scratch/one.tar.zst" "${LAUNCH[@]}" "$PYTHON" -B -c 'import pkg_one' </dev/null || fail "the job"
   local said; said=$("${LOGIN[@]}" timeout 600 "$pyshm" status --all-nodes -- "${LAUNCH[@]}") || fail "status --all-nodes"

@@ -1,5 +1,5 @@
-/* cancel TREE ROUNDS: cancels threads inside calls that are cancellation points of POSIX. The frames of the shim must
- * let the cancellation pass. */
+/* cancel TREE ROUNDS: cancels threads inside calls that are cancellation points of POSIX. A cancellation
+ * unwinds the stack of its thread, and must be able to pass the frames of the shim's hooks. */
 #include "common.h"
 
 static atomic_int running;

@@ -1,9 +1,9 @@
-/* Makes and verifies calls on the tree of mktree.sh, for all stress programs.
+/* Makes calls on the tree of mktree.sh and verifies the answers; included by all stress programs.
  *
- * `learn` asks the kernel for the attributes of the tree without libc, so that no shim can change the attributes. The
- * stage is made of the same tree, and every later answer must be equal to the kernel's. After the first wrong answer the
- * process exits with 1. Every program ends with the line `calls N answered M`: N calls were verified, and the stage had to
- * answer at least M of the N.
+ * `learn` asks the kernel for the attributes of the tree without libc, so that no shim can change the answers. The
+ * stage holds a copy of the same tree, and each answer of the shim must equal the kernel's. After the first wrong
+ * answer the process exits with 1. As its last line every program prints `calls N answered M`: it verified N calls, of
+ * which the stage must have answered at least M.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -166,9 +166,9 @@ enum { ERRNO = 77 };
 
 enum { SIMPLE = 4, SAFE = 12, ALL = 17 };
 
-/* Makes one verified operation: the one that has the number `what`. The operations below SIMPLE use absolute names without
- * symbolic links, and succeed. The operations below SAFE call only functions that a signal handler may call. The operation
- * uses none of the directories d0 … d(from-1). */
+/* Makes the operation with the number `what` and verifies its results. The operations with numbers below SIMPLE use
+ * absolute names without symbolic links, and succeed. The operations with numbers below SAFE call only functions that a
+ * signal handler may call. `from` is the number of the first directory that the operation may use. */
 static inline void operate(unsigned *seed, int what, int from)
 {
     int d = from + next(seed) % (DIRS - from), f = next(seed) % FILES, fd;

@@ -1,6 +1,7 @@
-/* A library whose constructor works on the tree (STRESS_TREE) before the shim's constructor runs. STRESS_HOW adds work:
- * `threads` that go on while the program starts, `dlopen` of a library of the tree, or `system`. With -DPROGRAM: the
- * program that the library is linked or preloaded into. */
+/* A library whose constructor makes calls on the tree STRESS_TREE before the shim's constructor runs. STRESS_HOW names
+ * what else the constructor does: `threads` starts threads that still run while the program starts, `dlopen` loads a
+ * library of the tree, and `system` starts a shell. Compiled with -DPROGRAM, this file is the program into which the
+ * library is linked or preloaded. */
 #include "common.h"
 #include <dlfcn.h>
 
@@ -42,8 +43,8 @@ __attribute__((constructor)) static void early(void)
     }
     for (int i = 0; i < ALL; i++)
         operate(&seed, i, 0);
-    /* Some libraries run a helper when they are loaded. The helper loads this library too, and must not start another.
-     * */
+    /* Some libraries start a program when they are loaded. The shell loads this library too, so STRESS_HOW is unset:
+     * the shell must not start another shell. */
     char command[512];
     snprintf(command, sizeof command, "read x <%s/d1/f2 && test \"$x\" = d1/f2", where);
     if (strcmp(how, "system") == 0) {

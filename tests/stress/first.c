@@ -1,7 +1,8 @@
-/* A library whose constructor makes the first calls of the process to the shim, from two threads. One thread reads.
- * The test delays the shim's search for its stage. During this search the other thread writes a file and forks a child,
- * which writes another file. Later reads must see both writes. The library is preloaded into the program of early.c.
- * STRESS_FILE is the number of a file that no process has written yet. */
+/* A library whose constructor makes the first calls of the process to the shim, from two threads. One thread
+ * calls stat, which makes the shim search for its stage. tests/jobs/stress.sh delays this search. During the search the
+ * other thread writes a file and forks a child, which writes another file. Later reads must see both writes. The
+ * library is preloaded into the program of early.c. STRESS_FILE is the number of a file that no process has written
+ * yet. */
 #include "common.h"
 
 static atomic_int ready;

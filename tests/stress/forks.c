@@ -1,6 +1,7 @@
 /* forks TREE SECONDS FORKS: eight threads work on the tree while the main thread forks at least FORKS children, each of
- * which makes some calls and exits. A child would hang if another thread held a lock of the shim at the fork, or had changed
- * only a part of a cache. */
+ * which makes some calls and exits. The test fails if a fork copies the shim in a bad state: with a lock that another
+ * thread holds, or with a cache that another thread has changed only in part. A child with such a copy would hang or
+ * get wrong answers. */
 #include "common.h"
 
 static atomic_int stop;

@@ -1,5 +1,6 @@
-/* runtime TREE: a C program without the compiler's runtime library. The program loads a C++ extension of the tree, whose
- * libgcc_s lies beside the extension. It prints which libgcc_s the extension got, and how many other ones are mapped. */
+/* runtime TREE: a C program that is not linked to libgcc_s, the compiler's runtime library. The program loads a C++
+ * extension of the tree; a libgcc_s lies in the same directory. The program prints which libgcc_s the extension uses,
+ * and how many mappings of other libgcc_s files the process has. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* shells TREE SECONDS: threads start programs at the same time by system, popen and posix_spawn. The output and exit
- * status of each program must be right, and so must the files that the program writes under the tree. Each program must have
- * the shim, because other processes would not see the writes of a program without the shim. */
+ * status of each program must be right, and so must the files that the program writes under the tree. Each program must
+ * have the shim, because other processes would not see the writes of a program without the shim. */
 #include "common.h"
 #include <spawn.h>
 
@@ -10,7 +10,7 @@ static double end;
 static atomic_long shells, without;
 static int bare;
 
-/* A shell command that succeeds if a program that the shell starts (grep) has the shim loaded. */
+/* A shell command: the shell starts grep, which succeeds if grep itself has loaded the shim. */
 #define HAS_SHIM "grep -q /lib/libpyshm.so /proc/self/maps"
 
 static void holds(const char *name, const char *text)
@@ -89,7 +89,8 @@ static void *work(void *number)
     char own[256];
     long round = 0;
     do {
-        /* Each round uses a new name, so that no earlier mark hides a write that was not marked. */
+        /* Each round uses a new name. The mark of an earlier write to the same name would hide that a later write left
+         * no mark. */
         snprintf(own, sizeof own, "%s/w/%d-%ld-%ld", tree, getpid(), (long)number, round % 5000);
         const struct known *k = &known[next(&seed) % DIRS][next(&seed) % FILES];
         switch (next(&seed) % 3) {
@@ -148,7 +149,7 @@ int main(int argc, char **argv)
     many_streams();
     disposition_is_ours("many streams");
     CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD, "a child is left");
-    CHECK(system("exit 5") == 5 << 8, "system after all");
+    CHECK(system("exit 5") == 5 << 8, "system() after all other calls");
     printf("%ld programs, %ld of them without the shim\n", atomic_load(&shells), atomic_load(&without));
     CHECK(without == 0, "%ld of %ld programs ran without the shim", atomic_load(&without), atomic_load(&shells));
     return finish();

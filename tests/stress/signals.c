@@ -1,11 +1,14 @@
-/* signals TREE SECONDS STACK FIRST LAST [write|exec]: a timer at 10 kHz interrupts the hooks of the main program. The
- * handler makes operations FIRST … LAST-1. It runs on an alternate stack of STACK bytes besides the signal's frame, and a
- * page without access lies at the stack's lower end. A call that succeeds must leave errno unchanged, even if a signal
- * interrupts the call.
- * With STACK 0 the program only prints how many bytes of stack the handler takes, including the signal's frame and the
- * handler's own.
+/* signals TREE SECONDS STACK FIRST LAST [write|exec]: a timer interrupts the hooks of the main program 10,000 times a
+ * second. At each signal the handler makes one operation with a number from FIRST to LAST-1. The handler runs on an
+ * alternate stack that has STACK bytes in addition to the signal's frame. The page below this stack allows no access,
+ * so that an overflow crashes the program. A call that succeeds must leave errno unchanged, even if a signal interrupts
+ * the call.
  *
- * With `write` or `exec` (in a child) the handler makes only this operation, at 100 Hz. */
+ * If STACK is 0, the program only prints how many bytes of stack the handler takes, including the signal's frame and
+ * the handler's own frame.
+ *
+ * With `write` the handler writes a file instead, and with `exec` it executes a script in a child. The timer then sends
+ * 100 signals a second. */
 #include "common.h"
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -16,8 +19,8 @@ static int first, last;
 static const char *special = "";
 static unsigned char *stack;
 static size_t stack_size;
-/* The number of bytes of the alternate stack that a child used. It is shared, because after fork the child has its own copy
- * of the stack. */
+/* The number of bytes of the alternate stack that a child used. The number lies in shared memory, because after fork
+ * the child has its own copy of the stack. */
 static volatile size_t *deepest;
 
 /* Returns how many bytes of the alternate stack were used. */
@@ -87,7 +90,8 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_ONSTACK | SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
     if (size == 0) {
-        /* Make each call once before measuring, because the loader uses stack when it binds a function at the first call. */
+        /* Make each call once before measuring, because the loader uses stack when it binds a function at the first
+         * call. */
         unsigned seed = 1;
         for (int i = 0; i < 2000; i++)
             operate(&seed, next(&seed) % ALL, 0);

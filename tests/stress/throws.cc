@@ -1,5 +1,6 @@
-// A library of the tree with three functions: one lets an exception of the caller pass, one throws an exception to the
-// caller, and one catches an exception that it threw itself.
+// A library of the tree with two functions. `throws` calls a function of the caller and lets its exception pass; if
+// there is none, `throws` throws an exception to the caller. `catches_its_own` catches an exception that the library
+// itself threw.
 #include <stdexcept>
 struct Guard { int &n; ~Guard() { n++; } };
 extern "C" void throws(void (*call)(int), int n)

@@ -1,6 +1,6 @@
-/* With -DSIZE: a library with SIZE bytes of thread-local storage in the initial-exec model. Without: `tls LIBRARY…`, a
- * program that is linked to one such library, loads each LIBRARY and prints whether that worked. The output must be the
- * same with the shim and without. */
+/* Compiled with -DSIZE, this file is a library with SIZE bytes of thread-local storage in the initial-exec model.
+ * Compiled without -DSIZE, it is the program `tls LIBRARY…`. The program is linked to one such library, loads each
+ * LIBRARY and prints whether the load succeeded. The output must be the same with the shim and without. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 // unwind TREE: throws exceptions through libraries that were loaded from the tree and through frames of the shim's
-// hooks, and prints which libgcc_s an extension gets.
+// hooks, and prints which libgcc_s the program uses.
 extern "C" {
 #include <dirent.h>
 #include <dlfcn.h>
@@ -78,7 +78,7 @@ int main(int argc, char **argv)
     int caught = 0;
     for (int i = 0; i < 2000; i++) {
         try {
-            // This program throws through the frame of the library.
+            // The lambda throws through the frame of the library's function.
             throws([](int n) { if (n % 2) throw n; }, i);
         } catch (int n) {
             caught += n % 2;

@@ -1,15 +1,15 @@
-/* writers TREE SECONDS STATE: runs pairs of processes, a writer and a reader. After each change the writer tells the
- * reader through a pipe which file must exist now, and the reader checks that it sees this file. Meanwhile two processes
- * work on files that do not change. Then the writers fill the diverged set (in the file STATE) to its limit, and go on.
- * At the end new readers check all files. */
+/* writers TREE SECONDS STATE: runs pairs of processes, a writer and a reader. After each change of a path the writer
+ * tells the reader through a pipe in which state the path must be now, and the reader checks that it sees this state.
+ * Meanwhile two more processes read files that do not change. Then the writers fill the diverged set, which lies in the
+ * file STATE, to its limit, and make more changes. At the end new readers check all paths. */
 #include "common.h"
 #include <sys/mman.h>
 
 enum { PAIRS = 3, NAMES = 2 * FILES, UNCHANGED = 8 };
 enum kind { ABSENT, FILE_, LINK, DIRECTORY };
 
-/* The state in which a path must be. A pair renames its directory `sub` to `moved` and back: `moved` says which name the
- * directory has. */
+/* The state in which a path must be. A pair renames its directory `sub` to `moved` and back: `moved` says which name
+ * the directory has. */
 struct fact {
     enum kind kind;
     unsigned mode;
@@ -21,7 +21,8 @@ static char here[200];
 static int pair_number, to_reader, from_reader, moved;
 static struct fact facts[NAMES];
 static unsigned seed;
-/* Counters of all processes: 1 changes, 2 verified calls, 8 the request to stop. */
+/* Words that all processes share: sums[1] counts changes, sums[2] counts verified calls, sums[8] is the request to
+ * stop. */
 static atomic_long *sums;
 
 static void look(const struct fact *f)

@@ -1,10 +1,10 @@
-# Runs a command bare and staged. Compares the outputs, exit statuses and trees of the two runs, and counts their path
-# operations with strace. Sourced by job tests of real programs.
+# Defines functions that run a command bare and staged, compare the outputs, exit statuses and trees of the two runs,
+# and count their path operations with strace. Sourced by job tests of real programs.
 #
 # The prefix is $p. A test makes this tree and then calls `reads` any number of times. After that it may call `writes`,
 # which starts each run from a copy of the tree. Invariants: a test fails if the bare run makes no operation on the
-# prefix, because the test would otherwise also pass if strace missed the program. All files of a tree have modification
-# times of 2020. A later time shows that a program wrote the file.
+# prefix. Without this check a test would also pass if strace missed the program. All files of a tree have modification
+# times of 2020, so a later time shows that a program wrote the file.
 export LC_ALL=C TZ=UTC GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 PYTHONPYCACHEPREFIX= PYTHONNOUSERSITE=1
 # Shells must not read the start-up files or the history of the user who runs the tests.
 export ZDOTDIR=/nowhere HISTFILE=
@@ -37,8 +37,8 @@ run_as() {
   echo "exit status $?" >>"$work/$how.out"
   rm -rf "$work/$how.made"; mv "$work/out" "$work/$how.made"
 }
-# went_well WHAT: fails unless the bare run ended with $expected_status (default 0). If a script broke off half-way, its two
-# outputs would be equal without proving much.
+# went_well WHAT: fails unless the bare run ended with $expected_status (default 0). If a script broke off half-way, its
+# two outputs would be equal without proving much.
 went_well() { [ "$(tail -n 1 "$work/bare.out")" = "exit status ${expected_status:-0}" ] || fail "$1: bare it ends with $(tail -n 1 "$work/bare.out"): $(tail -n 5 "$work/bare.err")"; }
 operations() { python3 "$tools/count_ops.py" "$work/$1.trace" --under "$p" "${@:2}"; }
 total() { operations "$1" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'; }
@@ -86,7 +86,7 @@ writes() {
   operations staged --unwritten "$work/seed" --list 12 --max 0 >"$work/unwritten" || fail "$what: operations on paths that the run did not write: $(cat "$work/unwritten")"
 }
 
-# reads_script WHAT ARGUMENT…, writes_script WHAT ARGUMENT…: like reads and writes, but the command is a bash script from
-# standard input.
+# reads_script WHAT ARGUMENT…, writes_script WHAT ARGUMENT…: like reads and writes, but the command is a bash script
+# from standard input.
 reads_script() { cat >"$work/script.sh"; reads "$1" bash "$work/script.sh" "${@:2}"; }
 writes_script() { cat >"$work/script.sh"; writes "$1" bash "$work/script.sh" "${@:2}"; }

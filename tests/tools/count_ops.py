@@ -49,8 +49,8 @@ CALLS["quotactl"] = [(PLAIN, 1)]
 
 NOFOLLOW = set("lstat lstat64 oldlstat readlink readlinkat unlink unlinkat rmdir mkdir mkdirat mknod mknodat rename renameat "
                "renameat2 link linkat symlink symlinkat lchown lgetxattr lsetxattr llistxattr lremovexattr".split())
-# The subdirectories in which the loader looks for libraries for the processor. Their names are the processor's level and,
-# before glibc 2.37, the processor's features.
+# The subdirectories in which the loader looks for libraries for the processor. Their names are the processor's level
+# and, before glibc 2.37, the processor's features.
 SUBDIRECTORY = r"/(?:glibc-hwcaps/[^/]+|(?:tls|x86_64|haswell|xeon_phi|avx512_1)(?:/(?:x86_64|haswell|xeon_phi|avx512_1))*)"
 TRIED_LIBRARY = re.compile(f"^(.*{SUBDIRECTORY})/[^/]*[.]so[^/]*$")
 FORKS = {"clone", "clone3", "fork", "vfork"}
@@ -79,7 +79,7 @@ class Counter:
         self.ignore_exec = [re.compile(text) for text in ignore_exec or []]
         self.hits = []                      # (watched directory, call, name)
         self.chdirs, self.by_descriptor, self.link_texts, self.starts, self.processes = 0, 0, 0, 0, set()
-        self.for_processor = set()          # the numbers of the loader's attempts for the processor
+        self.for_processor = set()          # `order` of the calls in which the loader tried a subdirectory for the processor
         self.truncated = 0
         self.unknown = {}
         self._links = {}
@@ -101,8 +101,8 @@ class Counter:
 
     def where(self, name, follows):
         """Returns the watched directory that an absolute name lies under, or None."""
-        # Try the name without // and /./. If the name contains `..`, try two forms: one without the `..` and the part before
-        # it, and one with resolved links.
+        # Try the name without // and /./. If the name contains `..`, try two forms: one without the `..` and the part
+        # before it, and one with resolved links.
         tidy = re.sub(r"/(?:\.?/)+", "/", name.replace("/./", "/"))
         for candidate in (tidy, os.path.normpath(tidy)):
             found = self._match(candidate, self.watched)
@@ -142,7 +142,8 @@ class Counter:
             elif name.startswith("/"):
                 yield name, False
             elif name == "":
-                # An empty name means the descriptor itself if AT_EMPTY_PATH is set, or in a readlinkat of a link's descriptor.
+                # An empty name means the descriptor itself if AT_EMPTY_PATH is set, or in a readlinkat of a link's
+                # descriptor.
                 if place[0] == AT and base:
                     yield base, True
             elif base:

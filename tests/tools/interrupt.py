@@ -46,8 +46,8 @@ def main():
 
     pid, terminal = pty.fork()
     if pid == 0:
-        # A background job of a script ignores these signals. CMD must not ignore them, like a program that a login shell
-        # starts.
+        # A background job of a script ignores these signals. A program that a login shell starts does not ignore them,
+        # so CMD must not ignore them either.
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         os.execvp(options.command[0], options.command)

@@ -124,8 +124,8 @@ class Crate:
                 self.needs[module].append((path, text.count("\n", 0, match.start()) + 1))
 
     def file_of(self, path, seen=()):
-        """Returns the module in which a path's item is defined. This is the longest part of the path that is a file. If
-        that file re-exports the name, it is the file that defines the name."""
+        """Returns the module that defines the item of a path, or None. This is the module of the longest beginning of the
+        path that is a file, unless this file re-exports the item: then it is the module that defines the item."""
         for length in range(len(path), 0, -1):
             module = path[:length]
             if module in self.files:

@@ -1,4 +1,4 @@
-"""Returns Python's own view of its environment as plain data. The data must be equal in a bare run and in a run with
+"""Describes Python's own view of its environment as plain data. The data must be equal in a bare run and in a run with
 pyshm.
 
 app.py (with MPI) and view.py (without MPI) use this module. Invariants: importing the module has no side effects, because

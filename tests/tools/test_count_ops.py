@@ -224,7 +224,7 @@ class Logs(unittest.TestCase):
 
 
 class Unwritten(unittest.TestCase):
-    def test_only_what_was_read_and_never_written(self):
+    def test_operations_on_written_paths_are_left_out(self):
         with tempfile.TemporaryDirectory() as top:
             top = os.path.realpath(top)
             copy = top + "/copy"
@@ -250,8 +250,8 @@ class Unwritten(unittest.TestCase):
 
 
 class Since(unittest.TestCase):
-    # The tests cut the trace at the text `) = 9` of the third line. The first call of process 2 began before the third line.
-    # The call of process 3 began after the third line.
+    # The tests cut the trace at the text `) = 9` of the third line. The first call of process 2 began before the third
+    # line. The call of process 3 began after the third line.
     TEXT = """1 chdir("/a") = 0
 2 openat(AT_FDCWD</>, "/a", O_RDONLY <unfinished ...>
 1 openat(AT_FDCWD</>, "/run", O_RDONLY) = 9</run>
@@ -273,7 +273,7 @@ class Since(unittest.TestCase):
         lines = ['5 execve("/b", ["b"], 0x7ffe <unfinished ...>', "4 +++ superseded by execve in pid 5 +++", "4 <... execve resumed>) = 0"]
         self.assertEqual(list(trace_since.since(lines)), lines)
 
-    def test_calls_that_began_before_are_left_out(self):
+    def test_calls_that_began_before_the_cut_are_left_out(self):
         lines = self.TEXT.splitlines()
         self.assertEqual(self.since(self.TEXT.index(") = 9")), lines[4:])
         # If the trace is cut at the beginning of a line, that line is kept.

@@ -1,10 +1,9 @@
 """tree.py ONE OTHER: compares two directory trees by everything that a program can set: names, types, modes, owners,
 sizes, contents, link targets, which names are hard links of one file, and modification times before 2021.
 
-If a modification time is later, a run has set it. Then the file in the other tree must have a later time too, but not the
-same time. `--volatile REGEX` names files
-that contain a time or an inode number: only their names, types and modes are compared. Prints the differences. Exit
-status: 1 if there are differences.
+A modification time of 2021 or later was set by a run. Then the same file of the other tree must also have a time of 2021
+or later, but the two times may differ. `--volatile REGEX` tells which files contain a time or an inode number: of these
+files only the names, types and modes are compared. Prints the differences. Exit status: 1 if there are differences.
 """
 import argparse
 import hashlib

@@ -1,10 +1,11 @@
 """Tells which operations of a trace are on paths that no call of the trace wrote. The stage should have answered these
 operations.
 
-A path was written if a call of the trace names the path and may change the file, even if the call failed. After this,
-operations may reach the shared file system on the path and on the path's directory. If a directory was moved or replaced,
-operations on names below it may pass too. If a directory was changed, operations may pass on names below it that the
-snapshot does not have.
+A path was written if a call of the trace has the path as an argument and may change the file, even if the call failed.
+The shared file system may get operations on a written path, on its other hard links and on the directories of all these
+paths. If a directory was moved or removed, operations on all names below the directory are allowed too. If a directory was
+written, operations are allowed on those names below the directory that the snapshot does not have. The snapshot is a copy
+of the prefix from before the run.
 """
 import os
 import re
@@ -13,7 +14,7 @@ OPENS = {"open": 1, "openat": 2, "openat2": 2}
 WRITES = set("creat unlink unlinkat rmdir mkdir mkdirat mknod mknodat chmod chown lchown fchmodat fchmodat2 fchownat truncate "
              "truncate64 utime utimes futimesat utimensat rename renameat renameat2 link linkat symlink symlinkat setxattr "
              "lsetxattr removexattr lremovexattr".split())
-# Calls that change a link itself.
+# Calls that do not follow a symbolic link at the end of a name.
 NOFOLLOW = set("unlink unlinkat rmdir mkdir mkdirat mknod mknodat lchown rename renameat renameat2 link linkat symlink symlinkat "
                "lsetxattr lremovexattr readlink readlinkat lstat".split())
 MOVES = {"rename", "renameat", "renameat2", "rmdir"}

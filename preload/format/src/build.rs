@@ -15,9 +15,9 @@ use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 
 /// Number of bytes that the kernel maps at one page fault if they are in memory (`fault_around_bytes`). The hash table
-/// begins at a multiple of this number, so that the head shares its sixteen pages with a hole and not with data. A
-/// starting process reads only the head. If the other fifteen pages held data, each process would map and unmap them
-/// too, which took 4 µs. The hole costs nothing.
+/// begins at a multiple of this number, so that the sixteen pages that the kernel maps with the head hold no other
+/// data. A starting process reads only the head. If the other fifteen pages held data, each process would map and unmap
+/// them too, which took 4 µs. The hole between the head and the hash table costs nothing.
 const MAPPED_TOGETHER: usize = 1 << 16;
 
 /// One path to put into an index.
@@ -48,9 +48,10 @@ pub struct NewEntry<'a> {
 /// Extended attributes to put into an index.
 #[derive(Debug, Clone, Copy)]
 pub struct NewXattrs<'a> {
-    /// Error number of a listing: 0 if it works, [`crate::xattr::ASK`] to ask the original.
+    /// Error number of a listing: 0 if the listing succeeds, [`crate::xattr::ASK`] if the shim must ask the original.
     pub list: u8,
-    /// Error number for a missing name, by [`crate::xattr::Class`]; [`crate::xattr::ASK`] to ask the original.
+    /// Error number for a missing name of each [`crate::xattr::Class`]; [`crate::xattr::ASK`] if the shim must ask the
+    /// original.
     pub missing: [u8; CLASSES],
     /// Names and values in the order of a listing; `None` for a value that was not recorded.
     pub values: &'a [(&'a [u8], Option<&'a [u8]>)],
@@ -271,7 +272,8 @@ impl IndexBuilder {
         self.entries.iter().fold(strings, |seed, e| check(seed, 0, &e.to_bytes(0, 0)))
     }
 
-    /// Makes the hash table, without checks. A bucket has room for seven entries and gets at most four on average.
+    /// Makes the hash table, without the checks of its buckets. A bucket has room for seven entries and gets at most
+    /// four on average.
     fn buckets(&self) -> Vec<[u8; BUCKET_BYTES]> {
         let count = self.entries.len().div_ceil(4).next_power_of_two();
         let mut buckets = alloc::vec![[0; BUCKET_BYTES]; count];
@@ -290,7 +292,7 @@ impl IndexBuilder {
         buckets
     }
 
-    /// Appends a string with room for its check before it. Returns the string's offset and length.
+    /// Appends room for a check, and a string behind this room. Returns the string's offset and length.
     fn proven_string(&mut self, parts: &[&[u8]]) -> (u32, u32) {
         self.strings.resize(self.strings.len() + 8, 0);
         let (at, len) = string(&mut self.strings, parts);

@@ -1,4 +1,4 @@
-//! Holds the diverged set: marks of the paths whose original changed since staging.
+//! Holds the diverged set: marks of the paths that have changed since staging.
 //!
 //! The set is a lock-free hash table in the stage's state file ([`crate::state`]), which all processes of the node
 //! share. Marks are added and never removed. Usually the set is empty, which a reader learns from one load. Once the
@@ -8,7 +8,7 @@
 //! - A mark is inserted before the call that makes the change returns to the program. So a process that learns of the
 //!   change is no longer answered from the stage.
 //! - Process A calls [`Diverged::mark`] and then acts. If process B sees A's action, B also sees the mark, even if a
-//!   third process inserted it. A model of all interleavings checks this (`tests/checks/diverged-model.sh`).
+//!   third process inserted the mark. A model of all interleavings checks this (`tests/checks/diverged-model.sh`).
 
 #[cfg(not(all(loom, test)))]
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use crate::closed::{Closed, Reason, Reasons};
 use crate::state::{self, Mark, Operation};
 
-/// Whether a mark may be a [`Mark::Subtree`], if only the mark's word is known.
+/// Whether a mark may be a [`Mark::Subtree`]. The mark's word does not tell this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subtrees {
     /// The mark is no subtree mark.
@@ -112,7 +112,7 @@ impl<'a> Diverged<'a> {
         self.insert(mark.word(hash), subtrees);
     }
 
-    /// Adds the word of a mark.
+    /// Adds the word of a mark. `subtrees` says whether the mark may be a subtree mark.
     pub fn insert(&self, word: u64, subtrees: Subtrees) {
         if word == 0 {
             return;

@@ -2,7 +2,7 @@
 //! and runs this model.
 //!
 //! A process sets a mark, then changes the original. In the model the change is a flag that is stored with release and
-//! loaded with acquire. The flag stands for what the kernel guarantees: a process that sees the change also sees
+//! loaded with acquire. The flag stands for a guarantee of the kernel: a process that sees the change also sees
 //! everything that was written before the change.
 
 extern crate std;
@@ -50,7 +50,7 @@ impl Table {
     }
 }
 
-/// Hashes whose marks start their search at the same slot.
+/// Hashes whose marks are all searched from the last slot on.
 fn colliding(mark: Mark) -> impl Iterator<Item = u64> {
     (1..).map(|n| n * 0x1234_5678_9abc).filter(move |h| Mark::slot(mark.word(*h), 4) == 3)
 }

@@ -2,12 +2,13 @@
 //! index's parts ([`check`]). A check proves that a part is still as its builder wrote it. The two functions share one
 //! mixing function.
 //!
-//! A word is mixed in by `rotate((state ^ word) * K)` with an odd `K`. Every step is a bijection of the state and, for
-//! a given state, of the word: two texts that differ in only one aligned word *never* have the same value, and any
-//! other two have the same value with a chance of about 2^-64. The multiply-and-rotate step comes from rustc's FxHash
-//! and the finalizer from MurmurHash3. An attacker who knows `K` can make collisions, but that does not matter, for two
-//! reasons. The user who writes an index owns the stage. And every hit compares the whole path, so that a different
-//! path with the same hash passes.
+//! A word is mixed in by `rotate((state ^ word) * K)` with an odd `K`. For a fixed word, a step takes different states to
+//! different states. For a fixed state, it takes different words to different states. So two texts of whole words that
+//! differ in only one word *never* have the same value. Any two other texts have the same value with a chance of about
+//! 2^-64. The multiply-and-rotate step comes from rustc's FxHash and the finalizer from MurmurHash3. An attacker who
+//! knows `K` can make collisions, but that does not matter, for two reasons. The user who writes an index owns the stage.
+//! And a reader that finds an entry by its hash also compares the whole path. If the paths differ, the operation goes to
+//! the shared file system.
 //!
 //! Four lanes take the words in turn. A lane waits only for its own multiplication, so the processor works on four
 //! words at the same time. A CRC would need tables, which would take cache lines from the host program.
@@ -21,8 +22,8 @@ fn step(state: u64, word: u64) -> u64 {
     (state ^ word).wrapping_mul(K).rotate_left(29)
 }
 
-/// Mixes all bytes. Each lane is written out. The shim is compiled for size, which would keep a loop over the lanes,
-/// and the loop has a third of the speed.
+/// Mixes all bytes. The code of each lane is written out, because the shim is compiled for size: the compiler would
+/// keep a loop over the lanes, which has a third of the speed.
 #[inline(always)]
 fn mix(seed: u64, bytes: &[u8]) -> u64 {
     let [mut a, mut b, mut c, mut d] = [seed; 4];

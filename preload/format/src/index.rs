@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! 0     magic "PYSHMIX1"
-//! 8     version u32, then flags u32 (INCOMPATIBLE bits: a reader that does not know one refuses the file)
+//! 8     version u32, then flags u32 (a reader refuses the file if it does not know one of the bits)
 //! 16    length of the file u64
 //! 24    buckets u32 (a power of two), entries u32, prefixes u32, length of the head u32
 //! 40    offsets u64: buckets, entries, strings; then length of the strings u64
-//! 72    seed u64: a digest of the content, so that another index's parts prove nothing here
+//! 72    seed u64: a digest of the content, so that the checks of another index's parts are wrong here
 //! 80    "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each
 //! 96    who built the index (crate::barrier): user u32, group u32, groups u64, owner of `/` u32, capabilities u32
 //! 120   check u64 of the whole head except these eight bytes
 //! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Zeros follow, up to a multiple of 64 KiB
 //! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
-//!            free). The search starts at `hash & (buckets - 1)` and goes to the next bucket while there is no free slot
+//!            free). The search starts at `hash & (buckets - 1)` and goes on to the next bucket if no slot is free
 //! entries    ENTRY_BYTES each (see Record), sorted by device and inode, so that all names of a file are together
 //! strings    each followed by a NUL. An entry's path is the tail of its staged path. Targets of symbolic links and
 //!            extended attributes have a check u64 before them
@@ -57,10 +57,11 @@ pub const BUCKET_SLOTS: usize = 7;
 pub const FLAG_NOEXEC: u32 = 1;
 /// All flags that this version knows.
 const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
-/// The bit that is set in the place of a text in the strings, so that no other part of the file has the same place.
+/// The bit that is added to a text's offset in the strings before the text's check is computed. So no other part of the
+/// file has a check for the same place.
 pub(crate) const IN_STRINGS: usize = 1 << 63;
 
-/// The meaning of a path that lies under the prefix and that the index does not have.
+/// The meaning of a path under the prefix if the index does not have the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrefixMode {
     /// The index has every path, so the path does not exist (ENOENT).
@@ -74,12 +75,12 @@ pub enum PrefixMode {
 pub struct Prefix<'a> {
     /// A spelling of the prefix: absolute, normalized, without a slash at the end.
     pub path: &'a [u8],
-    /// The spelling under which the entries are stored; equal to `path` unless this is an alias.
+    /// The spelling under which the entries are stored; equal to `path` unless `path` is an alias.
     pub canonical: &'a [u8],
     /// The meaning of a path that the index does not have.
     pub mode: PrefixMode,
-    /// `statfs` of the prefix on this node when it was staged: type, bsize, blocks, bfree, bavail, files, ffree,
-    /// fsid, namelen, frsize, flags; all zero if it was not recorded.
+    /// `statfs` of the prefix on this node when the prefix was staged: type, bsize, blocks, bfree, bavail, files,
+    /// ffree, fsid, namelen, frsize, flags; all zero if none was recorded.
     pub statfs: [u64; 11],
 }
 
@@ -321,8 +322,8 @@ impl<'a> Index<'a> {
         Some(first..end)
     }
 
-    /// The number of the first entry, from entry `start` on, whose device and inode are `wanted` or greater. `None` if
-    /// the search meets a damaged entry.
+    /// The number of the first entry, from entry `start` on, whose device and inode are equal to `wanted` or greater.
+    /// `None` if the search meets a damaged entry.
     fn first_at(&self, start: usize, wanted: (u64, u64)) -> Option<usize> {
         let (mut low, mut high) = (start, self.entries.len());
         while low < high {
@@ -343,7 +344,7 @@ impl<'a> Index<'a> {
         if entry.hash() != hash {
             return Lookup::Absent;
         }
-        // The entry has the path's hash, so a different text is damaged.
+        // The entry has the path's hash. So if the entry's own path differs, the entry's texts are damaged.
         if self.texts(&entry, path) { Lookup::Found(entry) } else { Lookup::Damaged }
     }
 
@@ -404,13 +405,13 @@ impl<'a> Index<'a> {
     }
 }
 
-/// The string of the head whose offset and length are at offset `at`.
+/// A string of the head. The head has the string's offset and length at the offset `at`.
 #[inline]
 fn head_string(head: &[u8], at: usize) -> Option<&[u8]> {
     string(head, u32_at(head, at) as usize, u32_at(head, at + 4) as usize)
 }
 
-/// A string without its NUL. `None` if it does not lie in `strings` or no NUL follows it.
+/// A string without its NUL. `None` if the string does not lie in `strings` or no NUL follows the string.
 #[inline]
 fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
     match strings.get(off..off.saturating_add(len).saturating_add(1)) {
@@ -419,7 +420,7 @@ fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
     }
 }
 
-/// Whether the check before `text`, which lies at offset `off` of the strings, is right.
+/// Whether the check before a text is right. `off` is the text's offset in the strings.
 fn proven_text(strings: &[u8], seed: u64, off: usize, text: &[u8]) -> bool {
     let written = off.checked_sub(8).and_then(|at| strings.get(at..off));
     written.is_some_and(|w| u64_at(w, 0) == text_check(seed, off, text))
@@ -474,14 +475,14 @@ impl<'a> Entry<'a> {
         self.staged().get(self.fs_len..).unwrap_or(&[])
     }
 
-    /// The staged path, `<stage>/fs` followed by the original path, which exec and dlopen use.
+    /// The staged path: `<stage>/fs` followed by the original path. exec and dlopen use this path.
     #[must_use]
     #[inline]
     pub fn staged(&self) -> &'a [u8] {
         self.text(self.offset(0), self.staged_len())
     }
 
-    /// The staged path whose file has the original's bytes. open uses this path.
+    /// The staged path of the file that has the original's bytes. open uses this path.
     #[must_use]
     pub fn pristine(&self) -> &'a [u8] {
         if self.flag(ENTRY_EDITED) {

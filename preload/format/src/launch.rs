@@ -4,7 +4,8 @@
 //! A **context** identifies the launch that a process belongs to, as a number made of the variables by which launchers
 //! identify ranks. When `pyshm-run` starts a launcher, it puts the launcher's context into [`ENV_LAUNCHED`]. A process
 //! that finds its own context in this variable is part of that launch: for example the `srun` by which Hydra starts its
-//! daemons. A rank, or a launcher that a rank starts, has another context, so a separate decision is made for it.
+//! daemons. A rank, or a launcher that a rank starts, has another context, so the shim decides separately for such a
+//! process.
 //!
 //! Invariant: no constant here holds pointers. In the shim each pointer would be a relocation at every start.
 
@@ -31,18 +32,19 @@ const LAUNCHERS: &[u8] =
     b"mpiexec mpirun mpiexec.hydra mpiexec.mpich mpirun.mpich mpiexec.openmpi mpirun.openmpi \
 orterun prterun srun";
 
-/// Daemons that launchers start on the nodes, some of them by `srun`, like ranks.
+/// Daemons that launchers start on the nodes. Some launchers start their daemons by `srun`, so that the daemons have
+/// the variables of ranks.
 const DAEMONS: &[u8] = b"hydra_pmi_proxy hydra_bstrap_proxy pmi_proxy orted prted";
 
-/// Variables of which every rank of some launcher has one. No process outside a step has any of them
+/// Variables that show a rank: each launcher sets one of them for its ranks. No process outside a step has any of them
 /// (`src/launchers/registry/`).
 const RANKS: &[u8] = b"SLURM_STEP_ID PMI_RANK PMIX_RANK OMPI_COMM_WORLD_RANK PALS_RANKID FLUX_TASK_RANK JSM_NAMESPACE_RANK";
 
 /// Further variables that are part of a context, so that two ranks, two jobs and two launches in one job differ.
 const CONTEXTS: &[u8] = b"SLURM_JOB_ID SLURM_PROCID PMIX_NAMESPACE PALS_APID FLUX_JOB_ID";
 
-/// Beginning of the variable in Slurm's steps that run no ranks, such as the shell of salloc. They have the highest
-/// numbers (`slurm/slurm.h`, SLURM_INTERACTIVE_STEP).
+/// Beginning of the variable `SLURM_STEP_ID` in a step of Slurm that runs no ranks, such as the shell of salloc. Such
+/// steps have the highest numbers (`slurm/slurm.h`, SLURM_INTERACTIVE_STEP).
 const SPECIAL_STEPS: &[u8] = b"SLURM_STEP_ID=42949672";
 
 fn words(list: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
@@ -137,7 +139,7 @@ impl Context {
 pub enum Ranks {
     /// The ranks run as `pyshm-run` started them.
     LeftAlone,
-    /// Each rank gets its own `pyshm-run`, which stages for it.
+    /// Each rank gets its own `pyshm-run`, which stages for this rank.
     Stage,
 }
 
@@ -188,7 +190,7 @@ pub fn read_mark(text: &[u8]) -> Option<Launched> {
     }
 }
 
-/// What [`ENV_BUNDLES`] says.
+/// Whether [`ENV_BUNDLES`] names bundles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bundles {
     /// The variable names no bundle.

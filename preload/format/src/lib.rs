@@ -61,7 +61,7 @@ impl core::fmt::Display for FormatError {
     }
 }
 
-/// Reads a little-endian `u64` at `at`. 0 if the file is too short.
+/// Reads a little-endian `u64` at offset `at`. 0 if the file is too short.
 #[inline]
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     match bytes.get(at..).and_then(|b| b.first_chunk::<8>()) {
@@ -70,7 +70,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     }
 }
 
-/// Reads a little-endian `u32` at `at`. 0 if the file is too short.
+/// Reads a little-endian `u32` at offset `at`. 0 if the file is too short.
 #[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     match bytes.get(at..).and_then(|b| b.first_chunk::<4>()) {
@@ -79,7 +79,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     }
 }
 
-/// Reads a little-endian `u16` at `at`. 0 if the file is too short.
+/// Reads a little-endian `u16` at offset `at`. 0 if the file is too short.
 #[inline]
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     match bytes.get(at..).and_then(|b| b.first_chunk::<2>()) {

@@ -2,7 +2,7 @@
 //! kernel.
 //!
 //! The table is part of the stage's state file ([`crate::state`]), which all processes of the node share. The hash of a
-//! program's name determines its place, and replaces the hash that was there. An answer may be
+//! program's name determines a place in the table. There it replaces the hash of any other program. An answer may be
 //! wrong, because two names may have one hash, or because a link now leads elsewhere. A wrong answer is harmless: the
 //! program then runs from the path at which it was started.
 
@@ -21,7 +21,7 @@ impl<'a> OutsidePrograms<'a> {
         words.get(FIRST..FIRST + state::PROGRAMS).map(Self)
     }
 
-    /// Whether the program of this name is known to lie outside.
+    /// Whether the program of this name is known to lie outside every prefix.
     pub fn has(&self, name: &[u8]) -> bool {
         let (place, word) = self.place(name);
         place.is_some_and(|place| place.load(Ordering::Relaxed) == word)

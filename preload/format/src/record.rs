@@ -60,7 +60,7 @@ pub struct Time {
     pub nsec: u32,
 }
 
-/// The original's attributes by `lstat`, with the device number that *this node* has for its file system.
+/// The original's attributes by `lstat`, with the device number that *this node* has for the original's file system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stat {
     /// Device on this node (`st_dev`).
@@ -137,7 +137,7 @@ pub struct Record {
     pub staged: (u32, u16),
     /// Offset of `<stage>/orig<path>`; 0 without [`ENTRY_EDITED`].
     pub pristine: u32,
-    /// Offset and length of a symbolic link's original target. The 8 bytes before it are its check.
+    /// Offset and length of a symbolic link's original target. The target's check is in the 8 bytes before the target.
     pub target: (u32, u16),
     /// Offset of the recorded extended attributes; 0 if none were recorded.
     pub xattrs: u32,

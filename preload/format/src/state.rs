@@ -89,7 +89,7 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// The word of this mark on a path with the hash `path_hash`. It is never 0.
+    /// The word of this mark on a path with the hash `path_hash`. The word is never 0.
     #[must_use]
     pub const fn word(self, path_hash: u64) -> u64 {
         let salt = match self {

@@ -244,7 +244,7 @@ fn damage_yields_neither_another_entry_nor_a_wrong_absence() {
     let paths: Vec<Vec<u8>> =
         known.into_iter().chain((0..2 * FILES).map(|i| name(i).into_bytes())).collect();
     let mut random = Random(1);
-    // Numbers of parsed files, of right answers and of refusals.
+    // Numbers of parsed files, and of looked-up paths that were found, absent and refused.
     let (mut parsed, mut right, mut absent, mut refused) = (0, 0, 0, 0);
     for round in 0..12_000 {
         let mut bad = file.clone();

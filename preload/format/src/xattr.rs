@@ -10,7 +10,7 @@
 //! 9    zero
 //! 12   length of the names u32
 //! 16   names, each with a NUL behind it, as listxattr(2) returns them
-//!      values in the order of the names: length u32 (NOT_HERE: the original has it) and bytes
+//!      values in the order of the names: length u32 (NOT_HERE: only the original has the value) and bytes
 //! ```
 
 use crate::u32_at;
@@ -75,7 +75,7 @@ pub struct Xattrs<'a> {
 }
 
 impl<'a> Xattrs<'a> {
-    /// Attributes in `bytes`, whose check must have been verified.
+    /// Takes attributes from `bytes`. The caller must have verified the check of these bytes.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }

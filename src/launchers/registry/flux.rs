@@ -1,4 +1,4 @@
-//! Describes Flux, which is known by its ranks only.
+//! Describes Flux. pyshm recognises only its ranks, and does not read its command lines.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::{Launcher, RankVariables};

@@ -144,7 +144,7 @@ fn nodes(
     ranks: Option<usize>,
     environment: &Environment,
 ) -> Result<Nodes, NotUnderstood> {
-    // Both options change which of the hosts get ranks, so all hosts are staged then.
+    // Each of these options changes which hosts get ranks, so all hosts are staged if one of the options is given.
     let ranks = if first.has("rankmap") || first.has("order-nodes") { None } else { ranks };
     let per_node = if first.has("rr") {
         Some(1)

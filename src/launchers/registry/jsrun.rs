@@ -1,4 +1,4 @@
-//! Describes `jsrun` of IBM Spectrum LSF, which is known by its ranks only.
+//! Describes `jsrun` of IBM Spectrum LSF. pyshm recognises only its ranks, and does not read its command lines.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::{Launcher, RankVariables};

@@ -1,4 +1,4 @@
-//! Describes HPE's PALS, which is known by its ranks only.
+//! Describes HPE's PALS. pyshm recognises only its ranks, and does not read its command lines.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::{Launcher, RankVariables};

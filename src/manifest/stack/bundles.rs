@@ -17,13 +17,13 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The bundles, each with the entries that are left of it.
+    /// The bundles, each with the entries that no later bundle replaced or removed.
     #[must_use]
     pub fn bundles(&self) -> &[Manifest] {
         &self.bundles
     }
 
-    /// The prefixes that the bundles cover together; one may lie in another.
+    /// The prefixes that the bundles cover together. A prefix may lie in another prefix.
     #[must_use]
     pub fn prefixes(&self) -> &[PrefixRecord] {
         &self.prefixes

@@ -16,8 +16,9 @@ use crate::manifest::stack::error::StackError;
 /// Number of a bundle, and of an entry in it.
 pub(super) type EntryNumber = (usize, usize);
 
-/// What laying a bundle over others changes. While bundles are laid, the stage has a file for each entry with data, and
-/// a placeholder for each file without data. It has no links yet: links are made when all bundles are laid.
+/// The changes to a stage when a bundle is laid over others. While bundles are laid, the stage has a file for each entry
+/// with data, and a placeholder for each file without data. It has no links yet: links are made when all bundles are
+/// laid.
 #[derive(Debug, Default)]
 pub struct StackChange {
     /// Additional names that files get before anything is removed: pairs of a file's first name and the additional
@@ -27,7 +28,7 @@ pub struct StackChange {
     pub remove: Vec<PathBuf>,
     /// Numbers of the new bundle's entries whose data exists already.
     pub kept: Vec<usize>,
-    /// Files whose first name is removed, each under the additional name that becomes the first.
+    /// Files that lose their first name and keep another one: for each, the entry of that other name.
     pub renamed: Vec<EntryRecord>,
     /// Numbers of the bundles that have no entries left.
     pub covered: Vec<usize>,
@@ -37,7 +38,8 @@ pub struct StackChange {
     pub(super) heirs: HashMap<EntryNumber, usize>,
     /// For each entry of `kept`, its kind in the bundles below.
     pub(super) kept_kinds: Vec<EntryKind>,
-    /// Numbers of the new bundle's entries whose attributes in the bundles below stay.
+    /// Numbers of the new bundle's implied entries that change nothing. Each is a directory that a bundle below has, and
+    /// the directory keeps the attributes that it has there.
     pub(super) implied: HashSet<usize>,
 }
 
@@ -106,7 +108,7 @@ impl Stack {
         }
     }
 
-    /// Checks that a new prefix that lies in a prefix of the stack has a parent directory in the stack.
+    /// Checks the new prefixes that lie in a prefix of the stack: the stack must have their parent directories.
     fn check_parents(&self, new: &Manifest) -> Result<(), StackError> {
         for prefix in &new.prefixes {
             let Some(parent) = prefix.path().parent() else { continue };
@@ -131,17 +133,18 @@ impl Stack {
     }
 }
 
-/// Plans the laying of one bundle, entry by entry.
+/// Plans, entry by entry, how one bundle is laid over the stack.
 struct Planner<'a, 'c> {
     stack: &'a Stack,
     /// The stack's entries at and below the new bundle's prefixes.
     below: BTreeMap<&'a [u8], EntryNumber>,
     change: &'c mut StackChange,
-    /// Entries whose directory or file stays, and becomes that of a new entry.
+    /// Replaced entries whose directory or file stays in the stage and now belongs to an entry of the new bundle.
     standing: HashSet<EntryNumber>,
     /// Numbers of the new bundle's implied entries.
     implied: HashSet<usize>,
-    /// Whether the layer names the bundles below it, so that every implied directory must exist.
+    /// Whether the layer names the bundles that it was packed over. Those bundles must have every implied directory. If the
+    /// layer names none, an implied directory may be missing, and is then made.
     names_bundles: bool,
 }
 
@@ -188,7 +191,8 @@ impl<'a> Planner<'a, '_> {
         Ok(())
     }
 
-    /// Plans an entry that changes attributes only; the file of the entry `known` stays.
+    /// Plans an entry of the new bundle that changes only attributes. `known` is the entry below with the same path;
+    /// its file stays.
     fn keep_data(
         &mut self,
         number: usize,
@@ -206,13 +210,13 @@ impl<'a> Planner<'a, '_> {
         let file = self.entry_at(data);
         self.change.kept_kinds.push(file.kind.clone());
         if data != at {
-            // Hard links do not exist yet, so the name needs a link of its own.
+            // The stage has no hard links before all bundles are laid, so this name is linked to the data now.
             self.change.links.push((file.path().into(), entry.path().into()));
         }
         Ok(())
     }
 
-    /// Returns the number of an entry's file: of the entry itself, or of the file to which it is a hard link.
+    /// Returns the number of the entry that has the data of the entry `at`: `at` itself, or the target of a hard link.
     fn data_of(&self, at: EntryNumber) -> Option<EntryNumber> {
         match self.entry_at(at).kind {
             EntryKind::File { .. } => Some(at),
@@ -241,7 +245,8 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    /// Lists the paths to remove: the trees `replaced`, and every other dead entry that exists in the stage.
+    /// Lists the paths to remove: the prefixes in `replaced`, which are removed with everything below them, and every
+    /// other dead entry that exists in the stage.
     fn list_removals<'b>(&mut self, replaced: impl Iterator<Item = &'b PrefixRecord>) {
         let trees: Vec<&[u8]> = replaced.map(|p| p.path.as_slice()).collect();
         let in_tree = |path: &[u8]| trees.iter().any(|tree| at_or_below(path, tree));

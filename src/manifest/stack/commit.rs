@@ -90,8 +90,8 @@ impl Stack {
     }
 }
 
-/// Keeps the entries whose numbers `keep` accepts, and renumbers hard links. A hard link that is kept must name a file
-/// that is kept.
+/// Keeps the entries whose numbers `keep` accepts, and renumbers hard links. If `keep` accepts a hard link, it must
+/// also accept the link's file.
 fn retain_entries(manifest: &mut Manifest, keep: impl Fn(usize) -> bool) {
     let mut numbers = Vec::with_capacity(manifest.entries.len());
     let mut next = 0;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use crate::manifest::prefix::{PrefixRecord, covers, overlap};
 
-/// Returns for each bundle whether a job that uses `paths` needs the bundle. A job needs the bundles that cover one of
-/// the paths. It also needs the bundles that overlap a needed bundle, because without a layer or a replacement the job
-/// would see old files.
+/// Returns for each bundle whether a job that uses `paths` needs the bundle. A job needs each bundle that covers one of
+/// the paths. It also needs each bundle that overlaps a needed bundle: such a bundle may be a layer or a replacement,
+/// and without it the job would see old files.
 #[must_use]
 pub fn wanted(bundles: &[&[PrefixRecord]], paths: &[PathBuf]) -> Vec<bool> {
     let mut wanted: Vec<bool> = bundles.iter().map(|prefixes| covers(prefixes, paths)).collect();

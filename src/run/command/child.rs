@@ -1,4 +1,5 @@
-//! Runs the user's command to its end and ends `pyshm-run` in the same way.
+//! Runs the user's command to its end. Then ends `pyshm-run` as the command ended: with the same exit code, or by the
+//! same signal.
 //!
 //! The command gets the standard streams and the environment that `pyshm-run` got, except for the variables by which
 //! [`crate::launchers::launch_env`] informs the shim.
@@ -36,7 +37,7 @@ impl From<ExitStatus> for Ended {
 }
 
 impl Ended {
-    /// Ends this process in the same way.
+    /// Ends this process as the command ended.
     fn imitate(self) -> ExitCode {
         match self {
             Self::Code(code) => code.into(),
@@ -70,8 +71,8 @@ pub fn exit_like(ended: Result<Ended>) -> ExitCode {
 pub enum Watch {
     /// Only the command's end.
     Exit,
-    /// The command's end, and whether the command, a launcher, hangs after a signal that should have ended it. A
-    /// launcher that hangs is killed, since otherwise the stage would never be removed.
+    /// The end of the command, which is a launcher, and whether the launcher hangs after a signal that should have
+    /// ended it. A launcher that hangs is killed, since otherwise the stage would never be removed.
     HungLauncher,
 }
 
@@ -95,7 +96,7 @@ pub fn run(command: &mut Command, watch: Watch, inbox: &Inbox) -> Result<Ended> 
         if let Some(status) = child.try_wait().map_err(Error::system("wait for the command"))? {
             return Ok(status.into());
         }
-        // If a SIGCHLD is lost, the end of the child is noticed when this limit has passed.
+        // The wait has a limit, so that the end of the child is noticed even if its SIGCHLD is lost.
         let wait = pairs.wait(Instant::now(), INTERVAL);
         let message = inbox.next(wait);
         let now = Instant::now();

@@ -17,7 +17,7 @@ use crate::run::inbox::{Inbox, Message};
 
 /// The first argument that makes `pyshm-run` a probe.
 pub const ARGUMENT: &str = "__signal_probe";
-/// Maximum time between the arrivals of a signal at the probe and at this process, if it was sent to both.
+/// A signal that was sent to this process and to the probe reaches both of them within this time.
 const TOGETHER: Duration = Duration::from_millis(250);
 
 /// The probe. Its process ends when this value is dropped.
@@ -67,8 +67,8 @@ fn reported(probe: &mut Child) -> impl Iterator<Item = i32> {
     lines.map_while(Result::ok).filter_map(|line| line.parse().ok())
 }
 
-/// Runs the probe: it reports signals on its standard output until its standard input ends, which also happens when
-/// `pyshm-run` dies.
+/// Runs this process as the probe: reports signals on the standard output until the standard input ends. The input also
+/// ends when `pyshm-run` dies.
 pub fn main() -> ExitCode {
     let Ok(mut arriving) = signal_hook::iterator::Signals::new(FORWARDED) else {
         return ExitCode::FAILURE;
@@ -110,7 +110,7 @@ impl SignalPairs {
         }
     }
 
-    /// Takes a signal that was sent to this process alone.
+    /// Takes a signal that was sent to this process alone, since its partner is overdue at `now`.
     pub fn take_ours_alone(&mut self, now: Instant) -> Option<i32> {
         let is_old = |(_, came): &(i32, Instant)| now.duration_since(*came) >= TOGETHER;
         // The probe also reports signals of a terminal, for which this process adds no partner. These reports are
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signal_that_reached_both_is_not_forwarded() {
+    fn a_signal_that_reached_this_process_and_the_probe_is_not_forwarded() {
         let (begun, mut pairs) = (Instant::now(), SignalPairs::default());
         pairs.reached_us(10, begun);
         pairs.reached_probe(10, begun);

@@ -1,4 +1,4 @@
-//! Puts the stage's trampoline, the program that enters the stage, before the programs of a command.
+//! Puts the stage's trampoline before each program of a command. The trampoline is the program that enters the stage.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;

@@ -42,7 +42,7 @@ impl Staged {
 /// Stages for the launcher's ranks and runs the launcher.
 ///
 /// # Errors
-/// Those of the launcher, and with `--no-fallback` those of staging.
+/// The errors of starting the launcher; with `--no-fallback` also those of staging.
 pub fn run(cli: &Cli) -> Result<Ended> {
     let path = lookup::find(&cli.command[0])?;
     let inbox = Inbox::open()?;
@@ -50,7 +50,7 @@ pub fn run(cli: &Cli) -> Result<Ended> {
     let is_unknown = !launchers::is_launcher(&cli.command[0]);
     let launcher = if is_unknown && launchers::is_told_by_user(&environment) {
         // The user gives the command of the step in PYSHM_BCAST_LAUNCH. Then the launcher matters only for the choice
-        // of the MPI, which PYSHM_BCAST may also make.
+        // of a helper for its MPI, and the user may choose the helper by PYSHM_BCAST.
         Ok(launchers::registry::unknown())
     } else {
         launchers::identify(&path)
@@ -113,7 +113,8 @@ fn without_shim(cli: &Cli, words: &[OsString]) -> Command {
     let mut command = cli.start(words);
     launch_env::without_shim(&mut command);
     if cli.preloaded.is_some() && !launch_env::is_preloaded() {
-        // The shim was loaded in another way than by LD_PRELOAD, and will be loaded again.
+        // The shim was loaded in another way than by LD_PRELOAD, and will be loaded again in this way. So the shim is
+        // told to do nothing.
         launch_env::leave_alone(&mut command);
     }
     command

@@ -39,14 +39,14 @@ struct Participant {
     key: String,
     /// The stage, if there is one.
     hold: Option<Hold>,
-    /// What was staged, if this process led.
+    /// Figures about the stage, if this process led and staged.
     ready: Option<Ready>,
 }
 
 /// Stages for the command and runs it.
 ///
 /// # Errors
-/// Those of the command, and with `--no-fallback` those of staging.
+/// The errors of starting the command; with `--no-fallback` also those of staging.
 pub fn run(cli: &Cli) -> Result<Ended> {
     // `enter` opens the inbox only if this process leads. Until the inbox is open, a signal ends this process, which is
     // right because there is nothing to clean up.

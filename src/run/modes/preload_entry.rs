@@ -1,10 +1,10 @@
-//! Runs programs that the preloaded shim has replaced by `pyshm-run`: a launcher, or the first program of a rank if the
-//! command of its launcher could not be rewritten.
+//! Runs programs that the preloaded shim has replaced by `pyshm-run`. The shim replaces launchers. If pyshm cannot
+//! rewrite the command of a launcher, the shim replaces the first program of each rank instead.
 //!
 //! Invariants:
 //! - A program for which nothing is staged runs exactly as it was called, in the same process.
-//! - Each launch enters pyshm once: variables tell the programs that this module starts that pyshm has taken care of
-//!   the launch ([`crate::launchers::launch_env`]).
+//! - Each launch enters pyshm only once: this module sets variables for the programs that it starts
+//!   ([`crate::launchers::launch_env`]). By these variables, the shim knows that pyshm has taken care of the launch.
 //! - One line is printed if staging fails, or if the configuration is broken and the program may use an environment.
 //!   Otherwise nothing is printed.
 //! - The launcher's side reads the configuration and tells the ranks which bundles to stage.
@@ -35,7 +35,7 @@ use crate::run::step::broadcast;
 use crate::run::summary;
 use crate::{exit_codes, install, launchers, settings};
 
-/// A program as the kernel was asked to start it.
+/// The file and the arguments of a program that the shim has replaced.
 struct Program {
     file: OsString,
     arg0: OsString,
@@ -59,7 +59,7 @@ impl Program {
         Ok(Self { file, arg0, rest: words.collect() })
     }
 
-    /// Executes this program in this process, and returns an exit code if that fails. `tell` adds the variables that
+    /// Replaces this process by the program, and returns an exit code if that fails. `tell` adds the variables that
     /// inform the program's shim.
     fn exec(self, tell: impl FnOnce(&mut Command)) -> ExitCode {
         let mut command = Command::new(&self.file);
@@ -92,7 +92,7 @@ enum Decision {
     ByRanks(Vec<Named>),
     /// The configuration, or a bundle that is configured, cannot be read.
     Failed(Box<Cli>, Error),
-    /// This process stages by this plan.
+    /// This process stages as this plan says.
     Stage(Box<Cli>, Box<StagingPlan>),
 }
 
@@ -155,7 +155,8 @@ fn decide(program: &Program) -> Decision {
         Err(NoneUsed::Unreadable(error)) => return Decision::Failed(Box::new(cli), error.into()),
         Err(_) => return Decision::Nothing,
     };
-    // A program that this node does not have may exist on the job's nodes. If it does not, the launcher reports that.
+    // A program that this node does not have may exist on the job's nodes. If it does not exist there either, the
+    // launcher reports that.
     let is_missing = programs().any(|p| lookup::find(p).is_err());
     match plan {
         Ok(Some(plan))
@@ -174,7 +175,7 @@ fn by_ranks(bundles: Vec<Named>) -> Decision {
     if bundles.is_empty() { Decision::Nothing } else { Decision::ByRanks(bundles) }
 }
 
-/// Whether the name of a program shows that it is one of pyshm's.
+/// Whether the name of a program shows that the program belongs to pyshm.
 fn is_ours(program: &OsStr) -> bool {
     let name = Path::new(program).file_name().unwrap_or_default();
     name.as_bytes().starts_with(b"pyshm")

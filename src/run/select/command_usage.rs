@@ -1,7 +1,8 @@
-//! Decides from the words of a command whether the command uses a Python environment, and which paths of the
-//! environment.
+//! Decides from the words of a command whether the command uses a Python environment, and finds the paths of the
+//! environment that it uses.
 //!
-//! If bundles are configured for a whole facility, `srun hostname` must stage nothing, start no step and print nothing.
+//! Even if bundles are configured for a whole facility, `srun hostname` must stage nothing, start no step and print
+//! nothing.
 //!
 //! An active environment is no proof that a command uses the environment. A command counts as using an environment
 //! unless all of these conditions hold:
@@ -11,12 +12,13 @@
 //! - the program is none of those that run commands given as text: shells, interpreters, make ([`COMMAND_RUNNERS`]);
 //! - the program loads neither Python's library nor a library below a prefix (by `RPATH` or `LD_LIBRARY_PATH`);
 //! - no word of the command contains a path below a prefix;
-//! - no word, looked up as a program, would use an environment by these rules. Words are split at blanks. For example,
-//!   these commands use an environment: `numactl python`, `time bash job.sh`, `script -c 'python app.py'`.
+//! - no argument contains the name of a program that uses an environment by these rules. Arguments are split at blanks,
+//!   and each part is looked up as a program. For example, these commands use an environment: `numactl python`, `time
+//!   bash job.sh`, `script -c 'python app.py'`.
 //!
 //! A program that starts Python without any of these signs (by `dlopen`, or from a file of its own) runs from the
 //! shared file system. A word that only looks like a program (`cp python there`) makes pyshm stage in vain, which does
-//! less harm than not staging for a command that needs it.
+//! less harm than not to stage for a command that needs the stage.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -28,7 +30,7 @@ use crate::manifest::prefix::{PrefixRecord, covers};
 use crate::program::elf_needed::linked;
 use crate::program::{lookup, python};
 
-/// Programs that run commands given as text, which may start Python. Their names may be followed by a version.
+/// Programs that run commands given as text. Such a command may start Python. Their names may be followed by a version.
 const COMMAND_RUNNERS: [&str; 34] = [
     "ash", "bash", "busybox", "csh", "dash", "elvish", "fish", "ksh", "mksh", "nu", "sh", "tcsh",
     "yash", "zsh", "awk", "env", "expect", "gawk", "java", "julia", "lua", "mawk", "node", "perl",
@@ -46,7 +48,7 @@ pub struct Usage {
     pub named: Vec<PathBuf>,
 }
 
-/// Decides what commands use, in the environment and the working directory of this process.
+/// Finds what commands use if they are started with the variables and the working directory of this process.
 pub struct Inspector<'a> {
     /// What each known bundle covers.
     bundles: &'a [BundleSummary],
@@ -110,7 +112,7 @@ impl<'a> Inspector<'a> {
         (used != Usage::default()).then_some(used)
     }
 
-    /// Whether a program runs without an environment, as far as its file tells.
+    /// Whether a program needs no environment, as far as the program's file tells.
     fn needs_no_environment(&self, program: &Path) -> bool {
         let program = self.working_directory.join(program);
         if self.covers(&program) || is_command_runner(&program) {
@@ -139,7 +141,7 @@ impl<'a> Inspector<'a> {
         if let Some(prefix) = spellings.find(|prefix| contains(word, prefix)) {
             return Some(prefix.to_path_buf());
         }
-        // An option or an absolute path would contain the prefix as text.
+        // An option or an absolute path that names a prefix would contain the prefix as text, and was found above.
         if word.as_bytes().starts_with(b"-") || word.as_bytes().starts_with(b"/") {
             return None;
         }
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_system_program_needs_no_environment_even_if_one_is_active() {
+    fn a_system_program_needs_no_environment_even_if_an_environment_is_active() {
         let site = Site::new();
         for line in ["true", "/bin/true", "ls|-l|in.txt", "timeout|10|true", "sleep|1|--x=/usr"] {
             assert!(!site.uses(line), "{line}");
@@ -279,16 +281,16 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_loads_libraries_from_an_environment_needs_it() {
+    fn a_program_that_loads_libraries_from_an_environment_needs_the_environment() {
         let site = Site::new();
         let mut inspector = site.inspector();
         assert!(inspector.needs_no_environment(Path::new("/bin/true")));
         inspector.libraries = vec![site.top().join("env/lib")];
-        assert!(!inspector.needs_no_environment(Path::new("/bin/true")), "its libc.so.6 is there");
+        assert!(!inspector.needs_no_environment(Path::new("/bin/true")), "env/lib has a libc.so.6");
         inspector.libraries = vec![site.top().join("other/bin")];
         assert!(
             inspector.needs_no_environment(Path::new("/bin/true")),
-            "none of its libraries is there"
+            "other/bin has no library of the program"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Selects those of the bundles configured for all jobs that a command uses.
+//! Selects, from the bundles that are configured for all jobs, those that a command uses.
 //!
 //! A bundle is used if the command uses an environment ([`crate::run::select::command_usage`]) and the bundle covers
 //! one of these paths ([`coverage`]): the program, a directory where the program looks for libraries (`RPATH`,
@@ -49,7 +49,7 @@ impl fmt::Display for NoneUsed {
     }
 }
 
-/// Selects those of the bundles in `configured` that `command` uses. The command's programs are at the positions
+/// Selects, from the bundles in `configured`, those that `command` uses. The command's programs are at the positions
 /// `programs`. A bundle that the cache knows is not opened, and nothing is printed.
 ///
 /// # Errors

@@ -88,7 +88,7 @@ fn lies_over(bundles: &[BundleSummary], layer: usize, lower: usize) -> bool {
         }
 }
 
-/// Whether `bundle` is whole and has a prefix strictly below one of `other`'s.
+/// Whether `bundle` is whole and has a prefix strictly below a prefix of `other`.
 fn is_inside(bundle: &BundleSummary, other: &BundleSummary) -> bool {
     let inside =
         |p: &PrefixRecord, o: &PrefixRecord| p.path != o.path && at_or_below(&p.path, &o.path);
@@ -127,21 +127,22 @@ mod tests {
     }
 
     #[test]
-    fn of_environments_with_one_base_only_the_one_in_use_is_selected() {
+    fn of_environments_with_a_common_base_only_the_environment_in_use_is_selected() {
         let apart = [whole(0, &["/base"]), whole(1, &["/a"]), whole(2, &["/b"])];
         assert_eq!(of(&apart, &["/a/bin/python", "/base/bin/python3"]), "01");
         assert_eq!(of(&apart, &["/usr/bin"]), "");
         let each = [whole(1, &["/a", "/base"]), whole(2, &["/b", "/base"])];
         assert_eq!(of(&each, &["/base/bin/python3", "/a/bin/python"]), "0");
         assert_eq!(of(&each, &["/b", "/base/bin"]), "1");
-        // For the interpreter alone one bundle is enough: the one with the fewest prefixes, else the last.
+        // For the interpreter alone one bundle is enough. It is the bundle with the fewest prefixes; of bundles with
+        // equally many, it is the last.
         assert_eq!(of(&each, &["/base/bin/python3"]), "1");
         let with_base = [whole(0, &["/base"]), each[0].clone(), each[1].clone()];
         assert_eq!(of(&with_base, &["/base/bin/python3"]), "0");
     }
 
     #[test]
-    fn layers_are_selected_with_the_bundles_below_them_and_no_others() {
+    fn layers_are_selected_with_the_bundles_below_them_and_no_other_bundles() {
         let bundles = [
             whole(1, &["/a", "/base"]),
             layer(3, &["/a"], &[1]),
@@ -157,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn the_later_of_two_bundles_of_one_prefix_replaces_the_other() {
+    fn of_two_bundles_with_the_same_prefix_the_later_bundle_is_selected() {
         let bundles = [whole(1, &["/a"]), whole(2, &["/a"])];
         assert_eq!(of(&bundles, &["/a/bin/python"]), "1");
     }
 
     #[test]
-    fn a_later_bundle_that_replaces_a_part_of_a_selected_one_is_selected_too() {
+    fn a_later_bundle_that_replaces_a_part_of_a_selected_bundle_is_selected_too() {
         let bundles = [whole(1, &["/conda"]), whole(2, &["/conda/envs/b"])];
         assert_eq!(of(&bundles, &["/conda/bin"]), "01");
         assert_eq!(of(&bundles, &["/conda/envs/b/bin"]), "1");

@@ -1,4 +1,5 @@
-//! Lists the paths that a job uses, its interests: a bundle is staged for the job if it covers one of them.
+//! Lists the paths that a job uses. These paths are the job's interests: a bundle is staged for the job if the bundle
+//! covers one of them.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -52,8 +53,8 @@ pub fn of(programs: &[PathBuf]) -> Vec<PathBuf> {
     }
     for name in ENVIRONMENT_VARIABLES {
         if let Some(path) = std::env::var_os(name).filter(|v| !v.is_empty()) {
-            // The interpreter of a virtual environment is the interpreter of its base environment. Perhaps no other
-            // variable names that base.
+            // `bin/python` of a virtual environment is a link into the base environment. Perhaps nothing else names the
+            // base environment.
             add(Path::new(&path).join("bin/python"));
             add(path.into());
         }

@@ -1,5 +1,6 @@
-//! Selects the bundles that a job stages: the bundles that the user names, or those of the bundles configured for all
-//! jobs that the command uses, or the cached bundles of the Python environment in which the program runs.
+//! Selects the bundles that a job stages. If the user names bundles, these are selected. Otherwise the bundles are
+//! selected that are configured for all jobs and that the command uses. If no configured bundle covers the environment
+//! in which the program runs, the cached bundles of this environment are selected.
 #![forbid(unsafe_code)]
 
 pub mod command_usage;
@@ -60,7 +61,7 @@ pub struct Bundles {
     pub warnings: Vec<String>,
 }
 
-/// Selects the bundles that `request` asks for. `say` gets a message about each thing that is done.
+/// Selects the bundles that `request` asks for. `say` is called with a message about each thing that is done.
 ///
 /// # Errors
 /// The errors of opening a named bundle, of asking the interpreter, and of the cache.
@@ -133,8 +134,8 @@ fn stage_id(bundles: &[Named], interests: &[PathBuf]) -> Result<StageId> {
     StageId::parse(&hash.finalize().to_hex()[..16])
 }
 
-/// Makes or updates the cached bundles of the environment in which the first program runs. Selects them if staging is
-/// worthwhile.
+/// Makes or updates the cached bundles of the environment in which the first program runs, and selects these bundles if
+/// staging is worthwhile.
 fn automatic(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
     let programs = programs(request);
     let Some(interpreter) = lookup::interpreter(programs.first().map(PathBuf::as_path)) else {

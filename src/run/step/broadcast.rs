@@ -1,4 +1,4 @@
-//! Stages on all nodes of a job by running `pyshm-bcast` as a step of the job's launcher.
+//! Stages on all nodes of a job: runs `pyshm-bcast` with the job's launcher, with one process on each node.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::run::step::{Ending, Finished, Stderr, Step, helper, unexpected};
 use crate::run::summary;
 use crate::{install, settings};
 
-/// How long a sweep may take.
+/// How long the sweep, which cleans up after a step, may take.
 const SWEEP_LIMIT: Duration = Duration::from_secs(3);
 
 /// The running step, which holds the stage on all nodes.
@@ -31,11 +31,12 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// Stages what is `prepared` with the broadcast helper `program` on the nodes of `plan`. `None` when the bundles
-    /// cover nothing that the job uses.
+    /// Stages the `prepared` bundles on the nodes of `plan`, with the broadcast helper `program`. If the bundles cover
+    /// nothing that the job uses, this is an error. If the shim has replaced the launcher, `None` is returned instead
+    /// of this error.
     ///
     /// # Errors
-    /// Those of the step. After an error nothing is left on the nodes.
+    /// The errors of the step. After an error nothing is left on the nodes.
     pub fn start(
         cli: &Cli,
         plan: &StagingPlan,
@@ -115,7 +116,7 @@ pub fn program(plan: &StagingPlan) -> Result<PathBuf> {
     })
 }
 
-/// Makes the command that stages what is `prepared`.
+/// Makes the command that stages the `prepared` bundles.
 fn command(cli: &Cli, plan: &StagingPlan, sweeper: &Sweeper, prepared: &Prepared) -> Command {
     let mut command = sweeper.command();
     command.args(["--id", &prepared.id, "--threads", &cli.threads.to_string()]);
@@ -143,8 +144,8 @@ fn command(cli: &Cli, plan: &StagingPlan, sweeper: &Sweeper, prepared: &Prepared
     command
 }
 
-/// Waits for the stage; `None` when the bundles cover nothing that the job uses. Staging may take as long as it needs
-/// while it makes progress. A node that hangs stops the broadcast to all nodes, and then the job must not wait.
+/// Waits for the stage; `None` when the bundles cover nothing that the job uses. While staging makes progress, it may
+/// take as long as it needs. If a node hangs, the broadcast to all nodes stops, and the job must not wait for ever.
 fn until_ready(step: &mut Step, inbox: &Inbox) -> Result<Option<Ready>> {
     loop {
         match step.wait(inbox, Some(settings::wait()))? {

@@ -72,7 +72,7 @@ pub fn main(request: Option<&OsStr>) -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
 }
 
-/// Does what `request` says and answers with an event. Returns marks of use in the cache.
+/// Does what `request` says and answers with an event. Returns the marks of use that keep the bundles in the cache.
 fn answer(request: &Request) -> Result<Vec<UseMark>> {
     if request.absent_program == AbsentProgram::Error {
         for program in request.program_names() {

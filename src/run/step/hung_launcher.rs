@@ -7,20 +7,21 @@
 
 use std::time::Duration;
 
-/// Time between two looks at a launcher.
+/// Time between two checks of a launcher.
 pub const INTERVAL: Duration = Duration::from_millis(500);
-/// Number of consecutive looks that must find all processes dead, since the launcher may be about to notice.
+/// Number of consecutive checks that must find all processes dead. One check is not enough, since the launcher may be
+/// about to notice that they have ended.
 const LOOKS: u32 = 3;
 
-/// Detects that a launcher hangs: all its children are dead at several looks.
+/// Detects that a launcher hangs: several consecutive checks find all its children dead.
 #[derive(Debug, Default)]
 pub struct HangDetector {
-    /// Number of consecutive looks that found all children dead.
+    /// Number of consecutive checks that found all children dead.
     dead: u32,
 }
 
 impl HangDetector {
-    /// Looks at the process `launcher`, once each [`INTERVAL`]; returns whether it hangs.
+    /// Checks the process `launcher` and returns whether it hangs. The caller calls this once each [`INTERVAL`].
     pub fn look(&mut self, launcher: u32) -> bool {
         let children = children(launcher).unwrap_or_default();
         let dead = !children.is_empty() && children.into_iter().all(is_dead);
@@ -28,7 +29,7 @@ impl HangDetector {
         self.dead >= LOOKS
     }
 
-    /// Forgets the looks so far, because the launcher has shown that it lives.
+    /// Forgets the checks so far, because the launcher has shown that it lives.
     pub fn reset(&mut self) {
         self.dead = 0;
     }
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn a_process_hangs_only_if_all_its_children_stay_dead() {
         for (script, expected) in [
-            // Nobody waits for the `true` in the background.
+            // Nobody waits for the `true` in the background, so it stays a zombie.
             ("true & exec sleep 100", true),
             ("true & sleep 100 & exec sleep 101", false),
             ("exec sleep 101", false),

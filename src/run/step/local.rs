@@ -11,10 +11,11 @@ use crate::run::summary;
 use crate::stage::hold::Hold;
 use crate::stage::{AfterUse, Stage, StageId, UserDir};
 
-/// Runs a helper that stages on this node, and takes over the stage from it. `None` when there is nothing to stage.
+/// Runs a helper that stages on this node, and takes the stage over from the helper. `None` when there is nothing to
+/// stage.
 ///
 /// # Errors
-/// Those of the helper, and [`Error::TryAgain`] when the stage was removed meanwhile.
+/// The errors of the helper, and [`Error::TryAgain`] when the stage was removed meanwhile.
 pub fn stage(cli: &Cli, request: &Request, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
     let mut step = Step::help(helper::command(request)?, inbox)?;
     match step.wait(inbox, None)? {

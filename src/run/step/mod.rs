@@ -61,7 +61,7 @@ pub enum Stderr {
     Shown,
 }
 
-/// What kind of process a step is.
+/// The kind of process that runs a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A launcher with processes on the nodes; it leads a process group of its own.
@@ -234,7 +234,8 @@ impl Step {
         }
     }
 
-    /// Sends SIGTERM and, after `limit`, SIGKILL to a step that does not end.
+    /// Waits a moment for the step to end. If it does not end, sends SIGTERM and, after `limit`, SIGKILL. Returns
+    /// whether force was needed.
     fn end_within(&mut self, limit: Duration) -> Ending {
         if self.ends_within(Duration::from_millis(200)) {
             return Ending::Orderly;
@@ -303,8 +304,8 @@ pub fn unexpected() -> Error {
     Error::Unavailable("failed to stage: the staging step reported an unexpected event".into())
 }
 
-/// Chooses the line that most likely says what went wrong: the first line of pyshm, else the first with a word such as
-/// "error" in it, else the first.
+/// Chooses the line that most likely says what went wrong: the first line from `pyshm-bcast`. If there is none, the
+/// first line with a word such as "error" in it. If there is none either, the first line.
 fn most_telling(lines: &[String]) -> Option<String> {
     let has_text = |l: &&String| l.chars().any(char::is_alphanumeric);
     let lines: Vec<&String> = lines.iter().filter(has_text).collect();
@@ -332,7 +333,8 @@ mod tests {
     #[test]
     fn a_launcher_that_does_not_notice_that_its_processes_ended_is_given_up() {
         let inbox = Inbox::open().unwrap();
-        // Nobody waits for the `true` in the background; the input stays open.
+        // Nobody waits for the `true` in the background, so it stays a zombie. The `sleep` keeps the step's output
+        // open.
         let mut command = Command::new("sh");
         command.args(["-c", "true & exec sleep 100"]);
         let mut step = Step::launch(command, &inbox, Stderr::Kept).unwrap();

@@ -1,8 +1,8 @@
-//! Writes the file that says how `--reroute env` changes a program's environment, for programs that the shim cannot
-//! enter.
+//! Makes the file that says how `--reroute env` changes a program's environment. Users choose `--reroute env` for
+//! programs that the shim cannot enter.
 //!
 //! `PYTHONHOME` turns off the detection of virtual environments, so the packages of a virtual environment are added to
-//! `PYTHONPATH`. Everything is derived from the manifests alone. [`layout::ENVIRONMENT`] has the format.
+//! `PYTHONPATH`. Everything is derived from the manifests alone. [`layout::ENVIRONMENT`] describes the format.
 #![forbid(unsafe_code)]
 
 use std::os::unix::ffi::OsStrExt;
@@ -119,7 +119,7 @@ mod tests {
     use crate::manifest::prefix::Mode;
     use crate::progress::Progress;
 
-    /// Packs a directory with these files below a prefix of this name, and returns its manifest.
+    /// Packs a prefix with this name and these files, and returns the bundle's manifest.
     fn manifest(root: &Path, name: &str, files: &[&str]) -> Manifest {
         let prefix = root.join(name);
         for file in files {

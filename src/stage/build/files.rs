@@ -1,4 +1,4 @@
-//! Writes the files of a bundle from its frames, in any order.
+//! Writes the files of a bundle from its frames, which may come in any order.
 //!
 //! The offset of each frame and of each file in the tar stream is known, so no tar header is read. Several threads may
 //! write pieces of one file; the thread that writes the last piece sets the file's times.
@@ -23,12 +23,12 @@ use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times};
 pub(super) struct Files<'a> {
     manifest: &'a Manifest,
     maker: FileMaker,
-    /// Offset in the stream and number of each file that has data, sorted by offset.
+    /// For each file that has data, its offset in the stream and its number. The list is sorted by offset.
     order: Vec<(u64, u32)>,
     shared: DashMap<u32, Arc<SharedFile>>,
 }
 
-/// A file that several frames share.
+/// A file whose data lies in several frames.
 struct SharedFile {
     file: OnceCell<File>,
     /// Bytes that are not written yet.
@@ -51,7 +51,8 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Writes every piece of a file in `raw`, the stream's bytes from offset `start`.
+    /// Writes the files and pieces of files that `raw` contains. `raw` has the stream's bytes from the offset `start`.
+    /// `last` belongs to the calling thread.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] names the file.

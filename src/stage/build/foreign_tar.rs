@@ -66,7 +66,8 @@ pub(super) fn unpack(
 
 type Block = io::Result<Vec<u8>>;
 
-/// Runs the decompressing thread, up to the end of the tar or until the other thread has ended.
+/// Runs the decompressing thread: sends the blocks of the tar to `to`, and takes used buffers from `spare`. Ends at the
+/// end of the tar, or when the other thread has ended.
 fn decompress(
     archive: &Archive,
     stream: &mut Stream<'_>,

@@ -36,8 +36,8 @@ struct Writers<'a> {
 }
 
 impl Writers<'_> {
-    /// Runs one thread, which writes frames until there are no more. After a failure the thread goes on receiving, so
-    /// that the calling thread never waits for a receiver that is gone.
+    /// Runs one thread, which writes frames until there are no more. After a failure the thread goes on receiving
+    /// frames and drops them. Otherwise the calling thread would wait for ever when the channel is full.
     fn run(&self) {
         if let Err(error) = self.write_frames() {
             if let Ok(mut failed) = self.failed.lock() {
@@ -84,7 +84,8 @@ impl Writers<'_> {
     }
 }
 
-/// Writes everything that the frames of `manifest` contain to `files`, with this number of threads.
+/// Unpacks the frames of `manifest`, which arrive in `stream`, and writes their data to `files`, with `threads`
+/// threads.
 ///
 /// # Errors
 /// [`Error::BadBundle`] when a frame is damaged, [`Error::CannotWrite`] names a file that cannot be written.

@@ -17,9 +17,9 @@ use crate::stage::user_dir::UserDir;
 /// The bytes of the shim and the trampoline.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    /// `libpyshm.so`
+    /// The shim, `libpyshm.so`.
     pub shim: Vec<u8>,
-    /// `pyshm-exec`
+    /// The trampoline, `pyshm-exec`.
     pub trampoline: Vec<u8>,
 }
 

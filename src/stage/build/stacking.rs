@@ -21,7 +21,8 @@ use crate::manifest::entry::{EntryKind, EntryRecord};
 use crate::manifest::stack::StackChange;
 use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times, open, staged_mode};
 
-/// Deletes the paths in `fs` that `new` replaces or removes, and sets the new attributes of files that stay.
+/// Prepares the tree `fs` for the bundle `new`, as `plan` says: deletes the paths that the bundle replaces or removes,
+/// and sets the new attributes of files that stay.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] names the file.
@@ -49,12 +50,12 @@ pub(super) fn make_way(plan: &StackChange, new: &Manifest, fs: &Path) -> Result<
     let maker = FileMaker::new(fs.to_path_buf());
     let kept = plan.kept.iter().filter_map(|number| new.entries.get(*number));
     for entry in kept.chain(&plan.renamed) {
-        retouch(entry, &maker).map_err(Error::write(entry.path()))?;
+        set_attributes(entry, &maker).map_err(Error::write(entry.path()))?;
     }
     Ok(())
 }
 
-/// Bytes of the files that [`make_way`] has to copy because a donor has them too.
+/// Returns the bytes of the files that [`make_way`] has to copy because a donor has them too.
 pub(super) fn copied_bytes(plan: &StackChange, new: &Manifest, fs: &Path) -> u64 {
     let kept = plan.kept.iter().filter_map(|number| new.entries.get(*number));
     let size = |entry: &EntryRecord| {
@@ -66,7 +67,7 @@ pub(super) fn copied_bytes(plan: &StackChange, new: &Manifest, fs: &Path) -> u64
 
 /// Sets the new attributes of a file that stays. If the file has other names, it is copied to a new inode first: the
 /// other names belong to a donor, or become separate files.
-fn retouch(entry: &EntryRecord, maker: &FileMaker) -> io::Result<()> {
+fn set_attributes(entry: &EntryRecord, maker: &FileMaker) -> io::Result<()> {
     let path = below(maker.root(), entry.path());
     if path.symlink_metadata()?.nlink() > 1 {
         let mut from = open(CWD, path.as_os_str())?;

@@ -69,7 +69,7 @@ pub struct StageBuild {
     /// For each of the job's bundles, the donors that have it.
     donors: Vec<Vec<Arc<Donor>>>,
     info: Info,
-    /// Size of the bundles that are still to come, as far as it is known.
+    /// Space that the bundles that are still to come will take, as far as it is known.
     expected: Size,
 }
 
@@ -100,8 +100,8 @@ impl StageBuild {
         })
     }
 
-    /// Checks, before any byte arrives, that a stage of this size fits. Foreign tars do not say how much they unpack
-    /// to, so their members are checked as they arrive.
+    /// Checks, before any byte arrives, that a stage that takes the space `size` fits. Foreign tars do not say how much
+    /// they unpack to, so their members are checked as they arrive.
     ///
     /// # Errors
     /// [`Error::NoSpace`] with the numbers.
@@ -110,7 +110,7 @@ impl StageBuild {
         space::check(self.user_dir.root(), size, self.options.reserve)
     }
 
-    /// Checks that a bundle which was not expected fits too.
+    /// Checks that the stage still fits with one more bundle, which was not expected and takes the space `size`.
     ///
     /// # Errors
     /// As [`StageBuild::expect`].
@@ -255,8 +255,8 @@ impl StageBuild {
         Ok((manifest, plan, None))
     }
 
-    /// Removes what the bundle replaces, then creates the bundle's directories, and those of its files that have no
-    /// data.
+    /// Removes what the bundle replaces, as `plan` says. Then creates the bundle's directories and the files that have
+    /// no data. Returns the bundle's files, for the frames to be written to.
     fn make_tree<'a>(
         &self,
         bundle: &Path,

@@ -1,4 +1,4 @@
-//! Passes the bytes of a bundle from the thread that reads or receives them to the one that unpacks them.
+//! Passes the bytes of a bundle from the thread that reads or receives them to the thread that unpacks them.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufRead, Read};
@@ -13,7 +13,7 @@ pub(super) struct Stream<'a> {
     chunks: mpsc::Receiver<Vec<u8>>,
     chunk: Vec<u8>,
     at: usize,
-    /// Bytes in chunks that were not received yet.
+    /// Number of bytes in the chunks that were not received yet.
     left: u64,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Stream<'a> {
         Self { bundle, chunks, chunk: Vec::new(), at: 0, left: length }
     }
 
-    /// Appends the next `wanted` bytes to `to`.
+    /// Appends the next `wanted` bytes of the stream to `to`.
     ///
     /// # Errors
     /// [`Error::BadBundle`] when the stream ends early.

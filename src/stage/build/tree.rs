@@ -1,6 +1,6 @@
-//! Writes the parts of a staged tree that are not file data: directories at the beginning, and at the end everything
-//! that depends on all bundles of the stage (symbolic links, search paths in libraries, hard links, times of
-//! directories).
+//! Writes the parts of a staged tree that are not file data. Directories are created at the beginning. Symbolic links,
+//! hard links, search paths in libraries and times of directories depend on all bundles of the stage, so they are
+//! written at the end.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -113,7 +113,7 @@ pub(super) fn finish(stack: &Stack, dir: &Path, stage: &Path) -> Result<Edited> 
     let tree = Tree { paths, search_paths, fs: dir.join(layout::FS), orig: dir.join(layout::ORIG) };
     let mut edited = Edited::new();
     for manifest in manifests {
-        // Hard links come after the files they name, as in the manifest.
+        // In the manifest, a hard link comes after the file to which it leads.
         for entry in &manifest.entries {
             match &entry.kind {
                 EntryKind::Symlink(target) => tree.link(entry, target)?,
@@ -125,14 +125,15 @@ pub(super) fn finish(stack: &Stack, dir: &Path, stage: &Path) -> Result<Edited> 
             }
         }
     }
-    // Children before parents, since creating a file changes its directory's times.
+    // This comes after the creation of all files, since creating a file changes the times of its directory. A directory
+    // comes after the directories in it.
     for entry in manifests
         .iter()
         .flat_map(|m| m.entries.iter().rev())
         .filter(|e| e.kind == EntryKind::Directory)
     {
         let path = below(&tree.fs, entry.path());
-        // The owner must be able to clean up.
+        // The owner gets all permissions, so that the stage can be removed.
         let mode = rustix::fs::Mode::from_raw_mode((entry.stat.mode & 0o777) | 0o700);
         let done = rustix::fs::chmod(&path, mode).and_then(|()| {
             rustix::fs::utimensat(CWD, &path, &times(&entry.stat), AtFlags::empty())
@@ -214,7 +215,8 @@ impl Tree<'_> {
             std::fs::rename(&staged, &pristine)?;
             let file = match &edit {
                 Edit::InPlace(at, bytes) => {
-                    // Not fs::copy: the copy of a read-only file could not be written to.
+                    // `fs::copy` is not used, because it copies the mode too, and a copy of a read-only file could not
+                    // be written to.
                     let mut file = File::create_new(&staged)?;
                     io::copy(&mut File::open(&pristine)?, &mut file)?;
                     file.write_all_at(bytes, *at)?;
@@ -248,9 +250,10 @@ impl Tree<'_> {
     }
 }
 
-/// Returns the path to which a relative target leads from the directory `from`, whose path has no symbolic links. Only
-/// each `..` at the beginning of the target is resolved, as a name before a later `..` may be a link.
-fn climbed(from: &Path, target: &Path) -> PathBuf {
+/// Returns the path to which the relative `target` of a link leads from the directory `from`, whose path has no
+/// symbolic links. Resolves each `..` at the beginning of the target. A later `..` stays, because the name before it
+/// may be a symbolic link.
+fn resolve_leading_dots(from: &Path, target: &Path) -> PathBuf {
     let mut led = from.to_path_buf();
     let mut parts = target.components().peekable();
     while let Some(part) = parts.next_if(|c| matches!(c, Component::ParentDir | Component::CurDir))
@@ -279,8 +282,9 @@ mod tests {
 
     #[test]
     fn only_leading_dots_of_a_relative_target_are_resolved() {
-        let case =
-            |from: &str, to: &str| climbed(Path::new(from), Path::new(to)).display().to_string();
+        let case = |from: &str, to: &str| {
+            resolve_leading_dots(Path::new(from), Path::new(to)).display().to_string()
+        };
         assert_eq!(case("/opt/env/lib", "../../base/lib/x"), "/opt/base/lib/x");
         assert_eq!(case("/opt/env/lib", "x/../y"), "/opt/env/lib/x/../y");
         assert_eq!(case("/opt/env/lib", "./x"), "/opt/env/lib/x");

@@ -1,5 +1,5 @@
 //! Makes the directory of a stage under a temporary name, and publishes the stage with one rename. The builder keeps
-//! the directory locked. If the value is dropped before it is published, the directory is removed.
+//! the directory locked. If the builder gives the stage up before it is published, the directory is removed.
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
@@ -77,10 +77,10 @@ impl Unfinished {
         &self.dir
     }
 
-    /// Renames the directory to the stage's name. If another stage has that name by now, the other stage is returned
-    /// instead. If the other stage is hollow, the two stages exchange their names, so that the name never disappears.
-    /// If the other stage is being removed, this waits until it is gone: the process that removes it works by name, and
-    /// would remove files of the new stage.
+    /// Renames the directory to the stage's name. If a complete stage has that name by now, returns that stage instead.
+    /// If a hollow stage has the name, the two stages exchange their names, so that the name never disappears. If a
+    /// stage with the name is being removed, waits until it is gone: the process that removes it works by name, and
+    /// would remove files of the new stage too.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] when the directory cannot be renamed, [`Error::Untrusted`] when something else has the
@@ -122,7 +122,8 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.published {
-            // The exec directory is read from the links, because by now the directory may be that of a hollow stage.
+            // The links in the directory show which exec directory belongs to it. `self.exec_dir` may be another one,
+            // because after an exchange of names the directory is that of a hollow stage.
             let exec_dir = noexec::exec_dir_of(&self.dir);
             let _ = std::fs::remove_dir_all(&self.dir);
             if let Some(dir) = exec_dir {

@@ -1,8 +1,9 @@
-//! Finds how much memory the control groups of this process leave. Files in a memory file system count against the job
-//! that writes them, and a job that exceeds its limit is killed.
+//! Finds how much memory the control groups of this process leave to it. Files in a memory file system count against
+//! the job that writes them, and a job that exceeds its limit is killed.
 //!
-//! Both versions of control groups are understood (`memory.limit_in_bytes` and `memory.max`). Each group up to the root
-//! of its hierarchy may have a limit. Cached pages of files do not count as used: the kernel reclaims them first.
+//! Both versions of control groups are understood: version 1 has the limit in `memory.limit_in_bytes`, version 2 in
+//! `memory.max`. Each group up to the root of its hierarchy may have a limit. Cached pages of files do not count as
+//! used: the kernel reclaims them first.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ pub(super) struct MemoryLimit {
     pub most: u64,
 }
 
-/// The names of a version's limit file and usage file, and the lines of `memory.stat` that count reclaimable bytes.
+/// Names that a version of control groups uses, in this order: the file with the limit, the file with the usage, and
+/// the two lines of `memory.stat` that count reclaimable bytes.
 type FileNames = (&'static str, &'static str, [&'static str; 2]);
 
 const V1: FileNames = (
@@ -81,7 +83,7 @@ fn mount<'a>(line: &'a str, kind: &str) -> Option<(&'a Path, &'a Path)> {
 fn limit(dir: &Path, (limit, usage, cached): &FileNames) -> Option<MemoryLimit> {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
     let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
-    // No limit is "max" in version 2, and a number near 2^63 in version 1.
+    // A group without a limit has "max" in this file in version 2, and a number near 2^63 in version 1.
     let most = number(limit).filter(|most| *most < 1 << 60)?;
     let stat = read("memory.stat").unwrap_or_default();
     let cached: u64 = stat
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tightest_group_up_to_the_root_counts_and_cached_files_do_not() {
+    fn the_tightest_limit_up_to_the_root_is_found_and_cached_files_do_not_count_as_used() {
         let dir = tempfile::tempdir().unwrap();
         let job = dir.path().join("slurm/job_7");
         group(

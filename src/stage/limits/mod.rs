@@ -1,4 +1,4 @@
-//! Limits on a stage: space in its file system, and memory that the job may use.
+//! Checks the limits on a stage: the space in its file system, and the memory that the job may use.
 #![forbid(unsafe_code)]
 
 mod cgroup;

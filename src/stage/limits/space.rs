@@ -11,9 +11,10 @@ use crate::error::{Error, Result};
 use crate::stage::limits::cgroup;
 use crate::text::bytes;
 
-/// Bytes that an entry takes in addition to its data: for its inode, its directory entry and its index record.
+/// Bytes that an entry of a stage takes in addition to its data: for its inode, its directory entry and its index
+/// record.
 const PER_ENTRY: u64 = 1024;
-/// Inodes that stay free.
+/// Number of inodes that stay free.
 const RESERVED_INODES: u64 = 1024;
 /// `f_type` of tmpfs and ramfs.
 const MEMORY_TYPES: [u32; 2] = [0x0102_1994, 0x8584_58f6];
@@ -92,7 +93,8 @@ fn taken(size: Size) -> u64 {
     size.bytes.saturating_add(size.entries.saturating_mul(PER_ENTRY))
 }
 
-/// Checks that a stage of this size fits below `root` and leaves `reserve` bytes free; `None` takes the default.
+/// Checks that a stage of this size fits below `root` and leaves `reserve` bytes free. If `reserve` is `None`, the
+/// default applies.
 ///
 /// # Errors
 /// [`Error::NoSpace`] with the numbers.
@@ -137,10 +139,13 @@ pub struct Room {
     /// Name of the tightest limit, for messages.
     what: String,
     advice: &'static str,
-    /// Bytes that were free at the beginning, and bytes that are still free.
+    /// Bytes that were free at the beginning.
     bytes: u64,
+    /// Bytes that are still free.
     left: u64,
+    /// Inodes that are still free.
     inodes: u64,
+    /// Bytes that stay free, for messages.
     reserve: u64,
 }
 
@@ -209,7 +214,8 @@ impl Room {
     /// The reason why the member does not fit. Then no space is taken.
     pub fn take(&mut self, size: u64, stored: u64) -> Result<(), NoRoom> {
         let needed = stored.next_multiple_of(4096).saturating_add(PER_ENTRY);
-        // Holes take no memory, but a program that reads the whole file needs memory for `size` bytes.
+        // Holes take no memory, but a program that reads the whole file needs memory for `size` bytes. So a file is
+        // refused whose size exceeds the space that was free at the beginning.
         if size > self.bytes || needed > self.left {
             return Err(NoRoom::Bytes {
                 claimed: bytes(size),

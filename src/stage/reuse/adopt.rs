@@ -41,7 +41,7 @@ pub struct Adoption {
     /// For each bundle, all donors that have it. Each donor may have marks that the new stage inherits, even if the
     /// bundle is taken from another donor.
     donors: Vec<Vec<Arc<Donor>>>,
-    /// For each bundle, its prefixes if a donor knows them.
+    /// For each bundle, its prefixes; `None` if no donor has the bundle's manifest.
     prefixes: Vec<Option<Vec<PrefixRecord>>>,
 }
 
@@ -112,7 +112,7 @@ impl Adoption {
         Self { origins, donors, prefixes }
     }
 
-    /// The prefixes of the bundle with this number; empty if no donor knows them.
+    /// The prefixes of the bundle with this number; empty if no donor has the bundle's manifest.
     #[must_use]
     pub fn prefixes(&self, number: usize) -> &[PrefixRecord] {
         self.prefixes.get(number).and_then(Option::as_deref).unwrap_or_default()
@@ -205,8 +205,8 @@ impl Donation {
         }
     }
 
-    /// Links the donor's files below the root of `maker`, where their directories exist already. A file that cannot be
-    /// linked is copied.
+    /// Links the donor's files below the root of `maker`, where their directories exist already. A file is copied if
+    /// the file system does not allow the link.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] names the first file that can be neither linked nor copied.
@@ -240,9 +240,9 @@ impl Donation {
     }
 }
 
-/// Joins the marks that a new stage inherits from the donors of its bundles. `donors` has the donors of each of
-/// `manifests`. If a donor does not have one of the bundles, that bundle is newer than the donor, and the donor's marks
-/// on the bundle's paths do not count.
+/// Joins the marks that a new stage inherits from the donors of its bundles. `donors` has, for the bundle of each of
+/// `manifests`, the donors that have the bundle. If a donor does not have one of the bundles, that bundle is newer than
+/// the donor, and the donor's marks on the bundle's paths do not count.
 pub(in crate::stage) fn inherited(donors: &[&[Arc<Donor>]], manifests: &[Manifest]) -> Divergence {
     let mut all = Divergence::default();
     let mut asked: HashSet<&Path> = HashSet::new();

@@ -283,8 +283,9 @@ impl Source {
     fn may_differ(self, then: &Stat, now: &std::fs::Metadata) -> bool {
         match self {
             Self::Bundle => !self.same(then, now),
-            // Every change to a directory, its names or its times sets its `ctime`, and nobody can set that back. A
-            // directory that changed in the same second as the tar is compared: file systems may record whole seconds.
+            // Every change to a directory, to the names in it or to its times sets the directory's `ctime`, and nobody
+            // can set the `ctime` back. A directory that changed in the second in which the tar was written is compared
+            // too, because some file systems record only whole seconds.
             Self::ForeignTar { written } => now.ctime() >= written.0,
         }
     }
@@ -297,7 +298,8 @@ impl Source {
         }
     }
 
-    /// Whether nothing has changed, except the device number, which differs from node to node.
+    /// Whether the attributes that the source records are unchanged. The device number is not compared, since it
+    /// differs from node to node.
     fn same(self, then: &Stat, now: &std::fs::Metadata) -> bool {
         let time = |sec, nsec: i64| Time { sec, nsec: nsec as u32 };
         let mtime = time(now.mtime(), now.mtime_nsec());

@@ -74,7 +74,8 @@ impl Donor {
 
     /// Whether the donor was made from this bundle.
     pub fn has(&self, identity: &Identity) -> bool {
-        // The identity of a bundle whose file could not be examined is empty, and equals none.
+        // A bundle whose file could not be examined has an empty identity. No donor has such a bundle, even if an empty
+        // identity is saved in the donor.
         let known = !identity.path.as_os_str().is_empty();
         known && self.info.manifests.iter().any(|saved| saved.identity == *identity)
     }

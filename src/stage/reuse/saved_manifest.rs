@@ -50,7 +50,8 @@ pub(in crate::stage) fn write(
     Ok(SavedManifest { identity, digest: digest(&packed), in_bundle })
 }
 
-/// Reads the saved manifest of the bundle with this number; `None` if no manifest is saved, or if it has changed.
+/// Reads the saved manifest of the bundle with this number from the stage in `dir`. `saved` is the manifest's record in
+/// `stage.json`. `None` if no manifest is saved, or if the manifest has changed.
 pub(super) fn read(dir: &Path, number: usize, saved: &SavedManifest) -> Option<Manifest> {
     if saved.digest.is_empty() {
         return None;
@@ -71,7 +72,8 @@ fn file(dir: &Path, number: usize) -> PathBuf {
     dir.join(layout::MANIFESTS).join(number.to_string())
 }
 
-/// The digest of a saved manifest together with pyshm's version, since another version may lay a stage out differently.
+/// Computes the digest of a saved manifest together with pyshm's version. So another version of pyshm does not use the
+/// manifest: it may lay a stage out differently.
 fn digest(packed: &[u8]) -> String {
     let mut hash = blake3::Hasher::new();
     hash.update(env!("CARGO_PKG_VERSION").as_bytes()).update(packed);

@@ -57,7 +57,7 @@ PROBE(shared_mapping) {
     say("%.5s", text);
 }
 
-/* Opens the name of a read descriptor again, for writing. */
+/* Opens a file for writing, by the name of a descriptor that was opened for reading. */
 PROBE(reopen) {
     char link[64];
     int fd = OPEN(open(P("a"), O_RDONLY));
@@ -106,8 +106,8 @@ PROBE(reopen_for_reading) {
 }
 
 /*
- * The parent opens a descriptor for reading. Then a child takes a lock on a descriptor for writing. Shows whether this lock
- * makes a lock fail that the parent tries on its descriptor.
+ * The parent opens a descriptor for reading. Then a child takes a lock on a descriptor for writing. Then the parent tries to
+ * take a lock on its own descriptor. Shows whether the child's lock makes this attempt fail.
  */
 static void try_locks(const char *what, void (*take)(int), void (*try)(int)) {
     int ready[2], done[2];
@@ -169,7 +169,7 @@ PROBE(record_locks) { try_locks("fcntl", take_fcntl, try_fcntl); }
 PROBE(description_locks) { try_locks("open file description", take_ofd, try_ofd); }
 PROBE(lockf_locks) { try_locks("lockf", take_lockf, try_lockf); }
 
-/* Takes a shared lock on a read descriptor, which must keep a writer out. */
+/* Takes a shared lock on a descriptor that was opened for reading. The lock must keep a writer out. */
 PROBE(reader_locks) {
     int fd = open(P("a"), O_RDONLY);
     CALL(flock(fd, LOCK_SH));
@@ -185,7 +185,7 @@ PROBE(reader_locks) {
     CALL(flock(open(P("a"), O_RDWR), LOCK_EX | LOCK_NB));
 }
 
-/* Calls other functions on read descriptors. */
+/* Calls other functions on descriptors that were opened for reading. */
 PROBE(flags) {
     int fd = open(P("a"), O_RDONLY | O_CLOEXEC), plain = open(P("d/b"), O_RDONLY), d = open(P("d"), O_DIRECTORY);
     CALL(fcntl(fd, F_GETFD));

@@ -5,7 +5,7 @@
 #include <glob.h>
 #include <wordexp.h>
 
-/* Prints the name and type of an entry, and whether the entry's inode number is that of lstat. */
+/* Prints the name and type of an entry, and whether the entry has the inode number that lstat gives. */
 static void entry_of(const char *directory, const struct dirent *entry) {
     struct stat s;
     int known = lstat(name_in(directory, entry->d_name), &s) == 0;
@@ -270,7 +270,7 @@ PROBE(traversing_in_the_directories) {
     say("%s", getcwd(NULL, 0));
 }
 
-/* Counts the names that a stream has still to give. */
+/* Counts the names that a stream has not given yet. */
 static int rest_of(DIR *directory) {
     int n = 0;
     while (readdir(directory))

@@ -103,7 +103,7 @@ PROBE(failures) {
     CALL(dlclose(handle));
 }
 
-/* Makes rare errors. For these the shim passes the original path on, and the loader reads the original. */
+/* Causes rare errors. For these the shim passes the original path on, and the loader reads the original. */
 PROBE(odd_failures) {
     LOAD(dlopen(P("d"), RTLD_NOW));
     LOAD(dlopen(P("loop1"), RTLD_NOW));

@@ -1,13 +1,14 @@
 /*
  * Makes changes by every function that can change a file. Each call has its own file or directory in w/ (the tree
- * `writable`), so that a call that sets no mark is not hidden by the mark of another call.
+ * `writable`), because the mark of another call would hide that a call sets no mark.
  */
 #include "probe.h"
 #include <sys/time.h>
 #include <sys/xattr.h>
 #include <utime.h>
 
-/* Programs that were built before glibc 2.33 call these functions. Only a version finds their hidden names. */
+/* Programs that were built before glibc 2.33 call these functions. Their names are hidden, so the linker needs a version to
+ * find them. */
 #if defined __x86_64__
 #define OLD(name, version) __asm__(".symver " #name "," #name "@GLIBC_" version)
 #else
@@ -156,7 +157,7 @@ PROBE(attributes_by_descriptor) {
     CALL(futimens(fd, NULL));
 }
 
-/* Whether the ctime of a file differs from `before`. */
+/* Whether the ctime of a file differs from the ctime in `before`. */
 static int changed(const char *path, const struct stat *before) {
     struct stat s;
     return lstat(path, &s) || s.st_ctim.tv_sec != before->st_ctim.tv_sec || s.st_ctim.tv_nsec != before->st_ctim.tv_nsec;
@@ -198,7 +199,7 @@ PROBE(extended_attributes) {
     value_of(P("w/fremovexattr"));
 }
 
-/* Temporary files and directories, whose names libc chooses. */
+/* The probe of temporary files and directories. libc chooses their names. */
 
 /* Returns how many names a directory contains, without . and .. */
 static int names_in(const char *directory) {

@@ -1,5 +1,5 @@
-/* Calls the older version of glob that a program gets if it was linked before glibc 2.27. The older version looks up
- * names by stat, the newer version by lstat. */
+/* Calls the older version of glob, with which programs were linked before glibc 2.27. The older version looks up names by
+ * stat, the newer version by lstat. */
 #include "probe.h"
 #include <glob.h>
 

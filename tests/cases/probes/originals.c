@@ -87,8 +87,8 @@ PROBE(path_of_unreadable) {
     say("one file %d", same(&s, &t));
 }
 
-/* Locks staged descriptors. The shim then exchanges them for descriptors of the originals, whose flags and offsets must be
- * the same. */
+/* Locks staged descriptors. The shim then exchanges them for descriptors of the originals, which must have the same flags
+ * and offsets. */
 PROBE(promoted) {
     char text[8] = {0};
     struct flock whole = {.l_type = F_RDLCK};

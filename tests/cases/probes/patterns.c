@@ -201,8 +201,8 @@ PROBE(words) {
     words("$E/d/*", WRDE_DOOFFS, &w);
     words("$E/full/[12] x $E/nope*", WRDE_DOOFFS | WRDE_APPEND, &w);
     words("plain", WRDE_DOOFFS | WRDE_APPEND, &w);
-    /* The call that fails comes first. If it followed an appended word, libc would leave pointers to freed memory in the
-     * structure. */
+    /* In this text, the part that fails comes first. If a word came before, libc would append the word and then leave
+     * pointers to freed memory in the structure. */
     words("( $E/[ab]", WRDE_DOOFFS | WRDE_APPEND, &w);
     words("$E/[ab]", WRDE_DOOFFS | WRDE_REUSE, &w);
     wordfree(&w);

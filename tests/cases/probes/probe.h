@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The prefix, and the directory that contains it. */
+/* E is the prefix, and M is the directory that contains the prefix. */
 static const char *E, *M;
 
 /* Joins a directory and a name to a path, which stays valid for fifteen more calls. P makes a path under the prefix, and B a

@@ -40,7 +40,7 @@ def is_mount():
 
 
 def compiles():
-    # Another process compiles the module, because this one runs with -B, which writes no compiled modules.
+    # Another process compiles the module, because this process runs with -B and so writes no compiled modules.
     script = ("import sys; sys.path.insert(0, sys.argv[1]); import module, os; "
               "print(module.answer, 'cached', os.path.exists(module.__cached__), os.path.basename(module.__file__))")
     for _ in range(2):

@@ -5,7 +5,7 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 
-/* Prints the names that getdents64 gives, and whether each has the inode number and type of lstat. */
+/* Prints the names that getdents64 gives, and whether each has the inode number and type that lstat gives. */
 static void entries(int fd, const char *path) {
     char buffer[4096], *names[64];
     int n = 0, right = 0;

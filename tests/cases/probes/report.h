@@ -1,7 +1,8 @@
 /* Collects the lines that a walk reports, and prints them. */
 #include <limits.h>
 
-/* Unless `in_order` is set, lines are printed sorted, because the stage may order a directory differently. */
+/* If `in_order` is set, lines are printed at once. Otherwise they are printed sorted, because the stage may order a
+ * directory differently. */
 static int in_order;
 static char *lines[20000];
 static int count;

@@ -6,8 +6,8 @@
 
 static volatile int stop;
 
-/* Whether a file, a directory and a missing name give the right results. The paths are not made by P, which only one thread
- * may call. */
+/* Whether a file, a directory and a missing name give the right results. Does not call P for the paths, because only one
+ * thread may call P. */
 static int looks_right(void) {
     char file[4200], directory[4200], missing[4200], text[16] = "";
     struct stat s;

@@ -43,7 +43,7 @@ int main(int argc, char **argv) {
             printf("nothing: %s\n", strerror(errno));
     }
     fflush(stdout);
-    /* If the first argument is "again", start this program once more, with the environment that it got. */
+    /* If the first argument is "again", start this program once more, with the environment that this process got. */
     if (argc > 1 && !strcmp(argv[1], "again") && slash) {
         *slash = 0;
         strcat(name, "/show");

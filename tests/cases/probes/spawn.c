@@ -79,7 +79,7 @@ PROBE(file_actions) {
     SPAWN(posix_spawnp(&pid, "sh", &actions, NULL, words, environ));
 }
 
-/* Opens files for a child, which prints their names. */
+/* Opens files for a child. The child prints the names of these files. */
 PROBE(names_of_files_opened_for_a_child) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);

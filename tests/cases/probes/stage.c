@@ -96,7 +96,7 @@ PROBE(neighbours) {
 
 /* Calls functions that allocate memory. Some of these functions are hooked. */
 PROBE(work) {
-    /* LD_PRELOAD was set by hand here, so the program sees the name of the shim in it. */
+    /* LD_PRELOAD was set by hand here, so the program sees the name of the shim in this variable. */
     unsetenv("LD_PRELOAD");
     for (int i = 0; i < 200; i++) {
         free(realpath(P("to-d/sub/c"), NULL));

@@ -2,7 +2,8 @@
 #include "probe.h"
 #include <sys/sysmacros.h>
 
-/* Programs that were built before glibc 2.33 call these functions. Only a version finds their hidden names. */
+/* Programs that were built before glibc 2.33 call these functions. Their names are hidden, so the linker needs a version to
+ * find them. */
 #if defined __x86_64__
 #define OLD(name, version) __asm__(".symver " #name "," #name "@GLIBC_" version)
 #define STAT_VERSION 1
@@ -112,7 +113,7 @@ PROBE(by_descriptor) {
     by_descriptor("read-only");
 }
 
-/* Compares the stat of a path with the fstat after opening it. */
+/* Compares the attributes that stat gives for a path with those that fstat gives after the file is opened. */
 PROBE(after_open) {
     static const char *const names[] = {"a", "d/b", "lib64/os.py", "abs-to-b", "bin/tool"};
     for (int i = 0; i < 5; i++) {

@@ -119,7 +119,7 @@ static void entry(FTS *tree, int options, FTSENT *e, const char *which) {
     e->fts_number++;
 }
 
-/* What a traversal does at each entry. */
+/* The action of a traversal at each entry. */
 enum { NOTHING, LIST, LIST_NAMES, SKIP, FOLLOW, AGAIN, SKIP_CHILD, FOLLOW_CHILD, MODES };
 
 static void traverse(char *const *paths, int options, int sorted, int mode) {

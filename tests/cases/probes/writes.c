@@ -5,7 +5,7 @@
 #include <sys/mount.h>
 #include <sys/time.h>
 
-/* Prints the content of a file that a second process reads. */
+/* Lets a second process print the content of a file. */
 static void others_see(const char *path) {
     fflush(stdout);
     run("cat", path, NULL);
@@ -150,14 +150,14 @@ PROBE(through_links) {
     CALL(chmod(P("abs-to-b"), 0600));
     attributes(P("d/b"));
     others_see(P("to-d/new"));
-    /* A link outside the prefix leads into it. */
+    /* This link outside the prefix leads into the prefix. */
     CALL(symlink(P("d"), B("out/in")));
     write_file(B("out/in/there"), "there\n");
     CONTENTS(open(P("d/there"), O_RDONLY));
     listing(P("d"));
 }
 
-/* Reads what children have written. */
+/* Reads the files that children have written. */
 PROBE(child_and_parent) {
     fflush(stdout);
     if (!fork()) {
@@ -315,7 +315,7 @@ PROBE(retargeted) {
     others_see(P("a"));
 }
 
-/* Opens a hundred files beside the prefix by absolute names, and a hundred by relative ones. */
+/* Opens a hundred files beside the prefix by absolute names, and a hundred by relative names. */
 PROBE(opened_beside) {
     for (int relative = 0; relative < 2; relative++) {
         int made = 0, again = 0;

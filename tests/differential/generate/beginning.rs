@@ -91,7 +91,7 @@ file {E}/of-root/user 644 user 25
 bind {M}/bind {E}
 bind {M}/bind-d {E}/d";
 
-/// Chooses every part of a program of `user` except the steps.
+/// Chooses every part of a program except the steps. `user` is the user who runs the program.
 pub(super) fn program(random: &mut Random, user: User, kinds: &Kinds) -> Program {
     let mode = if random.percent(70) { Mode::Snapshot } else { Mode::Overlay };
     let packer = if is_root() && !kinds.is_off(Kind::Permission) && random.percent(30) {

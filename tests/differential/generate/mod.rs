@@ -40,7 +40,8 @@ use crate::random::Random;
 use crate::state::State;
 
 /// Groups of choices. Each program prefers a few groups, because long interactions of the same few kinds of steps find
-/// more differences. Beside a group stands a kind. If this kind is off, the group has no steps.
+/// more differences. If the kind beside a group is off, no program prefers the group, because its steps are not
+/// allowed.
 const GROUPS: &[(Range<usize>, Option<Kind>)] = &[
     (0..200, None),
     (205..345, None),
@@ -70,7 +71,7 @@ pub struct Generator {
     gone: BTreeSet<PathBuf>,
     /// The objects of the last steps.
     recent: VecDeque<PathBuf>,
-    /// For each open block, the outermost first, the number of steps that it is still to get.
+    /// For each open block, the number of steps that are still to be added. The outermost block comes first.
     open: Vec<usize>,
     /// The number of processes that run beside the first.
     peers: usize,
@@ -153,7 +154,7 @@ impl Generator {
         }
     }
 
-    /// Whether a block is open. All steps of a block are performed by one process.
+    /// Whether a block is open. One process performs all steps of a block.
     pub fn in_block(&self) -> bool {
         !self.open.is_empty()
     }

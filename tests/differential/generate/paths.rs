@@ -41,7 +41,7 @@ impl Generator {
         object
     }
 
-    /// Chooses an object of the wanted kind, mostly one in focus or near one in focus.
+    /// Chooses an object of the wanted kind, mostly an object in focus or near an object in focus.
     fn any_object(&mut self, world: &World, want: Want) -> PathBuf {
         let pool: Vec<&PathBuf> = match want {
             Want::File => world.files.iter().collect(),
@@ -154,7 +154,7 @@ impl Generator {
         Some(relative(&cwd, object))
     }
 
-    /// A path of an object of the wanted kind, and now and then of another kind.
+    /// A path of an object, mostly of the wanted kind.
     pub(super) fn path(&mut self, world: &World, state: &State, want: Want) -> String {
         let want = if self.random.percent(10) { Want::Any } else { want };
         let object = self.object(world, want);
@@ -227,7 +227,7 @@ impl Generator {
     }
 }
 
-/// The path below the tree's root of the directory in a slot.
+/// The path of the directory in a slot, relative to the tree's root.
 fn below(world: &World, slot: &Slot) -> Option<PathBuf> {
     Path::new(&slot.name).strip_prefix(&world.root).ok().map(Path::to_path_buf)
 }
@@ -241,7 +241,7 @@ fn absolute(object: &Path) -> String {
     }
 }
 
-/// The path of `to` from the directory `from`.
+/// The relative path that leads from the directory `from` to `to`.
 fn relative(from: &Path, to: &Path) -> String {
     let (from, to): (Vec<_>, Vec<_>) = (from.components().collect(), to.components().collect());
     let same = from.iter().zip(&to).take_while(|(a, b)| a == b).count();

@@ -4,7 +4,7 @@ use super::Generator;
 use crate::state::{Slot, State};
 
 impl Generator {
-    /// Mostly a slot whose descriptor `fits`.
+    /// Chooses a slot. In most cases `fits` is true for its descriptor.
     pub(super) fn slot_of(&mut self, state: &State, fits: impl Fn(&Slot) -> bool) -> String {
         let fitting: Vec<_> = state.slots.iter().filter(|slot| fits(slot)).collect();
         if self.random.percent(95)

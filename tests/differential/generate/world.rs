@@ -1,4 +1,4 @@
-//! Lists the objects of a tree: files, directories, links, and the groups of names that are one file.
+//! Lists the objects of a tree: files, directories, links, and the files that have several names.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ pub struct World {
     pub(super) dirs: Vec<PathBuf>,
     pub(super) links: Vec<PathBuf>,
     pub(super) fifos: Vec<PathBuf>,
-    /// All names of each file that has several.
+    /// All names of each file that has several names.
     pub(super) namesakes: Vec<Vec<PathBuf>>,
     /// Symbolic links to directories of the tree: the link, and the directory.
     pub(super) ways: Vec<(PathBuf, PathBuf)>,

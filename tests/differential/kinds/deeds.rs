@@ -28,14 +28,15 @@ pub(super) struct Object {
     /// A path by which the test's own process reaches the object.
     pub(super) path: PathBuf,
     pub(super) deed: Deed,
-    /// Whether the call follows the last name of the path if it is a symbolic link.
+    /// Whether the call follows the last name of the path if this name is a symbolic link.
     pub(super) follow: bool,
     /// Whether the step opens the object with `O_PATH`.
     pub(super) only_names: bool,
 }
 
 impl Now<'_> {
-    /// The path by which the test's own process reaches the object that `word` names in the process of the step.
+    /// The path by which the test's own process reaches an object of a step. In the step, `word` is the object's path,
+    /// relative to the directory that the word `dir` names.
     fn reach(&self, dir: &str, word: &str) -> PathBuf {
         let proc = PathBuf::from(format!("/proc/{}", self.state.pid));
         for token in TOKENS {

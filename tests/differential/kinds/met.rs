@@ -1,4 +1,4 @@
-//! Tells of which kinds a step is.
+//! Tells which kinds a step belongs to.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -58,7 +58,7 @@ impl Now<'_> {
         for object in &objects {
             self.kinds_of_object(step, object, &mut kinds);
         }
-        // The number of a file's names changes: by a link, or by a rename over one of several names.
+        // The step links a name inside the prefix and a name outside.
         if named > 0 && matches!(verb_of(step), "link" | "linkat") {
             let outside = objects.iter().any(|object| !self.is_inside(&object.path));
             let inside = objects.iter().any(|object| self.is_inside(&object.path));

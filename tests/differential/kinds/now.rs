@@ -49,7 +49,7 @@ impl Now<'_> {
         self.prefixes().iter().any(|prefix| path.starts_with(prefix))
     }
 
-    /// A path without symbolic links, except that its last name may be one.
+    /// The path with all symbolic links resolved, except that the last name may be a symbolic link.
     fn real(&self, path: &Path) -> Option<PathBuf> {
         let name = path.file_name()?;
         if path.parent().is_some_and(|dir| dir.starts_with("/proc") && dir.ends_with("fd")) {
@@ -77,7 +77,7 @@ impl Now<'_> {
         self.real(path).is_some_and(|path| self.is_under_a_prefix(&path))
     }
 
-    /// Whether an object lies above a prefix, is a prefix, or is a symbolic link outside.
+    /// Whether an object lies above a prefix, is a prefix, or is a symbolic link outside every prefix.
     pub(super) fn is_above(&self, path: &Path, meta: &fs::Metadata) -> bool {
         let Some(real) = self.real(path) else { return true };
         self.prefixes().iter().any(|prefix| prefix.starts_with(&real))
@@ -98,7 +98,7 @@ impl Now<'_> {
                 .any(|slot| slot.ino == ino && !slot.writes())
     }
 
-    /// Whether a process has an object, or an object below it, open or as its working directory.
+    /// Whether a process has opened the object or an object below it, or has one of these as its working directory.
     pub(super) fn is_held(&self, path: &Path, meta: &fs::Metadata) -> bool {
         let Some(real) = self.real(path) else { return true };
         self.states().any(|state| {

@@ -1,4 +1,4 @@
-//! Lists the kinds, and for each kind that is off the reason.
+//! Lists the kinds, and the reason for each kind that is off.
 
 /// A group of situations in which the two runs may differ. README.md describes each in more detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

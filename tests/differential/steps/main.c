@@ -1,19 +1,21 @@
 /*
- * steps: reads file operations line by line, performs them, and prints one line for each: its answer.
+ * The program steps reads file operations line by line, performs each operation, and prints the operation's answer in one
+ * line.
  *
  *   steps ROOT START launch BEFORE STEP…
- *                               performs the STEPs, and executes this program again, in the second form. If BEFORE is not
- *                               empty, it is a program that starts this one
+ *                               performs the STEPs, and executes this program again, which then reads steps from standard
+ *                               input. If BEFORE is not empty, executes the program BEFORE, which starts this program
  *   steps ROOT START [FILE]     reads steps from FILE, or from standard input, and answers on standard output
  *
  * A step is a verb and its words; the verbs are in verbs_*.c. In a word, {M} is ROOT, and {E} is ROOT/p/env. {fdN} is
- * /proc/self/fd/ and the number of the descriptor in slot N, and {devN} is the same below /dev/fd/. {pidN}, {upN} and {taskN}
- * are other names of this descriptor. %XX is a byte, and "" is an empty word. Slots s0 to s29 hold descriptors, t0 to t9
- * directory streams, and m0 to m9 mappings. START is the time, in seconds and nanoseconds, at which the steps began.
+ * /proc/self/fd/ and the number of the descriptor in slot N, and {devN} is /dev/fd/ and this number. {pidN}, {upN} and
+ * {taskN} are other names of this descriptor. %XX is a byte, and "" is an empty word. Slots s0 to s29 hold descriptors,
+ * slots t0 to t9 hold directory streams, and slots m0 to m9 hold mappings. START is the time, in seconds and nanoseconds, at
+ * which the steps began.
  *
  * Invariants:
  * - Each line that is read gets one line as its answer, even if a child dies.
- * - A step whose slot is empty uses descriptor -1, so every selection of a program's lines is a program too.
+ * - A step whose slot is empty uses descriptor -1, so that some lines of a program can be removed and the rest is a program too.
  * - Device and inode numbers are printed as <DEVICE:INODE>. The driver replaces them by names.
  * - Times are printed only if steps or the tree have set them.
  */
@@ -105,7 +107,8 @@ int main(int argc, char **argv) {
     } else {
         snprintf(self, sizeof self, "%s", argv[0]);
         int launches = argc > 4 && !strcmp(argv[3], "launch");
-        /* Close all other descriptors, so that steps see only those that steps have opened. */
+        /* Give high numbers to the descriptors of the input and of the answers, and open /dev/null as 0, 1 and 2, so that no
+         * step reads the input or writes an answer. */
         int by_hand = argc > 3 && !launches;
         int file = by_hand ? open(argv[3], O_RDONLY) : dup(0), nothing = open("/dev/null", O_RDWR);
         if (file < 0 || dup2(file, STEPS_IN) < 0 || dup2(1, ANSWERS) < 0) {
@@ -115,8 +118,8 @@ int main(int argc, char **argv) {
         dup2(nothing, 0), dup2(nothing, 1), dup2(nothing, 2);
         close(file), close(nothing);
         if (launches) {
-            /* Perform the steps, as a shell would open files for a program, and execute this program again. The answers of these
-             * steps are discarded. */
+            /* Perform the steps and then execute this program again, as a shell opens files and then executes a program. The
+             * answers of these steps are discarded. */
             for (int i = 5; i < argc; i++) {
                 char line[PATH_MAX];
                 snprintf(line, sizeof line, "%s", argv[i]);

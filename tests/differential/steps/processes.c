@@ -28,7 +28,7 @@ void answer(void) {
     length_said = 0;
     for (int i = 1; i <= PEERS; i++)
         if (peers[i].pid == -1)
-            syscall(SYS_write, input + 1, "", 1); /* the first process's turn again */
+            syscall(SYS_write, input + 1, "", 1); /* lets the first process go on */
 }
 
 /* Runs a program, and adds its output to the answer. */

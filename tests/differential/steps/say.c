@@ -1,6 +1,6 @@
 /*
- * Collects the answer of a step. Of long data only the first 120 bytes appear as text, and the rest as a length and a hash. A
- * result below zero appears as the name of the error.
+ * Collects the answer of a step. The first 120 bytes of data appear as text. A length and a hash stand for the rest. If a
+ * call fails, the name of the error appears as its result.
  */
 #include "steps.h"
 

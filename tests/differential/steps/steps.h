@@ -1,5 +1,5 @@
 /*
- * Declares what the files of the program share: the program's state, a step's answer, and a step's words.
+ * Declares the variables and functions that several files of the program use. Each group names the file that defines it.
  */
 #pragma once
 #define _GNU_SOURCE
@@ -13,17 +13,25 @@
 
 enum { STEPS_IN = 60, ANSWERS = 61, FIRST_PEER = 62, PEERS = 3, SLOTS = 30, STREAMS = 10, MAPS = 10, WORDS = 16 };
 
-/* main.c: ROOT, the program's own path, START, the contents of the slots, and a buffer for data. */
-extern char root[PATH_MAX], self[PATH_MAX];
+/* main.c */
+/* The argument ROOT. */
+extern char root[PATH_MAX];
+/* The path of this program. */
+extern char self[PATH_MAX];
+/* The argument START. */
 extern struct timespec start;
+/* The descriptors in the slots s0, s1, …; -1 in an empty slot. */
 extern int slots[SLOTS];
+/* The directory streams in the slots t0, t1, …; null in an empty slot. */
 extern DIR *streams[STREAMS];
+/* A buffer for data. */
 extern char buffer[1 << 20];
 
-/* Performs the steps that `from` has, up to the end of a block. */
+/* Reads steps from the descriptor `from` and performs them, up to the end of the block or of the input. */
 void perform_all(int from);
 
-/* say.c: the answer of a step so far. */
+/* say.c */
+/* The answer of a step so far, and its length in bytes. */
 extern char said[1 << 16];
 extern size_t length_said;
 
@@ -34,20 +42,27 @@ int result(long r);
 /* Adds ok, or the name of the error, to the answer. True if the call succeeded. */
 int worked(long r);
 
-/* words.c: the words of the step, their number, and their texts. */
+/* words.c */
+/* The words of the step. */
 extern char *words[WORDS];
+/* The number of words. */
 extern int count;
+/* For each word, the memory for the result of text. */
 extern char space[WORDS][3 * PATH_MAX];
-/* Bytes of the text that was made last. */
+/* Length in bytes of the last result of text. */
 extern size_t length_of_text;
 
-/* The word i, in four forms: unchanged, with tokens and escapes replaced, as a number, and as a descriptor. */
+/* The word i, unchanged. */
 const char *raw(int i);
+/* The word i, with tokens and escapes replaced. */
 char *text(int i);
+/* The word i as a number: decimal, or with 0 or 0x before octal or hexadecimal digits. */
 long number(int i);
+/* The word i as an octal number. */
 long octal(int i);
+/* The descriptor that the word i means: `cwd`, or the descriptor in a slot. */
 int at(int i);
-/* The number of the slot that a word names, or -1 if the word names no slot of the kind `letter`. */
+/* The number of the slot that a word names: the kind of slot `letter` and a number below `most`. -1 for any other word. */
 int slot_number(const char *word, char letter, int most);
 void empty(int i);
 void hold(int i, int fd);
@@ -73,9 +88,13 @@ void listing(DIR *stream);
 /* Adds the entries that the kernel gives for a descriptor to the answer. */
 void entries(int fd);
 
-/* processes.c: the descriptor from which steps are read, and the number of open blocks around this process or thread. */
-extern int input, inside;
-/* The peers: processes that run beside the first one and take turns with it. In a peer, the peer's own entry has the `pid` -1. */
+/* processes.c */
+/* The descriptor from which this process reads steps. */
+extern int input;
+/* The number of blocks that this process has begun and not yet ended. */
+extern int inside;
+/* The processes that run beside the first one and take turns with it (the peers). In a peer, the peer's own entry has the `pid`
+ * -1. */
 extern struct peer {
     int steps, done;
     pid_t pid;
@@ -98,9 +117,9 @@ int perform_on_descriptor(const char *verb);
 int perform_looking(const char *verb);
 int perform_changing(const char *verb);
 int perform_on_process(const char *verb);
-/* Whether mapping n exists. */
+/* Whether the slot n of the mappings holds a mapping. */
 int is_mapped(int n);
 
-/* Whether the verb is one of the names, which end with a null pointer. */
+/* Whether the verb is one of the following names. A null pointer must follow the names. */
 int one_of(const char *verb, const char *first, ...);
 #define VERB(...) else if (one_of(verb, __VA_ARGS__, NULL))

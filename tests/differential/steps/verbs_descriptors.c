@@ -77,7 +77,7 @@ int perform_on_descriptor(const char *verb) {
     VERB("dup") { empty(2); hold(2, dup(at(1))); }
     VERB("fdupfd") { empty(2); hold(2, fcntl(at(1), F_DUPFD_CLOEXEC, 3)); }
     VERB("dup2") {
-        /* dup2 onto the descriptor of the second slot, which keeps its number. */
+        /* Replace the descriptor in the second slot. Its number stays the same. */
         int to = at(2);
         result(dup2(at(1), to) < 0 ? -1 : 0);
     }
@@ -124,7 +124,8 @@ int perform_on_descriptor(const char *verb) {
         else if (verb[0] == 'u')
             worked(munmap(m->at, m->length)), m->at = NULL;
         else {
-            /* Read the mapping by a write into a pipe, so that a page beyond the file's end gives EFAULT and not a signal. */
+            /* Copy bytes from or into the mapping through a pipe, so that a page beyond the file's end gives EFAULT and not
+             * a signal. */
             int through[2];
             if (pipe2(through, O_CLOEXEC | O_NONBLOCK) < 0) {
                 say("no pipe");

@@ -186,7 +186,7 @@ int perform_looking(const char *verb) {
     }
     VERB("pathconf") { errno = 0; result(pathconf(text(1), _PC_NAME_MAX)); }
     VERB("same") {
-        /* Tell whether a descriptor and a name are one file. */
+        /* Tell whether a descriptor and a name lead to the same file. */
         struct stat other;
         if (fstat(at(1), &s) < 0 || stat(text(2), &other) < 0)
             result(-1);

@@ -1,4 +1,5 @@
-//! Fuzzes the functions that read an index, which every process of a job maps. No index may make a function panic.
+//! Fuzzes the functions that read an index. Every process of a job maps an index, and no index may make these functions
+//! panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

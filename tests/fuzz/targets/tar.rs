@@ -1,5 +1,5 @@
 //! Fuzzes the reader of foreign tars. The reader may only write below the prefix, in directories that the reader has
-//! made, under new names. It may not allocate memory for a size that a member only claims.
+//! made, under new names. The reader must not allocate as much memory as a member claims to need.
 #![no_main]
 
 use std::collections::HashSet;

@@ -34,8 +34,8 @@ pub unsafe fn replace(array: Strings) {
 pub unsafe fn strings<'a>(array: Strings) -> impl Iterator<Item = &'a CStr> {
     let mut next = array;
     core::iter::from_fn(move || {
-        // SAFETY: the caller guarantees that the array can be read up to its terminating null. Nothing behind that is
-        // read.
+        // SAFETY: the caller guarantees that the array can be read up to its terminating null. Nothing behind this null
+        // is read.
         unsafe {
             if next.is_null() || (*next).is_null() {
                 return None;
@@ -56,14 +56,15 @@ pub unsafe fn count(array: Strings) -> usize {
     unsafe { strings(array) }.count()
 }
 
-/// The value of the variable `name` if `text`, a string of an environment, sets it.
+/// The value of the variable `name` if `text`, a string of an environment, sets this variable.
 pub fn value<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     text.strip_prefix(name)?.strip_prefix(b"=")
 }
 
 /// The value of an environment variable of this process.
 pub fn get(name: &[u8]) -> Option<&'static [u8]> {
-    // SAFETY: libc keeps environ a null-terminated array of C strings, which live until the program itself frees them.
+    // SAFETY: libc keeps environ a null-terminated array of C strings. The strings live until the program itself frees
+    // them.
     unsafe { strings(environ().cast_const().cast()) }.find_map(|s| value(s.to_bytes(), name))
 }
 

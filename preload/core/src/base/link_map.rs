@@ -1,4 +1,4 @@
-//! Reads the loader's list of objects to find this library and the functions of the objects behind it.
+//! Reads the loader's list of objects to find this library and the functions of the objects that follow this library.
 //!
 //! A hook's real function is the one that the next object in the loader's order defines, as with `dlsym(RTLD_NEXT)`.
 //! dlsym has two problems that reading the loader's own list avoids. First, dlsym takes the loader's lock. The loader
@@ -10,7 +10,8 @@
 //! - Only objects that were loaded at start-up are read. The loader never unloads such an object, so no lock is needed.
 //! - Nothing here allocates or calls libc, except getauxval.
 //! - musl's loader must be able to load the library too, because a site may preload the library into every program. So
-//!   the library names no loader. It finds musl's list, which has the same layout as glibc's, under musl's name.
+//!   no loader is among the libraries that this library needs. The list of musl's loader has the same layout as glibc's
+//!   list, but is found by musl's own symbol.
 //!
 //! Sources: gABI chapter 5 (dynamic section, symbol table), `elf.h` and `link.h` of glibc, and for DT_GNU_HASH the
 //! description in `https://flapenguin.me/elf-dt-gnu-hash`.
@@ -61,7 +62,7 @@ const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const DT_VERSYM: u64 = 0x6fff_fff0;
-/// Flag of a symbol's version that is not the default one.
+/// Flag in a symbol's version: the version is not the default version.
 const HIDDEN: u16 = 0x8000;
 const STT_OBJECT: u8 = 1;
 const STT_TLS: u8 = 6;
@@ -79,8 +80,8 @@ fn own() -> Option<&'static Object> {
     unsafe { known.as_ref() }.or_else(find_own)
 }
 
-/// glibc's list of objects, kept for debuggers; null with another C library. The reference is weak, because a strong
-/// one would make glibc's loader a needed library, which no other loader could load. Rust has no weak references, so
+/// glibc's list of objects, kept for debuggers; null with another C library. The reference is weak, because with a
+/// strong one this library would need glibc's loader, which no other loader could load. Rust has no weak references, so
 /// this is assembler.
 fn glibc_list() -> *const Debug {
     let list: *const Debug;
@@ -223,7 +224,8 @@ pub fn remember() -> bool {
     true
 }
 
-/// The function `name` of the first object behind this library that defines it.
+/// Looks for the function `name` in the objects behind this library, in their order. Returns its address in the first
+/// object that defines it.
 pub fn next_function(name: &str) -> Option<*mut c_void> {
     let hash = gnu_hash(name.as_bytes());
     let last = LAST.load(Ordering::Acquire);
@@ -306,7 +308,7 @@ impl Tables {
         Some(unsafe { self.address(symbol) })
     }
 
-    /// The symbol `name` if its type `fits`.
+    /// The symbol `name`. `None` if `fits` is false for the symbol's type.
     ///
     /// A hash table is four words (buckets, first symbol, filter words, shift), the filter's 64-bit words, the buckets,
     /// and a chain word for each symbol from the first one on. The last word of a chain has bit 0 set. The symbol and
@@ -343,7 +345,7 @@ impl Tables {
         }
     }
 
-    /// Whether a symbol has this name in its default version, and its type `fits`.
+    /// Whether the symbol with this number has this name in its default version, and `fits` is true for its type.
     ///
     /// # Safety
     /// `number` must be the number of a symbol.

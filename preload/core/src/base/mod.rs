@@ -1,4 +1,4 @@
-//! Wraps the kernel, libc and memory for the other rooms. Nothing here knows of a stage.
+//! Wraps the kernel, libc and memory for the other rooms. No module here uses a stage.
 
 pub mod arena;
 pub mod env;

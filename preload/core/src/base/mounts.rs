@@ -1,12 +1,12 @@
-//! Finds the mount that a file lies on, as the identifier that the kernel gives it (proc_pid_mountinfo(5)).
+//! Finds the mount that a file lies on. The result is the identifier that the kernel gives the mount
+//! (proc_pid_mountinfo(5)).
 
 use core::ffi::c_int;
 
 use crate::base::sys;
 use crate::base::text::{decimal, join};
 
-/// The identifier of the mount that a descriptor's file was opened on. `None` if the kernel does not tell it (before
-/// Linux 3.15, or without /proc).
+/// The identifier of the mount on which a descriptor's file was opened. `None` before Linux 3.15 or without /proc.
 pub fn of_descriptor(fd: c_int) -> Option<u64> {
     let mut name = [0; 40];
     let number = u32::try_from(fd).ok()?;
@@ -25,8 +25,9 @@ fn number_of(digits: &[u8]) -> Option<u64> {
     core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The identifier of the mount on which an absolute canonical path lies: the mount with the longest mount point that is
-/// the path or lies above it. If several mounts have this mount point, the last one counts. `None` without /proc.
+/// The identifier of the mount on which an absolute canonical path lies. Of all mount points that are the path or lie
+/// above the path, the longest counts. If several mounts have this mount point, the last mount counts. `None` without
+/// /proc.
 #[inline(never)]
 pub fn of_path(path: &[u8]) -> Option<u64> {
     let table = sys::open(c"/proc/self/mountinfo", libc::O_RDONLY | libc::O_CLOEXEC).ok()?;
@@ -42,7 +43,8 @@ pub fn of_path(path: &[u8]) -> Option<u64> {
     search.best
 }
 
-/// A search through the mount table byte by byte, because a line may be longer than any buffer here.
+/// The state of a search through the mount table. The search takes one byte at a time, because a line may be longer
+/// than any buffer here.
 struct Search<'a> {
     path: &'a [u8],
     best: Option<u64>,
@@ -51,7 +53,7 @@ struct Search<'a> {
     line: Line,
 }
 
-/// The part of a line that was read: `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT …`.
+/// The part of a line of the mount table that was read so far: `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT …`.
 #[derive(Default)]
 struct Line {
     field: u32,

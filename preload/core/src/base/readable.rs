@@ -11,12 +11,12 @@ use crate::base::sys;
 
 /// Bytes of the smallest page of both architectures.
 const PAGE: usize = 4096;
-/// Number of pages in the table. The low bits of a page's number are its place.
+/// Number of pages in the table. The low bits of a page's number determine its place.
 const PLACES: usize = 512;
 
 static READABLE: [AtomicUsize; PLACES] = [const { AtomicUsize::new(0) }; PLACES];
 
-/// The number of bytes from `address` to the end of its page. `None` if they cannot be read.
+/// The number of bytes from `address` to the end of its page. `None` if these bytes cannot be read.
 #[inline]
 pub fn page_rest(address: usize) -> Option<usize> {
     let page = address / PAGE;

@@ -1,4 +1,5 @@
-//! Holds the two buffers in which a path is resolved through symbolic links: 8 KB of stack that only a walk needs.
+//! Holds the two buffers in which a path is resolved through symbolic links. They take 8 KB of stack, so only a
+//! function that resolves a path has them.
 #![forbid(unsafe_code)]
 
 use core::ffi::CStr;
@@ -33,7 +34,7 @@ impl Scratch {
         self.out.get(..=len).unwrap_or(&[0])
     }
 
-    /// Copies `path` into the first buffer as a C string. `None` if it is too long or contains a NUL.
+    /// Copies `path` into the first buffer as a C string. `None` if the path is too long or contains a NUL.
     pub fn c_str(&mut self, path: &[u8]) -> Option<&CStr> {
         let end = put(&mut self.out, 0, path)?;
         *self.out.get_mut(end)? = 0;

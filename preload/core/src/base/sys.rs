@@ -375,7 +375,7 @@ pub fn parent() -> u32 {
     id(libc::SYS_getppid)
 }
 
-/// Which of a process's two pairs of user and group.
+/// Selects one of a process's two pairs of user and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ids {
     /// The pair that decides about access to files.
@@ -450,7 +450,7 @@ pub fn getgroups(to: &mut [u32]) -> Result {
 pub fn abort() -> ! {
     loop {
         // SAFETY: the calls take only numbers. SIGABRT ends the process by default. If the program catches or ignores
-        // it, exit_group ends the process.
+        // SIGABRT, exit_group ends the process.
         unsafe {
             let pid = syscall(libc::SYS_getpid, [0; 6]).unwrap_or(0);
             let _ = syscall(libc::SYS_kill, [pid, libc::SIGABRT as usize, 0, 0, 0, 0]);

@@ -1,4 +1,5 @@
-//! Builds and splits byte strings in fixed buffers. Nothing here panics: a string that does not fit gives `None`.
+//! Builds and splits byte strings in fixed buffers. No function here panics. If a string does not fit, the result is
+//! `None`.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
@@ -39,7 +40,8 @@ pub fn replace_start(text: &mut [u8], len: usize, old: usize, new: &[u8]) -> Opt
     Some(end)
 }
 
-/// Keeps, in place, the elements of a list for which `stays` is true, separated by colons. Returns the new length.
+/// Removes from a list, in place, the empty elements and those for which `stays` is false. `separates` is true for the
+/// bytes that separate elements; afterwards colons separate them. Returns the new length in bytes.
 pub fn retain(list: &mut [u8], separates: fn(&u8) -> bool, stays: fn(&[u8]) -> bool) -> usize {
     let (mut from, mut end) = (0, 0);
     while let Some(rest) = list.get(from..).filter(|rest| !rest.is_empty()) {
@@ -60,7 +62,7 @@ pub fn until(text: &[u8], stops: impl FnMut(&u8) -> bool) -> (&[u8], &[u8]) {
     text.split_at_checked(n).unwrap_or((text, b""))
 }
 
-/// Splits `path` before its last slash. `None` if it has no slash.
+/// Splits `path` before its last slash. `None` if the path has no slash.
 pub fn at_last_slash(path: &[u8]) -> Option<(&[u8], &[u8])> {
     path.split_at_checked(path.iter().rposition(|&b| b == b'/')?)
 }

@@ -1,5 +1,5 @@
-//! Passes a caller's closure to a function that is not generic, so that the function is compiled only once for all
-//! hooks.
+//! Passes a caller's closure to a function that is not generic, so that the compiler makes this function only once for
+//! all hooks.
 //!
 //! A `&mut dyn FnMut` would do the same. But each closure type would have a table with two addresses, which the loader
 //! relocates at the start of every process. A hundred and fifty tables cost two pages and some 8 µs.

@@ -260,7 +260,7 @@ fn a_damaged_index_gives_only_true_answers() {
 }
 
 #[test]
-fn a_path_whose_spelling_begins_like_a_prefix_lies_outside() {
+fn a_sibling_whose_name_begins_with_the_name_of_a_prefix_lies_outside() {
     let tree = Tree::new("component", PrefixMode::Snapshot);
     let words = words();
     let view = tree.view(&words);

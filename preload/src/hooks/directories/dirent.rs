@@ -1,7 +1,8 @@
-//! Hooks directory streams and getdents: they read the staged directory and show the original's inode numbers.
+//! Hooks directory streams and getdents. The hooked functions read the staged directory and give the original's inode
+//! numbers.
 //!
 //! A small lock-free table holds the staged streams. While the table is empty, the hook adds only one load to each
-//! readdir. If the table is full, a further stream is opened on the original, which is slower but never wrong.
+//! readdir. If the table is full, opendir opens the original, which is slower but never wrong.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
@@ -23,7 +24,7 @@ use pyshm_format::{Entry, Kind, Lookup};
 use crate::hooks::files::open::retry;
 use crate::libc_calls::lazy_libc;
 
-/// The flags with which opendir opens.
+/// The flags with which opendir opens a directory.
 const DIRECTORY: c_int = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY | libc::O_CLOEXEC;
 /// Offsets of an entry's length and name in the layout of getdents64. The type follows the length.
 const LENGTH_AT: usize = core::mem::offset_of!(dirent, d_reclen);
@@ -106,7 +107,7 @@ unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *
 /// Size in bytes of a buffer that is long enough for most paths.
 const SHORT: usize = 256;
 
-/// [`correct`] with a buffer for the path.
+/// Does the work of [`correct`]. `buf` has room for the entry's path, and `to` leads to the inode number and the type.
 ///
 /// # Safety
 /// Both pointers in `to` must be writable.
@@ -153,7 +154,8 @@ unsafe fn correct_in(
     }
 }
 
-/// The inode number of `..` in `dir`, the top directory of a prefix. `name` is the path of the directory above.
+/// The inode number of `..` in `dir`, the top directory of a prefix. `name` is the path of the directory above `dir`,
+/// and a NUL follows the path.
 fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
     let top = dir.stat();
     // SAFETY: the caller has written a NUL behind the path.
@@ -162,7 +164,7 @@ fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
     Some(if st.st_dev == top.dev { st.st_ino } else { top.ino })
 }
 
-/// [`correct`] for a `struct dirent`.
+/// Calls [`correct`] for a `struct dirent`.
 ///
 /// # Safety
 /// `entry` must be filled.
@@ -272,15 +274,15 @@ fn is_whole(st: &libc::stat, e: &Entry<'static>) -> bool {
     st.st_nlink > 0 && (st.st_mtime, st.st_mtime_nsec) == (time.sec, i64::from(time.nsec))
 }
 
-/// Replaces a staged directory's descriptor by one of the original, if names in the directory changed after the open or
-/// names of the staged directory were removed. Returns whether the descriptor was replaced.
+/// Replaces a staged directory's descriptor by a descriptor of the original. This happens if the directory's names
+/// diverged, or if names of the staged directory were removed. Returns whether the descriptor was replaced.
 fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     let removed = || sys::fstat(fd).is_ok_and(|st| !is_whole(&st, e));
     // In the middle of a listing the staged directory stays, because the original would be read from its start and show
     // names twice.
     let at_start = || sys::seek(fd, 0, libc::SEEK_CUR) == Ok(0);
     let diverged = || stage().is_some_and(|s| s.view.listing_diverged(e)) && at_start();
-    // The path may now name another directory.
+    // The path may now lead to another directory.
     let moved = || stage().is_some_and(|s| s.is_gone(e));
     if !diverged() && !removed() || moved() {
         return false;
@@ -289,7 +291,7 @@ fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
         return swap_fd(fd).is_ok() && !is_redirected(fd);
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by another one of a directory.
+    // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by one of the original.
     unsafe {
         let Ok(original) = sys::openat(AT_FDCWD, e.path().as_ptr().cast(), flags) else {
             return false;
@@ -346,7 +348,7 @@ unsafe fn open_stream(path: *const c_char, real: impl Fn(*const c_char) -> *mut 
     }
 }
 
-/// Makes a stream from a descriptor by `real`.
+/// Makes a stream from a descriptor. `real` calls libc's function.
 fn stream_of(fd: c_int, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
     let entry = stage().and_then(|s| s.entry_of_fd(fd)).filter(|e| !reopened(fd, e));
     let dir = real();
@@ -359,7 +361,7 @@ fn stream_of(fd: c_int, real: impl FnOnce() -> *mut DIR) -> *mut DIR {
     dir
 }
 
-/// Prepares a stream for rewinddir, after which it must show the directory's present names.
+/// Prepares a stream for rewinddir, after which the stream must show the directory's present names.
 ///
 /// # Safety
 /// `dir` must be an open stream.
@@ -373,7 +375,7 @@ unsafe fn before_rewind(dir: *mut DIR) {
     }
 }
 
-/// Corrects the entry that readdir_r has read, if `r` says that it succeeded. Returns `r`.
+/// Corrects the entry that readdir_r has read, if `r`, the result of readdir_r, is 0. Returns `r`.
 ///
 /// # Safety
 /// `result` as readdir_r requires.
@@ -385,7 +387,7 @@ unsafe fn corrected_r(dir: *mut DIR, result: *mut *mut dirent, r: c_int) -> c_in
     r
 }
 
-/// Lists a directory by `real` and corrects the entries.
+/// Lists a directory by `real`, which calls libc's function, and corrects the entries.
 ///
 /// # Safety
 /// As scandirat.

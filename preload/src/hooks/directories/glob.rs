@@ -1,6 +1,6 @@
 //! Hooks glob: calls libc's glob with GLOB_ALTDIRFUNC, so that glob reads directories by the hooked functions.
 //!
-//! A caller's own directory functions are kept. Since 2.27 libc has two versions of glob
+//! If a caller passes its own directory functions, glob uses these. Since 2.27 libc has two versions of glob
 //! ([`crate::hooks::loader::glob_version`]). The older glob calls `gl_stat` where the newer glob calls `gl_lstat`. A
 //! caller that was linked with the older glob may have left `gl_lstat` unset. For such a caller the newer glob gets
 //! `gl_stat` in both places, and then behaves like the older glob.

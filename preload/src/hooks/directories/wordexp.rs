@@ -1,11 +1,11 @@
-//! Hooks wordexp. libc's wordexp calls glob without reaching the hook, so patterns are expanded here.
+//! Hooks wordexp. libc's wordexp calls glob without reaching the hook of glob, so this module expands the patterns.
 //!
 //! libc's wordexp gets the same words with every pattern disguised: [`MARK`] stands in front of the first `*`, `?` or
 //! `[`, and all special characters from there on are quoted. So libc handles variables, tildes, commands, splitting and
 //! errors, but no patterns. The words of libc's result that contain the mark are patterns, and go to [`glob_hooked`].
 //!
 //! [`disguise`] follows libc's rules. From its first special character, a word extends to the next field separator,
-//! even within quotes. Quotes and backslashes are only removed, so the *whole* word is a pattern without escapes. If
+//! even within quotes. libc only removes quotes and backslashes, so the *whole* word is a pattern without escapes. If
 //! [`disguise`] does not fully understand a text, the text goes to libc unchanged, which is slower but never wrong.
 
 use core::ffi::{CStr, c_char, c_int};
@@ -38,7 +38,7 @@ pub struct Words {
     offset: usize,
 }
 
-/// The hook of wordexp. `real` gets the text.
+/// The hook of wordexp. `real` calls libc's wordexp with a text.
 ///
 /// # Safety
 /// As wordexp.
@@ -233,7 +233,7 @@ unsafe fn expand(to: &mut Words, first: usize) -> c_int {
     0
 }
 
-/// Removes the mark from a word. Returns whether the word had one.
+/// Removes the mark from a word. Returns whether the word had a mark.
 ///
 /// # Safety
 /// `word` must be a C string that may be written.

@@ -131,8 +131,8 @@ impl Launcher for Slurm {
         &RANKS
     }
 
-    /// A step of one task counts as not shared, since it has no other ranks. A shell in it may start one command after
-    /// the other.
+    /// A step of one task counts as not shared, since it has no other ranks. A shell in such a step may start one
+    /// command after the other.
     fn is_shared(&self, look: Look<'_>) -> bool {
         let is_alone = look("SLURM_STEP_NUM_TASKS").is_none_or(|number| number == "1");
         look(RANKS.rank).is_some() && !is_alone
@@ -227,7 +227,7 @@ impl Launcher for Slurm {
             Some(step.get(at + 1)?.to_str()?.to_string())
         };
         let kind = attached().or_else(separate).or_else(|| environment.var("SLURM_MPI_TYPE"));
-        // PMIx serves both MPI libraries, and Open MPI needs it.
+        // Both MPI libraries start over PMIx, and Open MPI needs PMIx.
         if kind.is_some_and(|kind| kind.starts_with("pmix")) {
             &[Mpi::OpenMpi, Mpi::Mpich]
         } else {
@@ -306,7 +306,7 @@ mod tests {
     use crate::launchers::testing;
     use crate::launchers::testing::{environment, refused, words};
 
-    /// A Slurm that does not tell which MPI its steps have.
+    /// An `srun` whose Slurm does not tell which MPI its steps have.
     const SILENT: Slurm = Slurm { mpi_default: || None };
 
     fn read(text: &str, environment: &Environment) -> Result<Launch, NotUnderstood> {

@@ -1,5 +1,5 @@
-//! Defines how the staging step is started under Slurm, whatever the application's own step asks for: the options of
-//! the staging step, and the variables that it must not get.
+//! Defines the options of the staging step under Slurm, and the variables that the staging step must not get. Neither
+//! depends on the options of the application's own step.
 //!
 //! Source: srun(1) of Slurm 22.05, "INPUT ENVIRONMENT VARIABLES".
 #![forbid(unsafe_code)]

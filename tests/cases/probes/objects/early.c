@@ -1,4 +1,4 @@
-/* A library whose constructor reads the prefix. It may run before the constructor of the shim. */
+/* A library whose constructor reads the prefix. This constructor may run before the constructor of the shim. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,3 +1,3 @@
-/* A library that needs another one. */
+/* A library that needs another library. */
 extern const char *marker(void);
 const char *needed(void) { return marker(); }

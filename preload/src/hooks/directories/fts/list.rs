@@ -43,8 +43,8 @@ pub unsafe fn build(sp: *mut Fts, purpose: Purpose) -> *mut Ent {
             return ptr::null_mut();
         }
         let by_type = has(sp, FTS_NOSTAT) && has(sp, FTS_PHYSICAL);
-        // Number of subdirectories that may still come; -1 if the number is unknown. For `Names` the number is 0,
-        // because no subdirectory is looked for.
+        // Number of subdirectories that may still come; -1 if the number is unknown. For [`Purpose::Names`] the number
+        // is 0, because no entry's attributes are needed.
         let links = match purpose {
             Purpose::Names => 0,
             _ if by_type => (*cur).nlink as c_int - if has(sp, FTS_SEEDOT) { 0 } else { 2 },
@@ -117,7 +117,9 @@ struct List {
     count: usize,
 }
 
-/// Adds an entry to `list` for each name in the stream `dir`. `None` if the walk must end.
+/// Adds an entry to `list` for each name in the stream `dir`. `None` if the walk must end. `len` is the length in bytes
+/// of the directory's path and a slash. `links` is as in [`build`]. If `by_type` is true, entries that are no
+/// directories get no attributes.
 unsafe fn fill(
     sp: *mut Fts,
     list: &mut List,
@@ -216,8 +218,8 @@ pub unsafe fn status(sp: *mut Fts, p: *mut Ent, follow: Follow) -> u16 {
     }
 }
 
-/// Sorts a list of `count` entries, at least two, by the caller's function. Returns the new first entry. Without memory
-/// the list stays unsorted.
+/// Sorts a list by the caller's function. `count` is the number of entries, which must be at least two. Returns the new
+/// first entry. Without memory the list stays unsorted.
 pub unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut Ent {
     // SAFETY: see above. The array has room for the list.
     unsafe {
@@ -245,7 +247,7 @@ pub unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut Ent {
     }
 }
 
-/// Changes to the directory `p`, by a descriptor or, if the descriptor is negative, by a path. Fails with ENOENT if the
+/// Changes to the directory `p`: by the descriptor `fd`, or by `path` if `fd` is negative. Fails with ENOENT if the
 /// descriptor or path leads to another directory.
 pub unsafe fn change(sp: *mut Fts, p: *mut Ent, fd: c_int, path: *const c_char) -> c_int {
     // SAFETY: see above. The structure is on this stack.

@@ -1,9 +1,9 @@
-//! Hooks fts. libc's walk reaches no hook, so a walk that may meet a prefix is done here, by the hooked functions. libc
-//! does every other walk.
+//! Hooks fts. libc's walk reaches no hook, so this module itself makes every walk that may meet a prefix, and calls the
+//! hooked functions. libc does every other walk.
 //!
 //! Callers see the structures of `fts.h` ([`stream`]), the path in `fts_path` and, without FTS_NOCHDIR, the working
 //! directory. All of these always have the values that glibc's walk would give them. The shim's own streams have
-//! [`OURS`] among their options. fts_set needs no hook, because libc's only writes to an entry.
+//! [`OURS`] among their options. fts_set needs no hook, because libc's fts_set only writes to an entry.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::size_of;
@@ -38,7 +38,7 @@ hooks! {
         = |real| if ours(sp) { close_walk(sp) } else { real(sp) };
 }
 
-/// Whether a walk from these paths is done here, not by libc.
+/// Whether this module, not libc, makes a walk from these paths.
 ///
 /// # Safety
 /// As fts_open.
@@ -64,7 +64,8 @@ unsafe fn concerned(paths: *const *mut c_char, options: c_int) -> bool {
 /// # Safety
 /// `sp` must be a stream.
 unsafe fn ours(sp: *mut Fts) -> bool {
-    // SAFETY: the caller guarantees a stream, and both kinds begin with the public structure.
+    // SAFETY: the caller guarantees a stream, and libc's streams begin with the same public structure as the shim's
+    // own.
     unsafe { (*sp).options & OURS != 0 }
 }
 
@@ -76,7 +77,7 @@ unsafe fn open_walk(
     options: c_int,
     compar: Option<Compare>,
 ) -> *mut Fts {
-    // SAFETY: see above. A stream that is given up is freed once.
+    // SAFETY: see above. If a step fails, the stream is freed once, and no pointer to the stream is returned.
     unsafe {
         let sp: *mut Fts = zeroed(size_of::<Fts>()).cast();
         if sp.is_null() {

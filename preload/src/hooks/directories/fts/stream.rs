@@ -1,11 +1,11 @@
-//! Declares the structures of `fts.h`, and the functions on them that all parts of a walk need.
+//! Declares the structures of `fts.h`, and functions that all parts of a walk apply to these structures.
 //!
 //! Invariants:
 //! - A stream's entries are linked as `fts.h` says: `cur` is the current entry, `child` is a list that was read ahead,
 //!   and the chain of parents ends with the entry above the roots. The caller writes only where `fts.h` allows.
-//! - The path pointer of each entry is the stream's buffer of [`LONGEST`] + 1 bytes, and every path that is written
-//!   there fits. Unlike glibc's, the buffer has its full size from the start, so no pointer into it changes. Untouched
-//!   memory costs nothing.
+//! - The path pointer of each entry points to the stream's buffer of [`LONGEST`] + 1 bytes, and every path that is
+//!   written there fits. Unlike in glibc, the buffer has its full size from the start, so no pointer into it changes.
+//!   Untouched memory costs nothing.
 //!
 //! Every unsafe function of this module and its siblings requires that the stream in its arguments is the shim's own
 //! and that the entries in its arguments belong to this stream.

@@ -131,7 +131,7 @@ unsafe fn up(sp: *mut Fts, p: *mut Ent) -> *mut Ent {
         if (*p).level == ABOVE_ROOTS {
             release(p.cast());
             (*sp).cur = ptr::null_mut();
-            // The caller tells the end from a failure by errno.
+            // By errno the caller distinguishes the end of the walk from a failure.
             sys::set_errno(0);
             return ptr::null_mut();
         }
@@ -195,7 +195,7 @@ pub unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
         let p = (*sp).cur;
-        // The caller tells an empty directory from a failure by errno.
+        // By errno the caller distinguishes an empty directory from a failure.
         sys::set_errno(0);
         if p.is_null() || has(sp, FTS_STOP) {
             return ptr::null_mut();
@@ -217,8 +217,8 @@ pub unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
             (*sp).child = build(sp, purpose);
             return (*sp).child;
         }
-        // The walk has not yet changed to this relative argument, and only a descriptor leads back from the argument's
-        // directory.
+        // The argument is a relative path, and `build` changes to its directory. Only a descriptor leads back from
+        // there.
         let here = open::hook(c".".as_ptr(), libc::O_RDONLY, 0);
         if here < 0 {
             return ptr::null_mut();

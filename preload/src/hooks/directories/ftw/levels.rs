@@ -1,7 +1,7 @@
-//! Holds the directories from a walk's start to its current one, and closes some of them if too many are open.
+//! Holds the directories from the start of a walk down to the walk's current directory.
 //!
-//! If more directories would be open than the caller allows, the unread names of the outermost open directory are read
-//! into memory, and that directory is closed.
+//! The caller of nftw limits the number of open directories. If one more directory would exceed this limit, the unread
+//! names of the outermost open directory are read into memory, and that directory is closed.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
@@ -22,25 +22,25 @@ pub struct Level {
     /// The stream's descriptor, or -1.
     pub fd: c_int,
     /// The names that were still unread when the stream was closed, each with its NUL, and an empty name at the end.
-    /// They are freed with the level.
+    /// The names are freed with the level.
     pub names: *mut u8,
 }
 
 /// The directories from the walk's start to the current one.
 pub struct Levels {
     all: Array<Level>,
-    /// The number of directories that may be open.
+    /// The largest number of directories that may be open at the same time; at least 1.
     most: usize,
 }
 
 impl Levels {
-    /// Starts without a directory. At most `most` directories may be open. One directory may be open even if `most` is
-    /// smaller.
+    /// Starts without a directory. `most` is the largest number of directories that may be open at the same time; 0
+    /// counts as 1.
     pub fn new(most: usize) -> Self {
         Self { all: Array::new(), most: most.max(1) }
     }
 
-    /// Number of directories.
+    /// Number of directories from the walk's start to the current one.
     pub fn len(&self) -> usize {
         self.all.len()
     }
@@ -65,7 +65,7 @@ impl Levels {
         self.all.all().last().map_or(-1, |l| l.fd)
     }
 
-    /// Closes a directory if one more open directory would be too many. `None` without memory.
+    /// Closes a directory if as many are open as may be open. `None` without memory.
     pub fn make_room(&mut self) -> Option<()> {
         match self.len().checked_sub(self.most) {
             Some(other) => self.save(other),

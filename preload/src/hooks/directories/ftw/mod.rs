@@ -1,5 +1,5 @@
-//! Hooks ftw and nftw. libc's walk reaches no hook, so a walk that may meet a prefix is done here, by the hooked
-//! functions. libc does every other walk.
+//! Hooks ftw and nftw. libc's walk reaches no hook, so this module itself makes every walk that may meet a prefix, and
+//! calls the hooked functions. libc does every other walk.
 
 use core::ffi::{c_char, c_int};
 

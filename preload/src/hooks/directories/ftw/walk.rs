@@ -1,5 +1,5 @@
-//! Walks a tree for nftw as glibc does. The attributes of every file are read relative to its directory's descriptor. A
-//! walk that follows links visits no directory twice.
+//! Walks a tree for nftw as glibc does. The walk reads the attributes of a file relative to the descriptor of the
+//! file's directory. A walk that follows links visits no directory twice.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem;
@@ -37,10 +37,12 @@ const FTW_STOP: c_int = 1;
 const FTW_SKIP_SUBTREE: c_int = 2;
 const FTW_SKIP_SIBLINGS: c_int = 3;
 
-/// `struct FTW`: where the last name of the path starts, and how deep the walk is.
+/// `struct FTW`.
 #[repr(C)]
 pub struct Depth {
+    /// The offset at which the last name of the path starts.
     base: c_int,
+    /// The depth of the current file below the start of the walk; 0 for the start.
     level: c_int,
 }
 
@@ -74,7 +76,7 @@ struct Walk {
 /// Walks the tree at `start`. Returns nftw's result.
 ///
 /// # Safety
-/// `start` must be a C string that is not empty, and the rest as nftw requires.
+/// `start` must be a C string that is not empty, and the other arguments must be as nftw requires.
 #[inline(never)]
 pub unsafe fn walk(start: *const c_char, call: Call, open: c_int, flags: c_int) -> c_int {
     // SAFETY: the caller guarantees a C string.
@@ -128,7 +130,7 @@ pub unsafe fn walk(start: *const c_char, call: Call, open: c_int, flags: c_int) 
     }
 }
 
-/// Changes the working directory by the system call. That needs no translation, because chdir passes.
+/// Changes the working directory by the system call. The path needs no translation, because chdir passes.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -168,14 +170,15 @@ impl Walk {
         result
     }
 
-    /// The directory and name by which the current file is reached. `fd` is the descriptor of its directory, or -1.
+    /// The directory and name by which the current file is reached. `fd` is the descriptor of the file's directory, or
+    /// -1.
     fn place(&self, fd: c_int) -> (c_int, *const c_char) {
         let absolute = self.path.all().first() == Some(&b'/') && self.path.len() <= PATH_MAX;
         if fd >= 0 && !absolute {
             (fd, self.name())
         } else if fd >= 0 || !self.has(FTW_CHDIR) {
-            // An absolute path means the same as a name relative to the descriptor, and the index answers for it
-            // without asking the kernel for the descriptor's path.
+            // The absolute path leads to the same file as the name relative to the descriptor. For an absolute path,
+            // the index answers without asking the kernel for the descriptor's path.
             (AT_FDCWD, self.path())
         } else if self.base() + 1 >= self.path.len() {
             (AT_FDCWD, c".".as_ptr())
@@ -310,7 +313,7 @@ impl Walk {
         if self.has(FTW_ACTIONRETVAL) && result == FTW_SKIP_SUBTREE { 0 } else { result }
     }
 
-    /// Visits the directory at `path`, with everything in it.
+    /// Visits the directory at `path`, and everything below this directory.
     ///
     /// # Safety
     /// As nftw.
@@ -367,8 +370,8 @@ impl Walk {
     /// # Safety
     /// As nftw.
     unsafe fn children(&mut self, depth: usize) -> c_int {
-        // SAFETY: a level's stream is open or null. The names of filled entries and of a list are C strings. Each is
-        // used before the stream is read again or the list is freed.
+        // SAFETY: a level's stream is open or null. The names of filled entries and of a list are C strings. Each name
+        // is used before the stream is read again or the list is freed.
         unsafe {
             while let Some(l) = self.levels.get(depth).filter(|l| !l.stream.is_null()) {
                 let entry = readdir64::hook(l.stream);
