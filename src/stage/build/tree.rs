@@ -163,7 +163,7 @@ impl Tree<'_> {
         } else {
             // A link that leaves the prefixes gets an absolute target, because the stage has nothing outside the
             // prefixes.
-            let led = climbed(parent, target);
+            let led = resolve_leading_dots(parent, target);
             if self.paths.real(&led).is_some() { target.to_path_buf() } else { led }
         };
         if text.is_relative() {
