@@ -17,6 +17,7 @@ mod descriptors;
 mod directories;
 mod environment;
 mod exec;
+mod file_contents;
 mod file_system;
 mod links;
 mod loader;

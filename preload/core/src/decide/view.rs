@@ -259,6 +259,8 @@ impl<'a> View<'a> {
     fn data(&self, e: Entry<'a>, flags: c_int) -> Decision<'a> {
         let has = |f| flags & f == f;
         match e.kind() {
+            // Only the original's file system knows whether it reads past its cache, and in which units.
+            Kind::Directory | Kind::File if has(libc::O_DIRECT) => Decision::Pass,
             Kind::Directory if self.listing_diverged(&e) => Decision::Pass,
             Kind::Directory => Decision::Redirect(e),
             Kind::Other if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),

@@ -39,8 +39,9 @@ pub fn swap_fd(fd: c_int) -> Result<(), c_int> {
 #[inline(never)]
 fn exchange(stage: &Stage, fd: c_int, flags: c_int) -> Result<(), c_int> {
     let mut buf = [0; PATH_MAX];
-    let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return Ok(()) };
-    let Some(e) = stage.index().lookup(path.to_bytes()) else { return Ok(()) };
+    let Some(e) = stage.path_of_fd(fd, &mut buf).and_then(|path| stage.index().lookup(path)) else {
+        return Ok(());
+    };
     let offset = sys::seek(fd, 0, libc::SEEK_CUR).unwrap_or(0);
     if flags & libc::O_DIRECTORY != 0 && offset != 0 {
         return Err(ENOLCK);
@@ -52,15 +53,7 @@ fn exchange(stage: &Stage, fd: c_int, flags: c_int) -> Result<(), c_int> {
     } else {
         libc::O_PATH | libc::O_DIRECTORY
     };
-    let original = match sys::open(path, kind) {
-        Ok(original) => original,
-        Err(libc::ENOENT | libc::ENOTDIR) => return Ok(()),
-        Err(_) => return Err(ENOLCK),
-    };
-    if gone(stage, &e, original) {
-        discard(original);
-        return Ok(());
-    }
+    let Some(original) = open_original(stage, &e, kind)? else { return Ok(()) };
     if offset != 0 {
         let _ = sys::seek(original, offset, libc::SEEK_SET);
     }
@@ -68,6 +61,25 @@ fn exchange(stage: &Stage, fd: c_int, flags: c_int) -> Result<(), c_int> {
     let done = sys::dup3(original, fd, if close != 0 { libc::O_CLOEXEC } else { 0 });
     discard(original);
     done.map(drop).map_err(|_| ENOLCK)
+}
+
+/// Opens the original of a staged file; `None` if the path no longer names it. Fails with ENOLCK if it cannot be opened.
+pub fn open_original(
+    stage: &Stage,
+    e: &Entry<'static>,
+    flags: c_int,
+) -> Result<Option<c_int>, c_int> {
+    // SAFETY: an entry's path has a NUL behind it.
+    let original = match unsafe { sys::openat(libc::AT_FDCWD, e.path().as_ptr().cast(), flags) } {
+        Ok(original) => original,
+        Err(libc::ENOENT | libc::ENOTDIR) => return Ok(None),
+        Err(_) => return Err(ENOLCK),
+    };
+    if gone(stage, e, original) {
+        discard(original);
+        return Ok(None);
+    }
+    Ok(Some(original))
 }
 
 /// Whether the path no longer names the file that was staged. `original` is a descriptor of the file that the path
@@ -81,7 +93,7 @@ fn gone(stage: &Stage, e: &Entry<'static>, original: c_int) -> bool {
 }
 
 /// Closes the shim's own descriptor of the original, unless closing it could end locks.
-fn discard(original: c_int) {
+pub fn discard(original: c_int) {
     if !has_locks(original) {
         sys::close(original);
     }

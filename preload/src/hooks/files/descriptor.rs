@@ -6,7 +6,7 @@
 //!   fails, a lock fails with ENOLCK, as on a file system without locks, because a lock that keeps nobody out would be
 //!   worse. An ioctl is then made on the copy.
 //!
-//! dup, mmap, sendfile, fadvise, readahead and fsync need no hook. copy_file_range and reflinks from a staged file to
+//! dup, mmap, sendfile, fadvise and readahead need no hook. copy_file_range and reflinks from a staged file to
 //! another file system fail with EXDEV, and their callers then read the file.
 
 use core::ffi::{c_int, c_ulong};
@@ -33,6 +33,11 @@ pub fn control(
         libc::F_GETFL => shown(real(argument)),
         libc::F_SETFL if stage().is_some() => match sys::fcntl(fd, libc::F_GETFL, 0) {
             Ok(old) if is_path_only(old as c_int) => sys::fail(libc::EBADF),
+            // Only the original's file system knows whether it reads past its cache.
+            Ok(old) if old as c_int & REDIRECTED == REDIRECTED && reads_directly(argument) => {
+                let _ = swap_fd(fd);
+                real(argument)
+            }
             Ok(old) if old as c_int & REDIRECTED == REDIRECTED => {
                 real(argument | REDIRECTED as usize)
             }
@@ -49,6 +54,11 @@ pub fn control(
         }
         _ => real(argument),
     }
+}
+
+/// Whether the argument of F_SETFL asks for reads past the cache.
+fn reads_directly(argument: usize) -> bool {
+    argument & libc::O_DIRECT as usize != 0
 }
 
 /// File status flags as the program would see them on the original.

@@ -78,7 +78,8 @@ hooks! {
 }
 
 /// Flags with which mount decides where later mounts appear, and changes nothing that a path leads to (mount(2)).
-const PROPAGATION: c_ulong = libc::MS_PRIVATE | libc::MS_SHARED | libc::MS_SLAVE | libc::MS_UNBINDABLE;
+const PROPAGATION: c_ulong =
+    libc::MS_PRIVATE | libc::MS_SHARED | libc::MS_SLAVE | libc::MS_UNBINDABLE;
 
 // Mounts. Afterwards the mount point is the root of another tree.
 hooks! {
