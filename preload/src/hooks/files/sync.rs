@@ -53,12 +53,12 @@ fn seek_hole(
 }
 
 hooks! {
-    fn fsync, fdatasync, syncfs(fd: c_int) -> c_int = |real| on_original(fd, |_| true, |fd| real(fd));
+    fn fsync, fdatasync, syncfs(fd: c_int) -> c_int = |real| on_original(fd, |_| true, real);
     fn sync_file_range(fd: c_int, offset: off_t, len: off_t, flags: c_uint) -> c_int
         = |real| on_original(fd, |_| true, |fd| real(fd, offset, len, flags));
     fn lseek, lseek64(fd: c_int, offset: off_t, whence: c_int) -> off_t = |real| {
         if matches!(whence, libc::SEEK_DATA | libc::SEEK_HOLE) {
-            seek_hole(fd, offset, whence, |fd, offset, whence| real(fd, offset, whence))
+            seek_hole(fd, offset, whence, &real)
         } else {
             real(fd, offset, whence)
         }
