@@ -18,7 +18,7 @@ pub(super) enum Deed {
     Write,
     /// Its attributes change.
     Change,
-    /// Its name is made or removed, or becomes that of another object.
+    /// Its name is made or removed, or becomes that of another object, also by a mount.
     Name,
 }
 
@@ -112,6 +112,11 @@ impl Now<'_> {
                 add(word(1), word(2), Deed::Change, word(5).contains("FOLLOW"));
                 add(word(3), word(4), Deed::Name, false);
             }
+            "mount" => {
+                add("cwd", word(1), Deed::Look, true);
+                add("cwd", word(2), Deed::Name, true);
+            }
+            "tmpfs" | "umount" => add("cwd", word(1), Deed::Name, true),
             "run" => {
                 let (deed, n) = match word(1) {
                     "rm" => (Deed::Name, 3),

@@ -58,7 +58,7 @@ hooks! {
         = |real| on_original(fd, |_| true, |fd| real(fd, offset, len, flags));
     fn lseek, lseek64(fd: c_int, offset: off_t, whence: c_int) -> off_t = |real| {
         if matches!(whence, libc::SEEK_DATA | libc::SEEK_HOLE) {
-            seek_hole(fd, offset, whence, &real)
+            seek_hole(fd, offset, whence, real)
         } else {
             real(fd, offset, whence)
         }
