@@ -1,11 +1,12 @@
 #!/bin/bash
-# bench/cluster.sh [--prefix DIR] [--runs N] [--archive NAME]: measures staging on four virtual nodes of this machine (takes
+# bench/cluster.sh [--prefix DIR] [--runs N] [--archive NAME]: measures staging on four virtual nodes of this machine (needs
 # root) with MPICH's mpiexec:
 #   timeline   when each node read, broadcast, decoded and wrote the bundle of DIR (default: target/test-env/prefix,
 #              which `bash tests/env/make-env.sh target/test-env --large` makes)
-#   reuse      a job that finds the kept stage and a bare `mpiexec -n 4 true`, in turn, N times each (default 15)
-# The nodes share the processors of the machine: the seconds say nothing about a real cluster, only which phases
-# overlap. `--archive NAME` keeps the output in bench/runs/NAME.
+#   reuse      the time of a job that finds the kept stage, and of `mpiexec -n 4 true` without pyshm; the two commands
+#              take turns, and each runs N times (default 15)
+# The nodes share the processors of the machine, so the seconds say nothing about a real cluster. The timeline shows
+# which phases overlap. `--archive NAME` keeps the output in bench/runs/NAME.
 . "$(dirname "$0")/../tests/jobs/harness.sh"
 words=$* prefix=$env_dir/prefix runs=15 archive=
 while [ $# -gt 0 ]; do
@@ -13,7 +14,7 @@ while [ $# -gt 0 ]; do
     --prefix) prefix=$2; shift 2 ;;
     --runs) runs=$2; shift 2 ;;
     --archive) archive=$2; words=${words/ --archive $2/}; shift 2 ;;
-    *) sed -n '2,8p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,9p' "$0" >&2; exit 2 ;;
   esac
 done
 bundle=$(bundle_of "$(basename "$prefix")" "$prefix") || exit 1

@@ -3,16 +3,16 @@
 
     python3 bench/hooks.py [--entries N] [--rounds N] [--python PREFIX] [--archive NAME]
 
-Makes a tree of N entries (default 60,000) in /var/tmp, on a disk that stands in for the shared file system, stages the
-tree, and measures one after the other:
+Makes a tree of N entries (default 60,000) in /var/tmp, whose disk stands in for the shared file system. Then it stages the
+tree, and measures:
   calls    on paths outside every prefix, missing under a snapshot prefix, and redirected (bench/hooks/calls.c). Calls outside
-           are measured a second time while the kernel refuses them at once, because walking a path varies by more time
-           than a hook adds. If valgrind is installed, the instructions of one call are counted too
+           are measured a second time while the kernel refuses them on entry, because the time of walking a path varies by
+           more than a hook adds. If valgrind is installed, the instructions of one call are counted too
   starts   /bin/true with nothing preloaded, with an empty library, with hooks declared by redhook (bench/hooks/redhook, needs
            the crate), with the shim but no stage, and with the shim and a stage
   python   `import numpy.fft; import scipy.interpolate` from the environment PREFIX (default target/test-env/prefix,
            made by `bash tests/env/make-env.sh target/test-env --large`): staged, and without the shim from a copy of
-           the tree in /dev/shm that is mounted over the original path (takes root)
+           the tree in /dev/shm that is mounted over the original path (needs root)
 Nothing else should run on the machine. `--archive NAME` keeps the output in bench/runs/NAME.
 """
 import argparse
@@ -67,7 +67,7 @@ class Place:
 
 
 def make_tree(top, entries):
-    """Makes about `entries` paths, directories of 100 files each and one link; returns the first directory."""
+    """Makes about `entries` paths: directories of 100 files each, and one link. Returns the first directory."""
     for d in range(entries // 101):
         directory = top / f"lib/python3.11/site-packages/package{d:04}"
         directory.mkdir(parents=True)
@@ -79,7 +79,7 @@ def make_tree(top, entries):
 
 
 def instructions(program, operation, path, env):
-    """Returns the instructions of one call, from the difference of two counts, or None without valgrind."""
+    """Returns how many instructions one call takes, by the difference of two counts; None if valgrind is missing."""
     if not shutil.which("valgrind"):
         return None
     counts = []

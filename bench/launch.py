@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measures what pyshm adds to the start of a job step, on four virtual nodes of this machine with a real Slurm (takes root).
+"""Measures what pyshm adds to the start of a job step, on four virtual nodes of this machine with a real Slurm (needs root).
 
     python3 bench/launch.py [--rounds N] [--archive NAME]
 
-Measures the seconds of whole commands, one after the other, N times each (default 9):
+Measures the seconds of whole commands. The commands take turns, and each runs N times (default 9):
   srun      `srun hostname` on four nodes inside an allocation: bare, with the library preloaded and no bundle
             configured, and with a configured bundle that hostname does not use
-  step      `srun true`, a step that only starts pyshm-bcast, and `srun true` after a bundle of 1 MB was staged
+  step      `srun true`, a step that only starts pyshm-bcast, and `pyshm-run srun true`, which stages a bundle of 1 MB
   mpiexec   64 processes of a C program with its own library under MPICH's mpiexec: bare, preloaded with no bundle
             configured, and with the prefix of the program staged
 Then it runs each command once under strace and counts the programs and the path operations of the launcher and its
@@ -57,7 +57,7 @@ def make_bundles(directory):
 
 
 def cases(directory, state):
-    """Maps each group to its rows of (name, variables, command); the first row is the one that the others are compared with."""
+    """Maps each group to its rows of (name, variables, command). The other rows are compared with the first row."""
     preloaded = {"LD_PRELOAD": str(INSTALL / "lib/libpyshm.so")}
     app, other = directory / "app", {**preloaded, "PYSHM_BUNDLES": f"{directory}/other.tar.zst"}
     staged = {**preloaded, "PYSHM_BUNDLES": f"{app}.tar.zst"}
@@ -91,7 +91,7 @@ def call(variables, command):
 
 
 def counts(directory, variables, command):
-    """Runs `command` under strace; returns the number of programs that it started, and of path operations of all processes."""
+    """Runs `command` under strace. Returns how many programs it started, and how many path operations all processes made."""
     trace = directory / "trace"
     trace.unlink(missing_ok=True)
     # `env` sets the variables for the command only: strace must not load the library.

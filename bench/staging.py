@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures staging on one node and other ways to unpack the same environments, one after the other in one run.
+"""Measures staging on one node, and other ways to unpack the same environments. In each round the commands take turns.
 
     python3 bench/staging.py [PREFIX…] [--runs N] [--threads N] [--archive NAME]
 
@@ -8,9 +8,9 @@ target/test-env/larger (1.1 GB), which `bash tests/env/make-env.sh target/test-e
 commands unpack the files from the page cache into /dev/shm:
   .tar.zst   pyshm stage; tar -I 'zstd -T0' -x of the same bundle
   .tar.gz    pyshm stage --prefix; tar -I igzip -x (Debian: isal); one MPI_Bcast of the whole archive
-             (bench/staging/whole_bcast.c) and bsdtar -x (Debian: libarchive-tools); mpiexec of `true`, to show the part
-             of that time that starting MPI takes
-  floor      only decoding (zstd -dc), and only making files of the same sizes with as many threads
+             (bench/staging/whole_bcast.c) and bsdtar -x (Debian: libarchive-tools); mpiexec of `true`, to show how much
+             of that time the start of MPI takes
+  floor      only decoding (zstd -dc); only making files of the same sizes, with the same number of threads
              (bench/staging/files.c)
 Prints seconds, CPU seconds and peak memory of each, the ratios of the medians (below 1: pyshm is faster), and the size of
 the bundle relative to `zstd -3` of the same tree. Nothing else should run on the machine. `--archive NAME` keeps the
@@ -33,7 +33,7 @@ PYSHM = TARGET / "pyshm/bin/pyshm"
 
 
 def timed(command, cwd):
-    """Runs a command; returns wall seconds, CPU seconds, and the peak memory of its largest process in MB; exits if it fails."""
+    """Runs a command. Returns wall seconds, CPU seconds, and the peak memory in MB of its largest process. Exits if it fails."""
     begun = time.perf_counter()
     process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, cwd=cwd)

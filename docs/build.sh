@@ -5,12 +5,12 @@
 #   lib/libpyshm.so                    the shim, which ranks load
 #   libexec/pyshm-exec                 the trampoline
 #   libexec/pyshm-bcast-mpich          the broadcast helper for MPICH, Intel MPI, Cray MPICH …
-#   libexec/pyshm-bcast-openmpi        the same for Open MPI
+#   libexec/pyshm-bcast-openmpi        the broadcast helper for Open MPI
 #
-# It builds a broadcast helper for each MPI whose mpicc it finds: MPICH_MPICC and OPENMPI_MPICC if they are set (`none` leaves
-# one out), else the mpicc on PATH, recognised by what it links. Without MPI, and with --no-mpi, it builds the rest, which is
-# enough for jobs on one node. It needs cargo and a C compiler, and libclang for the helpers. PYSHM_BUILD_DIR (default: target)
-# and PYSHM_PREFIX (default: target/pyshm) choose other places.
+# A broadcast helper is built for each MPI whose mpicc is found. MPICH_MPICC and OPENMPI_MPICC name the mpicc of an MPI; `none`
+# leaves this MPI out. Otherwise the mpicc on PATH is used, and the libraries that it links tell its MPI. Without MPI, and with
+# --no-mpi, no helper is built; jobs on one node need none. The build needs cargo and a C compiler, and libclang for the helpers.
+# PYSHM_BUILD_DIR (default: target) and PYSHM_PREFIX (default: target/pyshm) choose other directories.
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/.."
@@ -29,7 +29,7 @@ say() { echo "build.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
 command -v cargo >/dev/null || die "failed to find cargo: install Rust (https://rustup.rs)"
 
-# put FROM TO: replaces the file TO, so that a running program is never written into.
+# put FROM TO: replaces the file TO by a copy of FROM. TO is not written into, because it may be a running program.
 put() {
     mkdir -p "$(dirname "$2")"
     cp "$1" "$2.new.$$"
@@ -52,7 +52,8 @@ libdirs_of() {
     { "$1" -show 2>/dev/null || true; } | tr ' ' '\n' | sed -n 's/^-Wl,-rpath,//p; s/^-Wl,-rpath=//p' | sort -u
 }
 
-# find_mpicc KIND GIVEN: prints the mpicc of this MPI: GIVEN, else the first on PATH; nothing if GIVEN is "none".
+# find_mpicc KIND GIVEN: prints the mpicc of the MPI KIND: GIVEN if it is not empty, else the first one on PATH. Prints nothing
+# if GIVEN is "none" or none is found.
 find_mpicc() {
     local wanted=$1 given=$2 dir name
     [ "$given" != none ] || return 0
@@ -82,12 +83,11 @@ find_libclang() {
 
 say "building the tools and the shim"
 cargo build --locked --release --target-dir "$build" -p pyshm --bins
-# Shim and trampoline are optimized as one module each: a call from one crate into another would otherwise go through an
-# address that the loader fills in at every start.
+# The shim and the trampoline are each optimized as one module. Otherwise a call from one crate into another would go through
+# an address that the loader fills in at every start.
 cargo rustc --locked --release --target-dir "$build" -p pyshm-preload --lib -- -C lto=fat
 # The trampoline is linked statically if the C library is installed as an archive (RHEL: glibc-static). Otherwise the loader
-# looks for its libc along each rank's LD_LIBRARY_PATH, which leads to the shared file system. Each stage has a copy of the
-# trampoline.
+# looks for the trampoline's libc along each rank's LD_LIBRARY_PATH, which may lead to the shared file system.
 static=()
 if echo 'int main(void) { return 0; }' | cc -static-pie -x c -o /dev/null - 2>/dev/null; then
     static=(-C target-feature=+crt-static -C strip=symbols)
@@ -112,7 +112,7 @@ for kind in mpich openmpi; do
     find_libclang || die "failed to find libclang, which generates the MPI bindings: install it (Debian: apt install \
 libclang-dev), set LIBCLANG_PATH to its directory, or build with --no-mpi"
     flags=${RUSTFLAGS:-}
-    # RPATH takes precedence over LD_LIBRARY_PATH: a job's environment must not bring another libmpi.
+    # The helper gets an RPATH, which takes precedence over LD_LIBRARY_PATH: a job's environment must not bring another libmpi.
     for dir in $(libdirs_of "$mpicc"); do
         flags="$flags -C link-arg=-Wl,--disable-new-dtags,-rpath,$dir"
     done

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Runs one MPI job on this machine without pyshm and with it: four ranks with numpy, scipy and mpi4py. strace counts the file
-# operations of both runs on the environment. It can be run again; everything that stays is below target/.
+# operations of both runs on the environment. The script can be run again. The files that it leaves behind are in target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
-say "1. Install the packages that it needs"
+say "1. Install the packages that this demonstration needs"
 bash tests/env/install-deps.sh
 
 say "2. Make an environment with numpy, scipy, mpi4py and MPICH"
@@ -24,8 +24,8 @@ trap 'rm -rf "$work"' EXIT
 say "4. Bundle the environment"
 "$pyshm/pyshm" bundle env "$venv" -o "$work/env.tar.zst"
 
-# strace counts the path operations of the ranks on the environment and on its base interpreter, from the first program that
-# the launcher starts for each rank.
+# strace counts the path operations of the ranks on the environment and on its base interpreter. Counting begins with the first
+# program that the launcher starts for each rank.
 watch=()
 for prefix in $("$venv/bin/python" -c 'import sys; print(*{sys.prefix, sys.base_prefix})'); do watch+=(--under "$prefix"); done
 job=(mpiexec -n 4 "$venv/bin/python" "$PWD/tests/tools/app.py")

@@ -3,11 +3,11 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=startup.ld");
-    // Code and constants go into one segment, because every mapping and every page that the loader touches costs each
-    // process a microsecond or more.
     for arg in [
+        // Puts code and constants into one segment, because every mapping and every page that the loader touches costs
+        // each process a microsecond or more.
         "-Wl,--no-rosegment",
-        // The start files would add constructors, symbols and data that the shim does not need.
+        // Leaves out the start files, which would add constructors, symbols and data that the shim does not need.
         "-nostartfiles",
         // Puts relocated data on a page of its own.
         "-Wl,-z,separate-loadable-segments",
@@ -15,7 +15,7 @@ fn main() {
         "-Wl,-z,relro",
         "-Wl,--as-needed",
         "-Wl,-soname,libpyshm.so",
-        // Puts the code that runs at every start together.
+        // Puts the functions that run at every start next to each other.
         concat!("-Wl,-T,", env!("CARGO_MANIFEST_DIR"), "/startup.ld"),
     ] {
         println!("cargo:rustc-cdylib-link-arg={arg}");

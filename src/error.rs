@@ -94,7 +94,7 @@ pub enum Error {
     /// Something is in use, or changed while pyshm used it: a second attempt may succeed.
     #[error("{}", one_line(.0))]
     TryAgain(String),
-    /// The launcher, MPI or the broadcast helper is missing or failed.
+    /// The launcher, MPI or the broadcast helper is missing, or has failed.
     #[error("{}", one_line(.0))]
     Unavailable(String),
     /// A launcher, helper or interpreter does not run.
@@ -147,8 +147,8 @@ pub enum Error {
 
 /// Returns a message in one line, without the numbers, such as "(os error 2)", that [`io::Error`] appends.
 ///
-/// The errors of this module call it themselves. Other code calls it for an [`io::Error`] that it prints or puts into a
-/// sentence.
+/// The errors of this module call this function. Other code calls it for an [`io::Error`] that the code prints or puts
+/// into a sentence.
 #[must_use]
 pub fn one_line(message: impl fmt::Display) -> String {
     const NUMBER: &str = " (os error ";

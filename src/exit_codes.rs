@@ -1,4 +1,5 @@
-//! Defines the exit codes of `pyshm` and `pyshm-run`: those of `sysexits.h`, where it has a fitting one.
+//! Defines the exit codes of `pyshm` and `pyshm-run`. They are the codes of `sysexits.h`, where that file has one for
+//! the case.
 //!
 //! `pyshm-run` exits with the code of the command that it ran. If a signal ended the command, the same signal ends
 //! `pyshm-run`.

@@ -1,4 +1,5 @@
-//! Tests bundles: pyshm stages the tree that it packed, and refuses damaged and hostile bundles and leaves nothing.
+//! Tests bundles. pyshm stages the tree that it packed. It refuses damaged and hostile bundles, and then leaves nothing
+//! of the stage.
 
 mod common;
 
@@ -26,7 +27,8 @@ fn make_prefix(dir: &Path) {
     symlink(dir.join("lib/a.py"), dir.join("absolute")).unwrap();
     symlink("/usr/bin/env", dir.join("outward")).unwrap();
     symlink("nowhere", dir.join("dangling")).unwrap();
-    // The file is larger than a frame, so several threads write it, and hard to compress, so a flipped byte matters.
+    // The file is larger than a frame, so several threads write it. Its bytes are hard to compress, so most bytes of
+    // the bundle belong to the file's data, and a flipped byte shows.
     let mut state = 1u64;
     let mut noise = || {
         state =
@@ -151,7 +153,8 @@ fn one_flipped_byte_is_found_or_harmless() {
             fs::write(&bad, damaged).unwrap();
             let out = tool.run(&["stage", "-b", bad.to_str().unwrap()]);
             if out.code == 0 {
-                // No reader uses this byte, such as a time in a gzip header or a header of the tar. The stage is right.
+                // No reader uses this byte: it may belong to a time in a gzip header or to a header of the tar. So the
+                // stage must be right.
                 let stage = out.stdout.trim();
                 tool.run(&["verify", "-q", "--source", "--stage", stage]).ok();
                 tool.run(&["unstage", "--all"]).ok();

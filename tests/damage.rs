@@ -1,6 +1,7 @@
-//! Runs programs with a damaged stage. They must print the same as without a stage, without a message or a crash.
+//! Runs programs with a damaged stage. The programs must print the same as without a stage, without a message or a
+//! crash.
 //!
-//! `PYSHM_DAMAGE=100000 cargo test --test damage` starts 100,000 processes, each with other random damage.
+//! `PYSHM_DAMAGE=100000 cargo test --test damage` starts 100,000 processes, each with different random damage.
 
 #[path = "common/shipped.rs"]
 mod shipped;
@@ -16,7 +17,7 @@ use pyshm_format::build::IndexBuilder;
 use pyshm_format::{PrefixMode, state};
 use shipped::{Shipped, shown};
 
-/// The number of starts with random damage; PYSHM_DAMAGE sets another one.
+/// The number of starts with random damage, unless PYSHM_DAMAGE sets another number.
 const STARTS: usize = 10_000;
 const MAKE: &str = "cd $1; for i in 1 2 3 4 5 6 7 8; do echo file $i > f$i; mkdir d$i; for j in 1 2 3 4 5; do echo $i $j \
 > d$i/g$j; done; ln -s f$i l$i; done; ln -s d1 ld; ln -s $PWD/d2 labs; ln -s nope dangling; mkfifo fifo; chmod +x f3";
@@ -65,12 +66,12 @@ fn edit(path: &Path, f: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Reads the offset of a part of the index from the header, at `at`.
+/// Reads the offset of a part of the index, which stands at `at` in the header.
 fn field(index: &[u8], at: usize) -> usize {
     u64::from_le_bytes(*index[at..].first_chunk().unwrap()) as usize
 }
 
-/// A kind of damage: its name, a part of the shim's log with it, and the function that does it.
+/// A kind of damage: its name, a text that the shim's log then contains, and the function that damages the stage.
 type Damage = (&'static str, &'static str, fn(&Path));
 
 const ACTIVE: &str = "pyshm: active (";
@@ -363,6 +364,6 @@ fn thousands_of_random_damages_change_nothing() {
             (answered, passed) = (answered + a, passed + p);
         }
     }
-    // The shim used the damaged indexes, and passed on what it found damaged.
+    // The shim must have used the damaged indexes. Operations that met a damaged part must have passed.
     assert!(answered > starts as u64 * 10 && passed > starts as u64 * 10, "{answered} {passed}");
 }

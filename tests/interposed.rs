@@ -55,7 +55,7 @@ impl Stage {
         .into();
     }
 
-    /// Runs a command on a new tree, bare and with the shim, and panics unless both print the same.
+    /// Runs a command on a new tree, bare and with the shim, and panics unless both runs print the same.
     fn compare(&mut self, mode: &str, command: &[&str]) {
         let tree = self.tree.clone();
         let run = |mut c: Command| {

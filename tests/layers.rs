@@ -1,5 +1,5 @@
-//! Tests layers: pyshm refuses hostile layers by name without leaving anything, and applies others exactly.
-//! `tests/jobs/layers.sh` tests what programs see of stacks.
+//! Tests layers. pyshm refuses a hostile layer with a message that names the layer, and leaves nothing of the stage.
+//! pyshm applies every other layer exactly. `tests/jobs/layers.sh` tests what programs see of stacks.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn read(bundle: &Path) -> Manifest {
     }
 }
 
-/// Writes a bundle as [`write_lies`] does: a layer, or a whole bundle if there is none.
+/// Writes a bundle like [`write_lies`]: a layer, or a whole bundle if `layer` is `None`.
 fn write_bundle(bundle: &Path, entries: Vec<Hostile>, layer: Option<Layer>) {
     write_lies(bundle, entries, |manifest, _| manifest.layer = layer);
 }
@@ -60,20 +60,20 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
             vec![Hostile::new("/p/x", file.clone(), 0)],
             Layer { implied: vec![1], ..good() },
         ),
-        // The layer lists a symbolic link of the base as a directory, and a file below it.
+        // The layer lists a symbolic link of the base as a directory, and a file below this directory.
         (
-            "which is not a directory below it",
+            "which is not a directory in the bundles named before the layer",
             vec![
                 Hostile::new("/p/link", EntryKind::Directory, 0),
                 Hostile::new("/p/link/x", file.clone(), 5),
             ],
             Layer { implied: vec![0, 1], ..good() },
         ),
-        ("it has no data for /p/n", vec![Hostile::new("/p/n", EntryKind::Below, 5)], good()),
-        ("it has no data for /p/d", vec![Hostile::new("/p/d", EntryKind::Below, 0)], good()),
-        // With this length, a reader would go beyond the end of the file in the bundle below.
+        ("the layer has no data for /p/n", vec![Hostile::new("/p/n", EntryKind::Below, 5)], good()),
+        ("the layer has no data for /p/d", vec![Hostile::new("/p/d", EntryKind::Below, 0)], good()),
+        // With this length, a reader would go beyond the end of the file in the lower bundle.
         (
-            "it has no data for /p/d/f",
+            "the layer has no data for /p/d/f",
             vec![
                 Hostile::new("/p/d", EntryKind::Directory, 0),
                 Hostile::new("/p/d/f", EntryKind::Below, 4096),
@@ -95,7 +95,7 @@ fn a_hostile_layer_is_refused_and_leaves_nothing() {
         assert!(said.contains("layer.tar.zst") && said.contains(why), "{why}: {said}");
         assert!(tool.root_is_empty());
     }
-    // A whole bundle has nothing below it.
+    // A whole bundle has no lower bundle.
     let bundle = tool.path("whole.tar.zst");
     write_bundle(&bundle, vec![Hostile::new("/p/n", EntryKind::Below, 5)], None);
     let said = tool
@@ -124,7 +124,7 @@ fn spec(dir: &Path) -> PrefixSpec {
     PrefixSpec { path: dir.to_path_buf(), mode: Mode::Snapshot }
 }
 
-/// Lists every path below `top` with the number of the bundle that it comes from.
+/// Lists every path below `top` with the number of the bundle that the path comes from.
 fn shown(stack: &Stack, top: &Path) -> Vec<String> {
     let mut lines: Vec<String> = (stack.entries())
         .filter_map(|(b, e)| Some((b, e.path().strip_prefix(top).ok()?)))
@@ -183,7 +183,7 @@ fn a_whiteout_in_a_foreign_layer_leaves_the_other_hard_links_of_a_file() {
     let base = tool.bundle("env", "base.tar.zst");
     let layer = tool.path("layer.tar");
     let prefix = env.to_str().unwrap();
-    // The second stage adopts the base from this one, whose files must not change.
+    // The second stage adopts the base from the first stage. The files of the first stage must not change.
     let first = tool.run(&["stage", "-b", base.to_str().unwrap()]).ok();
     let taken = Path::new(first.trim()).join("fs").join(env.strip_prefix("/").unwrap()).join("a");
     let is = || {

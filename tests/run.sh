@@ -1,7 +1,8 @@
 #!/bin/bash
 # tests/run.sh [--all | --list | NAME…]: builds pyshm and tests it; as root, on any x86-64 Linux.
 #
-#   (nothing)   runs a selection, in at most 15 minutes on two processors from a built checkout, and lists the others
+#   (nothing)   runs a selection of the parts and lists the others; takes at most 15 minutes on two processors if the
+#               checkout is built
 #   --all       runs everything, in at most 45 minutes
 #   --list      prints each part with its name, the seconds that it last took, and --all if only that option runs it
 #   NAME…       runs every part whose name contains NAME: jobs/cluster, cluster, rust/, checks/docs
@@ -10,9 +11,9 @@
 # target/, and ends every process that it started.
 #
 # A part is a file of tests/checks or tests/jobs, a Rust test program (rust/unit and rust/doc are the tests beside the
-# code), or one of tools/. parts.txt gives the time of each part. Two parts run at a time: a job and a part of another
-# kind, as long as both are left. PYSHM_TEST_LANES=1 runs one part after the other and shows the output of each while it
-# runs. PYSHM_TEST_BUILT=1 skips the build and tests the installation in target/pyshm.
+# code), or one of tools/. parts.txt gives the time of each part. Two parts run at the same time: one of jobs/ and one of
+# another kind, as long as parts of both kinds are left. PYSHM_TEST_LANES=1 runs one part after the other and shows the
+# output of each part while the part runs. PYSHM_TEST_BUILT=1 skips the build and tests the installation in target/pyshm.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 top=$PWD
@@ -38,9 +39,9 @@ read_parts() {
   mapfile -t parts < <(all_parts)
   there=" ${parts[*]} "
   for part in "${parts[@]}"; do
-    if [ -z "${seconds[$part]:-}" ]; then echo "tests/run.sh: tests/parts.txt does not have $part" >&2; seconds[$part]=60; fi
+    if [ -z "${seconds[$part]:-}" ]; then echo "tests/run.sh: tests/parts.txt has no line for $part" >&2; seconds[$part]=60; fi
   done
-  for part in "${!seconds[@]}"; do [[ $there == *" $part "* ]] || echo "tests/run.sh: tests/parts.txt has $part, which is not there" >&2; done
+  for part in "${!seconds[@]}"; do [[ $there == *" $part "* ]] || echo "tests/run.sh: tests/parts.txt has a line for $part, but there is no such part" >&2; done
   # Times that were measured in this checkout replace those of parts.txt.
   for part in "${parts[@]}"; do
     if [ -e "target/test-times/$part" ]; then read -r "seconds[$part]" <"target/test-times/$part"; fi
@@ -77,7 +78,7 @@ case ${1:-} in
   *)
     choose "$@"
     say "packages that the tests need"
-    bash tests/env/install-deps.sh || stop "install what is named above and run this again"
+    bash tests/env/install-deps.sh || stop "failed to install the packages; install those that are named above and run this again"
     exec bash tests/tools/contained.sh bash tests/run.sh --contained "$@" ;;
 esac
 
@@ -118,8 +119,8 @@ run_part() {
     tools/hooks_off) python3 tests/tools/hooks_off.py || code=$? ;;
     jobs/*) RESULTS=$results bash "tests/jobs/$name.sh" || code=$? ;;
   esac
-  # A part that counts no tests passes or fails as a whole. A part that ended with an error after it had counted only
-  # passed tests has failed too.
+  # A part that counts no tests passes or fails as a whole. A part that counted only passed tests, but then ended with an
+  # error, has failed too.
   if [ ! -s "$results" ]; then
     if [ $code = 0 ]; then echo "  ok   $part"; echo "1 0" >"$results"; else echo "  FAIL $part"; echo "0 1" >"$results"; fi
   elif [ $code != 0 ] && ! grep -q ' [1-9]' "$results"; then
@@ -137,7 +138,8 @@ counted() {
   return "$code"
 }
 
-# next_of KIND…: sets $next to the longest waiting part of the first KIND (jobs, code) that has one; fails if none has.
+# next_of KIND…: sets $next to a part that has not begun: of the first KIND (jobs, code) that has such parts, the one that
+# takes longest. Fails if no KIND has such a part.
 next_of() {
   local kind part best
   for kind; do

@@ -1,4 +1,5 @@
-//! Tests `pyshm verify`: it names every difference between a bundle, a stage and the original tree, and no others.
+//! Tests `pyshm verify`. It must name every difference between a bundle, a stage and the original tree, and nothing
+//! else.
 
 mod common;
 
@@ -26,7 +27,7 @@ impl World {
         fs::write(env.join("lib/zero"), "").unwrap();
         fs::hard_link(env.join("lib/a.py"), env.join("lib/same.py")).unwrap();
         symlink(env.join("lib/a.py"), env.join("link")).unwrap();
-        // The file is larger than a frame.
+        // The file `large` is larger than a frame.
         let large: Vec<u8> =
             (0..5_000_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761)).to_le_bytes()).collect();
         fs::write(env.join("large"), large).unwrap();
@@ -42,7 +43,7 @@ impl World {
         self.tool.run(&[&["verify"], &options[..]].concat())
     }
 
-    /// Runs `verify`, which must find differences, and returns those in a path.
+    /// Runs `verify`, which must find differences, and returns the differences in the path `name`.
     fn about(&self, options: &[&str], name: &str) -> Vec<String> {
         let out = self.verify(options);
         assert_eq!(out.code, 1, "{}{}", out.stdout, out.stderr);

@@ -58,7 +58,7 @@ fn attributes_and_permissions_are_the_originals() {
 fn attributes_come_from_the_stage_until_the_program_changes_them() {
     let shipped = staged();
     let file = shipped.tree.join("file").to_str().unwrap().to_string();
-    // A program without the shim sets the attribute, which a snapshot does not show.
+    // A program without the shim sets the attribute. A snapshot does not show such a change.
     let set = "import os,sys; os.setxattr(sys.argv[1], 'user.a', sys.argv[2].encode())";
     assert!(shipped.bare(&["python3", "-c", set, &file, "new"]).status().unwrap().success());
     let get = "import os,sys; f = open(sys.argv[1]); print(os.getxattr(f.name, 'user.a'), os.getxattr(f.fileno(), 'user.a'))";

@@ -1,9 +1,12 @@
 /*
- * calls ROUNDS CALLS (OPERATION PATH)…: prints the time of one call in nanoseconds for each pair of operation and path:
- * the least and the median of ROUNDS rounds of CALLS calls. With ROUNDS 0 the program makes the CALLS calls of the
- * first pair and measures no time, so that another program can count the instructions. With CALLS_REFUSED in the
- * environment the kernel refuses each of these calls at its entry (seccomp). The rest is the time in user space, which
- * is smaller than the variation of walking a path.
+ * calls ROUNDS CALLS (OPERATION PATH)…: measures the time of one call, in nanoseconds, for each pair of operation and
+ * path. A round makes CALLS calls and gives their mean time. The program prints the least and the median of the means
+ * of ROUNDS rounds. With ROUNDS 0 the program makes CALLS calls of the first pair and measures no time, so that
+ * valgrind can count the instructions.
+ *
+ * If CALLS_REFUSED is set in the environment, a seccomp filter refuses the measured system calls on entry to the
+ * kernel. The kernel then walks no path. The time of a walk varies by more than a hook in user space takes, so only
+ * this measurement shows the cost of the hook.
  */
 #define _GNU_SOURCE
 #include <dirent.h>

@@ -1,7 +1,7 @@
 /*
- * starts ROUNDS PROGRAM VARIABLE…: starts PROGRAM without arguments in ROUNDS rounds, once in each round for each
- * VARIABLE, which is the whole environment of the program ("-": empty). Prints for each VARIABLE the least and the
- * median time from posix_spawn to the end of waitpid, in microseconds.
+ * starts ROUNDS PROGRAM VARIABLE…: each of ROUNDS rounds starts PROGRAM without arguments once for each VARIABLE. The
+ * VARIABLE is the whole environment of the program; "-" stands for an empty environment. Prints for each VARIABLE the
+ * least and the median time from posix_spawn to the end of waitpid, in microseconds.
  */
 #include <spawn.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /*
  * files THREADS LIST: makes the directories and files of LIST (lines of "d PATH" and "SIZE PATH") with THREADS threads,
- * and fills the files from one block of memory. Staging could not be faster even if it had to read and decode nothing.
+ * and fills the files from one block of memory. Staging takes at least this time, because it also reads and decodes.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

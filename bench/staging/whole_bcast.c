@@ -1,6 +1,6 @@
 /*
  * mpiexec whole_bcast ARCHIVE DIRECTORY: broadcasts the whole archive by one MPI_Bcast (one per GiB); each process
- * writes the archive to DIRECTORY/archive. Tools before pyshm did this; bsdtar unpacks the archive.
+ * writes the archive to DIRECTORY/archive. Earlier tools broadcast archives in this way. bsdtar then unpacks the archive.
  */
 #include <fcntl.h>
 #include <mpi.h>

@@ -1,8 +1,8 @@
 //! Turns an archive's members into a manifest's entries, one by one in the order of the stream.
 //!
-//! The catalog derives what a tar does not record, equally on every node: inode numbers from a hash of the path, link
-//! counts from the tree. It drops the set-user-id and set-group-id bits of files, as tar does for every user except
-//! root. Owners stay as recorded.
+//! The catalog derives the attributes that a tar does not record: inode numbers from a hash of the path, and link
+//! counts from the tree. They are the same on every node. The catalog drops the set-user-id and set-group-id bits of
+//! files, as tar does for every user except root. Owners stay as recorded.
 //!
 //! Invariants:
 //! - A member lies in a directory of the archive, never below a file or a symbolic link. A directory that no member
@@ -47,7 +47,7 @@ pub struct Catalog {
     numbers: HashMap<Vec<u8>, u32>,
     inodes: HashSet<u64>,
     xattrs: XattrsBuilder,
-    /// How many files lost their set-user-id or set-group-id bits, and the name of the first.
+    /// How many files lost their set-user-id or set-group-id bits, and the name of the first such file.
     dropped: Option<(u64, String)>,
     /// What the archive removes, if it is a layer.
     layer: Option<Layer>,
@@ -170,8 +170,9 @@ impl Catalog {
         member.mode & !SETID
     }
 
-    /// Adds `path` if it is a whiteout, and returns whether it is. Layers of container images remove paths by
-    /// whiteouts: the empty file `.wh.NAME` removes NAME beside it, `.wh..wh..opq` empties its directory.
+    /// Returns whether `path` is a whiteout; if it is one, records what the whiteout removes. Layers of container
+    /// images remove paths by whiteouts: the empty file `.wh.NAME` removes NAME in the same directory, and
+    /// `.wh..wh..opq` removes everything in its directory.
     fn add_whiteout(&mut self, path: &[u8]) -> Result<bool> {
         let slash = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
         let (directory, name) = (&path[..slash], &path[slash + 1..]);
@@ -187,8 +188,8 @@ impl Catalog {
         Ok(true)
     }
 
-    /// Gives entry `known` the attributes of a further member of the same name. Only a directory may be named again;
-    /// the last member counts.
+    /// Gives entry `known` the attributes of another member with the same name. Only a directory may be named again,
+    /// and the attributes of its last member count.
     fn update_directory(&mut self, known: u32, member: &Member) -> Result<()> {
         let entry = &mut self.entries[known as usize];
         if entry.kind != EntryKind::Directory || member.kind != MemberKind::Directory {
@@ -263,7 +264,7 @@ impl Catalog {
         }
     }
 
-    /// The prefix's device number as rank 0 sees it; each node replaces it by its own.
+    /// The prefix's device number on rank 0. Each node replaces it by the number that the node has for this device.
     fn device(&self) -> u64 {
         self.placement.stat.map_or(0, |stat| stat.dev)
     }

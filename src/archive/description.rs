@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::compression::Compression;
 use crate::archive::placement::Placement;
 
-/// A foreign tar, as its user and its first bytes describe it.
+/// What the user and the first bytes of a foreign tar tell about the tar.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Archive {
     /// How it is compressed.
@@ -15,7 +15,8 @@ pub struct Archive {
     pub placement: Placement,
     /// How much of its prefix it holds.
     pub scope: Scope,
-    /// When the file was written, in seconds and nanoseconds: it holds no later change.
+    /// When the file was written, in seconds and nanoseconds. Changes of the prefix after this time are not in the
+    /// file.
     pub written: (i64, i64),
 }
 

@@ -26,13 +26,13 @@ pub enum ArchiveError {
     #[error("it is compressed with a window of more than 128 MB; compress it without --long")]
     LargeWindow(#[source] io::Error),
     /// Decompression failed.
-    #[error("it is damaged, or something stands behind its end ({0}); copy or make it again")]
+    #[error("it is damaged, or has extra bytes after its end ({0}); copy or make it again")]
     Damaged(#[source] io::Error),
     /// A block is not a header where one must be.
     #[error("it is damaged: at byte {0} of the tar there is no header")]
     NoHeader(u64),
     /// Something other than zeros follows the end of the tar.
-    #[error("something stands behind its end, perhaps another tar; make it again")]
+    #[error("it has extra bytes after its end, perhaps another tar; make it again")]
     TrailingData,
     /// An extended header or a long name is larger than pyshm accepts.
     #[error("it has an extended header that claims {}", bytes(*.0))]
@@ -51,8 +51,8 @@ pub enum ArchiveError {
     },
     /// The archive unpacks to many times the size of its file.
     #[error(
-        "it unpacks to more than {ratio} times its size, and to {} with its member {}; if that is meant, pack it with \
-         'pyshm bundle env'",
+        "it unpacks to more than {ratio} times its size: to {} up to its member {}; if that is intended, pack its files \
+         with 'pyshm bundle env' instead",
         bytes(*unpacked),
         shown(name)
     )]
@@ -93,9 +93,9 @@ pub enum MemberProblem {
     /// The name does not lead into the prefix.
     #[error("lies outside the prefix {}", shown(.0))]
     Outside(Vec<u8>),
-    /// The name does not lead into the prefix the way the first member's does.
+    /// The name does not begin with the same part of the prefix as the first member's name.
     #[error(
-        "does not lie in the prefix {prefix} as the first member does; pack it with 'tar -C {prefix} … .'",
+        "does not lie in the prefix {prefix} as the first member does; make the archive with 'tar -C {prefix} … .'",
         prefix = shown(.0)
     )]
     OutsideAnchor(Vec<u8>),
@@ -119,7 +119,8 @@ pub enum MemberProblem {
     Unsupported(&'static str),
     /// A whiteout appears in a tar that is not a layer.
     #[error(
-        "is a whiteout, as in the layer of a container image; name the bundle below it first, and --layer after it"
+        "is a whiteout, as in the layer of a container image; name the bundle that the layer changes first, and add --layer \
+         after the layer"
     )]
     UnexpectedWhiteout,
     /// A whiteout names nothing.

@@ -4,7 +4,7 @@
 /// The size in bytes of a header, and of every block of a tar.
 pub(super) const BLOCK: usize = 512;
 
-/// Whether a block is a tar header, by its checksum. Some old programs summed signed bytes.
+/// Whether a block is a tar header, by its checksum. Some old programs added up the bytes as signed numbers.
 pub(super) fn is_header(block: &[u8; BLOCK]) -> bool {
     let summed = |i: usize, b: u8| if (148..156).contains(&i) { b' ' } else { b };
     let sum: u64 = block.iter().enumerate().map(|(i, b)| u64::from(summed(i, *b))).sum();

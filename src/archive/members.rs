@@ -18,7 +18,7 @@ use crate::archive::{pax, sparse};
 
 /// The largest extended header or long name, in bytes.
 const MOST_EXTENDED: u64 = 4 << 20;
-/// The most bytes of zeros after the end; programs pad their last record with them.
+/// The most bytes of zeros after the end; programs pad their last record with zeros.
 const MOST_PADDING: u64 = 64 << 20;
 /// The largest sparse file, in bytes.
 const MOST_SPARSE: u64 = 1 << 44;
@@ -57,7 +57,7 @@ pub struct Member {
     pub size: u64,
     /// Bytes of data that follow the header.
     pub stored: u64,
-    /// Where in a sparse file its data belongs.
+    /// The parts of a sparse file that have data.
     pub map: Option<Map>,
     /// Last modification, in seconds and nanoseconds.
     pub mtime: (i64, u32),
@@ -83,7 +83,7 @@ pub struct Members<'a> {
     global: Records,
 }
 
-/// What the headers that precede a member's own say about it.
+/// What the extended headers before a member's own header say about the member.
 #[derive(Default)]
 struct Extended {
     name: Option<Vec<u8>>,
@@ -158,7 +158,7 @@ impl<'a> Members<'a> {
         Ok(n)
     }
 
-    /// Combines a member's own header with those that precede it.
+    /// Combines a member's own header with the extended headers before it.
     fn member(
         &mut self,
         header: &Header,
@@ -207,7 +207,7 @@ impl<'a> Members<'a> {
             kind,
             name,
         };
-        // Some programs record the size of a link's target, although no data follows.
+        // Some programs record the size of the file to which a link leads, although no data follows.
         if matches!(member.kind, MemberKind::HardLink(_) | MemberKind::Symlink(_)) {
             (member.size, member.stored) = (0, 0);
         }
@@ -222,7 +222,7 @@ impl<'a> Members<'a> {
         Ok(member)
     }
 
-    /// Reads the map of a sparse file, and sets the member's size and stored bytes by it.
+    /// Reads the map of a sparse file, and sets the member's size and stored bytes by the map.
     fn find_holes(
         &mut self,
         header: &Header,
@@ -356,7 +356,7 @@ fn kind_of(header_type: u8, name: &[u8], link: impl FnOnce() -> Vec<u8>) -> Memb
     }
 }
 
-/// Removes the NULs at the end of a long name; refuses a name that has others.
+/// Removes the NULs at the end of a long name; refuses a name with a NUL at another place.
 fn trim_nuls(mut name: Vec<u8>) -> Result<Vec<u8>> {
     while name.last() == Some(&0) {
         name.pop();

@@ -19,7 +19,7 @@ pub fn parse(mut bytes: &[u8]) -> Option<Records> {
     Some(records)
 }
 
-/// Returns the last value of a key; an empty value cancels earlier ones.
+/// Returns the last value of a key; an empty value cancels the earlier values.
 pub fn last<'a>(records: &'a Records, key: &str) -> Option<&'a [u8]> {
     let found = records.iter().rev().find(|(k, _)| k == key.as_bytes())?;
     Some(&found.1[..]).filter(|value| !value.is_empty())

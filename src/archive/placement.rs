@@ -1,8 +1,9 @@
 //! Maps the names of an archive's members to paths below the prefix that the user named.
 //!
-//! The names of members may include none of the prefix (`tar -C DIR .`, conda-pack), its last part
-//! (`tar -C /opt/envs science`), all of it (`tar -C / opt/envs/science`), or all of it with the leading slash
-//! (`tar -P`). The first member that is not a directory above the prefix decides which; every later member must agree.
+//! The names of members may include none of the prefix (`tar -C DIR .`, conda-pack), its last part (`tar -C /opt/envs
+//! science`), all of it (`tar -C / opt/envs/science`), or all of it with the leading slash (`tar -P`). The first member
+//! that is not a directory above the prefix decides which of these forms a tar has. The names of all later members must
+//! have the same form.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -18,7 +19,7 @@ use crate::manifest::entry::EntryStat;
 use crate::manifest::prefix::{Mode, PrefixRecord, aliases_of, bytes_of};
 use crate::manifest::walk;
 
-/// The most directories above the prefix that may precede the member that decides.
+/// The most directories above the prefix that may precede the member that decides the form of the names.
 const MOST_ABOVE: usize = 64;
 
 /// A prefix, and which part of it the names of members include.
@@ -26,9 +27,10 @@ const MOST_ABOVE: usize = 64;
 pub struct Placement {
     /// The prefix.
     pub prefix: PrefixRecord,
-    /// The `lstat` of the prefix directory, if it exists: its parent directory lists the same inode number.
+    /// The `lstat` of the prefix directory, if it exists. The stage shows its inode number, because a listing of the
+    /// parent directory shows this number too.
     pub stat: Option<EntryStat>,
-    /// The number of the prefix's last parts with which relative names begin.
+    /// How many of the prefix's last parts a relative name begins with.
     anchor: usize,
 }
 
@@ -42,7 +44,8 @@ impl Placement {
         let real = std::fs::canonicalize(prefix);
         if real.is_err() && spelled.components().any(|c| c == Component::ParentDir) {
             return Err(Error::Usage(format!(
-                "failed to use {} as a prefix: it does not exist, so '..' in it leads nowhere; write it without",
+                "failed to use {} as a prefix: the prefix does not exist, so '..' in its path cannot be resolved; write \
+                 the path without '..'",
                 prefix.display()
             )));
         }
@@ -62,8 +65,8 @@ impl Placement {
         Ok(Self { prefix, stat: stat.as_ref().map(walk::stat), anchor: 0 })
     }
 
-    /// Learns from the first members which part of the prefix their names include. A malformed member ends this without
-    /// an error: the later walk reports it.
+    /// Learns from the first members which part of the prefix their names include. A malformed member ends the learning
+    /// without an error, because the later walk reports the member.
     pub fn learn(&mut self, members: &mut Members<'_>) {
         let parts = split(&self.prefix.path);
         let mut count = 0;
@@ -79,7 +82,7 @@ impl Placement {
                 !name.is_empty() && name[..(*n).min(name.len())] == tail[..(*n).min(name.len())]
             });
             match tails.next() {
-                // If the prefix contains a path of this name, the name means that path.
+                // If this name exists below the prefix, the member is that path.
                 Some((n, _)) if name.len() >= n => {
                     let inside = self.prefix.path().join(OsStr::from_bytes(&name.join(&b'/')));
                     break if inside.symlink_metadata().is_ok() { 0 } else { n };

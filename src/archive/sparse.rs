@@ -1,4 +1,5 @@
-//! Reads which parts of a sparse file a tar has data for. GNU tar has used four forms for this map.
+//! Reads the map of a sparse file, which lists the parts of the file for which the tar has data. GNU tar has used four
+//! forms of this map.
 #![forbid(unsafe_code)]
 
 use crate::archive::error::{ArchiveError, MemberProblem};
@@ -31,7 +32,7 @@ impl From<ArchiveError> for MapError {
     }
 }
 
-/// Reads a map that is in the extended header alone (forms 0.0 and 0.1); `None` where there is none.
+/// Reads a map that is in the extended header alone (forms 0.0 and 0.1); `None` where the header has no map.
 pub(super) fn of_records(records: &Records) -> Result<Option<Map>, MapError> {
     let number = |text: &[u8]| pax::number(text).ok_or(MapError::MALFORMED);
     if let Some(text) = pax::last(records, "GNU.sparse.map") {

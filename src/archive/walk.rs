@@ -1,4 +1,4 @@
-//! Walks an archive once: adds each member to the catalog and passes its directories and data to a [`Sink`].
+//! Walks an archive once, adds each member to the catalog, and passes directories and file data to a [`Sink`].
 #![forbid(unsafe_code)]
 
 use std::io::Read;
@@ -33,7 +33,8 @@ pub struct FileSummary {
 
 /// Receives the directories and files of an archive. An error ends the walk.
 pub trait Sink {
-    /// Checks, before the member `name` is made, that its `size` bytes fit; `stored` of them are data.
+    /// Checks, before the member `name` is made, that its `size` bytes fit. `stored` of these bytes are data, the
+    /// others are holes.
     ///
     /// # Errors
     /// When the member does not fit.
@@ -41,12 +42,12 @@ pub trait Sink {
     /// Receives a new directory.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the directory cannot be made.
     fn directory(&mut self, entry: &EntryRecord) -> Result<()>;
     /// Receives a regular file. The walk skips data that the sink does not read.
     ///
     /// # Errors
-    /// When it cannot be written, and those of [`FileData::next`].
+    /// When the file cannot be written, and the errors of [`FileData::next`].
     fn file(&mut self, entry: &EntryRecord, data: &mut FileData<'_, '_>) -> Result<FileSummary>;
 }
 
@@ -91,8 +92,8 @@ impl FileData<'_, '_> {
     }
 }
 
-/// Walks the tar whose decompressed bytes come from `input`; its file has `length` bytes. Returns a manifest without
-/// frames, and a warning for the user, if there is one.
+/// Walks the tar whose decompressed bytes come from `input`; the compressed file has `length` bytes. Returns a manifest
+/// without frames, and a warning for the user, if there is one.
 ///
 /// # Errors
 /// [`Error::BadBundle`] when the archive breaks a rule, and the errors of the sink.
@@ -131,7 +132,7 @@ pub fn walk(
     }
     let warning = catalog.warning();
     let manifest = catalog.finish();
-    // The rules for manifests that pyshm wrote hold for this one too.
+    // This manifest must keep the same rules as one that pyshm wrote.
     manifest.check_tree().map_err(|why| refused(why.into()))?;
     Ok((manifest, warning))
 }

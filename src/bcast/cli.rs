@@ -19,7 +19,7 @@ pub struct Cli {
     /// The stage's name
     #[arg(long, default_value = "")]
     pub(super) id: String,
-    /// Only remove what a killed step has left; needs no MPI
+    /// Stage nothing, and only remove what a killed step has left; needs no MPI
     #[arg(long)]
     pub(super) sweep: bool,
     /// Number of nodes that the step must have
@@ -31,7 +31,7 @@ pub struct Cli {
     /// Leave the stage on the nodes
     #[arg(long)]
     keep: bool,
-    /// Bytes that are broadcast at once
+    /// Bytes of one broadcast
     #[arg(long, value_name = "SIZE", default_value = settings::table::DEFAULT_CHUNK, value_parser = settings::value::chunk)]
     pub(super) chunk: usize,
     /// Report what each node was busy with
@@ -40,7 +40,7 @@ pub struct Cli {
     /// Bytes that stay free on each node
     #[arg(long, value_name = "BYTES")]
     reserve: Option<u64>,
-    /// The bundles were compared with their prefixes just now: do not compare them again
+    /// Do not compare the bundles with their prefixes, because they were compared just now
     #[arg(long)]
     fresh: bool,
     /// Stage only bundles that cover one of these paths

@@ -12,7 +12,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
@@ -25,24 +25,27 @@ use crate::error::{Error, Result};
 use crate::instrument::test_pause::Moment;
 use crate::instrument::timeline::Phase;
 use crate::instrument::{test_pause, timeline};
+use crate::protocol::events::Event;
 use crate::stage::IncomingBundle;
 
-/// Chunks that are broadcast at once.
+/// Chunks that are broadcast at the same time.
 const IN_FLIGHT: usize = 2;
 /// Chunks that are read and wait to be broadcast, in addition to the one that the reading thread has.
 const AHEAD: usize = 1;
 /// Chunks that wait for the unpacking threads.
 const WAITING: usize = 2;
-/// The byte after a chunk: the chunk is valid, or rank 0 has stopped.
+/// Time between two reports of progress.
+const PROGRESS: Duration = Duration::from_secs(1);
+/// The two values of the byte after a chunk: the chunk is valid, or rank 0 has stopped.
 const VALID: u8 = 0;
 const STOPPED: u8 = 1;
 
 /// Broadcasts the bundle `incoming` in chunks of `chunk` bytes, which rank 0 of `comm` takes from `reader`. This node
-/// unpacks the bundle as number `wanted`; with `None` the node only takes part in the broadcast. If unpacking fails on
-/// this node alone, `node` fails.
+/// unpacks the bundle as number `wanted`; if `wanted` is `None`, the node only takes part in the broadcast. If
+/// unpacking fails on this node alone, `node` fails.
 ///
 /// # Errors
-/// An error is returned only on rank 0, when all nodes have to stop.
+/// Only rank 0 returns an error. It means that all nodes have to stop.
 pub(super) fn bundle(
     comm: &SimpleCommunicator,
     ending: &Ending,
@@ -73,7 +76,8 @@ pub(super) fn bundle(
             }
             None => (None, None),
         };
-        let complete = broadcast(comm, sizes, source, to);
+        let complete =
+            broadcast(comm, sizes, source, to, &mut ProgressReport::new(ending, is_root));
         let unpacked = unpacking.and_then(|thread| thread.join().ok());
         let failed = reading.and_then(|thread| thread.join().ok()).flatten();
         (failed.map_or(Ok(complete), Err), unpacked)
@@ -119,8 +123,8 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Reads all chunks, or up to the first chunk that tells the other nodes to stop. Returns the error because of
-    /// which it stopped.
+    /// Reads all chunks, or up to the first chunk that tells the other nodes to stop. Returns the error that stopped
+    /// the reading.
     fn run(mut self, sizes: Sizes, to: &SyncSender<Vec<u8>>) -> Option<Error> {
         for size in sizes {
             let chunk = self.next(size);
@@ -132,7 +136,7 @@ impl Reading<'_> {
         self.failed
     }
 
-    /// Reads the next chunk of `length` bytes, and adds the byte after it.
+    /// Reads the next chunk of `length` bytes, and appends the byte that tells whether rank 0 goes on.
     fn next(&mut self, length: usize) -> Vec<u8> {
         let mut chunk = Vec::with_capacity(length + 1);
         while chunk.len() < length && self.goes_on() {
@@ -161,19 +165,45 @@ impl Reading<'_> {
     }
 }
 
-/// Broadcasts all chunks, which rank 0 takes from `source`, and hands them on to `to`. Returns `false` if rank 0 has
-/// stopped.
+/// Rank 0's reports of the progress of a broadcast.
+struct ProgressReport<'a> {
+    /// `None` on other ranks, which report nothing.
+    to: Option<&'a Ending>,
+    bytes: u64,
+    last: Instant,
+}
+
+impl<'a> ProgressReport<'a> {
+    fn new(ending: &'a Ending, is_root: bool) -> Self {
+        Self { to: is_root.then_some(ending), bytes: 0, last: Instant::now() }
+    }
+
+    /// Counts `bytes` more, and reports the sum if the last report is a second old.
+    fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if let Some(to) = self.to
+            && self.last.elapsed() >= PROGRESS
+        {
+            to.say(&Event::Progress { bytes: self.bytes });
+            self.last = Instant::now();
+        }
+    }
+}
+
+/// Broadcasts all chunks, which rank 0 takes from `source`. Each node hands the chunks on to `to`. Returns `false` if
+/// rank 0 has stopped.
 fn broadcast(
     comm: &SimpleCommunicator,
     mut sizes: Sizes,
     source: Option<Receiver<Vec<u8>>>,
     to: SyncSender<Vec<u8>>,
+    report: &mut ProgressReport<'_>,
 ) -> bool {
     let root = comm.process_at_rank(0);
     let mut to = Some(to);
     let mut arrived: Vec<Vec<u8>> = Vec::new();
     loop {
-        // Rank 0 waits here only if the reading thread is slower.
+        // Rank 0 waits here only if the reading thread is slower than the broadcast.
         let buffer = |size| match &source {
             Some(source) => source.recv().unwrap_or_else(|_| stopped(size)),
             None => vec![0; size + 1],
@@ -198,7 +228,7 @@ fn broadcast(
             }
             let mut idle = 0;
             while !progress() {
-                rest(&mut idle);
+                pause(&mut idle);
             }
         });
         if current.iter().any(|chunk| chunk.last() != Some(&VALID)) {
@@ -206,6 +236,7 @@ fn broadcast(
         }
         arrived = current;
         arrived.iter_mut().for_each(|chunk| chunk.truncate(chunk.len() - 1));
+        report.add(arrived.iter().map(|chunk| chunk.len() as u64).sum());
     }
     for chunk in arrived {
         hand_on(chunk, &mut to, &mut || true);
@@ -250,8 +281,8 @@ fn poll<'a, S: Scope<'a>>(requests: &mut [Option<Request<'a, [u8], S>>]) -> bool
     requests.iter().all(Option::is_none)
 }
 
-/// Yields the processor to the unpacking threads, at first only for a moment, as data usually arrives at once.
-fn rest(idle: &mut u32) {
+/// Leaves the processor to the unpacking threads. The first pauses are short, because data usually arrives soon.
+fn pause(idle: &mut u32) {
     *idle += 1;
     if *idle < 200 {
         std::thread::yield_now();

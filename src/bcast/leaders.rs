@@ -23,7 +23,7 @@ const PIECE: usize = 64 << 20;
 pub(super) struct Leaders {
     pub comm: SimpleCommunicator,
     world: SimpleCommunicator,
-    // Dropped last, because this finalizes MPI.
+    // The last field to be dropped, because dropping it finalizes MPI.
     _universe: Universe,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
     let (universe, _) = mpi::initialize_with_threading(Threading::Funneled).ok_or_else(missing)?;
     let world = universe.world();
     let size = world.size() as usize;
-    if let Some(error) = singleton(size) {
+    if let Some(error) = process_count_error(size) {
         return Err(error);
     }
     let node = world.split_shared(world.rank());
@@ -50,7 +50,7 @@ pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
         return Err(Error::Unavailable(format!(
             "the staging step has {size} processes on {count} nodes instead of one on each of {promised}: either this \
              helper was built with another MPI than the launcher's (set PYSHM_BCAST to a helper for the \
-             launcher's MPI), or the launcher placed it elsewhere (set PYSHM_BCAST_LAUNCH)"
+             launcher's MPI), or the launcher placed the processes on other nodes (set PYSHM_BCAST_LAUNCH)"
         )));
     }
     let color = if leads { Color::with_value(0) } else { Color::undefined() };
@@ -63,9 +63,9 @@ pub(super) fn join(promised: Option<usize>) -> Result<Option<Leaders>> {
     }
 }
 
-/// Returns an error if MPI sees another number of processes than the launcher has started: then this process has the
-/// wrong MPI.
-fn singleton(size: usize) -> Option<Error> {
+/// Returns an error if `size`, the number of processes that MPI sees, is not the number that the launcher has started.
+/// This happens when the process was built with another MPI than the launcher's.
+fn process_count_error(size: usize) -> Option<Error> {
     let names = ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"];
     let (name, said) =
         names.iter().find_map(|n| Some((n, std::env::var(n).ok()?.parse::<usize>().ok()?)))?;
@@ -97,9 +97,9 @@ impl Leaders {
         self.comm.size() as usize
     }
 
-    /// Returns a communicator of the leaders that are `in_it`, in the same order; `None` on the others.
-    pub fn among(&self, in_it: bool) -> Option<SimpleCommunicator> {
-        let color = if in_it { Color::with_value(0) } else { Color::undefined() };
+    /// Returns a communicator of the leaders whose `is_member` is true, in the same order; `None` on the other leaders.
+    pub fn among(&self, is_member: bool) -> Option<SimpleCommunicator> {
+        let color = if is_member { Color::with_value(0) } else { Color::undefined() };
         self.comm.split_by_color_with_key(color, self.comm.rank())
     }
 
@@ -158,19 +158,19 @@ impl Leaders {
         slowest
     }
 
-    /// Sends rank 0's value to all nodes, and returns it there. Other ranks pass `None`.
+    /// Sends rank 0's value to all nodes. Returns this value on every node. Other ranks pass `None`.
     ///
     /// # Errors
     /// [`Error::System`] on all nodes, when the value cannot be encoded.
     pub fn share<T: Serialize + DeserializeOwned>(&self, mine: Option<T>) -> Result<T> {
         let failed =
             |e: serde_json::Error| Error::system("share a decision among the nodes")(e.into());
-        // If this fails, all nodes fail to read the empty bytes.
+        // If encoding fails, all nodes get empty bytes and fail to decode them.
         let bytes = mine.map(|value| serde_json::to_vec(&value).unwrap_or_default());
         serde_json::from_slice(&self.share_bytes(bytes)).map_err(failed)
     }
 
-    /// Sends rank 0's bytes to all nodes, and returns them there. Other ranks pass `None`.
+    /// Sends rank 0's bytes to all nodes. Returns these bytes on every node. Other ranks pass `None`.
     pub fn share_bytes(&self, mine: Option<Vec<u8>>) -> Vec<u8> {
         let root = self.comm.process_at_rank(0);
         let mut bytes = mine.unwrap_or_default();
@@ -183,7 +183,7 @@ impl Leaders {
         bytes
     }
 
-    /// Collects the nodes' messages, each with its node's name, on rank 0. Returns nothing elsewhere.
+    /// Collects the nodes' messages, each with its node's name, on rank 0. Returns an empty list on the other ranks.
     pub fn gather(&self, mine: Option<&str>) -> Vec<String> {
         let mut text = [0u8; MESSAGE];
         if let Some(message) = mine {
@@ -204,7 +204,7 @@ impl Leaders {
         all.chunks(MESSAGE).map(message).filter(|m| !m.is_empty()).collect()
     }
 
-    /// Collects a value from each node, in the order of the nodes, on rank 0. Returns nothing elsewhere.
+    /// Collects a value from each node, in the order of the nodes, on rank 0. Returns an empty list on the other ranks.
     pub fn gather_values<T: Serialize + DeserializeOwned>(&self, mine: &T) -> Vec<T> {
         let mut text = serde_json::to_vec(mine).unwrap_or_default();
         let length = self.most(text.len() as u64) as usize;

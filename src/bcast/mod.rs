@@ -5,22 +5,22 @@
 //! leaders           one process on each node, and the collective operations of these processes
 //! step              the whole step
 //!   source          which bundles are broadcast; what rank 0 reads
-//!   node            this node's staging session, and why it failed
+//!   node            this node's staging session, and the error if staging failed
 //!   deliver         one bundle: read, broadcast, unpack
-//!   sync_divergence what has diverged, the same on all nodes
+//!   sync_divergence gives the stages of all nodes the same divergence marks
 //!   wait_for_end    sleeps until the job ends
 //! ```
 //!
-//! Each leader says whether its node has the stage from an earlier step, and which bundles it can take from other
-//! stages. Rank 0 alone opens the bundles that a node needs, each exactly once, and broadcasts them among the nodes
-//! that need them. Every leader unpacks what arrives and publishes its node's stage. Then all leaders sleep until rank
-//! 0's standard input ends, remove the stage, and exit. Rank 0 reports what happens as
+//! Each leader says whether its node has the stage from an earlier step, and which bundles the node can take from other
+//! stages. Rank 0 alone opens the bundles that at least one node needs, each exactly once. It broadcasts each bundle to
+//! the nodes that need the bundle. Every leader unpacks what arrives and publishes its node's stage. Then all leaders
+//! sleep until rank 0's standard input ends, remove the stage, and exit. Rank 0 reports what happens as
 //! [`crate::protocol::events::Event`]s, one JSON object a line.
 //!
 //! Invariants:
 //! - Every leader takes part in every collective operation in the same order, whatever has gone wrong on its node.
 //! - Only the main thread calls MPI.
-//! - A process leaves its node clean, whatever ends the process.
+//! - Whatever ends a process, the process removes what it has made on its node.
 #![forbid(unsafe_code)]
 
 mod cli;

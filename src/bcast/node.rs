@@ -1,4 +1,4 @@
-//! Stages on this node, and keeps the error if that fails.
+//! Stages on this node, and keeps the error if staging fails.
 //!
 //! Invariants:
 //! - A node that fails goes on taking part in the step.
@@ -29,13 +29,13 @@ enum State {
 pub(super) struct Node {
     id: StageId,
     after_use: AfterUse,
-    /// `None` if the directory could not be opened.
+    /// The user's directory for stages; `None` if it could not be opened.
     user_dir: Option<UserDir>,
-    /// `None` if the session could not be opened.
+    /// The staging session; `None` if it could not be opened.
     session: Option<StagingSession>,
     state: State,
-    /// Why the last bundle could not be taken from its donor.
-    missed: Option<Error>,
+    /// Why the last bundle could not be adopted.
+    adoption_error: Option<Error>,
 }
 
 /// The bundles that a node took from donors, as numbers.
@@ -61,7 +61,7 @@ impl Node {
             user_dir: None,
             session: None,
             state: State::Staging,
-            missed: None,
+            adoption_error: None,
         };
         if let Err(error) = node.begin(root, identities, options) {
             node.fail(error);
@@ -124,20 +124,21 @@ impl Node {
         })
     }
 
-    /// Takes the bundle with this number from its donor, if it has one. Returns whether the bundle has to arrive after
-    /// all.
+    /// Takes the bundle with this number from its donor, if the bundle has one. Returns whether this failed, so that
+    /// the bundle has to be broadcast after all.
     pub fn adopt(&mut self, number: usize) -> bool {
         match self.building().map(|build| build.adopt(number)) {
-            Some(Ok(Adopted::Missed(missed))) => self.missed = Some(missed.error),
+            Some(Ok(Adopted::Failed(failed))) => self.adoption_error = Some(failed.error),
             Some(Err(error)) => self.fail(error),
             _ => {}
         }
-        self.missed.is_some()
+        self.adoption_error.is_some()
     }
 
-    /// Checks that the bundle that could not be adopted fits. `incoming` is `None` if rank 0 cannot open the bundle.
-    pub fn expect_missed(&mut self, incoming: Option<&IncomingBundle>) {
-        let Some(why) = self.missed.take() else { return };
+    /// If this node could not adopt the last bundle, checks that the node has room to unpack the bundle. `incoming` is
+    /// `None` if rank 0 cannot open the bundle.
+    pub fn check_room_for_unadopted(&mut self, incoming: Option<&IncomingBundle>) {
+        let Some(why) = self.adoption_error.take() else { return };
         let checked = match (self.building(), incoming) {
             (Some(build), Some(incoming)) => build.expect_more(incoming.size),
             _ => Err(why),
@@ -147,7 +148,7 @@ impl Node {
         }
     }
 
-    /// Gives the stage up because of `error`: ranks of this node run from the shared file system.
+    /// Gives the stage up because of `error`. The ranks of this node will run from the shared file system.
     pub fn fail(&mut self, error: Error) {
         if let Some(session) = &mut self.session {
             session.abandon();
@@ -172,7 +173,8 @@ impl Node {
             self.finish(held);
         }
         if let (State::Failed(_), Some(user_dir)) = (&self.state, &self.user_dir) {
-            // If not even this works, `has_trampoline` is false, and the whole job runs without stages.
+            // If the hollow stage cannot be published either, `has_trampoline` is false, and the whole job runs without
+            // stages.
             let _ = runtime.publish_hollow(user_dir, &self.id).and_then(|stage| {
                 teardown::store(Hold::take(user_dir, &stage, AfterUse::Remove)?);
                 Ok(())
@@ -205,7 +207,7 @@ impl Node {
         self.user_dir.as_ref().is_some_and(find)
     }
 
-    /// The directory of the stage, published or not; empty if there can be none.
+    /// The directory of the stage, published or not; empty if the user's directory could not be opened.
     pub fn stage_dir(&self) -> PathBuf {
         self.user_dir.as_ref().map(|user_dir| user_dir.stage_dir(&self.id)).unwrap_or_default()
     }

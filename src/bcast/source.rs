@@ -1,6 +1,6 @@
-//! Decides which bundles are broadcast. The nodes say which bundles they need, and rank 0 opens and describes these.
+//! Decides which bundles are broadcast. The nodes say which bundles they need, and rank 0 opens these bundles.
 //!
-//! Invariant: a bundle that every node takes from a donor of its own is never opened, unless taking it fails.
+//! Invariant: a bundle that every node takes from its own donor is opened only if a node fails to take it.
 #![forbid(unsafe_code)]
 
 use serde::{Deserialize, Serialize};
@@ -18,11 +18,12 @@ use crate::stage::{BuildOptions, BundleFiles, IncomingBundle, Runtime};
 pub(super) enum Decision {
     /// Every node has the stage.
     Reuse,
-    /// These of the job's bundles are broadcast, in their order. The others (`None`) are not needed or not wanted.
+    /// These bundles are broadcast. The list has one item for each bundle of the job; `None` is a bundle that is not
+    /// needed or not wanted.
     Deliver(Vec<Option<IncomingBundle>>),
     /// No bundle covers anything that the job uses.
     NothingCovered,
-    /// Nothing can be delivered. Only rank 0 knows why.
+    /// No bundle can be delivered. Only rank 0 knows why.
     Stop,
 }
 
@@ -52,14 +53,15 @@ impl Source {
         self.files.reader(number)
     }
 
-    /// Opens a bundle that every node was to adopt, when a node could not adopt it; `None` if opening fails.
-    pub fn open_late(&mut self, number: usize) -> Option<IncomingBundle> {
+    /// Opens a bundle that every node was to adopt, and that at least one node could not adopt; `None` if opening
+    /// fails.
+    pub fn open_unadopted(&mut self, number: usize) -> Option<IncomingBundle> {
         self.files.open_late(&self.options, number).ok()?
     }
 }
 
-/// Decides which bundles are broadcast, and lets each node check that they fit. Rank 0 also gets the source to read
-/// from, or the error of opening it; other nodes get `None`.
+/// Decides which bundles are broadcast, and lets each node check that these bundles fit. Rank 0 also gets the source
+/// from which it reads, or the error with which opening the bundles failed. The other nodes get `None`.
 ///
 /// # Errors
 /// The same error on all nodes, when a decision cannot be shared.
@@ -73,11 +75,11 @@ pub(super) fn decide(
     // The loop ends, since each node releases its donors at most once.
     loop {
         let mine = (0..bundles).flat_map(|n| [node.needs(n), node.is_donated(n)].map(u64::from));
-        let (have_it, sums) = leaders.sums(node.has_stage(), mine.collect());
+        let (with_stage, sums) = leaders.sums(node.has_stage(), mine.collect());
         let (needed, donated): (Vec<u64>, Vec<u64>) =
             sums.as_chunks().0.iter().map(|[needed, donated]| (*needed, *donated)).unzip();
-        let all_have_it = have_it == leaders.count() as u64;
-        if leaders.is_root() && !all_have_it {
+        let all_have_stage = with_stage == leaders.count() as u64;
+        if leaders.is_root() && !all_have_stage {
             source = source.and_then(|known: Option<Source>| {
                 let mut source = known.map_or_else(|| Source::new(cli, node), Ok)?;
                 incoming = source.open(&needed)?;
@@ -85,14 +87,18 @@ pub(super) fn decide(
             });
         }
         let decision = leaders.share(leaders.is_root().then(|| match &source {
-            _ if all_have_it => Decision::Reuse,
+            _ if all_have_stage => Decision::Reuse,
             Ok(Some(_)) => {
                 let incoming = std::mem::take(&mut incoming);
                 let any = donated.iter().any(|n| *n > 0) || incoming.iter().any(Option::is_some);
-                // If no node needs a bundle and none has a donor, every node without the stage has failed, and says
-                // why.
-                let none_can = needed.iter().all(|n| *n == 0);
-                if any || none_can { Decision::Deliver(incoming) } else { Decision::NothingCovered }
+                // If no bundle is needed and none is donated, every node without the stage has failed. Then a delivery
+                // of no bundles lets these nodes report their errors.
+                let all_failed = needed.iter().all(|n| *n == 0);
+                if any || all_failed {
+                    Decision::Deliver(incoming)
+                } else {
+                    Decision::NothingCovered
+                }
             }
             _ => Decision::Stop,
         }))?;

@@ -57,7 +57,8 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Outcome> {
     let begun = Instant::now();
     timeline::begin();
     let id = StageId::parse(&cli.id)?;
-    // A missing bundle is reported when it is opened, since no node can have it.
+    // A bundle whose file is missing gets an empty identity. No stage has a bundle with this identity, so rank 0 opens
+    // the bundle, and that reports the error.
     let bundles = cli.bundles.0.iter();
     let identities = || bundles.map(|b| Identity::of(b).unwrap_or_default()).collect::<Vec<_>>();
     let identities = leaders.share(leaders.is_root().then(identities))?;
@@ -116,7 +117,7 @@ fn stage_all(cli: &Cli, leaders: &Leaders, ending: &Ending) -> Result<Outcome> {
 /// with the figures of the delivery.
 ///
 /// # Errors
-/// An error is returned on all nodes, when nothing more can be delivered.
+/// If rank 0 cannot go on with the delivery, all nodes return an error. Only rank 0's error has the cause.
 fn deliver_all(
     cli: &Cli,
     leaders: &Leaders,
@@ -133,22 +134,24 @@ fn deliver_all(
             .share_bytes(source.as_mut().map(|s| std::mem::take(&mut s.runtime.trampoline))),
     };
     for (number, bundle) in incoming.iter().enumerate() {
-        let missed = node.adopt(number);
-        let mut late = None;
-        if leaders.any(missed) {
+        let adoption_failed = node.adopt(number);
+        let mut unadopted = None;
+        // A bundle that every node was to adopt is not open yet. If a node could not adopt it, rank 0 opens the bundle
+        // now, and each such node checks that it has room to unpack the bundle.
+        if leaders.any(adoption_failed) {
             if bundle.is_none() {
-                let open = || source.as_mut().and_then(|source| source.open_late(number));
-                late = leaders.share(leaders.is_root().then(open))?;
+                let open = || source.as_mut().and_then(|source| source.open_unadopted(number));
+                unadopted = leaders.share(leaders.is_root().then(open))?;
             }
-            node.expect_missed(bundle.as_ref().or(late.as_ref()));
+            node.check_room_for_unadopted(bundle.as_ref().or(unadopted.as_ref()));
         }
-        let Some(bundle) = bundle.as_ref().or(late.as_ref()) else { continue };
+        let Some(bundle) = bundle.as_ref().or(unadopted.as_ref()) else { continue };
         let needs = node.needs(number);
         // A bundle is not read if every node that needed it has failed.
         if !leaders.any(needs) {
             continue;
         }
-        // Nodes that have the bundle do not take part. Rank 0 reads it, whether it needs the bundle or not.
+        // Nodes that have the bundle do not take part, except rank 0, which reads the bundle for the others.
         let receivers = leaders.among(leaders.is_root() || needs);
         let reader = source.as_mut().and_then(|s| s.reader(number));
         let delivered = receivers.as_ref().map_or(Ok(()), |comm| {

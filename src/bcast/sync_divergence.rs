@@ -13,9 +13,9 @@ use crate::stage::Freshness;
 use crate::stage::reuse::divergence;
 use crate::stage::reuse::divergence::{Changes, Divergence};
 
-/// Gives all stages the same marks. Unless the bundles were compared with their prefixes just now, these include marks
-/// for changes below the prefixes. Returns the number of paths that have changed. A node on which this fails has no
-/// stage.
+/// Gives all stages the same marks. Unless the bundles were compared with their prefixes just now, one node compares
+/// them, and the marks include the changes that this node finds. Returns the number of these changed paths. A node that
+/// cannot read or set its marks gives its stage up.
 pub(super) fn agree(leaders: &Leaders, node: &mut Node, freshness: Freshness) -> u64 {
     let stage = node.stage();
     let mine = stage.as_ref().map(Divergence::of).transpose();

@@ -13,7 +13,7 @@ use mpi::traits::{Communicator, Root};
 use crate::bcast::leaders::Leaders;
 use crate::protocol::events::Event;
 
-/// How often the other ranks check whether rank 0 was told.
+/// How often the other ranks check whether rank 0 was told to end.
 const INTERVAL: Duration = Duration::from_millis(80);
 
 /// Whether rank 0 was told to end: its standard input has ended, or had the line `purge`.
@@ -41,8 +41,8 @@ impl Ending {
         ending
     }
 
-    /// Reports an event to `pyshm-run`, unless `pyshm-run` is gone. Then the launcher could not write the line and
-    /// would end, and it would end the processes on the other nodes before they have cleaned up.
+    /// Reports an event to `pyshm-run`. If `pyshm-run` is gone, nothing is reported: the launcher could not pass the
+    /// line on and would end, and its end would stop the processes on the other nodes before they have cleaned up.
     pub fn say(&self, event: &Event) {
         if !self.is_told() || self.by_line.load(Ordering::Acquire) {
             event.say();

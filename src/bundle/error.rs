@@ -34,7 +34,7 @@ pub enum BundleError {
     #[error("it is truncated; pack it again with 'pyshm bundle env'")]
     Truncated,
     /// The manifest claims to be larger than any manifest may be.
-    #[error("its manifest claims {}", bytes(*.0))]
+    #[error("its manifest claims to have {}, more than any manifest may have", bytes(*.0))]
     LargeManifest(u64),
     /// The manifest's bytes are not those that the head's digest names.
     #[error("its manifest is damaged; pack it again with 'pyshm bundle env'")]
@@ -79,7 +79,7 @@ pub enum BundleError {
     NotALayer,
     /// A foreign tar is named without its prefix.
     #[error(
-        "it was not made by pyshm, or is damaged; say where its members belong with --prefix DIR after it, or make one \
+        "it was not made by pyshm, or is damaged; add --prefix DIR to say where its members belong, or make a bundle \
          with 'pyshm bundle env'"
     )]
     UnknownPrefix,
@@ -97,7 +97,7 @@ pub enum BundleError {
 /// Returns the error of a path that changed while it was packed.
 pub(super) fn changed_while_packed(path: &Path) -> Error {
     Error::TryAgain(format!(
-        "failed to pack {}: it changed while it was packed; try again when nothing writes there",
+        "failed to pack {}: it changed while it was packed; try again when no process writes to it",
         path.display()
     ))
 }

@@ -1,9 +1,9 @@
 //! Packs and reads bundles: one or more prefixes as a compressed tar whose frames a node can unpack in any order.
 //!
 //! ```text
-//! head         HEAD_BYTES of payload in a skippable zstd frame, or in the extra field of an empty gzip member
+//! head         64 bytes of payload in a skippable zstd frame, or in the extra field of an empty gzip member
 //! frame 0      the tar member ".pyshm/manifest"
-//! frame 1 …    the rest of the tar, cut into frames that decompress on their own
+//! frame 1 …    the other members of the tar, cut into frames, each of which can be decompressed alone
 //! ```
 //!
 //! `tar` sees an ordinary `.tar.zst` or `.tar.gz` whose members are the original absolute paths without the leading

@@ -40,7 +40,8 @@ impl Args for NamedBundles {
         let path = || Arg::new("").value_parser(value_parser!(PathBuf)).action(ArgAction::Append);
         let bundle = path().id(BUNDLE).short('b').long(BUNDLE).value_name("FILE");
         let prefix = path().id(PREFIX).long(PREFIX).value_name("DIR").requires(BUNDLE);
-        // The option is not a plain flag, since clap does not report the places of flags on the line.
+        // clap reports the places of values on the command line, but not those of flags. So `--layer` is an option
+        // whose value is implied.
         let layer = Arg::new(LAYER).long(LAYER).action(ArgAction::Append).requires(BUNDLE);
         let layer =
             layer.num_args(0).default_missing_value("true").value_parser(value_parser!(bool));
@@ -49,12 +50,13 @@ impl Args for NamedBundles {
                 "A bundle, or with --prefix any tar, plain or compressed by gzip or zstd; may be given several times",
             ))
             .arg(prefix.help(
-                "Where the members of the tar named by the -b before it belong, if pyshm did not make it: the directory \
-                 that it was packed from, or that 'conda-pack --dest-prefix' was told",
+                "For a tar that pyshm did not make, named by the -b before this option: the directory in which the \
+                 tar's members belong, which is the directory that was packed, or the one given to \
+                 'conda-pack --dest-prefix'",
             ))
             .arg(layer.help(
-                "The tar named by the -b before it holds only what changed since the bundles before that one, and \
-                 '.wh.NAME' for what was removed, as the layers of container images do",
+                "The tar named by the -b before this option holds only what changed since the bundles before that tar, \
+                 and a file '.wh.NAME' for each removed NAME, like the layers of container images",
             ))
     }
 
@@ -70,7 +72,9 @@ impl FromArgMatches for NamedBundles {
             matches.indices_of(id).into_iter().flatten().zip(values).collect()
         };
         let misplaced = |option: &str| {
-            let text = format!("{option} belongs to no bundle: write it after its -b FILE\n");
+            let text = format!(
+                "{option} belongs to no bundle: write {option} after the bundle's -b FILE\n"
+            );
             clap::Error::raw(clap::error::ErrorKind::ValueValidation, text)
         };
         let mut named: Vec<(usize, Named)> =

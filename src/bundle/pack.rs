@@ -3,9 +3,9 @@
 //! The manifest precedes the frames, but their digests are known only at the end. So the frames go to a temporary file
 //! beside the output, and are appended to the manifest last.
 //!
-//! Invariants: nothing appears under the output's name before it is whole. A bundle shows its prefix at one moment:
-//! packing fails when a file or directory changes meanwhile. Files are read when a further change would show in the
-//! recorded times ([`settle`]).
+//! Invariants: the output's name appears only when the bundle is complete. A bundle shows its prefix at one moment:
+//! packing fails when a file or directory changes meanwhile. Files are read only after [`settle`] has waited: from then
+//! on, every change of a file also changes the file's recorded times.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -62,8 +62,8 @@ pub struct PackReport {
 /// Packs `prefixes` into the file `output`, whose ending decides the compression (`.tar.zst` or `.tar.gz`).
 ///
 /// # Errors
-/// [`Error::NoInput`] for a prefix that cannot be read, [`Error::TryAgain`] when it changes meanwhile,
-/// [`Error::CannotWrite`] for the output, [`Error::Usage`] for another ending.
+/// [`Error::NoInput`] when a prefix cannot be read, [`Error::TryAgain`] when a prefix changes meanwhile,
+/// [`Error::CannotWrite`] when the output cannot be written, [`Error::Usage`] when `output` has another ending.
 pub fn pack(prefixes: &[PrefixSpec], output: &Path, options: &PackOptions) -> Result<PackReport> {
     pack_over(prefixes, &[], output, options)
 }
@@ -83,14 +83,14 @@ pub fn pack_over(
     let codec = codec_of(output)?;
     let level = level_of(options, codec, output)?;
     let mut prefixes = resolve(prefixes)?;
-    let below = (!over.is_empty()).then(|| LowerBundles::open(over)).transpose()?;
-    if let Some(below) = &below {
-        below.inherit_modes(&mut prefixes)?;
+    let lower = (!over.is_empty()).then(|| LowerBundles::open(over)).transpose()?;
+    if let Some(lower) = &lower {
+        lower.inherit_modes(&mut prefixes)?;
     }
     let found = prefixes.iter().flat_map(|p| walk::walk(p.path())).collect::<Result<Vec<_>>>()?;
-    // Before the first file is read, also by `select`.
+    // The wait must come before the first file is read. `select` reads files too.
     settle::wait_for_next_tick(&found, Instant::now());
-    let (paths, layer) = select(&prefixes, &found, below.as_ref());
+    let (paths, layer) = select(&prefixes, &found, lower.as_ref());
     let has_data =
         |(path, inclusion): &&PackedPath<'_>| path.kind.is_file() && *inclusion == Inclusion::Whole;
     let raw_bytes = paths.iter().filter(has_data).map(|(path, _)| path.stat.size).sum();
@@ -144,23 +144,24 @@ fn level_of(options: &PackOptions, codec: Codec, output: &Path) -> Result<i32> {
         return Ok(level);
     }
     Err(Error::Usage(format!(
-        "failed to use compression level {level}: for {} they are {} to {}",
+        "failed to use compression level {level}: for {} the levels are {} to {}",
         output.display(),
         codec.levels().start(),
         codec.levels().end()
     )))
 }
 
-/// Selects the paths of the bundle: all that were `found`, or for a layer only those that changed since `below`.
+/// Selects the paths of the bundle: all that were `found`, or for a layer only those that changed since the bundles
+/// `lower`.
 fn select<'a>(
     prefixes: &[PrefixRecord],
     found: &'a [WalkEntry],
-    below: Option<&LowerBundles>,
+    lower: Option<&LowerBundles>,
 ) -> (Vec<PackedPath<'a>>, Option<Layer>) {
-    let Some(below) = below else {
+    let Some(lower) = lower else {
         return (found.iter().map(|path| (path, Inclusion::Whole)).collect(), None);
     };
-    let (inclusions, mut layer) = below.compare(prefixes, found);
+    let (inclusions, mut layer) = lower.compare(prefixes, found);
     let paths = found.iter().zip(inclusions);
     let paths: Vec<PackedPath<'_>> =
         paths.filter(|(_, inclusion)| *inclusion != Inclusion::Omitted).collect();
@@ -170,7 +171,8 @@ fn select<'a>(
     (paths, Some(layer))
 }
 
-/// Resolves directories to their real paths, with the user's spellings as aliases, and drops those below another.
+/// Resolves directories to their real paths, with the user's spellings as aliases. Drops each directory that lies in
+/// another of them.
 fn resolve(specs: &[PrefixSpec]) -> Result<Vec<PrefixRecord>> {
     let mut records: Vec<PrefixRecord> = Vec::new();
     for spec in specs {

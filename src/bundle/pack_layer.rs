@@ -1,8 +1,9 @@
-//! Selects the paths of a tree that go into a layer: those that differ from the bundles below.
+//! Selects the paths of a tree that go into a layer: those that differ from the lower bundles, over which the layer is
+//! packed.
 //!
-//! A path is unchanged if its whole `lstat` is, except the time of access: every change of a path sets its time of
-//! status change. If the data of a changed file has the digest that is recorded below, only the file's attributes go
-//! into the layer.
+//! A path is unchanged if no field of its `lstat` has changed; the time of access is ignored. Comparing these fields is
+//! enough, because every change of a path sets the path's time of status change. If a changed file still has the data
+//! whose digest a lower bundle records, only the file's attributes go into the layer.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
@@ -25,7 +26,7 @@ use crate::manifest::walk::WalkEntry;
 pub(super) enum Inclusion {
     /// The path goes in with its data.
     Whole,
-    /// The path goes in with its attributes; the data is in the bundles below.
+    /// The path goes in with its attributes; the data is in a lower bundle.
     AttributesOnly,
     /// The path goes in as an unchanged directory that leads to a path that changed.
     Implied,
@@ -45,28 +46,29 @@ pub(super) struct LowerBundles {
 impl LowerBundles {
     /// Opens bundles, the lowest first.
     pub fn open(bundles: &[PathBuf]) -> Result<Self> {
-        let mut below = Self { stack: Stack::default(), over: Vec::new() };
+        let mut lower = Self { stack: Stack::default(), over: Vec::new() };
         for path in bundles {
             let reader = Reader::open(&Named::file(path))?;
             let Content::Bundle(manifest) = reader.content() else { continue };
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            below.over.push(LowerBundle { name, digest: manifest.digest });
-            let laid = below.stack.lay(manifest.clone());
+            lower.over.push(LowerBundle { name, digest: manifest.digest });
+            let laid = lower.stack.lay(manifest.clone());
             laid.map_err(|reason| Error::bundle(path, reason))?;
         }
-        Ok(below)
+        Ok(lower)
     }
 
-    /// Gives the prefixes the modes that they have in the bundles below.
+    /// Gives the prefixes the modes that they have in the lower bundles.
     pub fn inherit_modes(&self, prefixes: &mut [PrefixRecord]) -> Result<()> {
         for prefix in prefixes {
             let Some(known) = self.stack.prefix_of(&prefix.path) else {
                 let names: Vec<_> =
                     self.stack.prefixes().iter().map(|p| p.path().display().to_string()).collect();
                 return Err(Error::Usage(format!(
-                    "failed to pack a layer of {}: --over names bundles of {}, and it does not lie there",
-                    prefix.path().display(),
-                    names.join(", ")
+                    "failed to pack a layer of {prefix}: the bundles that --over names have only {}; leave --over out, \
+                     or name bundles that have {prefix}",
+                    names.join(", "),
+                    prefix = prefix.path().display()
                 )));
             };
             prefix.mode = known.mode;
@@ -74,8 +76,8 @@ impl LowerBundles {
         Ok(())
     }
 
-    /// Decides how each path of `found`, which has everything below `prefixes`, goes into the layer. Also returns the
-    /// layer without its implied entries.
+    /// Decides for each path of `found` how the path goes into the layer. `found` has all paths below `prefixes`. Also
+    /// returns the layer; the caller adds the list of implied entries.
     pub fn compare(
         &self,
         prefixes: &[PrefixRecord],
@@ -102,7 +104,7 @@ impl LowerBundles {
     }
 }
 
-/// The paths in the bundles below, with their `lstat` and the digest of a file's data.
+/// The paths in the lower bundles, with their `lstat` and the digest of a file's data.
 type KnownPaths<'a> = HashMap<&'a [u8], (&'a EntryStat, Option<[u8; 32]>)>;
 
 fn digest(entry: &EntryRecord) -> Option<[u8; 32]> {
@@ -135,14 +137,14 @@ fn changed_inclusion(found: &WalkEntry, known: &KnownPaths<'_>) -> Inclusion {
     }
 }
 
-/// Whether a file's data has this digest; `false` if it cannot be read.
+/// Whether a file's data has this digest; `false` if the file cannot be read.
 fn has_digest(path: &Path, digest: &[u8; 32]) -> bool {
     let mut hash = blake3::Hasher::new();
     let read = std::fs::File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
     read.is_ok() && hash.finalize().as_bytes() == digest
 }
 
-/// Includes all names of a file if one of them changed, since each records the number of names.
+/// Includes all names of a file if one of the names changed, since the record of each name has the number of names.
 fn include_linked_names(found: &[WalkEntry], known: &KnownPaths<'_>, inclusions: &mut [Inclusion]) {
     let inode = |f: &WalkEntry| (f.stat.dev, f.stat.ino);
     let is_linked = |f: &WalkEntry| f.kind.is_file() && f.stat.nlink > 1;
@@ -177,13 +179,14 @@ fn removed_paths(
     found: &[WalkEntry],
     known: &KnownPaths<'_>,
 ) -> Vec<ByteBuf> {
-    let there: HashMap<&[u8], bool> =
+    let is_directory: HashMap<&[u8], bool> =
         found.iter().map(|f| (f.path.as_os_str().as_bytes(), f.kind.is_dir())).collect();
     let parent = |path: &[u8]| path.iter().rposition(|b| *b == b'/').unwrap_or(0);
     let mut removed: Vec<ByteBuf> = (known.keys())
         .filter(|path| prefixes.iter().any(|p| at_or_below(path, &p.path)))
         .filter(|path| {
-            !there.contains_key(*path) && there.get(&path[..parent(path)]) == Some(&true)
+            !is_directory.contains_key(*path)
+                && is_directory.get(&path[..parent(path)]) == Some(&true)
         })
         .map(|path| ByteBuf::from(*path))
         .collect();

@@ -47,11 +47,11 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a bundle. Checks its head, its manifest, and that the file has the length that they give. For a foreign
-    /// tar, learns how the members are named.
+    /// Opens a bundle. Checks its head, its manifest, and that the file has the length that head and manifest give. For
+    /// a foreign tar, learns how the members are named.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when it cannot be read, [`Error::BadBundle`] when it is not a whole bundle.
+    /// [`Error::NoInput`] when the file cannot be read, [`Error::BadBundle`] when the file is not a whole bundle.
     pub fn open(named: &Named) -> Result<Self> {
         let path = &named.path;
         let failed = |cause| Error::NoInput { what: "bundle", path: path.clone(), cause };
@@ -144,7 +144,7 @@ impl Reader {
     /// Reads the next bytes of the file, at most `max`; `None` after the last.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when the file cannot be read, [`Error::BadBundle`] when it became shorter since it was
+    /// [`Error::NoInput`] when the file cannot be read, [`Error::BadBundle`] when the file became shorter after it was
     /// opened.
     pub fn read_chunk(&mut self, max: usize) -> Result<Option<Vec<u8>>> {
         let _busy = timeline::busy(Phase::Read);
@@ -176,8 +176,8 @@ fn read_manifest(
     let head = Head::parse(start).map_err(refused)?;
     let end = Head::len(head.codec) as u64 + head.packed;
     let missing = end.saturating_sub(start.len() as u64);
-    // This makes one read instead of one for each growth of the buffer. The head may claim more bytes than the file
-    // has.
+    // Reserving the space makes one read instead of one for each growth of the buffer. The file's length limits the
+    // space, since the head may claim more bytes than the file has.
     start.reserve_exact(missing.min(metadata.len()) as usize);
     file.take(missing).read_to_end(start).map_err(Error::read("bundle", &named.path))?;
     let manifest = manifest_of(&head, start).map_err(refused)?;
@@ -209,8 +209,8 @@ fn check_agreement(named: &Named, manifest: &Manifest) -> Result<(), BundleError
     Ok(())
 }
 
-/// Reads the first members of a foreign tar into `start`, and learns from them how the tar is compressed and its
-/// members are named.
+/// Reads the first members of a foreign tar into `start`. They show how the tar is compressed and how its members are
+/// named.
 fn describe_archive(
     named: &Named,
     file: &File,

@@ -1,11 +1,13 @@
-//! Waits until the times of a walked tree can prove that nothing was changed since.
+//! Waits, before the files of a walked tree are read, until every later change of a file will give the file a new time.
+//! From then on, a file whose time is unchanged is itself unchanged.
 //!
-//! A file system stamps changes with a clock of limited resolution, so a file that changes twice within one tick has the
-//! same time after both changes. Content that was read between the two changes would pass for current as long as the
-//! bundle exists. Content that is read one tick *after* its time was seen cannot: a later change gets a later time.
+//! A file system stamps changes with a clock of limited resolution, so a file that changes twice within one tick has
+//! the same time after both changes. If the file is packed between the two changes, the bundle has the old data with
+//! the current time, and no comparison of times ever shows that the data is old. If the file is read one tick *after*
+//! its time was seen, this cannot happen: a later change gets a later time.
 //!
 //! Invariants: only the time between two moments of this node's monotonic clock counts. The clock of the file server is
-//! never compared with ours.
+//! never compared with the clock of this node.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -25,8 +27,8 @@ pub(super) fn wait_for_next_tick(found: &[WalkEntry], walked: Instant) {
     thread::sleep(tick(changes).saturating_sub(walked.elapsed()));
 }
 
-/// Returns an upper bound of one tick, given the device and the change time of each file. The newest time of each device
-/// tells whether its file system records fractions of a second.
+/// Returns an upper bound of one tick, given the device and the change time of each file. The newest time of each
+/// device tells whether its file system records fractions of a second.
 fn tick(changes: impl Iterator<Item = (u64, (i64, u32))>) -> Duration {
     let mut newest = HashMap::new();
     for (device, change) in changes {

@@ -10,7 +10,7 @@ pub struct Size {
     pub bytes: u64,
     /// Number of paths.
     pub entries: u64,
-    /// Whether both numbers are lower bounds: the size of a foreign tar is known only when it is unpacked.
+    /// Whether both numbers are lower bounds: the size of a foreign tar is known only after the tar is unpacked.
     pub at_least: bool,
 }
 

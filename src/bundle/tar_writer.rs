@@ -67,7 +67,7 @@ fn cannot_write(cause: io::Error) -> Error {
 struct TarWriter<'a, F: FnMut(Vec<u8>) -> io::Result<()>> {
     tar: tar::Builder<&'a mut Cutter<F>>,
     entries: Vec<EntryRecord>,
-    /// By device and inode, the number of the entry of each file that has several names.
+    /// For each file that has several names, by device and inode: the number of the entry of its first name.
     first_names: HashMap<(u64, u64), u32>,
     bar: &'a ProgressBar,
 }
@@ -120,7 +120,7 @@ impl<F: FnMut(Vec<u8>) -> io::Result<()>> TarWriter<'_, F> {
         let changed = || changed_while_packed(&found.path);
         let file = match File::open(&found.path) {
             Ok(file) => file,
-            // Only its owner may read the file, so its data stays on the shared file system.
+            // This user may not read the file, so the file's data stays on the shared file system.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(EntryKind::Remote),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(changed()),
             Err(e) => return Err(failed(e)),

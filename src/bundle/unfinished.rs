@@ -1,4 +1,4 @@
-//! Writes a bundle under a temporary name, so that nothing appears under its own name before it is whole.
+//! Writes a bundle under a temporary name, so that the bundle's own name appears only when the bundle is complete.
 #![forbid(unsafe_code)]
 
 use std::fs::File;

@@ -9,7 +9,7 @@ use crate::settings;
 /// Returns the cache's directory: the one in the settings, else `$XDG_CACHE_HOME/pyshm`, else `~/.cache/pyshm`.
 ///
 /// # Errors
-/// [`Error::Usage`] when none of these is set, or the first that is set is not an absolute path.
+/// [`Error::Usage`] when none of these is set, or when the first one that is set is not an absolute path.
 pub fn directory() -> Result<PathBuf> {
     let variable = |name: &str| settings::variable(name).map(PathBuf::from);
     let found = settings::cache()

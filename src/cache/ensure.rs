@@ -30,11 +30,12 @@ pub struct Cached {
     pub using: UseMark,
 }
 
-/// Returns the bundle of `prefix`, and packs it if there is none or the prefix has changed. If several processes ask at
-/// once, on any nodes, one of them packs and the others wait. `say` receives messages for the user.
+/// Returns the bundle of `prefix`. Packs the prefix if the cache has no bundle of it, or if the prefix has changed. If
+/// several processes on any nodes call this function at the same time, one of them packs and the others wait. `say`
+/// receives messages for the user.
 ///
 /// # Errors
-/// [`Error::TryAgain`] when the prefix does not stop changing, and those of [`pack`].
+/// [`Error::TryAgain`] when the prefix does not stop changing, and the errors of [`pack`].
 pub fn ensure(prefix: &Path, progress: Progress, say: &dyn Fn(&str)) -> Result<Cached> {
     let cache = directory()?;
     std::fs::DirBuilder::new()
@@ -65,7 +66,7 @@ pub fn ensure(prefix: &Path, progress: Progress, say: &dyn Fn(&str)) -> Result<C
 
 /// Returns the entry's bundle if its prefix has not changed since it was packed.
 fn fresh(entry: &Entry) -> Result<Option<Cached>> {
-    // The mark comes first, so that nobody prunes the entry meanwhile.
+    // The mark is set before the comparison, so that no other process prunes the entry during it.
     let using = entry.mark_used()?;
     let Ok(manifest) = Manifest::read(&entry.manifest()) else { return Ok(None) };
     if !entry.bundle().exists() || manifest.first_change()?.is_some() {

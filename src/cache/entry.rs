@@ -62,7 +62,7 @@ impl Entry {
             }
             _ => {}
         }
-        // Where others may write to the cache's directory, one of them may have created the entry first.
+        // If other users may write to the cache's directory, another user may have created the entry first.
         let m = std::fs::symlink_metadata(&dir).map_err(Error::write(&dir))?;
         if m.is_dir() && m.uid() == rustix::process::geteuid().as_raw() && m.mode() & 0o022 == 0 {
             return Ok(Self { dir });
@@ -71,12 +71,12 @@ impl Entry {
         Err(Error::NotOurs { path: dir, reason })
     }
 
-    /// Where its bundle is.
+    /// The path of the entry's bundle.
     pub fn bundle(&self) -> PathBuf {
         self.dir.join(BUNDLE)
     }
 
-    /// Where the copy of its manifest is.
+    /// The path of the copy of the bundle's manifest.
     pub fn manifest(&self) -> PathBuf {
         self.dir.join(MANIFEST)
     }
@@ -95,7 +95,7 @@ impl Entry {
         let _ = std::fs::write(self.dir.join(USED), "\n");
     }
 
-    /// Names a new file that is published later.
+    /// Chooses a temporary name for a new file, which is published later.
     pub fn unfinished(&self) -> UnfinishedFile {
         // The ending tells the packer how to compress.
         let path = self.dir.join(names::unique(names::UNFINISHED, ".tar.zst"));
@@ -166,7 +166,7 @@ impl Entry {
     }
 }
 
-/// Keeps an entry from being pruned until it is dropped.
+/// Keeps an entry from being pruned until this mark is dropped.
 #[derive(Debug)]
 pub struct UseMark {
     path: PathBuf,
@@ -179,7 +179,7 @@ impl Drop for UseMark {
     }
 }
 
-/// A file with a temporary name, removed unless it is published.
+/// A file with a temporary name. It is removed on drop unless it was published.
 pub(super) struct UnfinishedFile {
     path: PathBuf,
 }

@@ -1,11 +1,11 @@
-//! Locks a directory on a shared file system by exclusive creation, rename and rewriting of a small file: on many such
-//! file systems `flock` does nothing, or works on one node only.
+//! Locks a directory on a shared file system by a small file, which is created exclusively, rewritten and renamed.
+//! `flock` is not used, because on many such file systems it does nothing, or works on one node only.
 //!
-//! The owner rewrites the file every few seconds. A waiter judges by its own clock only: a lock whose text did not
-//! change for [`STALE`] belongs to a dead process, and the waiter replaces it by its own with one rename. The owner
-//! writes through the descriptor that it opened, so an owner that was only asleep never overwrites its successor's
-//! lock. If two processes ever own the lock, both pack the same bundle under different temporary names, which only
-//! costs time.
+//! The owner rewrites the lock file every few seconds. A waiter judges by its own clock only: if the text of the file
+//! did not change for [`STALE`], the owner is dead, and the waiter renames its own file over the lock file. An owner
+//! may only have been asleep. It writes through the descriptor that it opened, so it never overwrites its successor's
+//! lock file. If two processes ever own the lock at the same time, both pack the same bundle under different temporary
+//! names, which only costs time.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -25,7 +25,7 @@ const BEAT: Duration = Duration::from_secs(3);
 const STALE: Duration = Duration::from_secs(30);
 /// How often a waiter reads the file.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long a process that took the lock over waits for others that did so at the same moment.
+/// How long a process that took the lock over waits for other processes that took it over at the same moment.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// A lock that this process owns until it drops it.
@@ -45,7 +45,8 @@ struct Pace {
 }
 
 impl Lock {
-    /// Takes the lock of `dir`; if it has to wait, it calls `waiting` once with the owner's name.
+    /// Takes the lock of `dir`. If another process owns the lock, calls `waiting` once with the owner's name, and
+    /// waits.
     pub fn take(dir: &Path, waiting: &dyn Fn(&str)) -> Result<Self> {
         Self::take_with(dir, waiting, Pace { beat: BEAT, stale: STALE, settle: SETTLE })
     }
@@ -84,7 +85,7 @@ impl Lock {
 enum Outcome {
     /// This process owns the lock.
     Taken,
-    /// Another process was faster to replace a dead owner's lock, and this process's file is gone.
+    /// Another process replaced the dead owner's lock first, and this process's file is gone.
     Overtaken,
 }
 
@@ -105,8 +106,8 @@ impl Attempt<'_> {
         let mut seen = (String::new(), Instant::now());
         let mut told = false;
         loop {
-            // The link count tells whether the link was made, even if the server's answer was lost and the request was
-            // repeated.
+            // The result of the call is not reliable: if the server's answer is lost, the client repeats the request,
+            // and the second request fails. The link count tells whether the link was made.
             let _ = std::fs::hard_link(self.mine, self.path);
             if self.file.metadata().is_ok_and(|m| m.nlink() == 2) {
                 return Ok(Outcome::Taken);
@@ -150,7 +151,7 @@ impl Drop for Lock {
         if let Some(beating) = self.beating.take() {
             let _ = beating.join();
         }
-        // If another process took the lock over meanwhile, its file stays.
+        // If another process has taken the lock over, that process's file stays.
         if std::fs::read_to_string(&self.path).is_ok_and(|text| text.starts_with(&self.token)) {
             let _ = std::fs::remove_file(&self.path);
         }

@@ -5,7 +5,7 @@
 //!     bundle.tar.zst     the bundle
 //!     manifest           a copy of its manifest, so that no check has to open the bundle
 //!     info.json          prefix, sizes, tool
-//!     used               its modification time is the time of the last use
+//!     used               a file whose modification time is the time of the last use
 //!     use-<host>-<pid>   a process reads the bundle now
 //!     lock               a process packs the bundle now, see [`lock`]
 //! <cache>/prefixes       what configured bundles cover, see [`prefixes`]
@@ -13,7 +13,8 @@
 //!
 //! The cache usually lies on the shared file system, where `flock` cannot be trusted, so files are published by rename.
 //!
-//! Invariants: the bundle is published before its manifest, so a manifest that is fresh never describes an older bundle.
+//! Invariants: the bundle is published before its manifest. So if a manifest is fresh, the bundle beside it is not
+//! older.
 #![forbid(unsafe_code)]
 
 mod directory;

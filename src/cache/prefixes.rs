@@ -1,10 +1,11 @@
-//! Remembers which prefixes bundles cover, so that a job learns whether it uses a configured bundle without opening it.
+//! Remembers which prefixes each bundle covers, so that a job need not open a configured bundle to learn whether the
+//! job uses it.
 //!
 //! ```text
 //! <cache>/prefixes       the magic, then identities and summaries in postcard's wire format
 //! ```
 //!
-//! Invariants: a summary is used only for a file that is still the same (real path, size, time, inode).
+//! Invariants: a summary is used only if the bundle file is still the same (real path, size, time, inode).
 //!
 //! If two jobs write at the same moment, one may lose its new summaries; a later job then opens these bundles again.
 #![forbid(unsafe_code)]
@@ -24,7 +25,7 @@ use crate::stage::Identity;
 
 const NAME: &str = "prefixes";
 const MAGIC: &[u8] = b"PYSHMPX1";
-/// The most bundles that are remembered; the oldest are forgotten.
+/// The most bundles that are remembered. Beyond this number the oldest are forgotten.
 const MOST: usize = 256;
 
 type Known = Vec<(Identity, BundleSummary)>;
@@ -36,8 +37,8 @@ pub struct BundleSummary {
     pub prefixes: Vec<PrefixRecord>,
     /// blake3 of its manifest; zero for a foreign tar.
     pub digest: [u8; 32],
-    /// The digests of the bundles that a layer lies over, empty where the layer does not name them; `None` for a whole
-    /// bundle.
+    /// For a layer, the digests of the bundles that it was packed over; empty where the layer does not name these
+    /// bundles. `None` for a whole bundle.
     pub over: Option<Vec<[u8; 32]>>,
 }
 

@@ -1,4 +1,5 @@
-//! Lists the cache and prunes it: the least recently used entries are removed first, entries in use never.
+//! Lists the entries of the cache, and prunes the cache. The least recently used entries are removed first. An entry in
+//! use is never removed.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -56,7 +57,7 @@ pub fn prune(directory: &Path, options: &PruneOptions) -> Result<Vec<EntryInfo>>
     Ok(removed)
 }
 
-/// Removes an entry, the manifest first: without a manifest a half-removed directory is not used as an entry.
+/// Removes an entry. The manifest is removed first, because a directory without a manifest is not used as an entry.
 fn remove(dir: &Path) -> Result<()> {
     let _ = std::fs::remove_file(Entry { dir: dir.to_path_buf() }.manifest());
     std::fs::remove_dir_all(dir).map_err(Error::write(dir))

@@ -31,7 +31,7 @@ pub enum BundleCommand {
 const AFTER_HELP: &str = "\
 Examples:
   pyshm bundle env ~/envs/science -o science.tar.zst     everything
-  pip install …                                          then only what this changed, for all later jobs:
+  pip install …                                          then a layer: only what changed, for all later jobs
   pyshm bundle env ~/envs/science --over science.tar.zst -o more.tar.zst
   pyshm-run -b science.tar.zst -b more.tar.zst mpiexec -n 64 python app.py";
 
@@ -41,11 +41,11 @@ Examples:
 pub struct Env {
     /// The environment's directory (sys.prefix)
     prefix: PathBuf,
-    /// The bundle to write; its ending decides the compression: .tar.zst or .tar.gz
+    /// The bundle to write; the ending of FILE decides the compression: .tar.zst or .tar.gz
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Pack a layer: only what changed since this bundle, which jobs then name before the layer; may be given several
-    /// times, the lowest first
+    /// Pack a layer: only what changed since FILE was packed. Jobs name FILE before the layer. May be given several
+    /// times, the lowest bundle first
     #[arg(long, value_name = "FILE", conflicts_with = "mode")]
     over: Vec<PathBuf>,
     /// Compression level (zstd: 1 to 22, default 3; gzip: 0 to 9, default 6)
@@ -242,7 +242,7 @@ impl Inspect {
 #[derive(Default)]
 struct Counts {
     files: usize,
-    /// The files among these whose data is in the bundles below.
+    /// The regular files whose data is in the bundles below.
     attributes_only: usize,
     directories: usize,
     symlinks: usize,

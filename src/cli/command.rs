@@ -13,15 +13,15 @@ const AFTER_HELP: &str = "\
 Examples:
   pyshm bundle env ~/envs/science -o science.tar.zst   pack an environment
   pyshm bundle env ~/envs/science --over science.tar.zst -o more.tar.zst
-                                                       a layer: only what changed since
-  pyshm inspect science.tar.zst                        show what it holds
-  pyshm stage -b science.tar.zst                       stage it on this node, and print where
+                                                       pack a layer: only what changed since then
+  pyshm inspect science.tar.zst                        show what the bundle holds
+  pyshm stage -b science.tar.zst                       stage the bundle on this node, and print where
   pyshm stage -b any.tar.gz --prefix ~/envs/science    a tar that pyshm did not make
   pyshm stage -b science.tar.zst -b more.tar.zst       a bundle and a layer over it
-  pyshm verify -b science.tar.zst                      is it whole, and still equal to the prefix?
+  pyshm verify -b science.tar.zst                      is the bundle whole, and still equal to the prefix?
   pyshm status                                         what is staged here
-  pyshm status --all-nodes -- mpiexec -f hosts -n 64   and on the nodes of a job
-  pyshm unstage --all                                  remove it
+  pyshm status --all-nodes -- mpiexec -f hosts -n 64   what is staged on the nodes of a job
+  pyshm unstage --all                                  remove all your stages from this node
   pyshm config                                         the settings that apply here
   pyshm doctor                                         what keeps pyshm from working here?
   pyshm install --prefix /opt/pyshm                    install pyshm, with manual pages and modulefiles
@@ -46,9 +46,9 @@ enum Command {
     Bundle(bundle::BundleCommand),
     /// Show what a bundle holds
     Inspect(bundle::Inspect),
-    /// Compare a bundle, a stage and the tree they were made from
+    /// Compare a bundle, a stage, and the tree from which they were made
     Verify(verify::Verify),
-    /// Stage bundles on this node and print the stage's directory: DIRECTORY/bin/pyshm-exec PROGRAM runs with it
+    /// Stage bundles on this node and print the stage's directory: DIRECTORY/bin/pyshm-exec PROGRAM uses the stage
     Stage(stage::StageCommand),
     /// Remove stages from this node
     Unstage(stage::Unstage),
@@ -125,7 +125,7 @@ fn dispatch(command: Command) -> Result<()> {
             });
             Ok(())
         }
-        // `main` has run these, because they have exit codes of their own.
+        // `main` has run these commands, because they have exit codes of their own.
         Command::Verify(_) | Command::Doctor(_) => Ok(()),
     }
 }

@@ -17,8 +17,8 @@ use crate::settings::{File, Origin};
 const AFTER_HELP: &str = "\
 Examples:
   pyshm config                                         which settings apply here, and where does each come from?
-  pyshm config --check                                 are they right, and do the bundles exist?
-  pyshm config --check /etc/pyshm.toml                 the same for a file before jobs use it
+  pyshm config --check                                 are the settings right, and do the bundles exist?
+  pyshm config --check /etc/pyshm.toml                 the same for a file, before jobs use the file
   pyshm config --example                               a file with every key and what it means, commented out
 
 The settings file is the one that PYSHM_CONFIG names, else etc/pyshm.toml of the installation, else /etc/pyshm.toml:

@@ -20,16 +20,16 @@ use crate::{doctor, settings};
 
 const AFTER_HELP: &str = "\
 pyshm doctor examines the session (installation, variables, what LD_PRELOAD does to a program), the launchers on PATH and \
-whether LD_PRELOAD reaches them, the bundles (it reads each, and compares it with its prefix by lstat), and the nodes: \
-kernel, C library, root, free space, broadcast helpers, and a program that is started from a small stage. With a launcher \
-after '--', or in a Slurm allocation, it examines all nodes of the job, otherwise only this one.
+whether LD_PRELOAD reaches them, and the bundles: each is read, and its prefix is compared with it by lstat. On each node \
+pyshm doctor examines the kernel, C library, root, free space and broadcast helpers, and starts a program from a small \
+stage. With a launcher after '--', or in a Slurm allocation, all nodes of the job are examined, otherwise only this node.
 
 Each finding is ok, a note, a warning (jobs run, but not as well as they could) or a FAILURE (jobs run from the shared file \
-system, or their programs print errors). Each except ok says what to do.
+system, or their programs print errors). Each finding that is not ok says what to do.
 
 Examples:
   pyshm doctor
-  pyshm doctor -b science.tar.zst                        is it readable and fresh, and is there room for it?
+  pyshm doctor -b science.tar.zst                        is the bundle readable and fresh, and is there room for it?
   pyshm doctor -- mpiexec -f hosts -n 64                 on the nodes of a job
   salloc -N 4 pyshm doctor --json                        everything, for scripts
 
@@ -50,7 +50,7 @@ pub struct Doctor {
     /// The job's launcher and its options, as 'mpiexec -f hosts -n 64'
     #[arg(last = true, value_name = "LAUNCHER")]
     launcher: Vec<OsString>,
-    /// Set for the process on each node: print only the findings of that node
+    /// (Internal) Tells the process on a node to print only the findings of that node
     #[arg(long, hide = true)]
     name_node: bool,
     /// Bytes that the bundles take in a stage

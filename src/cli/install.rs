@@ -16,15 +16,15 @@ Installs bin, lib, libexec, manual pages, completions for bash, zsh and fish, an
 Modules. Nothing outside DIR is touched. Files that are in use are replaced, never written into, so pyshm can be installed \
 again while jobs run. To uninstall, remove DIR.
 
-With a DESTDIR (option or variable) the files are written below it, as a package needs, and still name DIR alone.
+With a DESTDIR (option or variable) the files are written below DESTDIR, as a package needs. No installed file names DESTDIR.
 
 Examples:
   pyshm install --prefix /opt/pyshm                      for all users, as root
   pyshm install --prefix ~/.local                        for yourself
   DESTDIR=build/package pyshm install --prefix /usr      for a package
 
-32-bit programs are not redirected, but they start: if LD_PRELOAD is DIR/lib/pyshm/$LIB/libpyshm.so, with '$LIB' written \
-literally, the loader gives them an empty library.";
+Set LD_PRELOAD to DIR/lib/pyshm/$LIB/libpyshm.so, with '$LIB' written literally. 32-bit programs then load an empty library, \
+so that they start without an error; they are not redirected.";
 
 /// `pyshm install`
 #[derive(Debug, Args)]
@@ -59,7 +59,8 @@ impl Install {
 }
 
 const COMPLETIONS_HELP: &str = "\
-'pyshm install' puts completions where the shells look for them; this command is for other places and shells.
+'pyshm install' puts completions where the shells look for them; this command prints them for other \
+places and shells.
 
 Examples:
   pyshm completions bash >> ~/.bash_completion

@@ -10,11 +10,11 @@ use crate::install::layout;
 use crate::install::modulefile::{GENERAL, Module, System};
 
 const AFTER_HELP: &str = "\
-Without --bundle this is the general module: it adds the programs to PATH and the library to LD_PRELOAD, so that every \
-program that is started loads it. 'pyshm install' has put this module into share/modulefiles already.
+Without --bundle, pyshm module prints the general module. It adds the programs to PATH and the library to LD_PRELOAD, so that \
+every program that is started loads the library. 'pyshm install' has put this module into share/modulefiles already.
 
-With --bundle it is the module of an environment: it adds to PYSHM_BUNDLES, and is loaded beside the general one. Of several \
-such modules, the bundles of the one that is loaded last win.
+With --bundle, pyshm module prints the module of an environment. It adds bundles to PYSHM_BUNDLES, and is loaded in addition to \
+the general module. Of several such modules, the bundles of the module that is loaded last win.
 
 Examples:
   pyshm module lmod > /apps/modules/pyshm/1.0.lua
@@ -31,19 +31,19 @@ pub struct ModuleCommand {
     /// The name of the module
     #[arg(long, value_name = "NAME", default_value = GENERAL)]
     name: String,
-    /// Its version for 'module whatis' (default for the general module: that of pyshm)
+    /// The module's version for 'module whatis' (default for the general module: the version of pyshm)
     #[arg(long = "module-version", visible_alias = "version", value_name = "VERSION")]
     version: Option<String>,
-    /// Its description for 'module whatis'
+    /// The module's description for 'module whatis'
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// A bundle of the environment that the module is for; may be given several times, later ones win
+    /// A bundle that the module adds to PYSHM_BUNDLES; may be given several times, later bundles win
     #[arg(long = "bundle", short, value_name = "FILE")]
     bundles: Vec<PathBuf>,
     /// The settings file that applies while the module is loaded (PYSHM_CONFIG)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The installation that jobs use (default: that of this program)
+    /// The installation that jobs use (default: the one that this program belongs to)
     #[arg(long, value_name = "DIR", conflicts_with = "bundles")]
     prefix: Option<PathBuf>,
 }
@@ -56,8 +56,9 @@ impl ModuleCommand {
     }
 
     fn module(self) -> Result<Module> {
-        let bundles = self.bundles.iter().map(|path| named(path)).collect::<Result<Vec<_>>>()?;
-        let config = self.config.as_deref().map(named).transpose()?;
+        let bundles =
+            self.bundles.iter().map(|path| absolute_path(path)).collect::<Result<Vec<_>>>()?;
+        let config = self.config.as_deref().map(absolute_path).transpose()?;
         let module = if bundles.is_empty() {
             let prefix = self.prefix.map_or_else(layout::own_prefix, Ok)?;
             Module { name: self.name, config, ..layout::general(&prefix) }
@@ -79,7 +80,7 @@ impl ModuleCommand {
 }
 
 /// Returns the absolute path of a file that the module names; warns if the file does not exist yet.
-fn named(path: &Path) -> Result<PathBuf> {
+fn absolute_path(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)
         .map_err(|e| Error::Usage(format!("failed to use '{}' as a file: {e}", path.display())))?;
     if let Err(e) = std::fs::metadata(&path) {

@@ -1,8 +1,8 @@
 //! Runs a command of `pyshm` on every node of a job by the job's own launcher (`--all-nodes`).
 //!
-//! The launcher's standard output mixes the output of all nodes. Launchers pass on the bytes of each read, even if they
-//! end within a line, so a line stays whole only if it is alone in its pipe. Each node therefore writes no more than a
-//! pipe takes at once, and waits until the launcher has read it.
+//! The launcher's standard output mixes the output of all nodes. Launchers pass on the bytes of each read, even if
+//! these bytes end within a line, so a line stays whole only if it is alone in its pipe. Each node therefore writes no
+//! more than a pipe takes in one write, and waits until the launcher has read these bytes.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub struct AllNodes {
     /// The job's launcher and its options, as in 'mpiexec -f hosts -n 64'
     #[arg(last = true, value_name = "LAUNCHER", requires = "all_nodes")]
     launcher: Vec<OsString>,
-    /// Set for the process on each node: print the node's name too
+    /// (Internal) Tells the process on a node to print the node's name too
     #[arg(long, hide = true)]
     pub(super) name_node: bool,
 }
@@ -38,7 +38,7 @@ pub struct AllNodes {
 const AT_ONCE: usize = 4096;
 /// The most bytes of a value in one line; the escapes of JSON within JSON may double them.
 const PART: usize = 1800;
-/// How long to wait for a launcher to read. A launcher that takes longer does not read from this pipe.
+/// How long to wait for a launcher to read. If a launcher takes longer, standard output is not a pipe that it reads.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One line of a node's value.
@@ -56,7 +56,7 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     while from < text.len() {
         let rest = &text.as_bytes()[from..];
         let whole = rest[..rest.len().min(AT_ONCE)].iter().rposition(|b| *b == b'\n');
-        // A longer line is written alone.
+        // A line that is longer than this is written alone.
         let end = whole.or_else(|| rest.iter().position(|b| *b == b'\n'));
         let end = end.map_or(rest.len(), |newline| newline + 1);
         out.write_all(&rest[..end])?;
@@ -87,8 +87,8 @@ pub(super) fn split(value: &Value) -> String {
     lines
 }
 
-/// Joins the lines that nodes printed with [`split`]: returns their values, sorted by the nodes' names. Lines that a launcher
-/// printed between them are left out.
+/// Joins the lines that nodes printed with [`split`]: returns their values, sorted by the nodes' names. Lines that a
+/// launcher printed between them are left out.
 pub(super) fn join(text: &str) -> Vec<Value> {
     let mut nodes: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();
     for part in text.lines().filter_map(|line| serde_json::from_str::<Part>(line).ok()) {
@@ -132,8 +132,8 @@ impl AllNodes {
     /// Runs `pyshm` with `arguments` on all nodes and returns their standard output; `None` without `--all-nodes`.
     ///
     /// # Errors
-    /// [`Error::Usage`] without a launcher, [`Error::Unavailable`] or [`Error::CannotRun`] where it is not understood or
-    /// fails.
+    /// [`Error::Usage`] without a launcher, [`Error::Unavailable`] or [`Error::CannotRun`] if the launcher is not
+    /// understood or fails.
     pub(super) fn run(&self, arguments: &[OsString]) -> Result<Option<String>> {
         if !self.all_nodes {
             return Ok(None);
@@ -151,7 +151,7 @@ impl AllNodes {
     /// error.
     ///
     /// # Errors
-    /// Those of [`AllNodes::run`] where nothing was started.
+    /// The errors of [`AllNodes::run`] if nothing was started.
     pub(super) fn start(&self, arguments: &[OsString]) -> Result<Done> {
         let environment = Environment::current(install::SITE);
         let mut words = self.launcher_words().ok_or_else(|| {
@@ -160,7 +160,7 @@ impl AllNodes {
             Error::Usage(text.into())
         })?;
         let launcher = launchers::identify(&lookup::find(&words[0])?)?;
-        // This word stands for the program; it is never started.
+        // This word stands for the program, and is never started.
         words.push("true".into());
         let plan = launchers::plan(&words, launcher, &environment)?.ok_or_else(|| {
             let launcher = words[0].display();
@@ -169,7 +169,7 @@ impl AllNodes {
             );
             Error::Usage(text)
         })?;
-        // On one node alone no launcher is needed.
+        // If the job has only this node, no launcher is needed.
         let mut step = if plan.nodes == Nodes::Here { Vec::new() } else { plan.step };
         step.push(std::env::current_exe().map_err(Error::system("find this program"))?.into());
         let mut command = Command::new(&step[0]);

@@ -96,7 +96,7 @@ pub struct Unstage {
     /// Remove stages that are in use, too
     #[arg(long)]
     force: bool,
-    /// The node-local file system that has them
+    /// The node-local file system that has the stages
     #[arg(long, value_name = "DIR", default_value_os_t = crate::settings::root())]
     root: PathBuf,
     #[command(flatten)]
@@ -123,7 +123,7 @@ impl Unstage {
 
     fn remove(&self, place: &UserDir) -> Result<()> {
         let stages = if self.all || self.unused {
-            // The stage of a killed builder has no name yet by which it could be removed.
+            // If the builder of a stage was killed, the stage has no final name by which it could be removed.
             stage::remove_unfinished(place)?;
             Stage::all(place)?
         } else {

@@ -17,8 +17,8 @@ use crate::text;
 
 const AFTER_HELP: &str = "\
 Examples:
-  pyshm status --paths                                   every path, and the bundle that it came from
-  pyshm status --paths ~/envs/science/lib --json         those in a directory";
+  pyshm status --paths                                   every path, and the bundle that the path came from
+  pyshm status --paths ~/envs/science/lib --json         the paths in a directory";
 
 /// `pyshm status`
 #[derive(Debug, Args)]
@@ -108,7 +108,8 @@ impl Status {
         };
         let _ = writeln!(text, "{stage}  {state}");
         if stage.is_hollow() {
-            let _ = writeln!(text, "  nothing: its job runs from the shared file system here");
+            let _ =
+                writeln!(text, "  holds no files: its job runs from the shared file system here");
             return Ok(());
         }
         for (i, prefix) in info.prefixes.iter().enumerate() {

@@ -18,7 +18,7 @@ use crate::verify::{Difference, View, compare, of_bundles, of_source, of_stage, 
 const AFTER_HELP: &str = "\
 Several bundles are compared as one, each laid over those before it as in a stage; a layer needs the bundles below it.
 
-A bundle alone is read whole, and compared with its own manifest and with the tree that it was made from. pyshm verify \
+If only a bundle is named, it is read whole, and compared with its own manifest and with the tree that it was made from. pyshm verify \
 compares type, mode, owner, link target, time of modification, size, and blake3 of the data of every file. It leaves out \
 data that a side does not hold, and facts that a tar does not record. Each line that it prints is one difference: the path, \
 what differs, and how.
@@ -39,7 +39,8 @@ Exit status: 0 all is equal; 1 something differs; 2 the comparison failed";
 pub struct Verify {
     #[command(flatten)]
     bundles: NamedBundles,
-    /// Compare a stage: its directory or its 16 digits, as 'pyshm status' shows them; without either, the stage of the bundles
+    /// Compare a stage: STAGE is its directory or its 16 digits, as 'pyshm status' shows them; without STAGE, the stage
+    /// of the bundles
     #[arg(long, value_name = "STAGE", num_args = 0..=1)]
     stage: Option<Option<PathBuf>>,
     /// Compare the tree that was bundled, as this node sees it (the default where no stage is named)
@@ -48,7 +49,7 @@ pub struct Verify {
     /// The node-local file system that has the stages
     #[arg(long, value_name = "DIR", default_value_os_t = settings::root())]
     root: PathBuf,
-    /// Print nothing: the exit status has the result
+    /// Print nothing; the exit status tells the result
     #[arg(short, long)]
     quiet: bool,
     /// Print JSON

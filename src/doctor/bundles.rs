@@ -1,5 +1,5 @@
-//! Examines the bundles that jobs stage: whether they can be read, and whether their prefixes are still as they were
-//! packed.
+//! Examines the bundles that jobs stage: whether the bundles can be read, and whether their prefixes have not changed
+//! since packing.
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
@@ -10,13 +10,13 @@ use crate::doctor::Finding;
 use crate::error::Error;
 use crate::manifest::Stack;
 
-/// Examines bundles, each over the one before it. Returns the findings and the space that the bundles take in a stage.
-/// Prefixes are compared by the `lstat` of each path; no data is read.
+/// Examines bundles, each laid over those before it. Returns the findings and the space that the bundles take in a
+/// stage. Prefixes are compared by the `lstat` of each path; no data is read.
 #[must_use]
 pub fn examine(bundles: &[Named]) -> (Vec<Finding>, Size) {
     if bundles.is_empty() {
         let cause =
-            "none is named: pyshm-run makes one of the program's environment, and caches it";
+            "none is named: pyshm-run packs the program's environment into a bundle in the cache";
         let advice = "to choose others, name them with -b, PYSHM_BUNDLES or in pyshm.toml";
         return (vec![Finding::note("bundles", cause, advice)], Size::default());
     }

@@ -19,7 +19,8 @@ use crate::launchers;
 use crate::launchers::{Mpi, registry};
 use crate::program::lookup;
 
-/// Examines whether the installed broadcast helpers start, which they do only on a node that has their MPI's libraries.
+/// Examines whether the installed broadcast helpers start. A helper starts only on a node that has the libraries of its
+/// MPI.
 pub(super) fn helpers() -> Vec<Finding> {
     let installed = |mpi: Mpi| install::broadcaster(mpi).ok().map(|path| (mpi, path));
     let helpers: Vec<_> = [Mpi::Mpich, Mpi::OpenMpi].into_iter().filter_map(installed).collect();
@@ -44,7 +45,7 @@ fn helper(mpi: Mpi, path: &Path) -> Finding {
     Finding::warning(what, &format!("{} does not start: {cause}", path.display()), advice)
 }
 
-/// Examines the launcher called `named`, or all on `PATH`.
+/// Examines the launcher called `named`, or all launchers on `PATH` if none is named.
 #[must_use]
 pub fn examine(named: Option<&OsStr>) -> Vec<Finding> {
     if let Some(named) = named {
@@ -99,15 +100,15 @@ fn launcher(path: &Path) -> Vec<Finding> {
             "build it where this MPI's mpicc is on PATH (docs/build.sh), and install pyshm again";
         findings.push(Finding::warning(&what, &cause, advice));
     }
-    if let Some(why) = not_preloadable(path).or_else(|| not_preloaded(path)) {
+    if let Some(why) = why_not_preloadable(path).or_else(|| why_not_preloaded(path)) {
         let cause = format!("LD_PRELOAD does not reach it: {why}");
         findings.push(Finding::warning(&what, &cause, "put pyshm-run before it"));
     }
     findings
 }
 
-/// Returns why the loader preloads nothing into the program at `path`, as far as its file shows the reason.
-fn not_preloadable(path: &Path) -> Option<&'static str> {
+/// Returns why the loader preloads nothing into the program at `path`; `None` if the program's file shows no reason.
+fn why_not_preloadable(path: &Path) -> Option<&'static str> {
     let mode = fs::metadata(path).ok()?.permissions().mode();
     if mode & 0o6000 != 0 {
         return Some("it is setuid or setgid");
@@ -123,9 +124,9 @@ fn not_preloadable(path: &Path) -> Option<&'static str> {
     (!dynamic).then_some("it is statically linked")
 }
 
-/// Starts the program at `path` with the shim. Returns why the shim does not reach it, if the shim does not print the
-/// line that `PYSHM_LOG` asks for.
-fn not_preloaded(path: &Path) -> Option<&'static str> {
+/// Starts the program at `path` with the shim, and looks for the line that the shim prints because of `PYSHM_LOG`.
+/// Without this line, returns why the shim does not reach the program.
+fn why_not_preloaded(path: &Path) -> Option<&'static str> {
     let shim = install::shim().ok()?;
     let mut program = Command::new(path);
     program.arg("--version").env("LD_PRELOAD", shim);
@@ -158,9 +159,9 @@ mod tests {
     #[test]
     fn a_setuid_program_is_not_preloaded_and_an_ordinary_one_is() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(not_preloadable(&copy(dir.path(), 0o755)), None);
-        assert!(not_preloadable(&copy(dir.path(), 0o4755)).unwrap().contains("setuid"));
-        assert!(not_preloadable(&copy(dir.path(), 0o2755)).unwrap().contains("setgid"));
+        assert_eq!(why_not_preloadable(&copy(dir.path(), 0o755)), None);
+        assert!(why_not_preloadable(&copy(dir.path(), 0o4755)).unwrap().contains("setuid"));
+        assert!(why_not_preloadable(&copy(dir.path(), 0o2755)).unwrap().contains("setgid"));
     }
 
     #[test]

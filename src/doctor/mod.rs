@@ -87,8 +87,8 @@ impl Finding {
     }
 }
 
-/// Examines this node. `root` is the directory of stages, `needed` the space that the bundles take there, and `reserve`
-/// the bytes that must stay free; `None` is the default.
+/// Examines this node. `root` is the directory of stages, `needed` the space that the bundles take in it, and `reserve`
+/// the bytes that must stay free; if `reserve` is `None`, the default reserve applies.
 #[must_use]
 pub fn of_node(root: &Path, needed: Size, reserve: Option<u64>) -> Vec<Finding> {
     let mut findings = vec![node::kernel(), node::c_library()];

@@ -1,4 +1,4 @@
-//! Stages a small directory and starts a program in the way a rank starts: the program must read the text that was
+//! Stages a small directory and starts a program in the same way as a rank. The program must read the text that was
 //! bundled, not the newer text in the directory.
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,7 @@ use crate::stage::{BuildOptions, Freshness, Stage, StageId, UserDir, stage_here,
 const WHAT: &str = "test rank";
 /// The text of the file when it is bundled.
 const STAGED: &str = "staged";
-/// The text of the file afterwards.
+/// The text of the file after it was bundled.
 const SHARED: &str = "shared";
 
 /// Examines whether a program reads from a stage in `root`.

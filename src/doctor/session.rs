@@ -49,7 +49,7 @@ fn settings() -> Finding {
         Err(error) => Finding::failure(
             "settings",
             &error.to_string(),
-            "correct it: until then jobs run from the shared file system",
+            "correct the setting: until then jobs run from the shared file system",
         ),
     }
 }
@@ -137,7 +137,7 @@ fn preloaded() -> Vec<Finding> {
 
 /// Makes the finding for a line in which the loader says that it ignores a library.
 fn complaint(line: &str) -> Finding {
-    let advice = "remove it from LD_PRELOAD, or make sure that the path exists on this node: every program prints this";
+    let advice = "every program prints this line: remove the path from LD_PRELOAD, or make sure that it exists on this node";
     if line.contains("libpyshm.so") {
         Finding::failure("LD_PRELOAD", line, advice)
     } else {

@@ -36,20 +36,19 @@ pub const DESCRIPTION: &str =
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Installs this pyshm into `prefix`, below `destdir` if it is given; no installed file names `destdir`. `commands` get
-/// manual pages and completions.
+/// Installs this pyshm into `prefix`, below `destdir` if `destdir` is given. No installed file names `destdir`.
+/// `commands` get manual pages and completions.
 ///
-/// Programs that run from `prefix` keep the files that they have open. After an interruption, another installation
-/// completes the files.
+/// Programs that run from `prefix` keep the files that they have open. If an installation is interrupted, a second
+/// installation completes the files.
 ///
-/// # Errors
-/// [`Error::Usage`] for a prefix that `LD_PRELOAD` cannot hold, [`Error::Unavailable`] where a part of this installation is
-/// missing, [`Error::CannotWrite`].
+/// # Errors [`Error::Usage`] for a prefix that `LD_PRELOAD` cannot hold, [`Error::Unavailable`] where a part of this
+/// installation is missing, [`Error::CannotWrite`].
 pub fn install(prefix: &Path, destdir: Option<&Path>, commands: &[Command]) -> Result<()> {
     modulefile::check_prefix(prefix)?;
     let tree = InstallTree::new(prefix, destdir)?;
     let parts = parts()?;
-    // The programs are written last, when the parts that they need exist.
+    // The programs are written last, when all parts that the programs need exist.
     for (directory, from) in parts.iter().rev() {
         let bytes = fs::read(from).map_err(Error::read("part of pyshm", from))?;
         let name = from.file_name().unwrap_or_default();

@@ -9,7 +9,8 @@ use clap_mangen::roff::{Roff, roman};
 
 use crate::error::{Error, Result};
 
-/// Where a shell looks for the completions of `name`, below the prefix; `None` for shells without installed completions.
+/// Where a shell looks for the completions of `name`, below the prefix; `None` for shells without installed
+/// completions.
 pub(super) fn completion_file(shell: Shell, name: &str) -> Option<String> {
     match shell {
         Shell::Bash => Some(format!("share/bash-completion/completions/{name}")),
@@ -33,7 +34,7 @@ pub fn completions(mut command: Command, shell: Shell) -> Vec<u8> {
 /// # Errors
 /// When the text cannot be formatted; no command of pyshm has such a text.
 pub(super) fn pages(mut command: Command) -> Result<Vec<(String, Vec<u8>)>> {
-    // This gives subcommands their full names.
+    // `build` gives subcommands their full names.
     command.build();
     let mut pages = Vec::new();
     add_pages(&command, &mut pages)?;
@@ -56,8 +57,8 @@ fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()
     Ok(())
 }
 
-/// Formats the text after a command's options. A paragraph that begins with the name of a section opens it, and indented
-/// lines are not filled.
+/// Formats the text after a command's options. A paragraph that begins with the name of a section starts this section.
+/// Indented lines are not filled.
 fn sections(text: &str) -> Roff {
     let names = [
         ("Examples:", "EXAMPLES"),

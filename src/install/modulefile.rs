@@ -1,10 +1,11 @@
 //! Makes modulefiles for Lmod and for Tcl Environment Modules.
 //!
-//! There are two kinds. The general module preloads the library into every program of a session (`LD_PRELOAD`). The module
-//! of an environment adds its bundles to `PYSHM_BUNDLES`, and is loaded beside the general one and beside others of its
-//! kind.
+//! There are two kinds. The general module preloads the library into every program of a session (`LD_PRELOAD`). The
+//! module of an environment adds the environment's bundles to `PYSHM_BUNDLES`. Several modules of environments can be
+//! loaded in addition to the general module.
 //!
-//! Invariants: a modulefile calls the module system's own functions only, so unloading reverts exactly what loading did.
+//! Invariants: a modulefile calls the module system's own functions only, so unloading reverts exactly what loading
+//! did.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
@@ -57,7 +58,8 @@ enum Action {
     Set,
     Prepend,
     Append,
-    /// Prepends if the variable is set. Unless `MANPATH` is set, `man` looks beside each directory of `PATH`.
+    /// Prepends if the variable is set. This is for `MANPATH`: where it is not set, `man` looks beside each directory
+    /// of `PATH`.
     PrependIfSet,
 }
 
@@ -87,8 +89,8 @@ impl Module {
         if let Some(prefix) = &self.prefix {
             check_prefix(prefix)?;
             if !SYSTEM.iter().any(|system| prefix == Path::new(system)) {
-                // `bin` comes last in PATH, because it lies on the shared file system: every rank would search a first
-                // directory for every program that it starts.
+                // `bin` comes last in PATH, because it lies on the shared file system. If it came first, every rank
+                // would search it for every program that the rank starts.
                 add(Action::Append, "PATH", element(&prefix.join("bin"))?);
                 add(Action::PrependIfSet, "MANPATH", element(&prefix.join("share/man"))?);
             }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::launchers::{Mpi, Site};
 use crate::settings;
 
-/// The functions by which the code for launchers asks about this installation and its settings.
+/// The functions through which the room `launchers` learns about this installation and its settings.
 pub const SITE: Site = Site { step_options: settings::step_options_of, has_helper };
 
 /// The path of the library that ranks load.

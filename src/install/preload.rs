@@ -2,11 +2,11 @@
 //! programs.
 //!
 //! The loader replaces `$LIB` by its name for the libraries' directory (ld.so(8)): `lib64` or `lib/x86_64-linux-gnu`
-//! for 64-bit programs, `lib`, `lib32` or `lib/i386-linux-gnu` for 32-bit ones. Each directory of the first kind has a
-//! link to `lib/libpyshm.so`, each of the second kind the empty library of [`crate::install::stub`]. A loader that uses
-//! another name, or does not know `$LIB`, finds nothing.
+//! for 64-bit programs, `lib`, `lib32` or `lib/i386-linux-gnu` for 32-bit programs. Each directory with a 64-bit name
+//! has a link to `lib/libpyshm.so`. Each directory with a 32-bit name has the empty library of
+//! [`crate::install::stub`]. A loader that uses another name, or does not know `$LIB`, finds no library.
 //!
-//! All this lies in `lib/pyshm`, because `lib` is one of these names.
+//! The directories lie in `lib/pyshm` and not in the prefix, because `lib` is one of these names.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -55,37 +55,37 @@ pub(super) fn is_laid_out(prefix: &Path) -> bool {
 
 /// Writes the directory below the prefix of `tree`.
 pub(super) fn lay_out(tree: &InstallTree) -> Result<()> {
-    let native = names(&NATIVE);
+    let native = lib_names(&NATIVE);
     for name in &native {
         let up = "../".repeat(Path::new(name).components().count());
         tree.link(&Path::new(DIR).join(name).join(NAME), &Path::new(&up).join(LIBRARY))?;
     }
     let Some(narrow) = NARROW else { return Ok(()) };
-    // A name that both have belongs to 64-bit programs.
-    for name in names(&narrow).iter().filter(|name| !native.contains(name)) {
+    // A name that both word sizes use belongs to 64-bit programs.
+    for name in lib_names(&narrow).iter().filter(|name| !native.contains(name)) {
         tree.file(&Path::new(DIR).join(name).join(NAME), &stub::i386(), 0o755)?;
     }
     Ok(())
 }
 
-/// Returns the usual names, since other machines may use this installation, and the name that this machine's loader
+/// Returns the usual names, because other machines may use this installation, and the name that this machine's loader
 /// reports.
-fn names(abi: &Abi) -> Vec<String> {
+fn lib_names(abi: &Abi) -> Vec<String> {
     let mut names: Vec<String> = abi.usual.iter().map(|name| (*name).into()).collect();
-    names.extend(asked(abi.loader).filter(|name| !abi.usual.contains(&name.as_str())));
+    names.extend(ask_for_lib_name(abi.loader).filter(|name| !abi.usual.contains(&name.as_str())));
     names
 }
 
 /// Asks a loader for the name by which it replaces `$LIB`; loaders since glibc 2.33 answer.
-fn asked(loader: &str) -> Option<String> {
+fn ask_for_lib_name(loader: &str) -> Option<String> {
     let mut command = Command::new(loader);
     command.arg("--list-diagnostics").env_clear().stdin(Stdio::null()).stderr(Stdio::null());
     let said = command.output().ok()?.stdout;
-    named(&String::from_utf8_lossy(&said))
+    lib_name_in(&String::from_utf8_lossy(&said))
 }
 
 /// Finds the name in a loader's diagnostics.
-fn named(diagnostics: &str) -> Option<String> {
+fn lib_name_in(diagnostics: &str) -> Option<String> {
     let value = diagnostics.lines().find_map(|line| line.strip_prefix("dl_dst_lib="))?;
     let name = value.trim_matches('"');
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
@@ -99,10 +99,10 @@ mod tests {
 
     #[test]
     fn the_name_for_lib_is_found_in_a_loaders_diagnostics() {
-        assert_eq!(named("a=1\ndl_dst_lib=\"lib/x\"\n").as_deref(), Some("lib/x"));
-        assert_eq!(named("dl_dst_lib=\"../lib\""), None);
-        assert_eq!(named("dl_dst_lib=\"\""), None);
-        assert_eq!(named("unrecognized option"), None);
+        assert_eq!(lib_name_in("a=1\ndl_dst_lib=\"lib/x\"\n").as_deref(), Some("lib/x"));
+        assert_eq!(lib_name_in("dl_dst_lib=\"../lib\""), None);
+        assert_eq!(lib_name_in("dl_dst_lib=\"\""), None);
+        assert_eq!(lib_name_in("unrecognized option"), None);
     }
 
     #[test]
@@ -112,10 +112,12 @@ mod tests {
         tree.file(Path::new("lib/libpyshm.so"), b"library", 0o755).unwrap();
         lay_out(&tree).unwrap();
         let at = |name: &str| std::fs::canonicalize(dir.path().join(DIR).join(name).join(NAME));
-        for name in names(&NATIVE) {
+        for name in lib_names(&NATIVE) {
             assert_eq!(at(&name).unwrap(), dir.path().join("lib/libpyshm.so"), "{name}");
         }
-        for name in NARROW.iter().flat_map(names).filter(|name| !names(&NATIVE).contains(name)) {
+        for name in
+            NARROW.iter().flat_map(lib_names).filter(|name| !lib_names(&NATIVE).contains(name))
+        {
             assert_eq!(std::fs::read(at(&name).unwrap()).unwrap(), stub::i386(), "{name}");
         }
         // A second time, over the existing files.

@@ -1,9 +1,9 @@
-//! Makes an empty library for 32-bit programs. Their loader preloads this library in place of the shim, so it does not
-//! complain about a library for another machine.
+//! Makes an empty library for 32-bit programs. Their loader preloads this library in place of the shim, so that the
+//! loader does not print an error about a library for another machine.
 //!
 //! The bytes are written by hand because machines that pyshm is installed on seldom have a 32-bit compiler. The library
-//! defines nothing, needs nothing and runs nothing: it is one segment with the tables that every loader reads (System V ABI,
-//! chapters 4 and 5, and its Intel386 supplement).
+//! defines nothing, needs nothing and runs nothing: it is one segment with the tables that every loader reads (System V
+//! ABI, chapters 4 and 5, and its Intel386 supplement).
 #![forbid(unsafe_code)]
 
 /// The name of the library.

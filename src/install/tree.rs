@@ -1,7 +1,7 @@
 //! Writes the files of an installation.
 //!
-//! Invariants: an existing file is never written into, only replaced: it may be a running program, or a library that a job
-//! has mapped.
+//! Invariants: an existing file is replaced and never written into, because it may be a running program, or a library
+//! that a job has mapped.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -42,8 +42,10 @@ impl InstallTree {
         let path = self.in_directory(path)?;
         let directory = path.parent().unwrap_or(&path);
         let failed = || Error::write(&path);
-        let mut file =
-            Builder::new().prefix(&beside(&path)).tempfile_in(directory).map_err(failed())?;
+        let mut file = Builder::new()
+            .prefix(&temporary_start(&path))
+            .tempfile_in(directory)
+            .map_err(failed())?;
         file.write_all(bytes).map_err(failed())?;
         file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed())?;
         file.persist(&path).map_err(|e| failed()(e.error))?;
@@ -58,10 +60,10 @@ impl InstallTree {
         let path = self.in_directory(path)?;
         let directory = path.parent().unwrap_or(&path);
         let link = Builder::new()
-            .prefix(&beside(&path))
+            .prefix(&temporary_start(&path))
             .make_in(directory, |name| symlink(to, name))
             .map_err(Error::write(&path))?;
-        // This renames the link itself.
+        // The rename replaces a link at this path, not the file to which that link leads.
         link.into_temp_path().persist(&path).map_err(|e| Error::write(&path)(e.error))
     }
 
@@ -86,7 +88,7 @@ impl InstallTree {
 }
 
 /// Returns the beginning of a file's temporary name.
-fn beside(path: &Path) -> OsString {
+fn temporary_start(path: &Path) -> OsString {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".");

@@ -1,7 +1,7 @@
 //! Pauses this process at a chosen moment of staging, for tests only, so that a test can kill the process there.
 //!
 //! `PYSHM_TEST_PAUSE=MOMENT:COUNT:NODE:FILE`: when a process on NODE comes to MOMENT for the COUNT-th time, it writes
-//! its number to FILE and sleeps for five minutes. Without the variable this costs one read of memory.
+//! its process id to FILE and sleeps for five minutes. If the variable is not set, [`at`] costs one read of memory.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;

@@ -1,7 +1,7 @@
 //! Reads the nodes of a resource manager's allocation.
 //!
-//! Every launcher that is given no hosts takes them from the allocation of whatever resource manager there is. So the
-//! resource managers have a table of their own.
+//! A launcher that is given no hosts takes the nodes of the allocation, and any launcher may run under any resource
+//! manager. So the resource managers have a table of their own.
 #![forbid(unsafe_code)]
 
 use crate::launchers::environment::Environment;
@@ -12,16 +12,16 @@ use crate::launchers::not_understood::NotUnderstood;
 
 /// What a resource manager says about its allocation.
 enum Allocation {
-    /// Its nodes, in the order in which launchers fill them.
+    /// The allocation's nodes, in the order in which launchers fill them.
     Hosts(Vec<Host>),
-    /// Only the number of its nodes, or not even that.
+    /// Only the number of the allocation's nodes; `None` if that is not known either.
     Count(Option<usize>),
 }
 
 type Read = fn(&Environment) -> Result<Allocation, NotUnderstood>;
 
 /// Resource managers: the variable that exists in an allocation, and the function that reads the allocation's nodes;
-/// `None` if pyshm cannot read them.
+/// `None` if pyshm cannot read the nodes.
 const MANAGERS: [(&str, Option<Read>); 5] = [
     ("SLURM_JOB_ID", Some(of_slurm)),
     ("PBS_NODEFILE", Some(of_pbs)),
@@ -39,8 +39,8 @@ pub fn is_allocated(environment: &Environment) -> bool {
     manager(environment).is_some()
 }
 
-/// Finds the nodes of the allocation that get ranks if `ranks` ranks fill it, with `per_node` on each if that is given.
-/// Without an allocation, this is only this node.
+/// Finds the nodes that get ranks if `ranks` ranks fill the allocation, with `per_node` ranks on each node if that is
+/// given. Without an allocation, only this node gets ranks.
 ///
 /// # Errors
 /// [`NotUnderstood::ResourceManager`], and [`NotUnderstood::HostFile`] when the list of nodes cannot be read.

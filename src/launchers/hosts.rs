@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-/// A node, and the number of ranks that it takes before the next node gets its first.
+/// A node, and the number of ranks that this node takes before the next node gets a rank.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// The name, as the user wrote it.
@@ -62,9 +62,9 @@ pub fn merge_same_names(hosts: impl IntoIterator<Item = Host>) -> Vec<Host> {
 }
 
 /// Returns the nodes that get a rank when `ranks` ranks fill `hosts` one after the other. Each node takes `per_node`
-/// ranks if that is given, else as many as it has slots. If the number of ranks, or of the slots of a node, is not
-/// known, all further nodes are returned too: with a node too many staging takes longer, with a node too few the job
-/// fails.
+/// ranks if that is given, else as many as it has slots. If the number of ranks, or the number of a node's slots, is
+/// not known, all further nodes are returned too: a node too many makes staging longer, but a missing node makes the
+/// job fail.
 pub fn filled(hosts: &[Host], ranks: Option<usize>, per_node: Option<usize>) -> Vec<String> {
     let mut left = ranks;
     let mut used = Vec::new();

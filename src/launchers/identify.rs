@@ -27,10 +27,10 @@ pub fn of_allocation(environment: &Environment) -> Option<&'static str> {
     launcher.file_names().first().copied()
 }
 
-/// Tells which launcher the program at `path` is; runs `path --version` if its file name does not tell.
+/// Tells which launcher the program at `path` is. Runs `path --version` if the file name does not tell.
 ///
 /// # Errors
-/// [`Error::System`] when it cannot be run, [`Error::CannotRun`] when it is no launcher of the registry.
+/// [`Error::System`] when the program cannot be run, [`Error::CannotRun`] when it is no launcher of the registry.
 pub fn identify(path: &Path) -> Result<&'static dyn Launcher> {
     let file_name = path.file_name().unwrap_or_default();
     if let Some(launcher) = registry::all().find(|l| l.is_told_by_name(file_name)) {
@@ -38,7 +38,8 @@ pub fn identify(path: &Path) -> Result<&'static dyn Launcher> {
     }
     let mut command = Command::new(path);
     command.arg("--version").stdin(Stdio::null());
-    // With the shim preloaded, the program would start pyshm-run in its place, which would ask again.
+    // If the shim were preloaded into the program, the shim would start pyshm-run instead of the program, and that
+    // pyshm-run would run `--version` again, without end.
     launch_env::leave_alone(&mut command);
     let output =
         command.output().map_err(Error::system(format!("run {} --version", path.display())))?;

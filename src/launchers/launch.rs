@@ -44,7 +44,8 @@ impl Nodes {
 pub struct Launch {
     /// The index of each PROGRAM in the command: one in each part of `a : b`, none in `mpiexec --version`.
     pub programs: Vec<usize>,
-    /// The nodes that get ranks. With a node too many staging takes longer; with one too few the job fails.
+    /// The nodes that get ranks. If a node too many is listed, staging takes longer. If a node is missing, the job
+    /// fails.
     pub nodes: Nodes,
     /// The number of ranks, if it is known.
     pub ranks: Option<usize>,

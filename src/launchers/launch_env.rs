@@ -57,7 +57,7 @@ pub fn is_preloaded() -> bool {
     std::env::var_os(PRELOAD).is_some_and(|list| without_shim_in(&list).is_some())
 }
 
-/// Makes the ranks of the launcher `command` stage `bundles` for themselves, if its environment reaches them.
+/// Makes the ranks of the launcher `command` stage `bundles`, if the launcher passes its environment on to the ranks.
 pub fn let_ranks_stage(command: &mut Command, bundles: &[Named]) {
     // JSON is UTF-8: a bundle whose path is not UTF-8 is not staged.
     let Ok(text) = serde_json::to_string(bundles) else { return leave_alone(command) };
@@ -76,13 +76,13 @@ pub fn bundles_of_ranks() -> Option<Vec<Named>> {
     serde_json::from_str(std::env::var(launch::ENV_RANKS).ok()?.as_str()).ok()
 }
 
-/// Removes the shim that the user has preloaded from the `LD_PRELOAD` of `command`. Its ranks get the staged shim from
-/// the trampoline, or none if nothing could be staged. So no process has to read the installed shim.
+/// Removes the shim from the `LD_PRELOAD` of `command`. The ranks of `command` get the staged shim from the trampoline,
+/// or no shim if nothing could be staged. So no process has to read the installed shim.
 pub fn without_shim(command: &mut Command) {
     command.env_remove(launch::ENV_LAUNCHED).env_remove(launch::ENV_RANKS);
     let Some(list) = std::env::var_os(PRELOAD) else { return };
     let Some(rest) = without_shim_in(&list) else { return };
-    // A launcher that is told to pass LD_PRELOAD on complains if it is not set.
+    // A launcher that is told to pass LD_PRELOAD on complains if LD_PRELOAD is not set.
     let is_named = command.get_args().any(|word| {
         word.as_bytes().split(|b| b",=".contains(b)).any(|part| part == PRELOAD.as_bytes())
     });

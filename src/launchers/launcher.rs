@@ -27,15 +27,15 @@ pub struct RankVariables {
 
 /// A launcher, or several with the same options and variables.
 ///
-/// A launcher that is known by its ranks only implements just [`name`](Self::name) and [`ranks`](Self::ranks): its
-/// ranks stage for themselves (`LAUNCHER pyshm-run PROGRAM`). A launcher whose command lines pyshm reads also has file
-/// names, tells itself apart from others of the same name, and implements [`read`](Self::read) and
-/// [`programs`](Self::programs).
+/// If pyshm does not read a launcher's command lines, the launcher implements only [`name`](Self::name) and
+/// [`ranks`](Self::ranks): its ranks stage (`LAUNCHER pyshm-run PROGRAM`). If pyshm reads its command lines, the
+/// launcher also has file names, implements [`read`](Self::read) and [`programs`](Self::programs), and recognises
+/// itself among launchers of the same file name.
 pub trait Launcher: fmt::Debug + Sync {
     /// The launcher's name in messages.
     fn name(&self) -> &'static str;
 
-    /// The variables by which its ranks are known.
+    /// The variables by which the launcher's ranks are recognised.
     fn ranks(&self) -> &'static RankVariables;
 
     /// Whether this process belongs to a launch that may have other ranks on this node.
@@ -56,9 +56,9 @@ pub trait Launcher: fmt::Debug + Sync {
         self.ranks().launch.iter().find_map(|name| Some(format!("{name} {}", look(name)?)))
     }
 
-    /// The number of ranks on this node, for a launcher that tells it in another way than by
-    /// [`RankVariables::local_size`]. It counts only if no launcher's variable tells the number, since a launcher may
-    /// start the daemons of another one, one on each node.
+    /// The number of ranks on this node, for a launcher that tells the number in another way than by
+    /// [`RankVariables::local_size`]. This number is used only if no launcher's variable tells one: a launcher may have
+    /// started the daemons of another launcher, one on each node, and then this number is the number of daemons.
     fn derived_local_size(&self, _look: Look<'_>) -> Option<usize> {
         None
     }
@@ -73,12 +73,12 @@ pub trait Launcher: fmt::Debug + Sync {
         None
     }
 
-    /// Whether a program with this file name is this launcher without a doubt, so that its `--version` need not be run.
+    /// Whether the file name alone shows that a program is this launcher. Then the program is not run with `--version`.
     fn is_told_by_name(&self, _file_name: &OsStr) -> bool {
         false
     }
 
-    /// Whether `text`, which `LAUNCHER --version` printed, shows that it is this launcher.
+    /// Whether `text`, which a program printed for `--version`, shows that the program is this launcher.
     fn is_told_by_version(&self, _text: &str) -> bool {
         false
     }
@@ -86,7 +86,7 @@ pub trait Launcher: fmt::Debug + Sync {
     /// Reads a command line whose first word is this launcher.
     ///
     /// # Errors
-    /// What is not understood.
+    /// The reason why the command line is not understood.
     fn read(
         &self,
         _command: &[OsString],
@@ -95,7 +95,7 @@ pub trait Launcher: fmt::Debug + Sync {
         Err(NotUnderstood::Launcher)
     }
 
-    /// The index of each PROGRAM in a command of this launcher, whether or not its nodes are understood.
+    /// The index of each PROGRAM in a command of this launcher, even if it is not understood which nodes get ranks.
     ///
     /// # Errors
     /// The option that is not understood.
@@ -108,7 +108,7 @@ pub trait Launcher: fmt::Debug + Sync {
         &[Mpi::Mpich, Mpi::OpenMpi]
     }
 
-    /// The same libraries, the best one for the launch command `step` first.
+    /// The libraries of [`mpis`](Self::mpis), of which the best one for the launch command `step` comes first.
     fn mpis_for(&self, _step: &[OsString], _environment: &Environment) -> &'static [Mpi] {
         self.mpis()
     }
@@ -128,7 +128,7 @@ pub trait Launcher: fmt::Debug + Sync {
         false
     }
 
-    /// Sets the variables that the staging step `command` needs, whichever launcher starts it: in an allocation of
-    /// Slurm, `mpiexec` starts its daemons with `srun`.
+    /// Sets the variables that the staging step `command` needs because of this launcher. All launchers are asked,
+    /// since one launcher may use another: in an allocation of Slurm, `mpiexec` starts its daemons with `srun`.
     fn prepare_step(&self, _command: &mut Command) {}
 }

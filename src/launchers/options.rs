@@ -12,8 +12,8 @@ use crate::launchers::not_understood::NotUnderstood;
 /// How an option of the application's launch is handled in the staging step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handling {
-    /// The option decides which nodes get ranks, so the step gets options of its own instead, for one process on each
-    /// of these nodes.
+    /// The option decides which nodes get ranks. The step does not get this option: pyshm gives the step its own
+    /// options, for one process on each of these nodes.
     Placement,
     /// The option is needed to reach the nodes: it is carried into the step unchanged.
     Carry,
@@ -55,7 +55,7 @@ pub const fn opt(names: &'static [&'static str], arity: Arity, handling: Handlin
 pub enum Dashes {
     /// `-name` and `--name` are the same option (Hydra, Open MPI).
     Any,
-    /// As getopt_long(3) does: `-n4`, `-n 4`, `-lu`, `--name=4`, `--name 4` (srun).
+    /// In the way of getopt_long(3): `-n4`, `-n 4`, `-lu`, `--name=4`, `--name 4` (srun).
     Getopt,
 }
 
@@ -66,7 +66,7 @@ pub struct Given {
     pub name: &'static str,
     /// How the option is handled in the staging step.
     pub handling: Handling,
-    /// Its arguments.
+    /// The option's arguments.
     pub values: Vec<OsString>,
     /// The words that give this option to the staging step.
     pub words: Vec<OsString>,
@@ -117,8 +117,8 @@ pub fn os<const N: usize>(words: [&str; N]) -> [OsString; N] {
 /// options and a PROGRAM of its own.
 ///
 /// # Errors
-/// Those of [`parse`]; also for a part without PROGRAM, and for a later part with an option that decides which nodes
-/// get ranks.
+/// The errors of [`parse`]. Also an error for a part without PROGRAM, and for a part after a ':' that has an option
+/// which decides which nodes get ranks.
 pub fn parse_parts(
     command: &[OsString],
     table: &'static [Opt],

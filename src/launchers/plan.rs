@@ -34,7 +34,7 @@ pub struct StagingPlan {
     pub may_hang: bool,
 }
 
-/// Plans how `command`, which starts with `launcher`, is staged; `None` when it starts no program (`mpiexec
+/// Plans how `command`, which starts with `launcher`, is staged; `None` when `command` starts no program (`mpiexec
 /// --version`).
 ///
 /// # Errors
@@ -81,8 +81,8 @@ pub fn programs(command: &[OsString], launcher: &dyn Launcher) -> Option<Vec<usi
     launcher.programs(command).ok().filter(|programs| !programs.is_empty())
 }
 
-/// Whether the user has said both how the staging step is started and which word is PROGRAM, so that any launcher will
-/// do.
+/// Whether the user has said both how the staging step is started and which word is PROGRAM. Then pyshm does not need
+/// to know the launcher.
 #[must_use]
 pub fn is_told_by_user(environment: &Environment) -> bool {
     environment.var(STEP).is_some() && environment.var(PROGRAM).is_some()

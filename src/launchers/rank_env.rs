@@ -1,8 +1,8 @@
 //! Reads from a rank's environment the name of its launch, and the number of the launch's ranks on this node.
 //!
 //! The rank that leads on a node is the first one to lock the job's record ([`crate::stage::job_record`]), whatever its
-//! number. So no rank is waited for that runs another program or has no shim. The number of ranks on the node only
-//! tells how many may still arrive.
+//! number. A rank that runs another program or has no shim never locks the record, so the other ranks must not wait for
+//! a rank with a fixed number. The number of ranks on the node only tells how many may still arrive.
 #![forbid(unsafe_code)]
 
 use crate::launchers::launcher::Look;

@@ -1,8 +1,8 @@
 //! Encodes and decodes a manifest: `PYSHMMF1`, the version as a little-endian `u32`, and the structure in postcard's
 //! wire format.
 //!
-//! Since version 2 the extended attributes follow; version 1 recorded none. Version 3 is for layers, whose own record
-//! follows at the end. Whole bundles are written as version 2.
+//! From version 2 on, the extended attributes follow; version 1 recorded none. Version 3 is for layers: the record that
+//! only a layer has follows at the end. Whole bundles are written as version 2.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -46,8 +46,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Decodes a manifest and checks its paths, but not where its data lies: the manifest of a foreign tar does not
-    /// record that.
+    /// Decodes a manifest and checks its paths. The places of the data are not checked, because the manifest of a
+    /// foreign tar does not record them.
     pub(crate) fn parse_tree(bytes: &[u8]) -> Result<Self, ManifestError> {
         let rest = bytes.strip_prefix(&MAGIC).ok_or(ManifestError::Foreign)?;
         let (version, body) = rest.split_first_chunk::<4>().ok_or(ManifestError::Truncated)?;

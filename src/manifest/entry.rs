@@ -47,8 +47,7 @@ pub enum EntryKind {
     Symlink(ByteBuf),
     /// A socket, fifo or device: recorded, not staged.
     Other,
-    /// A regular file of which the layer changes only the attributes: its data is that of the same path in the bundles
-    /// below.
+    /// A regular file whose attributes alone the layer changes. Its data is that of the same path in the bundles below.
     Below,
 }
 

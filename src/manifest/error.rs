@@ -52,7 +52,7 @@ pub enum ManifestError {
     /// A layer removes its prefix.
     #[error("it removes its own prefix {}", shown(.0))]
     RemovesPrefix(Vec<u8>),
-    /// A layer's list of implied directories names an entry that is not a directory.
+    /// A layer's list of implied directories, those that did not change, names an entry that is not a directory.
     #[error("it lists an implied directory that is none of its directories")]
     ImpliedNotDirectory,
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-/// A frame ends with the entry that takes it over this size in bytes, so that small files stay whole.
+/// Once a frame is larger than this size in bytes, it ends at the end of an entry, so that small files stay whole.
 pub const TARGET_RAW: usize = 4 << 20;
 /// A frame ends within an entry's data at this size in bytes, which bounds the memory of every decoder.
 pub const MAX_RAW: usize = 8 << 20;
@@ -33,10 +33,10 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// Compresses `raw` as one frame at `level` (of the codec).
+    /// Compresses `raw` as one frame; `level` is one of [`Codec::levels`].
     ///
     /// # Errors
-    /// Those of the compressor; none is expected, since it works in memory.
+    /// The errors of the compressor. None is expected, because the compressor works in memory.
     pub fn compress(self, raw: &[u8], level: i32) -> io::Result<Vec<u8>> {
         match self {
             Self::Zstd => zstd::bulk::compress(raw, level),
@@ -95,8 +95,8 @@ impl Decoder {
             Codec::Zstd => Some(zstd::bulk::Decompressor::new()?),
             Codec::Gzip => None,
         };
-        // The buffer is allocated whole, because growing would copy and fragment memory. Pages that no frame needs are
-        // never touched.
+        // The buffer gets its full size here, because growing it would copy and fragment memory. Pages that no frame
+        // needs are never touched.
         Ok(Self { zstd, raw: Vec::with_capacity(MAX_RAW) })
     }
 

@@ -11,10 +11,10 @@ use crate::manifest::prefix::PrefixRecord;
 use crate::manifest::walk;
 
 impl Manifest {
-    /// Returns the first path below the prefixes that is new or gone, or whose size, times, inode or kind is not as
-    /// recorded; `None` while the bundle is fresh.
+    /// Returns the first path below the prefixes that is new or gone, or whose recorded `lstat` differs (see
+    /// [`EntryStat::is_unchanged`]); `None` while the bundle is fresh.
     ///
-    /// The device number is not compared: each node numbers its mounts itself.
+    /// The device number is not compared, because each node numbers its own mounts.
     ///
     /// # Errors
     /// [`Error::NoInput`](crate::error::Error::NoInput) when a prefix cannot be read.

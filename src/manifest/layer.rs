@@ -1,8 +1,8 @@
 //! Defines what only a *layer* records. A layer is a bundle that holds only what changed since the bundles below it.
 //!
-//! Without these bundles a layer would give a wrong answer for every path that it does not hold, so it is staged over
-//! exactly these ([`crate::manifest::stack`]). A foreign layer, such as one of a container image, does not name the
-//! bundles below it.
+//! Without these bundles a layer would give a wrong answer for every path that the layer does not hold. So a layer is
+//! staged only over the same bundles ([`crate::manifest::stack`]). A foreign layer, such as one of a container image,
+//! does not name the bundles below it.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -15,9 +15,9 @@ use serde_bytes::ByteBuf;
 pub struct Layer {
     /// The bundles it was packed over, the lowest first; empty where they are not known.
     pub over: Vec<LowerBundle>,
-    /// Paths that it removes, with everything below them.
+    /// Paths that the layer removes, with everything below these paths.
     pub removed: Vec<ByteBuf>,
-    /// Directories that it empties before its own entries come.
+    /// Directories that the layer empties before its own entries are laid.
     pub opaque: Vec<ByteBuf>,
     /// Numbers of the entries of unchanged directories, which the layer lists only because other entries lie in them.
     pub implied: Vec<u32>,

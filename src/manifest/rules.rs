@@ -27,7 +27,7 @@ impl Manifest {
             let EntryKind::File { offset, .. } = entry.kind else { continue };
             let end = offset.checked_add(entry.stat.size).filter(|end| *end <= raw);
             match end {
-                // Data must be in order and must not overlap, or one frame could write another file's bytes.
+                // Data must be in order and must not overlap. Otherwise one frame could write another file's bytes.
                 Some(end) if offset >= end_of_last => end_of_last = end,
                 _ => return Err(ManifestError::entry(&entry.path, EntryProblem::DataOutside)),
             }

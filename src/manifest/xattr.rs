@@ -2,7 +2,8 @@
 //! for them (`ls -l`, `cp -a` and `shutil.copystat` ask for every file).
 //!
 //! Most paths share one [`XattrSet`], the empty one. The kernel's error for an attribute that a path does not have
-//! depends on the file system and the file type, so the collector looks up one such attribute for each pair of these.
+//! depends on the file system and the file type. So the collector looks up one such attribute for each pair of file
+//! system and file type.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use serde_bytes::ByteBuf;
 
 use crate::manifest::walk::WalkEntry;
 
-/// The longest value in bytes that is recorded; a longer one stays on the shared file system.
+/// The longest value in bytes that is recorded. A longer value is read from the shared file system.
 pub const VALUE_MAX: usize = 4096;
 /// The longest list of names in bytes that Linux returns.
 const LIST_MAX: usize = 65_536;
@@ -123,8 +124,8 @@ impl XattrsBuilder {
     }
 }
 
-/// Whether the user who packs may read a file. Only the original knows the attributes of an unreadable file, because
-/// the kernel's answers depend on who asks.
+/// Whether the user who packs may read a file. The attributes of an unreadable file are not recorded, because the
+/// kernel answers each user differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Readable,
@@ -185,13 +186,13 @@ impl Collector {
                 self.missing.insert(key, errno);
                 errno
             }
-            // This path has the attribute, or the answer holds for this path only.
+            // Either this path has the attribute, or the answer holds only for this path.
             _ => ASK,
         }
     }
 }
 
-/// Reads a value; `None` where its name is of no [`Class`], or where it is too long.
+/// Reads a value; `None` if the attribute's name belongs to no [`Class`], or if the value is too long.
 fn value(found: &WalkEntry, name: &[u8]) -> Option<ByteBuf> {
     Class::of(name)?;
     let mut buffer = [0; VALUE_MAX];

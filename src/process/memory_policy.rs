@@ -1,9 +1,9 @@
 //! Sets how a process that stages uses memory: the process writes to all memory nodes (NUMA) of the machine in turn,
 //! and returns freed memory to the system.
 //!
-//! The stage is spread because ranks on every socket read it; otherwise it would fill one memory node. A page of a
-//! memory file system is placed by the policy of the thread that first writes to it, and a thread inherits the policy
-//! of the one that starts it.
+//! The stage is spread because ranks on every socket read it; otherwise the stage would fill one memory node. The
+//! policy of the thread that first writes to a page of a memory file system decides where the page lies. A thread
+//! inherits the policy of the thread that starts it.
 
 #[cfg(target_env = "gnu")]
 use std::ffi::c_int;
@@ -22,9 +22,9 @@ const MAPPED_BLOCK: c_int = 4 << 20;
 /// Sets the memory policy and the allocator of this process, which must not have started threads yet.
 pub fn prepare() {
     interleave();
-    // By default, glibc stops mapping large blocks when the first one is freed, and then keeps the memory of chunks and
-    // frames. That is a third of the memory of staging, and the job needs it.
-    // SAFETY: mallopt only sets a parameter of the allocator.
+    // By default, glibc stops mapping large blocks when the first one is freed. From then on it would keep the memory
+    // of freed chunks and frames, a third of the memory of staging, which the job needs. SAFETY: mallopt only sets a
+    // parameter of the allocator.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BLOCK);
@@ -48,7 +48,7 @@ fn interleave_over(nodes: &[usize]) -> bool {
     for node in nodes.iter().filter(|node| **node < MAX_NODES) {
         mask[node / BITS] |= 1 << (node % BITS);
     }
-    // SAFETY: the kernel reads MAX_NODES bits of `mask`, which has that many.
+    // SAFETY: the kernel reads MAX_NODES bits of `mask`, and `mask` has MAX_NODES bits.
     let done = unsafe {
         libc::syscall(
             libc::SYS_set_mempolicy,

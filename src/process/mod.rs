@@ -1,5 +1,5 @@
 //! Manages this process itself: its temporary files, signals, parent, processors and memory.
-// Everything below is `forbid(unsafe_code)` except `memory_policy`.
+// Every module of this room is `forbid(unsafe_code)`, except `memory_policy`.
 #![deny(unsafe_code)]
 
 pub mod affinity;

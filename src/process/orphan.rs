@@ -8,7 +8,7 @@ use crate::process::temp_files;
 /// Time between two checks of the parent.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Removes this process's temporary files and ends it when its parent ends.
+/// When the parent of this process ends, removes this process's temporary files and ends this process.
 pub fn end_with_parent() {
     let parent = rustix::process::getppid();
     // Process 1 never ends. In a container it may be the parent from the start.

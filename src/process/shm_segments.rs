@@ -6,12 +6,12 @@ use std::path::Path;
 const SHM: &str = "/dev/shm";
 
 /// Removes the files in `/dev/shm` that this process has mapped. No other process can attach to these files afterwards,
-/// so only a process that is alone in its job on its node may call this.
+/// so a process may call this only if no other process of its job runs on its node.
 pub fn remove_mapped() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for line in maps.lines() {
         let path = line.find("/dev/shm/").map(|at| Path::new(&line[at..]));
-        // Files in directories there, such as those of stages, do not belong to MPI.
+        // Files in directories below `/dev/shm`, such as those of stages, do not belong to MPI.
         if let Some(path) = path.filter(|p| p.parent() == Some(Path::new(SHM))) {
             let _ = std::fs::remove_file(path);
         }

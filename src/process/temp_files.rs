@@ -1,10 +1,10 @@
 //! Removes temporary files when a signal, or the end of the parent, stops this process in the middle of its work. A
-//! module that must undo more than files registers a function.
+//! module registers a function if it must undo more than the creation of files.
 //!
 //! Invariants:
-//! - Work that is stopped this way is never resumed: a thread removes what is registered while other threads may still
-//!   write, and then the process ends.
-//! - Removals never overlap: a second one waits, so that it cannot end the process before the first one is done.
+//! - Work that is stopped in this way is never resumed: one thread removes what is registered, while other threads may
+//!   still write, and then the process ends.
+//! - Removals never overlap: a second removal waits, so that it cannot end the process before the first one is done.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub fn register(file: &Path) {
     lock(&REGISTERED).files.push(file.to_path_buf());
 }
 
-/// Does not remove `file` any more, because it is gone or is to stay.
+/// Ends the registration of `file`, because the file is gone or is to stay.
 pub fn forget(file: &Path) {
     lock(&REGISTERED).files.retain(|f| f != file);
 }

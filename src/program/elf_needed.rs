@@ -16,7 +16,7 @@ use object::read::{ReadCache, ReadRef};
 pub struct Linked {
     /// The elements of the file's `RPATH` or `RUNPATH`, with `$ORIGIN` replaced by the file's directory.
     pub search: Vec<PathBuf>,
-    /// The names of the libraries that the file itself needs, without those that its libraries need.
+    /// The names of the libraries that the file itself needs, without the libraries that these libraries need.
     pub libraries: Vec<OsString>,
 }
 
@@ -29,7 +29,7 @@ pub fn linked(program: &Path) -> Option<Linked> {
         .then(|| dynamic(&cache, program).unwrap_or_default())
 }
 
-/// Reads the dynamic section; `None` if there is none or it is damaged.
+/// Reads the dynamic section; `None` if the file has none, or if it is damaged.
 fn dynamic<'a, R: ReadRef<'a>>(data: R, program: &Path) -> Option<Linked> {
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Reason, Result};
 
-/// The bytes before the answer. They tell it apart from other output of the interpreter.
+/// The bytes before the answer. They tell the answer apart from other output of the interpreter.
 const MARK: &[u8] = b"\0pyshm\0";
 
 /// Variables that name the environment in use.
@@ -36,7 +36,7 @@ impl Python {
     /// Runs `interpreter` and asks for its prefixes.
     ///
     /// # Errors
-    /// [`Error::CannotRun`] when it does not run or does not answer.
+    /// [`Error::CannotRun`] when the interpreter does not run or does not answer.
     pub fn ask(interpreter: &Path) -> Result<Self> {
         let failed = |cause: Reason| {
             let what = format!("ask {} for its prefix", interpreter.display());
@@ -81,7 +81,8 @@ impl Python {
     }
 }
 
-/// Finds the prefix of the base interpreter of the environment `prefix`, if it is another directory and may be bundled.
+/// Finds the prefix of the base interpreter of the environment `prefix`; `None` if the base has no directory of its own,
+/// or if that directory may not be bundled.
 ///
 /// # Errors
 /// As [`Python::ask`]. It is no error if a prefix has no interpreter and so no base.

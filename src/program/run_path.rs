@@ -1,9 +1,11 @@
-//! Finds `RPATH` and `RUNPATH` of ELF files when a bundle is made, and rewrites them when it is staged.
+//! Finds `RPATH` and `RUNPATH` of ELF files when a bundle is made, and rewrites them when the bundle is staged.
 //!
 //! The dynamic loader searches these directories before any hook of the shim can act, so an absolute directory below a
-//! prefix would lead every rank to the shared file system. In the stage such an element becomes `$ORIGIN/…`. The new
-//! text is written over the old text if it is not longer and no other string shares the old text (linkers let strings
-//! share the tail of a longer one). Otherwise the file gets a new string table at its end.
+//! prefix would lead every rank to the shared file system. In the stage such an element becomes `$ORIGIN/…`.
+//!
+//! The new text is written over the old text if the new text is not longer and no other string uses a part of the old
+//! text. (A linker may store a string as the tail of a longer string.) Otherwise the file gets a new string table at
+//! its end.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -27,20 +29,21 @@ pub fn absolute(file: &File) -> Option<Vec<u8>> {
     found.text.split(|b| *b == b':').any(|element| element.starts_with(b"/")).then_some(found.text)
 }
 
-/// Size in bytes of the largest file that is rewritten: rewriting takes several times that much memory.
+/// Size in bytes of the largest file that is rewritten. There is a limit because rewriting takes several times as much
+/// memory.
 const REWRITE_LIMIT: u64 = 64 << 20;
 
 /// A change of an ELF file.
 pub enum Edit {
-    /// These bytes replace those at an offset.
+    /// These bytes replace the bytes of the file at this offset.
     InPlace(u64, Vec<u8>),
     /// These bytes replace the whole file.
     Whole(Vec<u8>),
 }
 
-/// Makes the staged elements of an ELF file's search path relative to `origin`, the directory that the file is in. For
-/// an element that is a directory in the stage, `staged` returns its original path, without aliases. Returns `None` if
-/// nothing has to change, or if the file cannot be changed.
+/// Makes the staged elements of an ELF file's search path relative to `origin`, the directory in which the file lies.
+/// If an element is a directory of the stage, `staged` returns the element's original path, without aliases. Returns
+/// `None` if nothing has to change, or if the file cannot be changed.
 #[must_use]
 pub fn relocate(
     file: &File,
@@ -159,7 +162,7 @@ fn find<'a, R: ReadRef<'a>>(data: R) -> Option<SearchPath> {
     Some(SearchPath { at, text, name, is_rpath, others })
 }
 
-/// Whether anything else in the file uses a part of the text; `None` if that is unknown.
+/// Whether another string in the file uses a part of the text; `None` if that is unknown.
 fn is_shared<'a, R: ReadRef<'a>>(data: R, found: &SearchPath) -> Option<bool> {
     let inside = |name: u64| name >= found.name && name <= found.name + found.text.len() as u64;
     let header = FileHeader64::<Endianness>::parse(data).ok()?;

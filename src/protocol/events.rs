@@ -1,5 +1,5 @@
-//! Defines the events that a staging step or helper reports to the `pyshm-run` that started it: one JSON object a line
-//! on its standard output.
+//! Defines the events that a staging step or helper reports to the `pyshm-run` that started it. The step or helper
+//! writes them to its standard output, one JSON object a line.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -20,6 +20,11 @@ pub enum Event {
     Started {
         /// Number of nodes in the step.
         nodes: usize,
+    },
+    /// Chunks have been broadcast since the last event. At most one such event a second is reported.
+    Progress {
+        /// Bytes of the current bundle that were broadcast.
+        bytes: u64,
     },
     /// The bundles are selected and made; another process will stage them.
     Prepared(Prepared),
@@ -63,7 +68,7 @@ pub struct Prepared {
 pub struct Failure {
     /// The error as a sentence.
     pub message: String,
-    /// The exit code that belongs to it.
+    /// The exit code that belongs to the error.
     pub code: u8,
 }
 
@@ -96,8 +101,8 @@ pub struct Ready {
     /// The stages from which nodes took bundles; empty if nodes took from different stages.
     #[serde(default)]
     pub adopted_from: Vec<PathBuf>,
-    /// Number of paths that have changed since the bundles were packed, if bundles were staged before. Ranks find the
-    /// originals.
+    /// Number of paths that have changed since the bundles were packed; for these paths, ranks get the originals. 0 if
+    /// nothing of the stage was staged before.
     #[serde(default)]
     pub changed: u64,
     /// Errors of single nodes, each with the node's name.

@@ -16,7 +16,7 @@ pub struct Request {
     pub selection: Selection,
     /// The user's command.
     pub command: Vec<OsString>,
-    /// Positions in the command of the programs that it starts; several if a launcher's command has several parts.
+    /// Positions of the programs in the command; several if a launcher's command has several parts.
     pub programs: Vec<usize>,
     /// What it means when one of these programs is not found.
     pub absent_program: AbsentProgram,
@@ -46,12 +46,12 @@ impl Request {
 /// How the bundles of a job are selected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Selection {
-    /// The user named these bundles: those that cover a path that the command uses are staged. It is an error if no
-    /// bundle does.
+    /// The user named these bundles. Those that cover a path that the command uses are staged. It is an error if no
+    /// bundle covers such a path.
     Named(Vec<Named>),
     /// The launcher's side has selected these bundles for all ranks: all of them are staged.
     Decided(Vec<Named>),
-    /// These bundles are configured for all jobs: those that the command uses are staged.
+    /// These bundles are configured for all jobs. Those that the command uses are staged.
     Configured(Vec<Named>, Otherwise),
     /// A bundle is made automatically from the environment in which the program runs.
     Automatic,
@@ -62,7 +62,7 @@ pub enum Selection {
 pub enum Otherwise {
     /// Nothing is staged.
     Nothing,
-    /// As with [`Selection::Automatic`].
+    /// A bundle is made automatically, as with [`Selection::Automatic`].
     Automatic,
 }
 
@@ -78,8 +78,8 @@ pub enum AbsentProgram {
 /// What the helper does with the bundles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
-    /// Stages them on this node.
+    /// Stages the bundles on this node.
     Stage,
-    /// Only makes and names them, for a broadcast to the nodes.
+    /// Only makes the bundles and reports their names, for a broadcast to the nodes.
     Prepare,
 }

@@ -54,7 +54,8 @@ Environment:
   PYSHM_ROOT                     the default of --root
   PYSHM_RESERVE                  bytes that stay free in the nodes' memory for MPI and the application (a 16th of the
                                  root's size, at least 64 MB and at most 4 GB)
-  PYSHM_WAIT                     seconds to wait for MPI, or for the rank that stages (300)
+  PYSHM_WAIT                     seconds without progress after which staging is given up, or for which ranks wait
+                                 for the one that stages (300)
   PYSHM_BCAST                    the broadcast helper, instead of the installed one for the launcher's MPI
   PYSHM_BCAST_LAUNCH             the command that starts one process on each of the job's nodes, for commands that
                                  pyshm does not understand; PYSHM_PROGRAM then tells which word is the program";
@@ -125,7 +126,7 @@ pub struct Cli {
     )]
     pub command: Vec<OsString>,
 
-    /// Set if no user wrote this command line, because the shim in COMMAND has replaced COMMAND by `pyshm-run`.
+    /// Set if the shim in COMMAND has replaced COMMAND by `pyshm-run`, so that no user wrote this command line.
     #[arg(skip)]
     pub preloaded: Option<Preloaded>,
 }

@@ -18,8 +18,8 @@ pub fn warn_or_fail(cli: &Cli, cause: Error) -> Result<()> {
     Ok(())
 }
 
-/// Whether the command is not run after this error, whatever the options say: the command cannot run, or a signal ends
-/// the job.
+/// Whether the command is not run after this error, whatever the options say. Such an error means that the command
+/// cannot run, or that a signal ends the job.
 #[must_use]
 pub fn is_final(error: &Error) -> bool {
     match error {

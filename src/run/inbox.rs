@@ -31,9 +31,10 @@ pub enum Message {
 /// The origin of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// A process sent it.
+    /// A process sent the signal.
     Process,
-    /// The kernel sent it, as for a key on the terminal. The command receives such a signal too.
+    /// The kernel sent the signal, for example because of a key on the terminal. The command receives such a signal
+    /// too.
     Kernel,
 }
 
@@ -87,7 +88,7 @@ impl Inbox {
     /// Waits for the next message; `None` when none comes within `limit`.
     #[must_use]
     pub fn next(&self, limit: Duration) -> Option<Message> {
-        // The queue cannot be disconnected, since this value has a sender itself.
+        // The queue cannot be disconnected, since this inbox has a sender itself.
         self.receiver.recv_timeout(limit).ok()
     }
 

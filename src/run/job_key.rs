@@ -8,7 +8,7 @@ use crate::program::python::ENVIRONMENT_VARIABLES;
 use crate::run::cli::{Cli, Selector};
 use crate::run::select::interests::SEARCH_VARIABLES;
 
-/// Computes the name of the job that this process belongs to; it is the same for all its ranks on a node.
+/// Computes the name of the job that this process belongs to. All ranks of the job on a node compute the same name.
 #[must_use]
 pub fn compute(cli: &Cli) -> String {
     let mut hash = blake3::Hasher::new();
@@ -40,14 +40,15 @@ pub fn compute(cli: &Cli) -> String {
     if rank_env::is_shared() {
         add(launch().as_bytes());
     } else {
-        // A process that is no rank shares nothing: the next run must look at the prefix again.
+        // A process that is no rank has a name of its own, because the next run must look at the prefix again.
         add(&std::process::id().to_le_bytes());
     }
     // The name has 32 digits, since a name with 16 digits is that of a stage.
     format!("{}.job", &hash.finalize().to_hex()[..32])
 }
 
-/// Names the launch to which this rank belongs: by the launcher's variables, else by the process that started the rank.
+/// Names the launch to which this rank belongs: by the launcher's variables, or, if they do not name it, by the process
+/// that started the rank.
 fn launch() -> String {
     rank_env::launch().unwrap_or_else(|| {
         let (process, begun) = launcher();
@@ -55,8 +56,9 @@ fn launch() -> String {
     })
 }
 
-/// Finds the process that started the ranks, and its start time. This is the nearest ancestor that does not belong to
-/// this rank, since a shell or a debugger may be in between. If the launcher sets no rank variable, this is the parent.
+/// Finds the process that started the ranks, and its start time. This process is the nearest ancestor that does not
+/// belong to this rank: a shell or a debugger of the rank may be in between. If the launcher sets no rank variable, the
+/// parent is taken.
 fn launcher() -> (i32, String) {
     let rank = rank_env::own().map(String::into_bytes);
     let mut process = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());

@@ -1,9 +1,9 @@
-//! Runs `pyshm-run`: stages what a command needs, runs the command with it, and cleans up.
+//! Runs `pyshm-run`: stages what a command needs, runs the command with the stage, and removes the stage.
 //!
-//! The first word of COMMAND chooses the mode: [`launcher_command`] for a launcher, [`plain_command`] for anything
-//! else. The variables of a rank never decide, since a batch script has them too. A program into which the shim is
-//! preloaded enters by [`preload_entry`]. If staging fails, the command runs from the shared file system
-//! ([`fallback`]).
+//! The first word of COMMAND chooses the mode: [`launcher_command`] for a launcher, [`plain_command`] for any other
+//! command. The variables of a rank do not choose the mode, since a batch script may have them too. The shim replaces a
+//! program into which it is preloaded by [`preload_entry`]. If staging fails, the command runs from the shared file
+//! system ([`fallback`]).
 #![forbid(unsafe_code)]
 
 pub mod cli;

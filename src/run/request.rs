@@ -5,8 +5,8 @@ use crate::protocol::request::{AbsentProgram, Otherwise, Request, Selection, Tas
 use crate::run::cli::{Cli, Selector};
 use crate::settings;
 
-/// Selects the bundles that the command line names, else those that are configured, else those that are made
-/// automatically.
+/// Selects the bundles that the command line names. If it names none, selects the configured bundles. If none is
+/// configured, selects the bundles that are made automatically.
 #[must_use]
 pub fn selection(cli: &Cli) -> Selection {
     let named = &cli.bundles.0;

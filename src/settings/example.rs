@@ -6,14 +6,14 @@ use crate::settings::table::{DefaultValue, Setting, TABLE};
 
 const HEAD: &str = "\
 # Settings of pyshm for all users of this installation. This file lies at etc/pyshm.toml below the installation's prefix,
-# at /etc/pyshm.toml, or where PYSHM_CONFIG says. A commented value is the default, or an example where the default depends
+# at /etc/pyshm.toml, or at the path in PYSHM_CONFIG. A commented value is the default, or an example if the default depends
 # on the system. A variable takes precedence over the file, the command line over both. 'pyshm config --check FILE' reports
 # the mistakes in a file.
 ";
 
 const LISTS: &str = "\
-# Bundles for jobs that name none; those that the command uses are staged. PYSHM_BUNDLES, which modules made by
-# 'pyshm module --bundle' set, replaces this list.
+# Bundles for jobs that name none. Of these bundles, those that the command uses are staged. PYSHM_BUNDLES replaces this
+# list; modules made by 'pyshm module --bundle' set PYSHM_BUNDLES.
 # bundles = [\"/apps/science.tar.zst\", { path = \"/apps/tools.tar.gz\", prefix = \"/apps/tools\" }]
 
 # Options of the staging step, for each launcher: LAUNCHERS.

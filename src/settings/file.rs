@@ -65,7 +65,7 @@ impl File {
     /// Reads a settings file.
     ///
     /// # Errors
-    /// [`Error::NoInput`] where it cannot be read, [`Error::Usage`] with the first mistake in it.
+    /// [`Error::NoInput`] when the file cannot be read, [`Error::Usage`] with the first mistake in the file.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
             ErrorKind::InvalidData => {

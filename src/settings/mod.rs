@@ -2,9 +2,10 @@
 //! default.
 //!
 //! Invariants:
-//! - The process that starts a job reads the settings. Ranks never do: they get what they need in their arguments.
-//! - A wrong value is reported before anything else happens ([`check`]), never silently replaced by the default. A
-//!   command that must go on nevertheless, such as `pyshm unstage` in an epilog, prints a warning.
+//! - The process that starts a job reads the settings. Ranks never read settings: they get the values that they need in
+//!   their arguments.
+//! - A wrong value is reported before anything else happens ([`check`]), and never silently replaced by the default. A
+//!   command that must go on in spite of a wrong value, such as `pyshm unstage` in an epilog, prints a warning.
 #![forbid(unsafe_code)]
 
 pub mod example;
@@ -96,7 +97,7 @@ fn valid_text(setting: &Setting) -> Option<OsString> {
     text.filter(|text| setting.form.check(text).is_ok())
 }
 
-/// The text of a setting that is set and has its form, else of the default; `None` where that varies.
+/// The text of a setting that is set and has its form, else the text of the default; `None` where the default varies.
 fn text(setting: &Setting) -> Option<String> {
     let text = valid_text(setting).or_else(|| default_text(setting).map(OsString::from));
     text.map(|text| text.to_string_lossy().trim().to_string())

@@ -4,7 +4,7 @@
 use crate::settings::table::DefaultValue::{Text, Varies};
 use crate::settings::value::Form;
 
-/// A setting with one value; the lists, `bundles` and the options of launchers, are not among these.
+/// A setting with one value. The settings with lists (`bundles` and the options of launchers) are not in this table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Setting {
     /// Its key in the file.
@@ -13,9 +13,9 @@ pub struct Setting {
     pub variable: Option<&'static str>,
     /// The form of its value.
     pub form: Form,
-    /// The value where nothing sets it.
+    /// The value that applies where nothing sets the setting.
     pub default: DefaultValue,
-    /// What it means, for the authors of a settings file.
+    /// What the setting means, for the authors of a settings file.
     pub meaning: &'static str,
 }
 
@@ -73,13 +73,13 @@ pub const RESERVE: Setting = setting(
     Varies { how: "a 16th of the root, 64 MB to 4 GB", example: "1GB" },
     "Bytes of memory that stay free for MPI and the application.",
 );
-/// How long to wait for MPI, or for the rank that stages for its node.
+/// How long staging may make no progress, and how long ranks wait for the rank that stages for their node.
 pub const WAIT: Setting = setting(
     "wait",
     Some("PYSHM_WAIT"),
     Form::Seconds,
     Text("300"),
-    "Seconds to wait for MPI, or for the rank that stages for its node.",
+    "Seconds without progress after which staging is given up, or for which ranks wait for the one that stages.",
 );
 /// Whether stages stay for later jobs.
 pub const KEEP: Setting = setting(
@@ -121,13 +121,14 @@ pub const THREADS: Setting = setting(
     Text("0"),
     "Threads that unpack on each node; 0 means as many as the step has processors there.",
 );
-/// Bytes that are broadcast at once. Smaller chunks cost bandwidth, larger ones memory: each node keeps eight.
+/// Bytes that are broadcast in one operation. Smaller chunks reduce the bandwidth. Larger chunks take more memory,
+/// because each node keeps eight chunks.
 pub const CHUNK: Setting = setting(
     "chunk",
     None,
     Form::Chunk,
     Text(DEFAULT_CHUNK),
-    "Bytes that are broadcast at once; each node keeps eight times as many in memory.",
+    "Bytes that are broadcast in one operation; each node keeps eight times as many in memory.",
 );
 /// The directory of the cache of bundles.
 pub const CACHE: Setting = setting(
@@ -143,7 +144,7 @@ pub const CACHE_MAX: Setting = setting(
     Some("PYSHM_CACHE_MAX"),
     Form::Size,
     Text("20GB"),
-    "How large the cache may grow before its least recently used bundles are removed.",
+    "How large the cache may become before its least recently used bundles are removed.",
 );
 /// Bytes that one rank reads at its start; they decide whether staging is worthwhile.
 pub const SERIAL_READ: Setting = setting(

@@ -14,7 +14,7 @@ pub enum Form {
     Seconds,
     /// A size in bytes, see [`size`].
     Size,
-    /// A size that is broadcast at once, see [`chunk`].
+    /// A size that is broadcast in one operation, see [`chunk`].
     Chunk,
     /// A whole number.
     Number,
@@ -24,8 +24,8 @@ pub enum Form {
     Word(&'static [&'static str]),
 }
 
-/// The error of a value that does not have its setting's form. Its text follows "which is", and says what the value is
-/// not and how to write it.
+/// The error of a value that does not have its setting's form. The error's text completes "which is …": it says which
+/// form the value does not have, and how to write the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongForm(Form);
 
@@ -72,7 +72,8 @@ pub fn variable(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// Reads a size in bytes: a number, with `k`, `M`, `G` or `T` and an optional `B` after it; `Ki`, `Mi` … are powers of 1024.
+/// Reads a size in bytes: a number, with `k`, `M`, `G` or `T` and an optional `B` after it; `Ki`, `Mi` … are powers of
+/// 1024.
 ///
 /// # Errors
 /// [`WrongForm`] when `text` is not a size.
@@ -97,7 +98,7 @@ pub fn size(text: &str) -> Result<u64, WrongForm> {
     Ok((number * base.pow(power) as f64) as u64)
 }
 
-/// Reads `--chunk`: bytes that are broadcast at once.
+/// Reads `--chunk`: bytes that are broadcast in one operation.
 ///
 /// # Errors
 /// [`WrongForm`] when `text` is not a size between 64 KiB and 64 MiB.

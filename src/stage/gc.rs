@@ -11,8 +11,8 @@ use crate::stage::published::Stage;
 use crate::stage::user_dir::UserDir;
 
 /// Removes from `user_dir` unfinished stages whose builder died, and published stages that nobody uses. A stage with
-/// `--keep` stays, unless one of its bundles was replaced by one of `bundles`, so that no job would find the stage
-/// again. Returns the directories that were removed.
+/// `--keep` stays, unless one of `bundles` has replaced one of its bundles: no job would find such a stage again.
+/// Returns the directories that were removed.
 ///
 /// # Errors
 /// [`Error::NoInput`] when the directory cannot be read, [`Error::CannotWrite`] names what cannot be removed.

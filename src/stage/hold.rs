@@ -1,5 +1,5 @@
-//! A process's use of a published stage: nobody removes the stage meanwhile, and the last process to release its hold
-//! does.
+//! A process's use of a published stage. Nobody removes the stage while a process holds it; the last process to release
+//! its hold removes the stage.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
@@ -20,14 +20,16 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Begins to use `stage`. It stays after use if `after_use` says so, or if a process has said so before.
+    /// Begins to use `stage`. The stage stays after use if `after_use` says so, or if an earlier process has said so.
     ///
     /// # Errors
     /// As [`Stage::lease`], and [`Error::CannotWrite`] when the stage's description cannot be changed.
     pub fn take(user_dir: &UserDir, stage: &Stage, after_use: AfterUse) -> Result<Self> {
         let lease = stage.lease()?;
-        // A stage that was just published brings a lease of its own, which would outlive this hold.
-        let gone = || Error::TryAgain(format!("the stage {stage} is gone: try again"));
+        // `stage` may have the publisher's lease, which would outlive this hold. So the stage is looked up again.
+        let gone = || {
+            Error::TryAgain(format!("the stage {stage} was removed by another process: try again"))
+        };
         let stage = Stage::find(user_dir, &stage.id)?.ok_or_else(gone)?;
         if after_use == AfterUse::Keep {
             stage.keep()?;
@@ -45,7 +47,7 @@ impl Hold {
         &self.stage
     }
 
-    /// Ends the use, and removes the stage if this was the last one.
+    /// Ends the use, and removes the stage if nobody else uses it.
     pub fn release(self) -> Released {
         let (answered, passed) = self.stage.counters();
         let (answered, passed) =
@@ -63,7 +65,7 @@ impl Hold {
     }
 }
 
-/// The result of releasing a hold: whether the stage was removed, and how often it was used.
+/// The result of releasing a hold: whether the stage was removed, and how often the stage was used.
 #[derive(Debug, Clone, Copy)]
 pub struct Released {
     /// This was the last use, and the stage is gone.

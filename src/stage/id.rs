@@ -1,5 +1,5 @@
-//! Names a stage by the identities of its bundles. One `stat` of each bundle tells its identity, so a second job step
-//! finds the stage of the first without reading a byte.
+//! Names a stage by the identities of its bundles. One `stat` of each bundle tells the bundle's identity, so a second
+//! job step finds the stage of the first step without reading a byte of the bundles.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -16,24 +16,24 @@ use crate::error::{Error, Result};
 /// one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Its real path.
+    /// The bundle's real path.
     pub path: PathBuf,
-    /// Size of its file in bytes.
+    /// Size of the bundle's file in bytes.
     pub size: u64,
-    /// When its file was written, in seconds and nanoseconds.
+    /// When the bundle's file was written, in seconds and nanoseconds.
     pub mtime: (i64, i64),
-    /// Inode number of its file.
+    /// Inode number of the bundle's file.
     pub ino: u64,
-    /// The prefix that the command line names for it.
+    /// The prefix that the command line names for the bundle.
     #[serde(default)]
     pub prefix: Option<PathBuf>,
-    /// Whether the command line says that it is a layer.
+    /// Whether the command line says that the bundle is a layer.
     #[serde(default)]
     pub layer: bool,
 }
 
 impl Identity {
-    /// Asks the file system about `bundle`, without opening it.
+    /// Gets the identity of `bundle` from the file system, without opening the bundle.
     ///
     /// # Errors
     /// [`Error::NoInput`] when the file or the prefix is missing.
@@ -96,7 +96,9 @@ impl StageId {
         if text.len() == 16 && digits {
             Ok(Self(text.to_string()))
         } else {
-            Err(Error::Usage(format!("'{text}' is no stage: a stage has 16 hexadecimal digits")))
+            Err(Error::Usage(format!(
+                "'{text}' is not the name of a stage: the name has 16 hexadecimal digits"
+            )))
         }
     }
 

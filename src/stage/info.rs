@@ -24,10 +24,11 @@ pub struct Info {
     /// For each prefix, the number in `bundles` of the bundle that brought it.
     #[serde(default)]
     pub brought_by: Vec<usize>,
-    /// For each bundle, when its file was written (seconds and nanoseconds) if it is a foreign tar.
+    /// For each bundle that is a foreign tar, when the tar's file was written, in seconds and nanoseconds; `None` for
+    /// the other bundles.
     #[serde(default)]
     pub written: Vec<Option<(i64, i64)>>,
-    /// For each bundle, its manifest in this stage, with which a later stage can take the bundle from this one.
+    /// For each bundle, its manifest in this stage. A later stage needs the manifest to adopt the bundle.
     #[serde(default)]
     pub manifests: Vec<SavedManifest>,
     /// Number of paths in the index.
@@ -46,7 +47,7 @@ impl Info {
     /// Reads the description of the stage in `dir`.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when it is missing, damaged or not this user's.
+    /// [`Error::NoInput`] when the description is missing, is damaged, or belongs to another user.
     pub(super) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(layout::INFO);
         let text = ownership::read(&path).map_err(Error::read("stage", &path))?;

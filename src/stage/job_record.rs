@@ -1,9 +1,9 @@
 //! Keeps the record that the ranks of a job share on a node if the ranks themselves stage. The record says which stage
-//! they use, and how many ranks have arrived and left. The first rank to lock the record leads.
+//! the ranks use, and how many ranks have arrived and left. The first rank to lock the record leads.
 //!
 //! A job is identified without a look at its bundles: by the variables of its launcher, or by the process that started
-//! its ranks. The record is a small file in the user's directory; a lock on the file dies with the process that holds
-//! it.
+//! its ranks. The record is a small file in the user's directory. A lock on the file dies with the process that has
+//! taken the lock.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -41,7 +41,7 @@ pub struct LockedRecord {
 }
 
 impl LockedRecord {
-    /// Locks the record of job `key`; `None` when another process has it locked longer than `limit`.
+    /// Locks the record of job `key`; `None` when another process keeps the record locked longer than `limit`.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] when the record cannot be created.
@@ -64,8 +64,8 @@ impl LockedRecord {
             };
             if flock(&opened, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 let mine = opened.metadata().map(|m| m.ino()).ok();
-                // The process that held the lock may have removed the record. Then its name belongs to another file, or
-                // to none.
+                // The process that held the lock may have removed the record. Then the record's name belongs to another
+                // file, or to none.
                 if std::fs::metadata(&path).map(|m| m.ino()).ok() == mine {
                     return Ok(Some(Self { file: opened, path }));
                 }
@@ -98,7 +98,7 @@ impl LockedRecord {
         written.map_err(Error::write(&self.path))
     }
 
-    /// Removes the record, and the directory of records if it was the last one.
+    /// Removes the record, and also the directory of records if this was the last record.
     pub fn remove(self, user_dir: &UserDir) {
         let _ = std::fs::remove_file(&self.path);
         let _ = std::fs::remove_dir(user_dir.path().join(DIRECTORY));
@@ -122,7 +122,7 @@ fn open(user_dir: &UserDir, path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Removes records that a crash left: no process has them locked, and their stage is gone.
+/// Removes records that a crash left. No process has such a record locked, and its stage is gone.
 pub fn sweep(user_dir: &UserDir) {
     let directory = user_dir.path().join(DIRECTORY);
     for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
@@ -137,7 +137,8 @@ pub fn sweep(user_dir: &UserDir) {
             Some(id) => user_dir.stage_dir(&id).exists(),
             // The rank that led was killed before it could write anything.
             None if record.is_none() => false,
-            // Ranks without a stage have no hold, so their record is left alone for a day.
+            // Ranks without a stage have no hold that would show that they still run. So their record is left alone for
+            // a day.
             None => entry
                 .metadata()
                 .and_then(|m| m.modified())

@@ -22,7 +22,7 @@ impl Lease {
     /// Locks the stage in `dir` as one of its users.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when there is no stage, [`Error::TryAgain`] when it is being removed.
+    /// [`Error::NoInput`] when there is no stage, [`Error::TryAgain`] when the stage is being removed.
     pub(super) fn shared(dir: &Path) -> Result<Self> {
         let path = dir.join(layout::LEASE);
         let file = ownership::open(&path).map_err(Error::read("stage", &path))?;
@@ -31,8 +31,8 @@ impl Lease {
         lock(file, FlockOperation::NonBlockingLockShared).ok_or_else(removed)
     }
 
-    /// Locks the stage in `dir` against all users; `None` while it has a user. A stage is removed only under this
-    /// lease.
+    /// Locks the stage in `dir` against all users; `None` while the stage has a user. A stage is removed only under
+    /// this lease.
     pub(crate) fn exclusive(dir: &Path) -> Option<Self> {
         lock(
             ownership::open(&dir.join(layout::LEASE)).ok()?,
@@ -40,8 +40,8 @@ impl Lease {
         )
     }
 
-    /// Locks the directory `dir` for building in it; `None` while its builder lives. The lock is on the directory
-    /// itself, so that users can take leases before the builder is done.
+    /// Locks the directory `dir` for building a stage in it; `None` while another builder has it locked. The lock is on
+    /// the directory itself, so that users can take leases before the builder is done.
     pub(super) fn building(dir: &Path) -> Option<Self> {
         lock(ownership::open_directory(dir).ok()?, FlockOperation::NonBlockingLockExclusive)
     }
@@ -56,7 +56,8 @@ impl Lease {
     }
 }
 
-/// Locks a file; `None` if others have it locked, or if it has lost its name meanwhile and so belongs to no stage.
+/// Locks a file; `None` if other processes have the file locked, or if the file was removed meanwhile and so belongs to
+/// no stage.
 fn lock(file: File, how: FlockOperation) -> Option<Lease> {
     flock(&file, how).ok()?;
     (file.metadata().ok()?.nlink() > 0).then_some(Lease { _locked: file })

@@ -17,13 +17,13 @@ use crate::stage::reuse::divergence;
 use crate::stage::session::{Adopted, Space, StagingSession};
 use crate::stage::user_dir::UserDir;
 
-/// Bytes that are read at once: no more than the allocator keeps for reuse, since fresh memory costs a page fault every
+/// Bytes of one read. The allocator keeps buffers of this size for reuse, whereas fresh memory costs a page fault every
 /// 4 kB ([`crate::process::memory_policy`]).
 const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that may wait to be unpacked.
 const WAITING: usize = 8;
 
-/// A stage on this node, and figures about its making.
+/// A stage on this node, and figures about how it was made.
 #[derive(Debug)]
 pub struct Staged {
     /// The stage.
@@ -38,8 +38,8 @@ pub struct Staged {
     pub adopted_bytes: u64,
     /// The directories of the stages from which files were taken.
     pub adopted_from: Vec<PathBuf>,
-    /// Number of paths that have changed since the bundles were packed, if bundles were staged before. The stage does
-    /// not answer for them.
+    /// Number of paths that have changed since the bundles were packed; the stage does not answer for these paths. 0 if
+    /// nothing of the stage was staged before.
     pub changed: u64,
     /// Wall time in seconds.
     pub seconds: f64,
@@ -112,15 +112,17 @@ fn build(
     };
     let runtime = Runtime::read()?;
     for (number, mut bundle) in incoming.into_iter().enumerate() {
-        if let Adopted::Missed(missed) = session.adopt(number)? {
-            let Some(late) = files.open_late(options, number)? else { return Err(missed.error) };
-            session.expect_more(late.size)?;
-            let (name, donor) = (late.name.display(), missed.donor.display());
+        if let Adopted::Failed(failed) = session.adopt(number)? {
+            let Some(unadopted) = files.open_late(options, number)? else {
+                return Err(failed.error);
+            };
+            session.expect_more(unadopted.size)?;
+            let (name, donor) = (unadopted.name.display(), failed.donor.display());
             session.warn(format!(
-                "bundle {name} was read, as it could not be taken from {donor}: {}",
-                missed.error
+                "bundle {name} was read, because it could not be taken from {donor}: {}",
+                failed.error
             ));
-            bundle = Some(late);
+            bundle = Some(unadopted);
         }
         if let Some((bundle, reader)) = bundle.zip(files.reader(number)) {
             unpack(session, number, &bundle, reader)?;
@@ -140,7 +142,8 @@ fn unpack(
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || -> Result<()> {
             while let Some(chunk) = reader.read_chunk(CHUNK_BYTES)? {
-                // The receiver is dropped early only after it failed, and its error is the one to report.
+                // The receiver is dropped early only after unpacking has failed. Then the error of unpacking is
+                // reported.
                 if to.send(chunk).is_err() {
                     break;
                 }
@@ -149,7 +152,8 @@ fn unpack(
         });
         let unpacked = session.unpack(number, bundle, chunks);
         let read = reading.join().unwrap_or(Ok(()));
-        // If reading failed, unpacking failed too, but with an error that says only that the stream ended.
+        // If reading failed, unpacking failed too, with an error that says only that the stream ended. So the error of
+        // reading is returned.
         read.and(unpacked)
     })
 }

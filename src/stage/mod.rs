@@ -9,14 +9,14 @@
 //! published            finds, describes and removes a published stage
 //! lease, hold          record who uses a stage; the last process to release its hold removes the stage
 //! gc                   removes stages that nobody uses
-//! teardown             removes what this process has made when the process is stopped
-//! user_dir, ownership  where a user's stages lie, and which files there are trusted
+//! teardown             when this process is stopped: removes what the process has made
+//! user_dir, ownership  where a user's stages lie, and which files are trusted
 //! id, info             the name of a stage, and its description
 //! job_record           the record that the ranks of a job share on a node
 //! ```
 //!
 //! [`pyshm_format::layout`] defines the layout of a stage's directory.
-// Everything below is `forbid(unsafe_code)` except `shared_state`.
+// Every module of this room is `forbid(unsafe_code)`, except `shared_state`.
 #![deny(unsafe_code)]
 
 pub mod build;

@@ -2,22 +2,22 @@
 //! stage is mounted `noexec`.
 //!
 //! ```text
-//! /dev/shm/pyshm-<uid>/<id>/lib, bin      symbolic links to the directories below
+//! /dev/shm/pyshm-<uid>/<id>/lib, bin      symbolic links to `lib` and `bin` of the exec directory
 //! /tmp/pyshm-<uid>/run-<id>-<pid>/lib, bin
 //!                                 stage   symbolic link back to the stage
 //!                                 mounts  symbolic link to the name of the mount namespace in which `stage` is valid
 //! ```
 //!
-//! The kernel checks the file system in which a file really lies for `noexec`. So ranks use the names in the stage,
-//! which lead to the exec directory. Files of the prefixes are executed and mapped executable from the shared file
-//! system.
+//! Whether a file may be executed depends on the file system in which the file lies, not on that of a link to the file.
+//! So ranks use the names in the stage, which lead to the exec directory. Programs and libraries of the prefixes are
+//! loaded from the shared file system.
 //!
 //! Invariants:
-//! - An exec directory is removed with its stage. One that a crash left is recognised by its link back: the stage is
-//!   gone, or has another exec directory.
-//! - Its builder keeps it locked until the stage is published.
-//! - In another mount namespace that shares `/tmp`, as in a container, the link back may lead to another `/dev/shm`.
-//!   Such an exec directory is left alone.
+//! - An exec directory is removed with its stage. An exec directory that a crash left is recognised by its link
+//!   `stage`: the stage is gone, or has another exec directory.
+//! - The builder of a stage keeps the exec directory locked until the stage is published.
+//! - A container may share `/tmp` with the node and still have its own `/dev/shm`, in which the link `stage` leads to
+//!   another place. So the exec directories of other mount namespaces are left alone.
 #![forbid(unsafe_code)]
 
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -47,7 +47,7 @@ pub(super) struct ExecDir {
 }
 
 impl ExecDir {
-    /// Makes an exec directory for the stage `id` if `user_dir` is mounted `noexec`; `None` if it is not.
+    /// Makes an exec directory for the stage `id` if `user_dir` is mounted `noexec`; otherwise returns `None`.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when programs cannot be executed from any of the roots either.
@@ -67,7 +67,7 @@ impl ExecDir {
     fn create(root: &Path, user_dir: &UserDir, id: &StageId) -> Option<Self> {
         let own = if space::is_noexec(root) { None } else { UserDir::open(root).ok() }?;
         let dir = own.path().join(format!("{NAME}{id}-{}", std::process::id()));
-        // An earlier process with the same number may have left it.
+        // An earlier process with the same process id may have left this directory.
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::DirBuilder::new().mode(0o700).create(&dir).ok()?;
         let building = Lease::building(&dir)?;
@@ -103,7 +103,7 @@ pub fn exec_dir_of(stage: &Path) -> Option<PathBuf> {
     dir.file_name()?.to_str()?.starts_with(NAME).then(|| dir.to_path_buf())
 }
 
-/// Removes an exec directory, and the user's own directory above it if nothing else is left there.
+/// Removes an exec directory, and the user's own directory in which it lies if that directory is now empty.
 pub fn remove(exec_dir: &Path) {
     let _ = std::fs::remove_dir_all(exec_dir);
     if let Some(own) = exec_dir.parent() {
@@ -118,7 +118,7 @@ pub(super) fn collect_garbage() -> Vec<PathBuf> {
         // `UserDir::open` would create the directory.
         let uid = rustix::process::geteuid().as_raw();
         let own = Path::new(root).join(format!("pyshm-{uid}"));
-        // A link of another user could lead to any directory that has such names in it.
+        // Another user may have put a link in this place, which could lead to any directory with such names in it.
         if !matches!(ownership::directory(&own, 0o077), Ok(true)) {
             continue;
         }

@@ -20,11 +20,11 @@ use crate::error::{Error, Result};
 /// The owner that a user namespace shows for every user it does not know, such as the host's root in a container.
 const UNKNOWN_USER: u32 = 65534;
 
-/// Checks that no other user can exchange files or directories that we create in `root`, a canonical path. Each
-/// directory above it is checked too.
+/// Checks that no other user can exchange the files and directories that this process creates in `root`, a canonical
+/// path. Each directory above `root` is checked too.
 ///
 /// # Errors
-/// [`Error::Untrusted`] names the directory in which another user can.
+/// [`Error::Untrusted`] names the directory in which another user can exchange files or directories.
 pub(super) fn root(root: &Path) -> Result<()> {
     let me = rustix::process::geteuid().as_raw();
     for dir in root.ancestors() {
@@ -38,7 +38,7 @@ pub(super) fn root(root: &Path) -> Result<()> {
         if m.mode() & 0o022 != 0 && m.mode() & 0o1000 == 0 {
             return Err(untrusted(
                 dir,
-                "others may write to it and it has no sticky bit, so that they may exchange what lies in it",
+                "other users may write to it, and it has no sticky bit, so that other users may exchange what lies in it",
             ));
         }
     }
@@ -84,7 +84,7 @@ pub(super) fn file(path: &Path) -> Result<bool> {
 /// Opens a trusted file for reading, without waiting.
 ///
 /// # Errors
-/// The system's, or why the file is not trusted.
+/// The error of the system, or the reason why the file is not trusted.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -107,7 +107,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Opens a directory.
 ///
 /// # Errors
-/// The system's, also when anything else has the name.
+/// The error of the system, also when something else than a directory has the name.
 pub(super) fn open_directory(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())

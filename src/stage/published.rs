@@ -22,7 +22,7 @@ pub struct Stage {
     pub dir: PathBuf,
     /// The stage's name in the user's directory.
     pub id: StageId,
-    /// The publisher's lease. It keeps the stage in use from its publication to the first hold.
+    /// The publisher's lease. From the publication to the first hold, this lease keeps others from removing the stage.
     pub(super) _publisher: Option<Arc<Lease>>,
 }
 
@@ -49,7 +49,7 @@ impl Stage {
     /// Checks that the stage's directory, and the files in it that decide what ranks see, belong to this user.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] names the first one that does not.
+    /// [`Error::Untrusted`] names the first one that does not belong to this user.
     pub fn check(&self) -> Result<()> {
         if ownership::directory(&self.dir, 0o022)? {
             let files = [
@@ -76,12 +76,12 @@ impl Stage {
     /// Takes a lease on the stage. Nobody removes the stage while the lease lives.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when the stage is gone, [`Error::TryAgain`] when it is being removed.
+    /// [`Error::NoInput`] when the stage is gone, [`Error::TryAgain`] when the stage is being removed.
     pub fn lease(&self) -> Result<Lease> {
         Lease::shared(&self.dir)
     }
 
-    /// Whether a process has a lease on the stage, or has its index mapped.
+    /// Whether a process has a lease on the stage, or has the stage's index mapped.
     #[must_use]
     pub fn in_use(&self) -> bool {
         Lease::exclusive(&self.dir).is_none() || lease::is_mapped(&self.dir)
@@ -98,7 +98,7 @@ impl Stage {
     /// Reads the stage's description.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when there is none or it cannot be read.
+    /// [`Error::NoInput`] when the description is missing or cannot be read.
     pub fn info(&self) -> Result<Info> {
         Info::read(&self.dir)
     }
@@ -131,7 +131,8 @@ impl Stage {
         if info.keep { Ok(()) } else { Info { keep: true, ..info }.write(&self.dir) }
     }
 
-    /// Removes the stage unless it is in use, and returns whether it is gone. Nobody can begin to use it meanwhile.
+    /// Removes the stage unless it is in use, and returns whether the stage is gone. Nobody can begin to use the stage
+    /// meanwhile.
     ///
     /// # Errors
     /// As [`Stage::purge`].
@@ -152,7 +153,7 @@ impl Stage {
             // Something else than a stage has the name. If it is a symbolic link, its target stays.
             return std::fs::remove_file(&self.dir).map_err(Error::write(&self.dir));
         }
-        // A link to an exec directory counts only where the stage is this user's.
+        // The stage's link to an exec directory is followed only if the stage belongs to this user.
         let exec_dir = self.check().ok().and_then(|()| noexec::exec_dir_of(&self.dir));
         // The index is removed first: a process that starts now uses the shared file system instead of half a tree.
         let _ = std::fs::remove_file(self.dir.join(layout::INDEX));

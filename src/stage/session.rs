@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Invariants:
-//! - A donor is found before garbage is collected, and its lease lasts until the new stage is published.
-//! - After an error nothing of the stage is left, once the session is dropped or abandoned.
+//! - A donor is found before garbage is collected, and the lease on the donor lasts until the new stage is published.
+//! - If the session is dropped or abandoned after an error, nothing of the stage is left.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -87,12 +87,12 @@ pub enum Adopted {
     /// The bundle is in the stage.
     Taken,
     /// A file could not be linked, so that the bundle has to be unpacked after all.
-    Missed(Missed),
+    Failed(FailedAdoption),
 }
 
 /// Why a bundle could not be taken from its donor.
 #[derive(Debug)]
-pub struct Missed {
+pub struct FailedAdoption {
     /// The donor's directory.
     pub donor: PathBuf,
     /// The reason.
@@ -183,8 +183,8 @@ impl StagingSession {
         matches!(self.state, State::Building(_))
     }
 
-    /// Checks, before any byte arrives, that the stage fits. `incoming` has each of the job's bundles that can be
-    /// unpacked. If the stage does not fit beside its donors, the donors are released.
+    /// Checks, before any byte arrives, that the stage fits. `incoming` has one item for each bundle of the job; `None`
+    /// is a bundle that will not be unpacked. If the stage does not fit beside its donors, the donors are released.
     ///
     /// # Errors
     /// [`Error::NoSpace`] with the numbers.
@@ -203,7 +203,7 @@ impl StagingSession {
         }
     }
 
-    /// Checks that a bundle of this size fits if it could not be adopted and has to be unpacked after all.
+    /// Checks that a bundle of this size fits. The bundle could not be adopted and has to be unpacked after all.
     ///
     /// # Errors
     /// [`Error::NoSpace`] with the numbers.
@@ -217,7 +217,7 @@ impl StagingSession {
     /// Takes the bundle with this number from its donor.
     ///
     /// # Errors
-    /// As [`StageBuild::adopt`], except that [`Error::CannotWrite`] becomes [`Adopted::Missed`].
+    /// As [`StageBuild::adopt`], except that [`Error::CannotWrite`] becomes [`Adopted::Failed`].
     pub fn adopt(&mut self, number: usize) -> Result<Adopted> {
         let State::Building(build) = &mut self.state else { return Ok(Adopted::NoDonor) };
         let Some(donation) = self.adoption.take(number) else { return Ok(Adopted::NoDonor) };
@@ -234,7 +234,7 @@ impl StagingSession {
             }
             Err(error @ Error::CannotWrite { .. }) => {
                 self.adoption.read_after_all(number);
-                Ok(Adopted::Missed(Missed { donor, error }))
+                Ok(Adopted::Failed(FailedAdoption { donor, error }))
             }
             Err(error) => Err(error),
         }
@@ -261,7 +261,7 @@ impl StagingSession {
         self.totals.warnings.push(warning);
     }
 
-    /// Publishes the stage; `None` if none is being built. Donors that it replaces are removed.
+    /// Publishes the stage; `None` if no stage is being built. Removes donors that the new stage replaces.
     ///
     /// # Errors
     /// As [`StageBuild::publish`].
@@ -398,7 +398,7 @@ mod tests {
         assert!(world.open(None).found().is_some());
         world.bundles[1] = world.pack("b", "changed");
         assert_eq!(world.stage(), [false, true]);
-        // The donor was replaced, so that it is removed.
+        // The new stage has replaced its donor, so the donor is removed.
         let session = world.open(None);
         let stage = session.found().unwrap();
         assert_eq!(world.names(), [stage.id.to_string()]);
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn donors_are_released_where_the_stage_does_not_fit_beside_them() {
+    fn donors_are_released_if_the_stage_does_not_fit_beside_them() {
         let mut world = World::new();
         world.stage();
         world.bundles[1] = world.pack("b", "changed");

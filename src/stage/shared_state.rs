@@ -1,7 +1,7 @@
 //! Maps a stage's `state` file, which ranks change at the same time by atomic operations.
 //!
-//! A mapping needs `unsafe`. Ordinary writes to the file would lose marks that ranks of other jobs add at the same
-//! time.
+//! A mapping needs `unsafe`. The file is mapped all the same, because ordinary writes to the file would lose marks that
+//! ranks of other jobs add at the same time.
 
 use std::fs::File;
 use std::io;
@@ -44,8 +44,8 @@ impl SharedState {
     /// The set of divergence marks; never `None`, as [`open`](Self::open) refuses a file that is too short.
     pub fn diverged(&self) -> Option<Diverged<'_>> {
         // SAFETY: the mapping is page-aligned, FILE_BYTES long, writable, and lives as long as `self`; all processes
-        // access its words by atomic operations only. If its owner truncated the file meanwhile, this process would
-        // end, as would the ranks: nobody does that to a stage that is in use.
+        // access its words by atomic operations only. If the file were truncated meanwhile, SIGBUS would end this
+        // process and the ranks. Only this user can truncate the file, and pyshm never does.
         let words = unsafe {
             std::slice::from_raw_parts(self.at.cast::<AtomicU64>(), state::FILE_BYTES / 8)
         };

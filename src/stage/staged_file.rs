@@ -43,8 +43,8 @@ pub(super) struct FileMaker {
 pub(super) struct LastDirectory(Option<(PathBuf, OwnedFd)>);
 
 impl LastDirectory {
-    /// Returns the directory `path` below `root`, and opens it unless it was the last one. `root` is the same in all
-    /// calls.
+    /// Returns the directory `path` below `root`, and opens the directory unless the last call has returned it. `root`
+    /// is the same in all calls.
     pub fn at(&mut self, root: &Path, path: &Path) -> io::Result<&OwnedFd> {
         if self.0.as_ref().is_some_and(|(known, _)| known != path) {
             self.0 = None;
@@ -71,8 +71,8 @@ impl FileMaker {
         &self.root
     }
 
-    /// Creates an empty file for `entry`. Its directory was made from the same manifest, below a directory of this
-    /// user.
+    /// Creates an empty file for `entry`. The directory of `entry` was made from the same manifest, below a directory
+    /// of this user.
     pub fn create(&self, entry: &EntryRecord, last: &mut LastDirectory) -> io::Result<File> {
         let path = entry.path();
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());

@@ -27,7 +27,7 @@ fn registered() -> MutexGuard<'static, Registered> {
     REGISTERED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes this process remove what it builds in `user_dir` if it is stopped.
+/// If this process is stopped from now on, it removes the stage that it is building in `user_dir`.
 pub fn register_user_dir(user_dir: &UserDir) {
     registered().user_dirs.push(user_dir.clone());
 }

@@ -18,8 +18,8 @@ use crate::stage::ownership;
 
 /// The start of the names of unfinished stages.
 const UNFINISHED: &str = ".new-";
-/// Maximum number of attempts to make the directory. Each job of this user that ends removes the directory if it is
-/// empty.
+/// Maximum number of attempts to make the directory. An attempt fails if another job of this user ends just then and
+/// removes the directory, because it is empty.
 const ATTEMPTS: usize = 100;
 
 /// The user's directory for stages.
@@ -33,8 +33,8 @@ impl UserDir {
     /// Opens the user's directory in `root`, and makes it if it is missing.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] when something else has taken its name, [`Error::CannotWrite`] when it cannot be made,
-    /// [`Error::TryAgain`] when jobs that end remove it each time.
+    /// [`Error::Untrusted`] when something else has taken the directory's name, [`Error::CannotWrite`] when the
+    /// directory cannot be made, [`Error::TryAgain`] when jobs that end remove the directory after each attempt.
     pub fn open(root: &Path) -> Result<Self> {
         // The path is canonical, because the shim compares it with the paths that the kernel gives for descriptors.
         let root = std::fs::canonicalize(root).map_err(Error::read("root directory", root))?;

@@ -1,5 +1,5 @@
 //! Makes the view of bundles from their manifests and the data in their frames, or from the members of foreign tars.
-//! Several bundles become one view, each laid over those before it as in a stage.
+//! Several bundles become one view: each bundle is laid over the bundles before it, as in a stage.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -55,7 +55,7 @@ fn of_bundle(named: &Named, progress: Progress) -> Result<(View, Manifest)> {
 /// Returns the view of several bundles together; `None` where there are none.
 ///
 /// # Errors
-/// As [`of_bundle`], and [`Error::BadBundle`] for one that does not fit over those before it.
+/// As [`of_bundle`], and [`Error::BadBundle`] for a bundle that does not fit over the bundles before it.
 pub fn of_bundles(bundles: &[Named], progress: Progress) -> Result<Option<View>> {
     let (mut all, mut stack) = (None, Stack::default());
     for named in bundles {
@@ -162,7 +162,7 @@ struct FileHasher<'a> {
     contents: Vec<FileContent>,
     /// The files that are not finished, in the order of the stream.
     pending: VecDeque<Pending>,
-    /// The hash of what was read of the first pending file.
+    /// The hash of the data that was read so far of the first pending file.
     hash: blake3::Hasher,
     damage: Option<String>,
     bar: &'a ProgressBar,

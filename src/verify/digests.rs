@@ -1,4 +1,5 @@
-//! Computes the digests of many files with several threads: a shared file system answers several readers faster than one.
+//! Computes the digests of many files with several threads, because a shared file system serves several readers faster
+//! than one.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -12,7 +13,7 @@ use indicatif::ProgressBar;
 use crate::error::one_line;
 use crate::verify::view::FileContent;
 
-/// More readers than this do not help one process.
+/// The most threads. More readers than this do not make one process faster.
 const MOST_THREADS: usize = 8;
 
 /// Reads each file and returns its content, in the order of `files`.

@@ -17,7 +17,7 @@ use crate::verify::view::{Facts, FileContent, PathType, View};
 pub fn of_source(prefixes: &[PrefixRecord], progress: Progress) -> Result<View> {
     let mut view = View { name: "source", prefixes: prefixes.to_vec(), ..View::default() };
     let (mut files, mut bytes) = (Vec::new(), 0);
-    // The walk of the outer prefix covers a prefix that lies in it.
+    // The walk of an outer prefix also covers the prefixes inside it.
     let inner = |p: &&PrefixRecord| {
         prefixes.iter().any(|o| o.path != p.path && p.path().starts_with(o.path()))
     };

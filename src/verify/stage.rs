@@ -18,7 +18,7 @@ use crate::verify::view::{Facts, FileContent, PathType, View};
 /// Returns the view of the stage in `dir`.
 ///
 /// # Errors
-/// [`Error::NoInput`] when it has no readable index.
+/// [`Error::NoInput`] when the stage has no readable index.
 pub fn of_stage(dir: &Path, progress: Progress) -> Result<View> {
     let path = dir.join(layout::INDEX);
     let bytes = std::fs::read(&path).map_err(Error::read("stage", &path))?;
@@ -70,8 +70,8 @@ fn facts_of(entry: &Entry<'_>) -> Facts {
     }
 }
 
-/// Returns the path of a staged file in `dir`. The stage may have been moved, so only the part of `staged` below it
-/// counts.
+/// Returns the path of a staged file in `dir`. The stage may have been moved, so only the part of `staged` below the
+/// stage's directory counts.
 fn staged_path(dir: &Path, index: &Index<'_>, staged: &[u8]) -> PathBuf {
     let below = staged.strip_prefix(index.stage()).unwrap_or(staged);
     dir.join(OsStr::from_bytes(below.strip_prefix(b"/").unwrap_or(below)))

@@ -27,7 +27,7 @@ pub enum FileContent {
     Elsewhere,
     /// The data is that of this path in the bundles below.
     Below(Vec<u8>),
-    /// The data cannot be read, or is not what its own side records; the text says why.
+    /// The data cannot be read, or differs from what the same side records; the text says why.
     Damaged(String),
 }
 
@@ -61,7 +61,7 @@ pub struct View {
     pub prefixes: Vec<PrefixRecord>,
     /// Paths that exist in the stage although its index does not have them.
     pub strays: Vec<Vec<u8>>,
-    /// Mode bits that it does not record.
+    /// Mode bits that this side does not record.
     pub unrecorded_modes: u32,
 }
 

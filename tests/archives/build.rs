@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::common::{Ended, Tool, end};
 
-/// Makes a tree with everything that packing programs write in different ways.
+/// Makes a tree with one object of each kind that packing programs write in different ways.
 pub fn make_tree(dir: &Path) {
     fs::create_dir_all(dir.join("lib/sub")).unwrap();
     fs::create_dir_all(dir.join("empty")).unwrap();

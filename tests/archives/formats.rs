@@ -109,7 +109,7 @@ fn directories_that_the_tar_does_not_list_are_made() {
     let env = tool.path("env");
     fs::create_dir_all(env.join("a/b")).unwrap();
     fs::write(env.join("a/b/c"), "c").unwrap();
-    // Such a tar lists only files, as those of conda-pack.
+    // This tar lists only files, like a tar that conda-pack makes.
     sh(&env, "tar -czf ../x a/b/c");
     let printed = stage(&tool, &tool.path("x"), "env").ok();
     let made = fs::metadata(staged(&tool, &printed, "env").join("a/b")).unwrap();
@@ -162,7 +162,7 @@ fn extended_headers_override_the_header() {
         ("size", b"5"),
         ("SCHILY.xattr.user.note", b"a\0b\n"),
     ]);
-    // The header has a false size; that of the extended header is right.
+    // The size in the header is false; the size in the extended header is right.
     let file = with_field(member("other", b'0', b"12345"), 124, b"77777777777\0");
     fs::write(&archive, tar(vec![named, file, member("after", b'0', b"after")])).unwrap();
     let printed = stage(&tool, &archive, "env").ok();

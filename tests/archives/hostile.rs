@@ -1,4 +1,5 @@
-//! Stages tars with members that no honest program writes: pyshm refuses each by name, and leaves nothing of the stage.
+//! Stages tars with members that no honest program writes. pyshm refuses each tar, names the member, and leaves nothing
+//! of the stage.
 
 use std::fs;
 use std::io::Write;
@@ -6,7 +7,8 @@ use std::io::Write;
 use crate::build::{Raw, link, member, pax, stage, tar, with_field};
 use crate::common::Tool;
 
-/// Stages a tar of these members. The tool must refuse it in one line with these reasons, and leave nothing.
+/// Stages a tar of these members. The tool must refuse the tar in one line that contains `reasons`, and must leave
+/// nothing of the stage.
 fn refused(name: &str, members: Vec<Raw>, code: u8, reasons: &[&str]) {
     let tool = Tool::new();
     let archive = tool.path("x.tar");
@@ -218,9 +220,17 @@ fn damaged_headers_and_other_formats_are_refused() {
         ("two", [&good[..], &good[..]].concat(), "behind its end"),
         ("text", b"hello, this is no tar at all".to_vec(), "not a tar"),
         ("empty", Vec::new(), "it is empty"),
-        ("gzip, at once", b"\x1f\x8b\x08\0\0\0\0\0\0\x03garbage, no data".to_vec(), "damaged"),
+        (
+            "gzip, first data byte",
+            b"\x1f\x8b\x08\0\0\0\0\0\0\x03garbage, no data".to_vec(),
+            "damaged",
+        ),
         ("gzip, of another method", b"\x1f\x8b\x07\0\0\0\0\0\0\x03".to_vec(), "damaged"),
-        ("zstd, at once", b"\x28\xb5\x2f\xfd\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(), "x.tar"),
+        (
+            "zstd, first data byte",
+            b"\x28\xb5\x2f\xfd\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(),
+            "x.tar",
+        ),
         ("gzip of nothing", gzip(b""), "truncated"),
         ("gzip of no tar", gzip(&[7; 4096]), "no header"),
         ("gzip in gzip", gzip(&gzip(&good)), "truncated"),

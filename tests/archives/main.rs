@@ -1,4 +1,5 @@
-//! Tests foreign tars: pyshm stages the tree that a tar was packed from, or refuses the tar by name and leaves nothing.
+//! Tests foreign tars. pyshm stages the tree that a tar was packed from, or refuses the tar with a message that names
+//! the cause, and leaves nothing of the stage.
 
 #[path = "../common/mod.rs"]
 mod common;

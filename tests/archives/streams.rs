@@ -27,7 +27,7 @@ fn damage_anywhere_in_a_compressed_tar_is_found() {
         }
         bad(&good[..good.len() - 1], "the last byte is missing");
         let garbage = bad(&[&good[..], b"garbage behind it"].concat(), "garbage");
-        assert!(garbage.contains("stands behind its end"), "{garbage}");
+        assert!(garbage.contains("extra bytes after its end"), "{garbage}");
         for part in [5, 11, 50, 90, 99] {
             let mut flipped = good.clone();
             flipped[good.len() * part / 100] ^= 0x10;
@@ -39,7 +39,7 @@ fn damage_anywhere_in_a_compressed_tar_is_found() {
 #[test]
 fn bombs_are_refused_before_they_fill_the_memory() {
     let tool = Tool::new();
-    // The member claims 16 GB. The tar has 1.2 GB of zeros for it, which compress to some megabytes.
+    // The member claims 16 GB. The tar has 1.2 GB of zeros for the member, which compress to some megabytes.
     let mut header = member("zeros", b'0', b"").header;
     header.set_size(16 << 30);
     header.set_cksum();
@@ -80,7 +80,7 @@ fn a_tar_that_does_not_fit_is_refused_and_its_member_named() {
     // The size of a plain tar is known before its first byte is read.
     let out = in_a_small_file_system(&tool, &archive);
     assert!(out.stderr.contains("but at least 76.5 MB are needed"), "{}", out.stderr);
-    assert!(out.stderr.contains("and what else its tars unpack to"), "{}", out.stderr);
+    assert!(out.stderr.contains("more if its tars unpack to more"), "{}", out.stderr);
     assert_eq!(out.stdout, "", "nothing is left");
     out.fails(73);
 }
@@ -101,7 +101,8 @@ fn a_tar_with_more_members_than_free_inodes_is_refused() {
     out.fails(73);
 }
 
-/// Stages in a file system with 8 MB beside the reserve that stays free. Standard output lists what is left there.
+/// Stages in a file system with room for 8 MB besides the reserve that pyshm leaves free. Standard output lists the
+/// files that are left in the file system.
 fn in_a_small_file_system(tool: &Tool, archive: &std::path::Path) -> crate::common::Ended {
     in_a_file_system(tool, archive, "size=72m")
 }

@@ -32,7 +32,7 @@ fn every_access_is_answered_from_the_original_s_mode() {
     Case::c("stat", "access_names").run();
 }
 
-// The kernel refuses an invalid mode before it looks at the path. The shim leaves these calls to it.
+// The kernel refuses an invalid mode before it looks at the path. The shim passes such a call on to the kernel.
 #[test]
 fn access_with_an_invalid_mode_is_refused_before_the_path_is_looked_up() {
     Case::c("stat", "access_to_nonsense")

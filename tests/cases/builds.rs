@@ -1,5 +1,5 @@
-//! Cases of programs that were built in other ways: static, for another or an old libc, fortified, or with a runtime
-//! that makes its system calls by number.
+//! Cases of programs that were built in other ways: statically, for another libc, for an old libc, fortified, or with a
+//! runtime that makes its system calls by number.
 
 use crate::exec::programs;
 use crate::objects::{built, put, refers_to};

@@ -25,8 +25,8 @@ fn a_child_that_changes_its_directory_does_not_affect_its_parent() {
     Case::python("python", "working_directory").run();
 }
 
-// In the trace, names below the new root look like names of the prefix, so root's run counts operations. An ordinary
-// user may not call chroot.
+// In the trace, names below the new root look like names of the prefix. So operations are counted in root's run. An
+// ordinary user may not call chroot.
 #[test]
 fn after_chroot_nothing_is_redirected() {
     Case::c("cwd", "other_root").only(User::Root).says("  reads: inner").ops(Ops::AtMost(3)).run();

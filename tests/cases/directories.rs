@@ -51,7 +51,7 @@ fn a_tree_is_walked_without_an_operation() {
     Case::c("directories", "walking").run();
 }
 
-// The walk changes into the original directories, and opens them to come back.
+// The walk changes into the original directories, and opens the original directories to come back.
 #[test]
 fn a_walk_with_ftw_chdir_stands_in_the_original_directories() {
     Case::c("directories", "walking_in_the_directories").ops(Ops::Any).run();

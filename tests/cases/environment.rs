@@ -32,7 +32,8 @@ fn a_library_path_under_the_prefix_costs_children_nothing() {
     .run();
 }
 
-// The loader looks for two libraries in the working directory, which is the original one: one operation for each.
+// The loader looks for two libraries in the working directory. This is the original directory, so each library costs an
+// operation.
 #[test]
 fn a_relative_library_path_keeps_its_meaning() {
     Case::sh("cat $E/a; cd $E/lib; LD_LIBRARY_PATH=. $M/out/uses")
@@ -73,7 +74,7 @@ fn other_allocators_work_on_both_sides_of_the_shim() {
     .run();
 }
 
-// Environment modules make such paths. This one has more directories than a fixed buffer holds.
+// Environment modules make such long paths. The path of this case has more directories than a fixed buffer holds.
 #[test]
 fn children_keep_the_shim_beside_a_library_path_of_two_hundred_directories() {
     Case::sh(

@@ -19,8 +19,8 @@ fn an_absolute_link_inside_the_prefix_takes_no_operation() {
     Case::c("links", "absolute").tree(with_directory).says("one file 1").run();
 }
 
-// Reading the target outside does not count. Two calls do: the kernel follows `outside-dir/..` back into the prefix,
-// and the probe makes a file through the link.
+// Reading the target outside the prefix does not count. Two calls count: one that leads the kernel by `outside-dir/..`
+// back into the prefix, and one that makes a file through the link.
 #[test]
 fn a_link_that_leaves_the_prefix_leads_to_its_target() {
     Case::c("links", "leaving")

@@ -29,7 +29,7 @@ fn libraries(t: &Tree) {
     put(t, "catches", "bin/catches");
     put(t, "tls", "bin/tls");
     t.file("lib/cut.so", "\u{7f}ELF");
-    // Copies outside the prefix, to compare the staged ones with.
+    // These copies outside the prefix are compared with the staged libraries.
     for name in ["libneeds-runpath.so", "libneeds-rpath.so", "libcaller-runpath.so", "catches"] {
         put(t, name, &format!("../out/{name}"));
     }

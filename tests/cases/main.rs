@@ -1,7 +1,7 @@
 //! Runs the cases, which show that a program sees the same with the shim as without it.
 //!
-//! [`world`] says how to write a case. `hooks.txt` names for each hook a case that fails if the hook is missing, and
-//! `tests/tools/hooks_off.py` tests that it does fail.
+//! [`world`] says how to write a case. `hooks.txt` names for each hook a case that fails if the hook is missing.
+//! `tests/tools/hooks_off.py` removes each hook and checks that the case fails.
 
 mod objects;
 mod place;

@@ -1,7 +1,8 @@
 //! Builds libraries and programs that need other compiler options than the probes, such as search paths in the prefix.
 //!
-//! Invariants: each object is built once, for a placeholder prefix whose name is as long as that of every real prefix.
-//! [`put`] replaces the placeholder by the real name, so both trees of a case hold the same bytes.
+//! Invariants: each object is built once, for a placeholder prefix. The placeholder's name has the same length as the
+//! name of every real prefix. [`put`] replaces the placeholder by the real name, so both trees of a case hold the same
+//! bytes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,8 +16,9 @@ use crate::tree::Tree;
 /// The placeholder in objects for the directory that contains the prefix.
 const PLACE: &str = "/var/tmp/pyshm-case-PPPPPP/mnt";
 
-/// The objects: name, source, and options for the compiler. In the options `{E}` is the prefix, `{B}` the directory of
-/// the objects and `{S}` that of the sources. An object comes before those that are linked with it.
+/// The objects: name, source, and options for the compiler. In the options `{E}` is the prefix, `{B}` is the directory
+/// of the objects, and `{S}` is the directory of the sources. An object comes before the objects that are linked with
+/// it.
 const OBJECTS: &[(&str, &str, &str)] = &[
     ("libmarker.so", "marker.c", "-shared -DTEXT=of_the_prefix -Wl,-soname,libmarker.so"),
     ("libother.so", "marker.c", "-shared -DTEXT=of_another_place -Wl,-soname,libmarker.so"),
@@ -91,7 +93,7 @@ fn compile(object: &Path, source: &Path, words: &str) {
         return;
     }
     let directory = |path: &Path| path.parent().unwrap().to_str().unwrap().to_string();
-    // Only this process uses this temporary name, because several test programs may build at once.
+    // Only this process uses this temporary name, because several test programs may build at the same time.
     let new = object.with_extension(format!("new.{}", std::process::id()));
     let words = words
         .replace("{E}", &format!("{PLACE}/env"))
@@ -118,7 +120,7 @@ pub fn put_probe(t: &Tree, probe: &str, name: &str) {
     copy(t, &probes::build().join(probe), name);
 }
 
-/// Puts any program or library into a tree, and replaces the placeholder in it by the real name of the directory.
+/// Puts any program or library into a tree. In the copy the placeholder is replaced by the real name of the directory.
 pub fn copy(t: &Tree, from: &Path, name: &str) {
     let mut bytes = fs::read(from).unwrap();
     let real = t.fill("{M}");

@@ -1,4 +1,4 @@
-//! Cases of descriptors, names and results that libc makes without a hooked call: all are those of the original.
+//! Cases of descriptors, names and results that libc makes without a hooked call. All of them must be the original's.
 
 use std::process::Command;
 

@@ -14,7 +14,8 @@ fn all_spellings_of_a_path_are_one_file() {
     Case::c("paths", "spellings").says("doubled: one file 1").run();
 }
 
-// Only the kernel knows whether `out` is a symbolic link, and `..` of a link leads elsewhere.
+// Only the kernel knows whether `out` is a symbolic link. If it is a link, `out/..` is not the directory that contains
+// `out`.
 #[test]
 fn a_path_that_enters_the_prefix_from_outside_is_left_to_the_kernel() {
     Case::c("paths", "in_from_outside")
@@ -80,7 +81,7 @@ fn a_prefix_that_is_a_symbolic_link_is_one_tree_under_both_names() {
     Case::c("paths", "both_names").tree(linked).prefix("link").ops(Ops::AtMost(20)).run();
 }
 
-// The shim asks the kernel for the link itself, because a mount or another link may have replaced it.
+// The shim asks the kernel about the link itself, because a mount or another link may have taken the link's place.
 #[test]
 fn a_prefix_that_is_a_symbolic_link_is_still_seen_as_a_link() {
     Case::c("paths", "the_link_itself").tree(linked).prefix("link").ops(Ops::AtMost(2)).run();

@@ -59,16 +59,16 @@ fn is_root() -> bool {
 pub struct Place {
     user: User,
     dir: tempfile::TempDir,
-    /// The directory for the stage without root, when `dir/shm` is no mount.
+    /// The directory for the stage if the test runs without root, so that `dir/shm` is no mount.
     memory: Option<tempfile::TempDir>,
     install: PathBuf,
     probes: PathBuf,
-    /// The processes of the file system, that of the topmost mount last.
+    /// The processes of the file system. The process of the topmost mount is the last one.
     mounted: Vec<Child>,
 }
 
 impl Place {
-    /// Makes a new place. With root it gives the calling thread a mount namespace.
+    /// Makes a new place. With root, gives the calling thread a mount namespace.
     pub fn new(user: User) -> Self {
         let dir = tempfile::Builder::new().prefix("pyshm-case-").tempdir_in("/var/tmp").unwrap();
         let mut place = Self {
@@ -114,7 +114,8 @@ impl Place {
         }
     }
 
-    /// Mounts the node's memory again as noexec. Returns false without root, when it is not a mount of this place.
+    /// Mounts the node's memory again as noexec. Returns false without root, because the memory is then no mount of
+    /// this place.
     pub fn forbid_programs(&self) -> bool {
         is_root() && {
             rustix::mount::mount_remount(self.file("shm"), MountFlags::NOEXEC, c"").unwrap();
@@ -157,8 +158,9 @@ impl Place {
         is_root()
     }
 
-    /// Mounts a backing directory. With root, the new mount covers the previous one, so that both exist and have
-    /// different device numbers. Without root, the previous one is unmounted first, and the number may be the same.
+    /// Mounts a backing directory. With root, the new mount covers the previous one, so that both mounts exist and have
+    /// different device numbers. Without root, the previous mount is removed first, and the new mount may get the same
+    /// device number.
     pub fn mount(&mut self, backing: &str) {
         if !is_root() {
             self.unmount();
@@ -176,7 +178,7 @@ impl Place {
         let mut said = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).unwrap();
         self.mounted.push(server);
-        assert_eq!(said, "mounted\n", "the stand-in for the shared file system (needs /dev/fuse)");
+        assert_eq!(said, "mounted\n", "mdsfs, which needs /dev/fuse, did not mount {backing}");
     }
 
     /// Unmounts the topmost mount.
@@ -188,8 +190,8 @@ impl Place {
         }
     }
 
-    /// Makes a command that runs as the case's user, with a minimal environment. It is killed after ten minutes, so
-    /// that a hang becomes a failure.
+    /// Makes a command that runs as the case's user, with a minimal environment. The command is killed after ten
+    /// minutes, so that a hang becomes a failure.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("timeout");
         command.args(["-k", "1", "600"]).arg(program).current_dir("/").env_clear();

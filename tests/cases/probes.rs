@@ -71,7 +71,7 @@ fn copy_script(from: &Path, to: &Path) {
     fs::rename(new, to).unwrap();
 }
 
-/// Returns a temporary name that only this process uses, because several test programs may build at once.
+/// Returns a temporary name that only this process uses, because several test programs may build at the same time.
 fn temporary_name(path: &Path) -> PathBuf {
     path.with_extension(format!("new.{}", std::process::id()))
 }

@@ -24,23 +24,24 @@ impl Tree {
         self.env.join(name)
     }
 
-    /// Replaces `{E}` by the absolute name of the prefix, and `{M}` by that of the directory that contains it.
+    /// Replaces `{E}` by the absolute name of the prefix, and `{M}` by the absolute name of the directory that contains
+    /// the prefix.
     pub fn fill(&self, text: &str) -> String {
         let mount = self.named.to_str().unwrap();
         text.replace("{E}", &format!("{mount}/env")).replace("{M}", mount)
     }
 
-    /// Makes a directory, and those above it.
+    /// Makes a directory, and the directories above it.
     pub fn dir(&self, name: &str) {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(self.env.join(name)).unwrap();
     }
 
-    /// Makes a text file, and its directory.
+    /// Makes a text file, and the directory that contains it.
     pub fn file(&self, name: &str, text: &str) {
         self.bytes(name, text.as_bytes());
     }
 
-    /// Makes a file of any bytes, and its directory.
+    /// Makes a file of any bytes, and the directory that contains it.
     pub fn bytes(&self, name: &str, bytes: &[u8]) {
         let path = self.env.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -117,7 +118,8 @@ pub fn standard(t: &Tree) {
     t.mode("read-only", 0o444);
     t.program("bin/tool", "#!/bin/sh\necho tool \"$@\"\n");
     t.hard_link("a", "same-as-a");
-    // Links within the prefix, absolute, to a directory, to nothing, out of the prefix, in a circle.
+    // Links of several kinds: relative and absolute within the prefix, to a directory, to a missing name, to a file
+    // outside the prefix, and in a circle.
     t.link("to-a", "a");
     t.link("abs-to-b", "{E}/d/b");
     t.link("to-d", "d");
@@ -158,8 +160,8 @@ pub fn writable(t: &Tree) {
     }
 }
 
-/// Lists the tree that a run left, a line for each path. A modification time is given only if the run did not set it to
-/// the present.
+/// Lists the tree that a run left, a line for each path. A line has the modification time only if the run did not set
+/// this time to the present.
 pub fn remains(backing: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in walkdir::WalkDir::new(backing).sort_by_file_name() {

@@ -10,22 +10,23 @@
 //! A probe is a function in `probes/FILE.c` ([`Case::c`]), a function in `probes/FILE.py` ([`Case::python`]) or a line
 //! of shell ([`Case::sh`]). The probe gets two variables: `E` is the prefix (`P("a/b")` in C), and `M` is the directory
 //! that contains the prefix (`B("out/x")` in C is a file beside the prefix). The probe prints what it sees, except
-//! values that may differ between two trees: it prints whether inode numbers, device numbers or times are equal, never
-//! the numbers. The probe must end with status 0, or with the status that [`Case::ends`] gives.
+//! values that may differ between two trees. For example, it prints whether two inode numbers, device numbers or times
+//! are equal, but never the numbers. The probe must end with status 0, or with the status that [`Case::ends`] gives.
 //!
-//! [`Case::run`] does this as root and again as an ordinary user:
+//! [`Case::run`] takes the following steps as root, and then again as an ordinary user:
 //!
 //! 1. It makes the tree twice ([`tree::standard`], or the tree that [`Case::tree`] gives) and bundles the first one.
 //! 2. It runs the probe bare in the second tree.
 //! 3. It mounts the first tree again, which gives the prefix another device number than it had in the bundle. Then it
 //!    stages the bundle and runs the probe preloaded.
 //!
-//! It demands:
+//! [`Case::run`] panics unless:
 //!
 //! - Both runs print the same, have the same exit status and leave the same tree behind.
-//! - The preloaded run makes as many operations on the prefix as [`Case::ops`] allows (none by default), as strace
-//!   counts them, and the bare run makes at least one.
-//! - The shim was at work: the process loaded the staged library, and the library counted in the state of the stage.
+//! - In the trace of strace, the preloaded run makes only as many operations on the prefix as [`Case::ops`] allows
+//!   (none by default), and the bare run makes at least one.
+//! - The shim was at work: the process loaded the staged library, and the library counted operations in the stage's
+//!   state.
 //!
 //! The tested installation is `$PYSHM_TEST_INSTALL`, or `target/pyshm`. Without root only the ordinary user's run is
 //! made.
@@ -45,10 +46,11 @@ use crate::tree::{self, Tree};
 pub enum Ops {
     /// None: the shim answers everything on the node.
     Zero,
-    /// At most this many, and at least one: writes, and reads of written files, go to the shared file system. The
-    /// loader's tries in subdirectories for the processor do not count, because their number depends on the machine.
+    /// At most this many, and at least one, because writes, and reads of written files, go to the shared file system.
+    /// The loader's tries in subdirectories for the processor do not count, because their number depends on the
+    /// machine.
     AtMost(u64),
-    /// Any number, because the shim cannot redirect what libc does here. The case says why.
+    /// Any number, because the shim cannot redirect some calls of libc in this case. A comment of the case says why.
     Any,
 }
 
@@ -147,12 +149,12 @@ impl Case {
         Self { ops, ..self }
     }
 
-    /// Sets the name of the prefix below `M`, `env` by default. It may be a symbolic link; `.` means `M` itself.
+    /// Sets the name of the prefix below `M`, `env` by default. The name may be a symbolic link; `.` means `M` itself.
     pub fn prefix(self, prefix: &'static str) -> Self {
         Self { prefix, ..self }
     }
 
-    /// Adds a prefix with a bundle of its own, staged together with the first.
+    /// Adds a prefix with its own bundle, which is staged together with the first bundle.
     pub fn and_prefix(mut self, prefix: &'static str) -> Self {
         self.more_prefixes.push(prefix);
         self
@@ -173,7 +175,7 @@ impl Case {
         Self { marks: Some(most), ..self }
     }
 
-    /// Runs the case only as this user. The case says why.
+    /// Runs the case only as this user. A comment of the case says why.
     pub fn only(self, user: User) -> Self {
         Self { only: Some(user), ..self }
     }

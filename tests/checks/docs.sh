@@ -1,10 +1,10 @@
 #!/bin/bash
-# Checks that every test that docs/semantics.md and docs/limits.md name exists, that every relative link of the documents leads
-# to a file and a heading, and that every file that they name exists.
+# Checks the names in the documents. Every test that docs/semantics.md or docs/limits.md names must exist. Every relative link
+# of a document must lead to a file and a heading. Every file that a document names must exist.
 #
 # A name in backquotes that contains `::` names a test: `cases::FILE::NAME` in tests/cases/FILE.rs, `FILE::NAME` in
 # tests/FILE.rs, `FILE::test_NAME` in tests/jobs/FILE.sh, `unit::NAME` beside the code in preload or src. A name that
-# begins with a directory of this repository names a file, unless it contains a placeholder: FILE, NAME or LAUNCHER.
+# begins with a directory of this repository names a file, unless the name contains a placeholder: FILE, NAME or LAUNCHER.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 wrong=0
@@ -28,7 +28,7 @@ done
 
 documents=(README.md docs/*.md bench/README.md)
 
-# headings DOCUMENT: prints the anchors of its headings.
+# headings DOCUMENT: prints the anchors of the document's headings.
 headings() { sed -n 's/^##* //p' "$1" | tr 'A-Z ' 'a-z-' | sed 's/[^a-z0-9_-]//g'; }
 
 links=0 files=0

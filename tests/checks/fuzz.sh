@@ -1,11 +1,12 @@
 #!/bin/bash
 # Fuzzes the parsers of untrusted input: manifest, index, foreign tars, the environment. No input may make them panic,
 # read out of bounds or take unlimited memory. Each target of tests/fuzz runs for FUZZ_SECONDS (default 15). The script
-# needs a nightly toolchain, but not cargo-fuzz: it passes the same flags. target/fuzz/found keeps the inputs that fail.
+# needs a nightly toolchain, but not cargo-fuzz, because it passes cargo-fuzz's flags itself. Inputs that fail are kept in
+# target/fuzz/found.
 set -e
 if ! rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
   if [ -n "${CI:-}" ]; then echo "no nightly toolchain: install one with rustup" >&2; exit 1; fi
-  echo "    no nightly toolchain: not checked here"; exit 0
+  echo "    not fuzzed: there is no nightly toolchain; install one with rustup"; exit 0
 fi
 target=$(rustc +nightly -vV | sed -n 's/^host: //p')
 flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"

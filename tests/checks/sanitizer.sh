@@ -4,7 +4,7 @@
 set -e
 if ! rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
   if [ -n "${CI:-}" ]; then echo "no nightly toolchain: install one with rustup" >&2; exit 1; fi
-  echo "    no nightly toolchain: not checked here"; exit 0
+  echo "    not checked: there is no nightly toolchain; install one with rustup"; exit 0
 fi
 export RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS=detect_leaks=0
 target=$(rustc +nightly -vV | sed -n 's/^host: //p')

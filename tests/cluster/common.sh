@@ -1,7 +1,7 @@
 # common.sh: sets the names and paths that the scripts of this directory share; sourced.
 
-# Each checkout has one cluster unless VCLUSTER_DIR names another. The directory is not below /tmp, which each node has
-# for itself.
+# Each checkout has one cluster unless VCLUSTER_DIR names another. The directory is not below /tmp, because each node has
+# its own /tmp.
 _checkout=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd -P)
 : "${VCLUSTER_DIR:=/var/tmp/pyshm-vcluster.$(printf %s "$_checkout" | cksum | cut -d' ' -f1)}"
 CHECKOUT=$_checkout

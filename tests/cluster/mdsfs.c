@@ -7,11 +7,12 @@
  *   mdsfs stat STATE | reset STATE                   prints or clears the counters
  *
  * STATE is a file that every mount maps. It holds one queue for metadata, one for data, and counters that sum over all
- * nodes. Mount once in each node: each mount then has its own cache in the kernel, valid for $MDSFS_TIMEOUT seconds
- * (default 60; 0: none). With $MDSFS_WHOLE_SECONDS set, times have no fractions. Directory listings carry no attributes.
+ * nodes. Mount mdsfs once in each node: each mount then has its own cache in the kernel. The cache is valid for
+ * $MDSFS_TIMEOUT seconds (default 60; 0 turns the cache off). With $MDSFS_WHOLE_SECONDS set, times have no fractions.
+ * Directory listings carry no attributes.
  * The kernel checks access by owners and modes.
  *
- * Invariants: every request that a metadata server would see passes mds() exactly once, whatever its result.
+ * Invariants: every request that a metadata server would see passes mds() exactly once, even if the request fails.
  * Built by build-mdsfs.sh.
  */
 #define FUSE_USE_VERSION 312
@@ -216,7 +217,7 @@ static int serve(const char *source, const char *mount_point, int foreground) {
     char options[128];
     struct rlimit files;
     struct fuse_args arguments = FUSE_ARGS_INIT(0, NULL);
-    /* Without an entry in /etc/fuse.conf only root may let other users into a mount. */
+    /* Only root lets other users into the mount, because anyone else would need an entry in /etc/fuse.conf. */
     snprintf(options, sizeof options, "-o%s,%sdefault_permissions,fsname=mdsfs,subtype=mds", writable ? "rw" : "ro",
              geteuid() == 0 ? "allow_other," : "");
     if (fuse_opt_add_arg(&arguments, "mdsfs") || fuse_opt_add_arg(&arguments, options))

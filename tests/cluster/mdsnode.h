@@ -1,8 +1,8 @@
 /*
  * mdsnode.h: keeps a node, with a descriptor of the backing file, for each file that the kernel knows.
  *
- * Invariants: a backing file has one node, whatever its names, so that hard links are one file and a rename changes no
- * node. Nodes live as long as the mount, and their descriptors keep the inode numbers from being used again.
+ * Invariants: a backing file has one node, even if it has several names. So hard links are one file, and a rename changes
+ * no node. Nodes live as long as the mount. A node's descriptor keeps the file's inode number from being used again.
  */
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
@@ -23,8 +23,8 @@ static struct node root;
 
 static int fd_of(fuse_ino_t ino) { return ino == FUSE_ROOT_ID ? root.fd : ((struct node *)ino)->fd; }
 
-/* The path of a node's descriptor in /proc/self/fd, for calls that take no O_PATH descriptor. It leads to the node's
- * file, even if that is a symbolic link. */
+/* The path of a node's descriptor in /proc/self/fd, for calls that take no O_PATH descriptor. The path leads to the node's
+ * file, even if the file is a symbolic link. */
 struct name {
     char text[32];
 };
@@ -34,7 +34,7 @@ static struct name name_of(fuse_ino_t ino) {
     return name;
 }
 
-/* fstat, with times of whole seconds where $MDSFS_WHOLE_SECONDS is set, as of Lustre and older file systems. */
+/* fstat. If $MDSFS_WHOLE_SECONDS is set, the times are whole seconds, as on Lustre and older file systems. */
 static int attributes_of(int fd, struct stat *s) {
     if (fstat(fd, s) < 0)
         return -1;
@@ -48,7 +48,7 @@ static int node_compare(const void *a, const void *b) {
     return x->dev != y->dev ? (x->dev < y->dev ? -1 : 1) : x->ino != y->ino ? (x->ino < y->ino ? -1 : 1) : 0;
 }
 
-/* Returns the node of a name in a directory and fills in its attributes; NULL with errno on failure. */
+/* Returns the node of a name in a directory and fills in the node's attributes; NULL with errno on failure. */
 static struct node *node_at(int parent, const char *name, struct stat *s) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static void *nodes;

@@ -46,8 +46,7 @@ static void sleep_until(long t) {
     }
 }
 
-/* Takes the next place in a queue that is busy for `cost` ns with each request; returns the time at which the request
- * is done. */
+/* Takes the next place in a queue that needs `cost` ns for each request; returns the time at which the request is done. */
 static long enqueue(_Atomic long *queue, long at, long cost) {
     long old = atomic_load(queue), done;
     do {
@@ -68,7 +67,7 @@ static void mds(enum op op) {
     }
 }
 
-/* Counts a READ or WRITE and its bytes (the next counter), and waits as long as the data queue demands. */
+/* Counts a READ or WRITE, adds its bytes to the next counter, and waits as long as the data queue demands. */
 static void oss(enum op op, long bytes) {
     long rate = shared->oss_rate_mb;
     shared->count[op]++;

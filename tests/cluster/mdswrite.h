@@ -1,8 +1,9 @@
 /*
- * mdswrite.h: implements the operations of a writable mount; each changes the backing directory at once.
+ * mdswrite.h: implements the operations of a writable mount. Each operation changes the backing directory before it
+ * replies.
  *
  * Invariants: the kernel checks permissions (default_permissions) before it sends a request, and applies the umask. A
- * new file belongs to the user who made it. The kernel keeps locks itself, among the processes of one mount.
+ * new file belongs to the user who made it. The kernel keeps the locks, which only the processes of one mount see.
  */
 #include <sys/xattr.h>
 

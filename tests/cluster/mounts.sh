@@ -1,8 +1,8 @@
-# mounts.sh: mounts over directories of the machine, yet the directories in the array `kept` keep their paths and every
-# user can enter them; sourced inside a new mount namespace.
+# mounts.sh: mounts over directories of the machine. The directories in the array `kept` keep their paths all the same, and
+# every user can enter them. Sourced inside a new mount namespace.
 
-# attach SOURCE TARGET: binds SOURCE, with the mounts below it, to TARGET. SOURCE may be below /proc/self/fd, where a
-# directory can be reached that a later mount hides.
+# attach SOURCE TARGET: binds SOURCE, with the mounts below it, to TARGET. SOURCE may be a path below /proc/self/fd, because
+# such a path still leads to a directory that a later mount hides.
 attach() { mount --no-canonicalize --rbind "$1" "$2"; }
 
 # cover DIR: mounts a directory over DIR that has the same entries and that every user can enter.
@@ -42,7 +42,7 @@ mount_over() {
     mount "$@" "$over" || return 1
     for i in "${!fds[@]}"; do
         path=${kept[i]} fd=${fds[i]}
-        # If an outer directory is attached already, the ones in it are there.
+        # If an outer directory is attached already, so are the directories in it.
         [ -e "$path" ] || { mkdir -p "$path"; attach "/proc/self/fd/$fd" "$path"; }
         exec {fd}<&-
     done

@@ -5,7 +5,7 @@
 #   --ranks N        starts N ranks (default 8), the same number on each node
 #   --nodes N        uses N nodes (default 4)
 #   --before WORDS   puts WORDS in front of the launcher; --inside WORDS puts them in front of PROGRAM
-#   --set NAME=VALUE sets a variable of the launcher (repeatable), which Open MPI also forwards to the ranks
+#   --set NAME=VALUE sets a variable of the launcher and of the ranks (repeatable); for Open MPI it adds the option -x
 #   --show           prints the command line and does not run it
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/launch.sh"

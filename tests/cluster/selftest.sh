@@ -47,7 +47,7 @@ install -d traced
     fail "traced run"
 total=$(python3 "$tools/count_ops.py" trace --under "$TEST_ENV/venv" --under "$TEST_ENV/base" --json |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])')
-[ "$total" -gt 8000 ] || fail "a bare run of 8 ranks has $total operations only"
+[ "$total" -gt 8000 ] || fail "a bare run of 8 ranks has only $total operations, expected more than 8000"
 echo "selftest: $total path operations on the environment in a bare run of 8 ranks"
 
 cd /

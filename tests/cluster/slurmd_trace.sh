@@ -19,8 +19,8 @@ collect() {
 }
 
 # ops FROM DIR…: prints the number of operations on the DIRs in the traces in $work/t, by each process from its exec
-# FROM on. With ANY_PROCESSOR=1 the loader's tries in subdirectories for the processor do not count. A caller must make
-# sure that the traces show the ranks at all, for example by their operations in the stage.
+# FROM on. With ANY_PROCESSOR=1 the loader's tries in subdirectories for the processor do not count. A caller must check
+# that the traces show the ranks: for example, that the ranks make operations in the stage.
 ops() {
   local from=$1 file n total=0 dir under=(${ANY_PROCESSOR:+--any-processor}); shift
   for dir; do under+=(--under "$dir"); done
@@ -30,7 +30,7 @@ ops() {
   done
   echo "$total"
 }
-# no_ops WHAT FROM DIR…: fails if there are any such operations, and prints the first of them.
+# no_ops WHAT FROM DIR…: fails if there are operations that `ops FROM DIR…` counts, and prints the first of them.
 no_ops() {
   local what=$1 from=$2 n file dir under=(); shift
   n=$(ops "$@"); shift

@@ -64,7 +64,7 @@ impl Tool {
         fs::read_dir(&self.root).unwrap().next().is_none()
     }
 
-    /// Bundles the directory `name` of this place into the file `bundle`, and returns the path of the bundle.
+    /// Bundles the directory `name` of the temporary directory into the file `bundle`, and returns the bundle's path.
     #[track_caller]
     pub fn bundle(&self, name: &str, bundle: &str) -> PathBuf {
         let (prefix, bundle) = (self.path(name), self.path(bundle));
@@ -80,7 +80,7 @@ impl Tool {
         bundle
     }
 
-    /// Runs `pyshm`, with the root of this place if the subcommand takes one.
+    /// Runs `pyshm`, with the root in the temporary directory if the subcommand takes a root.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pyshm"));
         command.args(args);
@@ -104,7 +104,7 @@ pub fn end(command: &mut Command) -> Ended {
     }
 }
 
-/// Lists every path of a tree, with kind, mode, size, modification time and the digest of a file's data.
+/// Lists every path of a tree, with kind, mode, size and modification time, and for a file the digest of its data.
 pub fn listing(top: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in walkdir::WalkDir::new(top).sort_by_file_name() {
@@ -145,8 +145,8 @@ pub fn write_hostile(bundle: &Path, entries: Vec<Hostile>) {
     write_lies(bundle, entries, |_, _| {});
 }
 
-/// Writes a bundle as [`write_hostile`] does, after `lie` has changed the manifest and the head. The length and the
-/// digest of the manifest in the head agree with the changed manifest.
+/// Writes a bundle like [`write_hostile`], but first calls `lie`, which changes the manifest and the head. The head has
+/// the length and the digest of the changed manifest.
 #[allow(dead_code, reason = "not all tests that share this need it")]
 pub fn write_lies(
     bundle: &Path,

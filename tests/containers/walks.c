@@ -1,4 +1,5 @@
-/* Calls of C libraries that the shim stands in front of, on /: for one that is not glibc, which must not notice. */
+/* Makes calls on / that the shim has hooks for. The program is linked to a C library that is not glibc, and must get the same
+ * results with the shim and without. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>

@@ -1,14 +1,15 @@
-//! The differential machine: random programs of file operations run bare in one tree and redirected in its twin.
+//! The differential machine: runs random programs of file operations bare in one tree and redirected in a twin of it.
 //!
-//! After every step, what it said (result, errno, data, attributes, listings, names), both trees and the stage's own files
-//! are compared. A program that differs is shortened and printed; README.md says how to use it.
+//! After every step the machine compares three things: the step's answer (result, errno, data, attributes, listings,
+//! names), both trees, and the stage's own files. If the two runs of a program differ, the machine shortens and prints
+//! the program. README.md says how to use the machine.
 //!
 //! ```text
-//! program, tree      the text of a program, the tree it finds and what it leaves
+//! program, tree      the text of a program, the tree before its first step, and the tree that it leaves
 //! steps/, twins      perform the steps, bare and redirected, and compare
-//! generate, state    choose the next step from what the bare run sees
-//! kinds              what is known to differ and not chosen
-//! shorten            delta debugging
+//! generate, state    choose the next step from the state of the bare run
+//! kinds              the situations that are known to differ, which no random program may contain
+//! shorten            makes a program that differs short
 //! ```
 
 mod generate;
@@ -48,12 +49,12 @@ fn users() -> &'static [User] {
     if twins::is_root() { &[User::Root, User::Ordinary] } else { &[User::Ordinary] }
 }
 
-/// Says something that the test harness does not keep to itself.
+/// Prints a line that appears even if the test passes: the test harness captures only `print!` and `eprint!`.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// What a run of many programs came to.
+/// The numbers that a run of many programs counts.
 #[derive(Default)]
 struct Totals {
     seeds: AtomicU64,
@@ -83,7 +84,8 @@ impl std::fmt::Display for Totals {
     }
 }
 
-/// Makes the program of a seed while it runs. The difference that it met, if it met one.
+/// Makes the program of a seed step by step and runs each step. Returns the program and the difference if the two runs
+/// differ, else `None`.
 fn random_program(
     ground: &Ground,
     (seed, user): (u64, User),
@@ -110,7 +112,7 @@ fn random_program(
     let mut opening: Vec<String> =
         (1..=generator.peers()).rev().map(|n| format!("peer {n}")).collect();
     let mut speaker = 0;
-    // What processes hold that are not spoken to now, and what is mapped.
+    // The states of processes that wait for a child or thread to end, and the inodes that are mapped.
     let (mut parents, mut mapped) = (Vec::new(), Vec::new());
     let said_to = |n: usize| if n == 0 { String::new() } else { format!("{n} ") };
     while program.steps.len() < length {
@@ -172,12 +174,13 @@ fn describe(program: &Program, difference: &Difference) -> String {
     format!("{program}# {what:?} of step {n}: {step}\n# bare: {bare}\n# twin: {twin}\n")
 }
 
-/// Seeds that run where nothing else is said, as root and as a user: about a minute.
+/// The number of seeds that run by default, each as root and as an ordinary user. They take about a minute.
 const SEEDS: u64 = 200;
 
 #[test]
 fn random_programs_do_what_they_do_bare() {
-    // A number of seeds, not a time: which programs run must not depend on the processor.
+    // By default the number of seeds is fixed and not the time, because the choice of programs must not depend on the
+    // processor's speed.
     let seconds = number("SECONDS").map(Duration::from_secs);
     let first = number("FROM").unwrap_or(1);
     let last = if seconds.is_some() { u64::MAX } else { first + SEEDS - 1 };
@@ -222,7 +225,7 @@ fn random_programs_do_what_they_do_bare() {
     assert!(failures.is_empty(), "the first of {}:\n{}", failures.len(), failures[0]);
 }
 
-/// The programs that are kept, or the one that the environment names.
+/// The files in `programs/`, or the one file that the environment names.
 fn kept() -> Vec<PathBuf> {
     if let Some(one) = setting("PROGRAM") {
         return vec![one.into()];
@@ -260,10 +263,15 @@ fn programs_that_once_differed_are_the_same_now() {
         }
     }
     if left_out > 0 {
-        say(&format!("differential machine: {left_out} kept programs differ and are known to"));
+        say(&format!(
+            "differential machine: {left_out} kept programs still differ, and their kinds are off"
+        ));
     }
     if !mended.is_empty() {
-        say(&format!("no longer different, so turn their kinds on: {}", mended.join(" ")));
+        say(&format!(
+            "kept programs that no longer differ, so turn their kinds on: {}",
+            mended.join(" ")
+        ));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

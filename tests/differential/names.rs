@@ -1,4 +1,4 @@
-//! Names for what two trees have different numbers for.
+//! Gives names to inodes, devices and processes, whose numbers differ between two trees.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,12 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Names the inodes and devices of one tree: those that it had at the start by their first path, others by when they
-/// appeared.
+/// Names the inodes and devices of one tree. An inode that the tree had at the start is named by its first path. Any
+/// other inode is named by the order in which it appeared.
 #[derive(Debug, Default)]
 pub struct Names {
     inodes: HashMap<(u64, u64), String>,
-    /// The same without the device, for entries of directories.
+    /// Names by the inode number alone, for entries of directories, which have no device number.
     numbers: HashMap<u64, String>,
     devices: HashMap<u64, usize>,
     new: usize,
@@ -20,11 +20,11 @@ pub struct Names {
     cache: HashMap<(u64, u64), (Stamp, String)>,
 }
 
-/// A file that was not changed since: its time of change, size and time of modification.
+/// The values by which a file is recognised as unchanged: its time of change, size and time of modification.
 type Stamp = (i64, i64, u64, i64, i64);
 
 impl Names {
-    /// Names what lies in `root` now. `stage` is what must not be seen.
+    /// Names the objects that lie below `root` now. Answers must not contain the path `stage`.
     pub fn new(root: &Path, stage: Option<&Path>) -> Self {
         let mut names = Self {
             root: root.to_str().unwrap().to_string(),
@@ -65,12 +65,13 @@ impl Names {
     }
 
     fn of_number(&mut self, ino: u64) -> String {
-        // What lies above the tree differs between trees and is no part of them.
+        // A number that is unknown belongs to an object above the tree. These objects differ between the two trees.
         let name = self.numbers.get(&ino).map_or("elsewhere", String::as_str);
         format!("<{name}>")
     }
 
-    /// What `make` says of a file, or said when the file was as it is now.
+    /// The text that `make` gives for a file. The text is kept, and `make` is called again only after a change of the
+    /// file.
     pub fn cached(&mut self, m: &fs::Metadata, make: impl FnOnce() -> String) -> String {
         let stamp = (m.ctime(), m.ctime_nsec(), m.size(), m.mtime(), m.mtime_nsec());
         let key = (m.dev(), m.ino());
@@ -80,7 +81,8 @@ impl Names {
             return said.clone();
         }
         let said = make();
-        // What changes twice within a tick of the kernel's clock has the same time twice.
+        // A file that changes twice within a tick of the kernel's clock gets the same time both times. So the text of a
+        // file that has just changed is not kept.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let changed = Duration::new(m.ctime().max(0) as u64, m.ctime_nsec() as u32);
         if now.saturating_sub(changed) > Duration::from_millis(20) {
@@ -89,7 +91,7 @@ impl Names {
         said
     }
 
-    /// An answer with names for numbers and for the tree's own path.
+    /// Replaces the numbers in an answer and the tree's own path by names.
     pub fn normalise(&mut self, answer: &str) -> String {
         let mut done = String::new();
         let mut rest = answer;
@@ -115,7 +117,7 @@ impl Names {
     }
 }
 
-/// The text with `/proc/PID` for the names of processes.
+/// Replaces each `/proc/NUMBER` in a text by `/proc/PID`.
 fn process_numbers(text: &str) -> String {
     let mut parts = text.split("/proc/");
     let mut done = parts.next().unwrap_or("").to_string();

@@ -1,23 +1,23 @@
-//! The text of a program: who runs it, the tree it finds, its steps.
+//! Reads and writes the text of a program: the user who runs it, the tree before its first step, and its steps.
 //!
 //! ```text
-//! # what it shows
-//! kind lock                the kind that it shows; it is left out while that is known to differ
-//! user ordinary            who runs the steps: root or ordinary (default: both, one after the other)
-//! packer root              who packs the prefix (default: who runs the steps)
+//! # a description
+//! kind lock                the kind that the program shows; while the kind is off, the program may differ
+//! user ordinary            the user who runs the steps: root or ordinary (default: both, one after the other)
+//! packer root              the user who packs the prefix (default: the one who runs the steps)
 //! mode overlay             (default: snapshot)
-//! prefix {M}/alias         the name by which the prefix is packed (default: {E}); with several lines, several are
+//! prefix {M}/alias         the name by which the prefix is packed (default: {E}); each line packs one prefix
 //! opened open s0 {E}/log WRONLY|APPEND|CREAT 644
-//!                          a step that who starts the program has done
+//!                          a step of the process that starts the program, before the start
 //! tree
 //! dir {E}/d 755 user       the tree; see `tree`
 //! steps
-//! unlink {E}/d/b           what is done; see `steps/`
+//! unlink {E}/d/b           the steps; see `steps/`
 //! ```
 
 use std::fmt;
 
-/// Who runs the steps, or packs the prefix.
+/// The user who runs the steps or packs the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum User {
     Root,
@@ -42,7 +42,7 @@ impl User {
     }
 }
 
-/// What a bundle says of names that it does not have.
+/// The mode of the prefix: the meaning of a name that the bundle does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Snapshot,
@@ -59,7 +59,7 @@ impl Mode {
     }
 }
 
-/// A program; see the module.
+/// A program, as the module documentation describes it.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub notes: Vec<String>,
@@ -91,7 +91,7 @@ impl Program {
         }
     }
 
-    /// Reads a program's text; fails with the line that it does not understand.
+    /// Reads a program's text. Fails at a line that is not understood, and names the line.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut program = Self {
             notes: Vec::new(),

@@ -1,4 +1,4 @@
-//! Random numbers that are the same everywhere for the same seed (splitmix64).
+//! Makes random numbers (splitmix64). The same seed gives the same numbers on every machine.
 
 /// A stream of numbers.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ impl Random {
         self.below(100) < n
     }
 
-    /// A random element of `these`; `None` if it is empty.
+    /// A random element of `these`; `None` if `these` is empty.
     pub fn pick<'a, T>(&mut self, these: &'a [T]) -> Option<&'a T> {
         these.get(self.below(these.len()))
     }

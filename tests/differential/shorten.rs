@@ -1,14 +1,15 @@
-//! Makes a failing program short: delta debugging of its steps and its tree, then of the words of its steps.
+//! Makes a program that differs short. Delta debugging removes steps and lines of the tree, and then the words of the
+//! steps are made plainer.
 
 use std::time::{Duration, Instant};
 
 use crate::program::Program;
 use crate::twins::{self, Difference, Ground, What};
 
-/// How long a program is made shorter.
+/// The time after which shortening ends.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a failure must keep while it gets shorter: the part that differs and the verb of the step that shows it.
+/// The properties that a shorter program must keep: the part that differs, and the verb of the step that shows this.
 type Signature = (What, String);
 
 /// The verb of a step.
@@ -35,7 +36,7 @@ struct Shortener<'a> {
 }
 
 impl Shortener<'_> {
-    /// Whether a shorter program still fails alike; if so, it is the best from here on.
+    /// Whether a shorter program still has the same signature. If so, it becomes the best program so far.
     fn accept(&mut self, mut candidate: Program) -> bool {
         if Instant::now() > self.until {
             return false;
@@ -114,7 +115,7 @@ fn plainer_steps(step: &str) -> Vec<String> {
     plainer
 }
 
-/// The shortest program that this finds to differ in the same part at the same verb.
+/// Returns the shortest program that was found, and its difference. It differs in the same part, at the same verb.
 pub fn shorten(
     ground: &Ground,
     program: &Program,

@@ -1,4 +1,4 @@
-//! What the generator knows of the bare run before it chooses a step.
+//! Holds the state of a process of the bare run, from which the generator chooses a step.
 
 use std::path::{Path, PathBuf};
 
@@ -10,28 +10,28 @@ pub struct Slot {
     pub flags: u32,
     pub ino: u64,
     pub mode: u32,
-    /// Its name, as `/proc/self/fd` shows it.
+    /// The descriptor's name, as `/proc/self/fd` shows it.
     pub name: String,
 }
 
 impl Slot {
-    /// Whether it is of a directory.
+    /// Whether the descriptor is of a directory.
     pub fn is_dir(&self) -> bool {
         self.mode & 0o170_000 == 0o040_000
     }
 
-    /// Whether it is of a regular file.
+    /// Whether the descriptor is of a regular file.
     pub fn is_file(&self) -> bool {
         self.mode & 0o170_000 == 0o100_000
     }
 
-    /// Whether it was opened for writing.
+    /// Whether the descriptor was opened for writing.
     pub fn writes(&self) -> bool {
         self.flags & 3 != 0
     }
 }
 
-/// A process: what it holds, where it stands, who it is.
+/// A process: its descriptors, its working directory, its user.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     pub pid: i32,

@@ -1,19 +1,19 @@
-//! The trees that programs find and leave behind.
+//! Makes the tree of a program, and lists the tree that the program leaves.
 //!
 //! A line of a program's tree is one of
 //!
 //! ```text
-//! dir PATH MODE OWNER              OWNER is user (who runs the program) or root
-//! file PATH MODE OWNER SIZE        its bytes follow from its name
+//! dir PATH MODE OWNER              OWNER is user (the one who runs the program) or root
+//! file PATH MODE OWNER SIZE        the file's bytes depend only on its name
 //! copy PATH MODE OWNER             the program that performs the steps
 //! link PATH TEXT
 //! hard PATH OLD
 //! fifo PATH MODE OWNER
 //! xattr PATH NAME VALUE
-//! bind PATH DIRECTORY              a second mount, made after the prefix was staged; only root can
+//! bind PATH DIRECTORY              a second mount, made after the prefix was staged; root only
 //! ```
 //!
-//! A line that cannot be made is left out, in both trees alike, so any selection of the lines is a tree.
+//! A line that cannot be made is left out of both trees. So every selection of the lines is a tree too.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -25,7 +25,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, X
 
 use crate::names::Names;
 
-/// `{M}` and `{E}` replaced.
+/// Replaces `{M}` and `{E}` in a text.
 pub fn fill(text: &str, root: &Path) -> String {
     let root = root.to_str().unwrap();
     text.replace("{E}", &format!("{root}/p/env")).replace("{M}", root)
@@ -101,7 +101,7 @@ fn give(path: &Path, id: u32) {
     let _ = rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// Times that do not depend on when the tree was made, each its own.
+/// Gives every object its own times, which do not depend on the time at which the tree was made.
 fn set_times(root: &Path) {
     let entries = walkdir::WalkDir::new(root).sort_by_file_name().contents_first(true);
     for (n, entry) in entries.into_iter().flatten().enumerate() {
@@ -117,7 +117,8 @@ pub fn inodes(root: &Path) -> Vec<(PathBuf, u64)> {
     entries.into_iter().flatten().map(|entry| (entry.path().to_path_buf(), entry.ino())).collect()
 }
 
-/// What lies in a tree: a line for each path. Times only where they are not just now.
+/// Lists the objects of a tree, a line for each path. A line has the modification time only if a step or the tree set
+/// this time.
 pub fn remains(root: &Path, names: &mut Names) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in walkdir::WalkDir::new(root).sort_by_file_name() {
@@ -142,7 +143,7 @@ pub fn remains(root: &Path, names: &mut Names) -> Vec<String> {
     lines
 }
 
-/// What a change of a file's content or attributes changes.
+/// The part of a file's line that changes only if the file's content or attributes change.
 fn content_of(path: &Path, m: &fs::Metadata) -> String {
     let mut line = String::new();
     if m.is_symlink() {
@@ -177,8 +178,8 @@ fn attributes(path: &Path) -> String {
     found.concat()
 }
 
-/// The state of a stage's files: any change of one changes its line. What programs share there, `state` and `index`, is
-/// left out.
+/// Lists the files of a stage. Any change of a file changes its line. The files `state` and `index`, which processes
+/// share, are left out.
 pub fn staged_files(stage: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     for part in ["fs", "orig", "bin", "lib", "env"] {

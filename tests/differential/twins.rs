@@ -1,8 +1,10 @@
-//! Runs a program bare in one tree and redirected in its twin, step by step, and says where they part.
+//! Runs a program bare in one tree and redirected in its twin, step by step, and returns the first difference.
 //!
-//! Invariants: nothing outlives a [`Ground`] or a [`Twins`]; mounts are those of the worker thread's own namespace. Both
-//! roots have names of one length, and the trees of one program are made in the same way, so nothing but the numbers of
-//! inodes and devices and the root's name differs between them.
+//! Invariants:
+//! - No process, mount or file outlives its [`Ground`] or [`Twins`]. All mounts are in the worker thread's own
+//!   namespace.
+//! - The names of both roots have the same length, and both trees of a program are made in the same way. So the trees
+//!   differ only in the numbers of inodes and devices and in the root's name.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,7 +22,7 @@ use crate::program::{Program, User};
 use crate::tree;
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
-/// How long a step may take: one that waits for ever is to be a difference.
+/// The time that a step may take. A redirected step that takes longer counts as a difference.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether this process may mount and become another user.
@@ -32,18 +34,18 @@ pub fn is_root() -> bool {
 pub fn id_of(user: User) -> u32 {
     match user {
         User::Root => 0,
-        // It has no name: nothing may depend on one.
+        // This user has no name, because nothing may depend on a user's name.
         User::Ordinary if is_root() => 12345,
         User::Ordinary => rustix::process::getuid().as_raw(),
     }
 }
 
-/// How a twin differs from the bare run.
+/// The first difference between the redirected run and the bare run.
 #[derive(Debug, Clone)]
 pub struct Difference {
     /// The number of the step, from 0.
     pub step: usize,
-    /// What differs: an answer, a tree, the stage, an end.
+    /// The part that differs.
     pub what: What,
     pub bare: String,
     pub twin: String,
@@ -52,7 +54,7 @@ pub struct Difference {
 /// The part in which two runs differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum What {
-    /// What the step said.
+    /// The step's answer.
     Answer,
     /// The tree after the step.
     Tree,
@@ -62,17 +64,17 @@ pub enum What {
     End,
 }
 
-/// Where a worker's programs run.
+/// The place in which a worker runs its programs.
 pub struct Ground {
     dir: tempfile::TempDir,
-    /// The node's memory, where `dir/shm` is not a mount of our own.
+    /// The directory for the stage, if `dir/shm` is no mount of this place.
     memory: Option<tempfile::TempDir>,
     install: PathBuf,
     steps: PathBuf,
 }
 
 impl Ground {
-    /// A new one, in a mount namespace of the calling thread's own.
+    /// Makes a place. As root it gives the calling thread a mount namespace.
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("pyshm-twins-").tempdir_in("/var/tmp").unwrap();
         let install = std::env::var_os("PYSHM_TEST_INSTALL")
@@ -88,11 +90,12 @@ impl Ground {
         fs::copy(compiled(), &ground.steps).unwrap();
         let _ = fs::copy(with_static(compiled()), with_static(&ground.steps));
         if is_root() {
-            // SAFETY: only mounts, root and working directory become the thread's own; descriptors stay shared.
+            // SAFETY: NEWNS gives only the mounts, the root and the working directory to this thread. The descriptors
+            // stay shared, so no descriptor loses its owner.
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
             let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
             rustix::mount::mount_change("/", private).unwrap();
-            // An ordinary user may have no way to the checkout.
+            // An ordinary user may be unable to enter the checkout.
             let seen = ground.file("pyshm");
             rustix::mount::mount_bind(&ground.install, &seen).unwrap();
             ground.install = seen;
@@ -167,12 +170,12 @@ fn open_to_all(path: &Path, mode: u32) {
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// The name of the same program without libraries.
+/// The path of the same program, linked statically.
 fn with_static(steps: &Path) -> PathBuf {
     steps.with_file_name("steps-static")
 }
 
-/// The program in `steps/`, compiled if a file there is newer.
+/// The program in `steps/`. It is compiled if one of its sources is newer.
 fn compiled() -> &'static Path {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     BUILT.get_or_init(|| {
@@ -185,11 +188,11 @@ fn compiled() -> &'static Path {
             if changed(program) <= files.iter().map(|file| changed(file)).max().flatten() {
                 let new = program.with_extension(format!("new.{}", std::process::id()));
                 let mut cc = Command::new("cc");
-                // Its own names must not come before those of libraries.
+                // The program must not export its own functions, because they would replace those of libraries.
                 cc.args(["-O1", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter"]);
                 cc.arg("-fvisibility=hidden").arg("-o").arg(&new).args(sources.clone());
                 let made = cc.args(more).arg("-lpthread").stderr(Stdio::null()).status();
-                // Where there is no static C library, such children cannot be started, in both runs alike.
+                // Without a static C library, such a child cannot be started, but this is so in both runs.
                 assert!(made.unwrap().success() || more.is_some(), "failed to compile steps/");
                 let _ = fs::rename(new, program);
             }
@@ -198,7 +201,7 @@ fn compiled() -> &'static Path {
     })
 }
 
-/// A program that performs steps.
+/// A process that performs the steps of one run.
 struct Side {
     child: Child,
     steps: Option<ChildStdin>,
@@ -209,7 +212,7 @@ struct Side {
 }
 
 impl Side {
-    /// Its answer, or how it ended.
+    /// Sends a step. Returns the process's answer, or an error that says how the process ended.
     fn ask(&mut self, step: &str) -> Result<String, String> {
         let line = format!("{step}\n");
         let steps = self.steps.as_mut().unwrap();
@@ -219,7 +222,7 @@ impl Side {
         self.answer()
     }
 
-    /// Its next line.
+    /// The process's next line.
     fn answer(&mut self) -> Result<String, String> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
@@ -247,8 +250,8 @@ impl Side {
     fn stop(&mut self) {
         self.steps = None;
         let group = rustix::process::Pid::from_child(&self.child);
-        // Its end by itself is waited for briefly, because it is an answer; it stays a zombie, so that the number of the
-        // group stays its own.
+        // Wait briefly, because the way in which the process ends is an answer. NOWAIT leaves the process a zombie, so
+        // that no other group of processes gets its number.
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         for _ in 0..20 {
             if !matches!(rustix::process::waitid(WaitId::Pid(group), ended), Ok(None)) {
@@ -267,7 +270,7 @@ impl Drop for Side {
     }
 }
 
-/// Both runs of a program that has been begun.
+/// Both runs of a program, after the start.
 pub struct Twins<'a> {
     ground: &'a Ground,
     bare: Side,
@@ -276,7 +279,7 @@ pub struct Twins<'a> {
     staged: Option<Vec<String>>,
     user: User,
     done: usize,
-    /// What lies in the bare tree after the last step.
+    /// The list of the bare tree's objects after the last step.
     pub remains: Vec<String>,
 }
 
@@ -309,8 +312,8 @@ impl<'a> Twins<'a> {
             staging.extend(["-b".into(), bundle]);
         }
         if is_root() {
-            // What is redirected has another device number than what was packed, as after every mount. A file system in
-            // memory gives the same inode numbers again.
+            // The prefix is packed from one mount and redirected in another, so that its device number differs from the
+            // one in the bundle. A file system in memory gives the same inode numbers again.
             let packed = tree::inodes(&twin);
             rustix::mount::mount("tmpfs", &twin, "tmpfs", MountFlags::empty(), c"mode=755")
                 .map_err(|e| format!("failed to mount {}: {e}", twin.display()))?;
@@ -322,7 +325,7 @@ impl<'a> Twins<'a> {
         for root in [&bare, &twin] {
             tree::bind(&program.tree, root);
         }
-        // Kernels stamp changes with the time of their last tick.
+        // The kernel gives a change the time of its last clock tick, which may lie before `now`.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let start = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
         std::thread::sleep(Duration::from_millis(8));
@@ -352,7 +355,7 @@ impl<'a> Twins<'a> {
         };
         let (mut bare, mut twin) = (run(&bare, None), run(&twin, Some(&stage)));
         if !program.opened.is_empty() {
-            // They say that they have started.
+            // Both processes report that they have started.
             for side in [&mut bare, &mut twin] {
                 side.answer()?;
             }
@@ -370,12 +373,13 @@ impl<'a> Twins<'a> {
         &self.bare.root
     }
 
-    /// Asks the bare run alone, about what does not change anything.
+    /// Sends a step only to the bare run. The step must change nothing.
     pub fn ask_bare(&mut self, step: &str) -> String {
         self.bare.ask(step).unwrap_or_default()
     }
 
-    /// Performs a step in both runs; the answer, if they agree. Some where the bare run ends: there is nothing to compare.
+    /// Performs a step in both runs, and returns the answer if both agree. `None` if the bare run ended, so that
+    /// nothing can be compared.
     pub fn step(&mut self, step: &str) -> Result<Option<String>, Box<Difference>> {
         let number = self.done;
         self.done += 1;
@@ -432,14 +436,15 @@ impl<'a> Twins<'a> {
         Ok(Some(bare))
     }
 
-    /// How many operations under the prefix the redirected processes counted.
+    /// The numbers of operations under the prefix that the stage answered and that passed.
     pub fn counted(&self) -> (u64, u64) {
         let state = fs::read(self.stage.join(pyshm_format::layout::STATE)).unwrap_or_default();
         if state.is_empty() { (0, 0) } else { pyshm_format::state::counters(&state) }
     }
 }
 
-/// Runs a whole program. None: both runs are the same. An error means that pyshm refuses the tree or that the bare run ended.
+/// Runs a whole program. Returns the difference, or `None` if both runs are the same. An error means that pyshm refuses
+/// the tree or that the bare run ended.
 pub fn run(ground: &Ground, program: &Program) -> Result<Option<Difference>, String> {
     let mut twins = Twins::begin(ground, program)?;
     for step in &program.steps {

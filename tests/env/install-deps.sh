@@ -3,9 +3,9 @@
 #
 # `--list` prints the packages and installs none.
 #
-# Invariants: if all packages are installed the script is quick and prints nothing. Without root it prints the one line
-# to run and exits with 1. It leaves no service of a package (sshd, munged, slurmd) running on the host: the tests start
-# their own inside the virtual cluster.
+# Invariants: if all packages are installed, the script is quick and prints nothing. Without root, the script prints the
+# one line to run and exits with 1. It leaves no service of a package (sshd, munged, slurmd) running on the host, because
+# the tests start their own services inside the virtual cluster.
 set -euo pipefail
 
 packages=(
@@ -13,7 +13,7 @@ packages=(
     python3-venv python3-dev patchelf               # the test environment
     openmpi-bin libopenmpi-dev                      # Open MPI (MPICH comes as a wheel, see make-env.sh)
     slurm-wlm munge                                 # Slurm inside the virtual cluster
-    openssh-server openssh-client                   # an ordinary user's remote shell inside it
+    openssh-server openssh-client                   # an ordinary user's remote shell inside the cluster
     libfuse3-dev fuse3                              # mdsfs, the slow shared file system
     iproute2 util-linux procps hostname passwd      # namespaces, veth pairs, setpriv
     git zsh perl nodejs default-jre-headless file   # programs that are run on a staged prefix
@@ -22,8 +22,8 @@ packages=(
     g++ libjemalloc2 libtcmalloc-minimal4           # C++ programs and other allocators under the shim
     nodejs                                          # a runtime that makes system calls without libc
     musl-tools gcc-multilib                         # programs of another C library, and of 32 bits
-    zsh vim cmake ruby lua5.4 curl openssl less man-db groff-base bsdextrautils  # programs that users
-    tmux gdb linux-perf valgrind sudo               # of a facility have on their login nodes
+    # Programs that users have on a facility's login nodes.
+    zsh vim cmake ruby lua5.4 curl openssl less man-db groff-base bsdextrautils tmux gdb linux-perf valgrind sudo
     bubblewrap charliecloud-runtime proot           # container runtimes
     mmdebstrap busybox-static                       # root file systems for containers
     lua5.3 lua-filesystem lua-json lua-posix lua-term tcl8.6   # interpreters of Lmod and Tcl Environment Modules

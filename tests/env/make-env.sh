@@ -11,7 +11,7 @@
 #   DIR/larger     --larger: a prefix with more packages, some 1.1 GB
 #
 # Invariants: the script writes only to DIR and pip's cache. A second run changes nothing (DIR/*.stamp say what each
-# environment was made from). All .pyc files are made, whatever PYTHONDONTWRITEBYTECODE says. Libraries have absolute
+# environment was made from). All .pyc files are made, even if PYTHONDONTWRITEBYTECODE is set. Libraries have absolute
 # RUNPATHs, as in a prefix that was built in place.
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
@@ -37,7 +37,8 @@ umask 022
 unset PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONSTARTUP
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
 
-# Tests that run at the same time all call this script: one of them makes the environments.
+# Tests that run at the same time all call this script. The first one makes the environments, and the others wait for the
+# lock.
 exec 9>"$dir/.lock"
 flock 9
 
@@ -58,8 +59,8 @@ stamp_of() { { echo "$recipe $dir $base_prefix $("$python" -I -VV)"; cat /dev/nu
 fresh() { [ "$(cat "$dir/$1.stamp" 2>/dev/null)" = "$2" ]; }
 say() { echo "make-env.sh: $*" >&2; }
 
-# copy_base TO: copies the interpreter's prefix without tests, static libraries and installed packages, and replaces the
-# old prefix by TO in every text file and RPATH of the copy.
+# copy_base TO: copies the interpreter's prefix to TO, without tests, static libraries and installed packages. Replaces
+# the old prefix by TO in every text file and RPATH of the copy.
 copy_base() {
     local to=$1 file rpath
     rm -rf "$to"
@@ -95,8 +96,8 @@ make_venv() {
     compile "$dir/$name/bin/python" "$dir/$name/lib"
 }
 
-# compile PYTHON DIR: makes the .pyc files below DIR; ignores errors, because packages have templates that are not
-# Python.
+# compile PYTHON DIR: makes the .pyc files below DIR. Ignores errors, because some files of packages are named *.py but
+# are templates and not Python.
 compile() { "$1" -m compileall -q -j 2 "$2" >/dev/null 2>&1 || true; }
 
 need=("$here/requirements.txt")

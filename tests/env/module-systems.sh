@@ -2,7 +2,8 @@
 # module-systems.sh DIR: unpacks Lmod and Tcl Environment Modules below DIR, because their packages conflict and cannot
 # both be installed. install-deps.sh installs Lua and Tcl.
 #
-#   DIR/lmod.bash, DIR/tcl.bash   scripts that set up one of the two in a bash that sources them
+#   DIR/lmod.bash   sets up Lmod in a bash that sources it
+#   DIR/tcl.bash    sets up Tcl Environment Modules in the same way
 #
 # Invariants: the script writes only to DIR; a second run changes nothing.
 set -euo pipefail

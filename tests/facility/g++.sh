@@ -1,4 +1,4 @@
-# g++: exceptions through libraries, threads, file system library, templates
+# g++: exceptions that pass through libraries, threads, the file system library, templates
 cat >p.cc <<'C'
 #include <filesystem>
 #include <fstream>

@@ -1,4 +1,4 @@
-# gcc, ld, ar, nm, objdump: compiling, linking in all ways and running C; an error; no temporary file is left
+# gcc, ld, ar, nm, objdump: compiling C; static and dynamic linking; running the programs; a syntax error; no temporary file is left
 echo '#include <stdio.h>
 int twice(int); int main(int c, char **v) { printf("%d %s\n", twice(21), v[c - 1]); return c; }' >main.c; echo 'int twice(int x) { return 2 * x; }' >twice.c
 gcc -O2 -Wall -g -c main.c twice.c && ar rcs libtwice.a twice.o && gcc -o p main.o -L. -ltwice && ./p one; echo $?

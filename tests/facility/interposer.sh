@@ -1,4 +1,4 @@
-# a profiler that counts calls of open, fopen and stat as darshan does, in front of the shim and behind it: it counts the same
+# a profiler that counts calls of open, fopen and stat as darshan does, in front of the shim and behind the shim: the profiler counts the same calls as without the shim
 cat >i.c <<'C'
 #define _GNU_SOURCE
 #include <dlfcn.h>

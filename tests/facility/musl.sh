@@ -1,2 +1,2 @@
-# a program of another C library (musl), dynamic: files, directories, children
+# a program that is linked dynamically to another C library (musl): files, directories, children
 printf '#include <stdio.h>\n#include <stdlib.h>\n#include <dirent.h>\nint main(void) { FILE *f = fopen("text", "r"); char b[9]; printf("%%s", fgets(b, 9, f)); DIR *d = opendir("."); int n = 0; while (readdir(d)) n++; printf("%%d\\n", n); fflush(stdout); return system("cat text; exit 2") / 256 + 3; }\n' >p.c; echo text >text; musl-gcc -w -o p p.c && ./p; echo $?

@@ -1,2 +1,2 @@
-# rsync: copies, deltas, deletion, its own daemon over a pipe
+# rsync: copies, deltas, deletion, a second rsync as the server at the other end of a pipe
 mkdir -p s/d; seq 5000 >s/f; ln -s f s/l; rsync -a s/ t; echo more >>s/f; rm s/l; touch -d 2020-01-01 s/f; rsync -aiO --delete s/ t | sed 's/ *$//'; diff -r s t && echo same; printf '#!/bin/sh\nshift\nexec "$@"\n' >shell; chmod 755 shell; rsync -a -e ./shell s/ any:"$PWD/u" && diff -r s u && echo remote; rsync missing t 2>&1 | head -n 1

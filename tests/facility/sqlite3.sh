@@ -1,2 +1,2 @@
-# sqlite3: making a database, locking it by two writers, write-ahead mode, a dump
+# sqlite3: making a database, several writers that lock the database at the same time, write-ahead mode, a dump
 sqlite3 d 'create table t (a); insert into t values (1), (2); pragma journal_mode = wal; select sum(a) from t; .dump'; for i in 1 2 3 4; do sqlite3 -cmd '.timeout 60000' d "insert into t values ($i)" & done; wait; sqlite3 d 'select count(*) from t; pragma integrity_check'; sqlite3 d '.read /dev/stdin' <<<'select 5;'; sqlite3 d 'select nothing'; echo $?; ls

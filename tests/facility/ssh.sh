@@ -1,4 +1,4 @@
-# ssh, sshd, scp, sftp: a server on the loopback interface: a command, a terminal, copies both ways
+# ssh, sshd, scp, sftp, with a server on the loopback interface: a command, a terminal, copies to the server and from it
 port=$((20000 + $$ % 10000)); umask 077; mkdir -p /run/sshd
 ssh-keygen -q -t ed25519 -N '' -f host; ssh-keygen -q -t ed25519 -N '' -f key; cp key.pub authorized
 printf 'HostKey %s/host\nAuthorizedKeysFile %s/authorized\nPidFile none\nStrictModes no\nUsePAM no\nSubsystem sftp internal-sftp\n' "$PWD" "$PWD" >sshd_config

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests names in /dev/shm that another user, or an accident, made before the job. pyshm refuses each in one line with
-# the path, the cause and the way out. It neither uses nor removes nor waits for the file, and the command runs.
-# There are two real users: 12345 works, 12346 attacks.
+# Tests files in /dev/shm that another user, or an accident, made before the job under names that pyshm needs. pyshm
+# refuses each file in one line with the path, the cause and the way out. It does not use or remove the file and does not
+# wait for it, and the command runs. There are two real users: 12345 works, 12346 attacks.
 . "$(dirname "$0")/harness.sh"
 bundle=$(bundle_of venv "$venv") || exit 1
 as() { local uid=$1; shift; timeout 600 setpriv --reuid "$uid" --regid "$uid" --clear-groups -- env HOME=/ "$@"; }
@@ -84,8 +84,8 @@ test_a_root_where_others_may_exchange_names_is_refused() {
   rm -r /dev/shm/open /dev/shm/theirs
 }
 
-# name_of_stage: stages, and sets $name to the name of the stage. A test then replaces the stage by a file that the user
-# did not make, as if other users could have written to the directory.
+# name_of_stage: stages, and sets $name to the name of the stage. A test then replaces the stage, or a file in it, by
+# something that pyshm did not make.
 name_of_stage() {
   name=$(user "$pyshm" stage -b "$bundle") || fail "stage"
   name=${name##*/}

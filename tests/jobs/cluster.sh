@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests an MPI job of 8 ranks on four virtual nodes under real launchers. The results equal those of a bare run. No rank
-# makes an operation on the environment. The bundle is opened once in all, and unpacked once on each node. Nothing is
-# left on the nodes.
+# makes an operation on the environment. The bundle is opened once in the whole cluster, and unpacked once on each node.
+# Nothing is left on the nodes.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 "$VCLUSTER" slurm >/dev/null || exit 1
@@ -15,8 +15,8 @@ nodes_are_clean() {
   done
 }
 
-# ops TRACE FROM DIR…: prints how many operations the ranks made on the DIRs, each from its exec FROM on. The number of
-# operations in the stage shows whether the trace has the ranks at all.
+# ops TRACE FROM DIR…: prints how many operations the ranks made on the DIRs. A rank's operations count from its exec FROM
+# on. If the trace has too few operations in the stage, the trace does not have the ranks, and `ops` prints this instead.
 ops() {
   local trace=$1 from=$2; shift 2
   local under=() dir
@@ -27,11 +27,11 @@ seen = json.load(sys.stdin)
 assert seen["processes"] >= 8 and seen["total"] > 5000, seen' || { echo "the ranks were not seen"; return; }
   "${count[@]}" "${under[@]}" | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'
 }
-# opened TRACE PATH: prints how often PATH was opened. strace may write a call in two halves, so this looks for the
-# first half.
+# opened TRACE PATH: prints how often PATH was opened. Counts only the first half of a line, because strace may write a
+# call in two halves.
 opened() { grep -cE "open(at)?\(.*\"$2\"" "$1"; }
-# unpacked TRACE: prints in how many directories a stage was built. The number in a directory's name depends on node and
-# process.
+# unpacked TRACE: prints in how many directories a stage was built. Each node's directory has another name, because the
+# name contains a number that depends on the node and the process.
 unpacked() { grep -oE '\.new-[0-9a-f]+-[0-9]+/index".*O_CREAT' "$1" | sort -u | wc -l; }
 
 # bare_run FLAVOR [--user]: runs the job without pyshm, once for all tests, and sets $out.
@@ -152,7 +152,7 @@ test_a_layer_is_broadcast_with_its_base() {
   equal "nodes that unpacked" 4 "$(unpacked "$work/trace")"
   job "${set[@]}" --before "$pyshm_run --no-fallback -b $bundle -b $work/layer.tar.zst -b $work/base.tar.zst" hydra true >"$work/said" 2>&1
   equal "exit code in another order" 65 $?
-  contains "the way out" "$(cat "$work/said")" "layer.tar.zst: it says only what changed since base.tar.zst; name base.tar.zst right before it"
+  contains "the way out" "$(cat "$work/said")" "layer.tar.zst: the layer holds only what changed since base.tar.zst; name base.tar.zst right before the layer"
   nodes_are_clean
 }
 

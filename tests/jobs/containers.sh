@@ -1,13 +1,13 @@
 #!/bin/bash
-# Tests that a job's LD_PRELOAD does not reach programs in containers, and that the shim works in a container that is
-# given the variable on purpose. The container runtimes are real. One root file system has an older glibc (Debian 11,
-# from the mirror of apt), the other has musl.
+# Tests that a job's LD_PRELOAD does not reach programs in containers, and that the shim works in a container that gets
+# the variable on purpose. The container runtimes are real. One root file system has an older glibc (Debian 11, from the
+# mirror of apt), the other has musl.
 . "$(dirname "$0")/harness.sh"
 unset PYSHM_CONTAINERS
 export LC_ALL=C USER=root
 
 roots=$top/target/test-containers
-# probe: prints the shell script that runs in the container; it prints the environment and the files that it sees.
+# probe: prints a shell script for the container. The script prints its environment and the files that it sees.
 probe() {
   cat <<'SH'
 cat /where; echo "LD_PRELOAD is ${LD_PRELOAD-not set}"; ls /bin | wc -l; cat /no-such
@@ -21,8 +21,8 @@ finish() {
   mkdir -p "$1"/{bin,dev,etc,home,lib,mnt,proc,root,sys,tmp,usr} && touch "$1"/etc/{passwd,group,hosts,resolv.conf} || return 1
   echo "$2" >"$1/where"; probe >"$1/probe"
 }
-# make_roots: makes both root file systems. Debian 11 is downloaded once; `extract` unpacks packages and runs none of
-# their scripts.
+# make_roots: makes both root file systems. Debian 11 is downloaded once. `extract` unpacks packages, but runs no script of
+# a package.
 make_roots() {
   local mirror old=$roots/debian11
   if [ ! -e "$old" ]; then
@@ -38,7 +38,7 @@ make_roots() {
   cp /bin/busybox "$musl/bin/" && for link in sh cat ls wc; do ln -s busybox "$musl/bin/$link"; done
   cp -L /lib/ld-musl-x86_64.so.1 "$musl/lib/" && musl-gcc -w -O1 -o "$musl/bin/walks" "$top/tests/containers/walks.c"
 }
-make_roots || { echo "failed to make the root file systems in $roots: is Debian's mirror in reach?"; echo "0 1" >>"${RESULTS:-/dev/null}"; exit 1; }
+make_roots || { echo "failed to make the root file systems in $roots; check that Debian's mirror can be reached"; echo "0 1" >>"${RESULTS:-/dev/null}"; exit 1; }
 trap 'rm -rf "$roots/musl"' EXIT
 
 # in_root RUNTIME ROOT: sets `words` to the words that start a command in a root file system.
@@ -62,7 +62,8 @@ staged() {
 }
 unstaged() { "$pyshm" unstage --all >/dev/null || fail "unstage"; }
 
-# run_bare COMMAND…: keeps the output and exit status in $work/bare; same WHAT COMMAND…: compares another run with them.
+# run_bare COMMAND…: keeps the output and exit status in $work/bare. same WHAT COMMAND…: runs a command, and fails if its
+# output or exit status is another.
 run_bare() { "$@" >"$work/bare" 2>&1 </dev/null; echo "status $?" >>"$work/bare"; }
 same() {
   local what=$1; shift
@@ -70,8 +71,8 @@ same() {
   diff "$work/bare" "$work/ours" >"$work/diff" || fail "$what (< bare, > preloaded): $(cat "$work/diff")"
 }
 
-# A daemon that starts a container runtime does not have the shim. busybox's env stands for such a daemon, because it is
-# static.
+# A daemon that starts a container runtime does not have the shim. busybox's env stands for such a daemon, because busybox
+# is static and so has no shim either.
 test_a_container_is_started_without_the_shim_by_any_program() {
   local shim=$top/target/pyshm/lib/libpyshm.so runtime root words count=0
   staged
@@ -94,7 +95,7 @@ test_a_container_is_started_without_the_shim_by_any_program() {
   unstaged
 }
 
-# Shows that the tests above would find a shim in a container.
+# Checks that a container which gets the shim prints a message, so that the tests above would find a shim there.
 test_a_container_that_is_given_the_shim_complains() {
   local shim=$top/target/pyshm/lib/libpyshm.so words
   in_root ch-run "$roots/debian11"
@@ -114,8 +115,8 @@ test_other_preloaded_libraries_go_into_the_container() {
   rm "$other"
 }
 
-# A script with the name of a container runtime prints the environment that the kernel was given; its static interpreter
-# does not change the environment.
+# A script with the name of a container runtime prints the environment that the exec passed to it. The script's static
+# interpreter does not change the environment.
 test_every_function_that_starts_programs_leaves_the_shim_out_of_a_container() {
   local shim=$work/libpyshm.so other=libjemalloc.so.2 name functions
   cp "$top/target/pyshm/lib/libpyshm.so" "$shim"; gcc -w -o "$work/starts" "$top/tests/containers/starts.c" || fail gcc

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tests `pyshm doctor`: it finds faults of a session, a launcher, a bundle or a node, and prints the cause and advice.
-# Without faults it says so. It leaves no files.
+# Tests `pyshm doctor`. It finds faults of a session, a launcher, a bundle or a node, and prints the cause and advice. If
+# there is no fault, it reports that nothing is wrong. It leaves no files.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
@@ -14,8 +14,8 @@ asked() {
   equal "exit status" "$failed" $status
   return $status
 }
-# found LEVEL WHAT PATTERN [NODE]: checks that there is a finding of this level with PATTERN in its cause, and with
-# advice unless the level is ok.
+# found LEVEL WHAT PATTERN [NODE]: checks that there is a finding of this level about WHAT with PATTERN in its cause. A
+# finding of another level than ok must have advice.
 found() {
   python3 - "$work/found" "$@" <<'PY' || fail "no $1 '$2' with '$3' ${4:-} in: $(cat "$work/found")"
 import json, sys
@@ -84,7 +84,7 @@ test_a_wrong_root_is_found() {
   asked --root "$root" || fail "a disk failed"; found note root "not a file system in memory"
   mount -t tmpfs -o noexec,size=40m tmpfs "$root" || fail "mount"
   asked PYSHM_RESERVE=1M --root "$root" || fail "noexec failed: $(grep -B2 \"failure\" "$work/found")"; found warning root "mounted noexec"; found warning room "free"; found ok "test rank" ""
-  asked --root "$root" && fail "the reserve was not asked for"; found failure room "free but"
+  asked --root "$root" && fail "doctor ignored the default reserve of memory"; found failure room "free but"
   equal "left" "" "$(find "$root" -mindepth 1)"
   umount "$root"
 }
@@ -95,7 +95,7 @@ test_a_launcher_that_cannot_be_preloaded_is_found() {
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "statically linked"
   gcc "$work/a.c" -o "$work/bin/mpirun" || fail "gcc"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"
-  grep -q "LD_PRELOAD does not reach" "$work/found" && fail "a dynamic one is said not to be preloadable"
+  grep -q "LD_PRELOAD does not reach" "$work/found" && fail "doctor reports that a dynamic launcher cannot be preloaded"
   chmod u+s "$work/bin/mpirun"
   asked PATH="$work/bin:/usr/bin:/bin" || fail "something failed"; found warning "$work/bin/mpirun" "setuid"
   # Doctor must run the launcher to find that its static interpreter does not load the library.

@@ -1,12 +1,12 @@
 #!/bin/bash
-# Tests that real programs behave as without pyshm if the library is in LD_PRELOAD of every process, as at a whole
-# facility. Each case of tests/facility is a bash script that prints its results. It runs bare, with the library
-# preloaded as by a module (no stage), and as in a job (with the stage of a real environment). The outputs and exit
-# statuses must be the same.
+# Tests that real programs behave as without pyshm if a facility puts the library into LD_PRELOAD of every process. Each
+# case of tests/facility is a bash script that prints its results. The script runs three times: bare; with the library
+# preloaded but no stage, as after `module load`; and with the stage of a real environment, as in a job. The outputs and
+# exit statuses must be the same.
 #
-# `bash tests/jobs/facility.sh --table` prints docs/programs.md, and a test compares both, so that the document names
-# only programs that run here. The first line of a case names the programs. If a case is known to differ, a line before
-# that says where and why, and then the case must differ.
+# `bash tests/jobs/facility.sh --table` prints docs/programs.md. A test compares this output with the document, so that the
+# document names only programs that run here. The first line of a case names the programs. If a case is known to differ, a
+# line before the first line says where and why. Then the test fails if the case does not differ.
 . "$(dirname "$0")/harness.sh"
 cases=$top/tests/facility
 
@@ -18,9 +18,9 @@ table() {
   cat <<'MD'
 # Programs under the preloaded library
 
-With `libpyshm.so` in `LD_PRELOAD` of every process, each of these programs prints and returns the same as without it. *By a module*
-means the library of an installation without a stage, as on a login node. *In a job* means the library of a stage that holds a
-real environment. `bash tests/jobs/facility.sh --table` prints this page from the cases in `tests/facility`, and
+Each of these programs prints the same and returns the same exit status, whether `libpyshm.so` is in `LD_PRELOAD` of every process
+or not. In the column *by a module*, the library of an installation is preloaded and there is no stage, as on a login node. In the
+column *in a job*, the library of a stage with a real environment is preloaded. `bash tests/jobs/facility.sh --table` prints this page from the cases in `tests/facility`, and
 `bash tests/run.sh facility` runs them.
 
 | case | what is run | by a module | in a job |
@@ -39,8 +39,8 @@ unset PYSHM_CONTAINERS DISPLAY TMUX LESS MANPATH MAKEFLAGS HISTFILE
 both=$(mktemp -d /var/tmp/pyshm-facility.XXXXXX); chmod 755 "$both"
 trap 'rm -rf "$both"; "$pyshm" unstage --all >/dev/null 2>&1' EXIT
 
-# The library lies as in an installation: the loader of each kind of program replaces `$LIB`, and 32-bit programs find
-# an empty library.
+# The library lies as in an installation. Each loader replaces `$LIB` by its own directory, so 32-bit programs find an empty
+# library.
 installed='/$LIB/libpyshm.so'
 lib() { "$1" --list-diagnostics | sed -n 's/^dl_dst_lib="\(.*\)"/\1/p'; }
 install_library() {
@@ -49,7 +49,7 @@ install_library() {
   mkdir -p "$wide" "$narrow" && cp "$top/target/pyshm/lib/libpyshm.so" "$wide/" &&
     echo 'char empty;' | gcc -m32 -shared -nostdlib -Wl,-soname,libpyshm.so -x c -o "$narrow/libpyshm.so" -
 }
-install_library || { echo "failed to lay the library out"; exit 1; }
+install_library || { echo "failed to copy the library into the directories of \$LIB below $both"; exit 1; }
 bundle=$(bundle_of venv "$venv") && stage=$("$pyshm" stage -b "$bundle") || { echo "failed to stage $venv"; exit 1; }
 
 # run HOW CASE: runs a case once, in a directory that has the same name each time.

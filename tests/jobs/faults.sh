@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tests faults of staging. pyshm reports each in one line with file, cause and way out, and the command still runs. With
-# --no-fallback the fault is an error with its documented exit code. Nothing is left in /dev/shm in either case.
+# Tests faults of staging. pyshm reports each fault in one line with file, cause and way out, and the command still runs.
+# With --no-fallback the fault is an error with its documented exit code. Nothing is left in /dev/shm in either case.
 . "$(dirname "$0")/harness.sh"
 bundle=$(bundle_of venv "$venv") || exit 1
 python=$venv/bin/python

@@ -1,11 +1,12 @@
-# Runs the functions named test_*, each in its own subshell, and counts them; sourced by every file of tests/jobs.
+# Runs the functions named test_*, each in its own subshell, and counts the passed and failed tests; sourced by every file
+# of tests/jobs.
 #
 # A test file defines test_… functions and ends with `run_tests`. A test fails when it returns non-zero; `fail`,
 # `check`, `equal` and `contains` print the reason. $work is a new directory for each test, visible on every node of the
 # virtual cluster.
 set -uo pipefail
 
-# Use real paths: a bundle stands for the path of its prefix, and a symbolic link would give the prefix another path.
+# Use real paths, because a bundle is for one path of its prefix, and a symbolic link would give the prefix another path.
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 env_dir=$(readlink -f "$top/target/test-env")
 venv=$env_dir/venv
@@ -56,8 +57,8 @@ bundle_of() {
   echo "$bundle"
 }
 
-# tenths SECONDS: prints how many tenths of a second this machine may need for the work of SECONDS on an idle one: the
-# more processes for each processor, the more.
+# tenths SECONDS: prints how many tenths of a second this machine may need for work that takes SECONDS on an idle machine.
+# If several processes share a processor, the time is multiplied by their number.
 tenths() { awk -v cpus="$(nproc)" -v seconds="$1" '{ load = $1 / cpus; print int(10 * seconds * (load > 1 ? load : 1)) }' /proc/loadavg; }
 
 # watch PREFIX: prints options of count_ops.py that count the operations on an environment and its base interpreter.

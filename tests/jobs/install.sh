@@ -30,8 +30,8 @@ test_everything_is_laid_out_below_destdir_and_names_only_the_prefix() {
 }
 test_an_installation_in_use_is_replaced_and_a_wrong_prefix_is_refused() {
   cp -a "$prefix" "$work/p"
-  # The installation must replace a mapped file and not write into it. A hard link to the old file shows that its bytes
-  # stay.
+  # The installation must replace a mapped file and must not write into this file. A hard link to the old file shows that
+  # the old file's bytes stay.
   ln "$work/p/lib/libpyshm.so" "$work/old"; local before; before=$(stat -c '%i %Y' "$work/old")
   check "over itself" "$work/p/bin/pyshm" install --prefix "$work/p" -q
   equal "the old library" "$before" "$(stat -c '%i %Y' "$work/old")"
@@ -45,7 +45,7 @@ test_an_installation_in_use_is_replaced_and_a_wrong_prefix_is_refused() {
   cp -a "$prefix" "$work/part"; rm "$work/part/lib/libpyshm.so"
   "$work/part/bin/pyshm" install --prefix "$work/other" 2>"$work/said"; equal "exit status without the library" 69 $?
   contains "the output" "$(cat "$work/said")" "failed to find libpyshm.so: it is in none of "
-  [ ! -e "$work/other" ] || fail "something was written before that was found"
+  [ ! -e "$work/other" ] || fail "install wrote $work/other although the library is missing"
 }
 test_jobs_run_from_a_prefix_that_was_installed_with_destdir() {
   "$pyshm" install --prefix "$work/prefix" --destdir "$work/package" -q || fail "install"
@@ -58,14 +58,14 @@ test_jobs_run_from_a_prefix_that_was_installed_with_destdir() {
   equal "the job" staged "$(run /usr/bin/python3 -c 'import pkg; print(pkg.name)')"
   bash "$tools/trace.sh" "$work/trace" "$bin/pyshm-run" --no-fallback -b "$work/b.tar.zst" /usr/bin/python3 -B -c 'import pkg' || fail "the run"
   equal "operations on the prefix" 0 "$(python3 "$tools/count_ops.py" "$work/trace" --from-exec '^"[^"]*/bin/pyshm-exec"' --under "$work/env" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])')"
-  # The stage's library replaces the library that a module preloads, and is loaded once.
+  # The stage's library takes the place of the library that a module preloads, and is loaded once.
   LD_PRELOAD=$work/prefix/lib/pyshm/\$LIB/libpyshm.so run /bin/bash -c 'grep -o "[^ ]*/libpyshm.so" /proc/$$/maps | sort -u' >"$work/maps" || fail "preloaded"
   equal "libraries" 1 "$(wc -l <"$work/maps")"; contains "library" "$(cat "$work/maps")" /dev/shm/pyshm-12345/
 }
 test_ranks_whose_launcher_has_the_modules_library_find_the_installation() {
   mkdir -p "$work/env/bin"; cp /bin/cat "$work/env/bin/cat"; echo staged >"$work/env/file"
   check "bundle" "$prefix/bin/pyshm" bundle env "$work/env" -o "$work/b.tar.zst" -q
-  # This changes the file without pyshm, so that the stage and the prefix differ.
+  # Change the file without pyshm, so that the stage and the prefix differ.
   echo shared >"$work/env/file"
   local said
   said=$(cd /; PYSHM_CACHE=$work/cache PYSHM_BUNDLES=$work/b.tar.zst LD_PRELOAD=$library timeout 600 "$venv/bin/mpiexec" -n 2 "$work/env/bin/cat" "$work/env/file") || fail "mpiexec"
@@ -125,7 +125,7 @@ an_environments_module() {
   said=$(with "$system" "module use $work/modules; module load pyshm/9 science/1 more; "'echo "$LD_PRELOAD"; echo "$PYSHM_BUNDLES"; echo "$PYSHM_CONFIG"; module unload more science; echo "${PYSHM_BUNDLES-unset}"; echo "$LD_PRELOAD"; module unload pyshm; echo "${PYSHM_CONFIG-unset}"')
   equal "$system" "$library"$'\n'"$work/base.tar.zst:$odd/x.tar.zst"$'\n'"$odd/x.tar.zst"$'\n'unset$'\n'"$library"$'\n'unset "$said"
   contains "$system" "$(with "$system" "module use $work/modules; module whatis more")" 'An "odd" [one] $x'
-  # Only one version may be loaded, however the module system achieves this.
+  # Only one version may be loaded at the same time. The two module systems achieve this in different ways.
   said=$(with "$system" "module use $work/modules; module load science/1; module load science/2; "'echo "bundles $PYSHM_BUNDLES"')
   contains "$system" "$said" "bundles $work/base.tar.zst"
   equal "$system" 1 "$(with "$system" "module use $work/modules; module load science/1; module load science/2 2>/dev/null; "'echo "$LOADEDMODULES"' | grep -o science | wc -l)"

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Tests the end of jobs under a real Slurm: by scancel, by the time limit, and after a slurmd or a whole node was
-# killed, during staging and during the run, in every form of a job; also at the same time as a job of another user on
-# the same nodes. Other tests count how often each signal reaches the application.
+# Tests the end of jobs under a real Slurm. A job ends by scancel, by its time limit, or because a slurmd or a whole node
+# was killed. It ends during staging or during the run, in every form of a job. In one test a job of another user runs at
+# the same time on the same nodes. Other tests of this file count how often each signal reaches the application.
 . "$(dirname "$0")/harness.sh"
 # The forms are `pyshm-run srun PROGRAM`, `srun pyshm-run PROGRAM`, and srun with the library preloaded.
 FORMS=(before inside preloaded)
 cluster_up $((2 + 8 * ${#FORMS[@]}))
 
-# The epilog is the line of README.md; it does its work only while $scratch/epilog exists.
+# The epilog is the line of README.md. The epilog does nothing unless $scratch/epilog exists.
 line=$(sed -n 's|^\(setpriv .* \)/opt/pyshm/bin/\(pyshm unstage .*\) \|\| true$|\1\2|p' "$top/README.md"); [ -n "$line" ] || { echo "README.md has no epilog"; exit 1; }
 cat >"$scratch/epilog.sh" <<SH
 #!/bin/bash
@@ -50,9 +50,9 @@ PY
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
 as() { VCLUSTER_WD=/ "$VCLUSTER" exec-as "$@"; }
 # until_true SECONDS WHAT COMMAND…: repeats COMMAND until it succeeds; fails after SECONDS.
-until_true() { local end=$((SECONDS + $1)) what=$2; shift 2; until "$@"; do [ $SECONDS -lt $end ] || fail "never came: $what"; sleep 0.1; done; }
+until_true() { local end=$((SECONDS + $1)) what=$2; shift 2; until "$@"; do [ $SECONDS -lt $end ] || fail "after the time limit still not true: $what"; sleep 0.1; done; }
 # submit USER NAME FORM NODES SCRIPT-OPTION… -- ARGUMENTS OF rank.py: submits a job of two ranks on each of the two
-# NODES, and prints its number. With HELD=1 its staging stops when the second node writes its first frame.
+# NODES, and prints the job's number. With HELD=1 the job's staging stops when the second node writes its first frame.
 submit() {
   local user=$1 name=$2 form=$3 nodes=$4 words command options=(); shift 4
   while [ "$1" != -- ]; do options+=("$1"); shift; done; shift
@@ -81,7 +81,7 @@ paused() { [ -s "$work/$1/paused" ]; }
 in_phase() {
   local i
   for i in $(seq 6000); do case $2 in staging) paused "$1" ;; run | deaf) began "$1" ;; esac && return; sleep 0.1; done
-  fail "$1 never came to $2: $(cat "$work/$1/said"; on n0 squeue)"
+  fail "$1 did not reach the phase $2 in ten minutes: $(cat "$work/$1/said"; on n0 squeue)"
 }
 is_gone() { [ -z "$(on n0 squeue -h -j "$1" 2>/dev/null)" ]; }
 idle() { [ "$(on n0 sinfo -h -n "$1" -o '%T %D')" = "idle $2" ]; }
@@ -89,8 +89,8 @@ left() { local i; for i; do on "$i" find /dev/shm -mindepth 1 -path '*pyshm*' | 
 none_left() { [ -z "$(left "$@")" ]; }
 # clean WHAT NODE…: waits until nothing is left on the nodes; fails after five minutes.
 clean() { local what=$1 i; shift; for i in $(seq 3000); do none_left "$@" && return; sleep 0.1; done; fail "$what: $(left "$@")"; }
-# has_stage WHAT NODE…: waits until each node has files of a stage: in the form `inside` each node stages at its own
-# time.
+# has_stage WHAT NODE…: waits until each node has files of a stage, because in the form `inside` each node stages at its
+# own time.
 has_stage() {
   local what=$1 node i; shift
   for node; do
@@ -98,7 +98,8 @@ has_stage() {
     fail "$what: there was no stage to be left on $node"
   done
 }
-# not_started NAME NODE: checks that no rank ran on NODE; in the form `inside` ranks may have run on the other node.
+# not_started NAME NODE: checks that no rank ran on NODE. It says nothing about the other node, on which ranks may have run
+# in the form `inside`.
 not_started() { ! grep -q "^$2 " "$work/$1"/began.* 2>/dev/null || fail "ranks of $1 were started on $2"; }
 
 test_after_scancel_nothing_is_left_even_without_an_epilog() {
@@ -126,12 +127,12 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
     done
   done
   for name in "${names[@]}"; do in_phase "$name" run; done
-  # Send the second signal later, because the kernel merges two pending signals of a process.
+  # Send the second USR1 later, because the kernel merges two equal signals that are pending for a process.
   for id in "${ids[@]}"; do as pyuser n0 scancel -s USR1 "$id"; done
-  # srun passes this signal on through the controller, so it may arrive after the next one, which slurmd sends.
+  # srun passes USR2 on through the controller, so USR2 may arrive after the next signal, which slurmd sends.
   for id in "${ids[@]}"; do as pyuser n0 scancel --batch -s USR2 "$id"; done
   for id in "${ids[@]}"; do as pyuser n0 scancel --full -s USR1 "$id"; done
-  # After this second a signal that is delivered twice has arrived twice.
+  # Wait one second, so that a signal that is delivered twice has arrived twice.
   sleep 1; for name in "${names[@]}"; do touch "$work/$name/stop"; done
   for id in "${ids[@]}"; do until_true 600 "the end of job $id" is_gone "$id"; done
   equal "bare" "15 6000000 USR1 USR1" "$(cat "$work/bare-/ended.3")"
@@ -144,15 +145,15 @@ test_a_signal_reaches_each_rank_as_often_as_without_pyshm() {
   clean "the jobs" n1 n2
 }
 
-# srun prints the state of its tasks at a first Ctrl-C, and ends them at a second one within a second, so it must not
-# get the signal twice.
+# At a first Ctrl-C srun prints the state of its tasks, and at a second one within a second it ends the tasks. So srun must
+# not get the signal twice.
 test_ctrl_c_reaches_srun_once() {
   local form id
   for form in bare "${FORMS[@]}"; do
     id=$(GROUP=1 submit pyuser "$form" "$form" n1,n2 -- 300 INT) || fail "sbatch"
     in_phase "$form" run
     on n1 kill -INT -- "-$(cat "$work/$form/group")"
-    until_true 600 "srun's word" grep -q "one more within 1 sec to abort" "$work/$form/said"
+    until_true 600 "srun's message about a second Ctrl-C" grep -q "one more within 1 sec to abort" "$work/$form/said"
     sleep 0.5; touch "$work/$form/stop"; until_true 600 "the end of $form" is_gone "$id"
     equal "$form: results" "$(for i in 0 1 2 3; do echo "15 6000000"; done)" "$(cat "$work/$form"/ended.*)"
   done
@@ -173,7 +174,7 @@ test_a_job_of_another_user_is_neither_seen_nor_disturbed() {
     as pyuser n0 scancel "$mine"; until_true 600 "the end of mine-$form" is_gone "$mine"
     until_true 600 "the epilogs" epilogs_ran "$mine" 2
     until_true 600 "mine-$form to be gone" nothing_of 12345
-    [ -n "$(left n1)" ] && [ -n "$(left n2)" ] || fail "$form: the other user's stage went with it"
+    [ -n "$(left n1)" ] && [ -n "$(left n2)" ] || fail "$form: the end of one user's job removed the other user's stage"
     touch "$work/other-$form/stop"; until_true 600 "the end of other-$form" is_gone "$other"
     equal "other-$form: results" "$(for i in 0 1 2 3; do echo "15 6000000"; done)" "$(cat "$work/other-$form"/ended.*)"
     clean "$form" n1 n2
@@ -200,7 +201,7 @@ test_after_the_time_limit_the_epilog_leaves_nothing() {
     done
   done
   for name in "${names[@]}"; do in_phase "$name" "${name#*-}"; done
-  # A limit is a number of minutes: set the end of the job instead. slurmctld checks it every half minute.
+  # A time limit is a number of minutes. So set the end of the job instead. slurmctld checks the end every half minute.
   for id in "${ids[@]}"; do on n0 scontrol update "JobId=$id" "EndTime=$(date -d '2 seconds' +%FT%T)" || fail "scontrol"; done
   for id in "${ids[@]}"; do until_true 600 "the end of job $id" is_gone "$id"; until_true 600 "the epilogs of $id" epilogs_ran "$id" 2; done
   for name in "${names[@]}"; do
@@ -215,9 +216,9 @@ test_after_the_time_limit_the_epilog_leaves_nothing() {
   rm "$scratch/epilog"; [ ! -e "$scratch/epilog.failed" ] || fail "$(cat "$scratch/epilog.failed")"
 }
 
-# If a node has no slurmd when its job ends, Slurm ends the job there once slurmd runs again. If a node was killed,
-# Slurm ends the job on the other nodes; `pyshm gc` or the next staging removes the files that are left in the memory of
-# the killed node.
+# If a node has no slurmd when the job ends, Slurm ends the job on this node as soon as slurmd runs again. If a node was
+# killed, Slurm ends the job on the other nodes. Then `pyshm gc` or the next staging removes the files that are left in the
+# memory of the killed node.
 kill_slurmd() { on "$1" bash -c 'kill -KILL "$(cat /run/slurmd.pid)"'; }
 # kill_node NODE: kills all processes of a node except the one that holds its namespaces, so that /dev/shm keeps its
 # files.

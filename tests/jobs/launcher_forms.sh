@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests the forms of a preloaded launcher's command: either one staging step serves all nodes, or the ranks stage for
-# themselves. If a launcher calls another, nothing is staged twice. Slurm binds tasks to processors and tracks them by
-# cgroups.
+# Tests the forms of a preloaded launcher's command. Either one staging step stages on all nodes, or each rank starts its
+# own pyshm-run, which stages. If a launcher calls another launcher, nothing is staged twice. Slurm binds tasks to
+# processors and tracks them by cgroups.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 VCLUSTER_SLURM_SET="ProctrackType=proctrack/cgroup TaskPlugin=task/affinity SchedulerType=sched/backfill SchedulerParameters=bf_interval=1" "$VCLUSTER" slurm >/dev/null || exit 1
@@ -33,8 +33,7 @@ nodes_are_clean() {
     [ -z "$left" ] || fail "n$i has $left"
   done
 }
-# says EXPECTED COMMAND…: checks that the ranks print EXPECTED and nothing else; $work/trace is the trace of the
-# command.
+# says EXPECTED COMMAND…: checks that the ranks print EXPECTED and nothing else. Writes the command's trace to $work/trace.
 says() {
   local expected=$1; shift
   login "$tools/trace.sh" "$work/trace" "$@" >"$work/said" 2>"$work/errors" </dev/null || { cat "$work/said" "$work/errors"; fail "the job failed"; }
@@ -42,8 +41,8 @@ says() {
   ! grep -q pyshm "$work/errors" || fail "something was printed: $(cat "$work/errors")"
   nodes_are_clean
 }
-# one_step: checks that one staging step was started: only its command has the helper's option --id. no_step: checks
-# that none was.
+# one_step: checks that one staging step was started. Only the command of a step has the helper's option --id. no_step:
+# checks that no step was started.
 one_step() { equal "staging steps" 1 "$(grep -E 'execve\("[^"]*/(srun|mpiexec|mpirun.openmpi|orterun)".*"--id"' "$work/trace" | awk '{ print $1 }' | sort -u | wc -l)"; }
 no_step() { ! grep -qE 'execve\(.*"[^"]*/pyshm-bcast-[a-z]*", "--root"' "$work/trace" || fail "a step was started"; }
 alloc=(salloc -Q -N2 -n4 --ntasks-per-node=2)
@@ -89,7 +88,7 @@ test_a_wrapper_and_a_preloaded_launcher_stage_once() {
   says "$(staged '- -' 0 1 2 3)" "${alloc[@]}" "${preloaded[@]}" srun "$pyshm_run" -b "$scratch/small.tar.zst" "${look[@]}"; no_step
 }
 test_a_launcher_that_a_rank_calls_stages_nothing_again() {
-  # The outer step runs no Python, but stages for the launcher that it calls.
+  # The outer srun starts no Python, but pyshm stages for it, because bash calls a launcher that starts Python.
   says "$(staged '- -' 0 1)" "${alloc[@]}" "${preloaded[@]}" srun -N1 -n1 bash -c "exec \"\$@\"" bash "$venv/bin/mpiexec" -launcher fork -n 2 "${look[@]}"; one_step
 }
 test_a_program_that_uses_no_python_is_left_alone() {
@@ -100,7 +99,8 @@ n2" "${alloc[@]}" "${preloaded[@]}" srun hostname; no_step
   says "n1
 n2" "${preloaded[@]}" srun -N2 -n2 hostname; no_step
 }
-# After a mistake of an administrator a job prints one line and runs; a job that uses no environment prints nothing.
+# After a mistake in the site's configuration, a job prints one line and runs. A job that uses no environment prints
+# nothing.
 test_a_configured_file_that_cannot_be_read_is_reported_once_and_the_job_runs() {
   local what said
   echo 'bundels = []' >"$work/unknown.toml"; printf 'fallback = false\nbundles = ["%s/gone.tar.zst"]\n' "$work" >"$work/strict.toml"; echo junk >"$work/junk.tar.zst"

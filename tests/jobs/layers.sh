@@ -1,7 +1,7 @@
 #!/bin/bash
 # Tests bundles that lie over other bundles. In the stage of such a stack a program sees the same tree as on the shared
-# file system, and makes no operation there. `pyshm status` names the bundle of each path. A layer is refused without
-# its base.
+# file system, and makes no operation on the shared file system. `pyshm status` names the bundle of each path. pyshm
+# refuses a layer without the layer's base.
 . "$(dirname "$0")/harness.sh"
 . "$tools/both.sh"
 
@@ -63,7 +63,7 @@ change_one() {
   echo new >"$p/lib/new.py"; mkdir "$p/lib/fresh"; echo f >"$p/lib/fresh/f"
   rm -r "$p/gone.py" "$p/gone" "$p/to_link" "$p/to_directory" "$p/to_file"
   ln -s lib/sub "$p/to_link"; mkdir "$p/to_directory"; echo in >"$p/to_directory/in"; echo file >"$p/to_file"
-  # Hard links: the first name is removed, one is added, one becomes a separate file.
+  # Of the names that are hard links, the first is removed, one is added, and one becomes a separate file.
   rm "$p/lib/a.py"; ln "$p/lib/b.py" "$p/aaa"; rm "$p/h1"; echo another >"$p/h1"
   echo "no longer empty" >"$p/empty"; : >"$p/plain/full"
   library 2; look
@@ -95,7 +95,7 @@ paths = json.load(sys.stdin)[0]["paths"]
 assert len(paths) == 1 and paths[0]["bundle"].endswith("/two.tar.zst"), paths' || fail "status --json"
   check "bundles, stage and tree are equal" "$pyshm" verify "${bundles[@]}" --stage --source -q
   contains "a layer" "$("$pyshm" inspect "$work/two.tar.zst")" "a layer over base.tar.zst and one.tar.zst"
-  # The layer has only the changes: of a touched file it has the attributes without the data.
+  # The layer has only the changes. For a file that was touched it has the attributes without the data.
   [ "$(stat -c %s "$work/one.tar.zst")" -lt "$(stat -c %s "$work/base.tar.zst")" ] || fail "the layer is no smaller than its base"
   equal "the part of the touched file in the layer" attributes "$("$pyshm" inspect "$work/one.tar.zst" --entries --json | python3 -c 'import json, sys
 print({e["path"]: e["kind"] for e in json.load(sys.stdin)["entries"]}[sys.argv[1]])' "$p/lib/sub/1.py")"
@@ -108,21 +108,21 @@ print({e["path"]: e["kind"] for e in json.load(sys.stdin)["entries"]}[sys.argv[1
 
 test_a_layer_is_refused_over_other_bundles_than_its_own() {
   make_tree; base base; change_one; layer one base; change_two; layer two base one
-  refused "a layer alone" "one.tar.zst: it says only what changed since base.tar.zst; name base.tar.zst right before it" one
-  refused "a layer before its base" "name base.tar.zst right before it" one base
-  refused "a layer without the one below" "name base.tar.zst and one.tar.zst right before it" base two
-  refused "layers in another order" "name base.tar.zst and one.tar.zst right before it" base two one
+  refused "a layer alone" "one.tar.zst: the layer holds only what changed since base.tar.zst; name base.tar.zst right before the layer" one
+  refused "a layer before its base" "name base.tar.zst right before the layer" one base
+  refused "a layer without the one below" "name base.tar.zst and one.tar.zst right before the layer" base two
+  refused "layers in another order" "name base.tar.zst and one.tar.zst right before the layer" base two one
   base other
-  refused "a layer over another bundle of the same tree" "right before it" other one
+  refused "a layer over another bundle of the same tree" "right before the layer" other one
   "$pyshm" bundle env "$work" --over "$work/base.tar.zst" -o "$work/no.tar.zst" >"$work/said" 2>&1; equal "exit code for another tree" 2 $?
-  contains "the reason" "$(cat "$work/said")" "does not lie there"
+  contains "the reason" "$(cat "$work/said")" "the bundles that --over names have only"
   "$pyshm" verify -b "$work/one.tar.zst" >"$work/said" 2>&1; equal "exit code of verify" 2 $?
-  contains "verify" "$(cat "$work/said")" "name base.tar.zst right before it"
+  contains "verify" "$(cat "$work/said")" "name base.tar.zst right before the layer"
 }
 
 test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
   make_tree; base outer
-  # The second bundle's prefix lies in the first one's.
+  # The prefix of the second bundle lies inside the prefix of the first bundle.
   change_one
   local all=$p; p=$all/lib; base inner; p=$all
   stacked outer inner
@@ -131,11 +131,11 @@ test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
   brought "the inner one" inner lib lib/new.py lib/h3
   brought "paths outside the inner one" outer h1 gone.py bin/tool
   contains "a link that was of the first one" "$("$stage/bin/pyshm-exec" cat "$p/h2")" one
-  # The second bundle's prefix is around the first one's.
+  # The prefix of the first bundle lies inside the prefix of the second bundle.
   base again; stacked inner again
   same_tree "the outer one"
   contains "the output" "$(cat "$work/stage.said")" "it replaces all that $work/inner.tar.zst brings"
-  # Both have the same prefix.
+  # Two of the bundles have the same prefix.
   change_two; base last; stacked outer inner last
   same_tree "the same prefix"
   [ -z "$(find "$stage/fs" -name h2)" ] || fail "a replaced file is still in the stage"
@@ -143,7 +143,7 @@ test_a_whole_bundle_replaces_what_lies_at_and_below_its_prefix() {
   # The inner prefix lies in a directory that the outer bundle does not have.
   mkdir -p "$p/late/inner"; echo x >"$p/late/inner/x"
   p=$all/late/inner; base stray; p=$all
-  refused "a prefix in an unknown directory" "lies in no directory that the bundle of $p has" outer stray
+  refused "a prefix in an unknown directory" "lies in a directory that the earlier bundle of $p does not have" outer stray
 }
 
 test_an_overlay_adds_and_wins_path_by_path() {
@@ -153,7 +153,7 @@ test_an_overlay_adds_and_wins_path_by_path() {
   same_tree "a layer over an overlay"
   echo unknown >"$p/later"
   equal "a file that no bundle knows" unknown "$("$stage/bin/pyshm-exec" cat "$p/later")"
-  # A whole bundle in the mode overlay: paths that it does not have stay.
+  # A whole bundle in the mode overlay lies over the first one. Paths that the overlay does not have stay.
   rm "$p/later" "$p/lib/sub/9.py"; echo "b = 3" >"$p/lib/b.py"; look; base over --mode overlay
   stacked base over; staged
   brought "both" over lib/b.py lib/sub/10.py
@@ -199,8 +199,8 @@ test_a_layer_of_a_container_image_is_laid_over_a_tar() {
   "$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/layer.tar" --prefix "$p" >"$work/said" 2>&1; equal "exit code without --layer" 65 $?
   contains "the way out" "$(cat "$work/said")" "and --layer after it"
   "$pyshm" stage -b "$work/layer.tar" --prefix "$p" --layer >"$work/said" 2>&1; equal "exit code without a base" 65 $?
-  contains "the reason" "$(cat "$work/said")" "name what it lies over first"
-  # The layer empties a directory and fills it again; the directory above has no member in the layer.
+  contains "the reason" "$(cat "$work/said")" "name the bundle that the layer changes"
+  # The layer empties a directory and puts a new file into it. The directory above has no member in the layer.
   unstaged; rm -r "$work/up"; mkdir -p "$work/up/lib/sub"; echo only >"$work/up/lib/sub/only"; : >"$work/up/lib/sub/.wh..wh..opq"
   ( cd "$work/up" && tar -cf "$work/opaque.tar" lib/sub/only lib/sub/.wh..wh..opq ) || fail "tar"
   stage=$("$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/opaque.tar" --prefix "$p" --layer) || fail "stage"
@@ -220,7 +220,8 @@ test_a_kept_stack_is_compared_with_the_tree_of_the_last_step() {
   return 0
 }
 
-# stage_of BUNDLE…: stages them and keeps other stages; times_opened BUNDLE…: prints how often this opened each of them.
+# stage_of BUNDLE…: stages the bundles and keeps other stages. times_opened BUNDLE…: prints how often the last stage_of
+# opened each bundle.
 stage_of() {
   local name; bundles=(); for name; do bundles+=(-b "$work/$name.tar.zst"); done
   stage=$("$tools/trace.sh" "$work/stage.trace" "$pyshm" stage "${bundles[@]}" 2>"$work/stage.said") || fail "stage $*: $(cat "$work/stage.said")"
@@ -246,7 +247,7 @@ test_only_the_layer_is_read_where_a_stage_has_its_base() {
   equal "times that base and layers were opened" "0 1 1" "$(times_opened base one two)"
   same_tree "two layers over a base that was taken"
   files_of "$first" | diff "$work/first.files" - || fail "the first stage changed"
-  # No bundle is adopted from a stage in which both lie over each other.
+  # The remaining stage has a stack, and pyshm adopts no bundle from a stage in which it lies under another.
   "$pyshm" unstage "${first##*/}" >/dev/null || fail unstage
   stage_of base; equal "times that the base was opened" 1 "$(times_opened base)"
   files_of "$second" | diff "$work/second.files" - || fail "the second stage changed"

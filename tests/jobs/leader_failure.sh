@@ -1,10 +1,10 @@
 #!/bin/bash
-# Tests that the results of all ranks on four virtual nodes are right although a leader is killed in each phase of
-# staging, or one of its system calls fails. After `pyshm gc` nothing is left. KILLS sets the number of kills (default
-# 20).
+# Tests jobs on four virtual nodes in which a leader is killed or one of the leader's system calls fails. The results of
+# all ranks must be right, and after `pyshm gc` nothing may be left of any stage. Kills come in each phase of staging.
+# KILLS sets their number (default 20).
 #
-# PYSHM_TEST_PAUSE makes the helper stop in a phase (src/stage/pause.rs), so that each kill comes in the intended phase.
-# The node and the moment in the phase are random; SEED repeats a run.
+# PYSHM_TEST_PAUSE makes the helper stop in a phase (src/instrument/test_pause.rs), so that each kill comes in the
+# intended phase. The node and the moment in the phase are random. SEED=NUMBER, as a failure prints it, repeats a run.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 KILLS=${KILLS:-20}; SEED=${SEED:-$RANDOM}; RANDOM=$SEED
@@ -41,27 +41,38 @@ test_results_are_right_after_a_leader_is_killed_in_any_phase() {
   for run in $(seq "$KILLS"); do
     phase=${phases[run % 5]}; node=n$((RANDOM % 4 + 1)); count=$((RANDOM % 8 + 1))
     case $phase in
-      read) node=n1 ;;                       # only rank 0 reads
-      broadcast) count=$((count % 5 + 1)) ;; # chunks travel in pairs
+      read) node=n1 ;;                       # only rank 0, which runs on n1, reads the bundle
+      broadcast) count=$((count % 5 + 1)) ;; # two chunks are broadcast together, so there are only half as many moments
       publish) count=$((count % 2 + 1)) ;;
     esac
     rm -rf "$work/out" "$work/paused"; mkdir "$work/out"
     job PYSHM_TEST_PAUSE="$phase:$count:$node:$work/paused" "$pyshm_run" -b "$scratch/b.tar.zst" >"$work/said" 2>&1 & job=$!
     for _ in $(seq 12000); do [ -s "$work/paused" ] && break; kill -0 $job 2>/dev/null || break; sleep 0.05; done
-    [ -s "$work/paused" ] || fail "run $run (SEED=$SEED): $node never came to $phase $count: $(cat "$work/said")"
+    [ -s "$work/paused" ] || fail "run $run (SEED=$SEED): the helper on $node ended before it came to phase $phase for the time $count: $(cat "$work/said")"
     pid=$(cat "$work/paused")
-    VCLUSTER_WD=/ "$VCLUSTER" exec "$node" kill -KILL "$pid" || fail "the helper on $node was not there"
+    VCLUSTER_WD=/ "$VCLUSTER" exec "$node" kill -KILL "$pid" || fail "failed to kill the helper on $node, process $pid"
     landed[run % 5]=$((${landed[run % 5]:-0} + 1))
     wait $job; equal "run $run (SEED=$SEED, $phase $count on $node): exit status" 0 $?
     contains "run $run" "$(cat "$work/said")" "running from the shared file system"
     right "run $run ($phase $count on $node)"
     swept "run $run ($phase $count on $node)"
   done
-  note "$KILLS kills in $((SECONDS - begun)) s (SEED=$SEED), landed in $(for i in 0 1 2 3 4; do echo -n "${phases[i]} ${landed[i]:-0} "; done)"
+  note "$KILLS kills in $((SECONDS - begun)) s (SEED=$SEED); kills in each phase: $(for i in 0 1 2 3 4; do echo -n "${phases[i]} ${landed[i]:-0} "; done)"
 }
 
-# failing NODE EXPECTED INJECTION…: runs the job while strace makes system calls of the helper on NODE fail, and checks
-# the warning and the results.
+test_a_job_runs_without_a_leader_that_hangs() {
+  local phase
+  for phase in broadcast write publish; do
+    rm -rf "$work/out" "$work/paused"; mkdir "$work/out"
+    job PYSHM_WAIT=12 PYSHM_TEST_PAUSE="$phase:1:n3:$work/paused" "$pyshm_run" -b "$scratch/b.tar.zst" >"$work/said" 2>&1; equal "exit status with $phase" 0 $?
+    [ -s "$work/paused" ] || fail "the helper on n3 ended before it came to phase $phase"
+    contains "the warning" "$(cat "$work/said")" "s; raise PYSHM_WAIT"
+    right "a hang in $phase"; swept "a hang in $phase"
+  done
+}
+
+# failing NODE EXPECTED INJECTION…: runs the job. On NODE the helper runs under strace, whose options INJECTION make some
+# of the helper's system calls fail. Checks that the warning contains EXPECTED, and checks the results.
 failing() {
   local node=$1 expected=$2; shift 2
   cat >"$work/helper" <<SH
@@ -71,7 +82,7 @@ exec strace -f -o "$work/injected" $(printf '%q ' "$@") "$top/target/pyshm/libex
 SH
   chmod +x "$work/helper"; rm -rf "$work/out" "$work/injected"; mkdir "$work/out"
   job PYSHM_BCAST="$work/helper" "$pyshm_run" -b "$scratch/b.tar.zst" >"$work/said" 2>&1; equal "exit status with $*" 0 $?
-  grep -q INJECTED "$work/injected" || fail "$*: nothing was injected"
+  grep -q INJECTED "$work/injected" || fail "$*: no system call failed"
   equal "lines of warning with $*" 1 "$(grep -c 'pyshm-run: warning' "$work/said")"
   contains "the warning with $*" "$(cat "$work/said")" "$expected"
   right "$*"; swept "$*"

@@ -1,16 +1,16 @@
 #!/bin/bash
-# Tests every combination of a launcher, a way to use pyshm, and a program (in C, and with mpi4py). The results are
-# right, and the number of operations on bundled files is that of the table in docs/launchers.md. MATRIX=print prints
-# the measured table.
+# Tests every combination of a launcher, a way to use pyshm, and a program (one in C, one with mpi4py). The results are
+# right, and the table in docs/launchers.md has the number of operations on bundled files. MATRIX=print prints the table
+# with the numbers of this run.
 . "$(dirname "$0")/harness.sh"
 . "$top/tests/cluster/slurmd_trace.sh"
 LAUNCHERS=(hydra srun-pmi2 ompi srun-pmix ompi5)
 FORMS=(before inside preloaded module)
 cluster_traced 2
 venv_ompi5=$env_dir/venv-ompi5
-# Use real paths: a search path that leads through a symbolic link is not below a prefix.
+# Use real paths, because a search path that leads through a symbolic link is not below a prefix.
 for env in venv venv_ompi venv_ompi5; do declare "$env=$(readlink -f "${!env}")"; done
-[ -x "$venv_ompi5/bin/mpirun" ] || { echo "matrix.sh: no $venv_ompi5: make-env.sh --open-mpi-5 makes it" >&2; exit 1; }
+[ -x "$venv_ompi5/bin/mpirun" ] || { echo "matrix.sh: there is no $venv_ompi5/bin/mpirun; make it with tests/env/make-env.sh DIR --open-mpi-5" >&2; exit 1; }
 bash "$top/tests/env/module-systems.sh" "$top/target/test-modules" || exit 1
 "$pyshm" install --prefix "$scratch/installed" -q || exit 1
 cells=$scratch/cells; mkdir "$cells"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Tests bundles that are configured for all commands (PYSHM_BUNDLES). pyshm stages only the bundles that a command uses.
-# For a command that uses none, it stages and prints nothing.
+# For a command that uses no bundle, pyshm stages nothing and prints nothing.
 . "$(dirname "$0")/harness.sh"
 site=$(mktemp -d /var/tmp/pyshm-site.XXXXXX)
 trap 'rm -rf "$site"' EXIT
@@ -36,7 +36,7 @@ test_a_system_program_stages_nothing_and_opens_no_bundle_twice() {
   for run in 1 2; do
     equal "the output" "$(hostname)" "$(active bash "$tools/trace.sh" "$work/trace.$run" "$pyshm_run" --no-fallback hostname 2>"$work/said")"
     equal "the message" "" "$(cat "$work/said")"
-    ! grep -qE 'mkdir(at)?\(.*/[0-9a-f]{16}' "$work/trace.$run" || fail "it was staged for"
+    ! grep -qE 'mkdir(at)?\(.*/[0-9a-f]{16}' "$work/trace.$run" || fail "pyshm staged for hostname, which uses no bundle"
   done
   equal "opens of bundles by the first job" 3 "$(opens_of_bundles "$work/trace.1")"
   equal "opens of bundles by the second job" 0 "$(opens_of_bundles "$work/trace.2")"

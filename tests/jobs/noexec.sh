@@ -1,6 +1,6 @@
 #!/bin/bash
-# Tests a /dev/shm that is mounted noexec: files come from the stage, programs and libraries from the shared file
-# system, the shim and the trampoline from /tmp.
+# Tests a /dev/shm that is mounted noexec. Files come from the stage, programs and libraries come from the shared file
+# system, and the shim and the trampoline come from /tmp.
 . "$(dirname "$0")/harness.sh"
 mount_over /tmp -t tmpfs -o mode=1777 tmpfs || exit 1
 mount -o remount,noexec /dev/shm || exit 1
@@ -10,7 +10,7 @@ nothing_left() { [ ! -e "/dev/shm/pyshm-$(id -u)" ] && [ ! -e "/tmp/pyshm-$(id -
 strict() { "$pyshm_run" --no-fallback -b "$bundle" "$@"; }
 
 test_dev_shm_refuses_to_execute_programs() {
-  cp /bin/true /dev/shm/true; ! /dev/shm/true 2>/dev/null || fail "this test tests nothing"; rm /dev/shm/true
+  cp /bin/true /dev/shm/true; ! /dev/shm/true 2>/dev/null || fail "/dev/shm is not mounted noexec, so these tests would prove nothing"; rm /dev/shm/true
 }
 test_python_sees_the_same_staged_and_bare() {
   "$python" "$tools/view.py" >"$work/bare" || fail "the bare run"
@@ -45,7 +45,7 @@ test_leftovers_of_a_crash_are_removed_with_the_next_stage() {
   # A process with another /dev/shm cannot tell whether the stage is in use, and must not remove its programs.
   unshare --mount bash -c 'mount -t tmpfs tmpfs /dev/shm && "$1" gc' bash "$pyshm" || fail "gc beside"
   [ -e "$kept/lib/libpyshm.so" ] || fail "gc removed programs that another namespace uses"
-  # The files in /dev/shm are lost, those in /tmp are not.
+  # The files in /dev/shm are lost, but the files in /tmp are not.
   rm -rf "/dev/shm/pyshm-$(id -u)"
   "$pyshm" gc | grep -q "/tmp/pyshm-$(id -u)/run-" || fail "gc did not remove the directory for programs"
   nothing_left

@@ -37,7 +37,7 @@ test_a_start_makes_no_operation_on_the_environment() {
   equal "operations" 0 "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["total"])' "$work/counted")"
 }
 
-# Asking for /proc/self/exe is the slowest of the calls that the shim makes at a start.
+# The shim asks the kernel by a readlink of /proc/self/exe, which is the slowest of the shim's calls at a start.
 test_the_kernel_is_asked_once_which_file_a_program_is() {
   ln -s /bin/true "$work/tool"
   bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback -b "$bundle" "$python" -c '
@@ -125,7 +125,7 @@ test_a_pip_install_between_two_runs_is_seen() {
   contains "first run" "$(cat "$work/first")" "making the bundle of $work/venv"
   "$pyshm_run" -v --no-fallback "$py" -c 'import numpy' 2>"$work/second" || fail "second run"
   [[ $(cat "$work/second") != *"making the bundle"* ]] || fail "nothing changed, but it was packed again"
-  # The test writes a wheel of one module, so that pip needs no index and no build tools.
+  # Write a wheel with one module, so that pip needs no index and no build tools.
   "$py" - "$work/newcomer-1-py3-none-any.whl" <<'PY' || fail "the wheel"
 import sys, zipfile
 info = "newcomer-1.dist-info/"
@@ -165,7 +165,7 @@ test_an_environment_that_is_not_worth_staging_is_not_staged() {
   PYSHM_SERIAL_READ=1M "$pyshm_run" -v "$python" -c 'import sys; print(sys.prefix)' >"$work/out" 2>"$work/said" || fail "the run"
   equal "the program ran" "$venv" "$(cat "$work/out")"
   contains "the reason" "$(cat "$work/said")" "cannot pay"
-  [[ $(PYSHM_SERIAL_READ=1M strict -v "$python" -c '' 2>&1) != *"cannot pay"* ]] || fail "a bundle that was asked for was declined"
+  [[ $(PYSHM_SERIAL_READ=1M strict -v "$python" -c '' 2>&1) != *"cannot pay"* ]] || fail "pyshm did not stage a bundle that the command line names"
 }
 
 test_a_bundle_that_covers_nothing_is_not_staged() {
@@ -219,7 +219,8 @@ test_a_second_run_sees_changes_that_a_running_one_does_not_stage() {
   nothing_left
 }
 
-# The file changes twice within one second, as late in it as possible, while the first run packs.
+# The file changes twice within one second, while the first run packs. The second change comes as late in this second as
+# possible.
 test_a_change_in_the_second_of_packing_is_seen_where_times_are_whole_seconds() {
   local mdsfs env=$work/coarse/env module tries; mdsfs=$(bash "$top/tests/cluster/build-mdsfs.sh") || fail "mdsfs"
   mkdir "$work/backing" "$work/coarse"; truncate -s 1M "$work/state"
@@ -270,10 +271,10 @@ test_an_option_that_does_not_exist_is_wrong_usage() {
 
 test_the_summary_says_what_was_done() {
   strict --summary "$python" -c 'import numpy' 2>"$work/said" || fail "the run"
-  [[ $(cat "$work/said") =~ ^pyshm-run:\ [0-9.]+\ MB\ bundle,\ unpacked\ on\ this\ node\ in\ [0-9.]+\ s,\ [0-9,]+\ operations\ answered\ locally$ ]] || fail "it is: $(cat "$work/said")"
+  [[ $(cat "$work/said") =~ ^pyshm-run:\ [0-9.]+\ MB\ bundle,\ unpacked\ on\ this\ node\ in\ [0-9.]+\ s,\ [0-9,]+\ operations\ answered\ locally$ ]] || fail "the summary is: $(cat "$work/said")"
 }
 
-# The outer job's shim starts the first program of the inner job, and must not pass on its own variables.
+# The shim of the outer job starts the first program of the inner job. It must not pass the variables of the outer job on.
 test_a_job_within_a_job_has_only_the_inner_stage() {
   local name form
   for name in a b; do mkdir -p "$work/$name/bin" "$work/$name/lib"; cp "$(command -v bash)" "$work/$name/bin/shell-$name"; "$pyshm" bundle env "$work/$name" -o "$work/$name.tar.zst" -q || fail "bundle"; done

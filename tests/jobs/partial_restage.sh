@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests that only the changed one of three bundles is read and broadcast if stages of all were kept. The other two are
-# adopted from the old stage, even while a job uses it, but never from a stage that was tampered with. The tests run on
-# one node and on four.
+# Tests a job with three bundles of which one has changed since an earlier job kept its stage. Only the changed bundle is
+# read and broadcast. The other two are adopted from the old stage, even while a job uses this stage, but never from a stage
+# that was tampered with. The tests run on one node and on four.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
@@ -74,7 +74,8 @@ test_only_the_bundle_that_changed_is_read() {
   contains "the summary" "$(cat "$work/said")" "taken from stage ${old##*/}"
   [ ! -e "$old" ] || fail "the old stage is still there"
   [ "$(cat "$work/two.out")" != "$old" ] && [ -e "$(cat "$work/two.out")/index" ] || fail "the libraries came from '$(cat "$work/two.out")'"
-  # The old stage has adopted files itself. Their link counts and ctimes have changed, so pyshm compares the contents.
+  # The old stage has files that it adopted itself. Their link counts and ctimes have changed, so pyshm compares the
+  # contents.
   change_b 40; look three; equal "bundles that were opened the third time" "0 1 0" "$(times_opened three)"; as_bare three
   check "the stage equals the bundle" "$pyshm" verify --stage "$(cat "$work/three.out")" --source
   unstage
@@ -85,7 +86,7 @@ test_no_bundle_is_read_if_stages_have_all_of_them() {
   "$tools/trace.sh" "$work/two.trace" "$pyshm" stage -b "$work/c.tar.zst" -b "$work/a.tar.zst" --json >"$work/json" || fail stage
   equal "bundles that were opened" "0 0 0" "$(times_opened two)"; contains "the output" "$(cat "$work/json")" '"bundle_bytes": 0'
   equal "stages" 2 "$("$pyshm" status --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)))')"
-  # Each stage has its own shim and edited library, but no file of 3 MB of its own.
+  # The second stage has its own shim and edited libraries, but shares each file of 3 MB with another stage.
   [ $(( $(used) - both )) -lt 2500000 ] || fail "memory grew by $(( $(used) - both ))"
   unstage
 }
@@ -124,7 +125,7 @@ open(sys.argv[1] + "/b/mod_b/m3.py", "w").write("value = 54321\n")' "$work" || f
   change_b; touch "$work/c/none"   # a change that only the comparison of directories finds
   look two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare two
   contains "the written value" "$(cat "$work/two.json")" 12345
-  # The marks on the bundle that was packed again are gone; those on other bundles stay.
+  # The marks on the bundle that was packed again are gone. The marks on other bundles stay.
   local ops; ops() { grep -cE "open(at)?\(.*\"$work/$1\"" "$work/two.trace"; }
   [ "$(ops a/mod_a/m3.py)" -gt 0 ] || fail "the written file was not read from its prefix"
   equal "times the file of the new bundle was opened in its prefix" 0 "$(ops b/mod_b/m3.py)"
@@ -171,8 +172,8 @@ test_foreign_tars_are_adopted() {
   unstage
 }
 
-# tampered WHAT: checks that a is read again and not adopted after WHAT was changed in its stage; c may be adopted or
-# read.
+# tampered WHAT: checks that bundle a is read again and not adopted after WHAT was changed in the old stage. Bundle c may be
+# adopted or read.
 tampered() {
   change_b "$RANDOM"; look two
   [[ $(times_opened two) == "1 1 "* ]] || fail "$1: bundles that were opened: $(times_opened two)"
@@ -206,7 +207,7 @@ test_a_file_that_can_get_no_more_links_is_copied() {
   stage >/dev/null || fail stage; change_b
   # shellcheck disable=SC2046
   strace -f -o "$work/injected" -e trace=linkat -e inject=linkat:error=EMLINK:when=3..30 "$pyshm" stage --json $(named) >"$work/json" || fail stage
-  grep -q INJECTED "$work/injected" || fail "nothing was injected"
+  grep -q INJECTED "$work/injected" || fail "no linkat failed, so the test proves nothing"
   contains "the output" "$(cat "$work/json")" '"adopted_bytes": 6'
   look two; equal "bundles that were opened" "0 0 0" "$(times_opened two)"; as_bare two
   unstage
@@ -315,8 +316,8 @@ test_a_bundle_whose_files_cannot_be_linked_is_broadcast() {
 test_a_write_on_one_node_is_known_to_all_after_another_bundle_changed() {
   three_bundles
   job one
-  # This writes in place, below a prefix whose bundle stays. Only n2 has the mark, in another stage than the job's: the
-  # name of a stage depends on the program too, because another program may use other bundles.
+  # Write in place, below a prefix whose bundle stays. Only n2 has the mark, and it is in another stage than the job's,
+  # because the name of a stage depends on the program too: another program may use other bundles.
   # shellcheck disable=SC2046
   on n2 "$pyshm_run" --no-fallback --keep $(named) "$python" -B -c 'import sys; open(sys.argv[1] + "/a/mod_a/m3.py", "w").write("value = 12345\n")' "$work" || fail run
   change_b; job two; equal "bundles that were opened" "0 1 0" "$(times_opened two)"; as_bare_all two
@@ -330,7 +331,7 @@ test_a_leader_that_is_killed_while_it_links_harms_no_result() {
     job one; change_b "$RANDOM"; rm -f "$work/paused"
     export PYSHM_TEST_PAUSE="adopt:50:$node:$work/paused"; job two & local job=$!
     unset PYSHM_TEST_PAUSE
-    for _ in $(seq 12000); do [ -s "$work/paused" ] && break; sleep 0.05; done; [ -s "$work/paused" ] || fail "$node never came to link"
+    for _ in $(seq 12000); do [ -s "$work/paused" ] && break; sleep 0.05; done; [ -s "$work/paused" ] || fail "the helper on $node ended before it linked a file"
     on $node kill -KILL "$(cat "$work/paused")" || fail kill
     wait $job || fail "the job failed"; as_bare_all two; contains "the warning" "$(cat "$work/said")" "running from the shared file system"
     for i in 1 2 3 4; do

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests preloaded launchers: a real Slurm whose slurmds run under strace, Hydra and Open MPI. No rank makes an operation
-# on the environment, a bundle is opened once in the whole cluster, and the results are those of a bare job. Other tests
-# run the other forms in jobs of the same size.
+# Tests the preloaded launchers of MPICH (Hydra), of Open MPI and of a real Slurm, whose slurmds run under strace. No rank
+# makes an operation on the environment, a bundle is opened once in the whole cluster, and the results are those of a bare
+# job. Some tests run jobs of the same size with `pyshm-run` on the command line.
 . "$(dirname "$0")/harness.sh"
 . "$top/tests/cluster/slurmd_trace.sh"
 cluster_traced 4
@@ -16,8 +16,8 @@ for mpi in pmi2 pmix; do
   mkdir -p "$scratch/modules/$mpi"; "$scratch/installed/bin/pyshm" module lmod --name $mpi --bundle "$named" >"$scratch/modules/$mpi/1.lua" || exit 1
 done
 login() { timeout 600 "$VCLUSTER" exec n0 "$@"; }
-# The first command of a user opens each configured bundle and caches the prefixes that it stands for. Do this before
-# counting.
+# The first command of a user opens each configured bundle and caches the names of the bundle's prefixes. Run such a
+# command before counting.
 login salloc -Q -N1 env LD_PRELOAD="$shim" PYSHM_BUNDLES="$bundle:$bundle_ompi" srun true || exit 1
 
 # Each rank writes its results, arguments and environment to OUT/rank-N.json.
@@ -52,8 +52,8 @@ ranks_made_nothing() {
   equal "times the bundle was opened in the whole cluster" 1 "$(opened "$3")"
 }
 
-# in_job sbatch|salloc FILE: runs FILE as a job of 16 tasks on four nodes. With salloc the launcher is not below a
-# slurmd, so it runs under its own strace.
+# in_job sbatch|salloc FILE: runs FILE as a job of 16 tasks on four nodes. With salloc the launcher is not a descendant of a
+# slurmd, so the launcher runs under its own strace.
 in_job() {
   local size=(-N4 -n16 --ntasks-per-node=4)
   chmod +x "$2"
@@ -71,9 +71,9 @@ as_a_job() {
   if [ "$3" = pmix ]; then python=$venv_ompi/bin/python named=$bundle_ompi env=$venv_ompi; fi
   case $1 in
     preloaded) setup="export LD_PRELOAD=$shim PYSHM_BUNDLES=$named" ;;
-    # MPICH's UCX sends 4 KiB of its heap by PMI, but Slurm reads only 1 KiB of a request. Whether a request is longer
-    # depends on the heap, not on pyshm. Programs copy Lmod's tables into the heap and have made a request too long, so
-    # remove the tables.
+    # MPICH's UCX sends 4 KiB of its heap by PMI, but Slurm reads only 1 KiB of a request. The length of a request depends
+    # on the content of the heap and not on pyshm. Programs copy their environment into the heap, and Lmod's tables in the
+    # environment have made a request too long. So remove the tables.
     module) setup=". $top/target/test-modules/lmod.bash; module use $scratch/installed/share/modulefiles $scratch/modules; module load pyshm $3 || exit; unset \${!_ModuleTable@}" ;;
     before) before="$pyshm_run --no-summary -b $named" ;;
     inside) inside="$pyshm_run --no-summary -b $named" ;;
@@ -143,8 +143,8 @@ SH
   nodes_are_clean
 }
 
-# by_ranks RANKS COMMAND…: checks a job whose ranks stage: each rank executes pyshm-run before Python makes many
-# operations.
+# by_ranks RANKS COMMAND…: checks a job in which the ranks stage: pyshm-run takes the place of each rank's Python after at
+# most 6 operations on the environment.
 by_ranks() {
   local ranks=$1 all; shift
   mark; login "$tools/trace.sh" "$work/n0" "$@" >"$work/printed" 2>&1 || { cat "$work/printed"; fail "the job failed"; }; collect
@@ -175,7 +175,8 @@ test_without_bundles_the_launcher_runs_as_it_was_called() {
   printf '#!/bin/sh\necho "$SLURM_STEP_ID $1 $2"\n' >"$work/a b"; chmod +x "$work/a b"
   login salloc -Q -N4 env PATH="$work:$PATH" LD_PRELOAD="$shim" "$tools/trace.sh" "$work/trace" srun -N2 -n 2 "a b" -- c >"$work/said" 2>&1 || { cat "$work/said"; fail "srun failed"; }
   equal "step and arguments of the ranks" "0 -- c" "$(sort -u "$work/said")"
-  # The user executes the launcher first; then pyshm-run executes it again in the same process.
+  # The user executes the launcher. pyshm-run takes the launcher's place, and then executes the launcher again in the same
+  # process.
   python3 "$tools/stracelog.py" "$work/trace" >"$work/calls"
   equal "calls with the same words" 2 "$(grep -cE "$call.* = 0" "$work/calls")"
   equal "processes that executed it" 1 "$(grep -E "$call.* = 0" "$work/calls" | awk '{ print $1 }' | sort -u | wc -l)"

@@ -1,9 +1,10 @@
 #!/bin/bash
-# Tests real programs that read a prefix: shells, file utilities, interpreters, compilers and git. Their output is the
-# same staged as bare, and they make no operation on the shared file system. programs_write.sh has programs that write.
+# Tests real programs that read a prefix: shells, file utilities, interpreters, compilers and git. The programs print the
+# same in a staged run as in a bare run, and make no operation on the shared file system. programs_write.sh tests programs
+# that write.
 #
-# The stage (tmpfs) lists the entries of a directory in another order than the original: if a program prints them in
-# that order, the output of both runs is sorted.
+# The stage (a tmpfs) lists the entries of a directory in another order than the original. If a program prints entries in
+# the order of the directory, the output of both runs is sorted.
 . "$(dirname "$0")/harness.sh"
 . "$tools/both.sh"
 
@@ -289,7 +290,7 @@ gcc -c "$1/src/no-such.c" -o /dev/null; nm -D "$1/lib/libvalue.so" | grep " T"; 
 readelf -d "$1/lib/libvalue.so" | grep -i path; "$1/program"; objdump -d "$1/build/fixed.o" | tail -n 3
 size "$1/program" | tail -n 1 | cut -f 1-4; strings "$1/program" | grep hello
 SH
-  # The loader reads the libraries of a program before the shim runs, here of a program outside the prefix.
+  # A program outside the prefix, whose libraries lie in the prefix. The loader reads these libraries before the shim runs.
   equal "a program linked to the prefix" "hello 42 5 $p/src/main.c" "$("$stage/bin/pyshm-exec" "$work/staged.made/program")"
   reads_script "make, nothing to be done" "$p" <<'SH'
 make -C "$1"; make -C "$1" -q; echo $?; make -C "$1" test; make -C "$1" -n -W src/main.c

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Tests real programs that write under a prefix. They leave the same tree as a bare run. They make operations on the
+# Tests real programs that write under a prefix. A staged run leaves the same tree as a bare run. It makes operations on the
 # shared file system only on paths that were written.
 . "$(dirname "$0")/harness.sh"
 . "$tools/both.sh"
-# git must not sync data to disk, because a test would then take long on a busy disk.
+# git must not sync data to disk, because syncing takes long on a busy disk.
 export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=core.fsync GIT_CONFIG_VALUE_0=none GIT_CONFIG_KEY_1=pack.threads GIT_CONFIG_VALUE_1=1 GIT_CONFIG_KEY_2=gc.auto GIT_CONFIG_VALUE_2=0
 
 tree() {

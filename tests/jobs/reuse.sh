@@ -1,7 +1,7 @@
 #!/bin/bash
-# Tests that a kept stage is used again. The next step broadcasts no byte of the bundle. On every node it sees the
-# writes of the last step on any node, and the changes of an installation in between, without the shim. The tests run
-# with 8 ranks on four virtual nodes, and on one node.
+# Tests that a kept stage is used again. The next step broadcasts no byte of the bundle. On every node the step sees what
+# the last step wrote on any node. It also sees the changes that an installation without the shim made between the two
+# steps. The tests run with 8 ranks on four virtual nodes, and on one node.
 . "$(dirname "$0")/harness.sh"
 cluster_up 4
 job() { timeout 600 "$top/tests/cluster/run-mpi.sh" --before "$1 $pyshm_run --no-fallback --keep $bundle" --set "PYTHONPATH=$work/site" "${@:2}"; }
@@ -55,8 +55,8 @@ step() {
   mkdir -p "$work/$1"
   job "$tools/trace.sh $work/$1.trace" hydra python "$work/rank.py" "$work/site" "$work/$1" "${@:2}" || fail "step $1"
 }
-# bare NAME: runs the program without pyshm. as_bare NAME: checks that the results of a step equal those of a bare run
-# now.
+# bare NAME: runs the program without pyshm. as_bare NAME: makes a bare run, and checks that the results of a step equal
+# those of the bare run.
 bare() { mkdir -p "$work/$1"; timeout 600 "$top/tests/cluster/run-mpi.sh" --set "PYTHONPATH=$work/site" hydra python "$work/rank.py" "$work/site" "$work/$1" || fail "bare $1"; }
 as_bare() { bare "$1.bare"; equal "ranks of $1" 8 "$(ls "$work/$1" | wc -l)"; check "ranks of $1 see the same with pyshm and without" diff -r "$work/$1.bare" "$work/$1"; }
 # ops NAME: prints how many operations the ranks of a step made on the prefix.
@@ -82,7 +82,7 @@ test_an_installation_between_the_steps_is_seen_on_all_nodes() {
   as_bare two
   contains "the new module" "$(cat "$work/two/6.json")" '"newcomer": "hello"'
   contains "the changed one" "$(cat "$work/two/0.json")" '"value": "new"'
-  # The stage still answers for the unchanged paths, some 370, each of which 8 ranks use several times.
+  # The stage still answers for some 370 unchanged paths. Each of 8 ranks uses each of these paths several times.
   local n; n=$(ops two); note "operations of 8 ranks on a package of which 6 paths changed: $n, without pyshm $(bare_ops)"
   [ "$n" -gt 0 ] && [ "$n" -lt $(( $(bare_ops) / 5 )) ] || fail "$n operations, $(bare_ops) without pyshm"
   unstage_all
@@ -95,7 +95,7 @@ bare_ops() {
 }
 test_a_write_on_one_node_is_seen_on_all_in_the_next_step() {
   a_package
-  # This writes in place, so that no directory's time changes; only n3's stage has the mark.
+  # Rank 5 writes in place, so that no directory's time changes. Only the stage on n3, where rank 5 runs, has the mark.
   step one 'open(site + "/pkg/d7/m3.py", "w").write("value = 12345\n"); os.unlink(site + "/pkg/d1/m1.py"); os.mkdir(site + "/pkg/made"); open(site + "/pkg/made/by.py", "w").close()'
   step two
   as_bare two
@@ -165,7 +165,7 @@ test_a_stage_of_a_tar_belongs_to_its_prefix_and_goes_when_the_tar_is_written_aga
   check "the other prefix is what it answers for" test -e "$other/fs$work/other/pkg/d7/m3.py"
   "$pyshm" gc || fail "gc"; equal "stages that gc leaves" 2 "$(stages)"
   equal "still the first" "703 False" "$(here)"; contains "the summary" "$(cat "$work/said")" "the stage was there already on this node"
-  # After the tar was written again, no stage of the old tar can be used again, whatever its prefix.
+  # After the tar was written again, no stage of the old tar can be used again, neither with this prefix nor with another.
   echo 'greeting = "hello"' >"$work/site/newcomer.py"; a_tar
   equal "the new tar" "703 True" "$(here --keep)"; equal "stages" 1 "$(stages)"
   "$pyshm" unstage --unused || fail "unstage --unused"

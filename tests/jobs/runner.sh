@@ -1,5 +1,5 @@
 #!/bin/bash
-# Tests tests/run.sh: which parts it runs, which words it refuses, and that no process that it started outlives it.
+# Tests tests/run.sh: the parts that it runs, the words that it refuses, and that none of its processes outlives it.
 . "$(dirname "$0")/harness.sh"
 export PYSHM_TEST_BUILT=1
 run() { env -u RESULTS -u PYSHM_TEST_ISOLATED bash "$top/tests/run.sh" "$@"; }
@@ -33,8 +33,8 @@ test_every_test_is_listed() {
   done
 }
 
-# namespaces_of PID: prints the PID, mount, IPC and network namespaces of the process's descendants that are not its
-# own.
+# namespaces_of PID: prints the PID, mount, IPC and network namespaces of the process's descendants, except the namespaces
+# of the process itself.
 namespaces_of() {
   local all=("$1") i=0 pid
   while [ $i -lt ${#all[@]} ]; do
@@ -46,17 +46,17 @@ namespaces_of() {
 # ended_by SIGNAL NUMBER: sends the signal to a run.sh with a running cluster, and checks that nothing is left.
 ended_by() {
   local runner used i mounts
-  # This part runs inside contained.sh itself, and so has one such mount already.
+  # This test itself runs inside contained.sh, and so has a mount of contained.sh already.
   mounts=$(grep pyshm-tests /proc/self/mountinfo)
   # A background process of a script would ignore SIGINT.
   env -u RESULTS -u PYSHM_TEST_ISOLATED --default-signal=INT,TERM,HUP bash "$top/tests/run.sh" jobs/signals >"$work/said" 2>&1 & runner=$!
   for i in $(seq 3000); do
     used=$(namespaces_of $runner)
-    # At least four networks: those of the cluster, of n0, n1 and n2.
+    # Wait for at least four network namespaces: those of the cluster, of n0, of n1 and of n2.
     [ "$(grep -c net: <<<"$used")" -lt 4 ] || break
     sleep 0.1
   done
-  [ "$(grep -c net: <<<"$used")" -ge 4 ] || { cat "$work/said"; fail "no cluster came up"; }
+  [ "$(grep -c net: <<<"$used")" -ge 4 ] || { cat "$work/said"; fail "run.sh started no cluster in time"; }
   kill -"$1" $runner; wait $runner; equal "exit status" $((128 + $2)) $?
   for i in /proc/[0-9]*; do
     ! readlink "$i/ns/"{pid,mnt,ipc,net} 2>/dev/null | grep -qxF "$used" || fail "a process is left: $(tr '\0' ' ' <"$i/cmdline")"

@@ -40,7 +40,7 @@ test_bundles_of_a_variable_are_staged_and_ranks_read_no_settings() {
   export PYSHM_BUNDLES=$prefix/tree.tar.zst
   bash "$tools/trace.sh" "$work/trace" "$pyshm_run" --no-fallback "$tool" >"$work/said" || fail "the run"
   equal "the output" tree "$(cat "$work/said")"
-  grep -q "openat.*$PYSHM_CONFIG" "$work/trace" || fail "nobody reads the settings"
+  grep -q "openat.*$PYSHM_CONFIG" "$work/trace" || fail "no process read the settings file"
   # Count from the exec of the trampoline on.
   equal "reads by the program" 0 "$(awk '/execve\(.*bin\/pyshm-exec/ { seen[$1] = 1 } seen[$1] && /pyshm.toml/ { n++ } END { print n + 0 }' "$work/trace")"
   equal "stages" 1 "$(stages)"

@@ -1,12 +1,12 @@
 #!/bin/bash
-# Tests Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application, with a launcher on two
-# nodes, and without one on one node. On an idle machine all processes end within 5 s, and nothing is left in /dev/shm
-# on any node. Another test ends a job with a slow node.
+# Tests Ctrl-C and SIGTERM during the broadcast, during unpacking and during the application. One job has a launcher and two
+# nodes, another has no launcher and one node. On an idle machine all processes end within 5 s, and nothing is left in
+# /dev/shm on any node. Another test ends a job in which one node is slow.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 
-# The prefix is large enough that each phase takes seconds: its data does not compress. PYTHONPATH names it, so it is
-# staged.
+# The prefix is large and its data does not compress, so that each phase takes seconds. PYTHONPATH names the prefix, so
+# that pyshm stages it.
 mkdir "$scratch/prefix"; head -c 1500000000 /dev/urandom >"$scratch/prefix/data"
 "$pyshm" bundle env "$scratch/prefix" -o "$scratch/big.tar.zst" -q || exit 1
 bundle=$(bundle_of venv "$venv") || exit 1
@@ -17,8 +17,8 @@ open(sys.argv[1], "w").close()
 time.sleep(60)
 PY
 
-# clean_everywhere: waits up to 5 s until /dev/shm of all nodes is clean: the command on the terminal may end before
-# pyshm-run, one of its descendants.
+# clean_everywhere: waits up to 5 s until /dev/shm of all nodes is clean. The wait is needed because the command on the
+# terminal may end before its descendant pyshm-run.
 clean_everywhere() {
   local i left
   for i in 0 1 2; do
@@ -74,10 +74,11 @@ test_ctrl_c_during_the_application_on_one_node_leaves_nothing() { on_one_node --
 test_sigterm_during_unpacking_on_one_node_leaves_nothing() { on_one_node --term unpacking; }
 test_sigterm_during_the_application_on_one_node_leaves_nothing() { on_one_node --term application; }
 
-# A busy node may take longer than the others to remove a stage: this test stops its helper for eight seconds.
+# A busy node may take longer than the others to remove a stage. For this the test stops one node's helper for eight
+# seconds.
 test_a_node_that_removes_its_stage_late_is_waited_for() {
   local on_n2=(env VCLUSTER_WD=/ "$VCLUSTER" exec n2) job i
-  # A node sees the processes of all nodes: choose the helper with the same UTS namespace.
+  # A node sees the processes of all nodes, so choose the helper that is in the same UTS namespace.
   to_helper() { "${on_n2[@]}" bash -c 'for p in $(pgrep -x pyshm-bcast-mpi); do [ "$(readlink "/proc/$p/ns/uts")" != "$(readlink /proc/self/ns/uts)" ] || { kill "$0" "$p"; echo "$p"; }; done' "$1"; }
   launch_words hydra root 2 2
   "${LOGIN[@]}" "$pyshm_run" --no-fallback --summary -b "$bundle" "${LAUNCH[@]}" "$PYTHON" -c 'import os, sys, time

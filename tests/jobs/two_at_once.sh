@@ -1,7 +1,6 @@
 #!/bin/bash
 # Tests jobs that stage at the same time on the same nodes: jobs of one user with the same bundle and with different
-# bundles, and jobs of two users. All results are right, no unfinished stage has the name of a finished one, and nothing
-# is left.
+# bundles, and jobs of two users. All results are right, an unfinished stage never has its final name, and nothing is left.
 . "$(dirname "$0")/harness.sh"
 cluster_up 2
 

@@ -1,4 +1,5 @@
-/* calls TREE: starts programs, loads libraries and runs threads in the tree, and prints a line for each result. */
+/* calls TREE: starts programs of the tree, loads libraries of the tree, lets threads work on the tree, and prints a line for
+ * each result. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* damage TREE: reads every path of a tree by many functions, and prints the results. It is small, because the test
-   starts it thousands of times, each time with other damage to the stage. */
+/* damage TREE: reads every path of a tree by many functions, and prints the results. The program is small, because the
+   test starts it thousands of times, each time with different damage to the stage. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,7 @@
 /*
- * rank OUT DATA: runs as a rank of a compiled MPI program. It writes into OUT/<rank> a sum over all ranks, a number
- * from the file DATA, and the result of its library, which is built from this file with -DPART.
+ * rank OUT DATA: runs as a rank of a compiled MPI program. It writes three values into OUT/<rank>: a sum over all ranks,
+ * a number from the file DATA, and the result of a function of its library. The library is this file, compiled with
+ * -DPART.
  */
 #ifdef PART
 int part(void) { return 42; }

@@ -1,9 +1,9 @@
 /* Makes and verifies calls on the tree of mktree.sh, for all stress programs.
  *
- * `learn` asks the kernel for the attributes of the tree without libc, so that no shim can change them. The stage is
- * made of the same tree, and every answer must be equal. After a wrong answer the process exits at once with 1. Every
- * program ends with the line `calls N answered M`: N calls were verified, and the stage had to answer at least M of
- * them.
+ * `learn` asks the kernel for the attributes of the tree without libc, so that no shim can change the attributes. The
+ * stage is made of the same tree, and every later answer must be equal to the kernel's. After the first wrong answer the
+ * process exits with 1. Every program ends with the line `calls N answered M`: N calls were verified, and the stage had to
+ * answer at least M of the N.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -34,7 +34,7 @@ static struct known known[DIRS][FILES];
 static struct stat known_dir[DIRS];
 static atomic_long calls, answered;
 
-/* Makes a system call that no library sees. */
+/* Makes a system call directly, so that no library sees it. */
 static inline long raw(long n, long a, long b, long c, long d)
 {
 #if defined(__x86_64__)
@@ -116,7 +116,7 @@ static inline void learn(const char *where)
     }
 }
 
-/* Ends the process if the shim is not loaded, because the test would then prove nothing. */
+/* Ends the process if the shim is not loaded, because without the shim the test would prove nothing. */
 static inline void shim_is_here(void)
 {
     if (getenv("STRESS_BARE"))
@@ -166,9 +166,9 @@ enum { ERRNO = 77 };
 
 enum { SIMPLE = 4, SAFE = 12, ALL = 17 };
 
-/* Makes one verified operation, by the number `what`. Numbers below SIMPLE use absolute names without symbolic links,
- * and succeed. Numbers below SAFE call only functions that a signal handler may call. The operation uses none of the
- * directories d0 … d(from-1). */
+/* Makes one verified operation: the one that has the number `what`. The operations below SIMPLE use absolute names without
+ * symbolic links, and succeed. The operations below SAFE call only functions that a signal handler may call. The operation
+ * uses none of the directories d0 … d(from-1). */
 static inline void operate(unsigned *seed, int what, int from)
 {
     int d = from + next(seed) % (DIRS - from), f = next(seed) % FILES, fd;
@@ -287,7 +287,7 @@ static inline void operate(unsigned *seed, int what, int from)
         return done(1);
     }
     case 16:
-        /* A directory outside the prefix, whose name begins with the name of the tree. */
+        /* The directory TREE2 lies outside the prefix, although its name begins with the name of the tree. */
         snprintf(name, sizeof name, "%s2", tree);
         KEPT(stat(name, &st) == 0 && S_ISDIR(st.st_mode), name);
         return;

@@ -1,6 +1,6 @@
 /* A library whose constructor makes the first calls of the process to the shim, from two threads. One thread reads.
- * While the shim still looks for its stage (the test delays it), the other thread writes a file and forks a child,
- * which writes another file. Later reads must see both. The library is preloaded into the program of early.c.
+ * The test delays the shim's search for its stage. During this search the other thread writes a file and forks a child,
+ * which writes another file. Later reads must see both writes. The library is preloaded into the program of early.c.
  * STRESS_FILE is the number of a file that no process has written yet. */
 #include "common.h"
 

@@ -1,6 +1,6 @@
 /* forks TREE SECONDS FORKS: eight threads work on the tree while the main thread forks at least FORKS children, each of
- * which makes some calls and exits. If the shim held a lock, or had a cache that is changed in several steps, a child
- * would hang. */
+ * which makes some calls and exits. A child would hang if another thread held a lock of the shim at the fork, or had changed
+ * only a part of a cache. */
 #include "common.h"
 
 static atomic_int stop;

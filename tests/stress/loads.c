@@ -1,5 +1,5 @@
-/* loads TREE SECONDS: threads load and unload libraries of the tree, others work on the tree and list the loaded
- * libraries, and the main thread forks. */
+/* loads TREE SECONDS: some threads load and unload libraries of the tree, other threads work on the tree and list the
+ * loaded libraries, and the main thread forks. */
 #include "common.h"
 #include <dlfcn.h>
 #include <link.h>

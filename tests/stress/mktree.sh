@@ -1,6 +1,6 @@
 # mktree.sh DIRECTORY: makes the tree of the stress programs, and the directory DIRECTORY2 beside it.
-# The tree has d0 … d15, each with f0 … f63 (the text of a file is its name), three links and sub/below; a link to a
-# directory; w for new files; and programs in bin.
+# The tree has the directories d0 … d15, a link to a directory, the directory w for new files, and programs in bin. Each of
+# d0 … d15 has the files f0 … f63, three links and sub/below. The text of a file is its name.
 set -eu
 mkdir -p "$1" "${1}2" "$1/lib" "$1/bin" "$1/w/below"
 cd "$1"

@@ -1,5 +1,5 @@
-/* A library of the tree that returns its number; its constructor and destructor call the shim while the loader holds
- * its lock. */
+/* A library of the tree that returns its number. The library's constructor and destructor call the shim while the loader
+ * holds the loader's lock. */
 #include <sys/stat.h>
 static struct stat st;
 __attribute__((constructor)) static void load(void) { stat(PREFIX "/d0/f0", &st); }

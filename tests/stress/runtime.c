@@ -1,5 +1,5 @@
-/* runtime TREE: a C program without the compiler's runtime library. It loads a C++ extension of the tree whose libgcc_s
- * lies in the same directory, and prints which libgcc_s the extension got and how many others are mapped. */
+/* runtime TREE: a C program without the compiler's runtime library. The program loads a C++ extension of the tree, whose
+ * libgcc_s lies beside the extension. It prints which libgcc_s the extension got, and how many other ones are mapped. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* shells TREE SECONDS: threads start programs at the same time by system, popen and posix_spawn. The output and exit
- * status of each program and the files that it writes under the tree must be right. Each must have the shim, because
- * other processes do not see the writes of a program without the shim. */
+ * status of each program must be right, and so must the files that the program writes under the tree. Each program must have
+ * the shim, because other processes would not see the writes of a program without the shim. */
 #include "common.h"
 #include <spawn.h>
 
@@ -102,7 +102,8 @@ static void *work(void *number)
     return NULL;
 }
 
-/* Opens more streams at once than any program would; each command writes its file when its stream is closed. */
+/* Opens many streams at the same time, more than any program would. Each command writes its file when its stream is
+ * closed. */
 static void many_streams(void)
 {
     FILE *streams[MANY];

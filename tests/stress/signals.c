@@ -1,6 +1,7 @@
 /* signals TREE SECONDS STACK FIRST LAST [write|exec]: a timer at 10 kHz interrupts the hooks of the main program. The
- * handler makes operations FIRST … LAST-1, on an alternate stack of STACK bytes besides the signal's frame; below the
- * stack lies a page without access. A call that succeeds must leave errno unchanged, even in an interrupted program.
+ * handler makes operations FIRST … LAST-1. It runs on an alternate stack of STACK bytes besides the signal's frame, and a
+ * page without access lies at the stack's lower end. A call that succeeds must leave errno unchanged, even if a signal
+ * interrupts the call.
  * With STACK 0 the program only prints how many bytes of stack the handler takes, including the signal's frame and the
  * handler's own.
  *
@@ -15,7 +16,8 @@ static int first, last;
 static const char *special = "";
 static unsigned char *stack;
 static size_t stack_size;
-/* The bytes of stack that a child used: after fork the child has a copy of the stack. */
+/* The number of bytes of the alternate stack that a child used. It is shared, because after fork the child has its own copy
+ * of the stack. */
 static volatile size_t *deepest;
 
 /* Returns how many bytes of the alternate stack were used. */
@@ -85,7 +87,7 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_ONSTACK | SA_RESTART};
     sigaction(SIGALRM, &action, NULL);
     if (size == 0) {
-        /* Make each call once before: the stack that the loader takes to bind a function is not the handler's. */
+        /* Make each call once before measuring, because the loader uses stack when it binds a function at the first call. */
         unsigned seed = 1;
         for (int i = 0; i < 2000; i++)
             operate(&seed, next(&seed) % ALL, 0);
@@ -97,7 +99,7 @@ int main(int argc, char **argv)
     timer_t timer;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
     CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0, "timer");
-    /* A fork that is interrupted starts again, so signals must come less often than a fork takes. */
+    /* A fork that is interrupted starts again, so the time between two signals must be longer than a fork takes. */
     long nanoseconds = *special ? 10000000 : 100000;
     struct itimerspec every = {{0, nanoseconds}, {0, nanoseconds}};
     timer_settime(timer, 0, &every, NULL);

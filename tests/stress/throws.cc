@@ -1,5 +1,5 @@
-// A library of the tree that lets an exception of its caller pass, throws one to its caller, and catches one that it
-// threw.
+// A library of the tree with three functions: one lets an exception of the caller pass, one throws an exception to the
+// caller, and one catches an exception that it threw itself.
 #include <stdexcept>
 struct Guard { int &n; ~Guard() { n++; } };
 extern "C" void throws(void (*call)(int), int n)

@@ -1,6 +1,6 @@
 /* vforks TREE SECONDS: threads vfork children whose exec under the prefix fails or succeeds. The child shares the
- * parent's memory, so the shim must leave its own data unchanged. The parent's thread must find the child's errno, as
- * without the shim. */
+ * parent's memory, so the shim must leave its own data unchanged in the child. The parent's thread must find the errno that
+ * the child's exec set, as without the shim. */
 #include "common.h"
 
 extern char **environ;

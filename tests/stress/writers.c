@@ -1,5 +1,5 @@
 /* writers TREE SECONDS STATE: runs pairs of processes, a writer and a reader. After each change the writer tells the
- * reader through a pipe which file must exist now, and the reader checks that it sees this. Meanwhile two processes
+ * reader through a pipe which file must exist now, and the reader checks that it sees this file. Meanwhile two processes
  * work on files that do not change. Then the writers fill the diverged set (in the file STATE) to its limit, and go on.
  * At the end new readers check all files. */
 #include "common.h"
@@ -8,8 +8,8 @@
 enum { PAIRS = 3, NAMES = 2 * FILES, UNCHANGED = 8 };
 enum kind { ABSENT, FILE_, LINK, DIRECTORY };
 
-/* The state in which a path must be. A pair renames its directory `sub` to `moved` and back: `moved` says which name it
- * has. */
+/* The state in which a path must be. A pair renames its directory `sub` to `moved` and back: `moved` says which name the
+ * directory has. */
 struct fact {
     enum kind kind;
     unsigned mode;
@@ -64,7 +64,7 @@ static void look(const struct fact *f)
         listed += strcmp(e->d_name, slash + 1) == 0;
     closedir(d);
     CHECK(listed == (f->kind != ABSENT), "%s is listed %d times", f->name, listed);
-    /* The file in a directory that was renamed must be found by its new path only. */
+    /* After a rename of the directory, the file in it must be found only by the new path. */
     char is[300], is_not[300], text[64];
     snprintf(is, sizeof is, "%s/d%d/%s/below", tree, f->pair, f->moved ? "moved" : "sub");
     snprintf(is_not, sizeof is_not, "%s/d%d/%s/below", tree, f->pair, f->moved ? "sub" : "moved");
@@ -199,7 +199,7 @@ static void change(long round)
     atomic_fetch_add(&sums[1], 1);
 }
 
-/* Returns the word at a place of the state file. */
+/* Returns the word at offset `at` of the state file. */
 static unsigned long state(const char *file, size_t at)
 {
     static const unsigned char *map;

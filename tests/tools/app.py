@@ -47,8 +47,8 @@ def main():
 
     mine = numpy.array([numbers["spectrum"], numbers["spline"], float(rank)])
     total = numpy.empty_like(mine)
-    # The library chooses the order of a reduction, so reduce only numbers whose sum is exact, and add the others in the
-    # order of ranks.
+    # The MPI library chooses the order in which a reduction adds, so reduce only numbers whose sum is exact. Add the other
+    # numbers here, in the order of the ranks.
     everyone = numpy.empty((size, 3))
     world.Allgather(mine, everyone)
     numbers["sum"] = float(sum(everyone[:, 0]))
@@ -58,7 +58,7 @@ def main():
     assert numbers["error"] < 1e-12, numbers
 
     interpreter = pyview.interpreter()
-    for words in ("sys.argv", "sys.orig_argv"):     # two runs write to two places
+    for words in ("sys.argv", "sys.orig_argv"):     # these contain OUT, which differs between two runs
         interpreter[words] = ["OUT" if word == out else word for word in interpreter[words]]
     record = {
         "rank": rank,
@@ -88,7 +88,7 @@ if __name__ == "__main__":
 
         traceback.print_exc()
         sys.stderr.flush()
-        # Without this the other ranks would wait in their next collective for ever.
+        # Without MPI_Abort the other ranks would wait for ever in their next collective operation.
         if "mpi4py.MPI" in sys.modules:
             sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(1)
         sys.exit(1)

@@ -1,17 +1,17 @@
-# Runs a command bare and staged, compares outputs, exit statuses and trees, and counts the path operations of both runs
-# with strace; sourced by job tests of real programs.
+# Runs a command bare and staged. Compares the outputs, exit statuses and trees of the two runs, and counts their path
+# operations with strace. Sourced by job tests of real programs.
 #
 # The prefix is $p. A test makes this tree and then calls `reads` any number of times. After that it may call `writes`,
 # which starts each run from a copy of the tree. Invariants: a test fails if the bare run makes no operation on the
-# prefix, so that no test passes because strace missed the program. All files of a tree have modification times of 2020;
-# later times show what a program wrote.
+# prefix, because the test would otherwise also pass if strace missed the program. All files of a tree have modification
+# times of 2020. A later time shows that a program wrote the file.
 export LC_ALL=C TZ=UTC GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 PYTHONPYCACHEPREFIX= PYTHONNOUSERSITE=1
 # Shells must not read the start-up files or the history of the user who runs the tests.
 export ZDOTDIR=/nowhere HISTFILE=
 unset CDPATH MAKEFLAGS MFLAGS PERL5LIB NODE_PATH JAVA_TOOL_OPTIONS PYTHONPATH PYTHONPYCACHEPREFIX
 both_python=$venv/bin/python
 
-# settle: gives every file below $p a modification time of 2020, and calls `look`.
+# settle: gives every file below $p a modification time of 2020, and calls look.
 # look: reads every file and link below $p once, so that later reads do not change access times.
 settle() {
   find "$p" -exec touch -h -d '2020-02-02 02:02:02.123456789Z' {} +
@@ -37,8 +37,8 @@ run_as() {
   echo "exit status $?" >>"$work/$how.out"
   rm -rf "$work/$how.made"; mv "$work/out" "$work/$how.made"
 }
-# went_well WHAT: fails unless the bare run ended with $expected_status (default 0): the outputs of a script that broke
-# off half-way would compare little.
+# went_well WHAT: fails unless the bare run ended with $expected_status (default 0). If a script broke off half-way, its two
+# outputs would be equal without proving much.
 went_well() { [ "$(tail -n 1 "$work/bare.out")" = "exit status ${expected_status:-0}" ] || fail "$1: bare it ends with $(tail -n 1 "$work/bare.out"): $(tail -n 5 "$work/bare.err")"; }
 operations() { python3 "$tools/count_ops.py" "$work/$1.trace" --under "$p" "${@:2}"; }
 total() { operations "$1" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["total"])'; }
@@ -63,7 +63,7 @@ reads() {
   same_output "$what"
   bare=$(total bare); ours=$(total staged)
   note "$what: $bare operations bare, $ours staged"
-  [ "$bare" -gt 0 ] || fail "$what: the bare run was not seen on the prefix"
+  [ "$bare" -gt 0 ] || fail "$what: strace saw no operation of the bare run on the prefix"
   [ "$ours" = 0 ] || fail "$what: operations on the prefix: $(operations staged --list 12)"
 }
 
@@ -82,10 +82,11 @@ writes() {
   python3 "$tools/tree.py" "$work/bare.tree" "$p" "${tree_options[@]}" || fail "$what: the trees differ"
   bare=$(total bare); ours=$(total staged)
   note "$what: $bare operations bare, $ours staged"
-  [ "$bare" -gt 0 ] || fail "$what: the bare run was not seen on the prefix"
-  operations staged --unwritten "$work/seed" --list 12 --max 0 >"$work/unwritten" || fail "$what: operations on what was only read: $(cat "$work/unwritten")"
+  [ "$bare" -gt 0 ] || fail "$what: strace saw no operation of the bare run on the prefix"
+  operations staged --unwritten "$work/seed" --list 12 --max 0 >"$work/unwritten" || fail "$what: operations on paths that the run did not write: $(cat "$work/unwritten")"
 }
 
-# reads_script WHAT ARGUMENT…, writes_script WHAT ARGUMENT…: take a bash script from standard input as the command.
+# reads_script WHAT ARGUMENT…, writes_script WHAT ARGUMENT…: like reads and writes, but the command is a bash script from
+# standard input.
 reads_script() { cat >"$work/script.sh"; reads "$1" bash "$work/script.sh" "${@:2}"; }
 writes_script() { cat >"$work/script.sh"; writes "$1" bash "$work/script.sh" "${@:2}"; }

@@ -46,7 +46,7 @@ def main():
         if options.size is not None:
             names |= {f"rank-{n}.json" for n in range(options.size)}
         if not names:
-            print("compare.py: no rank files", file=sys.stderr)
+            print("compare.py: neither directory has a rank file (rank-N.json)", file=sys.stderr)
             return 2
         pairs = [(name, os.path.join(options.bare, name), os.path.join(options.pyshm, name))
                  for name in sorted(names, key=lambda n: int(re.search(r"\d+", n).group()))]

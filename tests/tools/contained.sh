@@ -1,19 +1,19 @@
 #!/bin/bash
-# contained.sh COMMAND…: runs COMMAND and removes everything that COMMAND started or left when COMMAND or this script
-# ends: processes, mounts, networks, and files in /dev/shm, /var/tmp and the control groups of Slurm. The exit status is
-# COMMAND's, or 128 and the number of the signal that ended this script.
+# contained.sh COMMAND…: runs COMMAND. When COMMAND or this script ends, removes everything that COMMAND started or left:
+# processes, mounts, networks, control groups of Slurm, and files in /dev/shm and /var/tmp. The exit status is COMMAND's, or
+# 128 and the number of the signal that ended this script.
 #
 # COMMAND sees only its own processes, and has its own /dev/shm and /var/tmp. The checkout keeps its path, and every
 # user can enter it. Without root there are no namespaces, and COMMAND only gets its own process group.
 #
-# Invariants: a signal that ends this script (INT, TERM, HUP, KILL) ends all processes. After KILL a directory is left
-# in /var/tmp, which the next call removes.
+# Invariants: a signal that ends this script (INT, TERM, HUP, KILL) ends all processes. After KILL a directory is left in
+# /var/tmp. The next call of contained.sh removes this directory.
 set -u
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd -P)
 top=$(cd "$here/../.." && pwd -P)
 
 if [ "${1:-}" = --inside ]; then
-    # This is the first process of the PID namespace: when it ends, the kernel ends the others.
+    # This shell is the first process of the PID namespace. When it ends, the kernel ends the other processes.
     hold=$2
     shift 2
     . "$top/tests/cluster/mounts.sh"
@@ -40,7 +40,7 @@ end() { # SIGNAL'S NUMBER
     local first
     trap '' INT TERM HUP
     if [ -n "$child" ]; then
-        # As root, kill the first process of the PID namespace: all others in it and unshare end too.
+        # As root, kill the first process of the PID namespace. Then all other processes of the namespace and unshare end too.
         first=-$child
         [ "$(id -u)" -ne 0 ] || read -r first _ <"/proc/$child/task/$child/children"
         kill -KILL -- "${first:--$child}" 2>/dev/null

@@ -1,18 +1,19 @@
 """count_ops.py TRACE --under DIR: counts the path operations of a strace trace on watched directories.
 
 TRACE is a file of trace.sh (strace -f -y), or a directory of files of `strace -ff -y -o DIR/t`. Every call with a path
-argument counts, whatever its result; a call with two names (rename, link) counts for each. A relative name belongs to
-the process's working directory or to the descriptor's path (-y). Counted separately, not in the total: chdir; calls on
-an open descriptor with an empty name (as fstat makes them); the texts of new symbolic links, which the kernel does not
-look up.
+argument counts, even if the call fails. A call with two names (rename, link) counts once for each name. A relative name
+starts at the process's working directory or at the descriptor's path (-y). Three kinds of calls are counted separately
+and are not in the total: chdir; calls on an open descriptor with an empty name, such as fstat makes; and the texts of new
+symbolic links, which the kernel does not look up.
 
 The total includes the loader's failed tries in subdirectories for the processor (`glibc-hwcaps/x86-64-v4`,
 `tls/x86_64`). Their number depends on the machine, unlike the number of all other operations. The script prints it, and
 --any-processor leaves these tries out.
 
-Invariants: the script never counts too few. A name counts if it lies under a watched directory as written, or after
-resolving the symbolic links that exist now: those of its directory and, for calls that follow links, its own. A
-truncated name counts if its beginning does. Lines that are not understood are reported, and the exit status is 2.
+Invariants: the script never counts too few. A name counts if it lies under a watched directory, either as it is written
+or after resolving the symbolic links that exist now. The links in the name's directory are always resolved; the name
+itself is resolved only for calls that follow links. A truncated name counts if its beginning lies under a watched
+directory. Lines that are not understood are reported, and the exit status is 2.
 """
 import argparse
 import json
@@ -48,8 +49,8 @@ CALLS["quotactl"] = [(PLAIN, 1)]
 
 NOFOLLOW = set("lstat lstat64 oldlstat readlink readlinkat unlink unlinkat rmdir mkdir mkdirat mknod mknodat rename renameat "
                "renameat2 link linkat symlink symlinkat lchown lgetxattr lsetxattr llistxattr lremovexattr".split())
-# The subdirectories in which the loader looks for libraries for the processor: by its level and,
-# before glibc 2.37, by its features.
+# The subdirectories in which the loader looks for libraries for the processor. Their names are the processor's level and,
+# before glibc 2.37, the processor's features.
 SUBDIRECTORY = r"/(?:glibc-hwcaps/[^/]+|(?:tls|x86_64|haswell|xeon_phi|avx512_1)(?:/(?:x86_64|haswell|xeon_phi|avx512_1))*)"
 TRIED_LIBRARY = re.compile(f"^(.*{SUBDIRECTORY})/[^/]*[.]so[^/]*$")
 FORKS = {"clone", "clone3", "fork", "vfork"}
@@ -100,7 +101,8 @@ class Counter:
 
     def where(self, name, follows):
         """Returns the watched directory that an absolute name lies under, or None."""
-        # Try the name as written without // and /./. For a `..`, drop it with the part before it, and also resolve it.
+        # Try the name without // and /./. If the name contains `..`, try two forms: one without the `..` and the part before
+        # it, and one with resolved links.
         tidy = re.sub(r"/(?:\.?/)+", "/", name.replace("/./", "/"))
         for candidate in (tidy, os.path.normpath(tidy)):
             found = self._match(candidate, self.watched)
@@ -140,7 +142,7 @@ class Counter:
             elif name.startswith("/"):
                 yield name, False
             elif name == "":
-                # An empty name means the descriptor with AT_EMPTY_PATH, and in readlinkat of a link's descriptor.
+                # An empty name means the descriptor itself if AT_EMPTY_PATH is set, or in a readlinkat of a link's descriptor.
                 if place[0] == AT and base:
                     yield base, True
             elif base:
@@ -148,7 +150,7 @@ class Counter:
 
     def run(self, calls):
         parents = {}
-        for call in calls:                  # a child's first lines may stand before the line that names it
+        for call in calls:                  # a child's first lines may stand before the line that names the child
             if call.name in FORKS and call.ok and call.value.isdigit() and call.value != "0":
                 parents.setdefault(id(call), int(call.value))
         alive, pending = {}, {}
@@ -171,7 +173,8 @@ class Counter:
 
     @staticmethod
     def _ordered(calls):
-        """Returns the calls with each clone before the calls of its child; files of `strace -ff` have another order."""
+        """Returns the calls in an order in which each clone comes before the calls of its child. The files of `strace -ff`
+        have another order."""
         children = {int(c.value): c for c in calls if c.name in FORKS and c.ok and c.value.isdigit()}
         seen, groups = {}, {}
         for call in calls:
@@ -203,7 +206,7 @@ class Counter:
             if path and process.counted and not process.ignored and self.where(path, True):
                 self.chdirs += 1
         if path and call.ok:
-            # If the directory still exists, take the name that -y would show, after resolving symbolic links.
+            # If the directory still exists, take its real name, which -y would show.
             process.cwd[0] = self._real(path) if self.resolve and os.path.isdir(path) else os.path.normpath(path)
 
     def _count(self, call, process):

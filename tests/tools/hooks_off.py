@@ -2,10 +2,11 @@
 """hooks_off.py [--families FAMILY,…] [FUNCTION…]: checks that for every hook there is a case that fails without the
 hook.
 
-For every function of preload/exports.txt (or every FUNCTION) the script copies the installation and removes this symbol
-from libpyshm.so, so that programs get libc's own function. Then it runs the case that tests/cases/hooks.txt names for
-the function: the case must fail on the copy, and pass on the installation. FAMILY is a file (without its ending) or a
-directory below preload/src/hooks; with --families the script only checks the functions that are declared there.
+For every function of preload/exports.txt (or every FUNCTION) the script copies the installation. In the copy it removes
+the function's symbol from libpyshm.so, so that programs get libc's own function. Then it runs the case that
+tests/cases/hooks.txt names for the function. The case must fail on the copy, and pass on the installation. FAMILY is a
+file (without its ending) or a directory below preload/src/hooks. With --families the script only checks the functions
+that these files declare.
 
 Invariants: a function without a case is an error, and so is a case that fails on the installation. The installation is
 $PYSHM_TEST_INSTALL, or else target/pyshm, and is never changed.
@@ -108,7 +109,7 @@ def without(function, installation, scratch):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("functions", nargs="*")
-    parser.add_argument("--families", help="only these must be guarded; separated by commas")
+    parser.add_argument("--families", help="check only the functions of these families of hooks, separated by commas")
     options = parser.parse_args()
     begun = time.monotonic()
     installation = pathlib.Path(os.environ.get("PYSHM_TEST_INSTALL", TOP / "target/pyshm")).resolve()
@@ -117,8 +118,8 @@ def main():
     wanted = options.functions or exported
     if options.families:
         wanted = [f for f in wanted if f in declared_in(options.families.split(","))]
-    wrong = [f"{f}: it is not exported" for f in (*guards, *options.functions) if f not in exported]
-    wrong += [f"{f}: hooks.txt names no case for it" for f in wanted if f not in guards]
+    wrong = [f"{f}: libpyshm.so does not export this function" for f in (*guards, *options.functions) if f not in exported]
+    wrong += [f"{f}: hooks.txt names no case for this function" for f in wanted if f not in guards]
     functions = [f for f in wanted if f in guards and f in exported]
     program = test_program()
 
@@ -136,11 +137,11 @@ def main():
         cases = sorted({guards[f] for f in functions})
         for case, passed in zip(cases, pool.map(lambda case: passes(program, case, installation), cases)):
             if not passed:
-                wrong.append(f"{case} fails with nothing switched off")
+                wrong.append(f"{case} fails on the unchanged installation")
         for function, noticed in zip(functions, pool.map(notices, functions)):
             print(f"{'  ok  ' if noticed else '  FAIL'} {function:32} {guards[function]}", flush=True)
             if not noticed:
-                wrong.append(f"{function} can be switched off unnoticed by {guards[function]}")
+                wrong.append(f"{guards[function]} passes although {function} is switched off")
     for line in wrong:
         print(line)
     print(f"{len(functions)} hooks switched off, {len(wrong)} wrong, {time.monotonic() - begun:.0f} s")

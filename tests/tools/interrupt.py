@@ -1,8 +1,9 @@
 """interrupt.py (--ctrl-c | --term) --when COMMAND [--within S] -- CMD...: runs CMD on a new terminal and interrupts it.
 
 Waits until the shell command COMMAND succeeds, then types Ctrl-C on the terminal or sends SIGTERM to CMD's pyshm-run,
-and waits until CMD ends. Prints how long that took. Exit status: 1 if CMD ended after more than S seconds (default 5),
-2 if COMMAND never succeeded. On a busy machine S is multiplied by the number of processes for each processor.
+and waits until CMD ends. Prints how long CMD took to end after the interruption. Exit status: 1 if CMD took more than S
+seconds (default 5), 2 if COMMAND never succeeded. On a busy machine S is multiplied by the number of processes that share
+a processor.
 """
 import argparse
 import os
@@ -45,7 +46,8 @@ def main():
 
     pid, terminal = pty.fork()
     if pid == 0:
-        # A background job of a script ignores these signals; a program that a login shell starts does not.
+        # A background job of a script ignores these signals. CMD must not ignore them, like a program that a login shell
+        # starts.
         for number in (signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         os.execvp(options.command[0], options.command)

@@ -4,9 +4,9 @@
 A block of docs/design.md that begins with ```rooms DIR has a line for each room of DIR, from the highest to the lowest:
 the name of a directory, or of a file without `.rs`, and a description. Errors are
 
-  a room of the tree that is missing in its block, and a room of a block that is missing in the tree;
+  a room of the source that is missing in the block, and a room of the block that is missing in the source;
   a path (in a `use` or an expression) that leads from a room to a higher one;
-  files of one room that need each other in a circle, unless one of two is a parent module of the other.
+  files of one room that need each other in a circle. Two files may, if one is a parent module of the other.
 
 Invariants: code of tests (`#[cfg(test)]`) does not count, because no program contains it. A file that uses a name which
 a module re-exports (`pub use`) needs the module where the name is defined. Exit status: 1 if there are errors.
@@ -49,7 +49,7 @@ def closing(text, brace):
 
 
 def leaves(tree, before=()):
-    """Yields each path of a use tree with the name that the path gets: (("a", "b"), "b")."""
+    """Yields each path of a `use` declaration and the name under which it imports the item: (("a", "b"), "b")."""
     tree = tree.strip()
     head, brace, rest = tree.partition("{")
     if brace:
@@ -124,8 +124,8 @@ class Crate:
                 self.needs[module].append((path, text.count("\n", 0, match.start()) + 1))
 
     def file_of(self, path, seen=()):
-        """Returns the module in which a path's item is defined: the longest part of the path that is a file, or, if
-        that file re-exports the name, the file where the name comes from."""
+        """Returns the module in which a path's item is defined. This is the longest part of the path that is a file. If
+        that file re-exports the name, it is the file that defines the name."""
         for length in range(len(path), 0, -1):
             module = path[:length]
             if module in self.files:
@@ -181,7 +181,7 @@ def check(top):
         lines = [line for line in block.splitlines() if line.strip()]
         order = [line.split()[0] for line in lines]
         said += [f"docs/design.md: {directory}/{line.split()[0]} has no description" for line in lines if len(line.split()) < 2]
-        said += [f"docs/design.md: {directory}/{room} stands there twice" for room in sorted(set(order)) if order.count(room) > 1]
+        said += [f"docs/design.md: {directory}/{room} stands in the block twice" for room in sorted(set(order)) if order.count(room) > 1]
         for room in order:
             place = os.path.join(top, directory, room if room.endswith("/") else room + ".rs")
             if not (os.path.isdir(place) if room.endswith("/") else os.path.isfile(place)):

@@ -1,15 +1,15 @@
-"""Returns Python's own view of its environment as plain data, which must be equal between a bare run and one with
+"""Returns Python's own view of its environment as plain data. The data must be equal in a bare run and in a run with
 pyshm.
 
-app.py (with MPI) and view.py (without) use this module. Invariants: importing it has no side effects, because spawned
-pools import it. Two runs return the same: no access times, no process ids, no addresses.
+app.py (with MPI) and view.py (without MPI) use this module. Invariants: importing the module has no side effects, because
+spawned pools import it. Two runs return the same data, so the data has no access times, process ids or addresses.
 """
 import os
 import re
 import sys
 import sysconfig
 
-# Variables that differ between ranks or between two starts of the same job; everything else must be equal.
+# Variables that differ between ranks or between two starts of the same job. All other variables must be equal.
 VOLATILE = re.compile(
     r"^(PMI|PMIX|OMPI|ORTE|PRTE|HYD|HYDRA|MPIR?_|MPICH|SLURM|SLURMD|SRUN|SSH_|XDG_SESSION_ID|TMUX|UCX_|FI_"
     r"|IPATH_NO_BACKTRACE$|HFI_NO_BACKTRACE$|KRB5CCNAME$|HOSTNAME$|HOST$|_$|WINDOWID$|TMPDIR$|LS_COLORS$)"
@@ -85,7 +85,8 @@ def in_worker(number):
 
 
 def pool(method, workers=2):
-    """Returns the results of a process pool. multiprocessing.Pool would replace workers that die at once for ever."""
+    """Returns the results of a process pool. multiprocessing.Pool is not used, because it replaces a worker that dies. If
+    every worker died when it started, the pool would start workers for ever."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 

@@ -1,4 +1,4 @@
-"""Reads the output of `strace -f -y`: parses lines into calls, joins the two halves of interrupted calls, splits
+"""Reads the output of `strace -f -y`: parses lines into calls, joins the two halves of interrupted calls, and splits
 arguments.
 
 `stracelog.py TRACE` prints each call on one line, even if strace split the call because another process ran meanwhile.
@@ -120,7 +120,7 @@ class Log:
         line = line.rstrip("\n")
         text = line
         match = PID.match(text)
-        # With -ff the name of the file has the number of the process; a number in the line has precedence.
+        # With -ff the file's name contains the number of the process. If the line has a number too, that one counts.
         if match and not TIME.match(text):
             pid, text = int(match.group(1)), text[match.end():]
         elif pid is None:
@@ -136,8 +136,7 @@ class Log:
                 del self._alias[pid]
                 self._generation[pid] = self._generation.get(pid, 0) + 1
             return
-        # strace writes this for a process that was killed before strace could read its call; the kernel made no such
-        # call.
+        # strace writes `???` for a process that was killed before strace could read the call. The process made no call.
         if text.startswith(("???(", "<... ??? resumed>")):
             return
         process = self._process(pid)

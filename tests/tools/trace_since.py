@@ -4,7 +4,8 @@ long.
 strace writes the first half of a line when the call begins. So TRACE may end in the middle of a line, or between the
 two halves of a call that strace splits into two lines.
 
-Invariants: the script leaves out only the rest of the line at BYTE, and the second halves of calls that began before.
+Invariants: the script leaves out only two things: the part of the line at BYTE that follows BYTE, and the second halves
+of calls that began before BYTE.
 """
 import re
 import sys
@@ -37,7 +38,7 @@ def since(lines):
 def main():
     path, byte = sys.argv[1], int(sys.argv[2])
     with open(path, "rb") as file:
-        # Skip the rest of the line, unless BYTE is at the beginning of one.
+        # Skip to the end of the line, unless BYTE is at the beginning of a line.
         if byte:
             file.seek(byte - 1)
             file.readline()

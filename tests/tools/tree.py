@@ -1,7 +1,8 @@
 """tree.py ONE OTHER: compares two directory trees by everything that a program can set: names, types, modes, owners,
 sizes, contents, link targets, which names are hard links of one file, and modification times before 2021.
 
-If a time is later, a run has set it, and the other tree only needs a later time too. `--volatile REGEX` names files
+If a modification time is later, a run has set it. Then the file in the other tree must have a later time too, but not the
+same time. `--volatile REGEX` names files
 that contain a time or an inode number: only their names, types and modes are compared. Prints the differences. Exit
 status: 1 if there are differences.
 """

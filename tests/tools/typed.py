@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """typed.py PROMPT COMMAND… <LINES: runs COMMAND in a new terminal and types the LINES, each after a PROMPT.
 
-Prints the output of the terminal without carriage returns. Waiting for a prompt keeps the echo of a line apart from the
-output of the command. At the first prompt after the last line the script types Control-D. If no prompt comes within a
-minute the script kills the command. Exit status: the command's, 128 and the number of the signal that ended it, or 124
-without a prompt.
+Prints the output of the terminal without carriage returns. The script waits for each prompt, so that the echo of a line
+does not mix with the output of the command. At the first prompt after the last line the script types Control-D. If no
+prompt comes within a minute, the script kills the command. Exit status: the command's; or 128 and the number of the signal
+that ended the command; or 124 if no prompt came.
 """
 import os
 import pty

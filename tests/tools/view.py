@@ -1,8 +1,8 @@
 """view.py [--quick] [DIR...]: prints Python's own view of its environment as JSON, without MPI.
 
-`compare.py` or `diff` must find no difference between a bare run and a run with pyshm of the same interpreter. The
-output also lists the DIRs. `--quick` leaves out pip and the pools. Invariants: the script writes no file, and two bare
-runs print the same.
+Run the script with the same interpreter bare and with pyshm: `compare.py` or `diff` must find no difference. The output
+also lists the DIRs. `--quick` leaves out pip and the pools. Invariants: the script writes no file, and two bare runs print
+the same.
 """
 import json
 import os

@@ -1,9 +1,10 @@
-"""Tells which operations of a trace are on paths that no call of the trace wrote, so that the stage should have
-answered.
+"""Tells which operations of a trace are on paths that no call of the trace wrote. The stage should have answered these
+operations.
 
-A path was written if a call of the trace names the path and may change the file, whatever the result. Operations may
-then reach the shared file system on the path, on its directory, on names below a directory that was moved or replaced,
-and on names below a directory that was changed, if the snapshot does not have these names.
+A path was written if a call of the trace names the path and may change the file, even if the call failed. After this,
+operations may reach the shared file system on the path and on the path's directory. If a directory was moved or replaced,
+operations on names below it may pass too. If a directory was changed, operations may pass on names below it that the
+snapshot does not have.
 """
 import os
 import re
@@ -29,7 +30,7 @@ def changes(call):
 
 
 def canonical(path):
-    """Returns the name after resolving the symbolic links of its directory, as they are now."""
+    """Returns the name after resolving the symbolic links in its directory that exist now."""
     parent, last = os.path.split(path.rstrip("/") or "/")
     if last in ("", ".", ".."):
         return os.path.realpath(path)

@@ -1,4 +1,4 @@
-//! Decodes a gzip file three times as staging does, in blocks of KB, and prints the times.
+//! Decodes a gzip file three times into blocks of KB kilobytes, in the same way as staging, and prints the times.
 //! A feature chooses the decoder:
 //!
 //!     for backend in zlib-rs zlib-ng; do

@@ -1,12 +1,13 @@
-//! The trampoline: starts the staged PROGRAM. It lies in the stage and stands in PROGRAM's place on a launcher's
-//! command line, so that not even the launcher's exec touches the shared file system.
+//! The trampoline: starts the staged PROGRAM. The trampoline lies in the stage and stands in PROGRAM's place on a
+//! launcher's command line, so that not even the launcher's exec touches the shared file system.
 //!
 //! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
 //! The trampoline searches the index for PROGRAM along PATH, and starts the staged file under its original name with
-//! the shim preloaded. It shares the code of the shim's exec hooks but does not load the shim. `--env` reroutes PROGRAM
-//! by environment variables instead, for a program that the shim cannot enter. NAME is PROGRAM's `argv[0]`. PROGRAM
-//! gets the launcher's environment. Without a usable stage the original PROGRAM is started.
+//! the shim preloaded. The trampoline shares the code of the shim's exec hooks but does not load the shim into itself.
+//! For a program that the shim cannot enter, `--env` uses environment variables instead of the shim: they lead PROGRAM
+//! into the stage. NAME becomes PROGRAM's `argv[0]`. PROGRAM gets the launcher's environment. Without a usable stage
+//! the trampoline starts the original PROGRAM.
 //!
 //! The trampoline is started once for every rank. So it has C's `main`, because std's runtime would first read
 //! `/proc/self/maps`.
@@ -34,7 +35,7 @@ unsafe extern "C" {}
 /// A copy of the environment, which `--env` changes.
 type Variables = Vec<Vec<u8>>;
 
-/// Starts PROGRAM. Returns only if that fails: 2 for wrong usage, 127 if PROGRAM is missing, else 126.
+/// Starts PROGRAM. Returns only if the start fails: 2 for wrong usage, 127 if PROGRAM is missing, else 126.
 ///
 /// # Safety
 /// Only libc may call this, with the program's arguments.
@@ -77,7 +78,8 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
         // SAFETY: this is PROGRAM's place in this program's own arguments, which lie on the initial stack (execve(2)).
         unsafe { *args.cast_mut() = own_name };
     }
-    // The process that started this one may have had another stage. Then LD_PRELOAD still names the shim of that stage.
+    // The process that started the trampoline may have had another stage. Then LD_PRELOAD still names the shim of that
+    // other stage.
     // SAFETY: no other thread runs.
     unsafe { visible_env::restore(None) };
     let dir = own_stage();
@@ -118,13 +120,13 @@ fn own_stage() -> Option<Vec<u8>> {
     }
 }
 
-/// Whether shim and trampoline lie outside the stage, because the stage is mounted `noexec`.
+/// Whether the shim and the trampoline lie outside the stage, because the stage is mounted `noexec`.
 fn is_outside_stage(dir: &[u8]) -> bool {
     let link = Path::new(std::ffi::OsStr::from_bytes(dir)).join(layout::SHIM);
     link.parent().is_some_and(Path::is_symlink)
 }
 
-/// Starts a program as `execvp` does. Returns an error number if that fails.
+/// Starts a program as `execvp` does. Returns an error number if the start fails.
 fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
     // SAFETY: these are the program's own arguments and environment.
     unsafe {
@@ -137,8 +139,8 @@ fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
 }
 
 /// Starts a program that is on the shared file system but not in the stage, because it was installed after the bundle
-/// was packed. Other files that the program uses may be missing from the stage too, so it runs without pyshm. Returns
-/// an error number if that fails.
+/// was packed. Other files that the program uses may be missing from the stage too, so the program runs without pyshm.
+/// Returns an error number if the start fails.
 ///
 /// # Safety
 /// `args` must be a null-terminated array of C strings with at least one.
@@ -177,7 +179,7 @@ unsafe fn start_unstaged(program: &CStr, args: Strings) -> c_int {
     command.exec().raw_os_error().unwrap_or(libc::ENOENT)
 }
 
-/// Whether this process may print a message for all ranks: it is the first rank, or no rank.
+/// Whether this process is the one that prints a message for all ranks: the first rank, or a process that is no rank.
 fn is_first_rank() -> bool {
     let names = [
         "PMI_RANK",
@@ -191,7 +193,8 @@ fn is_first_rank() -> bool {
     names.iter().find_map(std::env::var_os).is_none_or(|rank| rank == "0")
 }
 
-/// Starts a program with the environment that the stage's `env` file makes. Returns an error number if that fails.
+/// Starts a program in an environment that the stage's `env` file has changed. Returns an error number if the start
+/// fails.
 fn start_rerouted(dir: &[u8], program: &CStr, args: Strings) -> c_int {
     // SAFETY: this is libc's environment, and no other thread runs.
     let mut variables: Variables = unsafe { env::strings(env::environ().cast_const().cast()) }
@@ -210,8 +213,9 @@ fn start_rerouted(dir: &[u8], program: &CStr, args: Strings) -> c_int {
     unsafe { env::replace(pointers.as_ptr()) };
     stage::turn_off();
     let Some(staged) = staged(dir, program) else { return start(program, args, pointers.as_ptr()) };
-    // A program that is named by an absolute path gets its staged path as `argv[0]`, so that it finds the files beside
-    // it. SAFETY: the first argument is the program, so reading starts at the second and ends at the null.
+    // A program that is named by an absolute path gets its staged path as `argv[0]`, so that the program finds the
+    // staged files in its own directory.
+    // SAFETY: the first argument is the program, so reading starts at the second and ends at the null.
     let rest = unsafe { (1..).map(|i| *args.add(i)).take_while(|a| !a.is_null()) };
     let args: Vec<*const c_char> =
         [staged.as_ptr()].into_iter().chain(rest).chain([ptr::null()]).collect();
@@ -227,7 +231,7 @@ fn staged(dir: &[u8], program: &CStr) -> Option<CString> {
 }
 
 /// Applies the stage's `env` file. Each item ends with a NUL. `NAME=VALUE` sets a variable, `NAME+=VALUE` puts VALUE
-/// and a colon in front of its value, and `NAME` unsets it.
+/// and a colon in front of the variable's value, and `NAME` unsets the variable.
 fn apply_env_file(variables: &mut Variables, file: &Path) {
     let Ok(text) = fs::read(file) else { return };
     for line in text.split(|&b| b == 0).filter(|l| !l.is_empty()) {

@@ -14,8 +14,9 @@ use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 
 /// Number of bytes that the kernel maps at one page fault if they are in memory (`fault_around_bytes`). The hash table
-/// begins at a multiple of this, because a starting process reads only the head. If the next fifteen pages held data,
-/// they would be mapped and unmapped too, which took 4 µs. The hole costs nothing.
+/// begins at a multiple of this number, so that the head shares its sixteen pages with a hole and not with data. A
+/// starting process reads only the head. If the other fifteen pages held data, each process would map and unmap them
+/// too, which took 4 µs. The hole costs nothing.
 const MAPPED_TOGETHER: usize = 1 << 16;
 
 /// One path to put into an index.
@@ -90,7 +91,7 @@ impl IndexBuilder {
         }
     }
 
-    /// Adds a prefix and returns its number. With `path != canonical`, adds another spelling of a prefix.
+    /// Adds a prefix and returns the prefix's number. With `path != canonical`, adds another spelling of a prefix.
     ///
     /// `statfs` is as in [`crate::Prefix`].
     pub fn prefix(

@@ -1,13 +1,13 @@
 //! Holds the diverged set: marks of the paths whose original changed since staging.
 //!
 //! The set is a lock-free hash table in the stage's state file ([`crate::state`]), which all processes of the node
-//! share. It only grows. Usually it is empty, which one load shows.
+//! share. Marks are added and never removed. Usually the set is empty, which a reader learns from one load.
 //!
 //! Invariants:
-//! - A mark is inserted before the call that makes the change returns to the program, so that no process that learns of
-//!   the change is then answered from the stage.
-//! - If a process sees an action that another process took after its [`Diverged::mark`] returned, it also sees the
-//!   mark, whichever process inserted it. A model of all interleavings checks this (`tests/checks/diverged-model.sh`).
+//! - A mark is inserted before the call that makes the change returns to the program. So a process that learns of the
+//!   change is no longer answered from the stage.
+//! - Process A calls [`Diverged::mark`] and then acts. If process B sees A's action, B also sees the mark, even if a
+//!   third process inserted it. A model of all interleavings checks this (`tests/checks/diverged-model.sh`).
 
 #[cfg(not(all(loom, test)))]
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -16,12 +16,12 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 
 use crate::state::{self, Mark, Operation};
 
-/// Whether a mark of which only the word is known may be a [`Mark::Subtree`].
+/// Whether a mark may be a [`Mark::Subtree`], if only the mark's word is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subtrees {
-    /// It is none.
+    /// The mark is no subtree mark.
     None,
-    /// It may be one.
+    /// The mark may be a subtree mark.
     Possible,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Diverged<'a> {
                 }
                 Err(w) if w == word => {
                     // The process that inserted the mark may not have counted it yet, and a count of 0 hides all marks.
-                    // Counting it twice is harmless.
+                    // So the mark is counted here. Counting a mark twice is harmless.
                     if self.count.load(Ordering::Acquire) == 0 {
                         count(self.count);
                     }
@@ -146,7 +146,8 @@ impl<'a> Diverged<'a> {
                 Err(_) => {}
             }
         }
-        // Other processes took the last slots at the same time, and may not have counted their marks yet.
+        // There is no free slot: other processes took the last slots at the same time. Those processes may not have
+        // counted their marks yet, and a count of 0 would hide that the set is full.
         self.full.store(1, Ordering::Release);
         count(self.count);
     }

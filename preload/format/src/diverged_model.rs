@@ -1,8 +1,8 @@
 //! Checks with loom every interleaving of processes that set and read marks. `tests/checks/diverged-model.sh` builds
-//! and runs this.
+//! and runs this model.
 //!
-//! A process sets a mark, then changes the original. Here the change is a flag that is stored with release and loaded
-//! with acquire: the kernel orders a change before its observers in the same way.
+//! A process sets a mark, then changes the original. In the model the change is a flag that is stored with release and
+//! loaded with acquire, because the kernel orders a change before its observers in the same way.
 
 extern crate std;
 use std::vec::Vec;

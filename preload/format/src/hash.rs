@@ -1,15 +1,16 @@
 //! Hashes paths for their places in the index and in the diverged set ([`hash_path`]), and computes the checks of the
-//! index's parts ([`check`]). A check proves that a part is unchanged since its builder wrote it. Both use one mixing
-//! function.
+//! index's parts ([`check`]). A check proves that a part is still as its builder wrote it. The two functions share one
+//! mixing function.
 //!
 //! A word is mixed in by `rotate((state ^ word) * K)` with an odd `K`. Every step is a bijection of the state and, for
 //! a given state, of the word: two texts that differ in only one aligned word *never* have the same value, and any
 //! other two have the same value with a chance of about 2^-64. The multiply-and-rotate step comes from rustc's FxHash
-//! and the finalizer from MurmurHash3. An attacker who knows `K` can make collisions, but that does not matter: the
-//! user who writes an index owns the stage, every hit compares the whole path, and a path that differs passes.
+//! and the finalizer from MurmurHash3. An attacker who knows `K` can make collisions, but that does not matter, for two
+//! reasons. The user who writes an index owns the stage. And every hit compares the whole path, so that a different
+//! path with the same hash passes.
 //!
 //! Four lanes take the words in turn. A lane waits only for its own multiplication, so the processor works on four
-//! words at once. Tables, as for a CRC, would take cache lines of the host program.
+//! words at the same time. A CRC would need tables, which would take cache lines from the host program.
 
 use crate::u64_at;
 
@@ -20,8 +21,8 @@ fn step(state: u64, word: u64) -> u64 {
     (state ^ word).wrapping_mul(K).rotate_left(29)
 }
 
-/// Mixes all bytes. Each lane is written out, because code that is compiled for size would keep a loop over lanes, at a
-/// third of the speed.
+/// Mixes all bytes. Each lane is written out. The shim is compiled for size, which would keep a loop over the lanes,
+/// and the loop has a third of the speed.
 #[inline(always)]
 fn mix(seed: u64, bytes: &[u8]) -> u64 {
     let [mut a, mut b, mut c, mut d] = [seed; 4];
@@ -59,8 +60,8 @@ fn mix(seed: u64, bytes: &[u8]) -> u64 {
     h ^ (h >> 29)
 }
 
-/// The hash of a path. It must not change within one format version, because the tools write it into the index and
-/// every rank computes it.
+/// The hash of a path. The hash must not change within one format version, because the tools write it into the index
+/// and every rank computes it again.
 #[must_use]
 pub fn hash_path(path: &[u8]) -> u64 {
     mix(K ^ (path.len() as u64), path)

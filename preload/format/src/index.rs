@@ -18,12 +18,14 @@
 //!            extended attributes have a check u64 before them
 //! ```
 //!
+//! The first 128 bytes are the **header**. The **head** is the header, the prefixes and their strings.
+//!
 //! **Every byte is verified before it is used**, and only bytes that are looked up are verified, so that a starting
 //! process does not read the whole file. [`Index::parse`] verifies the head once. [`Index::find`] verifies a bucket
-//! before it reports an *absence*, because a damaged bucket, tag or number could hide an entry. It verifies an entry
-//! and a link's target by their checks. It compares the entry's path with the wanted path, and the directory before the
-//! path with the one in the head. If one of these fails, the result is [`Lookup::Damaged`], and nothing is known about
-//! the path.
+//! before it reports an *absence*, because a damaged bucket, tag or number could hide an entry. `find` verifies an
+//! entry and a link's target by their checks. It compares the entry's path with the wanted path. It also compares the
+//! start of the staged path with the directory in the head. If one of these steps fails, the result is
+//! [`Lookup::Damaged`], and nothing is known about the path.
 
 use crate::hash::check;
 use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, ENTRY_REMOTE};
@@ -37,7 +39,7 @@ pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 pub const VERSION: u32 = 5;
 /// Size of the header in bytes.
 pub const HEADER_BYTES: usize = 128;
-/// Offset of the header's check.
+/// Offset of the head's check, which lies in the header.
 pub(crate) const HEADER_CHECK: usize = 120;
 /// Size of a prefix record in bytes.
 pub const PREFIX_BYTES: usize = 128;
@@ -45,14 +47,14 @@ pub const PREFIX_BYTES: usize = 128;
 pub const BUCKET_BYTES: usize = 64;
 /// Number of entries that fit into a bucket.
 pub const BUCKET_SLOTS: usize = 7;
-/// Flag: the stage's file system is mounted `noexec`; exec and dlopen use the original files.
+/// Flag: the stage's file system is mounted `noexec`, so exec and dlopen use the original files.
 pub const FLAG_NOEXEC: u32 = 1;
 /// All flags that this version knows.
 const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
 /// The bit that is set in the place of a text in the strings, so that no other part of the file has the same place.
 pub(crate) const IN_STRINGS: usize = 1 << 63;
 
-/// The meaning of a path under a prefix that the index does not have.
+/// The meaning of a path that lies under the prefix and that the index does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrefixMode {
     /// The index has every path, so the path does not exist (ENOENT).
@@ -98,7 +100,7 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// An index in memory. It is made once in a process and is cheap to copy.
+/// An index in memory. A process parses the index once. The value is cheap to copy.
 #[derive(Debug, Clone, Copy)]
 pub struct Index<'a> {
     head: &'a [u8],
@@ -143,7 +145,7 @@ impl<'a> Index<'a> {
         if check(check(0, 0, &header[..HEADER_CHECK]), 0, rest) != u64_at(header, HEADER_CHECK) {
             return Err(damaged);
         }
-        // The header is verified. The following checks only guard against a bad builder.
+        // The head is verified. The following checks only guard against a bad builder.
         let nbuckets = u32_at(bytes, 24);
         let nprefixes = u32_at(bytes, 32) as usize;
         if u32_at(bytes, 12) & !KNOWN_FLAGS != 0
@@ -231,7 +233,7 @@ impl<'a> Index<'a> {
     }
 
     /// Looks up an original path: absolute, in its prefix's canonical spelling, normalized.
-    // This is not inlined, because it must be fast and the shim is compiled for size.
+    // The function is not inlined, because it must be fast and the shim, its caller, is compiled for size.
     #[must_use]
     pub fn find(&self, path: &[u8]) -> Lookup<'a> {
         let hash = hash_path(path);
@@ -279,8 +281,8 @@ impl<'a> Index<'a> {
         Some(first..end)
     }
 
-    /// The number of the first entry from `start` on whose device and inode are not below `wanted`. `None` if the
-    /// search meets a damaged entry.
+    /// The number of the first entry, from entry `start` on, whose device and inode are `wanted` or greater. `None` if
+    /// the search meets a damaged entry.
     fn first_at(&self, start: usize, wanted: (u64, u64)) -> Option<usize> {
         let (mut low, mut high) = (start, self.entries.len());
         while low < high {
@@ -329,8 +331,8 @@ impl<'a> Index<'a> {
         )
     }
 
-    /// Whether the strings of an entry are undamaged and its path is `path`. The entry's fixed part must have been
-    /// verified.
+    /// Whether the strings of an entry are undamaged and the entry's path is `path`. The caller must have verified the
+    /// entry's fixed part.
     #[inline]
     fn texts(&self, entry: &Entry<'a>, path: &[u8]) -> bool {
         let is = |text: &[u8], dir: &[u8]| text.strip_prefix(dir) == Some(path);
@@ -388,7 +390,7 @@ pub(crate) fn text_check(seed: u64, off: usize, text: &[u8]) -> u64 {
     check(seed ^ text.len() as u64, off | IN_STRINGS, text)
 }
 
-/// An entry of the index. A NUL follows every string that it returns.
+/// An entry of the index. A NUL follows every string that the methods return.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
     strings: &'a [u8],
@@ -439,7 +441,7 @@ impl<'a> Entry<'a> {
         self.text(self.offset(0), self.staged_len())
     }
 
-    /// The staged path of a file with the original's bytes, which open uses.
+    /// The staged path whose file has the original's bytes. open uses this path.
     #[must_use]
     pub fn pristine(&self) -> &'a [u8] {
         if self.flag(ENTRY_EDITED) {

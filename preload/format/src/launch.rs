@@ -1,10 +1,10 @@
 //! Decides which programs are launchers, which process is a rank, and which launches `pyshm-run` has already handled.
-//! The shim and `pyshm-run` must agree on this when a launcher is preloaded.
+//! The shim and `pyshm-run` share this code, because both must come to the same decision when a launcher is preloaded.
 //!
 //! A **context** identifies the launch that a process belongs to, as a number made of the variables by which launchers
 //! identify ranks. When `pyshm-run` starts a launcher, it puts the launcher's context into [`ENV_LAUNCHED`]. A process
-//! that finds its own context there is part of that launch (for example the `srun` by which Hydra starts its daemons).
-//! A rank, or a launcher that a rank starts, has another context and is decided separately.
+//! that finds its own context in this variable is part of that launch: for example the `srun` by which Hydra starts its
+//! daemons. A rank, or a launcher that a rank starts, has another context, so a separate decision is made for it.
 //!
 //! Invariant: no constant here holds pointers. In the shim each pointer would be a relocation at every start.
 
@@ -12,8 +12,8 @@ use crate::hash_path;
 
 /// The variable with the launch that `pyshm-run` has handled, as [`mark`] writes it.
 pub const ENV_LAUNCHED: &str = "PYSHM_LAUNCHED";
-/// The variable with the bundles for ranks that stage for themselves. The launcher's `pyshm-run` sets it for the
-/// `pyshm-run` of each rank.
+/// The variable with the bundles for ranks that each start their own `pyshm-run`. The launcher's `pyshm-run` sets the
+/// variable for the `pyshm-run` of each rank.
 pub const ENV_RANKS: &str = "PYSHM_RANKS";
 /// The variable with the bundles, separated by colons, that are staged if the command line names none.
 pub const ENV_BUNDLES: &str = "PYSHM_BUNDLES";
@@ -34,7 +34,8 @@ orterun prterun srun";
 /// Daemons that launchers start on the nodes, some of them by `srun`, like ranks.
 const DAEMONS: &[u8] = b"hydra_pmi_proxy hydra_bstrap_proxy pmi_proxy orted prted";
 
-/// Variables that every rank of a launcher has and no process outside a step (`src/launchers/registry/`).
+/// Variables of which every rank of some launcher has one. No process outside a step has any of them
+/// (`src/launchers/registry/`).
 const RANKS: &[u8] = b"SLURM_STEP_ID PMI_RANK PMIX_RANK OMPI_COMM_WORLD_RANK PALS_RANKID FLUX_TASK_RANK JSM_NAMESPACE_RANK";
 
 /// Further variables that are part of a context, so that two ranks, two jobs and two launches in one job differ.
@@ -48,8 +49,8 @@ fn words(list: &'static [u8]) -> impl Iterator<Item = &'static [u8]> {
     list.split(|&b| b == b' ')
 }
 
-/// The first letters of a list's words as a bit set, made at compile time. It rules out most texts by their first
-/// letter. Two letters may share a bit, which only costs a comparison.
+/// The first letters of a list's words as a bit set, made at compile time. The set rules out most texts by their first
+/// letter. Two letters may share a bit. Then a text that the set does not rule out is compared with the words in vain.
 #[derive(Clone, Copy)]
 struct FirstLetters(u64);
 
@@ -92,8 +93,8 @@ pub fn is_launcher(name: &[u8]) -> bool {
     LETTERS.may_begin(name) && launchers().any(|l| l == name)
 }
 
-/// Whether a program of this name never stages for itself, because it is a launcher's daemon or one of pyshm's
-/// programs.
+/// Whether `pyshm-run` must not take the place of a program of this name, because the program is a launcher's daemon or
+/// one of pyshm's own programs.
 #[must_use]
 pub fn is_passed(name: &[u8]) -> bool {
     name.starts_with(b"pyshm") || words(DAEMONS).any(|d| d == name)
@@ -131,12 +132,12 @@ impl Context {
     }
 }
 
-/// What happens to the ranks of a launch that `pyshm-run` has taken care of.
+/// What happens to the ranks of a launch that `pyshm-run` has handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ranks {
-    /// Nothing.
+    /// The ranks run as `pyshm-run` started them.
     LeftAlone,
-    /// They stage for themselves.
+    /// Each rank gets its own `pyshm-run`, which stages for it.
     Stage,
 }
 
@@ -145,12 +146,12 @@ pub enum Ranks {
 pub struct Launched {
     /// The launcher's own context.
     pub context: u64,
-    /// What happens to its ranks.
+    /// What happens to the launcher's ranks.
     pub ranks: Ranks,
 }
 
-/// Makes the value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, then `r` if ranks stage for themselves,
-/// else `-`.
+/// Makes the value of [`ENV_LAUNCHED`]: the context in 16 hexadecimal digits, then `r` for [`Ranks::Stage`] or `-` for
+/// [`Ranks::LeftAlone`].
 #[must_use]
 pub fn mark(launched: Launched) -> [u8; 17] {
     let mut text = [b' '; 17];
@@ -190,9 +191,9 @@ pub fn read_mark(text: &[u8]) -> Option<Launched> {
 /// What [`ENV_BUNDLES`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bundles {
-    /// It names no bundle.
+    /// The variable names no bundle.
     None,
-    /// It names some.
+    /// The variable names bundles.
     Named,
 }
 

@@ -24,8 +24,8 @@ pub const STATE: &str = "state";
 pub const LEASE: &str = "lease";
 /// The description of the stage for people and for `pyshm status`.
 pub const INFO: &str = "stage.json";
-/// The file with the changes that `pyshm-exec --env` makes to the environment. Each ends with a NUL. `NAME=VALUE` sets
-/// a variable, `NAME` unsets it, and `NAME+=VALUE` puts VALUE and a colon in front of its value.
+/// The file with the changes that `pyshm-exec --env` makes to the environment. A NUL ends each change. `NAME=VALUE`
+/// sets a variable, `NAME` unsets the variable, and `NAME+=VALUE` puts VALUE and a colon before the variable's value.
 pub const ENVIRONMENT: &str = "env";
 /// Directory of the staged tree. A staged path is this directory followed by the original absolute path.
 pub const FS: &str = "fs";
@@ -41,24 +41,25 @@ pub const TRAMPOLINE: &str = "bin/pyshm-exec";
 /// Symbolic link to the stage in the directory to which `lib` and `bin` lead.
 pub const BACK: &str = "stage";
 
-/// Turns the shim off if it is set and neither empty nor `0`.
+/// Turns the shim off if the variable is set and neither empty nor `0`.
 pub const ENV_DISABLE: &str = "PYSHM_DISABLE";
-/// If it is set and neither empty nor `0`, the shim says at the start of each program whether it is active.
+/// If the variable is set and neither empty nor `0`, the shim says at the start of each program whether it is active.
 pub const ENV_LOG: &str = "PYSHM_LOG";
-/// Whether container runtimes get the shim. `keep` passes it on to them. Any other value names further runtimes,
-/// separated by colons.
+/// Says which container runtimes run without the shim. With `keep`, every runtime gets the shim. Any other value names
+/// further runtimes, separated by colons, that run without the shim.
 pub const ENV_CONTAINERS: &str = "PYSHM_CONTAINERS";
-/// The stage's directory. If it is not set, the shim uses the stage that contains it.
+/// The stage's directory. If the variable is not set, the shim uses the stage that contains the shim's own file.
 pub const ENV_STAGE: &str = "PYSHM_STAGE";
 /// Carries a value of `LD_PRELOAD` to a child's constructor, which restores it. The name ends with `LD_PRELOAD`, so the
 /// restored string is a tail of this one.
 pub const ENV_SAVED_PRELOAD: &str = "PYSHM_LD_PRELOAD";
-/// Carries the visible `LD_LIBRARY_PATH` to a child whose real one leads into the stage.
+/// Carries the visible `LD_LIBRARY_PATH` to a child whose real `LD_LIBRARY_PATH` leads into the stage.
 pub const ENV_SAVED_LIBRARY_PATH: &str = "PYSHM_LD_LIBRARY_PATH";
 
-/// The access time, in seconds and nanoseconds, that identifies the staged file whose path has this hash. It tells an
-/// open staged file from another one of the same size and modification time. The original's access time is in the
-/// index. This time lies in the future (2096), so no kernel updates it when the file is read.
+/// The access time, in seconds and nanoseconds, that identifies the staged file whose path has this hash. The shim uses
+/// the access time to tell an open staged file from another one of the same size and modification time. The original's
+/// access time is in the index. The staged file's access time lies in the future (2096), so no kernel updates it when
+/// the file is read.
 #[must_use]
 pub fn staged_access_time(hash: u64) -> (i64, u32) {
     (4_000_000_000, (hash % 1_000_000_000) as u32)

@@ -1,12 +1,13 @@
 //! Defines the layouts that `libpyshm.so` and the staging tools share: the stage's [`index`] and its [`state`] file.
 //!
-//! Every process of a job reads both, so this crate has no dependencies, allocates nothing and has no `unsafe`. All
-//! integers are little-endian. A reader trusts no byte of a file: every offset is checked where it is used, and a
+//! Every process of a job reads both files. So this crate has no dependencies, allocates nothing and has no `unsafe`.
+//! All integers are little-endian. A reader trusts no byte of a file: every offset is checked where it is used. A
 //! damaged file yields [`FormatError`] or [`Lookup::Damaged`], never another file's data or a false absence.
 //!
-//! Limits: the stage's owner can change a file after a process has mapped it. Only the header of the state file is
-//! checked. The rest is shared memory that every process of the user writes, and a mark that is overwritten there is
-//! lost.
+//! Limits:
+//! - The stage's owner can change the index or the state file after a process has mapped it.
+//! - Only the header of the state file is checked. The words behind the header are shared memory that every process of
+//!   the user writes. If a process overwrites a mark there, the mark is lost.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -31,13 +32,13 @@ pub use record::{Kind, Stat, Time};
 /// Why a file is not a usable index or state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatError {
-    /// The file is shorter than its header says, or shorter than a header.
+    /// The file does not have the length that it should have, or is shorter than a header.
     Truncated,
     /// The first bytes are not pyshm's.
     Magic,
     /// Another version of pyshm wrote the file in a layout that this version does not know.
     Version(u32),
-    /// The head is damaged.
+    /// The head of the index (its header, its prefixes and their strings) or the header of the state file is damaged.
     Damaged,
 }
 

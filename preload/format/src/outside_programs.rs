@@ -1,8 +1,10 @@
-//! Remembers which programs lie outside every prefix, so that the shim need not ask the kernel when they start again.
+//! Remembers which programs lie outside every prefix. When such a program starts again, the shim need not ask the
+//! kernel.
 //!
 //! The table is part of the stage's state file ([`crate::state`]), which all processes of the node share. The hash of a
-//! program's name determines its place, and replaces the hash that was there. A wrong answer is harmless: the program
-//! then runs from where it was started. Two names may have one hash, and a link may now lead elsewhere.
+//! program's name determines its place, and replaces the hash that was there. An answer may be
+//! wrong, because two names may have one hash, or because a link now leads elsewhere. A wrong answer is harmless: the
+//! program then runs from the path at which it was started.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

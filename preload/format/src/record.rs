@@ -18,7 +18,7 @@ pub const ENTRY_EDITED: u8 = 4;
 /// Kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A directory, all of whose entries are in the index.
+    /// A directory. The index has all names in the directory.
     Directory,
     /// A regular file.
     File,

@@ -1,14 +1,14 @@
 //! Defines the stage's state file: marks of the paths that diverged from the snapshot, and counters of operations.
 //!
-//! The file is made with the stage, as zeros except for the header. Every process of the node maps it shared and
-//! writable. Every word behind the header is a little-endian `u64` and is changed only by atomic operations.
+//! The file is made with the stage: a header, and zeros. Every process of the node maps the file shared and writable.
+//! Every word behind the header is a little-endian `u64` and is changed only by atomic operations.
 //!
 //! ```text
 //! 0      magic "PYSHMST1"
 //! 8      version u32
 //! 64     number of marks in the diverged set
 //! 128    number of SUBTREE marks
-//! 192    1 when the set is full: everything passes
+//! 192    1 when the set is full: then every operation passes
 //! 2048   PROGRAMS words: 0, or the hash of a name (crate::outside_programs)
 //! 4096   STRIPES counters of STRIPE_BYTES: words answered, passed
 //! 8192   SLOTS words: 0 is free, anything else is the hash of a mark
@@ -73,9 +73,9 @@ impl Operation {
 /// The kinds of marks on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// The file's data or attributes changed, or whether it exists.
+    /// The file's data or attributes changed, or the file was made or removed.
     Path,
-    /// The names in a directory changed, and with them the directory's times.
+    /// The names in a directory and the directory's times changed.
     Listing,
     /// Everything at and below the path may have changed.
     Subtree,

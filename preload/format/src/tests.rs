@@ -202,8 +202,8 @@ fn damage(file: &mut [u8], other: &[u8], random: &mut Random) {
                 let (at, to) = if len.is_multiple_of(2) { (at & !63, to & !63) } else { (at, to) };
                 file.copy_within(at..at + len, to);
             }
-            // Copies parts of an older index of the same directory, but not its head, which would make the file that
-            // index.
+            // Copies parts of an older index of the same directory, but not the older head, because with that head the
+            // file would be the older index.
             _ => {
                 let at = at.max(index::HEADER_BYTES);
                 let len = len.min(file.len() - at);

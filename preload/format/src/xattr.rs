@@ -1,12 +1,12 @@
 //! Reads a path's recorded extended attributes.
 //!
-//! Most paths of a prefix share one [`Xattrs`], which has no attributes but the errors that their file system gives for
-//! each class of names.
+//! Most paths of a prefix share one [`Xattrs`] without attributes. This [`Xattrs`] only has the errors that the file
+//! system of these paths gives for each class of names.
 //!
 //! ```text
 //! 0    length of the whole u32
-//! 4    errno of a listing u8: 0 answers it, ASK leaves it to the original
-//! 5    errno u8 for a name that is not there, for each Class: ASK leaves it to the original
+//! 4    errno of a listing u8: 0 if the names below are the answer, ASK if the original must be asked
+//! 5    errno u8 for a name that the path does not have, for each Class; ASK if the original must be asked
 //! 9    zero
 //! 12   length of the names u32
 //! 16   names, each with a NUL behind it, as listxattr(2) returns them
@@ -19,9 +19,9 @@ use crate::u32_at;
 const NAME_MAX: usize = 255;
 /// Size of the part before the names, in bytes.
 pub(crate) const HEAD_BYTES: usize = 16;
-/// The value that stands for an error number which only the original's file system knows.
+/// The byte in the place of an error number that only the original's file system knows.
 pub const ASK: u8 = 255;
-/// The value that stands for the length of a value which is not recorded.
+/// The number in the place of the length of a value that is not recorded.
 pub(crate) const NOT_HERE: u32 = u32::MAX;
 
 /// A class of names. A file system gives the same error for every name of a class that a path does not have.
@@ -41,8 +41,8 @@ pub enum Class {
 pub const CLASSES: usize = 4;
 
 impl Class {
-    /// The class of a name. `None` for a name that only some file systems define (`lustre.*`, `system.nfs4_acl`), that
-    /// depends on the reader (`trusted.*`), or that the kernel refuses before any file system sees it.
+    /// The class of a name. `None` for three kinds of names: those that only some file systems define (`lustre.*`,
+    /// `system.nfs4_acl`), those that only some readers see (`trusted.*`), and those that the kernel itself refuses.
     #[must_use]
     pub fn of(name: &[u8]) -> Option<Self> {
         let below = |space: &[u8]| name.strip_prefix(space).is_some_and(|rest| !rest.is_empty());

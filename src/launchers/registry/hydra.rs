@@ -132,8 +132,8 @@ impl Launcher for Hydra {
         &[Mpi::Mpich]
     }
 
-    /// With MPICH 5.0 it hangs in about one of seven jobs that SIGTERM ends, and in about one of a hundred in which a
-    /// process is killed. Without pyshm it hangs as often.
+    /// With MPICH 5.0, Hydra hangs in about one of seven jobs that SIGTERM ends, and in about one of a hundred jobs in
+    /// which a process is killed. Without pyshm, Hydra hangs as often.
     fn may_hang(&self) -> bool {
         true
     }

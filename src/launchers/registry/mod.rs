@@ -1,7 +1,7 @@
-//! Lists every launcher that pyshm knows. Each has a file of its own.
+//! Lists every launcher that pyshm knows. Each launcher has a file of its own.
 //!
-//! To add one, write its file, declare it here, and add a line to [`REGISTRY`]. The shim has its own list of names
-//! (`preload/format/src/launch.rs`). Tests fail if a name of the registry is missing there.
+//! To add a launcher, write its file, declare the file's module here, and add a line to [`REGISTRY`]. The shim has its
+//! own list of names (`preload/format/src/launch.rs`). Tests fail if a name of the registry is missing in that list.
 #![forbid(unsafe_code)]
 
 mod flux;
@@ -14,8 +14,8 @@ mod slurm;
 
 use crate::launchers::launcher::Launcher;
 
-/// The launchers. If a rank has variables of several launchers (of Hydra under Slurm), the first launcher here names
-/// the launch.
+/// The launchers. If a rank has variables of several launchers, as under Hydra in an allocation of Slurm, the first of
+/// these launchers in this list names the launch.
 static REGISTRY: &[&dyn Launcher] = &[
     &slurm::SLURM,
     &pmix::Pmix,
@@ -31,8 +31,8 @@ pub fn all() -> impl Iterator<Item = &'static dyn Launcher> {
     REGISTRY.iter().copied()
 }
 
-/// Returns the launcher that stands for an unknown one if the user gives the command of the staging step. It starts
-/// programs of any MPI.
+/// Returns the launcher that stands for an unknown launcher if the user gives the command of the staging step. The
+/// launcher that is returned starts programs of any MPI.
 #[must_use]
 pub fn unknown() -> &'static dyn Launcher {
     &slurm::SLURM

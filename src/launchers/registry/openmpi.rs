@@ -1,8 +1,8 @@
 //! Reads the command lines of Open MPI 4 and 5: `mpirun`, `mpiexec`, `prterun`.
 //!
 //! Open MPI fills the slots of `--host`, of `--hostfile` or of the resource manager's nodes, or distributes ranks over
-//! the nodes in turn. If a host file gives a node no slots, Open MPI counts the node's cores, which pyshm does not
-//! know. If ranks may reach that node, all nodes after it in the file are staged too.
+//! the nodes in turn. If a host file gives a node no slots, Open MPI counts the node's cores, and pyshm does not know
+//! how many there are. If ranks may reach such a node, pyshm also stages on all nodes after it in the file.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};

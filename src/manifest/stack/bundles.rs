@@ -47,8 +47,8 @@ impl Stack {
         overlap(&self.prefixes, prefixes)
     }
 
-    /// Returns the bundle with this number, if it is whole and its prefixes overlap no other bundle's: then it has all
-    /// its entries.
+    /// Returns the bundle with this number if it is whole and its prefixes overlap no prefix of another bundle. Such a
+    /// bundle still has all its entries.
     #[must_use]
     pub fn separate(&self, number: usize) -> Option<&Manifest> {
         let (one, mut all) = (self.bundles.get(number)?, self.bundles.iter().enumerate());
@@ -56,12 +56,13 @@ impl Stack {
         (!met && one.layer.is_none()).then_some(one)
     }
 
-    /// Returns the first path below the snapshot prefixes that is not as it was packed; `None` while all are fresh.
+    /// Returns the first path below the snapshot prefixes that changed after packing; `None` while all prefixes are
+    /// fresh.
     ///
     /// # Errors
     /// As [`Manifest::first_change`].
     pub fn first_change(&self) -> Result<Option<PathBuf>, Error> {
-        // The walk of the outer prefix covers a prefix that lies in it.
+        // The walk of an outer prefix also covers the prefixes inside it.
         let inner = |p: &PrefixRecord| {
             self.prefixes.iter().any(|o| o.path != p.path && at_or_below(&p.path, &o.path))
         };

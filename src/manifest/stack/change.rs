@@ -16,27 +16,28 @@ use crate::manifest::stack::error::StackError;
 /// Number of a bundle, and of an entry in it.
 pub(super) type EntryNumber = (usize, usize);
 
-/// What laying a bundle over others changes. At that time files exist, for entries with data and as placeholders for
-/// entries without. Links do not: they are made when all bundles are laid.
+/// What laying a bundle over others changes. While bundles are laid, the stage has a file for each entry with data, and
+/// a placeholder for each file without data. It has no links yet: links are made when all bundles are laid.
 #[derive(Debug, Default)]
 pub struct StackChange {
-    /// Further names that files get before anything is removed: each a file's first name, and the further one.
+    /// Additional names that files get before anything is removed: pairs of a file's first name and the additional
+    /// name.
     pub links: Vec<(PathBuf, PathBuf)>,
-    /// Paths that are removed before anything is written, with everything below them, in this order.
+    /// Paths that are removed, in this order and with everything below them, before anything is written.
     pub remove: Vec<PathBuf>,
     /// Numbers of the new bundle's entries whose data exists already.
     pub kept: Vec<usize>,
-    /// Files whose first name is removed, each under the further name that replaces it.
+    /// Files whose first name is removed, each under the additional name that becomes the first.
     pub renamed: Vec<EntryRecord>,
     /// Numbers of the bundles that have no entries left.
     pub covered: Vec<usize>,
     /// Entries that are no longer part of the stack.
     pub(super) dead: HashSet<EntryNumber>,
-    /// For each removed file that keeps a hard link, the number of the link that becomes the file.
+    /// For each removed file that keeps a hard link, the number of the link's entry, which becomes the file's entry.
     pub(super) heirs: HashMap<EntryNumber, usize>,
-    /// For each of `kept`, its kind in the bundles below.
+    /// For each entry of `kept`, its kind in the bundles below.
     pub(super) kept_kinds: Vec<EntryKind>,
-    /// Numbers of the new bundle's entries that stay as they are below.
+    /// Numbers of the new bundle's entries whose attributes in the bundles below stay.
     pub(super) implied: HashSet<usize>,
 }
 
@@ -90,7 +91,7 @@ impl Stack {
         Ok(change)
     }
 
-    /// Checks that the bundles below a layer are those that it was packed over, and cover its prefixes.
+    /// Checks that the bundles below a layer are those that the layer was packed over, and cover the layer's prefixes.
     fn check_layer(&self, new: &Manifest) -> Result<(), StackError> {
         let Some(layer) = &new.layer else { return Ok(()) };
         let met = self.bundles.iter().filter(|m| overlap(&m.prefixes, &new.prefixes));
@@ -105,7 +106,7 @@ impl Stack {
         }
     }
 
-    /// Checks that a prefix inside a prefix of the stack lies in a directory there.
+    /// Checks that a new prefix that lies in a prefix of the stack has a parent directory in the stack.
     fn check_parents(&self, new: &Manifest) -> Result<(), StackError> {
         for prefix in &new.prefixes {
             let Some(parent) = prefix.path().parent() else { continue };
@@ -136,7 +137,7 @@ struct Planner<'a, 'c> {
     /// The stack's entries at and below the new bundle's prefixes.
     below: BTreeMap<&'a [u8], EntryNumber>,
     change: &'c mut StackChange,
-    /// Directories and files that stay where they are, and become those of a new entry.
+    /// Entries whose directory or file stays, and becomes that of a new entry.
     standing: HashSet<EntryNumber>,
     /// Numbers of the new bundle's implied entries.
     implied: HashSet<usize>,
@@ -187,7 +188,7 @@ impl<'a> Planner<'a, '_> {
         Ok(())
     }
 
-    /// Plans an entry that changes attributes only: the file of the entry `known` stays.
+    /// Plans an entry that changes attributes only; the file of the entry `known` stays.
     fn keep_data(
         &mut self,
         number: usize,
@@ -205,13 +206,13 @@ impl<'a> Planner<'a, '_> {
         let file = self.entry_at(data);
         self.change.kept_kinds.push(file.kind.clone());
         if data != at {
-            // Hard links are not made yet.
+            // Hard links do not exist yet, so the name needs a link of its own.
             self.change.links.push((file.path().into(), entry.path().into()));
         }
         Ok(())
     }
 
-    /// Returns the number of the file that an entry is, or is a name of.
+    /// Returns the number of an entry's file: of the entry itself, or of the file to which it is a hard link.
     fn data_of(&self, at: EntryNumber) -> Option<EntryNumber> {
         match self.entry_at(at).kind {
             EntryKind::File { .. } => Some(at),
@@ -220,7 +221,7 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    /// Chooses, for each removed file that keeps hard links, the first of these to become the file.
+    /// Chooses, for each removed file that keeps hard links, the first of these links to become the file.
     fn find_heirs(&mut self) {
         let changed: HashSet<usize> = self.change.dead.iter().map(|at| at.0).collect();
         for b in changed {
@@ -240,7 +241,7 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    /// Lists the paths to remove: the trees `replaced`, and every other dead entry that was written.
+    /// Lists the paths to remove: the trees `replaced`, and every other dead entry that exists in the stage.
     fn list_removals<'b>(&mut self, replaced: impl Iterator<Item = &'b PrefixRecord>) {
         let trees: Vec<&[u8]> = replaced.map(|p| p.path.as_slice()).collect();
         let in_tree = |path: &[u8]| trees.iter().any(|tree| at_or_below(path, tree));

@@ -71,8 +71,8 @@ impl Stack {
         }
     }
 
-    /// Drops prefixes that have no entry any more. Drops aliases that lie in a prefix, because its bundle has them as
-    /// links.
+    /// Drops prefixes that no longer have an entry. Drops aliases that lie in a prefix, because the bundle of that
+    /// prefix has these aliases as links.
     fn tidy_prefixes(&mut self) {
         let mut there: HashSet<Vec<u8>> = HashSet::new();
         for (_, entry) in self.entries().filter(|(_, e)| e.kind == EntryKind::Directory) {

@@ -1,5 +1,5 @@
-//! Defines the reasons for which a bundle cannot be laid over others. Each message completes "failed to use bundle X:
-//! …".
+//! Defines the reasons for which a bundle cannot be laid over the bundles that were named before it. Each message
+//! completes "failed to use bundle X: …".
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -9,34 +9,34 @@ use crate::text::shown;
 /// Why a bundle does not fit over the stack.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// The bundles right below are not those that the layer was packed over.
+    /// The bundles right below the layer are not those that the layer was packed over.
     #[error(
-        "it says only what changed since {0}; name {0} right before it, as the same file that it was packed over, or pack \
-         it again"
+        "the layer holds only what changed since {0}; name {0} right before the layer, with the contents that the layer \
+         was packed over, or pack the layer again"
     )]
     OtherBundlesBelow(String),
-    /// A foreign layer has no bundle below it.
+    /// No bundle below a layer covers one of the layer's prefixes.
     #[error(
-        "it is a layer, and no bundle named before it covers {}; name what it lies over first",
+        "no bundle that is named before this layer covers {}; before the layer, name the bundle that the layer changes",
         .0.display()
     )]
     NothingBelow(PathBuf),
-    /// The prefix's parent is not a directory of the bundle that contains it.
+    /// The new prefix lies in a prefix of the stack, whose bundles do not have the new prefix's parent directory.
     #[error(
-        "its prefix {} lies in no directory that the bundle of {} has; pack that bundle again",
+        "its prefix {} lies in a directory that the earlier bundle of {} does not have; pack the earlier bundle again",
         prefix.display(),
         outer.display()
     )]
     NotInDirectory {
-        /// The prefix.
+        /// The new bundle's prefix.
         prefix: PathBuf,
-        /// The prefix of the bundle below that contains it.
+        /// The prefix of the stack in which the new prefix lies.
         outer: PathBuf,
     },
-    /// A layer needs a directory that is not a directory in the bundles below.
-    #[error("it changes what lies in {}, which is not a directory below it", shown(.0))]
+    /// A layer changes paths in a directory that the bundles below do not have as a directory.
+    #[error("the layer changes paths in {}, which is not a directory in the bundles named before the layer", shown(.0))]
     NoDirectoryBelow(Vec<u8>),
-    /// A layer takes the data of a file from the bundles below, which do not have it.
-    #[error("it has no data for {}, and the bundles below it have none either", shown(.0))]
+    /// A layer changes only the attributes of a file, and the bundles below have no data of the file's size.
+    #[error("the layer has no data for {}, and the bundles named before the layer have no file of its size", shown(.0))]
     NoDataBelow(Vec<u8>),
 }

@@ -1,8 +1,8 @@
 //! Stacks the bundles of one job: for each path, a later bundle replaces an earlier one.
 //!
 //! A *whole* bundle replaces everything that the bundles below have at and below its prefix, whether this prefix
-//! equals, lies in, or contains one of theirs. An overlay adds its paths, and wins where both have a path. A *layer*
-//! adds, replaces and removes paths; it is laid over exactly the bundles that it names.
+//! equals, lies in, or contains one of their prefixes. An overlay adds its paths, and wins where both have a path. A
+//! *layer* adds, replaces and removes paths. It is laid over exactly the bundles that the layer names.
 //!
 //! [`Stack::plan`] tells how laying a bundle changes the files of the bundles below; [`Stack::commit`] applies this
 //! change to the stack.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use crate::manifest::prefix::{PrefixRecord, covers, overlap};
 
-/// Returns for each bundle whether a job that uses `paths` needs it. A job needs the bundles that cover one of the
-/// paths, and those that overlap a needed bundle: without a layer or a replacement it would see old files.
+/// Returns for each bundle whether a job that uses `paths` needs the bundle. A job needs the bundles that cover one of
+/// the paths. It also needs the bundles that overlap a needed bundle, because without a layer or a replacement the job
+/// would see old files.
 #[must_use]
 pub fn wanted(bundles: &[&[PrefixRecord]], paths: &[PathBuf]) -> Vec<bool> {
     let mut wanted: Vec<bool> = bundles.iter().map(|prefixes| covers(prefixes, paths)).collect();

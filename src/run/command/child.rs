@@ -20,9 +20,9 @@ use crate::run::step::hung_launcher::{HangDetector, INTERVAL};
 /// How the command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It exited with this code.
+    /// The command exited with this code.
     Code(u8),
-    /// This signal ended it.
+    /// This signal ended the command.
     Signal(i32),
 }
 
@@ -65,18 +65,18 @@ pub fn exit_like(ended: Result<Ended>) -> ExitCode {
     }
 }
 
-/// What to watch a command for.
+/// What is watched while a command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Watch {
     /// Only the command's end.
     Exit,
-    /// Also a launcher that hangs after a signal should have ended it. The launcher is then killed, since nothing would
-    /// be cleaned up otherwise.
+    /// The command's end, and whether the command, a launcher, hangs after a signal that should have ended it. A
+    /// launcher that hangs is killed, since otherwise the stage would never be removed.
     HungLauncher,
 }
 
-/// Runs `command` to its end. A signal that a process sends to this process alone is forwarded to the command; a
-/// terminal's signals, and those sent to a whole step or process group, reach the command directly.
+/// Runs `command` to its end. A signal that a process sends to this process alone is forwarded to the command. Signals
+/// of a terminal, and signals to a whole step or process group, reach the command directly.
 ///
 /// # Errors
 /// [`Error::CommandNotFound`] or [`Error::NotExecutable`] when the command cannot be started.

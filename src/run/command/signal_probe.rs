@@ -1,9 +1,9 @@
 //! Finds out whether a signal that reached this process has reached the command as well.
 //!
 //! Slurm signals every process of a step, Hydra and Open MPI signal a process group, `kill` signals one process. A
-//! signal does not tell which of these it was, and the command must not receive it twice. So a second process, the
-//! probe, runs beside the command in the same group, session and step. A signal that the probe receives has reached the
-//! command too.
+//! signal does not tell to which processes it was sent, and the command must not receive it twice. So a second process,
+//! the probe, runs beside the command in the same group, session and step. A signal that the probe receives has reached
+//! the command too.
 #![forbid(unsafe_code)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +17,7 @@ use crate::run::inbox::{Inbox, Message};
 
 /// The first argument that makes `pyshm-run` a probe.
 pub const ARGUMENT: &str = "__signal_probe";
-/// Maximum time between the arrivals of one signal that was sent to two processes at once.
+/// Maximum time between the arrivals of a signal at the probe and at this process, if it was sent to both.
 const TOGETHER: Duration = Duration::from_millis(250);
 
 /// The probe. Its process ends when this value is dropped.
@@ -30,8 +30,8 @@ pub struct SignalProbe {
 impl SignalProbe {
     /// Starts the probe, which reports to `inbox` each signal that it receives. `None` if the probe cannot be started.
     pub fn start(inbox: &Inbox) -> Option<Self> {
-        // This name needs no look-up on a shared file system. Libraries that the user preloads are for the command
-        // only.
+        // `/proc/self/exe` needs no look-up on a shared file system. Libraries that the user preloads are for the
+        // command only.
         let mut command = Command::new("/proc/self/exe");
         command.arg(ARGUMENT).env_remove("LD_PRELOAD");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -42,7 +42,7 @@ impl SignalProbe {
             for signal in reported(&mut process) {
                 let _ = to.send(Message::ProbeSignal(signal));
             }
-            // A signal that came before the probe had a handler has ended the probe.
+            // A signal that arrived before the probe had a handler has ended the probe, and is reported here.
             let ended_by = process.wait().ok().and_then(|status| status.signal());
             if let Some(signal) = ended_by {
                 let _ = to.send(Message::ProbeSignal(signal));
@@ -113,8 +113,8 @@ impl SignalPairs {
     /// Takes a signal that was sent to this process alone.
     pub fn take_ours_alone(&mut self, now: Instant) -> Option<i32> {
         let is_old = |(_, came): &(i32, Instant)| now.duration_since(*came) >= TOGETHER;
-        // The probe also reports signals of a terminal, for which this process adds no partner. They are dropped when
-        // they are old.
+        // The probe also reports signals of a terminal, for which this process adds no partner. These reports are
+        // dropped when they are old.
         self.probes.retain(|entry| !is_old(entry));
         let at = self.ours.iter().position(is_old)?;
         Some(self.ours.remove(at).0)

@@ -49,8 +49,8 @@ pub fn run(cli: &Cli) -> Result<Ended> {
     let environment = Environment::current(install::SITE);
     let is_unknown = !launchers::is_launcher(&cli.command[0]);
     let launcher = if is_unknown && launchers::is_told_by_user(&environment) {
-        // The user gives the command of the step in PYSHM_BCAST_LAUNCH. Only the launcher's MPI matters then, and
-        // PYSHM_BCAST may choose that too.
+        // The user gives the command of the step in PYSHM_BCAST_LAUNCH. Then the launcher matters only for the choice
+        // of the MPI, which PYSHM_BCAST may also make.
         Ok(launchers::registry::unknown())
     } else {
         launchers::identify(&path)
@@ -96,7 +96,7 @@ pub fn run_planned(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Ended
     ended
 }
 
-/// Chooses what to watch a launcher for.
+/// Chooses what is watched while a launcher runs.
 fn watch(may_hang: bool) -> Watch {
     if may_hang { Watch::HungLauncher } else { Watch::Exit }
 }
@@ -110,7 +110,7 @@ fn run_unstaged(cli: &Cli, watch: Watch, inbox: &Inbox) -> Result<Ended> {
     child::run(&mut command, watch, inbox)
 }
 
-/// Makes the launcher's command without the shim: its ranks get the staged shim from the trampoline, or none.
+/// Makes the launcher's command without the shim. The ranks get the staged shim from the trampoline, or no shim.
 fn without_shim(cli: &Cli, words: &[OsString]) -> Command {
     let mut command = cli.start(words);
     launch_env::without_shim(&mut command);
@@ -128,8 +128,9 @@ fn stage(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Option<Staged>>
     let is_configured = matches!(selection, Selection::Configured(..));
     let ranks = plan.ranks.or(plan.expected_nodes).unwrap_or(1);
     let task = if plan.nodes == Nodes::Here { Task::Stage } else { Task::Prepare };
-    // The helper is looked for before a bundle is made, which would be useless without the helper. If bundles are
-    // configured, this command may use none of them, and then needs no helper.
+    // The broadcast helper is looked for before a bundle is made, because a bundle would be useless without the helper.
+    // If bundles are configured, the helper is looked for later: this command may use no bundle, and then needs no
+    // helper.
     let program = match task {
         Task::Prepare if !is_configured => Some(broadcast::program(plan)?),
         _ => None,
@@ -140,7 +141,7 @@ fn stage(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Option<Staged>>
         let staged = local::stage(cli, &request, inbox)?;
         return Ok(staged.map(|held| Staged::OnThisNode(Box::new(held))));
     }
-    // The preparing process keeps the cache's bundles from being pruned until they are read.
+    // Until the bundles are read, the preparing process keeps the cache from deleting them.
     let mut preparing = Step::help(helper::command(&request)?, inbox)?;
     let prepared = match preparing.wait(inbox, None)? {
         Event::Prepared(prepared) => prepared,

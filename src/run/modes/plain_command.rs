@@ -1,8 +1,8 @@
 //! Stages on this node, without MPI, for a command that is no launcher, and runs the command.
 //!
 //! The command may be the program of a rank. The first rank of a job on a node leads: it stages. The other ranks wait
-//! for it and then find the stage without reading the bundles, the prefix or the installation. The last rank removes
-//! the stage.
+//! for the first rank and then find the stage without reading the bundles, the prefix or the installation. The last
+//! rank removes the stage.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -47,7 +47,8 @@ struct Participant {
 /// # Errors
 /// Those of the command, and with `--no-fallback` those of staging.
 pub fn run(cli: &Cli) -> Result<Ended> {
-    // The inbox is opened only if this process leads. Until then a signal ends this process, as it should.
+    // `enter` opens the inbox only if this process leads. Until the inbox is open, a signal ends this process, which is
+    // right because there is nothing to clean up.
     let mut inbox = None;
     let participant = match enter(cli, &mut inbox) {
         Ok(participant) => Some(participant),
@@ -93,8 +94,8 @@ fn unstaged(cli: &Cli) -> Command {
     command
 }
 
-/// Joins the job on this node: finds its stage, or makes it if this process is the first one. Only the first one opens
-/// `inbox`.
+/// Joins the job on this node: finds the job's stage. If this process is the first one of the job, it opens `inbox` and
+/// makes the stage.
 fn enter(cli: &Cli, inbox: &mut Option<Inbox>) -> Result<Participant> {
     let user_dir = UserDir::open(&cli.root)?;
     let key = job_key::compute(cli);
@@ -173,7 +174,7 @@ impl Participant {
                 record.left += 1;
                 let _ = locked.write(&record);
             }
-            // Late ranks must find the stage, so a rank that ends early must not remove it.
+            // Late ranks must find the stage, so a rank that ends early waits for them before it removes the stage.
             let others_live = record.arrived > record.left;
             let late = rank_env::local_size().is_some_and(|size| record.arrived < size);
             if !others_live && late && begun.elapsed() < LATE_RANKS && inbox.ended().is_none() {

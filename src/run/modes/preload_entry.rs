@@ -3,11 +3,11 @@
 //!
 //! Invariants:
 //! - A program for which nothing is staged runs exactly as it was called, in the same process.
-//! - Each launch enters pyshm once: the programs that are started from here are told that pyshm has dealt with it
-//!   ([`crate::launchers::launch_env`]).
-//! - Nothing is printed except one line if staging fails, or if nothing is staged because of the configuration although
-//!   the program may use an environment.
-//! - The launcher's side reads the configuration and tells the ranks.
+//! - Each launch enters pyshm once: variables tell the programs that this module starts that pyshm has taken care of
+//!   the launch ([`crate::launchers::launch_env`]).
+//! - One line is printed if staging fails, or if the configuration is broken and the program may use an environment.
+//!   Otherwise nothing is printed.
+//! - The launcher's side reads the configuration and tells the ranks which bundles to stage.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -88,7 +88,7 @@ impl Program {
 enum Decision {
     /// The launcher runs without pyshm, since no configured bundle concerns it.
     Nothing,
-    /// The ranks stage these bundles, since the launcher's command cannot be rewritten.
+    /// The ranks stage these bundles, since pyshm cannot rewrite the launcher's command.
     ByRanks(Vec<Named>),
     /// The configuration, or a bundle that is configured, cannot be read.
     Failed(Box<Cli>, Error),
@@ -137,10 +137,10 @@ fn decide(program: &Program) -> Decision {
         Ok(Some(plan)) => Some(plan.programs.clone()),
         Err(_) => launchers::programs(&cli.command, launcher),
     };
-    // If the programs are not known, they may use any configured bundle.
+    // If it is not known which words are the programs, the ranks get all configured bundles.
     let Some(positions) = positions else { return by_ranks(bundles) };
     let programs = || positions.iter().map(|at| cli.command[*at].as_os_str());
-    // In `srun pyshm-run python` the ranks stage for themselves, with the bundles that the user names there.
+    // In `srun pyshm-run python` each rank runs pyshm-run, which stages the bundles that its own options name.
     if programs().any(is_ours) {
         return Decision::Nothing;
     }
@@ -155,7 +155,7 @@ fn decide(program: &Program) -> Decision {
         Err(NoneUsed::Unreadable(error)) => return Decision::Failed(Box::new(cli), error.into()),
         Err(_) => return Decision::Nothing,
     };
-    // A program that this node does not have may exist on the job's nodes. If not, the launcher reports that.
+    // A program that this node does not have may exist on the job's nodes. If it does not, the launcher reports that.
     let is_missing = programs().any(|p| lookup::find(p).is_err());
     match plan {
         Ok(Some(plan))

@@ -1,21 +1,22 @@
-//! Decides from the words of a command whether it uses a Python environment, and which paths of it.
+//! Decides from the words of a command whether the command uses a Python environment, and which paths of the
+//! environment.
 //!
 //! If bundles are configured for a whole facility, `srun hostname` must stage nothing, start no step and print nothing.
 //!
-//! An active environment is no proof that a command uses it. A command counts as using one unless all of these
-//! conditions hold:
+//! An active environment is no proof that a command uses the environment. A command counts as using an environment
+//! unless all of these conditions hold:
 //!
-//! - the program is outside every prefix, by its name and by its real path, and is an ELF file: a script may do
-//!   anything;
+//! - the program is outside every prefix, by its name and by its real path;
+//! - the program is an ELF file, since a script may do anything;
 //! - the program is none of those that run commands given as text: shells, interpreters, make ([`COMMAND_RUNNERS`]);
 //! - the program loads neither Python's library nor a library below a prefix (by `RPATH` or `LD_LIBRARY_PATH`);
 //! - no word of the command contains a path below a prefix;
-//! - no word, looked up as a program, would use an environment by these rules. Words are split at blanks. So these
-//!   commands use one: `numactl python`, `time bash job.sh`, `script -c 'python app.py'`.
+//! - no word, looked up as a program, would use an environment by these rules. Words are split at blanks. For example,
+//!   these commands use an environment: `numactl python`, `time bash job.sh`, `script -c 'python app.py'`.
 //!
 //! A program that starts Python without any of these signs (by `dlopen`, or from a file of its own) runs from the
-//! shared file system. A word that only looks like a program (`cp python there`) makes pyshm stage in vain, which is
-//! the lesser mistake.
+//! shared file system. A word that only looks like a program (`cp python there`) makes pyshm stage in vain, which does
+//! less harm than not staging for a command that needs it.
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
@@ -69,8 +70,8 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// Finds what `command` uses; `None` if it uses no environment. Its programs are at the positions `programs`, each
-    /// followed by its arguments.
+    /// Finds what `command` uses; `None` if it uses no environment. The command's programs are at the positions
+    /// `programs`, and the arguments of each program follow it.
     #[must_use]
     pub fn usage(&self, command: &[OsString], programs: &[usize]) -> Option<Usage> {
         let mut used = None::<Usage>;
@@ -85,15 +86,15 @@ impl<'a> Inspector<'a> {
         used
     }
 
-    /// Finds what the program in the first word uses; `None` if it uses no environment. The other words are its
-    /// arguments.
+    /// Finds what the program in the first word uses; `None` if it uses no environment. The other words are the
+    /// program's arguments.
     fn usage_of_one(&self, words: &[OsString]) -> Option<Usage> {
         let (program, arguments) = words.split_first()?;
         let mut used = Usage::default();
         match lookup::find_in(program, &self.path) {
             Ok(found) if self.needs_no_environment(&found) => {}
             Ok(found) => used.programs.push(found),
-            // The program may exist on the nodes only: nothing is known of it.
+            // The program may exist on the nodes only. Then nothing is known about it, so it counts as used.
             Err(_) => used.programs.push(program.into()),
         }
         used.named = arguments.iter().filter_map(|word| self.prefix_named_by(word)).collect();

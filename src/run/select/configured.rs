@@ -23,7 +23,7 @@ use crate::run::select::interests;
 pub struct UsedBundles {
     /// The bundles, with absolute paths, in the order of the configuration.
     pub bundles: Vec<Named>,
-    /// The paths that the command uses. All nodes decide by them which bundles to stage.
+    /// The paths that the command uses. By these paths every node decides which bundles it stages.
     pub interests: Vec<PathBuf>,
     /// Warnings about configured bundles that cannot be read.
     pub unreadable: Vec<String>,
@@ -32,9 +32,9 @@ pub struct UsedBundles {
 /// Why a command uses no bundle; only [`NoneUsed::Unreadable`] is a failure.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NoneUsed {
-    /// The command uses no environment. The text says so.
+    /// The command uses no environment. The text is a message for the user.
     NoEnvironment(String),
-    /// The command may use an environment, but no configured bundle covers it. The text says so.
+    /// The command may use an environment, but no configured bundle covers it. The text is a message for the user.
     NotCovered(String),
     /// No readable bundle covers the environment, and one configured bundle cannot be read, with this error.
     Unreadable(Failure),
@@ -49,11 +49,11 @@ impl fmt::Display for NoneUsed {
     }
 }
 
-/// Selects those of the bundles in `configured` that `command` uses. Its programs are at the positions `programs`. A
-/// bundle that the cache knows is not opened, and nothing is printed.
+/// Selects those of the bundles in `configured` that `command` uses. The command's programs are at the positions
+/// `programs`. A bundle that the cache knows is not opened, and nothing is printed.
 ///
 /// # Errors
-/// The reason why the command uses none.
+/// The reason why the command uses no bundle.
 pub fn used_by(
     configured: &[Named],
     command: &[OsString],

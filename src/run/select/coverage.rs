@@ -1,12 +1,12 @@
 //! Selects from many configured bundles the fewest that cover the paths that a command uses.
 //!
-//! The bundle of each environment usually contains the interpreter's prefix too, so all of them cover a path of the
-//! interpreter. One is enough, usually that of the environment in use. In addition to the bundles that cover a path,
-//! these are selected:
+//! The bundle of each environment usually contains the interpreter's prefix too, so all these bundles cover a path of
+//! the interpreter. One of them is enough, usually the bundle of the environment in use. In addition to the bundles
+//! that cover a path, these bundles are selected:
 //!
-//! - the bundles below a selected layer, and the layers over a selected bundle;
-//! - whole bundles that are configured later and have a prefix inside a prefix of a selected bundle. Without them,
-//!   paths there would be answered from files that they replace.
+//! - the lower bundles of a selected layer, and the layers over a selected bundle;
+//! - whole bundles that are configured later and have a prefix inside a prefix of a selected bundle. Without such a
+//!   bundle, the stage would answer with files that the bundle replaces.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -27,7 +27,8 @@ pub fn needed_for(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<usize> {
     complete(bundles, &mut chosen);
     for found in several {
         if !found.iter().any(|one| chosen[*one]) {
-            // The bundle with the fewest prefixes is chosen; of equal ones the last, which replaces the others.
+            // The bundle with the fewest prefixes is chosen. Of bundles with equally many, the last is chosen, because
+            // it replaces the others.
             let least = found.into_iter().rev().min_by_key(|one| bundles[*one].prefixes.len());
             least.into_iter().for_each(|one| chosen[one] = true);
             complete(bundles, &mut chosen);
@@ -36,7 +37,8 @@ pub fn needed_for(bundles: &[BundleSummary], paths: &[PathBuf]) -> Vec<usize> {
     (0..bundles.len()).filter(|one| chosen[*one]).collect()
 }
 
-/// Finds the whole bundles whose prefix around `path` is the deepest; if there are none, the layers whose prefix is.
+/// Finds the whole bundles whose prefix around `path` is the deepest. If no whole bundle has such a prefix, finds the
+/// layers whose prefix around `path` is the deepest.
 fn innermost(bundles: &[BundleSummary], path: &Path) -> Vec<usize> {
     let depth = |bundle: &BundleSummary| {
         let around = bundle.prefixes.iter().flat_map(PrefixRecord::spellings);
@@ -74,15 +76,15 @@ fn complete(bundles: &[BundleSummary], chosen: &mut [bool]) {
     }
 }
 
-/// Whether the bundle `layer` is a layer over the bundle `below`.
-fn lies_over(bundles: &[BundleSummary], layer: usize, below: usize) -> bool {
+/// Whether the bundle `layer` is a layer over the bundle `lower`.
+fn lies_over(bundles: &[BundleSummary], layer: usize, lower: usize) -> bool {
     let Some(over) = &bundles[layer].over else { return false };
-    layer > below
+    layer > lower
         && if over.is_empty() {
-            // The layer of a foreign tar does not name the bundles below it.
-            overlap(&bundles[layer].prefixes, &bundles[below].prefixes)
+            // A layer that is a foreign tar does not name its lower bundles.
+            overlap(&bundles[layer].prefixes, &bundles[lower].prefixes)
         } else {
-            over.contains(&bundles[below].digest)
+            over.contains(&bundles[lower].digest)
         }
 }
 
@@ -132,7 +134,7 @@ mod tests {
         let each = [whole(1, &["/a", "/base"]), whole(2, &["/b", "/base"])];
         assert_eq!(of(&each, &["/base/bin/python3", "/a/bin/python"]), "0");
         assert_eq!(of(&each, &["/b", "/base/bin"]), "1");
-        // For the interpreter alone one bundle is enough: the smallest, else the last.
+        // For the interpreter alone one bundle is enough: the one with the fewest prefixes, else the last.
         assert_eq!(of(&each, &["/base/bin/python3"]), "1");
         let with_base = [whole(0, &["/base"]), each[0].clone(), each[1].clone()];
         assert_eq!(of(&with_base, &["/base/bin/python3"]), "0");

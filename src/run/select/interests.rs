@@ -10,8 +10,8 @@ use crate::program::{lookup, python};
 /// Variables that name the directories in which programs, libraries and modules are looked for.
 pub const SEARCH_VARIABLES: [&str; 4] = ["PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"];
 
-/// Lists the paths that a job uses: its programs, the directories where these look for their libraries, and the paths
-/// that the variables of the environment name.
+/// Lists the paths that a job uses: its programs, the directories in which the programs look for their libraries, and
+/// the paths that the variables of the environment name.
 #[must_use]
 pub fn of(programs: &[PathBuf]) -> Vec<PathBuf> {
     let mut paths = Vec::new();
@@ -29,7 +29,7 @@ pub fn of(programs: &[PathBuf]) -> Vec<PathBuf> {
         // A C program may be in one prefix and load MPI's library from another.
         linked(program).unwrap_or_default().search.into_iter().for_each(&mut add);
         let interpreter = lookup::interpreter(Some(program));
-        // The path of a wrapper (pyenv's) says nothing, so the wrapper is asked.
+        // The path of a wrapper script (pyenv's) does not tell the prefix, so the wrapper is run and asked.
         let wrapper = interpreter
             .as_deref()
             .filter(|i| python::is_interpreter(program) && lookup::is_script(i));
@@ -52,7 +52,8 @@ pub fn of(programs: &[PathBuf]) -> Vec<PathBuf> {
     }
     for name in ENVIRONMENT_VARIABLES {
         if let Some(path) = std::env::var_os(name).filter(|v| !v.is_empty()) {
-            // The interpreter of a virtual environment is that of its base, which perhaps no other variable names.
+            // The interpreter of a virtual environment is the interpreter of its base environment. Perhaps no other
+            // variable names that base.
             add(Path::new(&path).join("bin/python"));
             add(path.into());
         }

@@ -1,5 +1,5 @@
-//! Selects the bundles that a job stages: those the user named, those configured for all jobs as far as the command
-//! uses them, or those of the Python environment that its program runs in.
+//! Selects the bundles that a job stages: the bundles that the user names, or those of the bundles configured for all
+//! jobs that the command uses, or the cached bundles of the Python environment in which the program runs.
 #![forbid(unsafe_code)]
 
 pub mod command_usage;
@@ -26,7 +26,7 @@ use crate::stage::StageId;
 pub enum Selected {
     /// These bundles are staged.
     Bundles(Box<Bundles>),
-    /// Nothing is staged, which is no failure.
+    /// Nothing is staged. This is not an error.
     Nothing {
         /// The reason.
         reason: String,
@@ -46,7 +46,7 @@ impl Selected {
 /// The bundles to stage.
 #[derive(Debug)]
 pub struct Bundles {
-    /// The name of their stage.
+    /// The name of the bundles' stage.
     pub id: StageId,
     /// The bundles, in the order in which they are laid over each other.
     pub named: Vec<Named>,
@@ -63,7 +63,7 @@ pub struct Bundles {
 /// Selects the bundles that `request` asks for. `say` gets a message about each thing that is done.
 ///
 /// # Errors
-/// Those of a named bundle, of the interpreter or of the cache.
+/// The errors of opening a named bundle, of asking the interpreter, and of the cache.
 pub fn select(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
     let automatic = || automatic(request, say);
     let (configured, otherwise) = match &request.selection {
@@ -99,7 +99,7 @@ pub fn select(request: &Request, say: &dyn Fn(&str)) -> Result<Selected> {
     }
 }
 
-/// Returns the named bundles. Those that cover a path that the job uses are staged.
+/// Returns the named bundles, with the paths that the job uses as interests.
 fn explicit(named: &[Named], request: &Request) -> Result<Bundles> {
     let path = |p: &PathBuf| std::path::absolute(p).map_err(Error::read("bundle", p));
     let absolute = |named: &Named| -> Result<Named> {
@@ -118,8 +118,8 @@ fn programs(request: &Request) -> Vec<PathBuf> {
     request.program_names().filter_map(|name| lookup::find(name).ok()).collect()
 }
 
-/// Computes the stage's name. If there are several bundles, perhaps only some are staged, so the interests are part of
-/// the name.
+/// Computes the stage's name. If there are several bundles, the interests decide which of them are staged, so the name
+/// depends on the interests too.
 fn stage_id(bundles: &[Named], interests: &[PathBuf]) -> Result<StageId> {
     let id = StageId::of_bundles(bundles)?;
     if bundles.len() < 2 {

@@ -1,18 +1,18 @@
 //! Decides whether staging an automatically made bundle is worthwhile.
 //!
-//! A rank's start reads some tens of megabytes of an environment, whatever the environment's size, and each further
-//! rank of a node finds most of them in the node's page cache. Staging reads and writes the whole environment on each
-//! node. That cannot pay if the environment is far larger than what all ranks read.
+//! A rank's start reads some tens of megabytes of an environment, whatever the environment's size. Each further rank of
+//! a node finds most of these megabytes in the node's page cache. Staging writes the whole environment on each node. So
+//! staging cannot pay if the environment is far larger than what all ranks read.
 #![forbid(unsafe_code)]
 
 use crate::settings;
 use crate::text::bytes;
 
-/// A bundle may be this many times larger than what all ranks read.
+/// A bundle that is more than this many times larger than what all ranks read is not staged.
 pub const FACTOR: u64 = 64;
 
 /// Returns why staging `unpacked` bytes is not worthwhile for `ranks` ranks that read `serial_read` bytes each; `None`
-/// if it is.
+/// if staging is worthwhile.
 #[must_use]
 pub fn why_not(unpacked: u64, serial_read: u64, ranks: usize) -> Option<String> {
     let limit = FACTOR.saturating_mul(serial_read).saturating_mul(ranks.max(1) as u64);

@@ -98,11 +98,11 @@ impl Broadcast {
     }
 }
 
-/// Finds the broadcast helper for the MPI of `plan` and checks that it is a program. A launcher would report that
-/// badly.
+/// Finds the broadcast helper for the MPI of `plan` and checks that the helper can be executed, because a launcher's
+/// message about a missing helper would be hard to understand.
 ///
 /// # Errors
-/// [`Error::Unavailable`] when none is installed, [`Error::CannotRun`] when it is not a program.
+/// [`Error::Unavailable`] when no helper is installed, [`Error::CannotRun`] when the helper cannot be executed.
 pub fn program(plan: &StagingPlan) -> Result<PathBuf> {
     let program = install::broadcaster(plan.mpi)?;
     lookup::find(program.as_os_str()).map_err(|error| {
@@ -143,13 +143,12 @@ fn command(cli: &Cli, plan: &StagingPlan, sweeper: &Sweeper, prepared: &Prepared
     command
 }
 
-/// Waits for the stage; `None` when the bundles cover nothing that the job uses.
+/// Waits for the stage; `None` when the bundles cover nothing that the job uses. Staging may take as long as it needs
+/// while it makes progress. A node that hangs stops the broadcast to all nodes, and then the job must not wait.
 fn until_ready(step: &mut Step, inbox: &Inbox) -> Result<Option<Ready>> {
-    let mut limit = Some(settings::wait());
     loop {
-        match step.wait(inbox, limit)? {
-            // MPI works now, so staging may take as long as it needs.
-            Event::Started { .. } => limit = None,
+        match step.wait(inbox, Some(settings::wait()))? {
+            Event::Started { .. } | Event::Progress { .. } => {}
             Event::Ready(ready) => return Ok(Some(ready)),
             Event::Nothing { .. } => return Ok(None),
             _ => return Err(unexpected()),
@@ -157,8 +156,8 @@ fn until_ready(step: &mut Step, inbox: &Inbox) -> Result<Option<Ready>> {
     }
 }
 
-/// Removes what a step left on the nodes if it could not clean up. That happens because launchers kill all processes of
-/// a step when one of them dies.
+/// Removes what a step left on the nodes if the step could not clean up, for example because one of its processes died
+/// and the launcher killed the others.
 struct Sweeper {
     words: Vec<OsString>,
 }
@@ -178,7 +177,7 @@ impl Sweeper {
         command
     }
 
-    /// Runs the helper once more, only to clean up. If that fails, the next staging cleans up.
+    /// Runs the broadcast helper once more, only to clean up. If that fails, the next staging on the nodes cleans up.
     fn sweep(&self) {
         let mut command = self.command();
         command.arg("--sweep").process_group(0);

@@ -1,8 +1,8 @@
 //! Runs the staging helper: another process of `pyshm-run` that finds, makes and unpacks bundles.
 //!
-//! The process that runs the user's command touches no bundle. So a signal can end staging at any time: that process
-//! ends the helper. A helper lives until its standard input ends, which also happens when `pyshm-run` dies, and then
-//! releases what it holds.
+//! The process that runs the user's command touches no bundle itself. So when a signal arrives during staging, that
+//! process only has to end the helper. A helper lives until its standard input ends, which also happens when
+//! `pyshm-run` dies. Then the helper releases what it holds.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -34,7 +34,7 @@ pub const ARGUMENT: &str = "__helper";
 pub fn command(request: &Request) -> Result<Command> {
     let text = serde_json::to_string(request)
         .map_err(|e| Error::system("describe what to stage")(e.into()))?;
-    // This name works even if the installation was replaced meanwhile, and needs no look-up there.
+    // `/proc/self/exe` works even if the installation was replaced meanwhile, and needs no look-up in the installation.
     let mut command = Command::new("/proc/self/exe");
     command.arg(ARGUMENT).arg(text);
     // The programs that a helper starts must see the original files.
@@ -142,7 +142,7 @@ fn stage(request: &Request, bundles: Bundles) -> Result<Vec<UseMark>> {
         warnings: [bundles.warnings, staged.warnings.clone()].concat(),
         timeline: if request.timeline { vec![Times::now()] } else { Vec::new() },
     };
-    // The lease of a new stage would keep the stage in use for ever.
+    // A new stage has its publisher's lease, which would keep the stage in use as long as `staged` lives.
     drop(staged);
     Event::Ready(ready).say();
     Ok(bundles.uses)

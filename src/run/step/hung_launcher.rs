@@ -1,8 +1,8 @@
 //! Detects a launcher that does not notice that all its processes have ended.
 //!
-//! Hydra's mpiexec then reads its standard input for ever, and only SIGKILL ends it. With MPICH 5.0 this happens in
-//! about one of seven jobs that SIGTERM ends, and in about one of a hundred in which a process is killed. It happens
-//! without pyshm too.
+//! Hydra's mpiexec sometimes does not notice this. Then it reads its standard input for ever, and only SIGKILL ends it.
+//! With MPICH 5.0 this happens in about one of seven jobs that SIGTERM ends, and in about one of a hundred jobs in
+//! which a process is killed. It happens without pyshm too.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;

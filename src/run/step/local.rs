@@ -27,7 +27,7 @@ pub fn stage(cli: &Cli, request: &Request, inbox: &Inbox) -> Result<Option<(Hold
             let id = ready.stage.file_name().and_then(|n| n.to_str()).ok_or_else(gone)?;
             let found = Stage::find(&user_dir, &StageId::parse(id)?)?.ok_or_else(gone)?;
             let hold = Hold::take(&user_dir, &found, AfterUse::keep_if(cli.keeps()))?;
-            // The helper may release the stage only now, since the stage has another user now.
+            // Now this process uses the stage, so the helper may release it.
             step.finish(inbox);
             summary::warn(&ready.warnings);
             summary::show_timeline(&ready);

@@ -42,21 +42,21 @@ pub struct Finished {
     pub clean: bool,
 }
 
-/// Whether a process ended as it was asked to.
+/// Whether a process ended when it was asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It ended without force.
+    /// The process ended without force.
     Orderly,
-    /// It was ended by force.
+    /// The process was ended by force.
     Forced,
 }
 
 /// What happens to a step's standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stderr {
-    /// Its last lines are kept for the message when the step fails.
+    /// The last lines are kept for the message when the step fails.
     Kept,
-    /// It is also shown.
+    /// The last lines are kept, and all lines are also shown.
     Shown,
 }
 
@@ -77,16 +77,16 @@ pub struct Step {
     kind: Kind,
     child: Child,
     stdin: Option<ChildStdin>,
-    /// The last lines of its standard error.
+    /// The last lines of the step's standard error.
     stderr: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Step {
     /// Starts `command`, a launcher with its arguments, in a process group of its own, so that Ctrl-C on the terminal
-    /// does not end it before it can clean up.
+    /// does not end the step before it can clean up.
     ///
     /// # Errors
-    /// [`Error::CannotRun`] when it cannot be started.
+    /// [`Error::CannotRun`] when `command` cannot be started.
     pub fn launch(mut command: Command, inbox: &Inbox, stderr: Stderr) -> Result<Self> {
         command.process_group(0).stderr(Stdio::piped());
         let mut step = Self::start(command, inbox, Kind::Launcher)?;
@@ -145,7 +145,8 @@ impl Step {
     ///
     /// # Errors
     /// [`Error::Interrupted`] when a signal ends the job, after the step has ended; [`Error::Reported`] with the
-    /// failure that the step reports; [`Error::Unavailable`] when it reports nothing within `limit`, hangs, or ends.
+    /// failure that the step reports; [`Error::Unavailable`] when the step reports nothing within `limit`, hangs, or
+    /// ends.
     pub fn wait(&mut self, inbox: &Inbox, limit: Option<Duration>) -> Result<Event> {
         let begun = Instant::now();
         let mut hang = HangDetector::default();
@@ -211,7 +212,7 @@ impl Step {
         Finished { counted, clean: orderly && (counted.is_some() || self.kind == Kind::Helper) }
     }
 
-    /// Ends the step at once, within some four seconds. The step still cleans up.
+    /// Ends the step without waiting for the command, within some four seconds. The step still cleans up.
     pub fn stop(&mut self) -> Ending {
         self.ask_to_end();
         // A helper cleans up on a signal. A launcher gets no signal here, since it would end its processes before they

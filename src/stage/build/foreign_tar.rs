@@ -1,7 +1,7 @@
 //! Unpacks a foreign tar: one thread decompresses it, and the calling thread writes its members.
 //!
-//! A tar has to be read in order, so more threads would only wait. Its unpacked size is not known beforehand, so the
-//! free space is checked before the first byte of each member is written.
+//! A tar has to be read in order, so more threads would only wait. The unpacked size of a tar is not known beforehand,
+//! so the free space is checked before the first byte of each member is written.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -27,7 +27,7 @@ use crate::stage::staged_file::{FileMaker, LastDirectory, below, file_times};
 const BLOCK: usize = 1 << 20;
 /// Number of blocks that may wait.
 const WAITING: usize = 3;
-/// Bytes that are written to a file at once.
+/// Bytes of one write to a file.
 const PIECE: usize = 256 << 10;
 
 /// Unpacks the tar that arrives in `stream` into the directory `fs`, within `room`. `fs` is `<stage>/fs`, or a
@@ -137,8 +137,8 @@ impl Read for Blocks {
     }
 }
 
-/// Writes members below `<stage>/fs`. Their paths come from the catalog, whose directories were created here. Links are
-/// created only after everything else.
+/// Writes members below `<stage>/fs`. The paths of the members come from the catalog, and this writer has created every
+/// directory in these paths. Links are created only after everything else, so no path leads through a link.
 struct Writer<'a> {
     bundle: &'a Path,
     maker: FileMaker,

@@ -12,9 +12,9 @@ use crate::bundle::Size;
 /// A bundle whose bytes will arrive, from its file or from a broadcast.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IncomingBundle {
-    /// Its name for messages.
+    /// The bundle's name for messages.
     pub name: PathBuf,
-    /// Bytes of its file.
+    /// Bytes of the bundle's file.
     pub length: u64,
     /// Space that the bundle takes in a stage.
     pub size: Size,

@@ -1,4 +1,5 @@
-//! Writes the index of a stage. Each node writes its own, since device numbers and `statfs` differ from node to node.
+//! Writes the index of a stage. Each node writes its own index, since device numbers and `statfs` differ from node to
+//! node.
 //!
 //! Lustre, NFS and FUSE number their mounts differently on each node. A leader makes only one `lstat` for each device
 //! in a bundle and one `statfs` for each prefix on the shared file system.
@@ -46,13 +47,13 @@ pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
         let sets = xattrs(manifest, &mut builder);
         let mut devices = HashMap::new();
         for (number, entry) in manifest.entries.iter().enumerate() {
-            // The first path of a device in the manifest's order is its mount point, or the prefix. If that path is
-            // missing on this node, the device of the nearest directory above it counts.
-            let here = || {
-                let there = entry.path().ancestors().find_map(|p| p.symlink_metadata().ok());
-                there.map_or(entry.stat.dev, |m| m.dev())
+            // In the manifest's order, the first path on a device is the mount point of that device, or the prefix. If
+            // this path is missing on this node, the nearest existing directory above it tells the device number.
+            let device_here = || {
+                let nearest = entry.path().ancestors().find_map(|p| p.symlink_metadata().ok());
+                nearest.map_or(entry.stat.dev, |m| m.dev())
             };
-            let device = *devices.entry(entry.stat.dev).or_insert_with(here);
+            let device = *devices.entry(entry.stat.dev).or_insert_with(device_here);
             let (kind, target): (_, &[u8]) = match &entry.kind {
                 EntryKind::Directory => (Kind::Directory, b""),
                 EntryKind::Symlink(target) => (Kind::Symlink, target),
@@ -83,8 +84,8 @@ pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
     builder.finish()
 }
 
-/// Writes an index. Parts that are all zeros, such as the free space behind its head, become holes, which cost neither
-/// memory nor time in the processes that map the file.
+/// Writes an index. Parts that are all zeros, such as the free space behind the index's head, become holes. Holes cost
+/// neither memory nor time in the processes that map the file.
 ///
 /// # Errors
 /// [`Error::CannotWrite`].
@@ -102,7 +103,8 @@ pub(super) fn write(path: &Path, index: &[u8]) -> Result<()> {
     write().map_err(Error::write(path))
 }
 
-/// Adds the manifest's sets of extended attributes to the index, and returns their numbers there in the same order.
+/// Adds the manifest's sets of extended attributes to the index. Returns the number of each set in the index, in the
+/// manifest's order.
 fn xattrs(manifest: &Manifest, builder: &mut IndexBuilder) -> Vec<XattrsId> {
     let add = |set: &XattrSet| {
         let values: Vec<(&[u8], Option<&[u8]>)> = set

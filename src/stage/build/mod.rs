@@ -1,13 +1,13 @@
-//! Builds a stage: writes the tree, the index and everything else of a stage under a temporary name.
+//! Builds a stage: writes its tree, its index and its other files under a temporary name, and publishes the stage.
 //!
 //! ```text
 //! stage_build   the steps: unpack or adopt each bundle, then publish
 //! incoming      what is known about a bundle before its bytes arrive
 //! unfinished    the directory under a temporary name, and the rename that publishes it
 //! stream        the bytes of a bundle as they arrive
-//! frames, files write a bundle of ours with several threads
-//! foreign_tar   writes a tar that another program made
-//! stacking      lays one bundle over others
+//! frames, files unpack a bundle that pyshm made, with several threads
+//! foreign_tar   unpacks a foreign tar
+//! stacking      lays one bundle over others: deletes the files that the new bundle replaces or removes
 //! tree          directories, links and edited libraries
 //! index, env_file, runtime   the other parts of a stage
 //! ```

@@ -27,7 +27,7 @@ impl Runtime {
     /// Reads the shim and the trampoline from the installation.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when one is not installed, [`Error::NoInput`] when it cannot be read.
+    /// [`Error::Unavailable`] when one of them is not installed, [`Error::NoInput`] when one of them cannot be read.
     pub fn read() -> Result<Self> {
         let part = |path: std::path::PathBuf| {
             std::fs::read(&path).map_err(Error::read("pyshm's own part", &path))
@@ -35,8 +35,9 @@ impl Runtime {
         Ok(Self { shim: part(install::shim()?)?, trampoline: part(install::trampoline()?)? })
     }
 
-    /// Publishes a hollow stage, with only the shim and the trampoline. A node that could not stage needs one, so that
-    /// the launcher finds the same program on every node. Its ranks run from the shared file system.
+    /// Publishes a hollow stage, with only the shim and the trampoline. A node that could not stage needs a hollow
+    /// stage, so that the launcher finds the same program on every node. The ranks of such a node run from the shared
+    /// file system.
     ///
     /// # Errors
     /// [`Error::CannotWrite`] when not even this stage can be written.
@@ -50,7 +51,7 @@ impl Runtime {
     /// Writes the shim and the trampoline below `dir`.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] names the one that cannot be written.
+    /// [`Error::CannotWrite`] names the file that cannot be written.
     pub(super) fn install(&self, dir: &Path) -> Result<()> {
         for (name, bytes) in [(layout::SHIM, &self.shim), (layout::TRAMPOLINE, &self.trampoline)] {
             let path = dir.join(name);

@@ -1,9 +1,9 @@
-//! Lays one bundle over others in a stage that is being built. Whatever the new bundle replaces or removes is deleted
-//! before its own files are written, so that a node never needs space for both.
+//! Lays one bundle over others in a stage that is being built. The files that the new bundle replaces or removes are
+//! deleted before the files of the new bundle are written, so that a node never needs space for both.
 //!
 //! Invariants:
 //! - Bundles are laid over others before any symbolic link is created below `<stage>/fs`, so that no path leads out of
-//!   it.
+//!   `<stage>/fs`.
 //! - A file that was taken from a donor is not changed, because the donor has it too.
 #![forbid(unsafe_code)]
 
@@ -64,8 +64,8 @@ pub(super) fn copied_bytes(plan: &StackChange, new: &Manifest, fs: &Path) -> u64
     kept.map(size).sum()
 }
 
-/// Sets the new attributes of a file that stays. If the file has other names, it gets an inode of its own first: the
-/// other names belong to a donor, or are separate files from now on.
+/// Sets the new attributes of a file that stays. If the file has other names, it is copied to a new inode first: the
+/// other names belong to a donor, or become separate files.
 fn retouch(entry: &EntryRecord, maker: &FileMaker) -> io::Result<()> {
     let path = below(maker.root(), entry.path());
     if path.symlink_metadata()?.nlink() > 1 {
@@ -79,8 +79,8 @@ fn retouch(entry: &EntryRecord, maker: &FileMaker) -> io::Result<()> {
     Ok(rustix::fs::utimensat(CWD, &path, &file_times(entry), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Moves the files of `new` from the directory `from` to `fs`, where their directories exist. They were unpacked into
-/// `from` before it was known what they replace.
+/// Moves the files of `new` from the directory `from` to `fs`, where their directories exist. The files were unpacked
+/// into `from` before it was known which files they replace.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] names the file.

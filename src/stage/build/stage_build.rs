@@ -41,8 +41,8 @@ use crate::stage::reuse::{adopt, saved_manifest};
 use crate::stage::staged_file::FileMaker;
 use crate::stage::user_dir::UserDir;
 
-/// Name of the directory that a foreign tar is unpacked into first if it lies over other bundles. The name is as long
-/// as [`layout::FS`], so that a path fits in both or in neither.
+/// Name of the directory into which a foreign tar is unpacked first if the tar lies over other bundles. The name is as
+/// long as [`layout::FS`], so a path that is short enough for one of the directories is short enough for both.
 const ASIDE: &str = "up";
 
 /// The result of unpacking or adopting one bundle.
@@ -76,7 +76,7 @@ impl StageBuild {
     /// Starts to build the stage `id` in `user_dir`. `identities` are those of the job's bundles.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] when its directory cannot be created.
+    /// [`Error::CannotWrite`] when the stage's directory cannot be created.
     pub fn begin(
         user_dir: &UserDir,
         id: &StageId,
@@ -147,16 +147,17 @@ impl StageBuild {
         Ok(Unpacked { bundle_bytes: length, unpacked_bytes, warning })
     }
 
-    /// Takes the bundle with this number from a donor instead of unpacking it. Bundles are adopted and unpacked in
-    /// their order.
+    /// Takes the bundle with this number from a donor instead of unpacking the bundle. Bundles are adopted and unpacked
+    /// in their order.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] names the file that could not be linked. Then nothing of the bundle is left, so that it
-    /// can be unpacked.
+    /// [`Error::CannotWrite`] names the file that could not be linked. Then nothing of the bundle is left, so that the
+    /// bundle can be unpacked.
     pub fn adopt(&mut self, number: usize, donation: Donation) -> Result<Unpacked> {
         let bundle = &donation.bundle;
         if self.stack.overlaps(&bundle.manifest.prefixes) {
-            // If linking failed, the files of other bundles that this one replaces would have to be restored.
+            // Such a bundle is not adopted: if linking failed, the files of other bundles that this bundle has replaced
+            // would have to be restored.
             let cause = io::Error::other("it lies over another bundle");
             return Err(Error::CannotWrite { path: bundle.name.clone(), cause });
         }
@@ -253,7 +254,8 @@ impl StageBuild {
         Ok((manifest, plan, None))
     }
 
-    /// Removes what the bundle replaces, then creates its directories and its files without data.
+    /// Removes what the bundle replaces, then creates the bundle's directories, and those of its files that have no
+    /// data.
     fn make_tree<'a>(
         &self,
         bundle: &Path,

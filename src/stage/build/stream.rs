@@ -56,7 +56,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Reads a foreign tar up to its end, since its frames are not known.
+/// Reads a foreign tar up to its end, since a foreign tar has no list of frames.
 impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;

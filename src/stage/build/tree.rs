@@ -46,7 +46,7 @@ pub(super) fn make_directories(manifest: &Manifest, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes everything below the manifest's prefixes, in which no other bundle of the stage has a part.
+/// Removes everything below the manifest's prefixes. No other bundle of the stage may have files there.
 pub(super) fn remove(manifest: &Manifest, root: &Path) {
     for prefix in &manifest.prefixes {
         let _ = std::fs::remove_dir_all(below(root, prefix.path()));
@@ -98,7 +98,7 @@ pub(super) fn make_empty_files(manifest: &Manifest, files: &Files<'_>) -> Result
     Ok(())
 }
 
-/// Paths of entries that have an edited copy under `fs/` and the pristine one under `orig/`.
+/// Paths of entries that have an edited copy under `fs/` and the pristine file under `orig/`.
 pub(super) type Edited = HashSet<Vec<u8>>;
 
 /// Finishes the tree of all bundles in the stage that is being built in `dir`.
@@ -158,7 +158,8 @@ impl Tree<'_> {
         None
     }
 
-    /// Does the same for a directory in a library's search path; `None` also if the stage may not know all names in it.
+    /// Returns the directory `path` of a library's search path with the real spelling of its prefix. `None` if the
+    /// directory lies below no prefix, or if the stage may not know all names in the directory.
     fn staged_directory(&self, path: &Path) -> Option<PathBuf> {
         let staged =
             self.staged(path).filter(|p| p.components().all(|c| c != Component::ParentDir))?;
@@ -177,7 +178,8 @@ impl Tree<'_> {
             self.staged(target)
                 .map_or_else(|| target.to_path_buf(), |staged| relative(parent, &staged))
         } else {
-            // A link that leaves the prefixes gets an absolute target, as the stage has nothing there.
+            // A link that leaves the prefixes gets an absolute target, because the stage has nothing outside the
+            // prefixes.
             let led = climbed(parent, target);
             if self.staged(&led).is_some() { target.to_path_buf() } else { led }
         };
@@ -226,7 +228,8 @@ impl Tree<'_> {
         Ok(())
     }
 
-    /// Creates a hard link to the file `to`, and edits it for its own directory.
+    /// Creates `entry`, a hard link to the file `to`. If the file is a library with a search path, `entry` becomes a
+    /// copy that is edited for its own directory.
     fn hard_link(&self, entry: &EntryRecord, to: &EntryRecord, edited: &mut Edited) -> Result<()> {
         let staged = below(&self.fs, entry.path());
         // The link leads to the pristine file, since an edited copy is right for one directory only.

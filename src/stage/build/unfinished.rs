@@ -45,8 +45,9 @@ impl Unfinished {
         Ok(this)
     }
 
-    /// Makes the directory and locks it. Tries again if another job has removed the new directory before it was locked,
-    /// taking it for one that a crash left, or if a job that ends has removed the user's empty directory.
+    /// Makes the directory and locks it. Another job may remove the new directory before it is locked, because the
+    /// directory looks like one that a crash left. A job that ends may remove the user's empty directory. In both cases
+    /// the attempt is repeated.
     fn make(user_dir: &UserDir, dir: &Path) -> Result<Lease> {
         const LIMIT: Duration = Duration::from_secs(5);
         let begun = Instant::now();
@@ -58,7 +59,7 @@ impl Unfinished {
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => drop(UserDir::open(user_dir.root())?),
-                // The job that has it locked is about to remove it.
+                // Another job has locked the directory and is about to remove it.
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -77,13 +78,13 @@ impl Unfinished {
     }
 
     /// Renames the directory to the stage's name. If another stage has that name by now, the other stage is returned
-    /// instead. If the other one is hollow, the two exchange their names, so that the name never disappears. If the
-    /// other one is being removed, this waits until it is gone, since its remover works by name and must not find the
-    /// new stage.
+    /// instead. If the other stage is hollow, the two stages exchange their names, so that the name never disappears.
+    /// If the other stage is being removed, this waits until it is gone: the process that removes it works by name, and
+    /// would remove files of the new stage.
     ///
     /// # Errors
-    /// [`Error::CannotWrite`] when it cannot be renamed, [`Error::Untrusted`] when something else has the name,
-    /// [`Error::TryAgain`] when the removal takes too long.
+    /// [`Error::CannotWrite`] when the directory cannot be renamed, [`Error::Untrusted`] when something else has the
+    /// name, [`Error::TryAgain`] when the removal takes too long.
     pub fn publish(mut self, user_dir: &UserDir, id: &StageId) -> Result<Stage> {
         const LIMIT: Duration = Duration::from_secs(20);
         let lease = Arc::new(Lease::shared(&self.dir)?);
@@ -106,7 +107,7 @@ impl Unfinished {
                 if !stage.is_hollow() {
                     return Ok(Stage { _publisher: Some(Arc::new(lease)), ..stage.clone() });
                 }
-                // The hollow stage now has the temporary name, and is removed with it.
+                // The hollow stage now has the temporary name, and is removed when `self` is dropped.
                 rename(RenameFlags::EXCHANGE).map_err(|e| Error::write(&stage.dir)(e.into()))?;
                 return Ok(stage);
             }

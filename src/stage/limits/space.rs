@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::stage::limits::cgroup;
 use crate::text::bytes;
 
-/// Bytes that an entry takes in addition to its data, for inode, directory entry, index record.
+/// Bytes that an entry takes in addition to its data: for its inode, its directory entry and its index record.
 const PER_ENTRY: u64 = 1024;
 /// Inodes that stay free.
 const RESERVED_INODES: u64 = 1024;
@@ -51,8 +51,8 @@ impl Limits {
         let fs = rustix::fs::statvfs(root).map_err(failed)?;
         let size = fs.f_blocks.saturating_mul(fs.f_frsize);
         let mut bytes = Vec::new();
-        // A file system without a size, such as ramfs, reports 0 blocks; one that does not count inodes reports 0 of
-        // them.
+        // A file system without a size, such as ramfs, reports 0 blocks. A file system that does not count inodes
+        // reports 0 inodes.
         if size > 0 {
             let free = fs.f_bavail.saturating_mul(fs.f_frsize);
             bytes.push(Constraint { what: root.display().to_string(), free, advice: FREE_SOME });
@@ -91,7 +91,7 @@ pub fn check(root: &Path, size: Size, reserve: Option<u64>) -> Result<()> {
     let stage = taken(size);
     let needed = stage.saturating_add(limits.reserve);
     let (at_least, more) =
-        if size.at_least { ("at least ", " and what else its tars unpack to") } else { ("", "") };
+        if size.at_least { ("at least ", ", more if its tars unpack to more") } else { ("", "") };
     if let Some(tight) = limits.bytes.iter().find(|constraint| constraint.free < needed) {
         return Err(Error::NoSpace {
             what: tight.what.clone(),
@@ -166,8 +166,8 @@ pub enum NoRoom {
     },
 }
 
-/// Finds the space below `root` that is left for a foreign tar when `reserve` bytes (`None` takes the default) and the
-/// bundles `expected` later are subtracted.
+/// Finds the space below `root` that is left for a foreign tar. The `reserve` bytes (`None` takes the default) and the
+/// space for the bundles that are `expected` later are subtracted.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] when the file system cannot be asked.

@@ -1,5 +1,5 @@
-//! Takes unchanged bundles from other stages of this node: when one of several bundles changed, only that one is read
-//! or broadcast.
+//! Takes unchanged bundles from other stages of this node. When one of several bundles has changed, only the changed
+//! bundle is read or broadcast.
 //!
 //! The files of the new stage are hard links to the donor's files, so they share the donor's memory and outlive the
 //! donor. Directories, symbolic links and edited libraries depend on the stage and on its other bundles, and are
@@ -7,7 +7,7 @@
 //!
 //! Invariants:
 //! - Nothing in a donor changes, as a job may be running from it.
-//! - Leases on the donors last from the first look until the new stage is published.
+//! - Leases on the donors last from the search for donors until the new stage is published.
 //! - A bundle is taken only if it is exactly as its manifest says. Otherwise it is read or broadcast.
 #![forbid(unsafe_code)]
 
@@ -136,7 +136,8 @@ impl Adoption {
         !(0..self.origins.len()).any(|number| self.is_donated(number))
     }
 
-    /// Hands out the bundle with this number, once; `None` if it does not come from a donor.
+    /// Hands out the bundle with this number; `None` if the bundle does not come from a donor, or was handed out
+    /// before.
     pub fn take(&mut self, number: usize) -> Option<Donation> {
         match std::mem::replace(self.origins.get_mut(number)?, Origin::Nowhere) {
             Origin::Donor(donation) => Some(donation),
@@ -239,9 +240,9 @@ impl Donation {
     }
 }
 
-/// Joins the marks that a new stage inherits from the donors of its bundles. If a donor does not have one of the
-/// bundles, that bundle is newer, and the donor's marks on its paths do not count. `donors` has the donors of each of
-/// `manifests`.
+/// Joins the marks that a new stage inherits from the donors of its bundles. `donors` has the donors of each of
+/// `manifests`. If a donor does not have one of the bundles, that bundle is newer than the donor, and the donor's marks
+/// on the bundle's paths do not count.
 pub(in crate::stage) fn inherited(donors: &[&[Arc<Donor>]], manifests: &[Manifest]) -> Divergence {
     let mut all = Divergence::default();
     let mut asked: HashSet<&Path> = HashSet::new();

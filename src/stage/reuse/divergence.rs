@@ -1,5 +1,5 @@
 //! Records and finds the paths of a stage that have diverged from the shared file system. The stage must not answer for
-//! them.
+//! these paths.
 //!
 //! The ranks of a node mark their changes in that node's stage. Changes by programs without the shim are found only
 //! when the prefixes are compared with the stage.
@@ -50,7 +50,7 @@ impl Divergence {
     /// Reads the marks of a stage.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when its state file cannot be read.
+    /// [`Error::NoInput`] when the stage's state file cannot be read.
     pub fn of(stage: &Stage) -> Result<Self> {
         let path = stage.dir.join(layout::STATE);
         let failed = Error::read("stage", &path);
@@ -66,7 +66,7 @@ impl Divergence {
     /// Adds the marks to a stage.
     ///
     /// # Errors
-    /// [`Error::NoInput`] when its state file cannot be mapped.
+    /// [`Error::NoInput`] when the stage's state file cannot be mapped.
     pub fn apply(&self, stage: &Stage) -> Result<()> {
         self.apply_in(&stage.dir)
     }
@@ -142,7 +142,8 @@ impl Divergence {
     }
 }
 
-/// Finds the changes below the prefixes of `stage`; none if the bundles were just compared with them.
+/// Finds the changes below the prefixes of `stage`. If the bundles were compared with the prefixes just now, returns no
+/// changes.
 ///
 /// # Errors
 /// As [`compare_with_sources`].
@@ -156,9 +157,11 @@ pub fn find_changes(stage: &Stage, freshness: Freshness) -> Result<Changes> {
 /// Compares the directories below the stage's prefixes with the index, and the names in each directory that differs.
 ///
 /// A file that was written in place, without a change to its directory, is not noticed: finding it would take a `stat`
-/// of every file. Installing or removing packages changes directories. A prefix that does not exist on this node is not
-/// compared: only the bundle has its files. For a foreign tar, a directory is compared if it changed in the second in
-/// which the tar was written, or later, and its names are compared by what a tar records: kind, mode, size and modification time.
+/// of every file. Installing or removing packages is noticed, because it changes directories. A prefix that does not
+/// exist on this node is not compared, because only the bundle has its files.
+///
+/// For a foreign tar, a directory is compared if it changed in the second in which the tar was written, or later. The
+/// names in the directory are compared by the attributes that a tar records: kind, mode, size and modification time.
 ///
 /// # Errors
 /// [`Error::NoInput`] when the stage's index or description cannot be read.

@@ -1,4 +1,4 @@
-//! Opens donors and checks their bundles: a new stage takes a bundle from a donor only if it is unchanged there.
+//! Opens donors and checks their bundles: a new stage takes a bundle only if the donor's copy is unchanged.
 //!
 //! Invariants:
 //! - A lease on the donor is taken before its bundles are examined.
@@ -55,7 +55,7 @@ pub(in crate::stage) struct DonatedBundle {
 }
 
 impl Donor {
-    /// Takes a lease on `stage` if it may donate one of the bundles; `None` if it cannot.
+    /// Takes a lease on `stage` if the stage may have one of the bundles to donate; otherwise returns `None`.
     pub fn open(stage: Stage, identities: &[Identity]) -> Option<Self> {
         stage.check().ok()?;
         let info = stage.info().ok()?;
@@ -79,8 +79,8 @@ impl Donor {
         known && self.info.manifests.iter().any(|saved| saved.identity == *identity)
     }
 
-    /// Returns the donor's marks. If the donor was removed by force meanwhile, these are the marks that it had when it
-    /// was opened.
+    /// Returns the donor's marks. If the donor was removed by force meanwhile, returns the marks that the donor had
+    /// when it was opened.
     pub fn diverged(&self) -> Divergence {
         Divergence::of(&self.stage).unwrap_or_else(|_| self.diverged.clone())
     }
@@ -95,8 +95,8 @@ impl Donor {
         Some((number, saved_manifest::read(&self.stage.dir, number, saved)?))
     }
 
-    /// Checks the bundle with this number and manifest, and returns it; `None` if it is not exactly as the manifest
-    /// says.
+    /// Checks the bundle with this number and manifest, and returns it; `None` if the bundle is not exactly as the
+    /// manifest says.
     pub fn bundle(
         &self,
         (number, mut manifest): (usize, Manifest),
@@ -125,8 +125,8 @@ impl Donor {
         })
     }
 
-    /// Finds the numbers of the edited files. They are read from the index, because an edited file has the size and
-    /// times of its original.
+    /// Finds the numbers of the edited files. The index tells which files are edited; their size and times do not,
+    /// since an edited file has the size and times of its original.
     fn edited(&self, manifest: &Manifest) -> Option<HashSet<usize>> {
         let index = Index::parse(&self.index).ok()?;
         let mut edited = HashSet::new();

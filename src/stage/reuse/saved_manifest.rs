@@ -1,4 +1,4 @@
-//! Saves the manifest of each bundle in the stage, so that other stages can take the bundle from there.
+//! Saves the manifest of each bundle in the stage, so that later stages can take the bundle from this stage.
 //!
 //! `stage.json` has the digest of each saved manifest, so that a damaged or exchanged manifest is not used.
 #![forbid(unsafe_code)]
@@ -14,7 +14,7 @@ use crate::manifest::Manifest;
 use crate::stage::id::Identity;
 use crate::stage::ownership;
 
-/// The level of zstd; higher ones gain little.
+/// The compression level of zstd; higher levels save little space.
 const LEVEL: i32 = 1;
 
 /// A bundle's saved manifest, as `stage.json` describes it.
@@ -50,7 +50,7 @@ pub(in crate::stage) fn write(
     Ok(SavedManifest { identity, digest: digest(&packed), in_bundle })
 }
 
-/// Reads the saved manifest of the bundle with this number; `None` if there is none or it has changed.
+/// Reads the saved manifest of the bundle with this number; `None` if no manifest is saved, or if it has changed.
 pub(super) fn read(dir: &Path, number: usize, saved: &SavedManifest) -> Option<Manifest> {
     if saved.digest.is_empty() {
         return None;

@@ -70,7 +70,7 @@ PROBE(of_a_child) {
     CONTENTS(open(P("d/b"), O_RDONLY));
 }
 
-/* Changes the root in a child, where the index does not hold. */
+/* Changes the root in a child. Paths below the new root are not those of the index. */
 PROBE(other_root) {
     char inner[8192], command[20000];
     snprintf(inner, sizeof inner, "%s%s", B("out"), E);

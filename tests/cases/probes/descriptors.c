@@ -106,8 +106,8 @@ PROBE(reopen_for_reading) {
 }
 
 /*
- * Shows whether a lock that a child takes on a descriptor for writing keeps out a lock that the parent tries on a
- * descriptor for reading, which it opened before.
+ * The parent opens a descriptor for reading. Then a child takes a lock on a descriptor for writing. Shows whether this lock
+ * makes a lock fail that the parent tries on its descriptor.
  */
 static void try_locks(const char *what, void (*take)(int), void (*try)(int)) {
     int ready[2], done[2];
@@ -200,7 +200,8 @@ PROBE(flags) {
     CONTENTS(dup(fd));
 }
 
-/* Renames an open directory and gives its name to another one. Calls on the descriptor must not reach the other one. */
+/* Renames an open directory and gives its old name to another directory. Calls on the descriptor must not reach the other
+ * directory. */
 PROBE(moved_directory) {
     int d = open(P("d"), O_RDONLY | O_DIRECTORY);
     CALL(rename(P("d"), P("moved")));

@@ -1,11 +1,11 @@
-/* Reads directory streams, and calls the libc functions that use them. */
+/* Reads directory streams, and calls the libc functions that use directory streams. */
 #include "probe.h"
 #include <fts.h>
 #include <ftw.h>
 #include <glob.h>
 #include <wordexp.h>
 
-/* Prints a name, its type, and whether its inode number is that of lstat. */
+/* Prints the name and type of an entry, and whether the entry's inode number is that of lstat. */
 static void entry_of(const char *directory, const struct dirent *entry) {
     struct stat s;
     int known = lstat(name_in(directory, entry->d_name), &s) == 0;
@@ -125,7 +125,7 @@ PROBE(positions) {
     }
 }
 
-/* Opens a stream that gets the memory of a closed one, and must have its own entries. */
+/* Opens a stream that gets the memory of a closed stream. The new stream must have its own entries. */
 PROBE(closing) {
     DIR *stream = opendir(P("full"));
     say("read %d", readdir(stream) != NULL);

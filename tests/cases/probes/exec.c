@@ -3,7 +3,7 @@
 
 extern char **environ;
 
-/* Runs an exec in a child, and prints its status. If the exec fails, the child prints the error. */
+/* Runs an exec in a child, and prints the child's status. If the exec fails, the child prints the error. */
 #define IN_CHILD(call)                                                                                                 \
     do {                                                                                                               \
         say("%s", #call);                                                                                              \
@@ -73,14 +73,14 @@ PROBE(by_descriptor) {
     IN_CHILD(execveat(open(P("bin/show"), O_RDONLY), "", three, environ, 0));
 }
 
-/* Starts a program by an O_PATH descriptor, which is one of the original. */
+/* Starts a program by an O_PATH descriptor, which leads to the original file. */
 PROBE(by_path_descriptor) {
     IN_CHILD(fexecve(open(P("bin/show"), O_PATH | O_CLOEXEC), three, own_environment));
     IN_CHILD(execveat(open(P("bin/show"), O_PATH), "", three, own_environment, AT_EMPTY_PATH));
 }
 
-/* Starts scripts by descriptors. The kernel gives the interpreter the name of the descriptor, which is gone if the exec
-   closes it. */
+/* Starts scripts by descriptors. The kernel gives the interpreter the name of the descriptor. If the exec closes the
+   descriptor, this name no longer exists. */
 PROBE(scripts_by_descriptor) {
     int fd = dup2(open(P("bin/script"), O_RDONLY), 40);
     IN_CHILD(fexecve(fd, three, environ));
@@ -116,7 +116,7 @@ PROBE(failures) {
     IN_CHILD(execvp("show", three));
 }
 
-/* Starts files that are not programs: only these functions give them to the shell. */
+/* Starts files that are not programs. Only the functions below let the shell run such a file. */
 PROBE(shell_fallback) {
     by_path();
     IN_CHILD(execvp(P("bin/text"), three));
@@ -156,7 +156,8 @@ PROBE(first_lines) {
     }
 }
 
-/* Starts a chain of scripts, each the interpreter of the next one. The kernel follows only a few. */
+/* Starts a chain of scripts, each of which is the interpreter of the next one. The kernel follows only a few
+   interpreters. */
 PROBE(levels) {
     for (int i = 0; i < 9; i++) {
         char name[16];

@@ -54,7 +54,7 @@ PROBE(limits) {
         say("  %.*s", n_ > 0 ? (int)n_ : 0, value);                                                                    \
     })
 
-/* Reads extended attributes in the standard tree, which has none. */
+/* Reads extended attributes in the standard tree, whose files have no extended attributes. */
 PROBE(no_attributes) {
     VALUE(getxattr(P("to-a"), "user.note", value, sizeof value));
     VALUE(lgetxattr(P("to-a"), "user.note", value, sizeof value));

@@ -1,4 +1,4 @@
-/* Reads and follows symbolic links, and calls the libc functions that do. */
+/* Reads and follows symbolic links by system calls and by libc functions. */
 #include "probe.h"
 #include <limits.h>
 
@@ -126,7 +126,7 @@ PROBE(of_the_kernel) {
     }
 }
 
-/* Calls readlink as many programs do: it clears the buffer before, and puts no NUL behind the result. */
+/* Calls readlink as many programs do: the probe clears the buffer before, and puts no NUL behind the result. */
 PROBE(cleared_buffer) {
     char name[64], text[PATH_MAX] = {0}, same[PATH_MAX] = {0};
     int fd = open(P("a"), O_RDONLY);

@@ -1,4 +1,4 @@
-/* Loads libraries, and prints which one the loader chose and which name it shows. */
+/* Loads libraries, and prints which library the loader chose and which name the loader shows. */
 #include "probe.h"
 #include <dlfcn.h>
 #include <link.h>
@@ -59,7 +59,7 @@ PROBE(every_function) {
     say("  no more errors %d", dlerror() == NULL);
 }
 
-/* Loads plain names from libraries with search paths of their own, which the loader must use. */
+/* Lets libraries load other libraries by plain names. The loader must use the search path of the library that calls. */
 PROBE(by_the_callers_path) {
     static const char *const callers[] = {"lib/libcaller-runpath.so", "lib/libcaller-rpath.so", "lib/libcaller-origin.so", "lib/libcaller-none.so", NULL};
     for (const char *const *name = callers; *name; name++) {
@@ -103,7 +103,7 @@ PROBE(failures) {
     CALL(dlclose(handle));
 }
 
-/* Makes rare errors, for which the loader itself looks at the original. */
+/* Makes rare errors. For these the shim passes the original path on, and the loader reads the original. */
 PROBE(odd_failures) {
     LOAD(dlopen(P("d"), RTLD_NOW));
     LOAD(dlopen(P("loop1"), RTLD_NOW));

@@ -1,6 +1,6 @@
 /*
- * Makes changes by every function that can. Each call has its own file or directory in w/ (the tree `writable`), so
- * that no call profits from a mark that another one has set.
+ * Makes changes by every function that can change a file. Each call has its own file or directory in w/ (the tree
+ * `writable`), so that a call that sets no mark is not hidden by the mark of another call.
  */
 #include "probe.h"
 #include <sys/time.h>
@@ -183,7 +183,7 @@ PROBE(extended_attributes) {
     say("  %s", value);
     CALL(flistxattr(fd, value, sizeof value));
     say("  %s", value);
-    /* The tree has these files with an attribute. */
+    /* These files of the tree have an attribute. */
     lstat(P("w/removexattr"), &before);
     CALL(removexattr(P("w/removexattr"), "user.note"));
     say("  changed %d", changed(P("w/removexattr"), &before));
@@ -198,8 +198,9 @@ PROBE(extended_attributes) {
     value_of(P("w/fremovexattr"));
 }
 
-/* Makes temporary files and directories, whose names libc chooses. */
-/* Returns how many names a directory has besides its own. */
+/* Temporary files and directories, whose names libc chooses. */
+
+/* Returns how many names a directory contains, without . and .. */
 static int names_in(const char *directory) {
     DIR *d = opendir(directory);
     int n = 0;

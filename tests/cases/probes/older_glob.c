@@ -1,4 +1,5 @@
-/* Calls glob as a program that was linked before glibc 2.27: this older version uses stat for names, not lstat. */
+/* Calls the older version of glob that a program gets if it was linked before glibc 2.27. The older version looks up
+ * names by stat, the newer version by lstat. */
 #include "probe.h"
 #include <glob.h>
 
@@ -35,5 +36,5 @@ PROBE(globbing) {
         found(P(patterns[i]), GLOB_ALTDIRFUNC, &g);
         say("  gl_lstat kept %d", *(unsigned char *)&g.gl_lstat == 0xee);
     }
-    say("called %d", calls > 0);
+    say("the program's own functions were called: %d", calls > 0);
 }

@@ -1,4 +1,4 @@
-/* Opens files by every function that can. */
+/* Opens files by every function that can open a file. */
 #include "probe.h"
 #include <sys/syscall.h>
 

@@ -87,7 +87,8 @@ PROBE(path_of_unreadable) {
     say("one file %d", same(&s, &t));
 }
 
-/* Locks descriptors, which exchanges them: flags and offset must stay the same. */
+/* Locks staged descriptors. The shim then exchanges them for descriptors of the originals, whose flags and offsets must be
+ * the same. */
 PROBE(promoted) {
     char text[8] = {0};
     struct flock whole = {.l_type = F_RDLCK};
@@ -101,7 +102,7 @@ PROBE(promoted) {
     flags_of("after flock", fd);
     CALL(fcntl(other, F_SETLK, &whole));
     CALL(fcntl(other, F_GETFD));
-    /* The exchange of a third descriptor must not end the lock of the second. */
+    /* Exchanging a third descriptor of the file must not end the lock that the second descriptor holds. */
     int third = open(P("a"), O_RDONLY);
     CALL(lockf(third, F_TEST, 0));
     fflush(stdout);
@@ -326,7 +327,7 @@ static void *shell(void *number) {
     return (void *)(long)system(command);
 }
 
-/* Runs shells in several threads at once, and prints whether the signal handlers are the same afterwards. */
+/* Runs shells in several threads at the same time, and prints whether the signal handlers are the same afterwards. */
 PROBE(shells) {
     pthread_t threads[6];
     void *status;
@@ -420,7 +421,7 @@ PROBE(search_path) {
             say("%s", info->dls_serpath[i].dls_name);
 }
 
-/* Writes to a file by a name of its descriptor, and prints whether the original was written. */
+/* Opens a file for writing by a name of the file's descriptor, and prints whether the write reached the original. */
 static void by_spelling(const char *name) {
     char text[8192] = {0};
     struct stat s, t;

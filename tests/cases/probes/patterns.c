@@ -181,7 +181,7 @@ static void all_words(void) {
         for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++) {
             wordexp_t w = {.we_offs = 2};
             words(WORDS[i], flags[f], &w);
-            /* A failed wordexp leaves the structure as it was, so there is nothing to free. */
+            /* A failed wordexp leaves the structure unchanged, so that the probe has nothing to free. */
             if (w.we_wordv)
                 wordfree(&w);
         }
@@ -201,7 +201,8 @@ PROBE(words) {
     words("$E/d/*", WRDE_DOOFFS, &w);
     words("$E/full/[12] x $E/nope*", WRDE_DOOFFS | WRDE_APPEND, &w);
     words("plain", WRDE_DOOFFS | WRDE_APPEND, &w);
-    /* The error comes first: after an appended word, libc would leave pointers to freed memory in the structure. */
+    /* The call that fails comes first. If it followed an appended word, libc would leave pointers to freed memory in the
+     * structure. */
     words("( $E/[ab]", WRDE_DOOFFS | WRDE_APPEND, &w);
     words("$E/[ab]", WRDE_DOOFFS | WRDE_REUSE, &w);
     wordfree(&w);

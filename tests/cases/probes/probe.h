@@ -25,7 +25,8 @@
 /* The prefix, and the directory that contains it. */
 static const char *E, *M;
 
-/* Makes a path of a directory and a name, valid for fifteen more calls. P makes it under the prefix, B beside it. */
+/* Joins a directory and a name to a path, which stays valid for fifteen more calls. P makes a path under the prefix, and B a
+ * path beside the prefix. */
 static const char *name_in(const char *directory, const char *name) {
     static char texts[16][8192];
     static int next;
@@ -183,6 +184,6 @@ int main(int argc, char **argv) {
             probe->function();
             return 0;
         }
-    fprintf(stderr, "no such probe, or no E and M\n");
+    fprintf(stderr, "failed to run the probe: the first argument names no function of this file, or E or M is not set\n");
     return 2;
 }

@@ -126,7 +126,7 @@ PROBE(writing) {
     say("%s", getcwd(NULL, 0));
 }
 
-/* Calls openat2 with rules for resolving the path, which the kernel applies from the original directory. */
+/* Calls openat2 with rules for resolving the path. The kernel must resolve the path from the original directory. */
 PROBE(resolved) {
     struct open_how how = {.flags = O_RDONLY, .resolve = RESOLVE_IN_ROOT};
     struct stat s, t;

@@ -6,7 +6,8 @@
 
 static volatile int stop;
 
-/* Whether a file, a directory and a missing name give the right results. Not with P, which only one thread may call. */
+/* Whether a file, a directory and a missing name give the right results. The paths are not made by P, which only one thread
+ * may call. */
 static int looks_right(void) {
     char file[4200], directory[4200], missing[4200], text[16] = "";
     struct stat s;

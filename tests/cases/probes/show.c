@@ -1,4 +1,4 @@
-/* Prints its arguments, environment and signals, and reads a file of its own tree. Other probes start it. */
+/* Prints its arguments, environment and signals, and reads a file of its own tree. Other probes start this program. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@ int main(int argc, char **argv) {
     sigaction(SIGUSR2, NULL, &action);
     printf("  SIGUSR1 %s, SIGUSR2 %s, %s\n", sigismember(&blocked, SIGUSR1) ? "blocked" : "free",
            action.sa_handler == SIG_IGN ? "ignored" : "default", getpgrp() == getpid() ? "own group" : "group of others");
-    /* It finds the file by its own name, /proc/self/exe, not by a variable. */
+    /* Find the file by the program's own name (/proc/self/exe), not by a variable. */
     char *slash = length > 0 ? memrchr(name, '/', length) : NULL;
     if (slash) {
         strcpy(slash, "/../a");
@@ -43,7 +43,7 @@ int main(int argc, char **argv) {
             printf("nothing: %s\n", strerror(errno));
     }
     fflush(stdout);
-    /* With "again" it starts itself once more, with the environment that it got. */
+    /* If the first argument is "again", start this program once more, with the environment that it got. */
     if (argc > 1 && !strcmp(argv[1], "again") && slash) {
         *slash = 0;
         strcat(name, "/show");

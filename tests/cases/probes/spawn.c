@@ -169,7 +169,7 @@ PROBE(popen) {
     CALL(pclose(file));
 }
 
-/* Reads what a shell that this program started has written. */
+/* Starts a shell that writes files, and reads these files. */
 PROBE(shells_write) {
     run_shell("echo appended >> $E/a; mv $E/d/b $E/d/moved");
     CONTENTS(open(P("a"), O_RDONLY));

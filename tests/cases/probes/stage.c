@@ -1,7 +1,7 @@
 /*
- * Damages and removes the stage. A bare run has no stage, and skips that.
+ * Damages and removes the stage. A bare run has no stage, and does no damage.
  *
- * The probe starts programs by its own system call, past every hook, with an environment that it makes itself.
+ * The probe starts programs by a system call of its own, so that no hook runs, and with an environment that it makes itself.
  */
 #include "probe.h"
 #include <dlfcn.h>
@@ -81,7 +81,7 @@ static const char *self(void) {
     return name;
 }
 
-/* Starts itself with each of LIBRARIES in LD_PRELOAD, first behind the shim, then before it. */
+/* Starts this program again with each of LIBRARIES in LD_PRELOAD, first behind the shim, then in front of the shim. */
 PROBE(neighbours) {
     const char *libraries = getenv("LIBRARIES");
     char list[8192], *rest = list;
@@ -94,7 +94,7 @@ PROBE(neighbours) {
     }
 }
 
-/* Calls functions that allocate memory, among them hooked ones. */
+/* Calls functions that allocate memory. Some of these functions are hooked. */
 PROBE(work) {
     /* LD_PRELOAD was set by hand here, so the program sees the name of the shim in it. */
     unsetenv("LD_PRELOAD");
@@ -111,7 +111,7 @@ PROBE(work) {
     say("%x", system("cat $E/d/b; $E/bin/show"));
 }
 
-/* Reads files, loads a library and starts programs. All of it must work without the stage. */
+/* Reads files, loads a library and starts programs. All this must work without the stage. */
 static void everything(void) {
     CONTENTS(open(P("a"), O_RDONLY));
     CONTENTS(open(P("abs-to-b"), O_RDONLY));
@@ -142,7 +142,7 @@ static int remove_one(const char *name, const struct stat *s, int kind, struct F
     return remove(name) && errno != ENOTEMPTY ? say("  removing %s: %s", name, strerror(errno)), 0 : 0;
 }
 
-/* The case reads the counters of the state at the end, so these functions save the state and write it back. */
+/* The case reads the counters in the stage's state file at the end. So these functions save the state and write it back. */
 static int kept_state = -1;
 static void keep_state(void) {
     if (*stage)
@@ -156,7 +156,7 @@ static void put_state_back(void) {
     long n = pread(kept_state, bytes, sizeof bytes, 0);
     int fd = open(S("state"), O_WRONLY | O_CREAT, 0600);
     if (write(fd, bytes, n) != n)
-        say("putting the state back failed");
+        say("failed to write the state file back");
 }
 
 PROBE(removed_at_once) {
@@ -170,7 +170,7 @@ PROBE(removed_at_once) {
     put_state_back();
 }
 
-/* Removes the files of the stage one by one, and works without each. */
+/* Removes the files of the stage one by one. After each removal calls `everything`. */
 PROBE(removed_file_by_file) {
     static const char *const names[] = {"fs%s/a", "fs%s/d/b", "fs%s/bin/show", "fs%s/bin/script", "fs%s/lib/libmarker.so", "fs%s/full/1", "lib/libpyshm.so", "bin/pyshm-exec", "index", NULL};
     keep_state();
@@ -187,7 +187,8 @@ PROBE(removed_file_by_file) {
     put_state_back();
 }
 
-/* Makes a file past every hook. The snapshot does not have it, so it does not exist for a process with the shim. */
+/* Makes a file by a system call that no hook sees. The snapshot does not have the file, so a process with the shim finds no
+ * such file. */
 static void make_unknown(void) {
     int fd = raw(SYS_open, (long)P("unknown"), O_WRONLY | O_CREAT, 0644);
     raw(SYS_write, fd, (long)"unknown\n", 8);
@@ -240,7 +241,8 @@ PROBE(configuration) {
     look("long", variable);
 }
 
-/* Replaces a file of the stage by its first `size` bytes (all if negative), overwritten from the start by `text`. */
+/* Cuts a file of the stage to its first `size` bytes, or keeps all bytes if `size` is negative. Then overwrites the start of
+ * the file with `text`, unless `text` is null. */
 static void cut(const char *name, long size, const char *text) {
     char kept[8192];
     if (!*stage)

@@ -158,7 +158,8 @@ PROBE(mount_point) {
     say("a mount point %d; one device inside %d", first.st_dev != above.st_dev, first.st_dev == s.st_dev);
 }
 
-/* Calls stat with flags that the kernel refuses for any path. Programs do so to find out what the kernel supports. */
+/* Calls stat with flags that the kernel refuses for any path. Programs make such calls to find out which flags the kernel
+ * supports. */
 PROBE(unknown_flags) {
     struct stat s;
     struct statx x;
@@ -175,7 +176,8 @@ PROBE(unknown_flags) {
     CALL(faccessat(AT_FDCWD, P("a"), R_OK, unknown));
 }
 
-/* Uses one descriptor number for two files of equal size and time, which differ only in their inode numbers. */
+/* Opens two files one after the other with the same descriptor number. The files have the same size and time, and differ only
+ * in their inode numbers. */
 PROBE(alike) {
     struct stat one, two, s;
     CALL(stat(P("full/1"), &one));

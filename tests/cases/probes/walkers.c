@@ -82,7 +82,8 @@ PROBE(walking_from_inside) {
     nwalk("env", 3, FTW_PHYS | FTW_DEPTH);
 }
 
-/* Ends walks of a chain of directories, which has only one order, so that the place of the end can be compared. */
+/* Ends walks of a chain of directories early. The chain has only one order, so the place at which a walk ends can be
+ * compared. */
 static void stops(const char *top, const char *at) {
     stop_at = at;
     for (stopping = -1; stopping < 5; stopping++)
@@ -238,7 +239,7 @@ PROBE(changed) {
     CALL(chmod(P("closed"), 0755));
 }
 
-/* Walks from above an empty prefix. Every call passes, so the names must come in the order of libc's own walk. */
+/* Walks from a directory above an empty prefix. Every call passes, so the names must come in the order of libc's own walk. */
 PROBE(beside) {
     CALL(chdir(E));
     setenv("E", B("out/rich"), 1);
@@ -256,7 +257,7 @@ PROBE(beside) {
                 }
 }
 
-/* Changes the working directory in a callback. The walk must continue, by its descriptors. */
+/* Changes the working directory in a callback. The walk must continue, because it uses its own descriptors. */
 static int wanders(const char *path, const struct stat *s, int kind, struct FTW *place) {
     report("%s %s level %d", path, KINDS[kind], place->level);
     return chdir("/");

@@ -1,4 +1,4 @@
-/* Writes files and changes names, and prints what this process and others see at once. */
+/* Writes files and changes names, and prints what this process and other processes see immediately afterwards. */
 #include "probe.h"
 #include <sched.h>
 #include <sys/mman.h>
@@ -78,7 +78,7 @@ PROBE(rename_file) {
     CONTENTS(open(P("d/back"), O_RDONLY));
     listing(P("d"));
     others_see(P("d/back"));
-    /* One rename replaces a file, and one exchanges two. */
+    /* One rename replaces a file, and one exchanges two files. */
     CALL(rename(P("full/3"), P("d/b")));
     CONTENTS(open(P("d/b"), O_RDONLY));
     CONTENTS(open(P("abs-to-b"), O_RDONLY));
@@ -213,7 +213,7 @@ PROBE(not_searched) {
     CALL(chmod(P("full"), 0700));
 }
 
-/* Uses relative names that the kernel accepts, but whose absolute form would be too long. */
+/* Uses relative names that the kernel accepts, although the absolute paths of these files are too long. */
 PROBE(long_names) {
     char name[PATH_MAX];
     int n = 0;
@@ -300,7 +300,7 @@ PROBE(above) {
     others_see(P("a"));
 }
 
-/* Replaces the symbolic link that is the prefix by one to another directory, and looks at names of the prefix. */
+/* The prefix is a symbolic link. Replaces it by a link to another directory, and looks at names of the prefix. */
 PROBE(retargeted) {
     CONTENTS(open(P("a"), O_RDONLY));
     CALL(mkdir(B("out/other"), 0755));

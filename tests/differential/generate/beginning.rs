@@ -1,11 +1,11 @@
-//! Chooses what a program begins with: its tree, who packs the prefix, how, and what is open.
+//! Chooses the beginning of a program: its tree, the user who packs the prefix, the mode, and the open descriptors.
 
 use crate::kinds::{Kind, Kinds};
 use crate::program::{Mode, Program, User};
 use crate::random::Random;
 use crate::twins::is_root;
 
-/// Lines of a tree, in an order in which they can be made; each program gets some of them.
+/// Lines of a tree, in an order in which they can be made. Each program gets some of these lines.
 const TREE: &str = "\
 dir {M}/out 755 user
 dir {M}/out/dir 755 user
@@ -91,7 +91,7 @@ file {E}/of-root/user 644 user 25
 bind {M}/bind {E}
 bind {M}/bind-d {E}/d";
 
-/// Chooses all of a program of `user` except its steps.
+/// Chooses every part of a program of `user` except the steps.
 pub(super) fn program(random: &mut Random, user: User, kinds: &Kinds) -> Program {
     let mode = if random.percent(70) { Mode::Snapshot } else { Mode::Overlay };
     let packer = if is_root() && !kinds.is_off(Kind::Permission) && random.percent(30) {
@@ -112,7 +112,7 @@ pub(super) fn program(random: &mut Random, user: User, kinds: &Kinds) -> Program
         tree.push("copy {E}/bin/steps 755 user".into());
     }
     if is_root() && !kinds.is_off(Kind::Permission) && random.percent(20) {
-        // The environment is a facility's: root owns it.
+        // The prefix is like an environment that a facility provides: root owns it.
         for line in tree.iter_mut().filter(|line| line.contains("{E}")) {
             *line = line.replace(" user", " root");
         }

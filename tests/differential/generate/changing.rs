@@ -1,11 +1,11 @@
-//! Steps that change an object by its name.
+//! Chooses steps that change an object by its name.
 
 use super::paths::Want::{Any, Dir, File, Link, New};
 use super::{Generator, World};
 use crate::state::{Slot, State};
 
 impl Generator {
-    /// Chooses a step that changes.
+    /// Chooses a step that changes an object by its name.
     pub(super) fn changing_step(&mut self, choice: usize, world: &World, state: &State) -> String {
         match choice {
             682..690 => format!("mkdir {} {}", self.path(world, state, New), self.mode()),

@@ -1,4 +1,4 @@
-//! Steps by descriptor, and on locks and mappings.
+//! Chooses steps on descriptors, locks and mappings.
 
 use super::paths::Want::Any;
 use super::{Generator, World};

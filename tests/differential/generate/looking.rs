@@ -1,11 +1,11 @@
-//! Steps that look at an object by its name.
+//! Chooses steps that look at an object by its name and change nothing.
 
 use super::paths::Want::{Any, Dir, File, Link};
 use super::{Generator, World};
 use crate::state::{Slot, State};
 
 impl Generator {
-    /// Chooses a step that looks.
+    /// Chooses a step that looks at an object by its name.
     pub(super) fn looking_step(&mut self, choice: usize, world: &World, state: &State) -> String {
         match choice {
             451..491 => format!(

@@ -1,21 +1,21 @@
-//! Chooses trees and steps at random, so that most steps hit something.
+//! Chooses trees and steps at random, but so that most steps name objects that exist.
 //!
 //! The generator sees the bare run's tree and descriptors before each step. A few objects are in *focus*: most steps
-//! concern them, so that one process reads what another has just renamed.
+//! concern these objects, so that one process often reads an object that another process has just renamed.
 //!
 //! ```text
-//! beginning            what a program begins with
+//! beginning            the tree and the settings of a program
 //! world                the objects that the bare tree has
 //! paths, words         the words of a step
 //! opening, descriptors, looking, changing, processes, surroundings
 //!                      the steps, by family
 //! ```
 //!
-//! A step is one of a thousand *choices*, which are numbered through all families: a family matches its own part of them, and
-//! its last step takes the rest of that part.
+//! A random number below 1000, the *choice*, decides on a step. Each family of steps has its own range of choices.
+//! Within the family, each step has a part of this range, and the last step has the remaining part.
 //!
-//! Invariant: a seed always means the same program. Each of its random numbers is drawn in a fixed order, so a call of
-//! [`Random`] that is added, left out or moved changes every program.
+//! Invariant: a seed always means the same program. The random numbers are drawn in a fixed order, so a call of
+//! [`Random`] that is added, removed or moved changes every program.
 
 mod beginning;
 mod changing;
@@ -39,8 +39,8 @@ use crate::program::{Program, User};
 use crate::random::Random;
 use crate::state::State;
 
-/// Groups of choices, of which a program has favourites: the more often steps of few groups meet, the deeper it gets. Beside
-/// each, a kind without which the group is empty.
+/// Groups of choices. Each program prefers a few groups, because long interactions of the same few kinds of steps find
+/// more differences. Beside a group stands a kind. If this kind is off, the group has no steps.
 const GROUPS: &[(Range<usize>, Option<Kind>)] = &[
     (0..200, None),
     (205..345, None),
@@ -68,18 +68,18 @@ pub struct Generator {
     focus: Vec<PathBuf>,
     /// Names that exist or existed once.
     gone: BTreeSet<PathBuf>,
-    /// What the last steps concerned.
+    /// The objects of the last steps.
     recent: VecDeque<PathBuf>,
-    /// Blocks that are open: how many steps each still has.
+    /// For each open block, the outermost first, the number of steps that it is still to get.
     open: Vec<usize>,
-    /// How many processes live beside the first.
+    /// The number of processes that run beside the first.
     peers: usize,
-    /// How many new names were chosen.
+    /// The number of new names that were chosen.
     made: usize,
     favourites: Vec<Range<usize>>,
-    /// How many of a hundred paths are names of descriptors.
+    /// The percentage of paths that are names of descriptors.
     by_descriptor: usize,
-    /// How many of a hundred paths are not written plainly.
+    /// The percentage of paths that are written in a roundabout way, such as with `..`.
     roundabout: usize,
 }
 
@@ -111,7 +111,7 @@ impl Generator {
         )
     }
 
-    /// Chooses what most steps concern, and how many processes there are.
+    /// Chooses the objects in focus, and the number of processes.
     pub fn begin(&mut self, world: &World) {
         self.remember(world);
         for these in [&world.files, &world.files, &world.dirs, &world.links] {
@@ -130,12 +130,12 @@ impl Generator {
         }
     }
 
-    /// How many processes there are beside the first.
+    /// The number of processes that run beside the first.
     pub fn peers(&self) -> usize {
         self.peers
     }
 
-    /// The step that ends the innermost block, once that has all its steps.
+    /// The step that ends the innermost block, if this block has all its steps.
     pub fn end_of_block(&mut self) -> Option<String> {
         let left = self.open.last_mut()?;
         if *left > 0 {
@@ -146,26 +146,26 @@ impl Generator {
         Some("end".into())
     }
 
-    /// Takes back the block that `step` would have begun.
+    /// Forgets the block that `step` would have begun, because the step is not performed.
     pub fn forget_block(&mut self, step: &str) {
         if matches!(step, "fork" | "thread" | "static") {
             self.open.pop();
         }
     }
 
-    /// Whether a block is open: until it ends, all steps are of one process.
+    /// Whether a block is open. All steps of a block are performed by one process.
     pub fn in_block(&self) -> bool {
         !self.open.is_empty()
     }
 
-    /// Remembers names that may vanish.
+    /// Remembers the names of all objects, because an object may be removed later.
     pub fn remember(&mut self, world: &World) {
         for path in world.files.iter().chain(&world.dirs).chain(&world.links) {
             self.gone.insert(path.clone());
         }
     }
 
-    /// A step, which may be one that cannot work.
+    /// Chooses a step. The step may be one that fails.
     pub fn step(&mut self, world: &World, state: &State) -> String {
         let mut choice = self.random.below(1000);
         if self.random.percent(40)

@@ -1,4 +1,4 @@
-//! Steps that open, duplicate and close descriptors.
+//! Chooses steps that open, duplicate and close descriptors.
 
 use super::paths::Want::{Dir, File, New};
 use super::{Generator, World};

@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 use super::{Generator, World};
 use crate::state::{Slot, State};
 
-/// What a path is wanted for.
+/// The kind of object that a step needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Want {
     File,
     Dir,
     Link,
     Any,
-    /// A name that is free, mostly.
+    /// Mostly a name that no object has.
     New,
 }
 
 impl Generator {
-    /// An object, often one that a step has just concerned, perhaps by another of its names.
+    /// Chooses an object. Often this is an object of the last steps, sometimes under another of its names.
     fn object(&mut self, world: &World, want: Want) -> PathBuf {
         let recent = if want == Want::New { 0 } else { 25 };
         let mut object = if self.random.percent(recent) && !self.recent.is_empty() {
@@ -41,7 +41,7 @@ impl Generator {
         object
     }
 
-    /// An object that is wanted, mostly one that is in focus or near it.
+    /// Chooses an object of the wanted kind, mostly one in focus or near one in focus.
     fn any_object(&mut self, world: &World, want: Want) -> PathBuf {
         let pool: Vec<&PathBuf> = match want {
             Want::File => world.files.iter().collect(),
@@ -154,14 +154,14 @@ impl Generator {
         Some(relative(&cwd, object))
     }
 
-    /// A path of an object that is wanted, now and then of another.
+    /// A path of an object of the wanted kind, and now and then of another kind.
     pub(super) fn path(&mut self, world: &World, state: &State, want: Want) -> String {
         let want = if self.random.percent(10) { Want::Any } else { want };
         let object = self.object(world, want);
         self.spell(world, state, &object)
     }
 
-    /// A directory's slot, or cwd, and a name from there.
+    /// A slot with a directory, or `cwd`, and a name relative to this directory.
     pub(super) fn at(&mut self, world: &World, state: &State, want: Want) -> String {
         let object = self.object(world, want);
         let dirs: Vec<_> = state.slots.iter().filter(|slot| slot.is_dir()).cloned().collect();
@@ -206,7 +206,7 @@ impl Generator {
         format!("{dir}/{}", self.random.word("* *a* [a-f]* */* n* .* f?"))
     }
 
-    /// Whether a path is a fifo's, or may be.
+    /// Whether a path leads to a fifo, or may lead to one.
     pub(super) fn is_fifo(&self, world: &World, state: &State, path: &str) -> bool {
         let text = crate::tree::fill(path, &world.root);
         if text.starts_with('{') {
@@ -215,7 +215,7 @@ impl Generator {
         fs::metadata(state.cwd.join(text)).is_ok_and(|m| m.file_type().is_fifo())
     }
 
-    /// The flags with which `path` is opened: opening a fifo must not wait.
+    /// The flags with which `path` is opened. For a fifo NONBLOCK is added, because the open must not wait.
     pub(super) fn no_fifo(
         &self,
         world: &World,
@@ -227,7 +227,7 @@ impl Generator {
     }
 }
 
-/// Where a slot's directory lies in the tree.
+/// The path below the tree's root of the directory in a slot.
 fn below(world: &World, slot: &Slot) -> Option<PathBuf> {
     Path::new(&slot.name).strip_prefix(&world.root).ok().map(Path::to_path_buf)
 }

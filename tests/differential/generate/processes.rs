@@ -1,11 +1,11 @@
-//! Steps that change the process itself, or start another.
+//! Chooses steps that change the process itself, or start another process.
 
 use super::paths::Want::{Any, Dir};
 use super::{Generator, World};
 use crate::state::{Slot, State};
 
 impl Generator {
-    /// Chooses a step of these.
+    /// Chooses a step that changes the process or starts another.
     pub(super) fn process_step(&mut self, choice: usize, world: &World, state: &State) -> String {
         match choice {
             889..904 => format!("chdir {}", self.path_or_fd(world, state, Dir)),

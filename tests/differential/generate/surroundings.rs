@@ -1,11 +1,12 @@
-//! Steps that change what surrounds a process: limits, mounts, its root, the stage, what lies above the prefix.
+//! Chooses steps that change the surroundings of a process: limits, mounts, the root directory, the stage, and the
+//! directories above the prefix.
 
 use super::paths::Want::Dir;
 use super::{Generator, World};
 use crate::state::State;
 
 impl Generator {
-    /// Chooses a step of these.
+    /// Chooses a step that changes the surroundings.
     pub(super) fn surrounding_step(
         &mut self,
         choice: usize,

@@ -4,7 +4,7 @@ use super::Generator;
 use crate::state::{Slot, State};
 
 impl Generator {
-    /// A slot whose descriptor fits, mostly.
+    /// Mostly a slot whose descriptor `fits`.
     pub(super) fn slot_of(&mut self, state: &State, fits: impl Fn(&Slot) -> bool) -> String {
         let fitting: Vec<_> = state.slots.iter().filter(|slot| fits(slot)).collect();
         if self.random.percent(95)
@@ -18,7 +18,7 @@ impl Generator {
         }
     }
 
-    /// A slot that is empty, if one is.
+    /// An empty slot, if there is one.
     pub(super) fn free_slot(&mut self, state: &State) -> String {
         let free = (0..12).find(|n| state.slots.iter().all(|slot| slot.number != *n));
         format!("s{}", free.unwrap_or_else(|| self.random.below(12)))

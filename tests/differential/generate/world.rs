@@ -1,4 +1,4 @@
-//! Sees what a tree has: files, directories, links, and which of them are other names of the same.
+//! Lists the objects of a tree: files, directories, links, and the groups of names that are one file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ pub struct World {
     pub(super) fifos: Vec<PathBuf>,
     /// All names of each file that has several.
     pub(super) namesakes: Vec<Vec<PathBuf>>,
-    /// Symbolic links to directories of the tree: the link, and where it leads.
+    /// Symbolic links to directories of the tree: the link, and the directory.
     pub(super) ways: Vec<(PathBuf, PathBuf)>,
 }
 

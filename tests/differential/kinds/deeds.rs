@@ -1,4 +1,4 @@
-//! Tells which objects a step names, and what it does to each.
+//! Tells which objects a step names, and what the step does to each object.
 
 use std::path::PathBuf;
 
@@ -6,36 +6,36 @@ use super::Now;
 use crate::shorten::verb_of;
 use crate::state::Slot;
 
-/// How names of descriptors begin in a step.
+/// The texts with which a descriptor's name begins in a step.
 pub(super) const TOKENS: [&str; 5] = ["{fd", "{dev", "{pid", "{up", "{task"];
 
 /// What a step does to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deed {
-    /// Nothing of it changes.
+    /// The step only looks at the object.
     Look,
-    /// Its content changes, or may be changed from here on.
+    /// The step changes the object's content, or makes a descriptor or mapping that can change it.
     Write,
-    /// Its attributes change.
+    /// The step changes the object's attributes.
     Change,
-    /// Its name is made or removed, or becomes that of another object, also by a mount.
+    /// The step makes or removes the object's name, or gives the name to another object, also by a mount.
     Name,
 }
 
 /// An object that a step names.
 pub(super) struct Object {
     pub(super) word: String,
-    /// A path by which this process reaches it.
+    /// A path by which the test's own process reaches the object.
     pub(super) path: PathBuf,
     pub(super) deed: Deed,
-    /// Whether the last name is followed where it is a link.
+    /// Whether the call follows the last name of the path if it is a symbolic link.
     pub(super) follow: bool,
-    /// Whether it is opened by `O_PATH`.
+    /// Whether the step opens the object with `O_PATH`.
     pub(super) only_names: bool,
 }
 
 impl Now<'_> {
-    /// The path by which this process finds what a word means to the process of the step.
+    /// The path by which the test's own process reaches the object that `word` names in the process of the step.
     fn reach(&self, dir: &str, word: &str) -> PathBuf {
         let proc = PathBuf::from(format!("/proc/{}", self.state.pid));
         for token in TOKENS {

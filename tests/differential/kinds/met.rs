@@ -1,4 +1,4 @@
-//! Tells which kinds a step meets.
+//! Tells of which kinds a step is.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,7 @@ use crate::shorten::verb_of;
 use crate::state::Slot;
 
 impl Now<'_> {
-    /// The kinds that a step meets.
+    /// The kinds that a step belongs to.
     pub(super) fn kinds_of(&self, step: &str) -> Vec<Kind> {
         let mut kinds = Vec::new();
         let first = step.split(' ').nth(1).unwrap_or("");
@@ -50,7 +50,7 @@ impl Now<'_> {
         for object in &objects {
             self.kinds_of_object(step, object, &mut kinds);
         }
-        // Two names of one file: a link, or a rename over one of several names.
+        // The number of a file's names changes: by a link, or by a rename over one of several names.
         if named > 0 && matches!(verb_of(step), "link" | "linkat") {
             let outside = objects.iter().any(|object| !self.is_inside(&object.path));
             let inside = objects.iter().any(|object| self.is_inside(&object.path));
@@ -61,7 +61,7 @@ impl Now<'_> {
         kinds
     }
 
-    /// Adds the kinds that a step meets at one of its objects.
+    /// Adds the kinds that a step belongs to because of one of its objects.
     fn kinds_of_object(&self, step: &str, object: &Object, kinds: &mut Vec<Kind>) {
         let word = object.word.as_str();
         if TOKENS.iter().any(|token| word.contains(token)) {
@@ -134,7 +134,7 @@ impl Now<'_> {
     }
 }
 
-/// Whether a step takes the owner's permission to search a directory.
+/// Whether a step takes the search permission of a directory away from its owner.
 fn step_closes(step: &str) -> bool {
     verb_of(step).contains("chmod")
         && step.split(' ').any(|word| {

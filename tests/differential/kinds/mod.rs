@@ -1,13 +1,15 @@
-//! Tells which kinds of differences a tree or a step meets, and which of them programs may meet.
+//! Tells which kinds a tree or a step belongs to, and which kinds a random program may contain.
 //!
-//! A kind that is off is known to differ: trees and steps that meet it are not generated. Turn it on in [`KINDS`] when pyshm
-//! no longer differs there. `PYSHM_DIFFERENTIAL_ALL=1` turns all of them on, `PYSHM_DIFFERENTIAL_KINDS=lock,mount` some.
+//! A kind is a group of situations in which the two runs may differ. If a kind is off, the runs are known to differ in
+//! these situations, and trees and steps of this kind are not generated. Turn the kind on in [`KINDS`] when pyshm no
+//! longer differs there. `PYSHM_DIFFERENTIAL_ALL=1` turns all kinds on, and `PYSHM_DIFFERENTIAL_KINDS=lock,mount` turns
+//! some kinds on.
 //!
 //! ```text
 //! table      the kinds
-//! met        the kinds that a step meets
-//! deeds      the objects that a step names, and what it does to them
-//! now        what the processes hold when it does
+//! met        the kinds that a step belongs to
+//! deeds      the objects that a step names, and what the step does to them
+//! now        the state of the processes before a step
 //! ```
 
 mod deeds;
@@ -21,7 +23,7 @@ pub use table::Kind;
 use crate::program::User;
 use table::KINDS;
 
-/// Which kinds programs may meet.
+/// The kinds that programs may contain.
 #[derive(Debug, Clone)]
 pub struct Kinds {
     off: Vec<Kind>,
@@ -43,7 +45,7 @@ impl Kinds {
         self.off.contains(&kind)
     }
 
-    /// Whether the kind of this name is known to differ. Fails where there is none.
+    /// Whether the kind of this name is known to differ. Fails if there is no such kind.
     pub fn is_name_off(&self, name: &str) -> Result<bool, String> {
         let kind = KINDS.iter().find(|(_, known, ..)| *known == name);
         kind.map(|(kind, ..)| self.is_off(*kind)).ok_or_else(|| format!("there is no kind {name}"))

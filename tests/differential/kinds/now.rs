@@ -1,4 +1,4 @@
-//! Answers what the processes of the bare run are and hold before a step, and where an object lies.
+//! Holds the state of the bare run's processes before a step, and tells where an object lies.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,10 +6,10 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::state::{Slot, State};
 
-/// What the processes of the bare run are and hold before a step.
+/// The state of the bare run's processes before a step.
 pub struct Now<'a> {
     pub root: &'a Path,
-    /// The process whose step it is.
+    /// The process that performs the step.
     pub state: &'a State,
     /// All other living processes.
     pub others: &'a [State],
@@ -43,13 +43,13 @@ impl Now<'_> {
     fn real(&self, path: &Path) -> Option<PathBuf> {
         let name = path.file_name()?;
         if path.parent().is_some_and(|dir| dir.starts_with("/proc") && dir.ends_with("fd")) {
-            // A descriptor itself.
+            // The path is the name of a descriptor.
             return fs::read_link(path).ok();
         }
         Some(fs::canonicalize(path.parent()?).ok()?.join(name))
     }
 
-    /// The path that a word means if it is read from the root on as if no name were a symbolic link.
+    /// The absolute path that a word means if no name in the word is a symbolic link.
     pub(super) fn as_written(&self, word: &str) -> PathBuf {
         let text = crate::tree::fill(word, self.root);
         let mut path = PathBuf::new();
@@ -62,7 +62,7 @@ impl Now<'_> {
         path
     }
 
-    /// Whether an object lies under a prefix, whatever path leads to it.
+    /// Whether an object lies under a prefix, even if `path` leads to it from outside.
     pub(super) fn is_inside(&self, path: &Path) -> bool {
         self.real(path).is_some_and(|path| self.is_under_a_prefix(&path))
     }
@@ -88,7 +88,7 @@ impl Now<'_> {
                 .any(|slot| slot.ino == ino && !slot.writes())
     }
 
-    /// Whether a descriptor or working directory is of an object or of what lies below it.
+    /// Whether a process has an object, or an object below it, open or as its working directory.
     pub(super) fn is_held(&self, path: &Path, meta: &fs::Metadata) -> bool {
         let Some(real) = self.real(path) else { return true };
         self.states().any(|state| {

@@ -1,11 +1,11 @@
-//! Lists the kinds of differences, and why programs do not meet some of them.
+//! Lists the kinds, and for each kind that is off the reason.
 
-/// A kind of steps that may differ.
+/// A group of situations in which the two runs may differ. README.md describes each in more detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// A file's content changes while a descriptor that reads it is open, or a mapping.
+    /// A file's content changes while a descriptor that reads the file is open or the file is mapped.
     Stale,
-    /// An object is renamed, replaced or removed while a descriptor of it, or of what lies below it, is open or is a
+    /// An object is renamed, replaced or removed while a process has the object, or an object below it, open or as its
     /// working directory.
     Moved,
     /// A file has a name outside the prefix.
@@ -14,9 +14,9 @@ pub enum Kind {
     LinkCount,
     /// Second mounts, and mounts over directories.
     Mount,
-    /// What lies above the prefix, the prefix itself or a link that leads into it is renamed, replaced or removed.
+    /// A directory above the prefix, the prefix itself or a link that leads into it is renamed, replaced or removed.
     Above,
-    /// A descriptor's name: /proc/self/fd/N and its like.
+    /// A path through a descriptor's name, such as `/proc/self/fd/N`.
     FdName,
     /// Locks.
     Lock,
@@ -38,33 +38,33 @@ pub enum Kind {
     PathDir,
     /// A directory changes between the opening of a stream and its reading.
     Stream,
-    /// A descriptor to read is made through a link outside that leads into the prefix.
+    /// A descriptor is opened for reading through a link outside the prefix that leads into the prefix.
     OutsideName,
     /// Attributes of a file with several names are changed by a descriptor that reads it.
     LinkedFd,
     /// Flags of a directory's descriptor are set.
     DirFlags,
-    /// A directory's descriptor is put to a position that is not the beginning.
+    /// A directory's descriptor is moved to a position that is not the beginning.
     DirSeek,
-    /// A program of the prefix runs while somebody writes to it.
+    /// A program of the prefix is opened for writing while it runs.
     TextBusy,
     /// A stream is opened again with a name that cannot be opened.
     Freopen,
-    /// A name is made for a descriptor by itself: `linkat` with `AT_EMPTY_PATH`.
+    /// A descriptor gets a name by `linkat` with `AT_EMPTY_PATH`.
     LinkEmpty,
-    /// The prefix itself is named by a way that leads out of it and back.
+    /// A path of the prefix leads out of the prefix and back.
     Returns,
     /// A child without the shim changes something.
     Static,
-    /// Who starts the program has opened something under the prefix.
+    /// The process that starts the program has opened descriptors under the prefix.
     Opened,
     /// Bytes are copied by the kernel from one file to another.
     CopyRange,
-    /// A directory becomes closed to its user, who may hold descriptors of what lies below it.
+    /// A user takes away his own search permission of a directory, while he may have objects below it open.
     Closed,
 }
 
-/// Each kind, its name, and why it is off, unless it is on.
+/// Each kind, its name, and the reason if it is off. `None` means that the kind is on.
 pub const KINDS: &[(Kind, &str, Option<&str>)] = &[
     (Kind::Stale, "stale", Some("a staged descriptor goes on reading the staged data")),
     (Kind::Moved, "moved", Some("a descriptor is followed by its name")),
@@ -89,14 +89,22 @@ pub const KINDS: &[(Kind, &str, Option<&str>)] = &[
         Some("attributes changed by that descriptor are not marked"),
     ),
     (Kind::LinkedFd, "linked-fd", Some("only the name that was opened is marked")),
-    (Kind::DirFlags, "dir-flags", Some("the flags that say so of a staged directory are lost")),
+    (
+        Kind::DirFlags,
+        "dir-flags",
+        Some("a staged directory's descriptor loses the flags that mark it"),
+    ),
     (Kind::DirSeek, "dir-seek", Some("positions and order are the stage's file system's")),
     (Kind::TextBusy, "text-busy", Some("the staged copy runs, not the original")),
     (Kind::Freopen, "freopen", Some("the stream is not closed")),
     (Kind::LinkEmpty, "link-empty", Some("the link is made by name, which needs no privilege")),
     (Kind::Returns, "returns", None),
-    (Kind::Static, "static", Some("its writes are not marked")),
-    (Kind::Opened, "opened", Some("what was opened before the shim came is not known")),
+    (Kind::Static, "static", Some("the child's writes are not marked")),
+    (
+        Kind::Opened,
+        "opened",
+        Some("the shim does not know a descriptor that was opened before it was loaded"),
+    ),
     (Kind::CopyRange, "copy-range", Some("the stage is another file system: EXDEV")),
     (Kind::Closed, "closed", Some("a descriptor is followed by its name")),
 ];

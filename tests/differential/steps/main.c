@@ -1,18 +1,21 @@
 /*
- * steps: performs file operations that it reads line by line, and says in one line what each of them did.
+ * steps: reads file operations line by line, performs them, and prints one line for each: its answer.
  *
  *   steps ROOT START launch BEFORE STEP…
- *                               performs steps, and starts the program again (by the program BEFORE, unless it is empty)
+ *                               performs the STEPs, and executes this program again, in the second form. If BEFORE is not
+ *                               empty, it is a program that starts this one
  *   steps ROOT START [FILE]     reads steps from FILE, or from standard input, and answers on standard output
  *
- * A step is a verb and its words; the verbs are in verbs_*.c. In a word, {M} is ROOT, {E} is ROOT/p/env, {fdN} is
- * /proc/self/fd/ and the number of the descriptor in slot N, {devN} the same in /dev/fd/, {pidN}, {upN} and {taskN} other ways
- * to write it, and %XX is a byte; "" is an empty word. Slots s0 to s29 hold descriptors, t0 to t9 directory streams, m0 to m9
- * mappings. No step changed anything before START, in seconds and nanoseconds.
+ * A step is a verb and its words; the verbs are in verbs_*.c. In a word, {M} is ROOT, and {E} is ROOT/p/env. {fdN} is
+ * /proc/self/fd/ and the number of the descriptor in slot N, and {devN} is the same below /dev/fd/. {pidN}, {upN} and {taskN}
+ * are other names of this descriptor. %XX is a byte, and "" is an empty word. Slots s0 to s29 hold descriptors, t0 to t9
+ * directory streams, and m0 to m9 mappings. START is the time, in seconds and nanoseconds, at which the steps began.
  *
- * Invariants: one line in, one line out, also when a child dies; a step whose slot is empty uses descriptor -1, so any
- * selection of the lines of a program is a program. Device and inode numbers are printed as <DEVICE:INODE>; the driver
- * numbers them by their first appearance. Times are printed only where steps or the tree have set them.
+ * Invariants:
+ * - Each line that is read gets one line as its answer, even if a child dies.
+ * - A step whose slot is empty uses descriptor -1, so every selection of a program's lines is a program too.
+ * - Device and inode numbers are printed as <DEVICE:INODE>. The driver replaces them by names.
+ * - Times are printed only if steps or the tree have set them.
  */
 #include "steps.h"
 
@@ -102,7 +105,7 @@ int main(int argc, char **argv) {
     } else {
         snprintf(self, sizeof self, "%s", argv[0]);
         int launches = argc > 4 && !strcmp(argv[3], "launch");
-        /* Steps see only descriptors of their own. */
+        /* Close all other descriptors, so that steps see only those that steps have opened. */
         int by_hand = argc > 3 && !launches;
         int file = by_hand ? open(argv[3], O_RDONLY) : dup(0), nothing = open("/dev/null", O_RDWR);
         if (file < 0 || dup2(file, STEPS_IN) < 0 || dup2(1, ANSWERS) < 0) {
@@ -112,7 +115,8 @@ int main(int argc, char **argv) {
         dup2(nothing, 0), dup2(nothing, 1), dup2(nothing, 2);
         close(file), close(nothing);
         if (launches) {
-            /* Opens what a shell would have opened, and starts the program; what is said stays with the first answer. */
+            /* Perform the steps, as a shell would open files for a program, and execute this program again. The answers of these
+             * steps are discarded. */
             for (int i = 5; i < argc; i++) {
                 char line[PATH_MAX];
                 snprintf(line, sizeof line, "%s", argv[i]);

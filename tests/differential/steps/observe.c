@@ -1,6 +1,6 @@
 /*
- * Says the attributes of an object and the entries of a directory, so that two runs can be compared: times only where a step or
- * the tree has set them, entries in the order of their names.
+ * Adds the attributes of an object or the entries of a directory to the answer. So that two runs can be compared, times appear
+ * only if a step or the tree has set them, and entries are in the order of their names.
  */
 #include "steps.h"
 

@@ -1,5 +1,5 @@
 /*
- * Lets processes take turns with the steps: children, threads, peers, other programs. Each sends its own answers.
+ * Passes steps to children, threads, peers and other programs. Each of these sends its own answers.
  */
 #include "steps.h"
 
@@ -31,7 +31,7 @@ void answer(void) {
             syscall(SYS_write, input + 1, "", 1); /* the first process's turn again */
 }
 
-/* Runs a program and says what it prints. */
+/* Runs a program, and adds its output to the answer. */
 void run(int first) {
     char *arguments[WORDS + 1];
     int n = 0, out[2], status = 0;
@@ -65,7 +65,7 @@ void run(int first) {
     say_bytes(buffer, got);
 }
 
-/* Reads one line byte by byte, so that a process that shares the descriptor reads on where this one stopped. */
+/* Reads one line byte by byte, so that another process which shares the descriptor can read the next line. */
 int next_line(int from, char *line, size_t room) {
     size_t n = 0;
     for (;;) {
@@ -109,7 +109,7 @@ void fork_block(void) {
     say_status(status);
 }
 
-/* A child by a program that loads no libraries, so that nothing is preloaded into it. */
+/* Performs a block in a child that executes a static program, into which nothing is preloaded. */
 void static_block(void) {
     char program[PATH_MAX + 8];
     snprintf(program, sizeof program, "%s-static", self);
@@ -163,7 +163,7 @@ void start_peer(int n) {
     peers[n] = (struct peer){base, base + 1, child};
 }
 
-/* Lets a peer do a step; it answers by itself. */
+/* Passes a step to a peer, which sends the answer. */
 void pass_to_peer(int n, const char *line) {
     struct peer *peer = n >= 1 && n <= PEERS ? &peers[n] : NULL;
     if (!peer || peer->pid <= 0) {
@@ -182,7 +182,8 @@ void pass_to_peer(int n, const char *line) {
     answer();
 }
 
-/* Starts a program that goes on with the next step. `before` is what starts it in turn, or null. */
+/* Executes `program`, which goes on with the next step. If `before` is not null, executes `before` with `program` as its
+ * argument. */
 void go_on_in(const char *before, const char *program) {
     char state[SLOTS * 8 + 32], at_input[16], *p = state;
     for (int i = 0; i < SLOTS; i++)
@@ -197,7 +198,7 @@ void go_on_in(const char *before, const char *program) {
     result(-1);
 }
 
-/* For the driver: what is open, where this process stands and who it is. */
+/* Answers the driver's question about the state of this process: its descriptors, working directory and user. */
 void say_state(void) {
     char link[PATH_MAX];
     ssize_t n = readlink("/proc/self/cwd", link, sizeof link - 1);

@@ -1,5 +1,6 @@
 /*
- * Collects what a step says. Bytes are said as text, long ones by their length and a hash; a number below zero as its error.
+ * Collects the answer of a step. Of long data only the first 120 bytes appear as text, and the rest as a length and a hash. A
+ * result below zero appears as the name of the error.
  */
 #include "steps.h"
 
@@ -8,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What a step says. */
+/* The answer of a step so far. */
 char said[1 << 16];
 size_t length_said;
 
@@ -27,7 +28,7 @@ void say_bytes(const char *bytes, size_t n) {
     say("'");
     for (size_t i = 0; i < shown; i++) {
         unsigned char c = bytes[i];
-        /* Long runs of one byte are said once. */
+        /* A long run of equal bytes appears as one byte and a number. */
         size_t same = 1;
         while (i + same < shown && bytes[i + same] == bytes[i])
             same++;
@@ -49,7 +50,7 @@ void say_bytes(const char *bytes, size_t n) {
     }
 }
 
-/* A result: the number, or the name of the error. True where the call succeeded. */
+/* Adds a result to the answer: the number, or the name of the error. True if the call succeeded. */
 int result(long r) {
     if (r >= 0) {
         say("%ld", r);

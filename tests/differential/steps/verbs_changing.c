@@ -1,5 +1,5 @@
 /*
- * The verbs that change objects by their names.
+ * Performs the verbs that change objects by their names.
  */
 #include "steps.h"
 
@@ -46,7 +46,7 @@ int perform_changing(const char *verb) {
     VERB("removexattr") worked(removexattr(text(1), text(2)));
     VERB("lremovexattr") worked(lremovexattr(text(1), text(2)));
     VERB("mkstemp") {
-        /* Its name is random, so nothing of it may stay. */
+        /* The file's name is random, so the file is removed again and its name does not appear in the answer. */
         char *t = text(1);
         n = mkstemp(t);
         if (worked(n) && fstat(n, &s) == 0)

@@ -1,5 +1,5 @@
 /*
- * The verbs on descriptors: opening, data, attributes, locks, mappings.
+ * Performs the verbs on descriptors: opening, data, attributes, locks, mappings.
  */
 #include "steps.h"
 
@@ -77,7 +77,7 @@ int perform_on_descriptor(const char *verb) {
     VERB("dup") { empty(2); hold(2, dup(at(1))); }
     VERB("fdupfd") { empty(2); hold(2, fcntl(at(1), F_DUPFD_CLOEXEC, 3)); }
     VERB("dup2") {
-        /* Over the descriptor of the second slot, which stays where it is. */
+        /* dup2 onto the descriptor of the second slot, which keeps its number. */
         int to = at(2);
         result(dup2(at(1), to) < 0 ? -1 : 0);
     }
@@ -124,7 +124,7 @@ int perform_on_descriptor(const char *verb) {
         else if (verb[0] == 'u')
             worked(munmap(m->at, m->length)), m->at = NULL;
         else {
-            /* By write and read, so that a page beyond the file's end is EFAULT and no signal. */
+            /* Read the mapping by a write into a pipe, so that a page beyond the file's end gives EFAULT and not a signal. */
             int through[2];
             if (pipe2(through, O_CLOEXEC | O_NONBLOCK) < 0) {
                 say("no pipe");

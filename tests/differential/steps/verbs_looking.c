@@ -1,5 +1,5 @@
 /*
- * The verbs that look at objects by their names, and at directories.
+ * Performs the verbs that look at objects by their names, and at directories.
  */
 #include "steps.h"
 
@@ -94,7 +94,7 @@ int perform_looking(const char *verb) {
         if (*verb == 'o')
             streams[n] = opendir(text(2));
         else {
-            /* The stream has the descriptor from here on. */
+            /* From here on the descriptor belongs to the stream. */
             streams[n] = fdopendir(at(2));
             int of = slot_number(raw(2), 's', SLOTS);
             if (streams[n] && of >= 0)
@@ -159,7 +159,7 @@ int perform_looking(const char *verb) {
     VERB("nftw") {
         length_walked = 0;
         int r = nftw(text(1), walk, 5, number(2));
-        /* How far it came before an error depends on the order of entries, which may differ. */
+        /* The number of entries before an error depends on their order, which may differ, so only the error is compared. */
         if (r < 0)
             result(r);
         else
@@ -186,7 +186,7 @@ int perform_looking(const char *verb) {
     }
     VERB("pathconf") { errno = 0; result(pathconf(text(1), _PC_NAME_MAX)); }
     VERB("same") {
-        /* Whether a descriptor and a name are one file. */
+        /* Tell whether a descriptor and a name are one file. */
         struct stat other;
         if (fstat(at(1), &s) < 0 || stat(text(2), &other) < 0)
             result(-1);

@@ -1,5 +1,5 @@
 /*
- * The verbs that change what a process is and what surrounds it, or start another.
+ * Performs the verbs that change the process or its surroundings, or start another process.
  */
 #include "steps.h"
 
@@ -47,7 +47,7 @@ int perform_on_process(const char *verb) {
         worked(setrlimit(RLIMIT_NOFILE, &limit));
     }
     VERB("memory") {
-        /* Kilobytes of addresses. */
+        /* The word is the limit of the address space in kilobytes. */
         struct rlimit limit;
         getrlimit(RLIMIT_AS, &limit);
         limit.rlim_cur = number(1) ? (rlim_t)number(1) << 10 : limit.rlim_max;

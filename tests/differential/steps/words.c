@@ -37,7 +37,7 @@ static int digit(char c) {
 
 size_t length_of_text;
 
-/* The word with its tokens and escapes replaced, in `to`. */
+/* Writes the word, with its tokens and escapes replaced, into `to`. */
 static char *fill(const char *word, char *to) {
     char *at = to, *end = to + sizeof space[0] - PATH_MAX - 64;
     if (!strcmp(word, "\"\""))
@@ -59,7 +59,7 @@ static char *fill(const char *word, char *to) {
         else if (sscanf(word, "{pid%d}%n", &n, &used) == 1 && used && n >= 0 && n < SLOTS)
             at += sprintf(at, "/proc/%d/fd/%d", (int)getpid(), slots[n]), word += used;
         else if (sscanf(word, "{x%d}%n", &n, &used) == 1 && used && n >= 0 && n < 10000) {
-            /* Many bytes. */
+            /* A token for many equal bytes. */
             for (; n && at < end; n--)
                 *at++ = 'x';
             word += used;
@@ -107,14 +107,14 @@ const struct flag glob_flags[] = {
 };
 const struct flag xattr_flags[] = {{"CREATE", XATTR_CREATE}, {"REPLACE", XATTR_REPLACE}, {NULL, 0}};
 
-/* Closes the descriptor that a slot has, before the call that makes the new one. */
+/* Closes the descriptor that a slot holds, before a call makes a new one. */
 void empty(int i) {
     int n = slot_number(raw(i), 's', SLOTS);
     if (n >= 0 && slots[n] >= 0)
         close(slots[n]), slots[n] = -1;
 }
 
-/* Says a new descriptor and puts it into a slot. */
+/* Adds a new descriptor to the answer, and puts it into a slot. */
 void hold(int i, int fd) {
     int n = slot_number(raw(i), 's', SLOTS);
     if (fd >= 0)

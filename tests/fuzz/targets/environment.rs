@@ -1,5 +1,5 @@
-//! Fuzzes what the shim does when a program starts: it restores the environment, without losing or adding a variable,
-//! and it parses the first line of a script.
+//! Fuzzes what the shim does when a program starts. The shim restores the environment and must neither lose nor add a
+//! variable. And it parses the first line of a script.
 #![no_main]
 
 use std::ffi::{CString, c_char};

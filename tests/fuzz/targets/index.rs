@@ -1,4 +1,4 @@
-//! Fuzzes the readers of an index, which every process of a job maps: no index may make them panic.
+//! Fuzzes the functions that read an index, which every process of a job maps. No index may make a function panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = index.find(prefix.path).found();
         let _ = index.find(&[prefix.path, b"/lib/x"].concat()).found();
     }
-    // A damaged index can claim any number of entries.
+    // A damaged index can claim any number of entries, so only the first 1000 are read.
     for entry in (0..index.len().min(1000)).filter_map(|n| index.entry(n)) {
         let _ = (
             entry.staged(),

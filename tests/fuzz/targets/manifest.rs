@@ -1,6 +1,8 @@
-//! Fuzzes the parser of manifests. In every manifest that it accepts, each path lies below a prefix, in a directory of
-//! the manifest, and the manifest can be written and read again without a change. In a stack of such manifests no path
-//! has two entries.
+//! Fuzzes the parser of manifests.
+//!
+//! In every manifest that the parser accepts, each path lies below a prefix and in a directory that the manifest lists.
+//! Such a manifest can be written and read again without a change. In a stack of such manifests no path has two
+//! entries.
 #![no_main]
 
 use std::collections::HashSet;
@@ -29,10 +31,11 @@ fuzz_target!(|bytes: &[u8]| {
             directories.insert(entry.path.to_vec());
         }
     }
-    let again = Manifest::parse(&manifest.to_bytes()).expect("what was read can be written");
+    let again = Manifest::parse(&manifest.to_bytes()).expect("a manifest that was parsed is valid when it is written again");
     assert_eq!(again.to_bytes(), manifest.to_bytes());
     let mut stack = Stack::default();
-    // The manifest is laid first as a whole bundle, then as it is, over any lower bundle.
+    // Two manifests are laid into the stack: first this one as a whole bundle, then the same one unchanged. If it is a
+    // layer, it names no lower bundle, so that the stack accepts any bundle under it.
     let whole = Manifest { layer: None, ..again };
     manifest.layer.iter_mut().for_each(|layer| layer.over.clear());
     for laid in [whole, manifest] {

@@ -1,5 +1,5 @@
-//! Fuzzes the reader of foreign tars. It may only write below the prefix, in directories that it has made, under new
-//! names, and may not allocate memory for a size that a member only claims.
+//! Fuzzes the reader of foreign tars. The reader may only write below the prefix, in directories that the reader has
+//! made, under new names. It may not allocate memory for a size that a member only claims.
 #![no_main]
 
 use std::collections::HashSet;
@@ -63,7 +63,7 @@ impl Sink for Checked {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = bytes.to_vec();
-    // Without correct checksums, nearly every mutation would be refused at once.
+    // The checksums are corrected, because nearly every mutation would otherwise be refused at the first header.
     for block in bytes.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
         block[148..156].fill(b' ');
         let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();

@@ -1,7 +1,7 @@
 //! Provides memory on the stack for one exec or spawn.
 //!
-//! An exec hook may run in a vfork child, which shares the parent's memory. There a heap block would leak into the
-//! parent, and the allocator's locks may be held by a thread that does not run in the child.
+//! An exec hook may run in a vfork child, which shares the parent's memory. A heap block that the child allocates would
+//! leak into the parent. And a thread of the parent may hold the allocator's locks.
 
 use core::ffi::c_char;
 use core::mem::{self, MaybeUninit};
@@ -76,7 +76,7 @@ impl<'a> Arena<'a> {
 
 const _: () = assert!(size_of::<*const c_char>() == size_of::<u64>());
 
-/// Runs `f` with at least `bytes` bytes of memory. `None` if that is more than 1 MiB, which is too much for a stack.
+/// Runs `f` with at least `bytes` bytes of memory. `None` if `bytes` is over 1 MiB, which is too much for a stack.
 pub fn with<R>(bytes: usize, f: impl FnOnce(&mut Arena<'_>) -> R) -> Option<R> {
     match bytes.div_ceil(8) {
         0..=2048 => Some(sized::<2048, R>(f)),

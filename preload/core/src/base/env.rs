@@ -1,4 +1,4 @@
-//! Reads and changes arrays of C strings: the process's environment, a program's arguments.
+//! Reads and changes arrays of C strings, such as the process's environment and a program's arguments.
 
 use core::ffi::{CStr, c_char};
 

@@ -1,15 +1,16 @@
 //! Reads the loader's list of objects to find this library and the functions of the objects behind it.
 //!
 //! A hook's real function is the one that the next object in the loader's order defines, as with `dlsym(RTLD_NEXT)`.
-//! dlsym has two problems that reading the loader's own list avoids. It takes the loader's lock, so the first call of a
-//! hook could hang in a constructor that waits for a thread which opens a file. And a library that is linked on a new
-//! system refers to a symbol version of dlsym that older systems lack.
+//! dlsym has two problems that reading the loader's own list avoids. First, dlsym takes the loader's lock. The loader
+//! holds this lock while it runs a constructor. If the constructor waits for another thread, and that thread makes the
+//! first call of a hook, the process would hang. Second, a library that is linked on a new system refers to a symbol
+//! version of dlsym that older systems lack.
 //!
 //! Invariants:
-//! - Only objects that were loaded at start-up are read. They are never unloaded, so no lock is needed.
+//! - Only objects that were loaded at start-up are read. The loader never unloads such an object, so no lock is needed.
 //! - Nothing here allocates or calls libc, except getauxval.
-//! - musl's loader must be able to load the library too, because a site may preload it into every program. So the
-//!   library names no loader. It finds musl's list, which has the same layout as glibc's, under musl's name.
+//! - musl's loader must be able to load the library too, because a site may preload the library into every program. So
+//!   the library names no loader. It finds musl's list, which has the same layout as glibc's, under musl's name.
 //!
 //! Sources: gABI chapter 5 (dynamic section, symbol table), `elf.h` and `link.h` of glibc, and for DT_GNU_HASH the
 //! description in `https://flapenguin.me/elf-dt-gnu-hash`.
@@ -100,12 +101,12 @@ pub fn with_glibc() -> bool {
     !glibc_list().is_null()
 }
 
-/// The list of objects of musl's loader, which is also the C library. If a user started the loader by name, it is also
-/// the program, and AT_BASE is 0.
+/// The list of objects of musl's loader, which is also the C library. If a user started the loader by name, the loader
+/// is also the program, and AT_BASE is 0.
 #[cold]
 fn musl_list() -> Option<&'static Debug> {
-    // SAFETY: getauxval reads the process's own vector. An object begins with its header, which says where its other
-    // parts are. The loader's symbol is a `struct debug *`.
+    // SAFETY: getauxval reads the process's own vector. An object begins with a header, which says where the object's
+    // other parts are. The loader's symbol is a `struct debug *`.
     unsafe {
         let base = match libc::getauxval(libc::AT_BASE) as usize {
             0 => libc::getauxval(libc::AT_PHDR) as usize & !0xfff,
@@ -154,9 +155,9 @@ pub fn own_file() -> Option<&'static CStr> {
     (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })
 }
 
-/// Remembers the last loaded object. The constructor calls this before the program can load and unload others.
+/// Remembers the last loaded object. The constructor calls this before the program can load and unload other objects.
 pub fn remember() {
-    // `own` would read `OWN` before it is written, which costs one more page fault.
+    // `own` is not called here: it would first read `OWN`, which costs one more page fault than writing it alone.
     let Some(mut last) = find_own() else { return };
     // SAFETY: as in `own`.
     while let Some(next) = unsafe { last.next.as_ref() } {
@@ -293,7 +294,7 @@ impl Tables {
         if symbol.info & 15 != STT_GNU_IFUNC {
             return address;
         }
-        // SAFETY: by its type, the symbol's address is that of a resolver, which returns the function's address.
+        // SAFETY: the symbol's type says that its address is a resolver's. The resolver returns the function's address.
         unsafe {
             core::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> *mut c_void>(address)()
         }

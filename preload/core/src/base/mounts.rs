@@ -25,8 +25,8 @@ fn number_of(digits: &[u8]) -> Option<u64> {
     core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The identifier of the mount on which an absolute canonical path lies: of the mounts with the longest mount point
-/// above it, the last. `None` without /proc.
+/// The identifier of the mount on which an absolute canonical path lies: the mount with the longest mount point that is
+/// the path or lies above it. If several mounts have this mount point, the last one counts. `None` without /proc.
 #[inline(never)]
 pub fn of_path(path: &[u8]) -> Option<u64> {
     let table = sys::open(c"/proc/self/mountinfo", libc::O_RDONLY | libc::O_CLOEXEC).ok()?;
@@ -97,7 +97,8 @@ impl Search<'_> {
         self.line.matched += 1;
     }
 
-    /// Takes the mount if its mount point is the path or lies above it, unless a longer mount point was found.
+    /// Takes the mount of the line if the mount point is the path or lies above the path, and if no longer mount point
+    /// was found before.
     fn judge(&mut self) {
         let line = &self.line;
         // The root's mount point is one slash, which is no whole name but begins every path.

@@ -2,7 +2,7 @@
 //! EFAULT; a read by the shim would end the program.
 //!
 //! The kernel is asked once for each page, and a table remembers the pages that were readable. If the program unmaps
-//! such a page later, reading it ends the program, as in every function of libc that reads a string itself.
+//! such a page later, a read by the shim ends the program. A read by a function of libc would end the program too.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -54,7 +54,8 @@ fn under_valgrind() -> bool {
 #[cold]
 #[inline(never)]
 fn remember(place: &AtomicUsize, page: usize) -> bool {
-    // valgrind would report this system call to its user. It reports a bad pointer of the program itself.
+    // valgrind would report this system call as an error of the program. If the pointer is bad, the following read ends
+    // the program, after valgrind has reported the bad pointer.
     if under_valgrind() {
         return true;
     }

@@ -1,7 +1,7 @@
 //! Makes system calls without libc, and sets errno.
 //!
-//! For its own bookkeeping the shim calls the kernel directly, for three reasons. libc's functions are hooked, and they
-//! set errno. In another library's constructor, which may run before the shim's, they may not be bound yet.
+//! For its own bookkeeping the shim calls the kernel directly, for three reasons. libc's functions are hooked. libc's
+//! functions set errno. And another library's constructor may call a hook before libc's functions are bound.
 //!
 //! Invariant: only [`set_errno`], [`fail`] and [`ret`] change errno.
 

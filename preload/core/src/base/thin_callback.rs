@@ -1,7 +1,7 @@
 //! Passes a caller's closure to a function that is not generic, so that the function is compiled only once for all
 //! hooks.
 //!
-//! A `&mut dyn FnMut` would do the same. But each type behind it has a table with two addresses, which the loader
+//! A `&mut dyn FnMut` would do the same. But each closure type would have a table with two addresses, which the loader
 //! relocates at the start of every process. A hundred and fifty tables cost two pages and some 8 µs.
 
 use core::marker::PhantomData;
@@ -31,7 +31,7 @@ struct Slot<F, R> {
 }
 
 /// Runs `through`, which must call its callback exactly once on every path, and returns the result of `f`. Aborts if
-/// `through` does not call it.
+/// `through` does not call its callback.
 #[inline]
 pub fn call_through<A, R, F: FnOnce(A) -> R>(f: F, through: impl FnOnce(Callback<'_, A>)) -> R {
     let mut slot = Slot { f: Some(f), result: None };

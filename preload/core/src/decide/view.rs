@@ -161,7 +161,7 @@ impl<'a> View<'a> {
     }
 
     /// Whether a directory at or above `path` was moved away or replaced.
-    pub(super) fn in_diverged_subtree(&self, path: &[u8]) -> bool {
+    pub fn in_diverged_subtree(&self, path: &[u8]) -> bool {
         if !self.diverged.any_subtree() {
             return false;
         }

@@ -1,8 +1,8 @@
 //! Recognises a launcher or a rank's first program, and starts `pyshm-run` in its place. The constructor calls this
 //! once, if the process has no stage.
 //!
-//! Invariant: in any other program this costs only a look at the program's name and one pass over the environment,
-//! without a system call, because the library may be preloaded into every program.
+//! Invariant: in any other program the check only looks at the program's name and passes once over the environment. It
+//! makes no system call, because the library may be preloaded into every program.
 
 use core::ffi::{CStr, c_char};
 
@@ -14,8 +14,8 @@ use crate::launch::exec_pyshm_run::exec_pyshm_run;
 use crate::stage::current::why_inert;
 use crate::stage::inert::Inert;
 
-/// Starts `pyshm-run` in this program's place if the program is a launcher or a rank. Returns if it is neither, or if
-/// the start fails.
+/// Starts `pyshm-run` in this program's place if the program is a launcher or a rank. Returns if the program is
+/// neither, or if the start fails.
 ///
 /// # Safety
 /// `argv` must be the arguments of this program.
@@ -32,7 +32,7 @@ pub unsafe fn consider(argv: Strings) {
     // SAFETY: the kernel wrote the name as a C string.
     let file = unsafe { CStr::from_ptr(file) };
     let path = file.to_bytes();
-    // pyshm starts its own helpers by a descriptor. Such a program is not the first one of a rank.
+    // A path of a descriptor shows that pyshm started one of its own helpers. A helper is not a rank's first program.
     if path.starts_with(b"/proc/") || path.starts_with(b"/dev/fd/") {
         return;
     }

@@ -1,9 +1,9 @@
 //! Executes `pyshm-run` in this process, in the program's place, so that the process's number, terminal, streams,
 //! signals and exit status stay those that its parent expects.
 //!
-//! `pyshm-run` gets the program's file, then its arguments from `argv[0]` on. The installation is found from the path
-//! of this library, `<installation>/lib/libpyshm.so`. The library may lie one directory deeper (`$LIB` of ld.so), and
-//! the path may be a symbolic link. If any step fails, the program goes on as without pyshm.
+//! `pyshm-run` gets the role, the program's file, and the program's whole `argv`. The installation is found from the
+//! path of this library, `<installation>/lib/libpyshm.so`. The library may lie one directory deeper (`$LIB` of ld.so),
+//! and the library's path may be a symbolic link. If any step fails, the program goes on as without pyshm.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -19,10 +19,10 @@ use crate::exec::visible_env;
 const MAX: usize = 1024;
 /// Number of symbolic links that are followed from the library's name.
 const LINKS: usize = 4;
-/// Number of arguments before those of the program.
+/// Number of words before the program's own: `argv[0]` of `pyshm-run`, the role and the program's file.
 const WORDS: usize = 3;
 
-/// Starts `pyshm-run` with `role` as its first argument, for the program `file`. Returns if that fails.
+/// Starts `pyshm-run` with `role` as its first argument, for the program `file`. Returns if the start fails.
 ///
 /// # Safety
 /// `argv` must be null or a null-terminated array of C strings.
@@ -53,7 +53,7 @@ pub unsafe fn exec_pyshm_run(role: &str, file: &CStr, argv: Strings) {
         }
         *name = file.as_ptr();
         let array = array.as_ptr();
-        attempts(own, &mut |path| {
+        for_each_candidate(own, &mut |path| {
             let envp = env::environ() as usize;
             // SAFETY: the arrays are null-terminated arrays of C strings: one on this stack, and the process's own
             // environment.
@@ -65,14 +65,14 @@ pub unsafe fn exec_pyshm_run(role: &str, file: &CStr, argv: Strings) {
     });
 }
 
-/// Calls `attempt` with every path at which `pyshm-run` may lie.
-fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
+/// Calls `attempt` with every path at which `pyshm-run` may lie, as found from `own`, the path of this library.
+fn for_each_candidate(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
     let mut library = [0u8; MAX];
     let mut len = put(&mut library, 0, own.to_bytes_with_nul())? - 1;
     let mut buffer = [0u8; MAX];
     for _ in 0..=LINKS {
         let (dir, _) = at_last_slash(library.get(..len)?)?;
-        // One directory up, then two. The kernel resolves `..`, because the directory's text may itself end in `..`.
+        // One directory up, then two. The path keeps `..` for the kernel to resolve, because `dir` may end in `..`.
         for up in [4, 7] {
             let up = b"/../../".get(..up)?;
             if join(&mut buffer, &[dir, up, launch::RUN.as_bytes(), b"\0"]).is_some() {
@@ -89,8 +89,8 @@ fn attempts(own: &CStr, attempt: &mut dyn FnMut(*const c_char)) -> Option<()> {
     Some(())
 }
 
-/// The number of arguments that the kernel put before the name of the script that it was asked to start (execve(2),
-/// "Interpreter scripts"). 0 if `file` is no script.
+/// The number of words that the kernel inserted before the script's name in `argv`: the interpreter and its optional
+/// argument (execve(2), "Interpreter scripts"). 0 if `file` is not a script.
 ///
 /// # Safety
 /// `argv` must be a null-terminated array of `given` C strings.
@@ -103,8 +103,8 @@ unsafe fn script_words(file: &CStr, argv: Strings, given: usize) -> usize {
     }
 }
 
-/// Whether a file begins as a script. The file's name among the arguments is no proof, because a program may be given
-/// its own name as an argument.
+/// Whether a file begins with `#!`. That `argv` contains the file's name does not prove that the file is a script,
+/// because a program may get its own name as an argument.
 fn is_script(file: &CStr) -> bool {
     let mut head = [0; 2];
     let opened: Result<c_int, c_int> = sys::open(file, libc::O_RDONLY | libc::O_NONBLOCK);

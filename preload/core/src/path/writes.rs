@@ -155,6 +155,11 @@ fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Call
         if change.names.hide_subtree() || change.names == Names::Removed {
             outside::mark_above(change.stage, canonical);
         }
+        if change.stage.view.in_diverged_subtree(canonical) {
+            // A directory above was replaced or mounted over, so the name may be that of any file.
+            change.stage.count(Operation::Passed);
+            return outside::call(change, canonical, own, real);
+        }
         inside(change, canonical, true, own, real);
     } else {
         outside::call(change, canonical, own, real);

@@ -1,7 +1,7 @@
 //! Reads the command lines of Slurm's `srun` within an allocation.
 //!
-//! If a step has fewer nodes than the allocation, Slurm chooses them only when the step starts. So all nodes are
-//! staged, unless the command names its nodes.
+//! If a step has fewer nodes than the allocation, Slurm chooses the step's nodes only when the step starts. So pyshm
+//! stages on all nodes of the allocation, unless the command names the step's nodes.
 #![forbid(unsafe_code)]
 
 mod step_env;
@@ -245,7 +245,8 @@ impl Launcher for Slurm {
 
     fn prepare_step(&self, command: &mut Command) {
         if std::env::var_os("SLURM_JOB_ID").is_some() {
-            // For launchers that start their daemons by srun: the application's step must not wait for this one to end.
+            // For launchers that start their daemons by srun: the application's step must not wait for the end of the
+            // staging step.
             command.env("SLURM_OVERLAP", "1");
         }
     }

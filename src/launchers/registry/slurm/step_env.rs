@@ -7,8 +7,9 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// Variables that srun reads as options if its command line does not have these options. Those that name the job, its
-/// nodes, the network, the kind of MPI and the site's plugins are left in place: the staging step needs them too.
+/// Variables that srun reads as options if its command line does not have these options. The list does not have the
+/// variables that name the job, its nodes, the network, the kind of MPI and the site's plugins, because the staging
+/// step needs those too.
 const OPTIONS: &[&str] = &[
     "SLURM_ACCTG_FREQ",
     "SLURM_ARBITRARY_NODELIST",
@@ -86,9 +87,9 @@ pub(super) fn shapes_step(name: &OsStr) -> bool {
         || PREFIXES.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
 }
 
-/// Returns the options for one task on each of `count` nodes, with `cpus` processors each, beside other steps on these
-/// nodes. Without `cpus`, sites with task affinity give a task one core, and then decoding is serial. `names` are the
-/// names of the nodes, if the step does not get all nodes of the allocation.
+/// Returns the options for one task on each of `count` nodes, beside other steps on these nodes. Each task gets `cpus`
+/// processors; if `cpus` is `None`, sites with task affinity give the task one core, on which decompression is slow.
+/// `names` are the names of the nodes, if the step does not get all nodes of the allocation.
 pub(super) fn options(
     count: usize,
     cpus: Option<usize>,

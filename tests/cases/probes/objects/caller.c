@@ -1,4 +1,4 @@
-/* A library that calls dlopen: the loader uses the search path of this library, not that of the program. */
+/* A library that calls dlopen. The loader uses the search path of this library, not the search path of the program. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 void *load(const char *name) {

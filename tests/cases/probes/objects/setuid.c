@@ -1,4 +1,5 @@
-/* Prints whether the shim is loaded and LD_PRELOAD is set, and the content of files. The case makes it setuid. */
+/* Prints whether the shim is loaded, whether LD_PRELOAD is set, and the content of files. The case makes this program
+ * setuid. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

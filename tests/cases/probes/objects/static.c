@@ -1,4 +1,4 @@
-/* Reads and writes files of the prefix and prints what it sees. It is linked statically or with musl. */
+/* A program that reads and writes files of the prefix, and prints the results. It is linked statically or with musl. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* A library that throws an exception to its caller, and one that it catches itself. */
+/* A library that throws an exception to its caller, and another exception that it catches itself. */
 #include <stdexcept>
 #include <string>
 struct Local {
