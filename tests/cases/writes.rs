@@ -160,6 +160,13 @@ fn opening_files_beside_the_prefix_costs_no_more_operations() {
 #[test]
 fn other_changes_beside_the_prefix_cost_one_more_operation_each() {
     Case::c("writes", "changed_beside").more_beside(500).run();
+    Case::c("writes", "renamed_beside").more_beside(1200).run();
+}
+
+#[test]
+fn a_rename_by_paths_that_links_lead_into_the_prefix_is_seen() {
+    let case = Case::c("writes", "renamed_by_links");
+    case.ops(Ops::AtMost(60)).run();
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //!
 //! A file is recognised by its device and inode. Invariants:
 //! - A file that is opened for writing is recognised by its descriptor, without a further operation on a path.
-//! - Every other call costs one more operation, a stat of the path or of its directory. A rename costs one for each of
-//!   its paths. A second operation on a path follows only if the first shows a file on a prefix's device.
+//! - Every other call on a path costs one more operation, a stat of the path or of its directory. A rename costs one for
+//!   both of its paths: a descriptor of what is renamed has the old name before the call and the new one after it.
+//! - A second operation on a path follows only if the first shows a file on a prefix's device.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use crate::base::thin_callback::Callback;
 use crate::base::{mounts, sys};
 use crate::decide::view::Follow;
 use crate::path::canonical::ask_kernel;
-use crate::path::change::{At, Change, Names};
+use crate::path::change::{At, Change, Names, NewName};
 use crate::path::marks::{mark, mark_entry, mark_inode};
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
@@ -46,7 +47,8 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
         Names::Removed => {
             mark_object(stage, own, Follow::No, names);
         }
-        Names::MovedAway => mark_moved(stage, path, own, names),
+        Names::MovedAway => return moved(change, path, own, real),
+        Names::MovedHere if change.new_name.get() == NewName::ByDescriptor => {}
         Names::Added | Names::MovedHere => mark_new_name(stage, path, names),
         Names::Exchanged => {
             mark_moved(stage, path, own, names);
@@ -82,6 +84,52 @@ fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<l
     }
     mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
     Some(st)
+}
+
+/// Makes a rename by `real`, and marks what it moves, the old name and the new one.
+#[inline(never)]
+fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
+    let Change { stage, names, .. } = *change;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: the kernel checks the path, which is the one that the real function gets.
+    let opened = unsafe { sys::openat(own.0, own.1, flags) };
+    let (Ok(fd), Ok(st)) = (opened, opened.and_then(sys::fstat)) else {
+        // There may be no descriptor left.
+        mark_moved(stage, path, own, names);
+        return real.call(own);
+    };
+    // A rename does not lead from one file system to another.
+    change.new_name.set(NewName::ByDescriptor);
+    let concerned = stage.has_prefix_on(st.st_dev);
+    if concerned {
+        mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
+        if st.st_mode & S_IFMT == S_IFDIR {
+            let mut buf = [0; PATH_MAX];
+            fd_target(fd, &mut buf).inspect(|canonical| mark_above(stage, canonical));
+        }
+    }
+    real.call(own);
+    if concerned && change.succeeded.get() {
+        mark_name_of(stage, fd, true, Names::MovedHere);
+    }
+    sys::close(fd);
+}
+
+/// Marks the name of an open file on the device of a prefix. `is_new` says whether the name may be new.
+#[inline(never)]
+fn mark_name_of(stage: &Stage, fd: c_int, is_new: bool, names: Names) {
+    let mut buf = [0; PATH_MAX];
+    let Some(path) = fd_target(fd, &mut buf) else {
+        // Without /proc its name is unknown, so everything counts as diverged.
+        return stage.view.diverged.fill();
+    };
+    if stage.view.prefix_of(path).is_some() {
+        mark(stage, path, names);
+    } else if is_new && !is_on_mount_of_prefix(stage, fd) {
+        // On the prefix's own mount, a path outside the prefixes is true. On another mount it may be another name of
+        // the prefix.
+        mark_new_name(stage, path, names);
+    }
 }
 
 /// Marks the file that a rename moves away, and every prefix below it if it is a directory.
@@ -138,18 +186,7 @@ pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: b
     if known || st.st_nlink == 0 {
         return;
     }
-    let mut buf = [0; PATH_MAX];
-    let Some(path) = fd_target(fd, &mut buf) else {
-        // Without /proc its name is unknown, so everything counts as diverged.
-        return diverged.fill();
-    };
-    if stage.view.prefix_of(path).is_some() {
-        mark(stage, path, Names::Added);
-    } else if makes && !is_on_mount_of_prefix(stage, fd) {
-        // On the prefix's own mount, a path outside the prefixes is true. On another mount it may be another name of
-        // the prefix.
-        mark_new_name(stage, path, Names::Added);
-    }
+    mark_name_of(stage, fd, makes, Names::Added);
 }
 
 /// Whether an open file lies on the same mount as a prefix. If it does, its path tells whether it lies under that

@@ -22,7 +22,7 @@ use crate::decide::view::Found;
 use crate::decide::walk::walk;
 use crate::path::argument::{PathArg, bytes};
 use crate::path::canonical::ask_kernel;
-use crate::path::change::{At, Change, Names, Outcome};
+use crate::path::change::{At, Change, Names, NewName, Outcome};
 use crate::path::resolve::absolute;
 use crate::path::{fd_link, marks, outside};
 use crate::stage::current::stage;
@@ -36,6 +36,21 @@ use crate::stage::mapped::Stage;
 pub unsafe fn write<R: Outcome>(
     arg: PathArg,
     names: Names,
+    real: impl FnOnce(c_int, *const c_char) -> R,
+) -> R {
+    // SAFETY: the caller guarantees what `write_name` asks for.
+    unsafe { write_name(arg, names, &Cell::new(NewName::ByPath), real) }
+}
+
+/// [`write`] for one of the two paths of a call.
+///
+/// # Safety
+/// As [`write`].
+#[inline]
+unsafe fn write_name<R: Outcome>(
+    arg: PathArg,
+    names: Names,
+    new_name: &Cell<NewName>,
     real: impl FnOnce(c_int, *const c_char) -> R,
 ) -> R {
     let Some(stage) = stage() else { return real(arg.dirfd, arg.path) };
@@ -62,7 +77,8 @@ pub unsafe fn write<R: Outcome>(
             result
         },
         |real| {
-            let change = Change { stage, names, follow: arg.follow, succeeded: &succeeded };
+            let follow = arg.follow;
+            let change = Change { stage, names, follow, succeeded: &succeeded, new_name };
             resolved(&change, arg, text, real);
         },
     )
@@ -77,10 +93,13 @@ pub unsafe fn write_two<R: Outcome>(
     new: (PathArg, Names),
     real: impl FnOnce(c_int, *const c_char, c_int, *const c_char) -> R,
 ) -> R {
-    // SAFETY: the caller guarantees what `write` asks for.
+    let found = Cell::new(NewName::ByPath);
+    // SAFETY: the caller guarantees what `write_name` asks for.
     unsafe {
-        write(old.0, old.1, |old_fd, old_path| {
-            write(new.0, new.1, |new_fd, new_path| real(old_fd, old_path, new_fd, new_path))
+        write_name(old.0, old.1, &found, |old_fd, old_path| {
+            write_name(new.0, new.1, &found, |new_fd, new_path| {
+                real(old_fd, old_path, new_fd, new_path)
+            })
         })
     }
 }
