@@ -1,9 +1,10 @@
 //! Runs as the library's constructor.
 //!
-//! Another library's constructor may have called a hook before, which has then found the stage. This constructor does
-//! the work that must be done before the program's `main`. It remembers which objects are loaded, while none can be
-//! unloaded. It starts the staged copy of the program, or `pyshm-run`, in the program's place where that is due. It
-//! restores the visible environment.
+//! If another library's constructor called a hook before, that hook has found the stage. This constructor does the work
+//! that must be done before the program's `main`. It remembers which objects are loaded, while none of them can be
+//! unloaded. If the program is the original of a staged program, the constructor starts the staged copy in the
+//! program's place. If the program is a launcher or rank that needs a stage first, the constructor starts `pyshm-run`
+//! in the program's place. Otherwise the constructor restores the visible environment.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -40,8 +41,8 @@ unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
         None => {}
     }
     log::start(stage);
-    // A program with another C library may start a glibc program, which needs the variables that would be removed
-    // below.
+    // A program with another C library may start a glibc program, which needs the variables that the rest of this
+    // function would remove.
     if inert(Inert::OtherLibc) {
         return;
     }
@@ -62,8 +63,8 @@ fn inert(why: Inert) -> bool {
     why_inert() == why as u8
 }
 
-/// Starts the staged copy of this program in its place, if a process without the shim started the original. Returns if
-/// the program is not such an original, or if the start fails.
+/// Starts the staged copy of this program in this process, if a process without the shim started the original. Returns
+/// if the program is not such an original, or if the start fails.
 ///
 /// This cannot loop, because the path of a staged program is not under a prefix.
 fn restart(stage: &Stage, argv: Strings) {
@@ -84,8 +85,8 @@ fn restart(stage: &Stage, argv: Strings) {
 /// The name by which the kernel was asked to start this program (getauxval(3), AT_EXECFN). `None` if the name may mean
 /// another file in another process.
 ///
-/// The name may be a link into a prefix, so only the kernel knows which file it means. That question takes longer than
-/// any other call at a start. So the answer "outside every prefix" is remembered by name for later starts.
+/// The name may be a link into a prefix, so only the kernel knows which file the name means. Asking the kernel takes
+/// longer than any other call at a start. So the answer "outside every prefix" is remembered by name for later starts.
 fn started_as() -> Option<&'static [u8]> {
     // SAFETY: getauxval reads the process's own vector.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
@@ -103,14 +104,15 @@ fn restart_long(stage: &Stage, argv: Strings, name: Option<&[u8]>) {
     restart_as(stage, argv, long.get(..n).unwrap_or_default(), name);
 }
 
-/// Writes the path of this process's program file into `to` and returns its length in bytes. A longer path is cut off.
+/// Writes the path of this process's program file into `to` and returns the path's length in bytes. A longer path is
+/// cut off.
 fn own_program(to: &mut [u8]) -> usize {
     // SAFETY: the path is a C string, and the kernel writes only into `to`.
     unsafe { sys::readlinkat(AT_FDCWD, c"/proc/self/exe".as_ptr(), to) }.unwrap_or(0)
 }
 
-/// Restarts the program at `exe` if it lies under a prefix. Otherwise remembers by `name`, under which it was started,
-/// that it does not.
+/// Restarts the program at `exe` if `exe` lies under a prefix. Otherwise remembers that the program that is started as
+/// `name` lies outside every prefix.
 fn restart_as(stage: &Stage, argv: Strings, exe: &[u8], name: Option<&[u8]>) {
     if stage.view.prefix_of(exe).is_some() {
         restart_staged(stage, argv, exe);
@@ -124,7 +126,7 @@ fn restart_staged(stage: &Stage, argv: Strings, exe: &[u8]) {
     let Some(e) = stage.view.index.lookup(exe) else { return };
     let changed = stage.view.diverged.has(Mark::Path, e.hash());
     // If the shim was not preloaded by LD_PRELOAD (but by /etc/ld.so.preload, say), the restarted program would not get
-    // it.
+    // the shim.
     let named = env::get(b"LD_PRELOAD").is_some_and(|v| v.windows(11).any(|w| w == b"libpyshm.so"));
     if e.kind() != Kind::File
         || e.is_remote()
@@ -139,7 +141,7 @@ fn restart_staged(stage: &Stage, argv: Strings, exe: &[u8]) {
     // SAFETY: these are the program's own arguments and environment, and an entry's path has a NUL behind it.
     unsafe {
         start(e.path().as_ptr().cast(), argv, envp, Exchange::Program, &mut |path, argv, envp| {
-            // The original already runs, so only the staged file is started.
+            // The original is this program, which already runs. So only the staged file is started.
             if CStr::from_ptr(path).to_bytes() == e.staged() {
                 let _ = sys::syscall(
                     libc::SYS_execve,

@@ -1,8 +1,8 @@
 //! `libpyshm.so` answers every file operation under an original path from the node's own copy.
 //!
-//! The library is preloaded into the user's processes, which must not notice it. It never prints, panics or exits
-//! (except for the line of `PYSHM_LOG`). It allocates and locks only where libc's function does. An operation that it
-//! is not sure of goes to the kernel unchanged.
+//! The library is preloaded into the user's processes, which must not notice it. The library never panics or exits, and
+//! prints nothing except the line that `PYSHM_LOG` asks for. A hook allocates and locks only where libc's function
+//! does. If a hook is not sure of an operation, the operation goes to the kernel unchanged.
 //!
 //! Most of the code is in the crate [`pyshm_core`], which the trampoline links too. This crate exports the symbols.
 //! Rooms, from the highest to the lowest:
@@ -21,8 +21,8 @@ mod libc_calls;
 mod hooks;
 mod init;
 
-/// An allocator that always fails: the shim allocates nothing. It must exist because `pyshm_format` contains its
-/// allocating index builder if the whole workspace is built at once.
+/// An allocator that always fails. The shim allocates nothing, but the allocator must exist because `pyshm_format`
+/// contains its allocating index builder if one command builds the whole workspace.
 mod never {
     use core::alloc::{GlobalAlloc, Layout};
 

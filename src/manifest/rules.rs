@@ -27,7 +27,8 @@ impl Manifest {
             let EntryKind::File { offset, .. } = entry.kind else { continue };
             let end = offset.checked_add(entry.stat.size).filter(|end| *end <= raw);
             match end {
-                // Data must be in order and must not overlap. Otherwise one frame could write another file's bytes.
+                // The data of the files must be in the order of the entries and must not overlap. Otherwise the same
+                // bytes of a frame could be written into several files.
                 Some(end) if offset >= end_of_last => end_of_last = end,
                 _ => return Err(ManifestError::entry(&entry.path, EntryProblem::DataOutside)),
             }

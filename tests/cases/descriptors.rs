@@ -14,7 +14,7 @@ fn a_diverged_directory_shows_its_current_entries() {
 }
 
 #[test]
-fn attributes_changed_by_a_read_descriptor_are_the_original_s() {
+fn attributes_changed_through_a_descriptor_for_reading_reach_the_original() {
     Case::c("mutate", "attributes_by_descriptor").tree(tree::writable).ops(Ops::AtMost(40)).run();
 }
 

@@ -90,7 +90,7 @@ fn a_removed_file_is_locked_and_read_as_it_was() {
 }
 
 #[test]
-fn ioctls_of_the_file_system_and_file_handles_reach_the_original() {
+fn file_handles_and_ioctls_reach_the_original() {
     Case::c("originals", "file_system_s_own").ops(Ops::AtMost(7)).run();
 }
 

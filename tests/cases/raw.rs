@@ -3,7 +3,7 @@
 use crate::world::{Case, Ops};
 
 #[test]
-fn calls_by_number_read_without_an_operation() {
+fn reading_by_system_call_number_takes_no_operation() {
     Case::c("raw", "reading").says("one file 1").run();
 }
 

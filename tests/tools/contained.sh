@@ -40,7 +40,8 @@ end() { # SIGNAL'S NUMBER
     local first
     trap '' INT TERM HUP
     if [ -n "$child" ]; then
-        # As root, kill the first process of the PID namespace. Then all other processes of the namespace and unshare end too.
+        # Root kills the first process of the PID namespace. Then the kernel kills all other processes of the namespace, and
+        # unshare ends.
         first=-$child
         [ "$(id -u)" -ne 0 ] || read -r first _ <"/proc/$child/task/$child/children"
         kill -KILL -- "${first:--$child}" 2>/dev/null

@@ -79,7 +79,7 @@ class Counter:
         self.ignore_exec = [re.compile(text) for text in ignore_exec or []]
         self.hits = []                      # (watched directory, call, name)
         self.chdirs, self.by_descriptor, self.link_texts, self.starts, self.processes = 0, 0, 0, 0, set()
-        self.for_processor = set()          # the numbers of the loader's tries for a processor
+        self.for_processor = set()          # the numbers of the loader's attempts for the processor
         self.truncated = 0
         self.unknown = {}
         self._links = {}

@@ -74,7 +74,7 @@ class Names(unittest.TestCase):
 
 
 class Loader(unittest.TestCase):
-    def test_tries_for_a_processor_are_recognised(self):
+    def test_attempts_in_subdirectories_for_the_processor_are_recognised(self):
         counter = count("""
 1 openat(AT_FDCWD</tmp>, "/shared/env/lib/glibc-hwcaps/x86-64-v4/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
 1 newfstatat(AT_FDCWD</tmp>, "/shared/env/lib/glibc-hwcaps/x86-64-v4", 0x7ffe, 0) = -1 ENOENT (No such file or directory)
@@ -85,7 +85,7 @@ class Loader(unittest.TestCase):
 """)
         self.assertEqual((counter.summary()["total"], counter.summary()["for_processor"]), (6, 6))
 
-    def test_similar_calls_are_no_tries_for_a_processor(self):
+    def test_calls_that_resemble_attempts_for_the_processor_are_counted(self):
         counter = count("""
 1 openat(AT_FDCWD</tmp>, "/shared/env/lib/libz.so.1", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory)
 1 openat(AT_FDCWD</tmp>, "/shared/env/lib/tls/libz.so.1", O_RDONLY|O_CLOEXEC) = 3</shared/env/lib/tls/libz.so.1>
@@ -198,7 +198,7 @@ class Logs(unittest.TestCase):
         self.assertEqual([call.name for call in log.calls], ["openat", "stat"])
         self.assertEqual([call.ok for call in log.calls], [True, False])
 
-    def test_a_process_that_is_killed_before_strace_reads_its_call_made_none(self):
+    def test_a_call_that_strace_could_not_read_before_the_process_was_killed_is_not_counted(self):
         log = stracelog.Log()
         for line in ("7 ???( <unfinished ...>", "7 <... ??? resumed>) = ?", "7 +++ killed by SIGKILL +++"):
             log.feed(line)
@@ -250,7 +250,8 @@ class Unwritten(unittest.TestCase):
 
 
 class Since(unittest.TestCase):
-    # Byte `= 9` is in the third line: process 2's call began before that line, process 3's after it.
+    # The tests cut the trace at the text `) = 9` of the third line. The first call of process 2 began before the third line.
+    # The call of process 3 began after the third line.
     TEXT = """1 chdir("/a") = 0
 2 openat(AT_FDCWD</>, "/a", O_RDONLY <unfinished ...>
 1 openat(AT_FDCWD</>, "/run", O_RDONLY) = 9</run>
@@ -275,7 +276,7 @@ class Since(unittest.TestCase):
     def test_calls_that_began_before_are_left_out(self):
         lines = self.TEXT.splitlines()
         self.assertEqual(self.since(self.TEXT.index(") = 9")), lines[4:])
-        # At the beginning of a line, this line is kept.
+        # If the trace is cut at the beginning of a line, that line is kept.
         self.assertEqual(self.since(self.TEXT.index("1 openat")), [lines[2], *lines[4:]])
         self.assertEqual(self.since(0), lines)
         self.assertEqual(self.since(len(self.TEXT)), [])

@@ -2,7 +2,8 @@
 //! and runs this model.
 //!
 //! A process sets a mark, then changes the original. In the model the change is a flag that is stored with release and
-//! loaded with acquire, because the kernel orders a change before its observers in the same way.
+//! loaded with acquire. The flag stands for what the kernel guarantees: a process that sees the change also sees
+//! everything that was written before the change.
 
 extern crate std;
 use std::vec::Vec;
@@ -85,7 +86,7 @@ fn loom_a_change_is_never_seen_without_its_mark() {
 }
 
 #[test]
-fn loom_a_mark_that_two_writers_set_is_seen_with_either_change() {
+fn loom_a_change_by_either_writer_is_never_seen_without_their_common_mark() {
     let hash = colliding(Mark::Path).next().unwrap();
     two_writers(Mark::Path, [hash, hash], false);
 }

@@ -1,7 +1,7 @@
 //! Exports the hooks, in one file for each family of libc's functions.
 //!
-//! A hook asks for a decision ([`pyshm_core::path`]) and obeys it. It allocates only where libc's function does, takes
-//! no lock, does not panic, and keeps errno on success.
+//! A hook asks for a decision ([`pyshm_core::path`]) and obeys the decision. A hook allocates only where libc's
+//! function does, takes no lock, does not panic, and keeps errno on success.
 //!
 //! Rooms, from the highest to the lowest. A file may use rooms below its own, never one above.
 //!

@@ -1,12 +1,12 @@
-//! Hooks `syscall()`. A call by number on a path or descriptor does what the hook of its function does. All other calls
-//! go to libc. Node's `fs.promises`, language runtimes, and callers of new system calls without a libc function use
-//! `syscall()`.
+//! Hooks `syscall()`. A call by number on a path or descriptor does what the hook of the function with the same name
+//! does. All other calls go to libc. Node's `fs.promises`, language runtimes, and callers of new system calls without a
+//! libc function use `syscall()`.
 //!
 //! Invariants:
-//! - For any other call, the hook jumps to libc with every register and the stack as the caller left them: a vfork must
-//!   not return through a frame of the shim.
-//! - Where the kernel's interface differs from libc's, the kernel's counts: `fchmodat` has no flags, `utimensat`
-//!   accepts a null path, and an open is no cancellation point.
+//! - For any other call, the hook jumps to libc with every register and the stack as the caller left them, because a
+//!   vfork must not return through a frame of the shim.
+//! - Where the kernel's interface differs from libc's, the hook follows the kernel's: `fchmodat` has no flags,
+//!   `utimensat` accepts a null path, and an open is no cancellation point.
 //! - One table ([`KNOWN`]) and one match ([`known`]) decide which calls are known. [`calls!`] makes both from the same
 //!   list.
 
@@ -49,8 +49,9 @@ extern "C" fn find() -> *mut c_void {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn syscall() {
-    // The number and the six arguments are where a function of seven arguments expects them. On x86-64 the last one is
-    // on the stack. A caller that passed fewer may use that place itself, so `known` gets a copy.
+    // The number and the six arguments are where a function of seven arguments expects them. On x86-64 the last
+    // argument is on the stack. A caller that passed fewer arguments may use that place for its own data, so `known`
+    // gets a copy.
     #[cfg(target_arch = "x86_64")]
     core::arch::naked_asm!(
         "cmp rdi, 512", "jae 2f",
@@ -108,7 +109,7 @@ impl Arguments {
 /// Declares the known calls: `NUMBER => HOOK,`.
 macro_rules! calls {
     ($a:ident; $( $(#[$when:meta])? $number:path => $do:expr, )*) => {
-        /// One bit for each number below 512. It is set if [`known`] handles the call.
+        /// One bit for each number below 512. The bit is set if [`known`] handles the call of this number.
         static KNOWN: [u64; 8] = {
             let mut bits = [0; 8];
             $( $(#[$when])? { bits[$number as usize / 64] |= 1 << ($number as usize % 64); } )*
@@ -269,8 +270,8 @@ struct How {
     resolve: u64,
 }
 
-/// Makes the system call openat2. If the caller restricts how the path is resolved, the kernel resolves it from the
-/// original directory.
+/// Makes the system call openat2. If the caller restricts how the path is resolved, the kernel resolves the path from
+/// the original directory.
 ///
 /// # Safety
 /// As openat2.
@@ -286,10 +287,10 @@ unsafe fn opened2(a: Arguments) -> c_int {
     if !plain || stage().is_none() {
         return kernel(dirfd, path, given, size);
     }
-    // SAFETY: `size` bytes can be read there, and that is the structure's size.
+    // SAFETY: `size` bytes can be read at `given`, and `size` is the structure's size.
     let how = unsafe { given.read_unaligned() };
     let flags = how.flags as c_int;
-    // The kernel refuses unknown flags, so it must see flags that do not fit into an int.
+    // The kernel refuses unknown flags, so the kernel must see flags that do not fit into an int.
     if how.flags > 0x7fff_ffff {
         return kernel(dirfd, path, given, size);
     }
@@ -320,7 +321,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
     let writes = open::writes(flags) && flags & libc::O_PATH == 0;
     let fd = if writes {
         let arg = PathArg::at(dirfd, path, Follow::Yes);
-        // SAFETY: the path is the caller's own, and `write` only marks it.
+        // SAFETY: the path is the caller's own, and `write` only marks the path.
         unsafe { write(arg, open::names(flags), run) }
     } else {
         run(dirfd, path)
@@ -345,7 +346,8 @@ unsafe fn accessible(a: Arguments) -> c_int {
     }
 }
 
-/// Makes the system call `n`, which is utimensat or futimesat. With a null path these change the descriptor's file.
+/// Makes the system call `n`, which is utimensat or futimesat. With a null path, both calls change the descriptor's
+/// file.
 ///
 /// # Safety
 /// As the system call `n`.

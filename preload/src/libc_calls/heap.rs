@@ -3,7 +3,7 @@
 //!
 //! Only malloc and free are used, because every process looks up each imported symbol.
 //!
-//! Invariant: freeing memory keeps errno, which may be that of a failed call.
+//! Invariant: freeing memory keeps errno, because a failed call may have set errno for the caller.
 
 use core::ffi::c_void;
 use core::mem::size_of;
@@ -76,7 +76,8 @@ impl<T: Copy> Array<T> {
     /// Adds elements. `None` without memory; malloc has then set errno.
     pub fn extend(&mut self, more: &[T]) -> Option<()> {
         self.reserve(more.len())?;
-        // SAFETY: the array has room for the elements. It is mutably borrowed, so `more` does not lie in it.
+        // SAFETY: the array has room for the elements. The array is mutably borrowed, so `more` does not lie in the
+        // array.
         unsafe { ptr::copy_nonoverlapping(more.as_ptr(), self.start.add(self.len), more.len()) };
         self.len += more.len();
         Some(())

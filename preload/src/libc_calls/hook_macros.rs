@@ -1,8 +1,9 @@
 //! Declares hooks, and finds the real function behind each hook.
 //!
-//! - [`hooks!`] declares hooks of functions that the objects behind this library define. One declaration covers all
-//!   names of a function (64-bit, fortified, old) that take the same arguments. The body is one expression, which gets
-//!   the real function as a closure. A longer body is an ordinary function that the expression calls.
+//! - [`hooks!`] declares hooks of functions that the objects behind this library define, that is, the objects that the
+//!   loader searches after this library. One declaration covers all names of a function (64-bit, fortified, old) that
+//!   take the same arguments. The body is one expression, which gets the real function as a closure. A longer body is
+//!   an ordinary function that the expression calls.
 //! - [`exports!`] declares functions that do not call a real function of the same name. libc hides some functions
 //!   (`__xstat` since 2.33), and an older libc lacks others.
 //!
@@ -20,8 +21,8 @@ use pyshm_core::base::link_map;
 
 /// The address of a function of the objects behind this library, looked up once.
 ///
-/// The struct does not hold the function's name, so all of these start as zeros and cost a process nothing before they
-/// are used.
+/// The struct does not hold the function's name, so every such struct starts as zeros and costs a process nothing
+/// before it is used.
 pub struct Real(AtomicPtr<c_void>);
 
 impl Real {
@@ -135,7 +136,7 @@ macro_rules! hook_one {
                     unsafe { Self::real()($($arg),*) }
                 };
                 // SAFETY: the caller keeps the contract of the real function. The body passes the caller's arguments to
-                // that function. It may replace a path, a flag or an environment by another one that the contract
+                // that function. The body may replace a path, a flag or an environment by another one that the contract
                 // allows and that lives to the end of the call.
                 unsafe { $body }
             }

@@ -1,8 +1,8 @@
-//! Declares functions of libc that the shim calls in few programs. Each is looked up at its first call.
+//! Declares functions of libc that the shim calls in few programs. Each function is looked up at its first call.
 //!
 //! The loader looks up every symbol that the shim imports at the start of every process, which takes some 0.3 µs each.
-//! Only malloc and free are imported nevertheless, because they must be the *program's*: another preloaded library may
-//! replace them.
+//! Only malloc and free are imported nevertheless. The shim must use the same malloc and free as the *program*, which
+//! may be those of another preloaded library.
 
 use core::ffi::{c_char, c_int, c_short, c_void};
 

@@ -91,13 +91,13 @@ pub fn check(root: &Path, size: Size, reserve: Option<u64>) -> Result<()> {
     let stage = taken(size);
     let needed = stage.saturating_add(limits.reserve);
     let (at_least, more) =
-        if size.at_least { ("at least ", ", more if its tars unpack to more") } else { ("", "") };
+        if size.at_least { ("at least ", " (more if its tars unpack to more)") } else { ("", "") };
     if let Some(tight) = limits.bytes.iter().find(|constraint| constraint.free < needed) {
         return Err(Error::NoSpace {
             what: tight.what.clone(),
             numbers: format!(
-                "{} free but {at_least}{} are needed ({} for the stage{more}, {} that stay free for MPI and the \
-                 application, see PYSHM_RESERVE)",
+                "{} free but {at_least}{} are needed, namely {} for the stage{more} and {} that stay free for MPI \
+                 and the application, see PYSHM_RESERVE",
                 bytes(tight.free),
                 bytes(needed),
                 bytes(stage),
@@ -111,8 +111,8 @@ pub fn check(root: &Path, size: Size, reserve: Option<u64>) -> Result<()> {
         return Err(Error::NoSpace {
             what: root.display().to_string(),
             numbers: format!(
-                "{free} inodes free but {at_least}{inodes} are needed (one for each path of the stage, and {RESERVED_INODES} that \
-                 stay free)"
+                "{free} inodes free but {at_least}{inodes} are needed, namely one for each path of the stage and \
+                 {RESERVED_INODES} that stay free"
             ),
             advice: FREE_SOME,
         });
@@ -166,8 +166,8 @@ pub enum NoRoom {
     },
 }
 
-/// Finds the space below `root` that is left for a foreign tar. The `reserve` bytes (`None` takes the default) and the
-/// space for the bundles that are `expected` later are subtracted.
+/// Finds the space below `root` that is left for a foreign tar: the free space without `reserve` bytes and without the
+/// space for the bundles that are `expected` later. If `reserve` is `None`, the default applies.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] when the file system cannot be asked.
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn members_share_the_space_that_later_bundles_leave() {
+    fn members_that_exceed_the_remaining_space_are_refused() {
         let root = tempfile::tempdir().unwrap();
         let expected = Size { bytes: u64::MAX, entries: 0, at_least: false };
         let mut none = room(root.path(), expected, Some(0)).unwrap();

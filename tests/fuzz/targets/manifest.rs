@@ -34,8 +34,8 @@ fuzz_target!(|bytes: &[u8]| {
     let again = Manifest::parse(&manifest.to_bytes()).expect("a manifest that was parsed is valid when it is written again");
     assert_eq!(again.to_bytes(), manifest.to_bytes());
     let mut stack = Stack::default();
-    // Two manifests are laid into the stack: first this one as a whole bundle, then the same one unchanged. If it is a
-    // layer, it names no lower bundle, so that the stack accepts any bundle under it.
+    // The manifest is laid into the stack twice: first as a whole bundle, then unchanged. If the manifest is a layer,
+    // its list of lower bundles is emptied, so that the stack accepts any bundle under the layer.
     let whole = Manifest { layer: None, ..again };
     manifest.layer.iter_mut().for_each(|layer| layer.over.clear());
     for laid in [whole, manifest] {

@@ -1,6 +1,7 @@
 //! Tells plain spellings of paths from odd ones.
 //!
-//! A path is plain if it is absolute, has no `//`, and no name in it begins with a dot, which could be `.` or `..`.
+//! A path is plain if it is absolute, has no `//`, and none of its names begins with a dot (such a name could be `.` or
+//! `..`).
 
 /// Whether an absolute path is odd, that is, not plain.
 #[must_use]
@@ -96,7 +97,8 @@ pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
 mod tests {
     use super::{may_be_odd, plain_length};
 
-    /// Gives the `plain_length` of a string that is followed by slashes, which would make the string odd.
+    /// Gives the `plain_length` of a string with slashes behind its end. If `plain_length` read these slashes, the
+    /// string would look odd.
     fn length(path: &[u8]) -> Option<usize> {
         let mut room = path.to_vec();
         room.push(0);

@@ -1,8 +1,8 @@
 //! Decides what a hook does with one operation on one absolute path.
 //!
 //! Invariants:
-//! - The index answers for a path only when it proves the answer. A path passes to the kernel unchanged where the index
-//!   is unclear or damaged.
+//! - The index answers for a path only when it proves the answer. If the index is unclear or damaged, the path passes
+//!   to the kernel unchanged.
 //! - The common cases (a path in the index, a missing name in a directory of the index) need no
 //!   [`Scratch`](crate::base::scratch::Scratch), which is 8 KB of stack; [`crate::decide::walk`] handles all others.
 #![forbid(unsafe_code)]
@@ -39,7 +39,7 @@ pub enum Follow {
 }
 
 impl Follow {
-    /// Follows unless `no` is set. Most calls have a flag for not following.
+    /// Follows the link unless `no` is set. Most calls have a flag that says not to follow.
     #[inline]
     pub fn unless(no: bool) -> Self {
         if no { Self::No } else { Self::Yes }
@@ -57,11 +57,11 @@ impl Follow {
 pub enum Want {
     /// The recorded attributes: stat, access, readlink, realpath.
     Attributes,
-    /// The data, to be opened with these flags, none of which writes.
+    /// The data, opened with these flags, which do not ask for writing.
     Data(c_int),
     /// Whether the name exists.
     Name,
-    /// A program or library; the staged copy is used in its place.
+    /// A program or library. The staged copy is loaded in place of the original.
     Program,
 }
 
@@ -75,7 +75,7 @@ pub enum Decision<'a> {
     /// Call the real function with the resolved path in the scratch, because a symbolic link led out of the prefixes.
     /// The number is the path's length in bytes.
     PassAs(usize),
-    /// Answer from the entry, or use its staged file.
+    /// Answer from the entry, or use the entry's staged file.
     Redirect(Entry<'a>),
     /// Fail with this error number.
     Absent(c_int),
@@ -88,8 +88,9 @@ pub enum Found<'a> {
     Outside,
     /// Under a prefix, but only the kernel can tell where.
     Unknown,
-    /// To a name that the index does not have, in a directory of the index whose names changed or that belongs to an
-    /// overlay. Only the kernel can tell whether the name exists. The scratch has the path.
+    /// To a name that the index does not have. The index has the name's directory, but the directory's names changed,
+    /// or the directory belongs to an overlay. Only the kernel can tell whether the name exists. The scratch has the
+    /// path.
     Unlisted,
     /// Through a prefix and out again, to the path in the scratch.
     Leaves,
@@ -130,8 +131,8 @@ impl<'a> View<'a> {
         Self { index, diverged, common: common.unwrap_or(b"") }
     }
 
-    /// The number of the prefix at or under which an absolute path lies by its spelling alone; `None` if it lies under
-    /// none.
+    /// The number of the prefix at or under which an absolute path lies, judged by the path's spelling alone. `None` if
+    /// the path lies under no prefix.
     #[inline]
     pub fn prefix_of(&self, path: &[u8]) -> Option<usize> {
         // One byte rules most paths out. Paths often share their first bytes with the prefixes, so a comparison from
@@ -153,7 +154,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Whether `path` is a proper ancestor of a canonical prefix, so that no part of it is a symbolic link.
+    /// Whether `path` is a proper ancestor of a canonical prefix, so that no part of `path` is a symbolic link.
     pub(super) fn above_canonical(&self, path: &[u8]) -> bool {
         self.index
             .prefixes()
@@ -248,7 +249,7 @@ impl<'a> View<'a> {
     }
 
     fn attributes(&self, e: Entry<'a>) -> Decision<'a> {
-        // When names in a directory change, so do its times and link count.
+        // When names in a directory change, the directory's times and link count change too.
         if e.kind() == Kind::Directory && self.listing_diverged(&e) {
             Decision::Pass
         } else {

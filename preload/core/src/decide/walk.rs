@@ -41,7 +41,7 @@ pub fn walk<'a>(view: &View<'a>, path: &[u8], follow: Follow, s: &mut Scratch) -
 /// The place that a walk has reached.
 #[derive(Clone, Copy)]
 enum Cur<'a> {
-    /// A path outside the prefixes; `physical` if it is known to contain no symbolic link.
+    /// A path outside the prefixes; `physical` if the path is known to contain no symbolic link.
     Outside { physical: bool },
     /// An entry of the index.
     Inside(Entry<'a>),
@@ -57,7 +57,7 @@ struct Walk<'v, 'a> {
     links: u32,
     /// Whether the walk has been under a prefix.
     entered: bool,
-    /// Whether a directory on the way diverged. A name in it that the index does not have may exist.
+    /// Whether a directory on the way diverged. Such a directory may have names that the index does not have.
     tainted: bool,
 }
 
@@ -178,11 +178,11 @@ impl<'a> Walk<'_, 'a> {
         self.entered = true;
         let Some(prefix) = view.index.prefix(number) else { return Err(Found::Unknown) };
         if prefix.path != prefix.canonical {
-            // The alias may be a symbolic link: only the kernel knows its attributes.
+            // The alias may be a symbolic link, whose attributes only the kernel knows.
             if nofollow_last && out == prefix.path {
                 return Err(Found::Unknown);
             }
-            // A mark there means that the link was replaced or removed.
+            // A mark on the alias means that the link was replaced or removed.
             if view.in_diverged_subtree(prefix.path) {
                 return Err(Found::Unknown);
             }
@@ -201,7 +201,7 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// Resolves one name, `rest[start..at]`, and follows it if it is a symbolic link.
+    /// Resolves one name, `rest[start..at]`, and follows the name if it is a symbolic link.
     fn step(&mut self, start: usize, last: bool, follow: Follow) -> Result<(), Found<'a>> {
         let parent_len = self.len;
         self.append(b"/")?;

@@ -12,7 +12,7 @@ use crate::path::argument::bytes;
 /// The program that runs a file of a format that the kernel does not know.
 const SHELL: *const c_char = c"/bin/sh".as_ptr();
 
-/// Starts `file`, which is searched for along PATH if it contains no slash. Calls `run` and returns its result as
+/// Starts `file`, which is searched for along PATH if the name contains no slash. Calls `run` and returns its result as
 /// [`start`] does.
 ///
 /// # Safety

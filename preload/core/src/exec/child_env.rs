@@ -40,7 +40,7 @@ pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
     bytes
 }
 
-/// An upper bound for the number of bytes by which an element of a list can grow in addition to `<stage>/fs`: a
+/// An upper bound for the number of bytes by which an element of a list can grow in addition to `<stage>/fs`, because a
 /// symbolic link or an alias may stand for a longer path.
 fn longest(stage: &Stage, list: &[u8]) -> usize {
     if list.split(|b| SEPARATORS.contains(b)).any(|d| stage.view.prefix_of(d).is_some()) {
@@ -74,7 +74,7 @@ pub unsafe fn environment(
         count += 1;
     }
     let named = preload.is_some_and(|(_, v)| elements(v).next().is_some_and(|e| stage.is_shim(e)));
-    // On a noexec stage, libraries cannot be mapped executable, so they are loaded from the originals.
+    // On a noexec stage, libraries cannot be mapped executable, so the loader gets the originals.
     let dirs = dirs.filter(|(_, v)| {
         !stage.noexec
             && v.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some())
@@ -115,7 +115,7 @@ fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option
     arena.string_of([PRELOAD, b"=", stage.dir(), b"/", SHIM.as_bytes()].into_iter().chain(others))
 }
 
-/// Calls `run` with an environment without the shim if `program` is a container runtime. `None` if it is not.
+/// Calls `run` with an environment without the shim if `program` is a container runtime. `None` for any other program.
 ///
 /// # Safety
 /// `program` must be a C string or a pointer that the kernel refuses, and `envp` as execve requires.
@@ -161,7 +161,7 @@ fn others_alone(list: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
 }
 
 /// The staged copy of a library under a prefix. `None` if the library is not under a prefix or the stage no longer has
-/// it.
+/// the copy.
 fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     if name.first() != Some(&b'/') || stage.noexec {
         return None;
@@ -175,9 +175,9 @@ fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     Some(e.staged())
 }
 
-/// Makes an `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix. A directory that does not
-/// exist is left out, because the loader would look for it on the shared file system. An empty element, which means the
-/// working directory, stays.
+/// Makes an `LD_LIBRARY_PATH` with the stage's directories in place of directories under a prefix. A directory that
+/// does not exist is left out, because the loader would look for that directory on the shared file system. An empty
+/// element, which means the working directory, stays.
 fn library_path(stage: &Stage, dirs: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let dirs = dirs.split(|&b| b == b':' || b == b';').filter_map(|dir| directory(stage, dir));
     // Each element except the first gets a colon in front.

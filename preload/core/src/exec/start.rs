@@ -1,8 +1,8 @@
 //! Plans the start of a program: which file, arguments and environment the kernel gets in place of the caller's.
 //!
 //! Invariants:
-//! - The kernel never gets a staged script, because it would pass the staged name to the interpreter. The script's
-//!   first line is parsed here, and the interpreter is started with the *original* path of the script.
+//! - The kernel never gets a staged script, because the kernel would pass the staged name to the interpreter. The
+//!   script's first line is parsed here, and the interpreter is started with the *original* path of the script.
 //! - A binary gets the caller's `argv[0]`.
 //! - All memory is on the stack ([`crate::base::arena`]), and nothing global is written.
 //! - A 32-bit program, which the shim cannot enter, is started as if there were no stage.
@@ -29,7 +29,7 @@ use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 use crate::stage::permission;
 
-/// Longest chain of scripts, each the interpreter of the one before, that the kernel accepts.
+/// Longest chain of scripts that the kernel accepts. Each script of a chain is the interpreter of the one before.
 const MAX_LEVELS: usize = 5;
 
 /// Passes a program, its arguments and its environment to the kernel. Returns an error number, or 0.
@@ -38,7 +38,7 @@ pub type Run<'a> = &'a mut dyn FnMut(*const c_char, Strings, Strings) -> c_int;
 /// The parts that the shim may replace when a program is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exchange {
-    /// The program's file, its arguments if it is a script, and the environment.
+    /// The program's file, the environment and, if the program is a script, the arguments.
     Program,
     /// Only the environment, because the path does not yet tell which file will be started.
     Environment,
@@ -69,14 +69,14 @@ pub unsafe fn start(
     let room = unsafe { child_env::room(stage, envp) + text.len() + 8192 + 8 * env::count(argv) };
     // SAFETY: as above.
     let done = arena::with(room, |arena| unsafe {
-        planned(stage, arena, path, argv, envp, exchange, run)
+        start_planned(stage, arena, path, argv, envp, exchange, run)
     });
     done.unwrap_or_else(|| run(path, argv, envp))
 }
 
 /// # Safety
 /// As [`start`].
-unsafe fn planned(
+unsafe fn start_planned(
     stage: &Stage,
     arena: &mut Arena<'_>,
     path: *const c_char,
@@ -96,11 +96,11 @@ unsafe fn planned(
         return unsafe { from_original(path, &mut |path| run(path, argv, envp)) };
     }
     let (mut path, mut argv) = (path, argv);
-    // One more level for the program that is no script.
+    // The chain of scripts ends with a program that is no script, so one more level is needed.
     for _ in 0..=MAX_LEVELS {
         let mut head = [0; HEAD];
         // SAFETY: `path` is the caller's path or an interpreter's name in the arena.
-        let target = match unsafe { target(arena, path, &mut head) } {
+        let target = match unsafe { find_target(arena, path, &mut head) } {
             Ok(target) => target,
             Err(e) => return e,
         };
@@ -131,8 +131,8 @@ unsafe fn planned(
     libc::ELOOP
 }
 
-/// Starts the original, for a noexec stage. If the index shows that the program is missing, the start still fails
-/// without an operation on the shared file system.
+/// Starts the original, because the stage is noexec. If the index shows that the program is missing, the start still
+/// fails without an operation on the shared file system.
 ///
 /// # Safety
 /// `path` must be a C string.
@@ -171,11 +171,11 @@ unsafe fn read_head(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize,
     Ok(n)
 }
 
-/// Finds the file for `path` and reads its head. Fails with an error number if it cannot be started.
+/// Finds the file for `path` and reads the file's head. Fails with an error number if the file cannot be started.
 ///
 /// # Safety
 /// `path` must be a C string.
-unsafe fn target(
+unsafe fn find_target(
     arena: &mut Arena<'_>,
     path: *const c_char,
     head: &mut [u8; HEAD],
@@ -194,8 +194,8 @@ unsafe fn target(
         Ok(Target { file, staged: false, head })
     };
     // SAFETY: the caller guarantees a C string.
-    let asked = unsafe { linked(arena, path) }.unwrap_or(path);
-    // SAFETY: `asked` is the caller's C string or one in the arena.
+    let asked = unsafe { follow_links(arena, path) }.unwrap_or(path);
+    // SAFETY: `asked` is the caller's C string or a C string in the arena.
     unsafe {
         read(PathArg::followed(asked), Want::Program, |answer| match answer {
             Answer::Absent(e) => Err(e),
@@ -216,12 +216,13 @@ unsafe fn target(
     }
 }
 
-/// Follows a program's symbolic links from outside the prefixes into a prefix. Such a program is the interpreter of an
-/// unstaged virtual environment whose base is staged. `None` if the links do not lead under a prefix.
+/// Follows a program's symbolic links from outside the prefixes into a prefix. For example, the interpreter of a
+/// virtual environment that is not staged is such a program if its base installation is staged. `None` if the links do
+/// not lead under a prefix.
 ///
 /// # Safety
 /// `path` must be a C string.
-unsafe fn linked(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_char> {
+unsafe fn follow_links(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_char> {
     const LINKS: usize = 8;
     let stage = stage()?;
     // SAFETY: the caller guarantees a C string.
@@ -261,12 +262,13 @@ pub fn executable(e: &Entry<'static>) -> Result<(), c_int> {
     permission::check(e, libc::X_OK, Ids::Effective)
 }
 
-/// Whether the interpreter of a script outside the prefixes is staged. If not, the kernel handles the script.
+/// Whether the interpreter of a script outside the prefixes is staged. If the interpreter is not staged, the kernel
+/// handles the script.
 fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> bool {
     let Some(mut name) = arena.string(&[interpreter]) else { return false };
     if stage.view.prefix_of(interpreter).is_none() {
         // SAFETY: `name` is a C string in the arena.
-        let Some(link) = (unsafe { linked(arena, name) }) else { return false };
+        let Some(link) = (unsafe { follow_links(arena, name) }) else { return false };
         name = link;
     }
     let arg = PathArg::followed(name);
@@ -274,7 +276,7 @@ fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> b
     unsafe { read(arg, Want::Program, |answer| matches!(answer, Answer::Redirect(_))) }
 }
 
-/// Makes the interpreter's path and arguments for a script. `None` if they do not fit into the arena.
+/// Makes the interpreter's path and arguments for a script. `None` if the path and arguments do not fit into the arena.
 ///
 /// # Safety
 /// `path` and `argv` as execve requires.

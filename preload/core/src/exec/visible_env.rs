@@ -3,7 +3,7 @@
 //! The environment that the kernel gets for a child differs from the caller's in two variables: `LD_PRELOAD` begins
 //! with the staged shim, and elements of `LD_LIBRARY_PATH` under a prefix name the stage ([`crate::exec::child_env`]).
 //! `PYSHM_LD_PRELOAD` and `PYSHM_LD_LIBRARY_PATH` carry the caller's values. The child's constructor puts these back in
-//! place. Nothing is allocated, because the visible string is the tail of the saved one.
+//! place. Nothing is allocated, because the visible string is the tail of the saved string.
 
 use core::ffi::CStr;
 use core::slice;
@@ -13,7 +13,7 @@ use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
 use crate::base::env::{environ, position, remove, value};
 use crate::base::text::retain;
 
-/// The loader's list of libraries that it loads first (ld.so(8)).
+/// The loader's list of libraries to load before all others (ld.so(8)).
 pub const PRELOAD: &[u8] = b"LD_PRELOAD";
 
 /// The elements of `LD_PRELOAD`.
@@ -30,8 +30,8 @@ pub fn is_shim(element: &[u8]) -> bool {
     element.rsplit(|&b| b == b'/').next() == Some(b"libpyshm.so")
 }
 
-/// Whether a shim lies in a stage, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`. The stage need not be usable: pyshm itself
-/// put such a path into the environment.
+/// Whether a shim's path has the form of a staged shim's, `…/pyshm-<uid>/<stage>/lib/libpyshm.so`. The stage need not
+/// be usable, because only pyshm itself puts such a path into the environment.
 pub fn in_stage(shim: &[u8]) -> bool {
     let mut names = shim.rsplit(|&b| b == b'/').skip(3);
     names
@@ -76,7 +76,7 @@ pub unsafe fn restore(own: Option<&[u8]>) {
     }
 }
 
-/// Removes the shim from `LD_PRELOAD`, in place. Removes the variable if its list is then empty.
+/// Removes the shim from `LD_PRELOAD`, in place. Removes the variable if the list is then empty.
 ///
 /// # Safety
 /// No other thread may run yet.

@@ -9,7 +9,7 @@ use crate::base::readable;
 use crate::base::scratch::PATH_MAX;
 use crate::decide::view::Follow;
 
-/// A path, the directory that it is relative to, and whether a symbolic link at its end is followed.
+/// A path, the directory that it is relative to, and whether a symbolic link at the end of the path is followed.
 #[derive(Debug, Clone, Copy)]
 pub struct PathArg {
     /// Descriptor of the directory, or AT_FDCWD.
@@ -39,7 +39,7 @@ impl PathArg {
         Self { dirfd: AT_FDCWD, path, follow: Follow::Yes }
     }
 
-    /// A path for a call that takes no directory and does not follow a link at its end.
+    /// A path for a call that takes no directory and does not follow a link at the end of the path.
     #[inline]
     pub fn unfollowed(path: *const c_char) -> Self {
         Self { dirfd: AT_FDCWD, path, follow: Follow::No }
@@ -49,7 +49,7 @@ impl PathArg {
 /// Gives the bytes of a C string shorter than PATH_MAX. `None` for a path that the kernel would refuse.
 ///
 /// # Safety
-/// `path` may be any pointer. If it can be read, it must be a C string that outlives `'a`.
+/// `path` may be any pointer. If the pointer can be read, it must lead to a C string that outlives `'a`.
 pub unsafe fn bytes<'a>(path: *const c_char) -> Option<&'a [u8]> {
     let mut n = 0;
     while n < PATH_MAX {

@@ -8,8 +8,9 @@ use crate::base::text::{at_last_slash, put};
 use crate::decide::view::Follow;
 use crate::stage::descriptor::fd_target;
 
-/// Writes the path to which the kernel resolves `path` into `link` and returns its length in bytes. If `path` does not
-/// exist or its end is not followed, the kernel resolves its parent directory. `None` if the kernel cannot.
+/// Asks the kernel to resolve `path`, writes the canonical path into `link`, and returns the canonical path's length in
+/// bytes. If `path` does not exist or `follow` forbids following its last name, the kernel resolves only the parent
+/// directory. `None` if the kernel cannot resolve that either.
 #[inline(never)]
 pub fn ask_kernel(
     dirfd: c_int,
@@ -25,7 +26,7 @@ pub fn ask_kernel(
         let mut len = fd_target(fd, link).map_or(0, <[u8]>::len);
         sys::close(fd);
         if tail.first().is_some_and(|&b| b != b'/') {
-            // The tail is a name in the directory.
+            // A `tail` without a slash in front is the last name alone.
             *link.get_mut(len)? = b'/';
             len += 1;
         }

@@ -1,4 +1,4 @@
-//! What a call changes: the file that its path names, and the name.
+//! Describes what a call changes: the file that the call's path names, or the name itself.
 #![forbid(unsafe_code)]
 
 use core::cell::Cell;
@@ -7,40 +7,40 @@ use core::ffi::{c_char, c_int};
 use crate::decide::view::Follow;
 use crate::stage::mapped::Stage;
 
-/// The effect of a call on the file that its path names, and on the name.
+/// The effect of a call on the file that the call's path names, and on the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// The data or the attributes of the file change.
     Same,
     /// The attributes change. If the path is a directory, the files below it may become unreachable.
     Search,
-    /// The file is opened for writing. Its data changes later, by the descriptor.
+    /// The file is opened for writing. The file's data changes later, through the descriptor.
     Opened {
-        /// The file is made if it does not exist.
+        /// The call makes the file if the file does not exist.
         makes: bool,
-        /// The file is truncated.
+        /// The call truncates the file.
         cuts: bool,
     },
     /// The name is added.
     Added,
     /// The name is removed.
     Removed,
-    /// The name is removed, and its file gets another name.
+    /// The file moves from this name to another name.
     MovedAway,
-    /// A file that had another name gets this name, in the place of a file that had it.
+    /// A file moves from another name to this name, and replaces the file that had this name.
     MovedHere,
-    /// The name changes places with another one.
+    /// The file of this name and the file of another name are exchanged.
     Exchanged,
 }
 
 impl Names {
-    /// Whether the names in the parent directory change, for a name that the index has.
-    pub fn change(self) -> bool {
+    /// Whether the call changes the list of names of the parent directory. Only asked for a name that the index has.
+    pub fn changes_listing(self) -> bool {
         !matches!(self, Self::Same | Self::Search | Self::Opened { .. })
     }
 
-    /// Whether the files below the path, if it is a directory, can no longer be reached by this path.
-    pub fn hide_subtree(self) -> bool {
+    /// Whether the call makes the files below the path unreachable by this path, if the path is a directory.
+    pub fn hides_subtree(self) -> bool {
         matches!(self, Self::Search | Self::MovedAway | Self::MovedHere | Self::Exchanged)
     }
 }

@@ -1,5 +1,5 @@
 //! Recognises in one pass most paths that lie outside every prefix. Nearly every path of nearly every program is such a
-//! path, so the time of this pass is the cost of the shim where it does not help.
+//! path, so this pass takes most of the time that the shim costs a program that it does not help.
 //!
 //! Some paths are left to a closer look ([`crate::path::reads`]): relative paths, odd spellings, strings near the end
 //! of a page, and paths in `/proc` and `/dev`, which may lead through a descriptor.
@@ -15,9 +15,10 @@ use crate::stage::current::stage;
 /// What one pass over a path shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// There is no stage, or the path lies outside every prefix. The path goes to the kernel in every operation.
+    /// There is no stage, or the path lies outside every prefix. The path goes to the kernel unchanged, whatever the
+    /// operation is.
     Outside,
-    /// The path is plain and lies under a prefix. The number is its length in bytes.
+    /// The path is plain and lies under a prefix. The number is the path's length in bytes.
     Inside(usize),
     /// The path needs a closer look.
     Unclear,
@@ -26,7 +27,7 @@ pub enum Look {
 /// Examines the spelling of a path.
 ///
 /// # Safety
-/// `path` may be any pointer. If it can be read, it must be a C string.
+/// `path` may be any pointer. If the pointer can be read, it must lead to a C string.
 #[inline(never)]
 pub unsafe fn look(path: *const c_char) -> Look {
     let Some(stage) = stage() else { return Look::Outside };

@@ -1,9 +1,10 @@
 //! Recognises names that lead through a descriptor: `/proc/self/fd/3`, `/dev/fd/3/name`, `/dev/stdin`, in every
 //! spelling without `..`.
 //!
-//! If the shim redirected the descriptor, the kernel would follow such a name into the stage, and a change made there
-//! would never reach the original. So the shim uses the original that the descriptor stands for. A descriptor that the
-//! program opened by its staged name is not translated.
+//! If the shim redirected the descriptor, the kernel would follow such a name into the stage, and a change to the
+//! staged file would never reach the original. So the shim replaces the name by the path of the original that the
+//! descriptor stands for. If the program itself opened the file by the staged name, the shim does not translate the
+//! descriptor.
 
 use core::ffi::c_int;
 
@@ -19,7 +20,7 @@ use crate::stage::mapped::Stage;
 pub struct Link<'a> {
     /// The rest of the name: empty, or a slash and more.
     pub rest: &'a [u8],
-    /// The process's number in decimal; `None` for this process, named `self`.
+    /// The process's number in decimal; `None` means this process.
     pid: Option<&'a [u8]>,
     fd: c_int,
 }
@@ -49,7 +50,7 @@ fn below_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// Splits the first name off a path. Skips slashes and `.` before it.
+/// Splits the first name off a path. Skips slashes and `.` before that name.
 fn first(path: &[u8]) -> (&[u8], &[u8]) {
     let mut rest = path;
     loop {
@@ -125,8 +126,8 @@ impl Link<'_> {
         c_int::from_str_radix(digits, 8).ok()
     }
 
-    /// Writes the original path that a redirected descriptor stands for into `buf` and returns the path's start and end
-    /// there. `None` for any other descriptor.
+    /// Writes into `buf` the original path that a redirected descriptor stands for. Returns where that path starts and
+    /// ends in `buf`. `None` for any other descriptor.
     pub fn original(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<(usize, usize)> {
         if !self.is_redirected() {
             return None;
@@ -135,7 +136,7 @@ impl Link<'_> {
         stage.original_range(buf.get(..n)?)
     }
 
-    /// Writes the path to which the kernel resolves the whole name into `buf`. `None` if the call is on the link
+    /// Writes into `buf` the path to which the kernel resolves the whole name. `None` if the call acts on the link
     /// itself.
     pub fn path<'b>(&self, follow: Follow, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
         if self.rest.is_empty() && !follow.is_yes() {
@@ -146,7 +147,7 @@ impl Link<'_> {
         buf.get(..end)
     }
 
-    /// Writes the descriptor's path into `buf` and returns its length in bytes.
+    /// Writes the descriptor's path into `buf` and returns the path's length in bytes.
     fn target(&self, buf: &mut [u8; PATH_MAX]) -> Option<usize> {
         if self.pid.is_none() {
             return Some(fd_target(self.fd, buf)?.len());

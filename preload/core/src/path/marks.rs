@@ -1,11 +1,11 @@
 //! Translates the change that a call makes into marks of the diverged set.
 //!
 //! Invariants:
-//! - Marks are on paths, never on inodes: nodes exchange their marks, and each node numbers its devices differently. A
-//!   file with several names is marked under each of them.
-//! - For a name that the index does not have, the names of the deepest directory above it that the index has are marked
-//!   as changed. The shared file system then answers for every name that the index lacks in this directory. So a
-//!   program that makes a thousand files in a directory takes one mark.
+//! - Marks are on paths, never on inodes, because nodes exchange their marks and each node numbers its devices
+//!   differently. A file with several names is marked under each of them.
+//! - A name that the index does not have gets no mark. Instead, the deepest directory above the name that the index has
+//!   gets a mark, which says that the directory's names changed. The shared file system then answers for every name in
+//!   this directory that the index lacks. So a program that makes a thousand files in a directory takes one mark.
 //! - If the index is damaged, everything counts as diverged: the index cannot tell which entries a change concerns.
 
 use libc::W_OK;
@@ -35,16 +35,16 @@ pub fn mark_entry(stage: &Stage, e: &Entry<'static>, names: Names) {
         mark_inode(stage, dev, ino, |other| diverged.mark(Mark::Path, other.hash()));
     }
     diverged.mark(Mark::Path, e.hash());
-    if e.kind() == Kind::Directory && names.hide_subtree() {
+    if e.kind() == Kind::Directory && names.hides_subtree() {
         diverged.mark(Mark::Subtree, e.hash());
     }
-    if names.change() {
+    if names.changes_listing() {
         mark_listing_above(stage, e.path());
     }
 }
 
-/// Calls `mark` for each entry of an inode, and returns whether there is one. If the index is damaged, marks everything
-/// and returns true.
+/// Calls `mark` for each entry of an inode, and returns whether the inode has an entry. If the index is damaged, marks
+/// everything and returns true.
 pub fn mark_inode(
     stage: &Stage,
     dev: u64,
@@ -86,9 +86,9 @@ fn mark_unknown_name(stage: &Stage, path: &[u8]) {
     }
 }
 
-/// Whether the recorded permissions let a call change something at `path` at once. An open that neither makes nor
-/// truncates a file changes nothing yet.
-pub fn may_succeed(stage: &Stage, path: &[u8], names: Names) -> bool {
+/// Whether the recorded permissions say that the call itself may change something at `path`. An open that neither makes
+/// nor truncates a file changes nothing; only later writes do.
+pub fn call_may_change(stage: &Stage, path: &[u8], names: Names) -> bool {
     let entry = || stage.index().lookup(path);
     let parent = || stage.index().lookup(at_last_slash(path)?.0);
     match names {

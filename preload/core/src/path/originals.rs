@@ -1,5 +1,4 @@
-//! Gives a call the original's path. For calls that must not reach the staged copy but change nothing that the index
-//! records.
+//! Gives the original's path to a call that must not reach the staged copy but changes nothing that the index records.
 
 use core::ffi::{c_char, c_int};
 
@@ -15,9 +14,9 @@ use crate::stage::mapped::Stage;
 /// What an empty path means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmptyPath {
-    /// The descriptor itself (AT_EMPTY_PATH). A null pointer then means the same.
+    /// The descriptor itself (AT_EMPTY_PATH). With this flag, a null pointer means the same as an empty path.
     Descriptor,
-    /// Nothing: the kernel refuses it.
+    /// Nothing: the kernel refuses an empty path.
     Refused,
 }
 
@@ -50,18 +49,23 @@ pub unsafe fn original<R>(
     let concerned = match text.first() {
         None => descriptor && is_redirected(arg.dirfd),
         Some(b'/') => fd_link::parse(text).is_some(),
-        // The directory of a relative path may be redirected, or hold links to redirected descriptors
+        // A relative path may begin at a redirected directory, or at a directory with links to redirected descriptors
         // (`/proc/self/fd`).
         Some(_) => true,
     };
     if !concerned {
         return real(arg.dirfd, arg.path);
     }
-    call_through(|(dirfd, path)| real(dirfd, path), |real| resolved(stage, arg, text, real))
+    call_through(|(dirfd, path)| real(dirfd, path), |real| call_on_original(stage, arg, text, real))
 }
 
 #[inline(never)]
-fn resolved(stage: &Stage, arg: PathArg, text: &[u8], real: Callback<'_, (c_int, *const c_char)>) {
+fn call_on_original(
+    stage: &Stage,
+    arg: PathArg,
+    text: &[u8],
+    real: Callback<'_, (c_int, *const c_char)>,
+) {
     let mut buf = [0; PATH_MAX];
     match absolute(stage, arg.dirfd, text, arg.follow, &mut buf) {
         Some(abs) => real.call(abs.argument(arg)),

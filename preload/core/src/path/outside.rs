@@ -5,8 +5,8 @@
 //! A file is recognised by its device and inode. Invariants:
 //! - A file that is opened for writing is recognised by its descriptor, without a further operation on a path.
 //! - Every other call on a path costs one more operation, a stat of the path or of its directory. A rename costs one for
-//!   both of its paths: a descriptor of what is renamed has the old name before the call and the new one after it.
-//! - A second operation on a path follows only if the first shows a file on a prefix's device.
+//!   both of its paths: a descriptor of the renamed file has the old name before the call and the new one after it.
+//! - A second operation on a path follows only if the first shows that the file lies on a prefix's device.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -29,14 +29,15 @@ use crate::stage::mapped::Stage;
 /// Number of prefixes whose mount is remembered.
 const REMEMBERED: usize = 8;
 
-/// For each prefix, the identifier of its mount plus one. 0 until it is looked up.
+/// For each prefix, the identifier of its mount plus one. 0 until the mount is looked up.
 static MOUNTS: [AtomicU64; REMEMBERED] = [const { AtomicU64::new(0) }; REMEMBERED];
 
-/// Marks what a call on the absolute path `path` changes, then calls the real function with `own`.
+/// Marks what a call on the absolute path `path` changes, then calls the real function with the directory and path in
+/// `own`.
 pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let Change { stage, names, follow, .. } = *change;
     let path = trimmed(path);
-    if names.hide_subtree() || names == Names::Removed {
+    if names.hides_subtree() || names == Names::Removed {
         mark_above(stage, path);
     }
     match names {
@@ -63,7 +64,7 @@ fn trimmed(path: &[u8]) -> &[u8] {
     path.iter().rposition(|&b| b != b'/').and_then(|i| path.get(..=i)).unwrap_or(path)
 }
 
-/// Marks `path` if a spelling of a prefix lies at or below it. The index then answers nothing below `path`.
+/// Marks `path` if a spelling of a prefix lies at or below `path`. The index then answers nothing below `path`.
 pub fn mark_above(stage: &Stage, path: &[u8]) {
     let at_or_above = |prefix: &[u8]| {
         prefix.strip_prefix(path).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
@@ -73,11 +74,11 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
     }
 }
 
-/// Marks the file that the caller's path names, under all names that the index has for it. Returns its attributes if it
-/// lies on the device of a prefix.
+/// Marks the file that the caller's path names, under all names that the index has for the file. Returns the file's
+/// attributes if the file lies on the device of a prefix.
 fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<libc::stat> {
     let flags: c_int = if follow.is_yes() { 0 } else { AT_SYMLINK_NOFOLLOW };
-    // SAFETY: the kernel checks the path, which is the one that the real function gets.
+    // SAFETY: the kernel checks the path. The real function gets the same path.
     let st = unsafe { sys::fstatat(own.0, own.1, flags) }.ok()?;
     if !stage.has_prefix_on(st.st_dev) {
         return None;
@@ -92,16 +93,15 @@ fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let Change { stage, names, .. } = *change;
     let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: the kernel checks the path, which is the one that the real function gets.
-    let opened = unsafe { sys::openat(own.0, own.1, flags) };
-    let (Ok(fd), Ok(st)) = (opened, opened.and_then(sys::fstat)) else {
+    let Ok(fd) = (unsafe { sys::openat(own.0, own.1, flags) }) else {
         // There may be no descriptor left.
         mark_moved(stage, path, own, names);
         return real.call(own);
     };
     // A rename does not lead from one file system to another.
     change.new_name.set(NewName::ByDescriptor);
-    let concerned = stage.has_prefix_on(st.st_dev);
-    if concerned {
+    let st = sys::fstat(fd).ok().filter(|st| stage.has_prefix_on(st.st_dev));
+    if let Some(st) = &st {
         mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
         if st.st_mode & S_IFMT == S_IFDIR {
             let mut buf = [0; PATH_MAX];
@@ -109,7 +109,7 @@ fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
         }
     }
     real.call(own);
-    if concerned && change.succeeded.get() {
+    if st.is_some() && change.succeeded.get() {
         mark_name_of(stage, fd, true, Names::MovedHere);
     }
     sys::close(fd);
@@ -120,19 +120,19 @@ fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
 fn mark_name_of(stage: &Stage, fd: c_int, is_new: bool, names: Names) {
     let mut buf = [0; PATH_MAX];
     let Some(path) = fd_target(fd, &mut buf) else {
-        // Without /proc its name is unknown, so everything counts as diverged.
+        // Without /proc the file's name is unknown, so everything counts as diverged.
         return stage.view.diverged.fill();
     };
     if stage.view.prefix_of(path).is_some() {
         mark(stage, path, names);
     } else if is_new && !is_on_mount_of_prefix(stage, fd) {
-        // On the prefix's own mount, a path outside the prefixes is true. On another mount it may be another name of
-        // the prefix.
+        // On the prefix's own mount, a path outside the prefixes really leads to a file outside. On another mount, such
+        // a path may be a second name of a file under the prefix.
         mark_new_name(stage, path, names);
     }
 }
 
-/// Marks the file that a rename moves away, and every prefix below it if it is a directory.
+/// Marks the file that a rename moves away. If the file is a directory, also marks every prefix below it.
 fn mark_moved(stage: &Stage, path: &[u8], own: At, names: Names) {
     let st = mark_object(stage, own, Follow::No, names);
     if st.is_some_and(|st| st.st_mode & S_IFMT == S_IFDIR) {
@@ -172,8 +172,8 @@ fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
     });
 }
 
-/// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` is its fstat. `makes` says
-/// whether the call may have made the file.
+/// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` holds the file's attributes.
+/// `makes` says whether the call may have made the file.
 #[inline(never)]
 pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: bool) {
     let diverged = &stage.view.diverged;
@@ -182,15 +182,15 @@ pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: b
             mark_entry(stage, e, Names::Same);
         }
     });
-    // No other process can open a file without a name.
+    // A file without a name needs no mark, because no other process can open such a file.
     if known || st.st_nlink == 0 {
         return;
     }
     mark_name_of(stage, fd, makes, Names::Added);
 }
 
-/// Whether an open file lies on the same mount as a prefix. If it does, its path tells whether it lies under that
-/// prefix.
+/// Whether an open file lies on the same mount as a prefix. If it does, the file's path tells whether the file lies
+/// under that prefix.
 fn is_on_mount_of_prefix(stage: &Stage, fd: c_int) -> bool {
     let Some(mount) = mounts::of_descriptor(fd) else { return false };
     stage.index().prefixes().enumerate().any(|(number, prefix)| {

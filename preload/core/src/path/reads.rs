@@ -1,4 +1,4 @@
-//! Decides for calls that read: the index answers, or the hook uses the staged file.
+//! Decides how a hook answers a call that reads: from the index, from the staged file, or by the real function.
 
 use core::ffi::{c_char, c_int};
 use core::slice;
@@ -23,7 +23,7 @@ use crate::stage::mapped::Stage;
 pub enum Answer {
     /// Call the real function with this directory and path.
     Pass(c_int, *const c_char),
-    /// Answer from the entry, or use its staged file.
+    /// Answer from the entry, or use the entry's staged file.
     Redirect(Entry<'static>),
     /// Fail with this error number.
     Absent(c_int),
@@ -56,12 +56,12 @@ pub unsafe fn read_after<R>(
     }
     let Some(stage) = stage() else { return obey(pass) };
     let (text, found) = if let Look::Inside(length) = seen {
-        // SAFETY: the caller guarantees that `look` gave this length: as many readable bytes precede the NUL.
+        // SAFETY: the caller guarantees that `look` gave this length, so `length` readable bytes precede the NUL.
         let text = unsafe { slice::from_raw_parts(arg.path.cast(), length) };
         (text, stage.view.find_inside(text, arg.follow))
     } else {
-        // SAFETY: the caller guarantees what `closer` asks for.
-        let Some(looked) = (unsafe { closer(stage, arg) }) else { return obey(pass) };
+        // SAFETY: the caller guarantees what `look_closer` asks for.
+        let Some(looked) = (unsafe { look_closer(stage, arg) }) else { return obey(pass) };
         looked
     };
     match found {
@@ -70,21 +70,25 @@ pub unsafe fn read_after<R>(
             let decision = stage.view.decide(Walked { found, len: 0 }, want);
             obey(answer(stage, decision, arg.dirfd, arg.path))
         }
-        None => call_through(obey, |obey| resolved(stage, arg, text, want, obey)),
+        None => call_through(obey, |obey| decide_on_absolute(stage, arg, text, want, obey)),
     }
 }
 
-/// Gives the path's bytes, and where they lead if the index knows that without a walk. `None` if the path goes to the
-/// kernel unchanged.
+/// Gives the path's bytes, and where the path leads if the index knows that without a walk. `None` if the path goes to
+/// the kernel unchanged.
 ///
 /// # Safety
 /// `arg.path` as in [`bytes`].
-unsafe fn closer<'a>(stage: &Stage, arg: PathArg) -> Option<(&'a [u8], Option<Found<'static>>)> {
+unsafe fn look_closer<'a>(
+    stage: &Stage,
+    arg: PathArg,
+) -> Option<(&'a [u8], Option<Found<'static>>)> {
     // SAFETY: the caller guarantees what `bytes` asks for.
     let text = unsafe { bytes(arg.path) }?;
     if text.first() == Some(&b'/') {
         let found = stage.view.find_fast(text, arg.follow);
-        // By its spelling, a name that leads through a descriptor lies outside; its descriptor may be redirected.
+        // A name that leads through a descriptor, such as `/proc/self/fd/3`, is spelled like a path outside every
+        // prefix. But the descriptor may be one that the shim redirected.
         let is_link = matches!(found, Some(Found::Outside)) && fd_link::parse(text).is_some();
         return Some((text, found.filter(|_| !is_link)));
     }
@@ -109,9 +113,15 @@ fn answer(stage: &Stage, decision: Decision<'static>, dirfd: c_int, path: *const
     }
 }
 
-/// Decides on the absolute path.
+/// Makes the path absolute and decides on the absolute path.
 #[inline(never)]
-fn resolved(stage: &Stage, arg: PathArg, text: &[u8], want: Want, obey: Callback<'_, Answer>) {
+fn decide_on_absolute(
+    stage: &Stage,
+    arg: PathArg,
+    text: &[u8],
+    want: Want,
+    obey: Callback<'_, Answer>,
+) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(stage, arg.dirfd, text, arg.follow, &mut buf) else {
         return obey.call(Answer::Pass(arg.dirfd, arg.path));
@@ -122,13 +132,14 @@ fn resolved(stage: &Stage, arg: PathArg, text: &[u8], want: Want, obey: Callback
             let decision = stage.view.decide(Walked { found, len: 0 }, want);
             obey.call(answer(stage, decision, own.0, own.1));
         }
-        None => walked(stage, abs.path, own, arg.follow, want, obey),
+        None => decide_by_walk(stage, abs.path, own, arg.follow, want, obey),
     }
 }
 
-/// Decides on an absolute path that only a walk resolves. If the path passes, the real function gets `own`.
+/// Decides on an absolute path that only a walk resolves. If the path passes, the real function gets the directory and
+/// path in `own`.
 #[inline(never)]
-fn walked(
+fn decide_by_walk(
     stage: &Stage,
     abs: &[u8],
     own: (c_int, *const c_char),

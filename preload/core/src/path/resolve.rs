@@ -1,13 +1,14 @@
 //! Makes a caller's path absolute and translates paths of the stage into original paths.
 //!
 //! Invariants:
-//! - The kernel is asked for the working directory each time. A cached one would be wrong after chdir in a vfork child,
-//!   which shares this memory.
-//! - A working directory in the stage is not translated: the program changed into it by its staged name.
+//! - The kernel is asked for the working directory each time. A cached working directory would be wrong after chdir in
+//!   a vfork child, which shares this memory.
+//! - A working directory in the stage is not translated, because the program changed into this directory by its staged
+//!   name.
 //! - A path relative to a redirected directory's descriptor, or through `/proc/self/fd`, never reaches the kernel
-//!   unchanged: the kernel would find the staged copy. The original's absolute path takes its place.
-//! - A function with a buffer for a path on its stack is called only when the buffer is needed: a signal handler may
-//!   run on a small stack.
+//!   unchanged, because the kernel would find the staged copy. The original's absolute path takes its place.
+//! - A function with a buffer for a path on its stack is called only when the buffer is needed, because a signal
+//!   handler may run on a small stack.
 
 use core::ffi::{c_char, c_int};
 
@@ -32,17 +33,18 @@ pub struct Absolute<'b> {
 }
 
 impl Absolute<'_> {
-    /// The directory and path for the real function: the absolute path if it is moved, else the caller's own.
+    /// The directory and path for the real function: the absolute path if [`moved`](Self::moved) is set, else the
+    /// caller's own.
     pub fn argument(&self, own: PathArg) -> (c_int, *const c_char) {
         if self.moved { (AT_FDCWD, self.path.as_ptr().cast()) } else { (own.dirfd, own.path) }
     }
 }
 
-/// A name that does not exist.
+/// A name that no file has.
 const NOWHERE: &[u8] = b"/proc/self/moved";
 
-/// Whether the directory behind a descriptor was moved or removed, so that `buf[start..end]` no longer names it.
-/// Another file that took the name must not be mistaken for the directory.
+/// Whether the directory behind a descriptor was moved or removed, so that the path in `buf[start..end]` no longer
+/// names the directory. Another file that took the name must not be mistaken for the directory.
 fn is_lost(stage: &Stage, buf: &[u8; PATH_MAX], start: usize, end: usize) -> bool {
     stage.view.diverged.any() && buf.get(start..end).is_some_and(|path| stage.is_replaced(path))
 }
@@ -107,8 +109,9 @@ fn is_in_proc(path: &[u8]) -> bool {
     path.starts_with(b"/proc/") || path.starts_with(b"/dev/")
 }
 
-/// Replaces `buf[..end]` by the original path if it leads through a redirected descriptor, as a name relative to
-/// `/proc/self/fd` does. Returns the start and end of the original path in `buf`; `None` for any other path.
+/// Replaces the path in `buf[..end]` by the original path if the path leads through a redirected descriptor. A name
+/// relative to `/proc/self/fd` leads through a descriptor, for example. Returns the start and end of the original path
+/// in `buf`; `None` for any other path.
 #[inline(never)]
 fn through_link(
     stage: &Stage,
@@ -126,7 +129,7 @@ fn through_link(
     Some((start, end))
 }
 
-/// Whether a walk of a tree from `path` may meet a prefix: the path lies under one, or above one.
+/// Whether a walk of a tree from `path` may meet a prefix: the path lies under a prefix or above a prefix.
 ///
 /// # Safety
 /// `path` as in [`bytes`].

@@ -1,10 +1,10 @@
-//! Decides for calls that change something: the change is marked as diverged, and the call goes to the original.
+//! Handles calls that change something: marks the change as diverged and makes the call on the original.
 //!
 //! Invariants:
-//! - A change is marked before the call returns to the program. If the recorded permissions say that the call may
-//!   succeed, the mark is set before the call. Otherwise it is set after the call has succeeded, so that calls that
-//!   fail leave no marks.
-//! - The index resolves a path that is spelled under a prefix. If the index cannot, the kernel does.
+//! - A change is marked before the call returns to the program. If the recorded permissions say that the call itself
+//!   may change something, the mark is set before the call. Otherwise the mark is set after the call has succeeded, so
+//!   that calls that fail leave no marks.
+//! - The index resolves a path that is spelled under a prefix. If the index cannot resolve the path, the kernel does.
 //! - A path that is spelled outside every prefix may still lead to a file of a prefix: by a symbolic link, a hard link
 //!   or another mount. Such a file is recognised by its device and inode ([`crate::path::outside`]).
 
@@ -58,7 +58,7 @@ unsafe fn write_name<R: Outcome>(
     let Some(text) = (unsafe { bytes(arg.path) }) else { return real(arg.dirfd, arg.path) };
     let concerned = match text.first() {
         None => false,
-        // A file that is opened by a path outside is recognised by its descriptor afterwards.
+        // After an open by a path outside, the file is recognised by its descriptor.
         Some(b'/') => {
             !matches!(names, Names::Opened { .. })
                 || !matches!(stage.view.find_fast(text, arg.follow), Some(Found::Outside))
@@ -79,7 +79,7 @@ unsafe fn write_name<R: Outcome>(
         |real| {
             let follow = arg.follow;
             let change = Change { stage, names, follow, succeeded: &succeeded, new_name };
-            resolved(&change, arg, text, real);
+            call_and_mark(&change, arg, text, real);
         },
     )
 }
@@ -104,8 +104,8 @@ pub unsafe fn write_two<R: Outcome>(
     }
 }
 
-/// Marks the file that was just opened for writing as `fd`, if it is a file of a prefix, whatever path it was opened
-/// by. `makes` says whether the call may have made the file.
+/// Marks the file that was just opened for writing as `fd`, if the file lies under a prefix. The path of the open does
+/// not matter. `makes` says whether the call may have made the file.
 pub fn mark_opened(fd: c_int, makes: bool) {
     if fd < 0 {
         return;
@@ -118,18 +118,18 @@ pub fn mark_opened(fd: c_int, makes: bool) {
 }
 
 #[inline(never)]
-fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
+fn call_and_mark(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
     let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
         // The absolute spelling is too long, but the kernel may still accept the caller's own.
-        return by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
+        return call_resolved_by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
     };
     if !abs.moved
         && let Some(link) = fd_link::parse(text)
     {
-        // The name leads through a descriptor of the original, which the kernel follows to the right file.
+        // The name leads through a descriptor of the original, so the kernel follows the name to the right file.
         return match link.path(arg.follow, &mut buf) {
-            Some(path) => located(change, path, (arg.dirfd, arg.path), real),
+            Some(path) => call_on_absolute(change, path, (arg.dirfd, arg.path), real),
             None => real.call((arg.dirfd, arg.path)),
         };
     }
@@ -137,33 +137,41 @@ fn resolved(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, A
     if let Some(Found::Outside) = change.stage.view.find_fast(abs.path, arg.follow) {
         return outside::call(change, abs.path, own, real);
     }
-    located(change, abs.path, own, real);
+    call_on_absolute(change, abs.path, own, real);
 }
 
-/// Makes the call on an absolute path. The real function gets `own`.
+/// Makes the call on an absolute path. The real function gets the directory and path in `own`.
 #[inline(never)]
-fn located(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
+fn call_on_absolute(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let mut scratch = Scratch::zeroed();
     let walked = walk(&change.stage.view, path, change.follow, &mut scratch);
     match walked.found {
-        Found::Entry(e) => inside(change, e.path(), true, own, real),
-        Found::Absent { last, .. } => inside(change, scratch.path(walked.len), last, own, real),
-        // The name may be a link to another file. For an open, the descriptor shows afterwards which file it is.
+        Found::Entry(e) => call_on_canonical(change, e.path(), true, own, real),
+        Found::Absent { last, .. } => {
+            call_on_canonical(change, scratch.path(walked.len), last, own, real)
+        }
+        // The name may be a link to another file. For an open, the descriptor shows afterwards which file was opened.
         Found::Unlisted
             if !change.follow.is_yes() || matches!(change.names, Names::Opened { .. }) =>
         {
-            inside(change, scratch.path(walked.len), true, own, real);
+            call_on_canonical(change, scratch.path(walked.len), true, own, real);
         }
         Found::Outside if !path.windows(3).any(|w| w == b"/..") => {
             outside::call(change, path, own, real);
         }
-        _ => by_kernel(change, AT_FDCWD, path, own, real),
+        _ => call_resolved_by_kernel(change, AT_FDCWD, path, own, real),
     }
 }
 
 /// Makes the call on a path that only the kernel can resolve.
 #[inline(never)]
-fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Callback<'_, At>) {
+fn call_resolved_by_kernel(
+    change: &Change<'_>,
+    dirfd: c_int,
+    path: &[u8],
+    own: At,
+    real: Callback<'_, At>,
+) {
     let mut link = [0; PATH_MAX];
     let canonical = ask_kernel(dirfd, path, change.follow, &mut link);
     let Some(canonical) = canonical.and_then(|len| link.get(..len)) else {
@@ -171,7 +179,7 @@ fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Call
     };
     if change.stage.view.prefix_of(canonical).is_some() {
         // The caller's path may be a symbolic link to the prefix itself.
-        if change.names.hide_subtree() || change.names == Names::Removed {
+        if change.names.hides_subtree() || change.names == Names::Removed {
             outside::mark_above(change.stage, canonical);
         }
         if change.stage.view.in_diverged_subtree(canonical) {
@@ -179,7 +187,7 @@ fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Call
             change.stage.count(Operation::Passed);
             return outside::call(change, canonical, own, real);
         }
-        inside(change, canonical, true, own, real);
+        call_on_canonical(change, canonical, true, own, real);
     } else {
         outside::call(change, canonical, own, real);
     }
@@ -187,10 +195,16 @@ fn by_kernel(change: &Change<'_>, dirfd: c_int, path: &[u8], own: At, real: Call
 
 /// Makes the call on a canonical path under a prefix. `reachable` says whether the path's directory exists, as far as
 /// the index knows.
-fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Callback<'_, At>) {
+fn call_on_canonical(
+    change: &Change<'_>,
+    path: &[u8],
+    reachable: bool,
+    own: At,
+    real: Callback<'_, At>,
+) {
     let Change { stage, names, .. } = *change;
     stage.count(Operation::Passed);
-    let before = reachable && marks::may_succeed(stage, path, names);
+    let before = reachable && marks::call_may_change(stage, path, names);
     if before {
         marks::mark(stage, path, names);
     }
@@ -200,7 +214,7 @@ fn inside(change: &Change<'_>, path: &[u8], reachable: bool, own: At, real: Call
     }
 }
 
-/// Whether a call has opened a directory. An open for writing can do so only with O_TMPFILE, which makes a file without
+/// Whether an open for writing has opened a directory. That is possible only with O_TMPFILE, which makes a file without
 /// a name.
 fn is_directory_opened(stage: &Stage, path: &[u8], names: Names) -> bool {
     matches!(names, Names::Opened { makes: false, cuts: false })

@@ -16,9 +16,9 @@ use pyshm_format::layout::ENV_CONTAINERS;
 use crate::base::env;
 use crate::base::text::at_last_slash;
 
-/// File names of the runtimes. Each of them passes its environment on to the programs that it starts, or can be told
-/// to. runc and crun are not listed, because they read the environment from a file. `unshare` and `nsenter` are not
-/// listed, because by default they start programs in the same file system.
+/// File names of the runtimes. Each runtime passes its environment on to the programs that it starts, or has an option
+/// to do so. runc and crun are not listed, because they read the environment from a file. `unshare` and `nsenter` are
+/// not listed, because by default they start programs in the same file system.
 ///
 /// This is one text, because pointers to many texts would be relocations in every process.
 const RUNTIMES: &[u8] =
@@ -33,7 +33,8 @@ pub fn is_runtime(program: &[u8], setting: Option<&[u8]>) -> bool {
     !name.is_empty() && setting != b"keep" && (named(RUNTIMES, b' ') || named(setting, b':'))
 }
 
-/// Whether this process runs a container runtime, by the name that the kernel was given (getauxval(3), AT_EXECFN).
+/// Whether this process runs a container runtime, judged by the name that the kernel was given (getauxval(3),
+/// AT_EXECFN).
 pub fn is_this_program() -> bool {
     // SAFETY: getauxval reads the process's own vector.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;

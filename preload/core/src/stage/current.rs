@@ -1,13 +1,14 @@
 //! Finds the stage of this process once, and gives it to every later caller.
 //!
 //! Invariants:
-//! - The first call of [`stage`] finds the stage, not the shim's constructor: other libraries' constructors may run
-//!   before it.
-//! - A second thread that asks meanwhile finds a stage for itself. Without a stage its writes would not be marked. If
-//!   it waited, the child of a fork at that moment would wait forever. If the first thread asks again in a signal
-//!   handler or callback, it gets no stage.
-//! - Any failure leaves the shim inert for the rest of the process. The shim reports it only if `PYSHM_LOG` is set
-//!   ([`crate::stage::log`]).
+//! - The first call of [`stage`] finds the stage. The shim's constructor would be too late, because other libraries'
+//!   constructors may run before the shim's and call hooks.
+//! - A second thread that asks while the first one is still finding the stage maps the stage a second time. Without a
+//!   stage, the second thread's writes would not be marked. If the second thread waited instead, a child forked at that
+//!   moment would wait forever, because the first thread does not exist in the child. If the first thread asks again in
+//!   a signal handler or callback, it gets no stage.
+//! - Any failure leaves the shim inert for the rest of the process. The shim reports the failure only if `PYSHM_LOG` is
+//!   set ([`crate::stage::log`]).
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -39,7 +40,7 @@ static CELL: Cell = Cell(UnsafeCell::new(MaybeUninit::uninit()));
 
 /// The thread that moved STATE to BUSY; 0 until that thread stores its number.
 static FINDER: AtomicUsize = AtomicUsize::new(0);
-/// The stage that another thread found while STATE was BUSY; null if there was none.
+/// The stage that another thread found while STATE was BUSY; null if no other thread found one.
 static LATE: AtomicPtr<Stage> = AtomicPtr::new(ptr::null_mut());
 /// The numbers of the process that changed its root directory and of its parent.
 static ROOTED: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
@@ -56,7 +57,8 @@ pub fn stage() -> Option<&'static Stage> {
     }
 }
 
-/// The stage of a process whose vfork child changed its root directory. The two share this memory but not the root.
+/// The stage of a process whose vfork child changed its root directory. Parent and child share this memory but not the
+/// root directory.
 #[cold]
 #[inline(never)]
 fn of_parent() -> Option<&'static Stage> {
@@ -73,8 +75,8 @@ fn init() -> Option<&'static Stage> {
     init_with(find)
 }
 
-/// Uses the stage in `dir`; `None` if it is unusable. For the trampoline, which knows where its stage lies. Must be
-/// called before [`stage`].
+/// Uses the stage in `dir`; `None` if the stage is unusable. Only the trampoline calls this, because it knows where its
+/// stage lies. Must be called before [`stage`].
 pub fn use_directory(dir: &[u8]) -> Option<&'static Stage> {
     init_with(|| allowed().and_then(|()| open(dir)))
 }
@@ -83,7 +85,7 @@ fn init_with(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Sta
     match STATE.compare_exchange(NEW, BUSY, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => FINDER.store(sys::thread(), Ordering::Release),
         Err(BUSY) if FINDER.load(Ordering::Acquire) == sys::thread() => return None,
-        Err(BUSY) => return late(find),
+        Err(BUSY) => return find_late(find),
         Err(_) => return stage(),
     }
     match find() {
@@ -100,15 +102,16 @@ fn init_with(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Sta
     }
 }
 
-/// The stage for a thread that asks while another thread is finding it.
-fn late(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Stage> {
+/// The stage for a thread that asks while another thread is still finding the stage.
+fn find_late(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Stage> {
     let known = LATE.load(Ordering::Acquire);
     if known.is_null() {
         let found = find().ok()?;
         let mine = sys::memory(size_of::<Stage>()).ok()?.cast::<Stage>();
         // SAFETY: the memory is new, page-aligned and long enough, and no other thread knows it yet.
         unsafe { mine.write(found) };
-        // If another thread was faster, this one uses the other's stage. Its own stays mapped and unused.
+        // If another thread was faster, this thread uses the other thread's stage. The stage that this thread mapped
+        // stays mapped and unused.
         let _ = LATE.compare_exchange(known, mine, Ordering::AcqRel, Ordering::Acquire);
     }
     // SAFETY: the pointer is null, or its stage was written before the pointer was published. Nothing writes or unmaps
@@ -129,8 +132,8 @@ pub fn root_changed() {
     let _ = STATE.compare_exchange(ACTIVE, MOVED, Ordering::AcqRel, Ordering::Relaxed);
 }
 
-/// Why this process has no stage: the number of an [`Inert`]. A smaller number means that it has a stage or has not
-/// looked for one.
+/// Why this process has no stage: the number of an [`Inert`]. A smaller number means that the process has a stage or
+/// has not looked for one.
 pub fn why_inert() -> u8 {
     STATE.load(Ordering::Acquire)
 }

@@ -1,4 +1,5 @@
-//! Marks redirected descriptors, which the shim opened on a staged file, and finds the original that each stands for.
+//! Marks redirected descriptors, that is, descriptors that the shim opened on a staged file. Finds the original that
+//! such a descriptor stands for.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -14,8 +15,8 @@ use crate::stage::mapped::Stage;
 ///
 /// A program may open a staged file by its *staged* path, for example to clean up /dev/shm. The shim must not translate
 /// such a descriptor, or the program would remove originals. The two flags are a safe mark because no other program
-/// sets both, they have no effect on regular files and directories of tmpfs, and they belong to the open file, so they
-/// survive dup, fork and exec.
+/// sets both flags, and both have no effect on regular files and directories of tmpfs. The flags belong to the open
+/// file, so they survive dup, fork and exec.
 pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
 
 /// Flags that, with [`REDIRECTED`], mark a directory that the program opened with O_PATH. An O_PATH descriptor carries
@@ -45,8 +46,9 @@ impl Stage {
         hint.store(number.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The remembered entry of a redirected descriptor, if `st`, the descriptor's attributes, confirm it. A staged file
-    /// has its original's size, mode and modification time, and an access time that no other staged file has.
+    /// The remembered entry of a redirected descriptor. `None` if the descriptor's attributes `st` do not match the
+    /// entry. A staged file has its original's size, mode and modification time, and an access time that no other
+    /// staged file has.
     ///
     /// The hint saves asking the kernel for the descriptor's name, which takes ten times as long. Python asks for the
     /// size of every file that it reads.
@@ -97,7 +99,7 @@ pub fn is_redirected(fd: c_int) -> bool {
 }
 
 /// Marks a descriptor that libc has just opened on a staged file. Opens the file again with the flags and puts the new
-/// descriptor in the old one's place, because F_SETFL cannot set O_ASYNC on a file that sends no signals.
+/// descriptor in the place of the old descriptor, because F_SETFL cannot set O_ASYNC on a file that sends no signals.
 ///
 /// # Safety
 /// `path` must be the C string that libc opened.

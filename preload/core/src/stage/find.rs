@@ -1,8 +1,8 @@
 //! Finds the stage's directory, checks that it belongs to this user, and maps its files.
 //!
 //! Invariant: the shim trusts only a directory that belongs to the effective user and that nobody else may write. The
-//! user can still change the files after they are mapped. If one is truncated, the processes that read the missing part
-//! are killed.
+//! user can still change the files after they are mapped. If the user truncates a mapped file, the kernel kills the
+//! processes that read the missing part.
 
 use core::slice;
 use core::sync::atomic::AtomicU64;
@@ -45,7 +45,7 @@ pub fn directory() -> Result<&'static [u8], Inert> {
     }
 }
 
-/// Finds and maps the stage of this process. Fails with the reason why there is none.
+/// Finds and maps the stage of this process. Fails with the reason why the process has no stage.
 pub fn find() -> Result<Stage, Inert> {
     if !link_map::with_glibc() {
         return Err(Inert::OtherLibc);
@@ -54,7 +54,7 @@ pub fn find() -> Result<Stage, Inert> {
     open(directory()?)
 }
 
-/// Maps the stage in `dir`. Fails with the reason why it cannot be used.
+/// Maps the stage in `dir`. Fails with the reason why the stage cannot be used.
 pub fn open(dir: &[u8]) -> Result<Stage, Inert> {
     // Number of bytes for a slash, the longest file name and a NUL. The buffers are small so that they do not touch a
     // page of the stack that most programs never use.
@@ -73,7 +73,7 @@ fn load_long(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     load(dir, name)
 }
 
-/// Maps the stage in `dir`; `name` is a buffer for the names of its files.
+/// Maps the stage in `dir`; `name` is a buffer for the names of the stage's files.
 fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     let euid = sys::uid(Ids::Effective);
     join(name, &[dir, b"\0"]).filter(|_| dir.first() == Some(&b'/')).ok_or(Inert::Variable)?;

@@ -1,4 +1,4 @@
-//! Lists the reasons for which the shim does nothing in a process.
+//! Lists the reasons why the shim does nothing in a process.
 #![forbid(unsafe_code)]
 
 use pyshm_format::FormatError;

@@ -8,7 +8,8 @@ use crate::base::sys;
 use crate::base::text::join;
 use crate::decide::view::View;
 
-/// Length in bytes of the longest path of a stage's directory. Paths below it must fit into PATH_MAX.
+/// Length in bytes of the longest path of a stage's directory. The longer paths of the stage's files must fit into
+/// PATH_MAX.
 pub const STAGE_MAX: usize = 1024;
 
 /// A stage that passed all checks. It lives as long as the process.
@@ -81,8 +82,8 @@ impl Stage {
         !now.is_ok_and(|now| (now.st_dev, now.st_ino) == (was.dev, was.ino))
     }
 
-    /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`. `None` if it does not
-    /// fit.
+    /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`. `None` if the staged name
+    /// does not fit.
     pub fn staged_name(&self, path: &[u8], name: &mut [u8; PATH_MAX]) -> Option<()> {
         join(name, &[self.dir(), b"/fs", path, b"\0"]).map(|_| ())
     }

@@ -1,15 +1,15 @@
 //! Replaces a descriptor of a staged file by one of the original, with the same number.
 //!
-//! Some calls must reach the original. A lock on the staged copy would not keep out a process on another node, or one
-//! that opened the original for writing. The ioctls of a file system read or change properties of the original.
+//! Some calls must reach the original. A lock on the staged copy would not keep out a process on another node, or a
+//! process that opened the original for writing. The ioctls of a file system read or change properties of the original.
 //!
 //! Invariants:
 //! - The new descriptor has the same flags and offset. A duplicate that the program made before stays on the staged
-//!   file and no longer shares the offset, because the shim does not know of it.
-//! - If the path no longer names the file that was staged, the descriptor stays on the staged copy: the removed or
-//!   replaced file cannot be opened by that path.
-//! - A process's fcntl locks on a file end when it closes *any* descriptor of that file. So the shim does not close its
-//!   own descriptor while the file has such locks, which may belong to this process. That descriptor leaks.
+//!   file and no longer shares the offset, because the shim does not know of the duplicate.
+//! - If the path no longer names the file that was staged, the descriptor stays on the staged copy, because the removed
+//!   or replaced file cannot be opened by that path.
+//! - A process's fcntl locks on a file end when the process closes *any* descriptor of that file. So the shim does not
+//!   close its own descriptor while the file has such locks, which may belong to this process. That descriptor leaks.
 
 use core::ffi::c_int;
 
@@ -24,8 +24,8 @@ use crate::stage::descriptor::{PATH_ONLY_DIRECTORY, REDIRECTED, is_path_only};
 use crate::stage::mapped::Stage;
 
 /// Replaces `fd` by a descriptor of the original if it is redirected. Fails with an error number if the original exists
-/// and cannot be opened. Fails also if `fd` is a directory that was already read, because its offset has no meaning in
-/// another file system.
+/// and cannot be opened. Fails also if `fd` is a directory that was already read, because the directory's offset has no
+/// meaning in another file system.
 pub fn swap_fd(fd: c_int) -> Result<(), c_int> {
     let Some(stage) = stage() else { return Ok(()) };
     match sys::fcntl(fd, F_GETFL, 0) {

@@ -40,7 +40,7 @@ unsafe fn staged(
     ids: Ids,
     real: impl Fn(c_int, *const c_char) -> c_int,
 ) -> c_int {
-    // libc refuses unknown bits before it reads the path, and its functions differ in the bits that they accept.
+    // libc's functions refuse unknown bits before they read the path, and differ in the bits that they accept.
     if want & !(libc::R_OK | libc::W_OK | libc::X_OK) != 0 {
         return real(arg.dirfd, arg.path);
     }

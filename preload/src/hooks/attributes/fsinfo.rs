@@ -11,7 +11,7 @@ use pyshm_core::stage::current::stage;
 use pyshm_format::Entry;
 
 /// The recorded values of an entry's file system: type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen,
-/// frsize, flags. `None` if they were not recorded.
+/// frsize, flags. `None` if the values were not recorded.
 pub fn recorded(e: &Entry<'static>) -> Option<[u64; 11]> {
     let values = stage()?.index().prefix(e.prefix())?.statfs;
     // A type of 0 means that the values were not recorded.
@@ -61,7 +61,7 @@ impl From<[u64; 11]> for Statfs {
 /// # Safety
 /// `to` must be writable.
 unsafe fn fill_v(to: *mut libc::statvfs, v: [u64; 11]) {
-    // The kernel's flag for valid flags is not a flag of statvfs.
+    // The kernel's flag ST_VALID, which says that the other flags are valid, is not a flag of statvfs.
     const ST_VALID: u64 = 0x20;
     // SAFETY: a struct of integers may be zero, and the caller guarantees `to`.
     unsafe {
@@ -74,8 +74,8 @@ unsafe fn fill_v(to: *mut libc::statvfs, v: [u64; 11]) {
     }
 }
 
-/// Calls `fill` with the recorded values of the file system that a path lies on, or `real` if they are not recorded or
-/// the path passes.
+/// Calls `fill` with the recorded values of the file system that a path lies on. Calls `real` if the values are not
+/// recorded or the path passes.
 ///
 /// # Safety
 /// `path` as the real function requires.
@@ -100,8 +100,8 @@ unsafe fn by_path(
     }
 }
 
-/// For a redirected descriptor, calls `fill` with the recorded values of the original's file system. For any other,
-/// calls `real`.
+/// For a redirected descriptor, calls `fill` with the recorded values of the original's file system. For any other
+/// descriptor, calls `real`.
 fn by_fd(fd: c_int, fill: impl Fn([u64; 11]), real: impl Fn() -> c_int) -> c_int {
     match stage().and_then(|s| s.entry_of_fd(fd)).and_then(|e| recorded(&e)) {
         Some(values) => {

@@ -16,8 +16,8 @@ use pyshm_core::path::resolve::absolute;
 use pyshm_core::stage::current::stage;
 use pyshm_format::Kind;
 
-/// Replaces a staged path in `buf[..n]` by the original path and returns its length in bytes. `/proc/self/exe` and the
-/// links of descriptors give staged paths.
+/// Replaces a staged path in `buf[..n]` by the original path and returns the original path's length in bytes.
+/// `/proc/self/exe` and the links of descriptors give staged paths.
 ///
 /// # Safety
 /// `buf[..n]` must be writable.
@@ -64,8 +64,9 @@ fn may_be_staged(text: &[u8]) -> bool {
     })
 }
 
-/// Reads a link again whose text has filled `buf[..size]` and may be cut off. If the whole text is a staged path,
-/// writes the original path, which is shorter, and returns its length in bytes. `None` if it is no staged path.
+/// Reads a link a second time. The link's text has filled `buf[..size]`, so the text may be cut off. If the whole text
+/// is a staged path, writes the original path, which is shorter, and returns the original path's length in bytes.
+/// `None` if the whole text is no staged path.
 ///
 /// # Safety
 /// As readlinkat.
@@ -214,7 +215,8 @@ hooks! {
         = |real| readlink_at(AT_FDCWD, path, buf, size, |_, p| real(p, buf, size));
     fn readlinkat(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t) -> ssize_t
         = |real| readlink_at(dirfd, path, buf, size, |d, p| real(d, p, buf, size));
-    // A fortified function ends the program if the buffer is too small, so such a call must reach it.
+    // A fortified function ends the program if the buffer is too small, so a call with such a buffer must reach that
+    // function.
     fn __readlink_chk(path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t
         = |real| if size > room { real(path, buf, size, room) } else { readlink::hook(path, buf, size) };
     fn __readlinkat_chk(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t

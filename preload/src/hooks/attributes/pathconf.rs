@@ -1,4 +1,5 @@
-//! Answers pathconf from the shared file system's statfs, which is recorded in the index and which libc would ask for.
+//! Answers pathconf from the recorded statfs values of the shared file system. Without the hook, libc would ask the
+//! shared file system for these values.
 //!
 //! For a value that depends on no file system, libc is asked about `/`. If libc needs more than the type of the file
 //! system, the call passes: for ext2 and its successors libc reads the mount table.

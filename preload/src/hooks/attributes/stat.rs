@@ -1,7 +1,7 @@
 //! Answers the stat family from the index without a system call.
 //!
-//! Since 2.33 glibc exports `stat`, `lstat`, `fstat` and `fstatat` and hides `__xstat` and its variants. It has `statx`
-//! since 2.28. If no object behind this library has a function, the hook makes the system call
+//! Since 2.33 glibc exports `stat`, `lstat`, `fstat` and `fstatat` and hides `__xstat` and its variants. glibc has
+//! `statx` since 2.28. If no object behind this library has a function, the hook makes the system call
 //! ([`crate::hooks::attributes::stat_behind`]). On both architectures `struct stat` and `struct stat64` have the same
 //! layout, which is the kernel's.
 //!
@@ -86,7 +86,7 @@ fn fill_x(s: &Stat) -> libc::statx {
     x
 }
 
-/// The entry of a redirected descriptor, unless its path diverged after the open. `st` holds the staged file's
+/// The entry of a redirected descriptor, unless the entry's path diverged after the open. `st` holds the staged file's
 /// attributes.
 fn current(fd: c_int, st: Option<&libc::stat>) -> Option<Entry<'static>> {
     let stage = stage()?;
@@ -240,11 +240,11 @@ unsafe fn show_original_x(stage: &Stage, fd: c_int, mask: c_uint, to: *mut libc:
     }
 }
 
-/// The file of a redirected descriptor whose path diverged after it was opened.
+/// The file of a redirected descriptor whose path diverged after the open.
 enum Now {
     /// The original, with its present attributes.
     Original(libc::stat),
-    /// A file that the path no longer names, with its recorded attributes.
+    /// A file that the path no longer names, with the recorded attributes.
     Gone(Stat),
 }
 

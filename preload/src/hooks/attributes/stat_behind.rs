@@ -1,5 +1,6 @@
-//! Calls the real function behind each hook of the stat family: that of libc or of another preloaded library, which may
-//! count calls. If no such function exists ([`crate::hooks::attributes::stat`]), makes the system call.
+//! Calls the real function behind each hook of the stat family. The function is called instead of the system call
+//! because the function may belong to another preloaded library that counts calls. If no such function exists, makes
+//! the system call. [`crate::hooks::attributes::stat`] says which versions of glibc have which function.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::transmute;
@@ -17,7 +18,8 @@ pub struct Behind {
     pub takes: Takes,
 }
 
-/// Arguments of a function of the family. The version of the structure is the same in all 64-bit programs.
+/// Arguments of a function of the family. `version` is the version of `struct stat` that the caller was built for,
+/// which is the same in all 64-bit programs.
 #[derive(Clone, Copy)]
 pub enum Takes {
     /// `stat(path, to)`
@@ -32,7 +34,7 @@ pub enum Takes {
     Fd,
     /// `__fxstat(version, fd, to)`
     VersionFd,
-    /// The arguments of `newfstatat`: there is no function, only the system call.
+    /// The arguments of `newfstatat`: this is a system call without a function.
     Kernel,
 }
 
@@ -102,7 +104,8 @@ type VersionAt = unsafe extern "C" fn(c_int, c_int, *const c_char, *mut libc::st
 type Fd = unsafe extern "C" fn(c_int, *mut libc::stat) -> c_int;
 type VersionFd = unsafe extern "C" fn(c_int, c_int, *mut libc::stat) -> c_int;
 
-/// The address that stands for a missing function. A null address would be looked up each time.
+/// The address that stands for a missing function. The address is not null, because null means that the function has
+/// not been looked up yet.
 pub fn nothing() -> *mut c_void {
     ptr::dangling_mut::<u8>().cast()
 }

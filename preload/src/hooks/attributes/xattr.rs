@@ -1,6 +1,6 @@
-//! Answers reads of extended attributes from those that the bundle recorded, so that `ls -l` makes no operation on the
-//! shared file system. Long values, and names that only the file system knows, are not recorded and are read from the
-//! original.
+//! Answers reads of extended attributes with the values that the bundle recorded, so that `ls -l` makes no operation on
+//! the shared file system. Long values, and names that only the file system knows, are not recorded and are read from
+//! the original.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
@@ -30,8 +30,8 @@ struct To {
 }
 
 impl To {
-    /// Writes the result as the kernel does and returns its length, or -1 with errno set. A buffer size of 0 asks only
-    /// for the length.
+    /// Writes the result as the kernel does and returns the result's length in bytes, or -1 with errno set. A buffer
+    /// size of 0 asks only for the length.
     ///
     /// # Safety
     /// `at` must be null, another address in the first page, a kernel address, or have room for `size` bytes.
@@ -61,9 +61,9 @@ unsafe fn usable<'a>(name: *const c_char) -> Option<&'a [u8]> {
 }
 
 /// The recorded answer for an entry's attribute `name`, or for the list of names.
-fn told(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
+fn recorded_answer(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
     e.xattrs().map_or(Told::Ask, |known| match name {
-        // Reading these needs permission to read the file, which a program may have given up.
+        // Reading these attributes needs permission to read the file, and a program may have given up that permission.
         Some(name)
             if name.starts_with(b"user.") && check(e, libc::R_OK, Ids::Effective).is_err() =>
         {
@@ -89,7 +89,7 @@ unsafe fn by_path(
         read(arg, Want::Attributes, |answer| match answer {
             Answer::Pass(_, path) => real(path),
             Answer::Absent(e) => sys::fail(e) as ssize_t,
-            Answer::Redirect(e) => match told(&e, name) {
+            Answer::Redirect(e) => match recorded_answer(&e, name) {
                 Told::Bytes(b) => to.put(b),
                 Told::Errno(e) => sys::fail(e) as ssize_t,
                 Told::Ask => real(e.path().as_ptr().cast()),
@@ -117,8 +117,8 @@ unsafe fn named_by_path(
     }
 }
 
-/// Reads the attribute `name` of a descriptor, or the list of names if `name` is `None`. `original` reads it by the
-/// original's path.
+/// Reads the attribute `name` of a descriptor, or the list of names if `name` is `None`. `original` reads the attribute
+/// or the list by the original's path.
 ///
 /// # Safety
 /// `to` as the real function requires.
@@ -172,7 +172,7 @@ unsafe fn read_staged(
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let known = stage.index().lookup(path.to_bytes());
     let known = known.filter(|e| !stage.view.diverged.has(Mark::Path, e.hash()));
-    Some(match known.map_or(Told::Ask, |e| told(&e, name)) {
+    Some(match known.map_or(Told::Ask, |e| recorded_answer(&e, name)) {
         // SAFETY: the caller guarantees `to`.
         Told::Bytes(b) => unsafe { to.put(b) },
         Told::Errno(e) => sys::fail(e) as ssize_t,

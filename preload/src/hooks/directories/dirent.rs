@@ -1,7 +1,7 @@
 //! Hooks directory streams and getdents: they read the staged directory and show the original's inode numbers.
 //!
-//! A small lock-free table holds the staged streams. While the table is empty, readdir on any other stream costs one
-//! load more. If the table is full, a further stream is opened on the original, which is slower but never wrong.
+//! A small lock-free table holds the staged streams. While the table is empty, the hook adds only one load to each
+//! readdir. If the table is full, a further stream is opened on the original, which is slower but never wrong.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
@@ -27,13 +27,14 @@ const DIRECTORY: c_int = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_DIRECTORY |
 const LENGTH_AT: usize = core::mem::offset_of!(dirent, d_reclen);
 const NAME_AT: usize = core::mem::offset_of!(dirent, d_name);
 
-/// Number of staged streams that can be open at once.
+/// Largest number of staged streams that can be open at the same time.
 const PLACES: usize = 64;
 /// The staged streams.
 static STREAMS: [AtomicPtr<DIR>; PLACES] = [const { AtomicPtr::new(ptr::null_mut()) }; PLACES];
-/// For each stream, the number of its directory's entry in the index. It is written before the program gets the stream.
+/// For each stream, the number of its directory's entry in the index. The number is written before the program gets the
+/// stream.
 static ENTRIES: [AtomicU32; PLACES] = [const { AtomicU32::new(0) }; PLACES];
-/// Number of staged streams. While it is 0, the other tables are not read.
+/// Number of staged streams. While the number is 0, the other tables are not read.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Remembers the directory of a staged stream. Returns false if the table is full.
@@ -86,8 +87,8 @@ unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *
     // SAFETY: the caller guarantees a C string.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
     let size = parent.path().len() + name.len() + 2;
-    // The buffer is short, because zeroing one for the longest path would take longer than all the rest. SAFETY: the
-    // caller guarantees that both can be written.
+    // The buffer is short, because zeroing a buffer for the longest path would take longer than all other work of this
+    // function. SAFETY: the caller guarantees that both can be written.
     unsafe {
         if size <= SHORT {
             correct_in(stage, parent, name, &mut [0; SHORT], (ino, kind));
@@ -161,7 +162,8 @@ fn above(dir: &Entry<'static>, name: &[u8]) -> Option<u64> {
 /// # Safety
 /// `entry` must be filled.
 unsafe fn correct_entry(parent: &Entry<'static>, entry: *mut dirent) {
-    // SAFETY: a filled entry lies in the stream's or the caller's buffer, so it can be written. Its name is a C string.
+    // SAFETY: a filled entry lies in the stream's or the caller's buffer, so the entry can be written. The entry's name
+    // is a C string.
     unsafe {
         let name = (&raw const (*entry).d_name).cast();
         correct(parent, &raw mut (*entry).d_ino, &raw mut (*entry).d_type, name);
@@ -229,19 +231,19 @@ unsafe fn corrected(dir: *mut DIR, entry: *mut dirent) -> *mut dirent {
     entry
 }
 
-/// Whether a staged directory still has all its names. It was made with the original's modification time, which changes
-/// if a user who cleans up `/dev/shm` removes a name.
+/// Whether a staged directory still has all its names. The staged directory was made with the original's modification
+/// time. If a user who cleans up `/dev/shm` removes a name, this time changes.
 fn is_whole(st: &libc::stat, e: &Entry<'static>) -> bool {
     let time = e.stat().mtime;
     st.st_nlink > 0 && (st.st_mtime, st.st_mtime_nsec) == (time.sec, i64::from(time.nsec))
 }
 
 /// Replaces a staged directory's descriptor by one of the original, if names in the directory changed after the open or
-/// names of the staged directory were removed. Returns whether it did.
+/// names of the staged directory were removed. Returns whether the descriptor was replaced.
 fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     let removed = || sys::fstat(fd).is_ok_and(|st| !is_whole(&st, e));
-    // In the middle of a listing the staged directory stays: the original would be read from its start and show names
-    // twice.
+    // In the middle of a listing the staged directory stays, because the original would be read from its start and show
+    // names twice.
     let at_start = || sys::seek(fd, 0, libc::SEEK_CUR) == Ok(0);
     let diverged = || stage().is_some_and(|s| s.view.listing_diverged(e)) && at_start();
     // The path may now name another directory.

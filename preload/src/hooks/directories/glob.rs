@@ -1,9 +1,9 @@
-//! Hooks glob: calls libc's glob with GLOB_ALTDIRFUNC, so that it reads directories by the hooked functions.
+//! Hooks glob: calls libc's glob with GLOB_ALTDIRFUNC, so that glob reads directories by the hooked functions.
 //!
 //! A caller's own directory functions are kept. Since 2.27 libc has two versions of glob
-//! ([`crate::hooks::loader::glob_version`]). The older one calls `gl_stat` where the newer one calls `gl_lstat`. A
-//! caller that was linked with the older one may have left `gl_lstat` unset. For such a caller the newer glob gets
-//! `gl_stat` in both places, and then behaves like the older one.
+//! ([`crate::hooks::loader::glob_version`]). The older glob calls `gl_stat` where the newer glob calls `gl_lstat`. A
+//! caller that was linked with the older glob may have left `gl_lstat` unset. For such a caller the newer glob gets
+//! `gl_stat` in both places, and then behaves like the older glob.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::mem::MaybeUninit;
@@ -106,7 +106,7 @@ unsafe fn along(
             lstat: Some(lstat),
             stat: Some(stat),
         });
-        // glob sets the flags only if it has found something.
+        // glob sets the flags only if it returns names.
         (&raw mut (*found).flags).write(UNSET);
         let r = real(pattern, flags | GLOB_ALTDIRFUNC, on_error, found);
         ptr::copy_nonoverlapping(&raw const (*saved).functions, &raw mut (*found).functions, 1);

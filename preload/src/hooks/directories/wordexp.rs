@@ -2,7 +2,7 @@
 //!
 //! libc's wordexp gets the same words with every pattern disguised: [`MARK`] stands in front of the first `*`, `?` or
 //! `[`, and all special characters from there on are quoted. So libc handles variables, tildes, commands, splitting and
-//! errors, but no patterns. The words of its result that contain the mark are patterns, and go to [`glob_hooked`].
+//! errors, but no patterns. The words of libc's result that contain the mark are patterns, and go to [`glob_hooked`].
 //!
 //! [`disguise`] follows libc's rules. From its first special character, a word extends to the next field separator,
 //! even within quotes. Quotes and backslashes are only removed, so the *whole* word is a pattern without escapes. If
@@ -94,7 +94,7 @@ fn disguise(text: &CStr, to: &mut Array<u8>) -> Option<()> {
             b'\'' => more.iter().position(|b| *b == b'\'')? + 2,
             b'"' => 1 + double_quoted(more)?,
             b'$' => 1 + variable(more)?,
-            // A user's name may follow, whose home directory libc looks up.
+            // A user's name may follow. libc then looks up the home directory of that user.
             b'~' => {
                 let name = more.iter().take_while(|b| !matches!(b, b'/' | b':' | b' ' | b'\t'));
                 if name.clone().any(|b| special(b) || matches!(b, b'\\' | b'\'' | b'"' | b'$')) {
@@ -144,7 +144,8 @@ fn pattern<'a>(mut rest: &'a [u8], to: &mut Array<u8>) -> Option<&'a [u8]> {
     Some(rest)
 }
 
-/// Length in bytes of the rest of a double-quoted string, with its closing quote. `None` if it is not understood.
+/// Length in bytes of the rest of a double-quoted string, with its closing quote. `None` if the string is not
+/// understood.
 fn double_quoted(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {

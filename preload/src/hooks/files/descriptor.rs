@@ -1,4 +1,5 @@
-//! Hooks the calls on a descriptor that would show that its file is staged, or that must act on the original.
+//! Hooks the calls on a descriptor that would show that the descriptor's file is staged, or that must act on the
+//! original.
 //!
 //! - `F_GETFL` hides the flags that mark a redirected descriptor ([`REDIRECTED`]), and `F_SETFL` keeps them.
 //! - Locks, leases, directory notification and the ioctls of file systems (attributes of `lsattr` and `chattr`, block
@@ -73,7 +74,7 @@ fn shown(flags: c_int) -> c_int {
     }
 }
 
-/// Replaces the descriptor by one of the original if it is redirected, then calls `real`.
+/// If the descriptor is redirected, replaces it by a descriptor of the original. Then calls `real`.
 pub fn on_original(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     match swap_fd(fd) {
         Ok(()) => real(),
@@ -81,8 +82,8 @@ pub fn on_original(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     }
 }
 
-/// Replaces the descriptor by one of the original if it is redirected and only the original's file system can answer
-/// `request`.
+/// If the descriptor is redirected and only the original's file system can answer `request`, replaces the descriptor by
+/// one of the original.
 #[inline]
 pub fn before_ioctl(fd: c_int, request: c_ulong) {
     // FIBMAP and FIGETBSZ are 1 and 2. The letters stand for attributes, extents and Lustre (f), XFS and the requests

@@ -1,9 +1,9 @@
-//! Hooks the functions for message catalogues. libc opens catalogues without reaching a hook of open, so it gets staged
-//! names.
+//! Hooks the functions for message catalogues. libc opens catalogues without reaching a hook of open, so these hooks
+//! give libc the staged names.
 //!
-//! libc keeps the name of a domain's directory and makes file names from it. When it returns the staged name, the hook
-//! returns the name's tail, which is the original name. A later change to a file of the directory goes unnoticed, but
-//! the catalogues of an installed program do not change.
+//! libc keeps the name of a domain's directory and makes file names from that name. When libc returns the staged name,
+//! the hook returns the name's tail, which is the original name. A later change to a file of the directory goes
+//! unnoticed, but the catalogues of an installed program do not change.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;

@@ -134,8 +134,8 @@ exports! {
 /// A directory's descriptor and a path.
 type At = (c_int, *const c_char);
 
-/// Makes a directory by `real`. Fails with EEXIST and sets no mark if the index has the name: `mkdir -p` tries every
-/// directory on its way.
+/// Makes a directory by `real`. If the index has the name, fails with EEXIST and sets no mark. Otherwise `mkdir -p`,
+/// which tries every directory on its way, would mark them all.
 ///
 /// # Safety
 /// `path` as mkdirat requires.

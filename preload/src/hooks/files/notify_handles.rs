@@ -1,7 +1,7 @@
 //! Hooks the calls for notification and file handles, which must reach the original.
 //!
-//! A path goes to the kernel unchanged unless it leads through a redirected descriptor. connect and sendto have no
-//! hook, because a socket is never staged and the kernel finds it by the original path.
+//! A path goes to the kernel unchanged unless the path leads through a redirected descriptor. connect and sendto have
+//! no hook, because a socket is never staged and the kernel finds the socket by the original path.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 

@@ -43,7 +43,7 @@ pub fn staged_flags(flags: c_int) -> c_int {
     flags & (O_NOFOLLOW | libc::O_CLOEXEC) | REDIRECTED | PATH_ONLY | called
 }
 
-/// Whether the original is opened after opening the staged file has failed with `errno`. False for errors that the
+/// Whether the original is to be opened if the open of the staged file failed with `errno`. False for errors that the
 /// original would give too.
 pub fn retry(errno: c_int) -> bool {
     !matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR)

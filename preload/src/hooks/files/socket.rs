@@ -11,7 +11,7 @@ use pyshm_core::path::change::Names;
 use pyshm_core::path::writes::write;
 use pyshm_core::stage::current::stage;
 
-/// Number of bytes of a path in an address, plus one for a NUL, which an address need not contain.
+/// Number of bytes of a path in an address, plus one for a NUL, because the path in an address need not end with a NUL.
 const ROOM: usize = size_of::<sockaddr_un>() - offset_of!(sockaddr_un, sun_path) + 1;
 
 /// # Safety

@@ -74,8 +74,8 @@ unsafe fn fopen_as(
     }
 }
 
-/// Reopens a stream. `real` gets the path. A failing freopen closes its stream, so this checks before the call that the
-/// staged file can be opened.
+/// Reopens a stream. `real` gets the path. A failing freopen closes its stream, so this function checks before the call
+/// that the staged file can be opened.
 ///
 /// # Safety
 /// As freopen.

@@ -1,7 +1,7 @@
 //! Hooks the functions that make a file or directory under a name that libc chooses.
 //!
-//! libc fills in the template, so the name is known only after the call. It is marked then, which is early enough: the
-//! index cannot have the name, and no other process knows it.
+//! libc fills in the template, so the name is known and marked only after the call. This is early enough, because the
+//! index cannot have the name and no other process knows the name.
 
 use core::ffi::{c_char, c_int};
 

@@ -1,10 +1,11 @@
-//! Hooks dlopen and related functions: loads libraries from the stage and shows them under their original names.
+//! Hooks dlopen and related functions: loads libraries from the stage and shows the libraries under their original
+//! names.
 //!
 //! dlopen searches for a plain name along the RUNPATH of its *caller*, which it recognises by the return address. So
 //! the hooks of dlopen and dlmopen only replace the path and jump to the real function, which then still returns to the
-//! caller. The new path is part of the index and outlives the call. Only for a library that is known to be missing, the
-//! hook itself calls the real function, which fails: the loader does not search for a path with a slash, so the caller
-//! does not matter.
+//! caller. The new path is part of the index and outlives the call. If a library is known to be missing, the hook
+//! itself calls the real function, which fails. The caller does not matter then, because the loader does not search for
+//! a path with a slash.
 //!
 //! Known limit: `dlinfo(RTLD_DI_LINKMAP)` and `dladdr1(RTLD_DL_LINKMAP)` give the loader's own structure, whose
 //! `l_name` is the staged name. The hook cannot change that name, because the loader compares it with the names of
@@ -42,12 +43,12 @@ extern "C" fn nothing() -> *mut c_void {
     ptr::null_mut()
 }
 
-/// A value in place of a path which says that the real function has already been called and has failed. No path lies on
-/// the first page.
+/// A value that stands in the place of a path and says that the real function has already been called and has failed.
+/// No path lies on the first page, so the value cannot be a path.
 const FAILED: *const c_char = ptr::without_provenance(1);
 
-/// The path to load in place of `path`. If the library is missing, calls `fail` with its staged name and returns
-/// [`FAILED`].
+/// The path to load in place of `path`. If the library is missing, calls `fail` with the library's staged name and
+/// returns [`FAILED`].
 ///
 /// # Safety
 /// As dlopen's first argument.
@@ -66,8 +67,9 @@ unsafe fn library(path: *const c_char, fail: impl FnOnce(*const c_char)) -> *con
                 let staged = e.staged().as_ptr().cast();
                 if sys::faccessat(AT_FDCWD, staged, libc::R_OK, 0).is_ok() { staged } else { path }
             }
-            // The loader looks for the name below the stage, where it is missing too, so the loader fails without an
-            // operation on the shared file system. The hook of dlerror translates the name in the message back.
+            // The loader looks for the library in the stage, where the library is missing too. So the loader fails
+            // without an operation on the shared file system. The hook of dlerror translates the name in the message
+            // back.
             Answer::Absent(libc::ENOENT)
                 if bytes(path).is_some_and(|text| text.starts_with(b"/")) =>
             {
@@ -180,8 +182,8 @@ pub unsafe extern "C" fn dlmopen(
     );
 }
 
-/// The original name for a staged one. This is the tail of the same string, or the index's own spelling if the name
-/// contains the `..` of a RUNPATH.
+/// The original name for a staged name. The original name is the tail of the same string, or the index's own spelling
+/// if the name contains the `..` of a RUNPATH.
 ///
 /// # Safety
 /// `name` must be null or a C string.
@@ -245,8 +247,8 @@ impl Call {
     }
 }
 
-/// Callback of dl_iterate_phdr. Leaves this library for the end, because a program that was built with AddressSanitizer
-/// looks only at the first library and ends itself if that is not the sanitizer's.
+/// Callback of dl_iterate_phdr. Skips this library, which [`iterate`] shows last. A program that was built with
+/// AddressSanitizer looks only at the first library, and ends itself if that library is not the sanitizer's.
 ///
 /// # Safety
 /// `info` must be the loader's, and `call` a [`Call`].
@@ -255,7 +257,7 @@ unsafe extern "C" fn each(info: *mut libc::dl_phdr_info, size: size_t, call: *mu
     unsafe {
         let call = &mut *call.cast::<Call>();
         // A newer loader's structure is longer than the one known here, so it goes to the callback unchanged. An older
-        // loader's is shorter, and `size` tells the callback so.
+        // loader's structure is shorter, and `size` tells the callback so.
         if size > size_of::<libc::dl_phdr_info>() {
             return call.callback.map_or(0, |callback| callback(info, size, call.data));
         }
@@ -285,7 +287,7 @@ unsafe fn edited(stage: &Stage, handle: *mut c_void) -> bool {
     }
 }
 
-/// Whether the path is that of a file with edited search paths in the index.
+/// Whether the index says that the search paths of the file at this path were edited.
 #[inline(never)]
 fn is_edited(stage: &Stage, path: &[u8]) -> bool {
     let walked = walk(&stage.view, path, Follow::No, &mut Scratch::zeroed());

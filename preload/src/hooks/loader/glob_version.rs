@@ -1,9 +1,10 @@
 //! Tells which of libc's two versions of glob a caller was linked with.
 //!
 //! glibc 2.27 changed glob under a new symbol version and kept the older version. The hook has no version, so callers
-//! of both versions reach it, and the loader does not tell which one a caller wants. The caller's string table does: an
-//! object that was linked with the newer glob contains the version name `GLIBC_2.27`. An object that does not import
-//! glob (a foreign-function library, for example) got it from dlsym, which gives the newer version.
+//! of both versions reach it, and the loader does not tell which one a caller wants. So the hook looks into the
+//! caller's string table: the table of an object that was linked with the newer glob contains the version name
+//! `GLIBC_2.27`. An object that does not import glob (a foreign-function library, for example) got glob's address from
+//! dlsym, which gives the newer version.
 
 use core::ffi::{CStr, c_int, c_void};
 use core::slice;

@@ -1,7 +1,7 @@
 //! Hooks the exec family. libc's own `execvp` and `execl` never reach a hooked `execve`, so each function has a hook.
 //!
-//! `execl`, `execlp` and `execle` are variadic, which stable Rust cannot define. Small stubs push the arguments in
-//! registers in front of those on the stack, so that the argument list becomes an array.
+//! `execl`, `execlp` and `execle` are variadic, which stable Rust cannot define. Small stubs push the arguments that
+//! are in registers in front of the arguments on the stack, so that the argument list becomes an array.
 
 use core::ffi::{c_char, c_int};
 
@@ -14,7 +14,7 @@ use pyshm_core::exec::start::{Exchange, start, start_open};
 use pyshm_core::path::argument::bytes;
 use pyshm_core::stage::current::stage;
 
-/// Calls the real execve and returns its error number: an execve that returns has failed.
+/// Calls the real execve and returns the error number, because an execve that returns has failed.
 ///
 /// # Safety
 /// As execve.
@@ -38,7 +38,7 @@ unsafe fn run(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
     sys::fail(e)
 }
 
-/// Starts a program by its name. Returns -1 with errno set if that fails.
+/// Starts a program by its name. Returns -1 with errno set if the start fails.
 ///
 /// # Safety
 /// As execvpe.
@@ -209,8 +209,8 @@ macro_rules! variadic {
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name() {
-            // On x86-64 the return address lies where the last register argument belongs. So it is saved, the registers
-            // are pushed, and it is put back before the stub returns.
+            // On x86-64 the return address lies where the last register argument belongs. So the stub saves the return
+            // address, pushes the registers, and puts the return address back before it returns.
             #[cfg(target_arch = "x86_64")]
             core::arch::naked_asm!(
                 "pop r10",

@@ -2,8 +2,8 @@
 //! shim, so the shell's writes would not be marked. These hooks start the shell by the hooked posix_spawn. They work
 //! with any number of threads and streams.
 //!
-//! Invariant: in a process with a stage, libc's own functions are not used for the same signals and streams, which they
-//! keep in state of their own.
+//! Invariant: in a process with a stage, libc's own functions never get a signal or stream that these hooks handle,
+//! because libc keeps its own record of its signals and streams.
 
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int};
@@ -82,7 +82,8 @@ const CHANGING: u64 = u32::MAX as u64;
 
 /// The actions of SIGINT and SIGQUIT from before the first thread entered system.
 struct Before(UnsafeCell<MaybeUninit<[libc::sigaction; 2]>>);
-// SAFETY: only the thread that set CHANGING writes the cell. Threads read it while they are counted, which is later.
+// SAFETY: only the thread that set CHANGING writes the cell. Other threads read the cell only while they are counted.
+// They are counted only after that thread has cleared CHANGING.
 unsafe impl Sync for Before {}
 static BEFORE: Before = Before(UnsafeCell::new(MaybeUninit::uninit()));
 const INTERRUPTS: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];

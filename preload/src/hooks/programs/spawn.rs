@@ -21,8 +21,9 @@ use crate::hooks::files::open;
 use crate::hooks::programs::exec::unstaged;
 use crate::libc_calls::lazy_libc;
 
-/// Which parts the shim replaces when `path` is spawned. The child resolves a relative path, and the file actions may
-/// send the child to another directory.
+/// Which parts the shim replaces when `path` is spawned. If `path` is relative and there are file actions, only the
+/// environment is replaced: the child resolves `path`, and a file action may send the child to another directory
+/// before.
 ///
 /// # Safety
 /// `path` and `actions` as posix_spawn requires.
@@ -132,8 +133,8 @@ unsafe fn add_open(
 unsafe fn add_directory(actions: *mut c_void, fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let mut buf = [0; PATH_MAX];
     match stage().and_then(|stage| stage.c_path_of_fd(fd, &mut buf)) {
-        // This function has no hook: programs test whether libc has it, and it takes the original's path unchanged.
-        // SAFETY: the caller guarantees the actions, and libc copies the path.
+        // posix_spawn_file_actions_addchdir_np has no hook, because programs test whether libc has this function. The
+        // original's path needs no translation. SAFETY: the caller guarantees the actions, and libc copies the path.
         Some(path) => unsafe {
             lazy_libc::posix_spawn_file_actions_addchdir_np(actions.cast(), path.as_ptr())
         },

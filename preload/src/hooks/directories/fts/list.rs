@@ -29,7 +29,7 @@ pub enum Purpose {
     Read,
 }
 
-/// Reads the entries of the current directory. Null if it has none or cannot be read.
+/// Reads the entries of the current directory. Null if the directory has no entries or cannot be read.
 pub unsafe fn build(sp: *mut Fts, purpose: Purpose) -> *mut Ent {
     // SAFETY: see above.
     unsafe {
@@ -43,8 +43,8 @@ pub unsafe fn build(sp: *mut Fts, purpose: Purpose) -> *mut Ent {
             return ptr::null_mut();
         }
         let by_type = has(sp, FTS_NOSTAT) && has(sp, FTS_PHYSICAL);
-        // Number of subdirectories that may still come; -1 if it is unknown. For `Names` it is 0, because none is
-        // looked for.
+        // Number of subdirectories that may still come; -1 if the number is unknown. For `Names` the number is 0,
+        // because no subdirectory is looked for.
         let links = match purpose {
             Purpose::Names => 0,
             _ if by_type => (*cur).nlink as c_int - if has(sp, FTS_SEEDOT) { 0 } else { 2 },
@@ -245,8 +245,8 @@ pub unsafe fn sort(sp: *mut Fts, first: *mut Ent, count: usize) -> *mut Ent {
     }
 }
 
-/// Changes to the directory `p`, by a descriptor or, if that is negative, by a path. Fails with ENOENT if it leads to
-/// another directory.
+/// Changes to the directory `p`, by a descriptor or, if the descriptor is negative, by a path. Fails with ENOENT if the
+/// descriptor or path leads to another directory.
 pub unsafe fn change(sp: *mut Fts, p: *mut Ent, fd: c_int, path: *const c_char) -> c_int {
     // SAFETY: see above. The structure is on this stack.
     unsafe {

@@ -2,8 +2,8 @@
 //! does every other walk.
 //!
 //! Callers see the structures of `fts.h` ([`stream`]), the path in `fts_path` and, without FTS_NOCHDIR, the working
-//! directory. All of these are at every moment as glibc leaves them. The shim's own streams have [`OURS`] among their
-//! options. fts_set needs no hook, because libc's only writes to an entry.
+//! directory. All of these always have the values that glibc's walk would give them. The shim's own streams have
+//! [`OURS`] among their options. fts_set needs no hook, because libc's only writes to an entry.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::size_of;

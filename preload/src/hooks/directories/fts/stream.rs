@@ -7,8 +7,8 @@
 //!   there fits. Unlike glibc's, the buffer has its full size from the start, so no pointer into it changes. Untouched
 //!   memory costs nothing.
 //!
-//! Every unsafe function of this module and its siblings requires that its stream is the shim's own and that its
-//! entries belong to the stream.
+//! Every unsafe function of this module and its siblings requires that the stream in its arguments is the shim's own
+//! and that the entries in its arguments belong to this stream.
 
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::mem::{offset_of, size_of};

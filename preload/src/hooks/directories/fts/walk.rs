@@ -217,7 +217,8 @@ pub unsafe fn children(sp: *mut Fts, options: c_int) -> *mut Ent {
             (*sp).child = build(sp, purpose);
             return (*sp).child;
         }
-        // The walk has not yet changed to this relative argument, and only a descriptor leads back from it.
+        // The walk has not yet changed to this relative argument, and only a descriptor leads back from the argument's
+        // directory.
         let here = open::hook(c".".as_ptr(), libc::O_RDONLY, 0);
         if here < 0 {
             return ptr::null_mut();

@@ -1,7 +1,7 @@
 //! Holds the directories from a walk's start to its current one, and closes some of them if too many are open.
 //!
-//! If more directories would be open than the caller allows, the rest of the outermost open one is read into memory,
-//! and that one is closed.
+//! If more directories would be open than the caller allows, the unread names of the outermost open directory are read
+//! into memory, and that directory is closed.
 
 use core::ffi::{CStr, c_char, c_int};
 use core::ptr;
@@ -34,7 +34,8 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// Starts without a directory. At most `most` may be open, but always one.
+    /// Starts without a directory. At most `most` directories may be open. One directory may be open even if `most` is
+    /// smaller.
     pub fn new(most: usize) -> Self {
         Self { all: Array::new(), most: most.max(1) }
     }
@@ -44,7 +45,7 @@ impl Levels {
         self.all.len()
     }
 
-    /// Lowers the number of directories that may be open by one, but not below one.
+    /// Reduces by one the number of directories that may be open. At least one may always be open.
     pub fn spare_one(&mut self) {
         self.most = (self.most - 1).max(1);
     }
@@ -64,7 +65,7 @@ impl Levels {
         self.all.all().last().map_or(-1, |l| l.fd)
     }
 
-    /// Closes a directory if one more would be too many. `None` without memory.
+    /// Closes a directory if one more open directory would be too many. `None` without memory.
     pub fn make_room(&mut self) -> Option<()> {
         match self.len().checked_sub(self.most) {
             Some(other) => self.save(other),
@@ -107,7 +108,7 @@ impl Levels {
         pushed
     }
 
-    /// Reads the rest of the directory at `depth` into memory and closes it.
+    /// Reads the unread names of the directory at `depth` into memory and closes the directory.
     fn save(&mut self, depth: usize) -> Option<()> {
         let Some(level) = self.all.all_mut().get_mut(depth) else { return Some(()) };
         if level.stream.is_null() {

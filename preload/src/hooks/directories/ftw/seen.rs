@@ -1,4 +1,4 @@
-//! Remembers the directories that a walk has visited, if it follows symbolic links.
+//! Remembers the directories that a walk has visited, if the walk follows symbolic links.
 #![forbid(unsafe_code)]
 
 use core::mem;

@@ -331,7 +331,7 @@ impl Walk {
                 return result;
             }
             self.depth.level += 1;
-            // A slash replaces the NUL. "/" already ends with one.
+            // A slash replaces the NUL. The path "/" already ends with a slash.
             self.path.pop();
             if self.path.all().last() != Some(&b'/') && self.path.push(b'/').is_none() {
                 self.levels.close();
