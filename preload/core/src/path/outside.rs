@@ -104,8 +104,7 @@ fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     if let Some(st) = &st {
         mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
         if st.st_mode & S_IFMT == S_IFDIR {
-            let mut buf = [0; PATH_MAX];
-            fd_target(fd, &mut buf).inspect(|canonical| mark_above(stage, canonical));
+            mark_prefixes_below(stage, fd);
         }
     }
     real.call(own);
@@ -113,6 +112,15 @@ fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
         mark_name_of(stage, fd, true, Names::MovedHere);
     }
     sys::close(fd);
+}
+
+/// Marks every prefix at or below an open directory. Its buffer is not on the stack while the call is made.
+#[inline(never)]
+fn mark_prefixes_below(stage: &Stage, fd: c_int) {
+    let mut buf = [0; PATH_MAX];
+    if let Some(canonical) = fd_target(fd, &mut buf) {
+        mark_above(stage, canonical);
+    }
 }
 
 /// Marks the name of an open file on the device of a prefix. `is_new` says whether the name may be new.
