@@ -18,6 +18,7 @@ mod descriptors;
 mod directories;
 mod environment;
 mod exec;
+mod file_contents;
 mod file_system;
 mod identity;
 mod libraries;

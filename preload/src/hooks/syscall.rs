@@ -25,7 +25,7 @@ use pyshm_core::stage::current::stage;
 
 use crate::hooks::attributes::{access, fsinfo, links, stat, xattr};
 use crate::hooks::directories::dirent::{self, Layout};
-use crate::hooks::files::{cwd, descriptor, mutate, notify_handles, open, socket};
+use crate::hooks::files::{cwd, descriptor, mutate, notify_handles, open, socket, sync};
 use crate::hooks::programs::{exec, identity};
 
 const SYS_FCHMODAT2: c_long = 452;
@@ -185,6 +185,10 @@ calls! { a;
     libc::SYS_fcntl => descriptor::control(a.int(0), a.int(1), a.0[2], |argument| {
         sys::ret(sys::syscall(libc::SYS_fcntl, [a.0[0], a.0[1], argument, 0, 0, 0]))
     }),
+    libc::SYS_fsync => sync::fsync::hook(a.int(0)),
+    libc::SYS_fdatasync => sync::fdatasync::hook(a.int(0)),
+    libc::SYS_syncfs => sync::syncfs::hook(a.int(0)),
+    libc::SYS_lseek => sync::lseek::hook(a.int(0), a.0[1] as libc::off_t, a.int(2)),
     libc::SYS_flock => descriptor::flock::hook(a.int(0), a.int(1)),
     libc::SYS_ioctl => descriptor::ioctl::hook(a.int(0), a.0[1] as c_ulong, a.0[2]),
     libc::SYS_inotify_add_watch => notify_handles::inotify_add_watch::hook(a.int(0), a.path(1), a.int(2) as u32),

@@ -142,6 +142,20 @@ PROBE(scripts) {
     IN_CHILD(execv(B("out/script"), three));
 }
 
+/* Starts scripts whose first lines are as long as the kernel reads, shorter and longer, or end in odd ways. */
+PROBE(first_lines) {
+    for (int i = 0; i < 200; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "lines/%d", i);
+        if (access(P(name), F_OK))
+            break;
+        say("%d", i);
+        IN_CHILD(execv(P(name), three));
+        snprintf(name, sizeof name, "out/%d", i);
+        IN_CHILD(execv(B(name), three));
+    }
+}
+
 /* Starts a chain of scripts, each of which is the interpreter of the next one. The kernel follows only a few
    interpreters. */
 PROBE(levels) {

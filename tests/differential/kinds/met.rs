@@ -123,7 +123,8 @@ impl Now<'_> {
         match object.deed {
             Deed::Write if self.is_read(meta.ino()) => kinds.push(Kind::Stale),
             Deed::Name => {
-                if self.is_held(&object.path, &meta) {
+                let followed = object.follow.then(|| fs::canonicalize(&object.path).ok()).flatten();
+                if self.is_held(followed.as_deref().unwrap_or(&object.path), &meta) {
                     kinds.push(Kind::Moved);
                 }
                 if meta.nlink() > 1 && !meta.is_dir() {

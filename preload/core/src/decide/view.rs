@@ -189,7 +189,7 @@ impl<'a> View<'a> {
     }
 
     /// Whether a directory at or above `path` was moved away or replaced.
-    pub(super) fn in_diverged_subtree(&self, path: &[u8]) -> bool {
+    pub fn in_diverged_subtree(&self, path: &[u8]) -> bool {
         if !self.diverged.any_subtree() {
             return false;
         }
@@ -304,6 +304,8 @@ impl<'a> View<'a> {
     fn data(&self, e: Entry<'a>, flags: c_int) -> Decision<'a> {
         let has = |f| flags & f == f;
         match e.kind() {
+            // Only the original's file system knows whether it reads past its cache, and in which units.
+            Kind::Directory | Kind::File if has(libc::O_DIRECT) => Decision::Pass,
             Kind::Directory if self.listing_diverged(&e) => Decision::Pass,
             // A descriptor of O_PATH cannot carry the mark of a staged file.
             Kind::Directory if has(libc::O_PATH) => Decision::Pass,

@@ -132,6 +132,8 @@ unsafe fn start_planned(
         };
         let script = match script::parse(head.get(..target.head).unwrap_or_default()) {
             Head::Broken if target.staged => return libc::ENOEXEC,
+            // To the kernel, an empty name means the working directory, which is no program.
+            Head::Script(script) if target.staged && script.path.is_empty() => return libc::EACCES,
             Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
                 script
             }
@@ -374,8 +376,8 @@ unsafe fn interpret(
     let interpreter = arena.string(&[script.path])?;
     let mut places = array.iter_mut();
     *places.next()? = interpreter;
-    if !script.arg.is_empty() {
-        *places.next()? = arena.string(&[script.arg])?;
+    if let Some(arg) = script.arg {
+        *places.next()? = arena.string(&[arg])?;
     }
     *places.next()? = path;
     // SAFETY: as above.

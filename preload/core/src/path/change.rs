@@ -45,6 +45,15 @@ impl Names {
     }
 }
 
+/// How a rename finds out which file of a prefix has the new name, if the path is spelled outside every prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewName {
+    /// By the directory that the path names.
+    ByPath,
+    /// By a descriptor of what is renamed, after the call.
+    ByDescriptor,
+}
+
 /// The result of a libc function.
 pub trait Outcome {
     /// Whether the call has succeeded.
@@ -82,4 +91,6 @@ pub struct Change<'a> {
     pub follow: Follow,
     /// Whether the call has succeeded; false before the call.
     pub succeeded: &'a Cell<bool>,
+    /// How the new name of a rename is found.
+    pub new_name: &'a Cell<NewName>,
 }

@@ -4,9 +4,9 @@
 //!
 //! A file is recognised by its device and inode. Invariants:
 //! - A file that is opened for writing is recognised by its descriptor, without a further operation on a path.
-//! - Every other call costs one more operation, a stat of the path or of its directory. A rename costs one more
-//!   operation for each of its two paths. A second operation on a path follows only if the first shows that the file
-//!   lies on a prefix's device.
+//! - Every other call on a path costs one more operation, a stat of the path or of its directory. A rename costs one for
+//!   both of its paths: a descriptor of the renamed file has the old name before the call and the new one after it.
+//! - A second operation on a path follows only if the first shows that the file lies on a prefix's device.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::base::thin_callback::Callback;
 use crate::base::{mounts, sys};
 use crate::decide::view::Follow;
 use crate::path::canonical::ask_kernel;
-use crate::path::change::{At, Change, Names};
+use crate::path::change::{At, Change, Names, NewName};
 use crate::path::marks::{keep_descriptors, keep_descriptors_of, mark, mark_entry, mark_inode};
 use crate::stage::close::own_name;
 use crate::stage::descriptor::fd_target;
@@ -51,7 +51,8 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
         Names::Removed => {
             mark_object(stage, own, Follow::No, names);
         }
-        Names::MovedAway => mark_moved(stage, path, own, names),
+        Names::MovedAway => return moved(change, path, own, real),
+        Names::MovedHere if change.new_name.get() == NewName::ByDescriptor => {}
         Names::Added | Names::MovedHere => mark_new_name(stage, path, names),
         Names::Exchanged => {
             mark_moved(stage, path, own, names);
@@ -101,6 +102,59 @@ fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<l
         mark_entry(stage, e, names);
     });
     Some(st)
+}
+
+/// Makes a rename by `real`, and marks what it moves, the old name and the new one.
+#[inline(never)]
+fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
+    let Change { stage, names, .. } = *change;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: the kernel checks the path, which is the one that the real function gets.
+    let Ok(fd) = (unsafe { sys::openat(own.0, own.1, flags) }) else {
+        // There may be no descriptor left.
+        mark_moved(stage, path, own, names);
+        return real.call(own);
+    };
+    // A rename does not lead from one file system to another.
+    change.new_name.set(NewName::ByDescriptor);
+    let st = sys::fstat(fd).ok().filter(|st| stage.has_prefix_on(st.st_dev));
+    if let Some(st) = &st {
+        mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
+        if st.st_mode & S_IFMT == S_IFDIR {
+            mark_prefixes_below(stage, fd);
+        }
+    }
+    real.call(own);
+    if st.is_some() && change.succeeded.get() {
+        mark_name_of(stage, fd, true, Names::MovedHere);
+    }
+    sys::close(fd);
+}
+
+/// Marks every prefix at or below an open directory. Its buffer is not on the stack while the call is made.
+#[inline(never)]
+fn mark_prefixes_below(stage: &Stage, fd: c_int) {
+    let mut buf = [0; PATH_MAX];
+    if let Some(canonical) = fd_target(fd, &mut buf) {
+        mark_above(stage, canonical);
+    }
+}
+
+/// Marks the name of an open file on the device of a prefix. `is_new` says whether the name may be new.
+#[inline(never)]
+fn mark_name_of(stage: &Stage, fd: c_int, is_new: bool, names: Names) {
+    let mut buf = [0; PATH_MAX];
+    let Some(path) = fd_target(fd, &mut buf) else {
+        // Without /proc the file's name is unknown.
+        return stage.close_blind();
+    };
+    if stage.view.prefix_of(path).is_some() {
+        mark(stage, path, names);
+    } else if is_new && !is_on_mount_of_prefix(stage, fd) {
+        // On the prefix's own mount, a path outside the prefixes really leads to a file outside. On another mount, such
+        // a path may be a second name of a file under the prefix.
+        mark_new_name(stage, path, names);
+    }
 }
 
 /// Marks the file that a rename moves away. If the file is a directory, also marks every prefix below it.
@@ -162,18 +216,7 @@ pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: b
     if known || st.st_nlink == 0 {
         return;
     }
-    let mut buf = [0; PATH_MAX];
-    let Some(path) = fd_target(fd, &mut buf) else {
-        // Without /proc nobody knows its name.
-        return stage.close_blind();
-    };
-    if stage.view.prefix_of(path).is_some() {
-        mark(stage, path, Names::Added);
-    } else if makes && !is_on_mount_of_prefix(stage, fd) {
-        // On the prefix's own mount, a path outside the prefixes really leads to a file outside. On another mount, such
-        // a path may be a second name of a file under the prefix.
-        mark_new_name(stage, path, Names::Added);
-    }
+    mark_name_of(stage, fd, makes, Names::Added);
 }
 
 /// Whether an open file lies on the same mount as a prefix. If it does, the file's path tells whether the file lies

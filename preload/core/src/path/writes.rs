@@ -22,7 +22,7 @@ use crate::decide::view::Found;
 use crate::decide::walk::walk;
 use crate::path::argument::{PathArg, bytes};
 use crate::path::canonical::ask_kernel;
-use crate::path::change::{At, Change, Names, Outcome};
+use crate::path::change::{At, Change, Names, NewName, Outcome};
 use crate::path::resolve::{absolute, unresolved};
 use crate::path::{fd_link, marks, outside};
 use crate::stage::current::stage;
@@ -37,6 +37,21 @@ use crate::stage::own_fds::OwnFds;
 pub unsafe fn write<R: Outcome>(
     arg: PathArg,
     names: Names,
+    real: impl FnOnce(c_int, *const c_char) -> R,
+) -> R {
+    // SAFETY: the caller guarantees what `write_name` asks for.
+    unsafe { write_name(arg, names, &Cell::new(NewName::ByPath), real) }
+}
+
+/// [`write`] for one of the two paths of a call.
+///
+/// # Safety
+/// As [`write`].
+#[inline]
+unsafe fn write_name<R: Outcome>(
+    arg: PathArg,
+    names: Names,
+    new_name: &Cell<NewName>,
     real: impl FnOnce(c_int, *const c_char) -> R,
 ) -> R {
     let Some(stage) = stage() else { return real(arg.dirfd, arg.path) };
@@ -63,7 +78,8 @@ pub unsafe fn write<R: Outcome>(
             result
         },
         |real| {
-            let change = Change { stage, names, follow: arg.follow, succeeded: &succeeded };
+            let follow = arg.follow;
+            let change = Change { stage, names, follow, succeeded: &succeeded, new_name };
             call_and_mark(&change, arg, text, real);
         },
     )
@@ -78,10 +94,13 @@ pub unsafe fn write_two<R: Outcome>(
     new: (PathArg, Names),
     real: impl FnOnce(c_int, *const c_char, c_int, *const c_char) -> R,
 ) -> R {
-    // SAFETY: the caller guarantees what `write` asks for.
+    let found = Cell::new(NewName::ByPath);
+    // SAFETY: the caller guarantees what `write_name` asks for.
     unsafe {
-        write(old.0, old.1, |old_fd, old_path| {
-            write(new.0, new.1, |new_fd, new_path| real(old_fd, old_path, new_fd, new_path))
+        write_name(old.0, old.1, &found, |old_fd, old_path| {
+            write_name(new.0, new.1, &found, |new_fd, new_path| {
+                real(old_fd, old_path, new_fd, new_path)
+            })
         })
     }
 }
@@ -214,6 +233,11 @@ fn call_resolved_by_kernel(
         // The caller's path may be a symbolic link to the prefix itself.
         if change.names.hides_subtree() || change.names == Names::Removed {
             outside::mark_above(change.stage, canonical);
+        }
+        if change.stage.view.in_diverged_subtree(canonical) {
+            // A directory above was replaced or mounted over, so the name may be that of any file.
+            change.stage.count(Operation::Passed);
+            return outside::call(change, canonical, own, real);
         }
         call_on_canonical(change, canonical, true, own, real);
     } else {

@@ -10,7 +10,7 @@
 //! - The kernel copies no range from one file system to another, so copy_file_range out of a staged file is made by
 //!   sendfile.
 //!
-//! dup, mmap, sendfile, fadvise, readahead and fsync need no hook. Reflinks out of a staged file fail with EXDEV, as
+//! dup, mmap, sendfile, fadvise and readahead need no hook. Reflinks out of a staged file fail with EXDEV, as
 //! between any two file systems, and their callers go on to read it.
 
 use core::ffi::{c_int, c_uint, c_ulong};
@@ -38,6 +38,11 @@ pub fn control(
     match command {
         libc::F_GETFL => shown(real(argument)),
         libc::F_SETFL if stage().is_some() => match sys::fcntl(fd, libc::F_GETFL, 0) {
+            // Only the original's file system knows whether it reads past its cache.
+            Ok(old) if old as c_int & REDIRECTED == REDIRECTED && reads_directly(argument) => {
+                let _ = swap_fd(fd);
+                real(argument)
+            }
             Ok(old) if old as c_int & REDIRECTED == REDIRECTED => {
                 real(argument | REDIRECTED as usize)
             }
@@ -63,6 +68,11 @@ pub fn control(
         }
         _ => real(argument),
     }
+}
+
+/// Whether the argument of F_SETFL asks for reads past the cache.
+fn reads_directly(argument: usize) -> bool {
+    argument & libc::O_DIRECT as usize != 0
 }
 
 /// File status flags as the program would see them on the original.
