@@ -36,6 +36,8 @@ impl Writers {
             // A link's owner may not change it, but who owns what it leads to may.
             for seen in [std::fs::symlink_metadata(directory), std::fs::metadata(directory)] {
                 match seen {
+                    // In a sticky directory only owners rename and remove.
+                    Ok(m) if m.mode() & STICKY != 0 => writers.add(m.uid(), m.gid(), 0),
                     Ok(m) => writers.add(m.uid(), m.gid(), m.mode()),
                     // The prefix does not exist on this node.
                     Err(_) => writers.anybody = true,
@@ -60,8 +62,8 @@ impl Writers {
     fn add(&mut self, uid: u32, gid: u32, mode: u32) {
         // The owner may give himself the permission.
         self.users.insert(uid);
-        // The mode of a link means nothing. In a sticky directory only owners rename and remove.
-        if mode & KIND == SYMLINK || mode & STICKY != 0 {
+        // The mode of a link means nothing.
+        if mode & KIND == SYMLINK {
             return;
         }
         if mode & 0o020 != 0 {
@@ -94,7 +96,7 @@ mod tests {
         writers.add(11, 21, 0o100_644);
         writers.add(12, 22, 0o100_664);
         writers.add(13, 23, 0o120_777);
-        writers.add(14, 24, 0o041_777);
+        writers.add(14, 24, 0o041_755);
         let mut builder = IndexBuilder::new(b"/s", 0);
         let numbers =
             [b"/a", b"/b", b"/c"].map(|p| builder.prefix(p, p, PrefixMode::Snapshot, &[0; 11]));

@@ -350,6 +350,18 @@ pub unsafe fn symlink(target: *const c_char, path: *const c_char) -> Result {
     unsafe { syscall(libc::SYS_symlinkat, a) }
 }
 
+/// Sets the time of the last modification, in seconds and nanoseconds, and leaves the time of the last access.
+///
+/// # Safety
+/// `path` must be a C string.
+pub unsafe fn set_modified(path: *const c_char, sec: i64, nsec: u32) {
+    let omit = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
+    let times = [omit, libc::timespec { tv_sec: sec, tv_nsec: i64::from(nsec) }];
+    let a = [libc::AT_FDCWD as usize, path as usize, (&raw const times) as usize, 0, 0, 0];
+    // SAFETY: the kernel reads the string and the two times.
+    let _ = unsafe { syscall(libc::SYS_utimensat, a) };
+}
+
 /// `rename`.
 ///
 /// # Safety

@@ -39,6 +39,14 @@ impl Names {
         !matches!(self, Self::Same | Self::Search | Self::Opened { .. })
     }
 
+    /// Whether the call may give a file this name.
+    pub fn may_add(self) -> bool {
+        matches!(
+            self,
+            Self::Added | Self::MovedHere | Self::Exchanged | Self::Opened { makes: true, .. }
+        )
+    }
+
     /// Whether the call makes the files below the path unreachable by this path, if the path is a directory.
     pub fn hides_subtree(self) -> bool {
         matches!(self, Self::Search | Self::MovedAway | Self::MovedHere | Self::Exchanged)

@@ -79,7 +79,8 @@ impl Open {
         match self {
             Self::Copy(e) => Some(Side::Copy(open_original(stage, &e, flags).ok().flatten())),
             Self::Original(e) if matches!(e.kind(), Kind::File | Kind::Directory) => {
-                let flags = flags | libc::O_CLOEXEC;
+                // In the place of a changed library's copy lies a link to the original.
+                let flags = flags | libc::O_CLOEXEC | libc::O_NOFOLLOW;
                 let name = e.pristine().as_ptr().cast();
                 // SAFETY: an entry's names are C strings.
                 unsafe { sys::openat(libc::AT_FDCWD, name, flags) }.ok().map(Side::Original)
@@ -120,7 +121,11 @@ fn flock_copy(fd: c_int, original: c_int, operation: c_int, waits: bool) -> sys:
         sys::flock(fd, operation)?;
         match sys::flock(original, operation | LOCK_NB) {
             Err(EAGAIN) => {}
-            Ok(_) => return Ok(0),
+            Ok(_) => {
+                // A child that another thread has just made would keep the lock.
+                let _ = sys::flock(original, LOCK_UN);
+                return Ok(0);
+            }
             Err(e) => {
                 let _ = sys::flock(fd, LOCK_UN);
                 return Err(e);
@@ -148,6 +153,7 @@ fn flock_original(fd: c_int, copy: c_int, operation: c_int, waits: bool) -> sys:
         sys::flock(fd, operation)?;
         // Somebody may have locked the copy meanwhile.
         if sys::flock(copy, operation | LOCK_NB).is_ok() {
+            let _ = sys::flock(copy, LOCK_UN);
             return Ok(0);
         }
         let _ = sys::flock(fd, LOCK_UN);

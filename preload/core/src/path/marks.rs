@@ -66,7 +66,9 @@ pub fn mark(stage: &Stage, path: &[u8], names: Names) {
         Lookup::Found(e) => mark_entry(stage, &e, names),
         Lookup::Absent => {
             mark_unknown_name(stage, path);
-            changed_library::lead_to_new(stage, path);
+            if names.may_add() {
+                changed_library::lead_to_new(stage, path);
+            }
         }
         Lookup::Damaged => damaged(stage),
     }

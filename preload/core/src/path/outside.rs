@@ -41,7 +41,7 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let path = trimmed(path);
     if names.hides_subtree() || names == Names::Removed {
         mark_above(stage, path);
-        close_removed(stage, path);
+        close_removed(stage, path, names);
     }
     match names {
         Names::Opened { .. } => {}
@@ -79,11 +79,13 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
 }
 
 /// Closes the stage whose files are being removed, or moved away.
-fn close_removed(stage: &Stage, path: &[u8]) {
+fn close_removed(stage: &Stage, path: &[u8], names: Names) {
     let below = |path: &[u8], above: &[u8]| {
         path.strip_prefix(above).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     };
-    if (below(path, stage.dir()) || below(stage.dir(), path)) && !stage.view.diverged.is_closed() {
+    // A directory above the stage is not empty, and cannot be removed.
+    let moves_above = || names != Names::Removed && below(stage.dir(), path);
+    if (below(path, stage.dir()) || moves_above()) && !stage.view.diverged.is_closed() {
         stage.close(Reason::Removed, own_name());
     }
 }

@@ -4,7 +4,7 @@
 
 use core::ffi::c_int;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use libc::dirent64;
 
@@ -14,36 +14,35 @@ use crate::base::text::until;
 /// How many descriptors are tried where `/proc` is missing.
 const WITHOUT_PROC: c_int = 1024;
 
-/// The process that is known to have no staged descriptor; [`LOOKING`] while one is searched, 0 if none is known.
+/// The process that is known to have no staged descriptor, in the low half, and the number of staged files that were
+/// opened before, in the high half. The low half is 0 if nothing is known.
 ///
 /// A process knows itself by its number, because a child has its parent's memory but not always its descriptors.
-static WITHOUT: AtomicU32 = AtomicU32::new(0);
-/// Value of [`WITHOUT`] that is no process's number.
-const LOOKING: u32 = u32::MAX;
+static WITHOUT: AtomicU64 = AtomicU64::new(0);
+/// One opened file.
+const OPENED: u64 = 1 << 32;
 
 /// Notes that this process has opened a staged file.
 #[inline]
 pub fn note_opened() {
-    WITHOUT.store(0, Ordering::Release);
+    let next = |known: u64| Some((known & !(OPENED - 1)).wrapping_add(OPENED));
+    let _ = WITHOUT.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
 }
 
-/// A search for staged descriptors among those of this process.
-pub struct Search(u32);
+/// A search for staged descriptors among those of this process. Holds what was known when it began.
+pub struct Search(u64);
 
 impl Search {
     /// Begins one; `None` if there are none.
     pub fn begin() -> Option<Self> {
-        let own = sys::pid();
-        if WITHOUT.load(Ordering::Acquire) == own {
-            return None;
-        }
-        WITHOUT.store(LOOKING, Ordering::Release);
-        Some(Self(own))
+        let known = WITHOUT.load(Ordering::Acquire);
+        if known as u32 == sys::pid() { None } else { Some(Self(known)) }
     }
 
     /// Ends one that found none. What was opened meanwhile counts.
     pub fn found_none(self) {
-        let _ = WITHOUT.compare_exchange(LOOKING, self.0, Ordering::AcqRel, Ordering::Relaxed);
+        let without = self.0 & !(OPENED - 1) | u64::from(sys::pid());
+        let _ = WITHOUT.compare_exchange(self.0, without, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 

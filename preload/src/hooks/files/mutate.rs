@@ -302,12 +302,7 @@ pub unsafe fn change_at(
     // SAFETY: the caller guarantees the path.
     unsafe {
         if flags & AT_EMPTY_PATH != 0 && bytes(path).is_some_and(<[u8]>::is_empty) {
-            return change_fd(
-                dirfd,
-                Names::Same,
-                |p| real(AT_FDCWD, p, 0),
-                || real(dirfd, path, flags),
-            );
+            return change_fd(dirfd, names, |p| real(AT_FDCWD, p, 0), || real(dirfd, path, flags));
         }
         write(PathArg::by_flags(dirfd, path, flags), names, |d, p| real(d, p, flags))
     }
