@@ -226,9 +226,9 @@ impl Changes {
         directory: &Entry<'_>,
         known: &[&Entry<'_>],
     ) -> std::io::Result<()> {
-        self.add(Mark::Listing, directory.path());
         let path = to_path(directory.path());
         let (then, now) = (directory.stat(), std::fs::symlink_metadata(path)?);
+        let mut has_changed = source_of(directory).has_changed(&now);
         if !source_of(directory).same_access(&then, &now) {
             self.add(Mark::Path, directory.path());
         }
@@ -237,10 +237,12 @@ impl Changes {
             let path = path.as_os_str().as_bytes();
             if index.lookup(path).is_none() {
                 self.add(Mark::Path, path);
+                has_changed = true;
             }
         }
         for entry in known {
             let now = std::fs::symlink_metadata(to_path(entry.path())).ok();
+            has_changed |= now.is_none();
             // The names in one directory may come from several bundles.
             let source = source_of(entry);
             let is_directory = entry.kind() == Kind::Directory;
@@ -258,6 +260,9 @@ impl Changes {
                     self.add(Mark::Subtree, entry.path());
                 }
             }
+        }
+        if has_changed {
+            self.add(Mark::Listing, directory.path());
         }
         Ok(())
     }
@@ -282,6 +287,14 @@ impl Source {
             // can set the `ctime` back. A directory that changed in the second in which the tar was written is compared
             // too, because some file systems record only whole seconds.
             Self::ForeignTar { written } => now.ctime() >= written.0,
+        }
+    }
+
+    /// Whether a directory of which [`Source::may_differ`] is true has changed for sure. If not, its names tell.
+    fn has_changed(self, now: &std::fs::Metadata) -> bool {
+        match self {
+            Self::Bundle => true,
+            Self::ForeignTar { written } => (now.ctime(), now.ctime_nsec()) > written,
         }
     }
 
