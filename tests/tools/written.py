@@ -5,7 +5,7 @@ A path was written if a call of the trace has the path as an argument and may ch
 The shared file system may get operations on a written path, on its other hard links and on the directories of all these
 paths. If a directory was moved or removed, operations on all names below the directory are allowed too. If a directory was
 written, or got a new name, operations are allowed on those names below the directory that the snapshot does not have: all
-new names of a directory share one mark. The snapshot is a copy of the prefix from before the run.
+new names of a directory share their marks. The snapshot is a copy of the prefix from before the run.
 """
 import os
 import re

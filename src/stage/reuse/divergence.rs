@@ -106,7 +106,7 @@ impl Divergence {
     /// Removes the marks on a path whose bundle is newer than the marks.
     pub(in crate::stage) fn forget(&mut self, path: &[u8]) {
         let hash = hash_path(path);
-        for mark in [Mark::Path, Mark::Listing, Mark::Subtree] {
+        for mark in [Mark::Path, Mark::Listing, Mark::NewNames, Mark::Subtree] {
             self.words.remove(&mark.word(hash));
         }
     }

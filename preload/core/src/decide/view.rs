@@ -188,6 +188,11 @@ impl<'a> View<'a> {
         self.diverged.has(Mark::Listing, entry.hash())
     }
 
+    /// Whether a directory has names that the index does not have.
+    pub fn has_new_names(&self, entry: &Entry<'a>) -> bool {
+        self.diverged.has(Mark::NewNames, entry.hash())
+    }
+
     /// Finds where a path leads in the common cases. `None` if only [`walk`](crate::decide::walk::walk) can tell.
     #[inline]
     pub fn find_fast(&self, path: &[u8], follow: Follow) -> Option<Found<'a>> {
