@@ -1,6 +1,7 @@
 //! Collects garbage: removes what crashed jobs left behind, and stages of bundles that were replaced.
 #![forbid(unsafe_code)]
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
@@ -39,13 +40,23 @@ pub fn collect_garbage(user_dir: &UserDir, bundles: &[Identity]) -> Result<Vec<P
 /// As [`collect_garbage`].
 pub fn remove_unfinished(user_dir: &UserDir) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
-    for dir in user_dir.unfinished()? {
-        if let Some(_building) = Lease::building(&dir) {
+    loop {
+        let mut is_renamed = false;
+        for dir in user_dir.unfinished()? {
+            let Some(_building) = Lease::building(&dir) else { continue };
             let exec_dir = noexec::exec_dir_of(&dir);
-            std::fs::remove_dir_all(&dir).map_err(Error::write(&dir))?;
-            exec_dir.iter().for_each(|dir| noexec::remove(dir));
-            removed.push(dir);
+            match std::fs::remove_dir_all(&dir) {
+                // A builder that was stopped gave the directory another name before it died. So list again.
+                Err(e) if e.kind() == ErrorKind::NotFound => is_renamed = true,
+                result => {
+                    result.map_err(Error::write(&dir))?;
+                    exec_dir.iter().for_each(|dir| noexec::remove(dir));
+                    removed.push(dir);
+                }
+            }
+        }
+        if !is_renamed {
+            return Ok(removed);
         }
     }
-    Ok(removed)
 }

@@ -104,7 +104,11 @@ impl UserDir {
     fn names(&self) -> Result<Vec<String>> {
         let failed =
             |cause| Error::NoInput { what: "directory of stages", path: self.dir.clone(), cause };
-        let entries = std::fs::read_dir(&self.dir).map_err(failed)?;
+        let entries = match std::fs::read_dir(&self.dir) {
+            // Another job of this user has ended since the directory was opened, and has removed it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
         let mut names = Vec::new();
         for entry in entries {
             names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());

@@ -217,7 +217,7 @@ fn damaged_headers_and_other_formats_are_refused() {
         ),
         ("no end", good[..2048].to_vec(), "truncated"),
         ("half", good[..1300].to_vec(), "truncated"),
-        ("two", [&good[..], &good[..]].concat(), "behind its end"),
+        ("two", [&good[..], &good[..]].concat(), "after its end"),
         ("text", b"hello, this is no tar at all".to_vec(), "not a tar"),
         ("empty", Vec::new(), "it is empty"),
         (

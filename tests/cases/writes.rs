@@ -176,8 +176,8 @@ fn refused_calls_leave_no_mark() {
 }
 
 #[test]
-fn new_names_of_a_directory_share_one_mark() {
-    Case::c("writes", "many_new_names").says("500 500").ops(Ops::AtMost(1100)).marks(1).run();
+fn new_names_of_a_directory_share_their_marks() {
+    Case::c("writes", "many_new_names").says("500 500").ops(Ops::AtMost(1100)).marks(2).run();
 }
 
 /// Makes 400 modules that are not compiled for this run.

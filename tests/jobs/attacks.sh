@@ -76,10 +76,10 @@ test_a_directory_that_others_may_enter_or_change_is_refused() {
   done
 }
 test_a_root_where_others_may_exchange_names_is_refused() {
-  mkdir -m 777 /dev/shm/open; refused "failed to trust /dev/shm/open: others may write to it and it has no sticky bit" /dev/shm/open
-  mkdir -m 1777 /dev/shm/open/below; refused "failed to trust /dev/shm/open: others may write to it and it has no sticky bit" /dev/shm/open/below
+  mkdir -m 777 /dev/shm/open; refused "failed to trust /dev/shm/open: other users may write to it, and it has no sticky bit" /dev/shm/open
+  mkdir -m 1777 /dev/shm/open/below; refused "failed to trust /dev/shm/open: other users may write to it, and it has no sticky bit" /dev/shm/open/below
   rmdir /dev/shm/open/below; chmod 770 /dev/shm/open; chown 12345 /dev/shm/open
-  refused "failed to trust /dev/shm/open: others may write to it" /dev/shm/open
+  refused "failed to trust /dev/shm/open: other users may write to it" /dev/shm/open
   attacker mkdir -m 1777 /dev/shm/theirs; refused "failed to trust /dev/shm/theirs: it belongs to another user" /dev/shm/theirs
   equal "files that are left" "" "$(find /dev/shm/open /dev/shm/theirs -mindepth 1)"
   rm -r /dev/shm/open /dev/shm/theirs

@@ -198,7 +198,7 @@ test_a_layer_of_a_container_image_is_laid_over_a_tar() {
   check "stage and bundles are equal" "$pyshm" verify "${bundles[@]}" --stage -q
   unstaged
   "$pyshm" stage -b "$work/base.tar.gz" --prefix "$p" -b "$work/layer.tar" --prefix "$p" >"$work/said" 2>&1; equal "exit code without --layer" 65 $?
-  contains "the way out" "$(cat "$work/said")" "and --layer after it"
+  contains "the way out" "$(cat "$work/said")" "and add --layer after the layer"
   "$pyshm" stage -b "$work/layer.tar" --prefix "$p" --layer >"$work/said" 2>&1; equal "exit code without a base" 65 $?
   contains "the reason" "$(cat "$work/said")" "name the bundle that the layer changes"
   # The layer empties a directory and puts a new file into it. The directory above has no member in the layer.

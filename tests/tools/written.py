@@ -4,8 +4,8 @@ operations.
 A path was written if a call of the trace has the path as an argument and may change the file, even if the call failed.
 The shared file system may get operations on a written path, on its other hard links and on the directories of all these
 paths. If a directory was moved or removed, operations on all names below the directory are allowed too. If a directory was
-written, operations are allowed on those names below the directory that the snapshot does not have. The snapshot is a copy
-of the prefix from before the run.
+written, or got a new name, operations are allowed on those names below the directory that the snapshot does not have: all
+new names of a directory share their marks. The snapshot is a copy of the prefix from before the run.
 """
 import os
 import re
@@ -84,10 +84,17 @@ def unwritten(hits, prefix, snapshot):
     written |= linked(written, prefix, snapshot)
     parents = {os.path.dirname(path) for path in written}
 
+    def known(path):
+        return os.path.lexists(os.path.join(snapshot, os.path.relpath(path, prefix)))
+
+    def known_above(path):
+        return next((a for a in ancestors(path) if known(a)), None)
+
+    grown = {known_above(path) for path in written if not known(path)}
+
     def allowed(path):
         if path in written or path in parents or any(a in moved for a in ancestors(path)):
             return True
-        known = os.path.lexists(os.path.join(snapshot, os.path.relpath(path, prefix)))
-        return not known and any(a in written for a in ancestors(path))
+        return not known(path) and (known_above(path) in grown or any(a in written for a in ancestors(path)))
 
     return [hit for hit in hits if not any(map(allowed, names(hit[1], hit[2])))]

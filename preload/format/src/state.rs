@@ -84,6 +84,8 @@ pub enum Mark {
     Path,
     /// The names in a directory and the directory's times changed.
     Listing,
+    /// A directory has names that the index does not have.
+    NewNames,
     /// Everything at and below the path may have changed.
     Subtree,
 }
@@ -95,6 +97,7 @@ impl Mark {
         let salt = match self {
             Self::Path => 0x51c8_6d2b_3f0a_9e11,
             Self::Listing => 0xa3d1_70c5_882e_4b37,
+            Self::NewNames => 0x6be5_02a9_f7c4_1d83,
             Self::Subtree => 0x1f97_b4e6_5d03_c84d,
         };
         (path_hash ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1

@@ -107,7 +107,7 @@ impl Divergence {
     /// Removes the marks on a path whose bundle is newer than the marks.
     pub(in crate::stage) fn forget(&mut self, path: &[u8]) {
         let hash = hash_path(path);
-        for mark in [Mark::Path, Mark::Listing, Mark::Subtree] {
+        for mark in [Mark::Path, Mark::Listing, Mark::NewNames, Mark::Subtree] {
             self.words.remove(&mark.word(hash));
         }
     }
@@ -231,9 +231,9 @@ impl Changes {
         directory: &Entry<'_>,
         known: &[&Entry<'_>],
     ) -> std::io::Result<()> {
-        self.add(Mark::Listing, directory.path());
         let path = to_path(directory.path());
         let (then, now) = (directory.stat(), std::fs::symlink_metadata(path)?);
+        let mut has_changed = source_of(directory).has_changed(&now);
         if !source_of(directory).same_access(&then, &now) {
             self.add(Mark::Path, directory.path());
         }
@@ -242,10 +242,12 @@ impl Changes {
             let path = path.as_os_str().as_bytes();
             if index.lookup(path).is_none() {
                 self.add(Mark::Path, path);
+                has_changed = true;
             }
         }
         for entry in known {
             let now = std::fs::symlink_metadata(to_path(entry.path())).ok();
+            has_changed |= now.is_none();
             // The names in one directory may come from several bundles.
             let source = source_of(entry);
             let is_directory = entry.kind() == Kind::Directory;
@@ -263,6 +265,9 @@ impl Changes {
                     self.add(Mark::Subtree, entry.path());
                 }
             }
+        }
+        if has_changed {
+            self.add(Mark::Listing, directory.path());
         }
         Ok(())
     }
@@ -287,6 +292,14 @@ impl Source {
             // can set the `ctime` back. A directory that changed in the second in which the tar was written is compared
             // too, because some file systems record only whole seconds.
             Self::ForeignTar { written } => now.ctime() >= written.0,
+        }
+    }
+
+    /// Whether a directory of which [`Source::may_differ`] is true has changed for sure. If not, its names tell.
+    fn has_changed(self, now: &std::fs::Metadata) -> bool {
+        match self {
+            Self::Bundle => true,
+            Self::ForeignTar { written } => (now.ctime(), now.ctime_nsec()) > written,
         }
     }
 

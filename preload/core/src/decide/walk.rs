@@ -233,7 +233,7 @@ impl<'a> Walk<'_, 'a> {
                     return Err(Found::Unknown);
                 }
             }
-            if view.mode(&dir) == PrefixMode::Overlay || (any && view.listing_diverged(&dir)) {
+            if view.mode(&dir) == PrefixMode::Overlay || (any && view.has_new_names(&dir)) {
                 return Err(if last { Found::Unlisted } else { Found::Unknown });
             }
             return Err(Found::Absent { errno: ENOENT, last });

@@ -5,7 +5,7 @@
 //!   differently. A file with several names is marked under each of them.
 //! - A name that the index does not have gets no mark. Instead, the deepest directory above the name that the index has
 //!   gets a mark, which says that the directory's names changed. The shared file system then answers for every name in
-//!   this directory that the index lacks. So a program that makes a thousand files in a directory takes one mark.
+//!   this directory that the index lacks. So a program that makes a thousand files in a directory takes two marks.
 //! - If the index is damaged, everything counts as diverged: the index cannot tell which entries a change concerns.
 
 use libc::W_OK;
@@ -136,8 +136,11 @@ fn mark_unknown_name(stage: &Stage, path: &[u8]) {
     let mut rest = path;
     while let Some((parent, _)) = at_last_slash(rest) {
         match stage.index().find(parent) {
-            Lookup::Found(dir) => return stage.view.diverged.mark(Mark::Listing, dir.hash()),
-            Lookup::Damaged => return damaged(stage),
+            Lookup::Found(dir) => {
+                stage.view.diverged.mark(Mark::NewNames, dir.hash());
+                return stage.view.diverged.mark(Mark::Listing, dir.hash());
+            }
+            Lookup::Damaged => return stage.view.diverged.fill(),
             Lookup::Absent => rest = parent,
         }
     }

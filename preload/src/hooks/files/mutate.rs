@@ -79,7 +79,8 @@ hooks! {
         = |real| change(PathArg::unfollowed(path), |_, p| real(p, name));
 }
 
-/// Flags with which mount decides where later mounts appear, and changes nothing that a path leads to (mount(2)).
+/// Flags with which mount decides where later mounts appear (mount(2)). Such a call, like one with MS_REMOUNT, changes
+/// nothing that a path leads to.
 const PROPAGATION: c_ulong =
     libc::MS_PRIVATE | libc::MS_SHARED | libc::MS_SLAVE | libc::MS_UNBINDABLE;
 
@@ -87,7 +88,7 @@ const PROPAGATION: c_ulong =
 hooks! {
     fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int
         = |real| original(PathArg::followed(source), EmptyPath::Refused, |_, source| {
-            if flags & PROPAGATION != 0 {
+            if flags & (PROPAGATION | libc::MS_REMOUNT) != 0 {
                 return original(PathArg::followed(target), EmptyPath::Refused,
                     |_, target| real(source, target, kind, flags, data));
             }
