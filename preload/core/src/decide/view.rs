@@ -220,6 +220,17 @@ impl<'a> View<'a> {
         self.diverged.has(Mark::NewNames, entry.hash())
     }
 
+    /// Whether the calling thread certainly may do what is barred where an entry has one of the bits `needs`.
+    #[inline]
+    pub fn may(&self, entry: &Entry<'a>, needs: u8) -> bool {
+        entry.barriers().closed & needs == 0 || self.may_closed(entry, needs)
+    }
+
+    #[inline(never)]
+    fn may_closed(&self, entry: &Entry<'a>, needs: u8) -> bool {
+        entry.barriers().refused & needs == 0 && (self.who.is_builder)(&self.index.builder())
+    }
+
     /// Finds where a path leads in the common cases. `None` if only [`walk`](crate::decide::walk::walk) can tell.
     #[inline]
     pub fn find_fast(&self, path: &[u8], follow: Follow) -> Option<Found<'a>> {

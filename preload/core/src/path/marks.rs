@@ -140,7 +140,7 @@ fn mark_unknown_name(stage: &Stage, path: &[u8]) {
                 stage.view.diverged.mark(Mark::NewNames, dir.hash());
                 return stage.view.diverged.mark(Mark::Listing, dir.hash());
             }
-            Lookup::Damaged => return stage.view.diverged.fill(),
+            Lookup::Damaged => return damaged(stage),
             Lookup::Absent => rest = parent,
         }
     }
