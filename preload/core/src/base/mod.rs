@@ -2,7 +2,6 @@
 
 pub mod arena;
 pub mod env;
-pub mod interned;
 pub mod link_map;
 pub mod mounts;
 pub mod readable;
