@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use pyshm_format::index::{Entry, Index, Prefix};
+use pyshm_format::Entry;
+use pyshm_format::index::{Index, Prefix};
 use pyshm_format::{Kind, PrefixMode, layout};
 use serde_bytes::ByteBuf;
 

@@ -27,11 +27,10 @@
 //! start of the staged path with the directory in the head. If one of these steps fails, the result is
 //! [`Lookup::Damaged`], and nothing is known about the path.
 
+use crate::entry::Entry;
 use crate::hash::check;
-use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, ENTRY_REMOTE};
-use crate::record::{Kind, Stat};
-use crate::xattr::{self, Xattrs};
-use crate::{FormatError, hash_path, u16_at, u32_at, u64_at};
+use crate::record::{ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, Kind};
+use crate::{FormatError, hash_path, u32_at, u64_at};
 
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
@@ -373,7 +372,7 @@ fn head_string(head: &[u8], at: usize) -> Option<&[u8]> {
 
 /// A string without its NUL. `None` if the string does not lie in `strings` or no NUL follows the string.
 #[inline]
-fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
+pub(crate) fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
     match strings.get(off..off.saturating_add(len).saturating_add(1)) {
         Some([text @ .., 0]) => Some(text),
         _ => None,
@@ -381,7 +380,7 @@ fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
 }
 
 /// Whether the check before a text is right. `off` is the text's offset in the strings.
-fn proven_text(strings: &[u8], seed: u64, off: usize, text: &[u8]) -> bool {
+pub(crate) fn proven_text(strings: &[u8], seed: u64, off: usize, text: &[u8]) -> bool {
     let written = off.checked_sub(8).and_then(|at| strings.get(at..off));
     written.is_some_and(|w| u64_at(w, 0) == text_check(seed, off, text))
 }
@@ -389,128 +388,4 @@ fn proven_text(strings: &[u8], seed: u64, off: usize, text: &[u8]) -> bool {
 /// The check that is written before a target or attributes.
 pub(crate) fn text_check(seed: u64, off: usize, text: &[u8]) -> u64 {
     check(seed ^ text.len() as u64, off | IN_STRINGS, text)
-}
-
-/// An entry of the index. A NUL follows every string that the methods return.
-#[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
-    strings: &'a [u8],
-    bytes: &'a [u8; ENTRY_BYTES],
-    fs_len: usize,
-    seed: u64,
-}
-
-impl<'a> Entry<'a> {
-    #[inline]
-    fn offset(&self, i: usize) -> usize {
-        u32_at(self.bytes, 8 + i * 4) as usize
-    }
-
-    #[inline]
-    fn text(&self, offset: usize, len: usize) -> &'a [u8] {
-        string(self.strings, offset, len).unwrap_or(&[])
-    }
-
-    #[inline]
-    fn flag(&self, flag: u8) -> bool {
-        self.bytes[29] & flag != 0
-    }
-
-    #[inline]
-    fn staged_len(&self) -> usize {
-        u16_at(self.bytes, 24) as usize
-    }
-
-    /// `hash_path` of the original path.
-    #[must_use]
-    #[inline]
-    pub fn hash(&self) -> u64 {
-        u64_at(self.bytes, 0)
-    }
-
-    /// The original absolute path.
-    #[must_use]
-    #[inline]
-    pub fn path(&self) -> &'a [u8] {
-        self.staged().get(self.fs_len..).unwrap_or(&[])
-    }
-
-    /// The staged path: `<stage>/fs` followed by the original path. exec and dlopen use this path.
-    #[must_use]
-    #[inline]
-    pub fn staged(&self) -> &'a [u8] {
-        self.text(self.offset(0), self.staged_len())
-    }
-
-    /// The staged path of the file that has the original's bytes. open uses this path.
-    #[must_use]
-    pub fn pristine(&self) -> &'a [u8] {
-        if self.flag(ENTRY_EDITED) {
-            // "orig" is two bytes longer than "fs".
-            self.text(self.offset(1), self.staged_len() + 2)
-        } else {
-            self.staged()
-        }
-    }
-
-    /// A symbolic link's original target; empty for anything else.
-    #[must_use]
-    pub fn target(&self) -> &'a [u8] {
-        self.text(self.offset(2), u16_at(self.bytes, 26) as usize)
-    }
-
-    /// The recorded extended attributes. `None` if none were recorded or they are damaged.
-    #[must_use]
-    pub fn xattrs(&self) -> Option<Xattrs<'a>> {
-        let off = self.offset(3);
-        let rest = self.strings.get(off..).filter(|_| off != 0)?;
-        let bytes = rest.get(..u32_at(rest, 0) as usize)?;
-        let whole =
-            bytes.len() >= xattr::HEAD_BYTES && proven_text(self.strings, self.seed, off, bytes);
-        whole.then(|| Xattrs::new(bytes))
-    }
-
-    /// The entry's kind.
-    #[must_use]
-    #[inline]
-    pub fn kind(&self) -> Kind {
-        Kind::from_code(self.bytes[28])
-    }
-
-    /// Whether the file's data was left out of the stage.
-    #[must_use]
-    pub fn is_remote(&self) -> bool {
-        self.flag(ENTRY_REMOTE)
-    }
-
-    /// Whether an access control list decides who may access the file.
-    #[must_use]
-    pub fn has_acl(&self) -> bool {
-        self.flag(ENTRY_ACL)
-    }
-
-    /// Number of the prefix that the path belongs to.
-    #[must_use]
-    pub fn prefix(&self) -> usize {
-        u16_at(self.bytes, 30) as usize
-    }
-
-    /// Number of the bundle that the path came from.
-    #[must_use]
-    pub fn bundle(&self) -> usize {
-        u16_at(self.bytes, 144) as usize
-    }
-
-    /// The original's device number on this node, and its inode.
-    #[must_use]
-    #[inline]
-    pub fn inode(&self) -> (u64, u64) {
-        (u64_at(self.bytes, 32), u64_at(self.bytes, 40))
-    }
-
-    /// The original's attributes.
-    #[must_use]
-    pub fn stat(&self) -> Stat {
-        Stat::from_entry(self.bytes)
-    }
 }

@@ -14,6 +14,7 @@
 #[cfg(feature = "build")]
 pub mod build;
 pub mod diverged;
+pub mod entry;
 mod hash;
 pub mod index;
 pub mod launch;
@@ -24,8 +25,9 @@ pub mod state;
 pub mod xattr;
 
 pub use diverged::{Diverged, Subtrees};
+pub use entry::Entry;
 pub use hash::hash_path;
-pub use index::{Entry, Index, Lookup, Prefix, PrefixMode};
+pub use index::{Index, Lookup, Prefix, PrefixMode};
 pub use outside_programs::OutsidePrograms;
 pub use record::{Kind, Stat, Time};
 

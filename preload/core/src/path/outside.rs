@@ -37,7 +37,7 @@ static MOUNTS: [AtomicU64; REMEMBERED] = [const { AtomicU64::new(0) }; REMEMBERE
 pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let Change { stage, names, follow, .. } = *change;
     let path = trimmed(path);
-    if names.hides_subtree() || names == Names::Removed {
+    if names.hides_subtree() {
         mark_above(stage, path);
     }
     match names {
@@ -56,6 +56,11 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
         }
     }
     real.call(own);
+    // A directory above a prefix is not empty, so its removal mostly fails, and must then leave no mark. The link by which
+    // a prefix is known can be removed.
+    if names == Names::Removed && change.succeeded.get() {
+        mark_above(stage, path);
+    }
 }
 
 /// Removes the slashes at the end of a path.
