@@ -12,6 +12,7 @@ use libc::AT_FDCWD;
 use pyshm_core::base::env::{self, Strings};
 use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::{link_map, sys};
+use pyshm_core::exec::loader_program;
 use pyshm_core::exec::start::{Exchange, start};
 use pyshm_core::exec::visible_env;
 use pyshm_core::launch::detect_launcher;
@@ -30,10 +31,16 @@ static INIT: unsafe extern "C" fn(c_int, Strings, Strings) = init;
 /// # Safety
 /// Only the loader may call this, with the arguments of `main`.
 unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
-    link_map::remember();
+    if !link_map::remember() {
+        return;
+    }
     let stage = stage();
     match stage {
-        Some(stage) => restart(stage, argv),
+        Some(stage) => {
+            restart(stage, argv);
+            // SAFETY: the loader hands the constructor the program's arguments, before the program can start threads.
+            unsafe { loader_program::original_argv0(stage, argv) };
+        }
         None if !inert(Inert::OtherLibc) => {
             // SAFETY: the loader passes the program's arguments to the constructor.
             unsafe { detect_launcher::consider(argv) }

@@ -193,27 +193,33 @@ impl Place {
     /// Makes a command that runs as the case's user, with a minimal environment. The command is killed after ten
     /// minutes, so that a hang becomes a failure.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.command_of(self.user, program)
+    }
+
+    /// [`Place::command`] as another user.
+    fn command_of(&self, user: User, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("timeout");
         command.args(["-k", "1", "600"]).arg(program).current_dir("/").env_clear();
         command.env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("HOME", "/nonexistent");
         if is_root() {
-            command.uid(self.user.id()).gid(self.user.id());
+            command.uid(user.id()).gid(user.id());
         }
         command
     }
 
-    fn pyshm(&self, words: &[&Path]) -> String {
-        let output = self.command(self.install.join("bin/pyshm")).args(words).output().unwrap();
+    fn pyshm(&self, user: User, words: &[&Path]) -> String {
+        let output =
+            self.command_of(user, self.install.join("bin/pyshm")).args(words).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_string()
     }
 
-    /// Bundles a prefix and returns the path of the bundle.
-    pub fn bundle(&self, prefix: &Path, mode: &str) -> PathBuf {
+    /// Bundles a prefix as `packer` and returns the path of the bundle.
+    pub fn bundle(&self, prefix: &Path, mode: &str, packer: User) -> PathBuf {
         let number = fs::read_dir(self.file("out")).unwrap().count();
         let bundle = self.file(&format!("out/{number}.tar.zst"));
         let [verb, env, output, quiet, m] = ["bundle", "env", "-o", "-q", "--mode"].map(Path::new);
-        self.pyshm(&[verb, env, prefix, output, &bundle, quiet, m, Path::new(mode)]);
+        self.pyshm(packer, &[verb, env, prefix, output, &bundle, quiet, m, Path::new(mode)]);
         bundle
     }
 
@@ -225,7 +231,7 @@ impl Place {
         for bundle in bundles {
             words.extend([Path::new("-b"), bundle]);
         }
-        self.pyshm(&words).into()
+        self.pyshm(self.user, &words).into()
     }
 }
 

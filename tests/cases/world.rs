@@ -69,6 +69,8 @@ pub struct Case {
     tree: fn(&Tree),
     later: Option<fn(&Tree)>,
     owned_by_root: bool,
+    owned_by_ordinary: bool,
+    packed_by_root: bool,
     overlay: bool,
     ops: Ops,
     beside: Option<u64>,
@@ -108,6 +110,8 @@ impl Case {
             tree: tree::standard,
             later: None,
             owned_by_root: false,
+            owned_by_ordinary: false,
+            packed_by_root: false,
             overlay: false,
             ops: Ops::Zero,
             beside: None,
@@ -137,6 +141,16 @@ impl Case {
     /// Makes root the owner of the tree, instead of the user who runs the probe. Without root the case is skipped.
     pub fn owned_by_root(self) -> Self {
         Self { owned_by_root: true, ..self }
+    }
+
+    /// Makes the ordinary user the owner of the tree, also where root runs the probe. Without root the case is skipped.
+    pub fn owned_by_ordinary(self) -> Self {
+        Self { owned_by_ordinary: true, ..self }
+    }
+
+    /// Lets root own and bundle the tree, and an ordinary user run the probe. Without root the case is skipped.
+    pub fn packed_by_root(self) -> Self {
+        Self { packed_by_root: true, ..self.owned_by_root().only(User::Ordinary) }
     }
 
     /// Bundles as an overlay: a path that the bundle does not have may exist on the shared file system.
@@ -211,7 +225,8 @@ impl Case {
     /// Runs the case as each user, and panics at the first difference.
     #[track_caller]
     pub fn run(&self) {
-        let possible = !self.owned_by_root || User::all().any(|user| user == User::Root);
+        let possible = !(self.owned_by_root || self.owned_by_ordinary)
+            || User::all().any(|user| user == User::Root);
         let wanted = |user: &User| possible && self.only.is_none_or(|only| only == *user);
         let users = User::all().filter(wanted);
         for user in users {
@@ -229,7 +244,12 @@ impl Case {
         if self.noexec && !place.forbid_programs() {
             return;
         }
-        let owner = if self.owned_by_root { User::Root } else { user };
+        let owner = match (self.owned_by_root, self.owned_by_ordinary) {
+            (true, _) => User::Root,
+            (_, true) => User::Ordinary,
+            _ => user,
+        };
+        let packer = if self.packed_by_root { User::Root } else { user };
         for backing in ["bare", "shared"] {
             let tree = Tree::new(place.backing(backing), place.mount_point());
             (self.tree)(&tree);
@@ -242,7 +262,8 @@ impl Case {
         let mode = if self.overlay { "overlay" } else { "snapshot" };
 
         place.mount("shared");
-        let bundles: Vec<_> = prefixes.iter().map(|prefix| place.bundle(prefix, mode)).collect();
+        let bundles: Vec<_> =
+            prefixes.iter().map(|prefix| place.bundle(prefix, mode, packer)).collect();
         let bundled_on = place.device(&prefixes[0]);
         for backing in ["bare", "shared"] {
             if let Some(later) = self.later {
@@ -292,8 +313,8 @@ impl Case {
         if let Some(most) = self.marks {
             let state = fs::read(stage.join(pyshm_format::layout::STATE)).unwrap();
             let word = |at: usize| u64::from_le_bytes(*state[at..].first_chunk().unwrap());
-            let (marks, full) = (word(state::COUNT), word(state::FULL));
-            assert!(marks <= most && full == 0, "{marks} marks, full: {full}");
+            let (marks, closed) = (word(state::COUNT) & ((1 << 56) - 1), state[state::CLOSED]);
+            assert!(marks <= most && closed == 0, "{marks} marks, closed: {closed}");
         }
         let at_work = preloaded.trace.loaded(&stage) && answered_and_passed(&stage) > before;
         assert_eq!(at_work, !self.inert, "whether the shim was at work, on the left");

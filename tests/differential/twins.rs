@@ -331,6 +331,8 @@ impl<'a> Twins<'a> {
         let start = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
         std::thread::sleep(Duration::from_millis(8));
         let run = |root: &Path, stage: Option<&Path>| -> Side {
+            // Before the program can make a file, which would be taken for one of the tree.
+            let names = Names::new(root, stage);
             let trampoline = stage.map(|stage| stage.join("bin/pyshm-exec"));
             let mut command = if program.opened.is_empty() {
                 let first = trampoline.as_ref().unwrap_or(&ground.steps);
@@ -351,7 +353,7 @@ impl<'a> Twins<'a> {
                 child,
                 pending: Vec::new(),
                 root: root.to_path_buf(),
-                names: Names::new(root, stage),
+                names,
             }
         };
         let (mut bare, mut twin) = (run(&bare, None), run(&twin, Some(&stage)));

@@ -4,9 +4,9 @@
 //! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
 //! The trampoline searches the index for PROGRAM along PATH, and starts the staged file under its original name with
-//! the shim preloaded. The trampoline shares the code of the shim's exec hooks but does not load the shim into itself.
-//! For a program that the shim cannot enter, `--env` uses environment variables instead of the shim: they lead PROGRAM
-//! into the stage. NAME becomes PROGRAM's `argv[0]`. PROGRAM gets the launcher's environment. Without a usable stage
+//! the shim preloaded. Files that the shell or the launcher has opened for writing count as changed. The trampoline
+//! shares the code of the shim's exec hooks but does not load the shim into itself. For a program that the shim cannot
+//! enter, `--env` uses environment variables instead of the shim: they lead PROGRAM into the stage. NAME becomes PROGRAM's `argv[0]`. PROGRAM gets the launcher's environment. Without a usable stage
 //! the trampoline starts the original PROGRAM.
 //!
 //! The trampoline is started once for every rank. So it has C's `main`, because std's runtime would first read
@@ -26,6 +26,7 @@ use pyshm_format::layout;
 use pyshm_core::base::env::Strings;
 use pyshm_core::base::{env, sys};
 use pyshm_core::exec::{by_name, visible_env};
+use pyshm_core::path::writes;
 use pyshm_core::stage::current as stage;
 
 // Without this, std's unwinder would come from libgcc_s.so.1, which every rank would have to search for.
@@ -87,8 +88,10 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
         // In a `noexec` stage no program can be executed, so `--env` has no effect there.
         Some(dir) if reroute && !is_outside_stage(&dir) => start_rerouted(&dir, program, args),
         dir => {
-            if let Some(dir) = dir {
-                stage::use_directory(&dir);
+            if let Some(dir) = dir
+                && stage::use_directory(&dir).is_some()
+            {
+                writes::mark_inherited();
             }
             start(program, args, env::environ().cast_const().cast())
         }

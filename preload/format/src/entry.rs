@@ -3,6 +3,7 @@
 //! [`Index`](crate::Index) verifies an entry before it gives the entry away, except for the extended attributes, which
 //! [`Entry::xattrs`] verifies.
 
+use crate::barrier::Barriers;
 use crate::index::{proven_text, string};
 use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_EDITED, ENTRY_REMOTE, Kind, Stat};
 use crate::xattr::{self, Xattrs};
@@ -104,6 +105,13 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn has_acl(&self) -> bool {
         self.flag(ENTRY_ACL)
+    }
+
+    /// What of it is barred, and to whom.
+    #[must_use]
+    #[inline]
+    pub fn barriers(&self) -> Barriers {
+        Barriers { closed: self.bytes[146], refused: self.bytes[147] }
     }
 
     /// Number of the prefix that the path belongs to.

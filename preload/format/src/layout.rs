@@ -38,7 +38,11 @@ pub const SHIM: &str = "lib/libpyshm.so";
 /// The staged trampoline, relative to the stage.
 pub const TRAMPOLINE: &str = "bin/pyshm-exec";
 
-/// Name of a symbolic link to the stage. The link lies in the directory to which the links `lib` and `bin` lead.
+/// Follows `$ORIGIN` in a search path that was edited to lead from a library's own directory. The loader keeps this
+/// spelling in the names of the libraries that it finds there.
+pub const BY_ORIGIN: &[u8] = b"/.//";
+
+/// Symbolic link to the stage in the directory to which `lib` and `bin` lead.
 pub const BACK: &str = "stage";
 
 /// If the variable is set and neither empty nor `0`, the shim does nothing.
@@ -48,6 +52,9 @@ pub const ENV_LOG: &str = "PYSHM_LOG";
 /// Says which container runtimes run without the shim. With `keep`, every runtime gets the shim. Any other value names
 /// further runtimes, separated by colons, that run without the shim.
 pub const ENV_CONTAINERS: &str = "PYSHM_CONTAINERS";
+/// Names programs that write nothing under a prefix although they run without the shim, separated by colons. With `keep`,
+/// no program does.
+pub const ENV_UNSHIMMED: &str = "PYSHM_UNSHIMMED";
 /// The stage's directory. If the variable is not set, the shim uses the stage that contains the shim's own file.
 pub const ENV_STAGE: &str = "PYSHM_STAGE";
 /// Carries a value of `LD_PRELOAD` to a child's constructor, which restores `LD_PRELOAD`. This variable's name ends

@@ -29,6 +29,7 @@ macro_rules! lazy_libc {
 }
 
 lazy_libc! {
+    fn dlclose(handle: *mut c_void) -> c_int;
     fn dirfd(dir: *mut DIR) -> c_int;
     fn fclose(file: *mut FILE) -> c_int;
     fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE;

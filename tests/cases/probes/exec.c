@@ -67,7 +67,7 @@ PROBE(by_descriptor) {
     IN_CHILD(execveat(AT_FDCWD, P("bin/show"), three, environ, 0));
     IN_CHILD(execveat(-1, P("bin/show"), three, environ, 0));
     IN_CHILD(execveat(open(P("bin"), O_RDONLY), "show", three, own_environment, 0));
-    IN_CHILD(execveat(open(P("bin"), O_PATH), "../bin/show", three, environ, 0));
+    IN_CHILD(execveat(open(P("bin"), O_RDONLY), "../bin/show", three, environ, 0));
     IN_CHILD(execveat(open(P("bin"), O_RDONLY), "nope", three, environ, 0));
     IN_CHILD(execveat(open(P("bin/show"), O_RDONLY), "", three, environ, AT_EMPTY_PATH));
     IN_CHILD(execveat(open(P("bin/show"), O_RDONLY), "", three, environ, 0));
@@ -140,6 +140,20 @@ PROBE(scripts) {
         IN_CHILD(execle(path, "argv0", "1", NULL, own_environment));
     }
     IN_CHILD(execv(B("out/script"), three));
+}
+
+/* Starts scripts whose first lines are as long as the kernel reads, shorter and longer, or end in odd ways. */
+PROBE(first_lines) {
+    for (int i = 0; i < 200; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "lines/%d", i);
+        if (access(P(name), F_OK))
+            break;
+        say("%d", i);
+        IN_CHILD(execv(P(name), three));
+        snprintf(name, sizeof name, "out/%d", i);
+        IN_CHILD(execv(B(name), three));
+    }
 }
 
 /* Starts a chain of scripts, each of which is the interpreter of the next one. The kernel follows only a few

@@ -149,7 +149,62 @@ fn find_own() -> Option<&'static Object> {
     }
 }
 
-/// The path of this library's file, as it is in the loader's list.
+/// A copy of this library in another namespace of the loader (dlmopen(3)), whose own list names only that copy and the
+/// libraries that it needs.
+#[derive(Clone, Copy)]
+pub struct Copy {
+    object: &'static Object,
+    last: &'static Object,
+}
+
+// SAFETY: the loader's objects are read only, and these are never unloaded.
+unsafe impl Sync for Copy {}
+// SAFETY: as above.
+unsafe impl Send for Copy {}
+
+/// Tells a copy of this library which object it is: it cannot find itself, because the list that debuggers read is that
+/// of the first namespace. `None` if the object is none.
+///
+/// # Safety
+/// `handle` must be what dlmopen returned for the file of this library in a new namespace, and will never be closed.
+pub unsafe fn introduce(handle: *mut c_void) -> Option<Copy> {
+    // SAFETY: a handle is the loader's description of the object. The copy is of the same file, so its variables lie at
+    // the same distances from its base, and nothing runs in it yet.
+    unsafe {
+        let object = handle.cast::<Object>().cast_const().as_ref()?;
+        let own = own()?;
+        if object.dynamic as usize - object.base != own.dynamic as usize - own.base {
+            return None;
+        }
+        let mut last = object;
+        while let Some(next) = last.next.as_ref() {
+            last = next;
+        }
+        let there = |variable: &'static AtomicPtr<Object>| -> *const AtomicPtr<Object> {
+            ptr::with_exposed_provenance(
+                object.base + (ptr::from_ref(variable).expose_provenance() - own.base),
+            )
+        };
+        (*there(&LAST)).store(ptr::from_ref(last).cast_mut(), Ordering::Release);
+        (*there(&OWN)).store(ptr::from_ref(object).cast_mut(), Ordering::Release);
+        Some(Copy { object, last })
+    }
+}
+
+impl Copy {
+    /// Whether nothing is loaded in the namespace except the copy and the libraries that it needs.
+    pub fn is_alone(self) -> bool {
+        // SAFETY: the object stays, and the loader appends others behind it.
+        unsafe { ptr::read_volatile(&raw const self.last.next) }.is_null()
+    }
+
+    /// The loader's handle of the copy.
+    pub fn handle(self) -> *mut c_void {
+        ptr::from_ref(self.object).cast_mut().cast()
+    }
+}
+
+/// The file that this library was loaded from, as the loader names it.
 pub fn own_file() -> Option<&'static CStr> {
     let name = own()?.name;
     // SAFETY: the loader's name is a C string that lives as long as the object.
@@ -157,15 +212,16 @@ pub fn own_file() -> Option<&'static CStr> {
 }
 
 /// Remembers the last loaded object. The constructor calls this before the program can load and unload other objects.
-pub fn remember() {
-    // `own` is not called here, because `own` first reads `OWN`. A read before the write costs one more page fault than
-    // the write alone.
-    let Some(mut last) = find_own() else { return };
+/// Returns false in a copy in another namespace, to which [`introduce`] tells it.
+pub fn remember() -> bool {
+    // `own` is not called here: it would first read `OWN`, which costs one more page fault than writing it alone.
+    let Some(mut last) = find_own() else { return false };
     // SAFETY: as in `own`.
     while let Some(next) = unsafe { last.next.as_ref() } {
         last = next;
     }
     LAST.store(ptr::from_ref(last).cast_mut(), Ordering::Release);
+    true
 }
 
 /// Looks for the function `name` in the objects behind this library, in their order. Returns its address in the first
@@ -182,6 +238,25 @@ pub fn next_function(name: &str) -> Option<*mut c_void> {
         }
     }
     None
+}
+
+/// Whether an object between this library and libc defines the function `name`, which libc has too.
+pub fn is_in_front_of_libc(name: &str) -> bool {
+    let defines = |object: &Object, name: &str| {
+        Tables::of(object).is_some_and(|t| t.function(name, gnu_hash(name.as_bytes())).is_some())
+    };
+    let Some(mut object) = own() else { return false };
+    // SAFETY: as in `own`.
+    while let Some(next) = unsafe { object.next.as_ref() } {
+        object = next;
+        if defines(object, "gnu_get_libc_version") {
+            return false;
+        }
+        if defines(object, name) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Hash of a symbol's name in DT_GNU_HASH.

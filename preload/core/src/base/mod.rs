@@ -2,6 +2,7 @@
 
 pub mod arena;
 pub mod env;
+pub mod interned;
 pub mod link_map;
 pub mod mounts;
 pub mod readable;

@@ -19,15 +19,19 @@ use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Ids};
 use crate::base::text::{at_last_slash, decimal, join, put};
 use crate::decide::view::{Follow, Want};
-use crate::exec::child_env;
+use crate::exec::child_env::{self, ChildEnv};
+use crate::exec::loader_program;
 use crate::exec::script::{self, HEAD, Head};
+use crate::exec::unshimmed;
 use crate::path::argument::{PathArg, bytes};
 use crate::path::originals::{EmptyPath, original};
 use crate::path::reads::{Answer, read};
 use crate::path::resolve::absolute;
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
+use crate::stage::may_write::Rights;
 use crate::stage::permission;
+use crate::stage::swap_fd::{Covers, take_originals};
 
 /// Longest chain of scripts that the kernel accepts. Each script of a chain is the interpreter of the one before.
 const MAX_LEVELS: usize = 5;
@@ -66,12 +70,28 @@ pub unsafe fn start(
     // SAFETY: as above.
     let Some(text) = (unsafe { bytes(path) }) else { return run(path, argv, envp) };
     // SAFETY: as above.
-    let room = unsafe { child_env::room(stage, envp) + text.len() + 8192 + 8 * env::count(argv) };
+    if unsafe { loader_program::only_lists(envp) } {
+        return run(path, argv, envp);
+    }
+    // SAFETY: as above.
+    let of_loader = if loader_program::is_loader(text) {
+        // SAFETY: as above.
+        unsafe { loader_program::room(stage, argv) + 8 * env::count(argv) }
+    } else {
+        0
+    };
+    // SAFETY: as above.
+    let room = unsafe { child_env::room(stage, envp) + 8 * env::count(argv) };
+    let room = room + of_loader + text.len() + 8192;
     // SAFETY: as above.
     let done = arena::with(room, |arena| unsafe {
         start_planned(stage, arena, path, argv, envp, exchange, run)
     });
-    done.unwrap_or_else(|| run(path, argv, envp))
+    done.unwrap_or_else(|| {
+        // SAFETY: as above.
+        unsafe { unshimmed::starts_unseen(stage, path, envp, Rights::Own) };
+        run(path, argv, envp)
+    })
 }
 
 /// # Safety
@@ -86,15 +106,21 @@ unsafe fn start_planned(
     run: Run<'_>,
 ) -> c_int {
     let visible = envp;
-    // SAFETY: the caller guarantees what execve requires. The blocks below rely on this too.
-    let envp = unsafe { child_env::environment(stage, envp, arena) }.unwrap_or(envp);
+    // SAFETY: the caller guarantees what execve requires; so below.
+    let ChildEnv { envp, has_shim } = unsafe { child_env::environment(stage, envp, arena) }
+        .unwrap_or(ChildEnv { envp, has_shim: false });
+    if !has_shim {
+        // SAFETY: as above.
+        unsafe { unshimmed::starts_unseen(stage, path, envp, Rights::Own) };
+    }
     if exchange == Exchange::Environment {
         return run(path, argv, envp);
     }
     if stage.noexec {
         // SAFETY: as above.
-        return unsafe { from_original(path, &mut |path| run(path, argv, envp)) };
+        return unsafe { from_original(stage, path, envp, &mut |path| run(path, argv, envp)) };
     }
+    let named = path;
     let (mut path, mut argv) = (path, argv);
     // The chain of scripts ends with a program that is no script, so one more level is needed.
     for _ in 0..=MAX_LEVELS {
@@ -106,13 +132,31 @@ unsafe fn start_planned(
         };
         let script = match script::parse(head.get(..target.head).unwrap_or_default()) {
             Head::Broken if target.staged => return libc::ENOEXEC,
+            // To the kernel, an empty name means the working directory, which is no program.
+            Head::Script(script) if target.staged && script.path.is_empty() => return libc::EACCES,
             Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
                 script
             }
             // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
-            Head::Narrow => return run(path, argv, visible),
+            Head::Narrow => {
+                // What it inherits is the original's: it could change the stage's own files.
+                take_originals(stage, Covers::Everything);
+                // SAFETY: as above.
+                unsafe { unshimmed::starts_unseen(stage, path, visible, Rights::Own) };
+                return run(path, argv, visible);
+            }
             _ => {
-                let e = run(target.file, argv, envp);
+                // SAFETY: as above.
+                unsafe { note_unshimmed(stage, &target, &head, named, envp) };
+                // SAFETY: as above.
+                let own = unsafe { bytes(path) }.unwrap_or_default();
+                let of_loader = if loader_program::is_loader(own) {
+                    // SAFETY: as above.
+                    unsafe { loader_program::staged(stage, arena, argv) }
+                } else {
+                    None
+                };
+                let e = run(target.file, of_loader.unwrap_or(argv), envp);
                 let gone = matches!(
                     e,
                     libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM | libc::ELOOP
@@ -129,18 +173,60 @@ unsafe fn start_planned(
     libc::ELOOP
 }
 
-/// Starts the original, because the stage is noexec. If the index shows that the program is missing, the start still
-/// fails without an operation on the shared file system.
+/// Closes the stage if the shim will not enter a program.
 ///
 /// # Safety
-/// `path` must be a C string.
-unsafe fn from_original(path: *const c_char, run: &mut dyn FnMut(*const c_char) -> c_int) -> c_int {
-    let arg = PathArg::followed(path);
-    // SAFETY: the caller guarantees a C string.
+/// `target.file` and `named` must be C strings; `envp` as execve requires.
+#[inline(never)]
+unsafe fn note_unshimmed(
+    stage: &Stage,
+    target: &Target,
+    head: &[u8; HEAD],
+    named: *const c_char,
+    envp: Strings,
+) {
+    // SAFETY: the caller guarantees C strings and the array.
     unsafe {
-        read(arg, Want::Program, |answer| match answer {
-            Answer::Absent(e) => e,
-            _ => original(arg, EmptyPath::Refused, |_, path| run(path)),
+        let (file, name) =
+            (CStr::from_ptr(target.file).to_bytes(), CStr::from_ptr(named).to_bytes());
+        // A staged copy gives no privileges.
+        let known = target.staged || stage.outside_programs.has(file);
+        let head = head.get(..target.head).unwrap_or_default();
+        unshimmed::starts_from(stage, target.file, known, head, name, envp);
+    }
+}
+
+/// Starts the original, for a stage in which no file may be executed. A program that the index knows to be missing
+/// still fails without a look at the shared file system.
+///
+/// # Safety
+/// `path` must be a C string; `envp` as execve requires.
+unsafe fn from_original(
+    stage: &Stage,
+    path: *const c_char,
+    envp: Strings,
+    run: &mut dyn FnMut(*const c_char) -> c_int,
+) -> c_int {
+    let arg = PathArg::followed(path);
+    // SAFETY: the caller guarantees a C string and the array.
+    unsafe {
+        read(arg, Want::Program, |answer| {
+            let name = bytes(path).unwrap_or_default();
+            match answer {
+                Answer::Absent(e) => return e,
+                // The original starts, with the privileges that it gives.
+                Answer::Redirect(e) if e.stat().mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
+                    unshimmed::starts(stage, name, envp, Rights::All);
+                }
+                Answer::Redirect(e) => {
+                    unshimmed::examine(stage, AT_FDCWD, e.staged().as_ptr().cast(), name, envp);
+                }
+                Answer::Pass(dirfd, path) if !stage.outside_programs.has(name) => {
+                    unshimmed::examine(stage, dirfd, path, name, envp);
+                }
+                Answer::Pass(..) => {}
+            }
+            original(arg, EmptyPath::Refused, |_, path| run(path))
         })
     }
 }
@@ -290,8 +376,8 @@ unsafe fn interpret(
     let interpreter = arena.string(&[script.path])?;
     let mut places = array.iter_mut();
     *places.next()? = interpreter;
-    if !script.arg.is_empty() {
-        *places.next()? = arena.string(&[script.arg])?;
+    if let Some(arg) = script.arg {
+        *places.next()? = arena.string(&[arg])?;
     }
     *places.next()? = path;
     // SAFETY: as above.

@@ -7,12 +7,14 @@ use crate::base::sys;
 use crate::base::text::{at_last_slash, put};
 use crate::decide::view::Follow;
 use crate::stage::descriptor::fd_target;
+use crate::stage::mapped::Stage;
 
-/// Asks the kernel to resolve `path`, writes the canonical path into `link`, and returns the canonical path's length in
-/// bytes. If `path` does not exist or `follow` forbids following its last name, the kernel resolves only the parent
-/// directory. `None` if the kernel cannot resolve that either.
+/// Writes the path to which the kernel resolves `path` into `link` and returns its length in bytes. If `path` does not
+/// exist or its end is not followed, the kernel resolves its parent directory. `None` if the kernel cannot. If that is
+/// because no descriptor is left or `/proc` is missing, the stage is closed.
 #[inline(never)]
 pub fn ask_kernel(
+    stage: &Stage,
     dirfd: c_int,
     path: &[u8],
     follow: Follow,
@@ -22,9 +24,21 @@ pub fn ask_kernel(
     let mut resolve = |name: &[u8], tail: &[u8]| -> Option<usize> {
         let c = scratch.c_str(name)?;
         // SAFETY: `c` is a C string.
-        let fd = unsafe { sys::openat(dirfd, c.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) }.ok()?;
-        let mut len = fd_target(fd, link).map_or(0, <[u8]>::len);
+        let fd = match unsafe { sys::openat(dirfd, c.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) } {
+            Ok(fd) => fd,
+            Err(e) => {
+                if matches!(e, libc::EMFILE | libc::ENFILE | libc::ENOMEM) {
+                    stage.close_blind();
+                }
+                return None;
+            }
+        };
+        let target = fd_target(fd, link).map(<[u8]>::len);
         sys::close(fd);
+        let Some(mut len) = target else {
+            stage.close_blind();
+            return None;
+        };
         if tail.first().is_some_and(|&b| b != b'/') {
             // A `tail` without a slash in front is the last name alone.
             *link.get_mut(len)? = b'/';

@@ -4,16 +4,16 @@
 //!
 //! A file is recognised by its device and inode. Invariants:
 //! - A file that is opened for writing is recognised by its descriptor, without a further operation on a path.
-//! - Every other call costs one more operation, a stat of the path or of its directory. A rename costs one more
-//!   operation for each of its two paths. A second operation on a path follows only if the first shows that the file
-//!   lies on a prefix's device.
+//! - Every other call on a path costs one more operation, a stat of the path or of its directory. A rename costs one for
+//!   both of its paths: a descriptor of the renamed file has the old name before the call and the new one after it.
+//! - A second operation on a path follows only if the first shows that the file lies on a prefix's device.
 
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, S_IFDIR, S_IFMT};
-use pyshm_format::hash_path;
 use pyshm_format::state::Mark;
+use pyshm_format::{Reason, hash_path};
 
 use crate::base::scratch::PATH_MAX;
 use crate::base::text::{at_last_slash, join};
@@ -21,10 +21,12 @@ use crate::base::thin_callback::Callback;
 use crate::base::{mounts, sys};
 use crate::decide::view::Follow;
 use crate::path::canonical::ask_kernel;
-use crate::path::change::{At, Change, Names};
-use crate::path::marks::{mark, mark_entry, mark_inode};
+use crate::path::change::{At, Change, Names, NewName};
+use crate::path::marks::{keep_descriptors, keep_descriptors_of, mark, mark_entry, mark_inode};
+use crate::stage::close::own_name;
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
+use crate::stage::swap_fd::{Covers, take_originals};
 
 /// Number of prefixes whose mount is remembered.
 const REMEMBERED: usize = 8;
@@ -39,6 +41,7 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let path = trimmed(path);
     if names.hides_subtree() {
         mark_above(stage, path);
+        close_removed(stage, path, names);
     }
     match names {
         Names::Opened { .. } => {}
@@ -48,7 +51,8 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
         Names::Removed => {
             mark_object(stage, own, Follow::No, names);
         }
-        Names::MovedAway => mark_moved(stage, path, own, names),
+        Names::MovedAway => return moved(change, path, own, real),
+        Names::MovedHere if change.new_name.get() == NewName::ByDescriptor => {}
         Names::Added | Names::MovedHere => mark_new_name(stage, path, names),
         Names::Exchanged => {
             mark_moved(stage, path, own, names);
@@ -74,12 +78,25 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
         prefix.strip_prefix(path).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     };
     if stage.index().prefixes().any(|p| at_or_above(p.path) || at_or_above(p.canonical)) {
+        take_originals(stage, Covers::Everything);
         stage.view.diverged.mark(Mark::Subtree, hash_path(path));
     }
 }
 
-/// Marks the file that the caller's path names, under all names that the index has for the file. Returns the file's
-/// attributes if the file lies on the device of a prefix.
+/// Closes the stage whose files are being removed, or moved away.
+fn close_removed(stage: &Stage, path: &[u8], names: Names) {
+    let below = |path: &[u8], above: &[u8]| {
+        path.strip_prefix(above).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    };
+    // A directory above the stage is not empty, and cannot be removed.
+    let moves_above = || names != Names::Removed && below(stage.dir(), path);
+    if (below(path, stage.dir()) || moves_above()) && !stage.view.diverged.is_closed() {
+        stage.close(Reason::Removed, own_name());
+    }
+}
+
+/// Marks the file that the caller's path names, under all names that the index has for it. Gives its attributes if it lies on the
+/// device of a prefix.
 fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<libc::stat> {
     let flags: c_int = if follow.is_yes() { 0 } else { AT_SYMLINK_NOFOLLOW };
     // SAFETY: the kernel checks the path. The real function gets the same path.
@@ -87,8 +104,64 @@ fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<l
     if !stage.has_prefix_on(st.st_dev) {
         return None;
     }
-    mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
+    mark_inode(stage, st.st_dev, st.st_ino, |e| {
+        keep_descriptors_of(stage, e, names);
+        mark_entry(stage, e, names);
+    });
     Some(st)
+}
+
+/// Makes a rename by `real`, and marks what it moves, the old name and the new one.
+#[inline(never)]
+fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
+    let Change { stage, names, .. } = *change;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: the kernel checks the path, which is the one that the real function gets.
+    let Ok(fd) = (unsafe { sys::openat(own.0, own.1, flags) }) else {
+        // There may be no descriptor left.
+        mark_moved(stage, path, own, names);
+        return real.call(own);
+    };
+    // A rename does not lead from one file system to another.
+    change.new_name.set(NewName::ByDescriptor);
+    let st = sys::fstat(fd).ok().filter(|st| stage.has_prefix_on(st.st_dev));
+    if let Some(st) = &st {
+        mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
+        if st.st_mode & S_IFMT == S_IFDIR {
+            mark_prefixes_below(stage, fd);
+        }
+    }
+    real.call(own);
+    if st.is_some() && change.succeeded.get() {
+        mark_name_of(stage, fd, true, Names::MovedHere);
+    }
+    sys::close(fd);
+}
+
+/// Marks every prefix at or below an open directory. Its buffer is not on the stack while the call is made.
+#[inline(never)]
+fn mark_prefixes_below(stage: &Stage, fd: c_int) {
+    let mut buf = [0; PATH_MAX];
+    if let Some(canonical) = fd_target(fd, &mut buf) {
+        mark_above(stage, canonical);
+    }
+}
+
+/// Marks the name of an open file on the device of a prefix. `is_new` says whether the name may be new.
+#[inline(never)]
+fn mark_name_of(stage: &Stage, fd: c_int, is_new: bool, names: Names) {
+    let mut buf = [0; PATH_MAX];
+    let Some(path) = fd_target(fd, &mut buf) else {
+        // Without /proc the file's name is unknown.
+        return stage.close_blind();
+    };
+    if stage.view.prefix_of(path).is_some() {
+        mark(stage, path, names);
+    } else if is_new && !is_on_mount_of_prefix(stage, fd) {
+        // On the prefix's own mount, a path outside the prefixes really leads to a file outside. On another mount, such
+        // a path may be a second name of a file under the prefix.
+        mark_new_name(stage, path, names);
+    }
 }
 
 /// Marks the file that a rename moves away. If the file is a directory, also marks every prefix below it.
@@ -102,7 +175,7 @@ fn mark_moved(stage: &Stage, path: &[u8], own: At, names: Names) {
 #[inline(never)]
 fn mark_canonical_above(stage: &Stage, path: &[u8]) {
     let mut link = [0; PATH_MAX];
-    let len = ask_kernel(AT_FDCWD, path, Follow::No, &mut link);
+    let len = ask_kernel(stage, AT_FDCWD, path, Follow::No, &mut link);
     if let Some(canonical) = len.and_then(|len| link.get(..len)) {
         mark_above(stage, canonical);
     }
@@ -126,6 +199,7 @@ fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
         if let Some(len) = join(&mut text, &[dir.path(), name])
             && let Some(path) = text.get(..len)
         {
+            keep_descriptors(stage, path, names);
             mark(stage, path, names);
         }
     });
@@ -141,22 +215,15 @@ pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: b
             mark_entry(stage, e, Names::Same);
         }
     });
-    // A file without a name needs no mark, because no other process can open such a file.
+    if known {
+        // What is written by one descriptor is read by the others.
+        take_originals(stage, Covers::Inode(st.st_dev, st.st_ino));
+    }
+    // No other process can open a file without a name.
     if known || st.st_nlink == 0 {
         return;
     }
-    let mut buf = [0; PATH_MAX];
-    let Some(path) = fd_target(fd, &mut buf) else {
-        // Without /proc the file's name is unknown, so everything counts as diverged.
-        return diverged.fill();
-    };
-    if stage.view.prefix_of(path).is_some() {
-        mark(stage, path, Names::Added);
-    } else if makes && !is_on_mount_of_prefix(stage, fd) {
-        // On the prefix's own mount, a path outside the prefixes really leads to a file outside. On another mount, such
-        // a path may be a second name of a file under the prefix.
-        mark_new_name(stage, path, Names::Added);
-    }
+    mark_name_of(stage, fd, makes, Names::Added);
 }
 
 /// Whether an open file lies on the same mount as a prefix. If it does, the file's path tells whether the file lies

@@ -14,7 +14,7 @@ use crate::decide::walk;
 use crate::path::argument::{PathArg, bytes};
 use crate::path::fast_path::{Look, look};
 use crate::path::fd_link;
-use crate::path::resolve::absolute;
+use crate::path::resolve::{absolute, unresolved};
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 
@@ -123,8 +123,18 @@ fn decide_on_absolute(
     obey: Callback<'_, Answer>,
 ) {
     let mut buf = [0; PATH_MAX];
+    let keeps =
+        matches!(want, Want::Data(flags) if flags & libc::O_PATH == 0) || want == Want::Attributes;
+    if keeps
+        && stage.view.diverged.any()
+        && arg.follow.is_yes()
+        && let Some(e) = fd_link::parse(text).and_then(|link| link.lost_file(stage, &mut buf))
+    {
+        return obey.call(Answer::Redirect(e));
+    }
     let Some(abs) = absolute(stage, arg.dirfd, text, arg.follow, &mut buf) else {
-        return obey.call(Answer::Pass(arg.dirfd, arg.path));
+        let own = unresolved(arg);
+        return obey.call(Answer::Pass(own.0, own.1));
     };
     let own = abs.argument(arg);
     match stage.view.find_fast(abs.path, arg.follow) {

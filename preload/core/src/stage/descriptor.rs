@@ -10,6 +10,7 @@ use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
 use crate::base::text::{decimal, join};
 use crate::stage::mapped::Stage;
+use crate::stage::own_fds::note_opened;
 
 /// File status flags that mark a redirected descriptor.
 ///
@@ -18,19 +19,6 @@ use crate::stage::mapped::Stage;
 /// sets both flags, and both have no effect on regular files and directories of tmpfs. The flags belong to the open
 /// file, so they survive dup, fork and exec.
 pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
-
-/// Flags that, with [`REDIRECTED`], mark a directory that the program opened with O_PATH. An O_PATH descriptor carries
-/// no flags, so the shim opens the directory for reading and sets these flags, which have no effect on a directory.
-pub const PATH_ONLY: c_int = libc::O_APPEND | libc::O_DIRECTORY;
-
-/// Flag that, with [`PATH_ONLY`], says that the program gave O_DIRECTORY with O_PATH.
-pub const PATH_ONLY_DIRECTORY: c_int = libc::O_NONBLOCK;
-
-/// Whether a descriptor with these flags stands for an O_PATH descriptor.
-pub fn is_path_only(flags: c_int) -> bool {
-    let mark = REDIRECTED | PATH_ONLY;
-    flags & mark == mark
-}
 
 /// For each descriptor, the number of the entry of the last redirected open, plus one; 0 if there was none.
 ///
@@ -41,6 +29,7 @@ static HINTS: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 impl Stage {
     /// Remembers the entry for which a redirected open gave this descriptor.
     pub fn remember(&self, fd: c_int, e: &Entry<'static>) {
+        note_opened();
         let Some(hint) = usize::try_from(fd).ok().and_then(|fd| HINTS.get(fd)) else { return };
         let number = self.index().number(e).and_then(|n| u32::try_from(n + 1).ok());
         hint.store(number.unwrap_or(0), Ordering::Relaxed);
@@ -74,16 +63,34 @@ impl Stage {
         self.view.index.lookup(self.path_of_fd(fd, &mut buf)?)
     }
 
-    /// The original path of a redirected descriptor; `None` for any other.
+    /// The original path of a redirected descriptor.
     pub fn path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
         if !is_redirected(fd) {
             return None;
         }
-        let path = fd_target(fd, buf)?;
+        let path = self.target(fd, buf)?;
         Some(self.without_deleted(self.original(path)?))
     }
 
-    /// The original path of a redirected descriptor as a C string; `None` for any other.
+    /// The name of a redirected descriptor's staged file. Where `/proc` is missing, the remembered entry tells it, if its
+    /// staged file is the one that is open.
+    pub fn target<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
+        if let Some(len) = fd_target(fd, buf).map(<[u8]>::len) {
+            return buf.get(..len);
+        }
+        let hint = HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed);
+        let e = self.index().entry(hint.checked_sub(1)? as usize)?;
+        let open = sys::fstat(fd).ok()?;
+        // SAFETY: an entry's names are C strings.
+        let named = unsafe { sys::lstat(e.pristine().as_ptr().cast()) }.ok()?;
+        if (named.st_dev, named.st_ino) != (open.st_dev, open.st_ino) {
+            return None;
+        }
+        let len = join(buf, &[e.pristine()])?;
+        buf.get(..len)
+    }
+
+    /// The original path of a redirected descriptor, as a C string.
     pub fn c_path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b CStr> {
         let base = buf.as_ptr() as usize;
         let path = self.path_of_fd(fd, buf)?;
@@ -120,6 +127,7 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
         };
         let _ = sys::dup3(marked, fd, cloexec);
         sys::close(marked);
+        note_opened();
     }
 }
 

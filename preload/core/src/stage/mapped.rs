@@ -4,7 +4,7 @@ use pyshm_format::state::Operation;
 use pyshm_format::{Entry, Index, Lookup, OutsidePrograms, layout};
 
 use crate::base::scratch::PATH_MAX;
-use crate::base::sys;
+use crate::base::sys::{self, Ids};
 use crate::base::text::join;
 use crate::decide::view::View;
 
@@ -48,8 +48,12 @@ impl Stage {
         name == Some(layout::SHIM.as_bytes())
     }
 
-    /// Whether the staged shim still exists.
+    /// Whether the staged shim still exists, and a program that this process starts will load it: not if the user has changed.
     pub fn shim_exists(&self) -> bool {
+        // The loader ignores LD_PRELOAD where the effective user is another than the real one, who is asked below.
+        if sys::uid(Ids::Effective) != self.index().writers(0).seen_by() {
+            return false;
+        }
         let mut name = [0; STAGE_MAX + 32];
         join(&mut name, &[self.dir(), b"/", layout::SHIM.as_bytes(), b"\0"]).is_some_and(|_| {
             // SAFETY: `join` wrote the NUL.

@@ -1,98 +1,182 @@
-//! Replaces a descriptor of a staged file by one of the original, with the same number.
+//! Exchanges a staged file's descriptors for ones of the original, under the same numbers.
 //!
-//! Some calls must reach the original. A lock on the staged copy would not keep out a process on another node, or a
-//! process that opened the original for writing. The ioctls of a file system read or change properties of the original.
+//! A descriptor is of a file, whatever the file is called. The shim finds the original of a staged file by its name
+//! alone. So before a process renames, replaces, removes or writes a file of a prefix, it exchanges its own descriptors
+//! of the staged copy: from then on the kernel knows which file they mean. Calls that only the original's file system
+//! can answer (record locks, leases, its own ioctls) exchange the descriptor that they are given.
 //!
 //! Invariants:
-//! - The new descriptor has the same flags and offset. A duplicate that the program made before stays on the staged
-//!   file and no longer shares the offset, because the shim does not know of the duplicate.
-//! - If the path no longer names the file that was staged, the descriptor stays on the staged copy, because the removed
-//!   or replaced file cannot be opened by that path.
-//! - A process's fcntl locks on a file end when the process closes *any* descriptor of that file. So the shim does not
-//!   close its own descriptor while the file has such locks, which may belong to this process. That descriptor leaks.
+//! - The new descriptor is of the same kind, stands at the same offset and has the same locks. Duplicates in this process stay duplicates
+//!   of each other. In other processes, duplicates stay on the staged file; nobody can reach those.
+//! - If the path no longer names the file that was opened, the descriptor stays on the staged copy: no process reaches
+//!   a removed or replaced file by the original's name.
+//! - A directory that was read in part stays on the staged copy: its offset means nothing in another file system.
+//! - Locks of fcntl end when *any* descriptor of the file is closed. So the shim does not close its own descriptor
+//!   while this process may have such locks; that descriptor is lost.
 
 use core::ffi::c_int;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{ENOLCK, F_GETFL};
 use pyshm_format::Entry;
-use pyshm_format::state::Mark;
 
 use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
+use crate::base::text::at_last_slash;
 use crate::stage::current::stage;
-use crate::stage::descriptor::{PATH_ONLY_DIRECTORY, REDIRECTED, is_path_only};
+use crate::stage::descriptor::REDIRECTED;
 use crate::stage::mapped::Stage;
+use crate::stage::own_fds::{OwnFds, Search};
+use crate::stage::own_locks;
 
-/// Replaces `fd` by a descriptor of the original if it is redirected. Fails with an error number if the original exists
-/// and cannot be opened. Fails also if `fd` is a directory that was already read, because the directory's offset has no
-/// meaning in another file system.
-pub fn swap_fd(fd: c_int) -> Result<(), c_int> {
-    let Some(stage) = stage() else { return Ok(()) };
-    match sys::fcntl(fd, F_GETFL, 0) {
-        Ok(flags) if flags as c_int & REDIRECTED == REDIRECTED => {
-            exchange(stage, fd, flags as c_int)
+/// Whether this program has set a lock of fcntl on a file of a prefix.
+static LOCKED: AtomicBool = AtomicBool::new(false);
+
+/// Which files' descriptors are exchanged.
+#[derive(Debug, Clone, Copy)]
+pub enum Covers<'a> {
+    /// Those of any staged file.
+    Everything,
+    /// Those of what has this path or lies below it, and those of the directory in which it lies.
+    Name(&'a [u8]),
+    /// Those of the directory in which this path lies.
+    Parent(&'a [u8]),
+    /// Those of the file on this device with this inode number.
+    Inode(u64, u64),
+}
+
+impl Covers<'_> {
+    fn has(self, e: &Entry<'static>) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Name(path) => is_parent(e.path(), path) || is_at_or_below(e.path(), path),
+            Self::Parent(path) => is_parent(e.path(), path),
+            Self::Inode(dev, ino) => e.inode() == (dev, ino),
         }
-        _ => Ok(()),
     }
 }
 
+fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+fn is_parent(dir: &[u8], path: &[u8]) -> bool {
+    at_last_slash(path).is_some_and(|(parent, _)| parent == dir)
+}
+
+/// Notes that this process is about to set a lock of fcntl on a file of a prefix.
+pub fn note_locked() {
+    LOCKED.store(true, Ordering::Relaxed);
+}
+
+/// Exchanges `fd` and its duplicates for descriptors of the original, if it is redirected. Fails with an error number if
+/// the original exists and cannot be opened, or if `fd` is a directory that was read in part.
+pub fn swap_fd(fd: c_int) -> Result<(), c_int> {
+    let Some(stage) = stage() else { return Ok(()) };
+    match redirected(fd) {
+        Some(flags) => exchange(stage, fd, flags, Covers::Everything),
+        None => Ok(()),
+    }
+}
+
+/// Exchanges the descriptors of this process that `covers` says, as far as their originals can be opened.
 #[inline(never)]
-fn exchange(stage: &Stage, fd: c_int, flags: c_int) -> Result<(), c_int> {
+pub fn take_originals(stage: &Stage, covers: Covers<'_>) {
+    let Some(search) = Search::begin() else { return };
+    let mut any = false;
+    for fd in OwnFds::list() {
+        if let Some(flags) = redirected(fd) {
+            any = true;
+            let _ = exchange(stage, fd, flags, covers);
+        }
+    }
+    if !any {
+        search.found_none();
+    }
+}
+
+/// The flags of a redirected descriptor.
+fn redirected(fd: c_int) -> Option<c_int> {
+    let flags = sys::fcntl(fd, F_GETFL, 0).ok()? as c_int;
+    (flags & REDIRECTED == REDIRECTED).then_some(flags)
+}
+
+#[inline(never)]
+fn exchange(stage: &Stage, fd: c_int, flags: c_int, covers: Covers<'_>) -> Result<(), c_int> {
     let mut buf = [0; PATH_MAX];
-    let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return Ok(()) };
-    let Some(e) = stage.index().lookup(path.to_bytes()) else { return Ok(()) };
+    let Some(e) = stage.path_of_fd(fd, &mut buf).and_then(|path| stage.index().lookup(path)) else {
+        return Ok(());
+    };
+    if !covers.has(&e) {
+        return Ok(());
+    }
     let offset = sys::seek(fd, 0, libc::SEEK_CUR).unwrap_or(0);
     if flags & libc::O_DIRECTORY != 0 && offset != 0 {
         return Err(ENOLCK);
     }
-    let kind = if !is_path_only(flags) {
-        flags & !REDIRECTED
-    } else if flags & PATH_ONLY_DIRECTORY == 0 {
-        libc::O_PATH
-    } else {
-        libc::O_PATH | libc::O_DIRECTORY
-    };
-    let original = match sys::open(path, kind) {
-        Ok(original) => original,
-        Err(libc::ENOENT | libc::ENOTDIR) => return Ok(()),
-        Err(_) => return Err(ENOLCK),
-    };
-    if gone(stage, &e, original) {
-        discard(original);
-        return Ok(());
-    }
+    let Some(original) = open_original(stage, &e, flags & !REDIRECTED)? else { return Ok(()) };
     if offset != 0 {
         let _ = sys::seek(original, offset, libc::SEEK_SET);
     }
-    let close = sys::fcntl(fd, libc::F_GETFD, 0).unwrap_or(0) as c_int & libc::FD_CLOEXEC;
-    let done = sys::dup3(original, fd, if close != 0 { libc::O_CLOEXEC } else { 0 });
+    // Its locks go with it. If they cannot, it stays.
+    if own_locks::copy(fd, original).is_err() {
+        discard(original);
+        return Err(ENOLCK);
+    }
+    for other in OwnFds::list() {
+        if other != fd && other != original && sys::are_duplicates(fd, other) {
+            let _ = replace(other, original);
+        }
+    }
+    let done = replace(fd, original);
     discard(original);
     done.map(drop).map_err(|_| ENOLCK)
 }
 
-/// Whether the path no longer names the file that was staged. `original` is a descriptor of the file that the path
-/// names now.
-fn gone(stage: &Stage, e: &Entry<'static>, original: c_int) -> bool {
-    let same = || {
-        let was = e.stat();
-        sys::fstat(original).is_ok_and(|st| (st.st_dev, st.st_ino) == (was.dev, was.ino))
-    };
-    stage.view.diverged.has(Mark::Path, e.hash()) && !same()
+/// Makes `fd` a duplicate of `original`.
+fn replace(fd: c_int, original: c_int) -> sys::Result {
+    let close = sys::fcntl(fd, libc::F_GETFD, 0)? as c_int & libc::FD_CLOEXEC;
+    sys::dup3(original, fd, if close != 0 { libc::O_CLOEXEC } else { 0 })
 }
 
-/// Closes the shim's own descriptor of the original, unless closing it could end locks.
-fn discard(original: c_int) {
-    if !has_locks(original) {
+/// Opens the original of a staged file; `None` if the path no longer names it. Fails with ENOLCK if it cannot be opened.
+pub fn open_original(
+    stage: &Stage,
+    e: &Entry<'static>,
+    flags: c_int,
+) -> Result<Option<c_int>, c_int> {
+    // SAFETY: an entry's path has a NUL behind it.
+    let opened =
+        unsafe { sys::openat(libc::AT_FDCWD, e.path().as_ptr().cast(), flags | libc::O_CLOEXEC) };
+    let original = match opened {
+        Ok(original) => original,
+        Err(libc::ENOENT | libc::ENOTDIR) => return Ok(None),
+        Err(_) => return Err(ENOLCK),
+    };
+    let same = || sys::fstat(original).is_ok_and(|st| (st.st_dev, st.st_ino) == e.inode());
+    if stage.view.entry_diverged(e) && !same() {
+        discard(original);
+        return Ok(None);
+    }
+    Ok(Some(original))
+}
+
+/// Closes the shim's own descriptor of the original, unless that would end locks of this process.
+pub fn discard(original: c_int) {
+    if !may_have_locks(original) {
         sys::close(original);
     }
 }
 
-/// Whether any process has fcntl locks on the file. Tests for an open-file lock, which conflicts with the locks of
-/// every process.
-fn has_locks(fd: c_int) -> bool {
-    // SAFETY: `flock` is a struct of integers, which may be zero.
-    let mut lock: libc::flock = unsafe { core::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as _;
-    let asked = sys::fcntl(fd, libc::F_OFD_GETLK, (&raw mut lock) as usize);
-    asked.is_ok() && lock.l_type != libc::F_UNLCK as libc::c_short
+/// Whether this process may have locks of fcntl on the file. With a test for an open-file lock, every process's locks
+/// conflict; with one for a process's lock, only those of others.
+fn may_have_locks(fd: c_int) -> bool {
+    let conflicts = |command: c_int| {
+        // SAFETY: a struct of integers may be all zero.
+        let mut lock: libc::flock = unsafe { core::mem::zeroed() };
+        lock.l_type = libc::F_WRLCK as _;
+        let asked = sys::fcntl(fd, command, (&raw mut lock) as usize);
+        asked.is_ok() && lock.l_type != libc::F_UNLCK as libc::c_short
+    };
+    conflicts(libc::F_OFD_GETLK) && (LOCKED.load(Ordering::Relaxed) || !conflicts(libc::F_GETLK))
 }

@@ -92,13 +92,22 @@ unsafe fn reopen(
         }
         // If the staged file is gone, the original is opened.
         let arg = PathArg::followed(path);
-        let can_open = read(arg, Want::Data(libc::O_RDONLY), |answer| match answer {
+        let (can_open, error) = read(arg, Want::Data(libc::O_RDONLY), |answer| match answer {
             Answer::Redirect(e) => {
-                sys::faccessat(AT_FDCWD, e.pristine().as_ptr().cast(), libc::R_OK, 0).is_ok()
+                let staged = e.pristine().as_ptr().cast();
+                (sys::faccessat(AT_FDCWD, staged, libc::R_OK, libc::AT_EACCESS).is_ok(), 0)
             }
-            _ => true,
+            Answer::Absent(error) => (false, error),
+            Answer::Pass(..) => (true, 0),
         });
-        if can_open { fopen_as(path, mode, real) } else { real(path) }
+        let reads = bytes(mode).is_some_and(|letters| flags(letters) == libc::O_RDONLY);
+        if error != 0 && reads {
+            // Closes the stream, as a failure must.
+            let failed = real(c"".as_ptr());
+            sys::set_errno(error);
+            return failed;
+        }
+        if can_open || !reads { fopen_as(path, mode, real) } else { real(path) }
     }
 }
 

@@ -11,6 +11,7 @@ use pyshm_core::base::sys;
 use pyshm_core::exec::by_name::start_by_name;
 use pyshm_core::exec::child_env::without_shim;
 use pyshm_core::exec::start::{Exchange, start, start_open};
+use pyshm_core::exec::unshimmed;
 use pyshm_core::path::argument::bytes;
 use pyshm_core::stage::current::stage;
 
@@ -61,6 +62,19 @@ pub unsafe fn unstaged(
 ) -> c_int {
     // SAFETY: the caller keeps the contract of execvpe.
     unsafe { without_shim(file, envp, real) }.unwrap_or_else(|| real(envp))
+}
+
+/// Closes the stage if the shim will not enter the program that `path` is in `dirfd`, or `dirfd` itself where it is empty.
+///
+/// # Safety
+/// `path` as execveat, `envp` as execve requires.
+unsafe fn examined(dirfd: c_int, path: *const c_char, envp: Strings) {
+    // SAFETY: the caller guarantees the strings.
+    unsafe {
+        if let (Some(stage), Some(name)) = (stage(), bytes(path)) {
+            unshimmed::examine(stage, dirfd, path, name, envp);
+        }
+    }
 }
 
 fn environ() -> Strings {
@@ -115,6 +129,7 @@ unsafe fn run_fd(
                 real_execve(path, argv, envp)
             }),
             None => start(c"".as_ptr(), argv, envp, Exchange::Environment, &mut |_, argv, envp| {
+                examined(fd, c"".as_ptr(), envp);
                 real(argv, envp)
             }),
         }
@@ -122,7 +137,7 @@ unsafe fn run_fd(
     sys::fail(e)
 }
 
-/// The hook of execveat. If the path passes, makes the system call.
+/// The hook of execveat.
 ///
 /// # Safety
 /// As execveat.
@@ -134,9 +149,9 @@ unsafe fn run_at(
     flags: c_int,
 ) -> c_int {
     let kernel = |argv: Strings, envp: Strings| {
-        let a = [dirfd as usize, path as usize, argv as usize, envp as usize, flags as usize, 0];
-        // SAFETY: the kernel checks the pointers.
-        unsafe { sys::syscall(libc::SYS_execveat, a) }.err().unwrap_or(0)
+        // SAFETY: the caller keeps the contract of execveat. One that returns has failed.
+        unsafe { execveat::real()(dirfd, path, argv, envp, flags) };
+        sys::errno()
     };
     // SAFETY: the caller keeps the contract of execveat.
     unsafe {
@@ -148,6 +163,7 @@ unsafe fn run_at(
                 run(path, argv, envp)
             }
             _ => sys::fail(start(path, argv, envp, Exchange::Environment, &mut |_, argv, envp| {
+                examined(dirfd, path, envp);
                 kernel(argv, envp)
             })),
         }
@@ -164,9 +180,23 @@ hooks! {
 }
 
 // glibc has execveat only since 2.34, as a plain system call.
-exports! {
-    fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int
-        = run_at(dirfd, path, argv, envp, flags);
+hooks_or_calls! {
+    fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int, execveat_call
+        = |real| run_at(dirfd, path, argv, envp, flags);
+}
+
+/// # Safety
+/// As execveat.
+unsafe extern "C" fn execveat_call(
+    dirfd: c_int,
+    path: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    flags: c_int,
+) -> c_int {
+    let a = [dirfd as usize, path as usize, argv as usize, envp as usize, flags as usize, 0];
+    // SAFETY: the kernel checks the pointers.
+    sys::ret(unsafe { sys::syscall(libc::SYS_execveat, a) })
 }
 
 /// Implements execl, with the argument list as an array.

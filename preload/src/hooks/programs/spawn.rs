@@ -11,11 +11,13 @@ use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
 use pyshm_core::exec::by_name::search;
 use pyshm_core::exec::start::{Exchange, executable, start};
+use pyshm_core::exec::unshimmed;
 use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::change::Names;
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::path::writes::write;
 use pyshm_core::stage::current::stage;
+use pyshm_core::stage::descriptor::REDIRECTED;
 
 use crate::hooks::files::open;
 use crate::hooks::programs::exec::unstaged;
@@ -50,7 +52,18 @@ unsafe fn spawn(
     mut real: impl FnMut(*const c_char, Strings, Strings) -> c_int,
 ) -> c_int {
     // SAFETY: the caller keeps the contract of posix_spawn.
-    unsafe { start(path, argv, envp, exchange(path, actions), &mut real) }
+    unsafe {
+        let exchange = exchange(path, actions);
+        start(path, argv, envp, exchange, &mut |path, argv, envp| {
+            // The name means the same here, unless the file actions go elsewhere.
+            if exchange == Exchange::Environment
+                && let (Some(stage), Some(name)) = (stage(), bytes(path))
+            {
+                unshimmed::examine(stage, libc::AT_FDCWD, path, name, envp);
+            }
+            real(path, argv, envp)
+        })
+    }
 }
 
 /// Spawns a program by its name.
@@ -117,7 +130,7 @@ unsafe fn add_open(
             return write(arg, Names::Opened { makes: true, cuts: false }, |_, p| real(p, flags));
         }
         read(arg, Want::Data(flags), |answer| match answer {
-            Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), open::staged_flags(flags)),
+            Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), flags | REDIRECTED),
             Answer::Pass(_, p) => real(p, flags),
             // The child reports the error.
             Answer::Absent(_) => real(path, flags),

@@ -1,0 +1,34 @@
+//! Calls by which a process becomes somebody else. From then on the shim asks the kernel who the calling thread is before it
+//! answers for a path that is closed to somebody ([`pyshm_core::stage::identity`]).
+
+use core::ffi::{c_int, c_void};
+
+use libc::{CLONE_NEWUSER, uid_t};
+use pyshm_core::stage::identity::{may_change, namespace_changed};
+
+/// Calls `real`, which may make the thread, or the process, somebody else.
+#[inline]
+pub fn changing<R>(real: impl FnOnce() -> R) -> R {
+    may_change();
+    real()
+}
+
+/// Calls `real`, which takes this process into namespaces of these types; 0 stands for that of its descriptor.
+pub fn entering(types: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    let result = real();
+    if result == 0 && (types == 0 || types & CLONE_NEWUSER != 0) {
+        namespace_changed();
+    }
+    result
+}
+
+// Groups have no hooks: who can change them by a capability is asked each time, or passes over modes anyway.
+hooks! {
+    fn setuid, seteuid, setfsuid(uid: uid_t) -> c_int = |real| changing(|| real(uid));
+    fn setreuid(user: uid_t, effective: uid_t) -> c_int = |real| changing(|| real(user, effective));
+    fn setresuid(user: uid_t, effective: uid_t, saved: uid_t) -> c_int
+        = |real| changing(|| real(user, effective, saved));
+    fn capset(head: *mut c_void, sets: *const c_void) -> c_int = |real| changing(|| real(head, sets));
+    fn unshare(types: c_int) -> c_int = |real| entering(types, || real(types));
+    fn setns(fd: c_int, types: c_int) -> c_int = |real| entering(types, || real(fd, types));
+}

@@ -1,0 +1,45 @@
+//! Locks, by descriptors that read and that write.
+
+use crate::world::{Case, Ops};
+
+#[test]
+fn every_lock_keeps_out_whom_it_keeps_out_bare() {
+    Case::c("locks", "matrix").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_lock_is_that_of_duplicates_and_children_and_ends_with_the_last() {
+    Case::c("locks", "descriptions").says("  a child has it: ok").ops(Ops::Any).run();
+}
+
+#[test]
+fn who_waits_for_a_lock_gets_it() {
+    Case::c("locks", "waiting").says("the waiter has it: 0").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_wait_for_a_lock_is_ended_by_a_signal() {
+    Case::c("locks", "interrupted")
+        .says("flock(open(P(\"a\"), O_RDWR), LOCK_EX): Interrupted system call")
+        .ops(Ops::Any)
+        .run();
+}
+
+#[test]
+fn a_lock_stays_on_its_file_when_its_name_changes() {
+    Case::c("locks", "moved").ops(Ops::Any).run();
+}
+
+#[test]
+fn locks_take_no_descriptors() {
+    Case::c("locks", "many").ops(Ops::Any).run();
+}
+
+// The idiom of scripts: a shell opens a file, and flock(1) locks it for the shell.
+#[test]
+fn the_lock_of_a_shell_s_descriptor_is_held_until_the_shell_closes_it() {
+    let script = "exec 9<$E/a; flock -n 9 && echo first; flock -n $E/a echo second || echo held;
+        (flock -n 9 && echo the same lock); exec 8<&9 9<&-; flock -n $E/a echo third || echo held;
+        exec 8<&-; flock -n $E/a echo fourth";
+    Case::sh(script).says("held").says("fourth").ops(Ops::Any).run();
+}

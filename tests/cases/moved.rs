@@ -1,0 +1,82 @@
+//! Descriptors are of files, not of names.
+
+use std::process::Command;
+
+use crate::place::User;
+use crate::tree::{Tree, standard};
+use crate::world::{Case, Ops};
+
+fn with_fifo(t: &Tree) {
+    standard(t);
+    assert!(Command::new("mkfifo").arg(t.path("fifo")).status().unwrap().success());
+}
+
+#[test]
+fn a_descriptor_of_a_renamed_file_is_of_that_file() {
+    Case::c("moved", "renamed").says("renamed: mode 100640 links 2 size 6").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_descriptor_of_a_replaced_or_removed_file_is_of_that_file() {
+    Case::c("moved", "replaced").says("  /lib/os.py (deleted)").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_descriptor_of_what_was_renamed_by_another_name_is_of_that_file() {
+    Case::c("moved", "by_other_names").ops(Ops::Any).run();
+}
+
+#[test]
+fn descriptors_of_a_renamed_directory_and_below_it_stay_there() {
+    Case::c("moved", "directory").says("  /moved/sub").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_descriptor_of_a_removed_directory_leads_nowhere() {
+    Case::c("moved", "removed_directory").ops(Ops::Any).run();
+}
+
+#[test]
+fn what_is_written_by_one_descriptor_is_read_by_those_opened_before() {
+    Case::c("moved", "written").says("itten again").ops(Ops::Any).run();
+}
+
+#[test]
+fn attributes_changed_by_a_descriptor_of_the_original_are_seen() {
+    Case::c("moved", "attributes_of_originals").tree(with_fifo).ops(Ops::Any).run();
+}
+
+#[test]
+fn a_descriptor_s_name_by_any_way_round_is_the_original_s() {
+    Case::c("moved", "round_about").says("/d").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_socket_by_a_descriptor_s_name_is_the_original_s() {
+    Case::c("moved", "sockets").says("its own name 1").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_file_is_opened_by_its_handle() {
+    Case::c("moved", "handles").only(User::Root).ops(Ops::Any).run();
+}
+
+#[test]
+fn a_directory_s_descriptor_by_o_path_only_names_it() {
+    Case::c("moved", "path_only").says("fchmod(d, 0700): Bad file descriptor").ops(Ops::Any).run();
+}
+
+#[test]
+fn the_kernel_copies_out_of_a_staged_file() {
+    Case::c("moved", "copied").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_stream_that_cannot_be_opened_again_is_closed() {
+    Case::c("moved", "reopened").says("the same number 1").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_stream_shows_what_was_made_before_it_was_read() {
+    Case::c("moved", "streams").says("found 1").ops(Ops::Any).run();
+}

@@ -1,0 +1,161 @@
+#!/bin/bash
+# Processes that cannot mark what they change close the stage, and memory that runs out changes nothing: 8 processes read and write
+# meanwhile, and each answer is compared with what the shared file system has at that time. ROUNDS rounds (20; by hand: ROUNDS=1000).
+. "$(dirname "$0")/harness.sh"
+rounds=${ROUNDS:-20}
+sources=$top/tests/stress
+built=$(mktemp -d /var/tmp/pyshm-closing.XXXXXX); chmod 755 "$built"
+trap 'rm -rf "$built"' EXIT
+gcc -O2 -g -Wall -Wextra -Wno-format-truncation -pthread -o "$built/closing" "$sources/closing.c" &&
+  gcc -O2 -static -o "$built/plain" "$sources/plain.c" || { echo "failed to build the programs"; exit 1; }
+
+# staged: makes the tree anew and stages it: $tree, $stage.
+staged() {
+  tree=$work/tree
+  rm -rf "$work"/tree*; sh "$sources/mktree.sh" "$tree" && ln -s "$tree/w/.." "$tree/out" || fail "the tree"
+  "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
+  rm -f "$work/stop"; cp "$built/plain" "$work/plain"
+}
+# started [HOW]: starts the program in the background: $program. It runs with the shim in a stage of its own.
+started() {
+  timeout -k 5 120 "$stage/bin/pyshm-exec" "$built/closing" "$tree" "$work/stop" "$@" >"$work/out" 2>&1 &
+  program=$!
+  sleep "0.$((RANDOM % 3 + 1))"
+}
+# ended: ends the program, which must have found no wrong answer.
+ended() {
+  sleep 0.1; touch "$work/stop"; wait "$program"; local status=$?
+  [ $status = 0 ] || fail "status $status in round ${round:-1} (${how:-}): $(tail -n 5 "$work/out")"
+  local verified; verified=$(awk '/^verified/ { print $2 }' "$work/out"); [ "${verified:-0}" -gt 0 ] || fail "nothing was verified: $(cat "$work/out")"
+  total=$((${total:-0} + verified))
+}
+# what_is_said: what `pyshm status` says of the stage.
+what_is_said() { "$pyshm" status | awk -v stage="$stage" '/^\// { own = $1 == stage } own'; }
+closed_because() { contains "the status" "$(what_is_said)" "closed, so that nothing is answered here: $1"; }
+is_open() { [[ $(what_is_said) == *"passed on"* && $(what_is_said) != *closed* ]] || fail "closed: $(what_is_said)"; }
+
+remove_stage() {
+  case $1 in
+    unstage) "$pyshm" unstage --force "$stage" >/dev/null ;;
+    directory) rm -rf "$stage" ;;
+    above) rm -rf "${stage%/*}" ;;
+    files) find "$stage" -delete ;;
+    by-program) "$stage/bin/pyshm-exec" rm -rf "$stage" ;;
+  esac
+}
+test_a_stage_is_removed_while_8_processes_read_and_write() {
+  local ways=(unstage directory above files by-program)
+  for round in $(seq "$rounds"); do
+    how=${ways[round % ${#ways[@]}]}
+    staged; started; remove_stage "$how" || fail "$how"; ended
+  done
+  note "$rounds rounds, $total answers compared"
+}
+
+test_shared_memory_is_filled_by_another_before_during_and_after_staging() {
+  [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
+  mount -t tmpfs -o mode=1777,size=96m tmpfs /dev/shm || fail "a small /dev/shm"
+  local filler said; export PYSHM_RESERVE=16m
+  for round in $(seq "$rounds"); do
+    how=after; staged; started; dd if=/dev/zero of=/dev/shm/filled bs=64k status=none 2>/dev/null; ended
+    rm -f /dev/shm/filled; "$pyshm" unstage --force --all >/dev/null 2>&1 || rm -rf /dev/shm/pyshm-*
+    # Beforehand there is no room; meanwhile there may be some. The job runs all the same.
+    for how in before during; do
+      (while [ ! -e "$work/full" ]; do dd if=/dev/zero of=/dev/shm/filled bs=1M status=none 2>/dev/null; touch "$work/was"; [ $how = during ] && rm -f /dev/shm/filled; done) & filler=$!
+      while [ ! -e "$work/was" ]; do sleep 0.01; done
+      said=$(PATH=$tree/bin:$PATH "$pyshm_run" -b "$work/tree.tar.zst" sh -c "cat '$tree/d9/f9'; echo x >'$tree/d9/new'; cat '$tree/d9/new'" 2>/dev/null)
+      touch "$work/full"; wait $filler; rm -f "$work/full" "$work/was" /dev/shm/filled "$tree/d9/new"
+      equal "a job where memory was full $how" "d9/f9 x" "$(echo $said)"
+    done
+    rm -rf /dev/shm/pyshm-*
+  done
+  umount /dev/shm; note "$rounds rounds, $total answers compared"
+}
+
+test_a_process_without_descriptors_changes_files() {
+  for round in $(seq $((rounds / 4 + 1))); do staged; started descriptors; ended; done
+  closed_because "a process could not find out what it changed"
+}
+
+test_a_static_program_changes_files() {
+  for round in $(seq $((rounds / 4 + 1))); do staged; started static; ended; done
+  closed_because "a program started that the shim does not enter"
+  contains "the program's name" "$("$pyshm" status --json)" "/plain"
+}
+
+test_a_static_program_that_is_named_or_cannot_write_closes_nothing() {
+  staged
+  PYSHM_UNSHIMMED=other:plain "$stage/bin/pyshm-exec" sh -c "'$work/plain' remove '$work/none'; :"
+  PYSHM_UNSHIMMED=keep "$stage/bin/pyshm-exec" sh -c "'$work/plain' remove '$work/none'; '$work/plain' remove '$work/none'"
+  "$stage/bin/pyshm-exec" sh -c "'$work/nowhere'; chmod -x '$work/plain'; '$work/plain'" 2>/dev/null
+  chmod +x "$work/plain"
+  is_open
+  "$stage/bin/pyshm-exec" "$work/plain" remove "$work/none"; closed_because "a program started"
+  [ "$(id -u)" = 0 ] || return 0
+  # A tree that is mounted read-only cannot be written by anybody.
+  "$pyshm" unstage --force "$stage" >/dev/null; mount --bind "$tree" "$tree" && mount -o remount,bind,ro "$tree" || fail "the mount"
+  "$pyshm" bundle env "$tree" -o "$work/ro.tar.zst" -q && stage=$("$pyshm" stage -b "$work/ro.tar.zst") || fail "the stage"
+  "$stage/bin/pyshm-exec" sh -c "'$work/plain' remove '$work/none'"
+  is_open
+  umount "$tree"
+}
+
+test_a_facility_s_tree_stays_open_for_users_who_cannot_write_it() {
+  [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
+  local as=(setpriv --reuid 65533 --regid 65533 --clear-groups env HOME=/nonexistent) root
+  root=$(mktemp -d /var/lib/pyshm-closing.XXXXXX); chmod 755 "$root" "$work"; tree=$root/tree
+  sh "$sources/mktree.sh" "$tree" && cp "$built/plain" "$root/plain"
+  "$pyshm" bundle env "$tree" -o "$root/b.tar.zst" -q || fail "the bundle"; chmod 644 "$root/b.tar.zst"
+  stage=$("${as[@]}" "$pyshm" stage -b "$root/b.tar.zst") || fail "the stage"
+  "${as[@]}" "$stage/bin/pyshm-exec" "$root/plain" write "$tree/d0/f0"
+  local said; said=$("${as[@]}" "$pyshm" status); rm -rf "$stage"
+  [[ $said != *closed* ]] || { rm -rf "$root"; fail "closed: $said"; }
+  # One directory that everybody may write is enough.
+  chmod 777 "$tree/w"; "$pyshm" bundle env "$tree" -o "$root/c.tar.zst" -q; chmod 644 "$root/c.tar.zst"
+  stage=$("${as[@]}" "$pyshm" stage -b "$root/c.tar.zst") || fail "the stage"
+  "${as[@]}" "$stage/bin/pyshm-exec" "$root/plain" write "$tree/w/new"
+  said=$("${as[@]}" "$pyshm" status); rm -rf "$stage" "$root"
+  contains "the status" "$said" "closed"
+}
+
+test_a_process_that_cannot_map_the_index_closes_the_stage() {
+  staged
+  python3 - "$tree/many" <<'PY' || fail "many files"
+import os, sys
+os.makedirs(sys.argv[1])
+for i in range(60000): open(f"{sys.argv[1]}/some_long_module_name_{i}.cpython-311.pyc", "w").close()
+PY
+  "$pyshm" unstage --force "$stage" >/dev/null
+  "$pyshm" bundle env "$tree" -o "$work/many.tar.zst" -q && stage=$("$pyshm" stage -b "$work/many.tar.zst") || fail "the stage"
+  local said
+  said=$("$stage/bin/pyshm-exec" bash -c "[ -e $tree/d0/f0 ] && echo there; (ulimit -v 12000; /bin/rm $tree/d0/f0) || echo failed; [ -e $tree/d0/f0 ] && echo 'still there'")
+  equal "what the shell sees" "there" "$said"
+  closed_because "a process could not map it"
+  # Nor may a limit on the size of files end the process that closes the stage.
+  rm -rf "$stage"; stage=$("$pyshm" stage -b "$work/many.tar.zst") || fail "the stage"
+  said=$("$stage/bin/pyshm-exec" bash -c "(ulimit -v 12000; ulimit -f 0; /bin/rm $tree/d0/f1) || echo failed; [ -e $tree/d0/f1 ] && echo 'still there'")
+  equal "what the shell sees" "" "$said"
+}
+
+test_a_process_without_proc_changes_files() {
+  [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
+  staged
+  cat >"$work/t.py" <<'PY'
+import os, sys
+tree = sys.argv[1]
+d = os.open(tree + "/d0", os.O_RDONLY | os.O_DIRECTORY)
+os.mkdir("made", dir_fd=d); os.unlink("f0", dir_fd=d); os.rename("f1", "moved", src_dir_fd=d, dst_dir_fd=d)
+os.unlink("f2", dir_fd=os.dup(d)) if len(sys.argv) < 3 else None
+os.chdir(tree + "/d1"); os.unlink("f0"); os.unlink(tree + "/out/d1/f1")
+for name in ["d0/made", "d0/f0", "d0/f1", "d0/moved", "d0/f3", "d1/f0", "d1/f1", "d1/f2"]: print(name, os.path.exists(tree + "/" + name))
+print(sorted(os.listdir(tree + "/d0")))
+PY
+  local bare said
+  bare=$(unshare -m sh -c "mount -t tmpfs none /proc; exec python3 '$work/t.py' '$tree' keep") || fail "bare"
+  "$pyshm" unstage --force "$stage" >/dev/null; staged
+  said=$("$stage/bin/pyshm-exec" unshare -m sh -c "mount -t tmpfs none /proc; exec python3 '$work/t.py' '$tree' keep") || fail "without /proc"
+  equal "what the program sees" "$bare" "$said"
+  [ ! -e "$stage/fs$tree/d0/made" ] && [ -e "$stage/fs$tree/d0/f0" ] || fail "the stage itself was changed"
+}
+
+run_tests
