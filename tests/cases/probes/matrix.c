@@ -89,8 +89,7 @@ static void opened(int fd) {
     }
     struct stat s = {0};
     char text[24] = "";
-    /* docs/limits.md: the flags of a staged file do not show O_NOATIME. */
-    int flags = fcntl(fd, F_GETFL) & ~O_NOATIME, same = fstat(fd, &s);
+    int flags = fcntl(fd, F_GETFL), same = fstat(fd, &s);
     ssize_t n = read(fd, text, sizeof text - 1);
     const char *why = n < 0 ? strerrorname_np(errno) : "";
     for (ssize_t i = 0; i < n; i++)
