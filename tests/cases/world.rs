@@ -84,7 +84,7 @@ pub struct Case {
     more_prefixes: Vec<&'static str>,
     start: Start,
     only: Option<User>,
-    variables: Vec<(&'static str, &'static str)>,
+    variables: Vec<(&'static str, String)>,
     says: Vec<&'static str>,
     ends: i32,
     inert: bool,
@@ -158,7 +158,8 @@ impl Case {
         Self { packed_by_root: true, ..self.owned_by_root().only(User::Ordinary) }
     }
 
-    /// Lets root bundle a tree of the ordinary user, who runs the probe. Without root the case is skipped.
+    /// Lets root bundle a tree of the ordinary user, who runs the probe. So the bundle also has what its owner may not
+    /// read. Without root the case is skipped.
     pub fn root_packs_for_the_owner(self) -> Self {
         Self { packed_by_root: true, ..self.owned_by_ordinary().only(User::Ordinary) }
     }
@@ -206,8 +207,8 @@ impl Case {
     }
 
     /// Sets a variable for both runs. `{E}`, `{M}` and `{probes}` in its value are replaced as in [`Case::command`].
-    pub fn variable(mut self, name: &'static str, value: &'static str) -> Self {
-        self.variables.push((name, value));
+    pub fn variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_string()));
         self
     }
 

@@ -483,7 +483,9 @@ static void aftermath(const char *place, const char *path) {
 PROBE(changing) {
     start();
     char path[PATH_MAX], place[PATH_MAX], shown_path[PATH_MAX];
-    for (int n = 0, more = 1; more; n++)
+    /* A run makes the calls from number FIRST up to END, if there are so many. */
+    int last = atoi(getenv("END")), more = 1;
+    for (int n = atoi(getenv("FIRST")); more && n < last; n++)
         for (int p = 0; p < place_count; p++)
             for (int o = 0; o < object_count; o++) {
                 /* Every line has a directory of its own. */
