@@ -16,6 +16,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod aliases;
 mod barriers;
 mod env_file;
 mod files;
