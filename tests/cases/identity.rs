@@ -159,6 +159,31 @@ fn a_library_that_the_user_may_not_read_is_not_loaded_by_a_variable_or_an_option
 }
 
 #[test]
+fn a_library_that_the_user_may_not_read_is_not_found_by_a_search_path() {
+    let tree = |t: &Tree| {
+        programs(t);
+        put(t, "where-two", "bin/where-two");
+        put(t, "libother.so", "lib/other/libmarker.so");
+        put(t, "libmarker.so", "lib/libmarker.so");
+        t.mode("lib/libmarker.so", 0o640);
+    };
+    let shut = |t: &Tree| {
+        programs(t);
+        put(t, "where-own", "bin/where-own");
+        put(t, "libother.so", "other/libmarker.so");
+        put(t, "libmarker.so", "lib/libmarker.so");
+        t.mode("lib", 0o700);
+    };
+    let script = "LD_LIBRARY_PATH= $E/bin/where-* 2>&1 | sed \"s|$M||\"; \
+        for d in lib/other other; do LD_LIBRARY_PATH=$E/lib/nope:$E/$d $E/bin/where-* 2>&1; done | sed \"s|$M||\"; \
+        cat $E/lib/libmarker.so >/dev/null; echo $?";
+    for tree in [tree as fn(&Tree), shut] {
+        Case::sh(script).tree(tree).packed_by_root().ops(Ops::Any).run();
+        Case::sh(script).tree(tree).ops(Ops::Any).run();
+    }
+}
+
+#[test]
 fn another_name_of_the_prefix_that_is_missing_or_leads_elsewhere_opens_nothing() {
     let tree = |t: &Tree| {
         closed(t);
