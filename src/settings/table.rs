@@ -71,7 +71,7 @@ pub const RESERVE: Setting = setting(
     Some("PYSHM_RESERVE"),
     Form::Size,
     Varies {
-        how: "two thirds of /dev/shm and of the job's limit, 64 MiB to 16 GiB",
+        how: "a quarter of /dev/shm and of the job's limit and 1 GiB, at most two thirds and 16 GiB",
         example: "1GB",
     },
     "Bytes of memory that stay free for MPI and the application.",

@@ -104,7 +104,7 @@ fn a_tar_with_more_members_than_free_inodes_is_refused() {
 /// Stages in a file system with room for 8 MB besides the reserve that pyshm leaves free. Standard output lists the
 /// files that are left in the file system.
 fn in_a_small_file_system(tool: &Tool, archive: &std::path::Path) -> crate::common::Ended {
-    in_a_file_system(tool, archive, "size=72m")
+    in_a_file_system(tool, archive, "size=24m")
 }
 
 fn in_a_file_system(tool: &Tool, archive: &std::path::Path, options: &str) -> crate::common::Ended {

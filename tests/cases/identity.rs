@@ -1,6 +1,10 @@
 //! Cases of who asks: what a user may not read or search is not served to that user, whoever packed it, and whoever the process
 //! was before.
 
+use std::fs;
+
+use crate::exec::programs;
+use crate::objects::put;
 use crate::place::User;
 use crate::tree::{self, Tree};
 use crate::world::{Case, Ops};
@@ -112,7 +116,93 @@ fn a_user_namespace_sees_owners_and_permissions_as_the_kernel_does() {
         let words = ["unshare", map, "python3", "{probes}/identity.py", "plain"];
         case(&words).tree(closed_to_others).run();
         case(&words).tree(closed).packed_by_root().run();
+        // A namespace of root's has no other owner than root, whom it calls root.
+        case(&words).tree(closed).owned_by_ordinary().only(User::Root).run();
     }
+}
+
+/// Puts libraries into directories, of which the ordinary user may not read or search some.
+fn closed_libraries(t: &Tree) {
+    programs(t);
+    put(t, "where-nowhere", "bin/where");
+    put(t, "where-nowhere", "bin/mute");
+    for dir in ["lib/open", "lib/mute", "lib/shut"] {
+        put(t, "libmarker.so", &format!("{dir}/libmarker.so"));
+    }
+    put(t, "libother.so", "lib/other/libmarker.so");
+    for (name, mode) in [("bin/mute", 0o711), ("lib/mute/libmarker.so", 0o640), ("lib/shut", 0o700)]
+    {
+        t.mode(name, mode);
+    }
+}
+
+#[test]
+fn a_library_that_the_user_may_not_read_is_not_loaded_by_a_variable_or_an_option() {
+    let script = "\
+        l=/lib64/ld-linux-x86-64.so.2; cd $E; \
+        for d in open mute shut; do \
+            echo $d; LD_LIBRARY_PATH=$E/lib/$d:$E/lib/other bin/where; \
+            LD_PRELOAD=$E/lib/$d/libmarker.so LD_LIBRARY_PATH=$E/lib/other bin/where; \
+            $l --library-path $E/lib/$d:$E/lib/other bin/where; \
+            $l --preload $E/lib/$d/libmarker.so --library-path $E/lib/other bin/where; \
+        done 2>&1 | sed \"s|$M||\"; \
+        for p in where mute; do $l --library-path $E/lib/other $E/bin/$p; echo $?; done 2>&1 | sed \"s|$M||\"; \
+        LD_LIBRARY_PATH=$E/lib/other bin/mute";
+    Case::sh(script)
+        .tree(closed_libraries)
+        .packed_by_root()
+        .says("where: of_the_prefix")
+        .says("mute: of_another_place")
+        .ops(Ops::Any)
+        .run();
+    Case::sh(script).tree(closed_libraries).ops(Ops::Any).run();
+}
+
+#[test]
+fn a_library_that_the_user_may_not_read_is_not_found_by_a_search_path() {
+    let tree = |t: &Tree| {
+        programs(t);
+        put(t, "where-two", "bin/where-two");
+        put(t, "libother.so", "lib/other/libmarker.so");
+        put(t, "libmarker.so", "lib/libmarker.so");
+        t.mode("lib/libmarker.so", 0o640);
+    };
+    let shut = |t: &Tree| {
+        programs(t);
+        put(t, "where-own", "bin/where-own");
+        put(t, "libother.so", "other/libmarker.so");
+        put(t, "libmarker.so", "lib/libmarker.so");
+        t.mode("lib", 0o700);
+    };
+    let script = "LD_LIBRARY_PATH= $E/bin/where-* 2>&1 | sed \"s|$M||\"; \
+        for d in lib/other other; do LD_LIBRARY_PATH=$E/lib/nope:$E/$d $E/bin/where-* 2>&1; done | sed \"s|$M||\"; \
+        cat $E/lib/libmarker.so >/dev/null; echo $?";
+    for tree in [tree as fn(&Tree), shut] {
+        Case::sh(script).tree(tree).packed_by_root().ops(Ops::Any).run();
+        Case::sh(script).tree(tree).ops(Ops::Any).run();
+    }
+}
+
+#[test]
+fn another_name_of_the_prefix_that_is_missing_or_leads_elsewhere_opens_nothing() {
+    let tree = |t: &Tree| {
+        closed(t);
+        t.link("../alias", "env");
+        t.file("../out/a", "elsewhere\n");
+    };
+    let script = "for d in $M/env $M/alias; do \
+            for f in a secret priv/x priv/nothing blind/nothing; do cat $d/$f; stat -Lc %a $d/$f; done; ls $d $d/priv $d/blind; \
+        done 2>&1 | sed \"s|$M||\"";
+    let case = || Case::sh(script).tree(tree).packed_by_root().prefix("alias").ops(Ops::Any);
+    case().says("hello").run();
+    case().later(|t| fs::remove_file(t.path("../alias")).unwrap()).run();
+    case()
+        .later(|t| {
+            fs::remove_file(t.path("../alias")).unwrap();
+            t.link("../alias", "out");
+        })
+        .says("elsewhere")
+        .run();
 }
 
 #[test]

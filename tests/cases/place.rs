@@ -150,7 +150,8 @@ impl Place {
 
     /// Returns the device number of a path.
     pub fn device(&self, path: &Path) -> u64 {
-        fs::metadata(path).unwrap().dev()
+        // An alias may be missing, and the directories above it lie on the same device.
+        path.ancestors().find_map(|p| fs::metadata(p).ok()).unwrap().dev()
     }
 
     /// Whether two mounts, one after the other, are sure to have different device numbers.

@@ -100,6 +100,115 @@ test_a_static_program_that_is_named_or_cannot_write_closes_nothing() {
   umount "$tree"
 }
 
+# Which program closes the stage is not a question of its name alone.
+test_programs_of_the_system_close_nothing_where_their_arguments_say_so() {
+  local words
+  staged
+  for words in "/sbin/ldconfig -p" "/usr/sbin/ldconfig --print-cache"; do
+    "$stage/bin/pyshm-exec" sh -c "$words >'$work/list'; :"
+  done
+  is_open
+  cp "$built/plain" "$work/ping"; cp "$built/plain" "$work/ldconfig"; mkdir -p "$tree/lib"
+  for words in "/sbin/ldconfig -n $tree/lib" "/sbin/ldconfig -Nn $tree/lib" "/sbin/ldconfig -C$tree/cache" "/sbin/ldconfig -r $tree" \
+    "/sbin/ldconfig -p -C $tree/cache" "/sbin/ldconfig -N $tree/lib" "$work/ping write $tree/d0/f0" "$work/ldconfig write $tree/d0/f0" \
+    "/bin/../..$work/ping write $tree/d0/f0" "cd $work; ./ping write $tree/d0/f0"; do
+    "$pyshm" unstage --force "$stage" >/dev/null; staged; mkdir -p "$tree/lib"
+    cp "$built/plain" "$work/ping"; cp "$built/plain" "$work/ldconfig"
+    "$stage/bin/pyshm-exec" sh -c "$words; :" 2>/dev/null
+    [[ $(what_is_said) == *"closed, so"* ]] || fail "open after $words"
+  done
+}
+
+# The loader lists the libraries of a program; a program without libraries runs.
+test_a_static_program_in_an_environment_that_lists_libraries_changes_files() {
+  local value said
+  for value in 1 "" 0; do
+    staged
+    said=$("$stage/bin/pyshm-exec" sh -c "cat '$tree/d0/f0'; LD_TRACE_LOADED_OBJECTS=$value '$work/plain' write '$tree/d0/f0'; cat '$tree/d0/f0'")
+    equal "what the shell sees" "d0/f0 plain" "$(echo $said)"
+    closed_because "a program started"; "$pyshm" unstage --force "$stage" >/dev/null
+  done
+  staged
+  said=$("$stage/bin/pyshm-exec" sh -c "export LD_TRACE_LOADED_OBJECTS=; /bin/true; '$tree/bin/script' x")
+  contains "the list" "$said" "libc.so"; [[ $said != *pyshm* ]] || fail "the shim is listed: $said"
+  is_open
+}
+
+test_a_program_that_its_bundle_does_not_have_changes_files() {
+  local said
+  staged
+  cp /bin/cp "$tree/bin/later"; echo later >"$work/text"
+  "$stage/bin/pyshm-exec" "$tree/bin/later" "$work/text" "$tree/d0/f0" 2>/dev/null || fail "the program"
+  said=$("$stage/bin/pyshm-exec" cat "$tree/d0/f0")
+  equal "what the next program sees" later "$said"
+  closed_because "a program started"; contains "the program's name" "$("$pyshm" status --json)" "/bin/later"
+}
+
+# What a program without the shim inherits: a directory of the original, and a file whose offset is that of all who have it.
+test_what_a_program_without_the_shim_inherits() {
+  local how program bare said
+  printf '%s\n' '#!/bin/sh' 'read -r line; echo "here $line"; echo x >/proc/self/fd/3/made' >"$work/podman"; chmod +x "$work/podman"
+  printf '%s\n' '#!/bin/sh' "exec '$built/plain' write /proc/self/fd/3/made <&0" >"$work/by-plain"; chmod +x "$work/by-plain"
+  local script='exec 3<"$1/d0" <"$1/lines"; [ -z "$4" ] || "$4" remove /nowhere; [ -z "$3" ] || rm -rf "$3"
+    read -r line; echo "$line"; "$2" 3<&3; read -r line; echo "$line"'
+  for program in podman by-plain; do
+    for how in open closed gone; do
+      staged; seq 9 >"$tree/lines"; "$pyshm" unstage --force "$stage" >/dev/null
+      "$pyshm" bundle env "$tree" -o "$work/lines.tar.zst" -q && stage=$("$pyshm" stage -b "$work/lines.tar.zst") || fail "the stage"
+      bare=$(sh -c "$script" sh "$tree" "$work/$program" "" "") || fail "bare"
+      [ -e "$tree/d0/made" ] || fail "bare: nothing was made"; rm "$tree/d0/made"
+      local removed="" closer=""; [ $how != gone ] || removed=$stage; [ $how != closed ] || closer=$work/plain
+      said=$("$stage/bin/pyshm-exec" sh -c "$script" sh "$tree" "$work/$program" "$removed" "$closer")
+      equal "$program, $how" "$bare" "$said"
+      [ -e "$tree/d0/made" ] || fail "$program, $how: the original directory was not changed"
+      [ ! -e "$stage/fs$tree/d0/made" ] || fail "$program, $how: the stage was changed"
+      "$pyshm" unstage --force --all >/dev/null 2>&1; :
+    done
+  done
+}
+
+# In a user namespace the numbers of users are others, and the user is the same.
+test_a_user_namespace_neither_loses_the_shim_nor_closes_the_stage() {
+  [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
+  local as=(setpriv --reuid 65533 --regid 65533 --clear-groups env HOME=/nonexistent) root said map
+  root=$(mktemp -d /var/lib/pyshm-closing.XXXXXX); chmod 755 "$root" "$work"; tree=$root/tree
+  sh "$sources/mktree.sh" "$tree" && cp "$built/plain" "$root/plain" || fail "the tree"
+  for owner in 0 65533; do
+    chown -Rh "$owner:$owner" "$tree"; rm -f "$root/b.tar.zst"
+    "$pyshm" bundle env "$tree" -o "$root/b.tar.zst" -q || fail "the bundle"; chmod 644 "$root/b.tar.zst"
+    for map in -U -r -c; do
+      stage=$("${as[@]}" "$pyshm" stage -b "$root/b.tar.zst") || fail "the stage"
+      said=$("${as[@]}" "$stage/bin/pyshm-exec" unshare $map sh -c "/bin/grep -c libpyshm /proc/self/maps; '$tree/bin/script' x")
+      [[ $said =~ ^[1-9] && $said == *"/bin/script x" ]] || fail "unshare $map: the shim is lost: $said"
+      said=$("${as[@]}" "$pyshm" status); [[ $said != *closed* ]] || fail "unshare $map: closed: $said"
+      "${as[@]}" "$stage/bin/pyshm-exec" unshare $map "$root/plain" write "$tree/d0/f0"
+      said=$("${as[@]}" "$pyshm" status)
+      # Who owns the tree writes in a namespace too.
+      [ $owner = 0 ] && [[ $said == *closed* ]] && fail "unshare $map: closed by who may not write: $said"
+      [ $owner = 0 ] || contains "the status after unshare $map" "$said" "closed"
+      rm -rf "$stage"
+    done
+  done
+  rm -rf "$root"
+}
+
+test_a_new_stage_knows_what_was_changed_beside_a_closed_one() {
+  local said both
+  staged
+  mkdir -p "$work/tree-more"; echo more >"$work/tree-more/file"
+  "$pyshm" bundle env "$work/tree-more" -o "$work/more.tar.zst" -q || fail "the other bundle"
+  "$stage/bin/pyshm-exec" sh -c "echo marked >'$tree/d1/f1'; '$work/plain' write '$tree/d0/f0'; '$work/plain' write '$tree/w/new'; '$work/plain' remove '$tree/d0/f1'"
+  closed_because "a program started"
+  both=$("$pyshm" stage -b "$work/tree.tar.zst" -b "$work/more.tar.zst") || fail "the new stage"
+  said=$("$both/bin/pyshm-exec" sh -c "cat '$tree/d0/f0' '$tree/d1/f1' '$tree/w/new' '$work/tree-more/file'; ls '$tree/d0/f1' 2>/dev/null")
+  equal "what the new stage shows" "plain marked plain more" "$(echo $said)"
+  stage=$both; is_open
+  # What the new bundle has is answered.
+  "$tools/trace.sh" "$work/trace" "$both/bin/pyshm-exec" cat "$work/tree-more/file" >/dev/null
+  ! grep -v execve "$work/trace" | grep "\"$work/tree-more/" || fail "the new bundle is not answered"
+  "$pyshm" unstage --force --all >/dev/null
+}
+
 test_a_facility_s_tree_stays_open_for_users_who_cannot_write_it() {
   [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
   local as=(setpriv --reuid 65533 --regid 65533 --clear-groups env HOME=/nonexistent) root

@@ -25,9 +25,10 @@ use pyshm_format::layout;
 
 use pyshm_core::base::env::Strings;
 use pyshm_core::base::{env, sys};
-use pyshm_core::exec::{by_name, visible_env};
+use pyshm_core::exec::{by_name, unshimmed, visible_env};
 use pyshm_core::path::writes;
 use pyshm_core::stage::current as stage;
+use pyshm_core::stage::may_write::Rights;
 
 // Without this, std's unwinder would come from libgcc_s.so.1, which every rank would have to search for.
 #[link(name = "gcc_eh", kind = "static")]
@@ -142,7 +143,8 @@ fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
 }
 
 /// Starts a program that is on the shared file system but not in the stage, because it was installed after the bundle
-/// was packed. Other files that the program uses may be missing from the stage too, so the program runs without pyshm.
+/// was packed. Other files that the program uses may be missing from the stage too, so the program runs without pyshm, and the
+/// stage is closed unless the program cannot write under a prefix.
 /// Returns an error number if the start fails.
 ///
 /// # Safety
@@ -173,6 +175,13 @@ unsafe fn start_unstaged(program: &CStr, args: Strings) -> c_int {
             "pyshm-run: warning: {} is not in its bundle: it runs without pyshm; pack the bundle again",
             path.to_string_lossy()
         );
+    }
+    if let Some(stage) = stage::stage() {
+        // SAFETY: a C string, the program's own arguments and libc's environment.
+        unsafe {
+            let envp = env::environ().cast_const().cast();
+            unshimmed::starts_unseen(stage, path.as_ptr(), args, envp, Rights::Own);
+        }
     }
     let os = |text: &CStr| std::ffi::OsStr::from_bytes(text.to_bytes()).to_os_string();
     // SAFETY: the caller guarantees a null-terminated array.

@@ -11,8 +11,10 @@ pub const WAY: u8 = 1;
 pub const READ: u8 = 2;
 /// The entry is a directory that may not be searched.
 pub const SEARCH: u8 = 4;
+/// A file that lies in the directory, which the entry is, may not be read.
+pub const INSIDE: u8 = 8;
 
-/// What of an entry is barred, as bits of [`WAY`], [`READ`] and [`SEARCH`].
+/// What of an entry is barred, as bits of [`WAY`], [`READ`], [`SEARCH`] and [`INSIDE`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Barriers {
     /// Barred to somebody: the mode or an access control list excludes a user, a group or the others.

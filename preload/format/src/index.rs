@@ -54,8 +54,10 @@ pub const BUCKET_BYTES: usize = 64;
 pub const BUCKET_SLOTS: usize = 7;
 /// Flag: the stage's file system is mounted `noexec`, so exec and dlopen use the original files.
 pub const FLAG_NOEXEC: u32 = 1;
+/// Flag: the index file belongs to [`layout::MARKING_GROUP`](crate::layout::MARKING_GROUP).
+pub const FLAG_MARKED: u32 = 2;
 /// All flags that this version knows.
-const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
+const KNOWN_FLAGS: u32 = FLAG_NOEXEC | FLAG_MARKED;
 /// The bit that is added to a text's offset in the strings before the text's check is computed. So no other part of the
 /// file has a check for the same place.
 pub(crate) const IN_STRINGS: usize = 1 << 63;

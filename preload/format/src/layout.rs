@@ -42,6 +42,10 @@ pub const TRAMPOLINE: &str = "bin/pyshm-exec";
 /// spelling in the names of the libraries that it finds there.
 pub const BY_ORIGIN: &[u8] = b"/.//";
 
+/// The group that root gives the index. Nobody has this number, so a user namespace that does not map all groups, even one
+/// in which root is root, shows another.
+pub const MARKING_GROUP: u32 = 4_294_960_123;
+
 /// Symbolic link to the stage in the directory to which `lib` and `bin` lead.
 pub const BACK: &str = "stage";
 

@@ -42,6 +42,12 @@ impl<'a> Writers<'a> {
         self.ids(12 + 4 * self.users().count()).any(|group| group == gid)
     }
 
+    /// Whether a group may.
+    #[must_use]
+    pub fn has_groups(&self) -> bool {
+        self.ids(12 + 4 * self.users().count()).next().is_some()
+    }
+
     fn users(&self) -> impl Iterator<Item = u32> + use<'a> {
         self.ids(12).take(u32_at(self.0, 8) as usize)
     }

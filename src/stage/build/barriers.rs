@@ -7,12 +7,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use pyshm_format::barrier::{
-    Barriers, Builder, OVERRIDE, READ, READ_SEARCH, SEARCH, WAY, group_digest,
+    Barriers, Builder, INSIDE, OVERRIDE, READ, READ_SEARCH, SEARCH, WAY, group_digest,
 };
+
+use rustix::io::Errno;
 
 use crate::manifest::Stack;
 use crate::manifest::entry::{EntryKind, EntryRecord};
@@ -106,22 +109,30 @@ impl Judge {
     /// Judges all directories of the bundles, and those above their prefixes.
     pub(super) fn ways<'a>(&'a self, stack: &'a Stack) -> Ways<'a> {
         let mut barred = HashMap::new();
+        let mut holding: HashMap<_, Barriers> = HashMap::new();
         for manifest in stack.bundles() {
             for (number, entry) in manifest.entries.iter().enumerate() {
+                let set = manifest.xattrs.as_ref().and_then(|x| x.set(number));
                 if entry.kind == EntryKind::Directory {
-                    let set = manifest.xattrs.as_ref().and_then(|x| x.set(number));
                     let bars = self.bars(entry, set, MAY_SEARCH, WAY);
                     if bars != Barriers::default() {
                         barred.insert(entry.path.as_slice(), bars);
                     }
+                } else if !matches!(entry.kind, EntryKind::Symlink(_) | EntryKind::Other) {
+                    let bars = self.bars(entry, set, MAY_READ, INSIDE);
+                    if bars != Barriers::default() {
+                        let parent = holding.entry(parent(&entry.path)).or_default();
+                        *parent = *parent | bars;
+                    }
                 }
             }
         }
-        let tops = stack
-            .prefixes()
-            .iter()
-            .map(|p| (p.path.as_slice(), p.spellings().map(above).reduce(both).flatten()));
-        Ways { judge: self, barred, tops: tops.collect(), known: RefCell::default() }
+        let tops = stack.prefixes().iter().map(|p| {
+            // An alias that is missing bars nothing: it leads nowhere.
+            let others = || p.spellings().skip(1).filter_map(above);
+            (p.path.as_slice(), above(p.path()).map(|own| others().fold(own, |a, b| a | b)))
+        });
+        Ways { judge: self, barred, holding, tops: tops.collect(), known: RefCell::default() }
     }
 
     /// The `bit` of [`Barriers`] where an entry does not give `want`.
@@ -139,6 +150,8 @@ pub(super) struct Ways<'a> {
     judge: &'a Judge,
     /// The directories that may not be searched.
     barred: HashMap<&'a [u8], Barriers>,
+    /// The directories that hold a file that may not be read.
+    holding: HashMap<&'a [u8], Barriers>,
     /// The prefixes, and what bars the way to them; `None` for a prefix that is missing on this node, where a bundle stands for
     /// what nobody else could refuse.
     tops: HashMap<&'a [u8], Option<Barriers>>,
@@ -152,7 +165,10 @@ impl<'a> Ways<'a> {
         let bars = |want, bit| self.judge.bars(entry, xattrs, want, bit);
         let own = match entry.kind {
             EntryKind::Symlink(_) | EntryKind::Other => Barriers::default(),
-            EntryKind::Directory => bars(MAY_READ, READ) | bars(MAY_SEARCH, SEARCH),
+            EntryKind::Directory => {
+                let held = self.holding.get(entry.path.as_slice()).copied().unwrap_or_default();
+                bars(MAY_READ, READ) | bars(MAY_SEARCH, SEARCH) | held
+            }
             _ => bars(MAY_READ, READ),
         };
         both(Some(own), self.to(&entry.path)).unwrap_or_default()
@@ -163,10 +179,10 @@ impl<'a> Ways<'a> {
         if let Some(&top) = self.tops.get(path) {
             return top;
         }
-        let Some(slash) = path.iter().rposition(|&b| b == b'/') else {
+        if !path.contains(&b'/') {
             return Some(Barriers::default());
-        };
-        let dir = &path[..slash];
+        }
+        let dir = parent(path);
         if let Some(&known) = self.known.borrow().get(dir) {
             return known;
         }
@@ -176,24 +192,35 @@ impl<'a> Ways<'a> {
     }
 }
 
+/// The directory in which a path lies.
+fn parent(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|&b| b == b'/').map_or(&[], |slash| &path[..slash])
+}
+
 fn both(a: Option<Barriers>, b: Option<Barriers>) -> Option<Barriers> {
     Some(a? | b?)
 }
 
-/// What bars the way to a prefix, by asking for the directories above it. The user who stages has come through all of them if
-/// the prefix itself can be seen.
+/// What bars the way to a prefix, by asking for the directories above it; `None` if the prefix is missing. The user who stages
+/// has come through all of them if the prefix itself can be seen. Whatever else keeps it from being seen is left to the kernel.
 fn above(prefix: &Path) -> Option<Barriers> {
     let refused = match prefix.symlink_metadata() {
         Ok(_) => false,
-        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => true,
-        Err(_) => return None,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return None;
+        }
+        Err(_) => true,
     };
-    let open = prefix.ancestors().skip(1).all(|dir| {
-        let listed =
-            rustix::fs::getxattr(dir, "system.posix_acl_access", &mut [0u8; 0][..]).is_ok();
-        !listed && dir.metadata().is_ok_and(|m| m.mode() & 0o111 == 0o111)
-    });
-    Some(Barriers { closed: if open { 0 } else { WAY }, refused: if refused { WAY } else { 0 } })
+    let has_no_list = |dir: &Path| {
+        let list = rustix::fs::getxattr(dir, "system.posix_acl_access", &mut [0u8; 0][..]);
+        matches!(list, Err(Errno::NODATA | Errno::OPNOTSUPP))
+    };
+    let open = prefix
+        .ancestors()
+        .skip(1)
+        .all(|dir| has_no_list(dir) && dir.metadata().is_ok_and(|m| m.mode() & 0o111 == 0o111));
+    let closed = refused || !open;
+    Some(Barriers { closed: if closed { WAY } else { 0 }, refused: if refused { WAY } else { 0 } })
 }
 
 /// The tags of an access control list, as in `<sys/acl.h>`.

@@ -13,9 +13,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use pyshm_format::build::{IndexBuilder, NewEntry, NewXattrs, XattrsId};
-use pyshm_format::index::FLAG_NOEXEC;
+use pyshm_format::index::{FLAG_MARKED, FLAG_NOEXEC};
 use pyshm_format::record::{ENTRY_ACL, ENTRY_REMOTE};
-use pyshm_format::{Kind, PrefixMode, Stat, Time};
+use pyshm_format::{Kind, PrefixMode, Stat, Time, layout};
 
 use crate::error::{Error, Result};
 use crate::manifest::entry::{EntryKind, EntryStat};
@@ -28,6 +28,25 @@ use crate::stage::build::writers::Writers;
 use crate::stage::limits::space;
 use crate::stage::staged_file::allocate;
 
+/// Whether the file of an index belongs to a group that tells user namespaces apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marked {
+    Yes,
+    No,
+}
+
+/// Makes the empty file of an index. Root's file gets the group that tells user namespaces apart; nobody else may give a
+/// file to a group of others, and to nobody else a namespace shows root's files as its own.
+///
+/// # Errors
+/// [`Error::CannotWrite`].
+pub(super) fn create(path: &Path) -> Result<(File, Marked)> {
+    let file = File::create(path).map_err(Error::write(path))?;
+    let given = rustix::process::geteuid().is_root()
+        && std::os::unix::fs::fchown(&file, None, Some(layout::MARKING_GROUP)).is_ok();
+    Ok((file, if given { Marked::Yes } else { Marked::No }))
+}
+
 /// Builds the index of `stack` for the stage whose final directory is `stage`, and returns its bytes.
 ///
 /// `written` says for each bundle when it was written if it is a foreign tar, whose owners need not be those of the
@@ -37,9 +56,11 @@ pub(super) fn build(
     edited: &Edited,
     stage: &Path,
     written: &[Option<(i64, i64)>],
+    marked: Marked,
 ) -> Vec<u8> {
     let parent = stage.parent().unwrap_or(stage);
-    let flags = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
+    let noexec = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
+    let flags = noexec | if marked == Marked::Yes { FLAG_MARKED } else { 0 };
     let mut builder = IndexBuilder::new(stage.as_os_str().as_encoded_bytes(), flags);
     let judge = Judge::new();
     builder.builder(judge.builder());
@@ -114,16 +135,15 @@ pub(super) fn build(
     builder.finish()
 }
 
-/// Writes an index. Its memory is allocated first: a process that reads an empty part of the mapped file would take memory
+/// Writes an index into its `file` at `path`. Its memory is allocated first: a process that reads an empty part of the mapped file would take memory
 /// for it, and die where there is none.
 ///
 /// # Errors
 /// [`Error::CannotWrite`].
-pub(super) fn write(path: &Path, index: &[u8]) -> Result<()> {
+pub(super) fn write(path: &Path, file: &File, index: &[u8]) -> Result<()> {
     const PART: usize = 1 << 16;
     let write = || {
-        let file = File::create(path)?;
-        allocate(&file, index.len() as u64)?;
+        allocate(file, index.len() as u64)?;
         for (number, part) in index.chunks(PART).enumerate() {
             let len = part.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
             file.write_all_at(&part[..len], (number * PART) as u64)?;

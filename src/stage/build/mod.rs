@@ -13,9 +13,13 @@
 //! staged_paths  where paths lead in the staged tree
 //! index, env_file, runtime   the other parts of a stage
 //! writers       who may write under a prefix
+//! aliases       which other names of a prefix hold on this node
+//! barriers      who may reach and read what
+//! refused       links in place of files that the user may not read
 //! ```
 #![forbid(unsafe_code)]
 
+mod aliases;
 mod barriers;
 mod env_file;
 mod files;
@@ -23,6 +27,7 @@ mod foreign_tar;
 mod frames;
 mod incoming;
 mod index;
+mod refused;
 mod runtime;
 mod search_path;
 mod stacking;

@@ -29,7 +29,7 @@ use crate::stage::build::incoming::IncomingBundle;
 use crate::stage::build::runtime::Runtime;
 use crate::stage::build::stream::Stream;
 use crate::stage::build::unfinished::Unfinished;
-use crate::stage::build::{env_file, foreign_tar, frames, index, stacking, tree};
+use crate::stage::build::{aliases, env_file, foreign_tar, frames, index, refused, stacking, tree};
 use crate::stage::build_options::{AfterUse, BuildOptions};
 use crate::stage::id::{Identity, StageId};
 use crate::stage::info::Info;
@@ -283,13 +283,17 @@ impl StageBuild {
         let _busy = timeline::busy(Phase::Publish);
         let dir = self.dir.path();
         let stage = self.user_dir.stage_dir(&self.id);
+        self.stack.keep_aliases(aliases::holds);
         let edited = tree::finish(&self.stack, dir, &stage)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             std::fs::write(&path, bytes).map_err(Error::write(&path))
         };
-        let index = index::build(&self.stack, &edited, &stage, &self.info.written);
-        index::write(&dir.join(layout::INDEX), &index)?;
+        let path = dir.join(layout::INDEX);
+        let (file, marked) = index::create(&path)?;
+        let index = index::build(&self.stack, &edited, &stage, &self.info.written, marked);
+        index::write(&path, &file, &index)?;
+        refused::lead_to_originals(dir, &index)?;
         self.write_state(dir)?;
         for (in_stack, number) in self.numbers.iter().enumerate() {
             let identity = self.info.identities.get(*number).cloned().unwrap_or_default();

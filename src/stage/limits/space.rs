@@ -19,11 +19,12 @@ const RESERVED_INODES: u64 = 1024;
 /// `f_type` of tmpfs and ramfs.
 const MEMORY_TYPES: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// Bytes that stay free by default under a limit of the job's on `size` bytes, that of its memory or of `/dev/shm`: two
-/// thirds of them, at least 64 MiB and at most 16 GiB. The application may need as much in shared memory as in its own, and it is
-/// killed where it does not get it.
+/// Bytes that stay free by default under a limit of the job's on `size` bytes, that of its memory or of `/dev/shm`: a quarter of
+/// them and a gigabyte, at most two thirds of them and at most 16 GiB. What an application needs there for itself and for MPI
+/// grows less than the limit. Where the limit is small, an application may need most of it, and it is killed where it does
+/// not get it. The least is 8 MiB, in which the stage's own parts find room.
 fn job_reserve(size: u64) -> u64 {
-    (size / 3 * 2).clamp(64 << 20, 16 << 30)
+    (size / 4 + (1 << 30)).min(size / 3 * 2).clamp(8 << 20, 16 << 30)
 }
 
 /// Bytes that stay free by default on a node with `size` bytes of memory, of which other jobs may use most: a sixteenth, at
@@ -269,9 +270,16 @@ mod tests {
 
     #[test]
     fn what_stays_free_is_a_part_of_the_limit() {
-        assert_eq!(job_reserve(0), 64 << 20);
-        assert_eq!(job_reserve(300 << 20), 200 << 20);
-        assert_eq!(job_reserve(1 << 40), 16 << 30);
+        let job = |size, reserve| assert_eq!(job_reserve(size), reserve);
+        job(0, 8 << 20);
+        job(64 << 20, (64 << 20) / 3 * 2);
+        job(300 << 20, 200 << 20);
+        job(2 << 30, (2 << 30) / 3 * 2);
+        job(4 << 30, 2 << 30);
+        // A stage of half of it fits.
+        job(8 << 30, 3 << 30);
+        job(60 << 30, 16 << 30);
+        job(1 << 40, 16 << 30);
         assert_eq!(node_reserve(32 << 30), 2 << 30);
         assert_eq!(node_reserve(1 << 40), 4 << 30);
     }

@@ -104,6 +104,22 @@ impl Divergence {
         !self.closed.is_empty()
     }
 
+    /// Whether the stage is closed for no other reason than that it is being removed.
+    pub(in crate::stage) fn is_being_removed(&self) -> bool {
+        self.closed.0 == Reason::Removed.bit()
+    }
+
+    /// Opens the set and leaves the marks.
+    pub(in crate::stage) fn reopen(&mut self) {
+        self.closed = Reasons::default();
+    }
+
+    /// Marks everything at and below `path`.
+    pub(in crate::stage) fn add_subtree(&mut self, path: &[u8]) {
+        self.add(Mark::Path, path);
+        self.add(Mark::Subtree, path);
+    }
+
     /// Removes the marks on a path whose bundle is newer than the marks.
     pub(in crate::stage) fn forget(&mut self, path: &[u8]) {
         let hash = hash_path(path);

@@ -419,6 +419,15 @@ fn files_id(n: libc::c_long) -> Option<u32> {
     unsafe { syscall(n, [u32::MAX as usize, 0, 0, 0, 0, 0]) }.ok().map(|id| id as u32)
 }
 
+/// Whether the calling thread's effective group is its real one. It is where a filter refuses the call.
+pub fn group_is_real() -> bool {
+    let (mut real, mut effective, mut saved) = (0u32, 0u32, 0u32);
+    let to = [&raw mut real, &raw mut effective, &raw mut saved].map(|id| id as usize);
+    // SAFETY: the kernel writes the three numbers.
+    let _ = unsafe { syscall(libc::SYS_getresgid, [to[0], to[1], to[2], 0, 0, 0]) };
+    real == effective
+}
+
 /// The user by whom the kernel checks this thread's access to files.
 pub fn fsuid() -> Option<u32> {
     files_id(libc::SYS_setfsuid)

@@ -2,10 +2,11 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
+use pyshm_format::barrier::{INSIDE, READ, SEARCH, WAY};
 use pyshm_format::layout::{
     ENV_CONTAINERS, ENV_DISABLE, ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD, SHIM,
 };
-use pyshm_format::{Kind, PrefixMode};
+use pyshm_format::{Entry, Kind, PrefixMode};
 
 use crate::base::arena::{self, Arena};
 use crate::base::env::{Strings, strings, value};
@@ -20,7 +21,6 @@ use crate::path::argument::bytes;
 use crate::stage::containers;
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
-use crate::stage::swap_fd::{Covers, take_originals};
 
 const LIBRARY_PATH: &[u8] = b"LD_LIBRARY_PATH";
 /// Separators of the elements of `LD_PRELOAD`, `LD_LIBRARY_PATH`, or both.
@@ -128,9 +128,11 @@ fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option
 /// Calls `run` with an environment without the shim if `program` is a container runtime. `None` for any other program.
 ///
 /// # Safety
-/// `program` must be a C string or a pointer that the kernel refuses, and `envp` as execve requires.
+/// `program` must be a C string or a pointer that the kernel refuses; `argv` null or as execve requires, `envp` as execve
+/// requires.
 pub unsafe fn without_shim(
     program: *const c_char,
+    argv: Strings,
     envp: Strings,
     run: &mut dyn FnMut(Strings) -> c_int,
 ) -> Option<c_int> {
@@ -141,9 +143,8 @@ pub unsafe fn without_shim(
             return None;
         }
         if let Some(stage) = stage() {
-            // What the program inherits is the original's: without the shim it could change the stage's own files.
-            take_originals(stage, Covers::Everything);
-            unshimmed::starts_unseen(stage, program, envp, containers::rights(bytes(program)?));
+            let rights = containers::rights(bytes(program)?);
+            unshimmed::starts_unseen(stage, program, argv, envp, rights);
         }
         let room = strings(envp).map(|s| 8 + 2 * shimmed(s).map_or(0, <[u8]>::len)).sum::<usize>();
         let done = arena::with(room + 512, |arena| {
@@ -182,7 +183,8 @@ pub(super) fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
         return None;
     }
     let Found::Entry(e) = find(stage, name) else { return None };
-    if e.kind() != Kind::File || e.is_remote() {
+    // Whether the user may read the original, the loader finds out.
+    if e.kind() != Kind::File || e.is_remote() || !stage.view.may(&e, WAY | READ) {
         return None;
     }
     // SAFETY: a name of the index is a C string.
@@ -228,10 +230,13 @@ fn directory<'a>(stage: &Stage, dir: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let known = prefix.filter(|prefix| is_real && prefix.mode == PrefixMode::Snapshot);
         return Some(known.map_or(same, |_| (fs, dir)));
     }
+    // In the stage, the loader would find what the user may not search or read.
+    let searched =
+        |e: &Entry<'_>| !stage.view.listing_diverged(e) && stage.view.may(e, WAY | SEARCH | INSIDE);
     match find(stage, dir) {
         // The names of libraries show the spelling of the directory.
-        Found::Entry(e) if !stage.view.listing_diverged(&e) && is_real => Some((fs, dir)),
-        Found::Entry(e) if !stage.view.listing_diverged(&e) => Some((b"", e.staged())),
+        Found::Entry(e) if searched(&e) && is_real => Some((fs, dir)),
+        Found::Entry(e) if searched(&e) => Some((b"", e.staged())),
         Found::Absent { .. } => None,
         _ => Some(same),
     }

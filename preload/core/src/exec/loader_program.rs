@@ -62,15 +62,15 @@ pub fn is_loader(path: &[u8]) -> bool {
         || versioned(b"ld-2")
 }
 
-/// Whether the loader only lists the libraries of a program in this environment: as it does for ldd(1).
+/// Whether the loader, where it runs, only lists the libraries of a program in this environment: as it does for ldd(1).
+/// The value of the variable does not matter.
 ///
 /// # Safety
 /// `envp` must be null or a null-terminated array of C strings.
 pub unsafe fn only_lists(envp: Strings) -> bool {
     // SAFETY: the caller guarantees the array.
-    unsafe { strings(envp) }.any(|variable| {
-        value(variable.to_bytes(), b"LD_TRACE_LOADED_OBJECTS").is_some_and(|v| !v.is_empty())
-    })
+    unsafe { strings(envp) }
+        .any(|variable| value(variable.to_bytes(), b"LD_TRACE_LOADED_OBJECTS").is_some())
 }
 
 /// An upper bound for the bytes that [`staged`] takes from an arena.
@@ -146,7 +146,7 @@ fn program(stage: &Stage, arena: &mut Arena<'_>, name: &CStr) -> Option<*const c
     let arg = PathArg::followed(name.as_ptr());
     // SAFETY: a C string.
     let e = unsafe {
-        read(arg, Want::Program, |answer| match answer {
+        read(arg, Want::Library, |answer| match answer {
             Answer::Redirect(e) => Some(e),
             _ => None,
         })

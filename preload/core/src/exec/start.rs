@@ -32,7 +32,6 @@ use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 use crate::stage::may_write::Rights;
 use crate::stage::permission;
-use crate::stage::swap_fd::{Covers, take_originals};
 
 /// Longest chain of scripts that the kernel accepts. Each script of a chain is the interpreter of the one before.
 const MAX_LEVELS: usize = 5;
@@ -63,15 +62,15 @@ pub unsafe fn start(
 ) -> c_int {
     // SAFETY: the caller guarantees what execve requires. The blocks below rely on this too.
     let elsewhere =
-        unsafe { child_env::without_shim(path, envp, &mut |envp| run(path, argv, envp)) };
+        unsafe { child_env::without_shim(path, argv, envp, &mut |envp| run(path, argv, envp)) };
     if let Some(e) = elsewhere {
         return e;
     }
     let Some(stage) = stage() else { return run(path, argv, envp) };
     // SAFETY: as above.
     let Some(text) = (unsafe { bytes(path) }) else { return run(path, argv, envp) };
-    // SAFETY: as above.
-    if unsafe { loader_program::only_lists(envp) } {
+    // A program without a loader runs all the same. SAFETY: as above; `bytes` says that it is a C string.
+    if unsafe { loader_program::only_lists(envp) && unshimmed::has_loader(stage, path) } {
         return run(path, argv, envp);
     }
     // SAFETY: as above.
@@ -90,7 +89,7 @@ pub unsafe fn start(
     });
     done.unwrap_or_else(|| {
         // SAFETY: as above.
-        unsafe { unshimmed::starts_unseen(stage, path, envp, Rights::Own) };
+        unsafe { unshimmed::starts_unseen(stage, path, argv, envp, Rights::Own) };
         run(path, argv, envp)
     })
 }
@@ -112,14 +111,16 @@ unsafe fn start_planned(
         .unwrap_or(ChildEnv { envp, has_shim: false });
     if !has_shim {
         // SAFETY: as above.
-        unsafe { unshimmed::starts_unseen(stage, path, envp, Rights::Own) };
+        unsafe { unshimmed::starts_unseen(stage, path, argv, envp, Rights::Own) };
     }
     if exchange == Exchange::Environment {
         return run(path, argv, envp);
     }
     if stage.noexec {
         // SAFETY: as above.
-        return unsafe { from_original(stage, path, envp, &mut |path| run(path, argv, envp)) };
+        return unsafe {
+            from_original(stage, path, argv, envp, &mut |path| run(path, argv, envp))
+        };
     }
     let named = path;
     let (mut path, mut argv) = (path, argv);
@@ -140,15 +141,13 @@ unsafe fn start_planned(
             }
             // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
             Head::Narrow => {
-                // What it inherits is the original's: it could change the stage's own files.
-                take_originals(stage, Covers::Everything);
                 // SAFETY: as above.
-                unsafe { unshimmed::starts_unseen(stage, path, visible, Rights::Own) };
+                unsafe { unshimmed::starts_unseen(stage, path, argv, visible, Rights::Own) };
                 return run(path, argv, visible);
             }
             _ => {
                 // SAFETY: as above.
-                unsafe { note_unshimmed(stage, &target, &head, named, envp) };
+                unsafe { note_unshimmed(stage, &target, &head, named, argv, envp) };
                 // SAFETY: as above.
                 let own = unsafe { bytes(path) }.unwrap_or_default();
                 let of_loader = if loader_program::is_loader(own) {
@@ -177,23 +176,24 @@ unsafe fn start_planned(
 /// Closes the stage if the shim will not enter a program.
 ///
 /// # Safety
-/// `target.file` and `named` must be C strings; `envp` as execve requires.
+/// `target.file` and `named` must be C strings; `argv` and `envp` as execve requires.
 #[inline(never)]
 unsafe fn note_unshimmed(
     stage: &Stage,
     target: &Target,
     head: &[u8; HEAD],
     named: *const c_char,
+    argv: Strings,
     envp: Strings,
 ) {
-    // SAFETY: the caller guarantees C strings and the array.
+    // SAFETY: the caller guarantees C strings and the arrays.
     unsafe {
         let (file, name) =
             (CStr::from_ptr(target.file).to_bytes(), CStr::from_ptr(named).to_bytes());
         // A staged copy gives no privileges.
         let known = target.staged || stage.outside_programs.has(file);
         let head = head.get(..target.head).unwrap_or_default();
-        unshimmed::starts_from(stage, target.file, known, head, name, envp);
+        unshimmed::starts_from(stage, target.file, known, head, name, argv, envp);
     }
 }
 
@@ -201,15 +201,16 @@ unsafe fn note_unshimmed(
 /// still fails without a look at the shared file system.
 ///
 /// # Safety
-/// `path` must be a C string; `envp` as execve requires.
+/// `path` must be a C string; `argv` and `envp` as execve requires.
 unsafe fn from_original(
     stage: &Stage,
     path: *const c_char,
+    argv: Strings,
     envp: Strings,
     run: &mut dyn FnMut(*const c_char) -> c_int,
 ) -> c_int {
     let arg = PathArg::followed(path);
-    // SAFETY: the caller guarantees a C string and the array.
+    // SAFETY: the caller guarantees a C string and the arrays.
     unsafe {
         read(arg, Want::Program, |answer| {
             let name = bytes(path).unwrap_or_default();
@@ -217,13 +218,20 @@ unsafe fn from_original(
                 Answer::Absent(e) => return e,
                 // The original starts, with the privileges that it gives.
                 Answer::Redirect(e) if e.stat().mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
-                    unshimmed::starts(stage, name, envp, Rights::All);
+                    unshimmed::starts(stage, name, argv, envp, Rights::All);
                 }
                 Answer::Redirect(e) => {
-                    unshimmed::examine(stage, AT_FDCWD, e.staged().as_ptr().cast(), name, envp);
+                    unshimmed::examine(
+                        stage,
+                        AT_FDCWD,
+                        e.staged().as_ptr().cast(),
+                        name,
+                        argv,
+                        envp,
+                    );
                 }
                 Answer::Pass(dirfd, path) if !stage.outside_programs.has(name) => {
-                    unshimmed::examine(stage, dirfd, path, name, envp);
+                    unshimmed::examine(stage, dirfd, path, name, argv, envp);
                 }
                 Answer::Pass(..) => {}
             }

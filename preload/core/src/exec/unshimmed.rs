@@ -2,7 +2,8 @@
 //! they write is not marked, so the stage is closed before one starts.
 //!
 //! It stays open where the program cannot write under a prefix ([`crate::stage::may_write`]), or is known not to: some by
-//! their names ([`KNOWN`]), others by `PYSHM_UNSHIMMED`, which has names, separated by colons, or `keep` for all.
+//! their names and arguments ([`known_programs`]), others by `PYSHM_UNSHIMMED`, which has names, separated by colons, or
+//! `keep` for all.
 
 use core::ffi::{CStr, c_char, c_int};
 
@@ -14,6 +15,7 @@ use crate::base::env::{self, Strings, strings, value};
 use crate::base::sys::{self, Ids};
 use crate::base::text::at_last_slash;
 use crate::exec::elf::{self, Program};
+use crate::exec::known_programs;
 use crate::exec::script::{self, HEAD, Head};
 use crate::path::argument::bytes;
 use crate::stage::descriptor::is_redirected;
@@ -21,62 +23,48 @@ use crate::stage::mapped::Stage;
 use crate::stage::may_write::Rights;
 use crate::stage::swap_fd::swap_fd;
 
-/// File names of programs that write nothing under a prefix, and start no other program. Python's `ctypes.util` starts
-/// ldconfig; it writes a cache of the system's only.
-const KNOWN: &[u8] = b"ldconfig ldconfig.real ping ping4 ping6 fping ssh-agent ssh-keysign unix_chkpwd newuidmap newgidmap rg";
-
 /// Number of scripts of which each is the interpreter of the one before.
 const LEVELS: usize = 5;
 
-/// Closes the stage, unless the program cannot write under a prefix or is known not to. `program` names it; `envp` is its
-/// environment.
+/// Closes the stage, unless the program cannot write under a prefix or is known not to. `program` names it, `argv` are its
+/// arguments or null where nobody knows them, and `envp` is its environment.
 ///
 /// # Safety
-/// `envp` must be null or a null-terminated array of C strings.
+/// `argv` and `envp` must each be null or a null-terminated array of C strings.
 #[cold]
 #[inline(never)]
-pub unsafe fn starts(stage: &Stage, program: &[u8], envp: Strings, rights: Rights) {
-    hand_over(HandedOver::Directories);
+pub unsafe fn starts(stage: &Stage, program: &[u8], argv: Strings, envp: Strings, rights: Rights) {
+    hand_over_directories();
+    if stage.view.diverged.is_closed() {
+        return;
+    }
     let name = at_last_slash(program).map_or(program, |(_, name)| name.get(1..).unwrap_or(b""));
-    // SAFETY: the caller guarantees the array.
-    let setting = unsafe { strings(envp) }
-        .find_map(|s| value(s.to_bytes(), ENV_UNSHIMMED.as_bytes()))
-        .or(env::get(ENV_UNSHIMMED.as_bytes()))
-        .unwrap_or(b"");
-    let named = |list: &[u8], separator| list.split(|&b| b == separator).any(|n| n == name);
-    let known = !name.is_empty() && (named(KNOWN, b' ') || named(setting, b':'));
-    if setting != b"keep"
-        && !known
-        && !stage.view.diverged.is_closed()
-        && stage.may_be_written(rights)
-    {
+    // SAFETY: the caller guarantees the arrays.
+    let (setting, known) = unsafe {
+        let setting = strings(envp)
+            .find_map(|s| value(s.to_bytes(), ENV_UNSHIMMED.as_bytes()))
+            .or(env::get(ENV_UNSHIMMED.as_bytes()))
+            .unwrap_or(b"");
+        (setting, known_programs::writes_nothing(program, argv))
+    };
+    let named = !name.is_empty() && setting.split(|&b| b == b':').any(|n| n == name);
+    if setting != b"keep" && !named && !known && stage.may_be_written(rights) {
         stage.close(Reason::Unshimmed, program);
     }
 }
 
-/// Which descriptors a program without the shim gets of the originals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HandedOver {
-    /// Those of directories, in which it may change something.
-    Directories,
-    /// All, because the stage is gone.
-    All,
-}
-
-/// Exchanges redirected descriptors that a program without the shim inherits for ones of the originals. A file's stays one
-/// of the staged copy while there is a stage: its offset is shared with the processes that have it too, such as the shell
-/// whose script this program reads from.
-fn hand_over(which: HandedOver) {
+/// Exchanges redirected descriptors of directories, in which a program without the shim that inherits them may change
+/// something, for ones of the originals. A file's stays one of the staged copy: its offset is shared with the processes
+/// that have it too, such as the shell whose script this program reads from.
+fn hand_over_directories() {
     /// Descriptors that are looked at; programs leave few to others.
     const MOST: c_int = 256;
     for fd in 0..MOST {
         let inherited =
             || sys::fcntl(fd, libc::F_GETFD, 0).is_ok_and(|f| f as c_int & libc::FD_CLOEXEC == 0);
-        let wanted = || {
-            which == HandedOver::All
-                || sys::fstat(fd).is_ok_and(|st| st.st_mode & libc::S_IFMT == libc::S_IFDIR)
-        };
-        if is_redirected(fd) && inherited() && wanted() {
+        let is_directory =
+            || sys::fstat(fd).is_ok_and(|st| st.st_mode & libc::S_IFMT == libc::S_IFDIR);
+        if is_redirected(fd) && inherited() && is_directory() {
             // One that cannot be exchanged, as of a directory that was read already, stays what it is.
             let _ = swap_fd(fd);
         }
@@ -87,22 +75,24 @@ fn hand_over(which: HandedOver) {
 /// gives.
 ///
 /// # Safety
-/// `path` may be any pointer, as [`bytes`] takes; `envp` as in [`starts`].
+/// `path` may be any pointer, as [`bytes`] takes; `argv` and `envp` as in [`starts`].
 #[cold]
 #[inline(never)]
-pub unsafe fn starts_unseen(stage: &Stage, path: *const c_char, envp: Strings, rights: Rights) {
-    if !stage.shim_exists() {
-        hand_over(HandedOver::All);
-    }
-    if stage.view.diverged.is_closed() {
-        return;
-    }
+pub unsafe fn starts_unseen(
+    stage: &Stage,
+    path: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    rights: Rights,
+) {
     // SAFETY: the caller guarantees what `bytes` asks for; the kernel checks the pointer.
     unsafe {
         let Some(name) = bytes(path) else { return };
         if name.is_empty() || sys::faccessat(AT_FDCWD, path, libc::X_OK, libc::AT_EACCESS).is_ok() {
-            starts(stage, name, envp, rights);
-            examine(stage, AT_FDCWD, path, name, envp);
+            starts(stage, name, argv, envp, rights);
+            if !stage.view.diverged.is_closed() {
+                examine(stage, AT_FDCWD, path, name, argv, envp);
+            }
         }
     }
 }
@@ -111,18 +101,19 @@ pub unsafe fn starts_unseen(stage: &Stage, path: *const c_char, envp: Strings, r
 /// `known` says that the shim enters it if it has a loader; `head` are its first bytes, `program` is its name.
 ///
 /// # Safety
-/// `path` must be a C string; `envp` as in [`starts`].
+/// `path` must be a C string; `argv` and `envp` as in [`starts`].
 pub unsafe fn starts_from(
     stage: &Stage,
     path: *const c_char,
     known: bool,
     head: &[u8],
     program: &[u8],
+    argv: Strings,
     envp: Strings,
 ) {
     if !known || matches!(elf::parse(head), Program::Static | Program::Headers(..)) {
         // SAFETY: the caller guarantees the strings.
-        unsafe { examine(stage, AT_FDCWD, path, program, envp) };
+        unsafe { examine(stage, AT_FDCWD, path, program, argv, envp) };
     }
 }
 
@@ -138,11 +129,33 @@ pub unsafe fn examine(
     dirfd: c_int,
     path: *const c_char,
     program: &[u8],
+    argv: Strings,
     envp: Strings,
 ) {
-    if stage.view.diverged.is_closed() {
-        return;
+    // SAFETY: the caller guarantees a C string.
+    if let Seen::Unshimmed(rights) = unsafe { seen(stage, dirfd, path) } {
+        // SAFETY: the caller guarantees the arrays.
+        unsafe { starts(stage, program, argv, envp, rights) };
     }
+}
+
+/// Whether the dynamic loader runs for the program at `path`, or for the interpreter of the script that is there.
+///
+/// # Safety
+/// `path` must be a C string.
+#[cold]
+#[inline(never)]
+pub unsafe fn has_loader(stage: &Stage, path: *const c_char) -> bool {
+    // SAFETY: the caller guarantees a C string.
+    matches!(unsafe { seen(stage, AT_FDCWD, path) }, Seen::Shimmed)
+}
+
+/// Looks at the program at `path`, and at the interpreters of scripts. An empty path is the program that `dirfd` was
+/// opened from.
+///
+/// # Safety
+/// `path` must be a C string.
+unsafe fn seen(stage: &Stage, dirfd: c_int, path: *const c_char) -> Seen {
     let mut interpreter = [0; HEAD + 1];
     let mut file = (dirfd, path);
     // SAFETY: the caller guarantees a C string.
@@ -151,20 +164,18 @@ pub unsafe fn examine(
     {
         // A descriptor that only names cannot be read, and the staged copy says the same of the file.
         if e.stat().mode & (libc::S_ISUID | libc::S_ISGID) != 0 {
-            // SAFETY: the caller guarantees the array.
-            return unsafe { starts(stage, program, envp, Rights::All) };
+            return Seen::Unshimmed(Rights::All);
         }
         file = (AT_FDCWD, e.staged().as_ptr().cast());
     }
     for _ in 0..LEVELS {
         // SAFETY: the caller's path, or the one in `interpreter`, which ends with a NUL.
         match unsafe { look(file.0, file.1, &mut interpreter) } {
-            Seen::Nothing | Seen::Shimmed => return,
-            // SAFETY: as above.
-            Seen::Unshimmed(rights) => return unsafe { starts(stage, program, envp, rights) },
             Seen::Script => file = (AT_FDCWD, interpreter.as_ptr().cast()),
+            seen => return seen,
         }
     }
+    Seen::Nothing
 }
 
 /// The entry of the file that a descriptor is of.

@@ -7,7 +7,7 @@
 use core::slice;
 use core::sync::atomic::AtomicU64;
 
-use pyshm_format::index::FLAG_NOEXEC;
+use pyshm_format::index::{FLAG_MARKED, FLAG_NOEXEC};
 use pyshm_format::{Diverged, Index, OutsidePrograms, Reason, layout, state};
 
 use crate::base::sys::{Access, Ids};
@@ -124,12 +124,12 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
         return Err(Inert::Foreign);
     }
     join(name, &[dir, b"/", layout::INDEX.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
-    let index = map(name, Access::ReadOnly, euid).ok_or(Inert::NoIndex)?;
+    let (at, len, group) = map(name, Access::ReadOnly, euid).ok_or(Inert::NoIndex)?;
     join(name, &[dir, b"/", layout::STATE.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
     let state = map(name, Access::ReadWrite, euid).ok_or(Inert::NoState)?;
     // SAFETY: the mapping is as long as the slice, readable, and never unmapped. Nothing changes an index after its
     // stage is published, and only the user of this process could.
-    let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) })?;
+    let index = Index::parse(unsafe { slice::from_raw_parts(at, len) })?;
     if index.stage() != dir {
         return Err(Inert::Elsewhere);
     }
@@ -139,10 +139,11 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped. All processes access its
     // words only by atomic operations.
     let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
-    // Without this, nothing would tell a user namespace that has this user's number.
+    // A user namespace shows other numbers: of this user, whose directory this is, or of those that it does not have.
     // SAFETY: a C string.
     let root = unsafe { sys::lstat(c"/".as_ptr()) }.map_or(0, |root| root.st_uid);
-    if root != index.builder().root {
+    let unmarked = index.flags() & FLAG_MARKED != 0 && group != layout::MARKING_GROUP;
+    if root != index.builder().root || euid != index.builder().uid || unmarked {
         identity::namespace_changed();
     }
     if has_neighbours() && link_map::is_in_front_of_libc("geteuid") {
@@ -177,8 +178,8 @@ fn stripe() -> usize {
 }
 
 /// Maps one of the stage's files, if it is a regular file of this user and at least as long as a header. `name` must
-/// contain a NUL.
-fn map(name: &[u8], access: Access, euid: u32) -> Option<(*mut u8, usize)> {
+/// contain a NUL. Gives where it is mapped, its length and its group.
+fn map(name: &[u8], access: Access, euid: u32) -> Option<(*mut u8, usize, u32)> {
     let mode = match access {
         Access::ReadOnly => libc::O_RDONLY,
         Access::ReadWrite => libc::O_RDWR,
@@ -192,7 +193,7 @@ fn map(name: &[u8], access: Access, euid: u32) -> Option<(*mut u8, usize)> {
         if !regular || st.st_uid != euid || len < pyshm_format::index::HEADER_BYTES {
             return None;
         }
-        Some((sys::map(fd, len, access).ok()?, len))
+        Some((sys::map(fd, len, access).ok()?, len, st.st_gid))
     });
     sys::close(fd);
     mapped

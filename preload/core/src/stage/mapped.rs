@@ -7,6 +7,7 @@ use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Ids};
 use crate::base::text::join;
 use crate::decide::view::View;
+use crate::stage::identity;
 
 /// Length in bytes of the longest path of a stage's directory. The longer paths of the stage's files must fit into
 /// PATH_MAX.
@@ -48,10 +49,13 @@ impl Stage {
         name == Some(layout::SHIM.as_bytes())
     }
 
-    /// Whether the staged shim still exists, and a program that this process starts will load it: not if the user has changed.
+    /// Whether the staged shim still exists, and a program that this process starts will load it.
     pub fn shim_exists(&self) -> bool {
-        // The loader ignores LD_PRELOAD where the effective user is another than the real one, who is asked below.
-        if sys::uid(Ids::Effective) != self.index().writers(0).seen_by() {
+        // The loader ignores LD_PRELOAD where the effective user or group is another than the real one. When this program
+        // started they were the same, and only root changes its groups alone.
+        if identity::may_have_changed() && !self.is_of_this_user()
+            || self.index().builder().powers != 0 && !sys::group_is_real()
+        {
             return false;
         }
         let mut name = [0; STAGE_MAX + 32];
@@ -59,6 +63,17 @@ impl Stage {
             // SAFETY: `join` wrote the NUL.
             unsafe { sys::faccessat(libc::AT_FDCWD, name.as_ptr().cast(), 0, 0) }.is_ok()
         })
+    }
+
+    /// Whether the stage belongs to the user of this process, the effective and the real one, as this process's user
+    /// namespace shows owners.
+    pub fn is_of_this_user(&self) -> bool {
+        let mut name = [0; STAGE_MAX + 1];
+        let Some(_) = join(&mut name, &[self.dir(), b"\0"]) else { return false };
+        let user = sys::uid(Ids::Effective);
+        // SAFETY: `join` wrote the NUL.
+        let owner = unsafe { sys::lstat(name.as_ptr().cast()) }.map(|st| st.st_uid);
+        user == sys::uid(Ids::Real) && owner == Ok(user)
     }
 
     /// Whether a prefix lies on this device, or may lie there because the index does not have its device.

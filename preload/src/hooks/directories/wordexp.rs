@@ -77,7 +77,7 @@ unsafe fn note_commands(text: *const c_char, flags: c_int) {
         let text = CStr::from_ptr(text).to_bytes();
         if text.contains(&b'`') || text.windows(2).any(|w| w == b"$(") {
             let envp = env::environ().cast_const().cast();
-            unshimmed::starts(stage, b"/bin/sh", envp, Rights::Own);
+            unshimmed::starts(stage, b"/bin/sh", core::ptr::null(), envp, Rights::Own);
         }
     }
 }

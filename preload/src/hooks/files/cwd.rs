@@ -73,7 +73,9 @@ fn after_chroot(result: c_int) -> c_int {
         if let Some(stage) = stage() {
             let envp = env::environ().cast_const().cast();
             // SAFETY: libc keeps a null-terminated array of C strings.
-            unsafe { unshimmed::starts(stage, close::own_name(), envp, Rights::Own) };
+            unsafe {
+                unshimmed::starts(stage, close::own_name(), core::ptr::null(), envp, Rights::Own)
+            };
         }
         root_changed();
     }

@@ -57,22 +57,23 @@ unsafe fn run_by_name(file: *const c_char, argv: Strings, envp: Strings) -> c_in
 /// As execvpe.
 pub unsafe fn unstaged(
     file: *const c_char,
+    argv: Strings,
     envp: Strings,
     real: &mut dyn FnMut(Strings) -> c_int,
 ) -> c_int {
     // SAFETY: the caller keeps the contract of execvpe.
-    unsafe { without_shim(file, envp, real) }.unwrap_or_else(|| real(envp))
+    unsafe { without_shim(file, argv, envp, real) }.unwrap_or_else(|| real(envp))
 }
 
 /// Closes the stage if the shim will not enter the program that `path` is in `dirfd`, or `dirfd` itself where it is empty.
 ///
 /// # Safety
-/// `path` as execveat, `envp` as execve requires.
-unsafe fn examined(dirfd: c_int, path: *const c_char, envp: Strings) {
+/// `path` as execveat, `argv` and `envp` as execve requires.
+unsafe fn examined(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings) {
     // SAFETY: the caller guarantees the strings.
     unsafe {
         if let (Some(stage), Some(name)) = (stage(), bytes(path)) {
-            unshimmed::examine(stage, dirfd, path, name, envp);
+            unshimmed::examine(stage, dirfd, path, name, argv, envp);
         }
     }
 }
@@ -91,7 +92,7 @@ unsafe fn by_name(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
         if stage().is_some() {
             run_by_name(file, argv, envp)
         } else {
-            unstaged(file, envp, &mut |envp| execvpe::real()(file, argv, envp))
+            unstaged(file, argv, envp, &mut |envp| execvpe::real()(file, argv, envp))
         }
     }
 }
@@ -106,7 +107,7 @@ unsafe fn by_path(path: *const c_char, argv: Strings) -> c_int {
         if stage().is_some() {
             run(path, argv, environ())
         } else {
-            unstaged(path, environ(), &mut |envp| execve::real()(path, argv, envp))
+            unstaged(path, argv, environ(), &mut |envp| execve::real()(path, argv, envp))
         }
     }
 }
@@ -129,7 +130,7 @@ unsafe fn run_fd(
                 real_execve(path, argv, envp)
             }),
             None => start(c"".as_ptr(), argv, envp, Exchange::Environment, &mut |_, argv, envp| {
-                examined(fd, c"".as_ptr(), envp);
+                examined(fd, c"".as_ptr(), argv, envp);
                 real(argv, envp)
             }),
         }
@@ -163,7 +164,7 @@ unsafe fn run_at(
                 run(path, argv, envp)
             }
             _ => sys::fail(start(path, argv, envp, Exchange::Environment, &mut |_, argv, envp| {
-                examined(dirfd, path, envp);
+                examined(dirfd, path, argv, envp);
                 kernel(argv, envp)
             })),
         }

@@ -288,7 +288,7 @@ unsafe fn open_stream(
         let Some(place) = take() else {
             // libc's own shell does not have the shim.
             let envp = env::environ().cast_const().cast();
-            unshimmed::starts(stage, SHELL.to_bytes(), envp, Rights::Own);
+            unshimmed::starts(stage, SHELL.to_bytes(), core::ptr::null(), envp, Rights::Own);
             return None;
         };
         let give_up = || place.stream.store(ptr::null_mut(), Ordering::Release);

@@ -59,7 +59,7 @@ unsafe fn spawn(
             if exchange == Exchange::Environment
                 && let (Some(stage), Some(name)) = (stage(), bytes(path))
             {
-                unshimmed::examine(stage, libc::AT_FDCWD, path, name, envp);
+                unshimmed::examine(stage, libc::AT_FDCWD, path, name, argv, envp);
             }
             real(path, argv, envp)
         })
@@ -87,7 +87,7 @@ unsafe fn spawn_by_name(
                 0 => run(path),
                 e => e,
             }),
-            _ => unstaged(file, envp, &mut |envp| {
+            _ => unstaged(file, argv, envp, &mut |envp| {
                 posix_spawnp::real()(pid, file, actions, attr, argv, envp)
             }),
         }
