@@ -80,3 +80,12 @@ fn a_stream_that_cannot_be_opened_again_is_closed() {
 fn a_stream_shows_what_was_made_before_it_was_read() {
     Case::c("moved", "streams").says("found 1").ops(Ops::Any).run();
 }
+
+#[test]
+fn a_descriptor_that_another_thread_uses_meanwhile_is_the_program_s() {
+    Case::c("moved", "used_meanwhile")
+        .says("  reads: hello")
+        .says("  reads: ld")
+        .ops(Ops::Any)
+        .run();
+}

@@ -1,6 +1,10 @@
 /* Descriptors of files whose names change. */
 #include "probe.h"
+#include <linux/fs.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/xattr.h>
@@ -302,4 +306,58 @@ PROBE(streams) {
     while ((entry = readdir(other)))
         found += !strcmp(entry->d_name, "child");
     say("found %d", found);
+}
+
+/* While one thread asks the file system of a file by its descriptor, another thread uses the descriptor. The lease of a child
+ * holds up whoever opens the original meanwhile. */
+static int asked;
+static void *asks(void *unused) {
+    int size;
+    ioctl(asked, FIGETBSZ, &size);
+    return unused;
+}
+static void meanwhile(void (*act)(int fd)) {
+    int to[2], from[2];
+    char byte = 0;
+    pthread_t thread;
+    asked = open(P("d/b"), O_RDONLY);
+    if (pipe(to) || pipe(from))
+        return;
+    pid_t child = fork();
+    if (!child) {
+        sigset_t set;
+        close(asked);
+        sigemptyset(&set);
+        sigaddset(&set, SIGIO);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        int own = open(P("d/b"), O_RDWR);
+        fcntl(own, F_SETLEASE, F_WRLCK);
+        if (write(from[1], &byte, 1) == 1)
+            sigtimedwait(&set, NULL, &(struct timespec){2, 0});
+        _exit(write(from[1], &byte, 1) != 1 || read(to[0], &byte, 1) != 1);
+    }
+    CALL(read(from[0], &byte, 1));
+    pthread_create(&thread, NULL, asks, NULL);
+    CALL(read(from[0], &byte, 1));
+    act(asked);
+    CALL(write(to[1], &byte, 1));
+    pthread_join(thread, NULL);
+    waitpid(child, NULL, 0);
+    close(to[0]), close(to[1]), close(from[0]), close(from[1]);
+}
+static void gives_away(int fd) { CALL(dup2(open(P("a"), O_RDONLY), fd) == fd); }
+static void closes(int fd) { CALL(close(fd)); }
+static void reads(int fd) {
+    char text[8] = {0};
+    CALL(read(fd, text, 3));
+    say("%s", text);
+}
+PROBE(used_meanwhile) {
+    meanwhile(gives_away);
+    CONTENTS(dup(asked));
+    close(asked);
+    meanwhile(closes);
+    CALL(fcntl(asked, F_GETFD));
+    meanwhile(reads);
+    CONTENTS(asked);
 }

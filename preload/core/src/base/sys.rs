@@ -183,16 +183,26 @@ pub fn flock(fd: c_int, operation: c_int) -> Result {
     unsafe { syscall(libc::SYS_flock, [fd as usize, operation as usize, 0, 0, 0, 0]) }
 }
 
-/// Whether two descriptors of this process are duplicates: of one open file, with one offset.
-pub fn are_duplicates(one: c_int, other: c_int) -> bool {
+/// Whether two descriptors of this thread are duplicates: of one open file, with one offset. `None` where the kernel does not
+/// tell.
+pub fn are_duplicates(one: c_int, other: c_int) -> Option<bool> {
     const KCMP_FILE: usize = 0;
     /// Linux 6.10; sandboxes often refuse kcmp.
     const F_DUPFD_QUERY: c_int = 1027;
-    let own = pid() as usize;
+    // Threads need not share their descriptors.
+    let own = thread_number() as usize;
     // SAFETY: the call takes numbers alone.
     let r =
         unsafe { syscall(libc::SYS_kcmp, [own, own, KCMP_FILE, one as usize, other as usize, 0]) };
-    r.map_or_else(|_| fcntl(one, F_DUPFD_QUERY, other as usize) == Ok(1), |order| order == 0)
+    match r {
+        Ok(order) => Some(order == 0),
+        Err(libc::EBADF) => Some(false),
+        Err(_) => match fcntl(one, F_DUPFD_QUERY, other as usize) {
+            Ok(same) => Some(same == 1),
+            Err(libc::EBADF) => Some(false),
+            Err(_) => None,
+        },
+    }
 }
 
 /// Sleeps for some milliseconds, or until a signal comes: then it fails with EINTR.
