@@ -361,3 +361,25 @@ PROBE(used_meanwhile) {
     meanwhile(reads);
     CONTENTS(asked);
 }
+
+/* A library that was replaced, by a descriptor that another process opened before, and by the descriptor's name. */
+PROBE(replaced_library) {
+    char name[64];
+    int fd = open(P("lib/libold.so"), O_RDONLY);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    write_file(P("lib/new"), "another\n");
+    run("mv", P("lib/new"), P("lib/libold.so"), NULL);
+    CONTENTS(dup(fd));
+    CONTENTS(open(name, O_RDONLY));
+    snprintf(name, sizeof name, "/dev/fd/%d", fd);
+    int again = open(name, O_RDONLY);
+    FILE *stream = fopen(name, "r");
+    CONTENTS(dup(fileno(stream)));
+    say("%o", fcntl(again, F_GETFL));
+    CALL(flock(again, LOCK_SH | LOCK_NB));
+    struct stat s, t;
+    CALL(fstat(again, &s));
+    CALL(fstat(fd, &t));
+    say("one file %d, links %d", s.st_dev == t.st_dev && s.st_ino == t.st_ino, (int)s.st_nlink);
+    CONTENTS(open(P("lib/libold.so"), O_RDONLY));
+}

@@ -40,11 +40,13 @@ static LOCKED: AtomicBool = AtomicBool::new(false);
 pub enum Covers<'a> {
     /// Those of any staged file.
     Everything,
+    /// Those of what some user may not reach or read.
+    Closed,
     /// Those of what has this path or lies below it, and those of the directory in which it lies.
     Name(&'a [u8]),
     /// Those of the directory in which this path lies.
     Parent(&'a [u8]),
-    /// Those of the file on this device with this inode number.
+    /// Those of the file whose entries have this device and inode number.
     Inode(u64, u64),
 }
 
@@ -52,6 +54,7 @@ impl Covers<'_> {
     fn has(self, e: &Entry<'static>) -> bool {
         match self {
             Self::Everything => true,
+            Self::Closed => e.barriers().closed != 0,
             Self::Name(path) => is_parent(e.path(), path) || is_at_or_below(e.path(), path),
             Self::Parent(path) => is_parent(e.path(), path),
             Self::Inode(dev, ino) => e.inode() == (dev, ino),
@@ -196,7 +199,7 @@ pub fn open_original(
         Err(libc::ENOENT | libc::ENOTDIR) => return Ok(None),
         Err(_) => return Err(ENOLCK),
     };
-    let same = || sys::fstat(original).is_ok_and(|st| (st.st_dev, st.st_ino) == e.inode());
+    let same = || sys::fstat(original).is_ok_and(|st| stage.is_original(e, &st));
     if stage.view.entry_diverged(e) && !same() {
         discard(original);
         return Ok(None);
