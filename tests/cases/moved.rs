@@ -121,3 +121,10 @@ fn a_replaced_library_is_read_as_it_was_by_its_descriptor_s_name() {
         .ops(Ops::Any)
         .run();
 }
+
+#[test]
+fn a_descriptor_of_what_was_replaced_by_another_name_is_of_that_file() {
+    let case = || Case::c("moved", "replaced_by_other_names").ops(Ops::Any);
+    case().says("replaced: mode 100640 links 0 size 6").run();
+    case().foreign().run();
+}

@@ -7,11 +7,14 @@ on() { VCLUSTER_WD=/ "$VCLUSTER" exec "$@"; }
 # locks.py hold WAY: locks, says so, and lets go when its input ends; locks.py try WAY: says whether it can lock.
 the_program() {
   cat >"$work/locks.py" <<'PY'
-import fcntl, os, struct, sys
+import fcntl, os, struct, subprocess, sys
 act, way, tree = sys.argv[1], sys.argv[2], sys.argv[3]
 kind, flags, what = way.split("-")
-name = os.path.join(tree, {"file": "lock", "directory": "d"}[what])
+name = os.path.join(tree, {"file": "lock", "directory": "d", "parent": "lock"}[what])
 fd = os.open(name, os.O_RDONLY if flags == "reads" else os.O_RDWR)
+if act == "hold" and what == "parent":
+    # One child that ended, and one that does not have the descriptor.
+    subprocess.Popen(["true"]), subprocess.Popen(["sleep", "60"])
 try:
     if kind == "shared": fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     elif kind == "exclusive": fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -22,9 +25,10 @@ except OSError as error:
     print(act, way, os.strerror(error.errno), flush=True)
 if act == "hold":
     sys.stdin.read()
+    subprocess.run(["pkill", "-P", str(os.getpid()), "sleep"], check=False)
 PY
 }
-ways="exclusive-reads-file exclusive-reads-directory exclusive-writes-file shared-reads-file shared-writes-file
+ways="exclusive-reads-file exclusive-reads-parent exclusive-reads-directory exclusive-writes-file shared-reads-file shared-writes-file
   record-reads-file record-writes-file description-reads-file description-writes-file"
 
 # pairs [BEFORE-1 BEFORE-2]: each way to lock on n1 against each one on n2, with these words in front of python.

@@ -383,3 +383,24 @@ PROBE(replaced_library) {
     say("one file %d, links %d", s.st_dev == t.st_dev && s.st_ino == t.st_ino, (int)s.st_nlink);
     CONTENTS(open(P("lib/libold.so"), O_RDONLY));
 }
+
+PROBE(replaced_by_other_names) {
+    int fd = open(P("d/b"), O_RDONLY), linked = open(P("a"), O_RDONLY), d = open(P("empty"), O_RDONLY | O_DIRECTORY);
+    CALL(symlink(E, B("to-env")));
+    write_file(B("other"), "another\n");
+    CALL(rename(B("other"), B("to-env/d/b")));
+    write_file(B("other"), "another\n");
+    CALL(renameat(AT_FDCWD, B("other"), AT_FDCWD, B("to-env/a")));
+    CALL(mkdir(B("directory"), 0755));
+    CALL(rename(B("directory"), B("to-env/empty")));
+    change(fd);
+    show("replaced", fd);
+    change(linked);
+    show("replaced, with another name", linked);
+    CALL(flock(linked, LOCK_EX | LOCK_NB));
+    CALL(fchmod(d, 0700));
+    show("a directory", d);
+    attributes(P("same-as-a"));
+    attributes(P("d/b"));
+    CALL(unlink(B("to-env")));
+}

@@ -28,7 +28,7 @@ use crate::path::marks::{
 use crate::stage::close::own_name;
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
-use crate::stage::swap_fd::{Covers, take_originals};
+use crate::stage::swap_fd::{Covers, has_staged, take_originals};
 
 /// Number of prefixes whose mount is remembered.
 const REMEMBERED: usize = 8;
@@ -54,7 +54,9 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
             mark_object(stage, own, Follow::No, names);
         }
         Names::MovedAway => return moved(change, path, own, real),
-        Names::MovedHere if change.new_name.get() == NewName::ByDescriptor => {}
+        Names::MovedHere if change.new_name.get() == NewName::ByDescriptor => {
+            keep_replaced(stage, own);
+        }
         Names::Added | Names::MovedHere => mark_new_name(stage, path, names),
         Names::Exchanged => {
             mark_moved(stage, path, own, names);
@@ -127,6 +129,22 @@ fn entry_by_path(stage: &Stage, at: At, follow: Follow, st: &libc::stat) -> Opti
     let e = stage.entry_by_name(fd, st);
     sys::close(fd);
     e
+}
+
+/// Exchanges this process's descriptors of the file that a rename is about to replace. A process without staged descriptors
+/// does not look for that file.
+fn keep_replaced(stage: &Stage, own: At) {
+    if !has_staged() {
+        return;
+    }
+    // SAFETY: the kernel checks the path. The real function gets the same path.
+    let Ok(st) = (unsafe { sys::fstatat(own.0, own.1, AT_SYMLINK_NOFOLLOW) }) else { return };
+    if stage.has_prefix_on(st.st_dev) {
+        let keep = |e: &_| keep_descriptors_of(stage, e, Names::MovedHere);
+        if !mark_inode(stage, st.st_dev, st.st_ino, keep) {
+            entry_by_path(stage, own, Follow::No, &st).iter().for_each(keep);
+        }
+    }
 }
 
 /// Makes a rename by `real`, and marks what it moves, the old name and the new one.

@@ -22,6 +22,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{EBADF, ENOLCK, F_GETFL};
 use pyshm_format::Entry;
+use pyshm_format::state::Mark;
 
 use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
@@ -101,6 +102,17 @@ pub fn take_originals(stage: &Stage, covers: Covers<'_>) {
     }
 }
 
+/// Whether this process has a descriptor of a staged file.
+#[inline(never)]
+pub fn has_staged() -> bool {
+    let Some(search) = Search::begin() else { return false };
+    let any = OwnFds::list().any(|fd| redirected(fd).is_some());
+    if !any {
+        search.found_none();
+    }
+    any
+}
+
 /// The flags of a redirected descriptor.
 fn redirected(fd: c_int) -> Option<c_int> {
     let flags = sys::fcntl(fd, F_GETFL, 0).ok()? as c_int;
@@ -116,6 +128,7 @@ fn exchange(stage: &Stage, fd: c_int, flags: c_int, covers: Covers<'_>) -> Resul
     let Some(original) = open_original(stage, &e, flags & !REDIRECTED)? else { return Ok(()) };
     // Where no number is left, other threads cannot open a file under this one either.
     let kept = sys::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0).map_or(fd, |kept| kept as c_int);
+    mark_without_inode(stage, &e);
     let same = redirected(kept) == Some(flags)
         && staged_file(stage, kept).is_some_and(|now| now.hash() == e.hash());
     let done = if same { take_over(fd, kept, flags, original) } else { Ok(()) };
@@ -124,6 +137,19 @@ fn exchange(stage: &Stage, fd: c_int, flags: c_int, covers: Covers<'_>) -> Resul
         discard(kept);
     }
     done
+}
+
+/// Marks a file whose inode is not known, under all its names: from now on a descriptor shows the original's inode, and so do
+/// the names.
+fn mark_without_inode(stage: &Stage, e: &Entry<'static>) {
+    if !e.has_inode() {
+        let (dev, ino) = e.inode();
+        for number in stage.index().of_inode(dev, ino).unwrap_or_default() {
+            if let Some(name) = stage.index().entry(number) {
+                stage.view.diverged.mark(Mark::Path, name.hash());
+            }
+        }
+    }
 }
 
 /// The entry of the staged file that a redirected descriptor is open on.

@@ -16,9 +16,9 @@ use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::close;
 use pyshm_core::stage::current::{root_changed, stage};
 use pyshm_core::stage::may_write::Rights;
-use pyshm_core::stage::swap_fd::{Covers, take_originals};
 
 use crate::hooks::attributes::stat::stat_at;
+use crate::hooks::programs::identity::take_all;
 use crate::libc_calls::lazy_libc;
 
 /// Changes to the original if the directory `fd` is redirected, else calls `real`.
@@ -68,16 +68,6 @@ fn current_name(real: impl FnOnce() -> *mut c_char) -> *mut c_char {
     }
 }
 
-/// Exchanges all descriptors of staged files, if this process may call chroot: afterwards it cannot find the originals.
-fn before_chroot() {
-    const CAP_SYS_CHROOT: u32 = 1 << 18;
-    if let Some(stage) = stage()
-        && sys::capabilities().is_ok_and(|held| held.effective & CAP_SYS_CHROOT != 0)
-    {
-        take_originals(stage, Covers::Everything);
-    }
-}
-
 /// Turns the shim off if chroot succeeded. What the process writes from then on is not marked.
 fn after_chroot(result: c_int) -> c_int {
     if result == 0 {
@@ -106,7 +96,7 @@ hooks! {
     fn get_current_dir_name() -> *mut c_char
         = |real| if stage().is_some() { current_name(real) } else { real() };
     fn chroot(path: *const c_char) -> c_int = |real| {
-        before_chroot();
+        take_all();
         after_chroot(real(path))
     };
 }
