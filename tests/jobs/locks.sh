@@ -10,8 +10,14 @@ the_program() {
 import fcntl, os, struct, subprocess, sys
 act, way, tree = sys.argv[1], sys.argv[2], sys.argv[3]
 kind, flags, what = way.split("-")
-name = os.path.join(tree, {"file": "lock", "directory": "d", "parent": "lock"}[what])
+name = os.path.join(tree, {"file": "lock", "directory": "d", "parent": "lock", "inherited": "lock"}[what])
 fd = os.open(name, os.O_RDONLY if flags == "reads" else os.O_RDWR)
+if what == "inherited" and len(sys.argv) < 5:
+    # The program that locks it has it from one that is no more.
+    os.dup2(fd, 9)
+    os.execv(sys.executable, [sys.executable, "-IS", *sys.argv, "9"])
+elif what == "inherited":
+    fd = 9
 if act == "hold" and what == "parent":
     # One child that ended, and one that does not have the descriptor.
     subprocess.Popen(["true"]), subprocess.Popen(["sleep", "60"])
@@ -28,14 +34,15 @@ if act == "hold":
     subprocess.run(["pkill", "-P", str(os.getpid()), "sleep"], check=False)
 PY
 }
-ways="exclusive-reads-file exclusive-reads-parent exclusive-reads-directory exclusive-writes-file shared-reads-file shared-writes-file
+ways="exclusive-reads-file exclusive-reads-parent exclusive-reads-inherited exclusive-reads-directory exclusive-writes-file shared-reads-file shared-writes-file
   record-reads-file record-writes-file description-reads-file description-writes-file"
 
 # pairs [BEFORE-1 BEFORE-2]: each way to lock on n1 against each one on n2, with these words in front of python.
 pairs() {
   local held tried
   for held in $ways; do
-    coproc HOLDER { on n1 $1 python3 -IS "$work/locks.py" hold "$held" "$work/tree"; }
+    # A shell is the parent, as in a job script.
+    coproc HOLDER { on n1 sh -c '"$@"; :' - $1 python3 -IS "$work/locks.py" hold "$held" "$work/tree"; }
     local pid=$HOLDER_PID; read -r line <&"${HOLDER[0]}"; echo "$line"
     for tried in $ways; do
       on n2 $2 python3 -IS "$work/locks.py" try "$tried" "$work/tree"

@@ -186,22 +186,31 @@ pub fn flock(fd: c_int, operation: c_int) -> Result {
 /// Whether two descriptors of this thread are duplicates: of one open file, with one offset. `None` where the kernel does not
 /// tell.
 pub fn are_duplicates(one: c_int, other: c_int) -> Option<bool> {
-    const KCMP_FILE: usize = 0;
     /// Linux 6.10; sandboxes often refuse kcmp.
     const F_DUPFD_QUERY: c_int = 1027;
     // Threads need not share their descriptors.
-    let own = thread_number() as usize;
-    // SAFETY: the call takes numbers alone.
-    let r =
-        unsafe { syscall(libc::SYS_kcmp, [own, own, KCMP_FILE, one as usize, other as usize, 0]) };
-    match r {
-        Ok(order) => Some(order == 0),
-        Err(libc::EBADF) => Some(false),
-        Err(_) => match fcntl(one, F_DUPFD_QUERY, other as usize) {
+    is_duplicate(thread_number(), one, other).or_else(|| {
+        match fcntl(one, F_DUPFD_QUERY, other as usize) {
             Ok(same) => Some(same == 1),
             Err(libc::EBADF) => Some(false),
             Err(_) => None,
-        },
+        }
+    })
+}
+
+/// Whether a descriptor `theirs` of another process and `own` of this thread are duplicates. `None` where the kernel does
+/// not tell.
+pub fn is_duplicate(process: u32, theirs: c_int, own: c_int) -> Option<bool> {
+    const KCMP_FILE: usize = 0;
+    let (process, thread) = (process as usize, thread_number() as usize);
+    // SAFETY: the call takes numbers alone.
+    let order = unsafe {
+        syscall(libc::SYS_kcmp, [process, thread, KCMP_FILE, theirs as usize, own as usize, 0])
+    };
+    match order {
+        Ok(order) => Some(order == 0),
+        Err(libc::EBADF) => Some(false),
+        Err(_) => None,
     }
 }
 

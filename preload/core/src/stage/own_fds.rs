@@ -69,7 +69,7 @@ impl Iterator for OwnFds {
 
     #[inline(never)]
     fn next(&mut self) -> Option<c_int> {
-        if self.listed.dir.is_none() {
+        if self.listed.is_missing() {
             self.next += 1;
             return (self.next <= WITHOUT_PROC).then_some(self.next - 1);
         }
@@ -91,6 +91,11 @@ impl Numbers {
     pub fn of(dir: &CStr) -> Self {
         let dir = sys::open(dir, libc::O_RDONLY | libc::O_DIRECTORY).ok();
         Self { dir, buf: [0; 512], at: 0, len: 0 }
+    }
+
+    /// Whether the directory cannot be opened.
+    pub fn is_missing(&self) -> bool {
+        self.dir.is_none()
     }
 
     /// The next entry of the directory; `None` at its end.
