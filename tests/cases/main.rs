@@ -25,6 +25,7 @@ mod libraries;
 mod links;
 mod loader;
 mod locks;
+mod matrix;
 mod moved;
 mod open;
 mod originals;

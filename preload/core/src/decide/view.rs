@@ -311,6 +311,8 @@ impl<'a> View<'a> {
         match e.kind() {
             // Only the original's file system knows whether it reads past its cache, and in which units.
             Kind::Directory | Kind::File if has(libc::O_DIRECT) => Decision::Pass,
+            // The kernel allows it to the owner alone, and every staged descriptor has this flag.
+            Kind::Directory | Kind::File if has(libc::O_NOATIME) => Decision::Pass,
             Kind::Directory if self.listing_diverged(&e) => Decision::Pass,
             // A descriptor of O_PATH cannot carry the mark of a staged file.
             Kind::Directory if has(libc::O_PATH) => Decision::Pass,

@@ -18,6 +18,7 @@ use crate::base::env::{self, Strings};
 use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Ids};
 use crate::base::text::{at_last_slash, decimal, join, put};
+use crate::decide::spelling::with_one_slash;
 use crate::decide::view::{Follow, Want};
 use crate::exec::child_env::{self, ChildEnv};
 use crate::exec::loader_program;
@@ -311,7 +312,7 @@ unsafe fn follow_links(arena: &mut Arena<'_>, path: *const c_char) -> Option<*co
     let stage = stage()?;
     // SAFETY: the caller guarantees a C string.
     let text = unsafe { bytes(path) }?;
-    if stage.view.prefix_of(text).is_some() {
+    if stage.view.prefix_of(with_one_slash(text)).is_some() {
         return None;
     }
     let mut name = [0u8; PATH_MAX];
@@ -350,7 +351,7 @@ pub fn executable(e: &Entry<'static>) -> Result<(), c_int> {
 /// handles the script.
 fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> bool {
     let Some(mut name) = arena.string(&[interpreter]) else { return false };
-    if stage.view.prefix_of(interpreter).is_none() {
+    if stage.view.prefix_of(with_one_slash(interpreter)).is_none() {
         // SAFETY: `name` is a C string in the arena.
         let Some(link) = (unsafe { follow_links(arena, name) }) else { return false };
         name = link;

@@ -194,11 +194,13 @@ fn mark_name_of(stage: &Stage, fd: c_int, is_new: bool, names: Names) {
         // Without /proc the file's name is unknown.
         return stage.close_blind();
     };
-    if stage.view.prefix_of(path).is_some() {
+    let inside = stage.view.prefix_of(path).is_some();
+    if inside && !stage.view.in_diverged_subtree(path) {
         mark(stage, path, names);
-    } else if is_new && !is_on_mount_of_prefix(stage, fd) {
-        // On the prefix's own mount, a path outside the prefixes really leads to a file outside. On another mount, such
-        // a path may be a second name of a file under the prefix.
+    } else if is_new && (inside || !is_on_mount_of_prefix(stage, fd)) {
+        // Below a directory that was replaced or mounted over, the name may be that of any file. On the prefix's own
+        // mount, a path outside the prefixes really leads to a file outside. On another mount, such a path may be a
+        // second name of a file under the prefix.
         mark_new_name(stage, path, names);
     }
 }

@@ -121,6 +121,8 @@ unsafe fn readlink_at(
         match look(path) {
             // The kernel's own links lie below /proc and /dev, which `look` never says are outside.
             Look::Outside => real(dirfd, path),
+            // The kernel refuses a size that is no positive int before it looks at the path.
+            _ if size as c_int <= 0 => real(dirfd, path),
             seen => staged(seen, PathArg::at(dirfd, path, Follow::No), buf, size, real),
         }
     }
@@ -141,9 +143,7 @@ unsafe fn staged(
         read_after(seen, arg, Want::Attributes, |answer| match answer {
             Answer::Pass(dirfd, path) => translated(dirfd, path, buf, size, real(dirfd, path)),
             Answer::Absent(e) => sys::fail(e) as ssize_t,
-            Answer::Redirect(e) if e.kind() != Kind::Symlink || (size as ssize_t) <= 0 => {
-                sys::fail(libc::EINVAL) as ssize_t
-            }
+            Answer::Redirect(e) if e.kind() != Kind::Symlink => sys::fail(libc::EINVAL) as ssize_t,
             Answer::Redirect(_) if buf.is_null() => sys::fail(libc::EFAULT) as ssize_t,
             Answer::Redirect(e) => {
                 let n = e.target().len().min(size);

@@ -223,7 +223,7 @@ pub unsafe fn entries(
     read
 }
 
-/// Lets a stream that is read for the first time show the directory as it is now.
+/// Lets a stream that is read for the first time show the directory as it is now, also if the stage was removed since.
 ///
 /// # Safety
 /// `dir` must be null or an open stream.
@@ -233,7 +233,6 @@ unsafe fn before_first(dir: *mut DIR) {
         && let Some(at) = STREAMS.iter().position(|p| p.load(Ordering::Acquire) == dir)
         && !STARTED[at].swap(true, Ordering::AcqRel)
         && let Some(e) = directory_of(dir)
-        && stage().is_some_and(|s| s.view.listing_diverged(&e))
     {
         // SAFETY: the table holds streams that are open.
         if reopened(unsafe { lazy_libc::dirfd(dir) }, &e) {
