@@ -6,7 +6,7 @@
 //! descriptor stands for. If the program itself opened the file by the staged name, the shim does not translate the
 //! descriptor.
 
-use core::ffi::c_int;
+use core::ffi::{c_char, c_int};
 
 use pyshm_format::{Entry, Kind};
 
@@ -14,8 +14,10 @@ use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
 use crate::base::text::{decimal, join, put, until};
 use crate::decide::view::Follow;
+use crate::path::argument::bytes;
 use crate::stage::descriptor::{REDIRECTED, fd_target, is_redirected};
 use crate::stage::mapped::Stage;
+use crate::stage::own_fds::note_opened;
 use crate::stage::swap_fd::swap_fd;
 
 /// A name that leads through a descriptor.
@@ -49,6 +51,21 @@ pub fn parse(path: &[u8]) -> Option<Link<'_>> {
     } else {
         None
     }
+}
+
+/// The flags with which the kernel is to open a path, to keep the mark of a staged copy that it leads to through a descriptor.
+/// All other paths through descriptors were replaced before.
+///
+/// # Safety
+/// `path` as in [`bytes`].
+pub unsafe fn mark_of(path: *const c_char) -> c_int {
+    // SAFETY: the caller guarantees what `bytes` asks for.
+    let link = unsafe { bytes(path) }.filter(|path| may_be(path)).and_then(parse);
+    if link.is_some_and(|link| link.rest.is_empty() && link.is_redirected()) {
+        note_opened();
+        return REDIRECTED;
+    }
+    0
 }
 
 /// Whether a path below `/proc` or `/dev` leads back up, or to another root.
@@ -231,7 +248,7 @@ impl Link<'_> {
     }
 
     /// The entry of a staged file whose path names another file now, or none: the staged copy is all that this name leads
-    /// to.
+    /// to. The copy need not have its name in the stage any more.
     pub fn lost_file(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<Entry<'static>> {
         if !self.rest.is_empty() {
             return None;

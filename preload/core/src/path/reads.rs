@@ -130,7 +130,11 @@ fn decide_on_absolute(
         && arg.follow.is_yes()
         && let Some(e) = fd_link::parse(text).and_then(|link| link.lost_file(stage, &mut buf))
     {
-        return obey.call(Answer::Redirect(e));
+        // The kernel opens the copy by the descriptor's name: the copy's own may lead to the original by now.
+        return obey.call(match want {
+            Want::Data(_) => Answer::Pass(arg.dirfd, arg.path),
+            _ => Answer::Redirect(e),
+        });
     }
     let Some(abs) = absolute(stage, arg.dirfd, text, arg.follow, &mut buf) else {
         let own = unresolved(arg);

@@ -105,15 +105,6 @@ pub unsafe fn write_two<R: Outcome>(
     }
 }
 
-/// Marks a file whose attributes were just changed by a descriptor of the original, if it is a file of a prefix. `st` is what it was
-/// before.
-pub fn mark_changed(stage: &Stage, st: &libc::stat) {
-    if stage.has_prefix_on(st.st_dev) {
-        let mark = |e: &_| marks::mark_entry(stage, e, Names::Same);
-        marks::mark_inode(stage, st.st_dev, st.st_ino, mark);
-    }
-}
-
 /// Marks the file that was just opened for writing as `fd`, if it is a file of a prefix, whatever path it was opened
 /// by. `makes` says whether the call may have made the file.
 pub fn mark_opened(fd: c_int, makes: bool) {
@@ -139,7 +130,7 @@ pub fn write_opened<R: Outcome>(
         return real();
     };
     let mark = || {
-        marks::mark_inode(stage, st.st_dev, st.st_ino, |e| {
+        marks::mark_open(stage, fd, &st, |e| {
             marks::keep_descriptors_of(stage, e, names);
             marks::mark_entry(stage, e, names);
         });

@@ -35,6 +35,13 @@ impl Stage {
         hint.store(number.unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// Whether this program, or the one of which it is a fork, opened `fd` on the staged file of `e`.
+    pub fn remembers(&self, fd: c_int, e: &Entry<'static>) -> bool {
+        let hint = usize::try_from(fd).ok().and_then(|fd| HINTS.get(fd));
+        let number = self.index().number(e).and_then(|n| u32::try_from(n + 1).ok());
+        number.is_some() && hint.map(|hint| hint.load(Ordering::Relaxed)) == number
+    }
+
     /// The remembered entry of a redirected descriptor. `None` if the descriptor's attributes `st` do not match the
     /// entry. A staged file has its original's size, mode and modification time, and an access time that no other
     /// staged file has.
@@ -61,6 +68,18 @@ impl Stage {
         }
         let mut buf = [0; PATH_MAX];
         self.view.index.lookup(self.path_of_fd(fd, &mut buf)?)
+    }
+
+    /// The entry of an original that is open as `fd` and has the attributes `st`, if its inode is not known, so that only its
+    /// name tells the entry.
+    #[inline(never)]
+    pub fn entry_by_name(&self, fd: c_int, st: &libc::stat) -> Option<Entry<'static>> {
+        if !self.index().lacks_inodes() {
+            return None;
+        }
+        let mut buf = [0; PATH_MAX];
+        let e = self.index().lookup(fd_target(fd, &mut buf)?)?;
+        (!e.has_inode() && self.is_original(&e, st)).then_some(e)
     }
 
     /// The original path of a redirected descriptor.

@@ -1,7 +1,7 @@
 //! Holds the mapped stage, and translates between original paths and paths in the stage.
 
-use pyshm_format::state::Operation;
-use pyshm_format::{Entry, Index, Lookup, OutsidePrograms, layout};
+use pyshm_format::state::{Mark, Operation};
+use pyshm_format::{Entry, Index, Kind, Lookup, OutsidePrograms, layout};
 
 use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Ids};
@@ -95,10 +95,29 @@ impl Stage {
         if !self.view.entry_diverged(e) {
             return false;
         }
-        let was = e.stat();
         // SAFETY: an entry's path has a NUL behind it.
         let now = unsafe { sys::lstat(e.path().as_ptr().cast()) };
-        !now.is_ok_and(|now| (now.st_dev, now.st_ino) == (was.dev, was.ino))
+        !now.is_ok_and(|now| self.is_original(e, &now))
+    }
+
+    /// Whether the file with the attributes `now`, which has the path of an entry, is the one that was staged. If its inode is
+    /// not known, it is unless a process of the node gave the name to another file; then its attributes tell.
+    pub fn is_original(&self, e: &Entry<'static>, now: &libc::stat) -> bool {
+        if e.has_inode() {
+            return (now.st_dev, now.st_ino) == e.inode();
+        }
+        let was = e.stat();
+        if (was.mode ^ now.st_mode) & libc::S_IFMT != 0 {
+            return false;
+        }
+        let renamed =
+            self.view.diverged.has(Mark::Name, e.hash()) || self.view.in_diverged_subtree(e.path());
+        // Many tars record whole seconds. A directory's size is not recorded.
+        let same = || {
+            was.mtime.sec == now.st_mtime
+                && (e.kind() == Kind::Directory || was.size == now.st_size as u64)
+        };
+        !renamed || same()
     }
 
     /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`. `None` if the staged name

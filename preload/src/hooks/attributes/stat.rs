@@ -281,7 +281,7 @@ fn original_now(stage: &Stage, fd: c_int) -> Option<Now> {
     let e = stage.index().lookup(path.to_bytes())?;
     let mut was = e.stat();
     match lstat_behind(path) {
-        Some(now) if (now.st_dev, now.st_ino) == (was.dev, was.ino) => Some(Now::Original(now)),
+        Some(now) if stage.is_original(&e, &now) => Some(Now::Original(now)),
         _ => {
             // One name of the file is gone. The number of other names that are left is unknown.
             was.nlink = if e.kind() == Kind::Directory { 0 } else { was.nlink.saturating_sub(1) };

@@ -18,6 +18,7 @@ use pyshm_core::stage::current::{root_changed, stage};
 use pyshm_core::stage::may_write::Rights;
 
 use crate::hooks::attributes::stat::stat_at;
+use crate::hooks::programs::identity::take_all;
 use crate::libc_calls::lazy_libc;
 
 /// Changes to the original if the directory `fd` is redirected, else calls `real`.
@@ -96,5 +97,8 @@ hooks! {
     fn fchdir(fd: c_int) -> c_int = |real| change_to(fd, || real(fd));
     fn get_current_dir_name() -> *mut c_char
         = |real| if stage().is_some() { current_name(real) } else { real() };
-    fn chroot(path: *const c_char) -> c_int = |real| after_chroot(real(path));
+    fn chroot(path: *const c_char) -> c_int = |real| {
+        take_all();
+        after_chroot(real(path))
+    };
 }

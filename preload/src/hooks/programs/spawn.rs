@@ -14,6 +14,7 @@ use pyshm_core::exec::start::{Exchange, executable, start};
 use pyshm_core::exec::unshimmed;
 use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::change::Names;
+use pyshm_core::path::fd_link::mark_of;
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::path::writes::write;
 use pyshm_core::stage::current::stage;
@@ -131,7 +132,7 @@ unsafe fn add_open(
         }
         read(arg, Want::Data(flags), |answer| match answer {
             Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), flags | REDIRECTED),
-            Answer::Pass(_, p) => real(p, flags),
+            Answer::Pass(_, p) => real(p, flags | mark_of(p)),
             // The child reports the error.
             Answer::Absent(_) => real(path, flags),
         })
