@@ -152,7 +152,7 @@ unsafe fn start_planned(
                 let own = unsafe { bytes(path) }.unwrap_or_default();
                 let of_loader = if loader_program::is_loader(own) {
                     // SAFETY: as above.
-                    unsafe { loader_program::staged(stage, arena, argv) }
+                    unsafe { loader_program::staged(stage, arena, target.file, argv) }
                 } else {
                     None
                 };
