@@ -1,5 +1,6 @@
 //! Wraps the kernel, libc and memory for the other rooms. No module here uses a stage.
 
+pub mod access_list;
 pub mod arena;
 pub mod env;
 pub mod interned;
