@@ -354,6 +354,7 @@ unsafe fn access_names(name: *const c_char, value: *const c_void, size: size_t) 
     // SAFETY: the caller guarantees what `bytes` and `search` ask for.
     let closed = match unsafe { bytes(name) } {
         Some(b"system.posix_acl_access") => {
+            // SAFETY: as above.
             let search = unsafe { access_list::search(value.cast(), size) };
             !search.owner || !search.all && is_job_of_root()
         }
