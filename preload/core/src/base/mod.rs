@@ -2,6 +2,7 @@
 
 pub mod access_list;
 pub mod arena;
+pub mod buffer;
 pub mod env;
 pub mod interned;
 pub mod link_map;

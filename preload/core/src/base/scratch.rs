@@ -1,9 +1,9 @@
-//! Holds the two buffers in which a path is resolved through symbolic links. They take 8 KB of stack, so only a
-//! function that resolves a path has them.
+//! Holds the two buffers in which a path is resolved through symbolic links.
 #![forbid(unsafe_code)]
 
 use core::ffi::CStr;
 
+use crate::base::buffer::Buffer;
 use crate::base::text::put;
 
 /// Length in bytes of the longest path that the kernel takes, with its NUL.
@@ -13,15 +13,15 @@ pub const PATH_MAX: usize = 4096;
 #[derive(Debug)]
 pub struct Scratch {
     /// The path resolved so far.
-    pub out: [u8; PATH_MAX],
+    pub out: Buffer,
     /// The part that is still to be resolved, at the end of the buffer.
-    pub rest: [u8; PATH_MAX],
+    pub rest: Buffer,
 }
 
 impl Scratch {
     /// Zeroed buffers.
     pub fn zeroed() -> Self {
-        Self { out: [0; PATH_MAX], rest: [0; PATH_MAX] }
+        Self { out: Buffer::zeroed(), rest: Buffer::zeroed() }
     }
 
     /// The first `len` bytes of the resolved path.

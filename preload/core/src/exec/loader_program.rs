@@ -10,8 +10,8 @@ use core::slice;
 use libc::AT_FDCWD;
 
 use crate::base::arena::Arena;
+use crate::base::buffer::Buffer;
 use crate::base::env::{Strings, count, strings, value};
-use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Access};
 use crate::base::text::at_last_slash;
 use crate::decide::spelling::with_one_slash;
@@ -171,7 +171,7 @@ fn program(stage: &Stage, arena: &mut Arena<'_>, name: &CStr) -> Option<*const c
 /// for an alias of a prefix, which the stage does not have.
 #[inline(never)]
 fn by_spelling(stage: &Stage, arena: &mut Arena<'_>, path: &[u8]) -> Option<*const c_char> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let path = absolute(stage, AT_FDCWD, path, Follow::Yes, &mut buf)?.path;
     let prefix = stage.index().prefix(stage.view.prefix_of(with_one_slash(path))?)?;
     if prefix.path != prefix.canonical {

@@ -4,7 +4,7 @@
 //! - The kernel never gets a staged script, because the kernel would pass the staged name to the interpreter. The
 //!   script's first line is parsed here, and the interpreter is started with the *original* path of the script.
 //! - A binary gets the caller's `argv[0]`.
-//! - All memory is on the stack ([`crate::base::arena`]), and nothing global is written.
+//! - All memory is that of [`crate::base::arena`], and nothing else that is global is written.
 //! - A 32-bit program, which the shim cannot enter, is started as if there were no stage.
 //! - A start that cannot be planned goes to the real function unchanged.
 
@@ -14,8 +14,8 @@ use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
 use crate::base::arena::{self, Arena};
+use crate::base::buffer::Buffer;
 use crate::base::env::{self, Strings};
-use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Ids};
 use crate::base::text::{at_last_slash, decimal, join, put};
 use crate::decide::view::{Follow, Want};
@@ -118,7 +118,9 @@ unsafe fn start_planned(
     }
     if stage.noexec {
         // SAFETY: as above.
-        return unsafe { from_original(stage, path, envp, &mut |path| run(path, argv, envp)) };
+        return unsafe {
+            from_original(stage, arena, path, envp, &mut |path| run(path, argv, envp))
+        };
     }
     let named = path;
     let (mut path, mut argv) = (path, argv);
@@ -203,6 +205,7 @@ unsafe fn note_unshimmed(
 /// `path` must be a C string; `envp` as execve requires.
 unsafe fn from_original(
     stage: &Stage,
+    arena: &mut Arena<'_>,
     path: *const c_char,
     envp: Strings,
     run: &mut dyn FnMut(*const c_char) -> c_int,
@@ -210,10 +213,10 @@ unsafe fn from_original(
     let arg = PathArg::followed(path);
     // SAFETY: the caller guarantees a C string and the array.
     unsafe {
-        read(arg, Want::Program, |answer| {
+        let absent = read(arg, Want::Program, |answer| {
             let name = bytes(path).unwrap_or_default();
             match answer {
-                Answer::Absent(e) => return e,
+                Answer::Absent(e) => return Some(e),
                 // The original starts, with the privileges that it gives.
                 Answer::Redirect(e) if e.stat().mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
                     unshimmed::starts(stage, name, envp, Rights::All);
@@ -226,8 +229,17 @@ unsafe fn from_original(
                 }
                 Answer::Pass(..) => {}
             }
-            original(arg, EmptyPath::Refused, |_, path| run(path))
-        })
+            None
+        });
+        if let Some(e) = absent {
+            return e;
+        }
+        // The buffer of the original's name is not held while the program starts.
+        let original = original(arg, EmptyPath::Refused, |_, original| match original == path {
+            true => Some(path),
+            false => arena.string(&[bytes(original)?]),
+        });
+        run(original.unwrap_or(path))
     }
 }
 
@@ -314,8 +326,8 @@ unsafe fn follow_links(arena: &mut Arena<'_>, path: *const c_char) -> Option<*co
     if stage.view.prefix_of(text).is_some() {
         return None;
     }
-    let mut name = [0u8; PATH_MAX];
-    let mut target = [0u8; PATH_MAX];
+    let mut name = Buffer::zeroed();
+    let mut target = Buffer::zeroed();
     // A relative name may lie under a prefix too.
     let path = absolute(stage, AT_FDCWD, text, Follow::Yes, &mut name)?.path;
     if stage.view.prefix_of(path).is_some() {

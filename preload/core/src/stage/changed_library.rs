@@ -8,7 +8,7 @@ use core::ffi::c_char;
 
 use pyshm_format::{Entry, Kind};
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::{at_last_slash, decimal, join};
 use crate::stage::mapped::{STAGE_MAX, Stage};
@@ -82,7 +82,7 @@ fn replace(stage: &Stage, original: *const c_char, staged: *const c_char) {
 
 #[inline(never)]
 fn link(stage: &Stage, path: &[u8]) {
-    let mut name = [0; PATH_MAX];
+    let mut name = Buffer::zeroed();
     let Some(()) = stage.staged_name(path, &mut name) else { return };
     let staged: *const c_char = name.as_ptr().cast();
     // The original's name is the tail of the staged one. If the stage has a file of this name, or no such directory,

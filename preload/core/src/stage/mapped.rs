@@ -3,7 +3,6 @@
 use pyshm_format::state::Operation;
 use pyshm_format::{Entry, Index, Lookup, OutsidePrograms, layout};
 
-use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Ids};
 use crate::base::text::join;
 use crate::decide::view::View;
@@ -88,7 +87,7 @@ impl Stage {
 
     /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`. `None` if the staged name
     /// does not fit.
-    pub fn staged_name(&self, path: &[u8], name: &mut [u8; PATH_MAX]) -> Option<()> {
+    pub fn staged_name(&self, path: &[u8], name: &mut [u8]) -> Option<()> {
         join(name, &[self.dir(), b"/fs", path, b"\0"]).map(|_| ())
     }
 

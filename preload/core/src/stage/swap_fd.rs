@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use libc::{ENOLCK, F_GETFL};
 use pyshm_format::Entry;
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::at_last_slash;
 use crate::stage::current::stage;
@@ -103,7 +103,7 @@ fn redirected(fd: c_int) -> Option<c_int> {
 
 #[inline(never)]
 fn exchange(stage: &Stage, fd: c_int, flags: c_int, covers: Covers<'_>) -> Result<(), c_int> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let Some(e) = stage.path_of_fd(fd, &mut buf).and_then(|path| stage.index().lookup(path)) else {
         return Ok(());
     };

@@ -5,7 +5,7 @@
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 use libc::{AT_EMPTY_PATH, AT_FDCWD, dev_t, gid_t, mode_t, off_t, size_t, uid_t};
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::{access_list, sys};
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::{PathArg, bytes};
@@ -323,7 +323,7 @@ pub fn change_fd(
     if !is_redirected(fd) {
         return write_opened(stage, fd, names, by_fd);
     }
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     match stage.c_path_of_fd(fd, &mut buf) {
         // The opened file has another name now, or none; what took its name is not changed for it.
         Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),

@@ -5,8 +5,8 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 use libc::{AT_FDCWD, mode_t, pid_t};
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::env::Strings;
-use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::exec::by_name::search;
@@ -200,7 +200,7 @@ unsafe fn add_open(
 /// `actions` as posix_spawn_file_actions_addfchdir_np requires.
 unsafe fn add_directory(actions: *mut c_void, fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     let Some(stage) = stage() else { return real() };
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     // SAFETY: the caller guarantees the actions.
     let Some(mut dir) = (unsafe { ChildDir::of_descriptor(actions, fd) }) else { return real() };
     let original = match dir.place() {

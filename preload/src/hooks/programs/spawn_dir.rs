@@ -9,8 +9,8 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::slice;
 
 use libc::AT_FDCWD;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::readable::is_readable;
-use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::text::put;
 use pyshm_core::path::argument::bytes;
 
@@ -55,7 +55,7 @@ impl Action {
 /// The directory of a child: a descriptor of the parent's, or AT_FDCWD, and a path from there.
 pub(super) struct ChildDir {
     from: c_int,
-    path: [u8; PATH_MAX],
+    path: Buffer,
     len: usize,
 }
 
@@ -118,7 +118,7 @@ impl ChildDir {
     /// # Safety
     /// As in [`list`].
     pub(super) unsafe fn of(actions: *const c_void) -> Option<Self> {
-        let mut dir = Self { from: AT_FDCWD, path: [0; PATH_MAX], len: 0 };
+        let mut dir = Self { from: AT_FDCWD, path: Buffer::zeroed(), len: 0 };
         // SAFETY: the caller guarantees file actions.
         unsafe {
             let all = list(actions)?;
@@ -132,7 +132,7 @@ impl ChildDir {
     /// # Safety
     /// As in [`list`].
     pub(super) unsafe fn of_descriptor(actions: *const c_void, fd: c_int) -> Option<Self> {
-        let mut dir = Self { from: AT_FDCWD, path: [0; PATH_MAX], len: 0 };
+        let mut dir = Self { from: AT_FDCWD, path: Buffer::zeroed(), len: 0 };
         // SAFETY: the caller guarantees file actions.
         unsafe { dir.enter_descriptor(list(actions)?, fd)? };
         Some(dir)
