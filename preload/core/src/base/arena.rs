@@ -92,7 +92,7 @@ const _: () = assert!(size_of::<*const c_char>() == size_of::<u64>());
 /// Runs `f` with at least `bytes` bytes of memory. `None` if `bytes` is over 1 MiB, which is too much for a stack.
 pub fn with<R>(bytes: usize, f: impl FnOnce(&mut Arena<'_>) -> R) -> Option<R> {
     match bytes.div_ceil(8) {
-        0..=64 => return Some(sized::<64, R>(f)),
+        0..=32 => return Some(sized::<32, R>(f)),
         words if words <= 131_072 => {
             if let Some(mut block) = Block::take(words) {
                 return Some(f(&mut Arena { free: block.words() }));

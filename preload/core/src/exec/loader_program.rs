@@ -90,6 +90,7 @@ pub unsafe fn room(stage: &Stage, argv: Strings) -> usize {
 ///
 /// # Safety
 /// `loader` must be a C string, `argv` null or a null-terminated array of C strings that outlive the result.
+#[inline(never)]
 pub unsafe fn staged(
     stage: &Stage,
     arena: &mut Arena<'_>,

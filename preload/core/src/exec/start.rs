@@ -126,53 +126,91 @@ unsafe fn start_planned(
     let (mut path, mut argv) = (path, argv);
     // The chain of scripts ends with a program that is no script, so one more level is needed.
     for _ in 0..=MAX_LEVELS {
-        let mut head = [0; HEAD];
         // SAFETY: `path` is the caller's path or an interpreter's name in the arena.
-        let target = match unsafe { find_target(arena, path, &mut head) } {
-            Ok(target) => target,
-            Err(e) => return e,
-        };
-        let script = match script::parse(head.get(..target.head).unwrap_or_default()) {
-            Head::Broken if target.staged => return libc::ENOEXEC,
-            // To the kernel, an empty name means the working directory, which is no program.
-            Head::Script(script) if target.staged && script.path.is_empty() => return libc::EACCES,
-            Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
-                script
-            }
-            // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
-            Head::Narrow => {
-                // What it inherits is the original's: it could change the stage's own files.
-                take_originals(stage, Covers::Everything);
-                // SAFETY: as above.
-                unsafe { unshimmed::starts_unseen(stage, path, visible, Rights::Own) };
-                return run(path, argv, visible);
-            }
-            _ => {
-                // SAFETY: as above.
-                unsafe { note_unshimmed(stage, &target, &head, named, envp) };
-                // SAFETY: as above.
-                let own = unsafe { bytes(path) }.unwrap_or_default();
-                let of_loader = if loader_program::is_loader(own) {
-                    // SAFETY: as above.
-                    unsafe { loader_program::staged(stage, arena, target.file, argv) }
-                } else {
-                    None
-                };
-                let e = run(target.file, of_loader.unwrap_or(argv), envp);
+        match unsafe { step(stage, arena, path, argv, (named, envp, visible)) } {
+            Step::Interpreter(of_path, of_argv) => (path, argv) = (of_path, of_argv),
+            Step::Unplanned(envp) => return run(path, argv, envp),
+            Step::Fails(e) => return e,
+            Step::Starts { file, argv: given, staged } => {
+                let e = run(file, given, envp);
                 let gone = matches!(
                     e,
                     libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM | libc::ELOOP
                 );
-                return if target.staged && gone { run(path, argv, envp) } else { e };
+                return if staged && gone { run(path, argv, envp) } else { e };
             }
-        };
-        // SAFETY: as above.
-        let Some(next) = (unsafe { interpret(arena, script, path, argv) }) else {
-            return run(path, argv, envp);
-        };
-        (path, argv) = next;
+        }
     }
     libc::ELOOP
+}
+
+/// What is to be done with a program.
+enum Step {
+    /// It is a script: its interpreter is to be started, with these arguments.
+    Interpreter(*const c_char, Strings),
+    /// The kernel gets it as the caller named it, with this environment.
+    Unplanned(Strings),
+    /// It cannot be started.
+    Fails(c_int),
+    /// The kernel gets a file, perhaps the staged copy.
+    Starts { file: *const c_char, argv: Strings, staged: bool },
+}
+
+/// Looks at one program of a chain of scripts. Its memory on the stack is not needed while the program starts. `named` is
+/// the caller's name of the first one; the environments are the child's and the visible one.
+///
+/// # Safety
+/// As [`start`].
+#[inline(never)]
+unsafe fn step(
+    stage: &Stage,
+    arena: &mut Arena<'_>,
+    path: *const c_char,
+    argv: Strings,
+    (named, envp, visible): (*const c_char, Strings, Strings),
+) -> Step {
+    let mut head = [0; HEAD];
+    // SAFETY: the caller guarantees what execve requires; so below.
+    let target = match unsafe { find_target(arena, path, &mut head) } {
+        Ok(target) => target,
+        Err(e) => return Step::Fails(e),
+    };
+    match script::parse(head.get(..target.head).unwrap_or_default()) {
+        Head::Broken if target.staged => Step::Fails(libc::ENOEXEC),
+        // To the kernel, an empty name means the working directory, which is no program.
+        Head::Script(script) if target.staged && script.path.is_empty() => {
+            Step::Fails(libc::EACCES)
+        }
+        Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
+            // SAFETY: as above.
+            match unsafe { interpret(arena, script, path, argv) } {
+                Some((path, argv)) => Step::Interpreter(path, argv),
+                None => Step::Unplanned(envp),
+            }
+        }
+        // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
+        Head::Narrow => {
+            // What it inherits is the original's: it could change the stage's own files.
+            take_originals(stage, Covers::Everything);
+            // SAFETY: as above.
+            unsafe { unshimmed::starts_unseen(stage, path, visible, Rights::Own) };
+            Step::Unplanned(visible)
+        }
+        _ => {
+            // SAFETY: as above.
+            unsafe { note_unshimmed(stage, &target, &head, named, envp) };
+            // SAFETY: as above.
+            let own = unsafe { bytes(path) }.unwrap_or_default();
+            let of_loader = if loader_program::is_loader(own) {
+                // SAFETY: as above.
+                unsafe { loader_program::staged(stage, arena, target.file, argv) }
+            } else {
+                None
+            };
+            let argv = of_loader.unwrap_or(argv);
+            Step::Starts { file: target.file, argv, staged: target.staged }
+        }
+    }
 }
 
 /// Closes the stage if the shim will not enter a program.
@@ -203,6 +241,7 @@ unsafe fn note_unshimmed(
 ///
 /// # Safety
 /// `path` must be a C string; `envp` as execve requires.
+#[inline(never)]
 unsafe fn from_original(
     stage: &Stage,
     arena: &mut Arena<'_>,
@@ -271,6 +310,7 @@ unsafe fn read_head(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize,
 ///
 /// # Safety
 /// `path` must be a C string.
+#[inline(never)]
 unsafe fn find_target(
     arena: &mut Arena<'_>,
     path: *const c_char,
@@ -318,6 +358,7 @@ unsafe fn find_target(
 ///
 /// # Safety
 /// `path` must be a C string.
+#[inline(never)]
 unsafe fn follow_links(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_char> {
     const LINKS: usize = 8;
     let stage = stage()?;
@@ -376,6 +417,7 @@ fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> b
 ///
 /// # Safety
 /// `path` and `argv` as execve requires.
+#[inline(never)]
 unsafe fn interpret(
     arena: &mut Arena<'_>,
     script: script::Interpreter<'_>,

@@ -11,7 +11,7 @@ use pyshm_format::{Entry, Kind};
 use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::{at_last_slash, decimal, join};
-use crate::stage::mapped::{STAGE_MAX, Stage};
+use crate::stage::mapped::Stage;
 
 /// Whether a path may be a library's, by its name.
 fn is_library(path: &[u8]) -> bool {
@@ -62,7 +62,7 @@ pub fn lead_to_new(stage: &Stage, path: &[u8]) {
 /// Puts a link in the place of a file, at once.
 #[inline(never)]
 fn replace(stage: &Stage, original: *const c_char, staged: *const c_char) {
-    let mut name = [0; STAGE_MAX + 32];
+    let mut name = Buffer::zeroed();
     let mut digits = [0; 10];
     let thread = decimal(sys::thread_number(), &mut digits);
     let parts = [stage.dir(), b"/link.", thread, b"\0"];

@@ -3,13 +3,14 @@
 use pyshm_format::state::Operation;
 use pyshm_format::{Entry, Index, Lookup, OutsidePrograms, layout};
 
+use crate::base::buffer::Buffer;
 use crate::base::sys::{self, Ids};
 use crate::base::text::join;
 use crate::decide::view::View;
 
 /// Length in bytes of the longest path of a stage's directory. The longer paths of the stage's files must fit into
 /// PATH_MAX.
-pub const STAGE_MAX: usize = 1024;
+pub(super) const STAGE_MAX: usize = 1024;
 
 /// A stage that passed all checks. It lives as long as the process.
 pub struct Stage {
@@ -53,7 +54,7 @@ impl Stage {
         if sys::uid(Ids::Effective) != self.index().writers(0).seen_by() {
             return false;
         }
-        let mut name = [0; STAGE_MAX + 32];
+        let mut name = Buffer::zeroed();
         join(&mut name, &[self.dir(), b"/", layout::SHIM.as_bytes(), b"\0"]).is_some_and(|_| {
             // SAFETY: `join` wrote the NUL.
             unsafe { sys::faccessat(libc::AT_FDCWD, name.as_ptr().cast(), 0, 0) }.is_ok()
