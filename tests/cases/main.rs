@@ -34,5 +34,6 @@ mod raw;
 mod robust;
 mod scripts;
 mod search_paths;
+mod stacks;
 mod walkers;
 mod writes;

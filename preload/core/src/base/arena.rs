@@ -7,6 +7,7 @@
 //! free when that process has other memory by now, or is gone. A kernel that does not tell leaves the blocks taken; then
 //! the memory is on the stack.
 
+use core::cell::UnsafeCell;
 use core::ffi::c_char;
 use core::mem::{self, MaybeUninit};
 use core::ptr;
@@ -114,7 +115,7 @@ fn sized<const N: usize, R>(f: impl FnOnce(&mut Arena<'_>) -> R) -> R {
     f(&mut Arena { free: &mut words })
 }
 
-/// Memory that one exec or spawn at a time uses. It is mapped when it is first used, and stays.
+/// Memory that one exec or spawn at a time uses. A larger block is mapped when it is first needed, and stays.
 struct Reserved {
     /// The process that uses it; 0 for none.
     owner: AtomicU32,
@@ -131,8 +132,14 @@ static RESERVED: [Reserved; 8] = [const {
     }
 }; 8];
 
-/// Words of the smallest block.
-const LEAST: usize = 4096;
+/// Words of the block that every process has, and of the smallest one that is mapped.
+const LEAST: usize = 2048;
+
+/// The memory of the first block until more is needed.
+struct First(UnsafeCell<[MaybeUninit<u64>; LEAST]>);
+// SAFETY: the owner of the first block alone uses it.
+unsafe impl Sync for First {}
+static FIRST: First = First(UnsafeCell::new([const { MaybeUninit::uninit() }; LEAST]));
 
 /// A block that this process uses.
 struct Block(&'static Reserved);
@@ -151,6 +158,9 @@ impl Block {
                 .is_ok()
         })?;
         let taken = Self(block);
+        if ptr::eq(block, &raw const RESERVED[0]) && words <= LEAST {
+            return Some(taken);
+        }
         let len = block.len.load(Ordering::Acquire);
         if len < words {
             let more = words.max(LEAST);
@@ -168,8 +178,11 @@ impl Block {
     }
 
     fn words(&mut self) -> &mut [MaybeUninit<u64>] {
-        let (start, len) =
+        let (mut start, mut len) =
             (self.0.start.load(Ordering::Acquire), self.0.len.load(Ordering::Acquire));
+        if start.is_null() {
+            (start, len) = (FIRST.0.get().cast(), LEAST);
+        }
         // SAFETY: the block belongs to this process, and to this value in it; its memory stays mapped.
         unsafe { core::slice::from_raw_parts_mut(start, len) }
     }

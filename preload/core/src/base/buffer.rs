@@ -14,8 +14,10 @@ use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::{ptr, slice};
 
-use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
+
+/// Length in bytes of the longest path that the kernel takes, with its NUL.
+pub const PATH_MAX: usize = 4096;
 
 /// The buffers; the ones in front are taken first.
 struct Pool(UnsafeCell<[[u8; PATH_MAX]; u32::BITS as usize]>);

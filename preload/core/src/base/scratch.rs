@@ -6,9 +6,6 @@ use core::ffi::CStr;
 use crate::base::buffer::Buffer;
 use crate::base::text::put;
 
-/// Length in bytes of the longest path that the kernel takes, with its NUL.
-pub const PATH_MAX: usize = 4096;
-
 /// Two buffers of a path's length.
 #[derive(Debug)]
 pub struct Scratch {

@@ -9,7 +9,8 @@ use pyshm_format::index::PrefixMode;
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Lookup, hash_path};
 
-use crate::base::scratch::{PATH_MAX, Scratch};
+use crate::base::buffer::PATH_MAX;
+use crate::base::scratch::Scratch;
 use crate::base::text::{at_last_slash, put, replace_start, until};
 use crate::decide::view::{Follow, Found, NAME_MAX, View, Walked};
 

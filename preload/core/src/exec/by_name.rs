@@ -3,9 +3,9 @@
 use core::ffi::{c_char, c_int};
 
 use crate::base::arena::{self, Arena};
+use crate::base::buffer::PATH_MAX;
 use crate::base::env;
 use crate::base::env::Strings;
-use crate::base::scratch::PATH_MAX;
 use crate::exec::start::{Exchange, Run, start};
 use crate::path::argument::bytes;
 

@@ -5,8 +5,7 @@ use core::ptr;
 use core::slice;
 
 use libc::{AT_FDCWD, size_t, ssize_t};
-use pyshm_core::base::buffer::Buffer;
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::{Buffer, PATH_MAX};
 use pyshm_core::base::sys;
 use pyshm_core::base::text::put;
 use pyshm_core::decide::view::{Follow, Want};
