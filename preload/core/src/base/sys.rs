@@ -349,6 +349,17 @@ fn id(n: libc::c_long) -> u32 {
     unsafe { syscall(n, [0; 6]) }.unwrap_or(0) as u32
 }
 
+/// Whether two processes have the same memory, as a child of vfork and its parent. `None` if the kernel does not tell.
+pub fn shares_memory(one: u32, other: u32) -> Option<bool> {
+    const KCMP_VM: usize = 1;
+    // SAFETY: the call takes no pointers.
+    match unsafe { syscall(libc::SYS_kcmp, [one as usize, other as usize, KCMP_VM, 0, 0, 0]) } {
+        Ok(order) => Some(order == 0),
+        Err(libc::ESRCH) => Some(false),
+        Err(_) => None,
+    }
+}
+
 /// Number of this process.
 pub fn pid() -> u32 {
     id(libc::SYS_getpid)

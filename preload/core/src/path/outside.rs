@@ -15,7 +15,7 @@ use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, S_IFDIR, S_IFMT};
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Reason, hash_path};
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::text::{at_last_slash, join};
 use crate::base::thin_callback::Callback;
 use crate::base::{mounts, sys};
@@ -177,10 +177,10 @@ fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     sys::close(fd);
 }
 
-/// Marks every prefix at or below an open directory. Its buffer is not on the stack while the call is made.
+/// Marks every prefix at or below an open directory.
 #[inline(never)]
 fn mark_prefixes_below(stage: &Stage, fd: c_int) {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     if let Some(canonical) = fd_target(fd, &mut buf) {
         mark_above(stage, canonical);
     }
@@ -189,7 +189,7 @@ fn mark_prefixes_below(stage: &Stage, fd: c_int) {
 /// Marks the name of an open file on the device of a prefix. `is_new` says whether the name may be new.
 #[inline(never)]
 fn mark_name_of(stage: &Stage, fd: c_int, is_new: bool, names: Names) {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let Some(path) = fd_target(fd, &mut buf) else {
         // Without /proc the file's name is unknown.
         return stage.close_blind();
@@ -215,7 +215,7 @@ fn mark_moved(stage: &Stage, path: &[u8], own: At, names: Names) {
 
 #[inline(never)]
 fn mark_canonical_above(stage: &Stage, path: &[u8]) {
-    let mut link = [0; PATH_MAX];
+    let mut link = Buffer::zeroed();
     let len = ask_kernel(stage, AT_FDCWD, path, Follow::No, &mut link);
     if let Some(canonical) = len.and_then(|len| link.get(..len)) {
         mark_above(stage, canonical);
@@ -227,7 +227,7 @@ fn mark_canonical_above(stage: &Stage, path: &[u8]) {
 fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
     let Some((parent, name)) = at_last_slash(path) else { return };
     let parent = if parent.is_empty() { &b"/"[..] } else { parent };
-    let mut text = [0; PATH_MAX];
+    let mut text = Buffer::zeroed();
     if join(&mut text, &[parent, b"\0"]).is_none() {
         return;
     }

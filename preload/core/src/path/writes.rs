@@ -15,7 +15,8 @@ use libc::AT_FDCWD;
 use pyshm_format::Kind;
 use pyshm_format::state::Operation;
 
-use crate::base::scratch::{PATH_MAX, Scratch};
+use crate::base::buffer::Buffer;
+use crate::base::scratch::Scratch;
 use crate::base::sys;
 use crate::base::thin_callback::{Callback, call_through};
 use crate::decide::view::Found;
@@ -161,7 +162,7 @@ pub fn mark_inherited() {
 
 #[inline(never)]
 fn call_and_mark(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
         // The absolute spelling is too long; the caller's own may not be too long for the kernel.
         let own = unresolved(arg);
@@ -215,7 +216,7 @@ fn call_resolved_by_kernel(
     own: At,
     real: Callback<'_, At>,
 ) {
-    let mut link = [0; PATH_MAX];
+    let mut link = Buffer::zeroed();
     let canonical = ask_kernel(change.stage, dirfd, path, change.follow, &mut link);
     let Some(canonical) = canonical.and_then(|len| link.get(..len)) else {
         return real.call(own);

@@ -3,7 +3,7 @@
 use pyshm_format::state::{Mark, Operation};
 use pyshm_format::{Entry, Index, Kind, Lookup, OutsidePrograms, layout};
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys::{self, Ids};
 use crate::base::text::join;
 use crate::decide::view::View;
@@ -11,7 +11,7 @@ use crate::stage::identity;
 
 /// Length in bytes of the longest path of a stage's directory. The longer paths of the stage's files must fit into
 /// PATH_MAX.
-pub const STAGE_MAX: usize = 1024;
+pub(super) const STAGE_MAX: usize = 1024;
 
 /// A stage that passed all checks. It lives as long as the process.
 pub struct Stage {
@@ -58,7 +58,7 @@ impl Stage {
         {
             return false;
         }
-        let mut name = [0; STAGE_MAX + 32];
+        let mut name = Buffer::zeroed();
         join(&mut name, &[self.dir(), b"/", layout::SHIM.as_bytes(), b"\0"]).is_some_and(|_| {
             // SAFETY: `join` wrote the NUL.
             unsafe { sys::faccessat(libc::AT_FDCWD, name.as_ptr().cast(), 0, 0) }.is_ok()
@@ -122,7 +122,7 @@ impl Stage {
 
     /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`. `None` if the staged name
     /// does not fit.
-    pub fn staged_name(&self, path: &[u8], name: &mut [u8; PATH_MAX]) -> Option<()> {
+    pub fn staged_name(&self, path: &[u8], name: &mut [u8]) -> Option<()> {
         join(name, &[self.dir(), b"/fs", path, b"\0"]).map(|_| ())
     }
 

@@ -24,7 +24,7 @@ use libc::{EBADF, ENOLCK, F_GETFL};
 use pyshm_format::Entry;
 use pyshm_format::state::Mark;
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::at_last_slash;
 use crate::stage::current::stage;
@@ -155,7 +155,7 @@ fn mark_without_inode(stage: &Stage, e: &Entry<'static>) {
 /// The entry of the staged file that a redirected descriptor is open on.
 #[inline(never)]
 fn staged_file(stage: &Stage, fd: c_int) -> Option<Entry<'static>> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     stage.index().lookup(stage.path_of_fd(fd, &mut buf)?)
 }
 

@@ -6,7 +6,7 @@ use core::ffi::{c_char, c_int};
 use core::ptr;
 
 use libc::AT_FDCWD;
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::{env, sys};
 use pyshm_core::decide::view::Want;
 use pyshm_core::exec::unshimmed;
@@ -26,7 +26,7 @@ fn change_to(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     if let Some(stage) = stage()
         && sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev)
     {
-        let mut buf = [0u8; PATH_MAX];
+        let mut buf = Buffer::zeroed();
         if let Some(path) = stage.c_path_of_fd(fd, &mut buf) {
             if stage.is_replaced(path.to_bytes()) {
                 return sys::fail(libc::ENOENT);
