@@ -100,6 +100,31 @@ test_a_static_program_that_is_named_or_cannot_write_closes_nothing() {
   umount "$tree"
 }
 
+test_the_loader_finds_the_originals_when_the_stage_is_closed() {
+  local objects=$top/tests/cases/probes/objects how said
+  for how in runpath variable; do
+    staged; mkdir -p "$tree/lib/plugins"
+    gcc -shared -fPIC -DTEXT=old -Wl,-soname,libmarker.so -o "$tree/lib/plugins/libmarker.so" "$objects/marker.c" &&
+      gcc -w -shared -fPIC -Wl,--enable-new-dtags,-rpath,"$tree/lib/plugins" -o "$tree/lib/libcaller.so" "$objects/caller.c" || fail "the libraries"
+    "$pyshm" unstage --force "$stage" >/dev/null; "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
+    cat >"$work/loads.py" <<'PY'
+import ctypes, os, subprocess, sys
+tree, plain, how = sys.argv[1:]
+caller = ctypes.CDLL(f"{tree}/lib/libcaller.so"); caller.load.restype = ctypes.c_void_p
+def found():
+    if how == "runpath": return caller.load(b"libmarker.so") is not None
+    try: return bool(ctypes.CDLL("libmarker.so"))
+    except OSError: return False
+files = open(f"{tree}/d0/f0"), os.open(f"{tree}/d0", os.O_RDONLY)
+subprocess.run([plain, "remove", f"{tree}/lib/plugins/libmarker.so"])
+print(found(), os.readlink(f"/proc/self/fd/{files[0].fileno()}"), os.readlink(f"/proc/self/fd/{files[1]}"))
+PY
+    said=$(PYTHONDONTWRITEBYTECODE=1 LD_LIBRARY_PATH=$([ $how = variable ] && echo "$tree/lib/plugins") "$stage/bin/pyshm-exec" sh -c "python3 '$work/loads.py' '$tree' '$work/plain' $how")
+    equal "$how" "False $tree/d0/f0 $tree/d0" "$said"; closed_because "a program started"
+    "$pyshm" unstage --force "$stage" >/dev/null; [ -e "$tree/d0/f0" ] && [ ! -e "$stage" ] || fail "what is left after $how"
+  done
+}
+
 # spawned HOW NAME: a child goes where file actions send it, and starts NAME there.
 spawned() {
   "$stage/bin/pyshm-exec" python3 - "$work" "$@" <<'PY'

@@ -10,6 +10,7 @@
 //!     fs/<path>      the staged tree, under the original absolute paths
 //!     manifests/<n>  the bundles' manifests, for other stages of this node that are made from this one
 //!     orig/<path>    original bytes of the files that were edited under fs/ (RPATHs)
+//!     was.<n>/<path> a directory of fs/ that a link to its original has replaced
 //!     lib/libpyshm.so, bin/pyshm-exec
 //! ```
 //!
@@ -31,6 +32,9 @@ pub const ENVIRONMENT: &str = "env";
 pub const FS: &str = "fs";
 /// Directory of the original bytes of edited files, which have the same paths here as under [`FS`].
 pub const ORIG: &str = "orig";
+/// What the names of directories begin with in which those of [`FS`] are that a link to their original has replaced. A number
+/// and the original path follow.
+pub const WAS: &str = "was.";
 /// Directory of the bundles' manifests, by number. Only a staging process that makes another stage reads them.
 pub const MANIFESTS: &str = "manifests";
 /// The staged shim, relative to the stage.
@@ -62,6 +66,15 @@ pub const ENV_STAGE: &str = "PYSHM_STAGE";
 pub const ENV_SAVED_PRELOAD: &str = "PYSHM_LD_PRELOAD";
 /// Carries the `LD_LIBRARY_PATH` that a child must see, if the child's real `LD_LIBRARY_PATH` leads into the stage.
 pub const ENV_SAVED_LIBRARY_PATH: &str = "PYSHM_LD_LIBRARY_PATH";
+
+/// Whether a path may be a library's, by its name: `libx.so`, `libx.so.1`; not `x.sock`.
+#[must_use]
+pub fn is_library(path: &[u8]) -> bool {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+    name.windows(3)
+        .enumerate()
+        .any(|(at, w)| w == b".so" && matches!(name.get(at + 3), None | Some(b'.')))
+}
 
 /// The access time, in seconds and nanoseconds, that identifies a staged file. `hash` is the hash of the file's path.
 /// The shim uses the access time to tell an open staged file from another one of the same size and modification time.

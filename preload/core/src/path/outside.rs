@@ -23,6 +23,7 @@ use crate::decide::view::Follow;
 use crate::path::canonical::ask_kernel;
 use crate::path::change::{At, Change, Names, NewName};
 use crate::path::marks::{keep_descriptors, keep_descriptors_of, mark, mark_entry, mark_inode};
+use crate::stage::changed_library;
 use crate::stage::close::own_name;
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
@@ -80,6 +81,11 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
     if stage.index().prefixes().any(|p| at_or_above(p.path) || at_or_above(p.canonical)) {
         take_originals(stage, Covers::Everything);
         stage.view.diverged.mark(Mark::Subtree, hash_path(path));
+        for prefix in stage.index().prefixes() {
+            if at_or_above(prefix.path) || at_or_above(prefix.canonical) {
+                changed_library::lead_to_directory(stage, prefix.canonical);
+            }
+        }
     }
 }
 
