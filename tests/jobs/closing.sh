@@ -100,13 +100,41 @@ test_a_static_program_that_is_named_or_cannot_write_closes_nothing() {
   umount "$tree"
 }
 
+# staged_libraries: stages a tree with a library that asks for libmarker.so, which lies in the second directory of its path.
+# $work/new.so is another libmarker.so.
+staged_libraries() {
+  local objects=$top/tests/cases/probes/objects path
+  staged; mkdir -p "$tree/lib/plugins"; path=$tree/lib/first:$tree/lib/plugins
+  gcc -shared -fPIC -DTEXT=old -Wl,-soname,libmarker.so -o "$tree/lib/plugins/libmarker.so" "$objects/marker.c" &&
+    gcc -shared -fPIC -DTEXT=new -Wl,-soname,libmarker.so -o "$work/new.so" "$objects/marker.c" &&
+    gcc -w -shared -fPIC -Wl,--enable-new-dtags,-rpath,"$path" -o "$tree/lib/libcaller.so" "$objects/caller.c" || fail "the libraries"
+  "$pyshm" unstage --force "$stage" >/dev/null; "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
+}
+test_the_loader_finds_what_changed_beside_a_kept_stage() {
+  local how said
+  mkdir "$work/other"; echo other >"$work/other/file"; "$pyshm" bundle env "$work/other" -o "$work/other.tar.zst" -q || fail "the other bundle"
+  for how in replaced first directory link donor; do
+    staged_libraries
+    case $how in
+      replaced) cp "$work/new.so" "$tree/lib/plugins/n" && mv "$tree/lib/plugins/n" "$tree/lib/plugins/libmarker.so" ;;
+      first) mkdir "$tree/lib/first" && cp "$work/new.so" "$tree/lib/first/libmarker.so" ;;
+      directory) mv "$tree/lib/plugins" "$tree/lib/away" && mkdir "$tree/lib/plugins" && cp "$work/new.so" "$tree/lib/plugins/libmarker.so" ;;
+      link) mkdir "$tree/lib/new" && cp "$work/new.so" "$tree/lib/new/libmarker.so" && ln -s new "$tree/lib/first" ;;
+      # What a program changed in one stage is known to the next one, which takes the bundle from it.
+      donor) "$stage/bin/pyshm-exec" sh -c "mkdir '$tree/lib/first' && cp '$work/new.so' '$tree/lib/first/libmarker.so' && mv '$tree/lib/plugins' '$tree/lib/away'" ;;
+    esac || fail "$how"
+    [ $how != donor ] || stage=$("$pyshm" stage -b "$work/tree.tar.zst" -b "$work/other.tar.zst") || fail "the second stage"
+    [ $how = donor ] || equal "the stage" "$stage" "$("$pyshm" stage -b "$work/tree.tar.zst")"
+    said=$("$stage/bin/pyshm-exec" python3 -c "
+import ctypes; c = ctypes.CDLL('$tree/lib/libcaller.so'); c.load.restype = ctypes.c_void_p
+f = ctypes.CDLL(None, handle=c.load(b'libmarker.so')).marker; f.restype = ctypes.c_char_p; print(f().decode())")
+    equal "$how" new "$said"; is_open
+  done
+}
 test_the_loader_finds_the_originals_when_the_stage_is_closed() {
-  local objects=$top/tests/cases/probes/objects how said
+  local how said
   for how in runpath variable; do
-    staged; mkdir -p "$tree/lib/plugins"
-    gcc -shared -fPIC -DTEXT=old -Wl,-soname,libmarker.so -o "$tree/lib/plugins/libmarker.so" "$objects/marker.c" &&
-      gcc -w -shared -fPIC -Wl,--enable-new-dtags,-rpath,"$tree/lib/plugins" -o "$tree/lib/libcaller.so" "$objects/caller.c" || fail "the libraries"
-    "$pyshm" unstage --force "$stage" >/dev/null; "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
+    staged_libraries
     cat >"$work/loads.py" <<'PY'
 import ctypes, os, subprocess, sys
 tree, plain, how = sys.argv[1:]

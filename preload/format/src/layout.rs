@@ -10,7 +10,6 @@
 //!     fs/<path>      the staged tree, under the original absolute paths
 //!     manifests/<n>  the bundles' manifests, for other stages of this node that are made from this one
 //!     orig/<path>    original bytes of the files that were edited under fs/ (RPATHs)
-//!     was.<n>/<path> a directory of fs/ that a link to its original has replaced
 //!     lib/libpyshm.so, bin/pyshm-exec
 //! ```
 //!
@@ -32,9 +31,6 @@ pub const ENVIRONMENT: &str = "env";
 pub const FS: &str = "fs";
 /// Directory of the original bytes of edited files, which have the same paths here as under [`FS`].
 pub const ORIG: &str = "orig";
-/// What the names of directories begin with in which those of [`FS`] are that a link to their original has replaced. A number
-/// and the original path follow.
-pub const WAS: &str = "was.";
 /// Directory of the bundles' manifests, by number. Only a staging process that makes another stage reads them.
 pub const MANIFESTS: &str = "manifests";
 /// The staged shim, relative to the stage.

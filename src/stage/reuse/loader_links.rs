@@ -2,8 +2,8 @@
 //! which this one was made, or while no program used the stage. The loader searches the stage's directories itself and asks
 //! no index; the shim does the same for what programs change (`preload/core/src/stage/changed_library.rs`).
 //!
-//! Invariant: nothing is changed outside the stage. A directory of the stage may be a link to the original, so each change is
-//! made in a directory that is open and known to be the stage's own.
+//! Invariant: nothing is changed outside the stage. A link in the stage may lead to a directory of the original, so each change
+//! is made in a directory that is open and known to be the stage's own.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use pyshm_format::layout::{self, is_library};
 use pyshm_format::state::Mark;
-use pyshm_format::{Diverged, Entry, Index, Kind, hash_path};
-use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+use pyshm_format::{Diverged, Entry, Index, Kind};
+use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use crate::stage::ownership;
 
@@ -31,20 +31,31 @@ pub(super) fn lead(dir: &Path, diverged: &Diverged<'_>) {
     let Ok(bytes) = ownership::read(&dir.join(layout::INDEX)) else { return };
     let (Ok(index), Ok(dir)) = (Index::parse(&bytes), dir.canonicalize()) else { return };
     let tree = Tree { dir, index };
-    if diverged.is_closed() {
-        for prefix in index.prefixes() {
-            tree.exchange(prefix.canonical);
-        }
-        return;
-    }
-    for entry in (0..index.len()).filter_map(|n| index.entry(n)) {
-        let has = |mark| diverged.has(mark, entry.hash());
-        match entry.kind() {
-            Kind::Directory if has(Mark::Subtree) => tree.exchange(entry.path()),
-            Kind::Directory if has(Mark::Listing) => tree.add_new_names(&entry),
-            Kind::Symlink if has(Mark::Path) => tree.replace(entry.path()),
-            Kind::File if has(Mark::Path) && is_library(entry.path()) => tree.replace(entry.path()),
-            _ => {}
+    let all = || (0..index.len()).filter_map(|n| index.entry(n));
+    let has = |e: &Entry<'_>, mark| diverged.has(mark, e.hash());
+    // What lies below such a directory does not count any more.
+    let gone: Vec<_> =
+        all().filter(|e| e.kind() == Kind::Directory && has(e, Mark::Subtree)).collect();
+    let is_gone = |e: &Entry<'_>| {
+        let below = |top: &Entry<'_>| {
+            e.path().strip_prefix(top.path()).is_some_and(|rest| rest.first() == Some(&b'/'))
+        };
+        diverged.is_closed() || gone.iter().any(below)
+    };
+    for entry in all() {
+        let searched = match entry.kind() {
+            Kind::Directory => {
+                if !diverged.is_closed() && has(&entry, Mark::Listing) {
+                    tree.add_new_names(&entry);
+                }
+                false
+            }
+            Kind::Symlink => true,
+            Kind::File => is_library(entry.path()),
+            Kind::Other => false,
+        };
+        if searched && (has(&entry, Mark::Path) || is_gone(&entry)) {
+            tree.replace(entry.path());
         }
     }
 }
@@ -87,27 +98,6 @@ impl Tree<'_> {
                 .and_then(|()| rustix::fs::renameat(CWD, &link, fd, *name));
             if made.is_err() {
                 let _ = std::fs::remove_file(&link);
-            }
-        });
-    }
-
-    /// Exchanges a directory for a link.
-    fn exchange(&self, path: &[u8]) {
-        self.change(path, |(fd, name)| {
-            let is_directory = rustix::fs::statat(fd, *name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|st| FileType::from_raw_mode(st.st_mode) == FileType::Directory);
-            let top = format!("{}{}", layout::WAS, hash_path(path) as u32);
-            let was = self.dir.join(top).join(OsStr::from_bytes(path.get(1..).unwrap_or_default()));
-            if !is_directory
-                || was.parent().is_none_or(|above| std::fs::create_dir_all(above).is_err())
-            {
-                return;
-            }
-            // Only one process makes the link, and goes on.
-            if rustix::fs::symlinkat(path, CWD, &was).is_ok()
-                && rustix::fs::renameat_with(CWD, &was, fd, *name, RenameFlags::EXCHANGE).is_err()
-            {
-                let _ = std::fs::remove_file(&was);
             }
         });
     }

@@ -361,16 +361,6 @@ pub unsafe fn symlinkat(target: *const c_char, dirfd: c_int, path: *const c_char
     unsafe { syscall(libc::SYS_symlinkat, a) }
 }
 
-/// `mkdir`.
-///
-/// # Safety
-/// `path` must be a C string.
-pub unsafe fn mkdir(path: *const c_char, mode: u32) -> Result {
-    let a = [libc::AT_FDCWD as usize, path as usize, mode as usize, 0, 0, 0];
-    // SAFETY: the kernel reads the string.
-    unsafe { syscall(libc::SYS_mkdirat, a) }
-}
-
 /// Sets the time of an open file's last modification, in seconds and nanoseconds, and leaves the time of the last access.
 pub fn set_modified(fd: c_int, sec: i64, nsec: u32) {
     let omit = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };

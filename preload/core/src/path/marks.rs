@@ -89,19 +89,10 @@ pub fn mark_entry(stage: &Stage, e: &Entry<'static>, names: Names) {
     mark_file(stage, e);
     if e.kind() == Kind::Directory && names.hides_subtree() {
         diverged.mark(Mark::Subtree, e.hash());
-        changed_library::lead_to_directory(stage, e.path());
+        changed_library::lead_to_all_below(stage, e.path());
     }
     if names.changes_listing() {
         mark_listing_above(stage, e.path());
-    }
-}
-
-/// Leads the loader to the original of a directory that was removed, so that it finds one that is made there.
-pub fn lead_to_removed(stage: &Stage, path: &[u8]) {
-    if let Some(e) = stage.index().lookup(path)
-        && e.kind() == Kind::Directory
-    {
-        changed_library::lead_to_directory(stage, e.path());
     }
 }
 

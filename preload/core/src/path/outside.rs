@@ -83,7 +83,7 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
         stage.view.diverged.mark(Mark::Subtree, hash_path(path));
         for prefix in stage.index().prefixes() {
             if at_or_above(prefix.path) || at_or_above(prefix.canonical) {
-                changed_library::lead_to_directory(stage, prefix.canonical);
+                changed_library::lead_to_all_below(stage, prefix.canonical);
             }
         }
     }

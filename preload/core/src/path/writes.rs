@@ -269,9 +269,6 @@ fn call_on_canonical(
     if !before && change.succeeded.get() && !is_directory_opened(stage, path, names) {
         marks::mark(stage, path, names);
     }
-    if names == Names::Removed && change.succeeded.get() {
-        marks::lead_to_removed(stage, path);
-    }
 }
 
 /// Whether an open for writing has opened a directory. That is possible only with O_TMPFILE, which makes a file without

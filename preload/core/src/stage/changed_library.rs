@@ -1,18 +1,21 @@
 //! Leads the dynamic loader to the original of what changed.
 //!
 //! The loader searches the stage's directories itself and asks no index, so neither marks nor the closing of the stage reach
-//! it. Where the name of a library, of a symbolic link or of a directory is marked, or a prefix is closed, the stage gets a
-//! symbolic link to the original in the place of its copy. A name that is made gets one too. A process that has mapped or
-//! opened the copy keeps it: a directory that is replaced moves to its path below [`WAS`] and a number.
+//! it. Where the name of a library or of a symbolic link is marked, or does not count any more with all around it, the stage
+//! gets a symbolic link to the original in the place of its copy. A name that is made gets one too. A process that has mapped
+//! or opened the copy keeps it.
 //!
-//! Invariant: nothing is changed outside the stage. A directory of the stage may be a link to the original by now, so each
-//! change is made in a directory that is open and known to be the stage's own.
+//! Invariants:
+//! - A directory of the stage stays one. If a link took its place, a program that removes the stage by paths that it has
+//!   listed before would remove originals.
+//! - Nothing is changed outside the stage. A link may lead to a directory of the original, so each change is made in a
+//!   directory that is open and known to be the stage's own.
 
 use core::ffi::{CStr, c_char, c_int};
 
 use libc::{AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
-use pyshm_format::layout::{WAS, is_library};
-use pyshm_format::{Entry, Kind, hash_path};
+use pyshm_format::layout::is_library;
+use pyshm_format::{Entry, Kind};
 
 use crate::base::buffer::Buffer;
 use crate::base::sys;
@@ -88,6 +91,11 @@ impl Parent {
     /// Puts the link in the place of a file or another link, at once.
     #[inline(never)]
     fn replace(&self, stage: &Stage) {
+        // What was removed from the stage stays so, and a link that leads there already.
+        let kind = self.named().map_or(0, |st| st.st_mode & libc::S_IFMT);
+        if kind != libc::S_IFREG && kind != libc::S_IFLNK {
+            return;
+        }
         let mut name = Buffer::zeroed();
         let mut digits = [0; 10];
         let thread = decimal(sys::thread_number(), &mut digits);
@@ -103,45 +111,6 @@ impl Parent {
                 .and_then(|_| sys::renameat2(AT_FDCWD, link, self.fd, self.last(), 0));
             if moved.is_err() {
                 sys::unlink(link);
-            }
-        }
-    }
-
-    /// Exchanges a directory for the link, which then takes its place below [`WAS`].
-    #[inline(never)]
-    fn exchange(&self, stage: &Stage) {
-        let Ok(st) = self.named() else { return };
-        if st.st_mode & libc::S_IFMT != libc::S_IFDIR {
-            return;
-        }
-        // SAFETY: a tail of a C string.
-        let path = unsafe { CStr::from_ptr(self.original()) }.to_bytes();
-        let mut name = Buffer::zeroed();
-        // Each directory has a place of its own there, because those above and below it may be replaced too.
-        let mut digits = [0; 10];
-        let number = decimal(hash_path(path) as u32, &mut digits);
-        if join(&mut name, &[stage.dir(), b"/", WAS.as_bytes(), number, path, b"\0"]).is_none() {
-            return;
-        }
-        let start = stage.dir().len() + 1 + WAS.len() + number.len();
-        let mut above = Buffer::zeroed();
-        for end in (start..start + path.len()).filter(|&at| name.get(at) == Some(&b'/')) {
-            let Some(part) = name.get(..end) else { return };
-            if join(&mut above, &[part, b"\0"]).is_none() {
-                return;
-            }
-            // SAFETY: `join` wrote a NUL.
-            let _ = unsafe { sys::mkdir(above.as_ptr().cast(), 0o700) };
-        }
-        let was: *const c_char = name.as_ptr().cast();
-        // Only one process makes the link, and goes on.
-        // SAFETY: C strings.
-        unsafe {
-            if sys::symlinkat(self.original(), AT_FDCWD, was).is_ok()
-                && sys::renameat2(AT_FDCWD, was, self.fd, self.last(), libc::RENAME_EXCHANGE)
-                    .is_err()
-            {
-                sys::unlink(was);
             }
         }
     }
@@ -181,9 +150,18 @@ pub fn lead_to_original(stage: &Stage, e: &Entry<'static>) {
     }
 }
 
-/// Leads to the original of a directory below which the index does not answer any more.
-pub fn lead_to_directory(stage: &Stage, path: &[u8]) {
-    change(stage, path, |parent| parent.exchange(stage));
+/// Leads to the originals of all entries at and below a path, below which the index does not answer any more; an empty path
+/// is that of all.
+#[cold]
+#[inline(never)]
+pub fn lead_to_all_below(stage: &Stage, path: &[u8]) {
+    let index = stage.index();
+    for e in (0..index.len()).filter_map(|number| index.entry(number)) {
+        let below = e.path().strip_prefix(path);
+        if below.is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))) {
+            lead_to_original(stage, &e);
+        }
+    }
 }
 
 /// Whether a name that is made may be that of any file.
@@ -199,13 +177,5 @@ pub enum Made {
 pub fn lead_to_new(stage: &Stage, path: &[u8], made: Made) {
     if made == Made::Any || is_library(path) {
         change(stage, path, Parent::link);
-    }
-}
-
-/// Leads to the originals of all prefixes, after the stage was closed.
-pub fn lead_to_all(stage: &Stage) {
-    for prefix in stage.index().prefixes() {
-        // That in another one moves with it.
-        lead_to_directory(stage, prefix.canonical);
     }
 }

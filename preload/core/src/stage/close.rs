@@ -27,7 +27,7 @@ impl Stage {
         self.view.diverged.close(reason, program);
         // Where the stage is being removed, nothing is made in it.
         if was_open && reason != Reason::Removed {
-            changed_library::lead_to_all(self);
+            changed_library::lead_to_all_below(self, b"");
         }
     }
 

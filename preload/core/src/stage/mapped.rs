@@ -5,7 +5,7 @@ use pyshm_format::{Entry, Index, Lookup, OutsidePrograms, layout};
 
 use crate::base::buffer::Buffer;
 use crate::base::sys::{self, Ids};
-use crate::base::text::{join, until};
+use crate::base::text::join;
 use crate::decide::view::View;
 
 /// Length in bytes of the longest path of a stage's directory. The longer paths of the stage's files must fit into
@@ -95,13 +95,7 @@ impl Stage {
     /// The original path that a path in the stage stands for, which is the path's tail. `None` for any other path.
     pub fn original<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
         let below = path.strip_prefix(self.dir())?;
-        let strip = |top: &[u8]| below.strip_prefix(top);
-        let replaced = || {
-            let (_, tail) =
-                until(strip(b"/")?.strip_prefix(layout::WAS.as_bytes())?, |b| !b.is_ascii_digit());
-            Some(tail)
-        };
-        let tail = strip(b"/fs").or_else(|| strip(b"/orig")).or_else(replaced)?;
+        let tail = below.strip_prefix(b"/fs").or_else(|| below.strip_prefix(b"/orig"))?;
         (tail.first() == Some(&b'/')).then_some(tail)
     }
 
