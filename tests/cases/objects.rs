@@ -126,6 +126,16 @@ const OBJECTS: &[(&str, &str, &str)] = &[
         "where.c",
         "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,$ORIGIN/../share/../back/lib",
     ),
+    (
+        "where-first",
+        "where.c",
+        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{E}/first:{E}/lib",
+    ),
+    (
+        "where-first-origin",
+        "where.c",
+        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,$ORIGIN/../first:$ORIGIN/../lib",
+    ),
     ("where-nowhere", "where.c", "{B}/libmarker.so -ldl"),
     ("where-rpath", "where.c", "{B}/libmarker.so -ldl -Wl,--disable-new-dtags,-rpath,{E}//lib/."),
     // A library that is needed by its path.

@@ -152,6 +152,40 @@ fn the_loader_lists_original_names() {
 
 // What changes is the original's.
 #[test]
+fn directories_of_libraries_that_change_are_found_by_the_loader() {
+    Case::sh(
+        "all() { for n in two own dots lib64 rpath; do $E/bin/where-$n 2>&1 | sed \"s|$M||\"; done; }; all; \
+         mv $E/lib $E/lib-away; all; mkdir $E/lib; cp $M/out/common/libmarker.so $E/lib; all; \
+         rm $E/lib64; mkdir $E/lib64; cp $E/lib-away/libmarker.so $E/lib64/; all; \
+         rm -r $E/lib; all; mkdir $E/lib; cp $E/lib-away/libmarker.so $E/lib; all; \
+         rm -r $E/lib; ln -s lib-away $E/lib; all; mv $M/env $M/env-away; mkdir $M/env; mv $M/env-away/* $M/env; rmdir $M/env-away; all",
+    )
+    .tree(tree)
+    .says("where-dots: of_another_place")
+    .ops(Ops::Any)
+    .run();
+}
+
+#[test]
+fn directories_of_libraries_that_are_made_are_found_by_the_loader() {
+    Case::sh(
+        "all() { for n in own odd; do $E/bin/where-$n 2>&1 | sed \"s|$M||\"; done; }; all; \
+         chmod 0700 $E; mkdir $E/first; cp $M/out/common/libmarker.so $E/first; all; rm -r $E/first; all; \
+         ln -s lib $E/first; all; rm $E/first; mkdir $E/temporary; cp $M/out/common/libmarker.so $E/temporary; \
+         mv $E/temporary $E/first; all",
+    )
+    .tree(|t| {
+        tree(t);
+        put(t, "where-first", "bin/where-own");
+        put(t, "where-first-origin", "bin/where-odd");
+    })
+    .says("where-own: of_another_place")
+    .ops(Ops::Any)
+    .run();
+}
+
+// What changes is the original's.
+#[test]
 fn a_library_that_changed_is_found_by_the_loader() {
     Case::sh(
         "all() { for n in two own dots; do $E/bin/where-$n 2>&1 | sed \"s|$M||\"; done; }; all; \

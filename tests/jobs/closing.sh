@@ -209,6 +209,59 @@ test_a_new_stage_knows_what_was_changed_beside_a_closed_one() {
   "$pyshm" unstage --force --all >/dev/null
 }
 
+# staged_libraries: stages a tree with a library that asks for libmarker.so, which lies in the second directory of its path.
+# $work/new.so is another libmarker.so.
+staged_libraries() {
+  local objects=$top/tests/cases/probes/objects path
+  staged; mkdir -p "$tree/lib/plugins"; path=$tree/lib/first:$tree/lib/plugins
+  gcc -shared -fPIC -DTEXT=old -Wl,-soname,libmarker.so -o "$tree/lib/plugins/libmarker.so" "$objects/marker.c" &&
+    gcc -shared -fPIC -DTEXT=new -Wl,-soname,libmarker.so -o "$work/new.so" "$objects/marker.c" &&
+    gcc -w -shared -fPIC -Wl,--enable-new-dtags,-rpath,"$path" -o "$tree/lib/libcaller.so" "$objects/caller.c" || fail "the libraries"
+  "$pyshm" unstage --force "$stage" >/dev/null; "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
+}
+test_the_loader_finds_what_changed_beside_a_kept_stage() {
+  local how said
+  mkdir "$work/other"; echo other >"$work/other/file"; "$pyshm" bundle env "$work/other" -o "$work/other.tar.zst" -q || fail "the other bundle"
+  for how in replaced first directory link donor; do
+    staged_libraries
+    case $how in
+      replaced) cp "$work/new.so" "$tree/lib/plugins/n" && mv "$tree/lib/plugins/n" "$tree/lib/plugins/libmarker.so" ;;
+      first) mkdir "$tree/lib/first" && cp "$work/new.so" "$tree/lib/first/libmarker.so" ;;
+      directory) mv "$tree/lib/plugins" "$tree/lib/away" && mkdir "$tree/lib/plugins" && cp "$work/new.so" "$tree/lib/plugins/libmarker.so" ;;
+      link) mkdir "$tree/lib/new" && cp "$work/new.so" "$tree/lib/new/libmarker.so" && ln -s new "$tree/lib/first" ;;
+      # What a program changed in one stage is known to the next one, which takes the bundle from it.
+      donor) "$stage/bin/pyshm-exec" sh -c "mkdir '$tree/lib/first' && cp '$work/new.so' '$tree/lib/first/libmarker.so' && mv '$tree/lib/plugins' '$tree/lib/away'" ;;
+    esac || fail "$how"
+    [ $how != donor ] || stage=$("$pyshm" stage -b "$work/tree.tar.zst" -b "$work/other.tar.zst") || fail "the second stage"
+    [ $how = donor ] || equal "the stage" "$stage" "$("$pyshm" stage -b "$work/tree.tar.zst")"
+    said=$("$stage/bin/pyshm-exec" python3 -c "
+import ctypes; c = ctypes.CDLL('$tree/lib/libcaller.so'); c.load.restype = ctypes.c_void_p
+f = ctypes.CDLL(None, handle=c.load(b'libmarker.so')).marker; f.restype = ctypes.c_char_p; print(f().decode())")
+    equal "$how" new "$said"; is_open
+  done
+}
+test_the_loader_finds_the_originals_when_the_stage_is_closed() {
+  local how said
+  for how in runpath variable; do
+    staged_libraries
+    cat >"$work/loads.py" <<'PY'
+import ctypes, os, subprocess, sys
+tree, plain, how = sys.argv[1:]
+caller = ctypes.CDLL(f"{tree}/lib/libcaller.so"); caller.load.restype = ctypes.c_void_p
+def found():
+    if how == "runpath": return caller.load(b"libmarker.so") is not None
+    try: return bool(ctypes.CDLL("libmarker.so"))
+    except OSError: return False
+files = open(f"{tree}/d0/f0"), os.open(f"{tree}/d0", os.O_RDONLY)
+subprocess.run([plain, "remove", f"{tree}/lib/plugins/libmarker.so"])
+print(found(), os.readlink(f"/proc/self/fd/{files[0].fileno()}"), os.readlink(f"/proc/self/fd/{files[1]}"))
+PY
+    said=$(PYTHONDONTWRITEBYTECODE=1 LD_LIBRARY_PATH=$([ $how = variable ] && echo "$tree/lib/plugins") "$stage/bin/pyshm-exec" sh -c "python3 '$work/loads.py' '$tree' '$work/plain' $how")
+    equal "$how" "False $tree/d0/f0 $tree/d0" "$said"; closed_because "a program started"
+    "$pyshm" unstage --force "$stage" >/dev/null; [ -e "$tree/d0/f0" ] && [ ! -e "$stage" ] || fail "what is left after $how"
+  done
+}
+
 # spawned HOW NAME: a child goes where file actions send it, and starts NAME there.
 spawned() {
   "$stage/bin/pyshm-exec" python3 - "$work" "$@" <<'PY'

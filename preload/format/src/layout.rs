@@ -67,6 +67,15 @@ pub const ENV_SAVED_PRELOAD: &str = "PYSHM_LD_PRELOAD";
 /// Carries the `LD_LIBRARY_PATH` that a child must see, if the child's real `LD_LIBRARY_PATH` leads into the stage.
 pub const ENV_SAVED_LIBRARY_PATH: &str = "PYSHM_LD_LIBRARY_PATH";
 
+/// Whether a path may be a library's, by its name: `libx.so`, `libx.so.1`; not `x.sock`.
+#[must_use]
+pub fn is_library(path: &[u8]) -> bool {
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+    name.windows(3)
+        .enumerate()
+        .any(|(at, w)| w == b".so" && matches!(name.get(at + 3), None | Some(b'.')))
+}
+
 /// The access time, in seconds and nanoseconds, that identifies a staged file. `hash` is the hash of the file's path.
 /// The shim uses the access time to tell an open staged file from another one of the same size and modification time.
 /// The original's access time is in the index. The staged file's access time lies in the future (2096), so no kernel

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::stage::build_options::Freshness;
 use crate::stage::ownership;
 use crate::stage::published::Stage;
+use crate::stage::reuse::loader_links;
 use crate::stage::shared_state::SharedState;
 
 /// Set-user-id and set-group-id, which files from a foreign tar lose.
@@ -89,6 +90,7 @@ impl Divergence {
             let subtrees = if self.subtrees { Subtrees::Possible } else { Subtrees::None };
             self.words.iter().for_each(|word| set.insert(*word, subtrees));
         }
+        loader_links::lead(dir, &set);
         Ok(())
     }
 

@@ -370,36 +370,39 @@ pub fn thread_number() -> u32 {
     id(libc::SYS_gettid)
 }
 
-/// `symlink`.
+/// `symlinkat`.
 ///
 /// # Safety
 /// `target` and `path` must be C strings.
-pub unsafe fn symlink(target: *const c_char, path: *const c_char) -> Result {
-    let a = [target as usize, libc::AT_FDCWD as usize, path as usize, 0, 0, 0];
+pub unsafe fn symlinkat(target: *const c_char, dirfd: c_int, path: *const c_char) -> Result {
+    let a = [target as usize, dirfd as usize, path as usize, 0, 0, 0];
     // SAFETY: the kernel reads the strings.
     unsafe { syscall(libc::SYS_symlinkat, a) }
 }
 
-/// Sets the time of the last modification, in seconds and nanoseconds, and leaves the time of the last access.
-///
-/// # Safety
-/// `path` must be a C string.
-pub unsafe fn set_modified(path: *const c_char, sec: i64, nsec: u32) {
+/// Sets the time of an open file's last modification, in seconds and nanoseconds, and leaves the time of the last access.
+pub fn set_modified(fd: c_int, sec: i64, nsec: u32) {
     let omit = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
     let times = [omit, libc::timespec { tv_sec: sec, tv_nsec: i64::from(nsec) }];
-    let a = [libc::AT_FDCWD as usize, path as usize, (&raw const times) as usize, 0, 0, 0];
-    // SAFETY: the kernel reads the string and the two times.
+    let a = [fd as usize, 0, (&raw const times) as usize, 0, 0, 0];
+    // SAFETY: the kernel reads the two times; without a path they are the descriptor's.
     let _ = unsafe { syscall(libc::SYS_utimensat, a) };
 }
 
-/// `rename`.
+/// `renameat2`.
 ///
 /// # Safety
 /// `from` and `to` must be C strings.
-pub unsafe fn rename(from: *const c_char, to: *const c_char) -> Result {
-    let cwd = libc::AT_FDCWD as usize;
+pub unsafe fn renameat2(
+    from_fd: c_int,
+    from: *const c_char,
+    to_fd: c_int,
+    to: *const c_char,
+    flags: u32,
+) -> Result {
+    let a = [from_fd as usize, from as usize, to_fd as usize, to as usize, flags as usize, 0];
     // SAFETY: the kernel reads the strings.
-    unsafe { syscall(libc::SYS_renameat2, [cwd, from as usize, cwd, to as usize, 0, 0]) }
+    unsafe { syscall(libc::SYS_renameat2, a) }
 }
 
 /// Removes a file, if it can.

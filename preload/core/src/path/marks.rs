@@ -17,9 +17,10 @@ use pyshm_format::{Entry, Kind, Lookup, Reason};
 use crate::base::sys::{self, Ids};
 use crate::base::text::at_last_slash;
 use crate::path::change::Names;
+use crate::stage::changed_library::{self, Made};
 use crate::stage::mapped::Stage;
+use crate::stage::permission;
 use crate::stage::swap_fd::{Covers, take_originals};
-use crate::stage::{changed_library, permission};
 
 /// Exchanges this process's descriptors of what a call at a canonical path under a prefix is about to move, remove or
 /// change: afterwards its name does not lead there, or not to what is in the stage.
@@ -69,7 +70,11 @@ pub fn mark(stage: &Stage, path: &[u8], names: Names) {
         Lookup::Absent => {
             mark_unknown_name(stage, path);
             if names.may_add() {
-                changed_library::lead_to_new(stage, path);
+                let made = match names {
+                    Names::Opened { .. } => Made::File,
+                    _ => Made::Any,
+                };
+                changed_library::lead_to_new(stage, path, made);
             }
         }
         Lookup::Damaged => damaged(stage),
@@ -86,6 +91,7 @@ pub fn mark_entry(stage: &Stage, e: &Entry<'static>, names: Names) {
     mark_file(stage, e);
     if e.kind() == Kind::Directory && names.hides_subtree() {
         diverged.mark(Mark::Subtree, e.hash());
+        changed_library::lead_to_all_below(stage, e.path());
     }
     if names.changes_listing() {
         if !e.has_inode() {

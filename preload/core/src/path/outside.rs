@@ -25,8 +25,9 @@ use crate::path::change::{At, Change, Names, NewName};
 use crate::path::marks::{
     self, keep_descriptors, keep_descriptors_of, mark, mark_entry, mark_inode, mark_open,
 };
+use crate::stage::changed_library;
 use crate::stage::close::own_name;
-use crate::stage::descriptor::fd_target;
+use crate::stage::descriptor::{fd_path, fd_target};
 use crate::stage::mapped::Stage;
 use crate::stage::swap_fd::{Covers, has_staged, take_originals};
 
@@ -84,6 +85,11 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
     if stage.index().prefixes().any(|p| at_or_above(p.path) || at_or_above(p.canonical)) {
         take_originals(stage, Covers::Everything);
         stage.view.diverged.mark(Mark::Subtree, hash_path(path));
+        for prefix in stage.index().prefixes() {
+            if at_or_above(prefix.path) || at_or_above(prefix.canonical) {
+                changed_library::lead_to_all_below(stage, prefix.canonical);
+            }
+        }
     }
 }
 
@@ -147,6 +153,22 @@ fn keep_replaced(stage: &Stage, own: At) {
     }
 }
 
+/// Makes a call on a path whose canonical name is longer than a path of the index can be. What it names may still have
+/// another name.
+pub fn call_on_deep(change: &Change<'_>, own: At, real: Callback<'_, At>) {
+    let Change { stage, names, follow, .. } = *change;
+    match names {
+        Names::Opened { .. } | Names::Added | Names::MovedHere => {}
+        Names::Same | Names::Search => {
+            mark_object(stage, own, follow, names);
+        }
+        Names::Removed | Names::MovedAway | Names::Exchanged => {
+            mark_object(stage, own, Follow::No, names);
+        }
+    }
+    real.call(own);
+}
+
 /// Makes a rename by `real`, and marks what it moves, the old name and the new one.
 #[inline(never)]
 fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
@@ -190,9 +212,11 @@ fn mark_prefixes_below(stage: &Stage, fd: c_int) {
 #[inline(never)]
 fn mark_name_of(stage: &Stage, fd: c_int, is_new: bool, names: Names) {
     let mut buf = Buffer::zeroed();
-    let Some(path) = fd_target(fd, &mut buf) else {
+    let path = match fd_path(fd, &mut buf) {
+        Ok(path) => path,
+        Err(libc::ENAMETOOLONG) if !stage.has_long_paths() => return,
         // Without /proc the file's name is unknown.
-        return stage.close_blind();
+        Err(_) => return stage.close_blind(),
     };
     let inside = stage.view.prefix_of(path).is_some();
     if inside && !stage.view.in_diverged_subtree(path) {
@@ -217,7 +241,7 @@ fn mark_moved(stage: &Stage, path: &[u8], own: At, names: Names) {
 fn mark_canonical_above(stage: &Stage, path: &[u8]) {
     let mut link = Buffer::zeroed();
     let len = ask_kernel(stage, AT_FDCWD, path, Follow::No, &mut link);
-    if let Some(canonical) = len.and_then(|len| link.get(..len)) {
+    if let Some(canonical) = len.ok().and_then(|len| link.get(..len)) {
         mark_above(stage, canonical);
     }
 }

@@ -22,7 +22,7 @@ use crate::base::thin_callback::{Callback, call_through};
 use crate::decide::view::Found;
 use crate::decide::walk::walk;
 use crate::path::argument::{PathArg, bytes};
-use crate::path::canonical::ask_kernel;
+use crate::path::canonical::{Unknown, ask_kernel};
 use crate::path::change::{At, Change, Names, NewName, Outcome};
 use crate::path::resolve::{absolute, unresolved};
 use crate::path::{fd_link, marks, outside};
@@ -218,8 +218,10 @@ fn call_resolved_by_kernel(
 ) {
     let mut link = Buffer::zeroed();
     let canonical = ask_kernel(change.stage, dirfd, path, change.follow, &mut link);
-    let Some(canonical) = canonical.and_then(|len| link.get(..len)) else {
-        return real.call(own);
+    let canonical = match canonical {
+        Ok(len) => link.get(..len).unwrap_or_default(),
+        Err(Unknown::TooLong) => return outside::call_on_deep(change, own, real),
+        Err(Unknown::Missing) => return real.call(own),
     };
     if change.stage.view.prefix_of(canonical).is_some() {
         // The caller's path may be a symbolic link to the prefix itself.

@@ -1,92 +1,181 @@
-//! Leads the dynamic loader to the original of a library that changed.
+//! Leads the dynamic loader to the original of what changed.
 //!
-//! The loader searches the stage's directories itself and asks no index, so marks do not reach it. Where the name of a
-//! library is marked, the stage gets a symbolic link to the original in the place of its copy. A library that is made
-//! gets one too. A process that has mapped or opened the copy keeps it.
+//! The loader searches the stage's directories itself and asks no index, so neither marks nor the closing of the stage reach
+//! it. Where the name of a library or of a symbolic link is marked, or does not count any more with all around it, the stage
+//! gets a symbolic link to the original in the place of its copy. A name that is made gets one too. A process that has mapped
+//! or opened the copy keeps it.
+//!
+//! Invariants:
+//! - A directory of the stage stays one. If a link took its place, a program that removes the stage by paths that it has
+//!   listed before would remove originals.
+//! - Nothing is changed outside the stage. A link may lead to a directory of the original, so each change is made in a
+//!   directory that is open and known to be the stage's own.
 
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char, c_int};
 
+use libc::{AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
+use pyshm_format::layout::is_library;
 use pyshm_format::{Entry, Kind};
 
 use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::{at_last_slash, decimal, join};
+use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
 
-/// Whether a path may be a library's, by its name.
-fn is_library(path: &[u8]) -> bool {
-    let name = at_last_slash(path).map_or(path, |(_, name)| name);
-    // `libx.so`, `libx.so.1`; not `x.sock`.
-    name.windows(3)
-        .enumerate()
-        .any(|(at, w)| w == b".so" && matches!(name.get(at + 3), None | Some(b'.')))
+/// A directory of the stage, open, in which a name changes.
+struct Parent {
+    fd: c_int,
+    /// `<stage>/fs`, and the original path of the name, with a NUL behind it.
+    name: Buffer,
+    /// Where the original path begins and where its last name does.
+    path: usize,
+    last: usize,
 }
 
-/// The entry of the directory in which a path lies, if the stage has it and it is what was staged.
-fn staged_parent(stage: &Stage, path: &[u8]) -> Option<Entry<'static>> {
-    let (parent, _) = at_last_slash(path)?;
-    let e = stage.index().lookup(parent)?;
-    (e.kind() == Kind::Directory && !stage.view.entry_diverged(&e)).then_some(e)
-}
-
-/// Gives a staged directory the time back that shows that it is whole.
-fn restore_time(e: &Entry<'static>) {
-    let time = e.stat().mtime;
-    // SAFETY: an entry's staged name is a C string.
-    unsafe { sys::set_modified(e.staged().as_ptr().cast(), time.sec, time.nsec) };
-}
-
-/// Leads to the original of an entry that is about to change, or has changed.
-pub fn lead_to_original(stage: &Stage, e: &Entry<'static>) {
-    if is_library(e.path())
-        && !stage.noexec
-        && let Some(parent) = staged_parent(stage, e.path())
-    {
-        // Names of the index have a NUL behind them.
-        replace(stage, e.path().as_ptr().cast(), e.staged().as_ptr().cast());
-        restore_time(&parent);
+impl Parent {
+    /// Opens the directory in which `path` lies. `None` if that is not the stage's own.
+    #[inline(never)]
+    fn of(stage: &Stage, path: &[u8]) -> Option<Self> {
+        let (above, _) = at_last_slash(path)?;
+        let mut name = Buffer::zeroed();
+        stage.staged_name(above, &mut name)?;
+        // SAFETY: `staged_name` wrote a NUL.
+        let fd = unsafe {
+            let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+            sys::openat(AT_FDCWD, name.as_ptr().cast(), flags)
+        }
+        .ok()?;
+        let mut opened = Self {
+            fd,
+            name,
+            path: stage.index().fs_len(),
+            last: stage.index().fs_len() + above.len() + 1,
+        };
+        if !opened.is_of(stage) {
+            return None;
+        }
+        stage.staged_name(path, &mut opened.name)?;
+        Some(opened)
     }
-}
 
-/// Leads to a library that the index does not have, in a directory that it has.
-pub fn lead_to_new(stage: &Stage, path: &[u8]) {
-    if is_library(path)
-        && !stage.noexec
-        && let Some(parent) = staged_parent(stage, path)
-    {
-        link(stage, path);
-        restore_time(&parent);
+    /// Whether the descriptor is of the directory that the name says: no link led elsewhere.
+    fn is_of(&self, stage: &Stage) -> bool {
+        let own = sys::fstat(self.fd).is_ok_and(|st| st.st_dev == stage.dev);
+        let mut target = Buffer::zeroed();
+        own && CStr::from_bytes_until_nul(&self.name).is_ok_and(|name| {
+            fd_target(self.fd, &mut target).is_some_and(|target| target == name.to_bytes())
+        })
     }
-}
 
-/// Puts a link in the place of a file, at once.
-#[inline(never)]
-fn replace(stage: &Stage, original: *const c_char, staged: *const c_char) {
-    let mut name = Buffer::zeroed();
-    let mut digits = [0; 10];
-    let thread = decimal(sys::thread_number(), &mut digits);
-    let parts = [stage.dir(), b"/link.", thread, b"\0"];
-    if join(&mut name, &parts).is_none() {
-        return;
+    fn original(&self) -> *const c_char {
+        self.name.as_ptr().wrapping_add(self.path).cast()
     }
-    let name: *const c_char = name.as_ptr().cast();
-    // SAFETY: C strings.
-    unsafe {
-        // A killed process may have left a link of this name.
-        sys::unlink(name);
-        if sys::symlink(original, name).is_ok() && sys::rename(name, staged).is_err() {
-            sys::unlink(name);
+
+    fn last(&self) -> *const c_char {
+        self.name.as_ptr().wrapping_add(self.last).cast()
+    }
+
+    /// The attributes of the name.
+    fn named(&self) -> sys::Result<libc::stat> {
+        // SAFETY: a tail of a C string.
+        unsafe { sys::fstatat(self.fd, self.last(), libc::AT_SYMLINK_NOFOLLOW) }
+    }
+
+    /// Makes the link, if the name is free.
+    fn link(&self) {
+        // SAFETY: both are tails of a C string.
+        let _ = unsafe { sys::symlinkat(self.original(), self.fd, self.last()) };
+    }
+
+    /// Puts the link in the place of a file or another link, at once.
+    #[inline(never)]
+    fn replace(&self, stage: &Stage) {
+        // What was removed from the stage stays so, and a link that leads there already.
+        let kind = self.named().map_or(0, |st| st.st_mode & libc::S_IFMT);
+        if kind != libc::S_IFREG && kind != libc::S_IFLNK {
+            return;
+        }
+        let mut name = Buffer::zeroed();
+        let mut digits = [0; 10];
+        let thread = decimal(sys::thread_number(), &mut digits);
+        if join(&mut name, &[stage.dir(), b"/link.", thread, b"\0"]).is_none() {
+            return;
+        }
+        let link: *const c_char = name.as_ptr().cast();
+        // SAFETY: C strings.
+        unsafe {
+            // A killed process may have left a link of this name.
+            sys::unlink(link);
+            let moved = sys::symlinkat(self.original(), AT_FDCWD, link)
+                .and_then(|_| sys::renameat2(AT_FDCWD, link, self.fd, self.last(), 0));
+            if moved.is_err() {
+                sys::unlink(link);
+            }
+        }
+    }
+
+    /// Gives the directory the time back that shows that it is whole.
+    fn restore_time(&self, stage: &Stage) {
+        // SAFETY: a tail of a C string.
+        let path = unsafe { CStr::from_ptr(self.original()) }.to_bytes();
+        if let Some(e) = at_last_slash(path).and_then(|(above, _)| stage.index().lookup(above)) {
+            let time = e.stat().mtime;
+            sys::set_modified(self.fd, time.sec, time.nsec);
         }
     }
 }
 
+impl Drop for Parent {
+    fn drop(&mut self) {
+        sys::close(self.fd);
+    }
+}
+
+/// Changes a name in the stage, which never counts as a change of its directory, and keeps errno.
+fn change(stage: &Stage, path: &[u8], how: impl FnOnce(&Parent)) {
+    if stage.noexec {
+        return;
+    }
+    if let Some(parent) = Parent::of(stage, path) {
+        how(&parent);
+        parent.restore_time(stage);
+    }
+}
+
+/// Leads to the original of an entry that is about to change, or has changed. It is no directory.
+pub fn lead_to_original(stage: &Stage, e: &Entry<'static>) {
+    if is_library(e.path()) || e.kind() == Kind::Symlink {
+        change(stage, e.path(), |parent| parent.replace(stage));
+    }
+}
+
+/// Leads to the originals of all entries at and below a path, below which the index does not answer any more; an empty path
+/// is that of all.
+#[cold]
 #[inline(never)]
-fn link(stage: &Stage, path: &[u8]) {
-    let mut name = Buffer::zeroed();
-    let Some(()) = stage.staged_name(path, &mut name) else { return };
-    let staged: *const c_char = name.as_ptr().cast();
-    // The original's name is the tail of the staged one. If the stage has a file of this name, or no such directory,
-    // the call fails, and nothing has to be done.
-    // SAFETY: C strings.
-    let _ = unsafe { sys::symlink(staged.add(stage.index().fs_len()), staged) };
+pub fn lead_to_all_below(stage: &Stage, path: &[u8]) {
+    let index = stage.index();
+    for e in (0..index.len()).filter_map(|number| index.entry(number)) {
+        let below = e.path().strip_prefix(path);
+        if below.is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))) {
+            lead_to_original(stage, &e);
+        }
+    }
+}
+
+/// Whether a name that is made may be that of any file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// It may be a directory or a link to one.
+    Any,
+    /// It is a file, in which only a library's name matters.
+    File,
+}
+
+/// Leads to a name that the index does not have, in a directory that it has.
+pub fn lead_to_new(stage: &Stage, path: &[u8], made: Made) {
+    if made == Made::Any || is_library(path) {
+        change(stage, path, Parent::link);
+    }
 }

@@ -12,6 +12,7 @@ use pyshm_format::{Closed, Reason, layout, state};
 
 use crate::base::sys::{self, Access, Ids};
 use crate::base::text::join;
+use crate::stage::changed_library;
 use crate::stage::mapped::Stage;
 
 /// Bytes of the state file that are mapped to close it.
@@ -22,7 +23,12 @@ impl Stage {
     #[cold]
     #[inline(never)]
     pub fn close(&self, reason: Reason, program: &[u8]) {
+        let was_open = !self.view.diverged.is_closed();
         self.view.diverged.close(reason, program);
+        // Where the stage is being removed, nothing is made in it.
+        if was_open && reason != Reason::Removed {
+            changed_library::lead_to_all_below(self, b"");
+        }
     }
 
     /// Closes the stage because this process cannot find out what it is about to change.

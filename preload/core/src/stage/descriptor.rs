@@ -152,9 +152,15 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
 
 /// The path to which `/proc/self/fd/<fd>` leads.
 pub fn fd_target(fd: c_int, buf: &mut [u8]) -> Option<&[u8]> {
+    fd_path(fd, buf).ok()
+}
+
+/// [`fd_target`], or the error number: ENAMETOOLONG if the path is longer than the kernel tells (proc(5)).
+pub fn fd_path(fd: c_int, buf: &mut [u8]) -> Result<&[u8], c_int> {
     let mut name = [0; 32];
-    join(&mut name, &[b"/proc/self/fd/", decimal(u32::try_from(fd).ok()?, &mut [0; 10])])?;
+    let number = u32::try_from(fd).map_err(|_| libc::EBADF)?;
+    join(&mut name, &[b"/proc/self/fd/", decimal(number, &mut [0; 10])]).ok_or(libc::EBADF)?;
     // SAFETY: `name` ends with NULs.
-    let n = unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast(), buf) }.ok()?;
-    buf.get(..n)
+    let n = unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast(), buf) }?;
+    buf.get(..n).ok_or(libc::ENAMETOOLONG)
 }

@@ -3,7 +3,7 @@
 use pyshm_format::state::{Mark, Operation};
 use pyshm_format::{Entry, Index, Kind, Lookup, OutsidePrograms, layout};
 
-use crate::base::buffer::Buffer;
+use crate::base::buffer::{Buffer, PATH_MAX};
 use crate::base::sys::{self, Ids};
 use crate::base::text::join;
 use crate::decide::view::View;
@@ -83,6 +83,15 @@ impl Stage {
             Lookup::Found(e) => e.stat().dev == dev,
             Lookup::Absent | Lookup::Damaged => true,
         })
+    }
+
+    /// Whether a name in a directory of the index may be part of a path that is longer than the kernel tells.
+    #[cold]
+    #[inline(never)]
+    pub fn has_long_paths(&self) -> bool {
+        const ROOM: usize = PATH_MAX - libc::NAME_MAX as usize - 2;
+        let index = self.index();
+        (0..index.len()).any(|number| index.entry(number).is_none_or(|e| e.path().len() > ROOM))
     }
 
     /// Whether a path of the index no longer names the file that was staged.

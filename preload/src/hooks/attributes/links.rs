@@ -122,7 +122,7 @@ unsafe fn readlink_at(
             // The kernel's own links lie below /proc and /dev, which `look` never says are outside.
             Look::Outside => real(dirfd, path),
             // The kernel refuses a size that is no positive int before it looks at the path.
-            _ if size as c_int <= 0 => real(dirfd, path),
+            _ if size as c_int <= 0 => sys::fail(libc::EINVAL) as ssize_t,
             seen => staged(seen, PathArg::at(dirfd, path, Follow::No), buf, size, real),
         }
     }
