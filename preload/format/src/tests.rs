@@ -107,6 +107,32 @@ fn exactly_the_names_of_an_inode_are_found() {
 }
 
 #[test]
+fn an_entry_says_whether_its_inode_is_the_original_s() {
+    let mut b = IndexBuilder::new(STAGE, 0);
+    let p = b.prefix(b"/e", b"/e", PrefixMode::Snapshot, &[0; 11]);
+    for (path, flags) in [(&b"/e/known"[..], 0), (b"/e/unknown", crate::record::ENTRY_NO_INODE)] {
+        b.entry(&NewEntry {
+            path,
+            kind: Kind::File,
+            flags,
+            target: b"",
+            edited: false,
+            prefix: p,
+            bundle: 0,
+            barriers: Barriers::default(),
+            xattrs: None,
+            stat: Stat::default(),
+        });
+    }
+    let file = b.finish();
+    let index = Index::parse(&file).unwrap();
+    assert!(index.lacks_inodes() && index.lookup(b"/e/known").unwrap().has_inode());
+    assert!(!index.lookup(b"/e/unknown").unwrap().has_inode());
+    let whole = sample(1, 3);
+    assert!(!Index::parse(&whole).unwrap().lacks_inodes());
+}
+
+#[test]
 fn entries_are_read_back_as_written() {
     let file = sample(1000, 3);
     let ix = Index::parse(&file).unwrap();

@@ -381,6 +381,17 @@ PROBE(replaced_library) {
     CALL(fstat(again, &s));
     CALL(fstat(fd, &t));
     say("one file %d, links %d", s.st_dev == t.st_dev && s.st_ino == t.st_ino, (int)s.st_nlink);
+    snprintf(name, sizeof name, "%d", fd);
+    CALL(chdir("/proc/self/fd"));
+    again = open(name, O_RDONLY);
+    CALL(fstat(again, &s));
+    say("one file %d, links %d", s.st_dev == t.st_dev && s.st_ino == t.st_ino, (int)s.st_nlink);
+    CONTENTS(again);
+    CONTENTS(openat(open("/proc/self/fd", O_PATH), name, O_RDONLY));
+    CALL(stat(name, &s));
+    say("one file %d", s.st_dev == t.st_dev && s.st_ino == t.st_ino);
+    stream = fopen(name, "r");
+    CONTENTS(dup(fileno(stream)));
     CONTENTS(open(P("lib/libold.so"), O_RDONLY));
 }
 

@@ -15,6 +15,7 @@ use crate::base::sys;
 use crate::base::text::{decimal, join, put, until};
 use crate::decide::view::Follow;
 use crate::path::argument::bytes;
+use crate::stage::current::stage;
 use crate::stage::descriptor::{REDIRECTED, fd_target, is_redirected};
 use crate::stage::mapped::Stage;
 use crate::stage::own_fds::note_opened;
@@ -53,14 +54,39 @@ pub fn parse(path: &[u8]) -> Option<Link<'_>> {
     }
 }
 
+/// [`parse`] for a path that may be relative to a directory of links to descriptors, which only the last name shows.
+pub fn parse_at(dirfd: c_int, path: &[u8]) -> Option<Link<'_>> {
+    if path.first() == Some(&b'/') {
+        return parse(path);
+    }
+    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+    let number = !name.is_empty() && name.iter().all(u8::is_ascii_digit);
+    if number { relative(dirfd, path) } else { None }
+}
+
+#[inline(never)]
+fn relative(dirfd: c_int, path: &[u8]) -> Option<Link<'static>> {
+    let mut buf = [0; PATH_MAX];
+    let len = match dirfd {
+        libc::AT_FDCWD => sys::getcwd(&mut buf).ok()?,
+        dirfd => fd_target(dirfd, &mut buf)?.len(),
+    };
+    let end = put(&mut buf, len, b"/").and_then(|len| put(&mut buf, len, path))?;
+    let link = parse(buf.get(..end)?)?;
+    link.rest.is_empty().then_some(Link { rest: b"", pid: link.pid, fd: link.fd })
+}
+
 /// The flags with which the kernel is to open a path, to keep the mark of a staged copy that it leads to through a descriptor.
-/// All other paths through descriptors were replaced before.
+/// Only the copy of a file that is gone is opened in this way; all other such paths were replaced before.
 ///
 /// # Safety
 /// `path` as in [`bytes`].
-pub unsafe fn mark_of(path: *const c_char) -> c_int {
+pub unsafe fn mark_of(dirfd: c_int, path: *const c_char) -> c_int {
+    if !stage().is_some_and(|stage| stage.view.diverged.any()) {
+        return 0;
+    }
     // SAFETY: the caller guarantees what `bytes` asks for.
-    let link = unsafe { bytes(path) }.filter(|path| may_be(path)).and_then(parse);
+    let link = unsafe { bytes(path) }.and_then(|path| parse_at(dirfd, path));
     if link.is_some_and(|link| link.rest.is_empty() && link.is_redirected()) {
         note_opened();
         return REDIRECTED;

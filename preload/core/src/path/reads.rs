@@ -129,7 +129,8 @@ fn decide_on_absolute(
     if keeps
         && stage.view.diverged.any()
         && arg.follow.is_yes()
-        && let Some(e) = fd_link::parse(text).and_then(|link| link.lost_file(stage, &mut buf))
+        && let Some(e) =
+            fd_link::parse_at(arg.dirfd, text).and_then(|link| link.lost_file(stage, &mut buf))
     {
         // The kernel opens the copy by the descriptor's name: the copy's own may lead to the original by now.
         return obey.call(match want {

@@ -88,7 +88,7 @@ unsafe fn staged(
     // SAFETY: the caller guarantees the path.
     unsafe {
         read_after(seen, arg, Want::Data(flags), |answer| match answer {
-            Answer::Pass(dirfd, path) => real(dirfd, path, flags | mark_of(path)),
+            Answer::Pass(dirfd, path) => real(dirfd, path, flags | mark_of(dirfd, path)),
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(e) => {
                 let before = sys::errno();

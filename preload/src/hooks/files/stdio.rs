@@ -54,7 +54,7 @@ unsafe fn fopen_as(
         }
         read(arg, Want::Data(flags), |answer| match answer {
             Answer::Pass(_, path) => {
-                let marked = mark_of(path) != 0;
+                let marked = mark_of(AT_FDCWD, path) != 0;
                 let file = real(path);
                 if marked && !file.is_null() {
                     mark_redirected(lazy_libc::fileno(file), path);

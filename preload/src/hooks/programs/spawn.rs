@@ -194,7 +194,7 @@ unsafe fn add_open(
         }
         read(arg, Want::Data(flags), |answer| match answer {
             Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), flags | REDIRECTED),
-            Answer::Pass(_, p) => real(p, flags | mark_of(p)),
+            Answer::Pass(_, p) => real(p, flags | mark_of(libc::AT_FDCWD, p)),
             // The child reports the error.
             Answer::Absent(_) => real(path, flags),
         })
