@@ -209,6 +209,22 @@ test_a_new_stage_knows_what_was_changed_beside_a_closed_one() {
   "$pyshm" unstage --force --all >/dev/null
 }
 
+test_a_process_that_changes_its_root_changes_files() {
+  [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
+  staged
+  local said
+  said=$("$stage/bin/pyshm-exec" python3 -ISc '
+import os, sys
+name = sys.argv[1] + "/d0/f0"
+print(open(name).read().strip(), end=" ", flush=True)
+if os.fork() == 0:
+    os.chroot("/"); open(name, "w").write("other"); os._exit(0)
+os.wait()
+print(open(name).read())' "$tree") || fail "the program"
+  equal "what the parent sees" "d0/f0 other" "$said"
+  closed_because "a program started"
+}
+
 test_a_facility_s_tree_stays_open_for_users_who_cannot_write_it() {
   [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
   local as=(setpriv --reuid 65533 --regid 65533 --clear-groups env HOME=/nonexistent) root
