@@ -9,8 +9,8 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
+use pyshm_core::base::buffer::PATH_MAX;
 use pyshm_core::base::env::{self, Strings};
-use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::{link_map, sys};
 use pyshm_core::exec::loader_program;
 use pyshm_core::exec::start::{Exchange, start};

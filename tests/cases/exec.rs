@@ -80,6 +80,17 @@ fn a_relative_program_is_spawned_from_the_stage() {
     Case::c("spawn", "relative").tree(programs).says("  argv[0] another name").run();
 }
 
+// A script is started by the child, and the child stands in the original directory and makes a file.
+#[test]
+fn a_program_is_spawned_in_the_directory_of_the_child() {
+    Case::c("spawn", "elsewhere")
+        .tree(programs)
+        .says("  argv[0] another name")
+        .says("  reads: made")
+        .ops(Ops::AtMost(90))
+        .run();
+}
+
 #[test]
 fn attributes_of_a_spawned_program_are_kept() {
     Case::c("spawn", "attributes")

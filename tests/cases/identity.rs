@@ -220,3 +220,8 @@ for name in ('d/b', 'd/nothing', 'd'):
         .says("Permission denied")
         .run();
 }
+
+#[test]
+fn what_was_opened_before_the_identity_changed_stays_open() {
+    Case::python("identity", "opened_before").tree(closed).only(User::Root).ops(Ops::Any).run();
+}

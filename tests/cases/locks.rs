@@ -43,3 +43,16 @@ fn the_lock_of_a_shell_s_descriptor_is_held_until_the_shell_closes_it() {
         exec 8<&-; flock -n $E/a echo fourth";
     Case::sh(script).says("held").says("fourth").ops(Ops::Any).run();
 }
+
+// A tar that another tool made records no inode numbers.
+#[test]
+fn locks_of_files_without_known_inodes_keep_out_whom_they_keep_out_bare() {
+    for name in ["matrix", "descriptions", "waiting", "moved", "same_file"] {
+        Case::c("locks", name).foreign().ops(Ops::Any).run();
+    }
+}
+
+#[test]
+fn a_locked_file_is_the_one_that_its_name_leads_to() {
+    Case::c("locks", "same_file").says("a: one file 1").ops(Ops::Any).run();
+}

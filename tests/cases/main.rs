@@ -35,5 +35,6 @@ mod raw;
 mod robust;
 mod scripts;
 mod search_paths;
+mod stacks;
 mod walkers;
 mod writes;

@@ -1,4 +1,4 @@
-//! Descriptors are of files, not of names.
+//! Descriptors are of files, not of names, also where the names alone tell which files the index means.
 
 use std::process::Command;
 
@@ -79,4 +79,52 @@ fn a_stream_that_cannot_be_opened_again_is_closed() {
 #[test]
 fn a_stream_shows_what_was_made_before_it_was_read() {
     Case::c("moved", "streams").says("found 1").ops(Ops::Any).run();
+}
+
+#[test]
+fn a_descriptor_that_another_thread_uses_meanwhile_is_the_program_s() {
+    Case::c("moved", "used_meanwhile")
+        .says("  reads: hello")
+        .says("  reads: ld")
+        .ops(Ops::Any)
+        .run();
+}
+
+// A tar that another tool made records no inode numbers.
+#[test]
+fn descriptors_of_files_without_known_inodes_are_of_their_files() {
+    for name in [
+        "renamed",
+        "replaced",
+        "directory",
+        "removed_directory",
+        "written",
+        "path_only",
+        "attributes_of_originals",
+    ] {
+        Case::c("moved", name).foreign().ops(Ops::Any).run();
+    }
+    Case::c("moved", "by_other_names").foreign().ops(Ops::Any).run();
+}
+
+fn with_library(t: &Tree) {
+    standard(t);
+    t.file("lib/libold.so", "old\n");
+}
+
+#[test]
+fn a_replaced_library_is_read_as_it_was_by_its_descriptor_s_name() {
+    Case::c("moved", "replaced_library")
+        .tree(with_library)
+        .says("  reads: old")
+        .says("one file 1, links 0")
+        .ops(Ops::Any)
+        .run();
+}
+
+#[test]
+fn a_descriptor_of_what_was_replaced_by_another_name_is_of_that_file() {
+    let case = || Case::c("moved", "replaced_by_other_names").ops(Ops::Any);
+    case().says("replaced: mode 100640 links 0 size 6").run();
+    case().foreign().run();
 }

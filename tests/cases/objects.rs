@@ -28,6 +28,11 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("libcaller-rpath.so", "caller.c", "-shared -Wl,--disable-new-dtags,-rpath,{E}/lib/plugins"),
     ("libcaller-origin.so", "caller.c", "-shared -Wl,--enable-new-dtags,-rpath,$ORIGIN/plugins"),
     ("libcaller-none.so", "caller.c", "-shared"),
+    (
+        "libcaller-nodefault.so",
+        "caller.c",
+        "-shared -Wl,-z,nodefaultlib,--enable-new-dtags,-rpath,{E}/lib/plugins",
+    ),
     // Libraries that need other libraries.
     (
         "libneeds-runpath.so",

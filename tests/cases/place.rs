@@ -55,6 +55,13 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// A bundle, as it is named on a command line.
+pub struct Bundle {
+    file: PathBuf,
+    /// The prefix of a tar that another tool made.
+    prefix: Option<PathBuf>,
+}
+
 /// A directory, a mount namespace and a user, as the module documentation says.
 pub struct Place {
     user: User,
@@ -215,22 +222,32 @@ impl Place {
         String::from_utf8(output.stdout).unwrap().trim().to_string()
     }
 
-    /// Bundles a prefix as `packer` and returns the path of the bundle.
-    pub fn bundle(&self, prefix: &Path, mode: &str, packer: User) -> PathBuf {
+    /// Bundles a prefix as `packer`.
+    pub fn bundle(&self, prefix: &Path, mode: &str, packer: User) -> Bundle {
         let number = fs::read_dir(self.file("out")).unwrap().count();
         let bundle = self.file(&format!("out/{number}.tar.zst"));
         let [verb, env, output, quiet, m] = ["bundle", "env", "-o", "-q", "--mode"].map(Path::new);
         self.pyshm(packer, &[verb, env, prefix, output, &bundle, quiet, m, Path::new(mode)]);
-        bundle
+        Bundle { file: bundle, prefix: None }
+    }
+
+    /// Packs a prefix by GNU tar as `packer`.
+    pub fn foreign_tar(&self, prefix: &Path, packer: User) -> Bundle {
+        let file = self.file("out/foreign.tar");
+        let mut tar = self.command_of(packer, "tar");
+        tar.args(["--format=posix", "-C"]).args([prefix, Path::new("-cf"), &file, Path::new(".")]);
+        assert!(tar.status().unwrap().success());
+        Bundle { file, prefix: Some(prefix.to_path_buf()) }
     }
 
     /// Stages bundles and returns the directory of the stage.
-    pub fn stage(&self, bundles: &[PathBuf]) -> PathBuf {
+    pub fn stage(&self, bundles: &[Bundle]) -> PathBuf {
         let root =
             self.memory.as_ref().map_or_else(|| self.file("shm"), |m| m.path().to_path_buf());
         let mut words = vec![Path::new("stage"), Path::new("--root"), &root];
         for bundle in bundles {
-            words.extend([Path::new("-b"), bundle]);
+            words.extend([Path::new("-b"), &bundle.file]);
+            words.extend(bundle.prefix.iter().flat_map(|p| [Path::new("--prefix"), p.as_path()]));
         }
         self.pyshm(self.user, &words).into()
     }

@@ -9,6 +9,8 @@ use std::time::SystemTime;
 use crate::place::Place;
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
+/// Sources of libraries that cases preload; the others are programs.
+const LIBRARIES: &[&str] = &["libbehind"];
 const BUILT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cases");
 
 /// Compiles the probes and copies the scripts, once per process, and returns their directory.
@@ -23,8 +25,7 @@ pub fn build() -> &'static Path {
         for source in sources {
             let name = source.file_stem().unwrap().to_str().unwrap();
             match source.extension().and_then(|e| e.to_str()) {
-                // A library that cases preload.
-                Some("c") if name.starts_with("lib") => {
+                Some("c") if LIBRARIES.contains(&name) => {
                     compile(&source, headers, &Path::new(BUILT).join(format!("{name}.so")));
                 }
                 Some("c") => compile(&source, headers, &Path::new(BUILT).join(name)),

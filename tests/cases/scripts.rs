@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::exec::programs;
 use crate::objects;
 use crate::tree::Tree;
-use crate::world::{Case, Ops};
+use crate::world::Case;
 
 /// Makes the tree of [`programs`], and scripts with all kinds of first lines.
 fn scripts(t: &Tree) {

@@ -1,7 +1,7 @@
 //! Cases of search paths, which the loader follows before any code of the shim runs.
 
 use crate::exec::programs;
-use crate::objects::put;
+use crate::objects::{self, put};
 use crate::tree::Tree;
 use crate::world::{Case, Ops};
 
@@ -112,6 +112,34 @@ fn the_loader_as_a_program_starts_the_staged_program() {
     .says("  argv[0] other")
     .says("1")
     .run();
+}
+
+/// Puts a loader into the prefix that does not know an option of newer ones.
+fn with_older_loader(t: &Tree) {
+    tree(t);
+    let output = std::process::Command::new("sh")
+        .args(["-c", r"readelf -lW /bin/true | sed -n 's/.*interpreter: \(.*\)]/\1/p'"])
+        .output()
+        .unwrap();
+    let own = String::from_utf8(output.stdout).unwrap();
+    objects::copy(t, std::path::Path::new(own.trim()), "lib/ld-linux-older.so.2");
+    let path = t.path("lib/ld-linux-older.so.2");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let option = b"--argv0";
+    for at in 0..bytes.len() - option.len() {
+        if bytes[at..].starts_with(option) {
+            bytes[at + 2] = b'x';
+        }
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_loader_without_the_option_for_the_name_starts_the_staged_program() {
+    Case::sh("for l in $E/lib/ld-linux-older.so.2 $E/lib64/ld-linux-older.so.2; do $l $E/bin/show a b; $l $E/bin/where-own shown; done")
+        .tree(with_older_loader)
+        .says("  argv[2] b")
+        .run();
 }
 
 #[test]

@@ -77,6 +77,7 @@ pub struct Case {
     owned_by_ordinary: bool,
     packed_by_root: bool,
     overlay: bool,
+    foreign: bool,
     ops: Ops,
     beside: Option<u64>,
     marks: Option<u64>,
@@ -118,6 +119,7 @@ impl Case {
             owned_by_ordinary: false,
             packed_by_root: false,
             overlay: false,
+            foreign: false,
             ops: Ops::Zero,
             beside: None,
             marks: None,
@@ -167,6 +169,11 @@ impl Case {
     /// Bundles as an overlay: a path that the bundle does not have may exist on the shared file system.
     pub fn overlay(self) -> Self {
         Self { overlay: true, ..self }
+    }
+
+    /// Packs the prefix by GNU tar, which records no inode numbers.
+    pub fn foreign(self) -> Self {
+        Self { foreign: true, ..self }
     }
 
     /// Allows operations on the prefix. By default none are allowed.
@@ -273,8 +280,14 @@ impl Case {
         let mode = if self.overlay { "overlay" } else { "snapshot" };
 
         place.mount("shared");
-        let bundles: Vec<_> =
-            prefixes.iter().map(|prefix| place.bundle(prefix, mode, packer)).collect();
+        let bundle = |prefix: &PathBuf| {
+            if self.foreign {
+                place.foreign_tar(prefix, packer)
+            } else {
+                place.bundle(prefix, mode, packer)
+            }
+        };
+        let bundles: Vec<_> = prefixes.iter().map(bundle).collect();
         let bundled_on = place.device(&prefixes[0]);
         for backing in ["bare", "shared"] {
             if let Some(later) = self.later {

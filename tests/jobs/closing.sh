@@ -225,6 +225,33 @@ print(open(name).read())' "$tree") || fail "the program"
   closed_because "a program started"
 }
 
+# spawned HOW NAME: a child goes where file actions send it, and starts NAME there.
+spawned() {
+  "$stage/bin/pyshm-exec" python3 - "$work" "$@" <<'PY'
+import ctypes, os, sys
+libc = ctypes.CDLL(None); work, how, name = sys.argv[1:]
+actions = ctypes.create_string_buffer(1024); libc.posix_spawn_file_actions_init(actions)
+os.chdir("/"); fd = os.open(work, os.O_RDONLY)
+if how == "path": libc.posix_spawn_file_actions_addchdir_np(actions, work.encode())
+if how == "descriptor": libc.posix_spawn_file_actions_addfchdir_np(actions, fd)
+if how == "opened":
+    libc.posix_spawn_file_actions_addopen(actions, 70, work.encode(), os.O_RDONLY, 0)
+    libc.posix_spawn_file_actions_addfchdir_np(actions, 70)
+if how == "search": os.environ["PATH"] = "."; libc.posix_spawn_file_actions_addchdir_np(actions, work.encode())
+words = (ctypes.c_char_p * 4)(name.encode(), b"remove", f"{work}/none".encode(), None)
+pid = ctypes.c_int()
+start = libc.posix_spawnp if how == "search" else libc.posix_spawn
+sys.exit(start(ctypes.byref(pid), name.encode(), actions, None, words, None) or os.waitpid(pid.value, 0)[1] & 0)
+PY
+}
+test_a_static_program_in_the_directory_of_a_child_closes() {
+  local how
+  for how in path descriptor opened search; do
+    staged; spawned $how plain || fail "$how"; closed_because "a program started"
+    staged; cp /bin/true "$work/shimmed"; spawned $how shimmed || fail "$how"; is_open
+  done
+}
+
 test_a_facility_s_tree_stays_open_for_users_who_cannot_write_it() {
   [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
   local as=(setpriv --reuid 65533 --regid 65533 --clear-groups env HOME=/nonexistent) root

@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 use crate::barrier::{Barriers, Builder};
 use crate::hash::check;
 use crate::index::{
-    BUCKET_BYTES, BUCKET_SLOTS, BUILDER, HEADER_BYTES, HEADER_CHECK, MAGIC, PREFIX_BYTES,
-    PREFIX_WRITERS, PrefixMode, VERSION, text_check,
+    BUCKET_BYTES, BUCKET_SLOTS, BUILDER, FLAG_NO_INODES, HEADER_BYTES, HEADER_CHECK, MAGIC,
+    PREFIX_BYTES, PREFIX_WRITERS, PrefixMode, VERSION, text_check,
 };
-use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
+use crate::record::{ENTRY_BYTES, ENTRY_EDITED, ENTRY_NO_INODE, Kind, Record, Stat};
 use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 
@@ -172,6 +172,9 @@ impl IndexBuilder {
 
     /// Adds an entry. Each path must be added once.
     pub fn entry(&mut self, new: &NewEntry<'_>) {
+        if new.flags & ENTRY_NO_INODE != 0 {
+            self.flags |= FLAG_NO_INODES;
+        }
         let short =
             |(at, len): (u32, u32)| (at, u16::try_from(len).expect("a path of the kernel's"));
         let staged = short(string(&mut self.strings, &[&self.fs, new.path]));

@@ -5,7 +5,9 @@
 
 use crate::barrier::Barriers;
 use crate::index::{proven_text, string};
-use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_EDITED, ENTRY_REMOTE, Kind, Stat};
+use crate::record::{
+    ENTRY_ACL, ENTRY_BYTES, ENTRY_EDITED, ENTRY_NO_INODE, ENTRY_REMOTE, Kind, Stat,
+};
 use crate::xattr::{self, Xattrs};
 use crate::{u16_at, u32_at, u64_at};
 
@@ -124,6 +126,13 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn bundle(&self) -> usize {
         u16_at(self.bytes, 144) as usize
+    }
+
+    /// Whether [`inode`](Self::inode) is the original's. In a tar that another tool made, inode numbers are not recorded, and the
+    /// index has others. Names of one file have the same number even then.
+    #[must_use]
+    pub fn has_inode(&self) -> bool {
+        !self.flag(ENTRY_NO_INODE)
     }
 
     /// The original's device number on this node, and its inode.

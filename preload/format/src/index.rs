@@ -56,8 +56,10 @@ pub const BUCKET_SLOTS: usize = 7;
 pub const FLAG_NOEXEC: u32 = 1;
 /// Flag: the index file belongs to [`layout::MARKING_GROUP`](crate::layout::MARKING_GROUP).
 pub const FLAG_MARKED: u32 = 2;
+/// Flag: some entries have [`ENTRY_NO_INODE`](crate::record::ENTRY_NO_INODE).
+pub(crate) const FLAG_NO_INODES: u32 = 4;
 /// All flags that this version knows.
-const KNOWN_FLAGS: u32 = FLAG_NOEXEC | FLAG_MARKED;
+const KNOWN_FLAGS: u32 = FLAG_NOEXEC | FLAG_MARKED | FLAG_NO_INODES;
 /// The bit that is added to a text's offset in the strings before the text's check is computed. So no other part of the
 /// file has a check for the same place.
 pub(crate) const IN_STRINGS: usize = 1 << 63;
@@ -190,6 +192,12 @@ impl<'a> Index<'a> {
     #[must_use]
     pub fn flags(&self) -> u32 {
         u32_at(self.head, 12)
+    }
+
+    /// Whether the inode numbers of some entries are made up ([`Entry::has_inode`]).
+    #[must_use]
+    pub fn lacks_inodes(&self) -> bool {
+        self.flags() & FLAG_NO_INODES != 0
     }
 
     /// Who built the index.

@@ -15,6 +15,8 @@ pub const ENTRY_REMOTE: u8 = 1;
 pub const ENTRY_ACL: u8 = 2;
 /// Entry flag: the file under `fs/` was edited, and the original's bytes are under `orig/`.
 pub const ENTRY_EDITED: u8 = 4;
+/// Entry flag: the inode number is made up, because the bundle is a tar that another tool made.
+pub const ENTRY_NO_INODE: u8 = 8;
 
 /// Kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

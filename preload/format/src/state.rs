@@ -88,6 +88,9 @@ pub enum Mark {
     NewNames,
     /// Everything at and below the path may have changed.
     Subtree,
+    /// The path may name another file than the one that was staged. Set only for a file whose inode is not known; for
+    /// others the inode tells.
+    Name,
 }
 
 impl Mark {
@@ -99,6 +102,7 @@ impl Mark {
             Self::Listing => 0xa3d1_70c5_882e_4b37,
             Self::NewNames => 0x6be5_02a9_f7c4_1d83,
             Self::Subtree => 0x1f97_b4e6_5d03_c84d,
+            Self::Name => 0x8d42_3fc1_06b9_e57a,
         };
         (path_hash ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
     }

@@ -15,7 +15,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::{link_map, readable, sys};
 use pyshm_core::decide::view::Follow;
 use pyshm_core::path::argument::PathArg;
@@ -335,7 +335,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
             })
         };
     }
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let staged = if dirfd == AT_FDCWD {
         None
     } else {

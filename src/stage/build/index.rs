@@ -14,7 +14,7 @@ use std::path::Path;
 
 use pyshm_format::build::{IndexBuilder, NewEntry, NewXattrs, XattrsId};
 use pyshm_format::index::{FLAG_MARKED, FLAG_NOEXEC};
-use pyshm_format::record::{ENTRY_ACL, ENTRY_REMOTE};
+use pyshm_format::record::{ENTRY_ACL, ENTRY_NO_INODE, ENTRY_REMOTE};
 use pyshm_format::{Kind, PrefixMode, Stat, Time, layout};
 
 use crate::error::{Error, Result};
@@ -87,6 +87,7 @@ pub(super) fn build(
     for (bundle, manifest) in stack.bundles().iter().enumerate() {
         let sets = xattrs(manifest, &mut builder);
         let mut devices = HashMap::new();
+        let foreign = written.get(bundle).is_some_and(Option::is_some);
         for (number, entry) in manifest.entries.iter().enumerate() {
             // In the manifest's order, the first path on a device is the mount point of that device, or the prefix. If
             // this path is missing on this node, the nearest existing directory above it tells the device number.
@@ -110,15 +111,19 @@ pub(super) fn build(
             let acl = known.and_then(|x| x.set(number)).is_some_and(XattrSet::has_acl);
             if let Some((writers, _)) = writers.get_mut(&prefix) {
                 writers.add_entry(&entry.stat);
-                if acl || known.is_none() || written.get(bundle).is_some_and(Option::is_some) {
+                if acl || known.is_none() || foreign {
                     writers.add_anybody();
                 }
             }
-            let remote = entry.kind == EntryKind::Remote;
+            let flags = [
+                (entry.kind == EntryKind::Remote, ENTRY_REMOTE),
+                (acl, ENTRY_ACL),
+                (foreign, ENTRY_NO_INODE),
+            ];
             builder.entry(&NewEntry {
                 path: &entry.path,
                 kind,
-                flags: if remote { ENTRY_REMOTE } else { 0 } | if acl { ENTRY_ACL } else { 0 },
+                flags: flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag),
                 target,
                 edited: edited.contains(entry.path.as_slice()),
                 prefix,

@@ -123,7 +123,7 @@ impl Divergence {
     /// Removes the marks on a path whose bundle is newer than the marks.
     pub(in crate::stage) fn forget(&mut self, path: &[u8]) {
         let hash = hash_path(path);
-        for mark in [Mark::Path, Mark::Listing, Mark::NewNames, Mark::Subtree] {
+        for mark in [Mark::Path, Mark::Listing, Mark::NewNames, Mark::Subtree, Mark::Name] {
             self.words.remove(&mark.word(hash));
         }
     }
@@ -277,6 +277,9 @@ impl Changes {
             };
             if differs {
                 self.add(Mark::Path, entry.path());
+                if !entry.has_inode() {
+                    self.add(Mark::Name, entry.path());
+                }
                 if is_directory {
                     self.add(Mark::Subtree, entry.path());
                 }

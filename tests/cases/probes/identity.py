@@ -1,5 +1,6 @@
 """Looks at what is closed to some users, with several identities. `E` is the prefix."""
 import ctypes
+import fcntl
 import os
 import struct
 import subprocess
@@ -195,6 +196,47 @@ def entered():
         show(path, lambda: status(os.stat(P(path))))
     holder.stdin.close()
     holder.wait()
+
+
+def use(what, number):
+    """Does by a descriptor what needs the original."""
+    print(what)
+    show("read", lambda: os.pread(number, 100, 0))
+    show("lock", lambda: fcntl.lockf(number, fcntl.LOCK_SH | fcntl.LOCK_NB))
+    show("flock", lambda: fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB))
+    show("lease", lambda: fcntl.fcntl(number, fcntl.F_GETLEASE))
+    show("sync", lambda: os.fsync(number))
+    show("mode", lambda: os.fchmod(number, 0o640))
+    show("stat", lambda: status(os.fstat(number)))
+    show("again", lambda: os.close(os.open(f"/proc/self/fd/{number}", os.O_RDONLY)))
+    show("name", lambda: os.readlink(f"/proc/self/fd/{number}").replace(E, "E"))
+
+
+CHANGES = {
+    "setuid": lambda: os.setuid(OTHER), "seteuid": lambda: os.seteuid(OTHER), "setreuid": lambda: os.setreuid(OTHER, OTHER),
+    "setresuid": lambda: os.setresuid(OTHER, OTHER, OTHER), "setfsuid": lambda: libc.setfsuid(OTHER),
+    "by number": lambda: libc.syscall(SETRESUID, OTHER, OTHER, OTHER),
+    "capset": lambda: c("capset", *set_capabilities(0, 0)), "unshare": lambda: c("unshare", 0x10000000),
+    "chroot": lambda: os.chroot("/usr"),
+}
+
+
+def opened_before():
+    for name, change in CHANGES.items():
+        child = os.fork()
+        if child == 0:
+            files = [os.open(P(name), os.O_RDONLY) for name in ("priv/x", "secret", "group/x", "a")]
+            directory = os.open(P("priv"), os.O_RDONLY)
+            if name == "unshare":
+                os.setgroups([])
+            change()
+            print(name, flush=True)
+            for file, what in zip(files, ("in a closed directory", "closed", "for a group", "open to all")):
+                use(what, file)
+            show("at", lambda: os.stat("x", dir_fd=directory).st_size)
+            show("list", lambda: sorted(os.listdir(directory)))
+            os._exit(0)
+        os.waitpid(child, 0)
 
 
 globals()[sys.argv[1]]()

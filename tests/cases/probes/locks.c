@@ -175,3 +175,20 @@ PROBE(many) {
     }
     CALL(dup(0));
 }
+
+/* Who locks a file asks whether its name still leads to it. */
+PROBE(same_file) {
+    struct stat before, s, t;
+    const char *names[] = {"a", "d", "lib/os.py", "full"};
+    for (int i = 0; i < 4; i++) {
+        int fd = open(P(names[i]), O_RDONLY), other = open(P(names[i]), O_RDONLY);
+        CALL(by_flock(fd, 1));
+        CALL(fstat(fd, &s));
+        CALL(stat(P(names[i]), &t));
+        say("%s: one file %d", names[i], same(&s, &t));
+        CALL(fstat(other, &t));
+        say("  and by another descriptor %d", same(&s, &t));
+        CALL(stat(P("same-as-a"), &t));
+        say("  and by another name %d", same(&s, &t));
+    }
+}

@@ -1,6 +1,10 @@
 /* Descriptors of files whose names change. */
 #include "probe.h"
+#include <linux/fs.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/xattr.h>
@@ -302,4 +306,101 @@ PROBE(streams) {
     while ((entry = readdir(other)))
         found += !strcmp(entry->d_name, "child");
     say("found %d", found);
+}
+
+/* While one thread asks the file system of a file by its descriptor, another thread uses the descriptor. The lease of a child
+ * holds up whoever opens the original meanwhile. */
+static int asked;
+static void *asks(void *unused) {
+    int size;
+    ioctl(asked, FIGETBSZ, &size);
+    return unused;
+}
+static void meanwhile(void (*act)(int fd)) {
+    int to[2], from[2];
+    char byte = 0;
+    pthread_t thread;
+    asked = open(P("d/b"), O_RDONLY);
+    if (pipe(to) || pipe(from))
+        return;
+    pid_t child = fork();
+    if (!child) {
+        sigset_t set;
+        close(asked);
+        sigemptyset(&set);
+        sigaddset(&set, SIGIO);
+        sigprocmask(SIG_BLOCK, &set, NULL);
+        int own = open(P("d/b"), O_RDWR);
+        fcntl(own, F_SETLEASE, F_WRLCK);
+        if (write(from[1], &byte, 1) == 1)
+            sigtimedwait(&set, NULL, &(struct timespec){2, 0});
+        _exit(write(from[1], &byte, 1) != 1 || read(to[0], &byte, 1) != 1);
+    }
+    CALL(read(from[0], &byte, 1));
+    pthread_create(&thread, NULL, asks, NULL);
+    CALL(read(from[0], &byte, 1));
+    act(asked);
+    CALL(write(to[1], &byte, 1));
+    pthread_join(thread, NULL);
+    waitpid(child, NULL, 0);
+    close(to[0]), close(to[1]), close(from[0]), close(from[1]);
+}
+static void gives_away(int fd) { CALL(dup2(open(P("a"), O_RDONLY), fd) == fd); }
+static void closes(int fd) { CALL(close(fd)); }
+static void reads(int fd) {
+    char text[8] = {0};
+    CALL(read(fd, text, 3));
+    say("%s", text);
+}
+PROBE(used_meanwhile) {
+    meanwhile(gives_away);
+    CONTENTS(dup(asked));
+    close(asked);
+    meanwhile(closes);
+    CALL(fcntl(asked, F_GETFD));
+    meanwhile(reads);
+    CONTENTS(asked);
+}
+
+/* A library that was replaced, by a descriptor that another process opened before, and by the descriptor's name. */
+PROBE(replaced_library) {
+    char name[64];
+    int fd = open(P("lib/libold.so"), O_RDONLY);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    write_file(P("lib/new"), "another\n");
+    run("mv", P("lib/new"), P("lib/libold.so"), NULL);
+    CONTENTS(dup(fd));
+    CONTENTS(open(name, O_RDONLY));
+    snprintf(name, sizeof name, "/dev/fd/%d", fd);
+    int again = open(name, O_RDONLY);
+    FILE *stream = fopen(name, "r");
+    CONTENTS(dup(fileno(stream)));
+    say("%o", fcntl(again, F_GETFL));
+    CALL(flock(again, LOCK_SH | LOCK_NB));
+    struct stat s, t;
+    CALL(fstat(again, &s));
+    CALL(fstat(fd, &t));
+    say("one file %d, links %d", s.st_dev == t.st_dev && s.st_ino == t.st_ino, (int)s.st_nlink);
+    CONTENTS(open(P("lib/libold.so"), O_RDONLY));
+}
+
+PROBE(replaced_by_other_names) {
+    int fd = open(P("d/b"), O_RDONLY), linked = open(P("a"), O_RDONLY), d = open(P("empty"), O_RDONLY | O_DIRECTORY);
+    CALL(symlink(E, B("to-env")));
+    write_file(B("other"), "another\n");
+    CALL(rename(B("other"), B("to-env/d/b")));
+    write_file(B("other"), "another\n");
+    CALL(renameat(AT_FDCWD, B("other"), AT_FDCWD, B("to-env/a")));
+    CALL(mkdir(B("directory"), 0755));
+    CALL(rename(B("directory"), B("to-env/empty")));
+    change(fd);
+    show("replaced", fd);
+    change(linked);
+    show("replaced, with another name", linked);
+    CALL(flock(linked, LOCK_EX | LOCK_NB));
+    CALL(fchmod(d, 0700));
+    show("a directory", d);
+    attributes(P("same-as-a"));
+    attributes(P("d/b"));
+    CALL(unlink(B("to-env")));
 }

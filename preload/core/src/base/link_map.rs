@@ -60,6 +60,8 @@ unsafe extern "C" {
 const DT_NULL: u64 = 0;
 const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
+const DT_RUNPATH: u64 = 29;
+const DT_FLAGS_1: u64 = 0x6fff_fffb;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const DT_VERSYM: u64 = 0x6fff_fff0;
 /// Flag in a symbol's version: the version is not the default version.
@@ -202,6 +204,48 @@ impl Copy {
     pub fn handle(self) -> *mut c_void {
         ptr::from_ref(self.object).cast_mut().cast()
     }
+}
+
+/// What the dynamic section of an object says of the search for the libraries that the object asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Searches {
+    /// It has a DT_RUNPATH, so that the loader uses no DT_RPATH for the object.
+    pub runpath: bool,
+    /// Its DT_FLAGS_1.
+    pub flags: u64,
+}
+
+/// Reads what an object says of the search for libraries.
+///
+/// # Safety
+/// `handle` must be the loader's description of a loaded object, as dladdr1 and dlopen give it.
+pub unsafe fn searches(handle: *const c_void) -> Searches {
+    let mut found = Searches { runpath: false, flags: 0 };
+    // SAFETY: the caller guarantees the description. An object's dynamic section ends with DT_NULL.
+    unsafe {
+        let mut at = (*handle.cast::<Object>()).dynamic;
+        while let Some(entry) = at.as_ref().filter(|e| e.tag != DT_NULL) {
+            match entry.tag {
+                DT_RUNPATH => found.runpath = true,
+                DT_FLAGS_1 => found.flags = entry.value as u64,
+                _ => {}
+            }
+            at = at.add(1);
+        }
+    }
+    found
+}
+
+/// The loader's handle of the program. `None` with another C library than glibc.
+pub fn program() -> Option<*mut c_void> {
+    // SAFETY: the loader's list begins with the program, which is never unloaded.
+    let first = unsafe { glibc_list().as_ref() }?.first;
+    (!first.is_null()).then(|| first.cast_mut().cast())
+}
+
+/// The loader's handle of this library.
+pub fn own_handle() -> Option<*mut c_void> {
+    Some(ptr::from_ref(own()?).cast_mut().cast())
 }
 
 /// The file that this library was loaded from, as the loader names it.

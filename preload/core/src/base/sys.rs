@@ -183,16 +183,35 @@ pub fn flock(fd: c_int, operation: c_int) -> Result {
     unsafe { syscall(libc::SYS_flock, [fd as usize, operation as usize, 0, 0, 0, 0]) }
 }
 
-/// Whether two descriptors of this process are duplicates: of one open file, with one offset.
-pub fn are_duplicates(one: c_int, other: c_int) -> bool {
-    const KCMP_FILE: usize = 0;
+/// Whether two descriptors of this thread are duplicates: of one open file, with one offset. `None` where the kernel does not
+/// tell.
+pub fn are_duplicates(one: c_int, other: c_int) -> Option<bool> {
     /// Linux 6.10; sandboxes often refuse kcmp.
     const F_DUPFD_QUERY: c_int = 1027;
-    let own = pid() as usize;
+    // Threads need not share their descriptors.
+    is_duplicate(thread_number(), one, other).or_else(|| {
+        match fcntl(one, F_DUPFD_QUERY, other as usize) {
+            Ok(same) => Some(same == 1),
+            Err(libc::EBADF) => Some(false),
+            Err(_) => None,
+        }
+    })
+}
+
+/// Whether a descriptor `theirs` of another process and `own` of this thread are duplicates. `None` where the kernel does
+/// not tell.
+pub fn is_duplicate(process: u32, theirs: c_int, own: c_int) -> Option<bool> {
+    const KCMP_FILE: usize = 0;
+    let (process, thread) = (process as usize, thread_number() as usize);
     // SAFETY: the call takes numbers alone.
-    let r =
-        unsafe { syscall(libc::SYS_kcmp, [own, own, KCMP_FILE, one as usize, other as usize, 0]) };
-    r.map_or_else(|_| fcntl(one, F_DUPFD_QUERY, other as usize) == Ok(1), |order| order == 0)
+    let order = unsafe {
+        syscall(libc::SYS_kcmp, [process, thread, KCMP_FILE, theirs as usize, own as usize, 0])
+    };
+    match order {
+        Ok(order) => Some(order == 0),
+        Err(libc::EBADF) => Some(false),
+        Err(_) => None,
+    }
 }
 
 /// Sleeps for some milliseconds, or until a signal comes: then it fails with EINTR.
@@ -330,6 +349,17 @@ fn id(n: libc::c_long) -> u32 {
     unsafe { syscall(n, [0; 6]) }.unwrap_or(0) as u32
 }
 
+/// Whether two processes have the same memory, as a child of vfork and its parent. `None` if the kernel does not tell.
+pub fn shares_memory(one: u32, other: u32) -> Option<bool> {
+    const KCMP_VM: usize = 1;
+    // SAFETY: the call takes no pointers.
+    match unsafe { syscall(libc::SYS_kcmp, [one as usize, other as usize, KCMP_VM, 0, 0, 0]) } {
+        Ok(order) => Some(order == 0),
+        Err(libc::ESRCH) => Some(false),
+        Err(_) => None,
+    }
+}
+
 /// Number of this process.
 pub fn pid() -> u32 {
     id(libc::SYS_getpid)
@@ -380,6 +410,15 @@ pub unsafe fn unlink(path: *const c_char) {
     let a = [libc::AT_FDCWD as usize, path as usize, 0, 0, 0, 0];
     // SAFETY: the kernel reads the string.
     let _ = unsafe { syscall(libc::SYS_unlinkat, a) };
+}
+
+/// Whether this process has children, ended or not.
+pub fn has_children() -> bool {
+    const P_ALL: usize = 0;
+    let how = (libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL) as usize;
+    // SAFETY: the kernel writes nothing without a place for it, and WNOWAIT leaves the children as they are.
+    let asked = unsafe { syscall(libc::SYS_waitid, [P_ALL, 0, 0, how, 0, 0]) };
+    asked != Err(libc::ECHILD)
 }
 
 /// Number of the parent process.

@@ -9,7 +9,8 @@ use pyshm_format::index::PrefixMode;
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Lookup, hash_path};
 
-use crate::base::scratch::{PATH_MAX, Scratch};
+use crate::base::buffer::PATH_MAX;
+use crate::base::scratch::Scratch;
 use crate::base::text::{at_last_slash, put, replace_start, until};
 use crate::decide::view::{Follow, Found, NAME_MAX, View, Walked};
 
@@ -272,8 +273,8 @@ fn resolved(s: &Scratch, len: usize) -> Result<&[u8], Found<'static>> {
 }
 
 /// The buffer without its last byte, which is kept for a NUL.
-fn with_nul(out: &mut [u8; PATH_MAX]) -> &mut [u8] {
-    &mut out[..PATH_MAX - 1]
+fn with_nul(out: &mut [u8]) -> &mut [u8] {
+    out.get_mut(..PATH_MAX - 1).unwrap_or_default()
 }
 
 /// What a path becomes too long for the buffers leads to. The kernel limits the caller's path and the target of each

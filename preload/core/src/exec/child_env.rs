@@ -62,6 +62,7 @@ pub struct ChildEnv {
 ///
 /// # Safety
 /// `envp` must be null or a null-terminated array of C strings that outlive the result.
+#[inline(never)]
 pub unsafe fn environment(
     stage: &Stage,
     envp: *const *const c_char,
@@ -119,6 +120,7 @@ pub unsafe fn environment(
 }
 
 /// Makes an `LD_PRELOAD` with the staged shim in front and no other copy of the shim.
+#[inline(never)]
 fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let others = elements(others).filter(|e| !is_shim(e));
     let others = others.flat_map(|e| [b":", library(stage, e).unwrap_or(e)]);
@@ -193,6 +195,7 @@ pub(super) fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
 }
 
 /// Makes an `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix.
+#[inline(never)]
 fn library_path(stage: &Stage, dirs: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     arena.string_of([LIBRARY_PATH, b"="].into_iter().chain(staged_directories(stage, dirs)))
 }

@@ -5,19 +5,20 @@
 //! constructor of the shim ([`original_argv0`]).
 
 use core::ffi::{CStr, c_char};
+use core::slice;
 
 use libc::AT_FDCWD;
 
 use crate::base::arena::Arena;
+use crate::base::buffer::Buffer;
 use crate::base::env::{Strings, count, strings, value};
-use crate::base::scratch::PATH_MAX;
+use crate::base::sys::{self, Access};
 use crate::base::text::at_last_slash;
-use crate::base::{link_map, sys};
 use crate::decide::spelling::with_one_slash;
 use crate::decide::view::{Follow, Want};
 use crate::exec::child_env::{library, staged_directories, staged_room};
 use crate::exec::visible_env::elements;
-use crate::path::argument::{PathArg, bytes};
+use crate::path::argument::PathArg;
 use crate::path::reads::{Answer, read};
 use crate::path::resolve::absolute;
 use crate::stage::mapped::Stage;
@@ -84,11 +85,18 @@ pub unsafe fn room(stage: &Stage, argv: Strings) -> usize {
     lists.map(|a| 16 + staged_room(stage, a.to_bytes())).sum::<usize>()
 }
 
-/// The loader's arguments with the staged PROGRAM; `None` if nothing has to be exchanged, or if the arena is too small.
+/// The arguments with the staged PROGRAM for the loader in the file `loader`; `None` if nothing has to be exchanged, or if
+/// the arena is too small.
 ///
 /// # Safety
-/// `argv` must be null or a null-terminated array of C strings that outlive the result.
-pub unsafe fn staged(stage: &Stage, arena: &mut Arena<'_>, argv: Strings) -> Option<Strings> {
+/// `loader` must be a C string, `argv` null or a null-terminated array of C strings that outlive the result.
+#[inline(never)]
+pub unsafe fn staged(
+    stage: &Stage,
+    arena: &mut Arena<'_>,
+    loader: *const c_char,
+    argv: Strings,
+) -> Option<Strings> {
     // SAFETY: the caller guarantees the array.
     let given = unsafe { count(argv) };
     let array = arena.array(given + 3)?;
@@ -125,7 +133,8 @@ pub unsafe fn staged(stage: &Stage, arena: &mut Arena<'_>, argv: Strings) -> Opt
         };
     };
     let file = self::program(stage, arena, program);
-    if file.is_some() && !named && has_argv0() {
+    // SAFETY: the caller guarantees a C string.
+    if file.is_some() && !named && unsafe { has_argv0(loader) } {
         *places.next()? = c"--argv0".as_ptr();
         *places.next()? = program.as_ptr();
     }
@@ -163,7 +172,7 @@ fn program(stage: &Stage, arena: &mut Arena<'_>, name: &CStr) -> Option<*const c
 /// for an alias of a prefix, which the stage does not have.
 #[inline(never)]
 fn by_spelling(stage: &Stage, arena: &mut Arena<'_>, path: &[u8]) -> Option<*const c_char> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let path = absolute(stage, AT_FDCWD, path, Follow::Yes, &mut buf)?.path;
     let prefix = stage.index().prefix(stage.view.prefix_of(with_one_slash(path))?)?;
     if prefix.path != prefix.canonical {
@@ -172,18 +181,31 @@ fn by_spelling(stage: &Stage, arena: &mut Arena<'_>, path: &[u8]) -> Option<*con
     arena.string(&[stage.index().fs(), path])
 }
 
-/// Whether the loader has the option `--argv0`, as glibc's has since 2.33. The loader that is started is nearly always
-/// the one of this process.
-fn has_argv0() -> bool {
-    let Some(function) = link_map::next_function("gnu_get_libc_version") else { return false };
-    // SAFETY: glibc's function of this name takes nothing and returns a C string.
-    let version = unsafe {
-        let function: unsafe extern "C" fn() -> *const c_char = core::mem::transmute(function);
-        bytes(function()).unwrap_or_default()
+/// Whether the loader in `file` has the option `--argv0`, as glibc's has since 2.33. Another loader takes it for PROGRAM.
+///
+/// # Safety
+/// `file` must be a C string.
+#[inline(never)]
+unsafe fn has_argv0(file: *const c_char) -> bool {
+    const OPTION: &[u8] = b"--argv0";
+    const MOST: i64 = 16 << 20;
+    // SAFETY: the caller guarantees a C string.
+    let Ok(fd) = (unsafe { sys::openat(AT_FDCWD, file, libc::O_RDONLY | libc::O_CLOEXEC) }) else {
+        return false;
     };
-    let minor = version.strip_prefix(b"2.").unwrap_or_default();
-    let minor = minor.iter().take_while(|b| b.is_ascii_digit());
-    minor.fold(0u32, |n, b| n.saturating_mul(10).saturating_add(u32::from(b - b'0'))) >= 33
+    let size = sys::fstat(fd).map_or(0, |st| st.st_size);
+    let found = (1..=MOST).contains(&size)
+        && sys::map(fd, size as usize, Access::ReadOnly).is_ok_and(|start| {
+            // SAFETY: as many bytes were mapped. Nobody truncates a loader, which processes have mapped anyway.
+            unsafe {
+                let bytes = slice::from_raw_parts(start, size as usize);
+                let found = bytes.windows(OPTION.len()).any(|w| w == OPTION);
+                sys::unmap(start, size as usize);
+                found
+            }
+        });
+    sys::close(fd);
+    found
 }
 
 /// Gives a program that the loader started by its staged name the original one as its `argv[0]`.

@@ -4,7 +4,7 @@
 //! - The kernel never gets a staged script, because the kernel would pass the staged name to the interpreter. The
 //!   script's first line is parsed here, and the interpreter is started with the *original* path of the script.
 //! - A binary gets the caller's `argv[0]`.
-//! - All memory is on the stack ([`crate::base::arena`]), and nothing global is written.
+//! - All memory is that of [`crate::base::arena`], and nothing else that is global is written.
 //! - A 32-bit program, which the shim cannot enter, is started as if there were no stage.
 //! - A start that cannot be planned goes to the real function unchanged.
 
@@ -14,8 +14,8 @@ use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
 use crate::base::arena::{self, Arena};
+use crate::base::buffer::Buffer;
 use crate::base::env::{self, Strings};
-use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Ids};
 use crate::base::text::{at_last_slash, decimal, join, put};
 use crate::decide::spelling::with_one_slash;
@@ -119,58 +119,96 @@ unsafe fn start_planned(
     if stage.noexec {
         // SAFETY: as above.
         return unsafe {
-            from_original(stage, path, argv, envp, &mut |path| run(path, argv, envp))
+            from_original(stage, arena, path, argv, envp, &mut |path| run(path, argv, envp))
         };
     }
     let named = path;
     let (mut path, mut argv) = (path, argv);
     // The chain of scripts ends with a program that is no script, so one more level is needed.
     for _ in 0..=MAX_LEVELS {
-        let mut head = [0; HEAD];
         // SAFETY: `path` is the caller's path or an interpreter's name in the arena.
-        let target = match unsafe { find_target(arena, path, &mut head) } {
-            Ok(target) => target,
-            Err(e) => return e,
-        };
-        let script = match script::parse(head.get(..target.head).unwrap_or_default()) {
-            Head::Broken if target.staged => return libc::ENOEXEC,
-            // To the kernel, an empty name means the working directory, which is no program.
-            Head::Script(script) if target.staged && script.path.is_empty() => return libc::EACCES,
-            Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
-                script
-            }
-            // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
-            Head::Narrow => {
-                // SAFETY: as above.
-                unsafe { unshimmed::starts_unseen(stage, path, argv, visible, Rights::Own) };
-                return run(path, argv, visible);
-            }
-            _ => {
-                // SAFETY: as above.
-                unsafe { note_unshimmed(stage, &target, &head, named, argv, envp) };
-                // SAFETY: as above.
-                let own = unsafe { bytes(path) }.unwrap_or_default();
-                let of_loader = if loader_program::is_loader(own) {
-                    // SAFETY: as above.
-                    unsafe { loader_program::staged(stage, arena, argv) }
-                } else {
-                    None
-                };
-                let e = run(target.file, of_loader.unwrap_or(argv), envp);
+        match unsafe { step(stage, arena, path, argv, (named, envp, visible)) } {
+            Step::Interpreter(of_path, of_argv) => (path, argv) = (of_path, of_argv),
+            Step::Unplanned(envp) => return run(path, argv, envp),
+            Step::Fails(e) => return e,
+            Step::Starts { file, argv: given, staged } => {
+                let e = run(file, given, envp);
                 let gone = matches!(
                     e,
                     libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM | libc::ELOOP
                 );
-                return if target.staged && gone { run(path, argv, envp) } else { e };
+                return if staged && gone { run(path, argv, envp) } else { e };
             }
-        };
-        // SAFETY: as above.
-        let Some(next) = (unsafe { interpret(arena, script, path, argv) }) else {
-            return run(path, argv, envp);
-        };
-        (path, argv) = next;
+        }
     }
     libc::ELOOP
+}
+
+/// What is to be done with a program.
+enum Step {
+    /// It is a script: its interpreter is to be started, with these arguments.
+    Interpreter(*const c_char, Strings),
+    /// The kernel gets it as the caller named it, with this environment.
+    Unplanned(Strings),
+    /// It cannot be started.
+    Fails(c_int),
+    /// The kernel gets a file, perhaps the staged copy.
+    Starts { file: *const c_char, argv: Strings, staged: bool },
+}
+
+/// Looks at one program of a chain of scripts. Its memory on the stack is not needed while the program starts. `named` is
+/// the caller's name of the first one; the environments are the child's and the visible one.
+///
+/// # Safety
+/// As [`start`].
+#[inline(never)]
+unsafe fn step(
+    stage: &Stage,
+    arena: &mut Arena<'_>,
+    path: *const c_char,
+    argv: Strings,
+    (named, envp, visible): (*const c_char, Strings, Strings),
+) -> Step {
+    let mut head = [0; HEAD];
+    // SAFETY: the caller guarantees what execve requires; so below.
+    let target = match unsafe { find_target(arena, path, &mut head) } {
+        Ok(target) => target,
+        Err(e) => return Step::Fails(e),
+    };
+    match script::parse(head.get(..target.head).unwrap_or_default()) {
+        Head::Broken if target.staged => Step::Fails(libc::ENOEXEC),
+        // To the kernel, an empty name means the working directory, which is no program.
+        Head::Script(script) if target.staged && script.path.is_empty() => {
+            Step::Fails(libc::EACCES)
+        }
+        Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
+            // SAFETY: as above.
+            match unsafe { interpret(arena, script, path, argv) } {
+                Some((path, argv)) => Step::Interpreter(path, argv),
+                None => Step::Unplanned(envp),
+            }
+        }
+        // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
+        Head::Narrow => {
+            // SAFETY: as above.
+            unsafe { unshimmed::starts_unseen(stage, path, argv, visible, Rights::Own) };
+            Step::Unplanned(visible)
+        }
+        _ => {
+            // SAFETY: as above.
+            unsafe { note_unshimmed(stage, &target, &head, named, argv, envp) };
+            // SAFETY: as above.
+            let own = unsafe { bytes(path) }.unwrap_or_default();
+            let of_loader = if loader_program::is_loader(own) {
+                // SAFETY: as above.
+                unsafe { loader_program::staged(stage, arena, target.file, argv) }
+            } else {
+                None
+            };
+            let argv = of_loader.unwrap_or(argv);
+            Step::Starts { file: target.file, argv, staged: target.staged }
+        }
+    }
 }
 
 /// Closes the stage if the shim will not enter a program.
@@ -202,8 +240,10 @@ unsafe fn note_unshimmed(
 ///
 /// # Safety
 /// `path` must be a C string; `argv` and `envp` as execve requires.
+#[inline(never)]
 unsafe fn from_original(
     stage: &Stage,
+    arena: &mut Arena<'_>,
     path: *const c_char,
     argv: Strings,
     envp: Strings,
@@ -212,10 +252,10 @@ unsafe fn from_original(
     let arg = PathArg::followed(path);
     // SAFETY: the caller guarantees a C string and the arrays.
     unsafe {
-        read(arg, Want::Program, |answer| {
+        let absent = read(arg, Want::Program, |answer| {
             let name = bytes(path).unwrap_or_default();
             match answer {
-                Answer::Absent(e) => return e,
+                Answer::Absent(e) => return Some(e),
                 // The original starts, with the privileges that it gives.
                 Answer::Redirect(e) if e.stat().mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
                     unshimmed::starts(stage, name, argv, envp, Rights::All);
@@ -235,8 +275,17 @@ unsafe fn from_original(
                 }
                 Answer::Pass(..) => {}
             }
-            original(arg, EmptyPath::Refused, |_, path| run(path))
-        })
+            None
+        });
+        if let Some(e) = absent {
+            return e;
+        }
+        // The buffer of the original's name is not held while the program starts.
+        let original = original(arg, EmptyPath::Refused, |_, original| match original == path {
+            true => Some(path),
+            false => arena.string(&[bytes(original)?]),
+        });
+        run(original.unwrap_or(path))
     }
 }
 
@@ -268,6 +317,7 @@ unsafe fn read_head(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize,
 ///
 /// # Safety
 /// `path` must be a C string.
+#[inline(never)]
 unsafe fn find_target(
     arena: &mut Arena<'_>,
     path: *const c_char,
@@ -315,6 +365,7 @@ unsafe fn find_target(
 ///
 /// # Safety
 /// `path` must be a C string.
+#[inline(never)]
 unsafe fn follow_links(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_char> {
     const LINKS: usize = 8;
     let stage = stage()?;
@@ -323,8 +374,8 @@ unsafe fn follow_links(arena: &mut Arena<'_>, path: *const c_char) -> Option<*co
     if stage.view.prefix_of(with_one_slash(text)).is_some() {
         return None;
     }
-    let mut name = [0u8; PATH_MAX];
-    let mut target = [0u8; PATH_MAX];
+    let mut name = Buffer::zeroed();
+    let mut target = Buffer::zeroed();
     // A relative name may lie under a prefix too.
     let path = absolute(stage, AT_FDCWD, text, Follow::Yes, &mut name)?.path;
     if stage.view.prefix_of(path).is_some() {
@@ -373,6 +424,7 @@ fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> b
 ///
 /// # Safety
 /// `path` and `argv` as execve requires.
+#[inline(never)]
 unsafe fn interpret(
     arena: &mut Arena<'_>,
     script: script::Interpreter<'_>,

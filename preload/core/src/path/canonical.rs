@@ -2,7 +2,7 @@
 
 use core::ffi::c_int;
 
-use crate::base::scratch::{PATH_MAX, Scratch};
+use crate::base::scratch::Scratch;
 use crate::base::sys;
 use crate::base::text::{at_last_slash, put};
 use crate::decide::view::Follow;
@@ -18,7 +18,7 @@ pub fn ask_kernel(
     dirfd: c_int,
     path: &[u8],
     follow: Follow,
-    link: &mut [u8; PATH_MAX],
+    link: &mut [u8],
 ) -> Option<usize> {
     let mut scratch = Scratch::zeroed();
     let mut resolve = |name: &[u8], tail: &[u8]| -> Option<usize> {

@@ -6,16 +6,18 @@
 //! descriptor stands for. If the program itself opened the file by the staged name, the shim does not translate the
 //! descriptor.
 
-use core::ffi::c_int;
+use core::ffi::{c_char, c_int};
 
 use pyshm_format::{Entry, Kind};
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::{decimal, join, put, until};
 use crate::decide::view::Follow;
+use crate::path::argument::bytes;
 use crate::stage::descriptor::{REDIRECTED, fd_target, is_redirected};
 use crate::stage::mapped::Stage;
+use crate::stage::own_fds::note_opened;
 use crate::stage::swap_fd::swap_fd;
 
 /// A name that leads through a descriptor.
@@ -51,6 +53,21 @@ pub fn parse(path: &[u8]) -> Option<Link<'_>> {
     }
 }
 
+/// The flags with which the kernel is to open a path, to keep the mark of a staged copy that it leads to through a descriptor.
+/// All other paths through descriptors were replaced before.
+///
+/// # Safety
+/// `path` as in [`bytes`].
+pub unsafe fn mark_of(path: *const c_char) -> c_int {
+    // SAFETY: the caller guarantees what `bytes` asks for.
+    let link = unsafe { bytes(path) }.filter(|path| may_be(path)).and_then(parse);
+    if link.is_some_and(|link| link.rest.is_empty() && link.is_redirected()) {
+        note_opened();
+        return REDIRECTED;
+    }
+    0
+}
+
 /// Whether a path below `/proc` or `/dev` leads back up, or to another root.
 fn goes_round(path: &[u8]) -> bool {
     path.split(|&b| b == b'/').any(|name| matches!(name, b".." | b"root" | b"cwd"))
@@ -60,7 +77,7 @@ fn goes_round(path: &[u8]) -> bool {
 /// only the kernel knows.
 #[inline(never)]
 fn by_kernel(path: &[u8]) -> Option<Link<'_>> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let mut end = 0;
     // The name before, which spares other paths the question.
     let mut last = &b""[..];
@@ -102,7 +119,7 @@ pub fn take_original(path: &[u8]) -> Result<(), c_int> {
 
 #[inline(never)]
 fn take_relative(path: &[u8]) -> Result<(), c_int> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let Ok(len) = sys::getcwd(&mut buf) else { return Ok(()) };
     let end = put(&mut buf, len, b"/").and_then(|len| put(&mut buf, len, path));
     let link = end.and_then(|end| parse(buf.get(..end)?));
@@ -110,7 +127,7 @@ fn take_relative(path: &[u8]) -> Result<(), c_int> {
 }
 
 /// Writes the kernel's name of a directory into `buf`; its length.
-fn directory(path: &[u8], buf: &mut [u8; PATH_MAX]) -> Option<usize> {
+fn directory(path: &[u8], buf: &mut [u8]) -> Option<usize> {
     join(buf, &[path, b"\0"])?;
     // SAFETY: a C string.
     let fd = unsafe {
@@ -222,7 +239,7 @@ impl Link<'_> {
 
     /// Writes into `buf` the original path that a redirected descriptor stands for. Returns where that path starts and
     /// ends in `buf`. `None` for any other descriptor.
-    pub fn original(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<(usize, usize)> {
+    pub fn original(&self, stage: &Stage, buf: &mut [u8]) -> Option<(usize, usize)> {
         if !self.is_redirected() {
             return None;
         }
@@ -231,8 +248,8 @@ impl Link<'_> {
     }
 
     /// The entry of a staged file whose path names another file now, or none: the staged copy is all that this name leads
-    /// to.
-    pub fn lost_file(&self, stage: &Stage, buf: &mut [u8; PATH_MAX]) -> Option<Entry<'static>> {
+    /// to. The copy need not have its name in the stage any more.
+    pub fn lost_file(&self, stage: &Stage, buf: &mut [u8]) -> Option<Entry<'static>> {
         if !self.rest.is_empty() {
             return None;
         }
@@ -242,7 +259,7 @@ impl Link<'_> {
     }
 
     /// Writes the path that the whole name leads to for the kernel into `buf`; `None` if the name itself is meant.
-    pub fn path<'b>(&self, follow: Follow, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
+    pub fn path<'b>(&self, follow: Follow, buf: &'b mut [u8]) -> Option<&'b [u8]> {
         if self.rest.is_empty() && !follow.is_yes() {
             return None;
         }
@@ -252,7 +269,7 @@ impl Link<'_> {
     }
 
     /// Writes the descriptor's path into `buf` and returns the path's length in bytes.
-    fn target(&self, buf: &mut [u8; PATH_MAX]) -> Option<usize> {
+    fn target(&self, buf: &mut [u8]) -> Option<usize> {
         if self.pid.is_none() {
             return Some(fd_target(self.fd, buf)?.len());
         }

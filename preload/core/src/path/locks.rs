@@ -3,7 +3,8 @@
 //! A lock of flock, or one of an open file description (F_OFD_SETLK), belongs to the open file: duplicates and children
 //! share it, and it ends with the last of them. So it is taken on the very file that is open, staged or original. It
 //! holds against the other one too, because whoever locks also tries the other file, by a descriptor of the shim's own,
-//! while it has its own. Of two processes that each have locked one file, the second one fails to lock the other.
+//! while it has its own. Of two processes that each have locked one file, the second one fails to lock the other. Processes
+//! of other nodes see only the original. So a staged descriptor that no other process shares is exchanged before.
 //!
 //! A record lock (F_SETLK, lockf) belongs to the process and the file, and is shared by nobody. So the descriptor is
 //! exchanged for one of the original, whose marks make later descriptors the original's too.
@@ -31,7 +32,8 @@ use crate::path::marks::mark_entry;
 use crate::stage::current::stage;
 use crate::stage::descriptor::is_redirected;
 use crate::stage::mapped::Stage;
-use crate::stage::swap_fd::{Covers, discard, note_locked, open_original, take_originals};
+use crate::stage::sharing::may_be_shared;
+use crate::stage::swap_fd::{Covers, discard, note_locked, open_original, swap_fd, take_originals};
 
 /// Milliseconds between two tries where the kernel cannot be asked to wait.
 const PAUSE: i64 = 5;
@@ -53,6 +55,20 @@ enum Open {
     Original(Entry<'static>),
 }
 
+/// [`opened`] for a lock that belongs to the open file. If no other process shares a staged one, the descriptor is exchanged, so
+/// that the lock holds for other nodes too.
+fn opened_alone(stage: &Stage, fd: c_int) -> Option<Open> {
+    let open = opened(stage, fd)?;
+    if let Open::Copy(e) = open
+        && !may_be_shared(stage, fd, &e)
+        && swap_fd(fd).is_ok()
+        && !is_redirected(fd)
+    {
+        return Some(Open::Original(e));
+    }
+    Some(open)
+}
+
 /// Which file of the index a descriptor is open on; `None` for any other file.
 fn opened(stage: &Stage, fd: c_int) -> Option<Open> {
     let st = sys::fstat(fd).ok()?;
@@ -62,13 +78,17 @@ fn opened(stage: &Stage, fd: c_int) -> Option<Open> {
     if !stage.has_prefix_on(st.st_dev) {
         return None;
     }
-    let number = stage.index().of_inode(st.st_dev, st.st_ino)?.next()?;
+    let known = stage.index().of_inode(st.st_dev, st.st_ino)?.next();
+    let e = match known {
+        Some(number) => stage.index().entry(number),
+        None => stage.entry_by_name(fd, &st),
+    }?;
     let flags = sys::fcntl(fd, libc::F_GETFL, 0).ok()? as c_int;
     // The kernel refuses a lock by a descriptor that only names the file.
     if flags & libc::O_PATH != 0 {
         return None;
     }
-    stage.index().entry(number).map(Open::Original)
+    Some(Open::Original(e))
 }
 
 impl Open {
@@ -106,7 +126,7 @@ pub fn flock(fd: c_int, operation: c_int) -> Option<sys::Result> {
     if operation & !LOCK_NB == LOCK_UN {
         return None;
     }
-    let side = opened(stage, fd)?.side(stage)?;
+    let side = opened_alone(stage, fd)?.side(stage)?;
     let waits = operation & LOCK_NB == 0;
     Some(match side {
         Side::Copy(None) => sys::flock(fd, operation),
@@ -238,7 +258,11 @@ pub fn lockf(fd: c_int, command: c_int, len: libc::off_t) -> Option<sys::Result>
 
 #[inline(never)]
 fn locked(stage: &Stage, fd: c_int, asked: &mut Record) -> Option<sys::Result> {
-    let open = match opened(stage, fd)? {
+    let found = match asked.command {
+        F_OFD_SETLK | F_OFD_SETLKW if !asked.is(F_UNLCK) => opened_alone(stage, fd),
+        _ => opened(stage, fd),
+    };
+    let open = match found? {
         Open::Copy(e) if matches!(asked.command, F_GETLK | F_SETLK | F_SETLKW) => {
             // Who only reads gets no lock to write.
             if asked.is(F_WRLCK) && asked.command != F_GETLK {

@@ -8,6 +8,8 @@
 //!   this directory that the index lacks. So a program that makes a thousand files in a directory takes two marks.
 //! - If the index is damaged, everything counts as diverged: the index cannot tell which entries a change concerns.
 
+use core::ffi::c_int;
+
 use libc::W_OK;
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Lookup, Reason};
@@ -86,6 +88,9 @@ pub fn mark_entry(stage: &Stage, e: &Entry<'static>, names: Names) {
         diverged.mark(Mark::Subtree, e.hash());
     }
     if names.changes_listing() {
+        if !e.has_inode() {
+            diverged.mark(Mark::Name, e.hash());
+        }
         mark_listing_above(stage, e.path());
     }
 }
@@ -121,6 +126,21 @@ pub fn mark_inode(
         }
     }
     any
+}
+
+/// [`mark_inode`] for an open original with the attributes `st`, whose name tells the entry where the inode is not known.
+pub fn mark_open(
+    stage: &Stage,
+    fd: c_int,
+    st: &libc::stat,
+    mut mark: impl FnMut(&Entry<'static>),
+) -> bool {
+    if mark_inode(stage, st.st_dev, st.st_ino, &mut mark) {
+        return true;
+    }
+    let named = stage.entry_by_name(fd, st);
+    named.iter().for_each(mark);
+    named.is_some()
 }
 
 fn mark_listing_above(stage: &Stage, path: &[u8]) {

@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_int};
 
 use libc::AT_FDCWD;
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::thin_callback::{Callback, call_through};
 use crate::path::argument::{PathArg, bytes};
 use crate::path::fd_link;
@@ -71,7 +71,7 @@ fn call_on_original(
     text: &[u8],
     real: Callback<'_, (c_int, *const c_char)>,
 ) {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     match absolute(stage, arg.dirfd, text, arg.follow, &mut buf) {
         Some(abs) => real.call(abs.argument(arg)),
         None => real.call(unresolved(arg)),

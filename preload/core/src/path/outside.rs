@@ -13,20 +13,22 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, S_IFDIR, S_IFMT};
 use pyshm_format::state::Mark;
-use pyshm_format::{Reason, hash_path};
+use pyshm_format::{Entry, Reason, hash_path};
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::text::{at_last_slash, join};
 use crate::base::thin_callback::Callback;
 use crate::base::{mounts, sys};
 use crate::decide::view::Follow;
 use crate::path::canonical::ask_kernel;
 use crate::path::change::{At, Change, Names, NewName};
-use crate::path::marks::{keep_descriptors, keep_descriptors_of, mark, mark_entry, mark_inode};
+use crate::path::marks::{
+    self, keep_descriptors, keep_descriptors_of, mark, mark_entry, mark_inode, mark_open,
+};
 use crate::stage::close::own_name;
 use crate::stage::descriptor::fd_target;
 use crate::stage::mapped::Stage;
-use crate::stage::swap_fd::{Covers, take_originals};
+use crate::stage::swap_fd::{Covers, has_staged, take_originals};
 
 /// Number of prefixes whose mount is remembered.
 const REMEMBERED: usize = 8;
@@ -52,7 +54,9 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
             mark_object(stage, own, Follow::No, names);
         }
         Names::MovedAway => return moved(change, path, own, real),
-        Names::MovedHere if change.new_name.get() == NewName::ByDescriptor => {}
+        Names::MovedHere if change.new_name.get() == NewName::ByDescriptor => {
+            keep_replaced(stage, own);
+        }
         Names::Added | Names::MovedHere => mark_new_name(stage, path, names),
         Names::Exchanged => {
             mark_moved(stage, path, own, names);
@@ -104,11 +108,43 @@ fn mark_object(stage: &Stage, own: At, follow: Follow, names: Names) -> Option<l
     if !stage.has_prefix_on(st.st_dev) {
         return None;
     }
-    mark_inode(stage, st.st_dev, st.st_ino, |e| {
+    let mark = |e: &_| {
         keep_descriptors_of(stage, e, names);
         mark_entry(stage, e, names);
-    });
+    };
+    if !mark_inode(stage, st.st_dev, st.st_ino, mark) {
+        entry_by_path(stage, own, follow, &st).iter().for_each(mark);
+    }
     Some(st)
+}
+
+/// The entry of the file with the attributes `st` that a path leads to, if its inode is not known.
+fn entry_by_path(stage: &Stage, at: At, follow: Follow, st: &libc::stat) -> Option<Entry<'static>> {
+    if !stage.index().lacks_inodes() {
+        return None;
+    }
+    let flags = libc::O_PATH | libc::O_CLOEXEC | if follow.is_yes() { 0 } else { libc::O_NOFOLLOW };
+    // SAFETY: the kernel checks the path.
+    let fd = unsafe { sys::openat(at.0, at.1, flags) }.ok()?;
+    let e = stage.entry_by_name(fd, st);
+    sys::close(fd);
+    e
+}
+
+/// Exchanges this process's descriptors of the file that a rename is about to replace. A process without staged descriptors
+/// does not look for that file.
+fn keep_replaced(stage: &Stage, own: At) {
+    if !has_staged() {
+        return;
+    }
+    // SAFETY: the kernel checks the path. The real function gets the same path.
+    let Ok(st) = (unsafe { sys::fstatat(own.0, own.1, AT_SYMLINK_NOFOLLOW) }) else { return };
+    if stage.has_prefix_on(st.st_dev) {
+        let keep = |e: &_| keep_descriptors_of(stage, e, Names::MovedHere);
+        if !mark_inode(stage, st.st_dev, st.st_ino, keep) {
+            entry_by_path(stage, own, Follow::No, &st).iter().for_each(keep);
+        }
+    }
 }
 
 /// Makes a rename by `real`, and marks what it moves, the old name and the new one.
@@ -126,7 +162,10 @@ fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     change.new_name.set(NewName::ByDescriptor);
     let st = sys::fstat(fd).ok().filter(|st| stage.has_prefix_on(st.st_dev));
     if let Some(st) = &st {
-        mark_inode(stage, st.st_dev, st.st_ino, |e| mark_entry(stage, e, names));
+        mark_open(stage, fd, st, |e| {
+            keep_descriptors_of(stage, e, names);
+            mark_entry(stage, e, names);
+        });
         if st.st_mode & S_IFMT == S_IFDIR {
             mark_prefixes_below(stage, fd);
         }
@@ -138,10 +177,10 @@ fn moved(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     sys::close(fd);
 }
 
-/// Marks every prefix at or below an open directory. Its buffer is not on the stack while the call is made.
+/// Marks every prefix at or below an open directory.
 #[inline(never)]
 fn mark_prefixes_below(stage: &Stage, fd: c_int) {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     if let Some(canonical) = fd_target(fd, &mut buf) {
         mark_above(stage, canonical);
     }
@@ -150,7 +189,7 @@ fn mark_prefixes_below(stage: &Stage, fd: c_int) {
 /// Marks the name of an open file on the device of a prefix. `is_new` says whether the name may be new.
 #[inline(never)]
 fn mark_name_of(stage: &Stage, fd: c_int, is_new: bool, names: Names) {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let Some(path) = fd_target(fd, &mut buf) else {
         // Without /proc the file's name is unknown.
         return stage.close_blind();
@@ -176,7 +215,7 @@ fn mark_moved(stage: &Stage, path: &[u8], own: At, names: Names) {
 
 #[inline(never)]
 fn mark_canonical_above(stage: &Stage, path: &[u8]) {
-    let mut link = [0; PATH_MAX];
+    let mut link = Buffer::zeroed();
     let len = ask_kernel(stage, AT_FDCWD, path, Follow::No, &mut link);
     if let Some(canonical) = len.and_then(|len| link.get(..len)) {
         mark_above(stage, canonical);
@@ -188,7 +227,7 @@ fn mark_canonical_above(stage: &Stage, path: &[u8]) {
 fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
     let Some((parent, name)) = at_last_slash(path) else { return };
     let parent = if parent.is_empty() { &b"/"[..] } else { parent };
-    let mut text = [0; PATH_MAX];
+    let mut text = Buffer::zeroed();
     if join(&mut text, &[parent, b"\0"]).is_none() {
         return;
     }
@@ -197,14 +236,17 @@ fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
     if !stage.has_prefix_on(st.st_dev) {
         return;
     }
-    mark_inode(stage, st.st_dev, st.st_ino, |dir| {
+    let named = entry_by_path(stage, (AT_FDCWD, text.as_ptr().cast()), Follow::Yes, &st);
+    let mut mark = |dir: &Entry<'static>| {
         if let Some(len) = join(&mut text, &[dir.path(), name])
             && let Some(path) = text.get(..len)
         {
             keep_descriptors(stage, path, names);
-            mark(stage, path, names);
+            marks::mark(stage, path, names);
         }
-    });
+    };
+    mark_inode(stage, st.st_dev, st.st_ino, &mut mark);
+    named.iter().for_each(mark);
 }
 
 /// Marks a file on the device of a prefix that was just opened for writing as `fd`. `st` holds the file's attributes.
@@ -212,14 +254,16 @@ fn mark_new_name(stage: &Stage, path: &[u8], names: Names) {
 #[inline(never)]
 pub fn mark_opened_on_prefix(stage: &Stage, fd: c_int, st: &libc::stat, makes: bool) {
     let diverged = &stage.view.diverged;
-    let known = mark_inode(stage, st.st_dev, st.st_ino, |e| {
+    let mut inode = None;
+    let known = mark_open(stage, fd, st, |e| {
+        inode = Some(e.inode());
         if !diverged.has(Mark::Path, e.hash()) {
             mark_entry(stage, e, Names::Same);
         }
     });
-    if known {
+    if let Some((dev, ino)) = inode {
         // What is written by one descriptor is read by the others.
-        take_originals(stage, Covers::Inode(st.st_dev, st.st_ino));
+        take_originals(stage, Covers::Inode(dev, ino));
     }
     // No other process can open a file without a name.
     if known || st.st_nlink == 0 {

@@ -7,7 +7,8 @@ use libc::AT_FDCWD;
 use pyshm_format::Entry;
 use pyshm_format::state::Operation;
 
-use crate::base::scratch::{PATH_MAX, Scratch};
+use crate::base::buffer::Buffer;
+use crate::base::scratch::Scratch;
 use crate::base::thin_callback::{Callback, call_through};
 use crate::decide::view::{Decision, Follow, Found, Walked, Want};
 use crate::decide::walk;
@@ -122,7 +123,7 @@ fn decide_on_absolute(
     want: Want,
     obey: Callback<'_, Answer>,
 ) {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let keeps =
         matches!(want, Want::Data(flags) if flags & libc::O_PATH == 0) || want == Want::Attributes;
     if keeps
@@ -130,7 +131,11 @@ fn decide_on_absolute(
         && arg.follow.is_yes()
         && let Some(e) = fd_link::parse(text).and_then(|link| link.lost_file(stage, &mut buf))
     {
-        return obey.call(Answer::Redirect(e));
+        // The kernel opens the copy by the descriptor's name: the copy's own may lead to the original by now.
+        return obey.call(match want {
+            Want::Data(_) => Answer::Pass(arg.dirfd, arg.path),
+            _ => Answer::Redirect(e),
+        });
     }
     let Some(abs) = absolute(stage, arg.dirfd, text, arg.follow, &mut buf) else {
         let own = unresolved(arg);

@@ -7,14 +7,13 @@
 //!   name.
 //! - A path relative to a redirected directory's descriptor, or through `/proc/self/fd`, never reaches the kernel
 //!   unchanged, because the kernel would find the staged copy. The original's absolute path takes its place.
-//! - A function with a buffer for a path on its stack is called only when the buffer is needed, because a signal
-//!   handler may run on a small stack.
+//! - A function with a buffer for a path is called only when the buffer is needed.
 
 use core::ffi::{c_char, c_int};
 
 use libc::AT_FDCWD;
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::put;
 use crate::decide::view::{Follow, Found};
@@ -46,7 +45,7 @@ const NOWHERE: &[u8] = b"/proc/self/moved";
 
 /// Whether the directory behind a descriptor no longer has the name `buf[start..end]`: it was moved, nobody knows
 /// where, or removed. What took its name must not be taken for it.
-fn is_lost(stage: &Stage, buf: &[u8; PATH_MAX], start: usize, end: usize) -> bool {
+fn is_lost(stage: &Stage, buf: &[u8], start: usize, end: usize) -> bool {
     stage.view.diverged.any() && buf.get(start..end).is_some_and(|path| stage.is_replaced(path))
 }
 
@@ -63,7 +62,7 @@ pub fn unresolved(arg: PathArg) -> (c_int, *const c_char) {
 }
 
 /// The path relative to a staged directory whose name nobody knows: where `/proc` is missing.
-fn nowhere<'b>(path: &[u8], buf: &'b mut [u8; PATH_MAX]) -> Option<Absolute<'b>> {
+fn nowhere<'b>(path: &[u8], buf: &'b mut [u8]) -> Option<Absolute<'b>> {
     let mut end = 1;
     for part in [NOWHERE, b"/", path, b"\0"] {
         end = put(buf, end, part)?;
@@ -77,7 +76,7 @@ pub fn absolute<'b>(
     dirfd: c_int,
     path: &[u8],
     follow: Follow,
-    buf: &'b mut [u8; PATH_MAX],
+    buf: &'b mut [u8],
 ) -> Option<Absolute<'b>> {
     let (mut start, mut end, rest) = match path.first() {
         Some(b'/') => {
@@ -145,9 +144,9 @@ fn through_link(
     stage: &Stage,
     end: usize,
     follow: Follow,
-    buf: &mut [u8; PATH_MAX],
+    buf: &mut [u8],
 ) -> Option<(usize, usize)> {
-    let mut name = [0; PATH_MAX];
+    let mut name = Buffer::zeroed();
     put(&mut name, 0, buf.get(..end)?)?;
     let link =
         fd_link::parse(name.get(..end)?).filter(|l| follow.is_yes() || !l.rest.is_empty())?;
@@ -169,7 +168,7 @@ pub unsafe fn meets_prefix(path: *const c_char) -> bool {
     let Some(stage) = stage() else { return false };
     // SAFETY: the caller guarantees what `bytes` asks for.
     let Some(text) = (unsafe { bytes(path) }).filter(|text| !text.is_empty()) else { return false };
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let Some(abs) = absolute(stage, AT_FDCWD, text, Follow::Yes, &mut buf) else { return false };
     let Some(Found::Outside) = stage.view.find_fast(abs.path, Follow::Yes) else { return true };
     let top = abs.path.strip_suffix(b"/").unwrap_or(abs.path);

@@ -15,7 +15,8 @@ use libc::AT_FDCWD;
 use pyshm_format::Kind;
 use pyshm_format::state::Operation;
 
-use crate::base::scratch::{PATH_MAX, Scratch};
+use crate::base::buffer::Buffer;
+use crate::base::scratch::Scratch;
 use crate::base::sys;
 use crate::base::thin_callback::{Callback, call_through};
 use crate::decide::view::Found;
@@ -105,15 +106,6 @@ pub unsafe fn write_two<R: Outcome>(
     }
 }
 
-/// Marks a file whose attributes were just changed by a descriptor of the original, if it is a file of a prefix. `st` is what it was
-/// before.
-pub fn mark_changed(stage: &Stage, st: &libc::stat) {
-    if stage.has_prefix_on(st.st_dev) {
-        let mark = |e: &_| marks::mark_entry(stage, e, Names::Same);
-        marks::mark_inode(stage, st.st_dev, st.st_ino, mark);
-    }
-}
-
 /// Marks the file that was just opened for writing as `fd`, if it is a file of a prefix, whatever path it was opened
 /// by. `makes` says whether the call may have made the file.
 pub fn mark_opened(fd: c_int, makes: bool) {
@@ -139,7 +131,7 @@ pub fn write_opened<R: Outcome>(
         return real();
     };
     let mark = || {
-        marks::mark_inode(stage, st.st_dev, st.st_ino, |e| {
+        marks::mark_open(stage, fd, &st, |e| {
             marks::keep_descriptors_of(stage, e, names);
             marks::mark_entry(stage, e, names);
         });
@@ -170,7 +162,7 @@ pub fn mark_inherited() {
 
 #[inline(never)]
 fn call_and_mark(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
         // The absolute spelling is too long; the caller's own may not be too long for the kernel.
         let own = unresolved(arg);
@@ -224,7 +216,7 @@ fn call_resolved_by_kernel(
     own: At,
     real: Callback<'_, At>,
 ) {
-    let mut link = [0; PATH_MAX];
+    let mut link = Buffer::zeroed();
     let canonical = ask_kernel(change.stage, dirfd, path, change.follow, &mut link);
     let Some(canonical) = canonical.and_then(|len| link.get(..len)) else {
         return real.call(own);

@@ -8,10 +8,10 @@ use core::ffi::c_char;
 
 use pyshm_format::{Entry, Kind};
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::{at_last_slash, decimal, join};
-use crate::stage::mapped::{STAGE_MAX, Stage};
+use crate::stage::mapped::Stage;
 
 /// Whether a path may be a library's, by its name.
 fn is_library(path: &[u8]) -> bool {
@@ -62,7 +62,7 @@ pub fn lead_to_new(stage: &Stage, path: &[u8]) {
 /// Puts a link in the place of a file, at once.
 #[inline(never)]
 fn replace(stage: &Stage, original: *const c_char, staged: *const c_char) {
-    let mut name = [0; STAGE_MAX + 32];
+    let mut name = Buffer::zeroed();
     let mut digits = [0; 10];
     let thread = decimal(sys::thread_number(), &mut digits);
     let parts = [stage.dir(), b"/link.", thread, b"\0"];
@@ -82,7 +82,7 @@ fn replace(stage: &Stage, original: *const c_char, staged: *const c_char) {
 
 #[inline(never)]
 fn link(stage: &Stage, path: &[u8]) {
-    let mut name = [0; PATH_MAX];
+    let mut name = Buffer::zeroed();
     let Some(()) = stage.staged_name(path, &mut name) else { return };
     let staged: *const c_char = name.as_ptr().cast();
     // The original's name is the tail of the staged one. If the stage has a file of this name, or no such directory,

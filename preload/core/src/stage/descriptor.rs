@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use pyshm_format::{Entry, Kind, layout};
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::{decimal, join};
 use crate::stage::mapped::Stage;
@@ -35,6 +35,13 @@ impl Stage {
         hint.store(number.unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// Whether this program, or the one of which it is a fork, opened `fd` on the staged file of `e`.
+    pub fn remembers(&self, fd: c_int, e: &Entry<'static>) -> bool {
+        let hint = usize::try_from(fd).ok().and_then(|fd| HINTS.get(fd));
+        let number = self.index().number(e).and_then(|n| u32::try_from(n + 1).ok());
+        number.is_some() && hint.map(|hint| hint.load(Ordering::Relaxed)) == number
+    }
+
     /// The remembered entry of a redirected descriptor. `None` if the descriptor's attributes `st` do not match the
     /// entry. A staged file has its original's size, mode and modification time, and an access time that no other
     /// staged file has.
@@ -59,12 +66,24 @@ impl Stage {
         if sys::fstat(fd).ok()?.st_dev != self.dev || !is_redirected(fd) {
             return None;
         }
-        let mut buf = [0; PATH_MAX];
+        let mut buf = Buffer::zeroed();
         self.view.index.lookup(self.path_of_fd(fd, &mut buf)?)
     }
 
+    /// The entry of an original that is open as `fd` and has the attributes `st`, if its inode is not known, so that only its
+    /// name tells the entry.
+    #[inline(never)]
+    pub fn entry_by_name(&self, fd: c_int, st: &libc::stat) -> Option<Entry<'static>> {
+        if !self.index().lacks_inodes() {
+            return None;
+        }
+        let mut buf = Buffer::zeroed();
+        let e = self.index().lookup(fd_target(fd, &mut buf)?)?;
+        (!e.has_inode() && self.is_original(&e, st)).then_some(e)
+    }
+
     /// The original path of a redirected descriptor.
-    pub fn path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
+    pub fn path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8]) -> Option<&'b [u8]> {
         if !is_redirected(fd) {
             return None;
         }
@@ -74,7 +93,7 @@ impl Stage {
 
     /// The name of a redirected descriptor's staged file. Where `/proc` is missing, the remembered entry tells it, if its
     /// staged file is the one that is open.
-    pub fn target<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
+    pub fn target<'b>(&self, fd: c_int, buf: &'b mut [u8]) -> Option<&'b [u8]> {
         if let Some(len) = fd_target(fd, buf).map(<[u8]>::len) {
             return buf.get(..len);
         }
@@ -91,7 +110,7 @@ impl Stage {
     }
 
     /// The original path of a redirected descriptor, as a C string.
-    pub fn c_path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b CStr> {
+    pub fn c_path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8]) -> Option<&'b CStr> {
         let base = buf.as_ptr() as usize;
         let path = self.path_of_fd(fd, buf)?;
         let (start, len) = (path.as_ptr() as usize - base, path.len());
@@ -132,7 +151,7 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
 }
 
 /// The path to which `/proc/self/fd/<fd>` leads.
-pub fn fd_target(fd: c_int, buf: &mut [u8; PATH_MAX]) -> Option<&[u8]> {
+pub fn fd_target(fd: c_int, buf: &mut [u8]) -> Option<&[u8]> {
     let mut name = [0; 32];
     join(&mut name, &[b"/proc/self/fd/", decimal(u32::try_from(fd).ok()?, &mut [0; 10])])?;
     // SAFETY: `name` ends with NULs.

@@ -1,9 +1,9 @@
 //! Holds the mapped stage, and translates between original paths and paths in the stage.
 
-use pyshm_format::state::Operation;
-use pyshm_format::{Entry, Index, Lookup, OutsidePrograms, layout};
+use pyshm_format::state::{Mark, Operation};
+use pyshm_format::{Entry, Index, Kind, Lookup, OutsidePrograms, layout};
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys::{self, Ids};
 use crate::base::text::join;
 use crate::decide::view::View;
@@ -11,7 +11,7 @@ use crate::stage::identity;
 
 /// Length in bytes of the longest path of a stage's directory. The longer paths of the stage's files must fit into
 /// PATH_MAX.
-pub const STAGE_MAX: usize = 1024;
+pub(super) const STAGE_MAX: usize = 1024;
 
 /// A stage that passed all checks. It lives as long as the process.
 pub struct Stage {
@@ -58,7 +58,7 @@ impl Stage {
         {
             return false;
         }
-        let mut name = [0; STAGE_MAX + 32];
+        let mut name = Buffer::zeroed();
         join(&mut name, &[self.dir(), b"/", layout::SHIM.as_bytes(), b"\0"]).is_some_and(|_| {
             // SAFETY: `join` wrote the NUL.
             unsafe { sys::faccessat(libc::AT_FDCWD, name.as_ptr().cast(), 0, 0) }.is_ok()
@@ -95,15 +95,34 @@ impl Stage {
         if !self.view.entry_diverged(e) {
             return false;
         }
-        let was = e.stat();
         // SAFETY: an entry's path has a NUL behind it.
         let now = unsafe { sys::lstat(e.path().as_ptr().cast()) };
-        !now.is_ok_and(|now| (now.st_dev, now.st_ino) == (was.dev, was.ino))
+        !now.is_ok_and(|now| self.is_original(e, &now))
+    }
+
+    /// Whether the file with the attributes `now`, which has the path of an entry, is the one that was staged. If its inode is
+    /// not known, it is unless a process of the node gave the name to another file; then its attributes tell.
+    pub fn is_original(&self, e: &Entry<'static>, now: &libc::stat) -> bool {
+        if e.has_inode() {
+            return (now.st_dev, now.st_ino) == e.inode();
+        }
+        let was = e.stat();
+        if (was.mode ^ now.st_mode) & libc::S_IFMT != 0 {
+            return false;
+        }
+        let renamed =
+            self.view.diverged.has(Mark::Name, e.hash()) || self.view.in_diverged_subtree(e.path());
+        // Many tars record whole seconds. A directory's size is not recorded.
+        let same = || {
+            was.mtime.sec == now.st_mtime
+                && (e.kind() == Kind::Directory || was.size == now.st_size as u64)
+        };
+        !renamed || same()
     }
 
     /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`. `None` if the staged name
     /// does not fit.
-    pub fn staged_name(&self, path: &[u8], name: &mut [u8; PATH_MAX]) -> Option<()> {
+    pub fn staged_name(&self, path: &[u8], name: &mut [u8]) -> Option<()> {
         join(name, &[self.dir(), b"/fs", path, b"\0"]).map(|_| ())
     }
 

@@ -14,4 +14,5 @@ pub mod may_write;
 pub mod own_fds;
 pub mod own_locks;
 pub mod permission;
+pub mod sharing;
 pub mod swap_fd;

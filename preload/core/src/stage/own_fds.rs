@@ -2,7 +2,7 @@
 //!
 //! Invariant: a process that has no staged descriptor is searched for them once, until it opens one.
 
-use core::ffi::c_int;
+use core::ffi::{CStr, c_int};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,11 +50,7 @@ impl Search {
 ///
 /// Where `/proc` is missing, these are the first numbers, used or not.
 pub struct OwnFds {
-    /// `/proc/thread-self/fd`; threads need not share their descriptors.
-    dir: Option<c_int>,
-    buf: [u8; 512],
-    at: usize,
-    len: usize,
+    listed: Numbers,
     /// The next number where `/proc` is missing.
     next: c_int,
 }
@@ -63,8 +59,43 @@ impl OwnFds {
     /// Begins a list.
     #[inline(never)]
     pub fn list() -> Self {
-        let dir = sys::open(c"/proc/thread-self/fd", libc::O_RDONLY | libc::O_DIRECTORY).ok();
-        Self { dir, buf: [0; 512], at: 0, len: 0, next: 0 }
+        // Threads need not share their descriptors.
+        Self { listed: Numbers::of(c"/proc/thread-self/fd"), next: 0 }
+    }
+}
+
+impl Iterator for OwnFds {
+    type Item = c_int;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<c_int> {
+        if self.listed.is_missing() {
+            self.next += 1;
+            return (self.next <= WITHOUT_PROC).then_some(self.next - 1);
+        }
+        let listing = self.listed.dir;
+        self.listed.find(|&fd| Some(fd) != listing)
+    }
+}
+
+/// The numbers among the names in a directory of `/proc`; none if it cannot be opened.
+pub struct Numbers {
+    dir: Option<c_int>,
+    buf: [u8; 512],
+    at: usize,
+    len: usize,
+}
+
+impl Numbers {
+    /// Begins a list.
+    pub fn of(dir: &CStr) -> Self {
+        let dir = sys::open(dir, libc::O_RDONLY | libc::O_DIRECTORY).ok();
+        Self { dir, buf: [0; 512], at: 0, len: 0 }
+    }
+
+    /// Whether the directory cannot be opened.
+    pub fn is_missing(&self) -> bool {
+        self.dir.is_none()
     }
 
     /// The next entry of the directory; `None` at its end.
@@ -82,28 +113,22 @@ impl OwnFds {
     }
 }
 
-impl Iterator for OwnFds {
+impl Iterator for Numbers {
     type Item = c_int;
 
-    #[inline(never)]
     fn next(&mut self) -> Option<c_int> {
-        let Some(dir) = self.dir else {
-            self.next += 1;
-            return (self.next <= WITHOUT_PROC).then_some(self.next - 1);
-        };
+        let dir = self.dir?;
         loop {
             let name = core::str::from_utf8(self.entry(dir)?).unwrap_or_default();
             // `.` and `..` are no numbers.
-            if let Ok(fd) = name.parse()
-                && fd != dir
-            {
-                return Some(fd);
+            if let Ok(number) = name.parse() {
+                return Some(number);
             }
         }
     }
 }
 
-impl Drop for OwnFds {
+impl Drop for Numbers {
     fn drop(&mut self) {
         if let Some(dir) = self.dir {
             sys::close(dir);

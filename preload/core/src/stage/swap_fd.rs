@@ -6,8 +6,11 @@
 //! can answer (record locks, leases, its own ioctls) exchange the descriptor that they are given.
 //!
 //! Invariants:
-//! - The new descriptor is of the same kind, stands at the same offset and has the same locks. Duplicates in this process stay duplicates
-//!   of each other. In other processes, duplicates stay on the staged file; nobody can reach those.
+//! - The new descriptor is of the same kind, stands at the same offset and has the same locks. Duplicates in this process
+//!   stay duplicates of each other. In other processes, duplicates stay on the staged file; nobody can reach those.
+//! - Another thread may close a descriptor meanwhile, and open another file under its number, which then stays that file's.
+//!   So the exchange works on a duplicate of its own, and compares the number with it right before it gives the number away.
+//!   The kernel has no call that does both at once.
 //! - If the path no longer names the file that was opened, the descriptor stays on the staged copy: no process reaches
 //!   a removed or replaced file by the original's name.
 //! - A directory that was read in part stays on the staged copy: its offset means nothing in another file system.
@@ -17,10 +20,11 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use libc::{ENOLCK, F_GETFL};
+use libc::{EBADF, ENOLCK, F_GETFL};
 use pyshm_format::Entry;
+use pyshm_format::state::Mark;
 
-use crate::base::scratch::PATH_MAX;
+use crate::base::buffer::Buffer;
 use crate::base::sys;
 use crate::base::text::at_last_slash;
 use crate::stage::current::stage;
@@ -37,11 +41,13 @@ static LOCKED: AtomicBool = AtomicBool::new(false);
 pub enum Covers<'a> {
     /// Those of any staged file.
     Everything,
+    /// Those of what some user may not reach or read.
+    Closed,
     /// Those of what has this path or lies below it, and those of the directory in which it lies.
     Name(&'a [u8]),
     /// Those of the directory in which this path lies.
     Parent(&'a [u8]),
-    /// Those of the file on this device with this inode number.
+    /// Those of the file whose entries have this device and inode number.
     Inode(u64, u64),
 }
 
@@ -49,6 +55,7 @@ impl Covers<'_> {
     fn has(self, e: &Entry<'static>) -> bool {
         match self {
             Self::Everything => true,
+            Self::Closed => e.barriers().closed != 0,
             Self::Name(path) => is_parent(e.path(), path) || is_at_or_below(e.path(), path),
             Self::Parent(path) => is_parent(e.path(), path),
             Self::Inode(dev, ino) => e.inode() == (dev, ino),
@@ -95,6 +102,17 @@ pub fn take_originals(stage: &Stage, covers: Covers<'_>) {
     }
 }
 
+/// Whether this process has a descriptor of a staged file.
+#[inline(never)]
+pub fn has_staged() -> bool {
+    let Some(search) = Search::begin() else { return false };
+    let any = OwnFds::list().any(|fd| redirected(fd).is_some());
+    if !any {
+        search.found_none();
+    }
+    any
+}
+
 /// The flags of a redirected descriptor.
 fn redirected(fd: c_int) -> Option<c_int> {
     let flags = sys::fcntl(fd, F_GETFL, 0).ok()? as c_int;
@@ -103,39 +121,93 @@ fn redirected(fd: c_int) -> Option<c_int> {
 
 #[inline(never)]
 fn exchange(stage: &Stage, fd: c_int, flags: c_int, covers: Covers<'_>) -> Result<(), c_int> {
-    let mut buf = [0; PATH_MAX];
-    let Some(e) = stage.path_of_fd(fd, &mut buf).and_then(|path| stage.index().lookup(path)) else {
-        return Ok(());
-    };
-    if !covers.has(&e) {
-        return Ok(());
-    }
-    let offset = sys::seek(fd, 0, libc::SEEK_CUR).unwrap_or(0);
-    if flags & libc::O_DIRECTORY != 0 && offset != 0 {
+    let Some(e) = staged_file(stage, fd).filter(|e| covers.has(e)) else { return Ok(()) };
+    if was_read_in_part(fd, flags) {
         return Err(ENOLCK);
     }
     let Some(original) = open_original(stage, &e, flags & !REDIRECTED)? else { return Ok(()) };
-    if offset != 0 {
-        let _ = sys::seek(original, offset, libc::SEEK_SET);
-    }
-    // Its locks go with it. If they cannot, it stays.
-    if own_locks::copy(fd, original).is_err() {
-        discard(original);
-        return Err(ENOLCK);
-    }
-    for other in OwnFds::list() {
-        if other != fd && other != original && sys::are_duplicates(fd, other) {
-            let _ = replace(other, original);
-        }
-    }
-    let done = replace(fd, original);
+    // Where no number is left, other threads cannot open a file under this one either.
+    let kept = sys::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0).map_or(fd, |kept| kept as c_int);
+    mark_without_inode(stage, &e);
+    let same = redirected(kept) == Some(flags)
+        && staged_file(stage, kept).is_some_and(|now| now.hash() == e.hash());
+    let done = if same { take_over(fd, kept, flags, original) } else { Ok(()) };
     discard(original);
-    done.map(drop).map_err(|_| ENOLCK)
+    if kept != fd {
+        discard(kept);
+    }
+    done
 }
 
-/// Makes `fd` a duplicate of `original`.
-fn replace(fd: c_int, original: c_int) -> sys::Result {
+/// Marks a file whose inode is not known, under all its names: from now on a descriptor shows the original's inode, and so do
+/// the names.
+fn mark_without_inode(stage: &Stage, e: &Entry<'static>) {
+    if !e.has_inode() {
+        let (dev, ino) = e.inode();
+        for number in stage.index().of_inode(dev, ino).unwrap_or_default() {
+            if let Some(name) = stage.index().entry(number) {
+                stage.view.diverged.mark(Mark::Path, name.hash());
+            }
+        }
+    }
+}
+
+/// The entry of the staged file that a redirected descriptor is open on.
+#[inline(never)]
+fn staged_file(stage: &Stage, fd: c_int) -> Option<Entry<'static>> {
+    let mut buf = Buffer::zeroed();
+    stage.index().lookup(stage.path_of_fd(fd, &mut buf)?)
+}
+
+/// Whether a descriptor is of a directory, and does not stand at its start.
+fn was_read_in_part(fd: c_int, flags: c_int) -> bool {
+    flags & libc::O_DIRECTORY != 0 && offset(fd) != 0
+}
+
+fn offset(fd: c_int) -> usize {
+    sys::seek(fd, 0, libc::SEEK_CUR).unwrap_or(0)
+}
+
+/// Puts `original` in the place of all descriptors that are duplicates of `kept`, `fd` among them.
+fn take_over(fd: c_int, kept: c_int, flags: c_int, original: c_int) -> Result<(), c_int> {
+    // Its locks go with it. If they cannot, it stays.
+    own_locks::copy(kept, original).map_err(|_| ENOLCK)?;
+    if was_read_in_part(kept, flags) {
+        return Err(ENOLCK);
+    }
+    let before = offset(kept);
+    if before != 0 {
+        let _ = sys::seek(original, before, libc::SEEK_SET);
+    }
+    let done = replace(fd, kept, original);
+    for other in OwnFds::list() {
+        if ![fd, kept, original].contains(&other) && sys::are_duplicates(other, kept) == Some(true)
+        {
+            let _ = replace(other, kept, original);
+        }
+    }
+    // What another thread has read by the staged copy meanwhile counts too.
+    let after = offset(kept);
+    if kept != fd && after != before {
+        let _ = sys::seek(original, after.wrapping_sub(before), libc::SEEK_CUR);
+    }
+    match done {
+        // Another thread has given the number to another file, of which nothing was asked.
+        Ok(_) | Err(EBADF) => Ok(()),
+        Err(_) => Err(ENOLCK),
+    }
+}
+
+/// Makes `fd` a duplicate of `original`, if it is still one of `kept`. Else fails with EBADF.
+fn replace(fd: c_int, kept: c_int, original: c_int) -> sys::Result {
     let close = sys::fcntl(fd, libc::F_GETFD, 0)? as c_int & libc::FD_CLOEXEC;
+    let still = sys::are_duplicates(fd, kept).unwrap_or_else(|| {
+        let look = |fd| (sys::fstat(fd).map(|st| st.st_ino), redirected(fd), offset(fd));
+        look(fd) == look(kept)
+    });
+    if !still {
+        return Err(EBADF);
+    }
     sys::dup3(original, fd, if close != 0 { libc::O_CLOEXEC } else { 0 })
 }
 
@@ -153,7 +225,7 @@ pub fn open_original(
         Err(libc::ENOENT | libc::ENOTDIR) => return Ok(None),
         Err(_) => return Err(ENOLCK),
     };
-    let same = || sys::fstat(original).is_ok_and(|st| (st.st_dev, st.st_ino) == e.inode());
+    let same = || sys::fstat(original).is_ok_and(|st| stage.is_original(e, &st));
     if stage.view.entry_diverged(e) && !same() {
         discard(original);
         return Ok(None);

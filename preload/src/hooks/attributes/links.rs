@@ -5,7 +5,7 @@ use core::ptr;
 use core::slice;
 
 use libc::{AT_FDCWD, size_t, ssize_t};
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::{Buffer, PATH_MAX};
 use pyshm_core::base::sys;
 use pyshm_core::base::text::put;
 use pyshm_core::decide::view::{Follow, Want};
@@ -54,7 +54,7 @@ fn removed(stage: &Stage, path: &[u8]) -> &'static [u8] {
 unsafe fn is_kernel_link(dirfd: c_int, path: *const c_char) -> bool {
     // SAFETY: the caller guarantees what `bytes` asks for.
     let Some(path) = (unsafe { bytes(path) }) else { return false };
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let path = match path.first() {
         Some(b'/') => path,
         _ => match stage().and_then(|stage| absolute(stage, dirfd, path, Follow::No, &mut buf)) {
@@ -90,7 +90,7 @@ unsafe fn read_whole(
     buf: *mut c_char,
     size: size_t,
 ) -> Option<ssize_t> {
-    let mut name = [0u8; PATH_MAX];
+    let mut name = Buffer::zeroed();
     // SAFETY: the caller guarantees the path.
     let n = unsafe { sys::readlinkat(dirfd, path, &mut name) }.ok()?;
     let stage = stage()?;

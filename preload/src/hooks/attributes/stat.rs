@@ -11,7 +11,7 @@ use core::ffi::{CStr, c_char, c_int, c_uint};
 use core::sync::atomic::Ordering;
 
 use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
 use pyshm_core::path::argument::{PathArg, bytes};
@@ -241,7 +241,7 @@ unsafe fn show_original_x(stage: &Stage, fd: c_int, mask: c_uint, to: *mut libc:
     }
     match original_now(stage, fd) {
         Some(Now::Original(_)) => {
-            let mut buf = [0; PATH_MAX];
+            let mut buf = Buffer::zeroed();
             let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return };
             let before = sys::errno();
             // If the call fails, the staged file's attributes stay. SAFETY: `path` is a C string, and the kernel has
@@ -276,12 +276,12 @@ fn lstat_behind(path: &CStr) -> Option<libc::stat> {
 /// Finds the present state of the original of a redirected descriptor whose path diverged.
 #[inline(never)]
 fn original_now(stage: &Stage, fd: c_int) -> Option<Now> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let e = stage.index().lookup(path.to_bytes())?;
     let mut was = e.stat();
     match lstat_behind(path) {
-        Some(now) if (now.st_dev, now.st_ino) == (was.dev, was.ino) => Some(Now::Original(now)),
+        Some(now) if stage.is_original(&e, &now) => Some(Now::Original(now)),
         _ => {
             // One name of the file is gone. The number of other names that are left is unknown.
             was.nlink = if e.kind() == Kind::Directory { 0 } else { was.nlink.saturating_sub(1) };

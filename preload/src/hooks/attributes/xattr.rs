@@ -7,7 +7,7 @@ use core::ptr;
 use core::sync::atomic::Ordering;
 
 use libc::{size_t, ssize_t};
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::sys::{self, Ids};
 use pyshm_core::decide::view::Want;
 use pyshm_core::path::argument::{PathArg, bytes};
@@ -179,7 +179,7 @@ unsafe fn read_staged(
     to: To,
     original: &dyn Fn(*const c_char) -> ssize_t,
 ) -> Option<ssize_t> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let known = stage.index().lookup(path.to_bytes());
     let known = known.filter(|_| !OTHER_OWNERS.load(Ordering::Acquire));

@@ -9,7 +9,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use libc::{AT_FDCWD, DIR, dirent};
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::PathArg;
@@ -99,7 +99,7 @@ unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *
         if size <= SHORT {
             correct_in(stage, parent, name, &mut [0; SHORT], (ino, kind));
         } else {
-            correct_in(stage, parent, name, &mut [0; PATH_MAX], (ino, kind));
+            correct_in(stage, parent, name, &mut Buffer::zeroed(), (ino, kind));
         }
     }
 }

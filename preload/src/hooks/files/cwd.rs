@@ -6,7 +6,7 @@ use core::ffi::{c_char, c_int};
 use core::ptr;
 
 use libc::AT_FDCWD;
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::{env, sys};
 use pyshm_core::decide::view::Want;
 use pyshm_core::exec::unshimmed;
@@ -18,6 +18,7 @@ use pyshm_core::stage::current::{root_changed, stage};
 use pyshm_core::stage::may_write::Rights;
 
 use crate::hooks::attributes::stat::stat_at;
+use crate::hooks::programs::identity::take_all;
 use crate::libc_calls::lazy_libc;
 
 /// Changes to the original if the directory `fd` is redirected, else calls `real`.
@@ -25,7 +26,7 @@ fn change_to(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
     if let Some(stage) = stage()
         && sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev)
     {
-        let mut buf = [0u8; PATH_MAX];
+        let mut buf = Buffer::zeroed();
         if let Some(path) = stage.c_path_of_fd(fd, &mut buf) {
             if stage.is_replaced(path.to_bytes()) {
                 return sys::fail(libc::ENOENT);
@@ -96,5 +97,8 @@ hooks! {
     fn fchdir(fd: c_int) -> c_int = |real| change_to(fd, || real(fd));
     fn get_current_dir_name() -> *mut c_char
         = |real| if stage().is_some() { current_name(real) } else { real() };
-    fn chroot(path: *const c_char) -> c_int = |real| after_chroot(real(path));
+    fn chroot(path: *const c_char) -> c_int = |real| {
+        take_all();
+        after_chroot(real(path))
+    };
 }

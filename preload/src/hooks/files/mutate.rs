@@ -5,8 +5,8 @@
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 use libc::{AT_EMPTY_PATH, AT_FDCWD, dev_t, gid_t, mode_t, off_t, size_t, uid_t};
-use pyshm_core::base::scratch::PATH_MAX;
-use pyshm_core::base::sys;
+use pyshm_core::base::buffer::Buffer;
+use pyshm_core::base::{access_list, sys};
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::change::Names;
@@ -70,9 +70,9 @@ hooks! {
     fn utimensat(dirfd: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int
         = |real| change_at(dirfd, path, flags, Names::Same, |d, p, f| real(d, p, times, f));
     fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
-        = |real| change(PathArg::followed(path), |_, p| real(p, name, value, size, flags));
+        = |real| write(PathArg::followed(path), access_names(name, value, size), |_, p| real(p, name, value, size, flags));
     fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
-        = |real| change(PathArg::unfollowed(path), |_, p| real(p, name, value, size, flags));
+        = |real| write(PathArg::unfollowed(path), access_names(name, value, size), |_, p| real(p, name, value, size, flags));
     fn removexattr(path: *const c_char, name: *const c_char) -> c_int
         = |real| change(PathArg::followed(path), |_, p| real(p, name));
     fn lremovexattr(path: *const c_char, name: *const c_char) -> c_int
@@ -111,7 +111,7 @@ hooks! {
     fn futimes(fd: c_int, times: *const c_void) -> c_int
         = |real| change_fd(fd, Names::Same, |p| utimes::real()(p, times), || real(fd, times));
     fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
-        = |real| change_fd(fd, Names::Same, |p| setxattr::real()(p, name, value, size, flags),
+        = |real| change_fd(fd, access_names(name, value, size), |p| setxattr::real()(p, name, value, size, flags),
             || real(fd, name, value, size, flags));
     fn fremovexattr(fd: c_int, name: *const c_char) -> c_int
         = |real| change_fd(fd, Names::Same, |p| removexattr::real()(p, name), || real(fd, name));
@@ -323,7 +323,7 @@ pub fn change_fd(
     if !is_redirected(fd) {
         return write_opened(stage, fd, names, by_fd);
     }
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     match stage.c_path_of_fd(fd, &mut buf) {
         // The opened file has another name now, or none; what took its name is not changed for it.
         Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
@@ -337,7 +337,31 @@ pub fn change_fd(
 /// The effect of a new mode. Without the owner's permission to search a directory, the names below it can no longer be
 /// reached. The permissions of others matter in a job of root, which can become any user.
 pub fn mode_names(mode: mode_t) -> Names {
-    let of_root = || stage().is_some_and(|stage| stage.index().builder().powers != 0);
-    let closed = mode & 0o111 != 0o111 && (mode & libc::S_IXUSR == 0 || of_root());
+    let closed = mode & 0o111 != 0o111 && (mode & libc::S_IXUSR == 0 || is_job_of_root());
+    if closed { Names::Search } else { Names::Same }
+}
+
+/// Whether a process of the job can become any user.
+fn is_job_of_root() -> bool {
+    stage().is_some_and(|stage| stage.index().builder().powers != 0)
+}
+
+/// The effect of a new extended attribute. An access control list says who may search a directory, as a mode does.
+///
+/// # Safety
+/// `name` and `value` may be any pointers, as setxattr takes. If they can be read, they must be a C string and a value.
+unsafe fn access_names(name: *const c_char, value: *const c_void, size: size_t) -> Names {
+    // SAFETY: the caller guarantees what `bytes` and `search` ask for.
+    let closed = match unsafe { bytes(name) } {
+        Some(b"system.posix_acl_access") => {
+            // SAFETY: as above.
+            let search = unsafe { access_list::search(value.cast(), size) };
+            !search.owner || !search.all && is_job_of_root()
+        }
+        Some(b"system.posix_acl_default") => false,
+        // The lists of file systems of their own, such as system.nfs4_acl.
+        Some(name) => name.starts_with(b"system."),
+        None => false,
+    };
     if closed { Names::Search } else { Names::Same }
 }

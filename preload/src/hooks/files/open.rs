@@ -15,6 +15,7 @@ use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::change::Names;
 use pyshm_core::path::fast_path::{Look, look};
+use pyshm_core::path::fd_link::mark_of;
 use pyshm_core::path::reads::{Answer, read_after};
 use pyshm_core::path::writes;
 use pyshm_core::stage::current::stage;
@@ -87,7 +88,7 @@ unsafe fn staged(
     // SAFETY: the caller guarantees the path.
     unsafe {
         read_after(seen, arg, Want::Data(flags), |answer| match answer {
-            Answer::Pass(dirfd, path) => real(dirfd, path, flags),
+            Answer::Pass(dirfd, path) => real(dirfd, path, flags | mark_of(path)),
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(e) => {
                 let before = sys::errno();

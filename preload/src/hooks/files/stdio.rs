@@ -8,6 +8,7 @@ use libc::{AT_FDCWD, FILE};
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
 use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::fd_link::mark_of;
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::path::writes;
 use pyshm_core::stage::current::stage;
@@ -52,7 +53,14 @@ unsafe fn fopen_as(
             });
         }
         read(arg, Want::Data(flags), |answer| match answer {
-            Answer::Pass(_, path) => real(path),
+            Answer::Pass(_, path) => {
+                let marked = mark_of(path) != 0;
+                let file = real(path);
+                if marked && !file.is_null() {
+                    mark_redirected(lazy_libc::fileno(file), path);
+                }
+                file
+            }
             Answer::Absent(e) => {
                 sys::set_errno(e);
                 ptr::null_mut()
@@ -61,7 +69,11 @@ unsafe fn fopen_as(
                 let before = sys::errno();
                 let file = real(e.pristine().as_ptr().cast());
                 if !file.is_null() {
-                    mark_redirected(lazy_libc::fileno(file), e.pristine().as_ptr().cast());
+                    let fd = lazy_libc::fileno(file);
+                    mark_redirected(fd, e.pristine().as_ptr().cast());
+                    if let Some(stage) = stage() {
+                        stage.remember(fd, &e);
+                    }
                     return file;
                 }
                 if !retry(sys::errno()) {

@@ -5,25 +5,20 @@
 //! and of the libraries which that object needs, in this order. So the loader is given a small object, made in memory,
 //! that needs the library and then this one: the library's own symbols come first, then the hooks, then those of the
 //! libraries that it needs. All symbols are bound at once, and the small object is closed.
+//!
+//! The loader looks for the library along the search path of the small object, which is therefore that of the caller
+//! ([`crate::hooks::loader::caller_path`]).
 
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
-use core::mem::size_of;
 use core::ptr;
-use core::slice;
 
 use pyshm_core::base::text::{decimal, join};
 use pyshm_core::base::{link_map, sys};
 use pyshm_core::stage::current::stage;
 
-use crate::hooks::loader::names::{RTLD_DI_SERINFO, SearchDir, SearchPath, dladdr1, dlinfo};
+use crate::hooks::loader::caller_path::{CallerPath, Tag};
 use crate::hooks::loader::real;
-use crate::libc_calls::heap;
 use crate::libc_calls::lazy_libc;
-
-const RTLD_DI_SERINFOSIZE: c_int = 5;
-const RTLD_DL_LINKMAP: c_int = 2;
-/// Flag of a directory that every object searches (LA_SER_DEFAULT).
-const SEARCHED_BY_ALL: u32 = 0x40;
 
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
@@ -31,7 +26,9 @@ const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
 const DT_STRSZ: u64 = 10;
 const DT_SYMENT: u64 = 11;
+const DT_RPATH: u64 = 15;
 const DT_RUNPATH: u64 = 29;
+const DT_FLAGS_1: u64 = 0x6fff_fffb;
 const MACHINE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
 
 /// Loads a library with RTLD_DEEPBIND into a namespace. `None` if the real function has to: for another mode, for a
@@ -57,13 +54,13 @@ pub(super) unsafe fn load(
         return None;
     }
     let errno = sys::errno();
-    let dirs = if library.to_bytes().contains(&b'/') {
-        None
+    let path_of_caller = if library.to_bytes().contains(&b'/') {
+        CallerPath::NONE
     } else {
-        // SAFETY: the caller guarantees what `search_path` asks for.
-        unsafe { search_path(caller) }
+        // SAFETY: the caller guarantees an address in a loaded object.
+        unsafe { CallerPath::of(caller) }?
     };
-    let fd = object(library, own, dirs.as_ref().map_or(&[], Dirs::all)).ok()?;
+    let fd = object(library, own, &path_of_caller).ok()?;
     let mut name = [0; 32];
     let digits = &mut [0; 10];
     let named = join(&mut name, &[b"/proc/self/fd/", decimal(fd.unsigned_abs(), digits), b"\0"]);
@@ -84,12 +81,18 @@ pub(super) unsafe fn load(
     (!handle.is_null()).then_some(handle)
 }
 
-/// Makes the small object; its descriptor.
-fn object(library: &CStr, own: &CStr, dirs: &[u8]) -> sys::Result<c_int> {
+/// Makes the small object, which searches for the library as `caller` says; its descriptor.
+fn object(library: &CStr, own: &CStr, caller: &CallerPath) -> sys::Result<c_int> {
     const HEADERS: usize = 64 + 3 * 56;
-    const DYNAMIC: usize = 8 * 16;
+    const DYNAMIC: usize = 9 * 16;
     const STRINGS: usize = HEADERS + DYNAMIC + 24;
     let (library, own) = (library.to_bytes_with_nul(), own.to_bytes_with_nul());
+    let dirs = caller.dirs.all();
+    let tag = match caller.tag {
+        _ if dirs.is_empty() => DT_NULL,
+        Tag::Rpath => DT_RPATH,
+        Tag::Runpath => DT_RUNPATH,
+    };
     // The strings begin with an empty one. The last one ends with the file's padding.
     let (first, second) = (1, 1 + library.len());
     let third = second + own.len();
@@ -119,7 +122,8 @@ fn object(library: &CStr, own: &CStr, dirs: &[u8]) -> sys::Result<c_int> {
         (DT_STRSZ, strings as u64),
         (DT_SYMTAB, (HEADERS + DYNAMIC) as u64),
         (DT_SYMENT, 24),
-        (if dirs.is_empty() { DT_NULL } else { DT_RUNPATH }, third as u64),
+        (DT_FLAGS_1, caller.flags),
+        (tag, third as u64),
         (DT_NULL, 0),
     ] {
         put.longs(&[tag, value]);
@@ -170,78 +174,5 @@ impl Put<'_> {
 
     fn longs(&mut self, all: &[u64]) {
         all.iter().for_each(|n| self.bytes(&n.to_le_bytes()));
-    }
-}
-
-/// Directories, with colons between them, in memory of libc's.
-struct Dirs {
-    block: *mut c_void,
-    len: usize,
-}
-
-impl Dirs {
-    fn all(&self) -> &[u8] {
-        // SAFETY: as many bytes were written.
-        unsafe { slice::from_raw_parts(self.block.cast(), self.len) }
-    }
-}
-
-impl Drop for Dirs {
-    fn drop(&mut self) {
-        // SAFETY: memory of malloc's that belongs to this.
-        unsafe { heap::release(self.block) };
-    }
-}
-
-/// The directories in which the loader searches for the object that contains the address `caller`, without those in
-/// which it searches for every object. `None` if there are none.
-///
-/// # Safety
-/// `caller` must be an address in a loaded object.
-unsafe fn search_path(caller: *const c_void) -> Option<Dirs> {
-    let mut info = core::mem::MaybeUninit::<libc::Dl_info>::uninit();
-    let mut object: *mut c_void = ptr::null_mut();
-    let mut size = SearchPath { size: 0, count: 0, dirs: [] };
-    // SAFETY: the caller guarantees the address. The loader's description of an object is its handle; dlinfo writes
-    // into a block of the size that it asks for, with the size at its start, and all strings lie in that block.
-    unsafe {
-        let (to, map) = (info.as_mut_ptr(), &raw mut object);
-        if dladdr1::real()(caller, to, map, RTLD_DL_LINKMAP) == 0 || object.is_null() {
-            return None;
-        }
-        if dlinfo::real()(object, RTLD_DI_SERINFOSIZE, (&raw mut size).cast()) != 0 {
-            return None;
-        }
-        let found = heap::zeroed(size.size.max(size_of::<SearchPath>()));
-        if found.is_null() {
-            return None;
-        }
-        let found = Dirs { block: found, len: 0 };
-        let list = found.block.cast::<SearchPath>();
-        ((*list).size, (*list).count) = (size.size, size.count);
-        if dlinfo::real()(object, RTLD_DI_SERINFO, list.cast()) != 0 {
-            return None;
-        }
-        // Each directory takes less room than its string and its place in the list.
-        let joined = heap::zeroed(size.size);
-        if joined.is_null() {
-            return None;
-        }
-        let mut dirs = Dirs { block: joined, len: 0 };
-        let all = (&raw const (*list).dirs).cast::<SearchDir>();
-        for i in 0..(*list).count as usize {
-            let dir = &*all.add(i);
-            let text = CStr::from_ptr(dir.name).to_bytes();
-            if dir.flags & SEARCHED_BY_ALL == 0 {
-                let to = joined.cast::<u8>();
-                if dirs.len > 0 {
-                    to.add(dirs.len).write(b':');
-                    dirs.len += 1;
-                }
-                to.add(dirs.len).copy_from_nonoverlapping(text.as_ptr(), text.len());
-                dirs.len += text.len();
-            }
-        }
-        (dirs.len > 0).then_some(dirs)
     }
 }

@@ -12,7 +12,7 @@ use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::ptr;
 
 use libc::AT_FDCWD;
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::{interned, sys};
 use pyshm_core::decide::spelling::with_one_slash;
 use pyshm_core::decide::view::{Follow, Want};
@@ -61,7 +61,7 @@ fn is_path(name: &[u8]) -> bool {
 ///
 /// # Safety
 /// `path` must be null or a C string.
-unsafe fn source(path: *const c_char, name: &mut [u8; PATH_MAX]) -> Source {
+unsafe fn source(path: *const c_char, name: &mut [u8]) -> Source {
     let same = Source::Path(path);
     let Some(stage) = stage() else { return same };
     // SAFETY: the caller guarantees null or a C string.
@@ -106,7 +106,7 @@ unsafe fn source(path: *const c_char, name: &mut [u8; PATH_MAX]) -> Source {
 /// The name of a loaded library that is the file which the kernel finds under `path`, if that has another name.
 #[inline(never)]
 fn original(stage: &Stage, path: &[u8]) -> Option<*const c_char> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let abs = absolute(stage, AT_FDCWD, path, Follow::Yes, &mut buf)?;
     let own = path.first() == Some(&b'/') && !abs.moved;
     let text = if own { path } else { abs.path };
@@ -134,7 +134,7 @@ fn by_spelling<'a>(stage: &Stage, path: &[u8]) -> Option<&'a CStr> {
     let name = match index.lookup(path) {
         Some(e) => e.staged().as_ptr().cast(),
         None => {
-            let mut name = [0; PATH_MAX];
+            let mut name = Buffer::zeroed();
             stage.staged_name(path, &mut name)?;
             let len = index.fs_len() + path.len();
             interned::intern(name.get(..len)?)?
@@ -156,7 +156,7 @@ fn readable(name: &CStr) -> Option<*const c_char> {
 /// # Safety
 /// As dlopen.
 unsafe extern "C" fn for_dlopen(path: *const c_char, mode: c_int, caller: *const c_void) -> Next {
-    let mut name = [0; PATH_MAX];
+    let mut name = Buffer::zeroed();
     // SAFETY: the caller guarantees dlopen's arguments.
     unsafe {
         let path = match source(path, &mut name) {
@@ -182,7 +182,7 @@ unsafe extern "C" fn for_dlmopen(
     mode: c_int,
     caller: *const c_void,
 ) -> Next {
-    let mut name = [0; PATH_MAX];
+    let mut name = Buffer::zeroed();
     // SAFETY: the caller guarantees dlmopen's arguments.
     unsafe {
         let path = match source(path, &mut name) {

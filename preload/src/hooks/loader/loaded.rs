@@ -8,8 +8,9 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 
 use libc::size_t;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::interned;
-use pyshm_core::base::scratch::{PATH_MAX, Scratch};
+use pyshm_core::base::scratch::Scratch;
 use pyshm_core::base::sys;
 use pyshm_core::base::text::{at_last_slash, put};
 use pyshm_core::decide::view::{Follow, Found};
@@ -141,7 +142,7 @@ impl Search<'_> {
     /// The entry from which a library was loaded that has this original name, whatever has happened to that name since.
     #[inline(never)]
     fn entry(&self, path: &[u8]) -> Option<Entry<'static>> {
-        let mut buf = [0; PATH_MAX];
+        let mut buf = Buffer::zeroed();
         let path = if names::may_be_by_origin(path) {
             let len = put(&mut buf, 0, path)?;
             let len = names::without_way(buf.get_mut(..len)?)?;

@@ -5,6 +5,7 @@
 //! ```text
 //! dlopen        loads a library from the stage
 //! deepbind      libraries that look for their symbols in themselves first
+//! caller_path   where the loader searches for the object that calls
 //! namespaces    namespaces of their own, each with a copy of this library
 //! loaded        which loaded library is the same file
 //! backtrace     backtrace_symbols
@@ -14,6 +15,7 @@
 //! ```
 
 pub mod backtrace;
+pub mod caller_path;
 pub mod deepbind;
 pub mod dlopen;
 pub mod glob_version;

@@ -9,7 +9,7 @@ use core::ptr;
 use core::slice;
 
 use libc::size_t;
-use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::buffer::Buffer;
 use pyshm_core::base::text::{at_last_slash, put, shift};
 use pyshm_core::base::{interned, link_map};
 use pyshm_core::stage::current::stage;
@@ -52,7 +52,7 @@ pub(super) fn may_be_by_origin(path: &[u8]) -> bool {
 /// The path without the way from another library's directory, as a string that lives as long as the process.
 #[inline(never)]
 fn clean(stage: &Stage, path: &[u8]) -> Option<*const c_char> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let len = put(&mut buf, 0, path)?;
     let len = without_way(buf.get_mut(..len)?)?;
     let clean = buf.get(..len)?;

@@ -4,3 +4,4 @@ pub mod exec;
 pub mod identity;
 pub mod shell;
 pub mod spawn;
+pub mod spawn_dir;
