@@ -219,3 +219,8 @@ fn a_prefix_that_is_unmounted_is_gone() {
         Case::c("writes", probe).prefix(".").only(User::Root).ops(Ops::AtMost(10)).run();
     }
 }
+
+#[test]
+fn names_too_deep_for_a_path_leave_the_stage_open() {
+    Case::c("writes", "deep").ops(Ops::AtMost(150)).marks(4).run();
+}

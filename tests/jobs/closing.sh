@@ -262,6 +262,22 @@ PY
   done
 }
 
+test_a_process_that_changes_its_root_changes_files() {
+  [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
+  staged
+  local said
+  said=$("$stage/bin/pyshm-exec" python3 -ISc '
+import os, sys
+name = sys.argv[1] + "/d0/f0"
+print(open(name).read().strip(), end=" ", flush=True)
+if os.fork() == 0:
+    os.chroot("/"); open(name, "w").write("other"); os._exit(0)
+os.wait()
+print(open(name).read())' "$tree") || fail "the program"
+  equal "what the parent sees" "d0/f0 other" "$said"
+  closed_because "a program started"
+}
+
 # spawned HOW NAME: a child goes where file actions send it, and starts NAME there.
 spawned() {
   "$stage/bin/pyshm-exec" python3 - "$work" "$@" <<'PY'

@@ -499,3 +499,37 @@ PROBE(unmounted) {
 PROBE(detached) {
     unmounted_by(MNT_DETACH);
 }
+
+/* Makes, changes and removes a file by a relative path whose canonical path is too long for the kernel to tell. */
+static void deep_below(const char *top) {
+    char name[201], path[4096] = "";
+    memset(name, 'n', 200);
+    name[200] = 0;
+    CALL(chdir(top));
+    for (int i = 0; i < 20; i++) {
+        strcat(strcat(path, i ? "/" : ""), name);
+        if (mkdir(path, 0755))
+            say("mkdir: %s", strerror(errno));
+    }
+    strcat(path, "/file");
+    int fd = OPEN(open(path, O_WRONLY | O_CREAT, 0644));
+    CALL(write(fd, "deep", 4));
+    CALL(close(fd));
+    CALL(chmod(path, 0600));
+    CALL(rename(path, "shallow"));
+    CALL(rename("shallow", path));
+    CALL(unlink(path));
+    CALL(access("shallow", F_OK));
+    for (int i = 0; i < 20; i++) {
+        *strrchr(path, '/') = 0;
+        if (rmdir(path))
+            say("rmdir: %s", strerror(errno));
+    }
+    CALL(chdir("/"));
+}
+
+PROBE(deep) {
+    deep_below(P("d"));
+    deep_below(B("out"));
+    CONTENTS(open(P("a"), O_RDONLY));
+}

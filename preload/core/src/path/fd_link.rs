@@ -66,7 +66,7 @@ pub fn parse_at(dirfd: c_int, path: &[u8]) -> Option<Link<'_>> {
 
 #[inline(never)]
 fn relative(dirfd: c_int, path: &[u8]) -> Option<Link<'static>> {
-    let mut buf = [0; PATH_MAX];
+    let mut buf = Buffer::zeroed();
     let len = match dirfd {
         libc::AT_FDCWD => sys::getcwd(&mut buf).ok()?,
         dirfd => fd_target(dirfd, &mut buf)?.len(),
