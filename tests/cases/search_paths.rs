@@ -170,9 +170,8 @@ fn directories_of_libraries_that_change_are_found_by_the_loader() {
 fn directories_of_libraries_that_are_made_are_found_by_the_loader() {
     Case::sh(
         "all() { for n in own odd; do $E/bin/where-$n 2>&1 | sed \"s|$M||\"; done; }; all; \
-         chmod 0700 $E; mkdir $E/first; cp $M/out/common/libmarker.so $E/first; all; rm -r $E/first; all; \
-         ln -s lib $E/first; all; rm $E/first; mkdir $E/temporary; cp $M/out/common/libmarker.so $E/temporary; \
-         mv $E/temporary $E/first; all",
+         chmod 0700 $E; mkdir -p $E/first/more; all; cp $M/out/common/libmarker.so $E/first; all; rm -r $E/first; all; \
+         mkdir $E/first; cp $E/lib/libmarker.so $E/first; all; mkdir $E/lib/more; cp $M/out/common/libmarker.so $E/lib/more; all",
     )
     .tree(|t| {
         tree(t);

@@ -17,7 +17,7 @@ use pyshm_format::{Entry, Kind, Lookup, Reason};
 use crate::base::sys::{self, Ids};
 use crate::base::text::at_last_slash;
 use crate::path::change::Names;
-use crate::stage::changed_library::{self, Made};
+use crate::stage::changed_library;
 use crate::stage::mapped::Stage;
 use crate::stage::permission;
 use crate::stage::swap_fd::{Covers, take_originals};
@@ -70,11 +70,7 @@ pub fn mark(stage: &Stage, path: &[u8], names: Names) {
         Lookup::Absent => {
             mark_unknown_name(stage, path);
             if names.may_add() {
-                let made = match names {
-                    Names::Opened { .. } => Made::File,
-                    _ => Made::Any,
-                };
-                changed_library::lead_to_new(stage, path, made);
+                changed_library::lead_to_new(stage, path);
             }
         }
         Lookup::Damaged => damaged(stage),

@@ -15,7 +15,7 @@ use core::ffi::{CStr, c_char, c_int};
 
 use libc::{AT_FDCWD, O_CLOEXEC, O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
 use pyshm_format::layout::is_library;
-use pyshm_format::{Entry, Kind};
+use pyshm_format::{Entry, Kind, Reason};
 
 use crate::base::buffer::Buffer;
 use crate::base::sys;
@@ -132,15 +132,16 @@ impl Drop for Parent {
     }
 }
 
-/// Changes a name in the stage, which never counts as a change of its directory, and keeps errno.
-fn change(stage: &Stage, path: &[u8], how: impl FnOnce(&Parent)) {
-    if stage.noexec {
-        return;
+/// Changes a name in the stage, which never counts as a change of its directory. Whether the directory is the stage's own.
+fn change(stage: &Stage, path: &[u8], how: impl FnOnce(&Parent)) -> bool {
+    // Who removes the stage finds nothing new in it.
+    if stage.noexec || stage.view.diverged.reasons().iter().any(|why| why == Reason::Removed) {
+        return true;
     }
-    if let Some(parent) = Parent::of(stage, path) {
-        how(&parent);
-        parent.restore_time(stage);
-    }
+    let Some(parent) = Parent::of(stage, path) else { return false };
+    how(&parent);
+    parent.restore_time(stage);
+    true
 }
 
 /// Leads to the original of an entry that is about to change, or has changed. It is no directory.
@@ -164,18 +165,14 @@ pub fn lead_to_all_below(stage: &Stage, path: &[u8]) {
     }
 }
 
-/// Whether a name that is made may be that of any file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Made {
-    /// It may be a directory or a link to one.
-    Any,
-    /// It is a file, in which only a library's name matters.
-    File,
-}
-
-/// Leads to a name that the index does not have, in a directory that it has.
-pub fn lead_to_new(stage: &Stage, path: &[u8], made: Made) {
-    if made == Made::Any || is_library(path) {
-        change(stage, path, Parent::link);
+/// Leads to a library that the index does not have, or to the directory that was made for it.
+pub fn lead_to_new(stage: &Stage, path: &[u8]) {
+    let mut name = path;
+    while is_library(path)
+        && stage.view.prefix_of(name).is_some()
+        && !change(stage, name, Parent::link)
+        && let Some((above, _)) = at_last_slash(name)
+    {
+        name = above;
     }
 }
