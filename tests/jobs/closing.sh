@@ -25,7 +25,7 @@ started() {
 # ended: ends the program, which must have found no wrong answer.
 ended() {
   sleep 0.1; touch "$work/stop"; wait "$program"; local status=$?
-  [ $status = 0 ] || fail "status $status in round ${round:-1} (${how:-}): $(tail -n 5 "$work/out")"
+  [ $status = 0 ] || fail "status $status in round ${round:-1} (${how:-}): $(grep -m 5 'closing.c' "$work/out"; tail -n 3 "$work/out")"
   local verified; verified=$(awk '/^verified/ { print $2 }' "$work/out"); [ "${verified:-0}" -gt 0 ] || fail "nothing was verified: $(cat "$work/out")"
   total=$((${total:-0} + verified))
 }

@@ -44,6 +44,8 @@ pub fn call(change: &Change<'_>, path: &[u8], own: At, real: Callback<'_, At>) {
     let path = trimmed(path);
     if names.hides_subtree() {
         mark_above(stage, path);
+    }
+    if names.hides_subtree() || names == Names::Removed {
         close_removed(stage, path, names);
     }
     match names {

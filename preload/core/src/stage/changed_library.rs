@@ -107,9 +107,10 @@ impl Parent {
         unsafe {
             // A killed process may have left a link of this name.
             sys::unlink(link);
-            let moved = sys::symlinkat(self.original(), AT_FDCWD, link)
-                .and_then(|_| sys::renameat2(AT_FDCWD, link, self.fd, self.last(), 0));
-            if moved.is_err() {
+            if sys::symlinkat(self.original(), AT_FDCWD, link).is_ok() {
+                // An exchange fails where the name was removed meanwhile: who removes the stage must find its directories
+                // empty.
+                let _ = sys::renameat2(AT_FDCWD, link, self.fd, self.last(), libc::RENAME_EXCHANGE);
                 sys::unlink(link);
             }
         }
