@@ -192,3 +192,15 @@ PROBE(same_file) {
         say("  and by another name %d", same(&s, &t));
     }
 }
+
+/* Who is refused a lock to write keeps the one to read. */
+PROBE(refused_conversion) {
+    int shared = open(P("a"), O_RDONLY), fd = open(P("a"), O_RDWR);
+    CHILD(CALL(by_description(shared, 0)));
+    CALL(by_description(fd, 0));
+    CALL(by_description(fd, 1));
+    close(shared);
+    asked_by_another(P("a"), O_RDWR, &WAYS[2], 1);
+    CALL(by_description(fd, 1));
+    CALL(by_record(open(P("a"), O_RDONLY), 1));
+}
