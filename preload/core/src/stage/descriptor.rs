@@ -157,10 +157,18 @@ pub fn fd_target(fd: c_int, buf: &mut [u8]) -> Option<&[u8]> {
 
 /// [`fd_target`], or the error number: ENAMETOOLONG if the path is longer than the kernel tells (proc(5)).
 pub fn fd_path(fd: c_int, buf: &mut [u8]) -> Result<&[u8], c_int> {
-    let mut name = [0; 32];
     let number = u32::try_from(fd).map_err(|_| libc::EBADF)?;
-    join(&mut name, &[b"/proc/self/fd/", decimal(number, &mut [0; 10])]).ok_or(libc::EBADF)?;
-    // SAFETY: `name` ends with NULs.
-    let n = unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast(), buf) }?;
+    let n = match read_link(b"/proc/self/fd/", number, buf) {
+        // The main thread has ended before the others.
+        Err(libc::ENOENT) => read_link(b"/proc/thread-self/fd/", number, buf),
+        done => done,
+    }?;
     buf.get(..n).ok_or(libc::ENAMETOOLONG)
+}
+
+fn read_link(dir: &[u8], number: u32, buf: &mut [u8]) -> sys::Result {
+    let mut name = [0; 40];
+    join(&mut name, &[dir, decimal(number, &mut [0; 10])]).ok_or(libc::EBADF)?;
+    // SAFETY: `name` ends with NULs.
+    unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast(), buf) }
 }
