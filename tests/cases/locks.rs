@@ -64,3 +64,8 @@ fn who_is_refused_a_lock_keeps_the_one_that_it_had() {
         .ops(Ops::Any)
         .run();
 }
+
+#[test]
+fn forks_of_a_process_that_has_ended_share_its_locks() {
+    Case::c("locks", "orphans").says("flock(fd, LOCK_EX | LOCK_NB): 0").ops(Ops::Any).run();
+}
