@@ -40,6 +40,15 @@ fn a_program_by_descriptor_is_started_from_the_stage() {
     Case::c("exec", "by_descriptor").tree(programs).says("  reads hello").run();
 }
 
+#[test]
+fn a_program_by_descriptor_is_the_one_that_was_opened() {
+    Case::c("exec", "replaced_by_descriptor")
+        .tree(programs)
+        .says("  argv[2] a b")
+        .ops(Ops::Any)
+        .run();
+}
+
 // The shim passes on the opening of a file with O_PATH, so each descriptor costs an operation.
 #[test]
 fn a_program_by_an_o_path_descriptor_is_started_from_the_shared_file_system() {

@@ -56,3 +56,16 @@ fn locks_of_files_without_known_inodes_keep_out_whom_they_keep_out_bare() {
 fn a_locked_file_is_the_one_that_its_name_leads_to() {
     Case::c("locks", "same_file").says("a: one file 1").ops(Ops::Any).run();
 }
+
+#[test]
+fn who_is_refused_a_lock_keeps_the_one_that_it_had() {
+    Case::c("locks", "refused_conversion")
+        .says("    description 1 by one that opened it to write: Resource temporarily unavailable")
+        .ops(Ops::Any)
+        .run();
+}
+
+#[test]
+fn forks_of_a_process_that_has_ended_share_its_locks() {
+    Case::c("locks", "orphans").says("flock(fd, LOCK_EX | LOCK_NB): 0").ops(Ops::Any).run();
+}

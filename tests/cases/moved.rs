@@ -128,3 +128,26 @@ fn a_descriptor_of_what_was_replaced_by_another_name_is_of_that_file() {
     case().says("replaced: mode 100640 links 0 size 6").run();
     case().foreign().run();
 }
+
+#[test]
+fn a_directory_is_emptied_while_it_is_listed() {
+    Case::c("moved", "emptied").says("rmdir(P(\"full\")): 0").ops(Ops::Any).run();
+}
+
+#[test]
+fn nobody_waits_for_a_fifo_that_took_an_open_file_s_name() {
+    Case::c("moved", "replaced_by_fifo").says("  reads: hello").ops(Ops::Any).run();
+}
+
+#[test]
+fn an_older_descriptor_shows_what_its_process_truncates_after_another_has_changed_the_file() {
+    Case::c("moved", "truncated_again")
+        .says("truncated: mode 100600 links 2 size 2")
+        .ops(Ops::Any)
+        .run();
+}
+
+#[test]
+fn threads_know_their_descriptors_after_the_main_thread_has_ended() {
+    Case::c("moved", "main_thread_ended").says("  reads: world").ops(Ops::Any).run();
+}

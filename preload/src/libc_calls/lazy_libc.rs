@@ -28,7 +28,10 @@ macro_rules! lazy_libc {
     )* };
 }
 
+type Handler = Option<unsafe extern "C" fn()>;
+
 lazy_libc! {
+    fn __register_atfork(before: Handler, parent: Handler, child: Handler, object: *mut c_void) -> c_int;
     fn dlclose(handle: *mut c_void) -> c_int;
     fn dirfd(dir: *mut DIR) -> c_int;
     fn fclose(file: *mut FILE) -> c_int;

@@ -223,3 +223,15 @@ PROBE(vfork_child) {
     errno = 0;
     CALL(access(P("nope"), F_OK));
 }
+
+/* Starts programs by descriptors when other files have their names. */
+PROBE(replaced_by_descriptor) {
+    int fd = open(P("bin/show"), O_RDONLY), directory = open(P("bin"), O_RDONLY | O_DIRECTORY);
+    fflush(stdout);
+    run("sh", "-c", "cp /bin/echo $0.new && mv $0.new $0", P("bin/show"), NULL);
+    IN_CHILD(execveat(directory, "show", three, environ, 0));
+    IN_CHILD(execveat(directory, "script", three, environ, 0));
+    IN_CHILD(fexecve(fd, three, environ));
+    IN_CHILD(execveat(fd, "", three, environ, AT_EMPTY_PATH));
+    IN_CHILD(execve(P("bin/show"), three, environ));
+}

@@ -192,3 +192,46 @@ PROBE(same_file) {
         say("  and by another name %d", same(&s, &t));
     }
 }
+
+/* Who is refused a lock to write keeps the one to read. */
+PROBE(refused_conversion) {
+    int shared = open(P("a"), O_RDONLY), fd = open(P("a"), O_RDWR);
+    CHILD(CALL(by_description(shared, 0)));
+    CALL(by_description(fd, 0));
+    CALL(by_description(fd, 1));
+    close(shared);
+    asked_by_another(P("a"), O_RDWR, &WAYS[2], 1);
+    CALL(by_description(fd, 1));
+    CALL(by_record(open(P("a"), O_RDONLY), 1));
+}
+
+/* Forks of a process that has ended share its descriptor, and so its locks. */
+PROBE(orphans) {
+    int ended[2], done[2];
+    char byte;
+    if (pipe(ended) || pipe(done))
+        return;
+    fflush(stdout);
+    pid_t opener = fork();
+    if (!opener) {
+        int fd = open(P("a"), O_RDONLY);
+        for (int i = 0; i < 2; i++)
+            if (!fork()) {
+                close(ended[1]);
+                close(done[0]);
+                if (read(ended[0], &byte, 1))
+                    _exit(1);
+                usleep(i * 300000);
+                CALL(flock(fd, LOCK_EX | LOCK_NB));
+                asked_by_another(P("a"), O_RDWR, &WAYS[0], 1);
+                usleep((1 - i) * 600000);
+                _exit(0);
+            }
+        _exit(0);
+    }
+    close(done[1]);
+    waitpid(opener, NULL, 0);
+    close(ended[1]);
+    CALL(read(done[0], &byte, 1));
+    asked_by_another(P("a"), O_RDWR, &WAYS[0], 1);
+}

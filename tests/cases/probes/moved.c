@@ -415,3 +415,55 @@ PROBE(replaced_by_other_names) {
     attributes(P("d/b"));
     CALL(unlink(B("to-env")));
 }
+
+/* Programs open directories without O_DIRECTORY, and remove names while they list them. */
+PROBE(emptied) {
+    DIR *d = fdopendir(open(P("full"), O_RDONLY));
+    int n = 0, removed = 0;
+    for (struct dirent *e; (e = readdir(d)); n++)
+        if (e->d_name[0] != '.')
+            removed += !unlinkat(dirfd(d), e->d_name, 0) || !unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+    say("entries %d, removed %d", n, removed);
+    CALL(rmdir(P("full")));
+}
+
+/* A descriptor of a file whose name a FIFO took: nobody waits for a writer. */
+PROBE(replaced_by_fifo) {
+    int fd = open(P("a"), O_RDONLY);
+    fflush(stdout);
+    run("sh", "-c", "rm $0 && mkfifo $0", P("a"), NULL);
+    alarm(20);
+    CALL(flock(fd, LOCK_EX | LOCK_NB));
+    CONTENTS(fd);
+}
+
+/* Another process has changed the file before. */
+PROBE(truncated_again) {
+    char text[64] = {0};
+    int fd = open(P("a"), O_RDONLY), again = dup(fd);
+    fflush(stdout);
+    run("sh", "-c", "chmod 600 $0", P("a"), NULL);
+    CALL(truncate(P("a"), 2));
+    CALL(pread(again, text, sizeof text - 1, 0));
+    say("%s", text);
+    show("truncated", fd);
+}
+
+static void *show_alone(void *fd) {
+    usleep(100000);
+    CALL(rename(P("a"), P("d/renamed")));
+    show("without a main thread", *(int *)fd);
+    CALL(fchmod(*(int *)fd, 0640));
+    attributes(P("d/renamed"));
+    CONTENTS(openat(((int *)fd)[1], "b", O_RDONLY));
+    exit(0);
+}
+
+PROBE(main_thread_ended) {
+    static int fds[2];
+    pthread_t thread;
+    fds[0] = open(P("a"), O_RDONLY);
+    fds[1] = open(P("d"), O_RDONLY | O_DIRECTORY);
+    pthread_create(&thread, NULL, show_alone, fds);
+    pthread_exit(NULL);
+}

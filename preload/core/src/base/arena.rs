@@ -1,11 +1,13 @@
-//! Provides memory for one exec or spawn: a little on the stack, or a block of this library, because the stack may be small.
+//! Provides memory for one exec or spawn: a little on the stack, a block of this library, or a mapping, because the stack may
+//! be small.
 //!
 //! An exec hook may run in a vfork child, which shares the parent's memory. A heap block that the child allocates would
 //! leak into the parent. And a thread of the parent may hold the allocator's locks.
 //!
 //! Nobody gives back the block of a vfork child that starts its program. So a block belongs to a process by number, and is
-//! free when that process has other memory by now, or is gone. A kernel that does not tell leaves the blocks taken; then
-//! the memory is on the stack.
+//! free when that process has other memory by now, or is gone. A kernel that does not tell leaves the block of a program that
+//! runs taken. Without a block, 16 KB are on the stack, and more is mapped for one start. A vfork child that starts its
+//! program leaves a mapping in the parent.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_char;
@@ -90,21 +92,15 @@ impl<'a> Arena<'a> {
 
 const _: () = assert!(size_of::<*const c_char>() == size_of::<u64>());
 
-/// Runs `f` with at least `bytes` bytes of memory. `None` if `bytes` is over 1 MiB, which is too much for a stack.
+/// Runs `f` with at least `bytes` bytes of memory. `None` if `bytes` is over 1 MiB, or if there is no memory.
 pub fn with<R>(bytes: usize, f: impl FnOnce(&mut Arena<'_>) -> R) -> Option<R> {
     match bytes.div_ceil(8) {
-        0..=32 => return Some(sized::<32, R>(f)),
-        words if words <= 131_072 => {
-            if let Some(mut block) = Block::take(words) {
-                return Some(f(&mut Arena { free: block.words() }));
-            }
-        }
-        _ => {}
-    }
-    match bytes.div_ceil(8) {
-        0..=2048 => Some(sized::<2048, R>(f)),
-        2049..=16384 => Some(sized::<16384, R>(f)),
-        16385..=131_072 => Some(sized::<131_072, R>(f)),
+        0..=32 => Some(sized::<32, R>(f)),
+        words @ ..=131_072 => match Block::take(words) {
+            Some(mut block) => Some(f(&mut Arena { free: block.words() })),
+            None if words <= LEAST => Some(sized::<LEAST, R>(f)),
+            None => Some(f(&mut Arena { free: Mapped::of(words)?.words() })),
+        },
         _ => None,
     }
 }
@@ -113,6 +109,32 @@ pub fn with<R>(bytes: usize, f: impl FnOnce(&mut Arena<'_>) -> R) -> Option<R> {
 fn sized<const N: usize, R>(f: impl FnOnce(&mut Arena<'_>) -> R) -> R {
     let mut words = [const { MaybeUninit::uninit() }; N];
     f(&mut Arena { free: &mut words })
+}
+
+/// Memory for one exec or spawn where no block is free, if it is too much for a small stack.
+struct Mapped {
+    start: *mut MaybeUninit<u64>,
+    /// Number of words.
+    len: usize,
+}
+
+impl Mapped {
+    #[inline(never)]
+    fn of(words: usize) -> Option<Self> {
+        Some(Self { start: sys::memory(words * 8).ok()?.cast(), len: words })
+    }
+
+    fn words(&mut self) -> &mut [MaybeUninit<u64>] {
+        // SAFETY: so many words were mapped, for this value alone.
+        unsafe { core::slice::from_raw_parts_mut(self.start, self.len) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: this value mapped the memory, and what was borrowed from it is no longer used.
+        unsafe { sys::unmap(self.start.cast(), self.len * 8) };
+    }
 }
 
 /// Memory that one exec or spawn at a time uses. A larger block is mapped when it is first needed, and stays.
@@ -158,10 +180,12 @@ impl Block {
                 .is_ok()
         })?;
         let taken = Self(block);
-        if ptr::eq(block, &raw const RESERVED[0]) && words <= LEAST {
+        let len = block.len.load(Ordering::Acquire);
+        let first = ptr::eq(block, &raw const RESERVED[0]);
+        // A child of fork may have the first block between its two states: with memory, and no length.
+        if first && words <= LEAST && block.start.load(Ordering::Acquire).is_null() {
             return Some(taken);
         }
-        let len = block.len.load(Ordering::Acquire);
         if len < words {
             let more = words.max(LEAST);
             let new = sys::memory(more * 8).ok()?.cast();

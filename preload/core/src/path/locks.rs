@@ -284,8 +284,8 @@ fn locked(stage: &Stage, fd: c_int, asked: &mut Record) -> Option<sys::Result> {
     let asks = matches!(asked.command, F_GETLK | F_OFD_GETLK);
     let concerned = match open {
         Open::Copy(_) => asks || asked.is(F_RDLCK),
-        // A staged descriptor reads, and so do its locks.
-        Open::Original(_) => asked.is(F_WRLCK),
+        // A staged descriptor reads, and so do its locks. The kernel refuses a lock to write by a descriptor that reads.
+        Open::Original(_) => asked.is(F_WRLCK) && (asks || writes(fd)),
     };
     if !concerned {
         return None;
@@ -303,6 +303,11 @@ fn locked(stage: &Stage, fd: c_int, asked: &mut Record) -> Option<sys::Result> {
     })
 }
 
+/// Whether a descriptor is open for writing.
+fn writes(fd: c_int) -> bool {
+    sys::fcntl(fd, libc::F_GETFL, 0).is_ok_and(|flags| flags as c_int & libc::O_ACCMODE != O_RDONLY)
+}
+
 /// Asks for a lock that would be in the way, on `fd` first.
 fn ask_both(fd: c_int, other: c_int, asked: &mut Record) -> sys::Result {
     let given = *asked;
@@ -316,6 +321,8 @@ fn ask_both(fd: c_int, other: c_int, asked: &mut Record) -> sys::Result {
 }
 
 /// Sets a lock on `fd`, if none on `other` is in the way; `wait` waits for that one.
+///
+/// `other` is asked first too: who is refused a lock keeps the one that it had before on these bytes, perhaps one to read.
 #[inline]
 fn set_both(
     fd: c_int,
@@ -324,17 +331,19 @@ fn set_both(
     wait: impl Fn(&Record) -> sys::Result,
 ) -> sys::Result {
     loop {
-        let mut own = asked;
-        own.run(fd)?;
-        if asked.conflict(fd, other).is_none() {
-            return Ok(0);
-        }
         let (unlock, waits) = match asked.command {
             F_SETLK => (F_SETLK, false),
             F_SETLKW => (F_SETLK, true),
             command => (F_OFD_SETLK, command == F_OFD_SETLKW),
         };
-        let _ = asked.for_other(fd, unlock, F_UNLCK).run(fd);
+        if asked.conflict(fd, other).is_none() {
+            let mut own = asked;
+            own.run(fd)?;
+            if asked.conflict(fd, other).is_none() {
+                return Ok(0);
+            }
+            let _ = asked.for_other(fd, unlock, F_UNLCK).run(fd);
+        }
         if !waits {
             return Err(EAGAIN);
         }

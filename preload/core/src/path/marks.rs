@@ -40,10 +40,9 @@ pub fn keep_descriptors_of(stage: &Stage, e: &Entry<'static>, names: Names) {
             take_originals(stage, Covers::Name(e.path()))
         }
         Names::Same | Names::Search => {
-            if !stage.view.diverged.has(Mark::Path, e.hash()) {
-                let (dev, ino) = e.inode();
-                take_originals(stage, Covers::Inode(dev, ino));
-            }
+            // Also where another process has marked the file: this one may have opened it before.
+            let (dev, ino) = e.inode();
+            take_originals(stage, Covers::Inode(dev, ino));
         }
         Names::Added => keep_parent(stage, e.path()),
         Names::Removed | Names::MovedAway | Names::MovedHere | Names::Exchanged => {

@@ -2,7 +2,7 @@
 //! such a descriptor stands for.
 
 use core::ffi::{CStr, c_char, c_int};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pyshm_format::{Entry, Kind, layout};
 
@@ -20,11 +20,35 @@ use crate::stage::own_fds::note_opened;
 /// file, so they survive dup, fork and exec.
 pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
 
-/// For each descriptor, the number of the entry of the last redirected open, plus one; 0 if there was none.
+/// For each descriptor, the number of the entry of the last redirected open, plus one, in the low half; 0 if there was none.
+/// The high half is the value of [`FORKS`] at that time.
 ///
 /// These are only hints, which [`Stage::hint`] checks: programs close and duplicate descriptors and, in a vfork child,
 /// open them without the shim.
-static HINTS: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
+static HINTS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+
+/// How many forks lie between the start of this program and this process.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Notes that this process is a new one, a fork. What it remembers, its parent has opened.
+pub extern "C" fn note_forked() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The last redirected open that gave a descriptor this number.
+struct Hint {
+    /// The number of the entry.
+    entry: usize,
+    /// The value of [`FORKS`].
+    forks: u32,
+}
+
+impl Hint {
+    fn of(fd: c_int) -> Option<Self> {
+        let hint = HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed);
+        Some(Self { entry: (hint as u32).checked_sub(1)? as usize, forks: (hint >> 32) as u32 })
+    }
+}
 
 impl Stage {
     /// Remembers the entry for which a redirected open gave this descriptor.
@@ -32,14 +56,16 @@ impl Stage {
         note_opened();
         let Some(hint) = usize::try_from(fd).ok().and_then(|fd| HINTS.get(fd)) else { return };
         let number = self.index().number(e).and_then(|n| u32::try_from(n + 1).ok());
-        hint.store(number.unwrap_or(0), Ordering::Relaxed);
+        let forks = u64::from(FORKS.load(Ordering::Relaxed)) << 32;
+        hint.store(number.map_or(0, |n| forks | u64::from(n)), Ordering::Relaxed);
     }
 
-    /// Whether this program, or the one of which it is a fork, opened `fd` on the staged file of `e`.
+    /// Whether this process itself opened `fd` on the staged file of `e`.
     pub fn remembers(&self, fd: c_int, e: &Entry<'static>) -> bool {
-        let hint = usize::try_from(fd).ok().and_then(|fd| HINTS.get(fd));
-        let number = self.index().number(e).and_then(|n| u32::try_from(n + 1).ok());
-        number.is_some() && hint.map(|hint| hint.load(Ordering::Relaxed)) == number
+        Hint::of(fd).is_some_and(|hint| {
+            hint.forks == FORKS.load(Ordering::Relaxed)
+                && self.index().number(e) == Some(hint.entry)
+        })
     }
 
     /// The remembered entry of a redirected descriptor. `None` if the descriptor's attributes `st` do not match the
@@ -49,9 +75,7 @@ impl Stage {
     /// The hint saves asking the kernel for the descriptor's name, which takes ten times as long. Python asks for the
     /// size of every file that it reads.
     pub fn hint(&self, fd: c_int, st: &libc::stat) -> Option<Entry<'static>> {
-        let number =
-            HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed).checked_sub(1)?;
-        let e = self.index().entry(number as usize)?;
+        let e = self.index().entry(Hint::of(fd)?.entry)?;
         let s = e.stat();
         let name = layout::staged_access_time(e.hash());
         let same = e.kind() == Kind::File
@@ -97,8 +121,7 @@ impl Stage {
         if let Some(len) = fd_target(fd, buf).map(<[u8]>::len) {
             return buf.get(..len);
         }
-        let hint = HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed);
-        let e = self.index().entry(hint.checked_sub(1)? as usize)?;
+        let e = self.index().entry(Hint::of(fd)?.entry)?;
         let open = sys::fstat(fd).ok()?;
         // SAFETY: an entry's names are C strings.
         let named = unsafe { sys::lstat(e.pristine().as_ptr().cast()) }.ok()?;
@@ -157,10 +180,18 @@ pub fn fd_target(fd: c_int, buf: &mut [u8]) -> Option<&[u8]> {
 
 /// [`fd_target`], or the error number: ENAMETOOLONG if the path is longer than the kernel tells (proc(5)).
 pub fn fd_path(fd: c_int, buf: &mut [u8]) -> Result<&[u8], c_int> {
-    let mut name = [0; 32];
     let number = u32::try_from(fd).map_err(|_| libc::EBADF)?;
-    join(&mut name, &[b"/proc/self/fd/", decimal(number, &mut [0; 10])]).ok_or(libc::EBADF)?;
-    // SAFETY: `name` ends with NULs.
-    let n = unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast(), buf) }?;
+    let n = match read_link(b"/proc/self/fd/", number, buf) {
+        // The main thread has ended before the others.
+        Err(libc::ENOENT) => read_link(b"/proc/thread-self/fd/", number, buf),
+        done => done,
+    }?;
     buf.get(..n).ok_or(libc::ENAMETOOLONG)
+}
+
+fn read_link(dir: &[u8], number: u32, buf: &mut [u8]) -> sys::Result {
+    let mut name = [0; 40];
+    join(&mut name, &[dir, decimal(number, &mut [0; 10])]).ok_or(libc::EBADF)?;
+    // SAFETY: `name` ends with NULs.
+    unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast(), buf) }
 }

@@ -15,10 +15,10 @@ use crate::base::text::{decimal, join};
 /// the way.
 #[inline(never)]
 pub fn copy(from: c_int, to: c_int) -> sys::Result<()> {
-    let mut name = [0; 32];
+    let mut name = [0; 40];
     let number = u32::try_from(from).map_err(|_| libc::EBADF)?;
     let digits = &mut [0; 10];
-    let _ = join(&mut name, &[b"/proc/self/fdinfo/", decimal(number, digits), b"\0"]);
+    let _ = join(&mut name, &[b"/proc/thread-self/fdinfo/", decimal(number, digits), b"\0"]);
     let name = CStr::from_bytes_until_nul(&name).map_err(|_| libc::EBADF)?;
     // Without /proc nobody knows, and what was locked is locked no more.
     let Ok(info) = sys::open(name, libc::O_RDONLY) else { return Ok(()) };

@@ -1,9 +1,9 @@
 //! Tells whether another process may have a duplicate of a descriptor of a staged file, as far as the kernel tells.
 //!
 //! A process gets a duplicate by fork, from its parent or from one before it. A process that passes a descriptor on mostly
-//! keeps it too. So a descriptor is this process's alone if neither its parent nor a child has a duplicate. Where the
-//! parent ended, or cannot be seen because it is another user's, this program must have opened the file itself. Who sends
-//! a descriptor through a socket, or leaves it to a child's child, is not noticed.
+//! keeps it too. So a descriptor is this process's alone if the process opened it itself, and neither its parent nor a
+//! child has a duplicate. A process that inherited one may have brothers, also when their parent has closed it or ended. Who
+//! sends a descriptor through a socket, or leaves it to a child's child, is not noticed.
 
 use core::ffi::{CStr, c_int};
 
@@ -17,12 +17,9 @@ use crate::stage::own_fds::Numbers;
 /// Whether another process may have a duplicate of `fd`, a descriptor of the staged file of `e`.
 #[inline(never)]
 pub fn may_be_shared(stage: &Stage, fd: c_int, e: &Entry<'static>) -> bool {
-    let parent = sys::parent();
-    match duplicate(parent, fd) {
-        Duplicate::Some => true,
-        Duplicate::None if parent > 1 => sys::has_children() && children_have(fd),
-        _ => !stage.remembers(fd, e) || sys::has_children() && children_have(fd),
-    }
+    !stage.remembers(fd, e)
+        || matches!(duplicate(sys::parent(), fd), Duplicate::Some)
+        || sys::has_children() && children_have(fd)
 }
 
 /// What is known of another process's duplicates of a descriptor.
@@ -49,14 +46,19 @@ fn duplicate(process: u32, fd: c_int) -> Duplicate {
         return Duplicate::Unseen;
     }
     for number in numbers {
+        // Looking at a file that this process does not have may take as long as a file server that is down.
+        match sys::is_duplicate(process, number, fd) {
+            Some(true) => return Duplicate::Some,
+            Some(false) => continue,
+            None => {}
+        }
         let digits = decimal(u32::try_from(number).unwrap_or(0), &mut of_fd);
         if join(&mut name, &[b"/proc/", process_digits, b"/fd/", digits, b"\0"]).is_none() {
             return Duplicate::Some;
         }
         // SAFETY: `join` wrote the NUL.
         let theirs = unsafe { sys::stat(name.as_ptr().cast()) };
-        let same = theirs.is_ok_and(|st| (st.st_dev, st.st_ino) == (own.st_dev, own.st_ino));
-        if same && sys::is_duplicate(process, number, fd) != Some(false) {
+        if theirs.is_ok_and(|st| (st.st_dev, st.st_ino) == (own.st_dev, own.st_ino)) {
             return Duplicate::Some;
         }
     }
@@ -87,7 +89,7 @@ fn children_have(fd: c_int) -> bool {
         let mut children = list.split(|&b| b == b' ').filter(|child| !child.is_empty());
         if children.any(|child| {
             let number = core::str::from_utf8(child).ok().and_then(|child| child.parse().ok());
-            number.is_none_or(|child| matches!(duplicate(child, fd), Duplicate::Some))
+            number.is_none_or(|child| !matches!(duplicate(child, fd), Duplicate::None))
         }) {
             return true;
         }

@@ -20,9 +20,9 @@
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use libc::{EBADF, ENOLCK, F_GETFL};
-use pyshm_format::Entry;
+use libc::{EAGAIN, EBADF, ENOLCK, F_GETFL};
 use pyshm_format::state::Mark;
+use pyshm_format::{Entry, Kind};
 
 use crate::base::buffer::Buffer;
 use crate::base::sys;
@@ -122,7 +122,7 @@ fn redirected(fd: c_int) -> Option<c_int> {
 #[inline(never)]
 fn exchange(stage: &Stage, fd: c_int, flags: c_int, covers: Covers<'_>) -> Result<(), c_int> {
     let Some(e) = staged_file(stage, fd).filter(|e| covers.has(e)) else { return Ok(()) };
-    if was_read_in_part(fd, flags) {
+    if was_read_in_part(fd, &e) {
         return Err(ENOLCK);
     }
     let Some(original) = open_original(stage, &e, flags & !REDIRECTED)? else { return Ok(()) };
@@ -131,7 +131,7 @@ fn exchange(stage: &Stage, fd: c_int, flags: c_int, covers: Covers<'_>) -> Resul
     mark_without_inode(stage, &e);
     let same = redirected(kept) == Some(flags)
         && staged_file(stage, kept).is_some_and(|now| now.hash() == e.hash());
-    let done = if same { take_over(fd, kept, flags, original) } else { Ok(()) };
+    let done = if same { take_over(fd, kept, &e, original) } else { Ok(()) };
     discard(original);
     if kept != fd {
         discard(kept);
@@ -159,9 +159,9 @@ fn staged_file(stage: &Stage, fd: c_int) -> Option<Entry<'static>> {
     stage.index().lookup(stage.path_of_fd(fd, &mut buf)?)
 }
 
-/// Whether a descriptor is of a directory, and does not stand at its start.
-fn was_read_in_part(fd: c_int, flags: c_int) -> bool {
-    flags & libc::O_DIRECTORY != 0 && offset(fd) != 0
+/// Whether a descriptor is of a directory, and does not stand at its start. A directory is often opened without O_DIRECTORY.
+fn was_read_in_part(fd: c_int, e: &Entry<'static>) -> bool {
+    e.kind() == Kind::Directory && offset(fd) != 0
 }
 
 fn offset(fd: c_int) -> usize {
@@ -169,10 +169,10 @@ fn offset(fd: c_int) -> usize {
 }
 
 /// Puts `original` in the place of all descriptors that are duplicates of `kept`, `fd` among them.
-fn take_over(fd: c_int, kept: c_int, flags: c_int, original: c_int) -> Result<(), c_int> {
+fn take_over(fd: c_int, kept: c_int, e: &Entry<'static>, original: c_int) -> Result<(), c_int> {
     // Its locks go with it. If they cannot, it stays.
     own_locks::copy(kept, original).map_err(|_| ENOLCK)?;
-    if was_read_in_part(kept, flags) {
+    if was_read_in_part(kept, e) {
         return Err(ENOLCK);
     }
     let before = offset(kept);
@@ -217,18 +217,30 @@ pub fn open_original(
     e: &Entry<'static>,
     flags: c_int,
 ) -> Result<Option<c_int>, c_int> {
-    // SAFETY: an entry's path has a NUL behind it.
-    let opened =
-        unsafe { sys::openat(libc::AT_FDCWD, e.path().as_ptr().cast(), flags | libc::O_CLOEXEC) };
+    let open = |more: c_int| {
+        let flags = flags | more | libc::O_CLOEXEC;
+        // SAFETY: an entry's path has a NUL behind it.
+        unsafe { sys::openat(libc::AT_FDCWD, e.path().as_ptr().cast(), flags) }
+    };
+    let diverged = stage.view.entry_diverged(e);
+    // What took the name may be a FIFO, whose opening would wait for a writer.
+    let opened = match diverged {
+        // A lease has to be given back first.
+        true => open(libc::O_NONBLOCK).or_else(|e| if e == EAGAIN { open(0) } else { Err(e) }),
+        false => open(0),
+    };
     let original = match opened {
         Ok(original) => original,
         Err(libc::ENOENT | libc::ENOTDIR) => return Ok(None),
         Err(_) => return Err(ENOLCK),
     };
     let same = || sys::fstat(original).is_ok_and(|st| stage.is_original(e, &st));
-    if stage.view.entry_diverged(e) && !same() {
+    if diverged && !same() {
         discard(original);
         return Ok(None);
+    }
+    if diverged && flags & libc::O_NONBLOCK == 0 {
+        let _ = sys::fcntl(original, libc::F_SETFL, flags as usize);
     }
     Ok(Some(original))
 }

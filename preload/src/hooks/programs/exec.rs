@@ -8,12 +8,16 @@ use core::ffi::{c_char, c_int};
 use libc::AT_FDCWD;
 use pyshm_core::base::env::{self, Strings};
 use pyshm_core::base::sys;
+use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::exec::by_name::start_by_name;
 use pyshm_core::exec::child_env::without_shim;
 use pyshm_core::exec::start::{Exchange, start, start_open};
 use pyshm_core::exec::unshimmed;
-use pyshm_core::path::argument::bytes;
+use pyshm_core::path::argument::{PathArg, bytes};
+use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
+use pyshm_core::stage::descriptor::is_redirected;
+use pyshm_core::stage::swap_fd::swap_fd;
 
 /// Calls the real execve and returns the error number, because an execve that returns has failed.
 ///
@@ -113,7 +117,7 @@ unsafe fn by_path(path: *const c_char, argv: Strings) -> c_int {
 }
 
 /// Starts the program that a descriptor was opened from. If the descriptor is redirected, starts the staged program,
-/// else calls `real`.
+/// else calls `real`. A program that has lost its name starts by its descriptor alone.
 ///
 /// # Safety
 /// As fexecve.
@@ -125,7 +129,7 @@ unsafe fn run_fd(
 ) -> c_int {
     // SAFETY: the caller keeps the contract of fexecve.
     let e = unsafe {
-        match stage().and_then(|s| s.entry_of_fd(fd)) {
+        match stage().and_then(|s| s.entry_of_fd(fd).filter(|e| !s.is_gone(e))) {
             Some(e) => start_open(fd, &e, argv, envp, &mut |path, argv, envp| {
                 real_execve(path, argv, envp)
             }),
@@ -136,6 +140,24 @@ unsafe fn run_fd(
         }
     };
     sys::fail(e)
+}
+
+/// Exchanges a staged directory's descriptor if the program that `path` is in it is no longer the staged one. A script's
+/// interpreter gets the number of the descriptor, so the number stays.
+///
+/// # Safety
+/// `path` as execveat.
+unsafe fn take_changed(dirfd: c_int, path: *const c_char) {
+    // SAFETY: the caller guarantees the string; so below.
+    let relative = unsafe { bytes(path) }.is_some_and(|path| !matches!(path, [] | [b'/', ..]));
+    if !relative || dirfd == AT_FDCWD || !is_redirected(dirfd) {
+        return;
+    }
+    let arg = PathArg::at(dirfd, path, Follow::Yes);
+    // SAFETY: as above.
+    if unsafe { read(arg, Want::Program, |answer| matches!(answer, Answer::Pass(..))) } {
+        let _ = swap_fd(dirfd);
+    }
 }
 
 /// The hook of execveat.
@@ -164,6 +186,7 @@ unsafe fn run_at(
                 run(path, argv, envp)
             }
             _ => sys::fail(start(path, argv, envp, Exchange::Environment, &mut |_, argv, envp| {
+                take_changed(dirfd, path);
                 examined(dirfd, path, argv, envp);
                 kernel(argv, envp)
             })),
