@@ -100,6 +100,20 @@ test_a_static_program_that_is_named_or_cannot_write_closes_nothing() {
   umount "$tree"
 }
 
+# The trampoline is static and enters its own stage, by whatever name it is started.
+test_a_job_within_a_job_keeps_the_stage_open() {
+  local said words
+  staged; export PATH=$tree/bin:$PATH
+  said=$("$pyshm_run" -b "$work/tree.tar.zst" sh -c "cat '$tree/d0/f0'; '$pyshm_run' -b '$work/tree.tar.zst' sh -c 'echo inner >\"$tree/d0/f0\"'; cat '$tree/d0/f0'") || fail "the job"
+  equal "what the jobs print" "d0/f0 inner" "$(echo $said)"; is_open
+  for words in "'$stage/bin/pyshm-exec'" "cd '$stage/bin'; ./pyshm-exec" "cd '$stage'; exec bin/../bin/pyshm-exec --argv0 name" "env -i '$stage/bin/pyshm-exec' --"; do
+    said=$("$stage/bin/pyshm-exec" sh -c "($words '$tree/bin/script' x); cat '$tree/d0/f0'") || fail "$words"
+    contains "$words" "$said" "/bin/script x"; is_open
+  done
+  # With --env, its program runs without the shim.
+  "$stage/bin/pyshm-exec" "$stage/bin/pyshm-exec" --env true; closed_because "a program started"
+}
+
 # Which program closes the stage is not a question of its name alone.
 test_programs_of_the_system_close_nothing_where_their_arguments_say_so() {
   local words

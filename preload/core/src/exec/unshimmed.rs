@@ -8,12 +8,13 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
-use pyshm_format::layout::ENV_UNSHIMMED;
+use pyshm_format::layout::{ENV_UNSHIMMED, TRAMPOLINE};
 use pyshm_format::{Entry, Kind, Reason};
 
+use crate::base::buffer::Buffer;
 use crate::base::env::{self, Strings, strings, value};
 use crate::base::sys::{self, Ids};
-use crate::base::text::at_last_slash;
+use crate::base::text::{at_last_slash, join};
 use crate::exec::elf::{self, Program};
 use crate::exec::known_programs;
 use crate::exec::script::{self, HEAD, Head};
@@ -132,10 +133,34 @@ pub unsafe fn examine(
     argv: Strings,
     envp: Strings,
 ) {
-    // SAFETY: the caller guarantees a C string.
-    if let Seen::Unshimmed(rights) = unsafe { seen(stage, dirfd, path) } {
-        // SAFETY: the caller guarantees the arrays.
-        unsafe { starts(stage, program, argv, envp, rights) };
+    // SAFETY: the caller guarantees a C string and the arrays.
+    unsafe {
+        if let Seen::Unshimmed(rights) = seen(stage, dirfd, path)
+            && !enters(stage, dirfd, path, argv)
+        {
+            starts(stage, program, argv, envp, rights);
+        }
+    }
+}
+
+/// Whether a program is this stage's own trampoline, which marks what it changes and starts its program with the shim.
+///
+/// # Safety
+/// `path` must be a C string, and `argv` as in [`starts`].
+unsafe fn enters(stage: &Stage, dirfd: c_int, path: *const c_char, argv: Strings) -> bool {
+    let mut name = Buffer::zeroed();
+    if join(&mut name, &[stage.dir(), b"/", TRAMPOLINE.as_bytes(), b"\0"]).is_none() {
+        return false;
+    }
+    // SAFETY: `join` wrote the NUL, and the caller guarantees the other string and the array.
+    unsafe {
+        let Ok(own) = sys::stat(name.as_ptr().cast()) else { return false };
+        let same = sys::fstatat(dirfd, path, libc::AT_EMPTY_PATH)
+            .is_ok_and(|st| (st.st_dev, st.st_ino) == (own.st_dev, own.st_ino));
+        // It finds its stage by its name, so a second name may lead it elsewhere. With `--env` its program runs without
+        // the shim.
+        let shimmed = !argv.is_null() && strings(argv).all(|word| word != c"--env");
+        same && own.st_nlink == 1 && shimmed
     }
 }
 
