@@ -276,6 +276,28 @@ PY
   done
 }
 
+test_the_loader_finds_the_originals_when_the_marks_are_full() {
+  local links
+  staged; "$pyshm" unstage --force "$stage" >/dev/null; mkdir -p "$tree/many" "$tree/lib"; echo >"$tree/lib/libother.so"
+  (cd "$tree/many" && seq 60000 | xargs touch); "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
+  "$stage/bin/pyshm-exec" python3 -c "
+import os, sys
+for i in range(1, 60001): os.utime(f'{sys.argv[1]}/many/{i}', (i, i))" "$tree" || fail "the changes"
+  closed_because "more paths changed"
+  equal "the library" "$tree/lib/libother.so" "$(readlink "$stage/fs$tree/lib/libother.so")"
+  # Who closes the stage again makes no link that is there.
+  links=$(stat -c %i "$stage/fs$tree/lib/libother.so"); "$stage/bin/pyshm-exec" "$work/plain" remove "$work/none"
+  equal "the link" "$links" "$(stat -c %i "$stage/fs$tree/lib/libother.so")"
+}
+test_the_loader_is_led_to_the_originals_once_below_a_directory_that_is_gone() {
+  local made
+  staged_libraries; mkdir -p "$tree/lib/a/b/c"; cp "$work/new.so" "$tree/lib/a/b/c/libdeep.so"; "$pyshm" unstage --force "$stage" >/dev/null
+  "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
+  strace -f -qq -e trace=symlinkat -o "$work/trace" "$stage/bin/pyshm-exec" chmod -R o-rwx "$tree/lib" || fail "chmod"
+  made=$(grep -c libdeep.so "$work/trace"); equal "links" 1 "$made"
+  equal "the library" "$tree/lib/a/b/c/libdeep.so" "$(readlink "$stage/fs$tree/lib/a/b/c/libdeep.so")"
+}
+
 test_a_process_that_changes_its_root_changes_files() {
   [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
   staged

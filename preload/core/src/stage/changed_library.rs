@@ -147,9 +147,18 @@ fn change(stage: &Stage, path: &[u8], how: impl FnOnce(&Parent)) -> bool {
 
 /// Leads to the original of an entry that is about to change, or has changed. It is no directory.
 pub fn lead_to_original(stage: &Stage, e: &Entry<'static>) {
-    if is_library(e.path()) || e.kind() == Kind::Symlink {
+    if (is_library(e.path()) || e.kind() == Kind::Symlink) && !leads_already(e) {
         change(stage, e.path(), |parent| parent.replace(stage));
     }
+}
+
+/// Whether the name of an entry leads to its original already.
+fn leads_already(e: &Entry<'static>) -> bool {
+    let mut target = Buffer::zeroed();
+    // SAFETY: an entry's staged path is a C string.
+    let read =
+        unsafe { sys::readlinkat(AT_FDCWD, e.staged().as_ptr().cast(), &mut target) }.unwrap_or(0);
+    target.get(..read) == Some(e.path())
 }
 
 /// Leads to the originals of all entries at and below a path, below which the index does not answer any more; an empty path
