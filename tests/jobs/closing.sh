@@ -346,9 +346,13 @@ test_a_facility_s_tree_stays_open_for_users_who_cannot_write_it() {
   local as=(setpriv --reuid 65533 --regid 65533 --clear-groups env HOME=/nonexistent) root
   root=$(mktemp -d /var/lib/pyshm-closing.XXXXXX); chmod 755 "$root" "$work"; tree=$root/tree
   sh "$sources/mktree.sh" "$tree" && cp "$built/plain" "$root/plain"
+  # A program that nobody else may read, and a file that is led to its original.
+  cp "$built/plain" "$root/unread" && chmod 711 "$root/unread"; echo secret >"$tree/d0/secret"; chmod 600 "$tree/d0/secret"
   "$pyshm" bundle env "$tree" -o "$root/b.tar.zst" -q || fail "the bundle"; chmod 644 "$root/b.tar.zst"
   stage=$("${as[@]}" "$pyshm" stage -b "$root/b.tar.zst") || fail "the stage"
+  equal "the time of a directory" "$(stat -c %.9Y "$tree/d0")" "$(stat -c %.9Y "$stage/fs$tree/d0")"
   "${as[@]}" "$stage/bin/pyshm-exec" "$root/plain" write "$tree/d0/f0"
+  "${as[@]}" "$stage/bin/pyshm-exec" "$root/unread" write "$tree/d0/f0"
   local said; said=$("${as[@]}" "$pyshm" status); rm -rf "$stage"
   [[ $said != *closed* ]] || { rm -rf "$root"; fail "closed: $said"; }
   # One directory that everybody may write is enough.

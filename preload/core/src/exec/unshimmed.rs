@@ -233,8 +233,13 @@ unsafe fn look(dirfd: c_int, path: *const c_char, interpreter: &mut [u8; HEAD + 
         } else {
             match sys::openat(dirfd, path, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK) {
                 Ok(fd) => (fd, true),
-                // A program that may be executed and not read, or no descriptor is left.
-                Err(libc::EACCES | libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+                // A program that may be executed and not read.
+                Err(libc::EACCES) => {
+                    let can = sys::faccessat(dirfd, path, libc::X_OK, libc::AT_EACCESS).is_ok();
+                    return if can { Seen::Unshimmed(unread(dirfd, path)) } else { Seen::Nothing };
+                }
+                // No descriptor is left.
+                Err(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
                     let can = sys::faccessat(dirfd, path, libc::X_OK, libc::AT_EACCESS).is_ok();
                     return if can { Seen::Unshimmed(Rights::All) } else { Seen::Nothing };
                 }
@@ -254,7 +259,7 @@ unsafe fn look(dirfd: c_int, path: *const c_char, interpreter: &mut [u8; HEAD + 
         (Ok(st), _) if st.st_mode & 0o111 == 0 => Seen::Nothing,
         (Ok(st), Ok(n)) if st.st_mode & libc::S_IFMT == libc::S_IFREG => {
             let head = head.get(..n).unwrap_or_default();
-            match (script::parse(head), gained(fd, &st)) {
+            match (script::parse(head), gained(sys::has_xattr(fd, c"security.capability"), &st)) {
                 (Head::Script(script), _) => match interpreter.get_mut(..script.path.len()) {
                     Some(place) => {
                         place.copy_from_slice(script.path);
@@ -282,15 +287,28 @@ unsafe fn look(dirfd: c_int, path: *const c_char, interpreter: &mut [u8; HEAD + 
 }
 
 /// What a program may do that this process may not, because its file says so.
-fn gained(fd: c_int, st: &libc::stat) -> Option<Rights> {
-    if st.st_mode & libc::S_ISUID != 0 && st.st_uid != sys::uid(Ids::Real)
-        || sys::has_xattr(fd, c"security.capability")
-    {
+fn gained(capable: bool, st: &libc::stat) -> Option<Rights> {
+    if st.st_mode & libc::S_ISUID != 0 && st.st_uid != sys::uid(Ids::Real) || capable {
         return Some(Rights::All);
     }
     let group = libc::S_ISGID | libc::S_IXGRP;
     (st.st_mode & group == group && st.st_gid != sys::gid(Ids::Real))
         .then_some(Rights::Group(st.st_gid))
+}
+
+/// The rights of a program that cannot be read.
+///
+/// # Safety
+/// `path` must be a C string.
+unsafe fn unread(dirfd: c_int, path: *const c_char) -> Rights {
+    // SAFETY: the caller guarantees a C string.
+    let Ok(st) = (unsafe { sys::fstatat(dirfd, path, 0) }) else { return Rights::All };
+    // A relative name of another directory would lead the kernel elsewhere.
+    // SAFETY: as above.
+    let here = dirfd == AT_FDCWD || unsafe { *path } == b'/' as c_char;
+    // SAFETY: as above.
+    let capable = !here || unsafe { sys::path_has_xattr(path, c"security.capability") };
+    gained(capable, &st).unwrap_or(Rights::Own)
 }
 
 /// Whether the dynamic loader runs for a program that begins with `head`.

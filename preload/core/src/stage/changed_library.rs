@@ -107,11 +107,21 @@ impl Parent {
         unsafe {
             // A killed process may have left a link of this name.
             sys::unlink(link);
-            if sys::symlinkat(self.original(), AT_FDCWD, link).is_ok() {
-                // An exchange fails where the name was removed meanwhile: who removes the stage must find its directories
-                // empty.
-                let _ = sys::renameat2(AT_FDCWD, link, self.fd, self.last(), libc::RENAME_EXCHANGE);
-                sys::unlink(link);
+            match sys::symlinkat(self.original(), AT_FDCWD, link) {
+                Ok(_) => {
+                    // An exchange fails where the name was removed meanwhile: who removes the stage must find its
+                    // directories empty.
+                    let how = libc::RENAME_EXCHANGE;
+                    let _ = sys::renameat2(AT_FDCWD, link, self.fd, self.last(), how);
+                    sys::unlink(link);
+                }
+                // Where memory is full, the copy makes room for the link.
+                Err(libc::ENOSPC | libc::EDQUOT) => {
+                    if sys::unlinkat(self.fd, self.last()).is_ok() {
+                        self.link();
+                    }
+                }
+                Err(_) => {}
             }
         }
     }
