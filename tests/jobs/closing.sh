@@ -100,6 +100,20 @@ test_a_static_program_that_is_named_or_cannot_write_closes_nothing() {
   umount "$tree"
 }
 
+# The trampoline is static and enters its own stage, by whatever name it is started.
+test_a_job_within_a_job_keeps_the_stage_open() {
+  local said words
+  staged; export PATH=$tree/bin:$PATH
+  said=$("$pyshm_run" -b "$work/tree.tar.zst" sh -c "cat '$tree/d0/f0'; '$pyshm_run' -b '$work/tree.tar.zst' sh -c 'echo inner >\"$tree/d0/f0\"'; cat '$tree/d0/f0'") || fail "the job"
+  equal "what the jobs print" "d0/f0 inner" "$(echo $said)"; is_open
+  for words in "'$stage/bin/pyshm-exec'" "cd '$stage/bin'; ./pyshm-exec" "cd '$stage'; exec bin/../bin/pyshm-exec --argv0 name" "env -i '$stage/bin/pyshm-exec' --"; do
+    said=$("$stage/bin/pyshm-exec" sh -c "($words '$tree/bin/script' x); cat '$tree/d0/f0'") || fail "$words"
+    contains "$words" "$said" "/bin/script x"; is_open
+  done
+  # With --env, its program runs without the shim.
+  "$stage/bin/pyshm-exec" "$stage/bin/pyshm-exec" --env true; closed_because "a program started"
+}
+
 # Which program closes the stage is not a question of its name alone.
 test_programs_of_the_system_close_nothing_where_their_arguments_say_so() {
   local words
@@ -262,6 +276,28 @@ PY
   done
 }
 
+test_the_loader_finds_the_originals_when_the_marks_are_full() {
+  local links
+  staged; "$pyshm" unstage --force "$stage" >/dev/null; mkdir -p "$tree/many" "$tree/lib"; echo >"$tree/lib/libother.so"
+  (cd "$tree/many" && seq 60000 | xargs touch); "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
+  "$stage/bin/pyshm-exec" python3 -c "
+import os, sys
+for i in range(1, 60001): os.utime(f'{sys.argv[1]}/many/{i}', (i, i))" "$tree" || fail "the changes"
+  closed_because "more paths changed"
+  equal "the library" "$tree/lib/libother.so" "$(readlink "$stage/fs$tree/lib/libother.so")"
+  # Who closes the stage again makes no link that is there.
+  links=$(stat -c %i "$stage/fs$tree/lib/libother.so"); "$stage/bin/pyshm-exec" "$work/plain" remove "$work/none"
+  equal "the link" "$links" "$(stat -c %i "$stage/fs$tree/lib/libother.so")"
+}
+test_the_loader_is_led_to_the_originals_once_below_a_directory_that_is_gone() {
+  local made
+  staged_libraries; mkdir -p "$tree/lib/a/b/c"; cp "$work/new.so" "$tree/lib/a/b/c/libdeep.so"; "$pyshm" unstage --force "$stage" >/dev/null
+  "$pyshm" bundle env "$tree" -o "$work/tree.tar.zst" -q && stage=$("$pyshm" stage -b "$work/tree.tar.zst") || fail "the stage"
+  strace -f -qq -e trace=symlinkat -o "$work/trace" "$stage/bin/pyshm-exec" chmod -R o-rwx "$tree/lib" || fail "chmod"
+  made=$(grep -c libdeep.so "$work/trace"); equal "links" 1 "$made"
+  equal "the library" "$tree/lib/a/b/c/libdeep.so" "$(readlink "$stage/fs$tree/lib/a/b/c/libdeep.so")"
+}
+
 test_a_process_that_changes_its_root_changes_files() {
   [ "$(id -u)" = 0 ] || { note "needs root"; return 0; }
   staged
@@ -310,9 +346,13 @@ test_a_facility_s_tree_stays_open_for_users_who_cannot_write_it() {
   local as=(setpriv --reuid 65533 --regid 65533 --clear-groups env HOME=/nonexistent) root
   root=$(mktemp -d /var/lib/pyshm-closing.XXXXXX); chmod 755 "$root" "$work"; tree=$root/tree
   sh "$sources/mktree.sh" "$tree" && cp "$built/plain" "$root/plain"
+  # A program that nobody else may read, and a file that is led to its original.
+  cp "$built/plain" "$root/unread" && chmod 711 "$root/unread"; echo secret >"$tree/d0/secret"; chmod 600 "$tree/d0/secret"
   "$pyshm" bundle env "$tree" -o "$root/b.tar.zst" -q || fail "the bundle"; chmod 644 "$root/b.tar.zst"
   stage=$("${as[@]}" "$pyshm" stage -b "$root/b.tar.zst") || fail "the stage"
+  equal "the time of a directory" "$(stat -c %.9Y "$tree/d0")" "$(stat -c %.9Y "$stage/fs$tree/d0")"
   "${as[@]}" "$stage/bin/pyshm-exec" "$root/plain" write "$tree/d0/f0"
+  "${as[@]}" "$stage/bin/pyshm-exec" "$root/unread" write "$tree/d0/f0"
   local said; said=$("${as[@]}" "$pyshm" status); rm -rf "$stage"
   [[ $said != *closed* ]] || { rm -rf "$root"; fail "closed: $said"; }
   # One directory that everybody may write is enough.

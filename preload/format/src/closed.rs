@@ -120,16 +120,16 @@ impl<'a> Closed<'a> {
         })
     }
 
-    /// Closes the stage. `program` is the program that is the cause, if one is.
+    /// Closes the stage, and returns whether it was open. `program` is the program that is the cause, if one is.
     ///
     /// Who sees anything that happened after this call returned sees the stage closed.
-    pub fn close(&self, reason: Reason, program: &[u8]) {
+    pub fn close(&self, reason: Reason, program: &[u8]) -> bool {
         if let Some(times) = self.times.get(reason as usize) {
             times.fetch_add(1, Ordering::Relaxed);
         }
         let before = self.count.fetch_or(u64::from(reason.bit()) << SHIFT, Ordering::AcqRel);
         if before >> SHIFT != 0 {
-            return;
+            return false;
         }
         // For people alone. Who reads it meanwhile sees a part of it. The last byte stays 0.
         let program =
@@ -139,6 +139,7 @@ impl<'a> Closed<'a> {
             whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
             word.store(u64::from_le_bytes(whole), Ordering::Relaxed);
         }
+        true
     }
 
     /// The number of marks, and the reasons why the stage is closed.

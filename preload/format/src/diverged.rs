@@ -101,26 +101,27 @@ impl<'a> Diverged<'a> {
         self.closed.read().1
     }
 
-    /// Makes everything count as diverged, as [`Closed::close`].
-    pub fn close(&self, reason: Reason, program: &[u8]) {
-        self.closed.close(reason, program);
+    /// Makes everything count as diverged, and returns what [`Closed::close`] does.
+    pub fn close(&self, reason: Reason, program: &[u8]) -> bool {
+        self.closed.close(reason, program)
     }
 
-    /// Adds a mark.
-    pub fn mark(&self, mark: Mark, hash: u64) {
+    /// Adds a mark, and returns whether this has closed the stage, because the set is full.
+    pub fn mark(&self, mark: Mark, hash: u64) -> bool {
         let subtrees = if mark == Mark::Subtree { Subtrees::Possible } else { Subtrees::None };
-        self.insert(mark.word(hash), subtrees);
+        self.insert(mark.word(hash), subtrees)
     }
 
-    /// Adds the word of a mark. `subtrees` says whether the mark may be a subtree mark.
-    pub fn insert(&self, word: u64, subtrees: Subtrees) {
+    /// Adds the word of a mark, and returns what [`mark`](Self::mark) does. `subtrees` says whether the mark may be a
+    /// subtree mark.
+    pub fn insert(&self, word: u64, subtrees: Subtrees) -> bool {
         if word == 0 {
-            return;
+            return false;
         }
         // A quarter of the slots stays free, so that the search for an absent mark ends soon.
         let (marks, reasons) = self.closed.read();
         if !reasons.is_empty() {
-            return;
+            return false;
         }
         if marks as usize >= self.set.len() / 4 * 3 {
             return self.close(Reason::Full, b"");
@@ -133,7 +134,7 @@ impl<'a> Diverged<'a> {
                     if subtrees == Subtrees::Possible {
                         count(self.subtrees);
                     }
-                    return;
+                    return false;
                 }
                 Err(w) if w == word => {
                     // The process that inserted it may not have counted it yet, and a count of 0 hides all marks. One
@@ -145,13 +146,13 @@ impl<'a> Diverged<'a> {
                     {
                         count(self.subtrees);
                     }
-                    return;
+                    return false;
                 }
                 Err(_) => {}
             }
         }
         // Other processes took the last slots at the same time, and may not have counted them yet.
-        self.close(Reason::Full, b"");
+        self.close(Reason::Full, b"")
     }
 
     /// Counts an operation under a prefix in the counters that the low bits of `stripe` select.

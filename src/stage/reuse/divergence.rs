@@ -88,7 +88,9 @@ impl Divergence {
         }
         if !self.is_all() {
             let subtrees = if self.subtrees { Subtrees::Possible } else { Subtrees::None };
-            self.words.iter().for_each(|word| set.insert(*word, subtrees));
+            for word in &self.words {
+                set.insert(*word, subtrees);
+            }
         }
         loader_links::lead(dir, &set);
         Ok(())

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use pyshm_format::layout::{self, is_library};
 use pyshm_format::state::Mark;
-use pyshm_format::{Diverged, Entry, Index, Kind};
+use pyshm_format::{Diverged, Entry, Index, Kind, hash_path};
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use crate::stage::ownership;
@@ -34,13 +34,9 @@ pub(super) fn lead(dir: &Path, diverged: &Diverged<'_>) {
     let all = || (0..index.len()).filter_map(|n| index.entry(n));
     let has = |e: &Entry<'_>, mark| diverged.has(mark, e.hash());
     // What lies below such a directory does not count any more.
-    let gone: Vec<_> =
-        all().filter(|e| e.kind() == Kind::Directory && has(e, Mark::Subtree)).collect();
     let is_gone = |e: &Entry<'_>| {
-        let below = |top: &Entry<'_>| {
-            e.path().strip_prefix(top.path()).is_some_and(|rest| rest.first() == Some(&b'/'))
-        };
-        diverged.is_closed() || gone.iter().any(below)
+        let mut above = ends(e.path()).filter_map(|end| e.path().get(..end));
+        diverged.any_subtree() && above.any(|dir| diverged.has(Mark::Subtree, hash_path(dir)))
     };
     for entry in all() {
         let searched = match entry.kind() {
@@ -58,6 +54,11 @@ pub(super) fn lead(dir: &Path, diverged: &Diverged<'_>) {
             tree.replace(entry.path());
         }
     }
+}
+
+/// Where the paths of the directories above a path end.
+fn ends(path: &[u8]) -> impl Iterator<Item = usize> {
+    path.iter().enumerate().skip(1).filter(|(_, b)| **b == b'/').map(|(end, _)| end)
 }
 
 /// A directory of the staged tree, open, and the name in it.

@@ -140,6 +140,16 @@ pub fn has_xattr(fd: c_int, name: &CStr) -> bool {
         .is_ok_and(|len| len > 0)
 }
 
+/// Whether the file that a path names has an extended attribute.
+///
+/// # Safety
+/// `path` must be a C string.
+pub unsafe fn path_has_xattr(path: *const c_char, name: &CStr) -> bool {
+    let a = [path as usize, name.as_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel reads the strings; no value is asked for.
+    unsafe { syscall(libc::SYS_getxattr, a) }.is_ok_and(|len| len > 0)
+}
+
 /// A limit of this process.
 pub fn limit(of: libc::__rlimit_resource_t) -> Result<u64> {
     let mut now = [0u64; 2];
@@ -414,9 +424,17 @@ pub unsafe fn renameat2(
 /// # Safety
 /// `path` must be a C string.
 pub unsafe fn unlink(path: *const c_char) {
-    let a = [libc::AT_FDCWD as usize, path as usize, 0, 0, 0, 0];
+    // SAFETY: the caller guarantees a C string.
+    let _ = unsafe { unlinkat(libc::AT_FDCWD, path) };
+}
+
+/// Removes a file in a directory.
+///
+/// # Safety
+/// `path` must be a C string.
+pub unsafe fn unlinkat(dirfd: c_int, path: *const c_char) -> Result {
     // SAFETY: the kernel reads the string.
-    let _ = unsafe { syscall(libc::SYS_unlinkat, a) };
+    unsafe { syscall(libc::SYS_unlinkat, [dirfd as usize, path as usize, 0, 0, 0, 0]) }
 }
 
 /// Whether this process has children, ended or not.

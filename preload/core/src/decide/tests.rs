@@ -335,7 +335,9 @@ fn marks_of_many_threads_are_all_found() {
     std::thread::scope(|s| {
         for t in 0..4u64 {
             s.spawn(move || {
-                (0..2000).for_each(|i| set.mark(Mark::Path, hash_path(&(i * 3 + t).to_le_bytes())))
+                for i in 0..2000 {
+                    set.mark(Mark::Path, hash_path(&(i * 3 + t).to_le_bytes()));
+                }
             });
         }
     });

@@ -10,7 +10,8 @@ use crate::base::text::at_last_slash;
 use crate::decide::spelling::may_be_odd;
 
 /// Programs that write nothing, whatever their arguments are.
-const READERS: &[u8] = b"ping ping4 ping6 fping ssh-keysign unix_chkpwd newuidmap newgidmap";
+const READERS: &[u8] = b"ping ping4 ping6 fping ssh-keysign unix_chkpwd newuidmap newgidmap \
+    utempter nvidia-modprobe";
 /// Programs that write nothing if all their arguments are those of [`LISTS`]. Python's `ctypes.util` starts `ldconfig -p`.
 const CACHE_PROGRAMS: &[u8] = b"ldconfig ldconfig.real";
 /// Arguments with which these programs only print the cache.
@@ -25,6 +26,9 @@ const AGENT: &[u8] = b"-s -c -k -d -D";
 /// # Safety
 /// `argv` must be null or a null-terminated array of C strings.
 pub(super) unsafe fn writes_nothing(program: &[u8], argv: Strings) -> bool {
+    if argv.is_null() {
+        return is_known(program, [b"".as_slice()].into_iter());
+    }
     // SAFETY: the caller guarantees the array.
     is_known(program, unsafe { strings(argv) }.skip(1).map(CStr::to_bytes))
 }
@@ -39,14 +43,12 @@ fn is_known<'a>(program: &[u8], mut arguments: impl Iterator<Item = &'a [u8]>) -
     if has(READERS, name) {
         return true;
     }
-    let known = if has(CACHE_PROGRAMS, name) {
-        LISTS
-    } else if name == AGENT_PROGRAM {
-        AGENT
-    } else {
-        return false;
-    };
-    arguments.next().is_some_and(|first| has(known, first)) && arguments.all(|a| has(known, a))
+    if has(CACHE_PROGRAMS, name) {
+        // Without arguments it writes the cache.
+        return arguments.next().is_some_and(|first| has(LISTS, first))
+            && arguments.all(|a| has(LISTS, a));
+    }
+    name == AGENT_PROGRAM && arguments.all(|a| has(AGENT, a))
 }
 
 /// Whether a directory holds programs that only root installs.
@@ -74,7 +76,10 @@ mod tests {
             "/bin/ping -c 1 host",
             "/sbin/ldconfig -p",
             "/usr/sbin/ldconfig.real --print-cache",
+            "/usr/bin/ssh-agent",
             "/usr/bin/ssh-agent -s",
+            "/usr/lib/x86_64-linux-gnu/utempter/utempter add :0",
+            "/usr/bin/nvidia-modprobe -u -c=0",
             "/usr/lib/openssh/ssh-keysign",
             "/usr/libexec/openssh/ssh-keysign",
         ] {

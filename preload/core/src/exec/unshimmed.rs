@@ -8,12 +8,13 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use libc::AT_FDCWD;
-use pyshm_format::layout::ENV_UNSHIMMED;
+use pyshm_format::layout::{ENV_UNSHIMMED, TRAMPOLINE};
 use pyshm_format::{Entry, Kind, Reason};
 
+use crate::base::buffer::Buffer;
 use crate::base::env::{self, Strings, strings, value};
 use crate::base::sys::{self, Ids};
-use crate::base::text::at_last_slash;
+use crate::base::text::{at_last_slash, join};
 use crate::exec::elf::{self, Program};
 use crate::exec::known_programs;
 use crate::exec::script::{self, HEAD, Head};
@@ -132,10 +133,34 @@ pub unsafe fn examine(
     argv: Strings,
     envp: Strings,
 ) {
-    // SAFETY: the caller guarantees a C string.
-    if let Seen::Unshimmed(rights) = unsafe { seen(stage, dirfd, path) } {
-        // SAFETY: the caller guarantees the arrays.
-        unsafe { starts(stage, program, argv, envp, rights) };
+    // SAFETY: the caller guarantees a C string and the arrays.
+    unsafe {
+        if let Seen::Unshimmed(rights) = seen(stage, dirfd, path)
+            && !enters(stage, dirfd, path, argv)
+        {
+            starts(stage, program, argv, envp, rights);
+        }
+    }
+}
+
+/// Whether a program is this stage's own trampoline, which marks what it changes and starts its program with the shim.
+///
+/// # Safety
+/// `path` must be a C string, and `argv` as in [`starts`].
+unsafe fn enters(stage: &Stage, dirfd: c_int, path: *const c_char, argv: Strings) -> bool {
+    let mut name = Buffer::zeroed();
+    if join(&mut name, &[stage.dir(), b"/", TRAMPOLINE.as_bytes(), b"\0"]).is_none() {
+        return false;
+    }
+    // SAFETY: `join` wrote the NUL, and the caller guarantees the other string and the array.
+    unsafe {
+        let Ok(own) = sys::stat(name.as_ptr().cast()) else { return false };
+        let same = sys::fstatat(dirfd, path, libc::AT_EMPTY_PATH)
+            .is_ok_and(|st| (st.st_dev, st.st_ino) == (own.st_dev, own.st_ino));
+        // It finds its stage by its name, so a second name may lead it elsewhere. With `--env` its program runs without
+        // the shim.
+        let shimmed = !argv.is_null() && strings(argv).all(|word| word != c"--env");
+        same && own.st_nlink == 1 && shimmed
     }
 }
 
@@ -208,8 +233,13 @@ unsafe fn look(dirfd: c_int, path: *const c_char, interpreter: &mut [u8; HEAD + 
         } else {
             match sys::openat(dirfd, path, libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK) {
                 Ok(fd) => (fd, true),
-                // A program that may be executed and not read, or no descriptor is left.
-                Err(libc::EACCES | libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
+                // A program that may be executed and not read.
+                Err(libc::EACCES) => {
+                    let can = sys::faccessat(dirfd, path, libc::X_OK, libc::AT_EACCESS).is_ok();
+                    return if can { Seen::Unshimmed(unread(dirfd, path)) } else { Seen::Nothing };
+                }
+                // No descriptor is left.
+                Err(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => {
                     let can = sys::faccessat(dirfd, path, libc::X_OK, libc::AT_EACCESS).is_ok();
                     return if can { Seen::Unshimmed(Rights::All) } else { Seen::Nothing };
                 }
@@ -229,7 +259,7 @@ unsafe fn look(dirfd: c_int, path: *const c_char, interpreter: &mut [u8; HEAD + 
         (Ok(st), _) if st.st_mode & 0o111 == 0 => Seen::Nothing,
         (Ok(st), Ok(n)) if st.st_mode & libc::S_IFMT == libc::S_IFREG => {
             let head = head.get(..n).unwrap_or_default();
-            match (script::parse(head), gained(fd, &st)) {
+            match (script::parse(head), gained(sys::has_xattr(fd, c"security.capability"), &st)) {
                 (Head::Script(script), _) => match interpreter.get_mut(..script.path.len()) {
                     Some(place) => {
                         place.copy_from_slice(script.path);
@@ -257,15 +287,28 @@ unsafe fn look(dirfd: c_int, path: *const c_char, interpreter: &mut [u8; HEAD + 
 }
 
 /// What a program may do that this process may not, because its file says so.
-fn gained(fd: c_int, st: &libc::stat) -> Option<Rights> {
-    if st.st_mode & libc::S_ISUID != 0 && st.st_uid != sys::uid(Ids::Real)
-        || sys::has_xattr(fd, c"security.capability")
-    {
+fn gained(capable: bool, st: &libc::stat) -> Option<Rights> {
+    if st.st_mode & libc::S_ISUID != 0 && st.st_uid != sys::uid(Ids::Real) || capable {
         return Some(Rights::All);
     }
     let group = libc::S_ISGID | libc::S_IXGRP;
     (st.st_mode & group == group && st.st_gid != sys::gid(Ids::Real))
         .then_some(Rights::Group(st.st_gid))
+}
+
+/// The rights of a program that cannot be read.
+///
+/// # Safety
+/// `path` must be a C string.
+unsafe fn unread(dirfd: c_int, path: *const c_char) -> Rights {
+    // SAFETY: the caller guarantees a C string.
+    let Ok(st) = (unsafe { sys::fstatat(dirfd, path, 0) }) else { return Rights::All };
+    // A relative name of another directory would lead the kernel elsewhere.
+    // SAFETY: as above.
+    let here = dirfd == AT_FDCWD || unsafe { *path } == b'/' as c_char;
+    // SAFETY: as above.
+    let capable = !here || unsafe { sys::path_has_xattr(path, c"security.capability") };
+    gained(capable, &st).unwrap_or(Rights::Own)
 }
 
 /// Whether the dynamic loader runs for a program that begins with `head`.

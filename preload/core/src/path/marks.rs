@@ -78,19 +78,22 @@ pub fn mark(stage: &Stage, path: &[u8], names: Names) {
 
 /// Marks what a call changes at an entry of the index.
 pub fn mark_entry(stage: &Stage, e: &Entry<'static>, names: Names) {
-    let diverged = &stage.view.diverged;
     if e.kind() == Kind::File && e.stat().nlink > 1 {
         let (dev, ino) = e.inode();
         mark_inode(stage, dev, ino, |other| mark_file(stage, other));
     }
     mark_file(stage, e);
     if e.kind() == Kind::Directory && names.hides_subtree() {
-        diverged.mark(Mark::Subtree, e.hash());
-        changed_library::lead_to_all_below(stage, e.path());
+        // What lies below a directory that is gone leads to the originals already.
+        let gone = stage.view.in_diverged_subtree(e.path());
+        stage.mark(Mark::Subtree, e.hash());
+        if !gone {
+            changed_library::lead_to_all_below(stage, e.path());
+        }
     }
     if names.changes_listing() {
         if !e.has_inode() {
-            diverged.mark(Mark::Name, e.hash());
+            stage.mark(Mark::Name, e.hash());
         }
         mark_listing_above(stage, e.path());
     }
@@ -98,12 +101,11 @@ pub fn mark_entry(stage: &Stage, e: &Entry<'static>, names: Names) {
 
 /// Marks an entry, and leads the loader to its original.
 fn mark_file(stage: &Stage, e: &Entry<'static>) {
-    let diverged = &stage.view.diverged;
-    if e.kind() == Kind::Directory || diverged.has(Mark::Path, e.hash()) {
-        return diverged.mark(Mark::Path, e.hash());
+    let known = e.kind() == Kind::Directory || stage.view.diverged.has(Mark::Path, e.hash());
+    stage.mark(Mark::Path, e.hash());
+    if !known {
+        changed_library::lead_to_original(stage, e);
     }
-    diverged.mark(Mark::Path, e.hash());
-    changed_library::lead_to_original(stage, e);
 }
 
 /// Calls `mark` for each entry of an inode, and returns whether there is one. If the index is damaged, marks everything
@@ -148,7 +150,7 @@ fn mark_listing_above(stage: &Stage, path: &[u8]) {
     if let Some((parent, _)) = at_last_slash(path)
         && let Some(dir) = stage.index().lookup(parent)
     {
-        stage.view.diverged.mark(Mark::Listing, dir.hash());
+        stage.mark(Mark::Listing, dir.hash());
     }
 }
 
@@ -158,8 +160,8 @@ fn mark_unknown_name(stage: &Stage, path: &[u8]) {
     while let Some((parent, _)) = at_last_slash(rest) {
         match stage.index().find(parent) {
             Lookup::Found(dir) => {
-                stage.view.diverged.mark(Mark::NewNames, dir.hash());
-                return stage.view.diverged.mark(Mark::Listing, dir.hash());
+                stage.mark(Mark::NewNames, dir.hash());
+                return stage.mark(Mark::Listing, dir.hash());
             }
             Lookup::Damaged => return damaged(stage),
             Lookup::Absent => rest = parent,

@@ -86,8 +86,9 @@ pub fn mark_above(stage: &Stage, path: &[u8]) {
     };
     if stage.index().prefixes().any(|p| at_or_above(p.path) || at_or_above(p.canonical)) {
         take_originals(stage, Covers::Everything);
-        stage.view.diverged.mark(Mark::Subtree, hash_path(path));
-        for prefix in stage.index().prefixes() {
+        let gone = stage.view.in_diverged_subtree(path);
+        stage.mark(Mark::Subtree, hash_path(path));
+        for prefix in stage.index().prefixes().filter(|_| !gone) {
             if at_or_above(prefix.path) || at_or_above(prefix.canonical) {
                 changed_library::lead_to_all_below(stage, prefix.canonical);
             }

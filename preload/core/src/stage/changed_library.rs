@@ -107,11 +107,21 @@ impl Parent {
         unsafe {
             // A killed process may have left a link of this name.
             sys::unlink(link);
-            if sys::symlinkat(self.original(), AT_FDCWD, link).is_ok() {
-                // An exchange fails where the name was removed meanwhile: who removes the stage must find its directories
-                // empty.
-                let _ = sys::renameat2(AT_FDCWD, link, self.fd, self.last(), libc::RENAME_EXCHANGE);
-                sys::unlink(link);
+            match sys::symlinkat(self.original(), AT_FDCWD, link) {
+                Ok(_) => {
+                    // An exchange fails where the name was removed meanwhile: who removes the stage must find its
+                    // directories empty.
+                    let how = libc::RENAME_EXCHANGE;
+                    let _ = sys::renameat2(AT_FDCWD, link, self.fd, self.last(), how);
+                    sys::unlink(link);
+                }
+                // Where memory is full, the copy makes room for the link.
+                Err(libc::ENOSPC | libc::EDQUOT) => {
+                    if sys::unlinkat(self.fd, self.last()).is_ok() {
+                        self.link();
+                    }
+                }
+                Err(_) => {}
             }
         }
     }
@@ -147,9 +157,18 @@ fn change(stage: &Stage, path: &[u8], how: impl FnOnce(&Parent)) -> bool {
 
 /// Leads to the original of an entry that is about to change, or has changed. It is no directory.
 pub fn lead_to_original(stage: &Stage, e: &Entry<'static>) {
-    if is_library(e.path()) || e.kind() == Kind::Symlink {
+    if (is_library(e.path()) || e.kind() == Kind::Symlink) && !leads_already(e) {
         change(stage, e.path(), |parent| parent.replace(stage));
     }
+}
+
+/// Whether the name of an entry leads to its original already.
+fn leads_already(e: &Entry<'static>) -> bool {
+    let mut target = Buffer::zeroed();
+    // SAFETY: an entry's staged path is a C string.
+    let read =
+        unsafe { sys::readlinkat(AT_FDCWD, e.staged().as_ptr().cast(), &mut target) }.unwrap_or(0);
+    target.get(..read) == Some(e.path())
 }
 
 /// Leads to the originals of all entries at and below a path, below which the index does not answer any more; an empty path

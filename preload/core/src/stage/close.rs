@@ -8,6 +8,7 @@ use core::ffi::{CStr, c_char, c_int};
 use core::slice;
 use core::sync::atomic::AtomicU64;
 
+use pyshm_format::state::Mark;
 use pyshm_format::{Closed, Reason, layout, state};
 
 use crate::base::sys::{self, Access, Ids};
@@ -23,10 +24,16 @@ impl Stage {
     #[cold]
     #[inline(never)]
     pub fn close(&self, reason: Reason, program: &[u8]) {
-        let was_open = !self.view.diverged.is_closed();
-        self.view.diverged.close(reason, program);
-        // Where the stage is being removed, nothing is made in it.
+        let was_open = self.view.diverged.close(reason, program);
+        // Who closes the stage leads the loader for all. Where the stage is being removed, nothing is made in it.
         if was_open && reason != Reason::Removed {
+            changed_library::lead_to_all_below(self, b"");
+        }
+    }
+
+    /// Marks a path, by its hash. A set that is full closes the stage.
+    pub fn mark(&self, mark: Mark, hash: u64) {
+        if self.view.diverged.mark(mark, hash) {
             changed_library::lead_to_all_below(self, b"");
         }
     }

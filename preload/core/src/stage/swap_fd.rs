@@ -146,7 +146,7 @@ fn mark_without_inode(stage: &Stage, e: &Entry<'static>) {
         let (dev, ino) = e.inode();
         for number in stage.index().of_inode(dev, ino).unwrap_or_default() {
             if let Some(name) = stage.index().entry(number) {
-                stage.view.diverged.mark(Mark::Path, name.hash());
+                stage.mark(Mark::Path, name.hash());
             }
         }
     }
