@@ -29,13 +29,13 @@ fn a_signal_in_the_middle_of_a_hook_may_use_the_same_hook() {
 
 #[test]
 fn programs_continue_when_their_stage_is_removed() {
-    // One operation more for each program that starts: its head says what it is.
-    Case::c("stage", "removed_at_once").tree(with_library).ops(Ops::AtMost(34)).run();
+    // One operation more for each program that starts: its head says what it is. Once the stage is closed, all pass.
+    Case::c("stage", "removed_at_once").tree(with_library).ops(Ops::AtMost(40)).run();
 }
 
 #[test]
 fn programs_continue_when_the_files_of_their_stage_are_removed_one_by_one() {
-    Case::c("stage", "removed_file_by_file").tree(with_library).ops(Ops::AtMost(235)).run();
+    Case::c("stage", "removed_file_by_file").tree(with_library).ops(Ops::AtMost(280)).run();
 }
 
 #[test]
