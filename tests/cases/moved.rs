@@ -56,6 +56,21 @@ fn a_socket_by_a_descriptor_s_name_is_the_original_s() {
     Case::c("moved", "sockets").says("its own name 1").ops(Ops::Any).run();
 }
 
+fn with_socket(t: &Tree) {
+    standard(t);
+    t.socket("d/there");
+}
+
+#[test]
+fn a_socket_of_the_bundle_is_found_by_a_descriptor_s_name() {
+    Case::c("moved", "old_socket").tree(with_socket).ops(Ops::Any).run();
+}
+
+#[test]
+fn a_directory_that_is_entered_by_a_descriptor_s_name_is_the_original() {
+    Case::c("moved", "entered").ops(Ops::Any).run();
+}
+
 #[test]
 fn a_file_is_opened_by_its_handle() {
     Case::c("moved", "handles").only(User::Root).ops(Ops::Any).run();

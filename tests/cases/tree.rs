@@ -117,6 +117,12 @@ impl Tree {
         file.write_all_at(b"!", size - 1).unwrap();
     }
 
+    /// Makes a socket that nobody listens on.
+    pub fn socket(&self, name: &str) {
+        let path = self.env.join(name);
+        rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Socket, 0o777.into(), 0).unwrap();
+    }
+
     /// Makes a named pipe.
     pub fn fifo(&self, name: &str) {
         let path = self.env.join(name);

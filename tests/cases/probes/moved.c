@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/xattr.h>
 
@@ -229,6 +230,27 @@ PROBE(sockets) {
     snprintf(address.sun_path, sizeof address.sun_path, "/dev/fd/%d/datagrams", open(P("d"), O_RDONLY | O_DIRECTORY));
     CALL(sendto(sender, "x", 1, 0, (void *)&address, sizeof address));
     listing(P("d"));
+}
+
+/* Reaches a socket that the bundle has, by a descriptor's name. */
+PROBE(old_socket) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int stream = socket(AF_UNIX, SOCK_STREAM, 0), datagrams = socket(AF_UNIX, SOCK_DGRAM, 0);
+    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/there", open(P("d"), O_RDONLY | O_DIRECTORY));
+    CALL(connect(stream, (void *)&address, sizeof address));
+    CALL(sendto(datagrams, "x", 1, 0, (void *)&address, sizeof address));
+}
+
+/* Enters a directory by a descriptor's name, and asks the kernel past all libraries where it is. */
+PROBE(entered) {
+    char name[64], kernel[4096];
+    long length = SYS_getcwd;
+    snprintf(name, sizeof name, "/proc/self/fd/%d", open(P("d"), O_RDONLY | O_DIRECTORY));
+    CALL(chdir(name));
+#ifdef __x86_64__
+    __asm__ volatile("syscall" : "+a"(length) : "D"(kernel), "S"(sizeof kernel) : "rcx", "r11", "memory");
+    say("the kernel says the same %d", length > 0 && !strcmp(kernel, P("d")));
+#endif
 }
 
 PROBE(handles) {
