@@ -266,7 +266,7 @@ test_an_ordinary_user_stages_a_read_only_environment_behind_a_symlink() {
   local user=(setpriv --reuid 12345 --regid 12345 --clear-groups) stage
   "${user[@]}" "$pyshm" bundle env "$work/env" -o "$work/out/b.tar.zst" -q || fail "bundle"
   stage=$("${user[@]}" "$pyshm" stage -b "$work/out/b.tar.zst") || fail "stage"
-  contains "the library that the loader finds" "$(ldd "$stage/fs$work/real/lib/deep/libuser.so")" "$stage/fs$work/real/lib/deep/../libdep.so"
+  contains "the library that the loader finds" "$(ldd "$stage/fs$work/real/lib/deep/libuser.so" | sed 's|/\./|/|g; s|//*|/|g')" "$stage/fs$work/real/lib/deep/../libdep.so"
   "${user[@]}" "$pyshm" unstage --all || fail "unstage"
   chmod -R u+w "$work/real"
 }
