@@ -67,3 +67,47 @@ fn attributes_come_from_the_stage_until_the_program_changes_them() {
     assert!(shipped.interposed(&["python3", "-c", set, &file, "mine"]).status().unwrap().success());
     assert!(read().ends_with("b'mine' b'mine'\n"), "{}", read());
 }
+
+/// Closes directories by access lists: `one` to another user, `two` and `three` to their owner, and opens them again.
+const CLOSE: &str = r#"
+import os, struct, sys
+os.chdir(sys.argv[1]); top = os.getcwd(); NONE = 0xffffffff; LIST = "system.posix_acl_access"
+def acl(*entries): return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in entries)
+def look(who):
+    for name in ("one", "two", "three", "four"):
+        for name in (name, name + "/file", name + "/sub/file", name + "/sub/nothing"):
+            try: print(who, name, oct(os.stat(f"{top}/{name}").st_mode))
+            except OSError as error: print(who, name, error.strerror)
+def all():
+    look("owner")
+    if os.getuid() == 0:
+        os.setegid(54321); os.seteuid(54321); look("another"); os.seteuid(0); os.setegid(0)
+all()
+to_owner = acl((1, 6, NONE), (4, 5, NONE), (32, 5, NONE))
+os.setxattr("one", LIST, acl((1, 7, NONE), (2, 0, 54321), (4, 5, NONE), (16, 5, NONE), (32, 5, NONE)))
+os.setxattr("two", LIST, to_owner)
+fd = os.open("three", os.O_RDONLY)
+os.setxattr(fd, LIST, to_owner)
+os.setxattr("four", LIST, acl((1, 7, NONE), (4, 5, NONE), (32, 5, NONE)))
+all()
+for path in ("one", "two", fd): os.removexattr(path, LIST); os.chmod(path, 0o755)
+all()
+"#;
+
+#[test]
+fn what_an_access_list_closes_is_closed() {
+    let mut shipped = Shipped::new();
+    for name in ["one/sub", "two/sub", "three/sub", "four/sub"] {
+        std::fs::create_dir_all(shipped.tree.join(name)).unwrap();
+        std::fs::write(shipped.tree.join(name).join("file"), "below").unwrap();
+        std::fs::write(shipped.tree.join(name).join("../file"), "file").unwrap();
+    }
+    let tree = shipped.tree.to_str().unwrap().to_string();
+    let open = "import os,sys; os.chmod(sys.argv[1] + '/..', 0o755)";
+    assert!(shipped.bare(&["python3", "-c", open, &tree]).status().unwrap().success());
+    shipped.make_stage();
+    let bare = shown(&shipped.bare(&["python3", "-c", CLOSE, &tree]).output().unwrap());
+    let staged = shown(&shipped.interposed(&["python3", "-c", CLOSE, &tree]).output().unwrap());
+    assert_eq!(bare, staged, "bare on the left");
+    assert!(bare.contains("Permission denied") && !bare.contains("Traceback"), "{bare}");
+}

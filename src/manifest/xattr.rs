@@ -22,9 +22,8 @@ const LIST_MAX: usize = 65_536;
 /// The highest error number of Linux.
 const ERRNO_MAX: u8 = 133;
 /// The name of an access control list.
-const ACL: &[u8] = b"system.posix_acl_access";
-/// For each [`Class`], the name of the attribute that the collector looks up to learn the error for a missing
-/// attribute.
+pub const ACL: &[u8] = b"system.posix_acl_access";
+/// For each [`Class`] the name that the collector looks up to learn the error.
 const PROBES: [(Class, &str); CLASSES] = [
     (Class::User, "user.pyshm.none"),
     (Class::Security, "security.pyshm.none"),

@@ -11,6 +11,7 @@ use crate::bundle::Named;
 use crate::error::Error;
 use crate::exit_codes;
 use crate::instrument::timeline::Times;
+use crate::protocol::used::Used;
 
 /// An event, which is one line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,12 +39,7 @@ pub enum Event {
     /// Staging has failed.
     Failed(Failure),
     /// The stage is removed from every node.
-    Purged {
-        /// Number of operations that were answered locally, on all nodes.
-        answered: u64,
-        /// Number of operations below a prefix that went to the shared file system, on all nodes.
-        passed: u64,
-    },
+    Purged(Used),
 }
 
 /// The bundles to stage.

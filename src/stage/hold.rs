@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
+use crate::protocol::used::Used;
 use crate::stage::build_options::AfterUse;
 use crate::stage::lease::Lease;
 use crate::stage::published::Stage;
@@ -51,8 +52,11 @@ impl Hold {
     /// Ends the use. Removes the stage if nobody else uses it, unless it is to be kept.
     pub fn release(self) -> Released {
         let (answered, passed) = self.stage.counters();
-        let (answered, passed) =
-            (answered.saturating_sub(self.before.0), passed.saturating_sub(self.before.1));
+        let used = Used {
+            answered: answered.saturating_sub(self.before.0),
+            passed: passed.saturating_sub(self.before.1),
+            closings: self.stage.closings(),
+        };
         drop(self.lease);
         let exclusive = Lease::exclusive(&self.stage.dir);
         let purged = match (self.after_use, exclusive) {
@@ -62,17 +66,15 @@ impl Hold {
         if purged {
             self.user_dir.tidy();
         }
-        Released { purged, answered, passed }
+        Released { purged, used }
     }
 }
 
 /// The result of releasing a hold: whether the stage was removed, and how often the stage was used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Released {
     /// Whether this was the last use and the stage was removed.
     pub purged: bool,
-    /// Number of operations that were answered locally.
-    pub answered: u64,
-    /// Number of operations below a prefix that went to the shared file system.
-    pub passed: u64,
+    /// How it was used.
+    pub used: Used,
 }

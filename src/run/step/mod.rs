@@ -22,6 +22,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::error::{Error, Result};
 use crate::process::signals::ENDING;
 use crate::protocol::events::Event;
+use crate::protocol::used::Used;
 use crate::run::inbox::{Inbox, Message};
 use crate::run::step::hung_launcher::{HangDetector, INTERVAL};
 
@@ -34,12 +35,11 @@ const RELEASE: Duration = Duration::from_secs(20);
 const HURRIED_RELEASE: Duration = Duration::from_secs(5);
 
 /// How a step has ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Finished {
-    /// The number of operations that were answered locally, and the number of those that were passed on; `None` if the
-    /// step did not report these numbers.
-    pub counted: Option<(u64, u64)>,
-    /// Whether the step has cleaned up on every node.
+    /// What the job has had of the stages, if the step reported it.
+    pub used: Option<Used>,
+    /// Whether it has cleaned up on every node.
     pub clean: bool,
 }
 
@@ -187,13 +187,11 @@ impl Step {
         let (mut limit, mut next_look) = (RELEASE, INTERVAL);
         let begun = Instant::now();
         let mut hang = HangDetector::default();
-        let mut counted = None;
+        let mut used = None;
         while begun.elapsed() < limit {
             match inbox.next(Duration::from_millis(20)) {
-                Some(Message::Step(number, Event::Purged { answered, passed }))
-                    if number == self.number =>
-                {
-                    counted = Some((answered, passed));
+                Some(Message::Step(number, Event::Purged(all))) if number == self.number => {
+                    used = Some(all);
                 }
                 Some(Message::Closed(number)) if number == self.number => break,
                 Some(Message::Signal(signal, _)) if ENDING.contains(&signal) => {
@@ -210,7 +208,8 @@ impl Step {
             }
         }
         let orderly = self.end_within(Duration::from_secs(2)) == Ending::Orderly;
-        Finished { counted, clean: orderly && (counted.is_some() || self.kind == Kind::Helper) }
+        let clean = orderly && (used.is_some() || self.kind == Kind::Helper);
+        Finished { used, clean }
     }
 
     /// Ends the step without waiting for the command, within some four seconds. The step still cleans up.

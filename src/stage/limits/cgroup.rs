@@ -15,6 +15,8 @@ pub(super) struct MemoryLimit {
     pub file: PathBuf,
     /// Bytes that the group may still use.
     pub free: u64,
+    /// Bytes that are allowed.
+    pub most: u64,
 }
 
 /// Names that a version of control groups uses, in this order: the file with the limit, the file with the usage, and
@@ -91,7 +93,7 @@ fn limit(dir: &Path, (limit, usage, cached): &FileNames) -> Option<MemoryLimit> 
         .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
         .sum();
     let used = number(usage).unwrap_or(0).saturating_sub(cached);
-    Some(MemoryLimit { file: dir.join(limit), free: most.saturating_sub(used) })
+    Some(MemoryLimit { file: dir.join(limit), free: most.saturating_sub(used), most })
 }
 
 #[cfg(test)]
@@ -124,10 +126,12 @@ mod tests {
         );
         let mounts = format!("41 31 0:38 / {} rw - cgroup2 cgroup2 rw", dir.path().display());
         let found = tightest_of("0::/slurm/job_7/step_0", &mounts).unwrap();
-        assert_eq!(found, MemoryLimit { file: dir.path().join("slurm/memory.max"), free: 500_000 });
+        let (file, free) = (dir.path().join("slurm/memory.max"), 500_000);
+        assert_eq!(found, MemoryLimit { file, free, most: 9_000_000 });
         std::fs::write(dir.path().join("slurm/memory.current"), "1").unwrap();
         let found = tightest_of("0::/slurm/job_7/step_0", &mounts).unwrap();
-        assert_eq!(found, MemoryLimit { file: job.join("memory.max"), free: 4_000_000 });
+        let (file, free) = (job.join("memory.max"), 4_000_000);
+        assert_eq!(found, MemoryLimit { file, free, most: 8_000_000 });
     }
 
     #[test]

@@ -228,3 +228,80 @@ PROBE(errno_is_kept) {
     fchdir(fd);
     say("fchdir %d", errno);
 }
+
+/* Prints what a directory's own name is in many spellings. */
+static void spellings_of(const char *directory) {
+    static const char *const ends[] = {"", "/", "/.", "//", "/./", "/sub/..", "/sub/../.", "/sub/../sub/..", "/./sub/./..", NULL};
+    for (const char *const *end = ends; *end; end++) {
+        char path[8192];
+        struct stat s;
+        snprintf(path, sizeof path, "%s%s", directory, *end);
+        int failed = stat(path, &s), error = errno;
+        say("%s: %s %o links %d", path, failed ? strerror(error) : "is", failed ? 0 : s.st_mode, failed ? 0 : (int)s.st_nlink);
+        failed = lstat(path, &s);
+        say("  lstat %s %o", failed ? strerror(errno) : "is", failed ? 0 : s.st_mode);
+        say("  access %s", access(path, W_OK) ? strerror(errno) : "ok");
+        int fd = open(path, O_RDONLY | O_DIRECTORY);
+        say("  open %s %d", fd < 0 ? strerror(errno) : "ok", fd >= 0 && !fstat(fd, &s) ? (int)s.st_nlink : 0);
+        close(fd);
+        listing(path);
+        say("  mkdir %s", mkdir(path, 0755) ? strerror(errno) : "ok");
+    }
+}
+
+PROBE(dots_of_changed) {
+    CALL(mkdir(P("d/new"), 0755));
+    spellings_of(P("d"));
+    CALL(chdir(P("d")));
+    CALL(chmod(".", 0711));
+    spellings_of(".");
+    CALL(chdir("sub"));
+    spellings_of("..");
+    spellings_of("../../d");
+    CALL(chdir(M));
+    CALL(unlink(P("d/sub/c")));
+    CALL(rmdir(P("d/sub")));
+    spellings_of(P("d"));
+    CALL(rename(P("full"), P("fuller")));
+    spellings_of(P("full"));
+    spellings_of(P("fuller"));
+    CALL(rmdir(P("empty")));
+    spellings_of(P("empty"));
+    write_file(P("empty"), "a file\n");
+    spellings_of(P("empty"));
+    CALL(chmod(E, 0711));
+    spellings_of(E);
+    spellings_of(P("lib/.."));
+    spellings_of(P("lib64/.."));
+}
+
+/* Paths that their links make longer than any path may be. */
+PROBE(long_links) {
+    struct stat s;
+    char path[8192], target[8192];
+    static const char *const begins[] = {"long", "longer", "absolute", NULL};
+    for (const char *const *begin = begins; *begin; begin++) {
+        snprintf(path, sizeof path, "%s/%s/", E, *begin);
+        while (strlen(path) < 3500)
+            strcat(path, "sub/../");
+        size_t end = strlen(path);
+        strcpy(path + end, "b");
+        CONTENTS(open(path, O_RDONLY));
+        CALL(stat(path, &s));
+        CALL(access(path, R_OK));
+        say("real %d", realpath(path, target) && !strcmp(target, P("d/b")));
+        strcpy(path + end, "nope");
+        CALL(stat(path, &s));
+        strcpy(path + end, "sub");
+        listing(path);
+        say("length %zd", readlink(P(*begin), target, sizeof target));
+        strcpy(path + end, "new");
+        write_file(path, *begin);
+        CONTENTS(open(P("d/new"), O_RDONLY));
+        CALL(unlink(path));
+    }
+    CALL(stat(P("again1"), &s));
+    run(P("bin/by-long"), "1", NULL);
+    CALL(chdir(P("bin")));
+    run("./by-long", "2", NULL);
+}
