@@ -11,10 +11,9 @@
 # target/, and ends every process that it started.
 #
 # A part is a file of tests/checks or tests/jobs, a Rust test program (rust/unit and rust/doc are the tests beside the
-# code, rust/matrix are the longest cases of rust/cases), or one of tools/. parts.txt gives the time of each part. Two parts
-# run at the same time: one of jobs/ and one of another kind, as long as parts of both kinds are left. PYSHM_TEST_LANES=1
-# runs one part after the other and shows the output of each part while the part runs. PYSHM_TEST_BUILT=1 skips the build
-# and tests the installation in target/pyshm.
+# code), or one of tools/. parts.txt gives the time of each part. Two parts run at the same time: one of jobs/ and one of
+# another kind, as long as parts of both kinds are left. PYSHM_TEST_LANES=1 runs one part after the other and shows the
+# output of each part while the part runs. PYSHM_TEST_BUILT=1 skips the build and tests the installation in target/pyshm.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 top=$PWD
@@ -27,7 +26,7 @@ all_parts() {
   for file in tests/checks/*.sh; do echo "checks/$(basename "$file" .sh)"; done
   echo rust/unit; echo rust/doc
   for file in tests/*.rs tests/*/main.rs; do file=${file#tests/}; file=${file%.rs}; echo "rust/${file%/main}"; done
-  echo rust/matrix; echo tools/python; echo tools/hooks_off
+  echo tools/python; echo tools/hooks_off
   for file in tests/jobs/*.sh; do [ "$file" = tests/jobs/harness.sh ] || echo "jobs/$(basename "$file" .sh)"; done
 }
 declare -A seconds=() only_all=()
@@ -115,7 +114,6 @@ run_part() {
     checks/*) bash "tests/checks/$name.sh" || code=$? ;;
     rust/unit) counted cargo test -p pyshm -p pyshm-core -p pyshm-format --lib --bins --no-fail-fast || code=$? ;;
     rust/doc) counted cargo test --workspace --doc --no-fail-fast || code=$? ;;
-    rust/matrix) counted cargo test --test cases matrix -- --ignored --test-threads 2 || code=$? ;;
     rust/*) counted cargo test --test "$name" || code=$? ;;
     tools/python) python3 -m unittest discover -s tests/tools -p 'test_*.py' || code=$? ;;
     tools/hooks_off) python3 tests/tools/hooks_off.py || code=$? ;;

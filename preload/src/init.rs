@@ -8,26 +8,20 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use core::ptr::null_mut;
-
 use libc::AT_FDCWD;
-use pyshm_core::base::buffer::PATH_MAX;
 use pyshm_core::base::env::{self, Strings};
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::{link_map, sys};
-use pyshm_core::exec::loader_program;
 use pyshm_core::exec::start::{Exchange, start};
 use pyshm_core::exec::visible_env;
 use pyshm_core::launch::detect_launcher;
 use pyshm_core::stage::current::{stage, why_inert};
-use pyshm_core::stage::descriptor::note_forked;
 use pyshm_core::stage::inert::Inert;
 use pyshm_core::stage::log;
 use pyshm_core::stage::mapped::Stage;
 use pyshm_format::Kind;
 use pyshm_format::layout::{ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD};
 use pyshm_format::state::Mark;
-
-use crate::libc_calls::lazy_libc;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -36,18 +30,10 @@ static INIT: unsafe extern "C" fn(c_int, Strings, Strings) = init;
 /// # Safety
 /// Only the loader may call this, with the arguments of `main`.
 unsafe extern "C" fn init(_argc: c_int, argv: Strings, _envp: Strings) {
-    if !link_map::remember() {
-        return;
-    }
+    link_map::remember();
     let stage = stage();
     match stage {
-        Some(stage) => {
-            restart(stage, argv);
-            // SAFETY: the loader hands the constructor the program's arguments, before the program can start threads.
-            unsafe { loader_program::original_argv0(stage, argv) };
-            // SAFETY: the handler only counts, and this library is never unloaded.
-            unsafe { lazy_libc::__register_atfork(None, None, Some(note_forked), null_mut()) };
-        }
+        Some(stage) => restart(stage, argv),
         None if !inert(Inert::OtherLibc) => {
             // SAFETY: the loader passes the program's arguments to the constructor.
             unsafe { detect_launcher::consider(argv) }

@@ -3,8 +3,6 @@
 
 use std::time::Instant;
 
-use pyshm_format::Reason;
-
 use crate::bcast::cli::Cli;
 use crate::bcast::deliver;
 use crate::bcast::leaders::Leaders;
@@ -16,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::instrument::timeline;
 use crate::instrument::timeline::Times;
 use crate::protocol::events::{Event, Ready};
-use crate::protocol::used::{Closings, Used};
 use crate::stage::{Identity, IncomingBundle, Runtime, StageId, teardown};
 
 /// What the step has staged.
@@ -36,10 +33,11 @@ pub(super) fn run(cli: &Cli, leaders: &Leaders) {
     match stage_all(cli, leaders, &ending) {
         Ok(Outcome::Ready) => {
             wait_for_end::until_told(leaders, &ending);
-            let used = teardown::release().map(|released| released.used).unwrap_or_default();
-            let used = of_all(leaders, used);
+            let (answered, passed) =
+                teardown::release().map_or((0, 0), |released| (released.answered, released.passed));
+            let (answered, passed) = (leaders.sum(answered), leaders.sum(passed));
             if leaders.is_root() {
-                ending.say(&Event::Purged(used));
+                ending.say(&Event::Purged { answered, passed });
             }
         }
         Ok(Outcome::Nothing) | Err(_) => {
@@ -49,17 +47,6 @@ pub(super) fn run(cli: &Cli, leaders: &Leaders) {
         }
     }
     leaders.leave();
-}
-
-/// What all nodes have had of their stages. The program that closed one is named if it is rank 0's.
-fn of_all(leaders: &Leaders, mut used: Used) -> Used {
-    let mut mine = vec![used.answered, used.passed];
-    used.closings.times.resize(Reason::ALL.len(), 0);
-    mine.extend(&used.closings.times);
-    let (nodes, sums) = leaders.sums(!used.closings.is_empty(), mine);
-    let (counted, times) = sums.split_at(2);
-    let closings = Closings { nodes, times: times.to_vec(), program: used.closings.program };
-    Used { answered: counted[0], passed: counted[1], closings }
 }
 
 /// Stages on all nodes. Rank 0 reports the result.

@@ -13,12 +13,10 @@ use crate::bundle::tar_writer::{Recorded, write_tar};
 use crate::error::{Error, Result};
 use crate::manifest::FrameRecord;
 use crate::manifest::frame::{Codec, Cutter};
-use crate::manifest::prefix::PrefixRecord;
 
 /// Writes the frames of `paths` to `file`, and returns the records of paths and frames for the manifest.
 pub(super) fn write_frames(
     paths: &[PackedPath<'_>],
-    prefixes: &[PrefixRecord],
     file: &File,
     codec: Codec,
     level: i32,
@@ -50,7 +48,7 @@ pub(super) fn write_frames(
             number += 1;
             raw_to.send((number - 1, raw)).map_err(|_| io::Error::other("the compressors stopped"))
         });
-        let recorded = write_tar(paths, prefixes, &mut cutter, bar);
+        let recorded = write_tar(paths, &mut cutter, bar);
         let finished = cutter.finish();
         drop(raw_to);
         let frames = writer.join().unwrap_or_else(|_| Err(io::Error::other("the writer stopped")));

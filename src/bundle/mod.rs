@@ -19,7 +19,6 @@ mod named;
 mod pack;
 mod pack_layer;
 pub(crate) mod reader;
-mod search_paths;
 mod settle;
 mod size;
 mod tar_writer;

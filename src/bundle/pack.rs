@@ -97,8 +97,7 @@ pub fn pack_over(
 
     let unfinished = UnfinishedBundle::beside(output)?;
     let bar = options.progress.byte_bar("packing", raw_bytes);
-    let (recorded, frames) =
-        write_frames(&paths, &prefixes, &unfinished.frames, codec, level, &bar)?;
+    let (recorded, frames) = write_frames(&paths, &unfinished.frames, codec, level, &bar)?;
     bar.finish_and_clear();
 
     let manifest = Manifest {

@@ -9,17 +9,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use indicatif::ProgressBar;
+use serde_bytes::ByteBuf;
 
 use crate::bundle::error::changed_while_packed;
 use crate::bundle::pack_layer::{Inclusion, PackedPath};
-use crate::bundle::search_paths::SearchPaths;
 use crate::error::{Error, Result};
 use crate::manifest::entry::{EntryKind, EntryRecord};
 use crate::manifest::frame::Cutter;
-use crate::manifest::prefix::{PrefixRecord, bytes_of};
+use crate::manifest::prefix::bytes_of;
 use crate::manifest::walk;
 use crate::manifest::walk::WalkEntry;
 use crate::manifest::xattr::{Access, Collector, Xattrs};
+use crate::program::run_path;
 
 /// The manifest's records of the paths in the tar stream.
 pub(super) struct Recorded {
@@ -30,7 +31,6 @@ pub(super) struct Recorded {
 /// Writes the tar stream that follows the manifest's member.
 pub(super) fn write_tar<F>(
     paths: &[PackedPath<'_>],
-    prefixes: &[PrefixRecord],
     cutter: &mut Cutter<F>,
     bar: &ProgressBar,
 ) -> Result<Recorded>
@@ -42,7 +42,6 @@ where
         tar: tar::Builder::new(cutter),
         entries: Vec::with_capacity(paths.len()),
         first_names: HashMap::new(),
-        search_paths: SearchPaths::new(prefixes),
         bar,
     };
     for (path, inclusion) in paths {
@@ -70,7 +69,6 @@ struct TarWriter<'a, F: FnMut(Vec<u8>) -> io::Result<()>> {
     entries: Vec<EntryRecord>,
     /// For each file that has several names, by device and inode: the number of the entry of its first name.
     first_names: HashMap<(u64, u64), u32>,
-    search_paths: SearchPaths<'a>,
     bar: &'a ProgressBar,
 }
 
@@ -144,7 +142,7 @@ impl<F: FnMut(Vec<u8>) -> io::Result<()>> TarWriter<'_, F> {
             return Err(changed());
         }
         let offset = self.tar.get_ref().position() - size.next_multiple_of(512);
-        let runpath = self.search_paths.of(&file, &found.path);
+        let runpath = run_path::absolute(&file).map(ByteBuf::from);
         Ok(EntryKind::File { offset, digest: *hash.finalize().as_bytes(), runpath })
     }
 }

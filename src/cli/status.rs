@@ -124,11 +124,6 @@ impl Status {
             info.entries,
             text::bytes(info.unpacked_bytes)
         );
-        let closings = stage.closings();
-        if !closings.is_empty() {
-            let _ =
-                writeln!(text, "  closed, so that nothing is answered here: {}", closings.text());
-        }
         if self.paths.is_some() {
             for (path, bundle) in self.paths_of(stage)? {
                 let _ = writeln!(text, "  {}\t{}", path.display(), bundle.display());
@@ -157,13 +152,6 @@ impl Status {
             "stage": stage.dir, "in_use": stage.in_use(), "hollow": stage.is_hollow(),
             "info": stage.info().ok(), "answered": answered, "passed": passed,
         });
-        let closings = stage.closings();
-        if !closings.is_empty() {
-            let named =
-                closings.reasons().map(|(reason, times)| (reason.name().to_string(), times.into()));
-            let reasons: serde_json::Map<String, Value> = named.collect();
-            value["closed"] = json!({ "reasons": reasons, "program": closings.program });
-        }
         if self.paths.is_some() && !stage.is_hollow() {
             let path = |(path, bundle): &(PathBuf, PathBuf)| json!({ "path": path.to_string_lossy(), "bundle": bundle.to_string_lossy() });
             value["paths"] = self.paths_of(stage)?.iter().map(path).collect();

@@ -36,9 +36,7 @@ pub enum EntryKind {
         offset: u64,
         /// blake3 of the data.
         digest: [u8; 32],
-        /// `RPATH` or `RUNPATH` of an ELF file, if one of its elements may lead out of the file's own tree. An element
-        /// that led from outside into a prefix is replaced by the directory there. Empty if the file has no such path
-        /// but needs a library by an absolute name.
+        /// `RPATH` or `RUNPATH` of an ELF file, if one of its elements is absolute.
         runpath: Option<ByteBuf>,
     },
     /// A regular file whose data is not in the bundle: reads go to the shared file system.

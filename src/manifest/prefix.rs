@@ -60,12 +60,6 @@ pub(crate) fn at_or_below(path: &[u8], top: &[u8]) -> bool {
     path.strip_prefix(top).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
 
-/// How many names below its prefix the directory of a file lies.
-pub(crate) fn depth(prefixes: &[PrefixRecord], path: &Path) -> usize {
-    let below = prefixes.iter().filter_map(|prefix| path.strip_prefix(prefix.path()).ok());
-    below.map(|rest| rest.components().count().saturating_sub(1)).min().unwrap_or(0)
-}
-
 /// Whether a prefix of `one` lies at, above or below a prefix of `other`.
 pub(crate) fn overlap(one: &[PrefixRecord], other: &[PrefixRecord]) -> bool {
     let meets = |a: &PrefixRecord, b: &PrefixRecord| {

@@ -22,8 +22,9 @@ const LIST_MAX: usize = 65_536;
 /// The highest error number of Linux.
 const ERRNO_MAX: u8 = 133;
 /// The name of an access control list.
-pub const ACL: &[u8] = b"system.posix_acl_access";
-/// For each [`Class`] the name that the collector looks up to learn the error.
+const ACL: &[u8] = b"system.posix_acl_access";
+/// For each [`Class`], the name of the attribute that the collector looks up to learn the error for a missing
+/// attribute.
 const PROBES: [(Class, &str); CLASSES] = [
     (Class::User, "user.pyshm.none"),
     (Class::Security, "security.pyshm.none"),

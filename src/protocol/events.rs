@@ -11,7 +11,6 @@ use crate::bundle::Named;
 use crate::error::Error;
 use crate::exit_codes;
 use crate::instrument::timeline::Times;
-use crate::protocol::used::Used;
 
 /// An event, which is one line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,7 +38,12 @@ pub enum Event {
     /// Staging has failed.
     Failed(Failure),
     /// The stage is removed from every node.
-    Purged(Used),
+    Purged {
+        /// Number of operations that were answered locally, on all nodes.
+        answered: u64,
+        /// Number of operations below a prefix that went to the shared file system, on all nodes.
+        passed: u64,
+    },
 }
 
 /// The bundles to stage.

@@ -52,8 +52,8 @@ Environment:
                                  with libpyshm.so in LD_PRELOAD
   PYSHM_CACHE, PYSHM_CACHE_MAX   the cache of bundles (~/.cache/pyshm) and its size (20GB)
   PYSHM_ROOT                     the default of --root
-  PYSHM_RESERVE                  bytes that stay free in the nodes' memory for MPI and the application (a quarter
-                                 of /dev/shm and of the job's limit and 1 GiB, at most two thirds and 16 GiB)
+  PYSHM_RESERVE                  bytes that stay free in the nodes' memory for MPI and the application (a 16th of the
+                                 root's size, at least 64 MB and at most 4 GB)
   PYSHM_WAIT                     seconds without progress after which staging is given up, or for which ranks wait
                                  for the one that stages (300)
   PYSHM_BCAST                    the broadcast helper, instead of the installed one for the launcher's MPI

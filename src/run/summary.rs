@@ -3,7 +3,6 @@
 
 use crate::instrument::timeline;
 use crate::protocol::events::Ready;
-use crate::protocol::used::Used;
 use crate::text::bytes;
 
 /// Prints warnings about bundles.
@@ -21,9 +20,10 @@ pub fn show_timeline(ready: &Ready) {
     }
 }
 
-/// The line that says at the end what staging did; `used` is what the job has had of the stages, if known.
+/// Returns the line that says at the end what staging did. `answered` is the number of operations that were answered
+/// locally, if known.
 #[must_use]
-pub fn line(ready: &Ready, used: Option<&Used>) -> String {
+pub fn line(ready: &Ready, answered: Option<u64>) -> String {
     let nodes = match ready.nodes {
         1 => "this node".to_string(),
         n => format!("{n} nodes"),
@@ -63,15 +63,8 @@ pub fn line(ready: &Ready, used: Option<&Used>) -> String {
     if ready.staged < ready.nodes {
         parts.push(format!("{} of them without a stage", ready.nodes - ready.staged));
     }
-    if let Some(used) = used {
-        parts.push(format!("{} operations answered locally", grouped(used.answered)));
-        if !used.closings.is_empty() {
-            let on = match (ready.nodes, used.closings.nodes) {
-                (1, _) => String::new(),
-                (_, nodes) => format!(" on {nodes} of them"),
-            };
-            parts.push(format!("closed{on}: {}", used.closings.text()));
-        }
+    if let Some(answered) = answered {
+        parts.push(format!("{} operations answered locally", grouped(answered)));
     }
     parts.join(", ")
 }
@@ -92,11 +85,9 @@ fn grouped(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::used::Closings;
 
     #[test]
     fn the_line_says_what_was_delivered() {
-        let mut used = Used { answered: 24512, ..Used::default() };
         let ready = Ready {
             nodes: 4,
             staged: 4,
@@ -106,7 +97,7 @@ mod tests {
             ..Ready::default()
         };
         assert_eq!(
-            line(&ready, Some(&used)),
+            line(&ready, Some(24512)),
             "175.2 MB bundle, broadcast to 4 nodes in 0.8 s, unpacked in 1.9 s, 24,512 operations answered locally"
         );
         let here = Ready { nodes: 1, staged: 1, ..ready.clone() };
@@ -121,13 +112,8 @@ mod tests {
         assert!(said.ends_with("1.9 s, 512.0 MB taken from stage 00ff on 3 of them"), "{said}");
         let again = Ready { bundle_bytes: 0, ..ready };
         assert_eq!(
-            line(&again, Some(&used)),
-            "the stage was there already on 4 nodes, 24,512 operations answered locally"
+            line(&again, Some(7)),
+            "the stage was there already on 4 nodes, 7 operations answered locally"
         );
-        used.closings =
-            Closings { nodes: 2, times: vec![0, 0, 0, 0, 0, 3], program: "/opt/git-lfs".into() };
-        let said = line(&again, Some(&used));
-        assert!(said.contains("answered locally, closed on 2 of them: "), "{said}");
-        assert!(said.ends_with("(3 times, first /opt/git-lfs)"), "{said}");
     }
 }

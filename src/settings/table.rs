@@ -70,10 +70,7 @@ pub const RESERVE: Setting = setting(
     "reserve",
     Some("PYSHM_RESERVE"),
     Form::Size,
-    Varies {
-        how: "a quarter of /dev/shm and of the job's limit and 1 GiB, at most two thirds and 16 GiB",
-        example: "1GB",
-    },
+    Varies { how: "a 16th of the root, 64 MB to 4 GB", example: "1GB" },
     "Bytes of memory that stay free for MPI and the application.",
 );
 /// How long staging may make no progress, and how long ranks wait for the rank that stages for their node.

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
-use crate::protocol::used::Used;
 use crate::stage::build_options::AfterUse;
 use crate::stage::lease::Lease;
 use crate::stage::published::Stage;
@@ -52,11 +51,8 @@ impl Hold {
     /// Ends the use. Removes the stage if nobody else uses it, unless it is to be kept.
     pub fn release(self) -> Released {
         let (answered, passed) = self.stage.counters();
-        let used = Used {
-            answered: answered.saturating_sub(self.before.0),
-            passed: passed.saturating_sub(self.before.1),
-            closings: self.stage.closings(),
-        };
+        let (answered, passed) =
+            (answered.saturating_sub(self.before.0), passed.saturating_sub(self.before.1));
         drop(self.lease);
         let exclusive = Lease::exclusive(&self.stage.dir);
         let purged = match (self.after_use, exclusive) {
@@ -66,15 +62,17 @@ impl Hold {
         if purged {
             self.user_dir.tidy();
         }
-        Released { purged, used }
+        Released { purged, answered, passed }
     }
 }
 
 /// The result of releasing a hold: whether the stage was removed, and how often the stage was used.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Released {
     /// Whether this was the last use and the stage was removed.
     pub purged: bool,
-    /// How it was used.
-    pub used: Used,
+    /// Number of operations that were answered locally.
+    pub answered: u64,
+    /// Number of operations below a prefix that went to the shared file system.
+    pub passed: u64,
 }

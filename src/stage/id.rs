@@ -70,10 +70,6 @@ impl StageId {
     pub fn of_bundles(bundles: &[Named]) -> Result<Self> {
         let mut hash = blake3::Hasher::new();
         hash.update(env!("CARGO_PKG_VERSION").as_bytes());
-        // A stage in a layout that this version does not know is no stage of these bundles.
-        for version in [pyshm_format::index::VERSION, pyshm_format::state::VERSION] {
-            hash.update(&version.to_le_bytes());
-        }
         for bundle in bundles {
             let Identity { path, size, mtime, ino, prefix, layer } = Identity::of(bundle)?;
             hash.update(&(path.as_os_str().len() as u64).to_le_bytes());

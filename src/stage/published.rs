@@ -2,16 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pyshm_format::{Index, Reason, layout, state};
+use pyshm_format::{Index, layout, state};
 
 use crate::error::{Error, Result};
-use crate::protocol::used::Closings;
 use crate::stage::id::StageId;
 use crate::stage::info::Info;
 use crate::stage::lease::Lease;
@@ -98,24 +95,6 @@ impl Stage {
             .map_or((0, 0), |bytes| state::counters(&bytes))
     }
 
-    /// Why the stage is closed, if it is: then nothing is answered from it.
-    #[must_use]
-    pub fn closings(&self) -> Closings {
-        ownership::read(&self.dir.join(layout::STATE))
-            .map_or_else(|_| Closings::default(), |bytes| Closings::of(&bytes))
-    }
-
-    /// Makes all processes that use the stage pass everything to the shared file system from now on. Without the shim in
-    /// new programs, nobody would mark what those change. A byte in the file is enough, and needs no memory.
-    fn close(&self) {
-        let path = self.dir.join(layout::STATE);
-        let usable = matches!(ownership::file(&path), Ok(true))
-            && path.symlink_metadata().is_ok_and(|m| m.len() == state::FILE_BYTES as u64);
-        if usable && let Ok(file) = File::options().write(true).open(&path) {
-            let _ = file.write_all_at(&[Reason::Removed.bit()], state::CLOSED as u64);
-        }
-    }
-
     /// Reads the stage's description.
     ///
     /// # Errors
@@ -176,8 +155,8 @@ impl Stage {
         }
         // The stage's link to an exec directory is followed only if the stage belongs to this user.
         let exec_dir = self.check().ok().and_then(|()| noexec::exec_dir_of(&self.dir));
-        self.close();
-        // The index first: a process that starts now falls back at once instead of finding half a tree.
+        // The index is removed first: a process that starts now uses the shared file system, and not a tree that is
+        // half removed.
         let _ = std::fs::remove_file(self.dir.join(layout::INDEX));
         for part in [layout::FS, layout::ORIG, ""] {
             let part = self.dir.join(part);

@@ -312,17 +312,11 @@ impl Totals {
 mod tests {
     use std::path::Path;
 
-    use pyshm_format::state::Mark;
-    use pyshm_format::{Reason, Subtrees, hash_path};
-
     use super::*;
     use crate::bundle::{Named, PackOptions, PrefixSpec, Reader, pack};
     use crate::manifest::prefix::Mode;
     use crate::stage::build_options::AfterUse;
     use crate::stage::bundle_files::BundleFiles;
-    use crate::stage::reuse::adopt;
-    use crate::stage::reuse::divergence::Divergence;
-    use crate::stage::shared_state::SharedState;
 
     struct World {
         root: tempfile::TempDir,
@@ -434,46 +428,5 @@ mod tests {
         assert!(matches!(session.expect(&incoming), Err(Error::NoSpace { .. })));
         session.abandon();
         assert!(world.names().is_empty(), "{:?}", world.names());
-    }
-
-    /// What the only stage of the world says of its marks.
-    fn marks(world: &World) -> Divergence {
-        Divergence::of(world.open(None).found().unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_closed_donor_gives_nothing_and_the_new_stage_answers_only_for_new_bundles() {
-        let mut world = World::new();
-        world.stage();
-        let state = SharedState::open(&world.open(None).found().unwrap().dir).unwrap();
-        let set = state.diverged().unwrap();
-        let root = std::fs::canonicalize(world.root.path()).unwrap();
-        let a = root.join("a").into_os_string().into_encoded_bytes();
-        set.insert(Mark::Path.word(hash_path(b"/elsewhere")), Subtrees::None);
-        set.close(Reason::Unshimmed, b"");
-        world.bundles[1] = world.pack("b", "changed");
-        assert_eq!(world.stage(), [true, true]);
-        let mut expected = Divergence::default();
-        expected.add_subtree(&a);
-        assert_eq!(marks(&world), expected);
-    }
-
-    #[test]
-    fn the_marks_of_donors_that_were_released_stay() {
-        let mut world = World::new();
-        world.stage();
-        let state = SharedState::open(&world.open(None).found().unwrap().dir).unwrap();
-        let root = std::fs::canonicalize(world.root.path()).unwrap();
-        let path = root.join("a/file").into_os_string().into_encoded_bytes();
-        state.diverged().unwrap().insert(Mark::Path.word(hash_path(&path)), Subtrees::None);
-        let before = marks(&world);
-        world.bundles[1] = world.pack("b", "changed");
-        let mut session = world.open(Some(1 << 60));
-        session.start().unwrap();
-        let incoming = world.incoming(&session);
-        assert_eq!(session.expect(&incoming).unwrap(), Space::DonorsReleased);
-        let donors = std::mem::take(&mut session.adoption).into_donors();
-        let donors: Vec<_> = donors.iter().map(Vec::as_slice).collect();
-        assert_eq!(adopt::inherited(&donors, &[]), before);
     }
 }

@@ -88,26 +88,6 @@ impl FileMaker {
     }
 }
 
-/// Gives a new file a length and all memory for it, so that no process that maps it dies where the file system is full.
-pub(super) fn allocate(file: &File, len: u64) -> io::Result<()> {
-    use rustix::fs::FallocateFlags;
-    use rustix::io::Errno;
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len.max(1)) {
-        // A file system that cannot allocate gets the zeros.
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
-            let zeros = vec![0; 1 << 16];
-            let mut at = 0;
-            while at < len {
-                let part = &zeros[..zeros.len().min((len - at) as usize)];
-                std::os::unix::fs::FileExt::write_all_at(file, part, at)?;
-                at += part.len() as u64;
-            }
-            Ok(())
-        }
-        done => Ok(done?),
-    }
-}
-
 /// Opens a staged file for reading, without a change of its access time.
 pub(super) fn open(directory: impl AsFd, name: &OsStr) -> io::Result<File> {
     let flags =

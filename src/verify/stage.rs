@@ -30,11 +30,7 @@ pub fn of_stage(dir: &Path, progress: Progress) -> Result<View> {
     for entry in (0..index.len()).filter_map(|n| index.entry(n)) {
         let mut facts = facts_of(&entry);
         let staged = staged_path(dir, &index, entry.staged());
-        if facts.kind != PathType::Directory
-            && leads_to_original(&dir.join(layout::FS), entry.path())
-        {
-            // A program changed the library while the stage was used.
-        } else if let Some(damage) = type_problem(&staged, facts.kind) {
+        if let Some(damage) = type_problem(&staged, facts.kind) {
             facts.content = FileContent::Damaged(damage);
         } else if facts.kind == PathType::File && !entry.is_remote() {
             files.push((entry.path().to_vec(), staged_path(dir, &index, entry.pristine())));
@@ -115,13 +111,6 @@ fn read_files(view: &mut View, files: Vec<(Vec<u8>, PathBuf)>, progress: Progres
     }
 }
 
-/// Whether a path under `fs/` is a link to the original of the same path.
-fn leads_to_original(fs: &Path, path: &[u8]) -> bool {
-    let path = Path::new(OsStr::from_bytes(path));
-    std::fs::read_link(fs.join(path.strip_prefix("/").unwrap_or(path)))
-        .is_ok_and(|target| target == path)
-}
-
 /// Lists the paths under `fs/` that are neither entries nor directories above a prefix.
 fn strays(fs: &Path, view: &View) -> Vec<Vec<u8>> {
     let original = |path: &Path| -> Vec<u8> {
@@ -137,8 +126,6 @@ fn strays(fs: &Path, view: &View) -> Vec<Vec<u8>> {
         .into_iter()
         .flatten()
         .map(|found| original(found.path()))
-        .filter(|path| {
-            !view.paths.contains_key(path) && !above(path) && !leads_to_original(fs, path)
-        })
+        .filter(|path| !view.paths.contains_key(path) && !above(path))
         .collect()
 }

@@ -79,7 +79,7 @@ fn a_tar_that_does_not_fit_is_refused_and_its_member_named() {
     out.fails(73);
     // The size of a plain tar is known before its first byte is read.
     let out = in_a_small_file_system(&tool, &archive);
-    assert!(out.stderr.contains("but at least 26.2 MB are needed"), "{}", out.stderr);
+    assert!(out.stderr.contains("but at least 76.5 MB are needed"), "{}", out.stderr);
     assert!(out.stderr.contains("more if its tars unpack to more"), "{}", out.stderr);
     assert_eq!(out.stdout, "", "nothing is left");
     out.fails(73);
@@ -104,7 +104,7 @@ fn a_tar_with_more_members_than_free_inodes_is_refused() {
 /// Stages in a file system with room for 8 MB besides the reserve that pyshm leaves free. Standard output lists the
 /// files that are left in the file system.
 fn in_a_small_file_system(tool: &Tool, archive: &std::path::Path) -> crate::common::Ended {
-    in_a_file_system(tool, archive, "size=24m")
+    in_a_file_system(tool, archive, "size=72m")
 }
 
 fn in_a_file_system(tool: &Tool, archive: &std::path::Path, options: &str) -> crate::common::Ended {

@@ -19,7 +19,6 @@ fn a_static_program_works_on_the_shared_file_system() {
     Case::sh("$E/bin/static; cd $E/bin; ./static; $E/bin/show")
         .tree(builds)
         .ends(5)
-        .variable("PYSHM_UNSHIMMED", "none:static")
         .ops(Ops::AtMost(8))
         .run();
 }
@@ -30,7 +29,6 @@ fn a_program_of_another_c_library_works_on_the_shared_file_system() {
     Case::sh("$E/bin/musl; cd $E/bin; ./musl; /lib/ld-musl-x86_64.so.1 ./musl; $E/bin/show")
         .tree(builds)
         .ends(5)
-        .variable("PYSHM_UNSHIMMED", "musl:ld-musl-x86_64.so.1")
         .ops(Ops::AtMost(20))
         .run();
 }

@@ -45,7 +45,7 @@ fn a_name_below_a_directory_s_descriptor_is_the_original_s() {
 fn a_lock_on_a_read_descriptor_is_on_the_original() {
     Case::c("descriptors", "flocks")
         .says("flock(fd, LOCK_SH | LOCK_NB): Resource temporarily unavailable")
-        .ops(Ops::AtMost(8))
+        .ops(Ops::AtMost(4))
         .run();
     Case::c("descriptors", "reader_locks").ops(Ops::AtMost(8)).run();
 }
@@ -54,12 +54,12 @@ fn a_lock_on_a_read_descriptor_is_on_the_original() {
 fn a_record_lock_on_a_read_descriptor_is_on_the_original() {
     Case::c("descriptors", "record_locks")
         .says("fcntl(fd, F_SETLK, &whole): Resource temporarily unavailable")
-        .ops(Ops::AtMost(8))
+        .ops(Ops::AtMost(4))
         .run();
-    Case::c("descriptors", "description_locks").ops(Ops::AtMost(8)).run();
+    Case::c("descriptors", "description_locks").ops(Ops::AtMost(4)).run();
     Case::c("descriptors", "lockf_locks")
         .says("lockf(fd, F_TEST, 0): Permission denied")
-        .ops(Ops::AtMost(8))
+        .ops(Ops::AtMost(4))
         .run();
 }
 

@@ -40,15 +40,6 @@ fn a_program_by_descriptor_is_started_from_the_stage() {
     Case::c("exec", "by_descriptor").tree(programs).says("  reads hello").run();
 }
 
-#[test]
-fn a_program_by_descriptor_is_the_one_that_was_opened() {
-    Case::c("exec", "replaced_by_descriptor")
-        .tree(programs)
-        .says("  argv[2] a b")
-        .ops(Ops::Any)
-        .run();
-}
-
 // The shim passes on the opening of a file with O_PATH, so each descriptor costs an operation.
 #[test]
 fn a_program_by_an_o_path_descriptor_is_started_from_the_shared_file_system() {
@@ -87,17 +78,6 @@ fn every_spawn_function_starts_the_staged_program() {
 #[test]
 fn a_relative_program_is_spawned_from_the_stage() {
     Case::c("spawn", "relative").tree(programs).says("  argv[0] another name").run();
-}
-
-// A script is started by the child, and the child stands in the original directory and makes a file.
-#[test]
-fn a_program_is_spawned_in_the_directory_of_the_child() {
-    Case::c("spawn", "elsewhere")
-        .tree(programs)
-        .says("  argv[0] another name")
-        .says("  reads: made")
-        .ops(Ops::AtMost(90))
-        .run();
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn libraries(t: &Tree) {
     put(t, "libmarker.so", "lib/libmarker.so");
     put(t, "libother.so", "lib/libother.so");
     put(t, "libother.so", "lib/plugins/libmarker.so");
-    for name in ["runpath", "rpath", "origin", "none", "nodefault"] {
+    for name in ["runpath", "rpath", "origin", "none"] {
         put(t, &format!("libcaller-{name}.so"), &format!("lib/libcaller-{name}.so"));
     }
     for name in [
@@ -52,18 +52,6 @@ fn every_function_of_the_loader_shows_original_names() {
 fn a_plain_name_is_found_through_the_search_path_of_its_caller() {
     Case::c("loader", "by_the_callers_path")
         .tree(libraries)
-        .says("  marker says of_another_place")
-        .run();
-}
-
-#[test]
-fn a_library_that_binds_to_itself_first_is_searched_as_its_caller_searches() {
-    let case = || Case::c("loader", "deep_by_the_callers_path").tree(libraries);
-    case().says("  marker says of_another_place").run();
-    // The callers with an RPATH find the other one still.
-    case()
-        .variable("LD_LIBRARY_PATH", "{E}/lib")
-        .says("  marker says of_the_prefix")
         .says("  marker says of_another_place")
         .run();
 }

@@ -16,9 +16,9 @@ use crate::tree::Tree;
 /// The placeholder in objects for the directory that contains the prefix.
 const PLACE: &str = "/var/tmp/pyshm-case-PPPPPP/mnt";
 
-/// The objects: name, source, and options for the compiler. In the options `{E}` is the prefix, `{M}` is the directory
-/// that contains it, `{B}` is the directory of the objects, and `{S}` is the directory of the sources. An object comes
-/// before the objects that are linked with it.
+/// The objects: name, source, and options for the compiler. In the options `{E}` is the prefix, `{B}` is the directory
+/// of the objects, and `{S}` is the directory of the sources. A library comes before the objects that are linked with
+/// this library.
 const OBJECTS: &[(&str, &str, &str)] = &[
     ("libmarker.so", "marker.c", "-shared -DTEXT=of_the_prefix -Wl,-soname,libmarker.so"),
     ("libother.so", "marker.c", "-shared -DTEXT=of_another_place -Wl,-soname,libmarker.so"),
@@ -28,11 +28,6 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("libcaller-rpath.so", "caller.c", "-shared -Wl,--disable-new-dtags,-rpath,{E}/lib/plugins"),
     ("libcaller-origin.so", "caller.c", "-shared -Wl,--enable-new-dtags,-rpath,$ORIGIN/plugins"),
     ("libcaller-none.so", "caller.c", "-shared"),
-    (
-        "libcaller-nodefault.so",
-        "caller.c",
-        "-shared -Wl,-z,nodefaultlib,--enable-new-dtags,-rpath,{E}/lib/plugins",
-    ),
     // Libraries that need other libraries.
     (
         "libneeds-runpath.so",
@@ -67,86 +62,6 @@ const OBJECTS: &[(&str, &str, &str)] = &[
     ("libtls.so", "tls.c", "-shared"),
     ("tls", "uses-tls.c", "{B}/libtls.so -Wl,-rpath,{E}/lib"),
     ("uses", "uses.c", "{B}/libmarker.so"),
-    // Programs with search paths of all spellings.
-    (
-        "where-dots",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{E}//lib/../lib/",
-    ),
-    ("where-dot", "where.c", "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{E}/lib/."),
-    ("where-lib64", "where.c", "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{E}/lib64"),
-    ("where-up", "where.c", "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{E}/../env/lib"),
-    ("where-token", "where.c", "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{E}/$LIB"),
-    ("where-braces", "where.c", "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{E}/${LIB}/"),
-    ("where-alias", "where.c", "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{M}/alias/lib"),
-    ("where-short", "where.c", "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{M}/short"),
-    (
-        "where-around",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{M}/out/../env/lib",
-    ),
-    (
-        "where-two",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{M}/nope:{M}/alias/nope:{E}/lib",
-    ),
-    ("where-own", "where.c", "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,$ORIGIN/../lib"),
-    (
-        "where-own-odd",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,${ORIGIN}/../lib/../lib64",
-    ),
-    (
-        "where-out-origin",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,$ORIGIN/../../out/common",
-    ),
-    (
-        "where-out-link",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,$ORIGIN/../share",
-    ),
-    (
-        "where-out-odd",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,$ORIGIN/../lib/../../out/common",
-    ),
-    (
-        "where-out-absolute",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{E}/../out/common",
-    ),
-    (
-        "where-out-through",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,$ORIGIN/../far/common",
-    ),
-    (
-        "where-out-and-back",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,$ORIGIN/../share/../back/lib",
-    ),
-    (
-        "where-first",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,{E}/first:{E}/lib",
-    ),
-    (
-        "where-first-origin",
-        "where.c",
-        "{B}/libmarker.so -ldl -Wl,--enable-new-dtags,-rpath,$ORIGIN/../first:$ORIGIN/../lib",
-    ),
-    ("where-nowhere", "where.c", "{B}/libmarker.so -ldl"),
-    ("where-rpath", "where.c", "{B}/libmarker.so -ldl -Wl,--disable-new-dtags,-rpath,{E}//lib/."),
-    // A library that is needed by its path.
-    ("libbypath.so", "marker.c", "-shared -DTEXT=by_its_path -Wl,-soname,{E}/lib/libbypath.so"),
-    ("where-path", "where.c", "{B}/libbypath.so -ldl"),
-    // Libraries with a state, without and with a search path that the stage edits.
-    ("libcounter.so", "counter.c", "-shared"),
-    ("libedited.so", "counter.c", "-shared -Wl,--enable-new-dtags,-rpath,{E}/lib"),
-    ("counts", "counts.c", "{B}/libcounter.so -ldl -Wl,-rpath,{E}/lib"),
-    ("counts-by-alias", "counts.c", "{B}/libcounter.so -ldl -Wl,-rpath,{M}/alias/lib"),
-    ("libplugin.so", "plugin.c", "-shared"),
     ("libearly.so", "early.c", "-shared"),
     ("early", "uses-early.c", "-Wl,--no-as-needed {B}/libearly.so -Wl,-rpath,{E}/lib"),
     ("static", "static.c", "-static"),
@@ -182,7 +97,6 @@ fn compile(object: &Path, source: &Path, words: &str) {
     let new = object.with_extension(format!("new.{}", std::process::id()));
     let words = words
         .replace("{E}", &format!("{PLACE}/env"))
-        .replace("{M}", PLACE)
         .replace("{B}", &directory(object))
         .replace("{S}", &directory(source));
     let compiler = if source.extension().is_some_and(|e| e == "cc") { "g++" } else { "gcc" };

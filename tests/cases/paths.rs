@@ -136,33 +136,3 @@ fn a_call_that_succeeds_leaves_errno_alone() {
 fn a_shim_that_is_switched_off_does_nothing() {
     Case::c("paths", "spellings").variable("PYSHM_DISABLE", "1").inert().ops(Ops::Any).run();
 }
-
-#[test]
-fn names_of_a_changed_directory_show_what_it_is_now() {
-    Case::c("paths", "dots_of_changed").says("  lstat is 40711").ops(Ops::AtMost(1200)).run();
-}
-
-/// Makes the standard tree, and links of nearly 4096 bytes.
-fn long(t: &Tree) {
-    tree::standard(t);
-    let text = |end: &str| format!("{}{end}", "./".repeat(1990));
-    t.link("long", &text("d"));
-    t.link("longer", &text("long"));
-    t.link("absolute", &format!("{{E}}/{}d", "./".repeat(1900)));
-    t.link("again1", &text("again2"));
-    t.link("again2", &text("again1"));
-    t.link("bin/by-long", &text("../long/../bin/tool"));
-}
-
-// Where the links make a path too long for the shim's buffers, the kernel resolves it. Nearly all operations are those of
-// realpath, which looks at each name.
-#[test]
-fn a_path_that_links_make_longer_than_any_path_may_be_is_found() {
-    Case::c("paths", "long_links")
-        .tree(long)
-        .says("open(path, 00): ok")
-        .says("real 1")
-        .says("stat(P(\"again1\"), &s): Too many levels of symbolic links")
-        .ops(Ops::AtMost(3100))
-        .run();
-}

@@ -55,13 +55,6 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A bundle, as it is named on a command line.
-pub struct Bundle {
-    file: PathBuf,
-    /// The prefix of a tar that another tool made.
-    prefix: Option<PathBuf>,
-}
-
 /// A directory, a mount namespace and a user, as the module documentation says.
 pub struct Place {
     user: User,
@@ -157,8 +150,7 @@ impl Place {
 
     /// Returns the device number of a path.
     pub fn device(&self, path: &Path) -> u64 {
-        // An alias may be missing, and the directories above it lie on the same device.
-        path.ancestors().find_map(|p| fs::metadata(p).ok()).unwrap().dev()
+        fs::metadata(path).unwrap().dev()
     }
 
     /// Whether two mounts, one after the other, are sure to have different device numbers.
@@ -201,55 +193,39 @@ impl Place {
     /// Makes a command that runs as the case's user, with a minimal environment. The command is killed after ten
     /// minutes, so that a hang becomes a failure.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        self.command_of(self.user, program)
-    }
-
-    /// [`Place::command`] as another user.
-    fn command_of(&self, user: User, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("timeout");
         command.args(["-k", "1", "600"]).arg(program).current_dir("/").env_clear();
         command.env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("HOME", "/nonexistent");
         if is_root() {
-            command.uid(user.id()).gid(user.id());
+            command.uid(self.user.id()).gid(self.user.id());
         }
         command
     }
 
-    fn pyshm(&self, user: User, words: &[&Path]) -> String {
-        let output =
-            self.command_of(user, self.install.join("bin/pyshm")).args(words).output().unwrap();
+    fn pyshm(&self, words: &[&Path]) -> String {
+        let output = self.command(self.install.join("bin/pyshm")).args(words).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_string()
     }
 
-    /// Bundles a prefix as `packer`.
-    pub fn bundle(&self, prefix: &Path, mode: &str, packer: User) -> Bundle {
+    /// Bundles a prefix and returns the path of the bundle.
+    pub fn bundle(&self, prefix: &Path, mode: &str) -> PathBuf {
         let number = fs::read_dir(self.file("out")).unwrap().count();
         let bundle = self.file(&format!("out/{number}.tar.zst"));
         let [verb, env, output, quiet, m] = ["bundle", "env", "-o", "-q", "--mode"].map(Path::new);
-        self.pyshm(packer, &[verb, env, prefix, output, &bundle, quiet, m, Path::new(mode)]);
-        Bundle { file: bundle, prefix: None }
-    }
-
-    /// Packs a prefix by GNU tar as `packer`.
-    pub fn foreign_tar(&self, prefix: &Path, packer: User) -> Bundle {
-        let file = self.file("out/foreign.tar");
-        let mut tar = self.command_of(packer, "tar");
-        tar.args(["--format=posix", "-C"]).args([prefix, Path::new("-cf"), &file, Path::new(".")]);
-        assert!(tar.status().unwrap().success());
-        Bundle { file, prefix: Some(prefix.to_path_buf()) }
+        self.pyshm(&[verb, env, prefix, output, &bundle, quiet, m, Path::new(mode)]);
+        bundle
     }
 
     /// Stages bundles and returns the directory of the stage.
-    pub fn stage(&self, bundles: &[Bundle]) -> PathBuf {
+    pub fn stage(&self, bundles: &[PathBuf]) -> PathBuf {
         let root =
             self.memory.as_ref().map_or_else(|| self.file("shm"), |m| m.path().to_path_buf());
         let mut words = vec![Path::new("stage"), Path::new("--root"), &root];
         for bundle in bundles {
-            words.extend([Path::new("-b"), &bundle.file]);
-            words.extend(bundle.prefix.iter().flat_map(|p| [Path::new("--prefix"), p.as_path()]));
+            words.extend([Path::new("-b"), bundle]);
         }
-        self.pyshm(self.user, &words).into()
+        self.pyshm(&words).into()
     }
 }
 

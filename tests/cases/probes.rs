@@ -9,8 +9,6 @@ use std::time::SystemTime;
 use crate::place::Place;
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
-/// Sources of libraries that cases preload; the others are programs.
-const LIBRARIES: &[&str] = &["libbehind"];
 const BUILT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cases");
 
 /// Compiles the probes and copies the scripts, once per process, and returns their directory.
@@ -25,9 +23,6 @@ pub fn build() -> &'static Path {
         for source in sources {
             let name = source.file_stem().unwrap().to_str().unwrap();
             match source.extension().and_then(|e| e.to_str()) {
-                Some("c") if LIBRARIES.contains(&name) => {
-                    compile(&source, headers, &Path::new(BUILT).join(format!("{name}.so")));
-                }
                 Some("c") => compile(&source, headers, &Path::new(BUILT).join(name)),
                 Some("py") => copy_script(&source, &Path::new(BUILT).join(format!("{name}.py"))),
                 _ => {}
@@ -63,16 +58,9 @@ fn compile(source: &Path, headers: Option<SystemTime>, program: &Path) {
         return;
     }
     let new = temporary_name(program);
-    let library = program.extension().is_some_and(|e| e == "so");
-    let kind: &[&str] = if library { &["-shared", "-fPIC"] } else { &[] };
     // -w: the probes call deprecated functions on purpose.
-    let cc = Command::new("cc")
-        .args(["-O1", "-w", "-o"])
-        .arg(&new)
-        .arg(source)
-        .arg("-ldl")
-        .args(kind)
-        .status();
+    let cc =
+        Command::new("cc").args(["-O1", "-w", "-o"]).arg(&new).arg(source).arg("-ldl").status();
     assert!(cc.unwrap().success(), "{}", source.display());
     fs::rename(new, program).unwrap();
 }

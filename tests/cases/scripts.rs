@@ -68,44 +68,6 @@ fn scripts_run_by_scripts_are_followed_as_deep_as_the_kernel_goes() {
         .run();
 }
 
-/// Makes scripts with first lines of every length around that of the kernel's buffer, and with odd ends, both under the
-/// prefix (`lines/N`) and beside it.
-fn first_lines(t: &Tree) {
-    programs(t);
-    let mut lines = Vec::new();
-    let show = t.fill("{E}/bin/show");
-    for length in 250..260 {
-        for end in ["", "\n", " \n", " x\n", "\t\t y", "\0\n"] {
-            // The name ends at `length`, counted with the "#!".
-            lines.push(format!("#!{}{show}{end}", "/".repeat(length - 2 - show.len())));
-        }
-        let line = format!("#!{show} ");
-        lines.push(format!("{line}{}", "a".repeat(length - line.len())));
-        lines.push(format!("{line}{}\n", "a".repeat(length - line.len())));
-        lines.push(format!("{line}{}b \n", " ".repeat(length - line.len())));
-        lines.push(format!("{line}c{}", " ".repeat(length - line.len())));
-    }
-    for end in
-        ["", " ", " \n", "\t", " x", " x ", " x \n", " \0\n", " x\0y\n", "\0", "\n\n", " a  b\t \n"]
-    {
-        lines.push(format!("#!{show}{end}"));
-        lines.push(format!("#! \t{show}{end}"));
-    }
-    for line in ["#!", "#!\n", "#! ", "#! \n", "#!\0", "#! \0\n", "#\n", "#!#!\n"] {
-        lines.push(line.to_string());
-    }
-    for (i, line) in lines.iter().enumerate() {
-        t.program(&format!("lines/{i}"), line);
-        t.program(&format!("../out/{i}"), line);
-    }
-}
-
-// The operations are looks at the links of interpreters with many slashes in their names, in scripts outside.
-#[test]
-fn first_lines_of_every_length_are_split_as_the_kernel_splits_them() {
-    Case::c("exec", "first_lines").tree(first_lines).says("  argv[1] x").run();
-}
-
 #[test]
 fn a_script_by_descriptor_gets_the_name_of_the_descriptor() {
     Case::c("exec", "scripts_by_descriptor").tree(scripts).run();

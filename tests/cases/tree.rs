@@ -1,7 +1,5 @@
 //! Makes the trees that probes work on, and lists the files that a run left in a tree.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -12,34 +10,13 @@ use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid, XattrFlags};
 pub struct Tree {
     env: PathBuf,
     named: PathBuf,
-    /// What belongs to [`OTHER`] at the end.
-    others: RefCell<HashSet<PathBuf>>,
-    /// The modes that [`Tree::finish`] sets after everything else.
-    last_modes: RefCell<Vec<(PathBuf, u32)>>,
-}
-
-/// A user who neither runs a probe nor owns a tree.
-pub const OTHER: u32 = 23456;
-
-/// A part of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// The directory alone.
-    Itself,
-    /// Everything in it.
-    Content,
 }
 
 impl Tree {
     /// Begins a tree in the directory `backing`. Probes will see this directory under the path `named`.
     pub fn new(backing: PathBuf, named: PathBuf) -> Self {
         fs::create_dir_all(backing.join("env")).unwrap();
-        Self {
-            env: backing.join("env"),
-            named,
-            others: RefCell::default(),
-            last_modes: RefCell::default(),
-        }
+        Self { env: backing.join("env"), named }
     }
 
     /// Returns the path of a name in the backing directory.
@@ -96,39 +73,6 @@ impl Tree {
         fs::set_permissions(self.env.join(name), PermissionsExt::from_mode(mode)).unwrap();
     }
 
-    /// Sets permissions that would be in the way of [`Tree::finish`], or that a change of the owner would clear.
-    pub fn last_mode(&self, name: &str, mode: u32) {
-        self.last_modes.borrow_mut().push((self.env.join(name), mode));
-    }
-
-    /// Gives a directory, or what is in it, to [`OTHER`]. Only root can give files away.
-    pub fn give_to_other(&self, directory: &str, part: Part) {
-        let directory = self.env.join(directory);
-        let all = walkdir::WalkDir::new(&directory).into_iter().map(|e| e.unwrap().into_path());
-        let given = all.filter(|path| (*path == directory) == (part == Part::Itself));
-        self.others.borrow_mut().extend(given);
-    }
-
-    /// Makes a file that is one hole, except for its last byte.
-    pub fn sparse(&self, name: &str, size: u64) {
-        use std::os::unix::fs::FileExt;
-        self.file(name, "");
-        let file = fs::OpenOptions::new().write(true).open(self.env.join(name)).unwrap();
-        file.write_all_at(b"!", size - 1).unwrap();
-    }
-
-    /// Makes a socket that nobody listens on.
-    pub fn socket(&self, name: &str) {
-        let path = self.env.join(name);
-        rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Socket, 0o777.into(), 0).unwrap();
-    }
-
-    /// Makes a named pipe.
-    pub fn fifo(&self, name: &str) {
-        let path = self.env.join(name);
-        rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
-    }
-
     /// Sets an extended attribute of a file.
     pub fn attribute(&self, name: &str, attribute: &str, value: &str) {
         let path = self.env.join(name);
@@ -142,14 +86,10 @@ impl Tree {
         for entry in walkdir::WalkDir::new(top).contents_first(true) {
             let path = entry.unwrap().into_path();
             let below_out = path.starts_with(top.join("out"));
-            let other = self.others.borrow().contains(&path).then_some(OTHER);
-            set_owner(&path, if below_out { user } else { other.unwrap_or(owner) });
+            set_owner(&path, if below_out { user } else { owner });
             let time = Timespec { tv_sec: 1_000_000_000, tv_nsec: 123_456_789 };
             let times = Timestamps { last_access: time, last_modification: time };
             rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
-        }
-        for (path, mode) in self.last_modes.take() {
-            fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
         }
     }
 }

@@ -42,7 +42,7 @@ use crate::trace::{self, Counted, Trace};
 use crate::tree::{self, Tree};
 
 /// How many operations on the prefix a preloaded run may make. A `chdir` and a call on a descriptor do not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Ops {
     /// None: the shim answers everything on the node.
     Zero,
@@ -50,8 +50,6 @@ pub enum Ops {
     /// The loader's tries in subdirectories for the processor do not count, because their number depends on the
     /// machine.
     AtMost(u64),
-    /// Not counted, because the trace of so many calls would take too long.
-    Uncounted,
     /// Any number, because the shim cannot redirect some calls of libc in this case. A comment of the case says why.
     Any,
 }
@@ -65,19 +63,13 @@ pub enum Start {
     Preload,
 }
 
-/// The length of two outputs, in bytes, up to which a failed case prints them whole.
-const WHOLE: usize = 100_000;
-
 /// A case, built step by step. The module documentation says how a case runs.
 pub struct Case {
     words: Vec<String>,
     tree: fn(&Tree),
     later: Option<fn(&Tree)>,
     owned_by_root: bool,
-    owned_by_ordinary: bool,
-    packed_by_root: bool,
     overlay: bool,
-    foreign: bool,
     ops: Ops,
     beside: Option<u64>,
     marks: Option<u64>,
@@ -85,7 +77,7 @@ pub struct Case {
     more_prefixes: Vec<&'static str>,
     start: Start,
     only: Option<User>,
-    variables: Vec<(&'static str, String)>,
+    variables: Vec<(&'static str, &'static str)>,
     says: Vec<&'static str>,
     ends: i32,
     inert: bool,
@@ -116,10 +108,7 @@ impl Case {
             tree: tree::standard,
             later: None,
             owned_by_root: false,
-            owned_by_ordinary: false,
-            packed_by_root: false,
             overlay: false,
-            foreign: false,
             ops: Ops::Zero,
             beside: None,
             marks: None,
@@ -150,30 +139,9 @@ impl Case {
         Self { owned_by_root: true, ..self }
     }
 
-    /// Makes the ordinary user the owner of the tree, also where root runs the probe. Without root the case is skipped.
-    pub fn owned_by_ordinary(self) -> Self {
-        Self { owned_by_ordinary: true, ..self }
-    }
-
-    /// Lets root own and bundle the tree, and an ordinary user run the probe. Without root the case is skipped.
-    pub fn packed_by_root(self) -> Self {
-        Self { packed_by_root: true, ..self.owned_by_root().only(User::Ordinary) }
-    }
-
-    /// Lets root bundle a tree of the ordinary user, who runs the probe. So the bundle also has what its owner may not
-    /// read. Without root the case is skipped.
-    pub fn root_packs_for_the_owner(self) -> Self {
-        Self { packed_by_root: true, ..self.owned_by_ordinary().only(User::Ordinary) }
-    }
-
     /// Bundles as an overlay: a path that the bundle does not have may exist on the shared file system.
     pub fn overlay(self) -> Self {
         Self { overlay: true, ..self }
-    }
-
-    /// Packs the prefix by GNU tar, which records no inode numbers.
-    pub fn foreign(self) -> Self {
-        Self { foreign: true, ..self }
     }
 
     /// Allows operations on the prefix. By default none are allowed.
@@ -214,8 +182,8 @@ impl Case {
     }
 
     /// Sets a variable for both runs. `{E}`, `{M}` and `{probes}` in its value are replaced as in [`Case::command`].
-    pub fn variable(mut self, name: &'static str, value: &str) -> Self {
-        self.variables.push((name, value.to_string()));
+    pub fn variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
         self
     }
 
@@ -243,8 +211,7 @@ impl Case {
     /// Runs the case as each user, and panics at the first difference.
     #[track_caller]
     pub fn run(&self) {
-        let possible = !(self.owned_by_root || self.owned_by_ordinary)
-            || User::all().any(|user| user == User::Root);
+        let possible = !self.owned_by_root || User::all().any(|user| user == User::Root);
         let wanted = |user: &User| possible && self.only.is_none_or(|only| only == *user);
         let users = User::all().filter(wanted);
         for user in users {
@@ -262,12 +229,7 @@ impl Case {
         if self.noexec && !place.forbid_programs() {
             return;
         }
-        let owner = match (self.owned_by_root, self.owned_by_ordinary) {
-            (true, _) => User::Root,
-            (_, true) => User::Ordinary,
-            _ => user,
-        };
-        let packer = if self.packed_by_root { User::Root } else { user };
+        let owner = if self.owned_by_root { User::Root } else { user };
         for backing in ["bare", "shared"] {
             let tree = Tree::new(place.backing(backing), place.mount_point());
             (self.tree)(&tree);
@@ -280,14 +242,7 @@ impl Case {
         let mode = if self.overlay { "overlay" } else { "snapshot" };
 
         place.mount("shared");
-        let bundle = |prefix: &PathBuf| {
-            if self.foreign {
-                place.foreign_tar(prefix, packer)
-            } else {
-                place.bundle(prefix, mode, packer)
-            }
-        };
-        let bundles: Vec<_> = prefixes.iter().map(bundle).collect();
+        let bundles: Vec<_> = prefixes.iter().map(|prefix| place.bundle(prefix, mode)).collect();
         let bundled_on = place.device(&prefixes[0]);
         for backing in ["bare", "shared"] {
             if let Some(later) = self.later {
@@ -310,16 +265,12 @@ impl Case {
             assert_eq!(a, b, "the shared file system after the run, bare on the left");
         }
         assert_eq!(left, right, "the shared file system after the run, bare on the left");
-        let counted = self.ops != Ops::Uncounted;
-        assert!(
-            bare.ops.total > 0 || !counted,
-            "the bare run made no operation, so counting proves nothing"
-        );
+        assert!(bare.ops.total > 0, "the bare run made no operation, so counting proves nothing");
         let total = preloaded.ops.total;
         let right = match self.ops {
             Ops::Zero => total == 0,
             Ops::AtMost(most) => (1..=most).contains(&preloaded.ops.on_any_processor),
-            Ops::Any | Ops::Uncounted => true,
+            Ops::Any => true,
         };
         let bare_seen = bare;
         let bare = bare_seen.ops.total;
@@ -341,11 +292,10 @@ impl Case {
         if let Some(most) = self.marks {
             let state = fs::read(stage.join(pyshm_format::layout::STATE)).unwrap();
             let word = |at: usize| u64::from_le_bytes(*state[at..].first_chunk().unwrap());
-            let (marks, closed) = (word(state::COUNT) & ((1 << 56) - 1), state[state::CLOSED]);
-            assert!(marks <= most && closed == 0, "{marks} marks, closed: {closed}");
+            let (marks, full) = (word(state::COUNT), word(state::FULL));
+            assert!(marks <= most && full == 0, "{marks} marks, full: {full}");
         }
-        let loaded = preloaded.trace.loaded(&stage) || !counted;
-        let at_work = loaded && answered_and_passed(&stage) > before;
+        let at_work = preloaded.trace.loaded(&stage) && answered_and_passed(&stage) > before;
         assert_eq!(at_work, !self.inert, "whether the shim was at work, on the left");
         if std::env::var_os("PYSHM_TEST_SHOW").is_some() {
             let ours = preloaded.ops.on_any_processor;
@@ -358,24 +308,11 @@ impl Case {
 
     fn judge_output(&self, bare: &Seen, preloaded: &Seen) {
         let (left, right) = (bare.output.lines(), preloaded.output.lines());
-        let differing: Vec<_> = left
-            .zip(right)
-            .filter(|(a, b)| a != b)
-            .map(|(a, b)| format!("bare:      {a}\npreloaded: {b}\n"))
-            .collect();
-        let whole = || {
-            if bare.output.len() + preloaded.output.len() < WHOLE {
-                format!("bare:\n{}\npreloaded:\n{}", bare.output, preloaded.output)
-            } else {
-                format!(
-                    "the first of {}:\n{}",
-                    differing.len(),
-                    differing.iter().take(40).cloned().collect::<String>()
-                )
-            }
-        };
-        assert!(differing.is_empty(), "{} lines differ; {}", differing.len(), whole());
-        assert!(bare.output == preloaded.output, "one run printed more lines; {}", whole());
+        let whole = || format!("bare:\n{}\npreloaded:\n{}", bare.output, preloaded.output);
+        for (a, b) in left.zip(right) {
+            assert_eq!(a, b, "bare on the left\n{}", whole());
+        }
+        assert_eq!(bare.output, preloaded.output, "bare on the left");
         assert_eq!(bare.status, preloaded.status, "exit status, bare on the left\n{}", whole());
         assert_eq!(bare.status, self.ends, "exit status, expected on the right\n{}", whole());
         assert!(!bare.output.trim().is_empty(), "the probe printed nothing");
@@ -394,11 +331,7 @@ impl Case {
         let trace =
             place.file(if stage.is_some() { "out/preloaded.trace" } else { "out/bare.trace" });
         let mut command = place.command("bash");
-        if self.ops == Ops::Uncounted {
-            command.arg("-c").arg("exec \"$@\"").arg("bash").arg("env");
-        } else {
-            command.arg(place.file("trace.sh")).arg(&trace).arg("env");
-        }
+        command.arg(place.file("trace.sh")).arg(&trace).arg("env");
         command.env("E", &prefixes[0]).env("M", place.mount_point());
         for (name, value) in &self.variables {
             command.arg(format!("{name}={}", fill(value)));
@@ -419,18 +352,9 @@ impl Case {
             output: String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat())
                 .into(),
             status: output.status.code().unwrap_or(-1),
-            ops: self.count(&trace, prefixes),
-            beside: self.count(&trace, &[place.below_mount("out")]),
+            ops: trace::count(&trace, prefixes),
+            beside: trace::count(&trace, &[place.below_mount("out")]),
             trace,
-        }
-    }
-}
-
-impl Case {
-    fn count(&self, trace: &Trace, prefixes: &[PathBuf]) -> Counted {
-        match self.ops {
-            Ops::Uncounted => Counted { total: 0, on_any_processor: 0, list: String::new() },
-            _ => trace::count(trace, prefixes),
         }
     }
 }

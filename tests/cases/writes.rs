@@ -160,13 +160,6 @@ fn opening_files_beside_the_prefix_costs_no_more_operations() {
 #[test]
 fn other_changes_beside_the_prefix_cost_one_more_operation_each() {
     Case::c("writes", "changed_beside").more_beside(500).run();
-    Case::c("writes", "renamed_beside").more_beside(1200).run();
-}
-
-#[test]
-fn a_rename_by_paths_that_links_lead_into_the_prefix_is_seen() {
-    let case = Case::c("writes", "renamed_by_links");
-    case.ops(Ops::AtMost(60)).run();
 }
 
 #[test]
@@ -180,33 +173,6 @@ fn new_names_of_a_directory_share_their_marks() {
     Case::c("writes", "many_new_names").says("500 500").ops(Ops::AtMost(1100)).marks(2).run();
 }
 
-/// Makes 400 modules that are not compiled for this run.
-fn modules(t: &tree::Tree) {
-    tree::standard(t);
-    for i in 0..400 {
-        t.file(&format!("modules/module{i}.py"), &format!("number = {i}\n"));
-    }
-    t.dir("modules/__pycache__");
-}
-
-// Each import tries to write a compiled module by a name of its own and is refused: one operation, and no mark. All that
-// the last process reads still comes from the stage.
-#[test]
-fn imports_from_an_environment_that_may_not_be_written_leave_no_marks() {
-    Case::sh(
-        "for process in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
-         python3 -ISO -c 'import sys; sys.path.insert(0, sys.argv[1] + \"/modules\"); \
-         print(sum(__import__(\"module%d\" % i).number for i in range(400)))' $E; done; cat $E/a",
-    )
-    .tree(modules)
-    .owned_by_root()
-    .only(User::Ordinary)
-    .says("79800")
-    .ops(Ops::AtMost(8000))
-    .marks(0)
-    .run();
-}
-
 #[test]
 fn a_mount_over_the_prefix_is_seen() {
     Case::c("writes", "mounted_over").ops(Ops::AtMost(40)).run();
@@ -218,9 +184,4 @@ fn a_prefix_that_is_unmounted_is_gone() {
     for probe in ["unmounted", "detached"] {
         Case::c("writes", probe).prefix(".").only(User::Root).ops(Ops::AtMost(10)).run();
     }
-}
-
-#[test]
-fn names_too_deep_for_a_path_leave_the_stage_open() {
-    Case::c("writes", "deep").ops(Ops::AtMost(150)).marks(4).run();
 }

@@ -180,8 +180,7 @@ fn attributes(path: &Path) -> String {
 }
 
 /// Lists the files of a stage. Any change of a file changes its line. The files `state` and `index`, which processes
-/// share, are left out, and so are symbolic links: the shim leads the loader by them to what changed, and no other file may
-/// take the place of a link. The time at which a directory changed does not count, because such a link changes it.
+/// share, are left out.
 pub fn staged_files(stage: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     for part in ["fs", "orig", "bin", "lib", "env"] {
@@ -189,15 +188,15 @@ pub fn staged_files(stage: &Path) -> Vec<String> {
             let Ok(entry) = entry else { continue };
             let Ok(m) = fs::symlink_metadata(entry.path()) else { continue };
             let name = entry.path().strip_prefix(stage).unwrap().display();
-            let mut line = format!("{name} {:o}", m.mode());
-            if !m.is_symlink() {
-                line += &format!(" n{} inode {}", m.nlink(), m.ino());
-            }
-            if m.is_file() {
-                line +=
-                    &format!(" {} bytes, changed {}.{:09}", m.size(), m.ctime(), m.ctime_nsec());
-            }
-            lines.push(line);
+            lines.push(format!(
+                "{name} {:o} n{} {} bytes, inode {}, changed {}.{:09}",
+                m.mode(),
+                m.nlink(),
+                m.size(),
+                m.ino(),
+                m.ctime(),
+                m.ctime_nsec()
+            ));
         }
     }
     lines

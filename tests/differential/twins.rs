@@ -23,10 +23,6 @@ use crate::program::{Program, User};
 use crate::tree;
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
-/// The roots of the two trees, in the place of a worker. No other name there lies between them, because a step that leaves
-/// its tree sorts what it finds.
-const BARE: &str = "y-bare";
-const TWIN: &str = "z-twin";
 /// The time that a step may take. A redirected step that takes longer counts as a difference.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -87,7 +83,7 @@ impl Ground {
         let program = install.join("bin/pyshm");
         assert!(program.exists(), "{} is missing: run docs/build.sh first", program.display());
         let mut ground = Self { steps: dir.path().join("steps"), dir, memory: None, install };
-        for name in [BARE, TWIN, "shm", "out", "pyshm"] {
+        for name in ["bare", "twin", "shm", "out", "pyshm"] {
             fs::create_dir(ground.file(name)).unwrap();
         }
         open_to_all(ground.dir.path(), 0o755);
@@ -140,7 +136,7 @@ impl Ground {
     }
 
     fn clear(&self) {
-        for name in [BARE, TWIN, "shm"] {
+        for name in ["bare", "twin", "shm"] {
             let path = self.file(name);
             if is_root() {
                 while rustix::mount::unmount(&path, UnmountFlags::DETACH).is_ok() {}
@@ -294,7 +290,7 @@ impl<'a> Twins<'a> {
         ground.clear();
         let user = program.user.unwrap_or(if is_root() { User::Root } else { User::Ordinary });
         let packer = program.packer.filter(|_| is_root()).unwrap_or(user);
-        let [bare, twin] = [BARE, TWIN].map(|name| ground.file(name));
+        let [bare, twin] = ["bare", "twin"].map(|name| ground.file(name));
         if is_root() {
             for (root, mode) in
                 [(&bare, c"mode=755"), (&twin, c"mode=755"), (&ground.file("shm"), c"mode=1777")]
@@ -335,8 +331,6 @@ impl<'a> Twins<'a> {
         let start = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
         std::thread::sleep(Duration::from_millis(8));
         let run = |root: &Path, stage: Option<&Path>| -> Side {
-            // Before the program can make a file, which would be taken for one of the tree.
-            let names = Names::new(root, stage);
             let trampoline = stage.map(|stage| stage.join("bin/pyshm-exec"));
             let mut command = if program.opened.is_empty() {
                 let first = trampoline.as_ref().unwrap_or(&ground.steps);
@@ -357,7 +351,7 @@ impl<'a> Twins<'a> {
                 child,
                 pending: Vec::new(),
                 root: root.to_path_buf(),
-                names,
+                names: Names::new(root, stage),
             }
         };
         let (mut bare, mut twin) = (run(&bare, None), run(&twin, Some(&stage)));

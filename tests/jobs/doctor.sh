@@ -82,7 +82,7 @@ test_a_wrong_root_is_found() {
   asked --root "$root/none" && fail "nothing failed"; found failure root "$root/none"
   chmod 777 "$root"; asked --root "$root" && fail "nothing failed"; found failure root "no sticky bit"; chmod 755 "$root"
   asked --root "$root" || fail "a disk failed"; found note root "not a file system in memory"
-  mount -t tmpfs -o noexec,size=7m tmpfs "$root" || fail "mount"
+  mount -t tmpfs -o noexec,size=40m tmpfs "$root" || fail "mount"
   asked PYSHM_RESERVE=1M --root "$root" || fail "noexec failed: $(grep -B2 \"failure\" "$work/found")"; found warning root "mounted noexec"; found warning room "free"; found ok "test rank" ""
   asked --root "$root" && fail "doctor ignored the default reserve of memory"; found failure room "free but"
   equal "files that are left" "" "$(find "$root" -mindepth 1)"

@@ -119,21 +119,6 @@ PY
   nothing_left
 }
 
-# The shell that redirects the output does not run with pyshm.
-test_what_the_shell_opened_for_writing_is_seen_as_it_is_written() {
-  local env=$work/env name code='import os, sys
-os.write(1, b"more\n")
-for name in sys.argv[1:]: print(name, os.path.getsize(name), open(name).read().split(), file=sys.stderr)'
-  mkdir -p "$env/bin"; echo old >"$env/old.log"
-  local own=$work/own.tar.zst; "$pyshm" bundle env "$env" -o "$own" -q || fail "bundling"
-  for name in old new; do
-    PATH=$env/bin:$PATH "$pyshm_run" --no-fallback -b "$own" -- /usr/bin/python3 -c "$code" "$env/$name.log" >>"$env/$name.log" 2>"$work/$name" || fail "$name"
-  done
-  equal "the log that was bundled" "$env/old.log 9 ['old', 'more']" "$(cat "$work/old")"
-  equal "the log that is new" "$env/new.log 5 ['more']" "$(cat "$work/new")"
-  nothing_left
-}
-
 test_a_pip_install_between_two_runs_is_seen() {
   cp -a "$venv" "$work/venv"; local py=$work/venv/bin/python
   "$pyshm_run" -v --no-fallback "$py" -c 'import numpy' 2>"$work/first" || fail "first run"
@@ -266,7 +251,7 @@ test_an_ordinary_user_stages_a_read_only_environment_behind_a_symlink() {
   local user=(setpriv --reuid 12345 --regid 12345 --clear-groups) stage
   "${user[@]}" "$pyshm" bundle env "$work/env" -o "$work/out/b.tar.zst" -q || fail "bundle"
   stage=$("${user[@]}" "$pyshm" stage -b "$work/out/b.tar.zst") || fail "stage"
-  contains "the library that the loader finds" "$(ldd "$stage/fs$work/real/lib/deep/libuser.so" | sed 's|/\./|/|g; s|//*|/|g')" "$stage/fs$work/real/lib/deep/../libdep.so"
+  contains "the library that the loader finds" "$(ldd "$stage/fs$work/real/lib/deep/libuser.so")" "$stage/fs$work/real/lib/deep/../libdep.so"
   "${user[@]}" "$pyshm" unstage --all || fail "unstage"
   chmod -R u+w "$work/real"
 }

@@ -212,9 +212,7 @@ static unsigned long state(const char *file, size_t at)
     }
     return atomic_load((const _Atomic unsigned long *)(map + at));
 }
-enum { COUNT = 64 };
-static unsigned long marks(const char *file) { return state(file, COUNT) & ((1UL << 56) - 1); }
-static unsigned long closed(const char *file) { return state(file, COUNT) >> 56; }
+enum { COUNT = 64, FULL = 192 };
 /* Number of files with many names that tests/jobs/stress.sh makes below linked/. */
 enum { LINKED = 10 };
 
@@ -235,10 +233,11 @@ static void writer(char **argv, double end)
     do
         change(round++);
     while (round < 50 || now() < end);
-    /* A change to a file marks each of its names, and these files have more names than the set has room for. */
-    for (int i = 0; staged && !closed(staged); i++) {
+    /* A change to a file marks each of its names. The files in linked/ have more names than the diverged set has room
+     * for. */
+    for (int i = 0; staged && !state(staged, FULL); i++) {
         char name[300];
-        CHECK(i < LINKED, "the diverged set is not full after %lu marks", marks(staged));
+        CHECK(i < LINKED, "the diverged set is not full after %lu marks", state(staged, COUNT));
         snprintf(name, sizeof name, "%s/linked/%d.0", tree, i);
         CHECK(chmod(name, 0640) == 0, "%s", name);
         for (int more = 0; more < 20; more++)
@@ -299,7 +298,7 @@ int main(int argc, char **argv)
         CHECK(waitpid(children[i], &status, 0) == children[i] && status == 0, "process %d: status %x", i, status);
     }
     if (!getenv("STRESS_BARE"))
-        printf("%lu marks, the set is %s\n", marks(argv[3]), closed(argv[3]) ? "full" : "not full");
+        printf("%lu marks, the set is %s\n", state(argv[3], COUNT), state(argv[3], FULL) ? "full" : "not full");
     printf("%ld changes, each seen by another process\n", atomic_load(&sums[1]));
     CHECK(sums[1] > 0 && sums[2] > 0, "nothing was done");
     printf("calls %ld answered %d\n", 6 * sums[1] + sums[2], 100);

@@ -4,9 +4,9 @@
 //! `pyshm-exec [--env] [--argv0 NAME] [--] PROGRAM ARGUMENTS…`
 //!
 //! The trampoline searches the index for PROGRAM along PATH, and starts the staged file under its original name with
-//! the shim preloaded. Files that the shell or the launcher has opened for writing count as changed. The trampoline
-//! shares the code of the shim's exec hooks but does not load the shim into itself. For a program that the shim cannot
-//! enter, `--env` uses environment variables instead of the shim: they lead PROGRAM into the stage. NAME becomes PROGRAM's `argv[0]`. PROGRAM gets the launcher's environment. Without a usable stage
+//! the shim preloaded. The trampoline shares the code of the shim's exec hooks but does not load the shim into itself.
+//! For a program that the shim cannot enter, `--env` uses environment variables instead of the shim: they lead PROGRAM
+//! into the stage. NAME becomes PROGRAM's `argv[0]`. PROGRAM gets the launcher's environment. Without a usable stage
 //! the trampoline starts the original PROGRAM.
 //!
 //! The trampoline is started once for every rank. So it has C's `main`, because std's runtime would first read
@@ -25,10 +25,8 @@ use pyshm_format::layout;
 
 use pyshm_core::base::env::Strings;
 use pyshm_core::base::{env, sys};
-use pyshm_core::exec::{by_name, unshimmed, visible_env};
-use pyshm_core::path::writes;
+use pyshm_core::exec::{by_name, visible_env};
 use pyshm_core::stage::current as stage;
-use pyshm_core::stage::may_write::Rights;
 
 // Without this, std's unwinder would come from libgcc_s.so.1, which every rank would have to search for.
 #[link(name = "gcc_eh", kind = "static")]
@@ -89,10 +87,8 @@ pub unsafe extern "C" fn main(_argc: c_int, argv: Strings) -> c_int {
         // In a `noexec` stage no program can be executed, so `--env` has no effect there.
         Some(dir) if reroute && !is_outside_stage(&dir) => start_rerouted(&dir, program, args),
         dir => {
-            if let Some(dir) = dir
-                && stage::use_directory(&dir).is_some()
-            {
-                writes::mark_inherited();
+            if let Some(dir) = dir {
+                stage::use_directory(&dir);
             }
             start(program, args, env::environ().cast_const().cast())
         }
@@ -143,8 +139,7 @@ fn start(program: &CStr, args: Strings, envp: Strings) -> c_int {
 }
 
 /// Starts a program that is on the shared file system but not in the stage, because it was installed after the bundle
-/// was packed. Other files that the program uses may be missing from the stage too, so the program runs without pyshm, and the
-/// stage is closed unless the program cannot write under a prefix.
+/// was packed. Other files that the program uses may be missing from the stage too, so the program runs without pyshm.
 /// Returns an error number if the start fails.
 ///
 /// # Safety
@@ -175,13 +170,6 @@ unsafe fn start_unstaged(program: &CStr, args: Strings) -> c_int {
             "pyshm-run: warning: {} is not in its bundle: it runs without pyshm; pack the bundle again",
             path.to_string_lossy()
         );
-    }
-    if let Some(stage) = stage::stage() {
-        // SAFETY: a C string, the program's own arguments and libc's environment.
-        unsafe {
-            let envp = env::environ().cast_const().cast();
-            unshimmed::starts_unseen(stage, path.as_ptr(), args, envp, Rights::Own);
-        }
     }
     let os = |text: &CStr| std::ffi::OsStr::from_bytes(text.to_bytes()).to_os_string();
     // SAFETY: the caller guarantees a null-terminated array.

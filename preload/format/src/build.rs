@@ -4,13 +4,12 @@
 extern crate alloc;
 use alloc::vec::Vec;
 
-use crate::barrier::{Barriers, Builder};
 use crate::hash::check;
 use crate::index::{
-    BUCKET_BYTES, BUCKET_SLOTS, BUILDER, FLAG_NO_INODES, HEADER_BYTES, HEADER_CHECK, MAGIC,
-    PREFIX_BYTES, PREFIX_WRITERS, PrefixMode, VERSION, text_check,
+    BUCKET_BYTES, BUCKET_SLOTS, HEADER_BYTES, HEADER_CHECK, MAGIC, PREFIX_BYTES, PrefixMode,
+    VERSION, text_check,
 };
-use crate::record::{ENTRY_BYTES, ENTRY_EDITED, ENTRY_NO_INODE, Kind, Record, Stat};
+use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
 use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 
@@ -37,9 +36,7 @@ pub struct NewEntry<'a> {
     pub prefix: u16,
     /// Number of the bundle that the path came from.
     pub bundle: u16,
-    /// What of it is barred, and to whom.
-    pub barriers: Barriers,
-    /// The extended attributes, as [`IndexBuilder::xattrs`] returned them; `None` to ask the original.
+    /// The extended attributes, as [`IndexBuilder::xattrs`] returned them; `None` if the shim must ask the original.
     pub xattrs: Option<XattrsId>,
     /// The original's attributes, with this node's device number.
     pub stat: Stat,
@@ -57,20 +54,7 @@ pub struct NewXattrs<'a> {
     pub values: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
-/// Who may write under a prefix.
-#[derive(Debug, Clone, Copy)]
-pub struct NewWriters<'a> {
-    /// The user that builds the stage.
-    pub seen_by: u32,
-    /// Whether anybody may, or nothing is known.
-    pub anybody: bool,
-    /// The owners.
-    pub users: &'a [u32],
-    /// The groups.
-    pub groups: &'a [u32],
-}
-
-/// Extended attributes that an index has.
+/// Extended attributes that were added to an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct XattrsId(u32);
 
@@ -78,7 +62,6 @@ pub struct XattrsId(u32);
 #[derive(Debug)]
 pub struct IndexBuilder {
     flags: u32,
-    builder: Builder,
     fs: Vec<u8>,
     orig: Vec<u8>,
     prefixes: Vec<[u8; PREFIX_BYTES]>,
@@ -99,7 +82,6 @@ impl IndexBuilder {
         let below = |name: &str| [stage, b"/", name.as_bytes()].concat();
         Self {
             flags,
-            builder: Builder::default(),
             fs: below(layout::FS),
             orig: below(layout::ORIG),
             prefixes: Vec::new(),
@@ -108,11 +90,6 @@ impl IndexBuilder {
             strings: Vec::new(),
             proven: Vec::new(),
         }
-    }
-
-    /// Says who builds the index.
-    pub fn builder(&mut self, builder: Builder) {
-        self.builder = builder;
     }
 
     /// Adds a prefix and returns the prefix's number. With `path != canonical`, adds another spelling of a prefix.
@@ -139,18 +116,7 @@ impl IndexBuilder {
         u16::try_from(self.prefixes.len() - 1).expect("fewer than 65,536 prefixes")
     }
 
-    /// Says who may write under the prefix with this number. Without it, anybody may.
-    pub fn writers(&mut self, prefix: u16, new: &NewWriters<'_>) {
-        let head = [new.seen_by, u32::from(new.anybody), new.users.len() as u32];
-        let words = head.iter().chain(new.users).chain(new.groups);
-        let bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
-        let (at, len) = string(&mut self.head, &[&bytes]);
-        let record = &mut self.prefixes[usize::from(prefix)][PREFIX_WRITERS..];
-        record[..4].copy_from_slice(&at.to_le_bytes());
-        record[4..8].copy_from_slice(&len.to_le_bytes());
-    }
-
-    /// Adds extended attributes, which any number of entries may share.
+    /// Adds extended attributes. Any number of entries may share the result.
     pub fn xattrs(&mut self, new: &NewXattrs<'_>) -> XattrsId {
         let mut names = Vec::new();
         let mut values = Vec::new();
@@ -172,9 +138,6 @@ impl IndexBuilder {
 
     /// Adds an entry. Each path must be added once.
     pub fn entry(&mut self, new: &NewEntry<'_>) {
-        if new.flags & ENTRY_NO_INODE != 0 {
-            self.flags |= FLAG_NO_INODES;
-        }
         let short =
             |(at, len): (u32, u32)| (at, u16::try_from(len).expect("a path of the kernel's"));
         let staged = short(string(&mut self.strings, &[&self.fs, new.path]));
@@ -194,7 +157,6 @@ impl IndexBuilder {
             flags: new.flags | if new.edited { ENTRY_EDITED } else { 0 },
             prefix: new.prefix,
             bundle: new.bundle,
-            barriers: new.barriers,
             stat: new.stat,
         });
     }
@@ -236,17 +198,9 @@ impl IndexBuilder {
             file.extend_from_slice(&(at + shift).to_le_bytes());
             file.extend_from_slice(&len.to_le_bytes());
         }
-        debug_assert_eq!(file.len(), BUILDER);
-        for part in [self.builder.uid, self.builder.gid] {
-            file.extend_from_slice(&part.to_le_bytes());
-        }
-        file.extend_from_slice(&self.builder.groups.to_le_bytes());
-        for part in [self.builder.root, self.builder.powers] {
-            file.extend_from_slice(&part.to_le_bytes());
-        }
         file.resize(HEADER_BYTES, 0);
         for mut prefix in self.prefixes {
-            for field in [0, 8, PREFIX_WRITERS] {
+            for field in [0, 8] {
                 let at = u32::from_le_bytes([0, 1, 2, 3].map(|i| prefix[field + i])) + shift;
                 prefix[field..field + 4].copy_from_slice(&at.to_le_bytes());
             }

@@ -1,8 +1,7 @@
 //! Holds the diverged set: marks of the paths that have changed since staging.
 //!
 //! The set is a lock-free hash table in the stage's state file ([`crate::state`]), which all processes of the node
-//! share. Marks are added and never removed. Usually the set is empty, which a reader learns from one load. Once the
-//! stage is closed ([`crate::closed`]), everything counts as marked.
+//! share. Marks are added and never removed. Usually the set is empty, which a reader learns from one load.
 //!
 //! Invariants:
 //! - A mark is inserted before the call that makes the change returns to the program. So a process that learns of the
@@ -15,7 +14,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[cfg(all(loom, test))]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
-use crate::closed::{Closed, Reason, Reasons};
 use crate::state::{self, Mark, Operation};
 
 /// Whether a mark may be a [`Mark::Subtree`]. The mark's word does not tell this.
@@ -30,8 +28,9 @@ pub enum Subtrees {
 /// The diverged set and the counters of a state file.
 #[derive(Debug, Clone, Copy)]
 pub struct Diverged<'a> {
-    closed: Closed<'a>,
+    count: &'a AtomicU64,
     subtrees: &'a AtomicU64,
+    full: &'a AtomicU64,
     counters: &'a [AtomicU64],
     set: &'a [AtomicU64],
 }
@@ -42,32 +41,36 @@ impl<'a> Diverged<'a> {
         const COUNTERS: usize = state::COUNTERS / 8;
         const SET: usize = state::SET / 8;
         Some(Self {
-            closed: Closed::new(words)?,
+            count: words.get(state::COUNT / 8)?,
             subtrees: words.get(state::SUBTREES / 8)?,
+            full: words.get(state::FULL / 8)?,
             counters: words.get(COUNTERS..COUNTERS + state::STRIPES * state::STRIPE_BYTES / 8)?,
             set: words.get(SET..SET + state::SLOTS)?,
         })
     }
 
-    /// Whether anything diverged at all, or the stage is closed.
+    /// Whether any path diverged.
     #[inline]
     pub fn any(&self) -> bool {
-        self.closed.count.load(Ordering::Acquire) != 0
+        self.count.load(Ordering::Acquire) != 0
     }
 
     /// Whether any [`Mark::Subtree`] may be set.
     pub fn any_subtree(&self) -> bool {
-        self.subtrees.load(Ordering::Acquire) != 0 || self.is_closed()
+        self.subtrees.load(Ordering::Acquire) != 0 || self.full()
     }
 
-    /// Whether the path with this hash carries the mark. True for everything once the stage is closed.
+    fn full(&self) -> bool {
+        self.full.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the path with this hash has the mark. True for every path once the set is full.
     pub fn has(&self, mark: Mark, hash: u64) -> bool {
-        let (count, reasons) = self.closed.read();
-        if !reasons.is_empty() {
-            return true;
-        }
-        if count == 0 {
+        if !self.any() {
             return false;
+        }
+        if self.full() {
+            return true;
         }
         for slot in self.search(mark.word(hash)) {
             match slot.load(Ordering::Acquire) {
@@ -92,67 +95,61 @@ impl<'a> Diverged<'a> {
     }
 
     /// Whether everything counts as diverged.
-    pub fn is_closed(&self) -> bool {
-        !self.reasons().is_empty()
+    pub fn is_full(&self) -> bool {
+        self.full()
     }
 
-    /// Why the stage is closed.
-    pub fn reasons(&self) -> Reasons {
-        self.closed.read().1
+    /// Makes everything count as diverged.
+    pub fn fill(&self) {
+        self.full.store(1, Ordering::Release);
+        self.count.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Makes everything count as diverged, and returns what [`Closed::close`] does.
-    pub fn close(&self, reason: Reason, program: &[u8]) -> bool {
-        self.closed.close(reason, program)
-    }
-
-    /// Adds a mark, and returns whether this has closed the stage, because the set is full.
-    pub fn mark(&self, mark: Mark, hash: u64) -> bool {
+    /// Adds a mark.
+    pub fn mark(&self, mark: Mark, hash: u64) {
         let subtrees = if mark == Mark::Subtree { Subtrees::Possible } else { Subtrees::None };
-        self.insert(mark.word(hash), subtrees)
+        self.insert(mark.word(hash), subtrees);
     }
 
-    /// Adds the word of a mark, and returns what [`mark`](Self::mark) does. `subtrees` says whether the mark may be a
-    /// subtree mark.
-    pub fn insert(&self, word: u64, subtrees: Subtrees) -> bool {
+    /// Adds the word of a mark. `subtrees` says whether the mark may be a subtree mark.
+    pub fn insert(&self, word: u64, subtrees: Subtrees) {
         if word == 0 {
-            return false;
+            return;
         }
-        // A quarter of the slots stays free, so that the search for an absent mark ends soon.
-        let (marks, reasons) = self.closed.read();
-        if !reasons.is_empty() {
-            return false;
-        }
-        if marks as usize >= self.set.len() / 4 * 3 {
-            return self.close(Reason::Full, b"");
+        // A quarter of the slots stays free, so that a search for an absent mark ends soon.
+        if self.count.load(Ordering::Acquire) as usize >= self.set.len() / 4 * 3 {
+            self.full.store(1, Ordering::Release);
+            return;
         }
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::AcqRel);
         for slot in self.search(word) {
             match slot.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
-                    count(self.closed.count);
+                    count(self.count);
                     if subtrees == Subtrees::Possible {
                         count(self.subtrees);
                     }
-                    return false;
+                    return;
                 }
                 Err(w) if w == word => {
-                    // The process that inserted it may not have counted it yet, and a count of 0 hides all marks. One
-                    // too many is harmless.
-                    if !self.any() {
-                        count(self.closed.count);
+                    // The process that inserted the mark may not have counted it yet, and a count of 0 hides all marks.
+                    // So the mark is counted here. Counting a mark twice is harmless.
+                    if self.count.load(Ordering::Acquire) == 0 {
+                        count(self.count);
                     }
                     if subtrees == Subtrees::Possible && self.subtrees.load(Ordering::Acquire) == 0
                     {
                         count(self.subtrees);
                     }
-                    return false;
+                    return;
                 }
                 Err(_) => {}
             }
         }
-        // Other processes took the last slots at the same time, and may not have counted them yet.
-        self.close(Reason::Full, b"")
+        // There is no free slot: other processes took the last slots at the same time. Those processes may not have
+        // counted their marks yet, and a count of 0 would hide that the set is full.
+        self.full.store(1, Ordering::Release);
+        count(self.count);
     }
 
     /// Counts an operation under a prefix in the counters that the low bits of `stripe` select.

@@ -3,11 +3,8 @@
 //! [`Index`](crate::Index) verifies an entry before it gives the entry away, except for the extended attributes, which
 //! [`Entry::xattrs`] verifies.
 
-use crate::barrier::Barriers;
 use crate::index::{proven_text, string};
-use crate::record::{
-    ENTRY_ACL, ENTRY_BYTES, ENTRY_EDITED, ENTRY_NO_INODE, ENTRY_REMOTE, Kind, Stat,
-};
+use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_EDITED, ENTRY_REMOTE, Kind, Stat};
 use crate::xattr::{self, Xattrs};
 use crate::{u16_at, u32_at, u64_at};
 
@@ -109,13 +106,6 @@ impl<'a> Entry<'a> {
         self.flag(ENTRY_ACL)
     }
 
-    /// What of it is barred, and to whom.
-    #[must_use]
-    #[inline]
-    pub fn barriers(&self) -> Barriers {
-        Barriers { closed: self.bytes[146], refused: self.bytes[147] }
-    }
-
     /// Number of the prefix that the path belongs to.
     #[must_use]
     pub fn prefix(&self) -> usize {
@@ -126,13 +116,6 @@ impl<'a> Entry<'a> {
     #[must_use]
     pub fn bundle(&self) -> usize {
         u16_at(self.bytes, 144) as usize
-    }
-
-    /// Whether [`inode`](Self::inode) is the original's. In a tar that another tool made, inode numbers are not recorded, and the
-    /// index has others. Names of one file have the same number even then.
-    #[must_use]
-    pub fn has_inode(&self) -> bool {
-        !self.flag(ENTRY_NO_INODE)
     }
 
     /// The original's device number on this node, and its inode.

@@ -8,7 +8,7 @@
 //! 40    offsets u64: buckets, entries, strings; then length of the strings u64
 //! 72    seed u64: a digest of the content, so that the checks of another index's parts are wrong here
 //! 80    "<stage>/fs" and "<stage>/orig": offset u32 and length u32 in the head, each
-//! 96    who built the index (crate::barrier): user u32, group u32, groups u64, owner of `/` u32, capabilities u32
+//! 96    zero
 //! 120   check u64 of the whole head except these eight bytes
 //! 128   prefixes, PREFIX_BYTES each, and their strings: the end of the head. Zeros follow, up to a multiple of 64 KiB
 //! buckets    BUCKET_BYTES each: check u64, then BUCKET_SLOTS times a tag u32 and an entry's number + 1 u32 (0 is
@@ -27,39 +27,29 @@
 //! start of the staged path with the directory in the head. If one of these steps fails, the result is
 //! [`Lookup::Damaged`], and nothing is known about the path.
 
-use crate::barrier::Builder;
 use crate::entry::Entry;
 use crate::hash::check;
 use crate::record::{ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, Kind};
-use crate::writers::Writers;
 use crate::{FormatError, hash_path, u32_at, u64_at};
 
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMIX1";
 /// The layout's version.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 5;
 /// Size of the header in bytes.
 pub const HEADER_BYTES: usize = 128;
-/// Offset in the header of who built the index.
-pub(crate) const BUILDER: usize = 96;
 /// Offset of the head's check, which lies in the header.
 pub(crate) const HEADER_CHECK: usize = 120;
 /// Size of a prefix record in bytes.
 pub const PREFIX_BYTES: usize = 128;
-/// Offset in a prefix record of the offset and length of its [`Writers`].
-pub(crate) const PREFIX_WRITERS: usize = 112;
 /// Size of a bucket in bytes: a cache line.
 pub const BUCKET_BYTES: usize = 64;
 /// Number of entries that fit into a bucket.
 pub const BUCKET_SLOTS: usize = 7;
 /// Flag: the stage's file system is mounted `noexec`, so exec and dlopen use the original files.
 pub const FLAG_NOEXEC: u32 = 1;
-/// Flag: the index file belongs to [`layout::MARKING_GROUP`](crate::layout::MARKING_GROUP).
-pub const FLAG_MARKED: u32 = 2;
-/// Flag: some entries have [`ENTRY_NO_INODE`](crate::record::ENTRY_NO_INODE).
-pub(crate) const FLAG_NO_INODES: u32 = 4;
 /// All flags that this version knows.
-const KNOWN_FLAGS: u32 = FLAG_NOEXEC | FLAG_MARKED | FLAG_NO_INODES;
+const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
 /// The bit that is added to a text's offset in the strings before the text's check is computed. So no other part of the
 /// file has a check for the same place.
 pub(crate) const IN_STRINGS: usize = 1 << 63;
@@ -85,14 +75,6 @@ pub struct Prefix<'a> {
     /// `statfs` of the prefix on this node when the prefix was staged: type, bsize, blocks, bfree, bavail, files,
     /// ffree, fsid, namelen, frsize, flags; all zero if none was recorded.
     pub statfs: [u64; 11],
-}
-
-impl Prefix<'_> {
-    /// Whether its file system was mounted read-only (`ST_RDONLY`) when it was staged.
-    #[must_use]
-    pub fn is_read_only(&self) -> bool {
-        self.statfs[10] & 1 != 0
-    }
 }
 
 /// The result of a look-up.
@@ -194,24 +176,6 @@ impl<'a> Index<'a> {
         u32_at(self.head, 12)
     }
 
-    /// Whether the inode numbers of some entries are made up ([`Entry::has_inode`]).
-    #[must_use]
-    pub fn lacks_inodes(&self) -> bool {
-        self.flags() & FLAG_NO_INODES != 0
-    }
-
-    /// Who built the index.
-    #[must_use]
-    pub fn builder(&self) -> Builder {
-        Builder {
-            uid: u32_at(self.head, BUILDER),
-            gid: u32_at(self.head, BUILDER + 4),
-            groups: u64_at(self.head, BUILDER + 8),
-            root: u32_at(self.head, BUILDER + 16),
-            powers: u32_at(self.head, BUILDER + 20),
-        }
-    }
-
     /// The stage's directory.
     #[must_use]
     pub fn stage(&self) -> &'a [u8] {
@@ -222,12 +186,6 @@ impl<'a> Index<'a> {
     #[must_use]
     pub fn fs_len(&self) -> usize {
         self.fs.len()
-    }
-
-    /// `<stage>/fs`, the part of a staged path before the original one.
-    #[must_use]
-    pub fn fs(&self) -> &'a [u8] {
-        self.fs
     }
 
     /// Number of entries.
@@ -267,14 +225,6 @@ impl<'a> Index<'a> {
             mode: if u32_at(b, 16) == 1 { PrefixMode::Overlay } else { PrefixMode::Snapshot },
             statfs,
         })
-    }
-
-    /// Who may write under the prefix with number `i`.
-    #[must_use]
-    pub fn writers(&self, i: usize) -> Writers<'a> {
-        let at = HEADER_BYTES.saturating_add(i.saturating_mul(PREFIX_BYTES));
-        let bytes = (i < self.prefix_count()).then(|| head_string(self.head, at + PREFIX_WRITERS));
-        Writers::new(bytes.flatten().unwrap_or(&[]))
     }
 
     /// All prefixes, with aliases.

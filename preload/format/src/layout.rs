@@ -38,15 +38,7 @@ pub const SHIM: &str = "lib/libpyshm.so";
 /// The staged trampoline, relative to the stage.
 pub const TRAMPOLINE: &str = "bin/pyshm-exec";
 
-/// Follows `$ORIGIN` in a search path that was edited to lead from a library's own directory. The loader keeps this
-/// spelling in the names of the libraries that it finds there.
-pub const BY_ORIGIN: &[u8] = b"/.//";
-
-/// The group that root gives the index. Nobody has this number, so a user namespace that does not map all groups, even one
-/// in which root is root, shows another.
-pub const MARKING_GROUP: u32 = 4_294_960_123;
-
-/// Symbolic link to the stage in the directory to which `lib` and `bin` lead.
+/// Name of a symbolic link to the stage. The link lies in the directory to which the links `lib` and `bin` lead.
 pub const BACK: &str = "stage";
 
 /// If the variable is set and neither empty nor `0`, the shim does nothing.
@@ -56,9 +48,6 @@ pub const ENV_LOG: &str = "PYSHM_LOG";
 /// Says which container runtimes run without the shim. With `keep`, every runtime gets the shim. Any other value names
 /// further runtimes, separated by colons, that run without the shim.
 pub const ENV_CONTAINERS: &str = "PYSHM_CONTAINERS";
-/// Names programs that write nothing under a prefix although they run without the shim, separated by colons. With `keep`,
-/// no program does.
-pub const ENV_UNSHIMMED: &str = "PYSHM_UNSHIMMED";
 /// The stage's directory. If the variable is not set, the shim uses the stage that contains the shim's own file.
 pub const ENV_STAGE: &str = "PYSHM_STAGE";
 /// Carries a value of `LD_PRELOAD` to a child's constructor, which restores `LD_PRELOAD`. This variable's name ends
@@ -66,15 +55,6 @@ pub const ENV_STAGE: &str = "PYSHM_STAGE";
 pub const ENV_SAVED_PRELOAD: &str = "PYSHM_LD_PRELOAD";
 /// Carries the `LD_LIBRARY_PATH` that a child must see, if the child's real `LD_LIBRARY_PATH` leads into the stage.
 pub const ENV_SAVED_LIBRARY_PATH: &str = "PYSHM_LD_LIBRARY_PATH";
-
-/// Whether a path may be a library's, by its name: `libx.so`, `libx.so.1`; not `x.sock`.
-#[must_use]
-pub fn is_library(path: &[u8]) -> bool {
-    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
-    name.windows(3)
-        .enumerate()
-        .any(|(at, w)| w == b".so" && matches!(name.get(at + 3), None | Some(b'.')))
-}
 
 /// The access time, in seconds and nanoseconds, that identifies a staged file. `hash` is the hash of the file's path.
 /// The shim uses the access time to tell an open staged file from another one of the same size and modification time.

@@ -11,10 +11,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-pub mod barrier;
 #[cfg(feature = "build")]
 pub mod build;
-pub mod closed;
 pub mod diverged;
 pub mod entry;
 mod hash;
@@ -24,18 +22,14 @@ pub mod layout;
 pub mod outside_programs;
 pub mod record;
 pub mod state;
-pub mod writers;
 pub mod xattr;
 
-pub use barrier::Barriers;
-pub use closed::{Closed, Closings, Reason, Reasons};
 pub use diverged::{Diverged, Subtrees};
 pub use entry::Entry;
 pub use hash::hash_path;
 pub use index::{Index, Lookup, Prefix, PrefixMode};
 pub use outside_programs::OutsidePrograms;
 pub use record::{Kind, Stat, Time};
-pub use writers::Writers;
 
 /// Why a file is not a usable index or state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

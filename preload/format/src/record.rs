@@ -1,6 +1,5 @@
 //! Defines an entry of the index and its bytes.
 
-use crate::barrier::Barriers;
 use crate::hash::check;
 use crate::{u32_at, u64_at};
 
@@ -15,8 +14,6 @@ pub const ENTRY_REMOTE: u8 = 1;
 pub const ENTRY_ACL: u8 = 2;
 /// Entry flag: the file under `fs/` was edited, and the original's bytes are under `orig/`.
 pub const ENTRY_EDITED: u8 = 4;
-/// Entry flag: the inode number is made up, because the bundle is a tar that another tool made.
-pub const ENTRY_NO_INODE: u8 = 8;
 
 /// Kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +125,7 @@ impl Stat {
 /// 24   lengths, u16 each: staged path, target
 /// 28   kind u8, flags u8, number of the prefix u16
 /// 32   the original's attributes
-/// 144  number of the bundle u16, then what is closed u8 and what is refused u8 (crate::barrier), then zero
+/// 144  number of the bundle u16, then zero
 /// 152  check u64
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +148,6 @@ pub struct Record {
     pub prefix: u16,
     /// Number of the bundle that the path came from.
     pub bundle: u16,
-    /// What of it is barred, and to whom.
-    pub barriers: Barriers,
     /// The original's attributes.
     pub stat: Stat,
 }
@@ -184,7 +179,6 @@ impl Record {
             put(128 + i * 4, &t.nsec.to_le_bytes());
         }
         put(144, &self.bundle.to_le_bytes());
-        put(146, &[self.barriers.closed, self.barriers.refused]);
         let proof = check(seed, place, &b[..ENTRY_CHECK]);
         b[ENTRY_CHECK..].copy_from_slice(&proof.to_le_bytes());
         b

@@ -6,10 +6,9 @@
 //! ```text
 //! 0      magic "PYSHMST1"
 //! 8      version u32
-//! 64     number of marks in the diverged set; its last byte: reasons why the stage is closed (crate::closed)
+//! 64     number of marks in the diverged set
 //! 128    number of SUBTREE marks
-//! 192    how often each reason arose, 8 words
-//! 256    the program that closed the stage first, and zeros
+//! 192    1 when the set is full: then every operation passes
 //! 2048   PROGRAMS words: 0, or the hash of a name (crate::outside_programs)
 //! 4096   STRIPES counters of STRIPE_BYTES: words answered, passed
 //! 8192   SLOTS words: 0 is free, anything else is the hash of a mark
@@ -23,20 +22,14 @@ use crate::{FormatError, u32_at, u64_at};
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"PYSHMST1";
 /// The layout's version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 2;
 /// Offset of the number of marks.
 pub const COUNT: usize = 64;
-/// Offset of the byte of the number of marks that has the reasons why the stage is closed; 0 while it is open.
-pub const CLOSED: usize = COUNT + 7;
 /// Offset of the number of [`Mark::Subtree`] marks.
 pub const SUBTREES: usize = 128;
-/// Offset of the numbers that say how often each reason arose.
-pub const TIMES: usize = 192;
-/// Offset of the name of the program that closed the stage first.
-pub const PROGRAM: usize = 256;
-/// Number of bytes at the beginning of the file that say whether the stage is closed.
-pub const CLOSED_BYTES: usize = 512;
-/// Offset of the programs that are known to lie outside every prefix.
+/// Offset of the word that is 1 when the set is full.
+pub const FULL: usize = 192;
+/// Offset of the table of programs that are known to lie outside every prefix.
 pub const KNOWN_PROGRAMS: usize = 2048;
 /// Number of words of that table; a power of two.
 pub const PROGRAMS: usize = 256;
@@ -88,9 +81,6 @@ pub enum Mark {
     NewNames,
     /// Everything at and below the path may have changed.
     Subtree,
-    /// The path may name another file than the one that was staged. Set only for a file whose inode is not known; for
-    /// others the inode tells.
-    Name,
 }
 
 impl Mark {
@@ -102,7 +92,6 @@ impl Mark {
             Self::Listing => 0xa3d1_70c5_882e_4b37,
             Self::NewNames => 0x6be5_02a9_f7c4_1d83,
             Self::Subtree => 0x1f97_b4e6_5d03_c84d,
-            Self::Name => 0x8d42_3fc1_06b9_e57a,
         };
         (path_hash ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
     }

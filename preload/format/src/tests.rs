@@ -3,11 +3,9 @@
 extern crate std;
 use std::vec::Vec;
 
-use crate::build::{IndexBuilder, NewEntry, NewWriters, NewXattrs};
+use crate::build::{IndexBuilder, NewEntry, NewXattrs};
 use crate::xattr::{ASK, Told};
-use crate::{
-    Barriers, Entry, FormatError, Index, Kind, Lookup, PrefixMode, Stat, Time, index, state,
-};
+use crate::{Entry, FormatError, Index, Kind, Lookup, PrefixMode, Stat, Time, index, state};
 
 const STAGE: &[u8] = b"/dev/shm/pyshm-1/s";
 const VALUES: &[(&[u8], Option<&[u8]>)] =
@@ -19,7 +17,6 @@ fn sample(files: usize, size: u64) -> Vec<u8> {
     let statfs = [7; 11];
     let p = b.prefix(b"/shared/env", b"/shared/env", PrefixMode::Snapshot, &statfs);
     b.prefix(b"/alias", b"/shared/env", PrefixMode::Overlay, &statfs);
-    b.writers(p, &NewWriters { seen_by: 7, anybody: false, users: &[7, 8], groups: &[9] });
     let xattrs = b.xattrs(&NewXattrs { list: 0, missing: [61, 61, 95, ASK], values: VALUES });
     let none = b.xattrs(&NewXattrs { list: 95, missing: [95; 4], values: &[] });
     let stat = Stat {
@@ -37,7 +34,6 @@ fn sample(files: usize, size: u64) -> Vec<u8> {
         edited: false,
         prefix: p,
         bundle: 0x0102,
-        barriers: Barriers { closed: 3, refused: 1 },
         xattrs: None,
         stat,
     };
@@ -70,7 +66,6 @@ fn exactly_the_names_of_an_inode_are_found() {
             edited: false,
             prefix: p,
             bundle: 0,
-            barriers: Barriers::default(),
             xattrs: None,
             stat: Stat { dev, ino, ..Stat::default() },
         });
@@ -104,32 +99,6 @@ fn exactly_the_names_of_an_inode_are_found() {
         damaged[at + entry * crate::record::ENTRY_BYTES + 40] ^= 1;
     }
     assert!(Index::parse(&damaged).unwrap().of_inode(1, 7).is_none());
-}
-
-#[test]
-fn an_entry_says_whether_its_inode_is_the_original_s() {
-    let mut b = IndexBuilder::new(STAGE, 0);
-    let p = b.prefix(b"/e", b"/e", PrefixMode::Snapshot, &[0; 11]);
-    for (path, flags) in [(&b"/e/known"[..], 0), (b"/e/unknown", crate::record::ENTRY_NO_INODE)] {
-        b.entry(&NewEntry {
-            path,
-            kind: Kind::File,
-            flags,
-            target: b"",
-            edited: false,
-            prefix: p,
-            bundle: 0,
-            barriers: Barriers::default(),
-            xattrs: None,
-            stat: Stat::default(),
-        });
-    }
-    let file = b.finish();
-    let index = Index::parse(&file).unwrap();
-    assert!(index.lacks_inodes() && index.lookup(b"/e/known").unwrap().has_inode());
-    assert!(!index.lookup(b"/e/unknown").unwrap().has_inode());
-    let whole = sample(1, 3);
-    assert!(!Index::parse(&whole).unwrap().lacks_inodes());
 }
 
 #[test]
@@ -244,19 +213,10 @@ fn damage(file: &mut [u8], other: &[u8], random: &mut Random) {
     }
 }
 
-type Fields<'a> = ([&'a [u8]; 4], Kind, [bool; 2], [usize; 2], Barriers, Stat);
-
 /// All fields of an entry.
-fn all<'a>(e: &Entry<'a>) -> Fields<'a> {
+fn all<'a>(e: &Entry<'a>) -> ([&'a [u8]; 4], Kind, [bool; 2], [usize; 2], Stat) {
     let texts = [e.path(), e.staged(), e.pristine(), e.target()];
-    (
-        texts,
-        e.kind(),
-        [e.is_remote(), e.has_acl()],
-        [e.prefix(), e.bundle()],
-        e.barriers(),
-        e.stat(),
-    )
+    (texts, e.kind(), [e.is_remote(), e.has_acl()], [e.prefix(), e.bundle()], e.stat())
 }
 
 #[test]
@@ -326,5 +286,5 @@ fn the_bytes_of_an_index_change_only_with_its_version() {
     assert_eq!(&file[..8], b"PYSHMIX1");
     assert_eq!(crate::hash_path(b"/shared/env"), 0x402c_c1e4_048f_df20);
     // A change to any byte of an index needs a new version.
-    assert_eq!((index::VERSION, crate::hash_path(&file)), (6, 0x3f76_3401_c310_5136));
+    assert_eq!((index::VERSION, crate::hash_path(&file)), (5, 0x5f94_9d93_afb7_f847));
 }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! syscall       system calls by number
-//! programs/     exec, spawn, the shell; the process's identity
+//! programs/     exec, spawn, the shell
 //! directories/  reading and walking directories
 //! files/        opening, changing and locking files; the working directory
 //! attributes/   reading attributes: stat, access, readlink, extended attributes, statfs

@@ -15,7 +15,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use pyshm_core::base::buffer::Buffer;
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::{link_map, readable, sys};
 use pyshm_core::decide::view::Follow;
 use pyshm_core::path::argument::PathArg;
@@ -25,8 +25,8 @@ use pyshm_core::stage::current::stage;
 
 use crate::hooks::attributes::{access, fsinfo, links, stat, xattr};
 use crate::hooks::directories::dirent::{self, Layout};
-use crate::hooks::files::{cwd, descriptor, mutate, notify_handles, open, socket, sync};
-use crate::hooks::programs::{exec, identity};
+use crate::hooks::files::{cwd, descriptor, mutate, notify_handles, open, socket};
+use crate::hooks::programs::exec;
 
 const SYS_FCHMODAT2: c_long = 452;
 
@@ -166,29 +166,17 @@ calls! { a;
     libc::SYS_statfs => fsinfo::statfs::hook(a.path(0), a.pointer(1)),
     libc::SYS_fstatfs => fsinfo::fstatfs::hook(a.int(0), a.pointer(1)),
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_getdents => read_entries(libc::SYS_getdents, a, Layout::Old),
-    libc::SYS_getdents64 => read_entries(libc::SYS_getdents64, a, Layout::New),
+    libc::SYS_getdents => dirent::entries(a.int(0), a.pointer(1), a.0[2], Layout::Old),
+    libc::SYS_getdents64 => dirent::entries(a.int(0), a.pointer(1), a.0[2], Layout::New),
     libc::SYS_fchdir => cwd::fchdir::hook(a.int(0)),
-    libc::SYS_chdir => cwd::chdir::hook(a.path(0)),
     libc::SYS_chroot => cwd::chroot::hook(a.path(0)),
     libc::SYS_execve => exec::execve::hook(a.path(0), a.pointer::<*const c_char>(1), a.pointer::<*const c_char>(2)),
     libc::SYS_execveat => exec::execveat::hook(
         a.int(0), a.path(1), a.pointer::<*const c_char>(2), a.pointer::<*const c_char>(3), a.int(4)
     ),
-    libc::SYS_setuid => changed(libc::SYS_setuid, a),
-    libc::SYS_setreuid => changed(libc::SYS_setreuid, a),
-    libc::SYS_setresuid => changed(libc::SYS_setresuid, a),
-    libc::SYS_setfsuid => changed(libc::SYS_setfsuid, a),
-    libc::SYS_capset => changed(libc::SYS_capset, a),
-    libc::SYS_unshare => identity::unshare::hook(a.int(0)),
-    libc::SYS_setns => identity::setns::hook(a.int(0), a.int(1)),
     libc::SYS_fcntl => descriptor::control(a.int(0), a.int(1), a.0[2], |argument| {
         sys::ret(sys::syscall(libc::SYS_fcntl, [a.0[0], a.0[1], argument, 0, 0, 0]))
     }),
-    libc::SYS_fsync => sync::fsync::hook(a.int(0)),
-    libc::SYS_fdatasync => sync::fdatasync::hook(a.int(0)),
-    libc::SYS_syncfs => sync::syncfs::hook(a.int(0)),
-    libc::SYS_lseek => sync::lseek::hook(a.int(0), a.0[1] as libc::off_t, a.int(2)),
     libc::SYS_flock => descriptor::flock::hook(a.int(0), a.int(1)),
     libc::SYS_ioctl => descriptor::ioctl::hook(a.int(0), a.0[1] as c_ulong, a.0[2]),
     libc::SYS_inotify_add_watch => notify_handles::inotify_add_watch::hook(a.int(0), a.path(1), a.int(2) as u32),
@@ -198,14 +186,6 @@ calls! { a;
     libc::SYS_name_to_handle_at => {
         notify_handles::name_to_handle_at::hook(a.int(0), a.path(1), a.pointer(2), a.pointer(3), a.int(4))
     },
-    libc::SYS_open_by_handle_at => notify_handles::open_by_handle_at::hook(a.int(0), a.pointer(1), a.int(2)),
-    libc::SYS_connect => socket::connect::hook(a.int(0), a.pointer::<libc::sockaddr>(1), a.int(2) as libc::socklen_t),
-    libc::SYS_sendto => socket::sendto::hook(
-        a.int(0), a.pointer::<c_void>(1), a.0[2], a.int(3), a.pointer::<libc::sockaddr>(4), a.int(5) as libc::socklen_t
-    ),
-    libc::SYS_copy_file_range => descriptor::copy_file_range::hook(
-        a.int(0), a.pointer(1), a.int(2), a.pointer(3), a.0[4], a.int(5) as c_uint
-    ),
     libc::SYS_bind => socket::bind::hook(a.int(0), a.pointer::<libc::sockaddr>(1), a.int(2) as libc::socklen_t),
     #[cfg(target_arch = "x86_64")]
     libc::SYS_mkdir => mutate::mkdir::hook(a.path(0), a.int(1) as c_uint),
@@ -263,23 +243,6 @@ calls! { a;
     libc::SYS_symlinkat => mutate::symlinkat::hook(a.path(0), a.int(1), a.path(2)),
 }
 
-/// getdents or getdents64, by its number.
-///
-/// # Safety
-/// As getdents64.
-unsafe fn read_entries(n: c_long, a: Arguments, layout: Layout) -> isize {
-    // SAFETY: the caller keeps the contract of getdents64, and the kernel checks the pointer.
-    unsafe {
-        dirent::entries(a.int(0), a.pointer(1), layout, || result(sys::syscall(n, a.0)) as isize)
-    }
-}
-
-/// A call that makes this thread somebody else. libc's functions would do so to all threads.
-fn changed(n: c_long, a: Arguments) -> c_long {
-    // SAFETY: the kernel checks the pointers.
-    identity::changing(|| result(unsafe { sys::syscall(n, a.0) }))
-}
-
 /// Makes the system call openat, with the redirection of [`open::open_at`].
 ///
 /// # Safety
@@ -335,7 +298,7 @@ unsafe fn opened2(a: Arguments) -> c_int {
             })
         };
     }
-    let mut buf = Buffer::zeroed();
+    let mut buf = [0; PATH_MAX];
     let staged = if dirfd == AT_FDCWD {
         None
     } else {
@@ -395,7 +358,6 @@ unsafe fn touched(n: c_long, a: Arguments) -> c_int {
     if path.is_null() && dirfd != AT_FDCWD {
         return mutate::change_fd(
             dirfd,
-            Names::Same,
             |path| real(AT_FDCWD, path, 0),
             || real(dirfd, path, flags),
         );

@@ -81,24 +81,17 @@ impl<T> Failed for *mut T {
     }
 }
 
-/// Declares the function `$find`, which returns the function `$name` of the objects behind this library, or `$missing`,
-/// which fails with ENOSYS unless it is given.
+/// Declares the function `$find`, which returns the function `$name` of the objects behind this library.
 macro_rules! real_function {
     ($find:ident, $name:ident, ($($arg:ident: $ty:ty),*) -> $ret:ty) => {
-        real_function!($find, $name, ($($arg: $ty),*) -> $ret, {
-            unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
-                pyshm_core::base::sys::set_errno(libc::ENOSYS);
-                <$ret as $crate::libc_calls::hook_macros::Failed>::failed()
-            }
-            missing
-        });
-    };
-    ($find:ident, $name:ident, ($($arg:ident: $ty:ty),*) -> $ret:ty, $missing:expr) => {
         /// The real function of this name.
         #[inline]
         pub fn $find() -> unsafe extern "C" fn($($ty),*) -> $ret {
             static REAL: $crate::libc_calls::hook_macros::Real = $crate::libc_calls::hook_macros::Real::new();
-            let missing: unsafe extern "C" fn($($ty),*) -> $ret = $missing;
+            unsafe extern "C" fn missing($(_: $ty),*) -> $ret {
+                pyshm_core::base::sys::set_errno(libc::ENOSYS);
+                <$ret as $crate::libc_calls::hook_macros::Failed>::failed()
+            }
             let address = REAL.get(stringify!($name), missing as *mut core::ffi::c_void);
             // SAFETY: the function of this name has this signature in every libc.
             unsafe { core::mem::transmute(address) }
@@ -113,14 +106,6 @@ macro_rules! hooks {
     };
 }
 
-/// Declares hooks of functions that some versions of libc do not have: `fn NAME(ARGUMENTS) -> RESULT, CALL = |real| BODY;`. Where
-/// no object behind this library has such a function, `CALL` is the real one: it makes the system call.
-macro_rules! hooks_or_calls {
-    ($( fn $name:ident ($($arg:ident: $ty:ty),*) -> $ret:ty, $call:path = |$real:ident| $body:expr; )*) => {
-        $( hook_one! { $name ($($arg: $ty),*) -> $ret, $real, $body, $call } )*
-    };
-}
-
 /// Declares all names of a hook.
 macro_rules! hook_names {
     ([$($name:ident)+] $args:tt -> $ret:ty, $real:ident, $body:expr) => {
@@ -130,14 +115,14 @@ macro_rules! hook_names {
 
 /// Declares one name of a hook.
 macro_rules! hook_one {
-    ($name:ident ($($arg:ident: $ty:ty),*) -> $ret:ty, $real:ident, $body:expr $(, $call:path)?) => {
+    ($name:ident ($($arg:ident: $ty:ty),*) -> $ret:ty, $real:ident, $body:expr) => {
         /// The hook of this function, and the real one.
         #[allow(non_camel_case_types)]
         pub enum $name {}
 
         #[allow(dead_code, reason = "the rest of the shim calls some hooks and real functions only")]
         impl $name {
-            real_function!(real, $name, ($($arg: $ty),*) -> $ret $(, $call)?);
+            real_function!(real, $name, ($($arg: $ty),*) -> $ret);
 
             /// What the exported function does.
             ///

@@ -28,11 +28,7 @@ macro_rules! lazy_libc {
     )* };
 }
 
-type Handler = Option<unsafe extern "C" fn()>;
-
 lazy_libc! {
-    fn __register_atfork(before: Handler, parent: Handler, child: Handler, object: *mut c_void) -> c_int;
-    fn dlclose(handle: *mut c_void) -> c_int;
     fn dirfd(dir: *mut DIR) -> c_int;
     fn fclose(file: *mut FILE) -> c_int;
     fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE;

@@ -1,9 +1,7 @@
 //! Holds the stack: the manifests of its bundles, and the prefixes that they cover together.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::manifest::document::Manifest;
@@ -29,15 +27,6 @@ impl Stack {
     #[must_use]
     pub fn prefixes(&self) -> &[PrefixRecord] {
         &self.prefixes
-    }
-
-    /// Drops the aliases of prefixes of which `holds`, which gets the prefix and the alias, is false. A path by such a name
-    /// lies beside the prefixes.
-    pub fn keep_aliases(&mut self, holds: impl Fn(&Path, &Path) -> bool) {
-        for prefix in &mut self.prefixes {
-            let path = prefix.path().to_path_buf();
-            prefix.aliases.retain(|alias| holds(&path, Path::new(OsStr::from_bytes(alias))));
-        }
     }
 
     /// Every entry with the number of its bundle.

@@ -84,12 +84,14 @@ pub fn run_planned(cli: &Cli, plan: &StagingPlan, inbox: &Inbox) -> Result<Ended
     let argv = trampoline::insert(cli, &plan.programs, &staged.ready().stage);
     let ended = child::run(&mut without_shim(cli, &argv), watch, inbox);
     let ready = staged.ready().clone();
-    let used = match staged {
-        Staged::OnThisNode(held) => Some(held.0.release().used),
-        Staged::OnAllNodes(broadcast) => broadcast.finish(inbox).used,
+    let answered = match staged {
+        Staged::OnThisNode(held) => Some(held.0.release().answered),
+        Staged::OnAllNodes(broadcast) => {
+            broadcast.finish(inbox).counted.map(|(answered, _)| answered)
+        }
     };
     if cli.sums_up() {
-        warn_line!("pyshm-run: {}", summary::line(&ready, used.as_ref()));
+        warn_line!("pyshm-run: {}", summary::line(&ready, answered));
     }
     ended
 }

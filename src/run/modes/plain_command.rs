@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::launchers::{launch_env, rank_env};
 use crate::protocol::events::Ready;
 use crate::protocol::request::{AbsentProgram, Task};
-use crate::protocol::used::Used;
 use crate::run::cli::Cli;
 use crate::run::command::child::{Ended, Watch};
 use crate::run::command::{child, trampoline};
@@ -66,9 +65,9 @@ pub fn run(cli: &Cli) -> Result<Ended> {
     };
     let ended = child::run(&mut command, Watch::Exit, &inbox);
     if let Some(participant) = participant {
-        let (ready, used) = participant.leave(&inbox);
+        let (ready, answered) = participant.leave(&inbox);
         if let Some(ready) = ready.filter(|_| cli.sums_up()) {
-            warn_line!("pyshm-run: {}", summary::line(&ready, used.as_ref()));
+            warn_line!("pyshm-run: {}", summary::line(&ready, answered));
         }
     }
     ended
@@ -158,16 +157,16 @@ fn lead(cli: &Cli, inbox: &Inbox) -> Result<Option<(Hold, Ready)>> {
 }
 
 impl Participant {
-    /// Leaves the job; the last one removes the stage. Returns what this process had staged, and what the job has had of
-    /// it.
-    fn leave(self, inbox: &Inbox) -> (Option<Ready>, Option<Used>) {
+    /// Leaves the job. The last rank removes the stage. Returns the figures about the stage if this process led, and
+    /// the number of operations that were answered locally.
+    fn leave(self, inbox: &Inbox) -> (Option<Ready>, Option<u64>) {
         let Self { user_dir, key, hold, ready } = self;
         let begun = Instant::now();
         let mut has_left = false;
         loop {
             let Ok(Some(locked)) = LockedRecord::take(&user_dir, &key, LEAVING) else {
                 let released = hold.map(Hold::release);
-                return (ready, released.map(|r| r.used));
+                return (ready, released.map(|r| r.answered));
             };
             let mut record = locked.read().unwrap_or_default();
             if !has_left {
@@ -184,11 +183,11 @@ impl Participant {
                 continue;
             }
             let released = hold.map(Hold::release);
-            // Without a stage the numbers decide who is the last.
-            if !others_live || released.as_ref().is_some_and(|released| released.purged) {
+            // If there is no stage, only the numbers in the record tell which rank is the last.
+            if !others_live || released.is_some_and(|released| released.purged) {
                 locked.remove(&user_dir);
             }
-            return (ready, released.map(|r| r.used));
+            return (ready, released.map(|r| r.answered));
         }
     }
 }

@@ -22,7 +22,6 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::error::{Error, Result};
 use crate::process::signals::ENDING;
 use crate::protocol::events::Event;
-use crate::protocol::used::Used;
 use crate::run::inbox::{Inbox, Message};
 use crate::run::step::hung_launcher::{HangDetector, INTERVAL};
 
@@ -35,11 +34,12 @@ const RELEASE: Duration = Duration::from_secs(20);
 const HURRIED_RELEASE: Duration = Duration::from_secs(5);
 
 /// How a step has ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Finished {
-    /// What the job has had of the stages, if the step reported it.
-    pub used: Option<Used>,
-    /// Whether it has cleaned up on every node.
+    /// The number of operations that were answered locally, and the number of those that were passed on; `None` if the
+    /// step did not report these numbers.
+    pub counted: Option<(u64, u64)>,
+    /// Whether the step has cleaned up on every node.
     pub clean: bool,
 }
 
@@ -187,11 +187,13 @@ impl Step {
         let (mut limit, mut next_look) = (RELEASE, INTERVAL);
         let begun = Instant::now();
         let mut hang = HangDetector::default();
-        let mut used = None;
+        let mut counted = None;
         while begun.elapsed() < limit {
             match inbox.next(Duration::from_millis(20)) {
-                Some(Message::Step(number, Event::Purged(all))) if number == self.number => {
-                    used = Some(all);
+                Some(Message::Step(number, Event::Purged { answered, passed }))
+                    if number == self.number =>
+                {
+                    counted = Some((answered, passed));
                 }
                 Some(Message::Closed(number)) if number == self.number => break,
                 Some(Message::Signal(signal, _)) if ENDING.contains(&signal) => {
@@ -208,8 +210,7 @@ impl Step {
             }
         }
         let orderly = self.end_within(Duration::from_secs(2)) == Ending::Orderly;
-        let clean = orderly && (used.is_some() || self.kind == Kind::Helper);
-        Finished { used, clean }
+        Finished { counted, clean: orderly && (counted.is_some() || self.kind == Kind::Helper) }
     }
 
     /// Ends the step without waiting for the command, within some four seconds. The step still cleans up.

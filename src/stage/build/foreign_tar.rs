@@ -17,7 +17,6 @@ use crate::instrument::timeline;
 use crate::instrument::timeline::Phase;
 use crate::manifest::Manifest;
 use crate::manifest::entry::EntryRecord;
-use crate::manifest::prefix::{PrefixRecord, depth};
 use crate::program::run_path;
 use crate::stage::build::stream::Stream;
 use crate::stage::build::tree;
@@ -45,7 +44,6 @@ pub(super) fn unpack(
 ) -> Result<(Manifest, Option<String>)> {
     let mut sink = Writer {
         bundle,
-        prefix: &archive.placement.prefix,
         maker: FileMaker::new(fs),
         last: LastDirectory::default(),
         piece: vec![0; PIECE],
@@ -144,7 +142,6 @@ impl Read for Blocks {
 /// directory in these paths. Links are created only after everything else, so no path leads through a link.
 struct Writer<'a> {
     bundle: &'a Path,
-    prefix: &'a PrefixRecord,
     maker: FileMaker,
     last: LastDirectory,
     piece: Vec<u8>,
@@ -168,14 +165,8 @@ impl Writer<'_> {
         }
         rustix::fs::futimens(&file, &file_times(entry)).map_err(|e| failed(e.into()))?;
         drop(file);
-        let runpath = if is_elf {
-            let file = File::open(&path).map_err(failed)?;
-            // An archive stands for its prefix on any node, so nothing outside is looked at.
-            let depth = depth(std::slice::from_ref(self.prefix), entry.path());
-            run_path::recorded(&file, depth, |_| None)
-        } else {
-            None
-        };
+        let runpath =
+            if is_elf { run_path::absolute(&File::open(&path).map_err(failed)?) } else { None };
         Ok(FileSummary { runpath, ..FileSummary::default() })
     }
 }

@@ -5,68 +5,31 @@
 //! in a bundle and one `statfs` for each prefix on the shared file system.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use pyshm_format::build::{IndexBuilder, NewEntry, NewXattrs, XattrsId};
-use pyshm_format::index::{FLAG_MARKED, FLAG_NOEXEC};
-use pyshm_format::record::{ENTRY_ACL, ENTRY_NO_INODE, ENTRY_REMOTE};
-use pyshm_format::{Kind, PrefixMode, Stat, Time, layout};
+use pyshm_format::index::FLAG_NOEXEC;
+use pyshm_format::record::{ENTRY_ACL, ENTRY_REMOTE};
+use pyshm_format::{Kind, PrefixMode, Stat, Time};
 
 use crate::error::{Error, Result};
 use crate::manifest::entry::{EntryKind, EntryStat};
 use crate::manifest::prefix::Mode;
 use crate::manifest::xattr::XattrSet;
 use crate::manifest::{Manifest, Stack};
-use crate::stage::build::barriers::Judge;
 use crate::stage::build::tree::Edited;
-use crate::stage::build::writers::Writers;
 use crate::stage::limits::space;
-use crate::stage::staged_file::allocate;
 
-/// Whether the file of an index belongs to a group that tells user namespaces apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Marked {
-    Yes,
-    No,
-}
-
-/// Makes the empty file of an index. Root's file gets the group that tells user namespaces apart; nobody else may give a
-/// file to a group of others, and to nobody else a namespace shows root's files as its own.
-///
-/// # Errors
-/// [`Error::CannotWrite`].
-pub(super) fn create(path: &Path) -> Result<(File, Marked)> {
-    let file = File::create(path).map_err(Error::write(path))?;
-    let given = rustix::process::geteuid().is_root()
-        && std::os::unix::fs::fchown(&file, None, Some(layout::MARKING_GROUP)).is_ok();
-    Ok((file, if given { Marked::Yes } else { Marked::No }))
-}
-
-/// Builds the index of `stack` for the stage whose final directory is `stage`, and returns its bytes.
-///
-/// `written` says for each bundle when it was written if it is a foreign tar, whose owners need not be those of the
-/// original.
-pub(super) fn build(
-    stack: &Stack,
-    edited: &Edited,
-    stage: &Path,
-    written: &[Option<(i64, i64)>],
-    marked: Marked,
-) -> Vec<u8> {
+/// Builds the index of `stack`, and returns the index as bytes. `edited` has the paths of edited libraries. `stage` is
+/// the directory that the stage will have after its publication.
+pub(super) fn build(stack: &Stack, edited: &Edited, stage: &Path) -> Vec<u8> {
     let parent = stage.parent().unwrap_or(stage);
-    let noexec = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
-    let flags = noexec | if marked == Marked::Yes { FLAG_MARKED } else { 0 };
+    let flags = if space::is_noexec(parent) { FLAG_NOEXEC } else { 0 };
     let mut builder = IndexBuilder::new(stage.as_os_str().as_encoded_bytes(), flags);
-    let judge = Judge::new();
-    builder.builder(judge.builder());
-    let ways = judge.ways(stack);
     let mut numbers = Vec::new();
-    let mut writers = BTreeMap::new();
     for prefix in stack.prefixes() {
         let mode = match prefix.mode {
             Mode::Snapshot => PrefixMode::Snapshot,
@@ -74,20 +37,16 @@ pub(super) fn build(
         };
         let statfs = statfs(prefix.path());
         let number = builder.prefix(&prefix.path, &prefix.path, mode, &statfs);
-        let (mut names, mut same) = (vec![prefix.path()], vec![number]);
         for alias in &prefix.aliases {
-            same.push(builder.prefix(alias, &prefix.path, mode, &statfs));
-            names.push(Path::new(OsStr::from_bytes(alias)));
+            builder.prefix(alias, &prefix.path, mode, &statfs);
         }
         numbers.push((prefix.path(), number));
-        writers.insert(number, (Writers::above(&names), same));
     }
     // The longest prefix comes first, since a path belongs to the innermost of nested prefixes.
     numbers.sort_by_key(|(path, _)| std::cmp::Reverse(path.as_os_str().len()));
     for (bundle, manifest) in stack.bundles().iter().enumerate() {
         let sets = xattrs(manifest, &mut builder);
         let mut devices = HashMap::new();
-        let foreign = written.get(bundle).is_some_and(Option::is_some);
         for (number, entry) in manifest.entries.iter().enumerate() {
             // In the manifest's order, the first path on a device is the mount point of that device, or the prefix. If
             // this path is missing on this node, the nearest existing directory above it tells the device number.
@@ -109,46 +68,33 @@ pub(super) fn build(
                 numbers.iter().find(|(path, _)| entry.path().starts_with(path)).map_or(0, |p| p.1);
             let known = manifest.xattrs.as_ref();
             let acl = known.and_then(|x| x.set(number)).is_some_and(XattrSet::has_acl);
-            if let Some((writers, _)) = writers.get_mut(&prefix) {
-                writers.add_entry(&entry.stat);
-                if acl || known.is_none() || foreign {
-                    writers.add_anybody();
-                }
-            }
-            let flags = [
-                (entry.kind == EntryKind::Remote, ENTRY_REMOTE),
-                (acl, ENTRY_ACL),
-                (foreign, ENTRY_NO_INODE),
-            ];
+            let remote = entry.kind == EntryKind::Remote;
             builder.entry(&NewEntry {
                 path: &entry.path,
                 kind,
-                flags: flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag),
+                flags: if remote { ENTRY_REMOTE } else { 0 } | if acl { ENTRY_ACL } else { 0 },
                 target,
                 edited: edited.contains(entry.path.as_slice()),
                 prefix,
-                barriers: ways.of(entry, known.and_then(|x| x.set(number))),
                 bundle: u16::try_from(bundle).unwrap_or(u16::MAX),
                 xattrs: known.and_then(|x| sets.get(*x.of.get(number)? as usize)).copied(),
                 stat: with_device(&entry.stat, device),
             });
         }
     }
-    for (writers, same) in writers.values() {
-        same.iter().for_each(|number| writers.put(&mut builder, *number));
-    }
     builder.finish()
 }
 
-/// Writes an index into its `file` at `path`. Its memory is allocated first: a process that reads an empty part of the mapped file would take memory
-/// for it, and die where there is none.
+/// Writes `index` to the file `path`. Parts of the index that are all zeros, such as the free space behind the index's
+/// head, become holes. Holes cost neither memory nor time in the processes that map the file.
 ///
 /// # Errors
 /// [`Error::CannotWrite`].
-pub(super) fn write(path: &Path, file: &File, index: &[u8]) -> Result<()> {
+pub(super) fn write(path: &Path, index: &[u8]) -> Result<()> {
     const PART: usize = 1 << 16;
     let write = || {
-        allocate(file, index.len() as u64)?;
+        let file = File::create(path)?;
+        file.set_len(index.len() as u64)?;
         for (number, part) in index.chunks(PART).enumerate() {
             let len = part.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
             file.write_all_at(&part[..len], (number * PART) as u64)?;

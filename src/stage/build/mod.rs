@@ -9,34 +9,22 @@
 //! foreign_tar   unpacks a foreign tar
 //! stacking      lays one bundle over others: deletes the files that the new bundle replaces or removes
 //! tree          directories, links and edited libraries
-//! search_path   what the search paths of edited libraries say
-//! staged_paths  where paths lead in the staged tree
 //! index, env_file, runtime   the other parts of a stage
-//! writers       who may write under a prefix
-//! aliases       which other names of a prefix hold on this node
-//! barriers      who may reach and read what
-//! refused       links in place of files that the user may not read
 //! ```
 #![forbid(unsafe_code)]
 
-mod aliases;
-mod barriers;
 mod env_file;
 mod files;
 mod foreign_tar;
 mod frames;
 mod incoming;
 mod index;
-mod refused;
 mod runtime;
-mod search_path;
 mod stacking;
 mod stage_build;
-mod staged_paths;
 mod stream;
 mod tree;
 mod unfinished;
-mod writers;
 
 pub use crate::stage::build::incoming::IncomingBundle;
 pub use crate::stage::build::runtime::Runtime;

@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,7 +28,7 @@ use crate::stage::build::incoming::IncomingBundle;
 use crate::stage::build::runtime::Runtime;
 use crate::stage::build::stream::Stream;
 use crate::stage::build::unfinished::Unfinished;
-use crate::stage::build::{aliases, env_file, foreign_tar, frames, index, refused, stacking, tree};
+use crate::stage::build::{env_file, foreign_tar, frames, index, stacking, tree};
 use crate::stage::build_options::{AfterUse, BuildOptions};
 use crate::stage::id::{Identity, StageId};
 use crate::stage::info::Info;
@@ -39,7 +38,7 @@ use crate::stage::reuse::adopt::{Adoption, Donation};
 use crate::stage::reuse::donor::Donor;
 use crate::stage::reuse::saved_manifest::SavedManifest;
 use crate::stage::reuse::{adopt, saved_manifest};
-use crate::stage::staged_file::{FileMaker, allocate};
+use crate::stage::staged_file::FileMaker;
 use crate::stage::user_dir::UserDir;
 
 /// Name of the directory into which a foreign tar is unpacked first if the tar lies over other bundles. The name is as
@@ -282,18 +281,13 @@ impl StageBuild {
         test_pause::at(Moment::Publish);
         let _busy = timeline::busy(Phase::Publish);
         let dir = self.dir.path();
+        let edited = tree::finish(&self.stack, dir)?;
         let stage = self.user_dir.stage_dir(&self.id);
-        self.stack.keep_aliases(aliases::holds);
-        let edited = tree::finish(&self.stack, dir, &stage)?;
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             std::fs::write(&path, bytes).map_err(Error::write(&path))
         };
-        let path = dir.join(layout::INDEX);
-        let (file, marked) = index::create(&path)?;
-        let index = index::build(&self.stack, &edited, &stage, &self.info.written, marked);
-        index::write(&path, &file, &index)?;
-        refused::lead_to_originals(dir, &index)?;
+        index::write(&dir.join(layout::INDEX), &index::build(&self.stack, &edited, &stage))?;
         self.write_state(dir)?;
         for (in_stack, number) in self.numbers.iter().enumerate() {
             let identity = self.info.identities.get(*number).cloned().unwrap_or_default();
@@ -316,10 +310,9 @@ impl StageBuild {
     /// Writes the state file in `dir`, with the marks that the stage inherits.
     fn write_state(&self, dir: &Path) -> Result<()> {
         let path = dir.join(layout::STATE);
-        let made = File::create(&path).and_then(|file| {
-            allocate(&file, state::FILE_BYTES as u64)?;
-            file.write_all_at(&state::header(), 0)
-        });
+        let made = std::fs::write(&path, state::header())
+            .and_then(|()| File::options().write(true).open(&path))
+            .and_then(|file| file.set_len(state::FILE_BYTES as u64));
         made.map_err(Error::write(&path))?;
         let donors = |number: &usize| self.donors.get(*number).map_or(&[][..], Vec::as_slice);
         let donors: Vec<_> = self.numbers.iter().map(donors).collect();

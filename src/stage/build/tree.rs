@@ -16,12 +16,11 @@ use rustix::fs::{AtFlags, CWD};
 
 use crate::error::{Error, Result};
 use crate::manifest::entry::{EntryKind, EntryRecord, PATH_MAX};
+use crate::manifest::prefix::Mode;
 use crate::manifest::{Manifest, Stack};
 use crate::program::run_path;
 use crate::program::run_path::Edit;
 use crate::stage::build::files::Files;
-use crate::stage::build::search_path::SearchPaths;
-use crate::stage::build::staged_paths::StagedPaths;
 use crate::stage::staged_file::{LastDirectory, below, file_times, staged_mode, times};
 
 /// Creates the directories of a manifest below `root`, and those above its prefixes.
@@ -102,15 +101,14 @@ pub(super) fn make_empty_files(manifest: &Manifest, files: &Files<'_>) -> Result
 /// Paths of entries that have an edited copy under `fs/` and the pristine file under `orig/`.
 pub(super) type Edited = HashSet<Vec<u8>>;
 
-/// Finishes the tree of all bundles in the stage that is being built in `dir` and will lie at `stage`.
+/// Finishes the tree of all bundles in the stage that is being built in `dir`. Returns the paths of the edited
+/// libraries.
 ///
 /// # Errors
 /// [`Error::CannotWrite`] names what cannot be written.
-pub(super) fn finish(stack: &Stack, dir: &Path, stage: &Path) -> Result<Edited> {
+pub(super) fn finish(stack: &Stack, dir: &Path) -> Result<Edited> {
     let manifests = stack.bundles();
-    let paths = &StagedPaths::new(stack);
-    let search_paths = SearchPaths::new(stack, paths, stage);
-    let tree = Tree { paths, search_paths, fs: dir.join(layout::FS), orig: dir.join(layout::ORIG) };
+    let tree = Tree { stack, fs: dir.join(layout::FS), orig: dir.join(layout::ORIG) };
     let mut edited = Edited::new();
     for manifest in manifests {
         // In the manifest, a hard link comes after the file to which it leads.
@@ -144,31 +142,49 @@ pub(super) fn finish(stack: &Stack, dir: &Path, stage: &Path) -> Result<Edited> 
 }
 
 struct Tree<'a> {
-    paths: &'a StagedPaths<'a>,
-    search_paths: SearchPaths<'a>,
+    stack: &'a Stack,
     fs: PathBuf,
     orig: PathBuf,
 }
 
 impl Tree<'_> {
+    /// Returns `path` with the real spelling of its prefix; `None` if it lies below no prefix.
+    fn staged(&self, path: &Path) -> Option<PathBuf> {
+        for prefix in self.stack.prefixes() {
+            for spelling in prefix.spellings() {
+                if let Ok(rest) = path.strip_prefix(spelling) {
+                    return Some(prefix.path().join(rest));
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns the directory `path` of a library's search path with the real spelling of its prefix. `None` if the
+    /// directory lies below no prefix, or if the stage may not know all names in the directory.
+    fn staged_directory(&self, path: &Path) -> Option<PathBuf> {
+        let staged =
+            self.staged(path).filter(|p| p.components().all(|c| c != Component::ParentDir))?;
+        let prefix = self.stack.prefix_of(staged.as_os_str().as_bytes())?;
+        let snapshot = prefix.mode == Mode::Snapshot;
+        let known = || self.stack.entries().any(|(_, e)| e.path() == staged);
+        (snapshot || known()).then_some(staged)
+    }
+
     /// Creates a symbolic link. An absolute target under a prefix is replaced by a relative one that leads into the
     /// staged tree.
     fn link(&self, entry: &EntryRecord, target: &[u8]) -> Result<()> {
         let target = Path::new(OsStr::from_bytes(target));
         let parent = entry.path().parent().unwrap_or(Path::new("/"));
         let text = if target.is_absolute() {
-            self.paths
-                .real(target)
+            self.staged(target)
                 .map_or_else(|| target.to_path_buf(), |staged| relative(parent, &staged))
         } else {
             // A link that leaves the prefixes gets an absolute target, because the stage has nothing outside the
             // prefixes.
             let led = resolve_leading_dots(parent, target);
-            if self.paths.real(&led).is_some() { target.to_path_buf() } else { led }
+            if self.staged(&led).is_some() { target.to_path_buf() } else { led }
         };
-        if text.is_relative() {
-            self.exit(self.paths.follow(parent, &text).1)?;
-        }
         let path = below(&self.fs, entry.path());
         let made = rustix::fs::symlink(&text, &path).and_then(|()| {
             rustix::fs::utimensat(CWD, &path, &times(&entry.stat), AtFlags::SYMLINK_NOFOLLOW)
@@ -176,39 +192,19 @@ impl Tree<'_> {
         made.map_err(|e| Error::write(&path)(e.into()))
     }
 
-    /// Creates the link by which paths lead out of the stage to the original directory `exit`.
-    fn exit(&self, exit: Option<PathBuf>) -> Result<()> {
-        let Some(exit) = exit else { return Ok(()) };
-        let path = below(&self.fs, &exit);
-        match rustix::fs::symlink(&exit, &path) {
-            Err(rustix::io::Errno::EXIST) => Ok(()),
-            made => made.map_err(|e| Error::write(&path)(e.into())),
-        }
-    }
-
-    /// Replaces the staged `entry` by a copy whose search path leads into the stage. `source` is the entry itself, or
-    /// the file to which it is a hard link.
+    /// If the search path of the library `entry` leads to staged directories, replaces the staged file by a copy whose
+    /// search path leads into the stage, and adds the entry's path to `edited`. `source` is the entry itself, or the
+    /// file to which the entry is a hard link.
     fn edit(&self, entry: &EntryRecord, source: &EntryRecord, edited: &mut Edited) -> Result<()> {
         let staged = below(&self.fs, entry.path());
         let failed = |cause| Error::CannotWrite { path: staged.clone(), cause };
         let from = if edited.contains(source.path.as_slice()) { &self.orig } else { &self.fs };
         let file = File::open(below(from, source.path())).map_err(failed)?;
-        let recorded = match &source.kind {
-            EntryKind::File { runpath: Some(recorded), .. } => recorded.as_slice(),
-            _ => &[],
+        let origin = entry.path().parent().unwrap_or(Path::new("/"));
+        let Some(edit) = run_path::relocate(&file, origin, |path| self.staged_directory(path))
+        else {
+            return Ok(());
         };
-        let mut exits = Vec::new();
-        let element = |element: &[u8], recorded: &[u8]| {
-            let (texts, exit) = self.search_paths.element(entry, element, recorded);
-            exits.extend(exit);
-            texts
-        };
-        let library = |name: &[u8]| self.search_paths.library(name);
-        let edit = run_path::relocate(&file, recorded, element, library);
-        for exit in exits {
-            self.exit(Some(exit))?;
-        }
-        let Some(edit) = edit else { return Ok(()) };
         let pristine = below(&self.orig, entry.path());
         let replace = || -> io::Result<()> {
             std::fs::create_dir_all(pristine.parent().unwrap_or(Path::new("/")))?;

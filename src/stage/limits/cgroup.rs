@@ -15,8 +15,6 @@ pub(super) struct MemoryLimit {
     pub file: PathBuf,
     /// Bytes that the group may still use.
     pub free: u64,
-    /// Bytes that are allowed.
-    pub most: u64,
 }
 
 /// Names that a version of control groups uses, in this order: the file with the limit, the file with the usage, and
@@ -93,7 +91,7 @@ fn limit(dir: &Path, (limit, usage, cached): &FileNames) -> Option<MemoryLimit> 
         .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
         .sum();
     let used = number(usage).unwrap_or(0).saturating_sub(cached);
-    Some(MemoryLimit { file: dir.join(limit), free: most.saturating_sub(used), most })
+    Some(MemoryLimit { file: dir.join(limit), free: most.saturating_sub(used) })
 }
 
 #[cfg(test)]
@@ -126,12 +124,10 @@ mod tests {
         );
         let mounts = format!("41 31 0:38 / {} rw - cgroup2 cgroup2 rw", dir.path().display());
         let found = tightest_of("0::/slurm/job_7/step_0", &mounts).unwrap();
-        let (file, free) = (dir.path().join("slurm/memory.max"), 500_000);
-        assert_eq!(found, MemoryLimit { file, free, most: 9_000_000 });
+        assert_eq!(found, MemoryLimit { file: dir.path().join("slurm/memory.max"), free: 500_000 });
         std::fs::write(dir.path().join("slurm/memory.current"), "1").unwrap();
         let found = tightest_of("0::/slurm/job_7/step_0", &mounts).unwrap();
-        let (file, free) = (job.join("memory.max"), 4_000_000);
-        assert_eq!(found, MemoryLimit { file, free, most: 8_000_000 });
+        assert_eq!(found, MemoryLimit { file: job.join("memory.max"), free: 4_000_000 });
     }
 
     #[test]

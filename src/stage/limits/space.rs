@@ -19,17 +19,8 @@ const RESERVED_INODES: u64 = 1024;
 /// `f_type` of tmpfs and ramfs.
 const MEMORY_TYPES: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// Bytes that stay free by default under a limit of the job's on `size` bytes, that of its memory or of `/dev/shm`: a quarter of
-/// them and a gigabyte, at most two thirds of them and at most 16 GiB. What an application needs there for itself and for MPI
-/// grows less than the limit. Where the limit is small, an application may need most of it, and it is killed where it does
-/// not get it. The least is 8 MiB, in which the stage's own parts find room.
-fn job_reserve(size: u64) -> u64 {
-    (size / 4 + (1 << 30)).min(size / 3 * 2).clamp(8 << 20, 16 << 30)
-}
-
-/// Bytes that stay free by default on a node with `size` bytes of memory, of which other jobs may use most: a sixteenth, at
-/// least 64 MiB and at most 4 GiB.
-fn node_reserve(size: u64) -> u64 {
+/// Bytes that stay free by default in a file system of `size` bytes: a sixteenth, at least 64 MiB and at most 4 GiB.
+fn default_reserve(size: u64) -> u64 {
     (size / 16).clamp(64 << 20, 4 << 30)
 }
 
@@ -39,9 +30,7 @@ struct Constraint {
     what: String,
     /// Bytes that the limit leaves.
     free: u64,
-    /// Bytes of these that stay free.
-    reserve: u64,
-    /// What the user can do when these are too few.
+    /// What the user can do when too few bytes are left.
     advice: &'static str,
 }
 
@@ -53,6 +42,8 @@ struct Limits {
     bytes: Vec<Constraint>,
     /// Free inodes; `None` if the file system does not count them.
     inodes: Option<u64>,
+    /// Bytes that stay free.
+    reserve: u64,
 }
 
 impl Limits {
@@ -65,27 +56,25 @@ impl Limits {
         // reports 0 inodes.
         if size > 0 {
             let free = fs.f_bavail.saturating_mul(fs.f_frsize);
-            let is_memory = is_memory(root);
-            let reserve =
-                reserve.unwrap_or(if is_memory { job_reserve(size) } else { node_reserve(size) });
-            let what = root.display().to_string();
-            bytes.push(Constraint { what, free, reserve, advice: FREE_SOME });
+            bytes.push(Constraint { what: root.display().to_string(), free, advice: FREE_SOME });
         }
-        if is_memory(root) {
+        if MEMORY_TYPES.contains(&(rustix::fs::statfs(root).map_err(failed)?.f_type as u32)) {
             bytes.extend(cgroup::tightest().map(|limit| Constraint {
                 what: format!("the job's memory limit ({})", limit.file.display()),
                 free: limit.free,
-                reserve: reserve.unwrap_or_else(|| job_reserve(limit.most)),
                 advice: ASK,
             }));
-            bytes.extend(available().map(|(free, size)| Constraint {
+            bytes.extend(available().map(|free| Constraint {
                 what: "the node's memory".into(),
                 free,
-                reserve: reserve.unwrap_or_else(|| node_reserve(size)),
                 advice: FREE_SOME,
             }));
         }
-        Ok(Self { bytes, inodes: (fs.f_files > 0).then_some(fs.f_favail) })
+        Ok(Self {
+            bytes,
+            inodes: (fs.f_files > 0).then_some(fs.f_favail),
+            reserve: reserve.unwrap_or_else(|| default_reserve(size)),
+        })
     }
 }
 
@@ -102,20 +91,19 @@ fn taken(size: Size) -> u64 {
 pub fn check(root: &Path, size: Size, reserve: Option<u64>) -> Result<()> {
     let limits = Limits::of(root, reserve)?;
     let stage = taken(size);
-    let needed = |constraint: &Constraint| stage.saturating_add(constraint.reserve);
+    let needed = stage.saturating_add(limits.reserve);
     let (at_least, more) =
-        if size.at_least { ("at least ", ", more if its tars unpack to more") } else { ("", "") };
-    if let Some(tight) = limits.bytes.iter().find(|constraint| constraint.free < needed(constraint))
-    {
+        if size.at_least { ("at least ", " (more if its tars unpack to more)") } else { ("", "") };
+    if let Some(tight) = limits.bytes.iter().find(|constraint| constraint.free < needed) {
         return Err(Error::NoSpace {
             what: tight.what.clone(),
             numbers: format!(
                 "{} free but {at_least}{} are needed, namely {} for the stage{more} and {} that stay free for MPI \
                  and the application, see PYSHM_RESERVE",
                 bytes(tight.free),
-                bytes(needed(tight)),
+                bytes(needed),
                 bytes(stage),
-                bytes(tight.reserve)
+                bytes(limits.reserve)
             ),
             advice: tight.advice,
         });
@@ -190,22 +178,15 @@ pub enum NoRoom {
 /// [`Error::CannotWrite`] when the file system cannot be asked.
 pub fn room(root: &Path, expected: Size, reserve: Option<u64>) -> Result<Room> {
     let limits = Limits::of(root, reserve)?;
-    let tightest = limits
-        .bytes
-        .into_iter()
-        .min_by_key(|constraint| constraint.free.saturating_sub(constraint.reserve));
-    let unlimited = || Constraint {
-        what: root.display().to_string(),
-        free: u64::MAX,
-        reserve: 0,
-        advice: FREE_SOME,
-    };
-    let Constraint { what, free, reserve, advice } = tightest.unwrap_or_else(unlimited);
-    let bytes = free.saturating_sub(reserve).saturating_sub(taken(expected));
+    let tightest = limits.bytes.into_iter().min_by_key(|constraint| constraint.free);
+    let unlimited =
+        || Constraint { what: root.display().to_string(), free: u64::MAX, advice: FREE_SOME };
+    let Constraint { what, free, advice } = tightest.unwrap_or_else(unlimited);
+    let bytes = free.saturating_sub(limits.reserve).saturating_sub(taken(expected));
     let inodes = limits.inodes.map_or(u64::MAX, |free| {
         free.saturating_sub(RESERVED_INODES).saturating_sub(expected.entries)
     });
-    Ok(Room { what, advice, bytes, left: bytes, inodes, reserve })
+    Ok(Room { what, advice, bytes, left: bytes, inodes, reserve: limits.reserve })
 }
 
 impl Room {
@@ -233,15 +214,14 @@ impl Room {
     }
 }
 
-/// Bytes of memory and swap that the kernel says are available on this node, and all its memory.
-fn available() -> Option<(u64, u64)> {
+/// Bytes of memory and swap that the kernel says are available on this node.
+fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let number = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
     };
-    let free = number("MemAvailable:")? + number("SwapFree:").unwrap_or(0);
-    Some((free * 1024, number("MemTotal:")? * 1024))
+    Some((number("MemAvailable:")? + number("SwapFree:").unwrap_or(0)) * 1024)
 }
 
 /// Lists the limits on the bytes of a stage in `root`: the name of each, and the bytes that it leaves.
@@ -269,19 +249,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stays_free_is_a_part_of_the_limit() {
-        let job = |size, reserve| assert_eq!(job_reserve(size), reserve);
-        job(0, 8 << 20);
-        job(64 << 20, (64 << 20) / 3 * 2);
-        job(300 << 20, 200 << 20);
-        job(2 << 30, (2 << 30) / 3 * 2);
-        job(4 << 30, 2 << 30);
-        // A stage of half of it fits.
-        job(8 << 30, 3 << 30);
-        job(60 << 30, 16 << 30);
-        job(1 << 40, 16 << 30);
-        assert_eq!(node_reserve(32 << 30), 2 << 30);
-        assert_eq!(node_reserve(1 << 40), 4 << 30);
+    fn the_default_reserve_is_a_share_of_the_file_system_within_limits() {
+        assert_eq!(default_reserve(0), 64 << 20);
+        assert_eq!(default_reserve(32 << 30), 2 << 30);
+        assert_eq!(default_reserve(1 << 40), 4 << 30);
     }
 
     #[test]

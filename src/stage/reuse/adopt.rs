@@ -170,9 +170,9 @@ impl Adoption {
         self.donors
     }
 
-    /// Releases all donors: every bundle that they would have donated is read from its file. Their marks stay known.
+    /// Releases all donors: every bundle that they would have donated is read from its file.
     pub fn give_up(&mut self) {
-        self.donors.iter().flatten().for_each(|donor| donor.release());
+        self.donors.clear();
         for origin in &mut self.origins {
             if matches!(origin, Origin::Donor(_)) {
                 *origin = Origin::File;
@@ -243,24 +243,13 @@ impl Donation {
 /// Joins the marks that a new stage inherits from the donors of its bundles. `donors` has, for the bundle of each of
 /// `manifests`, the donors that have the bundle. If a donor does not have one of the bundles, that bundle is newer than
 /// the donor, and the donor's marks on the bundle's paths do not count.
-///
-/// If a donor is closed, everything below the prefixes of its bundles counts as changed.
 pub(in crate::stage) fn inherited(donors: &[&[Arc<Donor>]], manifests: &[Manifest]) -> Divergence {
     let mut all = Divergence::default();
     let mut asked: HashSet<&Path> = HashSet::new();
     for donor in donors.iter().copied().flatten().filter(|d| asked.insert(&d.stage.dir)) {
         let mut known = donor.diverged();
-        let has_it = |donors: &[Arc<Donor>]| donors.iter().any(|d| Arc::ptr_eq(d, donor));
-        if known.is_being_removed() {
-            known.reopen();
-        }
-        if known.is_all() {
-            let shared = donors.iter().zip(manifests).filter(|(donors, _)| has_it(donors));
-            known = Divergence::default();
-            for prefix in shared.flat_map(|(_, manifest)| &manifest.prefixes) {
-                known.add_subtree(&prefix.path);
-            }
-        } else if !known.is_empty() {
+        if !known.is_empty() {
+            let has_it = |donors: &[Arc<Donor>]| donors.iter().any(|d| Arc::ptr_eq(d, donor));
             let others = donors.iter().zip(manifests).filter(|(donors, _)| !has_it(donors));
             for entry in others.flat_map(|(_, manifest)| &manifest.entries) {
                 known.forget(&entry.path);

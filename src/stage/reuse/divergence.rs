@@ -16,13 +16,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use pyshm_format::state::{self, Mark};
-use pyshm_format::{Entry, Index, Kind, Reason, Reasons, Stat, Subtrees, Time, hash_path, layout};
+use pyshm_format::{Entry, Index, Kind, Stat, Subtrees, Time, hash_path, layout};
 
 use crate::error::{Error, Result};
 use crate::stage::build_options::Freshness;
 use crate::stage::ownership;
 use crate::stage::published::Stage;
-use crate::stage::reuse::loader_links;
 use crate::stage::shared_state::SharedState;
 
 /// Set-user-id and set-group-id, which files from a foreign tar lose.
@@ -34,8 +33,8 @@ pub struct Divergence {
     words: BTreeSet<u64>,
     /// Whether some of the words may be marks on whole directories.
     subtrees: bool,
-    /// Why nothing is answered from the stage any more, if nothing is.
-    closed: Reasons,
+    /// Whether so much has diverged that the stage answers nothing any more.
+    all: bool,
 }
 
 /// Changes below the prefixes since the bundles were packed.
@@ -60,7 +59,7 @@ impl Divergence {
         Ok(Self {
             words: if set.any() { set.words().collect() } else { BTreeSet::new() },
             subtrees: set.any_subtree(),
-            closed: set.reasons(),
+            all: set.is_full(),
         })
     }
 
@@ -83,51 +82,31 @@ impl Divergence {
         let path = dir.join(layout::STATE);
         let state = SharedState::open(dir).map_err(Error::read("stage", &path))?;
         let Some(set) = state.diverged() else { return Ok(()) };
-        for reason in self.closed.iter() {
-            set.close(reason, b"");
-        }
-        if !self.is_all() {
+        if self.all {
+            set.fill();
+        } else {
             let subtrees = if self.subtrees { Subtrees::Possible } else { Subtrees::None };
-            for word in &self.words {
-                set.insert(*word, subtrees);
-            }
+            self.words.iter().for_each(|word| set.insert(*word, subtrees));
         }
-        loader_links::lead(dir, &set);
         Ok(())
     }
 
     /// Whether nothing has diverged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.words.is_empty() && !self.is_all()
+        self.words.is_empty() && !self.all
     }
 
     /// Whether the stage answers nothing any more.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        !self.closed.is_empty()
-    }
-
-    /// Whether the stage is closed for no other reason than that it is being removed.
-    pub(in crate::stage) fn is_being_removed(&self) -> bool {
-        self.closed.0 == Reason::Removed.bit()
-    }
-
-    /// Opens the set and leaves the marks.
-    pub(in crate::stage) fn reopen(&mut self) {
-        self.closed = Reasons::default();
-    }
-
-    /// Marks everything at and below `path`.
-    pub(in crate::stage) fn add_subtree(&mut self, path: &[u8]) {
-        self.add(Mark::Path, path);
-        self.add(Mark::Subtree, path);
+        self.all
     }
 
     /// Removes the marks on a path whose bundle is newer than the marks.
     pub(in crate::stage) fn forget(&mut self, path: &[u8]) {
         let hash = hash_path(path);
-        for mark in [Mark::Path, Mark::Listing, Mark::NewNames, Mark::Subtree, Mark::Name] {
+        for mark in [Mark::Path, Mark::Listing, Mark::NewNames, Mark::Subtree] {
             self.words.remove(&mark.word(hash));
         }
     }
@@ -136,12 +115,9 @@ impl Divergence {
     pub fn join(&mut self, other: &Self) {
         self.words.extend(&other.words);
         self.subtrees |= other.subtrees;
-        // A stage's set has no room for more: there, everything counts as diverged.
-        self.closed.0 |= other.closed.0;
-        if self.words.len() >= state::SLOTS / 4 * 3 {
-            self.closed.0 |= Reason::Full.bit();
-        }
-        if self.is_all() {
+        // If there are more marks than the set in a stage can hold, everything counts as diverged.
+        self.all |= other.all || self.words.len() >= state::SLOTS / 4 * 3;
+        if self.all {
             self.words.clear();
         }
     }
@@ -149,7 +125,7 @@ impl Divergence {
     /// Encodes the set as numbers, for another node.
     #[must_use]
     pub fn to_words(&self) -> Vec<u64> {
-        let head = u64::from(self.subtrees) | u64::from(self.closed.0) << 1;
+        let head = u64::from(self.subtrees) | u64::from(self.all) << 1;
         std::iter::once(head).chain(self.words.iter().copied()).collect()
     }
 
@@ -157,8 +133,7 @@ impl Divergence {
     #[must_use]
     pub fn from_words(words: &[u64]) -> Self {
         let (head, words) = words.split_first().map_or((0, &[][..]), |(h, w)| (*h, w));
-        let closed = Reasons((head >> 1) as u8);
-        Self { words: words.iter().copied().collect(), subtrees: head & 1 != 0, closed }
+        Self { words: words.iter().copied().collect(), subtrees: head & 1 != 0, all: head & 2 != 0 }
     }
 
     fn add(&mut self, mark: Mark, path: &[u8]) {
@@ -281,9 +256,6 @@ impl Changes {
             };
             if differs {
                 self.add(Mark::Path, entry.path());
-                if !entry.has_inode() {
-                    self.add(Mark::Name, entry.path());
-                }
                 if is_directory {
                     self.add(Mark::Subtree, entry.path());
                 }
@@ -385,7 +357,7 @@ mod tests {
         let mut one = divergence(&["/a"]);
         let many = Divergence { words: (1..60_000).collect(), ..Divergence::default() };
         one.join(&many);
-        assert!(one.is_all() && !one.is_empty());
+        assert!(one.all && !one.is_empty());
         assert_eq!(Divergence::from_words(&one.to_words()), one);
     }
 }

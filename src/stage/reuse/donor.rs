@@ -2,8 +2,6 @@
 //!
 //! Invariants:
 //! - A lease on the donor is taken before its bundles are examined.
-//! - A closed stage donates no bundle. What programs changed there is not known, so that the new stage answers nothing below
-//!   the prefixes of the bundles that it has too.
 //! - Nothing in the donor changes, not even a time.
 //! - A bundle is taken only if it is exactly as its manifest says.
 #![forbid(unsafe_code)]
@@ -14,7 +12,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use pyshm_format::{Index, layout};
 use rustix::fs::{AtFlags, FileType};
@@ -33,11 +30,10 @@ use crate::stage::reuse::divergence::Divergence;
 use crate::stage::reuse::saved_manifest;
 use crate::stage::staged_file::{LastDirectory, below, open, staged_mode};
 
-/// A stage that donates bundles, and marks. Nobody removes the stage while there is a lease.
+/// A stage that donates bundles. Nobody removes the stage while this value lives.
 pub(in crate::stage) struct Donor {
     pub stage: Stage,
-    /// `None` for a closed stage, and for one that was released.
-    lease: Mutex<Option<Lease>>,
+    _lease: Lease,
     /// The donor's marks when it was opened.
     diverged: Divergence,
     info: Info,
@@ -65,22 +61,15 @@ impl Donor {
         let info = stage.info().ok()?;
         info.manifests.iter().any(|saved| identities.contains(&saved.identity)).then_some(())?;
         let lease = stage.lease().ok()?;
+        // If everything has diverged in the donor, a stage that inherits its marks would not answer for any path
+        // either.
         let diverged = Divergence::of(&stage).ok()?;
-        if diverged.is_being_removed() {
-            return None;
-        }
-        // What changed below the prefixes of a closed stage is not known, so that its bundles are of no use.
-        let lease = Mutex::new(Some(lease).filter(|_| !diverged.is_all()));
+        (!diverged.is_all()).then_some(())?;
         let path = stage.dir.join(layout::INDEX);
         let complete = ownership::open(&path).ok()?.metadata().ok()?;
         let index = ownership::read(&path).ok()?;
         let complete = (complete.mtime(), complete.mtime_nsec());
-        Some(Self { stage, lease, diverged, info, index, complete })
-    }
-
-    /// Gives up the lease. The marks stay known.
-    pub fn release(&self) {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Some(Self { stage, _lease: lease, diverged, info, index, complete })
     }
 
     /// Whether the donor was made from this bundle.
@@ -100,7 +89,7 @@ impl Donor {
     /// Returns the bundle's number in this donor and its saved manifest; `None` if the bundle cannot be taken.
     pub fn manifest(&self, identity: &Identity) -> Option<(usize, Manifest)> {
         let number = self.info.manifests.iter().position(|saved| saved.identity == *identity)?;
-        if self.diverged.is_all() || self.is_overlaid(number) {
+        if self.is_overlaid(number) {
             return None;
         }
         let saved = &self.info.manifests[number];

@@ -4,5 +4,4 @@
 pub(super) mod adopt;
 pub mod divergence;
 pub(super) mod donor;
-mod loader_links;
 pub(super) mod saved_manifest;

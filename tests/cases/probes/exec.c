@@ -67,7 +67,7 @@ PROBE(by_descriptor) {
     IN_CHILD(execveat(AT_FDCWD, P("bin/show"), three, environ, 0));
     IN_CHILD(execveat(-1, P("bin/show"), three, environ, 0));
     IN_CHILD(execveat(open(P("bin"), O_RDONLY), "show", three, own_environment, 0));
-    IN_CHILD(execveat(open(P("bin"), O_RDONLY), "../bin/show", three, environ, 0));
+    IN_CHILD(execveat(open(P("bin"), O_PATH), "../bin/show", three, environ, 0));
     IN_CHILD(execveat(open(P("bin"), O_RDONLY), "nope", three, environ, 0));
     IN_CHILD(execveat(open(P("bin/show"), O_RDONLY), "", three, environ, AT_EMPTY_PATH));
     IN_CHILD(execveat(open(P("bin/show"), O_RDONLY), "", three, environ, 0));
@@ -142,20 +142,6 @@ PROBE(scripts) {
     IN_CHILD(execv(B("out/script"), three));
 }
 
-/* Starts scripts whose first lines are as long as the kernel reads, shorter and longer, or end in odd ways. */
-PROBE(first_lines) {
-    for (int i = 0; i < 200; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "lines/%d", i);
-        if (access(P(name), F_OK))
-            break;
-        say("%d", i);
-        IN_CHILD(execv(P(name), three));
-        snprintf(name, sizeof name, "out/%d", i);
-        IN_CHILD(execv(B(name), three));
-    }
-}
-
 /* Starts a chain of scripts, each of which is the interpreter of the next one. The kernel follows only a few
    interpreters. */
 PROBE(levels) {
@@ -222,16 +208,4 @@ PROBE(vfork_child) {
     say("ends with %x", status);
     errno = 0;
     CALL(access(P("nope"), F_OK));
-}
-
-/* Starts programs by descriptors when other files have their names. */
-PROBE(replaced_by_descriptor) {
-    int fd = open(P("bin/show"), O_RDONLY), directory = open(P("bin"), O_RDONLY | O_DIRECTORY);
-    fflush(stdout);
-    run("sh", "-c", "cp /bin/echo $0.new && mv $0.new $0", P("bin/show"), NULL);
-    IN_CHILD(execveat(directory, "show", three, environ, 0));
-    IN_CHILD(execveat(directory, "script", three, environ, 0));
-    IN_CHILD(fexecve(fd, three, environ));
-    IN_CHILD(execveat(fd, "", three, environ, AT_EMPTY_PATH));
-    IN_CHILD(execve(P("bin/show"), three, environ));
 }

@@ -84,34 +84,6 @@ PROBE(by_the_callers_path) {
     dl_iterate_phdr(print_one, &seen);
 }
 
-/* Lets a library load others, which bind to themselves first, by plain names. */
-static void deep_by(const char *name) {
-    void *caller = dlopen(P(name), RTLD_NOW);
-    void *(*load)(const char *) = caller ? (void *(*)(const char *))dlsym(caller, "load_deep") : NULL;
-    say("%s %d", name, load != NULL);
-    void *handle = load("libmarker.so");
-    asks(handle, "marker");
-    if (handle)
-        dlclose(handle);
-    LOAD(load("libnope.so"));
-    handle = load("libzstd.so.1");
-    say("  a library of the system %d", handle != NULL);
-}
-
-PROBE(deep_by_the_callers_path) {
-    static const char *const callers[] = {"runpath", "rpath", "origin", "none", "nodefault", NULL};
-    for (const char *const *name = callers; *name; name++) {
-        char file[64];
-        snprintf(file, sizeof file, "lib/libcaller-%s.so", *name);
-        pid_t child = fork();
-        if (!child) {
-            deep_by(file);
-            _exit(0);
-        }
-        waitpid(child, NULL, 0);
-    }
-}
-
 PROBE(failures) {
     LOAD(dlopen(P("lib/libnope.so"), RTLD_NOW));
     LOAD(dlopen(P("nope/libnope.so"), RTLD_NOW));

@@ -108,41 +108,6 @@ PROBE(file_actions_on_the_shared_file_system) {
     SPAWN(posix_spawn(&pid, "./script", &actions, NULL, three, environ));
 }
 
-/* Spawns programs by relative names in directories to which file actions send the child. */
-PROBE(elsewhere) {
-    posix_spawn_file_actions_t actions;
-#define MOVES(...)                                                                                                     \
-    posix_spawn_file_actions_init(&actions);                                                                           \
-    __VA_ARGS__;                                                                                                       \
-    SPAWN(posix_spawn(&pid, "./show", &actions, NULL, three, environ))
-    MOVES(posix_spawn_file_actions_addchdir_np(&actions, P("bin")));
-    CALL(chdir(P("d")));
-    MOVES(posix_spawn_file_actions_addchdir_np(&actions, "../bin"));
-    MOVES(posix_spawn_file_actions_addchdir_np(&actions, ".."); posix_spawn_file_actions_addchdir_np(&actions, "bin"));
-    int top = open(P(""), O_RDONLY | O_DIRECTORY);
-    MOVES(posix_spawn_file_actions_addfchdir_np(&actions, top); posix_spawn_file_actions_addchdir_np(&actions, "bin"));
-    MOVES(posix_spawn_file_actions_addopen(&actions, 8, P("bin"), O_RDONLY, 0);
-          posix_spawn_file_actions_adddup2(&actions, 8, 9); posix_spawn_file_actions_addclose(&actions, 8);
-          posix_spawn_file_actions_addfchdir_np(&actions, 9));
-    MOVES(posix_spawn_file_actions_addchdir_np(&actions, P("d")));
-    MOVES(posix_spawn_file_actions_addchdir_np(&actions, P("nope")));
-    MOVES(posix_spawn_file_actions_addfchdir_np(&actions, 99));
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addchdir_np(&actions, P("bin"));
-    SPAWN(posix_spawn(&pid, "script", &actions, NULL, three, environ));
-    SPAWN(posix_spawn(&pid, "text", &actions, NULL, three, environ));
-    SPAWN(posix_spawn(&pid, "no-mode", &actions, NULL, three, environ));
-    SPAWN(posix_spawn(&pid, "", &actions, NULL, three, environ));
-    setenv("PATH", "nope:.:/usr/bin", 1);
-    SPAWN(posix_spawnp(&pid, "show", &actions, NULL, three, environ));
-    SPAWN(posix_spawnp(&pid, "no-such-command", &actions, NULL, three, environ));
-    /* The child stands in the original, by a descriptor that it opens itself too. */
-    posix_spawn_file_actions_addopen(&actions, 8, P("d"), O_RDONLY, 0);
-    posix_spawn_file_actions_addfchdir_np(&actions, 8);
-    SPAWN(posix_spawnp(&pid, "sh", &actions, NULL, (char *const[]){"sh", "-c", "pwd -P; echo made > made; cat b", NULL}, environ));
-    CONTENTS(open(P("d/made"), O_RDONLY));
-}
-
 PROBE(failures) {
     by_path();
     static const char *const names[] = {"nope", "a", "bin", "a/x", "loop1", "bin/no-mode", "bin/empty", "bin/text", "bin/no-interp", "bin/text-interp", NULL};

@@ -269,16 +269,6 @@ static void whole(const char *name) {
         say("  %s: %s", name, strerror(errno));
 }
 
-/* A process that cannot use a stage closes it: one that is open again can be damaged in another way. */
-static void open_again(void) {
-    int fd = *stage ? open(S("state"), O_WRONLY) : -1;
-    if (fd >= 0) {
-        if (pwrite(fd, "", 1, 64 + 7) != 1)
-            say("  it stays closed");
-        close(fd);
-    }
-}
-
 PROBE(damaged) {
     static const struct { const char *what, *name; long size; const char *text; } ways[] = {
         {"no byte of the index", "index", 0, NULL},       {"half a header", "index", 20, NULL},
@@ -292,7 +282,6 @@ PROBE(damaged) {
         cut(ways[i].name, ways[i].size, ways[i].text);
         look(ways[i].what, NULL);
         whole(ways[i].name);
-        open_again();
     }
     if (*stage) {
         rename(S("index"), S("index.kept"));
@@ -307,6 +296,5 @@ PROBE(damaged) {
     look("open to others", NULL);
     if (*stage)
         chmod(stage, 0700);
-    open_again();
     say("and again: %d", !*stage || !sees_unknown());
 }

@@ -1,6 +1,5 @@
 /* Writes files and changes names, and prints what this process and other processes see immediately afterwards. */
 #include "probe.h"
-#include <sys/resource.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -338,61 +337,6 @@ PROBE(opened_beside) {
     CALL(stat(P("a"), &s));
 }
 
-PROBE(renamed_beside) {
-    int good = 0;
-    struct stat s;
-    for (int relative = 0; relative < 2; relative++) {
-        for (int i = 0; i < 100; i++) {
-            char old[40], new[40];
-            snprintf(old, sizeof old, relative ? "r%d" : "out/o%d", i);
-            snprintf(new, sizeof new, relative ? "n%d" : "out/n%d", i);
-            const char *from = relative ? old : B(old), *to = relative ? new : B(new);
-            int fd = open(from, O_WRONLY | O_CREAT, 0644);
-            close(fd);
-            good += rename(from, to) == 0;
-            good += rename(to, from) == 0;
-            good += unlink(from) == 0;
-            good += mkdir(from, 0755) == 0;
-            good += rename(from, to) == 0;
-            good += rmdir(to) == 0;
-        }
-        say("%d", good);
-        CALL(chdir(B("out")));
-    }
-    CALL(stat(P("a"), &s));
-}
-
-/* Renames files by paths that are spelled outside the prefix and lead into it. */
-PROBE(renamed_by_links) {
-    struct stat s;
-    CALL(symlink(P("d"), B("out/to-d")));
-    CALL(rename(B("out/to-d/b"), B("out/b")));
-    CALL(stat(P("d/b"), &s));
-    CALL(rename(B("out/b"), B("out/to-d/c")));
-    CONTENTS(open(P("d/c"), O_RDONLY));
-    write_file(B("out/new"), "new\n");
-    CALL(rename(B("out/new"), B("out/to-d/b")));
-    CONTENTS(open(P("d/b"), O_RDONLY));
-    CALL(rename(B("out/to-d/sub"), B("out/to-d/moved")));
-    CALL(stat(P("d/sub/c"), &s));
-    CONTENTS(open(P("d/moved/c"), O_RDONLY));
-    CALL(renameat2(AT_FDCWD, B("out/to-d/b"), AT_FDCWD, B("out/to-d/c"), RENAME_NOREPLACE));
-    CALL(renameat2(AT_FDCWD, B("out/to-d/b"), AT_FDCWD, B("out/to-d/c"), RENAME_EXCHANGE));
-    CONTENTS(open(P("d/b"), O_RDONLY));
-    CONTENTS(open(P("d/c"), O_RDONLY));
-    listing(P("d"));
-    CALL(chdir(B("out/to-d")));
-    CALL(rename("b", "../out/b2"));
-    CALL(rename("../full/1", "one"));
-    listing(P("d"));
-    listing(P("full"));
-    struct rlimit limit = {3, 3};
-    CALL(setrlimit(RLIMIT_NOFILE, &limit));
-    CALL(rename(B("out/to-d/c"), B("out/to-d/last")));
-    CALL(stat(P("d/c"), &s));
-    CALL(stat(P("d/last"), &s));
-}
-
 PROBE(changed_beside) {
     int good = 0;
     for (int i = 0; i < 100; i++) {
@@ -498,38 +442,4 @@ PROBE(unmounted) {
 
 PROBE(detached) {
     unmounted_by(MNT_DETACH);
-}
-
-/* Makes, changes and removes a file by a relative path whose canonical path is too long for the kernel to tell. */
-static void deep_below(const char *top) {
-    char name[201], path[4096] = "";
-    memset(name, 'n', 200);
-    name[200] = 0;
-    CALL(chdir(top));
-    for (int i = 0; i < 20; i++) {
-        strcat(strcat(path, i ? "/" : ""), name);
-        if (mkdir(path, 0755))
-            say("mkdir: %s", strerror(errno));
-    }
-    strcat(path, "/file");
-    int fd = OPEN(open(path, O_WRONLY | O_CREAT, 0644));
-    CALL(write(fd, "deep", 4));
-    CALL(close(fd));
-    CALL(chmod(path, 0600));
-    CALL(rename(path, "shallow"));
-    CALL(rename("shallow", path));
-    CALL(unlink(path));
-    CALL(access("shallow", F_OK));
-    for (int i = 0; i < 20; i++) {
-        *strrchr(path, '/') = 0;
-        if (rmdir(path))
-            say("rmdir: %s", strerror(errno));
-    }
-    CALL(chdir("/"));
-}
-
-PROBE(deep) {
-    deep_below(P("d"));
-    deep_below(B("out"));
-    CONTENTS(open(P("a"), O_RDONLY));
 }

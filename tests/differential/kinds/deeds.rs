@@ -18,7 +18,7 @@ pub(super) enum Deed {
     Write,
     /// The step changes the object's attributes.
     Change,
-    /// The step makes or removes the object's name, or gives the name to another object, also by a mount.
+    /// The step makes or removes the object's name, or gives the name to another object.
     Name,
 }
 
@@ -113,11 +113,6 @@ impl Now<'_> {
                 add(word(1), word(2), Deed::Change, word(5).contains("FOLLOW"));
                 add(word(3), word(4), Deed::Name, false);
             }
-            "mount" => {
-                add("cwd", word(1), Deed::Look, true);
-                add("cwd", word(2), Deed::Name, true);
-            }
-            "tmpfs" | "umount" => add("cwd", word(1), Deed::Name, true),
             "run" => {
                 let (deed, n) = match word(1) {
                     "rm" => (Deed::Name, 3),

@@ -20,15 +20,7 @@ impl Now<'_> {
             "unstage" | "lose-stage" => kinds.push(Kind::Unstage),
             "nofile" | "fsize" | "memory" => kinds.push(Kind::Limit),
             "chroot" => kinds.push(Kind::Chroot),
-            "seteuid" | "setegid" | "setfsuid" | "setgroups" => {
-                kinds.push(Kind::Identity);
-                // The way to what they were opened from may be closed from now on.
-                if !self.state.slots.is_empty() {
-                    kinds.push(Kind::Closed);
-                }
-            }
-            // The shim does nothing in such a program.
-            "exec" if self.has_several_identities() => kinds.push(Kind::Static),
+            "seteuid" | "setegid" | "setfsuid" | "setgroups" => kinds.push(Kind::Identity),
             "linkat" if step.contains("EMPTY_PATH") => kinds.push(Kind::LinkEmpty),
             "static" => kinds.push(Kind::Static),
             "unshare" => kinds.push(Kind::Unshare),
@@ -123,8 +115,7 @@ impl Now<'_> {
         match object.deed {
             Deed::Write if self.is_read(meta.ino()) => kinds.push(Kind::Stale),
             Deed::Name => {
-                let followed = object.follow.then(|| fs::canonicalize(&object.path).ok()).flatten();
-                if self.is_held(followed.as_deref().unwrap_or(&object.path), &meta) {
+                if self.is_held(&object.path, &meta) {
                     kinds.push(Kind::Moved);
                 }
                 if meta.nlink() > 1 && !meta.is_dir() {

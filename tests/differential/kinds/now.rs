@@ -29,16 +29,6 @@ impl Now<'_> {
         self.state.identity.starts_with("0:")
     }
 
-    /// Whether the process's real user or group is another than its effective one.
-    pub(super) fn has_several_identities(&self) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.state.pid));
-        status.unwrap_or_default().lines().any(|line| {
-            let mut ids = line.split_whitespace();
-            let first = matches!(ids.next(), Some("Uid:" | "Gid:")).then(|| ids.next());
-            first.is_some_and(|first| ids.any(|id| Some(id) != first))
-        })
-    }
-
     /// The prefixes that may be staged.
     pub(super) fn prefixes(&self) -> [PathBuf; 2] {
         ["p/env", "p/env2"].map(|name| self.root.join(name))

@@ -18,18 +18,6 @@
 static __thread char *walked[4096];
 static __thread size_t length_walked;
 
-/* A walk that follows links meets a directory once, by the first of its names. Which one is first depends on the order of
-   entries, so such a walk says which objects it meets, not by which names. */
-static int follow(const char *path, const struct stat *s, int kind, struct FTW *where) {
-    (void)where;
-    char real[PATH_MAX];
-    if (!realpath(path, real))
-        snprintf(real, sizeof real, "nowhere");
-    if (length_walked < 4096 && asprintf(&walked[length_walked], "%s/%d/%o", real, kind, kind == FTW_NS ? 0 : s->st_mode) > 0)
-        length_walked++;
-    return 0;
-}
-
 static int walk(const char *path, const struct stat *s, int kind, struct FTW *where) {
     if (length_walked < 4096 && asprintf(&walked[length_walked], "%s/%d/%d/%o", path, kind, where->level,
                                          kind == FTW_NS ? 0 : s->st_mode) > 0)
@@ -170,7 +158,7 @@ int perform_looking(const char *verb) {
     }
     VERB("nftw") {
         length_walked = 0;
-        int r = nftw(text(1), number(2) & FTW_PHYS ? walk : follow, 5, number(2));
+        int r = nftw(text(1), walk, 5, number(2));
         /* The number of entries before an error depends on their order, which may differ, so only the error is compared. */
         if (r < 0)
             result(r);

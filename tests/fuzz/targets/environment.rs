@@ -12,7 +12,7 @@ const SHIM: &[u8] = b"/dev/shm/pyshm-0/0123456789abcdef/lib/libpyshm.so";
 
 fuzz_target!(|bytes: &[u8]| {
     if let script::Head::Script(found) = script::parse(bytes) {
-        assert!(!found.path.iter().any(|b| matches!(b, b' ' | b'\t' | b'\n' | 0)));
+        assert!(!found.path.is_empty());
     }
     let strings: Vec<CString> =
         bytes.split(|b| *b == 0).map(|s| CString::new(s).expect("it has no NUL")).collect();

@@ -60,8 +60,6 @@ unsafe extern "C" {
 const DT_NULL: u64 = 0;
 const DT_STRTAB: u64 = 5;
 const DT_SYMTAB: u64 = 6;
-const DT_RUNPATH: u64 = 29;
-const DT_FLAGS_1: u64 = 0x6fff_fffb;
 const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const DT_VERSYM: u64 = 0x6fff_fff0;
 /// Flag in a symbol's version: the version is not the default version.
@@ -151,104 +149,7 @@ fn find_own() -> Option<&'static Object> {
     }
 }
 
-/// A copy of this library in another namespace of the loader (dlmopen(3)), whose own list names only that copy and the
-/// libraries that it needs.
-#[derive(Clone, Copy)]
-pub struct Copy {
-    object: &'static Object,
-    last: &'static Object,
-}
-
-// SAFETY: the loader's objects are read only, and these are never unloaded.
-unsafe impl Sync for Copy {}
-// SAFETY: as above.
-unsafe impl Send for Copy {}
-
-/// Tells a copy of this library which object it is: it cannot find itself, because the list that debuggers read is that
-/// of the first namespace. `None` if the object is none.
-///
-/// # Safety
-/// `handle` must be what dlmopen returned for the file of this library in a new namespace, and will never be closed.
-pub unsafe fn introduce(handle: *mut c_void) -> Option<Copy> {
-    // SAFETY: a handle is the loader's description of the object. The copy is of the same file, so its variables lie at
-    // the same distances from its base, and nothing runs in it yet.
-    unsafe {
-        let object = handle.cast::<Object>().cast_const().as_ref()?;
-        let own = own()?;
-        if object.dynamic as usize - object.base != own.dynamic as usize - own.base {
-            return None;
-        }
-        let mut last = object;
-        while let Some(next) = last.next.as_ref() {
-            last = next;
-        }
-        let there = |variable: &'static AtomicPtr<Object>| -> *const AtomicPtr<Object> {
-            ptr::with_exposed_provenance(
-                object.base + (ptr::from_ref(variable).expose_provenance() - own.base),
-            )
-        };
-        (*there(&LAST)).store(ptr::from_ref(last).cast_mut(), Ordering::Release);
-        (*there(&OWN)).store(ptr::from_ref(object).cast_mut(), Ordering::Release);
-        Some(Copy { object, last })
-    }
-}
-
-impl Copy {
-    /// Whether nothing is loaded in the namespace except the copy and the libraries that it needs.
-    pub fn is_alone(self) -> bool {
-        // SAFETY: the object stays, and the loader appends others behind it.
-        unsafe { ptr::read_volatile(&raw const self.last.next) }.is_null()
-    }
-
-    /// The loader's handle of the copy.
-    pub fn handle(self) -> *mut c_void {
-        ptr::from_ref(self.object).cast_mut().cast()
-    }
-}
-
-/// What the dynamic section of an object says of the search for the libraries that the object asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Searches {
-    /// It has a DT_RUNPATH, so that the loader uses no DT_RPATH for the object.
-    pub runpath: bool,
-    /// Its DT_FLAGS_1.
-    pub flags: u64,
-}
-
-/// Reads what an object says of the search for libraries.
-///
-/// # Safety
-/// `handle` must be the loader's description of a loaded object, as dladdr1 and dlopen give it.
-pub unsafe fn searches(handle: *const c_void) -> Searches {
-    let mut found = Searches { runpath: false, flags: 0 };
-    // SAFETY: the caller guarantees the description. An object's dynamic section ends with DT_NULL.
-    unsafe {
-        let mut at = (*handle.cast::<Object>()).dynamic;
-        while let Some(entry) = at.as_ref().filter(|e| e.tag != DT_NULL) {
-            match entry.tag {
-                DT_RUNPATH => found.runpath = true,
-                DT_FLAGS_1 => found.flags = entry.value as u64,
-                _ => {}
-            }
-            at = at.add(1);
-        }
-    }
-    found
-}
-
-/// The loader's handle of the program. `None` with another C library than glibc.
-pub fn program() -> Option<*mut c_void> {
-    // SAFETY: the loader's list begins with the program, which is never unloaded.
-    let first = unsafe { glibc_list().as_ref() }?.first;
-    (!first.is_null()).then(|| first.cast_mut().cast())
-}
-
-/// The loader's handle of this library.
-pub fn own_handle() -> Option<*mut c_void> {
-    Some(ptr::from_ref(own()?).cast_mut().cast())
-}
-
-/// The file that this library was loaded from, as the loader names it.
+/// The path of this library's file, as it is in the loader's list.
 pub fn own_file() -> Option<&'static CStr> {
     let name = own()?.name;
     // SAFETY: the loader's name is a C string that lives as long as the object.
@@ -256,16 +157,15 @@ pub fn own_file() -> Option<&'static CStr> {
 }
 
 /// Remembers the last loaded object. The constructor calls this before the program can load and unload other objects.
-/// Returns false in a copy in another namespace, to which [`introduce`] tells it.
-pub fn remember() -> bool {
-    // `own` is not called here: it would first read `OWN`, which costs one more page fault than writing it alone.
-    let Some(mut last) = find_own() else { return false };
+pub fn remember() {
+    // `own` is not called here, because `own` first reads `OWN`. A read before the write costs one more page fault than
+    // the write alone.
+    let Some(mut last) = find_own() else { return };
     // SAFETY: as in `own`.
     while let Some(next) = unsafe { last.next.as_ref() } {
         last = next;
     }
     LAST.store(ptr::from_ref(last).cast_mut(), Ordering::Release);
-    true
 }
 
 /// Looks for the function `name` in the objects behind this library, in their order. Returns its address in the first
@@ -282,25 +182,6 @@ pub fn next_function(name: &str) -> Option<*mut c_void> {
         }
     }
     None
-}
-
-/// Whether an object between this library and libc defines the function `name`, which libc has too.
-pub fn is_in_front_of_libc(name: &str) -> bool {
-    let defines = |object: &Object, name: &str| {
-        Tables::of(object).is_some_and(|t| t.function(name, gnu_hash(name.as_bytes())).is_some())
-    };
-    let Some(mut object) = own() else { return false };
-    // SAFETY: as in `own`.
-    while let Some(next) = unsafe { object.next.as_ref() } {
-        object = next;
-        if defines(object, "gnu_get_libc_version") {
-            return false;
-        }
-        if defines(object, name) {
-            return true;
-        }
-    }
-    false
 }
 
 /// Hash of a symbol's name in DT_GNU_HASH.

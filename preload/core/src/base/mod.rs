@@ -1,10 +1,7 @@
 //! Wraps the kernel, libc and memory for the other rooms. No module here uses a stage.
 
-pub mod access_list;
 pub mod arena;
-pub mod buffer;
 pub mod env;
-pub mod interned;
 pub mod link_map;
 pub mod mounts;
 pub mod readable;

@@ -32,7 +32,7 @@ fn number_of(digits: &[u8]) -> Option<u64> {
 pub fn of_path(path: &[u8]) -> Option<u64> {
     let table = sys::open(c"/proc/self/mountinfo", libc::O_RDONLY | libc::O_CLOEXEC).ok()?;
     let mut search = Search { path, best: None, len: 0, line: Line::default() };
-    let mut text = [0; 512];
+    let mut text = [0; 1024];
     loop {
         match sys::read(table, &mut text) {
             Ok(0) | Err(_) => break,

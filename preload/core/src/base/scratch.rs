@@ -1,24 +1,27 @@
-//! Holds the two buffers in which a path is resolved through symbolic links.
+//! Holds the two buffers in which a path is resolved through symbolic links. They take 8 KB of stack, so only a
+//! function that resolves a path has them.
 #![forbid(unsafe_code)]
 
 use core::ffi::CStr;
 
-use crate::base::buffer::Buffer;
 use crate::base::text::put;
+
+/// Length in bytes of the longest path that the kernel takes, with its NUL.
+pub const PATH_MAX: usize = 4096;
 
 /// Two buffers of a path's length.
 #[derive(Debug)]
 pub struct Scratch {
     /// The path resolved so far.
-    pub out: Buffer,
+    pub out: [u8; PATH_MAX],
     /// The part that is still to be resolved, at the end of the buffer.
-    pub rest: Buffer,
+    pub rest: [u8; PATH_MAX],
 }
 
 impl Scratch {
     /// Zeroed buffers.
     pub fn zeroed() -> Self {
-        Self { out: Buffer::zeroed(), rest: Buffer::zeroed() }
+        Self { out: [0; PATH_MAX], rest: [0; PATH_MAX] }
     }
 
     /// The first `len` bytes of the resolved path.

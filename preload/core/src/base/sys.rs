@@ -119,58 +119,7 @@ pub fn read(fd: c_int, to: &mut [u8]) -> Result {
     unsafe { syscall(libc::SYS_read, [fd as usize, to.as_mut_ptr() as usize, to.len(), 0, 0, 0]) }
 }
 
-/// `pread`; the number of bytes.
-pub fn pread(fd: c_int, to: &mut [u8], offset: usize) -> Result {
-    let a = [fd as usize, to.as_mut_ptr() as usize, to.len(), offset, 0, 0];
-    // SAFETY: the kernel writes at most `to.len()` bytes into `to`.
-    unsafe { syscall(libc::SYS_pread64, a) }
-}
-
-/// `pwrite`; the number of bytes.
-pub fn pwrite(fd: c_int, from: &[u8], offset: usize) -> Result {
-    let a = [fd as usize, from.as_ptr() as usize, from.len(), offset, 0, 0];
-    // SAFETY: the kernel reads at most `from.len()` bytes of `from`.
-    unsafe { syscall(libc::SYS_pwrite64, a) }
-}
-
-/// Whether a file has this extended attribute.
-pub fn has_xattr(fd: c_int, name: &CStr) -> bool {
-    // SAFETY: a `CStr` is a C string; no value is asked for.
-    unsafe { syscall(libc::SYS_fgetxattr, [fd as usize, name.as_ptr() as usize, 0, 0, 0, 0]) }
-        .is_ok_and(|len| len > 0)
-}
-
-/// Whether the file that a path names has an extended attribute.
-///
-/// # Safety
-/// `path` must be a C string.
-pub unsafe fn path_has_xattr(path: *const c_char, name: &CStr) -> bool {
-    let a = [path as usize, name.as_ptr() as usize, 0, 0, 0, 0];
-    // SAFETY: the kernel reads the strings; no value is asked for.
-    unsafe { syscall(libc::SYS_getxattr, a) }.is_ok_and(|len| len > 0)
-}
-
-/// A limit of this process.
-pub fn limit(of: libc::__rlimit_resource_t) -> Result<u64> {
-    let mut now = [0u64; 2];
-    let a = [0, of as usize, 0, now.as_mut_ptr() as usize, 0, 0];
-    // SAFETY: the kernel writes one `struct rlimit64`, which is two numbers.
-    unsafe { syscall(libc::SYS_prlimit64, a) }.map(|_| now[0])
-}
-
-/// Whether the process has a capability that it can use or hand on.
-pub fn has_capabilities() -> bool {
-    // _LINUX_CAPABILITY_VERSION_3, and this process.
-    let mut head = [0x2008_0522_u32, 0];
-    let mut sets = [0u32; 6];
-    let a = [head.as_mut_ptr() as usize, sets.as_mut_ptr() as usize, 0, 0, 0, 0];
-    // SAFETY: version 3 has two structures of three numbers.
-    let asked = unsafe { syscall(libc::SYS_capget, a) };
-    // Effective and permitted; what is inheritable alone gives nothing to a program without file capabilities.
-    asked.is_err() || [0, 1, 3, 4].iter().any(|i| sets.get(*i).is_none_or(|set| *set != 0))
-}
-
-/// `readlinkat`; the number of bytes, cut to the buffer's length.
+/// `readlinkat`. Returns the number of bytes written; a longer target is cut off.
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
@@ -178,57 +127,6 @@ pub unsafe fn readlinkat(dirfd: c_int, path: *const c_char, to: &mut [u8]) -> Re
     let a = [dirfd as usize, path as usize, to.as_mut_ptr() as usize, to.len(), 0, 0];
     // SAFETY: the kernel checks `path` and writes at most `to.len()` bytes into `to`.
     unsafe { syscall(libc::SYS_readlinkat, a) }
-}
-
-/// Reads entries of a directory, in the layout of getdents64; the number of bytes.
-pub fn getdents(fd: c_int, to: &mut [u8]) -> Result {
-    let a = [fd as usize, to.as_mut_ptr() as usize, to.len(), 0, 0, 0];
-    // SAFETY: the kernel writes at most `to.len()` bytes into `to`.
-    unsafe { syscall(libc::SYS_getdents64, a) }
-}
-
-/// `flock`.
-pub fn flock(fd: c_int, operation: c_int) -> Result {
-    // SAFETY: the call takes numbers alone.
-    unsafe { syscall(libc::SYS_flock, [fd as usize, operation as usize, 0, 0, 0, 0]) }
-}
-
-/// Whether two descriptors of this thread are duplicates: of one open file, with one offset. `None` where the kernel does not
-/// tell.
-pub fn are_duplicates(one: c_int, other: c_int) -> Option<bool> {
-    /// Linux 6.10; sandboxes often refuse kcmp.
-    const F_DUPFD_QUERY: c_int = 1027;
-    // Threads need not share their descriptors.
-    is_duplicate(thread_number(), one, other).or_else(|| {
-        match fcntl(one, F_DUPFD_QUERY, other as usize) {
-            Ok(same) => Some(same == 1),
-            Err(libc::EBADF) => Some(false),
-            Err(_) => None,
-        }
-    })
-}
-
-/// Whether a descriptor `theirs` of another process and `own` of this thread are duplicates. `None` where the kernel does
-/// not tell.
-pub fn is_duplicate(process: u32, theirs: c_int, own: c_int) -> Option<bool> {
-    const KCMP_FILE: usize = 0;
-    let (process, thread) = (process as usize, thread_number() as usize);
-    // SAFETY: the call takes numbers alone.
-    let order = unsafe {
-        syscall(libc::SYS_kcmp, [process, thread, KCMP_FILE, theirs as usize, own as usize, 0])
-    };
-    match order {
-        Ok(order) => Some(order == 0),
-        Err(libc::EBADF) => Some(false),
-        Err(_) => None,
-    }
-}
-
-/// Sleeps for some milliseconds, or until a signal comes: then it fails with EINTR.
-pub fn sleep(milliseconds: i64) -> Result {
-    let time = libc::timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
-    // SAFETY: the kernel reads one `struct timespec`.
-    unsafe { syscall(libc::SYS_nanosleep, [(&raw const time) as usize, 0, 0, 0, 0, 0]) }
 }
 
 /// Writes the working directory into `to` and returns its length in bytes, without the NUL.
@@ -279,21 +177,7 @@ pub unsafe fn fstatat(dirfd: c_int, path: *const c_char, flags: c_int) -> Result
     Ok(unsafe { st.assume_init() })
 }
 
-/// `statx` of a file, links followed, with its time of birth; fails on kernels before 4.11.
-///
-/// # Safety
-/// `path` must be a C string or a pointer that the kernel may refuse.
-pub unsafe fn statx(path: *const c_char) -> Result<libc::statx> {
-    let mut x = core::mem::MaybeUninit::<libc::statx>::uninit();
-    let mask = (libc::STATX_BASIC_STATS | libc::STATX_BTIME) as usize;
-    let a = [libc::AT_FDCWD as usize, path as usize, 0, mask, x.as_mut_ptr() as usize, 0];
-    // SAFETY: the kernel checks `path` and writes one `struct statx`.
-    unsafe { syscall(libc::SYS_statx, a) }?;
-    // SAFETY: the call succeeded and filled it.
-    Ok(unsafe { x.assume_init() })
-}
-
-/// `faccessat2`, or `faccessat` where the kernel does not have it.
+/// `faccessat2`. If the kernel does not have `faccessat2`, `faccessat` without the flags.
 ///
 /// # Safety
 /// `path` must be a C string or a pointer that the kernel may refuse.
@@ -336,15 +220,6 @@ pub fn map(fd: c_int, len: usize, access: Access) -> Result<*mut u8> {
     unsafe { syscall(libc::SYS_mmap, a) }.map(|p| p as *mut u8)
 }
 
-/// Unmaps what [`map`] mapped.
-///
-/// # Safety
-/// Nothing may refer to the mapping any more.
-pub unsafe fn unmap(at: *mut u8, len: usize) {
-    // SAFETY: the caller guarantees that nothing refers to it.
-    let _ = unsafe { syscall(libc::SYS_munmap, [at as usize, len, 0, 0, 0, 0]) };
-}
-
 /// Maps `len` bytes of zeroed memory.
 pub fn memory(len: usize) -> Result<*mut u8> {
     let prot = (libc::PROT_READ | libc::PROT_WRITE) as usize;
@@ -359,91 +234,9 @@ fn id(n: libc::c_long) -> u32 {
     unsafe { syscall(n, [0; 6]) }.unwrap_or(0) as u32
 }
 
-/// Whether two processes have the same memory, as a child of vfork and its parent. `None` if the kernel does not tell.
-pub fn shares_memory(one: u32, other: u32) -> Option<bool> {
-    const KCMP_VM: usize = 1;
-    // SAFETY: the call takes no pointers.
-    match unsafe { syscall(libc::SYS_kcmp, [one as usize, other as usize, KCMP_VM, 0, 0, 0]) } {
-        Ok(order) => Some(order == 0),
-        Err(libc::ESRCH) => Some(false),
-        // Sandboxes often refuse kcmp. A process that has ended shares nothing. SAFETY: signal 0 is none.
-        Err(_) => match unsafe { syscall(libc::SYS_kill, [other as usize, 0, 0, 0, 0, 0]) } {
-            Err(libc::ESRCH) => Some(false),
-            _ => None,
-        },
-    }
-}
-
 /// Number of this process.
 pub fn pid() -> u32 {
     id(libc::SYS_getpid)
-}
-
-/// Number of the calling thread, which no other thread of the node has.
-pub fn thread_number() -> u32 {
-    id(libc::SYS_gettid)
-}
-
-/// `symlinkat`.
-///
-/// # Safety
-/// `target` and `path` must be C strings.
-pub unsafe fn symlinkat(target: *const c_char, dirfd: c_int, path: *const c_char) -> Result {
-    let a = [target as usize, dirfd as usize, path as usize, 0, 0, 0];
-    // SAFETY: the kernel reads the strings.
-    unsafe { syscall(libc::SYS_symlinkat, a) }
-}
-
-/// Sets the time of an open file's last modification, in seconds and nanoseconds, and leaves the time of the last access.
-pub fn set_modified(fd: c_int, sec: i64, nsec: u32) {
-    let omit = libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT };
-    let times = [omit, libc::timespec { tv_sec: sec, tv_nsec: i64::from(nsec) }];
-    let a = [fd as usize, 0, (&raw const times) as usize, 0, 0, 0];
-    // SAFETY: the kernel reads the two times; without a path they are the descriptor's.
-    let _ = unsafe { syscall(libc::SYS_utimensat, a) };
-}
-
-/// `renameat2`.
-///
-/// # Safety
-/// `from` and `to` must be C strings.
-pub unsafe fn renameat2(
-    from_fd: c_int,
-    from: *const c_char,
-    to_fd: c_int,
-    to: *const c_char,
-    flags: u32,
-) -> Result {
-    let a = [from_fd as usize, from as usize, to_fd as usize, to as usize, flags as usize, 0];
-    // SAFETY: the kernel reads the strings.
-    unsafe { syscall(libc::SYS_renameat2, a) }
-}
-
-/// Removes a file, if it can.
-///
-/// # Safety
-/// `path` must be a C string.
-pub unsafe fn unlink(path: *const c_char) {
-    // SAFETY: the caller guarantees a C string.
-    let _ = unsafe { unlinkat(libc::AT_FDCWD, path) };
-}
-
-/// Removes a file in a directory.
-///
-/// # Safety
-/// `path` must be a C string.
-pub unsafe fn unlinkat(dirfd: c_int, path: *const c_char) -> Result {
-    // SAFETY: the kernel reads the string.
-    unsafe { syscall(libc::SYS_unlinkat, [dirfd as usize, path as usize, 0, 0, 0, 0]) }
-}
-
-/// Whether this process has children, ended or not.
-pub fn has_children() -> bool {
-    const P_ALL: usize = 0;
-    let how = (libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL) as usize;
-    // SAFETY: the kernel writes nothing without a place for it, and WNOWAIT leaves the children as they are.
-    let asked = unsafe { syscall(libc::SYS_waitid, [P_ALL, 0, 0, how, 0, 0]) };
-    asked != Err(libc::ECHILD)
 }
 
 /// Number of the parent process.
@@ -476,54 +269,7 @@ pub fn gid(ids: Ids) -> u32 {
     })
 }
 
-/// A number that `setfsuid` or `setfsgid` returns where it is asked to set what no user has. `None` where a filter refuses the
-/// call.
-fn files_id(n: libc::c_long) -> Option<u32> {
-    // SAFETY: the calls take numbers alone, and this one sets nothing.
-    unsafe { syscall(n, [u32::MAX as usize, 0, 0, 0, 0, 0]) }.ok().map(|id| id as u32)
-}
-
-/// Whether the calling thread's effective group is its real one. It is where a filter refuses the call.
-pub fn group_is_real() -> bool {
-    let (mut real, mut effective, mut saved) = (0u32, 0u32, 0u32);
-    let to = [&raw mut real, &raw mut effective, &raw mut saved].map(|id| id as usize);
-    // SAFETY: the kernel writes the three numbers.
-    let _ = unsafe { syscall(libc::SYS_getresgid, [to[0], to[1], to[2], 0, 0, 0]) };
-    real == effective
-}
-
-/// The user by whom the kernel checks this thread's access to files.
-pub fn fsuid() -> Option<u32> {
-    files_id(libc::SYS_setfsuid)
-}
-
-/// The group by which the kernel checks this thread's access to files.
-pub fn fsgid() -> Option<u32> {
-    files_id(libc::SYS_setfsgid)
-}
-
-/// Capabilities of a thread, as far as their numbers are below 32.
-#[derive(Debug, Clone, Copy)]
-pub struct Capabilities {
-    /// Those that count.
-    pub effective: u32,
-    /// Those that it may make count.
-    pub permitted: u32,
-}
-
-/// The capabilities of this thread.
-pub fn capabilities() -> Result<Capabilities> {
-    // _LINUX_CAPABILITY_VERSION_3; effective, permitted and inheritable ones below 32, and again those above.
-    let mut head = [0x2008_0522u32, 0];
-    let mut sets = [0u32; 6];
-    let a = [head.as_mut_ptr() as usize, sets.as_mut_ptr() as usize, 0, 0, 0, 0];
-    // SAFETY: the kernel reads and writes two words of `head`, and writes six words of `sets`.
-    unsafe { syscall(libc::SYS_capget, a) }?;
-    let [effective, permitted, ..] = sets;
-    Ok(Capabilities { effective, permitted })
-}
-
-/// Writes the supplementary groups into `to` and returns how many there are. Fails if they do not fit.
+/// Writes the process's supplementary groups into `to` and returns their number. Fails if the groups do not fit.
 pub fn getgroups(to: &mut [u32]) -> Result {
     // SAFETY: the kernel writes at most `to.len()` numbers, or fails.
     unsafe { syscall(libc::SYS_getgroups, [to.len(), to.as_mut_ptr() as usize, 0, 0, 0, 0]) }

@@ -93,16 +93,6 @@ pub unsafe fn plain_length(path: *const u8, room: usize) -> Option<usize> {
     plain.then_some(path.len())
 }
 
-/// The path with one slash at its start in place of several.
-pub fn with_one_slash(mut path: &[u8]) -> &[u8] {
-    while let [b'/', rest @ ..] = path
-        && rest.first() == Some(&b'/')
-    {
-        path = rest;
-    }
-    path
-}
-
 #[cfg(test)]
 mod tests {
     use super::{may_be_odd, plain_length};

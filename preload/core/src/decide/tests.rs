@@ -5,22 +5,18 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use proptest::prelude::*;
 use pyshm_format::build::{IndexBuilder, NewEntry};
 use pyshm_format::state::{self, Mark};
-use pyshm_format::{Barriers, Diverged, Index, Kind, PrefixMode, Stat, hash_path};
+use pyshm_format::{Diverged, Index, Kind, PrefixMode, Stat, hash_path};
 
 use crate::base::scratch::Scratch;
-use crate::decide::view::{Decision, Follow, Found, View, Walked, Want, Who};
+use crate::decide::view::{Decision, Follow, Found, View, Walked, Want};
 use crate::decide::walk::walk;
 
 const STAGE: &[u8] = b"/dev/shm/pyshm-1/s";
-
-/// The thread that asks is that of the builder.
-static SAME_OWNERS: AtomicBool = AtomicBool::new(false);
-const BUILDER: Who<'static> = Who { is_builder: |_| true, sees_other_owners: &SAME_OWNERS };
 
 fn words() -> Vec<AtomicU64> {
     (0..state::FILE_BYTES / 8).map(|_| AtomicU64::new(0)).collect()
@@ -73,7 +69,7 @@ impl Tree {
     }
 
     fn view<'a>(&'a self, words: &'a [AtomicU64]) -> View<'a> {
-        View::new(Index::parse(&self.index).unwrap(), Diverged::new(words).unwrap(), BUILDER)
+        View::new(Index::parse(&self.index).unwrap(), Diverged::new(words).unwrap())
     }
 
     fn path(&self, tail: &str) -> Vec<u8> {
@@ -103,7 +99,6 @@ fn add(index: &mut IndexBuilder, prefix: u16, path: &Path) {
         edited: false,
         prefix,
         bundle: 0,
-        barriers: Barriers::default(),
         xattrs: None,
         stat: Stat { ino: meta.ino(), mode: meta.mode(), size: meta.size(), ..Stat::default() },
     });
@@ -239,7 +234,7 @@ fn a_damaged_index_gives_only_true_answers() {
             bad[at] ^= 1 << random(8);
             bad[at..at + len].fill(0);
         }
-        let view = View::new(Index::parse(&bad).unwrap(), Diverged::new(&words).unwrap(), BUILDER);
+        let view = View::new(Index::parse(&bad).unwrap(), Diverged::new(&words).unwrap());
         for spelling in SPELLINGS {
             let path = tree.path(spelling);
             for follow in [Follow::Yes, Follow::No] {
@@ -335,9 +330,7 @@ fn marks_of_many_threads_are_all_found() {
     std::thread::scope(|s| {
         for t in 0..4u64 {
             s.spawn(move || {
-                for i in 0..2000 {
-                    set.mark(Mark::Path, hash_path(&(i * 3 + t).to_le_bytes()));
-                }
+                (0..2000).for_each(|i| set.mark(Mark::Path, hash_path(&(i * 3 + t).to_le_bytes())))
             });
         }
     });

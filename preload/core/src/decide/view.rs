@@ -7,10 +7,7 @@
 //!   [`Scratch`](crate::base::scratch::Scratch), which is 8 KB of stack; [`crate::decide::walk`] handles all others.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::{AtomicBool, Ordering};
-
 use libc::{EACCES, ELOOP, ENOENT, ENOTDIR, c_int};
-use pyshm_format::barrier::{Builder, READ, SEARCH, WAY};
 use pyshm_format::index::PrefixMode;
 use pyshm_format::state::Mark;
 use pyshm_format::{Diverged, Entry, Index, Kind, Lookup, hash_path};
@@ -28,19 +25,8 @@ pub struct View<'a> {
     pub index: Index<'a>,
     /// Paths for which the index no longer holds.
     pub diverged: Diverged<'a>,
-    /// Who the calling thread is.
-    who: Who<'a>,
     /// The leading bytes that all spellings of all prefixes share. They rule out most paths that lie outside.
     common: &'a [u8],
-}
-
-/// What a decision has to know of the thread that it is made for.
-#[derive(Debug, Clone, Copy)]
-pub struct Who<'a> {
-    /// Tells whether it may do what the process could do that built the index. Asked only where something is closed to somebody.
-    pub is_builder: fn(&Builder) -> bool,
-    /// Whether it sees other owners than that process: it is in another user namespace.
-    pub sees_other_owners: &'a AtomicBool,
 }
 
 /// Whether a symbolic link at the end of a path is followed.
@@ -75,21 +61,8 @@ pub enum Want {
     Data(c_int),
     /// Whether the name exists.
     Name,
-    /// A program; the staged copy is started in its place.
+    /// A program or library. The staged copy is loaded in place of the original.
     Program,
-    /// A library, in whose place the staged copy is loaded.
-    Library,
-}
-
-impl Want {
-    /// The bits of the barriers that an operation must not meet.
-    fn needs(self) -> u8 {
-        match self {
-            Self::Attributes | Self::Name | Self::Program => WAY,
-            Self::Data(flags) if flags & libc::O_PATH != 0 => WAY,
-            Self::Data(_) | Self::Library => WAY | READ,
-        }
-    }
 }
 
 /// What a hook has to do.
@@ -143,7 +116,7 @@ pub struct Walked<'a> {
 
 impl<'a> View<'a> {
     /// Combines an index and a set of diverged paths.
-    pub fn new(index: Index<'a>, diverged: Diverged<'a>, who: Who<'a>) -> Self {
+    pub fn new(index: Index<'a>, diverged: Diverged<'a>) -> Self {
         let mut common: Option<&'a [u8]> = None;
         for prefix in index.prefixes() {
             let path = prefix.path;
@@ -155,7 +128,7 @@ impl<'a> View<'a> {
                 }
             });
         }
-        Self { index, diverged, who, common: common.unwrap_or(b"") }
+        Self { index, diverged, common: common.unwrap_or(b"") }
     }
 
     /// The number of the prefix at or under which an absolute path lies, judged by the path's spelling alone. `None` if
@@ -189,7 +162,7 @@ impl<'a> View<'a> {
     }
 
     /// Whether a directory at or above `path` was moved away or replaced.
-    pub fn in_diverged_subtree(&self, path: &[u8]) -> bool {
+    pub(super) fn in_diverged_subtree(&self, path: &[u8]) -> bool {
         if !self.diverged.any_subtree() {
             return false;
         }
@@ -218,17 +191,6 @@ impl<'a> View<'a> {
     /// Whether a directory has names that the index does not have.
     pub fn has_new_names(&self, entry: &Entry<'a>) -> bool {
         self.diverged.has(Mark::NewNames, entry.hash())
-    }
-
-    /// Whether the calling thread certainly may do what is barred where an entry has one of the bits `needs`.
-    #[inline]
-    pub fn may(&self, entry: &Entry<'a>, needs: u8) -> bool {
-        entry.barriers().closed & needs == 0 || self.may_closed(entry, needs)
-    }
-
-    #[inline(never)]
-    fn may_closed(&self, entry: &Entry<'a>, needs: u8) -> bool {
-        entry.barriers().refused & needs == 0 && (self.who.is_builder)(&self.index.builder())
     }
 
     /// Finds where a path leads in the common cases. `None` if only [`walk`](crate::decide::walk::walk) can tell.
@@ -262,9 +224,6 @@ impl<'a> View<'a> {
             return None;
         }
         let parent = self.index.lookup(parent)?;
-        if !self.may(&parent, WAY | SEARCH) {
-            return Some(Found::Unknown);
-        }
         match parent.kind() {
             Kind::Directory if self.mode(&parent) == PrefixMode::Snapshot => {
                 Some(Found::Absent { errno: ENOENT, last: true })
@@ -285,21 +244,18 @@ impl<'a> View<'a> {
             Found::Unknown | Found::Unlisted => Decision::Pass,
             Found::Leaves => Decision::PassAs(walked.len),
             Found::Absent { errno, .. } => Decision::Absent(errno),
-            Found::Entry(e) if !self.may(&e, want.needs()) => Decision::Pass,
             Found::Entry(e) => match want {
                 Want::Attributes => self.attributes(e),
                 Want::Name => Decision::Redirect(e),
                 Want::Data(flags) => self.data(e, flags),
-                Want::Program | Want::Library => self.program(e),
+                Want::Program => self.program(e),
             },
         }
     }
 
     fn attributes(&self, e: Entry<'a>) -> Decision<'a> {
-        // When names in a directory change, so do its times and link count.
-        if self.who.sees_other_owners.load(Ordering::Relaxed)
-            || e.kind() == Kind::Directory && self.listing_diverged(&e)
-        {
+        // When names in a directory change, the directory's times and link count change too.
+        if e.kind() == Kind::Directory && self.listing_diverged(&e) {
             Decision::Pass
         } else {
             Decision::Redirect(e)
@@ -309,17 +265,13 @@ impl<'a> View<'a> {
     fn data(&self, e: Entry<'a>, flags: c_int) -> Decision<'a> {
         let has = |f| flags & f == f;
         match e.kind() {
-            // Only the original's file system knows whether it reads past its cache, and in which units.
-            Kind::Directory | Kind::File if has(libc::O_DIRECT) => Decision::Pass,
-            // The kernel allows it to the owner alone, and every staged descriptor has this flag.
-            Kind::Directory | Kind::File if has(libc::O_NOATIME) => Decision::Pass,
             Kind::Directory if self.listing_diverged(&e) => Decision::Pass,
-            // A descriptor of O_PATH cannot carry the mark of a staged file.
-            Kind::Directory if has(libc::O_PATH) => Decision::Pass,
             Kind::Directory => Decision::Redirect(e),
             Kind::Other if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
             Kind::Other => Decision::Pass,
             Kind::File if has(libc::O_DIRECTORY) => Decision::Absent(ENOTDIR),
+            // An O_PATH descriptor cannot carry the flags that mark a staged descriptor. A directory is opened for
+            // reading instead.
             Kind::File if has(libc::O_PATH) || e.is_remote() => Decision::Pass,
             Kind::File => Decision::Redirect(e),
             // Only an open with O_NOFOLLOW reaches a link. O_PATH passes, because the staged link's target differs from

@@ -3,14 +3,12 @@
 //! Invariant: `..` goes up only from a directory whose path is known to be free of symbolic links.
 #![forbid(unsafe_code)]
 
-use libc::{ELOOP, ENOENT, ENOTDIR};
-use pyshm_format::barrier::{SEARCH, WAY};
+use libc::{ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR};
 use pyshm_format::index::PrefixMode;
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Lookup, hash_path};
 
-use crate::base::buffer::PATH_MAX;
-use crate::base::scratch::Scratch;
+use crate::base::scratch::{PATH_MAX, Scratch};
 use crate::base::text::{at_last_slash, put, replace_start, until};
 use crate::decide::view::{Follow, Found, NAME_MAX, View, Walked};
 
@@ -106,12 +104,6 @@ impl<'a> Walk<'_, 'a> {
             {
                 return Ok(Found::Absent { errno: ENOTDIR, last: false });
             }
-            // Every name, also `.` and `..`, is searched for in its directory.
-            if let Cur::Inside(dir) = self.cur
-                && !self.view.may(&dir, WAY | SEARCH)
-            {
-                return Ok(Found::Unknown);
-            }
             if name == b"." {
                 // In "x/.", as in "x/", x must be a directory.
                 slash_at_end = true;
@@ -136,8 +128,6 @@ impl<'a> Walk<'_, 'a> {
             Cur::Inside(e) if slash_at_end && e.kind() != Kind::Directory => {
                 Ok(Found::Absent { errno: ENOTDIR, last: false })
             }
-            // A path may end in `.` or `..` at a directory that a name alone would not have reached.
-            Cur::Inside(e) if self.view.entry_diverged(&e) => Ok(Found::Unknown),
             Cur::Inside(e) => Ok(Found::Entry(e)),
             Cur::Outside { .. } if !self.entered => Ok(Found::Outside),
             Cur::Outside { .. } => {
@@ -151,11 +141,8 @@ impl<'a> Walk<'_, 'a> {
 
     /// Goes up for `..`. Returns false if only the kernel knows where that leads.
     fn up(&mut self) -> Result<bool, Found<'a>> {
-        match self.cur {
-            Cur::Outside { physical: false } => return Ok(false),
-            // The directory may be gone, and `..` of a directory that does not exist leads nowhere.
-            Cur::Inside(e) if self.view.entry_diverged(&e) => return Err(Found::Unknown),
-            _ => {}
+        if matches!(self.cur, Cur::Outside { physical: false }) {
+            return Ok(false);
         }
         self.len = at_last_slash(resolved(self.s, self.len)?).map_or(0, |(parent, _)| parent.len());
         self.place(true, false)?;
@@ -273,10 +260,8 @@ fn resolved(s: &Scratch, len: usize) -> Result<&[u8], Found<'static>> {
 }
 
 /// The buffer without its last byte, which is kept for a NUL.
-fn with_nul(out: &mut [u8]) -> &mut [u8] {
-    out.get_mut(..PATH_MAX - 1).unwrap_or_default()
+fn with_nul(out: &mut [u8; PATH_MAX]) -> &mut [u8] {
+    &mut out[..PATH_MAX - 1]
 }
 
-/// What a path becomes too long for the buffers leads to. The kernel limits the caller's path and the target of each
-/// link, but not what they make together.
-const TOO_LONG: Found<'static> = Found::Unknown;
+const TOO_LONG: Found<'static> = Found::Absent { errno: ENAMETOOLONG, last: false };

@@ -2,10 +2,10 @@
 
 use core::ffi::{c_char, c_int};
 
-use crate::base::arena::{self, Arena};
-use crate::base::buffer::PATH_MAX;
-use crate::base::env;
 use crate::base::env::Strings;
+use crate::base::scratch::PATH_MAX;
+use crate::base::text::join;
+use crate::base::{arena, env};
 use crate::exec::start::{Exchange, Run, start};
 use crate::path::argument::bytes;
 
@@ -64,26 +64,15 @@ pub fn search(name: &[u8], attempt: &mut dyn FnMut(*const c_char) -> c_int) -> c
         return libc::ENOENT;
     }
     let dirs = env::get(b"PATH").unwrap_or(b"/bin:/usr/bin");
-    let longest = dirs.split(|&b| b == b':').map(<[u8]>::len).max().unwrap_or(0);
-    let room = longest.saturating_add(name.len() + 16);
-    arena::with(room, |arena| search_in(dirs, name, arena, attempt)).unwrap_or(libc::ENAMETOOLONG)
-}
-
-fn search_in(
-    dirs: &[u8],
-    name: &[u8],
-    arena: &mut Arena<'_>,
-    attempt: &mut dyn FnMut(*const c_char) -> c_int,
-) -> c_int {
     let (mut refused, mut last) = (false, libc::ENOENT);
+    let mut buf = [0u8; PATH_MAX];
     for dir in dirs.split(|&b| b == b':') {
         // An empty element means the working directory.
         let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
-        if dir.len() + slash.len() + name.len() >= PATH_MAX {
+        if join(&mut buf, &[dir, slash, name, b"\0"]).is_none() {
             continue;
         }
-        let Some(path) = arena.again().string(&[dir, slash, name]) else { continue };
-        match attempt(path) {
+        match attempt(buf.as_ptr().cast()) {
             libc::EACCES => refused = true,
             e @ (libc::ENOENT | libc::ESTALE | libc::ENOTDIR | libc::ENODEV | libc::ETIMEDOUT) => {
                 last = e

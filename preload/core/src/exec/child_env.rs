@@ -2,24 +2,20 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use pyshm_format::barrier::{INSIDE, READ, SEARCH, WAY};
+use pyshm_format::Kind;
 use pyshm_format::layout::{
     ENV_CONTAINERS, ENV_DISABLE, ENV_SAVED_LIBRARY_PATH, ENV_SAVED_PRELOAD, SHIM,
 };
-use pyshm_format::{Entry, Kind, PrefixMode};
 
 use crate::base::arena::{self, Arena};
 use crate::base::env::{Strings, strings, value};
 use crate::base::scratch::Scratch;
 use crate::base::sys;
-use crate::decide::spelling::{may_be_odd, with_one_slash};
 use crate::decide::view::{Follow, Found};
 use crate::decide::walk::walk;
-use crate::exec::unshimmed;
 use crate::exec::visible_env::{PRELOAD, elements, is_shim};
 use crate::path::argument::bytes;
 use crate::stage::containers;
-use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 
 const LIBRARY_PATH: &[u8] = b"LD_LIBRARY_PATH";
@@ -37,7 +33,8 @@ pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
         bytes += 8;
         let text = s.to_bytes();
         if let Some(list) = value(text, PRELOAD).or(value(text, LIBRARY_PATH)) {
-            bytes += text.len() + staged_room(stage, list);
+            let elements = 1 + list.iter().filter(|b| SEPARATORS.contains(b)).count();
+            bytes += 2 * text.len() + elements * (stage.index().fs_len() + longest(stage, list));
         }
     }
     bytes
@@ -46,34 +43,28 @@ pub unsafe fn room(stage: &Stage, envp: *const *const c_char) -> usize {
 /// An upper bound for the number of bytes by which an element of a list can grow in addition to `<stage>/fs`, because a
 /// symbolic link or an alias may stand for a longer path.
 fn longest(stage: &Stage, list: &[u8]) -> usize {
-    if list.split(|b| SEPARATORS.contains(b)).any(|d| may_be_staged(stage, d)) { 1024 } else { 0 }
+    if list.split(|b| SEPARATORS.contains(b)).any(|d| stage.view.prefix_of(d).is_some()) {
+        1024
+    } else {
+        0
+    }
 }
 
-/// The environment of a child, and whether the shim is in it.
-#[derive(Debug, Clone, Copy)]
-pub struct ChildEnv {
-    /// The variables.
-    pub envp: Strings,
-    /// Whether the loader finds the shim, so that what the child changes is marked.
-    pub has_shim: bool,
-}
-
-/// The environment for a child: `envp` itself if nothing has to differ, `None` if `arena` is too small.
+/// Makes the environment for a child. Gives `envp` itself if nothing has to differ, and `None` if `arena` is too small.
 ///
 /// # Safety
 /// `envp` must be null or a null-terminated array of C strings that outlive the result.
-#[inline(never)]
 pub unsafe fn environment(
     stage: &Stage,
     envp: *const *const c_char,
     arena: &mut Arena<'_>,
-) -> Option<ChildEnv> {
+) -> Option<*const *const c_char> {
     let (mut count, mut preload, mut dirs) = (0, None, None);
     // SAFETY: the caller guarantees a null-terminated array of C strings.
     for s in unsafe { strings(envp) } {
         let text = s.to_bytes();
         if value(text, ENV_DISABLE.as_bytes()).is_some_and(|v| !matches!(v, b"" | b"0")) {
-            return Some(ChildEnv { envp, has_shim: false });
+            return Some(envp);
         }
         if let Some(v) = value(text, PRELOAD) {
             preload = preload.or(Some((count, v)));
@@ -85,13 +76,11 @@ pub unsafe fn environment(
     let named = preload.is_some_and(|(_, v)| elements(v).next().is_some_and(|e| stage.is_shim(e)));
     // On a noexec stage, libraries cannot be mapped executable, so the loader gets the originals.
     let dirs = dirs.filter(|(_, v)| {
-        !stage.noexec && v.split(|&b| b == b':' || b == b';').any(|d| may_be_staged(stage, d))
+        !stage.noexec
+            && v.split(|&b| b == b':' || b == b';').any(|d| stage.view.prefix_of(d).is_some())
     });
-    if !stage.shim_exists() {
-        return Some(ChildEnv { envp, has_shim: false });
-    }
-    if named && dirs.is_none() {
-        return Some(ChildEnv { envp, has_shim: true });
+    if (named && dirs.is_none()) || !stage.shim_exists() {
+        return Some(envp);
     }
     let array = arena.array(count + 4)?;
     // SAFETY: the caller guarantees a null-terminated array of C strings.
@@ -116,11 +105,10 @@ pub unsafe fn environment(
         *array.get_mut(at)? = library_path(stage, visible, arena)?;
         *array.get_mut(end)? = arena.string(&[ENV_SAVED_LIBRARY_PATH.as_bytes(), b"=", visible])?;
     }
-    Some(ChildEnv { envp: array.as_ptr(), has_shim: true })
+    Some(array.as_ptr())
 }
 
 /// Makes an `LD_PRELOAD` with the staged shim in front and no other copy of the shim.
-#[inline(never)]
 fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
     let others = elements(others).filter(|e| !is_shim(e));
     let others = others.flat_map(|e| [b":", library(stage, e).unwrap_or(e)]);
@@ -130,11 +118,9 @@ fn preload_string(stage: &Stage, others: &[u8], arena: &mut Arena<'_>) -> Option
 /// Calls `run` with an environment without the shim if `program` is a container runtime. `None` for any other program.
 ///
 /// # Safety
-/// `program` must be a C string or a pointer that the kernel refuses; `argv` null or as execve requires, `envp` as execve
-/// requires.
+/// `program` must be a C string or a pointer that the kernel refuses, and `envp` as execve requires.
 pub unsafe fn without_shim(
     program: *const c_char,
-    argv: Strings,
     envp: Strings,
     run: &mut dyn FnMut(Strings) -> c_int,
 ) -> Option<c_int> {
@@ -143,10 +129,6 @@ pub unsafe fn without_shim(
         let setting = strings(envp).find_map(|s| value(s.to_bytes(), ENV_CONTAINERS.as_bytes()));
         if !containers::is_runtime(bytes(program)?, setting) {
             return None;
-        }
-        if let Some(stage) = stage() {
-            let rights = containers::rights(bytes(program)?);
-            unshimmed::starts_unseen(stage, program, argv, envp, rights);
         }
         let room = strings(envp).map(|s| 8 + 2 * shimmed(s).map_or(0, <[u8]>::len)).sum::<usize>();
         let done = arena::with(room + 512, |arena| {
@@ -179,14 +161,13 @@ fn others_alone(list: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
 }
 
 /// The staged copy of a library under a prefix. `None` if the library is not under a prefix or the stage no longer has
-/// it.
-pub(super) fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
+/// the copy.
+fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     if name.first() != Some(&b'/') || stage.noexec {
         return None;
     }
     let Found::Entry(e) = find(stage, name) else { return None };
-    // Whether the user may read the original, the loader finds out.
-    if e.kind() != Kind::File || e.is_remote() || !stage.view.may(&e, WAY | READ) {
+    if e.kind() != Kind::File || e.is_remote() {
         return None;
     }
     // SAFETY: a name of the index is a C string.
@@ -194,60 +175,26 @@ pub(super) fn library(stage: &Stage, name: &[u8]) -> Option<&'static [u8]> {
     Some(e.staged())
 }
 
-/// Makes an `LD_LIBRARY_PATH` with the stage's directories in place of those under a prefix.
-#[inline(never)]
+/// Makes an `LD_LIBRARY_PATH` with the stage's directories in place of directories under a prefix. A directory that
+/// does not exist is left out, because the loader would look for that directory on the shared file system. An empty
+/// element, which means the working directory, stays.
 fn library_path(stage: &Stage, dirs: &[u8], arena: &mut Arena<'_>) -> Option<*const c_char> {
-    arena.string_of([LIBRARY_PATH, b"="].into_iter().chain(staged_directories(stage, dirs)))
-}
-
-/// The parts of a search path with the stage's directories in place of those under a prefix. A directory that does not
-/// exist is left out, because the loader would look for it on the shared file system. An empty element, which means the
-/// working directory, stays.
-pub(super) fn staged_directories<'a>(
-    stage: &Stage,
-    dirs: &'a [u8],
-) -> impl Iterator<Item = &'a [u8]> + Clone {
-    let dirs = dirs.split(|&b| b == b':' || b == b';').filter_map(move |dir| directory(stage, dir));
+    let dirs = dirs.split(|&b| b == b':' || b == b';').filter_map(|dir| directory(stage, dir));
     // Each element except the first gets a colon in front.
-    dirs.enumerate().flat_map(|(i, (fs, dir))| [if i > 0 { b":" } else { &b""[..] }, fs, dir])
+    let dirs = dirs.enumerate().flat_map(|(i, dir)| [if i > 0 { b":" } else { &b""[..] }, dir]);
+    arena.string_of([LIBRARY_PATH, b"="].into_iter().chain(dirs))
 }
 
-/// An upper bound for the bytes of [`staged_directories`].
-pub(super) fn staged_room(stage: &Stage, dirs: &[u8]) -> usize {
-    let elements = 1 + dirs.iter().filter(|b| SEPARATORS.contains(b)).count();
-    2 * dirs.len() + elements * (stage.index().fs_len() + longest(stage, dirs))
-}
-
-/// The directory that replaces `dir` in a search path, in two parts. `None` if `dir` does not exist.
-fn directory<'a>(stage: &Stage, dir: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let same = (&b""[..], dir);
+/// The directory that replaces `dir` in a search path. `None` if `dir` does not exist.
+fn directory<'a>(stage: &Stage, dir: &'a [u8]) -> Option<&'a [u8]> {
     if dir.first() != Some(&b'/') {
-        return Some(same);
+        return Some(dir);
     }
-    let fs = stage.index().fs();
-    let prefix =
-        stage.view.prefix_of(with_one_slash(dir)).and_then(|number| stage.index().prefix(number));
-    let is_real = prefix.is_some_and(|prefix| prefix.path == prefix.canonical);
-    // The loader replaces tokens such as `$LIB`.
-    if dir.contains(&b'$') {
-        let known = prefix.filter(|prefix| is_real && prefix.mode == PrefixMode::Snapshot);
-        return Some(known.map_or(same, |_| (fs, dir)));
-    }
-    // In the stage, the loader would find what the user may not search or read.
-    let searched =
-        |e: &Entry<'_>| !stage.view.listing_diverged(e) && stage.view.may(e, WAY | SEARCH | INSIDE);
     match find(stage, dir) {
-        // The names of libraries show the spelling of the directory.
-        Found::Entry(e) if searched(&e) && is_real => Some((fs, dir)),
-        Found::Entry(e) if searched(&e) => Some((b"", e.staged())),
+        Found::Entry(e) if !stage.view.listing_diverged(&e) => Some(e.staged()),
         Found::Absent { .. } => None,
-        _ => Some(same),
+        _ => Some(dir),
     }
-}
-
-/// Whether an element of a list may lie under a prefix.
-fn may_be_staged(stage: &Stage, element: &[u8]) -> bool {
-    stage.view.prefix_of(element).is_some() || may_be_odd(element)
 }
 
 /// Finds where a path leads.

@@ -4,7 +4,7 @@
 //! - The kernel never gets a staged script, because the kernel would pass the staged name to the interpreter. The
 //!   script's first line is parsed here, and the interpreter is started with the *original* path of the script.
 //! - A binary gets the caller's `argv[0]`.
-//! - All memory is that of [`crate::base::arena`], and nothing else that is global is written.
+//! - All memory is on the stack ([`crate::base::arena`]), and nothing global is written.
 //! - A 32-bit program, which the shim cannot enter, is started as if there were no stage.
 //! - A start that cannot be planned goes to the real function unchanged.
 
@@ -14,23 +14,19 @@ use libc::AT_FDCWD;
 use pyshm_format::Entry;
 
 use crate::base::arena::{self, Arena};
-use crate::base::buffer::Buffer;
 use crate::base::env::{self, Strings};
+use crate::base::scratch::PATH_MAX;
 use crate::base::sys::{self, Ids};
 use crate::base::text::{at_last_slash, decimal, join, put};
-use crate::decide::spelling::with_one_slash;
 use crate::decide::view::{Follow, Want};
-use crate::exec::child_env::{self, ChildEnv};
-use crate::exec::loader_program;
+use crate::exec::child_env;
 use crate::exec::script::{self, HEAD, Head};
-use crate::exec::unshimmed;
 use crate::path::argument::{PathArg, bytes};
 use crate::path::originals::{EmptyPath, original};
 use crate::path::reads::{Answer, read};
 use crate::path::resolve::absolute;
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
-use crate::stage::may_write::Rights;
 use crate::stage::permission;
 
 /// Longest chain of scripts that the kernel accepts. Each script of a chain is the interpreter of the one before.
@@ -62,36 +58,20 @@ pub unsafe fn start(
 ) -> c_int {
     // SAFETY: the caller guarantees what execve requires. The blocks below rely on this too.
     let elsewhere =
-        unsafe { child_env::without_shim(path, argv, envp, &mut |envp| run(path, argv, envp)) };
+        unsafe { child_env::without_shim(path, envp, &mut |envp| run(path, argv, envp)) };
     if let Some(e) = elsewhere {
         return e;
     }
     let Some(stage) = stage() else { return run(path, argv, envp) };
     // SAFETY: as above.
     let Some(text) = (unsafe { bytes(path) }) else { return run(path, argv, envp) };
-    // A program without a loader runs all the same. SAFETY: as above; `bytes` says that it is a C string.
-    if unsafe { loader_program::only_lists(envp) && unshimmed::has_loader(stage, path) } {
-        return run(path, argv, envp);
-    }
     // SAFETY: as above.
-    let of_loader = if loader_program::is_loader(text) {
-        // SAFETY: as above.
-        unsafe { loader_program::room(stage, argv) + 8 * env::count(argv) }
-    } else {
-        0
-    };
-    // SAFETY: as above.
-    let room = unsafe { child_env::room(stage, envp) + 8 * env::count(argv) };
-    let room = room + of_loader + text.len() + 8192;
+    let room = unsafe { child_env::room(stage, envp) + text.len() + 8192 + 8 * env::count(argv) };
     // SAFETY: as above.
     let done = arena::with(room, |arena| unsafe {
         start_planned(stage, arena, path, argv, envp, exchange, run)
     });
-    done.unwrap_or_else(|| {
-        // SAFETY: as above.
-        unsafe { unshimmed::starts_unseen(stage, path, argv, envp, Rights::Own) };
-        run(path, argv, envp)
-    })
+    done.unwrap_or_else(|| run(path, argv, envp))
 }
 
 /// # Safety
@@ -106,186 +86,62 @@ unsafe fn start_planned(
     run: Run<'_>,
 ) -> c_int {
     let visible = envp;
-    // SAFETY: the caller guarantees what execve requires; so below.
-    let ChildEnv { envp, has_shim } = unsafe { child_env::environment(stage, envp, arena) }
-        .unwrap_or(ChildEnv { envp, has_shim: false });
-    if !has_shim {
-        // SAFETY: as above.
-        unsafe { unshimmed::starts_unseen(stage, path, argv, envp, Rights::Own) };
-    }
+    // SAFETY: the caller guarantees what execve requires. The blocks below rely on this too.
+    let envp = unsafe { child_env::environment(stage, envp, arena) }.unwrap_or(envp);
     if exchange == Exchange::Environment {
         return run(path, argv, envp);
     }
     if stage.noexec {
         // SAFETY: as above.
-        return unsafe {
-            from_original(stage, arena, path, argv, envp, &mut |path| run(path, argv, envp))
-        };
+        return unsafe { from_original(path, &mut |path| run(path, argv, envp)) };
     }
-    let named = path;
     let (mut path, mut argv) = (path, argv);
     // The chain of scripts ends with a program that is no script, so one more level is needed.
     for _ in 0..=MAX_LEVELS {
+        let mut head = [0; HEAD];
         // SAFETY: `path` is the caller's path or an interpreter's name in the arena.
-        match unsafe { step(stage, arena, path, argv, (named, envp, visible)) } {
-            Step::Interpreter(of_path, of_argv) => (path, argv) = (of_path, of_argv),
-            Step::Unplanned(envp) => return run(path, argv, envp),
-            Step::Fails(e) => return e,
-            Step::Starts { file, argv: given, staged } => {
-                let e = run(file, given, envp);
+        let target = match unsafe { find_target(arena, path, &mut head) } {
+            Ok(target) => target,
+            Err(e) => return e,
+        };
+        let script = match script::parse(head.get(..target.head).unwrap_or_default()) {
+            Head::Broken if target.staged => return libc::ENOEXEC,
+            Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
+                script
+            }
+            // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
+            Head::Narrow => return run(path, argv, visible),
+            _ => {
+                let e = run(target.file, argv, envp);
                 let gone = matches!(
                     e,
                     libc::ENOENT | libc::ENOTDIR | libc::EACCES | libc::EPERM | libc::ELOOP
                 );
-                return if staged && gone { run(path, argv, envp) } else { e };
+                return if target.staged && gone { run(path, argv, envp) } else { e };
             }
-        }
+        };
+        // SAFETY: as above.
+        let Some(next) = (unsafe { interpret(arena, script, path, argv) }) else {
+            return run(path, argv, envp);
+        };
+        (path, argv) = next;
     }
     libc::ELOOP
 }
 
-/// What is to be done with a program.
-enum Step {
-    /// It is a script: its interpreter is to be started, with these arguments.
-    Interpreter(*const c_char, Strings),
-    /// The kernel gets it as the caller named it, with this environment.
-    Unplanned(Strings),
-    /// It cannot be started.
-    Fails(c_int),
-    /// The kernel gets a file, perhaps the staged copy.
-    Starts { file: *const c_char, argv: Strings, staged: bool },
-}
-
-/// Looks at one program of a chain of scripts. Its memory on the stack is not needed while the program starts. `named` is
-/// the caller's name of the first one; the environments are the child's and the visible one.
+/// Starts the original, because the stage is noexec. If the index shows that the program is missing, the start still
+/// fails without an operation on the shared file system.
 ///
 /// # Safety
-/// As [`start`].
-#[inline(never)]
-unsafe fn step(
-    stage: &Stage,
-    arena: &mut Arena<'_>,
-    path: *const c_char,
-    argv: Strings,
-    (named, envp, visible): (*const c_char, Strings, Strings),
-) -> Step {
-    let mut head = [0; HEAD];
-    // SAFETY: the caller guarantees what execve requires; so below.
-    let target = match unsafe { find_target(arena, path, &mut head) } {
-        Ok(target) => target,
-        Err(e) => return Step::Fails(e),
-    };
-    match script::parse(head.get(..target.head).unwrap_or_default()) {
-        Head::Broken if target.staged => Step::Fails(libc::ENOEXEC),
-        // To the kernel, an empty name means the working directory, which is no program.
-        Head::Script(script) if target.staged && script.path.is_empty() => {
-            Step::Fails(libc::EACCES)
-        }
-        Head::Script(script) if target.staged || leads_to_stage(stage, arena, script.path) => {
-            // SAFETY: as above.
-            match unsafe { interpret(arena, script, path, argv) } {
-                Some((path, argv)) => Step::Interpreter(path, argv),
-                None => Step::Unplanned(envp),
-            }
-        }
-        // A 32-bit loader would complain about a 64-bit library in LD_PRELOAD.
-        Head::Narrow => {
-            // SAFETY: as above.
-            unsafe { unshimmed::starts_unseen(stage, path, argv, visible, Rights::Own) };
-            Step::Unplanned(visible)
-        }
-        _ => {
-            // SAFETY: as above.
-            unsafe { note_unshimmed(stage, &target, &head, named, argv, envp) };
-            // SAFETY: as above.
-            let own = unsafe { bytes(path) }.unwrap_or_default();
-            let of_loader = if loader_program::is_loader(own) {
-                // SAFETY: as above.
-                unsafe { loader_program::staged(stage, arena, target.file, argv) }
-            } else {
-                None
-            };
-            let argv = of_loader.unwrap_or(argv);
-            Step::Starts { file: target.file, argv, staged: target.staged }
-        }
-    }
-}
-
-/// Closes the stage if the shim will not enter a program.
-///
-/// # Safety
-/// `target.file` and `named` must be C strings; `argv` and `envp` as execve requires.
-#[inline(never)]
-unsafe fn note_unshimmed(
-    stage: &Stage,
-    target: &Target,
-    head: &[u8; HEAD],
-    named: *const c_char,
-    argv: Strings,
-    envp: Strings,
-) {
-    // SAFETY: the caller guarantees C strings and the arrays.
-    unsafe {
-        let (file, name) =
-            (CStr::from_ptr(target.file).to_bytes(), CStr::from_ptr(named).to_bytes());
-        // A staged copy gives no privileges.
-        let known = target.staged || stage.outside_programs.has(file);
-        let head = head.get(..target.head).unwrap_or_default();
-        unshimmed::starts_from(stage, target.file, known, head, name, argv, envp);
-    }
-}
-
-/// Starts the original, for a stage in which no file may be executed. A program that the index knows to be missing
-/// still fails without a look at the shared file system.
-///
-/// # Safety
-/// `path` must be a C string; `argv` and `envp` as execve requires.
-#[inline(never)]
-unsafe fn from_original(
-    stage: &Stage,
-    arena: &mut Arena<'_>,
-    path: *const c_char,
-    argv: Strings,
-    envp: Strings,
-    run: &mut dyn FnMut(*const c_char) -> c_int,
-) -> c_int {
+/// `path` must be a C string.
+unsafe fn from_original(path: *const c_char, run: &mut dyn FnMut(*const c_char) -> c_int) -> c_int {
     let arg = PathArg::followed(path);
-    // SAFETY: the caller guarantees a C string and the arrays.
+    // SAFETY: the caller guarantees a C string.
     unsafe {
-        let absent = read(arg, Want::Program, |answer| {
-            let name = bytes(path).unwrap_or_default();
-            match answer {
-                Answer::Absent(e) => return Some(e),
-                // The original starts, with the privileges that it gives.
-                Answer::Redirect(e) if e.stat().mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
-                    unshimmed::starts(stage, name, argv, envp, Rights::All);
-                }
-                Answer::Redirect(e) => {
-                    unshimmed::examine(
-                        stage,
-                        AT_FDCWD,
-                        e.staged().as_ptr().cast(),
-                        name,
-                        argv,
-                        envp,
-                    );
-                }
-                Answer::Pass(dirfd, path) if !stage.outside_programs.has(name) => {
-                    unshimmed::examine(stage, dirfd, path, name, argv, envp);
-                }
-                Answer::Pass(..) => {}
-            }
-            None
-        });
-        if let Some(e) = absent {
-            return e;
-        }
-        // The buffer of the original's name is not held while the program starts.
-        let original = original(arg, EmptyPath::Refused, |_, original| match original == path {
-            true => Some(path),
-            false => arena.string(&[bytes(original)?]),
-        });
-        run(original.unwrap_or(path))
+        read(arg, Want::Program, |answer| match answer {
+            Answer::Absent(e) => e,
+            _ => original(arg, EmptyPath::Refused, |_, path| run(path)),
+        })
     }
 }
 
@@ -317,7 +173,6 @@ unsafe fn read_head(file: *const c_char, head: &mut [u8; HEAD]) -> Result<usize,
 ///
 /// # Safety
 /// `path` must be a C string.
-#[inline(never)]
 unsafe fn find_target(
     arena: &mut Arena<'_>,
     path: *const c_char,
@@ -365,17 +220,16 @@ unsafe fn find_target(
 ///
 /// # Safety
 /// `path` must be a C string.
-#[inline(never)]
 unsafe fn follow_links(arena: &mut Arena<'_>, path: *const c_char) -> Option<*const c_char> {
     const LINKS: usize = 8;
     let stage = stage()?;
     // SAFETY: the caller guarantees a C string.
     let text = unsafe { bytes(path) }?;
-    if stage.view.prefix_of(with_one_slash(text)).is_some() {
+    if stage.view.prefix_of(text).is_some() {
         return None;
     }
-    let mut name = Buffer::zeroed();
-    let mut target = Buffer::zeroed();
+    let mut name = [0u8; PATH_MAX];
+    let mut target = [0u8; PATH_MAX];
     // A relative name may lie under a prefix too.
     let path = absolute(stage, AT_FDCWD, text, Follow::Yes, &mut name)?.path;
     if stage.view.prefix_of(path).is_some() {
@@ -410,7 +264,7 @@ pub fn executable(e: &Entry<'static>) -> Result<(), c_int> {
 /// handles the script.
 fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> bool {
     let Some(mut name) = arena.string(&[interpreter]) else { return false };
-    if stage.view.prefix_of(with_one_slash(interpreter)).is_none() {
+    if stage.view.prefix_of(interpreter).is_none() {
         // SAFETY: `name` is a C string in the arena.
         let Some(link) = (unsafe { follow_links(arena, name) }) else { return false };
         name = link;
@@ -424,7 +278,6 @@ fn leads_to_stage(stage: &Stage, arena: &mut Arena<'_>, interpreter: &[u8]) -> b
 ///
 /// # Safety
 /// `path` and `argv` as execve requires.
-#[inline(never)]
 unsafe fn interpret(
     arena: &mut Arena<'_>,
     script: script::Interpreter<'_>,
@@ -437,8 +290,8 @@ unsafe fn interpret(
     let interpreter = arena.string(&[script.path])?;
     let mut places = array.iter_mut();
     *places.next()? = interpreter;
-    if let Some(arg) = script.arg {
-        *places.next()? = arena.string(&[arg])?;
+    if !script.arg.is_empty() {
+        *places.next()? = arena.string(&[script.arg])?;
     }
     *places.next()? = path;
     // SAFETY: as above.

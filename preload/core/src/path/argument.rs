@@ -5,8 +5,8 @@ use core::slice;
 
 use libc::AT_FDCWD;
 
-use crate::base::buffer::PATH_MAX;
 use crate::base::readable;
+use crate::base::scratch::PATH_MAX;
 use crate::decide::view::Follow;
 
 /// A path, the directory that it is relative to, and whether a symbolic link at the end of the path is followed.

@@ -39,27 +39,10 @@ impl Names {
         !matches!(self, Self::Same | Self::Search | Self::Opened { .. })
     }
 
-    /// Whether the call may give a file this name.
-    pub fn may_add(self) -> bool {
-        matches!(
-            self,
-            Self::Added | Self::MovedHere | Self::Exchanged | Self::Opened { makes: true, .. }
-        )
-    }
-
     /// Whether the call makes the files below the path unreachable by this path, if the path is a directory.
     pub fn hides_subtree(self) -> bool {
         matches!(self, Self::Search | Self::MovedAway | Self::MovedHere | Self::Exchanged)
     }
-}
-
-/// How a rename finds out which file of a prefix has the new name, if the path is spelled outside every prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewName {
-    /// By the directory that the path names.
-    ByPath,
-    /// By a descriptor of what is renamed, after the call.
-    ByDescriptor,
 }
 
 /// The result of a libc function.
@@ -99,6 +82,4 @@ pub struct Change<'a> {
     pub follow: Follow,
     /// Whether the call has succeeded; false before the call.
     pub succeeded: &'a Cell<bool>,
-    /// How the new name of a rename is found.
-    pub new_name: &'a Cell<NewName>,
 }

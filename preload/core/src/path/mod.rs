@@ -13,7 +13,6 @@ pub mod canonical;
 pub mod change;
 pub mod fast_path;
 pub mod fd_link;
-pub mod locks;
 pub mod marks;
 pub mod originals;
 pub mod outside;

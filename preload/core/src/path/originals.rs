@@ -2,13 +2,11 @@
 
 use core::ffi::{c_char, c_int};
 
-use libc::AT_FDCWD;
-
-use crate::base::buffer::Buffer;
+use crate::base::scratch::PATH_MAX;
 use crate::base::thin_callback::{Callback, call_through};
 use crate::path::argument::{PathArg, bytes};
 use crate::path::fd_link;
-use crate::path::resolve::{absolute, unresolved};
+use crate::path::resolve::absolute;
 use crate::stage::current::stage;
 use crate::stage::descriptor::is_redirected;
 use crate::stage::mapped::Stage;
@@ -51,11 +49,8 @@ pub unsafe fn original<R>(
     let concerned = match text.first() {
         None => descriptor && is_redirected(arg.dirfd),
         Some(b'/') => fd_link::parse(text).is_some(),
-        // Its directory may be a redirected one, or a directory of links to such, which are numbers.
-        Some(_) if arg.dirfd == AT_FDCWD => text.split(|&b| b == b'/').any(|name| {
-            matches!(name, b"stdin" | b"stdout" | b"stderr")
-                || !name.is_empty() && name.iter().all(u8::is_ascii_digit)
-        }),
+        // A relative path may begin at a redirected directory, or at a directory with links to redirected descriptors
+        // (`/proc/self/fd`).
         Some(_) => true,
     };
     if !concerned {
@@ -71,9 +66,9 @@ fn call_on_original(
     text: &[u8],
     real: Callback<'_, (c_int, *const c_char)>,
 ) {
-    let mut buf = Buffer::zeroed();
+    let mut buf = [0; PATH_MAX];
     match absolute(stage, arg.dirfd, text, arg.follow, &mut buf) {
         Some(abs) => real.call(abs.argument(arg)),
-        None => real.call(unresolved(arg)),
+        None => real.call((arg.dirfd, arg.path)),
     }
 }

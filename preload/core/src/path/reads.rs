@@ -7,15 +7,14 @@ use libc::AT_FDCWD;
 use pyshm_format::Entry;
 use pyshm_format::state::Operation;
 
-use crate::base::buffer::Buffer;
-use crate::base::scratch::Scratch;
+use crate::base::scratch::{PATH_MAX, Scratch};
 use crate::base::thin_callback::{Callback, call_through};
 use crate::decide::view::{Decision, Follow, Found, Walked, Want};
 use crate::decide::walk;
 use crate::path::argument::{PathArg, bytes};
 use crate::path::fast_path::{Look, look};
 use crate::path::fd_link;
-use crate::path::resolve::{absolute, unresolved};
+use crate::path::resolve::absolute;
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
 
@@ -123,24 +122,9 @@ fn decide_on_absolute(
     want: Want,
     obey: Callback<'_, Answer>,
 ) {
-    let mut buf = Buffer::zeroed();
-    let keeps =
-        matches!(want, Want::Data(flags) if flags & libc::O_PATH == 0) || want == Want::Attributes;
-    if keeps
-        && stage.view.diverged.any()
-        && arg.follow.is_yes()
-        && let Some(e) =
-            fd_link::parse_at(arg.dirfd, text).and_then(|link| link.lost_file(stage, &mut buf))
-    {
-        // The kernel opens the copy by the descriptor's name: the copy's own may lead to the original by now.
-        return obey.call(match want {
-            Want::Data(_) => Answer::Pass(arg.dirfd, arg.path),
-            _ => Answer::Redirect(e),
-        });
-    }
+    let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(stage, arg.dirfd, text, arg.follow, &mut buf) else {
-        let own = unresolved(arg);
-        return obey.call(Answer::Pass(own.0, own.1));
+        return obey.call(Answer::Pass(arg.dirfd, arg.path));
     };
     let own = abs.argument(arg);
     match stage.view.find_fast(abs.path, arg.follow) {

@@ -7,22 +7,22 @@
 //!   name.
 //! - A path relative to a redirected directory's descriptor, or through `/proc/self/fd`, never reaches the kernel
 //!   unchanged, because the kernel would find the staged copy. The original's absolute path takes its place.
-//! - A function with a buffer for a path is called only when the buffer is needed.
+//! - A function with a buffer for a path on its stack is called only when the buffer is needed, because a signal
+//!   handler may run on a small stack.
 
 use core::ffi::{c_char, c_int};
 
 use libc::AT_FDCWD;
 
-use crate::base::buffer::Buffer;
+use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
 use crate::base::text::put;
 use crate::decide::view::{Follow, Found};
 use crate::path::argument::{PathArg, bytes};
 use crate::path::fd_link;
 use crate::stage::current::stage;
-use crate::stage::descriptor::is_redirected;
+use crate::stage::descriptor::{fd_target, is_redirected};
 use crate::stage::mapped::Stage;
-use crate::stage::swap_fd::swap_fd;
 
 /// A path made absolute.
 pub struct Absolute<'b> {
@@ -43,48 +43,25 @@ impl Absolute<'_> {
 /// A name that no file has.
 const NOWHERE: &[u8] = b"/proc/self/moved";
 
-/// Whether the directory behind a descriptor no longer has the name `buf[start..end]`: it was moved, nobody knows
-/// where, or removed. What took its name must not be taken for it.
-fn is_lost(stage: &Stage, buf: &[u8], start: usize, end: usize) -> bool {
+/// Whether the directory behind a descriptor was moved or removed, so that the path in `buf[start..end]` no longer
+/// names the directory. Another file that took the name must not be mistaken for the directory.
+fn is_lost(stage: &Stage, buf: &[u8; PATH_MAX], start: usize, end: usize) -> bool {
     stage.view.diverged.any() && buf.get(start..end).is_some_and(|path| stage.is_replaced(path))
 }
 
-/// The directory and path for the real function, where the absolute path is not known: not of a staged directory.
-pub fn unresolved(arg: PathArg) -> (c_int, *const c_char) {
-    if arg.dirfd == AT_FDCWD || !is_redirected(arg.dirfd) {
-        return (arg.dirfd, arg.path);
-    }
-    let _ = swap_fd(arg.dirfd);
-    if is_redirected(arg.dirfd) {
-        return (AT_FDCWD, c"/proc/self/moved".as_ptr());
-    }
-    (arg.dirfd, arg.path)
-}
-
-/// The path relative to a staged directory whose name nobody knows: where `/proc` is missing.
-fn nowhere<'b>(path: &[u8], buf: &'b mut [u8]) -> Option<Absolute<'b>> {
-    let mut end = 1;
-    for part in [NOWHERE, b"/", path, b"\0"] {
-        end = put(buf, end, part)?;
-    }
-    Some(Absolute { path: buf.get(1..end - 1)?, moved: true })
-}
-
-/// Makes `path` absolute, in original terms; `None` if that is too long or the directory has no name.
+/// Makes `path` absolute and translates it into an original path. `None` if the result is too long or the directory has
+/// no name.
 pub fn absolute<'b>(
     stage: &Stage,
     dirfd: c_int,
     path: &[u8],
     follow: Follow,
-    buf: &'b mut [u8],
+    buf: &'b mut [u8; PATH_MAX],
 ) -> Option<Absolute<'b>> {
     let (mut start, mut end, rest) = match path.first() {
         Some(b'/') => {
             let link = fd_link::parse(path).filter(|l| follow.is_yes() || !l.rest.is_empty());
             match link.and_then(|link| Some((link.original(stage, buf)?, link.rest))) {
-                Some(((start, end), rest)) if is_lost(stage, buf, start, end) => {
-                    (1, put(buf, 1, NOWHERE)?, rest)
-                }
                 Some(((start, end), rest)) => (start, end, rest),
                 None => {
                     let end = put(buf, 0, path)?;
@@ -95,11 +72,7 @@ pub fn absolute<'b>(
         _ => {
             let n = match dirfd {
                 AT_FDCWD => sys::getcwd(buf).ok()?,
-                _ => match stage.target(dirfd, buf) {
-                    Some(target) => target.len(),
-                    None if is_redirected(dirfd) => return nowhere(path, buf),
-                    None => return None,
-                },
+                _ => fd_target(dirfd, buf)?.len(),
             };
             let dir = buf.get(..n)?;
             if dir.first() != Some(&b'/') {
@@ -125,15 +98,15 @@ pub fn absolute<'b>(
         end = put(buf, end, rest)?;
     }
     *buf.get_mut(end)? = 0;
-    if start == 0 && path.first() != Some(&b'/') && may_lead_to_proc(buf.get(..end)?) {
+    if start == 0 && path.first() != Some(&b'/') && is_in_proc(buf) {
         (start, end) = through_link(stage, end, follow, buf).unwrap_or((start, end));
     }
     Some(Absolute { path: buf.get(start..end)?, moved: start > 0 })
 }
 
-/// Whether an absolute path that was made of a working directory and a relative one may lead through a descriptor.
-fn may_lead_to_proc(path: &[u8]) -> bool {
-    fd_link::may_be(path) || path.windows(4).any(|w| w == b"/../")
+/// Whether an absolute path, as the kernel spells it, may lead through a descriptor.
+fn is_in_proc(path: &[u8]) -> bool {
+    path.starts_with(b"/proc/") || path.starts_with(b"/dev/")
 }
 
 /// Replaces the path in `buf[..end]` by the original path if the path leads through a redirected descriptor. A name
@@ -144,16 +117,13 @@ fn through_link(
     stage: &Stage,
     end: usize,
     follow: Follow,
-    buf: &mut [u8],
+    buf: &mut [u8; PATH_MAX],
 ) -> Option<(usize, usize)> {
-    let mut name = Buffer::zeroed();
+    let mut name = [0; PATH_MAX];
     put(&mut name, 0, buf.get(..end)?)?;
     let link =
         fd_link::parse(name.get(..end)?).filter(|l| follow.is_yes() || !l.rest.is_empty())?;
-    let (mut start, mut end) = link.original(stage, buf)?;
-    if is_lost(stage, buf, start, end) {
-        (start, end) = (1, put(buf, 1, NOWHERE)?);
-    }
+    let (start, end) = link.original(stage, buf)?;
     let end = put(buf, end, link.rest)?;
     *buf.get_mut(end)? = 0;
     Some((start, end))
@@ -168,7 +138,7 @@ pub unsafe fn meets_prefix(path: *const c_char) -> bool {
     let Some(stage) = stage() else { return false };
     // SAFETY: the caller guarantees what `bytes` asks for.
     let Some(text) = (unsafe { bytes(path) }).filter(|text| !text.is_empty()) else { return false };
-    let mut buf = Buffer::zeroed();
+    let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(stage, AT_FDCWD, text, Follow::Yes, &mut buf) else { return false };
     let Some(Found::Outside) = stage.view.find_fast(abs.path, Follow::Yes) else { return true };
     let top = abs.path.strip_suffix(b"/").unwrap_or(abs.path);

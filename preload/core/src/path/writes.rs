@@ -15,20 +15,18 @@ use libc::AT_FDCWD;
 use pyshm_format::Kind;
 use pyshm_format::state::Operation;
 
-use crate::base::buffer::Buffer;
-use crate::base::scratch::Scratch;
+use crate::base::scratch::{PATH_MAX, Scratch};
 use crate::base::sys;
 use crate::base::thin_callback::{Callback, call_through};
 use crate::decide::view::Found;
 use crate::decide::walk::walk;
 use crate::path::argument::{PathArg, bytes};
-use crate::path::canonical::{Unknown, ask_kernel};
-use crate::path::change::{At, Change, Names, NewName, Outcome};
-use crate::path::resolve::{absolute, unresolved};
+use crate::path::canonical::ask_kernel;
+use crate::path::change::{At, Change, Names, Outcome};
+use crate::path::resolve::absolute;
 use crate::path::{fd_link, marks, outside};
 use crate::stage::current::stage;
 use crate::stage::mapped::Stage;
-use crate::stage::own_fds::OwnFds;
 
 /// Calls `real` with the directory and path to use, and marks what the call changes.
 ///
@@ -38,21 +36,6 @@ use crate::stage::own_fds::OwnFds;
 pub unsafe fn write<R: Outcome>(
     arg: PathArg,
     names: Names,
-    real: impl FnOnce(c_int, *const c_char) -> R,
-) -> R {
-    // SAFETY: the caller guarantees what `write_name` asks for.
-    unsafe { write_name(arg, names, &Cell::new(NewName::ByPath), real) }
-}
-
-/// [`write`] for one of the two paths of a call.
-///
-/// # Safety
-/// As [`write`].
-#[inline]
-unsafe fn write_name<R: Outcome>(
-    arg: PathArg,
-    names: Names,
-    new_name: &Cell<NewName>,
     real: impl FnOnce(c_int, *const c_char) -> R,
 ) -> R {
     let Some(stage) = stage() else { return real(arg.dirfd, arg.path) };
@@ -79,8 +62,7 @@ unsafe fn write_name<R: Outcome>(
             result
         },
         |real| {
-            let follow = arg.follow;
-            let change = Change { stage, names, follow, succeeded: &succeeded, new_name };
+            let change = Change { stage, names, follow: arg.follow, succeeded: &succeeded };
             call_and_mark(&change, arg, text, real);
         },
     )
@@ -95,19 +77,16 @@ pub unsafe fn write_two<R: Outcome>(
     new: (PathArg, Names),
     real: impl FnOnce(c_int, *const c_char, c_int, *const c_char) -> R,
 ) -> R {
-    let found = Cell::new(NewName::ByPath);
-    // SAFETY: the caller guarantees what `write_name` asks for.
+    // SAFETY: the caller guarantees what `write` asks for.
     unsafe {
-        write_name(old.0, old.1, &found, |old_fd, old_path| {
-            write_name(new.0, new.1, &found, |new_fd, new_path| {
-                real(old_fd, old_path, new_fd, new_path)
-            })
+        write(old.0, old.1, |old_fd, old_path| {
+            write(new.0, new.1, |new_fd, new_path| real(old_fd, old_path, new_fd, new_path))
         })
     }
 }
 
-/// Marks the file that was just opened for writing as `fd`, if it is a file of a prefix, whatever path it was opened
-/// by. `makes` says whether the call may have made the file.
+/// Marks the file that was just opened for writing as `fd`, if the file lies under a prefix. The path of the open does
+/// not matter. `makes` says whether the call may have made the file.
 pub fn mark_opened(fd: c_int, makes: bool) {
     if fd < 0 {
         return;
@@ -119,54 +98,12 @@ pub fn mark_opened(fd: c_int, makes: bool) {
     }
 }
 
-/// Makes a call by `real` that changes attributes of the file that a descriptor is open on, and marks that file under all
-/// its names if it is one of a prefix.
-pub fn write_opened<R: Outcome>(
-    stage: &Stage,
-    fd: c_int,
-    names: Names,
-    real: impl FnOnce() -> R,
-) -> R {
-    let Some(st) = sys::fstat(fd).ok().filter(|st| stage.has_prefix_on(st.st_dev)) else {
-        return real();
-    };
-    let mark = || {
-        marks::mark_open(stage, fd, &st, |e| {
-            marks::keep_descriptors_of(stage, e, names);
-            marks::mark_entry(stage, e, names);
-        });
-    };
-    // Nobody else may change the attributes.
-    let own = sys::uid(sys::Ids::Effective);
-    let before = own == 0 || own == st.st_uid;
-    if before {
-        mark();
-    }
-    let result = real();
-    if !before && result.succeeded() {
-        mark();
-    }
-    result
-}
-
-/// Marks the files that this process's descriptors were opened for writing on before the shim came: by the shell that
-/// redirects a job's output, or by the launcher.
-pub fn mark_inherited() {
-    for fd in OwnFds::list() {
-        let flags = sys::fcntl(fd, libc::F_GETFL, 0).map_or(libc::O_RDONLY, |flags| flags as c_int);
-        if flags & libc::O_ACCMODE != libc::O_RDONLY {
-            mark_opened(fd, true);
-        }
-    }
-}
-
 #[inline(never)]
 fn call_and_mark(change: &Change<'_>, arg: PathArg, text: &[u8], real: Callback<'_, At>) {
-    let mut buf = Buffer::zeroed();
+    let mut buf = [0; PATH_MAX];
     let Some(abs) = absolute(change.stage, arg.dirfd, text, arg.follow, &mut buf) else {
-        // The absolute spelling is too long; the caller's own may not be too long for the kernel.
-        let own = unresolved(arg);
-        return call_resolved_by_kernel(change, own.0, text, own, real);
+        // The absolute spelling is too long, but the kernel may still accept the caller's own.
+        return call_resolved_by_kernel(change, arg.dirfd, text, (arg.dirfd, arg.path), real);
     };
     if !abs.moved
         && let Some(link) = fd_link::parse(text)
@@ -216,22 +153,15 @@ fn call_resolved_by_kernel(
     own: At,
     real: Callback<'_, At>,
 ) {
-    let mut link = Buffer::zeroed();
-    let canonical = ask_kernel(change.stage, dirfd, path, change.follow, &mut link);
-    let canonical = match canonical {
-        Ok(len) => link.get(..len).unwrap_or_default(),
-        Err(Unknown::TooLong) => return outside::call_on_deep(change, own, real),
-        Err(Unknown::Missing) => return real.call(own),
+    let mut link = [0; PATH_MAX];
+    let canonical = ask_kernel(dirfd, path, change.follow, &mut link);
+    let Some(canonical) = canonical.and_then(|len| link.get(..len)) else {
+        return real.call(own);
     };
     if change.stage.view.prefix_of(canonical).is_some() {
         // The caller's path may be a symbolic link to the prefix itself.
         if change.names.hides_subtree() || change.names == Names::Removed {
             outside::mark_above(change.stage, canonical);
-        }
-        if change.stage.view.in_diverged_subtree(canonical) {
-            // A directory above was replaced or mounted over, so the name may be that of any file.
-            change.stage.count(Operation::Passed);
-            return outside::call(change, canonical, own, real);
         }
         call_on_canonical(change, canonical, true, own, real);
     } else {
@@ -251,10 +181,6 @@ fn call_on_canonical(
     let Change { stage, names, .. } = *change;
     stage.count(Operation::Passed);
     let before = reachable && marks::call_may_change(stage, path, names);
-    // A name of the index that goes away may lie where the index knows no permissions.
-    if before || names.changes_listing() && names != Names::Added {
-        marks::keep_descriptors(stage, path, names);
-    }
     if before {
         marks::mark(stage, path, names);
     }

@@ -15,7 +15,6 @@ use pyshm_format::layout::ENV_CONTAINERS;
 
 use crate::base::env;
 use crate::base::text::at_last_slash;
-use crate::stage::may_write::Rights;
 
 /// File names of the runtimes. Each runtime passes its environment on to the programs that it starts, or has an option
 /// to do so. runc and crun are not listed, because they read the environment from a file. `unshare` and `nsenter` are
@@ -34,13 +33,8 @@ pub fn is_runtime(program: &[u8], setting: Option<&[u8]>) -> bool {
     !name.is_empty() && setting != b"keep" && (named(RUNTIMES, b' ') || named(setting, b':'))
 }
 
-/// What the programs may do that a container runtime starts: more than this user, where a service of root's starts them.
-pub fn rights(program: &[u8]) -> Rights {
-    let by_root = [&b"docker"[..], b"podman-remote", b"nerdctl", b"systemd-nspawn"];
-    if by_root.iter().any(|name| program.ends_with(name)) { Rights::All } else { Rights::Own }
-}
-
-/// Whether this process runs a container runtime, by the name that the kernel was given (getauxval(3), AT_EXECFN).
+/// Whether this process runs a container runtime, judged by the name that the kernel was given (getauxval(3),
+/// AT_EXECFN).
 pub fn is_this_program() -> bool {
     // SAFETY: getauxval reads the process's own vector.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;

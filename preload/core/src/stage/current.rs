@@ -15,10 +15,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
-use pyshm_format::Reason;
-
 use crate::base::sys;
-use crate::stage::close::own_name;
 use crate::stage::find::{allowed, find, open};
 use crate::stage::inert::Inert;
 use crate::stage::mapped::Stage;
@@ -110,13 +107,8 @@ fn find_late(find: impl FnOnce() -> Result<Stage, Inert>) -> Option<&'static Sta
     let known = LATE.load(Ordering::Acquire);
     if known.is_null() {
         let found = find().ok()?;
-        let Ok(mine) = sys::memory(size_of::<Stage>()) else {
-            // This thread goes on without the stage, so what it changes is not marked.
-            found.close(Reason::Unmapped, own_name());
-            return None;
-        };
-        let mine = mine.cast::<Stage>();
-        // SAFETY: new memory, page-aligned and long enough, which no other thread knows yet.
+        let mine = sys::memory(size_of::<Stage>()).ok()?.cast::<Stage>();
+        // SAFETY: the memory is new, page-aligned and long enough, and no other thread knows it yet.
         unsafe { mine.write(found) };
         // If another thread was faster, this thread uses the other thread's stage. The stage that this thread mapped
         // stays mapped and unused.

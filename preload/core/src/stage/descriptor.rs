@@ -2,15 +2,14 @@
 //! such a descriptor stands for.
 
 use core::ffi::{CStr, c_char, c_int};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use pyshm_format::{Entry, Kind, layout};
 
-use crate::base::buffer::Buffer;
+use crate::base::scratch::PATH_MAX;
 use crate::base::sys;
 use crate::base::text::{decimal, join};
 use crate::stage::mapped::Stage;
-use crate::stage::own_fds::note_opened;
 
 /// File status flags that mark a redirected descriptor.
 ///
@@ -20,52 +19,31 @@ use crate::stage::own_fds::note_opened;
 /// file, so they survive dup, fork and exec.
 pub const REDIRECTED: c_int = libc::O_NOATIME | libc::O_ASYNC;
 
-/// For each descriptor, the number of the entry of the last redirected open, plus one, in the low half; 0 if there was none.
-/// The high half is the value of [`FORKS`] at that time.
+/// Flags that, with [`REDIRECTED`], mark a directory that the program opened with O_PATH. An O_PATH descriptor carries
+/// no flags, so the shim opens the directory for reading and sets these flags, which have no effect on a directory.
+pub const PATH_ONLY: c_int = libc::O_APPEND | libc::O_DIRECTORY;
+
+/// Flag that, with [`PATH_ONLY`], says that the program gave O_DIRECTORY with O_PATH.
+pub const PATH_ONLY_DIRECTORY: c_int = libc::O_NONBLOCK;
+
+/// Whether a descriptor with these flags stands for an O_PATH descriptor.
+pub fn is_path_only(flags: c_int) -> bool {
+    let mark = REDIRECTED | PATH_ONLY;
+    flags & mark == mark
+}
+
+/// For each descriptor, the number of the entry of the last redirected open, plus one; 0 if there was none.
 ///
 /// These are only hints, which [`Stage::hint`] checks: programs close and duplicate descriptors and, in a vfork child,
 /// open them without the shim.
-static HINTS: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
-
-/// How many forks lie between the start of this program and this process.
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-/// Notes that this process is a new one, a fork. What it remembers, its parent has opened.
-pub extern "C" fn note_forked() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// The last redirected open that gave a descriptor this number.
-struct Hint {
-    /// The number of the entry.
-    entry: usize,
-    /// The value of [`FORKS`].
-    forks: u32,
-}
-
-impl Hint {
-    fn of(fd: c_int) -> Option<Self> {
-        let hint = HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed);
-        Some(Self { entry: (hint as u32).checked_sub(1)? as usize, forks: (hint >> 32) as u32 })
-    }
-}
+static HINTS: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
 
 impl Stage {
     /// Remembers the entry for which a redirected open gave this descriptor.
     pub fn remember(&self, fd: c_int, e: &Entry<'static>) {
-        note_opened();
         let Some(hint) = usize::try_from(fd).ok().and_then(|fd| HINTS.get(fd)) else { return };
         let number = self.index().number(e).and_then(|n| u32::try_from(n + 1).ok());
-        let forks = u64::from(FORKS.load(Ordering::Relaxed)) << 32;
-        hint.store(number.map_or(0, |n| forks | u64::from(n)), Ordering::Relaxed);
-    }
-
-    /// Whether this process itself opened `fd` on the staged file of `e`.
-    pub fn remembers(&self, fd: c_int, e: &Entry<'static>) -> bool {
-        Hint::of(fd).is_some_and(|hint| {
-            hint.forks == FORKS.load(Ordering::Relaxed)
-                && self.index().number(e) == Some(hint.entry)
-        })
+        hint.store(number.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// The remembered entry of a redirected descriptor. `None` if the descriptor's attributes `st` do not match the
@@ -75,7 +53,9 @@ impl Stage {
     /// The hint saves asking the kernel for the descriptor's name, which takes ten times as long. Python asks for the
     /// size of every file that it reads.
     pub fn hint(&self, fd: c_int, st: &libc::stat) -> Option<Entry<'static>> {
-        let e = self.index().entry(Hint::of(fd)?.entry)?;
+        let number =
+            HINTS.get(usize::try_from(fd).ok()?)?.load(Ordering::Relaxed).checked_sub(1)?;
+        let e = self.index().entry(number as usize)?;
         let s = e.stat();
         let name = layout::staged_access_time(e.hash());
         let same = e.kind() == Kind::File
@@ -90,50 +70,21 @@ impl Stage {
         if sys::fstat(fd).ok()?.st_dev != self.dev || !is_redirected(fd) {
             return None;
         }
-        let mut buf = Buffer::zeroed();
+        let mut buf = [0; PATH_MAX];
         self.view.index.lookup(self.path_of_fd(fd, &mut buf)?)
     }
 
-    /// The entry of an original that is open as `fd` and has the attributes `st`, if its inode is not known, so that only its
-    /// name tells the entry.
-    #[inline(never)]
-    pub fn entry_by_name(&self, fd: c_int, st: &libc::stat) -> Option<Entry<'static>> {
-        if !self.index().lacks_inodes() {
-            return None;
-        }
-        let mut buf = Buffer::zeroed();
-        let e = self.index().lookup(fd_target(fd, &mut buf)?)?;
-        (!e.has_inode() && self.is_original(&e, st)).then_some(e)
-    }
-
-    /// The original path of a redirected descriptor.
-    pub fn path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+    /// The original path of a redirected descriptor; `None` for any other.
+    pub fn path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b [u8]> {
         if !is_redirected(fd) {
             return None;
         }
-        let path = self.target(fd, buf)?;
+        let path = fd_target(fd, buf)?;
         Some(self.without_deleted(self.original(path)?))
     }
 
-    /// The name of a redirected descriptor's staged file. Where `/proc` is missing, the remembered entry tells it, if its
-    /// staged file is the one that is open.
-    pub fn target<'b>(&self, fd: c_int, buf: &'b mut [u8]) -> Option<&'b [u8]> {
-        if let Some(len) = fd_target(fd, buf).map(<[u8]>::len) {
-            return buf.get(..len);
-        }
-        let e = self.index().entry(Hint::of(fd)?.entry)?;
-        let open = sys::fstat(fd).ok()?;
-        // SAFETY: an entry's names are C strings.
-        let named = unsafe { sys::lstat(e.pristine().as_ptr().cast()) }.ok()?;
-        if (named.st_dev, named.st_ino) != (open.st_dev, open.st_ino) {
-            return None;
-        }
-        let len = join(buf, &[e.pristine()])?;
-        buf.get(..len)
-    }
-
-    /// The original path of a redirected descriptor, as a C string.
-    pub fn c_path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8]) -> Option<&'b CStr> {
+    /// The original path of a redirected descriptor as a C string; `None` for any other.
+    pub fn c_path_of_fd<'b>(&self, fd: c_int, buf: &'b mut [u8; PATH_MAX]) -> Option<&'b CStr> {
         let base = buf.as_ptr() as usize;
         let path = self.path_of_fd(fd, buf)?;
         let (start, len) = (path.as_ptr() as usize - base, path.len());
@@ -169,29 +120,14 @@ pub unsafe fn mark_redirected(fd: c_int, path: *const c_char) {
         };
         let _ = sys::dup3(marked, fd, cloexec);
         sys::close(marked);
-        note_opened();
     }
 }
 
 /// The path to which `/proc/self/fd/<fd>` leads.
-pub fn fd_target(fd: c_int, buf: &mut [u8]) -> Option<&[u8]> {
-    fd_path(fd, buf).ok()
-}
-
-/// [`fd_target`], or the error number: ENAMETOOLONG if the path is longer than the kernel tells (proc(5)).
-pub fn fd_path(fd: c_int, buf: &mut [u8]) -> Result<&[u8], c_int> {
-    let number = u32::try_from(fd).map_err(|_| libc::EBADF)?;
-    let n = match read_link(b"/proc/self/fd/", number, buf) {
-        // The main thread has ended before the others.
-        Err(libc::ENOENT) => read_link(b"/proc/thread-self/fd/", number, buf),
-        done => done,
-    }?;
-    buf.get(..n).ok_or(libc::ENAMETOOLONG)
-}
-
-fn read_link(dir: &[u8], number: u32, buf: &mut [u8]) -> sys::Result {
-    let mut name = [0; 40];
-    join(&mut name, &[dir, decimal(number, &mut [0; 10])]).ok_or(libc::EBADF)?;
+pub fn fd_target(fd: c_int, buf: &mut [u8; PATH_MAX]) -> Option<&[u8]> {
+    let mut name = [0; 32];
+    join(&mut name, &[b"/proc/self/fd/", decimal(u32::try_from(fd).ok()?, &mut [0; 10])])?;
     // SAFETY: `name` ends with NULs.
-    unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast(), buf) }
+    let n = unsafe { sys::readlinkat(libc::AT_FDCWD, name.as_ptr().cast(), buf) }.ok()?;
+    buf.get(..n)
 }

@@ -7,18 +7,16 @@
 use core::slice;
 use core::sync::atomic::AtomicU64;
 
-use pyshm_format::index::{FLAG_MARKED, FLAG_NOEXEC};
-use pyshm_format::{Diverged, Index, OutsidePrograms, Reason, layout, state};
+use pyshm_format::index::FLAG_NOEXEC;
+use pyshm_format::{Diverged, Index, OutsidePrograms, layout, state};
 
 use crate::base::sys::{Access, Ids};
-use crate::base::text::{at_last_slash, join};
+use crate::base::text::join;
 use crate::base::{env, link_map, sys};
-use crate::decide::view::{View, Who};
-use crate::stage::close::{close_file, own_name};
+use crate::decide::view::View;
+use crate::stage::containers;
 use crate::stage::inert::Inert;
 use crate::stage::mapped::{STAGE_MAX, Stage};
-use crate::stage::may_write::Rights;
-use crate::stage::{containers, identity};
 
 /// Whether this process may use a stage at all.
 pub fn allowed() -> Result<(), Inert> {
@@ -50,44 +48,19 @@ pub fn directory() -> Result<&'static [u8], Inert> {
 /// Finds and maps the stage of this process. Fails with the reason why the process has no stage.
 pub fn find() -> Result<Stage, Inert> {
     if !link_map::with_glibc() {
-        refuse();
         return Err(Inert::OtherLibc);
     }
-    allowed().inspect_err(|_| refuse())?;
+    allowed()?;
     open(directory()?)
 }
 
-/// Closes the stage that this process does not use, unless the process may not write under a prefix: its changes are
-/// not marked.
-#[cold]
-#[inline(never)]
-fn refuse() {
-    // SAFETY: getauxval reads the process's own vector.
-    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
-        return;
-    }
-    let keeps = |setting: &[u8]| {
-        let name =
-            at_last_slash(own_name()).map_or(own_name(), |(_, name)| name.get(1..).unwrap_or(b""));
-        setting == b"keep" || setting.split(|&b| b == b':').any(|n| n == name)
-    };
-    if !env::get(layout::ENV_UNSHIMMED.as_bytes()).is_some_and(keeps)
-        && let Ok(dir) = directory()
-        && let Ok(stage) = open(dir)
-        && !stage.view.diverged.is_closed()
-        && stage.may_be_written(Rights::Own)
-    {
-        stage.close(Reason::Unshimmed, own_name());
-    }
-}
-
-/// Maps the stage in `dir`, or says why it cannot be used.
+/// Maps the stage in `dir`. Fails with the reason why the stage cannot be used.
 pub fn open(dir: &[u8]) -> Result<Stage, Inert> {
     // Number of bytes for a slash, the longest file name and a NUL. The buffers are small so that they do not touch a
     // page of the stack that most programs never use.
     const ROOM: usize = 32;
     if dir.len() < 256 {
-        load_or_close(dir, &mut [0; 256 + ROOM])
+        load(dir, &mut [0; 256 + ROOM])
     } else if dir.len() <= STAGE_MAX {
         load_long(dir, &mut [0; STAGE_MAX + ROOM])
     } else {
@@ -97,17 +70,7 @@ pub fn open(dir: &[u8]) -> Result<Stage, Inert> {
 
 #[inline(never)]
 fn load_long(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
-    load_or_close(dir, name)
-}
-
-/// [`load`], which closes a stage that is there and cannot be used: what this process changes is not marked.
-fn load_or_close(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
-    load(dir, name).inspect_err(|why| match why {
-        // There is no stage, or another user's.
-        Inert::Variable | Inert::Gone | Inert::Foreign => {}
-        Inert::NoIndex | Inert::NoState => close_file(dir, name, Reason::Unmapped),
-        _ => close_file(dir, name, Reason::Damaged),
-    })
+    load(dir, name)
 }
 
 /// Maps the stage in `dir`; `name` is a buffer for the names of the stage's files.
@@ -124,12 +87,12 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
         return Err(Inert::Foreign);
     }
     join(name, &[dir, b"/", layout::INDEX.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
-    let (at, len, group) = map(name, Access::ReadOnly, euid).ok_or(Inert::NoIndex)?;
+    let index = map(name, Access::ReadOnly, euid).ok_or(Inert::NoIndex)?;
     join(name, &[dir, b"/", layout::STATE.as_bytes(), b"\0"]).ok_or(Inert::Variable)?;
     let state = map(name, Access::ReadWrite, euid).ok_or(Inert::NoState)?;
     // SAFETY: the mapping is as long as the slice, readable, and never unmapped. Nothing changes an index after its
     // stage is published, and only the user of this process could.
-    let index = Index::parse(unsafe { slice::from_raw_parts(at, len) })?;
+    let index = Index::parse(unsafe { slice::from_raw_parts(index.0, index.1) })?;
     if index.stage() != dir {
         return Err(Inert::Elsewhere);
     }
@@ -139,47 +102,18 @@ fn load(dir: &[u8], name: &mut [u8]) -> Result<Stage, Inert> {
     // SAFETY: the mapping is page-aligned, as long as the slice, writable and never unmapped. All processes access its
     // words only by atomic operations.
     let words = unsafe { slice::from_raw_parts(state.0.cast::<AtomicU64>(), state.1 / 8) };
-    // A user namespace shows other numbers: of this user, whose directory this is, or of those that it does not have.
-    // SAFETY: a C string.
-    let root = unsafe { sys::lstat(c"/".as_ptr()) }.map_or(0, |root| root.st_uid);
-    let unmarked = index.flags() & FLAG_MARKED != 0 && group != layout::MARKING_GROUP;
-    if root != index.builder().root || euid != index.builder().uid || unmarked {
-        identity::namespace_changed();
-    }
-    if has_neighbours() && link_map::is_in_front_of_libc("geteuid") {
-        identity::owners_pretended();
-    }
-    let who = Who { is_builder: identity::is_builder, sees_other_owners: &identity::OTHER_OWNERS };
     Ok(Stage {
-        view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?, who),
+        view: View::new(index, Diverged::new(words).ok_or(Inert::BadState)?),
         dev: st.st_dev,
         noexec: index.flags() & FLAG_NOEXEC != 0,
-        stripe: stripe(),
+        stripe: sys::pid() as usize,
         outside_programs: OutsidePrograms::new(words).ok_or(Inert::BadState)?,
     })
 }
 
-/// Whether LD_PRELOAD may name other libraries, be it the visible one or the one that the kernel was given.
-fn has_neighbours() -> bool {
-    let own = layout::SHIM.as_bytes();
-    env::get(b"LD_PRELOAD").is_some_and(|libraries| {
-        !libraries.is_empty()
-            && (!libraries.ends_with(own) || libraries.iter().any(|b| matches!(b, b':' | b' ')))
-    })
-}
-
-/// Which counters this process uses: the kernel's random bytes, the same in all children of a fork, cost no call.
-fn stripe() -> usize {
-    // SAFETY: getauxval reads the process's own vector (AT_RANDOM: 16 bytes, or null).
-    unsafe {
-        let random = libc::getauxval(libc::AT_RANDOM) as *const usize;
-        if random.is_null() { 0 } else { random.read_unaligned() }
-    }
-}
-
 /// Maps one of the stage's files, if it is a regular file of this user and at least as long as a header. `name` must
-/// contain a NUL. Gives where it is mapped, its length and its group.
-fn map(name: &[u8], access: Access, euid: u32) -> Option<(*mut u8, usize, u32)> {
+/// contain a NUL.
+fn map(name: &[u8], access: Access, euid: u32) -> Option<(*mut u8, usize)> {
     let mode = match access {
         Access::ReadOnly => libc::O_RDONLY,
         Access::ReadWrite => libc::O_RDWR,
@@ -193,7 +127,7 @@ fn map(name: &[u8], access: Access, euid: u32) -> Option<(*mut u8, usize, u32)> 
         if !regular || st.st_uid != euid || len < pyshm_format::index::HEADER_BYTES {
             return None;
         }
-        Some((sys::map(fd, len, access).ok()?, len, st.st_gid))
+        Some((sys::map(fd, len, access).ok()?, len))
     });
     sys::close(fd);
     mapped

@@ -1,17 +1,16 @@
 //! Holds the mapped stage, and translates between original paths and paths in the stage.
 
-use pyshm_format::state::{Mark, Operation};
-use pyshm_format::{Entry, Index, Kind, Lookup, OutsidePrograms, layout};
+use pyshm_format::state::Operation;
+use pyshm_format::{Entry, Index, Lookup, OutsidePrograms, layout};
 
-use crate::base::buffer::{Buffer, PATH_MAX};
-use crate::base::sys::{self, Ids};
+use crate::base::scratch::PATH_MAX;
+use crate::base::sys;
 use crate::base::text::join;
 use crate::decide::view::View;
-use crate::stage::identity;
 
 /// Length in bytes of the longest path of a stage's directory. The longer paths of the stage's files must fit into
 /// PATH_MAX.
-pub(super) const STAGE_MAX: usize = 1024;
+pub const STAGE_MAX: usize = 1024;
 
 /// A stage that passed all checks. It lives as long as the process.
 pub struct Stage {
@@ -49,31 +48,13 @@ impl Stage {
         name == Some(layout::SHIM.as_bytes())
     }
 
-    /// Whether the staged shim still exists, and a program that this process starts will load it.
+    /// Whether the staged shim still exists.
     pub fn shim_exists(&self) -> bool {
-        // The loader ignores LD_PRELOAD where the effective user or group is another than the real one. When this program
-        // started they were the same, and only root changes its groups alone.
-        if identity::may_have_changed() && !self.is_of_this_user()
-            || self.index().builder().powers != 0 && !sys::group_is_real()
-        {
-            return false;
-        }
-        let mut name = Buffer::zeroed();
+        let mut name = [0; STAGE_MAX + 32];
         join(&mut name, &[self.dir(), b"/", layout::SHIM.as_bytes(), b"\0"]).is_some_and(|_| {
             // SAFETY: `join` wrote the NUL.
             unsafe { sys::faccessat(libc::AT_FDCWD, name.as_ptr().cast(), 0, 0) }.is_ok()
         })
-    }
-
-    /// Whether the stage belongs to the user of this process, the effective and the real one, as this process's user
-    /// namespace shows owners.
-    pub fn is_of_this_user(&self) -> bool {
-        let mut name = [0; STAGE_MAX + 1];
-        let Some(_) = join(&mut name, &[self.dir(), b"\0"]) else { return false };
-        let user = sys::uid(Ids::Effective);
-        // SAFETY: `join` wrote the NUL.
-        let owner = unsafe { sys::lstat(name.as_ptr().cast()) }.map(|st| st.st_uid);
-        user == sys::uid(Ids::Real) && owner == Ok(user)
     }
 
     /// Whether a prefix lies on this device, or may lie there because the index does not have its device.
@@ -83,15 +64,6 @@ impl Stage {
             Lookup::Found(e) => e.stat().dev == dev,
             Lookup::Absent | Lookup::Damaged => true,
         })
-    }
-
-    /// Whether a name in a directory of the index may be part of a path that is longer than the kernel tells.
-    #[cold]
-    #[inline(never)]
-    pub fn has_long_paths(&self) -> bool {
-        const ROOM: usize = PATH_MAX - libc::NAME_MAX as usize - 2;
-        let index = self.index();
-        (0..index.len()).any(|number| index.entry(number).is_none_or(|e| e.path().len() > ROOM))
     }
 
     /// Whether a path of the index no longer names the file that was staged.
@@ -104,34 +76,15 @@ impl Stage {
         if !self.view.entry_diverged(e) {
             return false;
         }
+        let was = e.stat();
         // SAFETY: an entry's path has a NUL behind it.
         let now = unsafe { sys::lstat(e.path().as_ptr().cast()) };
-        !now.is_ok_and(|now| self.is_original(e, &now))
-    }
-
-    /// Whether the file with the attributes `now`, which has the path of an entry, is the one that was staged. If its inode is
-    /// not known, it is unless a process of the node gave the name to another file; then its attributes tell.
-    pub fn is_original(&self, e: &Entry<'static>, now: &libc::stat) -> bool {
-        if e.has_inode() {
-            return (now.st_dev, now.st_ino) == e.inode();
-        }
-        let was = e.stat();
-        if (was.mode ^ now.st_mode) & libc::S_IFMT != 0 {
-            return false;
-        }
-        let renamed =
-            self.view.diverged.has(Mark::Name, e.hash()) || self.view.in_diverged_subtree(e.path());
-        // Many tars record whole seconds. A directory's size is not recorded.
-        let same = || {
-            was.mtime.sec == now.st_mtime
-                && (e.kind() == Kind::Directory || was.size == now.st_size as u64)
-        };
-        !renamed || same()
+        !now.is_ok_and(|now| (now.st_dev, now.st_ino) == (was.dev, was.ino))
     }
 
     /// Writes the staged name of an absolute path, `<stage>/fs<path>` and a NUL, into `name`. `None` if the staged name
     /// does not fit.
-    pub fn staged_name(&self, path: &[u8], name: &mut [u8]) -> Option<()> {
+    pub fn staged_name(&self, path: &[u8], name: &mut [u8; PATH_MAX]) -> Option<()> {
         join(name, &[self.dir(), b"/fs", path, b"\0"]).map(|_| ())
     }
 

@@ -8,7 +8,6 @@ use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::fast_path::{Look, look};
 use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::path::reads::{Answer, read_after};
-use pyshm_core::stage::identity::may_have_changed;
 use pyshm_core::stage::permission::check;
 
 /// Checks whether the user with these `ids` has the access `want`.
@@ -80,31 +79,11 @@ pub unsafe fn access_by_flags(
     unsafe { access_as(arg, want, ids, real) }
 }
 
-/// eaccess. libc has rules of its own for a process whose effective user is not its real one.
-///
-/// # Safety
-/// As eaccess.
-unsafe fn effective_access(
-    path: *const c_char,
-    want: c_int,
-    real: impl Fn(*const c_char) -> c_int,
-) -> c_int {
-    let arg = PathArg::followed(path);
-    // SAFETY: the caller guarantees the path.
-    unsafe {
-        if may_have_changed() {
-            original(arg, EmptyPath::Refused, |_, path| real(path))
-        } else {
-            access_as(arg, want, Ids::Effective, |_, path| real(path))
-        }
-    }
-}
-
 hooks! {
     fn access(path: *const c_char, want: c_int) -> c_int
         = |real| access_as(PathArg::followed(path), want, Ids::Real, |_, p| real(p, want));
     fn eaccess, euidaccess(path: *const c_char, want: c_int) -> c_int
-        = |real| effective_access(path, want, |p| real(p, want));
+        = |real| access_as(PathArg::followed(path), want, Ids::Effective, |_, p| real(p, want));
     fn faccessat(dirfd: c_int, path: *const c_char, want: c_int, flags: c_int) -> c_int
         = |real| access_by_flags(dirfd, path, want, flags, |d, p| real(d, p, want, flags));
 }

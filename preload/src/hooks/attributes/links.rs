@@ -5,9 +5,8 @@ use core::ptr;
 use core::slice;
 
 use libc::{AT_FDCWD, size_t, ssize_t};
-use pyshm_core::base::buffer::{Buffer, PATH_MAX};
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
-use pyshm_core::base::text::put;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::fast_path::{Look, look};
@@ -15,7 +14,6 @@ use pyshm_core::path::fd_link;
 use pyshm_core::path::reads::{Answer, read, read_after};
 use pyshm_core::path::resolve::absolute;
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::mapped::Stage;
 use pyshm_format::Kind;
 
 /// Replaces a staged path in `buf[..n]` by the original path and returns the original path's length in bytes.
@@ -29,21 +27,10 @@ unsafe fn translate(buf: *mut c_char, n: usize) -> usize {
     let text = unsafe { slice::from_raw_parts(buf.cast::<u8>(), n) };
     let Some(original) = stage.original(text) else { return n };
     let start = n - original.len();
-    let path = stage.without_deleted(original);
-    let (len, end) = (path.len(), removed(stage, path));
-    // SAFETY: all within `buf[..n]`: the name of a stage's directory is longer than what follows the path.
-    unsafe {
-        ptr::copy(buf.add(start), buf, len);
-        ptr::copy_nonoverlapping(end.as_ptr(), buf.add(len).cast(), end.len());
-    }
-    len + end.len()
-}
-
-/// What the kernel appends to the name of a file that is gone, if an open file's path names another one now, or none.
-fn removed(stage: &Stage, path: &[u8]) -> &'static [u8] {
-    let gone = stage.view.diverged.any() && stage.is_replaced(path);
-    let end = b" (deleted)";
-    if gone && stage.dir().len() > end.len() { end } else { b"" }
+    let len = stage.without_deleted(original).len();
+    // SAFETY: source and destination lie within `buf[..n]`.
+    unsafe { ptr::copy(buf.add(start), buf, len) };
+    len
 }
 
 /// Whether a path is one of the kernel's links to a process's files, which show the staged path of a redirected file.
@@ -54,7 +41,7 @@ fn removed(stage: &Stage, path: &[u8]) -> &'static [u8] {
 unsafe fn is_kernel_link(dirfd: c_int, path: *const c_char) -> bool {
     // SAFETY: the caller guarantees what `bytes` asks for.
     let Some(path) = (unsafe { bytes(path) }) else { return false };
-    let mut buf = Buffer::zeroed();
+    let mut buf = [0; PATH_MAX];
     let path = match path.first() {
         Some(b'/') => path,
         _ => match stage().and_then(|stage| absolute(stage, dirfd, path, Follow::No, &mut buf)) {
@@ -90,13 +77,10 @@ unsafe fn read_whole(
     buf: *mut c_char,
     size: size_t,
 ) -> Option<ssize_t> {
-    let mut name = Buffer::zeroed();
+    let mut name = [0u8; PATH_MAX];
     // SAFETY: the caller guarantees the path.
     let n = unsafe { sys::readlinkat(dirfd, path, &mut name) }.ok()?;
-    let stage = stage()?;
-    let (start, end) = stage.original_range(name.get(..n)?)?;
-    let more = removed(stage, name.get(start..end)?);
-    let end = put(&mut name, end, more)?;
+    let (start, end) = stage()?.original_range(name.get(..n)?)?;
     let original = name.get(start..end)?;
     let len = original.len().min(size);
     // SAFETY: the kernel has just written `size` bytes there.
@@ -121,8 +105,6 @@ unsafe fn readlink_at(
         match look(path) {
             // The kernel's own links lie below /proc and /dev, which `look` never says are outside.
             Look::Outside => real(dirfd, path),
-            // The kernel refuses a size that is no positive int before it looks at the path.
-            _ if size as c_int <= 0 => sys::fail(libc::EINVAL) as ssize_t,
             seen => staged(seen, PathArg::at(dirfd, path, Follow::No), buf, size, real),
         }
     }
@@ -143,7 +125,9 @@ unsafe fn staged(
         read_after(seen, arg, Want::Attributes, |answer| match answer {
             Answer::Pass(dirfd, path) => translated(dirfd, path, buf, size, real(dirfd, path)),
             Answer::Absent(e) => sys::fail(e) as ssize_t,
-            Answer::Redirect(e) if e.kind() != Kind::Symlink => sys::fail(libc::EINVAL) as ssize_t,
+            Answer::Redirect(e) if e.kind() != Kind::Symlink || (size as ssize_t) <= 0 => {
+                sys::fail(libc::EINVAL) as ssize_t
+            }
             Answer::Redirect(_) if buf.is_null() => sys::fail(libc::EFAULT) as ssize_t,
             Answer::Redirect(e) => {
                 let n = e.target().len().min(size);
@@ -234,21 +218,13 @@ hooks! {
     // A fortified function ends the program if the buffer is too small, so a call with such a buffer must reach that
     // function.
     fn __readlink_chk(path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t
-        = |real| if size > room {
-            real(path, buf, size, room)
-        } else {
-            readlink_at(AT_FDCWD, path, buf, size, |_, p| real(p, buf, size, room))
-        };
+        = |real| if size > room { real(path, buf, size, room) } else { readlink::hook(path, buf, size) };
     fn __readlinkat_chk(dirfd: c_int, path: *const c_char, buf: *mut c_char, size: size_t, room: size_t) -> ssize_t
-        = |real| if size > room {
-            real(dirfd, path, buf, size, room)
-        } else {
-            readlink_at(dirfd, path, buf, size, |d, p| real(d, p, buf, size, room))
-        };
+        = |real| if size > room { real(dirfd, path, buf, size, room) } else { readlinkat::hook(dirfd, path, buf, size) };
     fn realpath(path: *const c_char, to: *mut c_char) -> *mut c_char
         = |real| realpath_as(path, to, |p| real(p, to));
     fn __realpath_chk(path: *const c_char, to: *mut c_char, room: size_t) -> *mut c_char
-        = |real| if room < PATH_MAX { real(path, to, room) } else { realpath_as(path, to, |p| real(p, to, room)) };
+        = |real| if room < PATH_MAX { real(path, to, room) } else { realpath::hook(path, to) };
     fn canonicalize_file_name(path: *const c_char) -> *mut c_char
         = |real| realpath_as(path, ptr::null_mut(), real);
 }

@@ -7,11 +7,10 @@
 //!
 //! A descriptor of a staged file reports the original's attributes, so that stat and fstat agree.
 
-use core::ffi::{CStr, c_char, c_int, c_uint};
-use core::sync::atomic::Ordering;
+use core::ffi::{c_char, c_int, c_uint};
 
 use libc::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use pyshm_core::base::buffer::Buffer;
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
 use pyshm_core::path::argument::{PathArg, bytes};
@@ -19,7 +18,6 @@ use pyshm_core::path::fast_path::{Look, look};
 use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::path::reads::{Answer, read, read_after};
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::identity::OTHER_OWNERS;
 use pyshm_core::stage::mapped::Stage;
 use pyshm_format::state::Mark;
 use pyshm_format::{Entry, Kind, Stat};
@@ -88,13 +86,10 @@ fn fill_x(s: &Stat) -> libc::statx {
     x
 }
 
-/// The entry of a redirected descriptor, unless its path diverged after the open or this process sees other owners. `st`
-/// holds the staged file's attributes.
+/// The entry of a redirected descriptor, unless the entry's path diverged after the open. `st` holds the staged file's
+/// attributes.
 fn current(fd: c_int, st: Option<&libc::stat>) -> Option<Entry<'static>> {
     let stage = stage()?;
-    if OTHER_OWNERS.load(Ordering::Acquire) {
-        return None;
-    }
     let hint = st.and_then(|st| stage.hint(fd, st));
     let e = hint.or_else(|| stage.entry_of_fd(fd))?;
     let listing = e.kind() == Kind::Directory && stage.view.listing_diverged(&e);
@@ -167,8 +162,7 @@ unsafe fn staged(
             return original(arg, EmptyPath::by_flags(flags), by_path);
         }
         if flags & AT_EMPTY_PATH != 0 && arg.dirfd >= 0 && is_empty(arg.path) {
-            let r = behind.by_path(arg.dirfd, arg.path, to, flags);
-            return shown(arg.dirfd, to, r);
+            return attributes_of_fd(arg.dirfd, to, KERNEL);
         }
         read_after(seen, arg, Want::Attributes, |answer| match answer {
             Answer::Pass(dirfd, path) => behind.by_path(dirfd, path, to, flags),
@@ -188,18 +182,10 @@ unsafe fn staged(
 /// As fstat.
 #[inline]
 unsafe fn attributes_of_fd(fd: c_int, to: *mut libc::stat, behind: Behind) -> c_int {
-    // SAFETY: the kernel checks the pointer, and has filled `to` if the call succeeded.
-    unsafe { shown(fd, to, behind.by_fd(fd, to)) }
-}
-
-/// Shows the original's attributes after a call with this result has read those of a descriptor into `to`; the result.
-///
-/// # Safety
-/// The kernel must have filled `to` if the result is 0.
-#[inline]
-unsafe fn shown(fd: c_int, to: *mut libc::stat, result: c_int) -> c_int {
-    if result != 0 {
-        return result;
+    // SAFETY: the kernel checks the pointer.
+    let r = unsafe { behind.by_fd(fd, to) };
+    if r != 0 {
+        return r;
     }
     let Some(stage) = stage() else { return 0 };
     // SAFETY: the call succeeded and filled `to`.
@@ -241,13 +227,13 @@ unsafe fn show_original_x(stage: &Stage, fd: c_int, mask: c_uint, to: *mut libc:
     }
     match original_now(stage, fd) {
         Some(Now::Original(_)) => {
-            let mut buf = Buffer::zeroed();
+            let mut buf = [0; PATH_MAX];
             let Some(path) = stage.c_path_of_fd(fd, &mut buf) else { return };
-            let before = sys::errno();
+            let (cwd, flags) = (AT_FDCWD as usize, AT_SYMLINK_NOFOLLOW as usize);
+            let a = [cwd, path.as_ptr() as usize, flags, mask as usize, to as usize, 0];
             // If the call fails, the staged file's attributes stay. SAFETY: `path` is a C string, and the kernel has
             // written to `to` before.
-            unsafe { statx::real()(AT_FDCWD, path.as_ptr(), AT_SYMLINK_NOFOLLOW, mask, to) };
-            sys::set_errno(before);
+            let _ = unsafe { sys::syscall(libc::SYS_statx, a) };
         }
         Some(Now::Gone(was)) => put(&was),
         None => {}
@@ -262,26 +248,16 @@ enum Now {
     Gone(Stat),
 }
 
-/// The attributes of a path, from what stands behind the shim. `None` if it has none.
-fn lstat_behind(path: &CStr) -> Option<libc::stat> {
-    // SAFETY: a struct of integers may be zero.
-    let mut st: libc::stat = unsafe { core::mem::zeroed() };
-    let (before, behind) = (sys::errno(), behind!(lstat, Path));
-    // SAFETY: a C string, and a structure on this stack.
-    let r = unsafe { behind.by_path(AT_FDCWD, path.as_ptr(), &raw mut st, AT_SYMLINK_NOFOLLOW) };
-    sys::set_errno(before);
-    (r == 0).then_some(st)
-}
-
 /// Finds the present state of the original of a redirected descriptor whose path diverged.
 #[inline(never)]
 fn original_now(stage: &Stage, fd: c_int) -> Option<Now> {
-    let mut buf = Buffer::zeroed();
+    let mut buf = [0; PATH_MAX];
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let e = stage.index().lookup(path.to_bytes())?;
     let mut was = e.stat();
-    match lstat_behind(path) {
-        Some(now) if stage.is_original(&e, &now) => Some(Now::Original(now)),
+    // SAFETY: `path` is a C string.
+    match unsafe { sys::lstat(path.as_ptr()) } {
+        Ok(now) if (now.st_dev, now.st_ino) == (was.dev, was.ino) => Some(Now::Original(now)),
         _ => {
             // One name of the file is gone. The number of other names that are left is unknown.
             was.nlink = if e.kind() == Kind::Directory { 0 } else { was.nlink.saturating_sub(1) };
@@ -311,50 +287,29 @@ stat_hooks! {
         = |behind: VersionFd| attributes_of_fd(fd, to, behind);
 }
 
-hooks_or_calls! {
-    fn statx(dirfd: c_int, path: *const c_char, flags: c_int, mask: c_uint, to: *mut libc::statx) -> c_int, statx_call
-        = |real| attributes_x(PathArg::by_flags(dirfd, path, flags), flags, mask, to, |d, p| real(d, p, flags, mask, to));
-}
-
-hooks! {
-    fn ftok(path: *const c_char, id: c_int) -> libc::key_t = |real| match look(path) {
-        Look::Outside => real(path, id),
-        _ => key(path, id),
-    };
-}
-
-/// # Safety
-/// As statx.
-unsafe extern "C" fn statx_call(
-    dirfd: c_int,
-    path: *const c_char,
-    flags: c_int,
-    mask: c_uint,
-    to: *mut libc::statx,
-) -> c_int {
-    let a = [dirfd as usize, path as usize, flags as usize, mask as usize, to as usize, 0];
-    // SAFETY: the kernel checks the pointers.
-    sys::ret(unsafe { sys::syscall(libc::SYS_statx, a) })
+exports! {
+    fn statx(dirfd: c_int, path: *const c_char, flags: c_int, mask: c_uint, to: *mut libc::statx) -> c_int
+        = attributes_x(PathArg::by_flags(dirfd, path, flags), flags, mask, to);
+    fn ftok(path: *const c_char, id: c_int) -> libc::key_t = key(path, id);
 }
 
 /// Writes the attributes of a path into a `struct statx`.
 ///
 /// # Safety
 /// As statx.
-unsafe fn attributes_x(
-    arg: PathArg,
-    flags: c_int,
-    mask: c_uint,
-    to: *mut libc::statx,
-    real: impl Fn(c_int, *const c_char) -> c_int,
-) -> c_int {
+unsafe fn attributes_x(arg: PathArg, flags: c_int, mask: c_uint, to: *mut libc::statx) -> c_int {
+    let kernel = |dirfd: c_int, path: *const c_char| {
+        let a = [dirfd as usize, path as usize, flags as usize, mask as usize, to as usize, 0];
+        // SAFETY: the kernel checks the pointers.
+        sys::ret(unsafe { sys::syscall(libc::SYS_statx, a) })
+    };
     // SAFETY: the caller keeps the contract of statx.
     unsafe {
         if !is_known(flags, mask) {
-            return original(arg, EmptyPath::by_flags(flags), real);
+            return original(arg, EmptyPath::by_flags(flags), kernel);
         }
         if flags & AT_EMPTY_PATH != 0 && arg.dirfd >= 0 && is_empty(arg.path) {
-            let r = real(arg.dirfd, arg.path);
+            let r = kernel(arg.dirfd, arg.path);
             let dev = || libc::makedev((*to).stx_dev_major, (*to).stx_dev_minor);
             if r == 0
                 && let Some(stage) = stage()
@@ -365,7 +320,7 @@ unsafe fn attributes_x(
             return r;
         }
         read(arg, Want::Attributes, |answer| match answer {
-            Answer::Pass(dirfd, path) => real(dirfd, path),
+            Answer::Pass(dirfd, path) => kernel(dirfd, path),
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(_) if to.is_null() => sys::fail(libc::EFAULT),
             Answer::Redirect(e) => {

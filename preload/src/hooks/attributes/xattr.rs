@@ -4,17 +4,15 @@
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
-use core::sync::atomic::Ordering;
 
 use libc::{size_t, ssize_t};
-use pyshm_core::base::buffer::Buffer;
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys::{self, Ids};
 use pyshm_core::decide::view::Want;
 use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
 use pyshm_core::stage::descriptor::is_redirected;
-use pyshm_core::stage::identity::OTHER_OWNERS;
 use pyshm_core::stage::mapped::Stage;
 use pyshm_core::stage::permission::check;
 use pyshm_format::Entry;
@@ -62,11 +60,6 @@ unsafe fn usable<'a>(name: *const c_char) -> Option<&'a [u8]> {
     unsafe { bytes(name) }.filter(|name| !name.is_empty() && name.len() <= NAME_MAX)
 }
 
-/// Whether a list of names has one of `trusted`, which depends on who asks.
-fn has_trusted(names: &[u8]) -> bool {
-    names.split(|&b| b == 0).any(|name| name.starts_with(b"trusted."))
-}
-
 /// The recorded answer for an entry's attribute `name`, or for the list of names.
 fn recorded_answer(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
     e.xattrs().map_or(Told::Ask, |known| match name {
@@ -77,11 +70,7 @@ fn recorded_answer(e: &Entry<'static>, name: Option<&[u8]>) -> Told<'static> {
             Told::Ask
         }
         Some(name) => known.get(name),
-        // Only who administers the system is shown names that begin so.
-        None => match known.list() {
-            Told::Bytes(names) if has_trusted(names) => Told::Ask,
-            told => told,
-        },
+        None => known.list(),
     })
 }
 
@@ -179,10 +168,9 @@ unsafe fn read_staged(
     to: To,
     original: &dyn Fn(*const c_char) -> ssize_t,
 ) -> Option<ssize_t> {
-    let mut buf = Buffer::zeroed();
+    let mut buf = [0; PATH_MAX];
     let path = stage.c_path_of_fd(fd, &mut buf)?;
     let known = stage.index().lookup(path.to_bytes());
-    let known = known.filter(|_| !OTHER_OWNERS.load(Ordering::Acquire));
     let known = known.filter(|e| !stage.view.diverged.has(Mark::Path, e.hash()));
     Some(match known.map_or(Told::Ask, |e| recorded_answer(&e, name)) {
         // SAFETY: the caller guarantees `to`.

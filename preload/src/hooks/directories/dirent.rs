@@ -6,19 +6,17 @@
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use libc::{AT_FDCWD, DIR, dirent};
-use pyshm_core::base::buffer::Buffer;
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::{REDIRECTED, is_redirected};
+use pyshm_core::stage::descriptor::REDIRECTED;
 use pyshm_core::stage::mapped::Stage;
-use pyshm_core::stage::own_fds::note_opened;
-use pyshm_core::stage::swap_fd::swap_fd;
 use pyshm_format::{Entry, Kind, Lookup};
 
 use crate::hooks::files::open::retry;
@@ -37,20 +35,17 @@ static STREAMS: [AtomicPtr<DIR>; PLACES] = [const { AtomicPtr::new(ptr::null_mut
 /// For each stream, the number of its directory's entry in the index. The number is written before the program gets the
 /// stream.
 static ENTRIES: [AtomicU32; PLACES] = [const { AtomicU32::new(0) }; PLACES];
-/// Whether each stream was read already.
-static STARTED: [AtomicBool; PLACES] = [const { AtomicBool::new(false) }; PLACES];
-/// Number of staged streams; while it is 0 no other table is looked at.
+/// Number of staged streams. While the number is 0, the other tables are not read.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Remembers the directory of a staged stream. Returns false if the table is full.
 fn remember(dir: *mut DIR, e: &Entry<'static>) -> bool {
     let Some(stage) = stage() else { return false };
     let Some(number) = number_of(stage, e) else { return false };
-    for ((place, entry), started) in STREAMS.iter().zip(&ENTRIES).zip(&STARTED) {
+    for (place, entry) in STREAMS.iter().zip(&ENTRIES) {
         if place.compare_exchange(ptr::null_mut(), dir, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         {
             entry.store(number, Ordering::Release);
-            started.store(false, Ordering::Release);
             USED.fetch_add(1, Ordering::AcqRel);
             return true;
         }
@@ -99,7 +94,7 @@ unsafe fn correct(parent: &Entry<'static>, ino: *mut u64, kind: *mut u8, name: *
         if size <= SHORT {
             correct_in(stage, parent, name, &mut [0; SHORT], (ino, kind));
         } else {
-            correct_in(stage, parent, name, &mut Buffer::zeroed(), (ino, kind));
+            correct_in(stage, parent, name, &mut [0; PATH_MAX], (ino, kind));
         }
     }
 }
@@ -186,17 +181,11 @@ pub enum Layout {
     New,
 }
 
-/// Reads entries by `real`, which is getdents or getdents64 of the same descriptor and buffer, and corrects them. Returns the
-/// number of bytes, or -1 with errno set.
+/// The hook of getdents and getdents64. Returns the number of bytes, or -1 with errno set.
 ///
 /// # Safety
 /// As getdents64.
-pub unsafe fn entries(
-    fd: c_int,
-    to: *mut u8,
-    layout: Layout,
-    real: impl FnOnce() -> isize,
-) -> isize {
+pub unsafe fn entries(fd: c_int, to: *mut u8, size: usize, layout: Layout) -> isize {
     let old = layout == Layout::Old;
     let staged = match stage() {
         Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
@@ -204,8 +193,15 @@ pub unsafe fn entries(
         }
         _ => None,
     };
-    let read = real();
-    let Ok(n) = usize::try_from(read) else { return read };
+    #[cfg(target_arch = "x86_64")]
+    let number = if old { libc::SYS_getdents } else { libc::SYS_getdents64 };
+    #[cfg(not(target_arch = "x86_64"))]
+    let number = libc::SYS_getdents64;
+    // SAFETY: the kernel checks the pointer.
+    let n = match unsafe { sys::syscall(number, [fd as usize, to as usize, size, 0, 0, 0]) } {
+        Ok(n) => n,
+        Err(e) => return sys::fail(e) as isize,
+    };
     let mut at = 0;
     while let Some(parent) = &staged
         && at < n
@@ -220,32 +216,7 @@ pub unsafe fn entries(
             at += len.max(1);
         }
     }
-    read
-}
-
-/// Lets a stream that is read for the first time show the directory as it is now, also if the stage was removed since.
-///
-/// # Safety
-/// `dir` must be null or an open stream.
-#[inline]
-unsafe fn before_first(dir: *mut DIR) {
-    if USED.load(Ordering::Acquire) != 0
-        && let Some(at) = STREAMS.iter().position(|p| p.load(Ordering::Acquire) == dir)
-        && !STARTED[at].swap(true, Ordering::AcqRel)
-        && let Some(e) = directory_of(dir)
-    {
-        // SAFETY: the table holds streams that are open.
-        if reopened(unsafe { lazy_libc::dirfd(dir) }, &e) {
-            forget(dir);
-        }
-    }
-}
-
-/// Whether the stream of a directory that changed has a descriptor of the original now.
-fn is_exchanged(dir: *mut DIR, e: &Entry<'static>) -> bool {
-    let changed = stage().is_some_and(|s| s.view.listing_diverged(e) || s.view.entry_diverged(e));
-    // SAFETY: the table holds streams that are open.
-    changed && !is_redirected(unsafe { lazy_libc::dirfd(dir) })
+    n as isize
 }
 
 /// Corrects an entry that was read from a stream.
@@ -256,12 +227,8 @@ unsafe fn corrected(dir: *mut DIR, entry: *mut dirent) -> *mut dirent {
     if !entry.is_null()
         && let Some(parent) = directory_of(dir)
     {
-        if is_exchanged(dir, &parent) {
-            forget(dir);
-        } else {
-            // SAFETY: the caller guarantees a filled entry.
-            unsafe { correct_entry(&parent, entry) };
-        }
+        // SAFETY: the caller guarantees a filled entry.
+        unsafe { correct_entry(&parent, entry) };
     }
     entry
 }
@@ -285,9 +252,6 @@ fn reopened(fd: c_int, e: &Entry<'static>) -> bool {
     let moved = || stage().is_some_and(|s| s.is_gone(e));
     if !diverged() && !removed() || moved() {
         return false;
-    }
-    if at_start() {
-        return swap_fd(fd).is_ok() && !is_redirected(fd);
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // SAFETY: an entry's path has a NUL behind it. dup3 replaces the caller's descriptor by one of the original.
@@ -337,7 +301,6 @@ unsafe fn open_stream(path: *const c_char, real: impl Fn(*const c_char) -> *mut 
                     return dir;
                 }
                 if remember(dir, &e) {
-                    note_opened();
                     return dir;
                 }
                 closedir::real()(dir);
@@ -425,20 +388,11 @@ unsafe fn scan(
     }
 }
 
-// glibc has getdents64 only since 2.30, as a plain system call.
-hooks_or_calls! {
-    fn getdents64(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize, getdents64_call
-        = |real| entries(fd, to.cast(), Layout::New, || real(fd, to, size));
-}
-
-/// # Safety
-/// As getdents64.
-unsafe extern "C" fn getdents64_call(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize {
-    // SAFETY: the kernel checks the pointer.
-    match unsafe { sys::syscall(libc::SYS_getdents64, [fd as usize, to as usize, size, 0, 0, 0]) } {
-        Ok(n) => n as isize,
-        Err(e) => sys::fail(e) as isize,
-    }
+// glibc has getdents64 only since 2.30, and glibc's function only makes the system call. So this one needs no real
+// function.
+exports! {
+    fn getdents64(fd: c_int, to: *mut c_void, size: libc::size_t) -> isize
+        = entries(fd, to.cast(), size, Layout::New);
 }
 
 type Filter = *const c_void;
@@ -455,14 +409,9 @@ hooks! {
         before_rewind(dir);
         real(dir)
     };
-    fn readdir, readdir64(dir: *mut DIR) -> *mut dirent = |real| {
-        before_first(dir);
-        corrected(dir, real(dir))
-    };
-    fn readdir_r, readdir64_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int = |real| {
-        before_first(dir);
-        corrected_r(dir, result, real(dir, entry, result))
-    };
+    fn readdir, readdir64(dir: *mut DIR) -> *mut dirent = |real| corrected(dir, real(dir));
+    fn readdir_r, readdir64_r(dir: *mut DIR, entry: *mut dirent, result: *mut *mut dirent) -> c_int
+        = |real| corrected_r(dir, result, real(dir, entry, result));
     fn scandir, scandir64(path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int
         = |real| scan(AT_FDCWD, path, list, |_, p| real(p, list, filter, order));
     fn scandirat, scandirat64(dirfd: c_int, path: *const c_char, list: *mut *mut *mut dirent, filter: Filter, order: Filter) -> c_int

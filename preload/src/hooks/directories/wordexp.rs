@@ -14,15 +14,12 @@ use core::ptr;
 use core::slice;
 
 use pyshm_core::base::env;
-use pyshm_core::exec::unshimmed;
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::may_write::Rights;
 
 use crate::hooks::directories::glob::{Names, glob_hooked};
 use crate::libc_calls::heap::{Array, release};
 
 const WRDE_APPEND: c_int = 2;
-const WRDE_NOCMD: c_int = 4;
 const WRDE_REUSE: c_int = 8;
 const WRDE_NOSPACE: c_int = 1;
 const GLOB_NOCHECK: c_int = 1 << 4;
@@ -51,7 +48,6 @@ unsafe fn words(
     // SAFETY: the caller keeps the contract of wordexp.
     unsafe {
         let mut disguised = Array::new();
-        note_commands(text, flags);
         if text.is_null()
             || stage().is_none()
             || disguise(CStr::from_ptr(text), &mut disguised).is_none()
@@ -61,24 +57,6 @@ unsafe fn words(
         let first = if flags & (WRDE_APPEND | WRDE_REUSE) == WRDE_APPEND { (*to).count } else { 0 };
         let r = real(disguised.all().as_ptr().cast());
         if r == 0 { expand(&mut *to, first) } else { r }
-    }
-}
-
-/// Closes the stage if libc may start a shell for a command in the text: that shell does not have the shim.
-///
-/// # Safety
-/// `text` must be null or a C string.
-unsafe fn note_commands(text: *const c_char, flags: c_int) {
-    let Some(stage) = stage().filter(|_| !text.is_null() && flags & WRDE_NOCMD == 0) else {
-        return;
-    };
-    // SAFETY: the caller guarantees a C string; libc keeps a null-terminated array of C strings.
-    unsafe {
-        let text = CStr::from_ptr(text).to_bytes();
-        if text.contains(&b'`') || text.windows(2).any(|w| w == b"$(") {
-            let envp = env::environ().cast_const().cast();
-            unshimmed::starts(stage, b"/bin/sh", core::ptr::null(), envp, Rights::Own);
-        }
     }
 }
 

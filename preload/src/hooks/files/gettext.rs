@@ -8,7 +8,7 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 
-use pyshm_core::base::buffer::Buffer;
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
 use pyshm_core::path::argument::{PathArg, bytes};
@@ -65,7 +65,7 @@ unsafe fn with_directory(
             // The directory does not exist. In the stage, libc finds that out without an operation on the shared file
             // system.
             Answer::Absent(libc::ENOENT) if bytes(dir).is_some_and(|d| d.starts_with(b"/")) => {
-                let mut name = Buffer::zeroed();
+                let mut name = [0; PATH_MAX];
                 let staged = stage()
                     .and_then(|stage| stage.staged_name(bytes(dir).unwrap_or_default(), &mut name));
                 real(if staged.is_some() { name.as_ptr().cast() } else { dir })

@@ -1,4 +1,4 @@
-//! Hooks the functions that open, change, lock and synchronise files, and those of the working directory.
+//! Hooks the functions that open, change and lock files, and those of the working directory.
 
 pub mod cwd;
 pub mod descriptor;
@@ -8,5 +8,4 @@ pub mod notify_handles;
 pub mod open;
 pub mod socket;
 pub mod stdio;
-pub mod sync;
 pub mod temp;

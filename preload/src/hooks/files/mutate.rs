@@ -5,17 +5,15 @@
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 use libc::{AT_EMPTY_PATH, AT_FDCWD, dev_t, gid_t, mode_t, off_t, size_t, uid_t};
-use pyshm_core::base::buffer::Buffer;
-use pyshm_core::base::{access_list, sys};
+use pyshm_core::base::scratch::PATH_MAX;
+use pyshm_core::base::sys;
 use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::change::Names;
 use pyshm_core::path::originals::{EmptyPath, original};
 use pyshm_core::path::reads::{Answer, read};
-use pyshm_core::path::writes::{write, write_opened, write_two};
+use pyshm_core::path::writes::{write, write_two};
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::is_redirected;
-use pyshm_core::stage::swap_fd::swap_fd;
 
 // Calls that change names.
 hooks! {
@@ -70,9 +68,9 @@ hooks! {
     fn utimensat(dirfd: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int
         = |real| change_at(dirfd, path, flags, Names::Same, |d, p, f| real(d, p, times, f));
     fn setxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
-        = |real| write(PathArg::followed(path), access_names(name, value, size), |_, p| real(p, name, value, size, flags));
+        = |real| change(PathArg::followed(path), |_, p| real(p, name, value, size, flags));
     fn lsetxattr(path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
-        = |real| write(PathArg::unfollowed(path), access_names(name, value, size), |_, p| real(p, name, value, size, flags));
+        = |real| change(PathArg::unfollowed(path), |_, p| real(p, name, value, size, flags));
     fn removexattr(path: *const c_char, name: *const c_char) -> c_int
         = |real| change(PathArg::followed(path), |_, p| real(p, name));
     fn lremovexattr(path: *const c_char, name: *const c_char) -> c_int
@@ -103,92 +101,35 @@ hooks! {
 // Calls that change attributes by descriptor.
 hooks! {
     fn fchmod(fd: c_int, mode: mode_t) -> c_int
-        = |real| change_fd(fd, mode_names(mode), |p| chmod::real()(p, mode), || real(fd, mode));
+        = |real| change_fd(fd, |p| chmod::hook(p, mode), || real(fd, mode));
     fn fchown(fd: c_int, uid: uid_t, gid: gid_t) -> c_int
-        = |real| change_fd(fd, Names::Same, |p| chown::real()(p, uid, gid), || real(fd, uid, gid));
+        = |real| change_fd(fd, |p| chown::real()(p, uid, gid), || real(fd, uid, gid));
     fn futimens(fd: c_int, times: *const c_void) -> c_int
-        = |real| change_fd(fd, Names::Same, |p| utimensat::real()(AT_FDCWD, p, times, 0), || real(fd, times));
+        = |real| change_fd(fd, |p| utimensat::real()(AT_FDCWD, p, times, 0), || real(fd, times));
     fn futimes(fd: c_int, times: *const c_void) -> c_int
-        = |real| change_fd(fd, Names::Same, |p| utimes::real()(p, times), || real(fd, times));
+        = |real| change_fd(fd, |p| utimes::real()(p, times), || real(fd, times));
     fn fsetxattr(fd: c_int, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
-        = |real| change_fd(fd, access_names(name, value, size), |p| setxattr::real()(p, name, value, size, flags),
+        = |real| change_fd(fd, |p| setxattr::real()(p, name, value, size, flags),
             || real(fd, name, value, size, flags));
     fn fremovexattr(fd: c_int, name: *const c_char) -> c_int
-        = |real| change_fd(fd, Names::Same, |p| removexattr::real()(p, name), || real(fd, name));
+        = |real| change_fd(fd, |p| removexattr::real()(p, name), || real(fd, name));
 }
 
 // Older versions of glibc lack mknod and mknodat (before 2.33) and renameat2 (before 2.28), and newer versions hide
 // __xmknod and __xmknodat. Each of them is a plain system call.
-hooks_or_calls! {
-    fn mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int, mknod_call
-        = |real| add_name(AT_FDCWD, path, |_, p| real(p, mode, dev));
-    fn mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int, mknodat_call
-        = |real| add_name(dirfd, path, |d, p| real(d, p, mode, dev));
-    fn __xmknod(version: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int, xmknod_call
-        = |real| add_name(AT_FDCWD, path, |_, p| real(version, p, mode, dev));
-    fn __xmknodat(version: c_int, dirfd: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int, xmknodat_call
-        = |real| add_name(dirfd, path, |d, p| real(version, d, p, mode, dev));
-    fn renameat2(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char, flags: c_uint) -> c_int, renameat2_call
-        = |real| move_name((old_fd, old), (new_fd, new), flags, |a, old, b, new| real(a, old, b, new, flags));
-}
-
-/// # Safety
-/// As mknodat.
-unsafe extern "C" fn mknodat_call(
-    dirfd: c_int,
-    path: *const c_char,
-    mode: mode_t,
-    dev: dev_t,
-) -> c_int {
-    let a = [dirfd as usize, path as usize, mode as usize, dev as usize, 0, 0];
-    // SAFETY: the kernel checks the pointer.
-    sys::ret(unsafe { sys::syscall(libc::SYS_mknodat, a) })
-}
-
-/// # Safety
-/// As mknod.
-unsafe extern "C" fn mknod_call(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int {
-    // SAFETY: the caller keeps the contract of mknod.
-    unsafe { mknodat_call(AT_FDCWD, path, mode, dev) }
-}
-
-/// # Safety
-/// As `__xmknod`.
-unsafe extern "C" fn xmknod_call(
-    _: c_int,
-    path: *const c_char,
-    mode: mode_t,
-    dev: *const dev_t,
-) -> c_int {
-    // SAFETY: the caller keeps the contract of __xmknod.
-    unsafe { mknodat_call(AT_FDCWD, path, mode, *dev) }
-}
-
-/// # Safety
-/// As `__xmknodat`.
-unsafe extern "C" fn xmknodat_call(
-    _: c_int,
-    dirfd: c_int,
-    path: *const c_char,
-    mode: mode_t,
-    dev: *const dev_t,
-) -> c_int {
-    // SAFETY: the caller keeps the contract of __xmknodat.
-    unsafe { mknodat_call(dirfd, path, mode, *dev) }
-}
-
-/// # Safety
-/// As renameat2.
-unsafe extern "C" fn renameat2_call(
-    old_fd: c_int,
-    old: *const c_char,
-    new_fd: c_int,
-    new: *const c_char,
-    flags: c_uint,
-) -> c_int {
-    let a = [old_fd as usize, old as usize, new_fd as usize, new as usize, flags as usize, 0];
-    // SAFETY: the kernel checks the pointers.
-    sys::ret(unsafe { sys::syscall(libc::SYS_renameat2, a) })
+exports! {
+    fn mknod(path: *const c_char, mode: mode_t, dev: dev_t) -> c_int = make_node(AT_FDCWD, path, mode, dev);
+    fn mknodat(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int
+        = make_node(dirfd, path, mode, dev);
+    fn __xmknod(_version: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int
+        = make_node(AT_FDCWD, path, mode, *dev);
+    fn __xmknodat(_version: c_int, dirfd: c_int, path: *const c_char, mode: mode_t, dev: *const dev_t) -> c_int
+        = make_node(dirfd, path, mode, *dev);
+    fn renameat2(old_fd: c_int, old: *const c_char, new_fd: c_int, new: *const c_char, flags: c_uint) -> c_int
+        = move_name((old_fd, old), (new_fd, new), flags, |a, old, b, new| {
+            let a = [a as usize, old as usize, b as usize, new as usize, flags as usize, 0];
+            sys::ret(sys::syscall(libc::SYS_renameat2, a))
+        });
 }
 
 /// A directory's descriptor and a path.
@@ -211,6 +152,20 @@ unsafe fn make_directory(
             return sys::fail(libc::EEXIST);
         }
         write(arg, Names::Added, real)
+    }
+}
+
+/// Makes a special file by the system call.
+///
+/// # Safety
+/// `path` as mknodat requires.
+unsafe fn make_node(dirfd: c_int, path: *const c_char, mode: mode_t, dev: dev_t) -> c_int {
+    // SAFETY: the caller guarantees the path, and the kernel checks the pointer.
+    unsafe {
+        add_name(dirfd, path, |d, p| {
+            let a = [d as usize, p as usize, mode as usize, dev as usize, 0, 0];
+            sys::ret(sys::syscall(libc::SYS_mknodat, a))
+        })
     }
 }
 
@@ -303,65 +258,38 @@ pub unsafe fn change_at(
     // SAFETY: the caller guarantees the path.
     unsafe {
         if flags & AT_EMPTY_PATH != 0 && bytes(path).is_some_and(<[u8]>::is_empty) {
-            return change_fd(dirfd, names, |p| real(AT_FDCWD, p, 0), || real(dirfd, path, flags));
+            return change_fd(dirfd, |p| real(AT_FDCWD, p, 0), || real(dirfd, path, flags));
         }
         write(PathArg::by_flags(dirfd, path, flags), names, |d, p| real(d, p, flags))
     }
 }
 
-/// Changes attributes of a descriptor by `by_fd`. A redirected one is exchanged for one of the original first; where that
-/// is not possible, the original's path is changed by `by_path`.
+/// Changes attributes of a descriptor. If the descriptor is redirected, calls `by_path` with the original's path, else
+/// `by_fd`. Fails with ENOENT if the path no longer names the file that was staged.
 pub fn change_fd(
     fd: c_int,
-    names: Names,
     by_path: impl FnOnce(*const c_char) -> c_int,
     by_fd: impl FnOnce() -> c_int,
 ) -> c_int {
-    let Some(stage) = stage() else { return by_fd() };
-    // It leaves a directory that was read in part as it is, and a file that only its name still leads to.
-    let _ = swap_fd(fd);
-    if !is_redirected(fd) {
-        return write_opened(stage, fd, names, by_fd);
-    }
-    let mut buf = Buffer::zeroed();
-    match stage.c_path_of_fd(fd, &mut buf) {
-        // The opened file has another name now, or none; what took its name is not changed for it.
-        Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
-        // SAFETY: a C string of ours.
-        Some(path) => unsafe { write(PathArg::followed(path.as_ptr()), names, |_, p| by_path(p)) },
-        // Nothing is changed in the stage.
-        None => sys::fail(libc::ENOENT),
+    match stage() {
+        Some(stage) if sys::fstat(fd).is_ok_and(|st| st.st_dev == stage.dev) => {
+            let mut buf = [0; PATH_MAX];
+            match stage.c_path_of_fd(fd, &mut buf) {
+                // The opened file was renamed or removed. The file that now has its name must not be changed instead.
+                Some(path) if stage.is_replaced(path.to_bytes()) => sys::fail(libc::ENOENT),
+                // SAFETY: `path` is a C string on this stack.
+                Some(path) => unsafe {
+                    change(PathArg::followed(path.as_ptr()), |_, p| by_path(p))
+                },
+                None => by_fd(),
+            }
+        }
+        _ => by_fd(),
     }
 }
 
 /// The effect of a new mode. Without the owner's permission to search a directory, the names below it can no longer be
-/// reached. The permissions of others matter in a job of root, which can become any user.
+/// reached. The permissions of other users do not matter, because only the owner or root uses this stage.
 pub fn mode_names(mode: mode_t) -> Names {
-    let closed = mode & 0o111 != 0o111 && (mode & libc::S_IXUSR == 0 || is_job_of_root());
-    if closed { Names::Search } else { Names::Same }
-}
-
-/// Whether a process of the job can become any user.
-fn is_job_of_root() -> bool {
-    stage().is_some_and(|stage| stage.index().builder().powers != 0)
-}
-
-/// The effect of a new extended attribute. An access control list says who may search a directory, as a mode does.
-///
-/// # Safety
-/// `name` and `value` may be any pointers, as setxattr takes. If they can be read, they must be a C string and a value.
-unsafe fn access_names(name: *const c_char, value: *const c_void, size: size_t) -> Names {
-    // SAFETY: the caller guarantees what `bytes` and `search` ask for.
-    let closed = match unsafe { bytes(name) } {
-        Some(b"system.posix_acl_access") => {
-            // SAFETY: as above.
-            let search = unsafe { access_list::search(value.cast(), size) };
-            !search.owner || !search.all && is_job_of_root()
-        }
-        Some(b"system.posix_acl_default") => false,
-        // The lists of file systems of their own, such as system.nfs4_acl.
-        Some(name) => name.starts_with(b"system."),
-        None => false,
-    };
-    if closed { Names::Search } else { Names::Same }
+    if mode & libc::S_IXUSR == 0 { Names::Search } else { Names::Same }
 }

@@ -1,6 +1,7 @@
 //! Hooks the calls for notification and file handles, which must reach the original.
 //!
-//! A path goes to the kernel unchanged unless it leads through a staged descriptor.
+//! A path goes to the kernel unchanged unless the path leads through a redirected descriptor. connect and sendto have
+//! no hook, because a socket is never staged and the kernel finds the socket by the original path.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 
@@ -8,7 +9,6 @@ use libc::{AT_FDCWD, AT_SYMLINK_FOLLOW};
 use pyshm_core::decide::view::Follow;
 use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::originals::{EmptyPath, original};
-use pyshm_core::stage::swap_fd::swap_fd;
 
 /// The path argument of inotify_add_watch.
 fn watched(path: *const c_char, mask: u32) -> PathArg {
@@ -40,15 +40,7 @@ unsafe fn original_of(
     unsafe { original(arg, empty, real) }
 }
 
-/// Opens a handle by `real`, which gets a descriptor that tells the handle's file system.
-fn open_handle(mount: c_int, real: impl FnOnce(c_int) -> c_int) -> c_int {
-    let _ = swap_fd(mount);
-    real(mount)
-}
-
 hooks! {
-    fn open_by_handle_at(mount: c_int, handle: *mut c_void, flags: c_int) -> c_int
-        = |real| open_handle(mount, |mount| real(mount, handle, flags));
     fn inotify_add_watch(queue: c_int, path: *const c_char, mask: u32) -> c_int
         = |real| original(watched(path, mask), EmptyPath::Refused, |_, p| real(queue, p, mask));
     fn fanotify_mark(queue: c_int, flags: c_uint, mask: u64, dirfd: c_int, path: *const c_char) -> c_int

@@ -15,11 +15,10 @@ use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::path::argument::PathArg;
 use pyshm_core::path::change::Names;
 use pyshm_core::path::fast_path::{Look, look};
-use pyshm_core::path::fd_link::mark_of;
 use pyshm_core::path::reads::{Answer, read_after};
 use pyshm_core::path::writes;
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::REDIRECTED;
+use pyshm_core::stage::descriptor::{PATH_ONLY, PATH_ONLY_DIRECTORY, REDIRECTED};
 
 /// Whether an open with these flags may change something.
 pub fn writes(flags: c_int) -> bool {
@@ -34,7 +33,17 @@ pub fn names(flags: c_int) -> Names {
     Names::Opened { makes: flags & O_CREAT != 0, cuts: flags & O_TRUNC != 0 }
 }
 
-/// Whether the original is opened after opening the staged file has failed with `errno`. False for errors that the
+/// The flags for opening the staged file. With O_PATH, only a directory is redirected.
+pub fn staged_flags(flags: c_int) -> c_int {
+    if flags & libc::O_PATH == 0 {
+        return flags | REDIRECTED;
+    }
+    // With O_PATH the kernel ignores all other flags.
+    let called = if flags & libc::O_DIRECTORY != 0 { PATH_ONLY_DIRECTORY } else { 0 };
+    flags & (O_NOFOLLOW | libc::O_CLOEXEC) | REDIRECTED | PATH_ONLY | called
+}
+
+/// Whether the original is to be opened if the open of the staged file failed with `errno`. False for errors that the
 /// original would give too.
 pub fn retry(errno: c_int) -> bool {
     !matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR)
@@ -88,11 +97,11 @@ unsafe fn staged(
     // SAFETY: the caller guarantees the path.
     unsafe {
         read_after(seen, arg, Want::Data(flags), |answer| match answer {
-            Answer::Pass(dirfd, path) => real(dirfd, path, flags | mark_of(dirfd, path)),
+            Answer::Pass(dirfd, path) => real(dirfd, path, flags),
             Answer::Absent(e) => sys::fail(e),
             Answer::Redirect(e) => {
                 let before = sys::errno();
-                let fd = real(AT_FDCWD, e.pristine().as_ptr().cast(), flags | REDIRECTED);
+                let fd = real(AT_FDCWD, e.pristine().as_ptr().cast(), staged_flags(flags));
                 if fd >= 0 {
                     if let Some(stage) = stage() {
                         stage.remember(fd, &e);
@@ -112,8 +121,12 @@ unsafe fn staged(
 const CREAT: c_int = O_CREAT | O_WRONLY | O_TRUNC;
 
 hooks! {
-    fn open, open64, __open, __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+    fn open, open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
         = |real| open_at(AT_FDCWD, path, flags, |_, p, f| real(p, f, mode));
+    fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        = |real| open::hook(path, flags, mode);
+    fn __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        = |real| open64::hook(path, flags, mode);
     fn __open_2, __open64_2(path: *const c_char, flags: c_int) -> c_int
         = |real| open_at(AT_FDCWD, path, flags, |_, p, f| real(p, f));
     fn openat, openat64(dirfd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int

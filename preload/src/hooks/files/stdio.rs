@@ -8,7 +8,6 @@ use libc::{AT_FDCWD, FILE};
 use pyshm_core::base::sys;
 use pyshm_core::decide::view::Want;
 use pyshm_core::path::argument::{PathArg, bytes};
-use pyshm_core::path::fd_link::mark_of;
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::path::writes;
 use pyshm_core::stage::current::stage;
@@ -53,14 +52,7 @@ unsafe fn fopen_as(
             });
         }
         read(arg, Want::Data(flags), |answer| match answer {
-            Answer::Pass(_, path) => {
-                let marked = mark_of(AT_FDCWD, path) != 0;
-                let file = real(path);
-                if marked && !file.is_null() {
-                    mark_redirected(lazy_libc::fileno(file), path);
-                }
-                file
-            }
+            Answer::Pass(_, path) => real(path),
             Answer::Absent(e) => {
                 sys::set_errno(e);
                 ptr::null_mut()
@@ -69,11 +61,7 @@ unsafe fn fopen_as(
                 let before = sys::errno();
                 let file = real(e.pristine().as_ptr().cast());
                 if !file.is_null() {
-                    let fd = lazy_libc::fileno(file);
-                    mark_redirected(fd, e.pristine().as_ptr().cast());
-                    if let Some(stage) = stage() {
-                        stage.remember(fd, &e);
-                    }
+                    mark_redirected(lazy_libc::fileno(file), e.pristine().as_ptr().cast());
                     return file;
                 }
                 if !retry(sys::errno()) {
@@ -104,22 +92,13 @@ unsafe fn reopen(
         }
         // If the staged file is gone, the original is opened.
         let arg = PathArg::followed(path);
-        let (can_open, error) = read(arg, Want::Data(libc::O_RDONLY), |answer| match answer {
+        let can_open = read(arg, Want::Data(libc::O_RDONLY), |answer| match answer {
             Answer::Redirect(e) => {
-                let staged = e.pristine().as_ptr().cast();
-                (sys::faccessat(AT_FDCWD, staged, libc::R_OK, libc::AT_EACCESS).is_ok(), 0)
+                sys::faccessat(AT_FDCWD, e.pristine().as_ptr().cast(), libc::R_OK, 0).is_ok()
             }
-            Answer::Absent(error) => (false, error),
-            Answer::Pass(..) => (true, 0),
+            _ => true,
         });
-        let reads = bytes(mode).is_some_and(|letters| flags(letters) == libc::O_RDONLY);
-        if error != 0 && reads {
-            // Closes the stream, as a failure must.
-            let failed = real(c"".as_ptr());
-            sys::set_errno(error);
-            return failed;
-        }
-        if can_open || !reads { fopen_as(path, mode, real) } else { real(path) }
+        if can_open { fopen_as(path, mode, real) } else { real(path) }
     }
 }
 

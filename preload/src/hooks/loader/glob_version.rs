@@ -11,7 +11,7 @@ use core::slice;
 
 use libc::{dl_phdr_info, size_t};
 
-use crate::hooks::loader::names::dl_iterate_phdr;
+use crate::hooks::loader::dl::dl_iterate_phdr;
 use crate::libc_calls::lazy_libc;
 
 const DT_NULL: u64 = 0;

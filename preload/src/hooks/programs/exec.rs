@@ -8,16 +8,11 @@ use core::ffi::{c_char, c_int};
 use libc::AT_FDCWD;
 use pyshm_core::base::env::{self, Strings};
 use pyshm_core::base::sys;
-use pyshm_core::decide::view::{Follow, Want};
 use pyshm_core::exec::by_name::start_by_name;
 use pyshm_core::exec::child_env::without_shim;
 use pyshm_core::exec::start::{Exchange, start, start_open};
-use pyshm_core::exec::unshimmed;
-use pyshm_core::path::argument::{PathArg, bytes};
-use pyshm_core::path::reads::{Answer, read};
+use pyshm_core::path::argument::bytes;
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::is_redirected;
-use pyshm_core::stage::swap_fd::swap_fd;
 
 /// Calls the real execve and returns the error number, because an execve that returns has failed.
 ///
@@ -61,25 +56,11 @@ unsafe fn run_by_name(file: *const c_char, argv: Strings, envp: Strings) -> c_in
 /// As execvpe.
 pub unsafe fn unstaged(
     file: *const c_char,
-    argv: Strings,
     envp: Strings,
     real: &mut dyn FnMut(Strings) -> c_int,
 ) -> c_int {
     // SAFETY: the caller keeps the contract of execvpe.
-    unsafe { without_shim(file, argv, envp, real) }.unwrap_or_else(|| real(envp))
-}
-
-/// Closes the stage if the shim will not enter the program that `path` is in `dirfd`, or `dirfd` itself where it is empty.
-///
-/// # Safety
-/// `path` as execveat, `argv` and `envp` as execve requires.
-unsafe fn examined(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings) {
-    // SAFETY: the caller guarantees the strings.
-    unsafe {
-        if let (Some(stage), Some(name)) = (stage(), bytes(path)) {
-            unshimmed::examine(stage, dirfd, path, name, argv, envp);
-        }
-    }
+    unsafe { without_shim(file, envp, real) }.unwrap_or_else(|| real(envp))
 }
 
 fn environ() -> Strings {
@@ -96,7 +77,7 @@ unsafe fn by_name(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
         if stage().is_some() {
             run_by_name(file, argv, envp)
         } else {
-            unstaged(file, argv, envp, &mut |envp| execvpe::real()(file, argv, envp))
+            unstaged(file, envp, &mut |envp| execvpe::real()(file, argv, envp))
         }
     }
 }
@@ -111,13 +92,13 @@ unsafe fn by_path(path: *const c_char, argv: Strings) -> c_int {
         if stage().is_some() {
             run(path, argv, environ())
         } else {
-            unstaged(path, argv, environ(), &mut |envp| execve::real()(path, argv, envp))
+            unstaged(path, environ(), &mut |envp| execve::real()(path, argv, envp))
         }
     }
 }
 
 /// Starts the program that a descriptor was opened from. If the descriptor is redirected, starts the staged program,
-/// else calls `real`. A program that has lost its name starts by its descriptor alone.
+/// else calls `real`.
 ///
 /// # Safety
 /// As fexecve.
@@ -129,12 +110,11 @@ unsafe fn run_fd(
 ) -> c_int {
     // SAFETY: the caller keeps the contract of fexecve.
     let e = unsafe {
-        match stage().and_then(|s| s.entry_of_fd(fd).filter(|e| !s.is_gone(e))) {
+        match stage().and_then(|s| s.entry_of_fd(fd)) {
             Some(e) => start_open(fd, &e, argv, envp, &mut |path, argv, envp| {
                 real_execve(path, argv, envp)
             }),
             None => start(c"".as_ptr(), argv, envp, Exchange::Environment, &mut |_, argv, envp| {
-                examined(fd, c"".as_ptr(), argv, envp);
                 real(argv, envp)
             }),
         }
@@ -142,25 +122,7 @@ unsafe fn run_fd(
     sys::fail(e)
 }
 
-/// Exchanges a staged directory's descriptor if the program that `path` is in it is no longer the staged one. A script's
-/// interpreter gets the number of the descriptor, so the number stays.
-///
-/// # Safety
-/// `path` as execveat.
-unsafe fn take_changed(dirfd: c_int, path: *const c_char) {
-    // SAFETY: the caller guarantees the string; so below.
-    let relative = unsafe { bytes(path) }.is_some_and(|path| !matches!(path, [] | [b'/', ..]));
-    if !relative || dirfd == AT_FDCWD || !is_redirected(dirfd) {
-        return;
-    }
-    let arg = PathArg::at(dirfd, path, Follow::Yes);
-    // SAFETY: as above.
-    if unsafe { read(arg, Want::Program, |answer| matches!(answer, Answer::Pass(..))) } {
-        let _ = swap_fd(dirfd);
-    }
-}
-
-/// The hook of execveat.
+/// The hook of execveat. If the path passes, makes the system call.
 ///
 /// # Safety
 /// As execveat.
@@ -172,9 +134,9 @@ unsafe fn run_at(
     flags: c_int,
 ) -> c_int {
     let kernel = |argv: Strings, envp: Strings| {
-        // SAFETY: the caller keeps the contract of execveat. One that returns has failed.
-        unsafe { execveat::real()(dirfd, path, argv, envp, flags) };
-        sys::errno()
+        let a = [dirfd as usize, path as usize, argv as usize, envp as usize, flags as usize, 0];
+        // SAFETY: the kernel checks the pointers.
+        unsafe { sys::syscall(libc::SYS_execveat, a) }.err().unwrap_or(0)
     };
     // SAFETY: the caller keeps the contract of execveat.
     unsafe {
@@ -186,8 +148,6 @@ unsafe fn run_at(
                 run(path, argv, envp)
             }
             _ => sys::fail(start(path, argv, envp, Exchange::Environment, &mut |_, argv, envp| {
-                take_changed(dirfd, path);
-                examined(dirfd, path, argv, envp);
                 kernel(argv, envp)
             })),
         }
@@ -204,23 +164,9 @@ hooks! {
 }
 
 // glibc has execveat only since 2.34, as a plain system call.
-hooks_or_calls! {
-    fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int, execveat_call
-        = |real| run_at(dirfd, path, argv, envp, flags);
-}
-
-/// # Safety
-/// As execveat.
-unsafe extern "C" fn execveat_call(
-    dirfd: c_int,
-    path: *const c_char,
-    argv: Strings,
-    envp: Strings,
-    flags: c_int,
-) -> c_int {
-    let a = [dirfd as usize, path as usize, argv as usize, envp as usize, flags as usize, 0];
-    // SAFETY: the kernel checks the pointers.
-    sys::ret(unsafe { sys::syscall(libc::SYS_execveat, a) })
+exports! {
+    fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int
+        = run_at(dirfd, path, argv, envp, flags);
 }
 
 /// Implements execl, with the argument list as an array.

@@ -1,7 +1,5 @@
-//! Hooks the functions that start programs, and those by which a process becomes another user.
+//! Hooks the functions that start programs.
 
 pub mod exec;
-pub mod identity;
 pub mod shell;
 pub mod spawn;
-pub mod spawn_dir;

@@ -13,16 +13,10 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 use libc::{FILE, pid_t};
 use pyshm_core::base::{env, sys};
-use pyshm_core::exec::unshimmed;
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::mapped::Stage;
-use pyshm_core::stage::may_write::Rights;
 
 use crate::hooks::programs::spawn::posix_spawn;
 use crate::libc_calls::lazy_libc;
-
-/// The shell.
-const SHELL: &CStr = c"/bin/sh";
 
 /// A stream of popen.
 struct Slot {
@@ -168,7 +162,14 @@ unsafe fn shell(
     let envp = env::environ().cast_const().cast();
     // SAFETY: the caller guarantees the pointers, and the arrays end with null.
     unsafe {
-        posix_spawn::hook(pid, SHELL.as_ptr(), actions.cast(), attr.cast(), argv.as_ptr(), envp)
+        posix_spawn::hook(
+            pid,
+            c"/bin/sh".as_ptr(),
+            actions.cast(),
+            attr.cast(),
+            argv.as_ptr(),
+            envp,
+        )
     }
 }
 
@@ -196,9 +197,9 @@ unsafe fn open_pipe(
     mode: *const c_char,
     real: impl FnOnce() -> *mut FILE,
 ) -> *mut FILE {
-    let stage = stage().filter(|_| !command.is_null() && !mode.is_null());
-    // SAFETY: the caller guarantees C strings where the pointers are not null.
-    let opened = stage.and_then(|stage| unsafe { open_stream(stage, command, mode) });
+    let usable = stage().is_some() && !command.is_null() && !mode.is_null();
+    // SAFETY: the pointers are not null, and the caller guarantees C strings.
+    let opened = if usable { unsafe { open_stream(command, mode) } } else { None };
     opened.unwrap_or_else(real)
 }
 
@@ -272,25 +273,16 @@ unsafe fn run(command: *const c_char) -> c_int {
 ///
 /// # Safety
 /// Both must be C strings.
-unsafe fn open_stream(
-    stage: &Stage,
-    command: *const c_char,
-    mode: *const c_char,
-) -> Option<*mut FILE> {
-    // SAFETY: the caller guarantees C strings; nothing else knows the descriptors and structures before they are handed
-    // out.
+unsafe fn open_stream(command: *const c_char, mode: *const c_char) -> Option<*mut FILE> {
+    // SAFETY: the caller guarantees C strings. No other code knows the descriptors and structures before this function
+    // returns.
     unsafe {
         let letters = CStr::from_ptr(mode).to_bytes();
         let (reads, writes) = (letters.contains(&b'r'), letters.contains(&b'w'));
         if reads == writes {
             return None;
         }
-        let Some(place) = take() else {
-            // libc's own shell does not have the shim.
-            let envp = env::environ().cast_const().cast();
-            unshimmed::starts(stage, SHELL.to_bytes(), core::ptr::null(), envp, Rights::Own);
-            return None;
-        };
+        let place = take()?;
         let give_up = || place.stream.store(ptr::null_mut(), Ordering::Release);
         let mut ends = [0; 2];
         if sys::ret(sys::syscall(

@@ -2,31 +2,41 @@
 //! arguments and the environment are prepared before. The paths of file actions are replaced when the actions are
 //! added.
 
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{c_char, c_int, c_void};
 
-use libc::{AT_FDCWD, mode_t, pid_t};
-use pyshm_core::base::buffer::Buffer;
+use libc::{mode_t, pid_t};
 use pyshm_core::base::env::Strings;
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
-use pyshm_core::decide::view::{Follow, Want};
+use pyshm_core::decide::view::Want;
 use pyshm_core::exec::by_name::search;
-use pyshm_core::exec::start::{Exchange, Run, executable, start};
-use pyshm_core::exec::unshimmed;
+use pyshm_core::exec::start::{Exchange, executable, start};
 use pyshm_core::path::argument::{PathArg, bytes};
 use pyshm_core::path::change::Names;
-use pyshm_core::path::fd_link::mark_of;
 use pyshm_core::path::reads::{Answer, read};
 use pyshm_core::path::writes::write;
 use pyshm_core::stage::current::stage;
-use pyshm_core::stage::descriptor::REDIRECTED;
-use pyshm_core::stage::mapped::Stage;
-use pyshm_core::stage::may_write::Rights;
-use pyshm_format::Entry;
 
 use crate::hooks::files::open;
 use crate::hooks::programs::exec::unstaged;
-use crate::hooks::programs::spawn_dir::{Changes, ChildDir, changes};
 use crate::libc_calls::lazy_libc;
+
+/// Which parts the shim replaces when `path` is spawned. If `path` is relative and there are file actions, only the
+/// environment is replaced: the child resolves `path`, and a file action may send the child to another directory
+/// before.
+///
+/// # Safety
+/// `path` and `actions` as posix_spawn requires.
+unsafe fn exchange(path: *const c_char, actions: *const c_void) -> Exchange {
+    // By libc's header, the structure begins with `int __allocated, int __used`. Only libc knows which actions are a
+    // chdir. SAFETY: the caller guarantees file actions.
+    let used = || unsafe { actions.cast::<c_int>().add(1).read() };
+    let fixed = actions.is_null()
+        || used() == 0
+        // SAFETY: the caller guarantees the path.
+        || unsafe { bytes(path) }.is_some_and(|p| p.first() == Some(&b'/'));
+    if fixed { Exchange::Program } else { Exchange::Environment }
+}
 
 /// Spawns a program. `real` gets a path, arguments and an environment.
 ///
@@ -40,86 +50,7 @@ unsafe fn spawn(
     mut real: impl FnMut(*const c_char, Strings, Strings) -> c_int,
 ) -> c_int {
     // SAFETY: the caller keeps the contract of posix_spawn.
-    unsafe {
-        let name = bytes(path).filter(|name| name.first() != Some(&b'/'));
-        match (stage(), name) {
-            (Some(stage), Some(name)) if changes(actions) != Changes::No => {
-                spawn_elsewhere(stage, name, (path, actions), argv, envp, &mut real)
-            }
-            _ => start(path, argv, envp, Exchange::Program, &mut real),
-        }
-    }
-}
-
-/// Spawns a program by a relative path that only the child resolves, because file actions send it to another directory. A
-/// script's interpreter must get that path, so the child starts the original script. Any other program is started as if
-/// its path were absolute.
-///
-/// # Safety
-/// As posix_spawn.
-#[inline(never)]
-unsafe fn spawn_elsewhere(
-    stage: &Stage,
-    name: &[u8],
-    (path, actions): (*const c_char, *const c_void),
-    argv: Strings,
-    envp: Strings,
-    real: Run<'_>,
-) -> c_int {
-    // SAFETY: the caller keeps the contract of posix_spawn.
-    unsafe {
-        let mut dir = ChildDir::of(actions);
-        let place = dir.as_mut().and_then(|dir| dir.enter_file(name));
-        let found = |answer| match answer {
-            Answer::Redirect(e) => Some(e),
-            _ => None,
-        };
-        let entry = place.and_then(|(dirfd, file)| {
-            read(PathArg::at(dirfd, file.as_ptr(), Follow::Yes), Want::Program, found)
-        });
-        if let Some(e) = entry
-            && !stage.noexec
-            && !is_script(&e)
-        {
-            return start(e.path().as_ptr().cast(), argv, envp, Exchange::Program, real);
-        }
-        start(path, argv, envp, Exchange::Environment, &mut |path, argv, envp| {
-            match (entry, place) {
-                (Some(e), _) if e.stat().mode & (libc::S_ISUID | libc::S_ISGID) != 0 => {
-                    unshimmed::starts(stage, name, argv, envp, Rights::All);
-                }
-                (Some(e), _) => {
-                    unshimmed::examine(
-                        stage,
-                        AT_FDCWD,
-                        e.staged().as_ptr().cast(),
-                        name,
-                        argv,
-                        envp,
-                    );
-                }
-                (None, Some((dirfd, file))) => {
-                    unshimmed::examine(stage, dirfd, file.as_ptr(), name, argv, envp);
-                }
-                // It may be any program.
-                (None, None) => unshimmed::starts(stage, name, argv, envp, Rights::All),
-            }
-            real(path, argv, envp)
-        })
-    }
-}
-
-/// Whether a program of the stage is a script.
-fn is_script(e: &Entry<'static>) -> bool {
-    let mut head = [0; 2];
-    // SAFETY: a staged name is a C string.
-    let fd = unsafe {
-        sys::openat(AT_FDCWD, e.staged().as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC)
-    };
-    let Ok(fd) = fd else { return true };
-    let read = sys::read(fd, &mut head);
-    sys::close(fd);
-    read != Ok(head.len()) || head == *b"#!"
+    unsafe { start(path, argv, envp, exchange(path, actions), &mut real) }
 }
 
 /// Spawns a program by its name.
@@ -139,18 +70,11 @@ unsafe fn spawn_by_name(
         let run = |path| posix_spawn::hook(pid, path, actions, attr, argv, envp);
         match bytes(file) {
             Some(name) if stage().is_some() && name.contains(&b'/') => run(file),
-            Some(name) if stage().is_some() => {
-                // What the child alone resolves is only tried.
-                let moves = changes(actions) != Changes::No;
-                search(name, &mut |path| {
-                    let tries = moves && *path != b'/' as c_char;
-                    match if tries { 0 } else { startable(path) } {
-                        0 => run(path),
-                        e => e,
-                    }
-                })
-            }
-            _ => unstaged(file, argv, envp, &mut |envp| {
+            Some(name) if stage().is_some() => search(name, &mut |path| match startable(path) {
+                0 => run(path),
+                e => e,
+            }),
+            _ => unstaged(file, envp, &mut |envp| {
                 posix_spawnp::real()(pid, file, actions, attr, argv, envp)
             }),
         }
@@ -193,31 +117,22 @@ unsafe fn add_open(
             return write(arg, Names::Opened { makes: true, cuts: false }, |_, p| real(p, flags));
         }
         read(arg, Want::Data(flags), |answer| match answer {
-            Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), flags | REDIRECTED),
-            Answer::Pass(_, p) => real(p, flags | mark_of(libc::AT_FDCWD, p)),
+            Answer::Redirect(e) => real(e.pristine().as_ptr().cast(), open::staged_flags(flags)),
+            Answer::Pass(_, p) => real(p, flags),
             // The child reports the error.
             Answer::Absent(_) => real(path, flags),
         })
     }
 }
 
-/// Adds a change of directory to the file actions. If the child's `fd` will be a redirected one, adds a change to the
-/// original's path, else calls `real`.
+/// Adds a change of directory to the file actions. If `fd` is redirected, adds a change to the original's path, else
+/// calls `real`.
 ///
 /// # Safety
 /// `actions` as posix_spawn_file_actions_addfchdir_np requires.
 unsafe fn add_directory(actions: *mut c_void, fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
-    let Some(stage) = stage() else { return real() };
-    let mut buf = Buffer::zeroed();
-    // SAFETY: the caller guarantees the actions.
-    let Some(mut dir) = (unsafe { ChildDir::of_descriptor(actions, fd) }) else { return real() };
-    let original = match dir.place() {
-        (fd, None) => stage.c_path_of_fd(fd, &mut buf),
-        (_, Some(path)) => stage
-            .original(path.to_bytes_with_nul())
-            .and_then(|path| CStr::from_bytes_with_nul(path).ok()),
-    };
-    match original {
+    let mut buf = [0; PATH_MAX];
+    match stage().and_then(|stage| stage.c_path_of_fd(fd, &mut buf)) {
         // posix_spawn_file_actions_addchdir_np has no hook, because programs test whether libc has this function. The
         // original's path needs no translation. SAFETY: the caller guarantees the actions, and libc copies the path.
         Some(path) => unsafe {

@@ -5,10 +5,6 @@ void *load(const char *name) {
     void *volatile handle = dlopen(name, RTLD_NOW);
     return handle; /* The variable prevents a tail call, so the return address of dlopen lies in this library. */
 }
-void *load_deep(const char *name) {
-    void *volatile handle = dlopen(name, RTLD_NOW | RTLD_DEEPBIND);
-    return handle;
-}
 void *load_in_new_space(const char *name) {
     void *volatile handle = dlmopen(LM_ID_NEWLM, name, RTLD_NOW);
     return handle;

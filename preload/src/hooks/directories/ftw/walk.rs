@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_int};
 use core::mem;
 
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use pyshm_core::base::buffer::PATH_MAX;
+use pyshm_core::base::scratch::PATH_MAX;
 use pyshm_core::base::sys;
 
 use super::levels::Levels;
