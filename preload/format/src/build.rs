@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 use crate::hash::check;
 use crate::index::{
     BUCKET_BYTES, BUCKET_SLOTS, HEADER_BYTES, HEADER_CHECK, MAGIC, PREFIX_BYTES, PrefixMode,
-    VERSION, text_check,
+    VERSION,
 };
 use crate::record::{ENTRY_BYTES, ENTRY_EDITED, Kind, Record, Stat};
+use crate::strings::text_check;
 use crate::xattr::{CLASSES, HEAD_BYTES, NOT_HERE};
 use crate::{hash_path, layout};
 

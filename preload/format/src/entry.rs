@@ -3,8 +3,8 @@
 //! [`Index`](crate::Index) verifies an entry before it gives the entry away, except for the extended attributes, which
 //! [`Entry::xattrs`] verifies.
 
-use crate::index::{proven_text, string};
 use crate::record::{ENTRY_ACL, ENTRY_BYTES, ENTRY_EDITED, ENTRY_REMOTE, Kind, Stat};
+use crate::strings::{proven_text, string};
 use crate::xattr::{self, Xattrs};
 use crate::{u16_at, u32_at, u64_at};
 

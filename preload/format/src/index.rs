@@ -30,6 +30,7 @@
 use crate::entry::Entry;
 use crate::hash::check;
 use crate::record::{ENTRY_BYTES, ENTRY_CHECK, ENTRY_EDITED, Kind};
+use crate::strings::{proven_text, string};
 use crate::{FormatError, hash_path, u32_at, u64_at};
 
 /// The first eight bytes.
@@ -50,9 +51,6 @@ pub const BUCKET_SLOTS: usize = 7;
 pub const FLAG_NOEXEC: u32 = 1;
 /// All flags that this version knows.
 const KNOWN_FLAGS: u32 = FLAG_NOEXEC;
-/// The bit that is added to a text's offset in the strings before the text's check is computed. So no other part of the
-/// file has a check for the same place.
-pub(crate) const IN_STRINGS: usize = 1 << 63;
 
 /// The meaning of a path under the prefix if the index does not have the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -368,24 +366,4 @@ impl<'a> Index<'a> {
 #[inline]
 fn head_string(head: &[u8], at: usize) -> Option<&[u8]> {
     string(head, u32_at(head, at) as usize, u32_at(head, at + 4) as usize)
-}
-
-/// A string without its NUL. `None` if the string does not lie in `strings` or no NUL follows the string.
-#[inline]
-pub(crate) fn string(strings: &[u8], off: usize, len: usize) -> Option<&[u8]> {
-    match strings.get(off..off.saturating_add(len).saturating_add(1)) {
-        Some([text @ .., 0]) => Some(text),
-        _ => None,
-    }
-}
-
-/// Whether the check before a text is right. `off` is the text's offset in the strings.
-pub(crate) fn proven_text(strings: &[u8], seed: u64, off: usize, text: &[u8]) -> bool {
-    let written = off.checked_sub(8).and_then(|at| strings.get(at..off));
-    written.is_some_and(|w| u64_at(w, 0) == text_check(seed, off, text))
-}
-
-/// The check that is written before a target or attributes.
-pub(crate) fn text_check(seed: u64, off: usize, text: &[u8]) -> u64 {
-    check(seed ^ text.len() as u64, off | IN_STRINGS, text)
 }

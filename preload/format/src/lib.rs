@@ -22,6 +22,7 @@ pub mod layout;
 pub mod outside_programs;
 pub mod record;
 pub mod state;
+mod strings;
 pub mod xattr;
 
 pub use diverged::{Diverged, Subtrees};
