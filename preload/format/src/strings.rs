@@ -7,7 +7,7 @@ use crate::u64_at;
 
 /// The bit that is added to a text's offset in the strings before the text's check is computed. So no other part of the
 /// file has a check for the same place.
-pub(crate) const IN_STRINGS: usize = 1 << 63;
+const IN_STRINGS: usize = 1 << 63;
 
 /// A string without its NUL. `None` if the string does not lie in `strings` or no NUL follows the string.
 #[inline]
